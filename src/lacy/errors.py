@@ -13,27 +13,113 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One kind of error: templates for what happened and what to do, and the exit status."""
+    """One kind of error: templates for what happened and what to do, exit status, and more.
+
+    ``more`` is what ``lacy explain`` adds: why this is an error, in a sentence or two.
+    """
 
     what: str
     do: str
     exit_code: int = 2
+    more: str = ""
 
 
 USAGE, DATA, SOURCE = 2, 3, 4
+"""Exit codes: a mistake in the command, in the data or a checkpoint, or a source that fails."""
 
 CATALOG: dict[str, Entry] = {
-    # E1x: settings and installation
-    "E10": Entry("unknown setting {key!r} in {where}{hint}", "see the settings: lacy config {verb}", USAGE),
-    "E11": Entry("{extra_for} needs the package {package!r}, which is not installed",
-                 "pip install 'lacy[{extra}]'", USAGE),
-    "E12": Entry("setting {key!r} is {value!r}: {why}", "{do}", USAGE),
+    # E10-E19: settings and installation
+    "E10": Entry(
+        "unknown setting {key!r} in {where}{hint}",
+        "see the settings: lacy config {verb}",
+        USAGE,
+        "A file or call names a setting that does not exist; nothing is ignored silently.",
+    ),
+    "E11": Entry(
+        "{extra_for} needs the package {package!r}, which is not installed",
+        "pip install 'lacy[{extra}]'",
+        USAGE,
+        "Heavy packages are extras; only the part of lacy that you use asks for them.",
+    ),
+    "E12": Entry(
+        "setting {key!r} is {value!r}: {why}",
+        "{do}",
+        USAGE,
+        "A value has the wrong type, is out of range, or does not fit another setting.",
+    ),
     "E13": Entry("file or folder not found: {path}", "{do}", USAGE),
-    # E2x: data and marks
-    "E20": Entry("marks do not fit tokens: {tokens} tokens, {marks} marks in {where}",
-                 "annotate again: {do}", DATA),
-    # E3x: models and checkpoints
-    # E4x: sources
+    "E14": Entry(
+        "{count} problems in {where}:{problems}",
+        "correct them; see the settings: lacy config {verb}",
+        USAGE,
+        "All problems of a settings file are reported together, each with its line.",
+    ),
+    "E15": Entry(
+        "{path} cannot be read as settings: {why}",
+        "write `key: value` lines; start from: lacy config train > train.yaml",
+        USAGE,
+        "Settings files are YAML: one mapping, each key once, UTF-8.",
+    ),
+    "E16": Entry(
+        "{path} exists and was not written by lacy; it is left as it is",
+        "choose another folder, or move it away",
+        USAGE,
+        "Output folders are replaced as a whole, so only a folder that lacy wrote (it holds a "
+        "file `.lacy`) or an empty one is replaced.",
+    ),
+    "E17": Entry(
+        "{folder} holds a run with other settings ({changed})",
+        "choose another folder with --out, or give the same settings to go on",
+        USAGE,
+        "One run folder belongs to one set of settings; mixing two would make its numbers lie.",
+    ),
+    "E18": Entry(
+        "{path}, line {line} is not JSON",
+        "remove the line, or start the run in a new folder",
+        DATA,
+        "A half last line (the process was killed) is tolerated; damage elsewhere is not.",
+    ),
+    # E20-E29: corpus
+    "E20": Entry(
+        "marks do not fit tokens: {tokens} tokens, {marks} marks in {where}",
+        "annotate again: {do}",
+        DATA,
+        "Marks and tokens are stored side by side and must have equal length; a tokenizer that "
+        "changed after annotation is the usual cause.",
+    ),
+    # E30-E39: annotate
+    # E40-E44: objective
+    # E45-E54: train
+    # E55-E59: models and checkpoints
+    "E55": Entry("no model in {path}: {why}", "{do}", DATA),
+    "E56": Entry(
+        "the model in {path} is damaged: {why}",
+        "take another checkpoint of that run, or train again",
+        DATA,
+    ),
+    "E57": Entry(
+        "the model in {path} has no <CALL> as its last token",
+        "train one from it: lacy train --init-from {path}",
+        DATA,
+    ),
+    "E58": Entry(
+        "models of kind {architecture} cannot be trained here: {why}",
+        "start from a model whose logits are its hidden states times one matrix and whose "
+        "attention reads position_ids (Llama, GPT-2, Qwen, Mistral, SmolLM)",
+        USAGE,
+    ),
+    "E59": Entry("the model in {path} does not fit: {why}", "{do}", DATA),
+    # E60-E64: cascade
+    # E65-E74: sources
+    # E75-E79: evaluate
+    # E80-E84: world
+    # E8x: the made-up world
+    "E80": Entry(
+        "a world needs at least 10 people, not {people}", "lacy world --people 400", USAGE
+    ),
+    "E81": Entry(
+        "no made-up world at {path}: {why}", "make one: lacy world --people 400 --out DIR", DATA
+    ),
 }
 
 
@@ -53,3 +139,11 @@ class LacyError(Exception):
         self.do = entry.do.format(**values)
         self.exit_code = entry.exit_code
         super().__init__(f"[{code}] {self.what}\n  Do: {self.do}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets the error travel from a worker process."""
+        return _remake, (self.code, self.values)
+
+
+def _remake(code: str, values: dict[str, Any]) -> LacyError:
+    return LacyError(code, **values)

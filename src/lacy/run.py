@@ -1,0 +1,388 @@
+"""Runs on disk: writes that are whole or absent, and a folder that tells how a result was made.
+
+A run folder holds ``config.yaml`` (the settings), ``environment.json`` (versions, device, commit),
+``metrics.jsonl`` (one JSON object per line, flushed as it is written) and ``README.md`` (the card).
+A process that is killed at any moment leaves the old file or the new one, never half of each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .errors import LacyError
+
+OWNED = ".lacy"
+"""File that marks a folder as written by ``replace_folder``, so that it may be replaced."""
+
+PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "spacy", "numpy")
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> None:
+    """Writes a file so that readers see the old content or the new, never a part.
+
+    Args:
+        path: the file; its folder is made if needed.
+        content: text (written as UTF-8) or bytes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def replace_folder(path: str | Path) -> Iterator[Path]:
+    """Gives an empty folder beside ``path`` that takes its place when the block succeeds.
+
+    If the block raises or the process is killed, ``path`` stays as it was. A folder that was
+    not written this way and is not empty is never replaced.
+
+    Raises:
+        LacyError: E16, ``path`` is a file or a folder with other content.
+    """
+    path = Path(path)
+    if path.is_symlink():
+        path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _restore(path)
+    if path.exists() and not _replaceable(path):
+        raise LacyError("E16", path=path)
+    mine = f"{socket.gethostname()}-{os.getpid()}"
+    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-{mine}-", dir=path.parent))
+    os.chmod(fresh, 0o777 & ~_umask())
+    try:
+        yield fresh
+        (fresh / OWNED).write_text("Written by lacy; replaced as a whole.\n")
+        _flush(fresh)
+        _swap(fresh, path)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _replaceable(path: Path) -> bool:
+    """Whether a folder is ours to replace: empty, or written by ``replace_folder``."""
+    return path.is_dir() and ((path / OWNED).exists() or not any(path.iterdir()))
+
+
+def _swap(fresh: Path, path: Path) -> None:
+    """Puts ``fresh`` in the place of ``path``; ``fresh`` holds the old content afterwards."""
+    if not path.exists():
+        os.rename(fresh, path)
+    elif not _exchange(fresh, path):
+        old = fresh.with_name(fresh.name.replace(".new-", ".old-"))
+        os.rename(path, old)  # killed here: _restore puts it back
+        os.rename(fresh, path)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swaps two folders in one step, where the system can (Linux ``renameat2``)."""
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of the Linux headers
+    if rename is None:
+        return False
+    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
+
+
+def _restore(path: Path) -> None:
+    """Cleans up after a killed process of this machine: old content back, unfinished away."""
+    for left in sorted(path.parent.glob(f".{path.name}.old-*")):
+        if not path.exists():
+            os.rename(left, path)
+    for left in sorted(path.parent.glob(f".{path.name}.*-{socket.gethostname()}-*-*")):
+        pid = left.name.rsplit("-", 2)[1]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # exists but is not ours
+        return True
+    return True
+
+
+def _flush(folder: Path) -> None:
+    """Sends every file of a folder to the disk, so that the rename cannot overtake it."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with open(file, "rb") as stream:
+                os.fsync(stream.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# --------------------------------------------------------------------------------- run folder
+
+
+class Run:
+    """A run folder, made or reopened.
+
+    Args:
+        folder: where it is; made if needed.
+        config: the settings, a dataclass or a mapping. If the folder already holds settings
+            they must be the same, except for ``may_differ``.
+        may_differ: names (dotted for nested ones) that may change from one start to the next,
+            such as the number of steps of a continued run. The newest values are kept.
+
+    Raises:
+        LacyError: E17, the folder holds a run with other settings; nothing is written.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        config: Any = None,
+        *,
+        may_differ: Collection[str] = (),
+    ) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise LacyError("E16", path=self.folder)
+        if config is not None:
+            self._check_same(config, may_differ)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if config is not None:
+            write_atomic(self.config_file, _as_yaml(config))
+        _cut_half_line(self.metrics_file)
+
+    @property
+    def config_file(self) -> Path:
+        """The settings."""
+        return self.folder / "config.yaml"
+
+    @property
+    def environment_file(self) -> Path:
+        """The versions and the machine."""
+        return self.folder / "environment.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """The numbers, one JSON object per line."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def card_file(self) -> Path:
+        """The card: what this is, in words and numbers."""
+        return self.folder / "README.md"
+
+    def _check_same(self, config: Any, may_differ: Collection[str]) -> None:
+        from .config import read_yaml
+
+        if not self.config_file.exists():
+            return
+        old = flatten(read_yaml(self.config_file)[0])
+        new = flatten(_as_dict(config))
+        changed = [
+            f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
+            for key in dict.fromkeys([*old, *new])
+            if old.get(key) != new.get(key) and key not in may_differ
+        ]
+        if changed:
+            listed = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")
+            raise LacyError("E17", folder=self.folder, changed=listed)
+
+    def write_environment(self, **extra: Any) -> dict[str, Any]:
+        """Writes ``environment.json`` and returns what stands in it."""
+        found = {**environment(), **extra}
+        write_atomic(self.environment_file, json.dumps(found, indent=2) + "\n")
+        return found
+
+    def log(self, **values: Any) -> None:
+        """Appends one line to the metrics. A number that is not finite is written as null."""
+        line = json.dumps({key: _finite(value) for key, value in values.items()})
+        with open(self.metrics_file, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All lines of the metrics."""
+        return read_metrics(self.metrics_file)
+
+    def rewind(self, step: int) -> None:
+        """Drops metrics after ``step``: a run that resumes there will write them again."""
+        kept = [row for row in self.metrics() if row.get("step", step) <= step]
+        write_atomic(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def card(self, title: str, facts: Mapping[str, Any], body: str = "") -> None:
+        """Writes the card as Markdown with the front matter that the Hub reads.
+
+        Args:
+            title: the heading.
+            facts: name -> value, shown as a table.
+            body: more Markdown below it.
+        """
+        rows = "".join(f"| {key} | {value} |\n" for key, value in facts.items())
+        table = f"| | |\n|---|---|\n{rows}\n" if rows else ""
+        front = "---\nlibrary_name: transformers\ntags:\n- lacy\n---\n\n"
+        write_atomic(self.card_file, f"{front}# {title}\n\n{table}{body}".rstrip() + "\n")
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Reads a metrics file; a half last line (the writer was killed) is left out.
+
+    Raises:
+        LacyError: E18, another line is not JSON.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    rows = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):  # no newline after it
+                break
+            raise LacyError("E18", path=path, line=number) from error
+        rows.append(row)
+    return rows
+
+
+def _cut_half_line(path: Path) -> None:
+    """Removes a last line without its newline, so that the next one does not join it."""
+    if not path.exists():
+        return
+    with open(path, "rb+") as file:
+        data = file.read()
+        file.truncate(data.rfind(b"\n") + 1)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _as_dict(config: Any) -> dict[str, Any]:
+    from .config import to_dict
+
+    return dict(config) if isinstance(config, Mapping) else to_dict(config)
+
+
+def _as_yaml(config: Any) -> str:
+    from .config import dump_commented
+
+    if not isinstance(config, Mapping):
+        return dump_commented(config)
+    import yaml
+
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping with dotted keys: ``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+# -------------------------------------------------------------------------------- environment
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on besides the settings: versions, machine, code.
+
+    Imports nothing heavy: versions come from the installed packages' metadata, the device from
+    torch only where it is already loaded. Holds no host or user name.
+    """
+    found: dict[str, Any] = {
+        "lacy": _version("lacy"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": _cores(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "device": _device(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+    commit = _commit()
+    if commit:
+        found["commit"] = commit
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _device() -> str:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit of lacy's own source, ``+`` where it was changed since; None outside git."""
+    here = Path(__file__).parent
+
+    def git(*command: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *command],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
+
+    try:
+        if not git("ls-files", Path(__file__).name):  # installed inside someone else's project
+            return None
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--short") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
