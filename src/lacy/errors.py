@@ -88,7 +88,62 @@ CATALOG: dict[str, Entry] = {
         "changed after annotation is the usual cause.",
     ),
     # E30-E39: annotate
+    "E30": Entry(
+        "no spaCy pipeline {name!r}: {why}",
+        "python -m spacy download {name}, or use the one that comes with lacy: --pipeline bundled",
+        USAGE,
+        "A pipeline is named by its package or by its folder. The bundled one needs no download.",
+    ),
+    "E31": Entry(
+        "annotator {name!r} broke the protocol: {why}",
+        "return one list per text, sorted by start, without overlap (lacy.annotate.protocol.settle)",
+        DATA,
+    ),
+    "E32": Entry(
+        "no judge labels in {path}: {why}",
+        "give LMLM's JSON: {{'examples': [{{'annotated_text': \"... [dblookup('entity', "
+        "'relation') -> value] value ...\"}}]}}",
+        DATA,
+    ),
+    "E33": Entry(
+        "the marks in {folder} were made with other settings: {changed}",
+        "choose another folder, or take the old settings to go on there",
+        USAGE,
+        "A folder of marks holds one kind of marks; mixing two would pass unnoticed in training.",
+    ),
+    "E34": Entry(
+        "the texts are not those of the marks in {folder}: {why}",
+        "give the same source, or annotate again into another folder",
+        DATA,
+    ),
+    "E35": Entry(
+        "the judge at {url} gave no answer: {why}",
+        "{do}",
+        SOURCE,
+        "Finished shards are kept; the same command goes on after the last one.",
+    ),
+    "E36": Entry(
+        "a worker process died while annotating: {why}",
+        "use fewer processes (--n-process 1) or smaller batches; a script must start its work "
+        "under: if __name__ == '__main__'",
+        DATA,
+        "The usual causes are too little memory, and a script that starts workers at import.",
+    ),
+    "E37": Entry("no marks in {folder}: {why}", "make them: lacy annotate", DATA),
     # E40-E44: objective
+    "E40": Entry("there is no arm {arm!r}{hint}", "choose one of: {arms}", USAGE),
+    "E41": Entry(
+        "the arm {arm!r} ranks tokens by {what}, which was not given",
+        "{do}",
+        USAGE,
+        "Some arms need more than the marks: the model's own losses, or those of a reference "
+        "model, stored beside the tokens.",
+    ),
+    "E42": Entry(
+        "{name} has shape {got}, but the targets have shape {want}",
+        "give one value per target",
+        DATA,
+    ),
     # E45-E54: train
     # E55-E59: models and checkpoints
     "E55": Entry("no model in {path}: {why}", "{do}", DATA),

@@ -1,0 +1,216 @@
+"""Models from presets or from any causal checkpoint, with ``<CALL>`` as the last row.
+
+(The file is not called ``build`` because importing it would then hide the function of that name.)
+
+What ``transformers``' GPT-2 cannot do: leave out biases. Its linear and norm layers always have
+them, while the paper's 334M (§5.1) counts none (24 layers of width 1024, tied, 32,001 tokens:
+334.8M). So the ``gpt2`` presets keep the biases at their initial zero and out of the optimizer:
+the function learned is the bias-free one, the file holds 0.3M stored zeros, and
+``config.lacy_bias_free`` tells ``load`` to freeze them again. The learned position table (1.0M at
+1024) cannot be left out either; nanoGPT, and it seems the paper, does not count it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lacy.errors import LacyError
+from lacy.model.forward import head_weight, separates_documents
+from lacy.model.presets import Preset, get_preset
+from lacy.types import CALL_TOKEN
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+def build(
+    preset: str | Preset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    context: int,
+    seed: int = 0,
+    **overrides: Any,
+) -> PreTrainedModel:
+    """A fresh model in fp32, the same for the same arguments; the global random state is untouched.
+
+    Args:
+        preset: a name of ``PRESETS``, or a shape of one's own.
+        tokenizer: with ``<CALL>`` as its last token; the vocabulary is exactly ``len(tokenizer)``.
+        context: the longest document in tokens, a limit only where positions are a table (GPT-2).
+        seed: of the initial weights.
+        overrides: fields of ``Preset`` to change, e.g. ``layers=2``.
+
+    Raises:
+        LacyError: E12 for an unknown preset or field, E57 for a tokenizer without ``<CALL>``.
+    """
+    from transformers import AutoModelForCausalLM
+
+    shape = preset if isinstance(preset, Preset) else get_preset(preset)
+    try:
+        shape = replace(shape, **overrides)
+    except TypeError as error:
+        raise LacyError(
+            "E12", key="model", value=sorted(overrides), why=str(error), do="see lacy.model.presets"
+        ) from None
+    require_call_last(tokenizer, shape.name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            _config(shape, tokenizer, context), dtype=torch.float32, attn_implementation="sdpa"
+        )
+    freeze_biases(model)
+    return model
+
+
+def from_checkpoint(
+    name: str | Path,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    revision: str | None = None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Any causal language model (folder or Hub name) in fp32, its last row ``<CALL>``.
+
+    The tables are cut or grown to exactly ``len(tokenizer)``. A new ``<CALL>`` row is the mean of
+    the other rows, in the head as in the embedding: as a target its logit then starts at the mean
+    of all logits, which takes next to nothing from the other tokens; as an input it never occurs.
+
+    Args:
+        name: a folder of a model (also one of ours, or a run's), or a name on the Hub.
+        tokenizer: the one the data was encoded with; ``None`` takes the checkpoint's own.
+        revision: Hub revision.
+
+    Returns:
+        model and tokenizer.
+
+    Raises:
+        LacyError: E55/E56 for a folder that holds no whole model, E58 for an architecture whose
+            head or masks we cannot use, E59 if ``tokenizer`` is not the checkpoint's.
+    """
+    from lacy.corpus import load_tokenizer
+    from lacy.model.io import read_model, resolve
+
+    place = resolve(name)
+    own = load_tokenizer(place)
+    if tokenizer is not None:
+        _require_same_text_tokens(place, own, tokenizer)
+    chosen = tokenizer if tokenizer is not None else own
+    require_call_last(chosen, str(place))
+    model = read_model(place, revision=revision)
+    had_call = _file_has_call(place)
+    _resize(model, len(chosen), had_call=had_call)
+    _forget_padding(model, chosen)
+    head_weight(model)
+    if not separates_documents(model):
+        raise LacyError(
+            "E58",
+            architecture=type(model).__name__,
+            why="documents packed into one row see or shift one another",
+        )
+    return model, chosen
+
+
+def require_call_last(tokenizer: PreTrainedTokenizerBase, where: str) -> int:
+    """The id of ``<CALL>``, which must be the last one.
+
+    Raises:
+        LacyError: E57 if the tokenizer has no ``<CALL>`` or tokens behind it.
+    """
+    call_id = tokenizer.get_vocab().get(CALL_TOKEN)
+    if call_id is None or call_id != len(tokenizer) - 1:
+        raise LacyError("E57", path=where)
+    return int(call_id)
+
+
+def freeze_biases(model: PreTrainedModel) -> None:
+    """Keep biases as they are where the config says that the model has none in effect."""
+    if getattr(model.config, "lacy_bias_free", False):
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias"):
+                parameter.requires_grad_(False)
+
+
+def _config(shape: Preset, tokenizer: PreTrainedTokenizerBase, context: int) -> PretrainedConfig:
+    """The ``transformers`` config of a shape.
+
+    ``pad_token_id`` stays empty: it is the same id as bos, and Llama would freeze that row at zero.
+    """
+    from transformers import GPT2Config, LlamaConfig
+
+    shared: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": None,
+        "tie_word_embeddings": shape.tied,
+    }
+    if shape.family == "gpt2":
+        extra: dict[str, Any] = {"lacy_bias_free": True}
+        return GPT2Config(
+            **shared,
+            n_positions=context,
+            n_embd=shape.width,
+            n_layer=shape.layers,
+            n_head=shape.heads,
+            n_inner=shape.ffn,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            **extra,
+        )
+    return LlamaConfig(
+        **shared,
+        max_position_embeddings=context,
+        hidden_size=shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        intermediate_size=shape.ffn,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        initializer_range=shape.width**-0.5,  # SmolLM2's rule: logits of unit scale at the start
+    )
+
+
+@torch.no_grad()
+def _resize(model: PreTrainedModel, size: int, *, had_call: bool) -> None:
+    """Cut or grow embedding and head to ``size`` rows; a new last row is the mean of the others."""
+    model.resize_token_embeddings(size, mean_resizing=False)
+    if had_call:
+        return
+    input_VD: Any = model.get_input_embeddings().weight
+    output_VD: Any = model.get_output_embeddings().weight
+    for weight_VD in (input_VD, output_VD):
+        weight_VD[-1] = weight_VD[:-1].mean(dim=0)
+
+
+def _forget_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let the padding row learn where padding is also the start or end of texts."""
+    if tokenizer.pad_token_id in (None, tokenizer.bos_token_id, tokenizer.eos_token_id):
+        model.config.pad_token_id = None
+        embedding: Any = model.get_input_embeddings()
+        embedding.padding_idx = None
+
+
+def _file_has_call(place: str | Path) -> bool:
+    """Whether the checkpoint's stored tokenizer already ends with ``<CALL>`` (one of ours)."""
+    from lacy.model.io import META
+
+    return (Path(place) / META).is_file()
+
+
+def _require_same_text_tokens(
+    place: str | Path, own: PreTrainedTokenizerBase, wanted: PreTrainedTokenizerBase
+) -> None:
+    from lacy.corpus import tokenizer_fingerprint
+
+    if tokenizer_fingerprint(own) != tokenizer_fingerprint(wanted):
+        raise LacyError(
+            "E59",
+            path=place,
+            why=f"the data was encoded with another tokenizer ({len(wanted)} tokens) than the "
+            f"model's ({len(own)})",
+            do=f"annotate the data with the model's tokenizer: lacy annotate --tokenizer {place}",
+        )

@@ -1,0 +1,104 @@
+"""Packed rows through any causal model: documents in one row neither see nor shift one another.
+
+A row holds several documents (``segments`` says which token belongs to which). Positions restart
+with each document and attention stays inside it, so that a packed document has the same hidden
+states, and the same gradients, as the document alone.
+
+How: ``transformers`` reads document borders off ``position_ids`` (a step other than +1 is a border)
+and builds the block-diagonal mask for sdpa, eager and flash attention alike, but only where neither
+``attention_mask`` nor a cache is given; a model's default ``use_cache=True`` silently makes one.
+``tests/model/test_forward.py`` holds this for Llama and GPT-2, and ``separates_documents`` asks any
+other model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lacy.errors import LacyError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def positions(segments_BT: torch.Tensor) -> torch.Tensor:
+    """Position of every token within its document, int64 (B, T); a run of padding counts as one."""
+    index_T = torch.arange(segments_BT.shape[1], device=segments_BT.device)
+    starts_BT = torch.zeros_like(segments_BT, dtype=torch.int64)
+    changed_BT = segments_BT[:, 1:] != segments_BT[:, :-1]
+    starts_BT[:, 1:] = torch.where(changed_BT, index_T[1:], 0)
+    return index_T - starts_BT.cummax(dim=1).values
+
+
+def hidden_states(
+    model: PreTrainedModel,
+    input_ids_BT: torch.Tensor,
+    segments_BT: torch.Tensor | None = None,
+    positions_BT: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Last hidden states, after the final norm and before the head.
+
+    Args:
+        model: a causal language model (not its wrapper for several devices).
+        input_ids_BT: token ids.
+        segments_BT: which document of its row a token belongs to (0 is padding); ``None`` if every
+            row is one document.
+        positions_BT: ``positions(segments_BT)`` where the caller has it already.
+
+    Returns:
+        hidden_BTD.
+    """
+    if positions_BT is None and segments_BT is not None:
+        positions_BT = positions(segments_BT)
+    output: Any = model.base_model(
+        input_ids=input_ids_BT, position_ids=positions_BT, use_cache=False, return_dict=True
+    )
+    hidden_BTD: torch.Tensor = output.last_hidden_state
+    return hidden_BTD
+
+
+def head_weight(model: PreTrainedModel) -> torch.Tensor:
+    """The output matrix head_VD, its last row ``<CALL>``; tied models share it with the input.
+
+    Raises:
+        LacyError: E58 if this model's logits are more than ``hidden @ head.T`` (a bias, a cap, a
+            scale), for then losses computed from the two would be wrong.
+    """
+    output: Any = model.get_output_embeddings()
+    config = model.config
+    extra = [
+        name
+        for name in ("final_logit_softcapping", "output_multiplier_scale")
+        if getattr(config, name, None)
+    ]
+    extra += [
+        name
+        for name in ("logit_scale", "logits_scaling")
+        if getattr(config, name, 1.0) not in (None, 1.0)
+    ]
+    if output is None or not hasattr(output, "weight"):
+        extra.append("no linear head")
+    elif getattr(output, "bias", None) is not None:
+        extra.append("head bias")
+    if extra:
+        raise LacyError("E58", architecture=type(model).__name__, why=", ".join(extra))
+    weight_VD: torch.Tensor = output.weight
+    return weight_VD
+
+
+@torch.no_grad()
+def separates_documents(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
+    """Whether two documents packed into one row come out as they do alone (a measured probe)."""
+    was_training = model.training
+    model.eval()
+    device = head_weight(model).device
+    size = int(model.config.vocab_size)
+    ids_BT = (torch.arange(1, 13, device=device) * 7 % size).view(1, 12)
+    segments_BT = torch.tensor([[1] * 5 + [2] * 7], device=device)
+    packed_BTD = hidden_states(model, ids_BT, segments_BT)
+    alone_BTD = hidden_states(model, ids_BT[:, 5:])
+    model.train(was_training)
+    gap = (packed_BTD[:, 5:] - alone_BTD).abs().max() / alone_BTD.abs().max().clamp_min(1e-12)
+    return bool(gap < tolerance)

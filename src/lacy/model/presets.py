@@ -1,0 +1,148 @@
+"""The shapes we train, their parameter counts, and what they need in memory. No torch.
+
+A preset is a row of a table; ``lacy.model.build`` turns it into a ``transformers`` config. Shapes
+with a published origin name it in ``note``; the others are ours, sized for two CPU cores.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+from lacy.errors import LacyError
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One shape. Widths in numbers, without the vocabulary, which the tokenizer brings.
+
+    ``llama``: RMSNorm, rotary positions, gated MLP, no biases. ``gpt2``: LayerNorm, a learned table
+    of positions, plain MLP of ``ffn``; its biases are held at zero (see ``lacy.model.building``).
+    """
+
+    name: str
+    family: Literal["llama", "gpt2"]
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    ffn: int
+    tied: bool = True
+    rope_theta: float = 10_000.0
+    note: str = ""
+
+    @property
+    def kv_width(self) -> int:
+        """Width of the keys, and of the values."""
+        return self.width // self.heads * self.kv_heads
+
+    @property
+    def body(self) -> int:
+        """Trainable parameters without embeddings, head and position table."""
+        attention = 2 * self.width * (self.width + self.kv_width)
+        matrices = 3 if self.family == "llama" else 2
+        norms = 2 * self.width
+        layer = attention + matrices * self.width * self.ffn + norms
+        return self.layers * layer + self.width
+
+    def parameters(self, vocabulary: int, context: int) -> int:
+        """Trainable parameters with a vocabulary of this size (``<CALL>`` included)."""
+        embeddings = vocabulary * self.width * (1 if self.tied else 2)
+        positions = context * self.width if self.family == "gpt2" else 0
+        return self.body + embeddings + positions
+
+
+_TABLE = (
+    Preset("tiny", "llama", 64, 3, 4, 2, 192, note="for tests: 0.2M with 512 tokens"),
+    Preset("demo", "llama", 96, 4, 3, 3, 256, note="lacy demo: learns the world in a minute"),
+    Preset("1m", "llama", 128, 4, 4, 4, 384, note="CPU experiments, minutes"),
+    Preset("3m", "llama", 192, 5, 4, 4, 512, note="CPU experiments, half an hour"),
+    Preset("15m", "llama", 384, 8, 6, 6, 1024, note="CPU overnight, or a minute on a GPU"),
+    Preset("135m", "llama", 576, 30, 9, 3, 1536, rope_theta=100_000.0, note="SmolLM2-135M's shape"),
+    Preset("334m", "gpt2", 1024, 24, 16, 16, 4096, note="LaCy's smaller model (paper §5.1)"),
+    Preset(
+        "360m", "llama", 960, 32, 15, 5, 2560, rope_theta=100_000.0, note="SmolLM2-360M's shape"
+    ),
+    Preset("1b", "llama", 2048, 16, 32, 8, 8192, rope_theta=500_000.0, note="Llama-3.2-1B's shape"),
+)
+
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in _TABLE}
+
+
+def preset_names() -> list[str]:
+    """All presets, small to large."""
+    return list(PRESETS)
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of this name.
+
+    Raises:
+        LacyError: E12, with the nearest name, if there is none.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    near = difflib.get_close_matches(name.lower(), PRESETS, n=1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    raise LacyError(
+        "E12",
+        key="model",
+        value=name,
+        why="no preset of this name",
+        do=f"{guess}choose one of {', '.join(PRESETS)}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Estimated bytes while training, without the Python process itself (about 0.5 GB)."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        """Sum of all parts in bytes."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.head
+
+
+def training_memory(
+    preset: Preset,
+    *,
+    vocabulary: int,
+    context: int,
+    rows: int,
+    optimizer: Literal["adamw", "muon"] = "adamw",
+    bf16: bool = False,
+) -> Memory:
+    """Estimate what training takes, for ``--dry-run``.
+
+    Activations are what autograd keeps: per token and layer about ten vectors of the width, four of
+    the keys and four (two for GPT-2) of the feed-forward width, and one mask of ``context²`` per
+    row. Head and loss: with 512 rows of logits at a time, three copies.
+
+    Args:
+        preset: the shape.
+        vocabulary: number of tokens, ``<CALL>`` included.
+        context: tokens per row.
+        rows: rows per forward pass (one micro-batch).
+        optimizer: AdamW keeps two numbers per parameter, Muon one for the matrices of the body.
+        bf16: activations in two bytes (weights stay in four: mixed precision).
+    """
+    parameters = preset.parameters(vocabulary, context)
+    tokens = rows * context
+    width = 2 if bf16 else 4
+    gates = 4 if preset.family == "llama" else 2
+    per_layer = 10 * preset.width + 4 * preset.kv_width + gates * preset.ffn
+    matrices = preset.body if optimizer == "muon" else 0
+    return Memory(
+        weights=4 * parameters,
+        gradients=4 * parameters,
+        optimizer=4 * (2 * parameters - matrices),
+        activations=width * tokens * per_layer * preset.layers + rows * context * context,
+        head=3 * 4 * min(tokens, 512) * vocabulary,
+    )
