@@ -79,6 +79,12 @@ CATALOG: dict[str, Entry] = {
         DATA,
         "A half last line (the process was killed) is tolerated; damage elsewhere is not.",
     ),
+    "E19": Entry(
+        "{path}: {why}",
+        "check the path, its permissions and the free space",
+        USAGE,
+        "The system refused to read or write; nothing half-written stays behind.",
+    ),
     # E20-E29: corpus
     "E20": Entry(
         "marks do not fit tokens: {tokens} tokens, {marks} marks in {where}",
@@ -87,6 +93,45 @@ CATALOG: dict[str, Entry] = {
         "Marks and tokens are stored side by side and must have equal length; a tokenizer that "
         "changed after annotation is the usual cause.",
     ),
+    "E21": Entry(
+        "nothing usable in {path}: {why}",
+        "{do}",
+        DATA,
+        "Broken lines and empty documents are counted, reported and skipped; when nothing is "
+        "left there is nothing to work on.",
+    ),
+    "E22": Entry(
+        "no field {field!r} in {path}; it has: {fields}",
+        "name the field that holds it with --{setting} NAME",
+        DATA,
+    ),
+    "E23": Entry(
+        "cannot read {name} with the datasets library: {why}",
+        "check the name (hf:owner/name:config), the split and the network, or give a local file",
+        SOURCE,
+    ),
+    "E24": Entry("cannot load a tokenizer from {path}: {why}", "{do}", DATA),
+    "E25": Entry(
+        "packed data in {path} cannot be used: {why}",
+        "make it again: lacy annotate --out {path}",
+        DATA,
+        "A packed folder is written as a whole; a file that is missing, cut or changed later "
+        "would shift marks against tokens, so none of it is used.",
+    ),
+    "E26": Entry(
+        "the tokenizer of {path} is {made}, the one in use is {used}",
+        "use the tokenizer in that folder, or annotate again with the new one",
+        DATA,
+        "Ids mean something only with the tokenizer that made them; names are fingerprints of "
+        "its vocabulary, merges and behaviour.",
+    ),
+    "E27": Entry(
+        "{path} is not a kind of file that lacy reads",
+        "give .txt, .jsonl, .jsonl.gz, .parquet, a folder of these, or hf:owner/name",
+        USAGE,
+    ),
+    "E28": Entry("cannot train a tokenizer: {why}", "{do}", DATA),
+    "E29": Entry("cannot pack {where}: {why}", "{do}", DATA),
     # E30-E39: annotate
     "E30": Entry(
         "no spaCy pipeline {name!r}: {why}",
@@ -130,6 +175,16 @@ CATALOG: dict[str, Entry] = {
         "The usual causes are too little memory, and a script that starts workers at import.",
     ),
     "E37": Entry("no marks in {folder}: {why}", "make them: lacy annotate", DATA),
+    "E38": Entry(
+        "mark [{start}, {end}) does not fit the text of document {id!r} ({length} characters)",
+        "annotate the text again; marks count characters of exactly this text",
+        DATA,
+    ),
+    "E39": Entry(
+        "the text of document {id!r} holds half a surrogate pair at character {at}",
+        "repair the encoding of the source; such text cannot be written as UTF-8",
+        DATA,
+    ),
     # E40-E44: objective
     "E40": Entry("there is no arm {arm!r}{hint}", "choose one of: {arms}", USAGE),
     "E41": Entry(
