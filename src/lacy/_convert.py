@@ -5,6 +5,7 @@ The lower half of ``lacy.config``; nothing here reads files or knows of flags.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import enum
@@ -130,7 +131,8 @@ def convert(value: Any, hint: Any) -> Any:
     elif origin in (dict, Mapping) or hint is dict:
         if isinstance(value, Mapping):
             key_hint, value_hint = typing.get_args(hint) or (Any, Any)
-            return {convert(k, key_hint): convert(v, value_hint) for k, v in value.items()}
+            with contextlib.suppress(Mismatch):
+                return {convert(k, key_hint): convert(v, value_hint) for k, v in value.items()}
     elif is_dataclass(hint):
         return _convert_dataclass(value, hint)
     elif isinstance(hint, type):
@@ -183,12 +185,16 @@ def _convert_sequence(value: Any, hint: Any, kind: type) -> Any:
     if not isinstance(value, list | tuple):
         raise Mismatch(describe(hint))
     args = typing.get_args(hint)
-    if kind is tuple and args and args[-1] is not Ellipsis:
-        if len(args) != len(value):
-            raise Mismatch(describe(hint))
-        return tuple(convert(item, arg) for item, arg in zip(value, args, strict=True))
-    item_hint = args[0] if args else Any
-    return kind(convert(item, item_hint) for item in value)
+    items = args if kind is tuple and args and args[-1] is not Ellipsis else None
+    if items is not None and len(items) != len(value):
+        raise Mismatch(describe(hint))
+    try:
+        return kind(
+            convert(item, items[place] if items else args[0] if args else Any)
+            for place, item in enumerate(value)
+        )
+    except Mismatch:
+        raise Mismatch(describe(hint)) from None
 
 
 def _convert_dataclass(value: Any, hint: type) -> Any:
@@ -218,7 +224,7 @@ def describe(hint: Any) -> str:
     if origin in (list, tuple, Sequence) or hint in (list, tuple):
         return f"a list (of {describe(args[0])})" if args else "a list"
     if origin in (dict, Mapping) or hint is dict:
-        return "a mapping"
+        return f"a mapping (to {describe(args[1])})" if args else "a mapping"
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return "one of: " + ", ".join(hint.__members__)
     if is_dataclass(hint):

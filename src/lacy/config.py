@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import enum
 import inspect
 import itertools
@@ -228,6 +229,7 @@ def _scalar(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
+@functools.cache
 def field_docs(cls: type) -> dict[str, str]:
     """The docstrings below the fields of a dataclass, by name, those of its bases included."""
     docs: dict[str, str] = {}
@@ -315,7 +317,7 @@ def _partial(cls: type[T], values: dict[str, Any], missing: Any) -> T:
 def _take_file(argv: Sequence[str], verb: str) -> tuple[str | None, list[str]]:
     """Splits the settings file from the flags."""
     rest = list(argv)
-    if rest and rest[0].endswith((".yaml", ".yml")):
+    if rest and not rest[0].startswith("-") and rest[0].endswith((".yaml", ".yml")):
         return rest[0], rest[1:]
     for place, argument in enumerate(rest):
         if argument == "--config":

@@ -220,7 +220,49 @@ CATALOG: dict[str, Entry] = {
     ),
     "E59": Entry("the model in {path} does not fit: {why}", "{do}", DATA),
     # E60-E64: cascade
+    "E60": Entry(
+        "the text needs {tokens} tokens, the model's context holds {context}",
+        "shorten the prompt, or use a model with a longer context",
+        USAGE,
+        "A text beyond the context would be continued by a model that has forgotten its start.",
+    ),
+    "E61": Entry(
+        "no policy {policy!r}: {why}",
+        "write one of: {forms}",
+        USAGE,
+        "A policy says when the model calls; it is a short text that travels in a model's name.",
+    ),
+    "E62": Entry(
+        "the model has no <CALL> row ({rows} rows, {tokens} tokens{where})",
+        "use a model trained by lacy, or a policy that does not read <CALL> (entropy, top2, random)",
+        USAGE,
+    ),
+    "E63": Entry("{what}: {given} given, {wanted} needed", "{do}", USAGE),
+    "E64": Entry("{path} holds no answers: {why}", "give a file written by lacy generate", DATA),
     # E65-E74: sources
+    "E65": Entry(
+        "no database at {path}", "check the path; a world's is written by: lacy world", SOURCE
+    ),
+    "E66": Entry(
+        "cannot read the database {path}: {why}",
+        "give a SQLite file that this user may read",
+        SOURCE,
+    ),
+    "E67": Entry(
+        "the database {path} has no table {table!r}; it has: {found}",
+        "name the table of facts",
+        SOURCE,
+    ),
+    "E68": Entry(
+        "the table {table!r} of {path} has no column {column!r}; it has: {found}",
+        "name the columns that hold subject, relation and value",
+        SOURCE,
+    ),
+    "E69": Entry(
+        "no causal language model in {path}: {why}",
+        "give a folder or Hub name that transformers opens as a causal model with its tokenizer",
+        SOURCE,
+    ),
     # E75-E79: evaluate
     # E80-E84: world
     # E8x: the made-up world

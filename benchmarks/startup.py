@@ -1,0 +1,69 @@
+"""Times what a user waits for before anything happens: ``lacy --help``, ``import lacy``.
+
+Each command runs in a fresh process after one warm-up; the least and the median of the times are
+written with the conditions. The least is the figure to compare: everything above it is other
+processes on the machine.
+
+    python benchmarks/startup.py --out benchmarks/results/startup.csv
+"""
+
+import argparse
+import csv
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lacy.run import environment
+
+COMMANDS = {
+    "bare interpreter": [sys.executable, "-c", "pass"],
+    "import lacy": [sys.executable, "-c", "import lacy"],
+    "lacy --help": [str(Path(sys.executable).with_name("lacy")), "--help"],
+    "lacy trian (typo)": [str(Path(sys.executable).with_name("lacy")), "trian"],
+    "lacy train --help": [str(Path(sys.executable).with_name("lacy")), "train", "--help"],
+}
+
+
+def measure(command, repeats):
+    """Seconds of each of ``repeats`` runs after a warm-up."""
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/startup.csv"))
+    arguments = parser.parse_args()
+    found = environment()
+    rows = []
+    for name, command in COMMANDS.items():
+        seconds = measure(command, arguments.repeats)
+        rows.append(
+            {
+                "command": name,
+                "least_ms": round(1000 * min(seconds), 1),
+                "median_ms": round(1000 * statistics.median(seconds), 1),
+                "n": len(seconds),
+                "python": found["python"],
+                "system": found["system"],
+                "cores": found["cores"],
+                "commit": found.get("commit", ""),
+            }
+        )
+        print(f"{name:22}{rows[-1]['least_ms']:8.1f} ms least {rows[-1]['median_ms']:8.1f} median")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    with open(arguments.out, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""What the verbs share: reading their settings with help that ends in an example, and tables."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from ..config import parse
+from ..errors import LacyError
+
+T = TypeVar("T")
+
+
+def settings(cls: type[T], argv: Sequence[str], verb: str, example: str) -> T:
+    """Reads a verb's settings from its arguments; ``--help`` ends with an example.
+
+    Args:
+        cls: the dataclass of the settings.
+        argv: the arguments after the verb.
+        verb: for the help's program name; may have two words (``"check marks"``).
+        example: one or more lines that can be typed as they stand.
+    """
+    try:
+        return parse(cls, argv, verb=verb)
+    except SystemExit as leaving:
+        if not leaving.code:
+            label = "Example" if "\n" not in example.strip() else "Examples"
+            print(f"{label}:")
+            for line in example.strip().splitlines():
+                print(f"  {line.strip()}")
+        raise
+
+
+def room(name: str, *, extra: str | None = None, what: str = "") -> Any:
+    """Imports a module of lacy; a package it misses is an error that names the line to type.
+
+    Raises:
+        LacyError: E11, a package is not installed.
+    """
+    try:
+        return importlib.import_module(f"lacy.{name}")
+    except ModuleNotFoundError as error:
+        if extra is None or (error.name or "").startswith("lacy"):
+            raise
+        raise LacyError("E11", extra_for=what, package=error.name, extra=extra) from error
+
+
+def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("", "")) -> None:
+    """Prints a table; the first column is text, the others are aligned right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title=title, title_justify="left", show_header=any(columns), box=None)
+    for place, column in enumerate(columns):
+        shown.add_column(column, justify="left" if place == 0 or len(columns) == 2 else "right")
+    for row in rows:
+        shown.add_row(*(readable(cell) for cell in row))
+    Console().print(shown)
+
+
+def facts(title: str, values: Mapping[str, Any]) -> None:
+    """Prints names with their values."""
+    table(title, list(values.items()))
+
+
+def readable(value: Any) -> str:
+    """A value for people: numbers with separators or four significant digits, None as a dash."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def choose(verb: str, options: Mapping[str, str], argv: Sequence[str]) -> tuple[str, list[str]]:
+    """Splits off the second word of a verb (``lacy check marks``).
+
+    Prints the choices and leaves (0 for help, 2 for a word that is none of them).
+    """
+    if argv and argv[0] in options:
+        return argv[0], list(argv[1:])
+    asked = not argv or argv[0] in ("-h", "--help")
+    out = sys.stdout if asked else sys.stderr
+    if not asked:
+        import difflib
+
+        close = difflib.get_close_matches(argv[0], options, 1, 0.5)
+        hint = f" Did you mean: lacy {verb} {close[0]}" if close else ""
+        print(f"There is no `lacy {verb} {argv[0]}`.{hint}", file=out)
+    print(f"usage: lacy {verb} WHAT ...", file=out)
+    for option, purpose in options.items():
+        print(f"  {option:<10}{purpose}", file=out)
+    raise SystemExit(0 if asked else 2)

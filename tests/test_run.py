@@ -1,0 +1,304 @@
+"""Runs on disk: whole or absent, also when the process is killed; two settings never mix."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lacy import run as run_module
+from lacy.errors import LacyError
+from lacy.run import Run, environment, flatten, read_metrics, replace_folder, write_atomic
+
+
+@dataclass
+class Optim:
+    lr: float = 1e-3
+
+
+@dataclass
+class Settings:
+    """Settings of a run."""
+
+    steps: int = 10
+    name: str = "a"
+    optim: Optim = field(default_factory=Optim)
+
+
+# ------------------------------------------------------------------------------ write_atomic
+
+
+@given(st.text(st.characters(codec="utf-8")) | st.binary())
+def test_what_is_written_is_read(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("w") / "deep" / "file"
+    write_atomic(path, content)
+    expected = content.encode() if isinstance(content, str) else content
+    assert path.read_bytes() == expected
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomic(path, "old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_written_file_has_the_users_permissions(tmp_path):
+    write_atomic(tmp_path / "ours", "x")
+    (tmp_path / "plain").write_text("x")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+# ---------------------------------------------------------------------------- replace_folder
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_is_replaced_as_a_whole(tmp_path, monkeypatch, exchange):
+    if not exchange:  # systems without an atomic swap
+        monkeypatch.setattr(run_module, "_exchange", lambda *_: False)
+    target = tmp_path / "deep" / "out"
+    for content in ("first", "second"):
+        with replace_folder(target) as folder:
+            assert list(folder.iterdir()) == []
+            (folder / content).write_text(content)
+            assert not (target / content).exists()
+        assert (target / content).read_text() == content
+    assert sorted(p.name for p in target.iterdir()) == [".lacy", "second"]
+    assert [p.name for p in target.parent.iterdir()] == ["out"]
+
+
+def test_a_failing_block_leaves_the_old_folder(tmp_path):
+    target = tmp_path / "out"
+    with replace_folder(target) as folder:
+        (folder / "a").write_text("old")
+
+    def fail():
+        with replace_folder(target) as folder:
+            (folder / "a").write_text("half")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert (target / "a").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_of_someone_else_is_never_replaced(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "draft.txt").write_text("years of work")
+    (tmp_path / "file").write_text("x")
+    for name in ("thesis", "file"):
+        with pytest.raises(LacyError) as caught, replace_folder(tmp_path / name):
+            pytest.fail("the block must not start")
+        assert caught.value.code == "E16"
+    assert (tmp_path / "thesis" / "draft.txt").read_text() == "years of work"
+
+
+def test_an_empty_folder_may_be_filled(tmp_path):
+    (tmp_path / "out").mkdir()
+    with replace_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("x")
+    assert (tmp_path / "out" / "a").exists()
+
+
+def test_a_link_keeps_pointing_at_the_new_content(tmp_path):
+    with replace_folder(tmp_path / "real") as folder:
+        (folder / "a").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with replace_folder(tmp_path / "link") as folder:
+        (folder / "a").write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "a").read_text() == "new"
+
+
+KILLED = """
+import sys, time
+from lacy.run import replace_folder
+with replace_folder(sys.argv[1]) as folder:
+    (folder / "a").write_text("half")
+    print("inside", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_kill_9_in_the_middle_leaves_the_old_folder_and_the_next_run_cleans_up(tmp_path):
+    target = tmp_path / "out"
+    with replace_folder(target) as folder:
+        (folder / "a").write_text("old")
+    command = [sys.executable, "-c", KILLED, str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "inside\n"
+        process.send_signal(signal.SIGKILL)
+    assert (target / "a").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2  # the unfinished folder is still there
+    with replace_folder(target) as folder:
+        (folder / "a").write_text("new")
+    assert (target / "a").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_of_a_running_process_is_not_cleaned_away(tmp_path):
+    with replace_folder(tmp_path / "out") as outer:
+        (outer / "a").write_text("outer")
+        with replace_folder(tmp_path / "out") as inner:
+            (inner / "a").write_text("inner")
+        assert (outer / "a").exists()
+    assert (tmp_path / "out" / "a").read_text() == "outer"
+
+
+def test_killed_between_two_renames_the_old_folder_comes_back(tmp_path):
+    left = tmp_path / ".out.old-elsewhere-1-abc"
+    left.mkdir()
+    (left / ".lacy").write_text("")
+    (left / "a").write_text("old")
+    with pytest.raises(ValueError, match="stop"), replace_folder(tmp_path / "out"):
+        raise ValueError("stop")
+    assert (tmp_path / "out" / "a").read_text() == "old"
+
+
+# --------------------------------------------------------------------------------------- Run
+
+
+def test_a_run_holds_settings_environment_metrics_and_card(tmp_path):
+    run = Run(tmp_path / "r", Settings(steps=3))
+    run.write_environment(note="x")
+    run.log(step=1, loss=2.5)
+    run.log(step=2, loss=float("nan"), parts={"text": float("inf")}, list=[1.0, float("nan")])
+    run.card("My model", {"steps": 3}, "It speaks.")
+    assert "steps: 3" in run.config_file.read_text()
+    assert json.loads(run.environment_file.read_text())["note"] == "x"
+    assert run.metrics() == [
+        {"step": 1, "loss": 2.5},
+        {"step": 2, "loss": None, "parts": {"text": None}, "list": [1.0, None]},
+    ]
+    card = run.card_file.read_text()
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    assert "# My model" in card
+    assert "| steps | 3 |" in card
+    assert card.endswith("It speaks.\n")
+
+
+def test_the_same_settings_may_go_on(tmp_path):
+    Run(tmp_path, Settings()).log(step=1)
+    Run(tmp_path, Settings()).log(step=2)
+    assert [row["step"] for row in Run(tmp_path).metrics()] == [1, 2]
+
+
+def test_other_settings_are_refused_and_nothing_is_touched(tmp_path):
+    Run(tmp_path, Settings(name="a")).log(step=1)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(LacyError) as caught:
+        Run(tmp_path, Settings(name="b", optim=Optim(lr=1.0)))
+    assert caught.value.code == "E17"
+    assert "name: 'a' -> 'b'" in str(caught.value)
+    assert "optim.lr: 0.001 -> 1.0" in str(caught.value)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_named_settings_may_differ_and_the_newest_is_kept(tmp_path):
+    Run(tmp_path, Settings(steps=10))
+    run = Run(tmp_path, Settings(steps=20), may_differ=["steps"])
+    assert "steps: 20" in run.config_file.read_text()
+
+
+def test_a_mapping_may_be_the_settings(tmp_path):
+    Run(tmp_path, {"a": {"b": 1}})
+    with pytest.raises(LacyError):
+        Run(tmp_path, {"a": {"b": 2}})
+
+
+def test_a_file_is_no_run_folder(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(LacyError) as caught:
+        Run(tmp_path / "file")
+    assert caught.value.code == "E16"
+
+
+@given(st.integers(0, 40))
+def test_a_half_last_line_is_left_out_and_the_next_line_stands_alone(tmp_path_factory, cut):
+    folder = tmp_path_factory.mktemp("r")
+    run = Run(folder)
+    run.log(step=1, loss=1.0)
+    whole = run.metrics_file.read_bytes()
+    line = json.dumps({"step": 2, "loss": 0.123456789, "x": "é"}).encode()
+    run.metrics_file.write_bytes(whole + line[:cut])
+    assert read_metrics(run.metrics_file) in (
+        [{"step": 1, "loss": 1.0}],
+        [{"step": 1, "loss": 1.0}, json.loads(line)],
+    )
+    again = Run(folder)
+    again.log(step=2)
+    assert [row["step"] for row in again.metrics()] == [1, 2]
+
+
+def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(LacyError) as caught:
+        read_metrics(tmp_path / "m.jsonl")
+    assert (caught.value.code, caught.value.values["line"]) == ("E18", 2)
+
+
+def test_no_metrics_are_no_lines(tmp_path):
+    assert read_metrics(tmp_path / "absent.jsonl") == []
+
+
+def test_rewinding_drops_what_will_be_written_again(tmp_path):
+    run = Run(tmp_path)
+    run.log(event="start")
+    for step in range(5):
+        run.log(step=step)
+    run.rewind(2)
+    assert [row.get("step") for row in run.metrics()] == [None, 0, 1, 2]
+
+
+WRITER = """
+import sys
+from lacy.run import Run
+run = Run(sys.argv[1])
+step = 0
+while True:
+    step += 1
+    run.log(step=step, text="x" * 1000)
+    if step == 50:
+        print("writing", flush=True)
+"""
+
+
+def test_metrics_survive_kill_9(tmp_path):
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "writing\n"
+        time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    run = Run(tmp_path)
+    count = len(run.metrics())
+    assert count >= 50
+    run.log(step=count + 1)
+    assert [row["step"] for row in run.metrics()] == list(range(1, count + 2))
+
+
+# ------------------------------------------------------------------------------- environment
+
+
+def test_the_environment_names_versions_and_nothing_private():
+    found = environment()
+    assert found["lacy"]
+    assert found["packages"]["torch"].startswith("2.")
+    assert found["cores"] >= 1
+    text = json.dumps(found)
+    for private in (os.path.expanduser("~"), os.uname().nodename):
+        assert private in ("/", "") or private not in text
+
+
+def test_flatten_joins_names_with_dots():
+    assert flatten({"a": {"b": {"c": 1}}, "d": {}, "e": [1]}) == {"a.b.c": 1, "d": {}, "e": [1]}
