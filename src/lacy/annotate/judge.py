@@ -1,0 +1,269 @@
+"""Labels of a judge: stored ones in the LMLM format, read into documents with marks.
+
+LMLM (arXiv 2505.15962) writes a look-up before each fact: ``born on [dblookup('Ralph Earl',
+'Birth Date') -> May 11, 1751] May 11, 1751``. The paper's "LLM judge" arm (arXiv 2602.12005,
+§5.1) delegates these values. Look-ups are taken out of the text, and each value is searched
+after the place of its look-up, because the judge does not always put the two side by side
+and sometimes rewords the value. ``LabelReport`` counts how each value was found.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import LacyError
+from ..types import Document, Mark
+from .protocol import settle
+
+OPENING = "[dblookup("
+ARGUMENTS = re.compile(r"\s*(['\"])(?P<entity>.*?)\1\s*,\s*(['\"])(?P<relation>.*?)\3\s*\)\s*->\s*")
+WORD = re.compile(r"\w+")
+WINDOW = 200
+"""Characters after a look-up in which its value is searched; a sentence or two (ours)."""
+
+
+@dataclass
+class LabelReport:
+    """How many values of the look-ups were found, and how."""
+
+    documents: int = 0
+    lookups: int = 0
+    at_once: int = 0
+    """The value follows its look-up verbatim."""
+    reordered: int = 0
+    """The same words follow in another order: ``May 8, 1980`` for ``8 May 1980``."""
+    later: int = 0
+    """Verbatim, but further on in the same line (within ``WINDOW`` characters)."""
+    other_case: int = 0
+    """Further on and in other letter case."""
+    in_parts: int = 0
+    """A list, of which at least one item was found."""
+    restored: int = 0
+    """The judge had dropped the value from the text; it was put back (counted above as well)."""
+    lost: int = 0
+    """Not found: nothing is marked."""
+    broken: int = 0
+    """Look-ups that do not follow the format; taken out of the text."""
+    overlapping: int = 0
+    """Found, but on characters of another value."""
+
+    @property
+    def verbatim_share(self) -> float:
+        """Share of the look-ups whose value stands verbatim at once or later; 0.0 without any."""
+        return (self.at_once + self.later) / self.lookups if self.lookups else 0.0
+
+    def __str__(self) -> str:
+        counts = (f"{f.name} {getattr(self, f.name)}" for f in fields(self))
+        return f"{', '.join(counts)}; verbatim {self.verbatim_share:.1%}"
+
+
+class Lookup(NamedTuple):
+    """One ``[dblookup('entity', 'relation') -> value]``; ``at`` is its place in the clean text."""
+
+    at: int
+    entity: str
+    relation: str
+    value: str
+
+
+def read_labels(
+    path: str | Path, *, limit: int | None = None, report: LabelReport | None = None
+) -> Iterator[Document]:
+    """Reads stored judge labels.
+
+    Args:
+        path: LMLM's JSON (``{"examples": [{"annotated_text": ...}]}``), a JSON list, or JSON lines.
+        limit: at most so many documents.
+        report: is filled with counts while the documents are read.
+
+    Yields:
+        Documents whose text has no look-ups and whose marks have reason ``VALUE`` and the
+        judge's relation. ``meta["title"]`` is the original's first line where one is given.
+
+    Raises:
+        LacyError: E13, no such file; E32, no examples in this format.
+    """
+    path = Path(path)
+    report = LabelReport() if report is None else report
+    found = 0
+    for number, example in enumerate(_examples(path)):
+        if limit is not None and found >= limit:
+            return
+        annotated = example.get("annotated_text") if isinstance(example, dict) else None
+        if not isinstance(annotated, str) or not annotated.strip():
+            continue
+        text, marks = parse_labels(annotated, report)
+        title = _title(example)
+        meta = {"title": title} if title else {}
+        found += 1
+        yield Document(f"{path.stem}:{number}", text, meta, tuple(marks))
+    if not found:
+        raise LacyError("E32", path=path, why="no example has an 'annotated_text'")
+
+
+def parse_labels(annotated: str, report: LabelReport | None = None) -> tuple[str, list[Mark]]:
+    """Takes the look-ups out of one annotated text and finds their values.
+
+    Returns:
+        The clean text, and the marks (sorted, not overlapping) of the values in it.
+    """
+    report = LabelReport() if report is None else report
+    text, lookups = _clean(annotated, report)
+    marks: list[Mark] = []
+    taken = bytearray(len(text))
+    for lookup in lookups:
+        for start, end in _find(text, lookup, report):
+            if any(taken[start:end]):
+                report.overlapping += 1
+                continue
+            taken[start:end] = b"\1" * (end - start)
+            marks.append(Mark(start, end, "VALUE", lookup.relation))
+    report.documents += 1
+    report.lookups += len(lookups)
+    return text, settle(marks)
+
+
+def _examples(path: Path) -> list[Any]:
+    if not path.is_file():
+        raise LacyError("E13", path=path, do="name a file of stored labels (LMLM's JSON)")
+    try:
+        raw = path.read_text(encoding="utf-8")
+        try:
+            content = json.loads(raw)
+        except json.JSONDecodeError:
+            content = [json.loads(line) for line in raw.splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise LacyError("E32", path=path, why=str(error)) from None
+    if isinstance(content, dict):
+        content = content.get("examples", [content])
+    if not isinstance(content, list):
+        raise LacyError("E32", path=path, why="'examples' is not a list")
+    return content
+
+
+def _title(example: dict[str, Any]) -> str | None:
+    """The original's heading: a first short line that an empty line follows."""
+    original = example.get("text")
+    if not isinstance(original, str):
+        return None
+    heading, gap, _ = original.partition("\n\n")
+    return heading if gap and "\n" not in heading and len(heading) <= 120 else None
+
+
+def _clean(annotated: str, report: LabelReport) -> tuple[str, list[Lookup]]:
+    """The text without look-ups, and the look-ups with their places in it."""
+    pieces: list[str] = []
+    lookups: list[Lookup] = []
+    length = at = 0
+    last = " "  # the last character so far; a text's start counts as a space
+    while True:
+        opening = annotated.find(OPENING, at)
+        piece = annotated[at:] if opening < 0 else annotated[at:opening]
+        piece = piece.replace("( ", "(")  # the format leaves a space where a look-up was removed
+        if at and last in " (\n":
+            piece = piece.removeprefix(" ")
+        pieces.append(piece)
+        length += len(piece)
+        last = piece[-1:] or last
+        if opening < 0:
+            return "".join(pieces), lookups
+        parsed = _parse(annotated, opening)
+        if parsed is None:
+            report.broken += 1
+            at = _line_end(annotated, opening)
+            continue
+        entity, relation, value, at = parsed
+        lookups.append(Lookup(length, entity, relation, value))
+        rest = annotated[at : at + WINDOW]
+        if rest[:1] in {",", ".", ";", ")"} and value not in rest:
+            pieces.append(value)
+            length += len(value)
+            last = value[-1:] or last
+            report.restored += 1
+
+
+def _parse(annotated: str, opening: int) -> tuple[str, str, str, int] | None:
+    """Entity, relation, value and the end of the look-up at ``opening``; None if it is broken."""
+    line = annotated[opening : _line_end(annotated, opening)]
+    arguments = ARGUMENTS.match(line, len(OPENING))
+    if arguments is None:
+        return None
+    depth = 0
+    for place in range(arguments.end(), len(line)):
+        depth += {"[": 1, "]": -1}.get(line[place], 0)
+        if depth < 0:  # the bracket that closes the look-up itself
+            value = line[arguments.end() : place].strip()
+            return arguments["entity"], arguments["relation"], value, opening + place + 1
+    return None
+
+
+def _line_end(text: str, start: int) -> int:
+    end = text.find("\n", start)
+    return len(text) if end < 0 else end
+
+
+def _find(text: str, lookup: Lookup, report: LabelReport) -> list[tuple[int, int]]:
+    """Where the value stands in the clean text, and a count of how it was found."""
+    value, at = lookup.value, lookup.at
+    if not value:
+        report.lost += 1
+        return []
+    if text.startswith(value, at) and _whole(text, at, at + len(value)):
+        report.at_once += 1
+        return [(at, at + len(value))]
+    if (same := _same_words(text, at, value)) is not None:
+        report.reordered += 1
+        return [same]
+    end = min(_line_end(text, at), at + WINDOW)
+    if (place := _search(text, value, at, end)) is not None:
+        report.later += 1
+        return [place]
+    if (other := re.compile(re.escape(value), re.IGNORECASE).search(text, at, end)) is not None:
+        report.other_case += 1
+        return [other.span()]
+    parts = [part.strip() for part in re.split(r"[,;]\s+| and ", value)]
+    places: list[tuple[int, int]] = []
+    for part in parts if len(parts) > 1 else ():
+        if len(part) > 1 and (place := _search(text, part, at, end)) is not None:
+            places.append(place)
+    if places:
+        report.in_parts += 1
+    else:
+        report.lost += 1
+    return places
+
+
+def _whole(text: str, start: int, end: int) -> bool:
+    """Whether ``[start, end)`` cuts no word at either side."""
+    before = start > 0 and text[start - 1].isalnum() and text[start].isalnum()
+    after = end < len(text) and text[end].isalnum() and text[end - 1].isalnum()
+    return not before and not after
+
+
+def _search(text: str, value: str, start: int, end: int) -> tuple[int, int] | None:
+    """First whole occurrence of ``value`` that begins in ``[start, end)``."""
+    while (place := text.find(value, start, end + len(value))) >= 0:
+        if _whole(text, place, place + len(value)):
+            return place, place + len(value)
+        start = place + 1
+    return None
+
+
+def _same_words(text: str, at: int, value: str) -> tuple[int, int] | None:
+    """The next words, if they are the value's in another order."""
+    wanted = sorted(WORD.findall(value))
+    if len(wanted) < 2:
+        return None
+    words = []
+    for match in WORD.finditer(text, at, at + 2 * len(value) + 8):
+        words.append(match)
+        if len(words) == len(wanted):
+            break
+    if not words or words[0].start() - at > 1 or sorted(w[0] for w in words) != wanted:
+        return None
+    return words[0].start(), words[-1].end()
