@@ -1,0 +1,138 @@
+"""One call from asking to outcome: ask the source, rank what it offers, decide what is borrowed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lacy.cascade.rank import Option, best, options_for, rank
+from lacy.cascade.row import Row
+from lacy.model.decode import Decoder
+from lacy.sources.protocol import Source, guarded
+from lacy.sources.text import TokenText
+from lacy.types import Reply, Request, Span, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a call ended: an option to borrow, or only the reason (in ``span``) why not."""
+
+    option: Option | None
+    span: Span
+    stop: bool = False
+    """Whether the row ends here, because the answer does not fit into it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Asks one source on behalf of rows; the fields are those of ``Engine``."""
+
+    source: Source | None
+    token_text: TokenText
+    unit: Unit
+    abstain: float | None
+    timeout: float | None
+    heal: bool
+
+    def settle(
+        self,
+        decoder: Decoder,
+        places: Sequence[int],
+        rows: Sequence[Row],
+        spans: Sequence[Span],
+        loop: asyncio.AbstractEventLoop,
+    ) -> list[Settled]:
+        """Ask for all calling rows at once and rank together what is to be ranked.
+
+        Args:
+            decoder: holds the rows' texts.
+            places: the rows' numbers in the decoder.
+            rows: the calling rows.
+            spans: what is known of each call so far (reason, margin).
+            loop: runs the source.
+        """
+        if not rows:
+            return []
+        replies = self._ask(rows, loop)
+        room = decoder.room
+        groups = [
+            options_for(reply.candidates, self.token_text, row.ids, room, heal=self.heal)
+            for row, reply in zip(rows, replies, strict=True)
+        ]
+        ranked = [
+            n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)
+        ]
+        scores = rank(decoder, [places[n] for n in ranked], [groups[n] for n in ranked])
+        scores_of = dict(zip(ranked, scores, strict=True))
+        outcomes = []
+        for n, (row, reply, span) in enumerate(zip(rows, replies, spans, strict=True)):
+            span = replace(span, cost=reply.cost, seconds=reply.seconds)
+            outcomes.append(self._outcome(row, reply, groups[n], scores_of.get(n), span))
+        return outcomes
+
+    def _ask(self, rows: Sequence[Row], loop: asyncio.AbstractEventLoop) -> list[Reply]:
+        if self.source is None:
+            return [Reply(error="no source is connected")] * len(rows)
+        requests = [Request(row.text, self.unit, row.subject, row.stream) for row in rows]
+        return loop.run_until_complete(guarded(self.source, requests, timeout=self.timeout))
+
+    def _outcome(
+        self,
+        row: Row,
+        reply: Reply,
+        options: list[Option],
+        scores: list[float] | None,
+        span: Span,
+    ) -> Settled:
+        """What one reply comes to."""
+        if reply.error or not reply.candidates:
+            return _without(span, reply.error or "source had no answer")
+        if not options:
+            return _without(span, "no room for the answer in the context", stop=True)
+        place, note = 0, ""
+        if scores is not None:
+            chosen = best(scores, self.abstain)
+            if chosen is None:
+                return _without(
+                    span, f"no candidate fits (best {max(scores):.1f} < {self.abstain:.1f})"
+                )
+            place, note = chosen, f"; fit {scores[chosen]:.1f}, best of {len(scores)}"
+        option = options[place]
+        if scores is not None and self.unit != "value":
+            option = self._cut(option, row)
+        if row.spoken + len(option.tokens) - option.back > row.limit:
+            # Half a value would be a wrong fact.
+            return _without(span, "no room for the answer", stop=True)
+        assert self.source is not None  # it replied
+        span = replace(
+            span,
+            text=option.candidate.text,
+            speaker=self.source.name,
+            reason=span.reason + note,
+            evidence=option.candidate.evidence,
+        )
+        return Settled(option, span)
+
+    def _cut(self, option: Option, row: Row) -> Option:
+        """The first token or word of a ranked value (a source that speaks in units is not cut)."""
+        text = option.candidate.text
+        if self.unit == "token":
+            stream, piece = self.token_text.stream(), ""
+            for token in self.token_text.encode_continuation(text):
+                piece += stream.add(token)
+                if piece and stream.whole:
+                    break
+        else:
+            words = text.split(maxsplit=1)
+            piece = text[: text.index(words[0])] + words[0] if words else text
+        candidates = [replace(option.candidate, text=piece)]
+        room = len(option.tokens)
+        cut = options_for(candidates, self.token_text, row.ids, room, heal=self.heal)
+        return cut[0] if cut else option
+
+
+def _without(span: Span, why: str, *, stop: bool = False) -> Settled:
+    """A call that brought nothing."""
+    reason = f"{span.reason}; {why}" if span.reason else why
+    return Settled(None, replace(span, reason=reason), stop)

@@ -1,0 +1,323 @@
+"""The cascade: at every token the SLM speaks or a source does, and the text says who did (§5).
+
+One step of the loop: feed the next token of every row; the rows whose plan is used up decide. The
+policy names those that call; all of them are asked at once; an answer becomes forced tokens, no
+answer means that the SLM says its own word. Nothing is ever computed twice, rows never wait for
+padding, and a text can neither hang nor lose a character.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lacy.cascade.call import Caller, Settled
+from lacy.cascade.policy import Controller, Decision, Never, Policy, parse_policy
+from lacy.cascade.rank import DEFAULT_ABSTAIN
+from lacy.cascade.row import Row
+from lacy.cascade.signals import call_row, step_signals, without_call
+from lacy.errors import LacyError
+from lacy.model.decode import Decoder
+from lacy.sources.protocol import DEFAULT_TIMEOUT, Source
+from lacy.sources.text import TokenText
+from lacy.types import Answer, Span, Unit
+
+DEFAULT_MAX_NEW_TOKENS = 128
+DEFAULT_BATCH = 32
+
+CALLS_IN_ROW: dict[Unit, int | None] = {"token": None, "word": None, "value": 2}
+"""Answered calls allowed directly after one another. A source that goes on naming values at one
+place would fill the text with them; token by token, long answers are the normal case."""
+
+
+class Engine:
+    """An SLM that calls a source.
+
+    Args:
+        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load``.
+        source: who answers; None: calls are decided and counted, but stay without an answer.
+        policy: when to call, as a value or its text (``"budget=0.22"``).
+        unit: how much one call returns: ``"token"`` (the paper), ``"word"`` or ``"value"``.
+        max_new_tokens: most generated tokens per text, whoever speaks them.
+        temperature: 0 is greedy (the paper).
+        top_p: sample from the smallest set of tokens with this probability.
+        seed: of sampling; a text's draws depend on it and on the text's number only.
+        abstain: best score below which no ranked candidate is taken; None takes any.
+        calls_in_row: answered calls allowed directly after one another; by unit if not given.
+        timeout: seconds to wait for a source, per step; None waits for ever.
+        batch_size: texts decoded together.
+        heal: re-encode the last token together with the answer (see ``rank.options_for``).
+        remember: keep the policy's running state from one ``generate`` to the next; by default
+            each starts afresh, so that its result depends on nothing before.
+
+    Raises:
+        LacyError: E61 for a text that names no policy, E62 for a policy that reads ``<CALL>`` and
+            a model without it.
+    """
+
+    def __init__(
+        self,
+        loaded: Any,
+        source: Source | None = None,
+        policy: Policy | str | None = None,
+        *,
+        unit: Unit = "value",
+        max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        abstain: float | None = DEFAULT_ABSTAIN,
+        calls_in_row: int | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        batch_size: int = DEFAULT_BATCH,
+        heal: bool = False,
+        remember: bool = False,
+    ) -> None:
+        self.model = loaded.model.eval()
+        self.tokenizer = loaded.tokenizer
+        self.source = source
+        self.policy: Policy = parse_policy(policy) if isinstance(policy, str) else policy or Never()
+        self.unit: Unit = unit
+        self.max_new_tokens = _at_least("max_new_tokens", max_new_tokens, 1)
+        self.temperature = _at_least("temperature", temperature, 0.0)
+        self.top_p = _at_least("top_p", top_p, 0.0)
+        self.seed = seed
+        self.calls_in_row = CALLS_IN_ROW[unit] if calls_in_row is None else calls_in_row
+        self.batch_size = int(_at_least("batch_size", batch_size, 1))
+        self.remember = remember
+        self.token_text = TokenText(self.tokenizer)
+        self.call_id = call_row(loaded)
+        self._caller = Caller(source, self.token_text, unit, abstain, timeout, heal)
+        self._controller: Controller | None = None
+        self._streams = 0
+        if self.call_id is None and self.policy.reads in ("margin", "p_call"):
+            rows, where = int(self.model.config.vocab_size), getattr(loaded, "path", None)
+            raise LacyError(
+                "E62", rows=rows, tokens=len(self.tokenizer), where=f" in {where}" if where else ""
+            )
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        subjects: Sequence[str | None] | None = None,
+        *,
+        max_new_tokens: int | None = None,
+    ) -> list[Answer]:
+        """Continue texts.
+
+        Args:
+            prompts: the texts to continue.
+            subjects: whom or what each is about, where known; else the source finds it itself.
+            max_new_tokens: overrides the engine's.
+
+        Returns:
+            One answer per prompt, in order. A text that reaches the model's context or the limit
+            ends there with ``finished=False``.
+
+        Raises:
+            LacyError: E60 for a prompt that leaves no room in the context, E63 if ``subjects`` has
+                another length than ``prompts``. Failures of the source raise nothing: the SLM goes
+                on in its own words and the span says why.
+        """
+        if isinstance(prompts, str):
+            raise TypeError("prompts is a list of texts, not one text")
+        subjects = list(subjects) if subjects is not None else [None] * len(prompts)
+        if len(subjects) != len(prompts):
+            raise LacyError(
+                "E63", what="subjects", given=len(subjects), wanted=len(prompts),
+                do="give one subject (or None) per prompt",
+            )  # fmt: skip
+        limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
+        limit = int(_at_least("max_new_tokens", limit, 1))
+        rows = [
+            self._row(number, prompt, subject, limit)
+            for number, (prompt, subject) in enumerate(zip(prompts, subjects, strict=True))
+        ]
+        self._streams += len(rows)
+        controller = self._controller if self.remember and self._controller else self.policy.start()
+        self._controller = controller
+        _outside_loops(lambda loop: self._run_all(rows, controller, loop))
+        return [row.answer() for row in rows]
+
+    def _row(self, number: int, prompt: str, subject: str | None, limit: int) -> Row:
+        bos = self.tokenizer.bos_token_id
+        ids = self.token_text.encode(prompt)
+        ids = ids if bos is None else [bos, *ids]
+        if not ids:
+            raise LacyError(
+                "E63", what="tokens of an empty prompt", given=0, wanted=1,
+                do="give a prompt: this tokenizer has no token that begins a text",
+            )  # fmt: skip
+        generator = None
+        if self.temperature > 0:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        out = self.token_text.stream()
+        row = Row(number, self._streams + number, subject, ids, prompt, out, limit, generator)
+        row.spans.append(Span(prompt, "prompt", len(ids)))
+        return row
+
+    def _run_all(
+        self, rows: list[Row], controller: Controller, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        decoders = []
+        for start in range(0, len(rows), self.batch_size):
+            batch = rows[start : start + self.batch_size]
+            decoder = Decoder(self.model, call_id=self.call_id)
+            longest = max(len(row.ids) for row in batch)
+            if longest >= decoder.context:  # before anything is computed, for all batches
+                raise LacyError("E60", tokens=longest + 1, context=decoder.context)
+            decoders.append((decoder, batch))
+        for decoder, batch in decoders:
+            self._run(decoder, batch, controller, loop)
+
+    def _run(
+        self,
+        decoder: Decoder,
+        active: list[Row],
+        controller: Controller,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Decode one batch to its end."""
+        while active:
+            length = decoder.length
+            width = min(len(row.ids) for row in active) - length
+            logits_BV = decoder.feed([row.ids[length : length + width] for row in active])
+            ready = [n for n, row in enumerate(active) if len(row.ids) == decoder.length]
+            if not ready:
+                continue
+            logits_RV = logits_BV if len(ready) == len(active) else logits_BV[ready]
+            back = self._decide(decoder, active, ready, logits_RV, controller, loop)
+            left = [n for n, row in enumerate(active) if not row.done]
+            if len(left) < len(active):
+                decoder.keep(left)
+                active = [active[n] for n in left]
+            if back and active:
+                decoder.rewind(back)  # the other rows read their last token again from their plan
+
+    def _decide(
+        self,
+        decoder: Decoder,
+        active: list[Row],
+        ready: list[int],
+        logits_RV: Tensor,
+        controller: Controller,
+        loop: asyncio.AbstractEventLoop,
+    ) -> int:
+        """Let every ready row go on by its own token or an answer; returns tokens to rewind."""
+        rows = [active[n] for n in ready]
+        before = [row.spoken for row in rows]
+        decisions, margins = self._choose(rows, logits_RV, controller)
+        calling = [n for n in range(len(rows)) if decisions[n].call]
+        settled = self._caller.settle(
+            decoder,
+            [ready[n] for n in calling],
+            [rows[n] for n in calling],
+            [Span("", "slm", reason=decisions[n].reason, margin=margins[n]) for n in calling],
+            loop,
+        )
+        own = self._own_tokens(rows, without_call(logits_RV, self.call_id))
+        outcomes: list[Settled | None] = [None] * len(rows)
+        for n, outcome in zip(calling, settled, strict=True):
+            outcomes[n] = outcome
+        back = 0
+        for row, token, result in zip(rows, own, outcomes, strict=True):
+            back = max(back, self._apply(row, token, result, decoder.context))
+        spoken = [row.spoken - old for row, old in zip(rows, before, strict=True)]
+        asked = sum(spoken[n] for n in calling)
+        controller.account(calls=len(calling), asked=asked, tokens=sum(spoken))
+        return back
+
+    def _choose(
+        self, rows: list[Row], logits_RV: Tensor, controller: Controller
+    ) -> tuple[list[Decision], list[float | None]]:
+        """The policy's decision and the margin of each row; no call where none is possible."""
+        decisions = [Decision(False)] * len(rows)
+        margins: list[float | None] = [None] * len(rows)
+        able = [n for n, row in enumerate(rows) if self._may_call(row)]
+        if not able or isinstance(self.policy, Never):
+            return decisions, margins
+        signals = step_signals(
+            logits_RV if len(able) == len(rows) else logits_RV[able],
+            self.call_id,
+            [rows[n].spoken for n in able],
+            lambda place: rows[able[place]].text,
+        )
+        for place, (n, made) in enumerate(zip(able, controller.decide(signals), strict=True)):
+            decisions[n] = made
+            margins[n] = float(signals.margin[place]) if self.call_id is not None else None
+        return decisions, margins
+
+    def _may_call(self, row: Row) -> bool:
+        """Not inside a character, and not again and again at the same place."""
+        return row.out.whole and (self.calls_in_row is None or row.in_row < self.calls_in_row)
+
+    def _apply(self, row: Row, token: int, result: Settled | None, context: int) -> int:
+        """Write one row's outcome into its plan; returns tokens to take back from the cache."""
+        ended = token == self.tokenizer.eos_token_id
+        back = 0
+        if result is None:
+            if ended:
+                row.end(finished=True)
+            else:
+                row.say(token)
+        elif result.option is None:
+            silent = ended or result.stop
+            row.say_unanswered(None if silent else token, result.span)
+            if silent:
+                row.end(finished=ended and not result.stop)
+        else:
+            back = result.option.back
+            row.borrow(result.option.tokens, back, result.span)
+        if len(row.ids) >= context:
+            row.end(finished=row.finished)
+        return back
+
+    def _own_tokens(self, rows: list[Row], own_RV: Tensor) -> list[int]:
+        """What the SLM itself would say next in each row."""
+        if self.temperature == 0:
+            greedy: list[int] = own_RV.argmax(dim=-1).tolist()
+            return greedy
+        p_RV = torch.softmax(own_RV / self.temperature, dim=-1).cpu()
+        if self.top_p < 1:
+            p_RV = nucleus(p_RV, self.top_p)
+        return [
+            int(torch.multinomial(p_V, 1, generator=row.generator))
+            for row, p_V in zip(rows, p_RV, strict=True)
+        ]
+
+
+def nucleus(p_BV: Tensor, top_p: float) -> Tensor:
+    """Zero all but the smallest set of tokens that holds at least ``top_p`` (at least one)."""
+    sorted_BV, order_BV = p_BV.sort(dim=-1, descending=True)
+    drop_BV = sorted_BV.cumsum(dim=-1) - sorted_BV >= top_p
+    drop_BV[:, 0] = False
+    return torch.zeros_like(p_BV).scatter(-1, order_BV, sorted_BV.masked_fill(drop_BV, 0.0))
+
+
+def _outside_loops(work: Callable[[asyncio.AbstractEventLoop], None]) -> None:
+    """Run ``work`` with an event loop of its own, also from within a running one (a notebook)."""
+
+    def run() -> None:
+        with asyncio.Runner() as runner:
+            work(runner.get_loop())
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        run()
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run).result()
+
+
+def _at_least(name: str, value: float, least: float) -> Any:
+    if value < least:
+        raise LacyError(
+            "E12", key=name, value=value, why=f"less than {least:g}", do=f"give {least:g} or more"
+        )
+    return value

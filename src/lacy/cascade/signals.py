@@ -1,0 +1,179 @@
+"""What a policy reads, from logits: margins, probabilities, entropies, while decoding and after.
+
+``step_signals`` serves the engine one step at a time; ``teacher_forced_signals`` gives the same
+numbers for every token of true texts, aligned with their marks, so that the quality of the calls
+can be scored against gold fact positions (what the paper does not report).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lacy.cascade.policy import Signals
+from lacy.model.decode import context_of
+from lacy.types import Document
+
+_LOGITS_AT_ONCE = 33_554_432
+"""Logits held by one pass over documents (128 MiB in float32)."""
+
+Floats = NDArray[np.float64]
+
+
+def step_signals(
+    logits_BV: Tensor,
+    call_id: int | None,
+    position: Sequence[int],
+    text: Callable[[int], str],
+) -> Signals:
+    """Signals of one decoding step.
+
+    Args:
+        logits_BV: logits for the next token of each row that could call, CALL among them.
+        call_id: the CALL row, None for a model without one (its margin is -inf).
+        position: tokens generated so far, per row.
+        text: the text so far of a row.
+    """
+    return Signals(
+        margin=measure(logits_BV, call_id, "margin"),
+        position=position,
+        text=text,
+        compute=lambda by: measure(logits_BV, call_id, by),
+    )
+
+
+def measure(logits_BV: Tensor, call_id: int | None, by: str) -> Floats:
+    """One signal per row, in its natural direction (``top2`` is large where the SLM is sure).
+
+    ``margin``: CALL logit minus best other logit. ``p_call``: CALL in the softmax over everything.
+    ``entropy`` (nats) and ``top2`` (logits): of the other tokens, without CALL.
+    """
+    size = logits_BV.shape[0]
+    if call_id is None and by in ("margin", "p_call"):
+        return np.full(size, -np.inf if by == "margin" else 0.0)
+    if by == "p_call":
+        return _numpy(torch.softmax(logits_BV, dim=-1)[:, call_id])
+    own_BV = without_call(logits_BV, call_id)
+    if by == "margin":
+        return _numpy(logits_BV[:, call_id] - own_BV.amax(dim=-1))
+    if by == "top2":
+        best_B2 = own_BV.topk(2, dim=-1).values
+        return _numpy(best_B2[:, 0] - best_B2[:, 1])
+    if by == "entropy":
+        logp_BV = torch.log_softmax(own_BV, dim=-1)
+        # exp(-inf) * -inf is not a number; a token without probability adds nothing
+        return _numpy(-(logp_BV.exp() * logp_BV.clamp(min=-1e30)).sum(dim=-1))
+    raise ValueError(f"there is no signal {by!r}")
+
+
+def without_call(logits: Tensor, call_id: int | None) -> Tensor:
+    """The logits of everything but CALL, which is never generated as text (a view if it can be)."""
+    if call_id is None:
+        return logits
+    if call_id == logits.shape[-1] - 1:
+        return logits[..., :-1]
+    own = logits.clone()
+    own[..., call_id] = -torch.inf
+    return own
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSignals:
+    """Signals at every predicted token of one true text; all arrays have its length T.
+
+    ``marks`` are the flags of the token to be predicted (``targets``), so that
+    ``marks & MarkFlag.START`` says where a fact's value begins. ``logprob`` (nats) is that of the
+    true token in the softmax without CALL. ``p_call`` and ``margin`` are 0 and -inf for a model
+    without CALL.
+    """
+
+    id: str
+    targets: NDArray[np.int32]
+    marks: NDArray[np.uint8]
+    margin: Floats
+    p_call: Floats
+    entropy: Floats
+    top2: Floats
+    logprob: Floats
+    truncated: bool = False
+    """Whether the text was longer than the model's context (its rest is left out)."""
+
+
+@torch.inference_mode()
+def teacher_forced_signals(loaded: Any, documents: Iterable[Document]) -> Iterator[TokenSignals]:
+    """What the model would signal before each token of true texts.
+
+    Args:
+        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load``.
+        documents: texts with their marks; texts without a token are left out.
+
+    Yields:
+        One ``TokenSignals`` per document, in order, ``<|endoftext|>`` as the last target.
+    """
+    from lacy.annotate.align import encode
+
+    model, tokenizer = loaded.model.eval(), loaded.tokenizer
+    call_id = call_row(loaded)
+    context = context_of(model)
+    limit = max(1, _LOGITS_AT_ONCE // int(model.config.vocab_size))
+    batch: list[tuple[str, list[int], list[int], bool]] = []
+    width = 0
+    for document in documents:
+        encoded = encode(document, tokenizer)
+        ids, marks = encoded.input_ids[: context + 1], encoded.marks[: context + 1]
+        if len(ids) < 2:
+            continue
+        width = max(width, len(ids))
+        if batch and width * (len(batch) + 1) > limit:
+            yield from _measure_batch(model, call_id, batch)
+            batch, width = [], len(ids)
+        batch.append((document.id, list(ids), list(marks), len(encoded.input_ids) > len(ids)))
+    if batch:
+        yield from _measure_batch(model, call_id, batch)
+
+
+def _measure_batch(
+    model: Any, call_id: int | None, batch: list[tuple[str, list[int], list[int], bool]]
+) -> Iterator[TokenSignals]:
+    """One forward pass; texts padded on the right, where causal attention never looks."""
+    width = max(len(ids) for _, ids, _, _ in batch) - 1
+    input_BT = torch.tensor(
+        [(ids[:-1] + [0] * width)[:width] for _, ids, _, _ in batch], device=model.device
+    )
+    logits_BTV = model(input_ids=input_BT, use_cache=False).logits
+    for row, (name, ids, marks, truncated) in enumerate(batch):
+        logits_TV = logits_BTV[row, : len(ids) - 1].float()
+        targets = torch.tensor(ids[1:], device=model.device)
+        logp_TV = torch.log_softmax(without_call(logits_TV, call_id), dim=-1)
+        yield TokenSignals(
+            id=name,
+            targets=np.asarray(ids[1:], dtype=np.int32),
+            marks=np.asarray(marks[1:], dtype=np.uint8),
+            margin=measure(logits_TV, call_id, "margin"),
+            p_call=measure(logits_TV, call_id, "p_call"),
+            entropy=measure(logits_TV, call_id, "entropy"),
+            top2=measure(logits_TV, call_id, "top2"),
+            logprob=_numpy(logp_TV.gather(-1, targets[:, None])[:, 0]),
+            truncated=truncated,
+        )
+
+
+def call_row(loaded: Any) -> int | None:
+    """The id of CALL, the last of the tokenizer; None where tokenizer or model lacks it."""
+    from lacy.types import CALL_TOKEN
+
+    number = loaded.tokenizer.get_vocab().get(CALL_TOKEN)
+    if number is None or number >= int(loaded.model.config.vocab_size):
+        return None
+    return int(number)
+
+
+def _numpy(values: Tensor) -> Floats:
+    array: Floats = values.double().cpu().numpy()
+    return array

@@ -1,0 +1,243 @@
+"""Decode many texts at once with one KV cache: forced tokens, rewinding, scoring of candidates.
+
+All rows always have the same length, so there is no padding, no attention mask and no position
+arithmetic that could go wrong. Prompts of different lengths are fed as forced tokens: the common
+minimum in one forward pass, the rest of the longer ones step by step while the short ones already
+speak. A row that is done leaves the cache (``keep``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lacy.errors import LacyError
+
+DEFAULT_SCORE_CELLS = 65_536
+"""Cached token positions that one scoring pass may copy (rows x length): bounds its memory."""
+
+DEFAULT_SCORE_LOGITS = 33_554_432
+"""Logits that one scoring pass may hold (128 MiB in float32)."""
+
+
+class Decoder:
+    """Batched causal decoding over one growing cache.
+
+    Args:
+        model: a causal ``transformers`` model (anything called as ``model(input_ids=,
+            past_key_values=, use_cache=, logits_to_keep=)`` that returns ``.logits``).
+        call_id: the ``<CALL>`` row, left out of every likelihood; None for a model without one.
+        score_cells: most cached positions copied by one pass of ``score``.
+    """
+
+    def __init__(
+        self, model: Any, *, call_id: int | None = None, score_cells: int = DEFAULT_SCORE_CELLS
+    ) -> None:
+        self.model = model
+        self.call_id = call_id
+        self.score_cells = score_cells
+        self.context = context_of(model)
+        self.tokens_BT: list[list[int]] = []
+        self._cache: Any = None
+        self._last_BV: Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows that are still being decoded (0 before the first tokens)."""
+        return len(self.tokens_BT)
+
+    @property
+    def length(self) -> int:
+        """Tokens in the cache, the same for every row."""
+        return len(self.tokens_BT[0]) if self.tokens_BT else 0
+
+    @property
+    def room(self) -> int:
+        """Tokens that still fit into the model's context."""
+        return self.context - self.length
+
+    @torch.inference_mode()
+    def feed(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
+        """Append the same number of tokens to every row.
+
+        Args:
+            tokens_BT: at least one token per row.
+
+        Returns:
+            ``logits_BV``, float32, for the token after the last one fed. Not to be written to:
+            ``score`` reads them.
+
+        Raises:
+            LacyError: E60 if the tokens do not fit into the model's context.
+        """
+        widths = {len(row) for row in tokens_BT}
+        if len(widths) != 1 or 0 in widths:
+            raise ValueError(f"every row needs the same number of tokens, at least one: {widths}")
+        if self.tokens_BT and len(tokens_BT) != self.rows:
+            raise ValueError(f"{len(tokens_BT)} rows fed, the decoder holds {self.rows}")
+        width = widths.pop()
+        self._check_room(self.length + width)
+        if not self.tokens_BT:
+            self._cache = _new_cache()
+            self.tokens_BT = [[] for _ in tokens_BT]
+        input_BT = torch.tensor([list(row) for row in tokens_BT], device=self.model.device)
+        self._last_BV = self._forward(input_BT, self._cache, keep=1)[:, -1].float()
+        for row, tokens in zip(self.tokens_BT, tokens_BT, strict=True):
+            row.extend(int(token) for token in tokens)
+        return self._last_BV
+
+    def step(self, tokens_B: Sequence[int] | Tensor) -> Tensor:
+        """Append one token to every row; returns ``logits_BV`` as ``feed`` does."""
+        tokens = tokens_B.tolist() if isinstance(tokens_B, Tensor) else tokens_B
+        return self.feed([[int(token)] for token in tokens])
+
+    @torch.inference_mode()
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order, and drop the others from the cache."""
+        if list(rows) == list(range(self.rows)):
+            return
+        if self._cache is not None and rows:
+            index = torch.tensor(list(rows), device=self.model.device)
+            self._cache.batch_select_indices(index)
+            if self._last_BV is not None:
+                self._last_BV = self._last_BV[index]
+        self.tokens_BT = [self.tokens_BT[row] for row in rows]
+        if not rows:
+            self._cache = self._last_BV = None
+
+    def rewind(self, count: int) -> None:
+        """Take back the last ``count`` tokens of every row (at least one must stay)."""
+        if count == 0:
+            return
+        if not 0 < count < self.length:
+            raise ValueError(f"cannot take back {count} of {self.length} tokens")
+        self._cache.crop(-count)
+        self.tokens_BT = [row[:-count] for row in self.tokens_BT]
+        self._last_BV = None
+
+    @torch.inference_mode()
+    def score(
+        self, rows: Sequence[int], candidates: Sequence[Sequence[Sequence[int]]], *, back: int = 0
+    ) -> list[list[float]]:
+        """Log-likelihood of candidate continuations; the cache is left as it was.
+
+        The candidates of all rows go through the model together over copies of their rows' cache,
+        in as few passes as ``score_cells`` allows. The softmax leaves ``<CALL>`` out.
+
+        Args:
+            rows: rows of the decoder.
+            candidates: for each of ``rows`` its K candidates, each a non-empty list of tokens.
+            back: candidates replace the last ``back`` tokens of their row (token healing).
+
+        Returns:
+            For each row, ``log p(candidate | row's tokens)`` in nats, one per candidate.
+
+        Raises:
+            LacyError: E60 if a candidate does not fit into the model's context.
+        """
+        jobs: list[tuple[int, int, int, list[int]]] = []
+        scores = [[0.0] * len(group) for group in candidates]
+        for which, (row, group) in enumerate(zip(rows, candidates, strict=True)):
+            for place, tokens in enumerate(group):
+                if not tokens:
+                    raise ValueError("an empty candidate has no likelihood")
+                self._check_room(self.length - back + len(tokens))
+                jobs.append((row, which, place, [int(token) for token in tokens]))
+        # The step after the last token fed needs no forward pass: its logits are known.
+        last_BV = self._last_BV if back == 0 else None
+        if last_BV is not None and jobs:
+            first_BV = self._log_softmax(last_BV)
+            for row, which, place, tokens in jobs:
+                scores[which][place] = float(first_BV[row, tokens[0]])
+            jobs = [job for job in jobs if len(job[3]) > 1]
+        cut = 0 if last_BV is not None else back + 1
+        for chunk in self._chunks(jobs):
+            self._score_chunk(chunk, cut, scores)
+        return scores
+
+    def _score_chunk(
+        self, chunk: list[tuple[int, int, int, list[int]]], cut: int, scores: list[list[float]]
+    ) -> None:
+        """Add to ``scores`` what one pass over copies of the cache says about ``chunk``."""
+        length = self.length
+        inputs, targets = [], []
+        for row, _, _, tokens in chunk:
+            seen = self.tokens_BT[row][length - cut : length - cut + 1] if cut else []
+            inputs.append((seen + tokens)[:-1])
+            targets.append(tokens if cut else tokens[1:])
+        width = max(len(tokens) for tokens in targets)
+        device = self.model.device
+        input_KT = torch.tensor([_pad(tokens, width) for tokens in inputs], device=device)
+        target_KT = torch.tensor([_pad(tokens, width) for tokens in targets], device=device)
+        valid_KT = torch.tensor(
+            [[1.0] * len(t) + [0.0] * (width - len(t)) for t in targets], device=device
+        )
+        index_K = torch.tensor([job[0] for job in chunk], device=device)
+        logits_KTV = self._forward(input_KT, self._copy(index_K, length - cut), keep=width)
+        logp_KTV = self._log_softmax(logits_KTV.float())
+        logp_KT = logp_KTV.gather(-1, target_KT[..., None])[..., 0]
+        # where, not a product: a padded place may hold -inf, and -inf * 0 is not a number
+        logp_K = torch.where(valid_KT > 0, logp_KT, 0.0).sum(-1).tolist()
+        for (_, which, place, _), logp in zip(chunk, logp_K, strict=True):
+            scores[which][place] += logp
+
+    def _chunks(
+        self, jobs: list[tuple[int, int, int, list[int]]]
+    ) -> Iterator[list[tuple[int, int, int, list[int]]]]:
+        """Jobs of similar width together, no chunk above the memory limits."""
+        vocabulary = int(self.model.config.vocab_size)
+        chunk: list[tuple[int, int, int, list[int]]] = []
+        for job in sorted(jobs, key=lambda job: len(job[3])):
+            width, size = len(job[3]), len(chunk) + 1
+            full = size * (self.length + width) > self.score_cells
+            if chunk and (full or size * width * vocabulary > DEFAULT_SCORE_LOGITS):
+                yield chunk
+                chunk = []
+            chunk.append(job)
+        if chunk:
+            yield chunk
+
+    def _copy(self, index_K: Tensor, length: int) -> Any:
+        """A cache that holds the first ``length`` tokens of the given rows."""
+        copy = _new_cache()
+        for number, layer in enumerate(self._cache.layers):
+            if length:
+                keys, values = layer.keys[..., :length, :], layer.values[..., :length, :]
+                copy.update(keys[index_K], values[index_K], number)
+        return copy
+
+    def _forward(self, input_BT: Tensor, cache: Any, keep: int) -> Tensor:
+        logits: Tensor = self.model(
+            input_ids=input_BT, past_key_values=cache, use_cache=True, logits_to_keep=keep
+        ).logits
+        return logits
+
+    def _log_softmax(self, logits: Tensor) -> Tensor:
+        if self.call_id is not None:
+            logits = logits.clone()
+            logits[..., self.call_id] = -torch.inf
+        return torch.log_softmax(logits, dim=-1)
+
+    def _check_room(self, length: int) -> None:
+        if length > self.context:
+            raise LacyError("E60", tokens=length, context=self.context)
+
+
+def context_of(model: Any) -> int:
+    """The most tokens a model can attend to (its positions); very large where it has no limit."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    return int(limit) if limit else 1 << 30
+
+
+def _new_cache() -> Any:
+    from transformers import DynamicCache
+
+    return DynamicCache()
+
+
+def _pad(tokens: list[int], width: int) -> list[int]:
+    """Right padding with token 0: causal attention never looks at it from a real token."""
+    return tokens + [0] * (width - len(tokens))
