@@ -1,0 +1,133 @@
+"""Character marks become token marks, for any fast tokenizer.
+
+A token is a fact token if it holds at least one character of a mark, spaces at the ends of the
+mark left aside. That rule alone settles the hard cases: a token's leading space never makes it a
+fact, each digit of a split number and each byte of a multi-byte character is one, and a space
+inside a value belongs to the value.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..corpus.pack import Encoded
+from ..corpus.tokenize import Encoding, begin_end, encode_texts
+from ..errors import LacyError
+from ..types import Document, Mark, MarkFlag
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def encode(
+    document: Document, tokenizer: PreTrainedTokenizerFast, context: int | None = None
+) -> Encoded:
+    """A document as ``[begin] + text tokens + [end]`` with one mark byte per token.
+
+    Args:
+        document: text and marks; marks may overlap (they count as one value).
+        tokenizer: any fast tokenizer. Special tokens in the text are plain text.
+        context: keep only the first so many tokens.
+
+    Raises:
+        LacyError: E38 a mark outside the text, E39 text that is no valid Unicode.
+    """
+    return next(encode_many([document], tokenizer, context))
+
+
+def encode_many(
+    documents: Iterable[Document],
+    tokenizer: PreTrainedTokenizerFast,
+    context: int | None = None,
+    *,
+    batch: int = 256,
+) -> Iterator[Encoded]:
+    """``encode`` for a stream of documents, in batches (faster, same result)."""
+    begin, end = begin_end(tokenizer)
+    stream = iter(documents)
+    while group := list(itertools.islice(stream, batch)):
+        for document in group:
+            _check(document)
+        texts = [document.text for document in group]
+        for document, found in zip(group, encode_texts(tokenizer, texts), strict=True):
+            flags = flags_of(document.marks, document.text, found).tolist()
+            yield Encoded(document.id, [begin, *found.ids, end][:context], [0, *flags, 0][:context])
+
+
+def flags_of(marks: Sequence[Mark], text: str, encoding: Encoding) -> NDArray[np.uint8]:
+    """Mark bytes of the tokens of a text (without begin and end).
+
+    ``FACT`` and the reason's bit stand on every token with a character of the mark; ``START`` on
+    the first token of each value (overlapping marks are one value). ``CONTENT`` stands only where
+    there is no fact, and has no ``START``.
+    """
+    flags = np.zeros(len(encoding.ids), np.uint8)
+    kept = [(start, end, mark) for mark in marks for start, end in [trimmed(mark, text)]]
+    kept = [item for item in kept if item[0] < item[1]]
+    if not kept or not len(flags):
+        return flags
+    spans = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+    for reason in {mark.reason for _, _, mark in kept}:
+        inside = np.zeros(len(text) + 1, np.int64)
+        for start, end, mark in kept:
+            if mark.reason == reason:
+                inside[start + 1 : end + 1] = 1
+        before = np.cumsum(inside)  # marked characters before each position
+        bits = MarkFlag[reason] if reason == "CONTENT" else MarkFlag[reason] | MarkFlag.FACT
+        flags[before[spans[:, 1]] > before[spans[:, 0]]] |= np.uint8(bits)
+    flags[(flags & MarkFlag.FACT) != 0] &= np.uint8(0xFF ^ MarkFlag.CONTENT)
+    flags[_first_tokens(values(kept), spans)] |= np.uint8(MarkFlag.START)
+    return flags
+
+
+def _first_tokens(ranges: list[tuple[int, int]], spans: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The first token of each range that holds a character of it, where there is one."""
+    holding = np.flatnonzero(spans[:, 1] > spans[:, 0])
+    begins, ends = spans[holding].T
+    if np.any(ends[1:] < ends[:-1]):  # a normaliser that moves text about
+        hits = (np.flatnonzero((ends > start) & (begins < end))[:1] for start, end in ranges)
+        slow: NDArray[np.int64] = holding[np.concatenate([np.empty(0, np.int64), *hits])]
+        return slow
+    wanted = np.asarray(ranges, dtype=np.int64).reshape(-1, 2)
+    first = np.searchsorted(ends, wanted[:, 0], side="right")
+    reached = first < len(holding)
+    first, last = first[reached], wanted[reached, 1]
+    found: NDArray[np.int64] = holding[first[begins[first] < last]]
+    return found
+
+
+def trimmed(mark: Mark, text: str) -> tuple[int, int]:
+    """A mark's range without the spaces at its ends; empty if it holds nothing else."""
+    piece = text[mark.start : mark.end]
+    start = mark.start + len(piece) - len(piece.lstrip())
+    return start, max(start, mark.start + len(piece.rstrip()))
+
+
+def values(marks: Iterable[tuple[int, int, Mark]]) -> list[tuple[int, int]]:
+    """Ranges of the values: overlapping fact marks united, touching ones apart."""
+    found: list[tuple[int, int]] = []
+    for start, end, mark in sorted(marks, key=lambda item: item[:2]):
+        if mark.reason == "CONTENT":
+            continue
+        if found and start < found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
+
+
+def _check(document: Document) -> None:
+    if found := _SURROGATE.search(document.text):
+        raise LacyError("E39", id=document.id, at=found.start())
+    length = len(document.text)
+    for mark in document.marks:
+        if not 0 <= mark.start <= mark.end <= length:
+            raise LacyError("E38", start=mark.start, end=mark.end, id=document.id, length=length)
