@@ -1,0 +1,71 @@
+# make demo   train, ask and score two small models, offline, in about two minutes
+# make test   lint, types and the whole test suite
+# Each prepares .venv on first use; delete .venv to start afresh.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TORCH := $(shell grep '^torch==' constraints.txt)
+BASE := $(VENV)/.installed-base
+DEV := $(VENV)/.installed-dev
+# One thread per process keeps results alike and neighbours quick; tests never use the network.
+QUIET := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+
+.PHONY: help demo test lint format docs bench constraints clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+	@echo "make lint, format, docs, bench, constraints, clean: for work on lacy itself"
+
+demo: $(BASE)
+	@HF_HUB_OFFLINE=1 $(BIN)/lacy demo $(ARGS)
+
+test: lint
+	@echo "Testing ..."
+	@$(QUIET) $(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV)
+	@echo "Checking style, types and the plan of the house ..."
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports > $(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt; exit 1; }
+	@$(BIN)/python scripts/house.py --check
+
+format: $(DEV)
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+docs: $(DEV)
+	@$(BIN)/python scripts/house.py --write
+
+bench: $(DEV)
+	@$(BIN)/python benchmarks/startup.py
+
+constraints: $(DEV)
+	@{ echo "# Exact versions of the development environment (make constraints writes this file)."; \
+	   $(BIN)/python -m pip freeze --exclude-editable | grep -v '^#' | sed 's/+cpu$$//'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean:
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "lacy needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
+	@echo "Making $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(BASE): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing lacy into $(VENV) (the first time takes some minutes) ..."
+	@$(PIP) install $(TORCH)
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing lacy and its tools into $(VENV) (the first time takes some minutes) ..."
+	@$(PIP) install $(TORCH)
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@ $(BASE)
