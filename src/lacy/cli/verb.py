@@ -51,12 +51,13 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("
     """Prints a table; the first column is text, the others are aligned right."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    shown = Table(title=title, title_justify="left", show_header=any(columns), box=None)
+    shown = Table(title=Text(title), title_justify="left", show_header=any(columns), box=None)
     for place, column in enumerate(columns):
         shown.add_column(column, justify="left" if place == 0 or len(columns) == 2 else "right")
     for row in rows:
-        shown.add_row(*(readable(cell) for cell in row))
+        shown.add_row(*(Text(readable(cell)) for cell in row))
     Console().print(shown)
 
 

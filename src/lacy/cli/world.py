@@ -1,0 +1,94 @@
+"""``lacy world``: a made-up world as files: texts with gold marks, the truth, held-out splits."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from ..errors import LacyError
+from .verb import facts, settings
+
+if TYPE_CHECKING:
+    from ..corpus.world import World
+
+
+@dataclass
+class WorldConfig:
+    """Makes a world of people whose every fact is known, as texts with marks and a database.
+
+    OUT holds train.jsonl, valid.jsonl (the same people, new wording), fresh.jsonl (phrasings
+    never trained on), unseen.jsonl (people never trained on), truth.sqlite and world.json.
+    """
+
+    out: Path
+    """The folder to write; replaced as a whole if it holds an older world."""
+    people: int = 400
+    """How many people; with about 80 bits of facts each, this sets the load on a model."""
+    seed: int = 0
+    """The same seed gives the same world, character for character."""
+    per_person: int = 8
+    """Differently worded texts per person for training (held-out splits have one)."""
+    dry_run: bool = False
+    """Say what would be written, with sizes and time, and write nothing."""
+
+
+SETTINGS = WorldConfig
+EXAMPLE = """
+lacy world --people 20000 --out world
+lacy annotate world --annotator gold --out data/world
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Writes the world."""
+    config = settings(WorldConfig, argv, "world", EXAMPLE)
+    if config.per_person < 1:
+        do = "give 1 or more"
+        why = "no text to train on"
+        raise LacyError("E12", key="per_person", value=config.per_person, why=why, do=do)
+    from ..corpus.world import make_world
+
+    world = make_world(config.people, config.seed)
+    if config.dry_run:
+        return _estimate(config, world)
+    from ..corpus.read import write_documents
+    from ..corpus.world.world import Split
+    from ..run import replace_folder
+
+    counts = {}
+    with replace_folder(config.out) as folder:
+        for split in get_args(Split):
+            rounds = config.per_person if split == "train" else 1
+            documents = world.documents(split, per_person=rounds)
+            counts[f"{split}.jsonl, texts"] = write_documents(documents, folder / f"{split}.jsonl")
+        world.save(folder)
+    facts(f"World in {config.out}", {**_about(world), **counts})
+    print(f"Next: lacy annotate {config.out} --annotator gold --out {config.out}-packed")
+    return 0
+
+
+def _about(world: World) -> dict[str, object]:
+    return {
+        "people": len(world.everyone),
+        "of them never trained on": len(world.people("unseen")),
+        "bits in the facts to learn": round(world.bits("train")),
+    }
+
+
+def _estimate(config: WorldConfig, world: World) -> int:
+    begin = time.perf_counter()
+    sample = list(itertools.islice(world.documents("train"), 200))
+    seconds = (time.perf_counter() - begin) / len(sample)
+    texts = len(world.people("train")) * config.per_person
+    size = sum(len(document.text) for document in sample) / len(sample)
+    rest = {
+        "texts to train on": texts,
+        "characters": round(size * texts),
+        "seconds, about": round(seconds * texts * 1.3, 1),
+    }
+    facts(f"Would write to {config.out}", {**_about(world), **rest})
+    return 0
