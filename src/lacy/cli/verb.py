@@ -53,12 +53,14 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=Text(title), title_justify="left", show_header=any(columns), box=None)
+    shown = Table(show_header=any(columns), box=None)
     for place, column in enumerate(columns):
         shown.add_column(column, justify="left" if place == 0 or len(columns) == 2 else "right")
     for row in rows:
         shown.add_row(*(Text(readable(cell)) for cell in row))
-    Console().print(shown)
+    console = Console()
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print(shown)
 
 
 def facts(title: str, values: Mapping[str, Any]) -> None:

@@ -1,0 +1,222 @@
+"""``lacy annotate``: texts in, packed tokens with marks out, ready to train on."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from ..annotate.config import AnnotateConfig
+from ..errors import LacyError
+from .verb import facts, room, settings
+
+if TYPE_CHECKING:
+    from ..types import Document
+
+SAMPLE = 100
+"""Documents that a dry run annotates to estimate the rest."""
+
+
+@dataclass
+class Annotation:
+    """Marks the words that carry facts, and packs tokens and marks for training.
+
+    The marks are kept beside the packed data (OUT-marks) and are used again when only tokenizer
+    or context change; an annotation that was stopped goes on where it was.
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """Text, JSON lines or Parquet (a file or folder), hf:owner/name, a folder of `lacy world`,
+    or the stored labels of a judge."""
+    out: Path
+    """The folder of packed data to write; replaced as a whole if it holds older ones."""
+    annotator: Literal["spacy", "gold", "judge"] = "spacy"
+    """Who marks: a spaCy pipeline with rules; the source's own marks (a made-up world); the
+    stored labels of a language model that judged the texts."""
+    tokenizer: str | None = None
+    """A tokenizer's folder or Hub name; without one, a tokenizer is trained on the texts."""
+    vocab_size: int = 4096
+    """Of a tokenizer trained here, both special tokens included."""
+    kind: Literal["bpe", "unigram"] = "bpe"
+    """Of a tokenizer trained here."""
+    context: int = 256
+    """Tokens per row; longer documents are cut into several."""
+    text_field: str = "text"
+    """Where the text stands in JSON lines and Parquet."""
+    id_field: str = "id"
+    """Where the id stands."""
+    split: str = "train"
+    """Which split of a Hub data set."""
+    limit: int | None = None
+    """Read so many documents only."""
+    marks: Path | None = None
+    """Where a spaCy pipeline's marks are kept; by default OUT-marks."""
+    spacy: AnnotateConfig = field(default_factory=AnnotateConfig)
+    """The spaCy pipeline and its rules."""
+    dry_run: bool = False
+    """Annotate a sample, estimate the rest, write nothing."""
+
+
+SETTINGS = Annotation
+EXAMPLE = """
+lacy annotate wiki.jsonl.gz --out data/wiki --vocab-size 8192 --context 512
+lacy annotate world --annotator gold --out data/world
+"""
+
+Documents = Callable[[], "Iterator[Document]"]
+"""Reads the documents from the beginning each time it is called."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Annotates and packs."""
+    config = settings(Annotation, argv, "annotate", EXAMPLE)
+    documents = _documents(config)
+    if config.dry_run:
+        return _estimate(config, documents)
+    from ..annotate.align import encode_many
+    from ..corpus import PackedData
+
+    begin = time.perf_counter()
+    tokenizer = _tokenizer(config, documents)
+    marked = _marked(config, documents)
+    packed = PackedData.write(encode_many(marked, tokenizer), tokenizer, config.context, config.out)
+    info = packed.info
+    counts = {
+        "documents": info.documents,
+        "tokens": info.tokens,
+        "rows": f"{info.rows:,} of {info.context} tokens, {info.padding:.1%} padding",
+        "vocabulary": info.vocab_size,
+        **{f"marked {n}": f"{s:.1%} of the tokens" for n, s in info.shares.items() if s},
+        "seconds": round(time.perf_counter() - begin, 1),
+    }
+    facts(f"Packed data in {config.out}", counts)
+    print(f"Next: lacy check marks {config.out}\n      lacy train --data {config.out}")
+    return 0
+
+
+def _documents(config: Annotation) -> Documents:
+    """How to read the documents again and again: tokenizer, marks and packing each pass once."""
+    from ..annotate import read_labels
+    from ..corpus import read
+
+    if config.annotator == "judge":
+        return lambda: read_labels(config.source, limit=config.limit)
+    source = Path(config.source)
+    if (source / "world.json").is_file():
+        source = source / "train.jsonl"
+    return lambda: read(
+        config.source if config.source.startswith("hf:") else source,
+        text_field=config.text_field,
+        id_field=config.id_field,
+        split=config.split,
+        limit=config.limit,
+    )
+
+
+def _tokenizer(config: Annotation, documents: Documents) -> Any:
+    from ..corpus import load_tokenizer, train_tokenizer
+
+    if config.tokenizer is not None:
+        return load_tokenizer(config.tokenizer)
+    _say(f"Training a tokenizer of {config.vocab_size:,} entries on the texts.")
+    texts = (document.text for document in documents())
+    return train_tokenizer(texts, config.vocab_size, kind=config.kind)
+
+
+def _marked(config: Annotation, documents: Documents) -> Iterator[Document]:
+    """The documents with their marks."""
+    if config.annotator != "spacy":
+        return _with_own_marks(config, documents())
+    from ..annotate import annotate_documents
+    from ..annotate.shards import attach
+
+    annotator = _annotator(config)
+    folder = config.marks or config.out.with_name(config.out.name + "-marks")
+    annotate_documents(
+        documents(),
+        annotator,
+        folder,
+        shard_size=config.spacy.shard_size,
+        batch_size=config.spacy.batch_size,
+        n_process=config.spacy.n_process,
+    )
+    return attach(documents(), folder)
+
+
+def _annotator(config: Annotation) -> Any:
+    rules = room("annotate.spacy_rules", extra="spacy", what="marking by spaCy")
+    annotator = rules.SpacyAnnotator(
+        config.spacy.pipeline,
+        config.spacy.rules,
+        batch_size=config.spacy.batch_size,
+        announce=_say,
+    )
+    for switch, why in annotator.inactive.items():
+        _say(f"The switch {switch!r} finds nothing: {why}.")
+    return annotator
+
+
+def _with_own_marks(config: Annotation, documents: Iterator[Document]) -> Iterator[Document]:
+    """Passes documents on; an error if none of the first thousand has a mark."""
+    first = list(itertools.islice(documents, 1000))
+    if not any(document.marks for document in first):
+        raise LacyError(
+            "E12",
+            key="annotator",
+            value=config.annotator,
+            why=f"the texts of {config.source} carry no marks",
+            do=f"lacy annotate {config.source} --annotator spacy --out {config.out}",
+        )
+    return itertools.chain(first, documents)
+
+
+def _estimate(config: Annotation, documents: Documents) -> int:
+    """Annotates a sample and reports what the whole would take."""
+    from ..annotate.align import encode_many
+    from ..types import MarkFlag
+
+    sample = list(itertools.islice(documents(), SAMPLE))
+    count = characters = 0
+    for document in documents():
+        count += 1
+        characters += len(document.text)
+    share = sum(len(document.text) for document in sample) / max(1, characters)
+    tokenizer = _tokenizer(config, lambda: iter(sample))
+    begin = time.perf_counter()
+    if config.annotator == "spacy":
+        annotator = _annotator(config)
+        begin = time.perf_counter()
+        found = annotator.annotate([document.text for document in sample])
+        sample = [
+            type(document)(document.id, document.text, document.meta, tuple(marks))
+            for document, marks in zip(sample, found, strict=True)
+        ]
+    else:
+        sample = list(_with_own_marks(config, iter(sample)))
+    encoded = list(encode_many(iter(sample), tokenizer))
+    seconds = (time.perf_counter() - begin) / share / max(1, config.spacy.n_process)
+    tokens = sum(len(document.input_ids) for document in encoded)
+    marked = sum(mark & MarkFlag.FACT > 0 for document in encoded for mark in document.marks)
+    total = round(tokens / share)
+    counts = {
+        "documents": count,
+        "characters": characters,
+        "tokens, about": total,
+        "rows, about": -(-total // config.context),
+        "marked FACT, about": f"{marked / max(1, tokens):.1%} of the tokens",
+        "disk, about": f"{9 * total / 2**20:,.0f} MiB",
+        "minutes, about": round(seconds / 60, 1),
+    }
+    facts(f"Would write to {config.out} (from a sample of {len(sample)} texts)", counts)
+    return 0
+
+
+def _say(sentence: str) -> None:
+    """An automatic choice, beside the output rather than in it."""
+    print(sentence, file=sys.stderr)
