@@ -1,0 +1,151 @@
+"""How many bits of the world a model holds, and how well it speaks otherwise.
+
+Stored bits follow "Physics of Language Models 3.3" (arXiv 2404.05405, the lower bound on a model's
+knowledge from its loss): if a fact has ``A`` equally likely values and the model, given the true
+text so far, spends ``c`` bits on the true value, it must hold at least ``log2 A - c`` bits about
+it. Per relation ``r`` with ``n_r`` facts measured:
+
+    stored = sum_r  n_r * max(0, log2 A_r - mean_r(c))
+
+The maximum is taken of the *mean* of a relation, not of each fact: single facts scatter, and
+clipping each would turn that noise into knowledge. Where values are not equally likely, ``log2 A``
+is their entropy, so guessing the frequent ones earns nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lacy.evaluate.signals import Reading
+from lacy.evaluate.statistics import Score, of_sums, ratio
+
+LN2 = math.log(2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBits:
+    """What a model holds of the facts it was asked about; intervals over people."""
+
+    per_fact: Score
+    """Bits per fact measured."""
+    per_person: Score
+    share: Score
+    """Of the bits there are to hold."""
+    by_relation: dict[str, Score]
+    """Bits per fact of each relation, before the maximum with 0 (so a model that misleads shows
+    as negative)."""
+    facts: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for ``results.json``."""
+        return {
+            "per_fact": self.per_fact.as_dict(),
+            "per_person": self.per_person.as_dict(),
+            "share": self.share.as_dict(),
+            "by_relation": {k: v.as_dict() for k, v in sorted(self.by_relation.items())},
+            "facts": self.facts,
+        }
+
+
+def value_costs(document: Reading) -> dict[str, float]:
+    """Bits that the model spends on each value, the first time its relation is told.
+
+    Later mentions can be copied from the text and say nothing about what is stored. A value that
+    the context cut off is left out where its last fact index is also the document's last token.
+    """
+    costs: dict[str, float] = {}
+    present = np.unique(document.fact[document.fact >= 0])
+    totals = np.bincount(document.fact[document.fact >= 0], document.loss[document.fact >= 0] / LN2)
+    cut = document.fact[-1] if len(document.fact) else -1
+    for k in present:
+        if k != cut:
+            costs.setdefault(document.relations[k], float(totals[k]))
+    return costs
+
+
+def entropies(truths: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Entropy in bits of each relation's values over people.
+
+    The plug-in estimate: at most ``log2`` of the number of people, hence too low for values as
+    rare as birth dates, so that stored bits stay a lower bound. A generator that knows its own
+    probabilities should give those instead.
+    """
+    result: dict[str, float] = {}
+    for relation in sorted({relation for truth in truths for relation in truth}):
+        values = [truth[relation] for truth in truths if relation in truth]
+        counts = np.unique(np.asarray(values, dtype=object), return_counts=True)[1]
+        shares = counts / counts.sum()
+        result[relation] = float(-(shares * np.log2(shares)).sum())
+    return result
+
+
+def stored_bits(
+    documents: Sequence[Reading],
+    people: Sequence[str],
+    bits: Mapping[str, float],
+    *,
+    seed: int = 0,
+) -> StoredBits:
+    """Lower bound on the bits a model holds.
+
+    Args:
+        documents: signals of texts that the facts were learned from (or say the same).
+        people: whom each document is about; documents of one person are averaged, so that a
+            person counts once.
+        bits: ``log2 A_r``, or the entropy in bits, of each relation; others are left out.
+        seed: of the bootstrap.
+    """
+    relations = sorted(bits)
+    place = {relation: r for r, relation in enumerate(relations)}
+    names, index = np.unique(np.asarray(people, dtype=object), return_inverse=True)
+    spent_PR = np.zeros((len(names), len(relations)))
+    told_PR = np.zeros_like(spent_PR)
+    for person, document in zip(index, documents, strict=True):
+        for relation, cost in value_costs(document).items():
+            if relation in place:
+                spent_PR[person, place[relation]] += cost
+                told_PR[person, place[relation]] += 1
+    spent_PR = np.divide(spent_PR, told_PR, out=np.zeros_like(spent_PR), where=told_PR > 0)
+    known_PR = (told_PR > 0).astype(float)
+    table = np.concatenate([spent_PR, known_PR, np.ones((len(names), 1))], axis=1)
+    alternatives_R = np.array([bits[relation] for relation in relations])
+
+    def held(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        spent, known = sums[:, : len(relations)], sums[:, len(relations) : -1]
+        result: NDArray[np.float64] = np.maximum(0.0, known * alternatives_R - spent).sum(1)
+        return result
+
+    def score(divisor: NDArray[np.float64], unit: str) -> Score:
+        return of_sums(table, lambda sums: held(sums) / (sums @ divisor), unit=unit, seed=seed)
+
+    nothing, one = np.zeros(len(relations)), np.ones(len(relations))
+    return StoredBits(
+        per_fact=score(np.concatenate([nothing, one, [0.0]]), "bits per fact"),
+        per_person=score(np.concatenate([nothing, nothing, [1.0]]), "bits per person"),
+        share=score(np.concatenate([nothing, alternatives_R, [0.0]]), "share"),
+        by_relation={
+            relation: ratio(
+                known_PR[known_PR[:, r] > 0, r] * bits[relation] - spent_PR[known_PR[:, r] > 0, r],
+                known_PR[known_PR[:, r] > 0, r],
+                unit="bits per fact",
+                seed=seed,
+            )
+            for relation, r in place.items()
+            if known_PR[:, r].any()
+        },
+        facts=int(known_PR.sum()),
+    )
+
+
+def language_loss(documents: Sequence[Reading], *, seed: int = 0) -> Score:
+    """Loss on the tokens that tell no fact: nats per token, with an interval over documents."""
+    words = [~document.is_fact for document in documents]
+    totals = [float(d.loss[w].sum(dtype=np.float64)) for d, w in zip(documents, words, strict=True)]
+    counts = [int(w.sum()) for w in words]
+    return ratio(totals, counts, unit="nats per token", seed=seed)

@@ -1,0 +1,218 @@
+"""Does the model call where the facts are? Call quality against gold fact positions.
+
+Everything is measured on true texts (teacher forcing), so that a position's gold mark is known.
+Three populations stand against the tokens that tell no fact: the first tokens of values (where a
+call returning a whole value has to happen), all fact tokens, and the later tokens of values, which
+are often predictable from the first and are therefore shown apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lacy.evaluate.signals import SIGNALS, Reading
+from lacy.evaluate.statistics import Score, auroc, of_sums, ratio
+
+BINS = 15
+"""Equal-width bins of the calibration error (Guo et al. 2017)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """AUROC of one signal: how often it ranks a fact token above a token that tells no fact."""
+
+    value_start: Score
+    fact: Score
+    later: Score
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for ``results.json``."""
+        return {name: getattr(self, name).as_dict() for name in ("value_start", "fact", "later")}
+
+
+@dataclass(frozen=True, slots=True)
+class Operating:
+    """What a fixed threshold does; shares with intervals over documents."""
+
+    threshold: float
+    call_rate: Score
+    """Share of all tokens called."""
+    precision: Score
+    """Share of calls at fact tokens."""
+    recall: Score
+    """Share of fact tokens called."""
+    start_recall: Score
+    """Share of value starts called."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for ``results.json``."""
+        scores = ("call_rate", "precision", "recall", "start_recall")
+        threshold = self.threshold if math.isfinite(self.threshold) else None
+        return {"threshold": threshold} | {n: getattr(self, n).as_dict() for n in scores}
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """One bar of the calibration curve: tokens whose p(CALL) lies in ``[low, high)``."""
+
+    low: float
+    high: float
+    predicted: float
+    """Mean p(CALL) in the bin."""
+    observed: float
+    """Share of fact tokens in the bin."""
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Expected calibration error of p(CALL) against "this token tells a fact"."""
+
+    error: Score
+    bins: tuple[Bin, ...]
+    """Bins that hold tokens, from low to high."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for ``results.json``."""
+        return {"error": self.error.as_dict(), "bins": [asdict(b) for b in self.bins]}
+
+
+@dataclass(frozen=True, slots=True)
+class CallQuality:
+    """Everything about where a model calls."""
+
+    separation: dict[str, Separation]
+    """By signal: ``margin`` and ``p_call`` of a model with ``<CALL>``, ``entropy`` and ``top2`` of
+    any model (on a plain model these are the control)."""
+    at_rate: Operating | None
+    """At the call rate asked for."""
+    at_zero: Operating
+    """Where the ``<CALL>`` logit is the largest."""
+    calibration: Calibration
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for ``results.json``."""
+        return {
+            "separation": {k: v.as_dict() for k, v in self.separation.items()},
+            "at_rate": self.at_rate.as_dict() if self.at_rate else None,
+            "at_zero": self.at_zero.as_dict(),
+            "calibration": self.calibration.as_dict(),
+        }
+
+
+def separation(documents: Sequence[Reading], signal: str, *, seed: int = 0) -> Separation:
+    """AUROC of a signal for the three populations.
+
+    Args:
+        documents: teacher-forced signals with gold marks.
+        signal: a key of ``signals.SIGNALS``.
+        seed: of the bootstrap.
+    """
+    values = [SIGNALS[signal](document) for document in documents]
+    starts = [document.is_start for document in documents]
+    facts = [document.is_fact for document in documents]
+
+    def against_words(positives: list[NDArray[np.bool_]]) -> Score:
+        kept = [p | ~f for p, f in zip(positives, facts, strict=True)]
+        chosen = [v[k] for v, k in zip(values, kept, strict=True)]
+        labels = [p[k] for p, k in zip(positives, kept, strict=True)]
+        return auroc(chosen, labels, seed=seed)
+
+    later = [f & ~s for f, s in zip(facts, starts, strict=True)]
+    return Separation(against_words(starts), against_words(facts), against_words(later))
+
+
+def operating(
+    documents: Sequence[Reading], threshold: float, *, signal: str = "margin", seed: int = 0
+) -> Operating:
+    """What calling wherever ``signal > threshold`` does."""
+    rows = []
+    for document in documents:
+        called = SIGNALS[signal](document) > threshold
+        fact, start = document.is_fact, document.is_start
+        hits, start_hits = (called & fact).sum(), (called & start).sum()
+        rows.append((len(called), called.sum(), fact.sum(), start.sum(), hits, start_hits))
+    table = np.asarray(rows, float).reshape(-1, 6)
+    tokens, calls, facts, starts, hits, start_hits = table.T
+
+    def share(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> Score:
+        return ratio(top, bottom, seed=seed)
+
+    return Operating(
+        threshold=threshold,
+        call_rate=share(calls, tokens),
+        precision=share(hits, calls),
+        recall=share(hits, facts),
+        start_recall=share(start_hits, starts),
+    )
+
+
+def threshold_at(documents: Sequence[Reading], call_rate: float, signal: str = "margin") -> float:
+    """The threshold above which ``round(call_rate * tokens)`` tokens lie (fewer under ties)."""
+    values = [SIGNALS[signal](document) for document in documents]
+    ranked = np.sort(np.concatenate(values))[::-1] if values else np.empty(0)
+    wanted = round(call_rate * len(ranked))
+    return float(ranked[wanted]) if wanted < len(ranked) else -math.inf
+
+
+def calibration(documents: Sequence[Reading], *, bins: int = BINS, seed: int = 0) -> Calibration:
+    """Expected calibration error of p(CALL): mean gap of predicted and observed, by tokens.
+
+    ``sum_b |sum of p in b - fact tokens in b| / tokens`` over equal-width bins (Naeini et al.
+    2015). Estimates from few tokens are too high: noise within a bin does not cancel.
+    """
+    rows = np.zeros((len(documents), 3, bins))
+    for row, document in zip(rows, documents, strict=True):
+        p = document.p_call
+        index = np.minimum((p * bins).astype(int), bins - 1)
+        row[0] = np.bincount(index, minlength=bins)
+        row[1] = np.bincount(index, p, minlength=bins)
+        row[2] = np.bincount(index, document.is_fact, minlength=bins)
+
+    def statistic(sums_RC: NDArray[np.float64]) -> NDArray[np.float64]:
+        count, predicted, observed = np.split(sums_RC, 3, axis=1)
+        result: NDArray[np.float64] = np.abs(predicted - observed).sum(1) / count.sum(1)
+        return result
+
+    error = of_sums(rows.reshape(len(documents), -1), statistic, unit="gap", seed=seed)
+    count, predicted, observed = rows.sum(0)
+    return Calibration(
+        error,
+        tuple(
+            Bin(b / bins, (b + 1) / bins, predicted[b] / n, observed[b] / n, int(n))
+            for b, n in enumerate(count)
+            if n
+        ),
+    )
+
+
+def call_quality(
+    documents: Sequence[Reading],
+    *,
+    call_rate: float | None = None,
+    signals: Sequence[str] = ("margin", "p_call", "entropy", "top2"),
+    seed: int = 0,
+) -> CallQuality:
+    """Scores where a model calls.
+
+    Args:
+        documents: teacher-forced signals with gold marks.
+        call_rate: the realised call rate to measure precision and recall at.
+        signals: which signals to rate.
+        seed: of the bootstraps.
+    """
+    at_rate = None
+    if call_rate is not None:
+        at_rate = operating(documents, threshold_at(documents, call_rate), seed=seed)
+    return CallQuality(
+        separation={name: separation(documents, name, seed=seed) for name in signals},
+        at_rate=at_rate,
+        at_zero=operating(documents, 0.0, seed=seed),
+        calibration=calibration(documents, seed=seed),
+    )

@@ -1,0 +1,238 @@
+"""Entity precision on real text: which generated names, numbers and dates does the article hold?
+
+Real texts have no table of truths, but a reference article holds most of what a faithful text may
+say. Matching is by form, lenient in case, punctuation and spacing, strict in content: a name must
+stand in the article word for word in a row, a number must have the same value, and the parts of a
+date (day, month, year) must be those of one date of the article. A thing said twice counts once,
+and what the prompt already gave does not count: neither repetition nor echo earns anything.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lacy.evaluate.provenance import Speakers, is_borrowed
+from lacy.evaluate.statistics import Score, ratio
+from lacy.types import Answer, Mark
+
+Extract = Callable[[Sequence[str]], list[list[Mark]]]
+"""Finds names, numbers and dates in texts (an annotator's ``annotate``)."""
+
+MONTHS = {
+    name[:length]: number
+    for number, name in enumerate(
+        "january february march april may june july august september october november "
+        "december".split(),
+        start=1,
+    )
+    for length in (3, len(name))
+} | {"sept": 9}
+
+NUMBER_WORDS = {
+    word: value
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve".split()
+    )
+}
+"""Style guides spell numbers out up to about here."""
+
+AROUND_DATES = frozenset("the of in on at by to and from until since early late mid about".split())
+"""Words that may stand in a date without making it a name ("Class of 1879" is a name)."""
+
+_MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
+_DAY = r"(?P<day>[0-3]?\d)(?:st|nd|rd|th)?"
+_YEAR = r"(?P<year>[12]\d{3})"
+_DATES = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\b(?P<year>[12]\d{3})-(?P<number>[01]\d)-(?P<day>[0-3]\d)\b",
+        rf"\b{_DAY}(?:\s+of)?\s+(?P<month>{_MONTH})\b\.?(?:,?\s+{_YEAR}\b)?",
+        rf"\b(?P<month>{_MONTH})\b\.?\s+{_DAY}\b(?:,?\s+{_YEAR}\b)?",
+        rf"\b(?P<month>{_MONTH})\b\.?,?\s+{_YEAR}\b",
+        rf"\b{_YEAR}\b",
+    )
+]
+_DIGITS = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\w)|\d+(?:\.\d+)?"
+_NUMBER = re.compile(rf"(?<![\w.,-])[-−]?(?:{_DIGITS})")
+_WORD = re.compile(rf"(?:{_DIGITS})(?!\w)|\w+")
+
+DateParts = tuple[int | None, int | None, int | None]
+"""Day, month, year; None where a text does not say."""
+
+
+def words(text: str) -> list[str]:
+    """Words without case, accents, punctuation and possessive endings; numbers stay whole."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    plain = re.sub(r"['’]s\b", "", plain)
+    return [word.replace(",", "") for word in _WORD.findall(plain)]
+
+
+def numbers(text: str) -> set[float]:
+    """Values of the numbers in a text; "1,234.0", "1234" and, up to twelve, number words."""
+    found = {
+        float(match.group().replace(",", "").replace("−", "-")) for match in _NUMBER.finditer(text)
+    }
+    return found | {float(NUMBER_WORDS[w]) for w in words(text) if w in NUMBER_WORDS}
+
+
+def dates(text: str) -> set[DateParts]:
+    """Dates in a text by parts; a stretch read as one date is not read again as a shorter one."""
+    return _dates_and_rest(text)[0]
+
+
+def _dates_and_rest(text: str) -> tuple[set[DateParts], str]:
+    """Dates by parts, and the text without its longer dates (bare years may be plain numbers)."""
+    found: set[DateParts] = set()
+    for pattern in _DATES:
+        for match in pattern.finditer(text):
+            part = match.groupdict()
+            month = part.get("number") or MONTHS.get((part.get("month") or "").lower())
+            day, year = part.get("day"), part.get("year")
+            found.add((int(day) if day else None, int(month) if month else None,
+                       int(year) if year else None))  # fmt: skip
+        if pattern is not _DATES[-1]:
+            text = pattern.sub(lambda match: ";" * len(match.group()), text)
+    return found, text
+
+
+class Reference:
+    """What an article holds, ready for many look-ups."""
+
+    def __init__(self, text: str) -> None:
+        self._words = f" {' '.join(words(text))} "
+        self._dates, rest = _dates_and_rest(text)
+        self._numbers = numbers(rest)  # the 12 of "12 March" is no number of anything
+
+    def holds(self, entity: str) -> bool:
+        """Whether the article holds a name, number or date."""
+        return _Entity(entity).within(self)
+
+
+class _Entity:
+    """A generated name, number or date in normal form."""
+
+    def __init__(self, text: str) -> None:
+        self.words = tuple(words(text))
+        found, rest = _dates_and_rest(text)
+        only_dates = not set(words(_DATES[-1].sub(" ", rest))) - AROUND_DATES
+        self.dates = frozenset(found) if only_dates else frozenset()
+        is_number = re.fullmatch(r"\W*(?:the )?[-−]?[\d.,]+\W*", text.strip(), re.IGNORECASE)
+        is_word = len(self.words) == 1 and self.words[0] in NUMBER_WORDS
+        self.numbers = frozenset(numbers(text)) if is_number or is_word else frozenset()
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for two ways of writing the same thing."""
+        if self.numbers:
+            return ("number", self.numbers)
+        return ("date", self.dates) if self.dates else ("name", self.words)
+
+    def within(self, reference: Reference) -> bool:
+        """Whether an article holds it."""
+        if self.dates and all(
+            any(_agrees(ours, theirs) for theirs in reference._dates) for ours in self.dates
+        ):
+            return True
+        if self.numbers:
+            return self.numbers <= reference._numbers
+        return not self.dates and f" {' '.join(self.words)} " in reference._words
+
+
+def _agrees(said: DateParts, known: DateParts) -> bool:
+    """Whether every part that is said is known and the same."""
+    return all(ours is None or ours == theirs for ours, theirs in zip(said, known, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class EntityScores:
+    """Names, numbers and dates that the reference holds; intervals over texts."""
+
+    precision: Score
+    per_text: Score
+    """New entities per text (a text that names nothing cannot be wrong: read both)."""
+    own_precision: Score
+    """Of those in the SLM's own words."""
+    borrowed_precision: Score
+    """Of those that a source spoke."""
+    borrowed: Score
+    """Share of the entities that a source spoke."""
+    supported: int
+    entities: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for ``results.json``."""
+        return {
+            name: value.as_dict() if isinstance(value := getattr(self, name), Score) else value
+            for name in self.__dataclass_fields__
+        }
+
+
+def entity_precision(
+    answers: Sequence[Answer],
+    references: Sequence[str],
+    extract: Extract | None = None,
+    *,
+    seed: int = 0,
+) -> EntityScores:
+    """Scores generated texts against one reference article each.
+
+    Args:
+        answers: generated texts with provenance.
+        references: the article about the same subject, for each answer.
+        extract: finds the entities; by default the project's own annotator.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: answers and references differ in number.
+    """
+    if len(answers) != len(references):
+        raise ValueError(f"{len(answers)} answers, {len(references)} references")
+    marks = (extract or _default_extract())([answer.text for answer in answers])
+    rows = [
+        _count(answer, Reference(reference), found)
+        for answer, reference, found in zip(answers, references, marks, strict=True)
+    ]
+    table = np.asarray(rows, float).reshape(-1, 4)
+    own, own_held, borrowed, borrowed_held = table.T
+    return EntityScores(
+        precision=ratio(own_held + borrowed_held, own + borrowed, seed=seed),
+        per_text=ratio(own + borrowed, np.ones(len(table)), unit="entities per text", seed=seed),
+        own_precision=ratio(own_held, own, seed=seed),
+        borrowed_precision=ratio(borrowed_held, borrowed, seed=seed),
+        borrowed=ratio(borrowed, own + borrowed, seed=seed),
+        supported=int((own_held + borrowed_held).sum()),
+        entities=int((own + borrowed).sum()),
+    )
+
+
+def _count(answer: Answer, reference: Reference, marks: Sequence[Mark]) -> tuple[int, ...]:
+    """Own entities and those held, borrowed entities and those held, of one text."""
+    given = len(answer.prompt)
+    prompt, speakers = Reference(answer.prompt), Speakers(answer)
+    seen: set[tuple[Any, ...]] = set()
+    counts = [0, 0, 0, 0]
+    for mark in marks:
+        entity = _Entity(answer.text[mark.start : mark.end])
+        if mark.reason == "CONTENT" or mark.end <= given or not entity.words:
+            continue
+        if entity.key in seen or entity.within(prompt):
+            continue
+        seen.add(entity.key)
+        side = 2 * is_borrowed(speakers.at(max(mark.start, given)))
+        counts[side] += 1
+        counts[side + 1] += entity.within(reference)
+    return tuple(counts)
+
+
+def _default_extract() -> Extract:
+    from lacy.annotate import default_annotator
+
+    extract: Extract = default_annotator().annotate
+    return extract

@@ -1,0 +1,237 @@
+"""All scores of one model in a made-up world, in one call.
+
+The model is asked for a biography of each person under each policy (facts right, calls, cost), is
+read along true texts in wording it has not seen (where would it call, what does each word cost
+it), and is probed with calls switched off (what does it hold by itself).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lacy.evaluate.bits import StoredBits, language_loss, stored_bits
+from lacy.evaluate.calls import CallQuality, call_quality
+from lacy.evaluate.facts import FactScores, Graded, grade, precision_counts, summarise
+from lacy.evaluate.leakage import Leakage, leakage, most_frequent, probes
+from lacy.evaluate.signals import Gate, read_signals
+from lacy.evaluate.statistics import Score, difference, recovered
+from lacy.types import Answer, Document, Unit
+
+if TYPE_CHECKING:
+    from lacy.cascade.policy import Policy
+    from lacy.corpus.world import Split, World
+    from lacy.sources.protocol import Source
+
+PROBE_TOKENS = 24
+"""Tokens that a leakage probe may take: about three times the longest value of the world."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way of answering: a policy with or without a source, and what came of it."""
+
+    policy: str
+    source: str
+    """Who answered calls; empty if nobody could."""
+    facts: FactScores
+    subjects: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    graded: tuple[Graded, ...]
+    """Verdicts on each answer, for colouring."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for ``results.json`` (without the texts)."""
+        return {"policy": self.policy, "source": self.source, **self.facts.as_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class WorldResult:
+    """Everything measured of one model in a world."""
+
+    ways: dict[str, Way]
+    """By the name the caller gave the policy."""
+    calls: CallQuality | None
+    language_loss: Score | None
+    """Nats per token on the tokens that tell no fact."""
+    bits: StoredBits | None
+    leakage: Leakage | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for ``results.json``: each figure with value, interval and n."""
+        parts = {
+            name: getattr(self, name) for name in ("calls", "language_loss", "bits", "leakage")
+        }
+        return {
+            "ways": {name: way.as_dict() for name, way in self.ways.items()},
+            **{name: part.as_dict() if part else None for name, part in parts.items()},
+        }
+
+
+def evaluate_world(
+    loaded: Any,
+    world: World,
+    source: Source | None = None,
+    policies: Mapping[str, Policy | str] | Sequence[str] = ("never",),
+    *,
+    people: int | None = 100,
+    split: Split = "valid",
+    unit: Unit = "value",
+    max_new_tokens: int = 192,
+    call_rate: float | None = None,
+    gate: Gate = "softmax",
+    read: bool = True,
+    probe: bool = True,
+    seed: int = 0,
+    **engine: Any,
+) -> WorldResult:
+    """Scores a model in a world.
+
+    Args:
+        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load``.
+        world: who lives there and what is true.
+        source: who answers calls.
+        policies: when to call, by name (or their texts, which then are the names).
+        people: how many people to ask about, the first of the split; None for all.
+        split: whose facts, and in which wording the true texts are (``valid``: people of the
+            training texts in new texts; ``fresh``: in phrasings never trained on; ``unseen``:
+            strangers).
+        unit: how much one call returns.
+        max_new_tokens: of an answer.
+        call_rate: where to measure call precision and recall; by default the realised rate of
+            the first policy that calls.
+        gate: how the ``<CALL>`` logit becomes a probability.
+        read: measure call quality, language loss and stored bits.
+        probe: measure leakage.
+        seed: of the bootstraps.
+        engine: more arguments of ``cascade.Engine``.
+    """
+    chosen = world.people(split)[:people]
+    subjects = tuple(person.name for person in chosen)
+    named = policies if isinstance(policies, Mapping) else {text: text for text in policies}
+    ways = {
+        name: answer_all(
+            loaded, world, source, policy, subjects,
+            unit=unit, max_new_tokens=max_new_tokens, seed=seed, **engine,
+        )
+        for name, policy in named.items()
+    }  # fmt: skip
+    asked = set(subjects)
+    texts = [d for d in world.documents(split) if d.meta["person"] in asked]
+    if call_rate is None:
+        rates = [way.facts.call_rate.value for way in ways.values()]
+        call_rate = next((rate for rate in rates if rate > 0), None)
+    calls = loss = held = None
+    if read:
+        readings = read_signals(loaded, texts, gate=gate)
+        calls = call_quality(readings, call_rate=call_rate, seed=seed)
+        loss = language_loss(readings, seed=seed)
+        held = stored_bits(readings, [_person(d) for d in texts], world_bits(world), seed=seed)
+    leaks = leak(loaded, world, texts, seed=seed) if probe else None
+    return WorldResult(ways, calls, loss, held, leaks)
+
+
+def answer_all(
+    loaded: Any,
+    world: World,
+    source: Source | None,
+    policy: Policy | str,
+    subjects: Sequence[str],
+    *,
+    unit: Unit = "value",
+    max_new_tokens: int = 192,
+    seed: int = 0,
+    **engine: Any,
+) -> Way:
+    """Asks for a biography of each subject under one policy, and judges the answers.
+
+    Args:
+        loaded: the model.
+        world: judges.
+        source: who answers calls.
+        policy: when to call.
+        subjects: names; each is its own prompt.
+        unit: how much one call returns.
+        max_new_tokens: of an answer.
+        seed: of the bootstrap.
+        engine: more arguments of ``cascade.Engine``.
+    """
+    from lacy.cascade import Engine
+
+    made = Engine(loaded, source, policy, unit=unit, max_new_tokens=max_new_tokens, **engine)
+    answers = tuple(made.generate(list(subjects), list(subjects)))
+    graded = tuple(grade(a, s, world) for a, s in zip(answers, subjects, strict=True))
+    facts = summarise(answers, subjects, graded, seed=seed)
+    name = source.name if source is not None else ""
+    return Way(str(made.policy), name, facts, tuple(subjects), answers, graded)
+
+
+def leak(
+    loaded: Any,
+    world: World,
+    texts: Sequence[Document],
+    *,
+    max_new_tokens: int = PROBE_TOKENS,
+    seed: int = 0,
+) -> Leakage:
+    """Probes a model with calls switched off.
+
+    Args:
+        loaded: the model.
+        world: knows which values are frequent.
+        texts: true texts to cut before their values.
+        max_new_tokens: that the model may take to tell the fact.
+        seed: of the bootstrap.
+    """
+    from lacy.cascade import Engine, Never
+
+    alone = Engine(loaded, None, Never(), max_new_tokens=max_new_tokens)
+    frequent = most_frequent(person.facts for person in world.people("train"))
+    return leakage(
+        probes(texts, _person),
+        lambda prompts: [answer.continuation for answer in alone.generate(prompts)],
+        frequent,
+        seed=seed,
+    )
+
+
+def world_bits(world: World) -> dict[str, float]:
+    """Bits in one value of each relation of a world."""
+    from lacy.corpus.world import RELATIONS
+
+    return {relation: world.values.bits(relation) for relation in RELATIONS}
+
+
+def advantage(a: Way, b: Way, *, seed: int = 0) -> Score:
+    """Facts right of ``a`` minus those of ``b``, paired over people.
+
+    Raises:
+        ValueError: the two were not asked about the same people.
+    """
+    if sorted(a.subjects) != sorted(b.subjects):
+        raise ValueError("the two ways were asked about different people")
+    counts = [precision_counts(way.graded, way.subjects) for way in (a, b)]
+    return difference(counts[0], counts[1], seed=seed)
+
+
+def recovered_share(cascade: Way, alone: Way, partner: Way, *, seed: int = 0) -> Score:
+    """Share of the partner's advantage in facts right that the cascade recovers.
+
+    Raises:
+        ValueError: the three were not asked about the same people.
+    """
+    if not sorted(cascade.subjects) == sorted(alone.subjects) == sorted(partner.subjects):
+        raise ValueError("the ways were asked about different people")
+    counts = [precision_counts(way.graded, way.subjects) for way in (cascade, alone, partner)]
+    return recovered(counts[0], counts[1], counts[2], seed=seed)
+
+
+def flat(score: Score | None) -> dict[str, Any] | None:
+    """A figure as ``results.json`` of the demo holds it; None where it was not measured."""
+    return score.as_dict() if score is not None and not math.isnan(score.value) else None
+
+
+def _person(document: Document) -> str:
+    return str(document.meta["person"])

@@ -1,0 +1,120 @@
+"""An answer cut into pieces for reading: who spoke each piece, why, and whether it is right.
+
+Spans (who spoke) and verdicts (what is right) have their own borders; a piece is a stretch where
+neither changes. Pages and terminals colour pieces; they need to know nothing of spans.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Literal
+
+from lacy.evaluate.facts import Verdict
+from lacy.evaluate.provenance import Speakers, is_borrowed
+from lacy.types import Answer, Span
+
+Voice = Literal["prompt", "own", "borrowed", "asked"]
+"""Who spoke: the prompt, the SLM, a source, or the SLM after a source had no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of text with one voice and one verdict; ``notes`` is what to show about it."""
+
+    text: str
+    voice: Voice
+    verdict: Literal["right", "wrong", ""] = ""
+    notes: tuple[tuple[str, str], ...] = ()
+    """(what, text) lines, such as ``("why", "margin 3.1 > 0.4")``; empty for plain words."""
+
+
+def voice_of(span: Span) -> Voice:
+    """Who spoke a span."""
+    if span.speaker == "prompt":
+        return "prompt"
+    if is_borrowed(span):
+        return "borrowed"
+    return "asked" if span.asked else "own"
+
+
+def pieces(answer: Answer, verdicts: Sequence[Verdict] = ()) -> list[Piece]:
+    """Cuts an answer into pieces whose texts add up to the answer's.
+
+    Args:
+        answer: a text with provenance.
+        verdicts: judged claims of that text (see ``facts.grade``); they may not overlap.
+    """
+    speakers = Speakers(answer)
+    result: list[Piece] = []
+    for start, end in _stretches(answer, speakers, verdicts):
+        text, span = answer.text[start:end], speakers.at(start)
+        verdict = next((v for v in verdicts if v.start <= start < v.end), None)
+        notes = _notes(span, verdict)
+        if not text.strip() or not notes:
+            result.append(Piece(text, "own" if voice_of(span) != "prompt" else "prompt"))
+            continue
+        judged: Literal["right", "wrong", ""] = ""
+        if verdict is not None:
+            judged = "right" if verdict.right else "wrong"
+        result.append(Piece(text, voice_of(span), judged, notes))
+    return _merged(result)
+
+
+def _stretches(
+    answer: Answer, speakers: Speakers, verdicts: Sequence[Verdict]
+) -> Iterator[tuple[int, int]]:
+    """Borders of spans and verdicts, and of the white space around each span's words."""
+    text = answer.text
+    borders = {0, len(text), *speakers.ends}
+    borders |= {edge for verdict in verdicts for edge in (verdict.start, verdict.end)}
+    start = 0
+    for end in speakers.ends:
+        words = text[start:end]
+        borders |= {end - len(words.lstrip()), start + len(words.rstrip())}
+        start = end
+    ordered = sorted(edge for edge in borders if 0 <= edge <= len(text))
+    yield from pairwise(ordered)
+
+
+def _notes(span: Span, verdict: Verdict | None) -> tuple[tuple[str, str], ...]:
+    voice = voice_of(span)
+    lines: list[tuple[str, str]] = []
+    if voice == "borrowed":
+        lines.append(("said by", span.speaker))
+    elif voice == "asked":
+        lines.append(("said by", "the model itself, after asking"))
+    elif voice == "own" and verdict is not None:
+        lines.append(("said by", "the model itself"))
+    if voice in ("borrowed", "asked"):
+        if span.reason:
+            lines.append(("why", span.reason))
+        said = span.reason.startswith("margin")
+        if span.margin is not None and math.isfinite(span.margin) and not said:
+            lines.append(("margin", f"{span.margin:+.2f}"))
+        if span.evidence:
+            lines.append(("evidence", span.evidence))
+        if span.cost:
+            lines.append(("cost", f"{span.cost:.3g}"))
+    if verdict is not None and voice != "prompt":
+        if verdict.right:
+            lines.append(("verdict", "right"))
+        elif verdict.truth is None:
+            lines.append(("verdict", f"wrong: no {_plain(verdict.relation)} is known"))
+        else:
+            lines.append(("verdict", f"wrong: {_plain(verdict.relation)} is {verdict.truth}"))
+    return tuple(lines)
+
+
+def _plain(relation: str) -> str:
+    return relation.replace("_", " ")
+
+
+def _merged(found: Sequence[Piece]) -> list[Piece]:
+    """Joins neighbours that look the same, so that plain words are one piece."""
+    result = []
+    for (voice, verdict, notes), group in groupby(found, lambda p: (p.voice, p.verdict, p.notes)):
+        result.append(Piece("".join(piece.text for piece in group), voice, verdict, notes))
+    return result

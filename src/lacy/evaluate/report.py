@@ -1,0 +1,181 @@
+"""One self-contained page that shows what was measured and lets the reader check it.
+
+No scripts, no requests, no fonts to fetch: the page opens from a disk in ten years. Everything
+that comes from texts, models or sources is escaped by the template engine; only figures drawn by
+``curves`` are inserted as they are. A content policy in the page's head forbids the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lacy.evaluate.facts import Verdict
+from lacy.evaluate.passages import Piece, pieces
+from lacy.evaluate.statistics import Score
+from lacy.run import write_atomic
+from lacy.types import Answer
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""Characters that HTML forbids; they become the replacement character."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A figure on top of the page, beside what it is held against."""
+
+    label: str
+    score: Score
+    note: str = ""
+    before: Score | None = None
+    """The same figure of the baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table; ``cells`` are scores, or short texts."""
+
+    name: str
+    cells: Sequence[Score | str | None]
+    note: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Figures with their intervals; ``columns`` name the cells."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A generated text to read, coloured by who spoke; ``verdicts`` come from ``facts.grade``."""
+
+    title: str
+    answer: Answer
+    verdicts: Sequence[Verdict] = ()
+    note: str = ""
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The text cut for reading."""
+        return pieces(self.answer, self.verdicts)
+
+    @property
+    def tally(self) -> str:
+        """Facts right and wrong, where the text was judged."""
+        right = sum(verdict.right for verdict in self.verdicts)
+        wrong = len(self.verdicts) - right
+        return f"{right} right, {wrong} wrong" if self.verdicts else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A plot. ``svg`` is inserted as it is: give only what ``curves`` drew."""
+
+    title: str
+    svg: str
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to try next: a line to type and what it does."""
+
+    command: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """Everything a page shows, in its order; empty parts are left out."""
+
+    title: str
+    lede: str = ""
+    headlines: Sequence[Headline] = ()
+    voices: Sequence[Passage] = ()
+    """The same text in several ways, shown together."""
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    passages: Sequence[Passage] = ()
+    """More texts, folded."""
+    training: Sequence[Figure] = ()
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    """Versions, device, seeds, times: what is needed to get the same page again."""
+    notes: Sequence[str] = ()
+    next: Sequence[Step] = ()
+
+
+def number(value: float, unit: str = "share", *, bare: bool = False) -> str:
+    """A figure for people: percent to one decimal, AUROC to three, others to three digits.
+
+    Args:
+        value: the figure; NaN and infinities become a dash.
+        unit: its unit.
+        bare: leave the percent sign out.
+    """
+    if not math.isfinite(value):
+        return "–"
+    if unit == "share":
+        return f"{100 * value:.1f}" + ("" if bare else "%")
+    if unit == "AUROC":
+        return f"{value:.3f}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def interval(score: Score) -> str:
+    """The 95% interval in words, or an empty text where there is none."""
+    if not (math.isfinite(score.low) and math.isfinite(score.high)):
+        return ""
+    low, high = (number(v, score.unit, bare=True) for v in (score.low, score.high))
+    return f"{low} to {high}"
+
+
+def bar(score: Score) -> str:
+    """Position of a share or AUROC and its interval on a track from 0 to 1, as CSS variables."""
+    if score.unit not in ("share", "AUROC") or not math.isfinite(score.value):
+        return ""
+    low, high = (v if math.isfinite(v) else score.value for v in (score.low, score.high))
+    return "; ".join(
+        f"--{name}: {100 * min(1.0, max(0.0, v)):.1f}%"
+        for name, v in (("low", low), ("high", high), ("value", score.value))
+    )
+
+
+def render(data: ReportData) -> str:
+    """The page as HTML text; the same data give the same bytes."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, interval=interval, bar=bar)
+    environment.tests["score"] = lambda value: isinstance(value, Score)
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    page = environment.get_template("report.html.j2").render(data=data, style=style)
+    return CONTROLS.sub("\ufffd", page)
+
+
+def write_report(path: str | Path, data: ReportData) -> None:
+    """Writes the page as one file, whole or not at all.
+
+    Args:
+        path: of the HTML file.
+        data: what to show.
+    """
+    write_atomic(path, render(data))

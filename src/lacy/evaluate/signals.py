@@ -1,0 +1,143 @@
+"""What a model would do at every position of a true text, as a few small arrays.
+
+Call quality, stored bits and language loss are functions of these arrays (numpy, one entry per
+target token), so a model is run once and scored many ways. The pass itself is the cascade's
+``teacher_forced_signals``; here each target also learns which fact it tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lacy.types import Document, MarkFlag
+
+Gate = Literal["softmax", "sigmoid"]
+"""How a ``<CALL>`` logit becomes a probability: among all tokens, or as a binary gate of its own
+(a model trained with ``call_negative="sigmoid"``)."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One document, one entry per target token (the token that a position predicts).
+
+    Likelihoods leave ``<CALL>`` out (the text was written without it), and are in nats.
+    """
+
+    id: str
+    marks: NDArray[np.uint8]
+    """``MarkFlag`` bits of the target."""
+    margin: Floats
+    """``<CALL>`` logit minus the best other logit; above 0 the model would call unasked."""
+    p_call: Floats
+    loss: Floats
+    """``-log p(target)``."""
+    entropy: Floats
+    """Entropy of the next token: the classic signal of a model without ``<CALL>``."""
+    top2: Floats
+    """Best minus second-best log-probability; small means unsure."""
+    fact: NDArray[np.int32]
+    """Index into ``relations`` of the fact that the target tells, -1 for none."""
+    relations: tuple[str, ...] = ()
+    """Relation of each marked value, in the order of the text."""
+
+    @property
+    def is_fact(self) -> NDArray[np.bool_]:
+        """Targets that belong to a fact."""
+        return (self.marks & MarkFlag.FACT) != 0
+
+    @property
+    def is_start(self) -> NDArray[np.bool_]:
+        """Targets that begin a fact's value."""
+        return (self.marks & MarkFlag.START) != 0
+
+
+def read_signals(
+    loaded: Any, documents: Iterable[Document], *, gate: Gate = "softmax"
+) -> list[Reading]:
+    """Runs a model over marked documents (cut where the model's context ends).
+
+    Args:
+        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load``.
+        documents: texts with gold marks.
+        gate: how the model was trained to read its ``<CALL>`` logit.
+
+    Returns:
+        One ``Reading`` per document, in the order given.
+    """
+    from lacy.cascade import teacher_forced_signals
+
+    documents = list(documents)
+    result = []
+    for document, found in zip(documents, teacher_forced_signals(loaded, documents), strict=True):
+        facts = [mark for mark in document.marks if mark.reason != "CONTENT"]
+        result.append(
+            Reading(
+                id=document.id,
+                marks=found.marks,
+                margin=found.margin,
+                p_call=_gates(loaded, found.targets) if gate == "sigmoid" else found.p_call,
+                loss=-found.logprob,
+                entropy=found.entropy,
+                top2=found.top2,
+                fact=fact_index(document, loaded.tokenizer, len(found.targets)),
+                relations=tuple(mark.relation or mark.reason for mark in facts),
+            )
+        )
+    return result
+
+
+def fact_index(document: Document, tokenizer: Any, targets: int) -> NDArray[np.int32]:
+    """For each target (text tokens, then the end) the fact of whose characters it holds some.
+
+    Args:
+        document: text and marks.
+        tokenizer: any fast tokenizer.
+        targets: how many targets the model's context left.
+    """
+    from lacy.annotate.align import trimmed
+    from lacy.corpus.tokenize import encode_texts
+
+    encoding = next(iter(encode_texts(tokenizer, [document.text])))
+    begins, ends = np.asarray(encoding.offsets, np.int64).reshape(-1, 2).T
+    index = np.full(len(encoding.ids) + 1, -1, np.int32)
+    facts = [mark for mark in document.marks if mark.reason != "CONTENT"]
+    for k, mark in enumerate(facts):
+        start, end = trimmed(mark, document.text)
+        inside = (ends > start) & (begins < end) & (index[:-1] < 0)
+        index[:-1][inside] = k
+    return index[:targets]
+
+
+def _gates(loaded: Any, targets: Sequence[int] | NDArray[np.int32]) -> Floats:
+    """Sigmoid of the ``<CALL>`` logit before each target of one text."""
+    import torch
+
+    from lacy.corpus.tokenize import begin_end
+    from lacy.model import head_weight, hidden_states
+
+    head_VD = head_weight(loaded.model)
+    inputs_T = [begin_end(loaded.tokenizer)[0], *np.asarray(targets).tolist()[:-1]]
+    with torch.inference_mode():
+        ids_BT = torch.tensor([inputs_T], device=head_VD.device)
+        gate_T = hidden_states(loaded.model, ids_BT)[0] @ head_VD[-1]
+        values: Floats = gate_T.double().sigmoid().cpu().numpy()
+    return values
+
+
+Signal = Callable[[Reading], Floats]
+"""A view of a ``Reading`` that is higher where a model should rather call."""
+
+SIGNALS: dict[str, Signal] = {
+    "margin": lambda reading: reading.margin,
+    "p_call": lambda reading: reading.p_call,
+    "entropy": lambda reading: reading.entropy,
+    "top2": lambda reading: -reading.top2,
+}
+"""The signals a policy may threshold, by name."""

@@ -1,0 +1,291 @@
+"""Scores with intervals: what every number of a report is made of.
+
+People (or documents) are the unit that varies, not tokens or facts: ten facts of one person are
+not ten independent trials. Nearly every score of this room is a function of *sums over people*
+(right facts by stated facts, called tokens by tokens, …), so one vectorised bootstrap serves all
+of them: draw people with replacement, add up, apply the function (Efron & Tibshirani 1993, ch. 13,
+percentile interval). Seeds are fixed and rows are sorted first, so the same data give the same
+interval in any order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+RESAMPLES = 2_000
+"""Draws per interval: its 2.5% end then lies at the 2.5% +- 0.35% point of all possible draws."""
+
+CONFIDENCE = 0.95
+MAX_UNITS = 2_000
+"""More people than this are put into this many random groups, which are drawn instead (a block
+bootstrap): the interval stays right and the cost bounded."""
+MAX_AUROC_UNITS = 1_000
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A figure with its 95% interval.
+
+    ``n`` counts the people or documents it was measured on; ``unit`` names what ``value`` is in
+    (``"share"``: between 0 and 1). ``low`` and ``high`` are NaN where there is nothing to resample
+    (fewer than two people), and all three are NaN where the figure is undefined (no facts stated).
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    unit: str = "share"
+
+    def as_dict(self) -> dict[str, float | int | str | None]:
+        """The figure for ``results.json``; undefined numbers become ``None`` (JSON has no NaN)."""
+        return {
+            "value": _finite(self.value),
+            "low": _finite(self.low),
+            "high": _finite(self.high),
+            "n": self.n,
+            "unit": self.unit,
+        }
+
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return f"undefined (n = {self.n})"
+        if math.isnan(self.low):
+            return f"{self.value:.3f} (n = {self.n})"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n})"
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if math.isfinite(number) else None
+
+
+def of_sums(
+    columns_NC: ArrayLike,
+    statistic: Callable[[Floats], Floats],
+    *,
+    unit: str = "share",
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Score:
+    """Scores a function of sums over people.
+
+    Args:
+        columns_NC: one row per person, one column per quantity that is summed.
+        statistic: maps sums ``[R, C]`` (one row per draw) to figures ``[R]``; it may return NaN
+            where a draw leaves it undefined (such draws are left out of the interval).
+        unit: of the figure.
+        resamples: bootstrap draws.
+        confidence: of the interval.
+        seed: of the draws.
+    """
+    rows_NC = np.asarray(columns_NC, dtype=np.float64)
+    if rows_NC.ndim == 1:
+        rows_NC = rows_NC[:, None]
+    number = len(rows_NC)
+    if number == 0:
+        return Score(math.nan, math.nan, math.nan, 0, unit)
+    rows_NC = rows_NC[np.lexsort(rows_NC.T)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(statistic(rows_NC.sum(0, keepdims=True))[0])
+        if number == 1:
+            return Score(value, math.nan, math.nan, 1, unit)
+        groups_GC = _grouped(rows_NC, MAX_UNITS, seed)
+        drawn_R = np.asarray(statistic(_weights(len(groups_GC), resamples, seed) @ groups_GC))
+    low, high = _percentiles(drawn_R, confidence)
+    return Score(value, low, high, number, unit)
+
+
+def ratio(
+    numerators_N: ArrayLike,
+    denominators_N: ArrayLike,
+    *,
+    unit: str = "share",
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Score:
+    """Scores a ratio of sums over people, such as right facts by stated facts.
+
+    Where a share is exactly 0 or 1 the bootstrap has nothing to vary and would claim certainty;
+    there the exact binomial bound over the counted items stands instead (Clopper & Pearson 1934:
+    ``(alpha / 2) ** (1 / items)``), which is about what one more wrong item would give.
+    """
+    pairs_N2 = np.stack([np.asarray(numerators_N, float), np.asarray(denominators_N, float)], 1)
+    score = of_sums(
+        pairs_N2,
+        lambda sums: sums[:, 0] / sums[:, 1],
+        unit=unit,
+        resamples=resamples,
+        confidence=confidence,
+        seed=seed,
+    )
+    if unit != "share" or score.n < 2 or score.value not in (0.0, 1.0):
+        return score
+    bound = ((1.0 - confidence) / 2.0) ** (1.0 / pairs_N2[:, 1].sum())
+    low, high = (bound, 1.0) if score.value == 1.0 else (0.0, 1.0 - bound)
+    return Score(score.value, low, high, score.n, unit)
+
+
+def mean(values_N: ArrayLike, *, unit: str, seed: int = 0) -> Score:
+    """Scores a plain mean over people, such as calls per answer."""
+    values = np.asarray(values_N, float)
+    return ratio(values, np.ones_like(values), unit=unit, seed=seed)
+
+
+def difference(
+    a: tuple[ArrayLike, ArrayLike],
+    b: tuple[ArrayLike, ArrayLike],
+    *,
+    unit: str = "difference of shares",
+    seed: int = 0,
+) -> Score:
+    """Scores ratio ``a`` minus ratio ``b`` on the same people (paired: both draw the same people).
+
+    Args:
+        a: numerators and denominators, one of each per person.
+        b: likewise, same people in the same order.
+        unit: of the difference.
+        seed: of the draws.
+    """
+    columns_N4 = np.stack([np.asarray(column, float) for column in (*a, *b)], 1)
+    return of_sums(
+        columns_N4,
+        lambda sums: sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3],
+        unit=unit,
+        seed=seed,
+    )
+
+
+def recovered(
+    cascade: tuple[ArrayLike, ArrayLike],
+    alone: tuple[ArrayLike, ArrayLike],
+    partner: tuple[ArrayLike, ArrayLike],
+    *,
+    seed: int = 0,
+) -> Score:
+    """Scores the share of the partner's advantage that a cascade recovers.
+
+    ``(cascade - alone) / (partner - alone)``, each a ratio of sums over the same people.
+    """
+    columns_N6 = np.stack([np.asarray(c, float) for c in (*cascade, *alone, *partner)], 1)
+
+    def statistic(sums_R6: Floats) -> Floats:
+        ours, own, theirs = (sums_R6[:, i] / sums_R6[:, i + 1] for i in (0, 2, 4))
+        return (ours - own) / (theirs - own)
+
+    return of_sums(columns_N6, statistic, unit="share of the partner's advantage", seed=seed)
+
+
+def auroc(
+    scores: Sequence[ArrayLike],
+    labels: Sequence[ArrayLike],
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Score:
+    """Scores how well a signal tells positives from negatives, with an interval over documents.
+
+    Args:
+        scores: one array per document, higher means more likely positive; infinities are fine.
+        labels: booleans, of the same lengths.
+        resamples: bootstrap draws of documents.
+        confidence: of the interval.
+        seed: of the draws.
+
+    Raises:
+        ValueError: a score is NaN, or an array and its labels differ in length.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    values = [np.asarray(document, float) for document in scores]
+    truth = [np.asarray(document, bool) for document in labels]
+    if [len(v) for v in values] != [len(t) for t in truth]:
+        raise ValueError("scores and labels differ in length")
+    flat = np.concatenate(values) if values else np.empty(0)
+    if np.isnan(flat).any():
+        raise ValueError("a score is NaN")
+    flat_truth = np.concatenate(truth) if truth else np.empty(0, bool)
+    if not flat_truth.any() or flat_truth.all():
+        return Score(math.nan, math.nan, math.nan, len(values), "AUROC")
+    ranks = np.unique(flat, return_inverse=True)[1]
+    value = float(roc_auc_score(flat_truth, ranks))
+    if len(values) == 1:
+        return Score(value, math.nan, math.nan, 1, "AUROC")
+    documents = np.repeat(np.arange(len(values)), [len(v) for v in values])
+    if len(values) > MAX_AUROC_UNITS:
+        documents = _shuffled(len(values), MAX_AUROC_UNITS, seed)[documents]
+    wins_DD, positives_D, negatives_D = _pairs(ranks, flat_truth, documents)
+    weights_RD = _weights(len(positives_D), resamples, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn_R = ((weights_RD @ wins_DD) * weights_RD).sum(1) / (
+            (weights_RD @ positives_D) * (weights_RD @ negatives_D)
+        )
+    low, high = _percentiles(drawn_R, confidence)
+    return Score(value, low, high, len(values), "AUROC")
+
+
+def _pairs(
+    ranks_N: NDArray[np.int64], truth_N: NDArray[np.bool_], document_N: NDArray[np.int64]
+) -> tuple[Floats, Floats, Floats]:
+    """How often document i's positives beat document j's negatives (a tie counts one half).
+
+    With these counts the AUROC of any weighting of documents is a quadratic form, so a bootstrap
+    over documents never touches tokens again.
+    """
+    size = int(document_N.max()) + 1
+    positive_ranks, positive_documents = ranks_N[truth_N], document_N[truth_N]
+    wins_DD = np.zeros((size, size))
+    order = np.lexsort((ranks_N[~truth_N], document_N[~truth_N]))
+    negative_ranks, negative_documents = ranks_N[~truth_N][order], document_N[~truth_N][order]
+    starts = np.searchsorted(negative_documents, np.arange(size + 1))
+    for j in range(size):
+        ours = negative_ranks[starts[j] : starts[j + 1]]
+        below = np.searchsorted(ours, positive_ranks, "left")
+        upto = np.searchsorted(ours, positive_ranks, "right")
+        wins_DD[:, j] = np.bincount(positive_documents, (below + upto) / 2.0, minlength=size)
+    positives_D = np.bincount(positive_documents, minlength=size).astype(float)
+    negatives_D = np.bincount(negative_documents, minlength=size).astype(float)
+    return wins_DD, positives_D, negatives_D
+
+
+@lru_cache(maxsize=4)
+def _weights(units: int, resamples: int, seed: int) -> Floats:
+    """How often each unit is drawn, ``[R, units]``; every row sums to ``units``."""
+    rng = np.random.default_rng([seed, units])
+    weights_RN = np.empty((resamples, units))
+    for row in weights_RN:
+        row[:] = np.bincount(rng.integers(units, size=units), minlength=units)
+    weights_RN.flags.writeable = False
+    return weights_RN
+
+
+def _shuffled(number: int, groups: int, seed: int) -> NDArray[np.int64]:
+    """A random group for each of ``number`` units, groups of equal size to within one."""
+    return np.random.default_rng([seed, number]).permutation(number) % groups
+
+
+def _grouped(rows_NC: Floats, groups: int, seed: int) -> Floats:
+    if len(rows_NC) <= groups:
+        return rows_NC
+    sums_GC = np.zeros((groups, rows_NC.shape[1]))
+    np.add.at(sums_GC, _shuffled(len(rows_NC), groups, seed), rows_NC)
+    return sums_GC
+
+
+def _percentiles(drawn_R: Floats, confidence: float) -> tuple[float, float]:
+    defined = drawn_R[np.isfinite(drawn_R)]
+    if len(defined) < len(drawn_R) / 2:
+        return math.nan, math.nan
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(defined, [tail, 1.0 - tail])
+    return float(low), float(high)

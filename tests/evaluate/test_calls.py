@@ -1,0 +1,109 @@
+"""Call quality against gold positions: counted by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lacy.evaluate.calls import calibration, call_quality, operating, separation, threshold_at
+
+from .readings import F, N, S, reading
+
+DOCUMENTS = [
+    reading([N, S, F, N], [0.0, 3.0, -2.0, 1.0]),
+    reading([S, F, N, N], [2.0, 0.5, 1.0, -1.0]),
+]
+
+
+def test_three_populations_stand_against_words():
+    found = separation(DOCUMENTS, "margin")
+    # words: 0, 1, 1, -1; starts: 3, 2 beat all; later: -2 beats none, 0.5 beats 0 and -1
+    assert found.value_start.value == 1.0
+    assert found.later.value == pytest.approx(2 / 8)
+    assert found.fact.value == pytest.approx((8 + 2) / 16)
+    assert found.fact.n == 2
+
+
+def test_signals_point_the_same_way():
+    """A small top-2 margin means unsure, hence "rather call"."""
+    assert separation(DOCUMENTS, "top2").fact.value == separation(DOCUMENTS, "margin").fact.value
+    assert separation(DOCUMENTS, "entropy").fact.value == pytest.approx(10 / 16)
+
+
+def test_operating_point_by_hand():
+    found = operating(DOCUMENTS, 0.75)  # calls: 3.0, 1.0 | 2.0, 1.0
+    assert found.call_rate.value == pytest.approx(4 / 8)
+    assert found.precision.value == pytest.approx(2 / 4)
+    assert found.recall.value == pytest.approx(2 / 4)
+    assert found.start_recall.value == 1.0
+
+
+def test_nobody_calls_above_the_largest_margin():
+    found = operating(DOCUMENTS, 99.0)
+    assert found.call_rate.value == 0.0
+    assert math.isnan(found.precision.value)
+    assert found.recall.value == 0.0
+
+
+def test_threshold_gives_the_rate_asked_for():
+    rng = np.random.default_rng(0)
+    documents = [reading([N] * 25, rng.normal(size=25)) for _ in range(8)]
+    for rate in (0.0, 0.15, 0.22, 0.5, 1.0):
+        realised = operating(documents, threshold_at(documents, rate)).call_rate.value
+        assert realised == pytest.approx(rate, abs=1e-9)
+
+
+def test_no_documents_have_no_quality():
+    assert threshold_at([], 0.2) == -math.inf
+    assert math.isnan(separation([], "margin").fact.value)
+
+
+def test_calibration_error_by_hand():
+    document = reading([S, N, S, N], p_call=[0.9, 0.9, 0.1, 0.1])
+    found = calibration([document, document], bins=10)
+    # both bins: half of the tokens are facts; gaps 0.4 and 0.4
+    assert found.error.value == pytest.approx(0.4)
+    assert [(b.tokens, b.observed) for b in found.bins] == [(4, 0.5), (4, 0.5)]
+    assert found.bins[0].predicted == pytest.approx(0.1)
+
+
+def test_certainty_that_is_right_is_calibrated():
+    document = reading([S, N], p_call=[1.0, 0.0])
+    assert calibration([document] * 3).error.value == 0.0
+
+
+def test_calibrated_model_has_a_small_error():
+    rng = np.random.default_rng(1)
+    documents = []
+    for _ in range(100):
+        p = rng.random(200)
+        documents.append(reading(np.where(rng.random(200) < p, S, N), p_call=p))
+    assert calibration(documents).error.value < 0.02
+
+
+def test_everything_together_is_json():
+    found = call_quality(DOCUMENTS, call_rate=0.25)
+    assert found.at_rate is not None
+    assert found.at_rate.call_rate.value == pytest.approx(0.25)
+    assert found.at_zero.call_rate.value == pytest.approx(5 / 8)
+    json.dumps(found.as_dict(), allow_nan=False)
+    json.dumps(call_quality(DOCUMENTS).as_dict(), allow_nan=False)
+
+
+tokens = st.lists(st.tuples(st.sampled_from([N, S, F]), st.floats(-5, 5)), min_size=1, max_size=20)
+
+
+@given(st.lists(tokens, min_size=2, max_size=4), st.permutations(range(4)))
+@settings(max_examples=30, deadline=None)
+def test_order_of_documents_does_not_matter(docs, order):
+    documents = [reading(*zip(*doc, strict=True)) for doc in docs]
+    shuffled = [documents[i] for i in order if i < len(documents)]
+    a, b = operating(documents, 0.0), operating(shuffled, 0.0)
+    assert a.as_dict() == b.as_dict()
+    first, second = separation(documents, "margin"), separation(shuffled, "margin")
+    assert first.fact.value == pytest.approx(second.fact.value, nan_ok=True)

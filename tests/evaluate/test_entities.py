@@ -1,0 +1,134 @@
+"""Entity precision: what counts as the same name, number or date."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lacy.evaluate.entities import Reference, dates, entity_precision, numbers, words
+from lacy.types import Mark
+
+from .worlds import answer
+
+ARTICLE = (
+    "José Ortega-Marín's band, founded on 12 March 1879 in São Paulo, sold 1,234 records. "
+    "He had three sons. In June 1885 it split; profits rose 2.5 percent by 1890-07-04."
+)
+
+
+@pytest.mark.parametrize(
+    ("entity", "held"),
+    [
+        ("Jose Ortega Marin", True),
+        ("ORTEGA-MARÍN", True),
+        ("Sao Paulo", True),
+        ("Ortega", True),
+        ("Orteg", False),
+        ("Paulo Ortega", False),
+        ("José Marín", False),
+        ("1234", True),
+        ("12", False),
+        ("12 sons", False),
+        ("1,234.0", True),
+        ("234", False),
+        ("3", True),
+        ("three", True),
+        ("four", False),
+        ("2.5", True),
+        ("March 12, 1879", True),
+        ("12th of March, 1879", True),
+        ("March 1879", True),
+        ("1879-03-12", True),
+        ("12 March", True),
+        ("1879", True),
+        ("13 March 1879", False),
+        ("12 March 1885", False),
+        ("June 1879", False),
+        ("4 July 1890", True),
+        ("1880", False),
+        ("from March 1879 to 1890", True),
+        ("from March 1879 to 1891", False),
+        ("Class of 1879", False),
+    ],
+)
+def test_same_thing_written_otherwise(entity, held):
+    assert Reference(ARTICLE).holds(entity) is held
+
+
+def test_normal_forms():
+    assert words("The O’Neills' café") == ["the", "o", "neills", "cafe"]
+    assert numbers("1,234 and 5.60, −7") == {1234.0, 5.6, -7.0}
+    assert dates("12 March 1879 and May 2, 1900 and 1910") == {
+        (12, 3, 1879), (2, 5, 1900), (None, None, 1910),
+    }  # fmt: skip
+    assert dates("In May we may go") == set()
+
+
+def extract(texts):
+    """Capitalised words and numbers, as a stand-in for an annotator."""
+    return [
+        [Mark(m.start(), m.end(), "ENTITY") for m in re.finditer(r"[A-Z]\w+(?: [A-Z]\w+)*|\d+", t)]
+        for t in texts
+    ]
+
+
+def test_precision_by_hand():
+    texts = [
+        answer(
+            "Ann Bell", (" lived in ", "slm"), ("Oslo", "article"), (" and Rome since 1901.", "slm")
+        ),
+        answer("Bob", (" knew ", "slm"), ("Zoe", "article"), (" Zoe.", "slm")),
+    ]
+    found = entity_precision(texts, ["Ann Bell, Oslo, 1901", "Bob"], extract)
+    # own: Rome (no), 1901 (yes); borrowed: Oslo (yes), Zoe (no, told twice, counted once)
+    assert found.precision.value == pytest.approx(2 / 4)
+    assert found.own_precision.value == pytest.approx(1 / 2)
+    assert found.borrowed_precision.value == pytest.approx(1 / 2)
+    assert found.borrowed.value == pytest.approx(2 / 4)
+    assert found.per_text.value == pytest.approx(2.0)
+    assert (found.supported, found.entities, found.precision.n) == (2, 4, 2)
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_what_the_prompt_gave_earns_nothing():
+    found = entity_precision([answer("Ann Bell", (" is Ann Bell.", "slm"))], ["Ann Bell"], extract)
+    assert found.entities == 0
+
+
+def test_a_loop_earns_nothing():
+    text = answer("Ann", *[(" in Oslo", "slm")] * 20)
+    assert entity_precision([text], ["Oslo"], extract).entities == 1
+
+
+def test_texts_that_name_nothing():
+    found = entity_precision([answer("Ann", (" sings", "slm"))] * 2, ["", ""], extract)
+    assert found.precision.as_dict()["value"] is None
+    assert found.per_text.value == 0.0
+
+
+def test_no_texts():
+    json.dumps(entity_precision([], [], extract).as_dict(), allow_nan=False)
+
+
+def test_references_must_match():
+    with pytest.raises(ValueError, match="references"):
+        entity_precision([answer("Ann")], [], extract)
+
+
+@given(st.text(max_size=60), st.integers(0, 59), st.integers(1, 20))
+@settings(max_examples=150, deadline=None)
+def test_whole_words_of_a_text_are_held_by_it(text, start, count):
+    pieces = words(text)[start : start + count]
+    name = " ".join(pieces)
+    if pieces and not numbers(name) and not dates(name):
+        assert Reference(text).holds(name)
+
+
+@given(st.text(max_size=80))
+@settings(max_examples=150, deadline=None)
+def test_any_text_can_be_read(text):
+    Reference(text).holds(text)
