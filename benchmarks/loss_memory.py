@@ -1,0 +1,131 @@
+"""Peak memory and time of head and loss, forward and backward, at a large vocabulary.
+
+Each side runs in a process of its own: memory is the rise of its peak resident size over what the
+inputs and the libraries take, time is the CPU time of one forward and backward. Sides alternate.
+
+    OMP_NUM_THREADS=1 python benchmarks/loss_memory.py
+
+Sides: ``naive_plain`` is plain cross-entropy on all logits (no selection, no ``<CALL>``: the
+cheapest naive loss); ``naive`` is selection and loss as in the formula, on all logits;
+``torch_plain`` is torch's chunked ``linear_cross_entropy`` with its default options; ``split`` and
+``fused`` are ours, with selection.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+SIDES = ("naive_plain", "naive", "torch_plain", "split", "fused")
+
+
+def measure(side: str, rows: int, vocabulary: int, width: int) -> dict[str, float]:
+    """Runs one side once in this process."""
+    import torch
+    import torch.nn.functional as F
+
+    from lacy.objective import select_and_loss
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+    def compute(rows: int, vocabulary: int, width: int) -> tuple[float, float]:
+        hidden = torch.randn(1, rows, width, requires_grad=True)
+        head = (torch.randn(vocabulary, width) * width**-0.5).requires_grad_()
+        targets = torch.randint(0, vocabulary - 1, (1, rows))
+        marks = (torch.rand(1, rows) < 0.25).to(torch.uint8)
+        before, start = peak(), time.process_time()
+        if side == "naive_plain":
+            total = F.cross_entropy(F.linear(hidden, head)[0], targets[0])
+        elif side == "torch_plain":
+            options = torch.nn.LinearCrossEntropyOptions()
+            total = F.linear_cross_entropy(hidden[0], head, targets[0], options=options)
+        else:
+            impl = "reference" if side == "naive" else side
+            total = select_and_loss(hidden, head, targets, marks, impl=impl).loss.total
+        total.backward()
+        return peak() - before, time.process_time() - start
+
+    compute(64, 512, 32)  # loads the kernels
+    memory, seconds = compute(rows, vocabulary, width)
+    return {"mib": round(memory, 1), "cpu_seconds": round(seconds, 3)}
+
+
+def peak() -> float:
+    """Highest resident size of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=8192)
+    parser.add_argument("--vocabulary", type=int, default=32_001)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--name", default="loss_memory")
+    parser.add_argument("--side", choices=SIDES, help="measure this side here and print JSON")
+    args = parser.parse_args()
+    if args.side:
+        print(json.dumps(measure(args.side, args.rows, args.vocabulary, args.width)))
+        return
+
+    from lacy.run import environment
+
+    rows = []
+    environ = os.environ | {"OMP_NUM_THREADS": "1"}
+    shape = ["--rows", args.rows, "--vocabulary", args.vocabulary, "--width", args.width]
+    for repeat in range(args.repeats):
+        for side in SIDES if repeat % 2 == 0 else reversed(SIDES):
+            command = [sys.executable, __file__, "--side", side, *map(str, shape)]
+            done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
+            rows.append({"repeat": repeat, "side": side} | json.loads(done.stdout))
+    table = {}
+    for side in SIDES:
+        mine = {row["repeat"]: row for row in rows if row["side"] == side}
+        base = {row["repeat"]: row for row in rows if row["side"] == "naive_plain"}
+        table[side] = {
+            "mib": statistics.median(row["mib"] for row in mine.values()),
+            "cpu_seconds": statistics.median(row["cpu_seconds"] for row in mine.values()),
+            "memory_to_naive_plain": round(
+                statistics.median(mine[r]["mib"] / base[r]["mib"] for r in mine), 4
+            ),
+            "time_to_naive_plain": round(
+                statistics.median(mine[r]["cpu_seconds"] / base[r]["cpu_seconds"] for r in mine), 3
+            ),
+            "time_to_naive_plain_range": [
+                round(f(mine[r]["cpu_seconds"] / base[r]["cpu_seconds"] for r in mine), 3)
+                for f in (min, max)
+            ],
+        }
+    settings = {key: value for key, value in vars(args).items() if key != "side"}
+    summary = {
+        "what": "peak memory and CPU time of head and loss, forward and backward, float32",
+        "settings": settings | {"threads": 1},
+        "sides": table,
+        "environment": environment(),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f"{args.name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (RESULTS / f"{args.name}.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print(f"{args.rows} rows, vocabulary {args.vocabulary}, width {args.width}, float32, 1 thread")
+    for side, found in table.items():
+        print(
+            f"  {side:12s} {found['mib']:7.0f} MiB ({found['memory_to_naive_plain']:.3f} x)   "
+            f"{found['cpu_seconds']:6.2f} s CPU ({found['time_to_naive_plain']:.2f} x)"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,302 @@
+"""The head and the loss together, a chunk of rows at a time, gradients computed on the way.
+
+Naively, V logits of every position are written to memory, read by two softmaxes, kept for the
+backward pass and written once more as gradients. Here a chunk of rows goes through the head, is
+turned into probabilities and at once into gradients, and its memory is used again. Only one thing
+stands in the way of a single pass: *which* rows are delegated depends on the losses of all of them.
+So rows whose role is certain (no fact tokens, say) are finished at once; the undecided ones give
+their losses first, and are finished after the choice, from probabilities that were kept where they
+fit in ``keep_bytes``, else computed a second time.
+
+What makes one formula do for all modes: with p the softmax over the text vocabulary, ``lse`` its
+log-normaliser, z the ``<CALL>`` logit and u = z - lse, ``log p(CALL) = log sigmoid(u)``. The
+gradient of a row's loss is then ``(w - g) p - w onehot(target)`` on the text logits and ``g`` on
+z, where w is the weight of its text loss and g = dloss/du; for the separate gate (``sigmoid``)
+u = z, and p's factor is w alone.
+
+Gradients of gradients are not supported: take ``impl="reference"`` for those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lacy.objective.arms import CallNegative
+
+CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
+"""Size of a chunk of logits: on a CPU near the cache, on a GPU enough to fill it."""
+KEEP_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}
+"""How much may be held of the undecided rows' probabilities, so as not to compute them twice."""
+FEWEST_ROWS = 128
+"""Below this a matrix product is slow (measured: 64 rows cost 1.6 times the time)."""
+
+Decide = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Losses of all rows (0 where undefined) -> which are delegated, which are ignored (bool)."""
+
+
+class Rows(NamedTuple):
+    """What is known of each row of a chunk after the head."""
+
+    text_n: Tensor
+    r"""-log p_\CALL(target)."""
+    gate_n: Tensor
+    """u: the log-odds of ``<CALL>``."""
+
+
+class Terms(NamedTuple):
+    """A chunk's losses by kind (summed: text, call, negative) and its gradient factors."""
+
+    sums: Tensor
+    spread_n: Tensor
+    """Factor of p in the gradient on the text logits."""
+    weight_n: Tensor
+    """Weight of the text loss, taken off at the target."""
+    call_n: Tensor
+    """Gradient on the ``<CALL>`` logit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The loss with its gradient, its parts (text, call, negative), and what was decided."""
+
+    total: Tensor
+    parts: Tensor
+    loss_N: Tensor
+    call_N: Tensor
+    ignore_N: Tensor
+
+
+def chunk_rows(head_VD: Tensor) -> int:
+    """How many rows go through the head at once, from the vocabulary's size and the device."""
+    return max(FEWEST_ROWS, _budget(CHUNK_BYTES, head_VD) // (4 * head_VD.shape[0]))
+
+
+def _budget(table: dict[str, int], tensor: Tensor) -> int:
+    """An entry by the kind of device; accelerators other than CUDA are taken to be like it."""
+    return table["cpu" if tensor.device.type == "cpu" else "cuda"]
+
+
+def text_losses(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
+    r"""-log p_\CALL(target) of every row, 0 where the target is -100; no gradient."""
+    engine = _Engine(hidden_ND.detach(), head_VD.detach(), targets_N, "none")
+    loss_N = hidden_ND.new_zeros(targets_N.shape, dtype=engine.wide)
+    for rows_n in engine.chunks(targets_N >= 0):
+        loss_N[rows_n] = engine.forward(rows_n)[1].text_n
+    return loss_N
+
+
+@torch.compiler.disable
+def run(
+    hidden_ND: Tensor,
+    head_VD: Tensor,
+    targets_N: Tensor,
+    call_N: Tensor,
+    ignore_N: Tensor,
+    call_negative: CallNegative = "none",
+    text_weight: float = 0.0,
+    *,
+    undecided_N: Tensor | None = None,
+    decide: Decide | None = None,
+) -> Result:
+    """Computes the loss and its gradients, and decides on the way what is delegated.
+
+    Args:
+        hidden_ND: what the head sees.
+        head_VD: rows of the vocabulary, ``<CALL>`` last.
+        targets_N: ids, -100 for none.
+        call_N: which rows are delegated, where that is known.
+        ignore_N: which rows get no gradient, where that is known.
+        call_negative: see ``losses``.
+        text_weight: see ``losses``.
+        undecided_N: rows whose role depends on the losses; None where all is known.
+        decide: called once with all losses; returns the final ``call_N`` and ``ignore_N``, which
+            must agree with the given ones outside ``undecided_N``.
+    """
+    plan = _Plan(targets_N, call_N, ignore_N, undecided_N, decide, call_negative, text_weight)
+    return Result(*_Fused.apply(hidden_ND, head_VD, plan))
+
+
+@dataclass(slots=True)
+class _Plan:
+    targets_N: Tensor
+    call_N: Tensor
+    ignore_N: Tensor
+    undecided_N: Tensor | None
+    decide: Decide | None
+    call_negative: CallNegative
+    text_weight: float
+
+
+class _Fused(torch.autograd.Function):
+    """The loss with gradients made in the forward pass and scaled in the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, head_VD: Tensor, plan: _Plan
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        engine = _Engine(hidden_ND, head_VD, plan.targets_N, plan.call_negative)
+        engine.want_gradients(*ctx.needs_input_grad[:2])
+        valid_N = plan.targets_N >= 0
+        engine.text_weight = plan.text_weight
+        parts = torch.zeros(3, dtype=engine.wide, device=hidden_ND.device)
+        loss_N = torch.zeros(plan.targets_N.shape, dtype=engine.wide, device=hidden_ND.device)
+        call_N, ignore_N = plan.call_N, plan.ignore_N
+        waiting = [] if plan.undecided_N is None else engine.chunks(plan.undecided_N & valid_N)
+        certain_N = valid_N if plan.undecided_N is None else valid_N & ~plan.undecided_N
+
+        for rows_n in engine.chunks(certain_N):
+            probs_nV, seen = engine.forward(rows_n)
+            loss_N[rows_n] = seen.text_n
+            parts += engine.finish(rows_n, probs_nV, seen, call_N, ignore_N)
+        kept: list[tuple[Tensor | None, Rows]] = []
+        for rows_n in waiting:
+            space_nV = engine.space_to_keep(rows_n)
+            _, seen = engine.forward(rows_n, space_nV)
+            loss_N[rows_n] = seen.text_n
+            kept.append((space_nV, seen))
+        if plan.decide is not None:
+            call_N, ignore_N = plan.decide(loss_N)
+        for rows_n, (saved_nV, seen) in zip(waiting, kept, strict=True):
+            probs_nV = engine.forward(rows_n)[0] if saved_nV is None else saved_nV
+            parts += engine.finish(rows_n, probs_nV, seen, call_N, ignore_N)
+
+        scale = 1.0 / valid_N.sum().clamp(min=1).to(engine.wide)
+        ctx.save_for_backward(engine.grad_hidden_ND, engine.grad_head_VD, scale)
+        ctx.types = hidden_ND.dtype, head_VD.dtype
+        parts *= scale
+        # Copies, so that no output is an input of the caller under another name.
+        call_N, ignore_N = call_N & valid_N, ignore_N & valid_N & ~call_N
+        ctx.mark_non_differentiable(parts, loss_N, call_N, ignore_N)
+        return parts.sum(), parts, loss_N, call_N, ignore_N
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        if torch.is_grad_enabled():  # create_graph=True: it would silently be left out
+            raise RuntimeError("no gradient of this gradient: take impl='reference'")
+        hidden_ND, head_VD, scale = ctx.saved_tensors
+        factor = grad * scale  # last, so that 1/N does not vanish in a narrow type
+        return (
+            None if hidden_ND is None else (hidden_ND * factor).to(ctx.types[0]),
+            None if head_VD is None else (head_VD * factor).to(ctx.types[1]),
+            None,
+        )
+
+
+class _Engine:
+    """Moves chunks of rows through the head, and their gradients back."""
+
+    def __init__(
+        self, hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, call_negative: CallNegative
+    ) -> None:
+        device = hidden_ND.device.type
+        narrow = hidden_ND.dtype
+        if torch.is_autocast_enabled(device):
+            narrow = torch.get_autocast_dtype(device)
+        self.hidden_ND, self.targets_N = hidden_ND, targets_N
+        self.head_VD = head_VD.to(narrow)
+        self.narrow = narrow
+        """What the matrix products compute in; everything else is in ``wide``."""
+        self.wide = torch.promote_types(narrow, torch.float32)
+        self.call_negative = call_negative
+        self.text_weight = 0.0
+        self.rows = min(chunk_rows(head_VD), max(1, len(targets_N)))
+        self.room = _budget(KEEP_BYTES, head_VD)
+        self.grad_hidden_ND: Tensor | None = None
+        self.grad_head_VD: Tensor | None = None
+        full = (self.rows, head_VD.shape[0])
+        self._logits_nV = torch.empty(full, dtype=self.wide, device=hidden_ND.device)
+        self._probs_nV = torch.empty_like(self._logits_nV)
+
+    def want_gradients(self, hidden: bool, head: bool) -> None:
+        """Makes room for the gradients that are asked for."""
+        if hidden:
+            self.grad_hidden_ND = torch.zeros_like(self.hidden_ND, dtype=self.wide)
+        if head:
+            self.grad_head_VD = torch.zeros_like(self.head_VD, dtype=self.wide)
+
+    def chunks(self, which_N: Tensor) -> list[Tensor]:
+        """Row numbers where a mask holds, a chunk at a time (waits for the device)."""
+        index_N = which_N.nonzero()[:, 0]
+        return list(index_N.split(self.rows)) if index_N.numel() else []
+
+    def space_to_keep(self, rows_n: Tensor) -> Tensor | None:
+        """Fresh memory for the probabilities of some rows, or None where too much is held."""
+        size = rows_n.numel() * self.head_VD.shape[0] * self._probs_nV.element_size()
+        if size > self.room:
+            return None
+        self.room -= size
+        return self._probs_nV.new_empty((rows_n.numel(), self.head_VD.shape[0]))
+
+    def forward(self, rows_n: Tensor, out_nV: Tensor | None = None) -> tuple[Tensor, Rows]:
+        """Probabilities of the text vocabulary (0 for ``<CALL>``), and what the losses need.
+
+        The probabilities are written to ``out_nV``, else to a buffer that the next call overwrites.
+        """
+        hidden_nD = self.hidden_ND[rows_n].to(self.narrow)
+        logits_nV = self._logits_nV[: rows_n.numel()]
+        probs_nV = self._probs_nV[: rows_n.numel()] if out_nV is None else out_nV
+        if self.narrow == self.wide:
+            torch.mm(hidden_nD, self.head_VD.T, out=logits_nV)
+        else:
+            logits_nV.copy_(hidden_nD @ self.head_VD.T)
+        call_n = logits_nV[:, -1].clone()
+        logits_nV[:, -1] = -torch.inf
+        at_target_n = logits_nV.gather(1, self.targets_N[rows_n][:, None])[:, 0]
+        highest_n = logits_nV.amax(1)
+        torch.softmax(logits_nV, 1, out=probs_nV)
+        # The highest probability is exp(highest - lse), never below 1/V: no precision is lost.
+        lse_n = highest_n - probs_nV.amax(1).log()
+        gate_n = call_n if self.call_negative == "sigmoid" else call_n - lse_n
+        return probs_nV, Rows(lse_n - at_target_n, gate_n)
+
+    def finish(
+        self, rows_n: Tensor, probs_nV: Tensor, seen: Rows, call_N: Tensor, ignore_N: Tensor
+    ) -> Tensor:
+        """Sums of a chunk's losses (text, call, negative); adds its gradients; spends ``probs``."""
+        call_n, ignore_n = call_N[rows_n], ignore_N[rows_n]
+        terms = row_terms(seen, call_n, ignore_n, self.call_negative, self.text_weight)
+        if self.grad_hidden_ND is None and self.grad_head_VD is None:
+            return terms.sums
+        grad_nV = probs_nV.mul_(terms.spread_n[:, None])
+        grad_nV.scatter_add_(1, self.targets_N[rows_n][:, None], -terms.weight_n[:, None])
+        grad_nV[:, -1] = terms.call_n
+        grad_nV = grad_nV.to(self.narrow)
+        if self.grad_hidden_ND is not None:
+            self.grad_hidden_ND[rows_n] = (grad_nV @ self.head_VD).to(self.wide)
+        if self.grad_head_VD is not None:
+            hidden_nD = self.hidden_ND[rows_n].to(self.narrow)
+            if self.narrow == self.wide:
+                self.grad_head_VD.addmm_(grad_nV.T, hidden_nD)
+            else:
+                self.grad_head_VD += grad_nV.T @ hidden_nD
+        return terms.sums
+
+
+def row_terms(
+    seen: Rows, call_n: Tensor, ignore_n: Tensor, call_negative: CallNegative, text_weight: float
+) -> Terms:
+    """Losses and gradient factors of some rows that have a target (module docstring).
+
+    ``torch.where`` instead of products with 0, so that an infinite gate costs nothing where it is
+    not part of the loss.
+    """
+    gate_n, zero = seen.gate_n, torch.zeros_like(seen.gate_n)
+    speak_n = ~call_n & ~ignore_n
+    weight_n = speak_n.to(zero.dtype) + text_weight * call_n.to(zero.dtype)
+    text_n = torch.where(weight_n != 0, weight_n * seen.text_n, zero)
+    called_n = torch.where(call_n, -F.logsigmoid(gate_n), zero)
+    pull_n = torch.where(call_n, -torch.sigmoid(-gate_n), zero)
+    if call_negative == "none":
+        negative_n = zero
+    else:
+        negative_n = torch.where(speak_n, -F.logsigmoid(-gate_n), zero)
+        pull_n = pull_n + torch.where(speak_n, torch.sigmoid(gate_n), zero)
+    sums = torch.stack((text_n.sum(), called_n.sum(), negative_n.sum()))
+    spread_n = weight_n if call_negative == "sigmoid" else weight_n - pull_n
+    return Terms(sums, spread_n, weight_n, pull_n)

@@ -1,0 +1,131 @@
+"""A running threshold, for batches that are not seen at once.
+
+The paper delegates the top losses *of a mini-batch* (§4). Under gradient accumulation or in several
+processes the mini-batch arrives in pieces; ranking each piece alone would give every piece the same
+rate, whether it is full of hard facts or not. ``RunningQuantile`` remembers the losses of recent
+marked tokens and delegates what lies above the quantile that gives the asked rate; what was called
+too much or too little is made up for, so the rate holds on average. Exact counts over a whole batch
+need a second pass instead: ``token_losses`` of all pieces, one ``select``, then ``loss`` of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lacy.errors import LacyError
+from lacy.objective.select import wanted
+
+WINDOW = 16_384
+"""Marked tokens remembered: some 65 thousand tokens of text at a quarter marked."""
+REPAY = 0.25
+"""Share of the debt that the next batch makes up for: a few batches long, without oscillation."""
+
+
+class RunningQuantile:
+    """Delegates the marked tokens above a running quantile of their losses.
+
+    Purely a function of the losses seen so far; ``state_dict`` goes into the checkpoint, so that a
+    resumed run chooses the same tokens.
+
+    Args:
+        call_rate: share of the valid positions to delegate, on average.
+        window: how many marked tokens are remembered.
+
+    Raises:
+        LacyError: E12 for a rate outside 0 to 1 or an empty window.
+    """
+
+    def __init__(self, call_rate: float, window: int = WINDOW) -> None:
+        wanted(call_rate, torch.ones(0, dtype=torch.bool))
+        if window < 1:
+            raise LacyError(
+                "E12", key="window", value=window, why="nothing would be remembered",
+                do=f"choose a number of tokens; {WINDOW} is usual",
+            )  # fmt: skip
+        self.call_rate = call_rate
+        self.window = window
+        self._scores = torch.zeros(0, dtype=torch.float32)
+        self._marked = 0.0
+        self._valid = 0.0
+        self._owed = 0.0
+        self._valid_in_all = 0
+        self._called_in_all = 0
+
+    @property
+    def measured_rate(self) -> float:
+        """Share of all positions so far that was delegated; 0.0 before the first."""
+        return self._called_in_all / self._valid_in_all if self._valid_in_all else 0.0
+
+    def select(
+        self,
+        score_BT: Tensor,
+        among_BT: Tensor,
+        valid_BT: Tensor,
+        *,
+        gather: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Chooses in one piece of a batch, and remembers it.
+
+        Args:
+            score_BT: what to rank by (losses), highest first.
+            among_BT: bool, what may be delegated.
+            valid_BT: bool, which positions have a target.
+            gather: with several processes, puts a tensor of every process into one along the first
+                dimension (``accelerator.gather``); all then hold the same threshold.
+
+        Returns:
+            call_BT, bool. Waits for the device.
+        """
+        pooled_BT3 = torch.stack(
+            (score_BT.detach().float(), (among_BT & valid_BT).float(), valid_BT.float()), dim=-1
+        )
+        if gather is not None:
+            pooled_BT3 = gather(pooled_BT3)
+        score_N, among_N, valid_N = pooled_BT3.reshape(-1, 3).cpu().unbind(-1)
+        threshold = self._observe(score_N[among_N > 0], int(valid_N.sum()))
+        called = int(((score_N >= threshold) & (among_N > 0)).sum())
+        self._account(called, int(valid_N.sum()))
+        return (score_BT.detach().float() >= threshold) & among_BT & valid_BT
+
+    def _observe(self, marked_N: Tensor, valid: int) -> float:
+        """Takes new scores into the window; returns the threshold."""
+        marked = marked_N.numel()
+        keep = max(0.0, 1.0 - marked / self.window)
+        self._marked = keep * self._marked + marked
+        self._valid = keep * self._valid + valid
+        self._scores = torch.cat((self._scores, marked_N))[-self.window :].clone()
+        if not self._marked or not self._scores.numel():
+            return torch.inf
+        # The share of marked tokens to delegate: the rate, and part of what is owed, both per
+        # position, times positions per marked token.
+        repay = REPAY * self._owed / max(valid, 1)
+        share = (self.call_rate + repay) * self._valid / self._marked
+        count = round(min(max(share, 0.0), 1.0) * self._scores.numel())
+        if count == 0:
+            return torch.inf
+        return float(torch.topk(self._scores, count).values[-1])
+
+    def _account(self, called: int, valid: int) -> None:
+        """Books what was called, and forgets debts that marks are too few ever to pay."""
+        self._valid_in_all += valid
+        self._called_in_all += called
+        limit = self.call_rate * max(self._valid, 1.0)
+        owed = self._owed + self.call_rate * valid - called
+        self._owed = min(max(owed, -limit), limit)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that the next choice depends on, as tensors (safetensors can hold them)."""
+        return {
+            "scores": self._scores.clone(),
+            "recent": torch.tensor([self._marked, self._valid, self._owed], dtype=torch.float64),
+            "in_all": torch.tensor([self._valid_in_all, self._called_in_all]),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Goes on where ``state_dict`` was taken."""
+        self._scores = state["scores"].to("cpu", torch.float32).clone()
+        self._marked, self._valid, self._owed = state["recent"].tolist()
+        self._valid_in_all, self._called_in_all = (int(n) for n in state["in_all"].tolist())

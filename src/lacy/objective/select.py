@@ -1,0 +1,288 @@
+"""Chooses which tokens of a batch are delegated: one pure function per arm.
+
+Every arm takes losses, marks, a rate and a mask of valid positions, and returns a boolean mask of
+the same shape. The count is exact to one token: ``round(call_rate * valid positions)``, or all
+tokens that the arm may delegate where these are fewer (``shortfall`` tells). Nothing here has a
+gradient, and nothing waits for the device: ranks come from one stable sort (0.3 ms for 4,096 tokens
+on one CPU core), whose count may stay on the device, where a top-k would need it as a number.
+
+Equal scores are taken in reading order. Losses are those without ``<CALL>`` (``token_losses``):
+with the full softmax, mass that moved to ``<CALL>`` would raise a token's loss and the choice
+would feed itself (paper §4 leaves this open).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lacy.errors import LacyError
+from lacy.objective.arms import ARMS, Arm, get_arm
+from lacy.types import MarkFlag
+
+
+def has(marks_BT: Tensor, flag: MarkFlag) -> Tensor:
+    """Which tokens carry a flag: bool, same shape as the uint8 marks."""
+    return (marks_BT & int(flag)) != 0
+
+
+def wanted(call_rate: float, valid_BT: Tensor) -> Tensor:
+    """How many tokens the rate asks for: ``round(call_rate * valid)``, int64, on the device.
+
+    Raises:
+        LacyError: E12 for a rate outside 0 to 1.
+    """
+    if not 0.0 <= call_rate <= 1.0:
+        raise LacyError(
+            "E12",
+            key="call_rate",
+            value=call_rate,
+            why="it is a share of the tokens",
+            do="choose a number from 0 to 1; the paper's is 0.15",
+        )
+    exact = torch.float32 if valid_BT.device.type == "mps" else torch.float64
+    return torch.round(valid_BT.sum().to(exact) * call_rate).long()
+
+
+def take(score_BT: Tensor, among_BT: Tensor, count: int | Tensor) -> Tensor:
+    """Takes the ``count`` tokens with the highest score among some, or all of these if fewer.
+
+    Args:
+        score_BT: any real numbers; those outside ``among_BT`` are not looked at.
+        among_BT: bool, which tokens may be taken.
+        count: how many, a number or a 0-dim tensor (then without waiting for the device).
+
+    Returns:
+        bool, same shape.
+    """
+    with torch.no_grad():
+        among_N = among_BT.reshape(-1)
+        lowest = torch.finfo(score_BT.dtype).min
+        score_N = score_BT.detach().reshape(-1).nan_to_num(nan=lowest).clamp(min=lowest)
+        score_N = score_N.masked_fill(~among_N, -torch.inf)
+        order_N = torch.sort(score_N, descending=True, stable=True).indices
+        first_N = torch.arange(order_N.numel(), device=order_N.device) < count
+        taken_N = torch.zeros_like(among_N).scatter_(0, order_N, first_N)
+        return (taken_N & among_N).view(among_BT.shape)
+
+
+def candidates(arm: str, target_marks_BT: Tensor, valid_BT: Tensor) -> Tensor:
+    """Which tokens an arm may delegate: bool, same shape.
+
+    Raises:
+        LacyError: E40 for an unknown arm, E42 for marks of another shape.
+    """
+    among = get_arm(arm).among
+    _same_shape("the marks", target_marks_BT, valid_BT)
+    if among == "nothing":
+        return torch.zeros_like(valid_BT)
+    if among == "all":
+        return valid_BT
+    flag = MarkFlag.FACT if among == "facts" else MarkFlag.VALUE
+    return has(target_marks_BT, flag) & valid_BT
+
+
+def scores(
+    arm: str,
+    loss_BT: Tensor | None,
+    valid_BT: Tensor,
+    *,
+    reference_loss_BT: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """What an arm ranks by, highest first: float, same shape as ``valid_BT``.
+
+    Raises:
+        LacyError: E40, E41 (losses that the arm needs are missing), E42 (other shape).
+    """
+    kind = get_arm(arm)
+    own_BT = loss_BT.detach() if loss_BT is not None else None
+    for name, tensor, needed in (
+        ("the model's own losses", own_BT, kind.needs_loss),
+        ("the losses of a reference model", reference_loss_BT, kind.needs_reference),
+    ):
+        if needed and tensor is None:
+            raise LacyError("E41", arm=arm, what=name, do=_how_to_get(kind))
+        if needed and tensor is not None:
+            _same_shape(name, tensor, valid_BT)
+    if kind.by == "random":
+        return torch.rand(valid_BT.shape, generator=generator, device=valid_BT.device)
+    if kind.by == "reference" and reference_loss_BT is not None:
+        return reference_loss_BT.detach()
+    if kind.by == "low_excess" and reference_loss_BT is not None and own_BT is not None:
+        return reference_loss_BT.detach().to(own_BT) - own_BT
+    return own_BT if own_BT is not None else valid_BT.new_zeros(valid_BT.shape, dtype=torch.float32)
+
+
+def choose(
+    arm: str,
+    loss_BT: Tensor | None,
+    target_marks_BT: Tensor,
+    call_rate: float,
+    valid_BT: Tensor,
+    *,
+    reference_loss_BT: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Chooses what is delegated, by the name of an arm.
+
+    Args:
+        arm: a name of ``arms.ARMS``.
+        loss_BT: the model's losses without ``<CALL>``; may be None where the arm needs none.
+        target_marks_BT: uint8 marks of the *targets* (``shift``).
+        call_rate: share of the valid positions.
+        valid_BT: bool, which positions have a target.
+        reference_loss_BT: a reference model's losses of the same targets, for the arms that ask.
+        generator: source of chance for the random arms, on the device of ``valid_BT``; None takes
+            torch's own.
+
+    Returns:
+        call_BT, bool: exactly ``wanted(call_rate, valid_BT)`` tokens, or all that the arm may
+        delegate where these are fewer.
+
+    Raises:
+        LacyError: E40 (unknown arm), E41 (losses missing), E42 (shapes), E12 (rate).
+    """
+    among_BT = candidates(arm, target_marks_BT, valid_BT)
+    score_BT = scores(
+        arm, loss_BT, valid_BT, reference_loss_BT=reference_loss_BT, generator=generator
+    )
+    return take(score_BT, among_BT, wanted(call_rate, valid_BT))
+
+
+def shortfall(call_BT: Tensor, call_rate: float, valid_BT: Tensor) -> Tensor:
+    """How many tokens fewer are delegated than the rate asks for (int64, on the device).
+
+    Above zero the marks are fewer than the rate; the caller says so once.
+    """
+    return wanted(call_rate, valid_BT) - call_BT.sum()
+
+
+def lacy(loss_BT: Tensor, target_marks_BT: Tensor, call_rate: float, valid_BT: Tensor) -> Tensor:
+    """The paper's choice: the fact tokens with the highest current loss (§4)."""
+    return choose("lacy", loss_BT, target_marks_BT, call_rate, valid_BT)
+
+
+def none(
+    loss_BT: Tensor | None, target_marks_BT: Tensor, call_rate: float, valid_BT: Tensor
+) -> Tensor:
+    """Delegates nothing: the plain baseline."""
+    return choose("none", loss_BT, target_marks_BT, call_rate, valid_BT)
+
+
+def random(
+    loss_BT: Tensor | None,
+    target_marks_BT: Tensor,
+    call_rate: float,
+    valid_BT: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Any tokens, uniformly: teaches a constant ``<CALL>`` prior (the paper's loss-based arm)."""
+    return choose("random", loss_BT, target_marks_BT, call_rate, valid_BT, generator=generator)
+
+
+def loss_top(
+    loss_BT: Tensor, target_marks_BT: Tensor, call_rate: float, valid_BT: Tensor
+) -> Tensor:
+    """Any tokens, highest current loss first: loss without the knowledge of facts."""
+    return choose("loss_top", loss_BT, target_marks_BT, call_rate, valid_BT)
+
+
+def marks_only(
+    loss_BT: Tensor | None,
+    target_marks_BT: Tensor,
+    call_rate: float,
+    valid_BT: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Fact tokens, uniformly: the knowledge of facts without the loss (spaCy only, §5.4)."""
+    return choose("marks_only", loss_BT, target_marks_BT, call_rate, valid_BT, generator=generator)
+
+
+def rho(
+    loss_BT: Tensor,
+    target_marks_BT: Tensor,
+    call_rate: float,
+    valid_BT: Tensor,
+    *,
+    reference_loss_BT: Tensor,
+) -> Tensor:
+    """Delegates the tokens whose loss exceeds a reference model's the least (Rho-1 arm, §5.1)."""
+    return choose(
+        "rho",
+        loss_BT,
+        target_marks_BT,
+        call_rate,
+        valid_BT,
+        reference_loss_BT=reference_loss_BT,
+    )
+
+
+def judge(
+    loss_BT: Tensor | None,
+    target_marks_BT: Tensor,
+    call_rate: float,
+    valid_BT: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Tokens that a judge labelled as values, a uniform sample where there are too many (§5.1)."""
+    return choose("judge", loss_BT, target_marks_BT, call_rate, valid_BT, generator=generator)
+
+
+def oracle(loss_BT: Tensor, target_marks_BT: Tensor, call_rate: float, valid_BT: Tensor) -> Tensor:
+    """The gold value tokens with the highest loss: LaCy with a perfect annotator."""
+    return choose("oracle", loss_BT, target_marks_BT, call_rate, valid_BT)
+
+
+def ignore_facts(target_marks_BT: Tensor, call_BT: Tensor, valid_BT: Tensor) -> Tensor:
+    """The fact tokens that were not delegated, to get no gradient (ablation Ignorefacts, §5.4)."""
+    return has(target_marks_BT, MarkFlag.FACT) & valid_BT & ~call_BT
+
+
+def ignore_all(
+    loss_BT: Tensor,
+    target_marks_BT: Tensor,
+    call_BT: Tensor,
+    valid_BT: Tensor,
+    ignore_rate: float = 0.15,
+) -> Tensor:
+    """Undelegated facts, then the content words of highest loss (ablation Ignore, §5.4).
+
+    Args:
+        loss_BT: losses without ``<CALL>``.
+        target_marks_BT: uint8 marks of the targets; ``CONTENT`` is the paper's third class.
+        call_BT: what is delegated.
+        valid_BT: which positions have a target.
+        ignore_rate: share of the valid positions to ignore in all (the paper's is 15%). The
+            undelegated facts are ignored even where they alone exceed it.
+    """
+    facts_BT = ignore_facts(target_marks_BT, call_BT, valid_BT)
+    content_BT = has(target_marks_BT, MarkFlag.CONTENT) & valid_BT & ~call_BT & ~facts_BT
+    room = wanted(ignore_rate, valid_BT) - facts_BT.sum()
+    return facts_BT | take(loss_BT, content_BT, room)
+
+
+def ignore_low_excess(
+    loss_BT: Tensor, reference_loss_BT: Tensor, keep: float, valid_BT: Tensor
+) -> Tensor:
+    """Rho-1 as published: trains on the share ``keep`` of highest excess loss, ignores the rest.
+
+    The excess is the own loss minus a reference model's. Use with an empty ``call_BT``.
+    """
+    excess_BT = loss_BT.detach() - reference_loss_BT.detach().to(loss_BT)
+    return valid_BT & ~take(excess_BT, valid_BT, wanted(keep, valid_BT))
+
+
+def _same_shape(name: str, tensor: Tensor, valid_BT: Tensor) -> None:
+    if tensor.shape != valid_BT.shape:
+        raise LacyError("E42", name=name, got=tuple(tensor.shape), want=tuple(valid_BT.shape))
+
+
+def _how_to_get(arm: Arm) -> str:
+    if arm.needs_reference:
+        others = [name for name, other in ARMS.items() if not other.needs_reference]
+        return f"store a reference model's losses beside the data, or choose {' or '.join(others)}"
+    return "pass loss_BT = token_losses(hidden_BTD, head_VD, targets_BT)"

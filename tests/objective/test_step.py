@@ -1,0 +1,171 @@
+"""Selection and loss in one pass agree with the two done one after the other."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lacy.errors import LacyError
+from lacy.objective import RunningQuantile, fused, loss, select, select_and_loss, token_losses
+from lacy.objective.arms import ARMS
+from lacy.types import MarkFlag
+
+
+def make_batch(seed, rows=3, length=20, width=5, vocabulary=17, facts=0.3, valid=0.9):
+    chance = torch.Generator().manual_seed(seed)
+
+    def draw():
+        return torch.rand(rows, length, generator=chance)
+
+    hidden = torch.randn(rows, length, width, generator=chance, dtype=torch.float64)
+    head = torch.randn(vocabulary, width, generator=chance, dtype=torch.float64)
+    targets = torch.randint(0, vocabulary - 1, (rows, length), generator=chance)
+    targets[draw() >= valid] = -100
+    fact = draw() < facts
+    bits = fact * int(MarkFlag.FACT) + (fact & (draw() < 0.6)) * int(MarkFlag.VALUE)
+    bits = bits + (~fact & (draw() < 0.5)) * int(MarkFlag.CONTENT)
+    return hidden, head, targets, bits.to(torch.uint8), draw().double() * 5
+
+
+def run(hidden, head, *rest, **options):
+    hidden, head = hidden.clone().requires_grad_(), head.clone().requires_grad_()
+    step = select_and_loss(hidden, head, *rest, **options)
+    step.loss.total.backward()
+    return step, hidden.grad, head.grad
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    arm=st.sampled_from(sorted(ARMS)),
+    ignore=st.sampled_from(["none", "facts", "all"]),
+    negative=st.sampled_from(["none", "softmax", "sigmoid"]),
+    weight=st.sampled_from([0.0, 0.5]),
+    rate=st.sampled_from([0.0, 0.15, 0.6, 1.0]),
+    facts=st.sampled_from([0.0, 0.3, 1.1]),
+    keep=st.sampled_from([0, 900, 1 << 20]),
+)
+@settings(max_examples=150, deadline=None)
+def test_one_pass_is_the_two_in_turn(seed, arm, ignore, negative, weight, rate, facts, keep):
+    hidden, head, targets, marks, reference = make_batch(seed, facts=facts)
+    options = {
+        "arm": arm,
+        "call_rate": rate,
+        "call_negative": negative,
+        "text_weight": weight,
+        "ignore": ignore,
+        "reference_loss_BT": reference,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "CHUNK_BYTES", {"cpu": 1})
+        patch.setattr(fused, "FEWEST_ROWS", 5)
+        patch.setattr(fused, "KEEP_BYTES", {"cpu": keep})
+        got = run(
+            hidden, head, targets, marks, **options, generator=torch.Generator().manual_seed(1)
+        )
+
+    valid = targets != -100
+    losses = token_losses(hidden, head, targets)
+    call = select.choose(
+        arm, losses, marks, rate, valid, reference_loss_BT=reference,
+        generator=torch.Generator().manual_seed(1),
+    )  # fmt: skip
+    ignored = {
+        "none": torch.zeros_like(call),
+        "facts": select.ignore_facts(marks, call, valid),
+        "all": select.ignore_all(losses, marks, call, valid),
+    }[ignore]
+    hidden.requires_grad_(), head.requires_grad_()
+    want = loss(
+        hidden, head, targets, call, call_negative=negative, text_weight=weight,
+        ignore_BT=ignored, impl="reference",
+    )  # fmt: skip
+    want.total.backward()
+    assert torch.equal(got[0].call_BT, call)
+    assert torch.equal(got[0].ignore_BT, ignored & ~call)
+    torch.testing.assert_close(got[0].loss_BT, losses)
+    if arm != "none":
+        assert torch.equal(got[0].shortfall, select.shortfall(call, rate, valid))
+    for part in ("total", "text", "call", "negative", "positions", "delegated", "ignored"):
+        torch.testing.assert_close(
+            getattr(got[0].loss, part), getattr(want, part), rtol=1e-10, atol=1e-12
+        )
+    torch.testing.assert_close(got[1], hidden.grad, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(got[2], head.grad, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("impl", ["reference", "split", "fused", "auto"])
+def test_implementations_choose_the_same(impl):
+    hidden, head, targets, marks, _ = make_batch(2)
+    want = run(hidden, head, targets, marks, impl="reference")
+    got = run(hidden, head, targets, marks, impl=impl)
+    assert torch.equal(got[0].call_BT, want[0].call_BT) and want[0].call_BT.any()
+    torch.testing.assert_close(got[2], want[2])
+
+
+def test_plain_arm_is_cross_entropy():
+    hidden, head, targets, marks, _ = make_batch(3)
+    step = select_and_loss(hidden, head, targets, marks, arm="none")
+    logits = (hidden @ head[:-1].T).mT
+    torch.testing.assert_close(step.loss.total, torch.nn.functional.cross_entropy(logits, targets))
+    assert int(step.shortfall) == 0
+
+
+def test_too_few_marks_are_reported():
+    hidden, head, targets, marks, _ = make_batch(4, facts=0.05, valid=1.1)
+    step = select_and_loss(hidden, head, targets, marks, call_rate=0.5)
+    facts = int(((marks & 1) != 0).sum())
+    assert int(step.loss.delegated) == facts
+    assert int(step.shortfall) == 30 - facts > 0
+
+
+@pytest.mark.parametrize("impl", ["fused", "reference"])
+def test_a_running_quantile_takes_the_place_of_the_count(impl):
+    rates = []
+    selector = RunningQuantile(0.15)
+    for seed in range(40):
+        hidden, head, targets, marks, _ = make_batch(seed, rows=4, length=50)
+        step, _, _ = run(hidden, head, targets, marks, selector=selector, impl=impl)
+        rates.append(int(step.loss.delegated) / int(step.loss.positions))
+        assert not (step.call_BT & ((marks & 1) == 0)).any()
+    assert selector.measured_rate == pytest.approx(0.15, abs=0.005)
+    assert len(set(rates)) > 10
+
+
+def test_training_learns_where_to_call():
+    """Facts are unpredictable, the rest is copied; a linear model learns to tell them apart."""
+    chance = torch.Generator().manual_seed(0)
+    kind = torch.eye(8, dtype=torch.float32)
+    head = torch.zeros(9, 8, requires_grad=True)
+    optimizer = torch.optim.Adam([head], lr=0.1)
+    for _ in range(150):
+        context = torch.randint(0, 8, (4, 50), generator=chance)
+        fact = context >= 6
+        noise = torch.randint(0, 8, (4, 50), generator=chance)
+        targets = torch.where(fact, noise, context)
+        step = select_and_loss(
+            kind[context], head, targets, fact.to(torch.uint8), call_rate=0.15,
+            call_negative="softmax",
+        )  # fmt: skip
+        optimizer.zero_grad()
+        step.loss.total.backward()
+        optimizer.step()
+    call = torch.softmax(head.detach().T, -1)[:, -1]
+    assert call[6:].min() > 0.3 and call[:6].max() < 0.05
+    assert step.loss.text.item() < 0.6
+
+
+def test_mistakes_are_named():
+    hidden, head, targets, marks, _ = make_batch(0)
+    for code, options in (
+        ("E12", {"ignore": "some"}),
+        ("E12", {"call_rate": -0.1}),
+        ("E12", {"impl": "slow"}),
+        ("E40", {"arm": "orakle"}),
+        ("E41", {"arm": "rho"}),
+    ):
+        with pytest.raises(LacyError) as caught:
+            select_and_loss(hidden, head, targets, marks, **options)
+        assert caught.value.code == code
+    with pytest.raises(LacyError) as caught:
+        select_and_loss(hidden, head, targets, marks[:1])
+    assert caught.value.code == "E42"
