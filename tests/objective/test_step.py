@@ -102,6 +102,23 @@ def test_implementations_choose_the_same(impl):
     torch.testing.assert_close(got[2], want[2])
 
 
+def test_it_compiles_to_one_graph():
+    """Where a graph is compiled, ``auto`` takes the implementation with fixed shapes."""
+    hidden, head, targets, marks, _ = make_batch(5)
+
+    def total(hidden, head):
+        step = select_and_loss(hidden, head, targets, marks, call_negative="softmax", ignore="all")
+        return step.loss.total, step.call_BT
+
+    hidden.requires_grad_()
+    want, call = total(hidden, head)
+    got, same = torch.compile(total, backend="aot_eager", fullgraph=True)(hidden, head)
+    assert torch.equal(call, same)
+    torch.testing.assert_close(got, want)
+    mine, theirs = torch.autograd.grad(got, hidden)[0], torch.autograd.grad(want, hidden)[0]
+    torch.testing.assert_close(mine, theirs)
+
+
 def test_plain_arm_is_cross_entropy():
     hidden, head, targets, marks, _ = make_batch(3)
     step = select_and_loss(hidden, head, targets, marks, arm="none")

@@ -96,6 +96,11 @@ def token_losses(hidden_BTD: Tensor, head_VD: Tensor, targets_BT: Tensor) -> Ten
         loss_BT, float32 (float64 for float64 inputs), 0 where there is no target.
     """
     hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
+    if torch.compiler.is_compiling():  # fixed shapes, all logits
+        logits_NV = hidden_ND @ head_VD[:-1].T
+        wide = torch.promote_types(logits_NV.dtype, torch.float32)
+        loss_N = F.cross_entropy(logits_NV.to(wide), targets_BT.reshape(-1), reduction="none")
+        return loss_N.view(targets_BT.shape)
     return fused.text_losses(hidden_ND, head_VD, targets_BT.reshape(-1)).view(targets_BT.shape)
 
 
