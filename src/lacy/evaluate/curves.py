@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,9 @@ COLOURS = {
     "series-5": ("#080808", "#667085"),
 }
 """CSS variable -> (placeholder that matplotlib draws, colour of a figure on its own)."""
+
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""Characters that HTML and SVG forbid; they become the replacement character."""
 
 MARKERS = "osD^v"
 FONT = "font-family: var(--sans, system-ui, sans-serif)"
@@ -193,9 +197,12 @@ def _svg(draw: Callable[[Any], None], name: str, description: str) -> str:
         axes.tick_params(length=0)
         draw(axes)
         buffer = io.StringIO()
-        canvas.print_svg(
-            buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-        )
+        with warnings.catch_warnings():
+            # The page's font draws the text; matplotlib's own need not have every letter.
+            warnings.filterwarnings("ignore", message="Glyph .* missing")
+            canvas.print_svg(
+                buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+            )
     return _for_page(buffer.getvalue(), name, description)
 
 
@@ -216,4 +223,4 @@ def _for_page(svg: str, name: str, description: str) -> str:
         ' style="stroke-linejoin: round; stroke-linecap: butt"'
         ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
-    return re.sub(r"<svg\b[^>]*>", lambda _: opening, svg, count=1)
+    return CONTROLS.sub("\ufffd", re.sub(r"<svg\b[^>]*>", lambda _: opening, svg, count=1))

@@ -8,11 +8,11 @@ that comes from texts, models or sources is escaped by the template engine; only
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lacy.evaluate.curves import CONTROLS
 from lacy.evaluate.facts import Verdict
 from lacy.evaluate.passages import Piece, pieces
 from lacy.evaluate.statistics import Score
@@ -20,9 +20,6 @@ from lacy.run import write_atomic
 from lacy.types import Answer
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-"""Characters that HTML forbids; they become the replacement character."""
 
 
 @dataclass(frozen=True, slots=True)

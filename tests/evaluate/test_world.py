@@ -1,0 +1,179 @@
+"""All scores together on the real world, the real cascade and a real (untrained) small model."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lacy.cascade import Never, Oracle, teacher_forced_signals
+from lacy.corpus import train_tokenizer
+from lacy.corpus.world import make_world
+from lacy.evaluate.evaluate import advantage, evaluate_world, recovered_share, world_bits
+from lacy.evaluate.facts import grade, score_facts
+from lacy.evaluate.leakage import leakage, most_frequent, probes
+from lacy.evaluate.signals import fact_index, read_signals
+from lacy.model import build
+from lacy.model.io import Loaded
+from lacy.sources import Database
+from lacy.types import Answer, MarkFlag, Span
+
+
+@pytest.fixture(scope="module")
+def world():
+    return make_world(people=30, seed=1)
+
+
+@pytest.fixture(scope="module")
+def loaded(world):
+    texts = [d.text for d in world.documents("train")]
+    tokenizer = train_tokenizer(texts, 600)
+    return Loaded(build("tiny", tokenizer, context=320, seed=0, layers=1), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def documents(world):
+    return list(world.documents("valid"))
+
+
+def told(document):
+    """A true text as an answer of the SLM alone."""
+    name = document.meta["person"]
+    return Answer((Span(name, "prompt"), Span(document.text[len(name) :], "slm", 9)), True)
+
+
+def test_true_texts_are_all_right(world, documents):
+    kept = [d for d in documents if d.text.startswith(d.meta["person"])]
+    assert len(kept) > 10
+    scores = score_facts([told(d) for d in kept], [d.meta["person"] for d in kept], world)
+    assert scores.facts_right.value == 1.0
+    assert scores.right == sum(len(d.marks) for d in kept)
+    assert scores.wrong == 0
+
+
+def test_texts_about_someone_else_are_mostly_wrong(world, documents):
+    names = [d.meta["person"] for d in documents]
+    graded = [
+        grade(Answer((Span(d.text, "slm", 9),)), other, world)
+        for d, other in zip(documents, names[1:] + names[:1], strict=True)
+    ]
+    assert sum(g.right for g in graded) < 0.1 * sum(len(g.verdicts) for g in graded)
+
+
+def test_probes_of_the_world(world, documents):
+    found = probes(documents, lambda d: d.meta["person"])
+    assert len(found) > 100
+    assert all(world.truth(p.subject)[p.relation] == p.value for p in found)
+    answers = {p.prompt: f" {p.value}, and so on" for p in found}
+    frequent = most_frequent(p.facts for p in world.people("train"))
+    knows = leakage(found, lambda prompts: [answers[p] for p in prompts], frequent)
+    silent = leakage(found, lambda prompts: ["" for _ in prompts], frequent)
+    assert (knows.start.value, knows.anywhere.value, silent.start.value) == (1.0, 1.0, 0.0)
+    assert 0 < knows.chance.value < 0.2
+
+
+def test_readings_agree_with_the_slow_way(loaded, documents):
+    """Token by token from the full logits, with the same values of the same facts."""
+    few = documents[:3]
+    for document, reading in zip(few, read_signals(loaded, few), strict=True):
+        ids = loaded.tokenizer(document.text, add_special_tokens=False)["input_ids"]
+        end = loaded.tokenizer.eos_token_id
+        with torch.no_grad():
+            logits = loaded.model(torch.tensor([[end, *ids]])).logits[0]
+        plain = logits[:, :-1].log_softmax(-1)
+        targets = [*ids, end]
+        assert reading.loss == pytest.approx(
+            [-float(plain[t, x]) for t, x in enumerate(targets)], abs=1e-4
+        )
+        margin = logits[:, -1] - logits[:, :-1].amax(-1)
+        assert reading.margin == pytest.approx(margin.numpy(), abs=1e-4)
+        spoken = [
+            loaded.tokenizer.decode(
+                [x for x, f in zip(targets, reading.fact, strict=True) if f == k]
+            )
+            for k in range(len(document.marks))
+        ]
+        marked = [document.text[m.start : m.end] for m in document.marks]
+        assert [s.strip() for s in spoken] == marked
+        assert reading.relations == tuple(m.relation for m in document.marks)
+        assert np.array_equal(reading.is_fact, reading.fact >= 0)
+
+
+def test_starts_are_the_first_tokens_of_facts(loaded, documents):
+    for reading in read_signals(loaded, documents[:5]):
+        first = np.flatnonzero((reading.fact >= 0) & (np.diff(reading.fact, prepend=-1) != 0))
+        assert np.array_equal(np.flatnonzero(reading.marks & MarkFlag.START), first)
+
+
+def test_sigmoid_gate_reads_the_call_logit_alone(loaded, documents):
+    [reading] = read_signals(loaded, documents[:1], gate="sigmoid")
+    [found] = teacher_forced_signals(loaded, documents[:1])
+    with torch.no_grad():
+        ids = torch.tensor([[loaded.tokenizer.eos_token_id, *found.targets.tolist()[:-1]]])
+        gate = loaded.model(ids).logits[0, :, -1].sigmoid()
+    assert reading.p_call == pytest.approx(gate.numpy(), abs=1e-5)
+
+
+def test_facts_beyond_the_context_are_left_out(loaded, documents):
+    index = fact_index(documents[0], loaded.tokenizer, 20)
+    assert len(index) == 20
+
+
+def test_evaluate_world(world, loaded, tmp_path):
+    database = Database(world.to_sqlite(tmp_path / "truth.sqlite"))
+    policies = {
+        "alone": Never(),
+        "database": "budget=0.3",
+        "oracle": Oracle(world.expects_value),
+    }
+    result = evaluate_world(
+        loaded, world, database, policies, people=6, max_new_tokens=12, batch_size=6
+    )
+    assert set(result.ways) == {"alone", "database", "oracle"}
+    alone, called = result.ways["alone"], result.ways["database"]
+    assert alone.facts.call_rate.value == 0.0
+    assert called.facts.call_rate.value > 0.0
+    assert called.facts.calls_per_answer.n == 6
+    assert result.calls is not None and result.calls.at_rate is not None
+    realised = called.facts.call_rate.value
+    assert result.calls.at_rate.call_rate.value == pytest.approx(realised, abs=0.01)
+    assert result.language_loss is not None
+    assert result.language_loss.value == pytest.approx(np.log(600), rel=0.1)  # untrained: uniform
+    assert result.bits is not None and result.bits.facts > 30
+    assert result.bits.per_fact.value == pytest.approx(0.0, abs=1.0)
+    assert result.leakage is not None and result.leakage.start.value < 0.05
+    json.dumps(result.as_dict(), allow_nan=False)
+    assert advantage(alone, alone).as_dict()["value"] in (0.0, None)
+    with pytest.raises(ValueError, match="different people"):
+        other = evaluate_world(
+            loaded, world, None, people=2, max_new_tokens=2, read=False, probe=False
+        )
+        advantage(alone, other.ways["never"])
+    with pytest.raises(ValueError, match="different people"):
+        recovered_share(alone, alone, other.ways["never"])
+
+
+def test_parts_can_be_left_out(world, loaded):
+    result = evaluate_world(
+        loaded, world, policies=["never"], people=2, max_new_tokens=2, read=False, probe=False
+    )
+    assert (result.calls, result.bits, result.leakage, result.language_loss) == (None,) * 4
+    json.dumps(result.as_dict(), allow_nan=False)
+
+
+def test_every_relation_has_bits(world):
+    bits = world_bits(world)
+    assert all(value > 3 for value in bits.values())
+    assert {r for p in world.people() for r in p.facts} <= set(bits)
+
+
+def test_the_door_is_light():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, lacy.evaluate; assert not {'torch', 'jinja2', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
