@@ -161,8 +161,6 @@ def load_tokenizer(path_or_name: str | Path) -> PreTrainedTokenizerFast:
     Raises:
         LacyError: E13 no such folder, E24 it holds no tokenizer that can be used.
     """
-    from transformers import AutoTokenizer
-
     name = str(path_or_name)
     path = Path(name).expanduser()
     if path.is_file():
@@ -174,7 +172,7 @@ def load_tokenizer(path_or_name: str | Path) -> PreTrainedTokenizerFast:
     if path.is_dir() and not any(path.glob("tokenizer*")):
         raise LacyError("E24", path=path, why="it holds no tokenizer.json", do=advice)
     try:
-        found = AutoTokenizer.from_pretrained(
+        found = _loader(path).from_pretrained(
             str(path) if path.is_dir() else name, clean_up_tokenization_spaces=False
         )
     except Exception as error:  # missing, damaged, no network: each its own class
@@ -187,6 +185,22 @@ def load_tokenizer(path_or_name: str | Path) -> PreTrainedTokenizerFast:
         why = "it has neither a begin nor an end token"
         raise LacyError("E24", path=name, why=why, do="set eos_token in tokenizer_config.json")
     return _with_call(found, name)
+
+
+def _loader(path: Path) -> Any:
+    """The class that loads a tokenizer; the generic one where its files say so.
+
+    ``AutoTokenizer`` imports torch, which takes seconds and which this room does without.
+    """
+    import transformers
+
+    config = path / "tokenizer_config.json"
+    try:
+        kind = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
+    except (OSError, ValueError, AttributeError):
+        kind = None
+    generic = kind in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    return transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
 
 
 def _with_call(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:
