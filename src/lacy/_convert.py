@@ -233,13 +233,16 @@ def describe(hint: Any) -> str:
 
 
 def is_dataclass(thing: Any) -> bool:
+    """Whether it is a dataclass or an instance of one."""
     return dataclasses.is_dataclass(thing)
 
 
 def verb_of(cls: type) -> str:
+    """The verb whose settings a class holds, by its name."""
     return cls.__name__.removesuffix("Config").lower()
 
 
 def show(value: Any) -> str:
+    """A value for a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -55,9 +55,11 @@ class Annotation:
     """Which split of a Hub data set."""
     limit: int | None = None
     """Read so many documents only."""
+    only: str | None = None
+    """Read those documents only where this field is true (for example is_biography)."""
     marks: Path | None = None
     """Where a spaCy pipeline's marks are kept; by default OUT-marks."""
-    spacy: AnnotateConfig = field(default_factory=AnnotateConfig)
+    spacy: Annotated[AnnotateConfig, tyro.conf.arg(name="")] = field(default_factory=AnnotateConfig)
     """The spaCy pipeline and its rules."""
     dry_run: bool = False
     """Annotate a sample, estimate the rest, write nothing."""
@@ -107,16 +109,23 @@ def _documents(config: Annotation) -> Documents:
 
     if config.annotator == "judge":
         return lambda: read_labels(config.source, limit=config.limit)
-    source = Path(config.source)
-    if (source / "world.json").is_file():
-        source = source / "train.jsonl"
-    return lambda: read(
-        config.source if config.source.startswith("hf:") else source,
-        text_field=config.text_field,
-        id_field=config.id_field,
-        split=config.split,
-        limit=config.limit,
-    )
+    source: str | Path = config.source
+    if (Path(source) / "world.json").is_file():
+        source = Path(source) / "train.jsonl"
+
+    def documents() -> Iterator[Document]:
+        found = read(
+            source,
+            text_field=config.text_field,
+            id_field=config.id_field,
+            split=config.split,
+            limit=None if config.only else config.limit,
+        )
+        if config.only is None:
+            return found
+        return itertools.islice((d for d in found if d.meta.get(config.only)), config.limit)
+
+    return documents
 
 
 def _tokenizer(config: Annotation, documents: Documents) -> Any:

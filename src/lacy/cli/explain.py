@@ -48,7 +48,8 @@ def explain(code: str) -> str:
 
 def plain(template: str) -> str:
     """A template for reading: ``{tokens}`` becomes ``TOKENS``, ``{path!r}`` becomes ``PATH``."""
-    return re.sub(r"\{(\w+)[^}]*\}", lambda match: match[1].upper(), template)
+    spaced = re.sub(r"(?<=[}:])\{", " {", template)
+    return re.sub(r"\{(\w+)[^}]*\}", lambda match: match[1].upper(), spaced)
 
 
 def action(entry: Entry) -> str:

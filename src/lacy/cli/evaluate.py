@@ -1,0 +1,202 @@
+"""``lacy evaluate``: which facts came out right, where the model called, what it leaks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from ..errors import LacyError
+from .verb import room, settings, table
+
+if TYPE_CHECKING:
+    from ..evaluate.articles import ArticleWay
+    from ..evaluate.evaluate import WorldResult
+
+
+@dataclass
+class EvaluateConfig:
+    """Scores a model in a made-up world, or on held-out articles."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Folder of a model or a run."""
+    world: Path | None = None
+    """A folder of `lacy world`: facts, calls, leakage and stored bits against exact truth."""
+    articles: Path | None = None
+    """Held-out texts: the share of generated names, numbers and dates that the article holds."""
+    source: str | None = None
+    """Who answers calls in the world; by default its own database."""
+    policies: list[str] = field(default_factory=list)
+    """When to call; one line of the table each. By default never, and random and budget at
+    --call-rate."""
+    call_rate: float = 0.22
+    """Share of tokens that may be asked for, for the default policies (0.22 in the paper)."""
+    people: int = 100
+    """How many people or articles to ask about."""
+    split: Literal["train", "valid", "fresh", "unseen"] = "valid"
+    """Of the world: known people in new wording, in unknown phrasings, or strangers."""
+    only: str | None = None
+    """Of articles, those where this field is true (for example is_biography)."""
+    pipeline: str = "auto"
+    """Of articles: the spaCy pipeline that finds names, numbers and dates."""
+    unit: Literal["token", "word", "value"] = "value"
+    """How much one call returns."""
+    max_new_tokens: int = 192
+    """Most tokens per answer."""
+    seed: int = 0
+    """Of the bootstraps behind the intervals."""
+    out: Path | None = None
+    """Also write everything that was measured, as JSON."""
+
+
+SETTINGS = EvaluateConfig
+EXAMPLE = """
+lacy evaluate runs/mine --world world --out runs/mine/world.json
+lacy evaluate runs/mine --articles held-out.jsonl.gz --call-rate 0.15
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Scores and prints."""
+    config = settings(EvaluateConfig, argv, "evaluate", EXAMPLE)
+    if (config.world is None) == (config.articles is None):
+        why = "one of --world and --articles is needed"
+        do = "lacy evaluate MODEL --world DIR, or lacy evaluate MODEL --articles FILE"
+        raise LacyError("E12", key="world", value=config.world, why=why, do=do)
+    from ..model import load
+
+    loaded = load(config.model)
+    policies = config.policies or _default_policies(config.call_rate)
+    results = (
+        _in_world(config, loaded, policies)
+        if config.world is not None
+        else _on_articles(config, loaded, policies)
+    )
+    if config.out is not None:
+        from ..run import environment, write_atomic
+
+        results["environment"] = environment()
+        write_atomic(config.out, json.dumps(results, indent=2) + "\n")
+        print(f"Written: {config.out}")
+    return 0
+
+
+def _default_policies(rate: float) -> list[str]:
+    """Never, and the same share of calls at random places and where the model wants them."""
+    policies = ["never", f"random={rate:g}", f"budget={rate:g}"]
+    print(f"Policies: {', '.join(policies)} (change them by --policies)", file=sys.stderr)
+    return policies
+
+
+# ------------------------------------------------------------------------------- in a world
+
+
+def _in_world(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
+    from ..corpus.world import load_world
+    from ..evaluate import evaluate_world
+    from .source import open_source
+
+    assert config.world is not None
+    result = evaluate_world(
+        loaded,
+        load_world(config.world),
+        open_source(config.source or str(config.world)),
+        policies,
+        people=config.people,
+        split=config.split,
+        unit=config.unit,
+        max_new_tokens=config.max_new_tokens,
+        seed=config.seed,
+        gate=_gate(loaded),
+    )
+    _print_world(result)
+    return result.as_dict()
+
+
+def _gate(loaded: Any) -> Literal["softmax", "sigmoid"]:
+    """How the model was trained to read its ``<CALL>`` logit, as its card says."""
+    text = json.dumps(loaded.meta)
+    return "sigmoid" if '"call_negative": "sigmoid"' in text else "softmax"
+
+
+def _print_world(result: WorldResult) -> None:
+    columns = ("policy", "facts right", "recall", "calls/answer", "call rate")
+    rows = []
+    for name, way in result.ways.items():
+        facts = way.facts
+        scores = (facts.facts_right, facts.recall, facts.calls_per_answer, facts.call_rate)
+        rows.append((name, *map(short, scores)))
+    table("Facts", rows, columns)
+    found: dict[str, Any] = {}
+    if result.calls is not None:
+        for name, separation in result.calls.separation.items():
+            found[f"AUROC of {name}, value starts"] = short(separation.value_start)
+            found[f"AUROC of {name}, all fact tokens"] = short(separation.fact)
+        if result.calls.at_rate is not None:
+            found["call precision at that rate"] = short(result.calls.at_rate.precision)
+            found["call recall at that rate"] = short(result.calls.at_rate.recall)
+    if result.language_loss is not None:
+        found["language loss, nats per token"] = short(result.language_loss)
+    if result.bits is not None:
+        found["stored bits per fact"] = short(result.bits.per_fact)
+    if result.leakage is not None:
+        found["leakage (calls switched off)"] = short(result.leakage.anywhere)
+    table("The model by itself", list(found.items()), ("", "value"))
+    print("In brackets: 95% interval over people.")
+
+
+def short(score: Any) -> str:
+    """A figure with its interval, in few characters."""
+    if score.value != score.value:
+        return f"- (n {score.n})"
+    if score.low != score.low:
+        return f"{score.value:.3f} (n {score.n})"
+    return f"{score.value:.3f} [{score.low:.3f} {score.high:.3f}]"
+
+
+# ------------------------------------------------------------------------------- on articles
+
+
+def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
+    import itertools
+
+    from ..annotate.config import Rules
+    from ..corpus import read
+    from ..evaluate.articles import evaluate_articles
+
+    assert config.articles is not None
+    found = read(config.articles)
+    chosen = (d for d in found if config.only is None or d.meta.get(config.only))
+    articles = list(itertools.islice(chosen, config.people))
+    if not articles:
+        why, do = "no article has it", "lacy check data FILE shows what is there"
+        raise LacyError("E12", key="only", value=config.only, why=why, do=do)
+    rules = Rules(content=False, unmark_seen=False, unmark_subject=False)
+    spacy = room("annotate.spacy_rules", extra="spacy", what="finding names, numbers and dates")
+    ways = evaluate_articles(
+        loaded,
+        articles,
+        spacy.SpacyAnnotator(config.pipeline, rules),
+        policies,
+        unit=config.unit,
+        max_new_tokens=config.max_new_tokens,
+        seed=config.seed,
+    )
+    _print_articles(ways)
+    return {"articles": len(articles), "ways": {name: w.as_dict() for name, w in ways.items()}}
+
+
+def _print_articles(ways: dict[str, ArticleWay]) -> None:
+    columns = ("policy", "entities right", "own", "borrowed", "per text", "call rate")
+    rows = []
+    for name, way in ways.items():
+        scores = way.scores
+        cells = (scores.precision, scores.own_precision, scores.borrowed_precision, scores.per_text)
+        rows.append((name, *map(short, cells), f"{way.call_rate:.3f}"))
+    table("Names, numbers and dates that the article holds", rows, columns)
+    print("In brackets: 95% interval over articles.")

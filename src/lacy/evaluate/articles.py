@@ -1,0 +1,125 @@
+"""Real texts without a truth of their own: the article itself is the source and the judge.
+
+The model begins each held-out article anew. Calls are answered from a database of the values that
+an annotator finds in that article (so it is known that the source holds the facts), and a name,
+number or date is right if the article contains it. What is compared is the model alone, calls at
+random places and calls where the model wants them, at equal call rate.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from lacy.evaluate.entities import EntityScores, entity_precision
+from lacy.types import Answer, Document, Mark, Unit, call_rate
+
+if TYPE_CHECKING:
+    from lacy.annotate import Annotator
+    from lacy.cascade.policy import Policy
+
+PROMPT_WORDS = 4
+"""Words of an article that are given where its text does not begin with its title."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArticleWay:
+    """One way of answering over all articles, and what came of it."""
+
+    policy: str
+    scores: EntityScores
+    call_rate: float
+    """Share of generated tokens that were asked for, realised."""
+    answers: tuple[Answer, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for ``results.json`` (without the texts)."""
+        return {"policy": self.policy, "call_rate": self.call_rate, **self.scores.as_dict()}
+
+
+def evaluate_articles(
+    loaded: Any,
+    articles: Sequence[Document],
+    annotator: Annotator,
+    policies: Mapping[str, Policy | str] | Sequence[str] = ("never",),
+    *,
+    unit: Unit = "value",
+    max_new_tokens: int = 128,
+    seed: int = 0,
+    **engine: Any,
+) -> dict[str, ArticleWay]:
+    """Scores a model on held-out articles under several policies.
+
+    Args:
+        loaded: the model, as from ``lacy.model.load``.
+        articles: held-out texts; ``meta["title"]`` is whom or what each is about.
+        annotator: finds the values of the articles (for the database) and the entities of the
+            answers (for the scores).
+        policies: when to call, by name (or their texts, which then are the names).
+        unit: how much one call returns.
+        max_new_tokens: of an answer.
+        seed: of the bootstrap.
+        engine: more arguments of ``cascade.Engine``.
+    """
+    from lacy.cascade import Engine
+    from lacy.sources import Database
+
+    texts = [article.text for article in articles]
+    subjects = [subject_of(article) for article in articles]
+    prompts = [prompt_of(article) for article in articles]
+    named = policies if isinstance(policies, Mapping) else {text: text for text in policies}
+    ways = {}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "articles.sqlite"
+        write_values(path, zip(subjects, texts, annotator.annotate(texts), strict=True))
+        with Database(path, name="article") as source:
+            for name, policy in named.items():
+                made = Engine(
+                    loaded, source, policy, unit=unit, max_new_tokens=max_new_tokens, **engine
+                )
+                answers = made.generate(prompts, subjects)
+                scores = entity_precision(answers, texts, annotator.annotate, seed=seed)
+                ways[name] = ArticleWay(
+                    str(made.policy), scores, call_rate(answers), tuple(answers)
+                )
+    return ways
+
+
+def write_values(path: Path, annotated: Iterable[tuple[str, str, Sequence[Mark]]]) -> None:
+    """Writes a database ``fact(subject, relation, value)`` of marked values.
+
+    Args:
+        path: a file that does not exist yet.
+        annotated: subject, text and marks of each article; the reason stands as the relation.
+    """
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
+        db.execute("CREATE INDEX fact_subject ON fact (subject)")
+        for subject, text, marks in annotated:
+            rows = [
+                (subject, mark.relation or mark.reason, text[mark.start : mark.end])
+                for mark in marks
+                if mark.reason != "CONTENT"
+            ]
+            db.executemany("INSERT INTO fact VALUES (?, ?, ?)", dict.fromkeys(rows))
+
+
+def subject_of(article: Document) -> str:
+    """Whom or what an article is about, in words that no other article shares."""
+    title = article.meta.get("title")
+    return f"{title} ({article.id})" if isinstance(title, str) and title else article.id
+
+
+def prompt_of(article: Document) -> str:
+    """What the model is given: the title where the text begins with it, else a few words."""
+    title = article.meta.get("title")
+    if isinstance(title, str) and title and article.text.startswith(title):
+        return title
+    words = re.match(rf"\s*(?:\S+\s+){{0,{PROMPT_WORDS - 1}}}\S+", article.text)
+    return words.group() if words else article.text
