@@ -1,0 +1,72 @@
+"""Biographies with gold marks: every fact in free wording, its value's characters known."""
+
+from __future__ import annotations
+
+import random
+
+from lacy.corpus.world import phrasings
+from lacy.corpus.world.grammar import choose
+from lacy.corpus.world.people import Person
+from lacy.types import Mark
+
+STATED = 0.9
+"""Chance that a biography states a fact it could state."""
+
+FILLERS = (0, 0, 1, 1, 2)
+"""How many sentences without a fact a biography has, drawn uniformly."""
+
+_VALUE = "\x00"
+
+
+def _pool(options: tuple[str, ...], held_out: bool) -> tuple[str, ...]:
+    """The phrasings kept for testing, or those for training."""
+    cut = phrasings.HELD_OUT
+    return options[-cut:] if held_out else options[:-cut]
+
+
+def _subject(person: Person, rng: random.Random) -> str:
+    return rng.choice([person.first, person.last, person.first, person.last, person.name])
+
+
+def _sentence(person: Person, relation: str | None, frames: tuple[str, ...], held_out: bool,
+              rng: random.Random) -> str:  # fmt: skip
+    """One sentence; the value of its fact stands as ``_VALUE``."""
+    frame = choose(rng.choice(frames), rng)
+    if relation is not None:
+        lead = choose(rng.choice(_pool(phrasings.LEADS[relation], held_out)), rng)
+        tail = choose(rng.choice(phrasings.TAILS), rng)
+        frame = frame.replace("{F}", f"{lead} {_VALUE}{tail}") + "."
+    text = frame.replace("{N}", person.name).replace("{S}", _subject(person, rng))
+    return text[0].upper() + text[1:]
+
+
+def write_biography(
+    person: Person, rng: random.Random, *, held_out: bool = False
+) -> tuple[str, tuple[Mark, ...]]:
+    """Write one biography.
+
+    Args:
+        person: whose facts are told.
+        rng: source of every choice.
+        held_out: use only the phrasings that training texts never use.
+
+    Returns:
+        The text, which begins with the full name, and one ``VALUE`` mark per stated fact.
+    """
+    relations = [r for r in person.facts if rng.random() < STATED] or ["birth_date"]
+    rng.shuffle(relations)
+    plan: list[str | None] = list(relations[1:]) + [None] * rng.choice(FILLERS)
+    rng.shuffle(plan)
+    parts = [(relations[0], phrasings.OPENINGS)]
+    parts += [(r, phrasings.FILLERS if r is None else phrasings.FRAMES) for r in plan]
+    text, marks = "", []
+    for relation, frames in parts:
+        sentence = _sentence(person, relation, _pool(frames, held_out), held_out, rng)
+        text += " " if text else ""
+        if relation is not None:
+            value = person.facts[relation]
+            start = len(text) + sentence.index(_VALUE)
+            marks.append(Mark(start, start + len(value), "VALUE", relation))
+            sentence = sentence.replace(_VALUE, value)
+        text += sentence
+    return text, tuple(marks)
