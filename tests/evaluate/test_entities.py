@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.evaluate.entities import Reference, dates, entity_precision, numbers, words
+from lacy.evaluate.entities import (
+    Reference,
+    dates,
+    default_extract,
+    entity_precision,
+    numbers,
+    words,
+)
 from lacy.types import Mark
 
 from .worlds import answer
@@ -108,6 +115,14 @@ def test_texts_that_name_nothing():
     found = entity_precision([answer("Ann", (" sings", "slm"))] * 2, ["", ""], extract)
     assert found.precision.as_dict()["value"] is None
     assert found.per_text.value == 0.0
+
+
+def test_the_projects_own_rules_find_numbers_and_dates():
+    """With a pipeline that knows no names: shapes of numbers and dates alone."""
+    spacy = pytest.importorskip("spacy")
+    found = default_extract(spacy.blank("en"))(["She won 7 prizes by 3 May 1901, all 7 in Oslo."])
+    said = {"She won 7 prizes by 3 May 1901, all 7 in Oslo."[m.start : m.end] for m in found[0]}
+    assert said == {"7", "3 May 1901"}
 
 
 def test_no_texts():

@@ -11,9 +11,12 @@ import torch
 from lacy.cascade import Never, Oracle, teacher_forced_signals
 from lacy.corpus import train_tokenizer
 from lacy.corpus.world import make_world
+from lacy.evaluate.curves import Line
 from lacy.evaluate.evaluate import advantage, evaluate_world, recovered_share, world_bits
 from lacy.evaluate.facts import grade, score_facts
 from lacy.evaluate.leakage import leakage, most_frequent, probes
+from lacy.evaluate.pages import Pick, world_page
+from lacy.evaluate.report import Step, render
 from lacy.evaluate.signals import fact_index, read_signals
 from lacy.model import build
 from lacy.model.io import Loaded
@@ -177,3 +180,62 @@ def test_the_door_is_light():
         "import sys, lacy.evaluate; assert not {'torch', 'jinja2', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def measured(world, loaded, tmp_path_factory):
+    database = Database(world.to_sqlite(tmp_path_factory.mktemp("world") / "truth.sqlite"))
+    policies = {"alone": Never(), "oracle": Oracle(world.expects_value)}
+    return evaluate_world(
+        loaded, world, database, policies, people=4, max_new_tokens=24, batch_size=4
+    )
+
+
+def test_page_of_a_world(measured):
+    alone, called = (
+        Pick("plain", "alone", "Plain, alone"),
+        Pick("lacy", "oracle", "LaCy + database"),
+    )
+    results = {"plain": measured, "lacy": measured}
+    data = world_page(
+        results,
+        [alone, called],
+        best=called,
+        baseline=alone,
+        series={"LaCy": [called], "plain": [alone]},
+        training=[Line("LaCy", [0, 1], [3.0, 2.0])],
+        conditions={"seed": "0"},
+        next_steps=[Step("lacy demo", "again")],
+    )
+    assert [table.title for table in data.tables][:3] == [
+        "Facts right, and what they cost",
+        "Does it ask in the right places?",
+        "What it holds by itself",
+    ]
+    facts, calls, held = data.tables[:3]
+    oracle = measured.ways["oracle"]
+    assert facts.rows[1].cells[2] is oracle.facts.call_rate
+    assert [row.strong for row in facts.rows] == [False, True]
+    assert measured.calls is not None and measured.leakage is not None
+    assert [row.name for row in calls.rows] == [
+        "plain: entropy of the next word",
+        "plain: distance of its two best words",
+        "lacy: CALL margin",
+    ]
+    assert calls.rows[2].cells[0] is measured.calls.separation["margin"].value_start
+    assert held.rows[0].cells[0] is measured.leakage.start
+    assert data.voices[1].answer is oracle.answers[0]  # the first person asked, nobody picked
+    assert len(data.figures) == 2
+    html = render(data)
+    assert html.count("<svg") == 3
+    assert str(oracle.subjects[0]) in html
+
+
+def test_page_without_readings(measured):
+    from dataclasses import replace
+
+    bare = replace(measured, calls=None, bits=None, leakage=None, language_loss=None)
+    pick = Pick("plain", "alone", "Plain")
+    data = world_page({"plain": bare}, [pick], best=pick, baseline=pick)
+    assert not data.figures
+    assert "Facts right" in render(data)

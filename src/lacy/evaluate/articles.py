@@ -17,11 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from lacy.evaluate.entities import EntityScores, entity_precision
+from lacy.evaluate.entities import EntityScores, Extract, entity_precision
 from lacy.types import Answer, Document, Mark, Unit, call_rate
 
 if TYPE_CHECKING:
-    from lacy.annotate import Annotator
     from lacy.cascade.policy import Policy
 
 PROMPT_WORDS = 4
@@ -46,7 +45,7 @@ class ArticleWay:
 def evaluate_articles(
     loaded: Any,
     articles: Sequence[Document],
-    annotator: Annotator,
+    extract: Extract,
     policies: Mapping[str, Policy | str] | Sequence[str] = ("never",),
     *,
     unit: Unit = "value",
@@ -59,8 +58,8 @@ def evaluate_articles(
     Args:
         loaded: the model, as from ``lacy.model.load``.
         articles: held-out texts; ``meta["title"]`` is whom or what each is about.
-        annotator: finds the values of the articles (for the database) and the entities of the
-            answers (for the scores).
+        extract: finds the values of the articles (for the database) and the entities of the
+            answers (for the scores); see ``entities.default_extract``.
         policies: when to call, by name (or their texts, which then are the names).
         unit: how much one call returns.
         max_new_tokens: of an answer.
@@ -77,14 +76,14 @@ def evaluate_articles(
     ways = {}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "articles.sqlite"
-        write_values(path, zip(subjects, texts, annotator.annotate(texts), strict=True))
+        write_values(path, zip(subjects, texts, extract(texts), strict=True))
         with Database(path, name="article") as source:
             for name, policy in named.items():
                 made = Engine(
                     loaded, source, policy, unit=unit, max_new_tokens=max_new_tokens, **engine
                 )
                 answers = made.generate(prompts, subjects)
-                scores = entity_precision(answers, texts, annotator.annotate, seed=seed)
+                scores = entity_precision(answers, texts, extract, seed=seed)
                 ways[name] = ArticleWay(
                     str(made.policy), scores, call_rate(answers), tuple(answers)
                 )

@@ -194,7 +194,7 @@ def entity_precision(
     """
     if len(answers) != len(references):
         raise ValueError(f"{len(answers)} answers, {len(references)} references")
-    marks = (extract or _default_extract())([answer.text for answer in answers])
+    marks = (extract or default_extract())([answer.text for answer in answers])
     rows = [
         _count(answer, Reference(reference), found)
         for answer, reference, found in zip(answers, references, marks, strict=True)
@@ -231,8 +231,20 @@ def _count(answer: Answer, reference: Reference, marks: Sequence[Mark]) -> tuple
     return tuple(counts)
 
 
-def _default_extract() -> Extract:
-    from lacy.annotate import default_annotator
+def default_extract(pipeline: Any = "auto") -> Extract:
+    """The annotate room's rules, set to find names, numbers and dates wherever they stand.
 
-    extract: Extract = default_annotator().annotate
+    Args:
+        pipeline: see ``annotate.SpacyAnnotator``.
+
+    Raises:
+        LacyError: spaCy or the pipeline is missing.
+    """
+    from dataclasses import replace
+
+    from lacy.annotate import Rules, SpacyAnnotator
+
+    rules = Rules().only("entities", "numbers", "dates", "proper_nouns")
+    rules = replace(rules, unmark_seen=False, unmark_subject=False, content=False)
+    extract: Extract = SpacyAnnotator(pipeline, rules).annotate
     return extract

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from lacy.corpus.world import Split, World
     from lacy.sources.protocol import Source
 
-PROBE_TOKENS = 24
-"""Tokens that a leakage probe may take: about three times the longest value of the world."""
+PROBE_TOKENS = 16
+"""Tokens that a leakage probe may take: more than the longest value of the world."""
+
+PROBE_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +189,18 @@ def leak(
     """
     from lacy.cascade import Engine, Never
 
-    alone = Engine(loaded, None, Never(), max_new_tokens=max_new_tokens)
+    alone = Engine(loaded, None, Never(), max_new_tokens=max_new_tokens, batch_size=PROBE_BATCH)
+
+    def generate(prompts: Sequence[str]) -> list[str]:
+        """Prompts of like length together: a batch decodes as long as its longest row."""
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        said = {}
+        for i, answer in zip(order, alone.generate([prompts[i] for i in order]), strict=True):
+            said[i] = answer.continuation
+        return [said[i] for i in range(len(prompts))]
+
     frequent = most_frequent(person.facts for person in world.people("train"))
-    return leakage(
-        probes(texts, _person),
-        lambda prompts: [answer.continuation for answer in alone.generate(prompts)],
-        frequent,
-        seed=seed,
-    )
+    return leakage(probes(texts, _person), generate, frequent, seed=seed)
 
 
 def world_bits(world: World) -> dict[str, float]:

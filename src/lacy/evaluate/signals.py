@@ -50,12 +50,12 @@ class Reading:
     @property
     def is_fact(self) -> NDArray[np.bool_]:
         """Targets that belong to a fact."""
-        return (self.marks & MarkFlag.FACT) != 0
+        return np.not_equal(self.marks & MarkFlag.FACT, 0)
 
     @property
     def is_start(self) -> NDArray[np.bool_]:
         """Targets that begin a fact's value."""
-        return (self.marks & MarkFlag.START) != 0
+        return np.not_equal(self.marks & MarkFlag.START, 0)
 
 
 def read_signals(
