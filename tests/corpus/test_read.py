@@ -349,3 +349,17 @@ def test_random_bytes_give_documents_or_a_clear_error(tmp_path_factory, data, en
         assert error.code in ("E21", "E22")
     else:
         assert documents and all(document.text.strip(string.whitespace) for document in documents)
+
+
+def test_an_empty_name_is_not_the_current_folder():
+    with pytest.raises(LacyError) as caught:
+        read("")
+    assert caught.value.code == "E13"
+
+
+def test_deep_nesting_is_a_broken_line(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines_of({"text": "fine"}, b'{"text": ' + b"[" * 100_000))
+    documents, report = reading(path)
+    assert [document.text for document in documents] == ["fine"]
+    assert report.skipped["not JSON"] == 1

@@ -217,3 +217,14 @@ def test_door_is_light_and_no_torch_is_loaded(tmp_path):
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_of_the_reader_passes_through_the_training(kind):
+    def texts():
+        yield from TEXTS
+        raise LacyError("E13", path="gone", do="look")
+
+    with pytest.raises(LacyError) as caught:
+        train_tokenizer(texts(), 400, kind=kind)
+    assert caught.value.code == "E13"

@@ -141,7 +141,7 @@ def _row(document: Document) -> dict[str, Any]:
 
 
 def _local(path: Path, split: str) -> list[Stream]:
-    if not path.exists():
+    if not path.exists() or path == Path():  # Path("") would be the current folder
         raise LacyError("E13", path=path, do="check the path; Hub names are written hf:owner/name")
     if path.is_file():
         return [_file(path)]
