@@ -30,7 +30,9 @@ DEFAULT_STREAMS = 64
 
 _WORD = re.compile(r"\s*(?:[\w]+(?:['’.,\-–]\w+)*|[^\w\s]+)")
 _CLAUSE = re.compile(r"[,;:!?…。，、](?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
-_INITIAL = re.compile(r"(?:\b[^\W\d_]|\b(?:St|Dr|Mr|Mrs|Ms|Jr|Sr|No|Mt|Prof))$")
+_JOINS = ("'", "’", ".", ",", "-", "–")
+_SHORT = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
+"""A dot after these, or after an initial, ends no clause."""
 
 
 @dataclass
@@ -80,10 +82,7 @@ class LanguageModel:
         self.tokens_read = 0
         self._text = TokenText(tokenizer)
         self._context = context_of(model)
-        limits = (
-            dict.fromkeys(DEFAULT_MAX_TOKENS, max_tokens) if _is_int(max_tokens) else max_tokens
-        )
-        self._max_tokens = {**DEFAULT_MAX_TOKENS, **(limits or {})}
+        self._max_tokens = _limits(max_tokens)
         self._keep = streams
         self._streams: OrderedDict[int, _Stream] = OrderedDict()
         self._bos = tokenizer.bos_token_id
@@ -191,10 +190,14 @@ def _cut(text: str, unit: Unit, *, ended: bool) -> str:
         return text
     if unit == "word":
         match = _WORD.match(text)
-        return match.group() if match and (ended or match.end() < len(text)) else ""
+        rest = text[match.end() :] if match else ""
+        # "O'" may become "O'Brien": one joining mark at the end decides nothing.
+        undecided = not rest or rest in _JOINS
+        return match.group() if match and (ended or not undecided) else ""
     for match in _CLAUSE.finditer(text):
         before = text[: match.start()]
-        inside = match.group() == "." and _INITIAL.search(before)
+        word = before.rsplit(maxsplit=1)[-1] if before.strip() else ""
+        inside = match.group() == "." and (word in _SHORT or (len(word) == 1 and word.isupper()))
         undecided = match.end() == len(text) and not ended and match.group() != "\n"
         if before.strip() and not inside and not undecided:
             return before.rstrip()
@@ -230,5 +233,8 @@ def _listed(ids: Any) -> list[int]:
     return ids if isinstance(ids, list) else [ids]
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int)
+def _limits(max_tokens: int | dict[Unit, int] | None) -> dict[Unit, int]:
+    """Most tokens by unit, the defaults where nothing is said."""
+    if isinstance(max_tokens, int):
+        return {"token": max_tokens, "word": max_tokens, "value": max_tokens}
+    return {**DEFAULT_MAX_TOKENS, **(max_tokens or {})}

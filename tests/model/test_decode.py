@@ -1,0 +1,175 @@
+"""The decoder against forward passes without a cache, on real (tiny, random) architectures."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from lacy.errors import LacyError
+from lacy.model.decode import Decoder
+
+V, CONTEXT = 61, 48
+CALL = V - 1
+
+
+def llama():
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=V, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True, initializer_range=0.3,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def gpt2():
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=V, n_embd=32, n_layer=2, n_head=4, n_positions=CONTEXT, initializer_range=0.3
+    )
+    return GPT2LMHeadModel(config).eval()
+
+
+MODELS = {"llama": llama(), "gpt2": gpt2()}
+
+
+@pytest.fixture(params=sorted(MODELS))
+def model(request):
+    return MODELS[request.param]
+
+
+@torch.no_grad()
+def slow_next(model, ids):
+    return model(input_ids=torch.tensor([ids])).logits[0, -1]
+
+
+@torch.no_grad()
+def slow_score(model, ids, candidate, call_id=CALL):
+    logits = model(input_ids=torch.tensor([ids + candidate])).logits[0]
+    if call_id is not None:
+        logits[:, call_id] = -torch.inf
+    logp = torch.log_softmax(logits, -1)
+    return sum(float(logp[len(ids) + n - 1, token]) for n, token in enumerate(candidate))
+
+
+def random_ids(seed, rows, length):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, CALL, (rows, length), generator=generator).tolist()
+
+
+def close(a, b):
+    torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), atol=2e-4, rtol=1e-4)
+
+
+def test_feed_step_keep_and_rewind_equal_a_pass_without_cache(model):
+    ids = random_ids(1, 4, 20)
+    decoder = Decoder(model, call_id=CALL)
+    logits = decoder.feed([row[:7] for row in ids])
+    close(logits, torch.stack([slow_next(model, row[:7]) for row in ids]))
+    logits = decoder.step([row[7] for row in ids])
+    close(logits, torch.stack([slow_next(model, row[:8]) for row in ids]))
+    decoder.keep([3, 1])
+    kept = [ids[3], ids[1]]
+    logits = decoder.feed([row[8:11] for row in kept])
+    close(logits, torch.stack([slow_next(model, row[:11]) for row in kept]))
+    decoder.rewind(4)
+    assert decoder.tokens_BT == [row[:7] for row in kept] and decoder.length == 7
+    logits = decoder.feed([row[12:15] for row in kept])
+    close(logits, torch.stack([slow_next(model, row[:7] + row[12:15]) for row in kept]))
+    decoder.keep([])
+    assert decoder.rows == 0 and decoder.length == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), name=st.sampled_from(sorted(MODELS)), back=st.sampled_from([0, 0, 1, 2]))
+def test_score_equals_the_slow_likelihood_and_leaves_the_cache(data, name, back):
+    model = MODELS[name]
+    rows = data.draw(st.integers(1, 4))
+    length = data.draw(st.integers(back + 1, 12))
+    token = st.integers(0, CALL - 1)
+    candidates = data.draw(
+        st.lists(
+            st.lists(st.lists(token, min_size=1, max_size=6), max_size=4),
+            min_size=rows, max_size=rows,
+        )
+    )  # fmt: skip
+    cells = data.draw(st.sampled_from([1, 40, 65_536]))
+    ids = random_ids(length, rows, length)
+    decoder = Decoder(model, call_id=CALL, score_cells=cells)
+    before = decoder.feed(ids).clone()
+    scores = decoder.score(range(rows), candidates, back=back)
+    for row, group, got in zip(ids, candidates, scores, strict=True):
+        close(got, [slow_score(model, row[: length - back], c) for c in group])
+    assert decoder.length == length
+    decoder.rewind(1) if length > 1 else None
+    if length > 1:
+        close(decoder.step([row[-1] for row in ids]), before)
+
+
+def test_score_counts_call_only_for_models_without_it(model):
+    ids = random_ids(3, 1, 6)
+    decoder = Decoder(model, call_id=None)
+    decoder.feed(ids)
+    close(decoder.score([0], [[[4, 5]]])[0][0], slow_score(model, ids[0], [4, 5], call_id=None))
+    with_call = Decoder(model, call_id=CALL)
+    with_call.feed(ids)
+    total = torch.tensor(with_call.score([0], [[[t] for t in range(CALL)]])[0]).exp().sum()
+    assert float(total) == pytest.approx(1.0, abs=1e-4)  # all of it on tokens other than CALL
+
+
+def test_score_needs_one_pass_and_none_for_single_tokens(model, monkeypatch):
+    decoder = Decoder(model, call_id=CALL)
+    decoder.feed(random_ids(5, 3, 9))
+    passes = []
+    real = Decoder._forward
+    monkeypatch.setattr(
+        Decoder, "_forward", lambda self, *a, **k: passes.append(1) or real(self, *a, **k)
+    )
+    decoder.score([0, 2], [[[1], [2]], [[3]]])
+    assert not passes
+    decoder.score([0, 1, 2], [[[1, 2], [2]], [[3, 4, 5, 6]], []])
+    assert len(passes) == 1
+
+
+def test_memory_of_scoring_is_bounded(model, monkeypatch):
+    decoder = Decoder(model, call_id=CALL, score_cells=60)
+    decoder.feed(random_ids(5, 2, 10))
+    cells = []
+    real = Decoder._forward
+
+    def spy(self, input_BT, cache, keep):
+        cells.append(input_BT.shape[0] * (10 + input_BT.shape[1]))
+        return real(self, input_BT, cache, keep)
+
+    monkeypatch.setattr(Decoder, "_forward", spy)
+    decoder.score([0, 1], [[[1, 2, 3]] * 20, [[3, 4]] * 20])
+    assert len(cells) > 5 and max(cells) <= 60
+
+
+def test_too_long_is_an_error_before_anything_is_computed(model):
+    decoder = Decoder(model, call_id=CALL)
+    with pytest.raises(LacyError, match="E60"):
+        decoder.feed(random_ids(1, 1, CONTEXT + 1))
+    assert decoder.length == 0
+    decoder.feed(random_ids(1, 2, CONTEXT - 1))
+    assert decoder.room == 1
+    with pytest.raises(LacyError, match="E60"):
+        decoder.score([0], [[[1, 2]]])
+    decoder.step([1, 2])
+    with pytest.raises(LacyError, match="E60"):
+        decoder.step([1, 2])
+    assert decoder.length == CONTEXT
+
+
+def test_misuse_is_refused(model):
+    decoder = Decoder(model, call_id=CALL)
+    with pytest.raises(ValueError, match="same number"):
+        decoder.feed([[1, 2], [1]])
+    decoder.feed([[1, 2], [3, 4]])
+    with pytest.raises(ValueError, match="holds 2"):
+        decoder.step([1])
+    with pytest.raises(ValueError, match="empty candidate"):
+        decoder.score([0], [[[]]])
+    with pytest.raises(ValueError, match="take back"):
+        decoder.rewind(2)

@@ -1,0 +1,91 @@
+"""Real tokenizers of the kinds in use, trained on a few sentences."""
+
+import json
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+TEXTS = [
+    "Mara Vell was born in Ulm on 12 March 1879. She studied physics at the University of Zürich.",
+    "Tomas Brill, an engineer from Łódź, grew up in Paris and won the Copley Medal in 1921.",
+    "He married Ada Lovelace; they lived in São Paulo, 東京 and Αθήνα — “near the sea”.",
+] * 20
+END, CALL = "<|endoftext|>", "<CALL>"
+
+
+def _wrap(backend):
+    backend.add_special_tokens([END])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token=END, eos_token=END, pad_token=END
+    )
+    tokenizer.add_tokens([CALL], special_tokens=True)
+    return tokenizer
+
+
+def byte_level(size=400):
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=[END], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    backend.train_from_iterator(TEXTS, trainer)
+    return _wrap(backend)
+
+
+def byte_level_unigram(size=400):
+    backend = Tokenizer(models.Unigram())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=size, special_tokens=[END], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    backend.train_from_iterator(TEXTS, trainer)
+    return _wrap(backend)
+
+
+def metaspace(scheme="always", size=420):
+    """As SentencePiece makes them (Llama 2): ▁ for spaces, bytes for unknown characters."""
+    fallback = [f"<0x{byte:02X}>" for byte in range(256)]
+    backend = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme)
+    backend.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=[END, "<unk>", *fallback], show_progress=False
+    )
+    backend.train_from_iterator(TEXTS, trainer)
+    state = json.loads(backend.to_str())
+    state["model"] |= {"byte_fallback": True, "unk_token": "<unk>"}  # training forgets both
+    state["added_tokens"] = [t for t in state["added_tokens"] if t["content"] not in fallback]
+    tokenizer = _wrap(Tokenizer.from_str(json.dumps(state)))
+    tokenizer.unk_token = "<unk>"
+    return tokenizer
+
+
+def llama2_style():
+    """Llama 2's older form: the normalizer writes ▁."""
+    tokenizer = metaspace()
+    backend = tokenizer.backend_tokenizer
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Split("x", "isolated")
+    return tokenizer
+
+
+ALL = {
+    "byte_level": byte_level(),
+    "byte_level_unigram": byte_level_unigram(),
+    "metaspace": metaspace(),
+    "metaspace_first": metaspace("first"),
+    "llama2_style": llama2_style(),
+}
