@@ -67,6 +67,11 @@ def test_a_perfect_share_does_not_claim_certainty():
     assert none.high == pytest.approx(1 - score.low)
 
 
+def test_a_policy_that_never_calls_is_certain_of_it():
+    score = ratio([0] * 20, [3] * 20, chance=False)
+    assert (score.low, score.value, score.high) == (0.0, 0.0, 0.0)
+
+
 def test_calls_per_answer_all_equal_have_no_spread():
     assert mean([2.0] * 5, unit="calls") == Score(2.0, 2.0, 2.0, 5, "calls")
 

@@ -187,7 +187,14 @@ def measured(world, loaded, tmp_path_factory):
     database = Database(world.to_sqlite(tmp_path_factory.mktemp("world") / "truth.sqlite"))
     policies = {"alone": Never(), "oracle": Oracle(world.expects_value)}
     return evaluate_world(
-        loaded, world, database, policies, people=4, max_new_tokens=24, batch_size=4
+        loaded,
+        world,
+        database,
+        policies,
+        people=4,
+        max_new_tokens=24,
+        batch_size=4,
+        call_rate=0.2,
     )
 
 
@@ -207,12 +214,13 @@ def test_page_of_a_world(measured):
         conditions={"seed": "0"},
         next_steps=[Step("lacy demo", "again")],
     )
-    assert [table.title for table in data.tables][:3] == [
+    assert [table.title for table in data.tables][:4] == [
         "Facts right, and what they cost",
         "Does it ask in the right places?",
+        "Calls on true texts",
         "What it holds by itself",
     ]
-    facts, calls, held = data.tables[:3]
+    facts, calls, operating, held = data.tables[:4]
     oracle = measured.ways["oracle"]
     assert facts.rows[1].cells[2] is oracle.facts.call_rate
     assert [row.strong for row in facts.rows] == [False, True]
@@ -223,6 +231,8 @@ def test_page_of_a_world(measured):
         "lacy: CALL margin",
     ]
     assert calls.rows[2].cells[0] is measured.calls.separation["margin"].value_start
+    assert measured.calls.at_rate is not None
+    assert operating.rows[0].cells[1] is measured.calls.at_rate.precision
     assert held.rows[0].cells[0] is measured.leakage.start
     assert data.voices[1].answer is oracle.answers[0]  # the first person asked, nobody picked
     assert len(data.figures) == 2

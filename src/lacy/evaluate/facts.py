@@ -210,8 +210,8 @@ def summarise(
     table = _by_person(subjects, rows)
     column = {name: table[:, i] for i, name in enumerate(_COLUMNS)}
 
-    def share(top: str, bottom: str, unit: str = "share") -> Score:
-        return ratio(column[top], column[bottom], unit=unit, seed=seed)
+    def share(top: str, bottom: str, unit: str = "share", *, chance: bool = True) -> Score:
+        return ratio(column[top], column[bottom], unit=unit, chance=chance, seed=seed)
 
     f1 = of_sums(
         np.stack([column["right"], column["claims"] + column["facts"]], 1),
@@ -225,11 +225,11 @@ def summarise(
         facts_per_answer=share("claims", "answers", "facts per answer"),
         calls_per_answer=share("calls", "answers", "calls per answer"),
         calls_per_fact=share("calls", "claims", "calls per fact"),
-        call_rate=share("called", "tokens"),
+        call_rate=share("called", "tokens", chance=False),
         finished=share("finished", "answers"),
         own_right=share("own_right", "own"),
         borrowed_right=share("borrowed_right", "borrowed"),
-        borrowed=share("borrowed", "claims"),
+        borrowed=share("borrowed", "claims", chance=False),
         by_relation=_by_relation(subjects, graded, seed),
         right=int(column["right"].sum()),
         wrong=int(column["claims"].sum() - column["right"].sum()),

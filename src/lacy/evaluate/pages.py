@@ -98,6 +98,7 @@ def world_page(
             for table in (
                 _facts(results, rows, best),
                 _calls(results, baseline.model),
+                _operating(results, baseline.model),
                 _held(results),
                 _relations(top, bottom, best, baseline),
             )
@@ -198,6 +199,23 @@ def _calls(results: Mapping[str, WorldResult], control: str) -> Table:
         "of a fact are often predictable from its first and need no call of their own."
     )
     return Table("Does it ask in the right places?", columns, body, note)
+
+
+def _operating(results: Mapping[str, WorldResult], control: str) -> Table:
+    body: list[Row] = []
+    for model, result in results.items():
+        if result.calls is None or (model == control and len(results) > 1):
+            continue
+        for name, found in (
+            ("at the rate of its answers", result.calls.at_rate),
+            ("wherever CALL comes first", result.calls.at_zero),
+        ):
+            if found is not None:
+                cells = (found.call_rate, found.precision, found.start_recall, found.recall)
+                body.append(Row(f"{model}, {name}", cells))
+    columns = ("tokens called", "of them facts", "first tokens called", "fact tokens called")
+    note = "Read along true texts, token by token, without borrowing anything."
+    return Table("Calls on true texts", columns, body, note)
 
 
 def _held(results: Mapping[str, WorldResult]) -> Table:

@@ -109,6 +109,7 @@ def ratio(
     denominators_N: ArrayLike,
     *,
     unit: str = "share",
+    chance: bool = True,
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -117,7 +118,9 @@ def ratio(
 
     Where a share is exactly 0 or 1 the bootstrap has nothing to vary and would claim certainty;
     there the exact binomial bound over the counted items stands instead (Clopper & Pearson 1934:
-    ``(alpha / 2) ** (1 / items)``), which is about what one more wrong item would give.
+    ``(alpha / 2) ** (1 / items)``), which is about what one more wrong item would give. Not so
+    with ``chance=False``, for shares that are settings rather than outcomes (a policy that never
+    calls).
     """
     pairs_N2 = np.stack([np.asarray(numerators_N, float), np.asarray(denominators_N, float)], 1)
     score = of_sums(
@@ -128,7 +131,7 @@ def ratio(
         confidence=confidence,
         seed=seed,
     )
-    if unit != "share" or score.n < 2 or score.value not in (0.0, 1.0):
+    if unit != "share" or not chance or score.n < 2 or score.value not in (0.0, 1.0):
         return score
     bound = ((1.0 - confidence) / 2.0) ** (1.0 / pairs_N2[:, 1].sum())
     low, high = (bound, 1.0) if score.value == 1.0 else (0.0, 1.0 - bound)
