@@ -37,10 +37,9 @@ SECTIONS = [
 
 def plan() -> str:
     """The plan of the house, from lacy's docstring and the folders that exist."""
-    block = lacy.__doc__.split("\n\n")[2].splitlines()
-    lines = ["src/lacy/", *(line.removeprefix("    ").rstrip().rjust(0) for line in block)]
-    lines = [lines[0], *("  " + line for line in lines[1:])]
-    lines += [f"{name + '/':<14}{what}" for name, what in FOLDERS.items() if (ROOT / name).is_dir()]
+    block = (lacy.__doc__ or "").split("\n\n")[2].splitlines()
+    lines = ["src/lacy/", *("  " + line.strip() for line in block)]
+    lines += [f"{name + '/':<16}{what}" for name, what in FOLDERS.items() if (ROOT / name).is_dir()]
     return "```text\n" + "\n".join(lines) + "\n```"
 
 

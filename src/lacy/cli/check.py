@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from ..errors import LacyError
-from .verb import choose, facts, room, settings, table
+from .verb import choose, facts, room, settings
 
 WHAT = {
     "marks": "shares of marked tokens, what does not fit, coloured samples",
@@ -100,12 +100,10 @@ def _data(argv: Sequence[str]) -> int:
         "repeated ids": report.renamed,
     }
     facts(f"Texts of {config.source}", counts)
-    if report.skipped:
-        rows = [
-            (reason, count, ", ".join(report.places[reason][:3]))
-            for reason, count in report.skipped.most_common()
-        ]
-        table("Skipped", rows, ("why", "count", "first places"))
+    for reason, count in report.skipped.most_common():
+        print(f"skipped: {count:,} x {reason}")
+        for place in report.places[reason][:3]:
+            print(f"  {place}")
     return 0
 
 

@@ -147,16 +147,22 @@ def _print_world(result: WorldResult) -> None:
     if result.leakage is not None:
         found["leakage (calls switched off)"] = short(result.leakage.anywhere)
     table("The model by itself", list(found.items()), ("", "value"))
-    print("In brackets: 95% interval over people.")
+    people = next(iter(result.ways.values())).facts.facts_right.n
+    print(f"In brackets: 95% interval over {people} people.")
 
 
 def short(score: Any) -> str:
-    """A figure with its interval, in few characters."""
+    """A figure with its interval in few characters: ``21.7% [17-25]``, ``0.981 [0.97-0.99]``."""
     if score.value != score.value:
-        return f"- (n {score.n})"
+        return "-"
+    share = score.unit == "share"
+    scale, digits, least = (100, ".1f", ".0f") if share else (1, ".3g", ".3g")
+    if score.unit == "AUROC":
+        digits, least = ".3f", ".2f"
+    value = f"{scale * score.value:{digits}}" + ("%" if share else "")
     if score.low != score.low:
-        return f"{score.value:.3f} (n {score.n})"
-    return f"{score.value:.3f} [{score.low:.3f} {score.high:.3f}]"
+        return value
+    return f"{value} [{scale * score.low:{least}}-{scale * score.high:{least}}]"
 
 
 # ------------------------------------------------------------------------------- on articles
@@ -165,7 +171,6 @@ def short(score: Any) -> str:
 def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
     import itertools
 
-    from ..annotate.config import Rules
     from ..corpus import read
     from ..evaluate.articles import evaluate_articles
 
@@ -176,22 +181,21 @@ def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> di
     if not articles:
         why, do = "no article has it", "lacy check data FILE shows what is there"
         raise LacyError("E12", key="only", value=config.only, why=why, do=do)
-    rules = Rules(content=False, unmark_seen=False, unmark_subject=False)
-    spacy = room("annotate.spacy_rules", extra="spacy", what="finding names, numbers and dates")
+    entities = room("evaluate.entities", extra="spacy", what="finding names, numbers and dates")
     ways = evaluate_articles(
         loaded,
         articles,
-        spacy.SpacyAnnotator(config.pipeline, rules),
+        entities.default_extract(config.pipeline),
         policies,
         unit=config.unit,
         max_new_tokens=config.max_new_tokens,
         seed=config.seed,
     )
-    _print_articles(ways)
+    _print_articles(ways, len(articles))
     return {"articles": len(articles), "ways": {name: w.as_dict() for name, w in ways.items()}}
 
 
-def _print_articles(ways: dict[str, ArticleWay]) -> None:
+def _print_articles(ways: dict[str, ArticleWay], articles: int) -> None:
     columns = ("policy", "entities right", "own", "borrowed", "per text", "call rate")
     rows = []
     for name, way in ways.items():
@@ -199,4 +203,4 @@ def _print_articles(ways: dict[str, ArticleWay]) -> None:
         cells = (scores.precision, scores.own_precision, scores.borrowed_precision, scores.per_text)
         rows.append((name, *map(short, cells), f"{way.call_rate:.3f}"))
     table("Names, numbers and dates that the article holds", rows, columns)
-    print("In brackets: 95% interval over articles.")
+    print(f"In brackets: 95% interval over {articles} articles.")

@@ -1,0 +1,167 @@
+"""The command line: verbs are found, mistakes are named, bugs are not hidden, Ctrl-C is clean."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lacy import cli
+from lacy.cli import VERBS, main
+from lacy.errors import CATALOG, LacyError
+
+BIN = Path(sys.executable).with_name("lacy")
+NAMES = [name for group in VERBS.values() for name in group]
+
+
+@pytest.fixture
+def verb(monkeypatch):
+    """Lets a test say what a verb does."""
+
+    def put(function):
+        monkeypatch.setattr(cli, "_run", lambda name, arguments: function(arguments))
+
+    return put
+
+
+@pytest.mark.parametrize("argv", [[], ["-h"], ["--help"], ["help"], ["help", "--debug"]])
+def test_help_names_every_verb(argv, capsys):
+    assert main(argv) == 0
+    shown = capsys.readouterr().out
+    for name in NAMES:
+        assert f"\n  {name} " in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_every_verb_has_a_file():
+    files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
+    assert set(NAMES) <= files
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("trian", "train"), ("anotate", "annotate"), ("eval", "evaluate")]
+)
+def test_a_mistyped_verb_gets_a_suggestion(typed, meant, capsys):
+    assert main([typed, "--steps", "3"]) == 2
+    assert f"Did you mean: lacy {meant}" in capsys.readouterr().err
+
+
+def test_a_verb_like_no_other_gets_the_list(capsys):
+    assert main(["xyzzy"]) == 2
+    shown = capsys.readouterr().err
+    assert all(name in shown for name in NAMES)
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("lacy 0.")
+
+
+def test_a_users_mistake_is_a_message_and_its_exit_code(verb, capsys):
+    def mistake(_):
+        raise LacyError("E20", tokens=10, marks=9, where="x", do="lacy annotate")
+
+    verb(mistake)
+    assert main(["train"]) == CATALOG["E20"].exit_code
+    shown = capsys.readouterr().err
+    assert shown.startswith("[E20] ")
+    assert "\n  Do: " in shown
+    assert "Traceback" not in shown
+    assert main(["train", "--debug"]) == CATALOG["E20"].exit_code
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_debug_is_not_passed_on(verb):
+    seen = []
+    verb(lambda arguments: seen.extend(arguments) or 0)
+    assert main(["train", "a", "--debug", "b"]) == 0
+    assert seen == ["a", "b"]
+
+
+def test_a_bug_is_not_hidden(verb, capsys):
+    def bug(_):
+        raise ZeroDivisionError
+
+    verb(bug)
+    with pytest.raises(ZeroDivisionError):
+        main(["train"])
+    assert "lacy env" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device", "big"), PermissionError(13, "Denied", "x")]
+)
+def test_what_the_system_refuses_is_said_without_a_traceback(verb, capsys, error):
+    def refuse(_):
+        raise error
+
+    verb(refuse)
+    assert main(["train"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("[E19] ")
+    assert error.strerror in shown
+
+
+def test_ctrl_c_leaves_with_130(verb, capsys):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    verb(stop)
+    assert main(["train"]) == 130
+    assert capsys.readouterr().err == "\nStopped.\n"
+
+
+def test_ctrl_c_in_a_real_process_shows_no_traceback(tmp_path):
+    command = [BIN, "world", "--people", "50", "--per-person", "20000", "--out", tmp_path / "w"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.iterdir()):  # its unfinished folder: the work has begun
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert shown == "\nStopped.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f"{BIN} explain | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.startswith("E10")
+
+
+def test_nothing_is_sent_by_the_libraries_below(monkeypatch, verb):
+    for name in cli.QUIET:
+        monkeypatch.delenv(name, raising=False)
+    seen = {}
+    verb(lambda _: seen.update(os.environ) or 0)
+    main(["train"])
+    assert seen["HF_HUB_DISABLE_TELEMETRY"] == "1"
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "0")
+    main(["train"])
+    assert seen["HF_HUB_DISABLE_TELEMETRY"] == "0"
+
+
+def test_python_m_lacy_is_the_same():
+    done = subprocess.run([sys.executable, "-m", "lacy"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "usage: lacy VERB" in done.stdout
+
+
+def test_help_is_instant():
+    """Least of several, so that neighbours do not matter; benchmarks/startup.py measures it."""
+    seconds = []
+    for command in ([BIN, "--help"], [sys.executable, "-c", "pass"]):
+        times = []
+        for _ in range(8):
+            begin = time.perf_counter()
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+            times.append(time.perf_counter() - begin)
+        seconds.append(min(times))
+    assert seconds[0] <= max(0.08, 3 * seconds[1]), seconds

@@ -1,0 +1,306 @@
+"""The small verbs, and those that wire the rooms, on small real data."""
+
+import io
+import json
+import sqlite3
+
+import pytest
+
+from lacy.cli import main
+from lacy.cli.explain import plain
+from lacy.cli.source import choose_policy, open_source, split_policy
+from lacy.cli.verb import readable
+from lacy.errors import CATALOG, LacyError
+
+
+def lacy(*argv):
+    try:
+        return main([str(word) for word in argv])
+    except SystemExit as leaving:
+        return leaving.code or 0
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world") / "w"
+    assert lacy("world", "--people", 30, "--per-person", 2, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def packed(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packed") / "p"
+    argv = ["annotate", world, "--annotator", "gold", "--out", folder, "--vocab-size", 400]
+    assert lacy(*argv, "--context", 512) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(packed, tmp_path_factory):
+    from lacy.corpus import load_tokenizer
+    from lacy.model import build, save
+
+    tokenizer = load_tokenizer(packed)
+    folder = tmp_path_factory.mktemp("model") / "m"
+    save(folder, build("tiny", tokenizer, context=512, seed=0), tokenizer, {"preset": "tiny"})
+    return folder
+
+
+# --------------------------------------------------------------------- explain, env, config
+
+
+def test_explain_says_what_to_do(capsys):
+    assert lacy("explain", "E20", "[e10]") == 0
+    shown = capsys.readouterr().out
+    assert "[E20] marks do not fit tokens: TOKENS tokens" in shown
+    assert "Do: see the settings: lacy config VERB" in shown
+    assert "exit code 3, in the data" in shown
+
+
+def test_explain_lists_all_and_knows_no_others(capsys):
+    assert lacy("explain") == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(CATALOG)
+    assert lacy("explain", "E99") == 2
+    assert "E99" in capsys.readouterr().err
+
+
+def test_templates_are_readable():
+    assert plain("setting {key!r} is {value:.2f}:{why}{hint}") == "setting KEY is VALUE: WHY HINT"
+
+
+def test_env_is_for_reports(capsys):
+    assert lacy("env", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["packages"]["torch"]
+    assert lacy("env") == 0
+    assert "- packages.torch: 2" in capsys.readouterr().out
+    assert lacy("env", "--yaml") == 2
+
+
+@pytest.mark.parametrize("verb", ["train", "annotate", "world", "generate", "evaluate"])
+def test_config_writes_a_commented_file_that_is_read_back(verb, tmp_path, capsys):
+    assert lacy("config", verb) == 0
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    settings = [n for n, line in enumerate(lines) if ": " in line and "#" not in line]
+    assert settings
+    assert all(lines[n - 1].lstrip().startswith("#") for n in settings), "a setting has no comment"
+    from lacy.config import read_yaml
+
+    (tmp_path / "c.yaml").write_text(text)
+    data, _ = read_yaml(tmp_path / "c.yaml")
+    assert data
+
+
+def test_config_checks_and_completes_a_file(tmp_path, capsys):
+    (tmp_path / "w.yaml").write_text("out: here\npeople: 50\n")
+    assert lacy("config", "world", tmp_path / "w.yaml") == 0
+    assert "people: 50" in capsys.readouterr().out
+    (tmp_path / "w.yaml").write_text("out: here\npeopel: 50\n")
+    assert lacy("config", "world", tmp_path / "w.yaml") == 2
+    assert "did you mean 'people'" in capsys.readouterr().err
+
+
+def test_config_without_or_with_a_wrong_verb_lists_them(capsys):
+    assert lacy("config") == 0
+    assert "annotate" in capsys.readouterr().out
+    assert lacy("config", "trian") == 2
+    assert "lacy config train" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------- world
+
+
+def test_a_world_is_texts_truth_and_held_out_splits(world):
+    assert {path.name for path in world.iterdir()} == {
+        ".lacy", "train.jsonl", "valid.jsonl", "fresh.jsonl", "unseen.jsonl", "truth.sqlite",
+        "world.json",
+    }  # fmt: skip
+    trained = [json.loads(line) for line in (world / "train.jsonl").read_text().splitlines()]
+    unseen = [json.loads(line) for line in (world / "unseen.jsonl").read_text().splitlines()]
+    assert len(trained) == 54
+    assert not {row["person"] for row in trained} & {row["person"] for row in unseen}
+    with sqlite3.connect(world / "truth.sqlite") as database:
+        facts = set(database.execute("SELECT subject, value FROM fact"))
+    database.close()
+    row = trained[0]
+    for start, end, *_ in row["marks"]:
+        assert (row["person"], row["text"][start:end]) in facts
+
+
+def test_a_world_on_trial_writes_nothing(tmp_path, capsys):
+    assert lacy("world", "--people", 2000, "--out", tmp_path / "w", "--dry-run") == 0
+    assert "2,000" in capsys.readouterr().out
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("flag", ["--people", "--per-person"])
+def test_a_world_without_people_or_texts_is_refused(flag, tmp_path, capsys):
+    assert lacy("world", flag, 0, "--out", tmp_path / "w") == 2
+    assert capsys.readouterr().err.startswith("[E")
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_world_replaces_no_foreign_folder(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert lacy("world", "--people", 20, "--out", tmp_path) == 2
+    assert capsys.readouterr().err.startswith("[E16]")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+# ------------------------------------------------------------------------- annotate and check
+
+
+def test_gold_marks_become_packed_marks(packed, world, capsys):
+    from lacy.corpus import PackedData
+
+    info = PackedData.load(packed).info
+    assert info.documents == 54
+    assert info.context == 512
+    assert 0.05 < info.shares["VALUE"] < 0.5
+    assert lacy("check", "marks", packed) == 0
+    assert "VALUE" in capsys.readouterr().out
+    assert lacy("check", "marks", world / "valid.jsonl", "--tokenizer", packed) == 0
+    assert lacy("check", "marks", world / "valid.jsonl") == 2
+    assert "--tokenizer" in capsys.readouterr().err
+
+
+def test_texts_without_marks_are_no_gold(tmp_path, capsys):
+    (tmp_path / "a.jsonl").write_text('{"text": "Ada was born in 1815."}\n' * 3)
+    argv = ["annotate", tmp_path / "a.jsonl", "--annotator", "gold", "--out", tmp_path / "p"]
+    assert lacy(*argv, "--vocab-size", 300) == 2
+    shown = capsys.readouterr().err
+    assert "carry no marks" in shown
+    assert "--annotator spacy" in shown
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_judges_labels_are_packed(tmp_path, capsys):
+    text = "Ada was born in [dblookup('Ada', 'Birth Place') -> London] London."
+    (tmp_path / "j.json").write_text(json.dumps({"examples": [{"annotated_text": text}] * 4}))
+    argv = ["annotate", tmp_path / "j.json", "--annotator", "judge", "--out", tmp_path / "p"]
+    assert lacy(*argv, "--vocab-size", 300, "--context", 64) == 0
+    assert "marked VALUE" in capsys.readouterr().out
+
+
+def test_an_annotation_on_trial_writes_nothing(world, tmp_path, capsys):
+    argv = ["annotate", world, "--annotator", "gold", "--out", tmp_path / "p", "--dry-run"]
+    assert lacy(*argv, "--vocab-size", 400) == 0
+    assert "tokens, about" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_documents_with_a_field_are_read(tmp_path, capsys):
+    rows = [{"text": f"Text {n}.", "good": n % 2 == 0, "marks": [[0, 4, "VALUE", None]]}
+            for n in range(10)]  # fmt: skip
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    argv = ["annotate", tmp_path / "a.jsonl", "--annotator", "gold", "--out", tmp_path / "p"]
+    argv += ["--vocab-size", 300, "--context", 16]
+    assert lacy(*argv, "--only", "good") == 0
+    assert "documents     5" in capsys.readouterr().out
+    assert lacy(*argv, "--only", "good", "--limit", 2) == 0
+    assert "documents     2" in capsys.readouterr().out
+
+
+def test_check_data_counts_and_names_places(tmp_path, capsys):
+    (tmp_path / "a.jsonl").write_text('{"text": "Fine."}\n{broken\n{"text": ""}\n')
+    assert lacy("check", "data", tmp_path / "a.jsonl") == 0
+    shown = capsys.readouterr().out
+    assert "documents                1" in shown
+    assert "skipped: 1 x " in shown
+    assert "a.jsonl:2" in shown
+
+
+def test_check_model_says_what_it_is(model, tmp_path, capsys):
+    assert lacy("check", "model", model) == 0
+    shown = capsys.readouterr().out
+    assert "id 399, the last" in shown
+    weights = (model / "model.safetensors").read_bytes()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in model.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    assert lacy("check", "model", broken) == 3
+    assert capsys.readouterr().err.startswith("[E56]")
+
+
+def test_check_lists_what_can_be_checked(capsys):
+    assert lacy("check") == 0
+    assert "marks" in capsys.readouterr().out
+    assert lacy("check", "modle") == 2
+    assert "lacy check model" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------ generate, evaluate
+
+
+def test_generate_shows_who_spoke_and_writes_provenance(model, world, tmp_path, capsys):
+    argv = ["generate", model, "--prompt", "Ada", "--max-new-tokens", 8, "--source", world]
+    assert lacy(*argv, "--policy", "always", "--show", "--out", tmp_path / "a.jsonl") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Ada")
+    assert "call rate" in shown
+    assert "truth.sqlite" in shown
+    (line,) = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert json.loads(line)["spans"][0]["text"] == "Ada"
+
+
+def test_generate_reads_lines_and_says_which_policy_it_took(model, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("Ada\n\nBert\n"))
+    assert lacy("generate", model, "--max-new-tokens", 3) == 0
+    captured = capsys.readouterr()
+    assert "Policy: never call" in captured.err
+    assert "\nBert" in captured.out
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert lacy("generate", model) == 2
+    assert "--prompt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [
+        (["--policy", "sometimes"], "[E61]"),
+        (["--source", "nowhere.sqlite"], "[E65]"),
+        (["--source", "nonsense"], "is no source"),
+        (["--max-new-tokens", "0"], "[E12]"),
+    ],
+)
+def test_generate_names_mistakes(model, flags, part, capsys):
+    assert lacy("generate", model, "--prompt", "Ada", *flags) in (2, 3, 4)
+    assert part in capsys.readouterr().err
+
+
+def test_evaluate_in_a_world(model, world, tmp_path, capsys):
+    argv = ["evaluate", model, "--world", world, "--people", 6, "--max-new-tokens", 12]
+    assert lacy(*argv, "--out", tmp_path / "results.json") == 0
+    shown = capsys.readouterr().out
+    for part in ("facts right", "random=0.22", "AUROC of margin", "leakage", "over 6 people"):
+        assert part in shown
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results["ways"]) == {"never", "random=0.22", "budget=0.22"}
+    assert results["environment"]["packages"]["torch"]
+
+
+def test_evaluate_needs_one_truth(model, world, tmp_path, capsys):
+    assert lacy("evaluate", model) == 2
+    assert "--articles" in capsys.readouterr().err
+    assert lacy("evaluate", model, "--world", world, "--articles", tmp_path) == 2
+
+
+def test_sources_and_policies_are_words(world, tmp_path):
+    assert open_source(None) is None
+    with open_source(str(world)) as database:
+        assert database.name == "truth.sqlite"
+    with pytest.raises(LacyError):
+        open_source(str(tmp_path))
+    assert split_policy("runs/mine:budget=0.22") == ("runs/mine", "budget=0.22")
+    assert split_policy("runs/mine") == ("runs/mine", None)
+    assert split_policy(str(world)) == (str(world), None)
+    assert str(choose_policy(None, None)[0]) == "never"
+    policy, why = choose_policy("budget=0.1", None)
+    assert (str(policy), why) == ("budget=0.1", "")
+
+
+def test_values_are_shown_for_people():
+    shown = [readable(value) for value in (None, True, False, 12345, 0.123456, "x")]
+    assert shown == ["-", "yes", "no", "12,345", "0.1235", "x"]

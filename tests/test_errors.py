@@ -1,0 +1,85 @@
+"""The error catalogue: every code is used, every template gets its values, every message helps."""
+
+import ast
+import pickle
+import re
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lacy.errors import CATALOG, DATA, SOURCE, USAGE, LacyError
+
+SOURCES = sorted((Path(__file__).parent.parent / "src" / "lacy").rglob("*.py"))
+
+
+def raised():
+    """Every ``LacyError("Exx", ...)`` in the source: file, line, code, keywords or None."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if name != "LacyError" or not node.args or not isinstance(node.args[0], ast.Constant):
+                continue
+            keywords = {keyword.arg for keyword in node.keywords}
+            yield path.name, node.lineno, node.args[0].value, keywords
+
+
+def fields(entry):
+    formatter = string.Formatter()
+    return {
+        name for part in (entry.what, entry.do) for _, name, _, _ in formatter.parse(part) if name
+    }
+
+
+RAISED = list(raised())
+
+
+def test_every_error_is_in_the_catalogue_and_gets_the_values_of_its_template():
+    wrong = []
+    for file, line, code, keywords in RAISED:
+        if code not in CATALOG:
+            wrong.append(f"{file}:{line} {code} is not in the catalogue")
+        elif None not in keywords and (missing := fields(CATALOG[code]) - keywords):
+            wrong.append(f"{file}:{line} {code} lacks {sorted(missing)}")
+    assert not wrong, "\n".join(wrong)
+    assert len(RAISED) > 20
+
+
+def test_every_code_is_used():
+    text = "".join(path.read_text(encoding="utf-8") for path in SOURCES if path.name != "errors.py")
+    used = set(re.findall(r'"(E\d\d)"', text))
+    assert set(CATALOG) == used
+
+
+@pytest.mark.parametrize("code", sorted(CATALOG))
+def test_every_entry_says_what_to_do(code):
+    entry = CATALOG[code]
+    assert re.fullmatch(r"E\d\d", code)
+    assert entry.exit_code in (USAGE, DATA, SOURCE)
+    assert entry.what.strip()
+    assert entry.do.strip()
+    assert not entry.do.endswith(".")
+    values = dict.fromkeys(fields(entry), "VALUE")
+    text = str(LacyError(code, **values))
+    assert text.startswith(f"[{code}] ")
+    assert "\n  Do: " in text
+
+
+def test_an_error_travels_between_processes():
+    error = pickle.loads(pickle.dumps(LacyError("E13", path="a", do="b")))
+    assert (error.code, error.values, error.exit_code) == ("E13", {"path": "a", "do": "b"}, USAGE)
+    assert str(error) == "[E13] file or folder not found: a\n  Do: b"
+
+
+def test_values_with_braces_are_shown_as_they_are():
+    assert "{x}" in str(LacyError("E13", path="{x}", do="look at {y}"))
+
+
+def test_the_catalogue_needs_nothing_heavy():
+    code = "import sys, lacy.errors; print('torch' in sys.modules, 'yaml' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]

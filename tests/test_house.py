@@ -1,0 +1,224 @@
+"""The plan of the house: arrows, doors, sizes, documentation, and what must load nothing heavy."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lacy
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "lacy"
+FILES = sorted(PACKAGE.rglob("*.py"))
+ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+HEAVY = ("torch", "spacy", "transformers", "datasets", "numpy", "tyro", "rich", "yaml")
+LOWER = ("annotate", "corpus", "types.py", "config.py", "_convert.py", "run.py", "errors.py")
+BIN = Path(sys.executable).parent
+
+
+def name_of(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+# -------------------------------------------------------------------------------- what loads
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "import lacy",
+        "import lacy; dir(lacy); lacy.__version__",
+        "from lacy.cli import main; main(['--help'])",
+        "from lacy.cli import main; main(['trian'])",
+        "from lacy.cli import main; main(['--version'])",
+    ],
+)
+def test_nothing_heavy_is_loaded(run):
+    code = f"import sys\n{run}\nprint('loaded', [m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+@pytest.mark.parametrize("verb", ["train", "annotate", "generate", "evaluate", "world", "check"])
+def test_the_help_of_a_verb_loads_no_torch_and_ends_in_an_example(verb):
+    heavy = ("torch", "spacy", "transformers", "datasets")
+    argv = [verb, "--help"] if verb != "check" else ["check", "marks", "--help"]
+    code = (
+        "import sys\nfrom lacy.cli import main\n"
+        f"try:\n    main({argv!r})\nexcept SystemExit:\n    pass\n"
+        f"print('loaded', [m for m in {heavy!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *shown, last = done.stdout.splitlines()
+    assert last == "loaded []"
+    example = next(n for n, line in enumerate(shown) if line.startswith("Example"))
+    assert len(shown) - example < 6
+    assert any(line.strip().startswith(f"lacy {verb}") for line in shown[example:])
+
+
+def test_public_names_are_few_and_exist():
+    assert len(lacy.__all__) <= 20
+    for name in lacy.__all__:
+        assert getattr(lacy, name) is not None
+    with pytest.raises(AttributeError):
+        _ = lacy.nonsense
+
+
+# ------------------------------------------------------------------------------------ arrows
+
+
+def test_arrows_point_down_only():
+    done = subprocess.run(
+        [BIN / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    assert "0 broken" in done.stdout
+
+
+def test_the_lower_half_imports_no_torch_anywhere():
+    for path in FILES:
+        if not name_of(path).startswith(LOWER):
+            continue
+        for node in ast.walk(tree(path)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            wrong = [n for n in names if n.split(".")[0] in ("torch", "accelerate")]
+            assert not wrong, f"{name_of(path)}:{node.lineno} imports {wrong}"
+
+
+def test_weights_are_never_pickled():
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        found = re.findall(r"\bpickle\.loads?\b|\btorch\.load\(|\btorch\.save\(", text)
+        assert not found, f"{name_of(path)}: {found}"
+
+
+# ------------------------------------------------------------------------- doors and sizes
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room != "cli"])
+def test_a_room_has_one_small_door(room):
+    door = importlib.import_module(f"lacy.{room}")
+    assert door.__doc__
+    assert 0 < len(door.__all__) <= 7
+    for name in door.__all__:
+        assert getattr(door, name) is not None
+
+
+def test_files_are_read_in_one_sitting():
+    long = {
+        name_of(path): lines
+        for path in FILES
+        if (lines := path.read_text(encoding="utf-8").count("\n")) > 400
+    }
+    assert not long
+
+
+# ----------------------------------------------------------------------------- documentation
+
+
+def public_definitions(path):
+    """Public functions, classes and methods of a file."""
+    for node in tree(path).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if node.name.startswith("_"):
+                continue
+            yield node.name, node
+            for inner in node.body if isinstance(node, ast.ClassDef) else []:
+                function = isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
+                if function and not inner.name.startswith("_"):
+                    yield f"{node.name}.{inner.name}", inner
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_public_names_are_documented_and_annotated(path):
+    assert ast.get_docstring(tree(path)), "the module has no docstring"
+    wrong = []
+    for name, node in public_definitions(path):
+        if not ast.get_docstring(node):
+            wrong.append(f"{name} (line {node.lineno}) has no docstring")
+        if isinstance(node, ast.ClassDef):
+            continue
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        bare = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
+        if bare or node.returns is None:
+            wrong.append(f"{name} (line {node.lineno}) lacks annotations {bare}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_room_stands_in_the_plan():
+    plan = lacy.__doc__
+    for room in ROOMS:
+        assert f"    {room}/ " in plan, f"{room} is not in the docstring of lacy"
+    for name in re.findall(r"^    (\w+)/ ", plan, re.MULTILINE):
+        assert name in ROOMS, f"the docstring of lacy names {name}/, which is not there"
+    for name in re.findall(r"^    (\w+\.py) ", plan, re.MULTILINE):
+        assert (PACKAGE / name).is_file()
+
+
+def test_generated_parts_are_current():
+    command = [sys.executable, ROOT / "scripts" / "house.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --------------------------------------------------------------------------------- the files
+
+
+def tracked():
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / line for line in done.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+def test_no_file_names_a_place_on_one_machine():
+    place = re.compile(r"(?<![\w.$}{~-])/(?:work|home|root|Users|opt|mnt)/\w+")
+    index = re.compile(r"(?:index|extra-index)-url|pypi\.org/simple|://[\w.]+/simple")
+    for path in tracked():
+        if path.suffix in (".md", ".py", ".toml", ".txt", ".yaml", ".yml", "", ".cfg"):
+            text = path.read_text(encoding="utf-8")
+            if path != Path(__file__):
+                assert not place.findall(text), path
+                assert not index.findall(text), path
+
+
+def test_the_core_leaves_room_for_the_federated_extra():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    core = {re.split(r"[<>=!\[ ]", line)[0]: line for line in project["dependencies"]}
+    assert "<15" in core["rich"]
+    assert not {"typer", "protobuf", "spacy"} & set(core)
+
+
+def test_constraints_name_every_dependency_exactly():
+    import tomllib
+
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if not line.startswith("#")
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"]]
+    for lines in project["optional-dependencies"].values():
+        wanted += lines
+    for line in wanted:
+        name = re.split(r"[<>=!\[ ]", line)[0].lower()
+        assert name == "lacy" or name in pinned, f"{name} is not in constraints.txt"
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "lint"])
+def test_make_knows_what_to_do(target):
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ".venv" in done.stdout

@@ -1,0 +1,96 @@
+"""README and docs: their Python runs, their commands parse, their links lead somewhere."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lacy.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+
+def blocks(page, language):
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands():
+    """Every ``lacy`` line of every page."""
+    for page in PAGES:
+        for block in blocks(page, "bash"):
+            for line in block.splitlines():
+                line = re.sub(r"\$\([^)]*\)", "X", line.split("#")[0].strip())
+                if line.startswith("lacy "):
+                    yield page.relative_to(ROOT).as_posix(), line
+
+
+COMMANDS = sorted({line for _, line in commands()})
+
+
+def lacy(*argv):
+    """Exit code of a command, run in this process."""
+    try:
+        return main(list(argv))
+    except SystemExit as leaving:
+        return leaving.code or 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_python_blocks_run(page, tmp_path):
+    for block in blocks(page, "python"):
+        done = subprocess.run(
+            [sys.executable, "-W", "error::DeprecationWarning:lacy", "-c", block],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_parse(command, capsys):
+    """Every flag of a shown command exists: with a wrong one added, only that one is named."""
+    words = shlex.split(command)[1:]
+    for sign in (">", "|"):
+        words = words[: words.index(sign)] if sign in words else words
+    if words[0] in ("demo", "config", "explain", "env") or "--help" in words:
+        assert lacy(words[0], "--help") == 0
+        return
+    words = [word for word in words if not word.endswith(".yaml")]
+    assert lacy(*words, "--no-such-flag") == 2
+    shown = capsys.readouterr().err.split("Perhaps")[0]
+    unknown = set(re.findall(r"--[a-z][\w.-]*", shown)) - {"--help"}
+    assert unknown <= {"--no-such-flag"} | ({"--data", "--out"} - set(words)), shown
+
+
+def test_the_steps_by_hand_work_as_far_as_they_are_cheap(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text()
+    for command in (
+        "lacy world --people 400 --out world",
+        "lacy annotate world --annotator gold --out packed",
+    ):
+        assert command in text
+        words = ["40" if word == "400" else word for word in shlex.split(command)[1:]]
+        if "annotate" in words:
+            words += ["--vocab-size", "400", "--context", "64"]
+        assert lacy(*words) == 0
+    assert lacy("check", "marks", "packed") == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_first_screen_says_what_it_is_and_what_to_type():
+    first = "\n".join((ROOT / "README.md").read_text().splitlines()[:40])
+    for part in ("make demo", "make test", "call for", "What you will see"):
+        assert part in first
