@@ -70,7 +70,7 @@ class AnnotateConfig:
     """How a corpus is annotated."""
 
     pipeline: str = "auto"
-    """A spaCy pipeline by name or folder. "auto": en_core_web_sm, else "bundled" (ours, offline)."""
+    """A spaCy pipeline: name, folder, "bundled" (ours) or "auto" (en_core_web_sm, else ours)."""
     rules: Rules = field(default_factory=Rules)
     """The switches of the rules."""
     batch_size: int = 64

@@ -220,16 +220,16 @@ def _find(text: str, lookup: Lookup, report: LabelReport) -> list[tuple[int, int
         report.reordered += 1
         return [same]
     end = min(_line_end(text, at), at + WINDOW)
-    if (place := _search(text, value, at, end)) is not None:
+    if (place := find_whole(text, value, at, end)) is not None:
         report.later += 1
         return [place]
-    if (other := re.compile(re.escape(value), re.IGNORECASE).search(text, at, end)) is not None:
+    if (place := find_whole(text, value, at, end, re.IGNORECASE)) is not None:
         report.other_case += 1
-        return [other.span()]
+        return [place]
     parts = [part.strip() for part in re.split(r"[,;]\s+| and ", value)]
     places: list[tuple[int, int]] = []
     for part in parts if len(parts) > 1 else ():
-        if len(part) > 1 and (place := _search(text, part, at, end)) is not None:
+        if len(part) > 1 and (place := find_whole(text, part, at, end)) is not None:
             places.append(place)
     if places:
         report.in_parts += 1
@@ -245,12 +245,15 @@ def _whole(text: str, start: int, end: int) -> bool:
     return not before and not after
 
 
-def _search(text: str, value: str, start: int, end: int) -> tuple[int, int] | None:
-    """First whole occurrence of ``value`` that begins in ``[start, end)``."""
-    while (place := text.find(value, start, end + len(value))) >= 0:
-        if _whole(text, place, place + len(value)):
-            return place, place + len(value)
-        start = place + 1
+def find_whole(
+    text: str, value: str, start: int = 0, end: int | None = None, flags: int = 0
+) -> tuple[int, int] | None:
+    """The first occurrence that begins in ``[start, end)`` and cuts no word, or None."""
+    pattern = re.compile(re.escape(value), flags)
+    reach = len(text) if end is None else end + len(value)
+    for match in pattern.finditer(text, start, reach):
+        if _whole(text, *match.span()):
+            return match.span()
     return None
 
 

@@ -1,0 +1,224 @@
+"""What the switches do: shares of tokens marked, agreement with a judge, calibration to a share.
+
+The paper's one hard number on its rules is that they mark 25% of sub-word tokens on Wikipedia
+(§4). ``share_report`` measures each switch off in turn and alone, ``calibrate`` moves the
+switches to a target, and ``agreement`` compares marks with a judge's labels word by word.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..errors import LacyError
+from ..types import Document, Mark, MarkFlag
+from .config import MARKING, UNMARKING, Rules
+from .spacy_rules import SpacyAnnotator
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PAPER_SHARE = 0.25
+"""Share of sub-word tokens that the paper's rules mark on Wikipedia (§4)."""
+
+FLIPPED = ("keywords", "unmark_subject", "unmark_seen", "unmark_inside")
+"""Switches that ``calibrate`` may turn; the others carry the idea of a fact and stay (ours)."""
+
+WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Share:
+    """Share of tokens marked as facts under some rules, and of the content words beside them."""
+
+    name: str
+    rules: Rules
+    tokens: int
+    facts: int
+    starts: int
+    content: int
+
+    @property
+    def share(self) -> float:
+        """Fact tokens per token; 0.0 for no tokens."""
+        return self.facts / self.tokens if self.tokens else 0.0
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Marked words compared with a judge's: counts and the usual ratios (0.0 where undefined)."""
+
+    both: int
+    marked: int
+    judged: int
+
+    @property
+    def precision(self) -> float:
+        """Share of the marked words that the judge marks too."""
+        return self.both / self.marked if self.marked else 0.0
+
+    @property
+    def recall(self) -> float:
+        """Share of the judge's words that are marked."""
+        return self.both / self.judged if self.judged else 0.0
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        total = self.marked + self.judged
+        return 2 * self.both / total if total else 0.0
+
+
+class Parsed:
+    """Documents parsed and tokenized once, so that many rules can be tried on them.
+
+    Args:
+        documents: texts to measure on; ``meta["title"]`` is used where given.
+        annotator: its pipeline parses; load it with all the switches on that you want to try.
+        tokenizer: any fast tokenizer: shares are of its tokens.
+    """
+
+    def __init__(
+        self,
+        documents: Iterable[Document],
+        annotator: SpacyAnnotator,
+        tokenizer: PreTrainedTokenizerFast,
+    ) -> None:
+        from ..corpus.tokenize import encode_texts
+
+        self.documents = list(documents)
+        texts = [document.text for document in self.documents]
+        self.parsed = list(annotator.parse(texts))
+        self.encodings = list(encode_texts(tokenizer, texts))
+        self.tokens = sum(len(encoding.ids) for encoding in self.encodings)
+
+    def marks(self, rules: Rules) -> list[list[Mark]]:
+        """Marks of every document under ``rules``."""
+        from .rules import mark
+
+        return [
+            mark(doc, rules, text=d.text, scores_TL=scores, subject=d.meta.get("title"))
+            for d, (doc, scores) in zip(self.documents, self.parsed, strict=True)
+        ]
+
+    def share(self, rules: Rules, name: str = "") -> Share:
+        """Share of tokens that ``rules`` mark."""
+        from .align import flags_of
+
+        facts = starts = content = 0
+        marks = self.marks(rules)
+        for document, found, encoding in zip(self.documents, marks, self.encodings, strict=True):
+            flags = flags_of(found, document.text, encoding)
+            facts += int(((flags & MarkFlag.FACT) > 0).sum())
+            starts += int(((flags & MarkFlag.START) > 0).sum())
+            content += int(((flags & MarkFlag.CONTENT) > 0).sum())
+        return Share(name, rules, self.tokens, facts, starts, content)
+
+
+def share_report(parsed: Parsed, rules: Rules | None = None) -> list[Share]:
+    """The share with ``rules``, with each switch turned over, with each marking switch alone.
+
+    Rows are named ``all``, ``keywords off``, ``unmark_inside on``, ``keywords alone`` and so on.
+    "Alone" is without ``unmark_seen`` and ``unmark_subject``.
+    """
+    rules = rules or Rules()
+    rows = [parsed.share(rules, "all")]
+    for switch in (*MARKING, *UNMARKING):
+        state = getattr(rules, switch)
+        other = replace(rules, **{switch: not state})
+        rows.append(parsed.share(other, f"{switch} {'off' if state else 'on'}"))
+    bare = replace(rules, unmark_seen=False, unmark_subject=False)
+    rows += [parsed.share(bare.only(switch), f"{switch} alone") for switch in MARKING]
+    return rows
+
+
+def calibrate(
+    parsed: Parsed,
+    rules: Rules | None = None,
+    target: float = PAPER_SHARE,
+    *,
+    tolerance: float = 0.005,
+) -> Share:
+    """Turns switches, then the learned threshold, until the share is near the target.
+
+    All settings of ``FLIPPED`` are tried (fewest changes first); the nearest share wins. If that
+    is not within ``tolerance`` and there is a learned component, its threshold is bisected.
+
+    Returns:
+        The best rules found and their share, which may still miss the target: look at it.
+
+    Raises:
+        LacyError: E12, the target is not between 0 and 1.
+    """
+    if not 0.0 < target < 1.0:
+        why = "it is a share of tokens"
+        raise LacyError("E12", key="target", value=target, why=why, do="give 0.25, say")
+    rules = rules or Rules()
+    best = parsed.share(rules, "calibrated")
+    for count in range(1, len(FLIPPED) + 1):
+        if abs(best.share - target) <= tolerance:
+            return best
+        for names in itertools.combinations(FLIPPED, count):
+            flipped = {name: not getattr(rules, name) for name in names}
+            found = parsed.share(replace(rules, **flipped), "calibrated")
+            best = min(best, found, key=lambda share: abs(share.share - target))
+    if abs(best.share - target) > tolerance and any(s is not None for _, s in parsed.parsed):
+        best = _bisect(parsed, replace(best.rules, learned=True), best, target, tolerance)
+    return best
+
+
+def _bisect(parsed: Parsed, rules: Rules, best: Share, target: float, tolerance: float) -> Share:
+    """Moves the learned threshold: a lower one marks more."""
+    low, high = 0.0, 1.0
+    for _ in range(8):  # to 1/256 of the threshold's range
+        middle = (low + high) / 2
+        found = parsed.share(replace(rules, learned_threshold=round(middle, 4)), "calibrated")
+        best = min(best, found, key=lambda share: abs(share.share - target))
+        if abs(found.share - target) <= tolerance:
+            break
+        low, high = (middle, high) if found.share > target else (low, middle)
+    return best
+
+
+def agreement(judged: Sequence[Document], marks: Sequence[Sequence[Mark]]) -> dict[str, Agreement]:
+    """Compares marks with a judge's labels, word by word.
+
+    Args:
+        judged: documents with the judge's marks.
+        marks: another annotator's marks of the same texts; ``CONTENT`` is left aside.
+
+    Returns:
+        ``all``, and per reason: the words with that reason against all of the judge's words (so
+        that a reason's recall is its share of what there is to find).
+    """
+    both: Counter[str] = Counter()
+    marked: Counter[str] = Counter()
+    total = 0
+    for document, found in zip(judged, marks, strict=True):
+        words = [match.span() for match in WORD.finditer(document.text)]
+        theirs = _covered(words, document.marks)
+        ours = _covered(words, [mark for mark in found if mark.reason != "CONTENT"])
+        total += len(theirs)
+        for word, reason in ours.items():
+            for name in ("all", reason):
+                marked[name] += 1
+                both[name] += word in theirs
+    return {name: Agreement(both[name], marked[name], total) for name in sorted(marked)}
+
+
+def _covered(words: Sequence[tuple[int, int]], marks: Iterable[Mark]) -> dict[int, str]:
+    """Numbers of the words that marks touch, with the mark's reason (both sorted)."""
+    covered: dict[int, str] = {}
+    at = 0
+    for mark in marks:
+        while at < len(words) and words[at][1] <= mark.start:
+            at += 1
+        place = at
+        while place < len(words) and words[place][0] < mark.end:
+            covered[place] = mark.reason
+            place += 1
+    return covered

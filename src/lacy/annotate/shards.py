@@ -1,0 +1,345 @@
+"""Marks of a whole corpus: batched, in processes, stored in shards, resumable.
+
+A folder of marks holds ``marks.json`` (the manifest: settings, counts, one entry per shard) and
+``shard-00000.jsonl`` and so on, one line per document: its id, a digest of its text, its marks.
+Texts are not copied; ``attach`` joins marks to the documents of the same source again, and
+notices if that source has changed. A run that was stopped goes on after its last whole shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from ..errors import LacyError
+from ..run import write_atomic
+from ..types import Document, Mark
+from .protocol import Annotator, checked, settings_of
+
+MANIFEST = "marks.json"
+FORMAT = 1
+
+
+@dataclass
+class Shard:
+    """One stored shard: how many documents and marks, and a digest of its texts."""
+
+    documents: int
+    marks: int
+    source: str
+
+
+@dataclass
+class Manifest:
+    """What a folder of marks says of itself."""
+
+    settings: dict[str, Any]
+    shard_size: int
+    complete: bool = False
+    shards: list[Shard] = field(default_factory=list)
+    reasons: dict[str, int] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def documents(self) -> int:
+        """Documents stored so far."""
+        return sum(shard.documents for shard in self.shards)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all texts, in their order."""
+        return _digest("".join(shard.source for shard in self.shards))
+
+
+def annotate_documents(
+    documents: Iterable[Document],
+    annotator: Annotator,
+    folder: str | Path,
+    *,
+    shard_size: int = 1000,
+    batch_size: int = 64,
+    n_process: int = 1,
+    total: int | None = None,
+    progress: bool = True,
+) -> Manifest:
+    """Marks documents and stores the marks; goes on where an earlier call stopped.
+
+    Args:
+        documents: read as a stream, in an order that is the same at every call.
+        annotator: where it has ``uses_subjects``, it is given ``meta["title"]`` too.
+        folder: where the marks are stored; made if needed.
+        shard_size: documents per shard.
+        batch_size: documents per call of the annotator.
+        n_process: worker processes. They are spawned and get a pickled copy of the annotator, so
+            a script must start its work under ``if __name__ == "__main__"``.
+        total: number of documents, for the progress bar's ETA; by default ``len(documents)``.
+        progress: shows a bar on a terminal.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        LacyError: E33, the folder holds marks made with other settings; E34, the documents are
+            not those of the finished shards; E36, a worker died; E31, the annotator's marks are
+            out of order. The finished shards stay usable in every case.
+    """
+    folder = Path(folder)
+    manifest = _open(folder, settings_of(annotator), shard_size)
+    total = len(documents) if total is None and hasattr(documents, "__len__") else total
+    stream = iter(documents)
+    with ExitStack() as stack:
+        tick = stack.enter_context(_Bar(total, progress))
+        for shard in manifest.shards:
+            _skip(stream, shard, folder, tick)
+        chunk = list(islice(stream, shard_size))
+        if chunk:
+            ask = stack.enter_context(_Asker(annotator, batch_size, n_process))
+        while chunk:
+            _store(folder, manifest, chunk, ask(chunk, tick))
+            chunk = list(islice(stream, shard_size))
+        if not manifest.complete:
+            manifest.complete = True
+            _write_manifest(folder, manifest)
+    return manifest
+
+
+def load_manifest(folder: str | Path) -> Manifest:
+    """Reads a folder's manifest.
+
+    Raises:
+        LacyError: E37, there is none or it is not readable.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise LacyError("E37", folder=folder, why=f"no {MANIFEST} there")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        shards = [Shard(**shard) for shard in raw.pop("shards")]
+        raw.pop("fingerprint", None)
+        manifest = Manifest(**raw, shards=shards)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise LacyError("E37", folder=folder, why=f"{MANIFEST} is damaged ({error})") from error
+    if manifest.format != FORMAT:
+        raise LacyError("E37", folder=folder, why=f"format {manifest.format} is not {FORMAT}")
+    return manifest
+
+
+def attach(documents: Iterable[Document], folder: str | Path) -> Iterator[Document]:
+    """Yields the documents with their stored marks.
+
+    Args:
+        documents: the same source, in the same order, as was annotated.
+        folder: what ``annotate_documents`` wrote.
+
+    Raises:
+        LacyError: E37, no marks there or an annotation that is not finished; E34, a document is
+            not the one that was annotated.
+    """
+    manifest = load_manifest(folder)
+    if not manifest.complete:
+        why = f"annotation stopped after {manifest.documents} documents"
+        raise LacyError("E37", folder=folder, why=why)
+    lines = _lines(Path(folder), manifest)
+    number = 0
+    for number, document in enumerate(documents, 1):
+        line = next(lines, None)
+        if line is None:
+            why = f"there are more than {number - 1} documents now"
+            raise LacyError("E34", folder=folder, why=why)
+        if line["id"] != document.id or line["text"] != _digest(document.text):
+            why = f"document {number} ({document.id!r}) is not the one that was annotated"
+            raise LacyError("E34", folder=folder, why=why)
+        marks = tuple(Mark(*values) for values in line["marks"])
+        yield replace(document, marks=marks)
+    if next(lines, None) is not None:
+        why = f"there are only {number} documents now, {manifest.documents} were annotated"
+        raise LacyError("E34", folder=folder, why=why)
+
+
+# ------------------------------------------------------------------------------------- on disk
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _shard_path(folder: Path, number: int) -> Path:
+    return folder / f"shard-{number:05d}.jsonl"
+
+
+def _source(documents: Iterable[Document]) -> str:
+    return _digest("".join(f"{document.id}\0{_digest(document.text)}\n" for document in documents))
+
+
+def _open(folder: Path, settings: dict[str, Any], shard_size: int) -> Manifest:
+    """The manifest of an earlier call with the same settings, or a new one."""
+    settings = json.loads(json.dumps(settings))  # as it will be read: tuples become lists
+    if not (folder / MANIFEST).exists():
+        return Manifest(settings, shard_size)
+    manifest = load_manifest(folder)
+    changed = [*_changes(manifest.settings, settings)]
+    if manifest.shard_size != shard_size:
+        changed.append(f"shard_size: {manifest.shard_size} -> {shard_size}")
+    if changed:
+        raise LacyError("E33", folder=folder, changed="; ".join(changed))
+    return manifest
+
+
+def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _changes(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif old != new:
+        yield f"{name}: {old!r} -> {new!r}"
+
+
+def _skip(
+    stream: Iterator[Document], shard: Shard, folder: Path, tick: Callable[[int], None]
+) -> None:
+    """Passes over the documents of a finished shard, which must be the ones annotated then."""
+    chunk = list(islice(stream, shard.documents))
+    if len(chunk) < shard.documents or _source(chunk) != shard.source:
+        first = chunk[0].id if chunk else "none"
+        why = f"the {shard.documents} documents from {first!r} on have changed"
+        raise LacyError("E34", folder=folder, why=why)
+    tick(len(chunk))
+
+
+def _store(
+    folder: Path, manifest: Manifest, documents: Sequence[Document], marks: Sequence[Sequence[Mark]]
+) -> None:
+    """Writes a shard, then the manifest that counts it: a crash between loses only the shard."""
+    lines = []
+    for document, found in zip(documents, marks, strict=True):
+        rows = [
+            [m.start, m.end, m.reason, *([m.relation] if m.relation is not None else [])]
+            for m in found
+        ]
+        line = {"id": document.id, "text": _digest(document.text), "marks": rows}
+        lines.append(json.dumps(line, separators=(",", ":")) + "\n")
+        for mark in found:
+            manifest.reasons[mark.reason] = manifest.reasons.get(mark.reason, 0) + 1
+    write_atomic(_shard_path(folder, len(manifest.shards)), "".join(lines))
+    count = sum(map(len, marks))
+    manifest.shards.append(Shard(len(documents), count, _source(documents)))
+    _write_manifest(folder, manifest)
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    content = {**asdict(manifest), "fingerprint": manifest.fingerprint}
+    write_atomic(folder / MANIFEST, json.dumps(content, indent=1) + "\n")
+
+
+def _lines(folder: Path, manifest: Manifest) -> Iterator[dict[str, Any]]:
+    for number, shard in enumerate(manifest.shards):
+        path = _shard_path(folder, number)
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            if len(lines) != shard.documents:
+                raise ValueError(f"{len(lines)} lines, not {shard.documents}")
+            yield from map(json.loads, lines)
+        except (OSError, ValueError) as error:
+            why = f"{path.name} is damaged ({error})"
+            raise LacyError("E37", folder=folder, why=why) from error
+
+
+# ------------------------------------------------------------------------------------- workers
+
+_worker: Annotator | None = None
+
+
+def _start_worker(annotator: Annotator) -> None:
+    global _worker
+    _worker = annotator
+
+
+def _work(texts: Sequence[str], subjects: Sequence[str | None]) -> list[list[Mark]]:
+    assert _worker is not None
+    return _annotate(_worker, texts, subjects)
+
+
+def _annotate(
+    annotator: Annotator, texts: Sequence[str], subjects: Sequence[str | None]
+) -> list[list[Mark]]:
+    if getattr(annotator, "uses_subjects", False):
+        marks = annotator.annotate(texts, subjects)  # type: ignore[call-arg]
+    else:
+        marks = annotator.annotate(texts)
+    return checked(texts, marks, annotator.name)
+
+
+class _Asker:
+    """Calls the annotator batch by batch, here or in worker processes."""
+
+    def __init__(self, annotator: Annotator, batch_size: int, n_process: int) -> None:
+        self.annotator = annotator
+        self.batch_size = batch_size
+        self.pool: ProcessPoolExecutor | None = None
+        if n_process > 1:
+            self.pool = ProcessPoolExecutor(
+                n_process, get_context("spawn"), initializer=_start_worker, initargs=(annotator,)
+            )
+
+    def __enter__(self) -> _Asker:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def __call__(
+        self, documents: Sequence[Document], tick: Callable[[int], None]
+    ) -> list[list[Mark]]:
+        batches = []
+        for start in range(0, len(documents), self.batch_size):
+            batch = documents[start : start + self.batch_size]
+            batches.append(([d.text for d in batch], [d.meta.get("title") for d in batch]))
+        marks: list[list[Mark]] = []
+        if self.pool is None:
+            for texts, subjects in batches:
+                marks += _annotate(self.annotator, texts, subjects)
+                tick(len(texts))
+            return marks
+        try:
+            futures: list[Future[list[list[Mark]]]] = [
+                self.pool.submit(_work, texts, subjects) for texts, subjects in batches
+            ]
+            for future in futures:
+                found = future.result()
+                marks += found
+                tick(len(found))
+        except BrokenProcessPool as error:
+            raise LacyError("E36", why=str(error)) from error
+        return marks
+
+
+class _Bar:
+    """A progress bar with an ETA on a terminal; silent elsewhere."""
+
+    def __init__(self, total: int | None, shown: bool) -> None:
+        from rich import progress as rp
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        self.bar = rp.Progress(
+            rp.TextColumn("annotating"), rp.BarColumn(), rp.MofNCompleteColumn(),
+            rp.TimeElapsedColumn(), rp.TextColumn("left"), rp.TimeRemainingColumn(),
+            console=console, disable=not (shown and console.is_terminal),
+        )  # fmt: skip
+        self.task = self.bar.add_task("annotating", total=total)
+
+    def __enter__(self) -> Callable[[int], None]:
+        self.bar.start()
+        return lambda count: self.bar.advance(self.task, count)
+
+    def __exit__(self, *failure: object) -> None:
+        self.bar.stop()

@@ -1,0 +1,218 @@
+"""Facts by a spaCy pipeline and rules: the paper's way (§3, §4), with any installed pipeline."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from importlib import resources, util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LacyError
+from ..types import Mark
+from .config import Rules
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+
+PAPER = "en_core_web_sm"
+BUNDLED = "bundled"
+FACTS = "facts"
+"""Name of the component that learned fact spans: a tagger with labels B-FACT, I-FACT, O."""
+
+UNUSED = {
+    "parser", "lemmatizer", "trainable_lemmatizer", "senter", "sentencizer", "entity_linker",
+    "textcat", "textcat_multilabel", "spancat", "spancat_singlelabel", "span_finder",
+    "beam_parser", "coref",
+}  # fmt: skip
+"""Factories whose work no rule reads; leaving them out is most of the speed."""
+
+PIECE = 100_000
+"""Characters parsed at once; longer texts are cut at a line end (spaCy's memory grows with it)."""
+
+
+def choose_pipeline(wanted: str | Path = "auto") -> tuple[str, str]:
+    """Which pipeline to load, and why.
+
+    Args:
+        wanted: ``auto``, ``bundled``, an installed package's name, or a folder.
+
+    Returns:
+        A name or path for ``spacy.load``, and a sentence with the reason.
+    """
+    if str(wanted) == "auto":
+        if util.find_spec(PAPER) is not None:
+            return PAPER, f"spaCy pipeline {PAPER}: it is installed, and it is the paper's"
+        reason = f"the bundled spaCy pipeline en_lacy_tiny: {PAPER} is not installed"
+        return str(bundled_path()), reason
+    if str(wanted) == BUNDLED:
+        return str(bundled_path()), "the bundled spaCy pipeline en_lacy_tiny: asked for"
+    return str(wanted), f"spaCy pipeline {wanted}: asked for"
+
+
+def bundled_path() -> Path:
+    """The folder of the pipeline that comes with lacy."""
+    return Path(str(resources.files(__package__).joinpath("en_lacy_tiny")))
+
+
+def load_pipeline(name: str | Path) -> Language:
+    """Loads a pipeline.
+
+    Raises:
+        LacyError: E11, spaCy is not installed; E30, no such pipeline or it does not load.
+    """
+    try:
+        import spacy
+    except ImportError:
+        raise LacyError(
+            "E11", extra_for="annotation by rules", package="spacy", extra="spacy"
+        ) from None
+    try:
+        return spacy.load(name)
+    except (OSError, ValueError, KeyError) as error:
+        why = "it is not installed, and no folder has this name"
+        if "[E050]" not in str(error):
+            why = f"it does not load ({str(error).splitlines()[0]})"
+        raise LacyError("E30", name=str(name), why=why) from error
+
+
+class SpacyAnnotator:
+    """Marks facts by rules on what a spaCy pipeline says of each token.
+
+    Args:
+        pipeline: ``auto`` (``en_core_web_sm`` where installed, as in the paper, else the bundled
+            one), ``bundled``, a package name, a folder, or a loaded pipeline. A loaded one is
+            used as it is and cannot be sent to worker processes.
+        rules: the switches.
+        batch_size: texts parsed together; larger is faster until memory is short.
+        announce: receives one sentence if the pipeline was chosen here.
+
+    Raises:
+        LacyError: E11, E30.
+    """
+
+    uses_subjects = True
+
+    def __init__(
+        self,
+        pipeline: str | Path | Language = "auto",
+        rules: Rules | None = None,
+        *,
+        batch_size: int = 64,
+        announce: Callable[[str], None] | None = None,
+    ) -> None:
+        self.rules = rules or Rules()
+        self.batch_size = batch_size
+        self.source: str | None = None
+        if isinstance(pipeline, str | Path):
+            self.source, self.choice = choose_pipeline(pipeline)
+            self.nlp = load_pipeline(self.source)
+            if str(pipeline) == "auto":
+                (announce or _say)(f"annotating with {self.choice}")
+        else:
+            self.nlp, self.choice = pipeline, "a loaded pipeline: asked for"
+        meta = self.nlp.meta
+        self.name = f"spacy:{meta['lang']}_{meta['name']}-{meta['version']}"
+        self._select()
+
+    def _select(self) -> None:
+        """Switches off the components that the rules do not read."""
+        if self.source is not None:
+            for name in self.nlp.pipe_names:
+                factory = self.nlp.get_pipe_meta(name).factory
+                entities = factory in {"ner", "entity_ruler", "beam_ner"}
+                if factory in UNUSED or (entities and not self.rules.entities):
+                    self.nlp.disable_pipe(name)
+        self._facts: Any = None
+        if self.rules.learned and FACTS in self.nlp.pipe_names:
+            pipe = self.nlp.get_pipe(FACTS)
+            if tuple(getattr(pipe, "labels", ())) == ("B-FACT", "I-FACT", "O"):
+                self._facts = pipe
+
+    @property
+    def inactive(self) -> dict[str, str]:
+        """Marking switches that are on but find nothing with this pipeline, and why."""
+        names = set(self.nlp.pipe_names)
+        factories = {self.nlp.get_pipe_meta(name).factory for name in names}
+        missing = {}
+        if self.rules.entities and not factories & {"ner", "entity_ruler", "beam_ner"}:
+            missing["entities"] = "the pipeline has no entity recogniser"
+        if self.rules.proper_nouns and not names & {"tagger", "morphologizer"}:
+            missing["proper_nouns"] = "the pipeline has no part-of-speech tagger"
+        if self.rules.learned and self._facts is None:
+            missing["learned"] = f"the pipeline has no component {FACTS!r}"
+        return missing
+
+    def settings(self) -> dict[str, Any]:
+        """What the marks depend on: pipeline, its version, spaCy's version, the switches."""
+        import spacy
+
+        return {"pipeline": self.name, "spacy": spacy.__version__, "rules": asdict(self.rules)}
+
+    def annotate(
+        self, texts: Sequence[str], subjects: Sequence[str | None] | None = None
+    ) -> list[list[Mark]]:
+        """Marks of each text.
+
+        Args:
+            texts: any strings, also empty ones.
+            subjects: whom or what each text is about, where known (its title).
+        """
+        from .rules import mark
+
+        about = [None] * len(texts) if subjects is None else subjects
+        marks: list[list[Mark]] = [[] for _ in texts]
+        pieces = [(number, *piece) for number, text in enumerate(texts) for piece in cut(text)]
+        parsed = self.parse([piece for _, _, piece in pieces])
+        for (number, offset, text), (doc, scores_TL) in zip(pieces, parsed, strict=True):
+            subject = about[number]
+            found_here = mark(doc, self.rules, text=text, scores_TL=scores_TL, subject=subject)
+            for found in found_here:
+                moved = Mark(found.start + offset, found.end + offset, found.reason)
+                marks[number].append(moved)
+        return marks
+
+    def parse(self, texts: Sequence[str]) -> Iterator[tuple[Doc, Any]]:
+        """Parsed texts with the learned tagger's scores (or None), for ``rules.mark``."""
+        import numpy as np
+
+        skip = [FACTS] if self._facts is not None else []
+        for start in range(0, len(texts), self.batch_size):
+            batch = texts[start : start + self.batch_size]
+            docs = list(self.nlp.pipe(batch, batch_size=self.batch_size, disable=skip))
+            if self._facts is None:
+                yield from ((doc, None) for doc in docs)
+                continue
+            for doc, logits_TL in zip(docs, self._facts.model.predict(docs), strict=True):
+                exp_TL = np.exp(logits_TL - logits_TL.max(axis=1, keepdims=True))
+                yield doc, exp_TL / exp_TL.sum(axis=1, keepdims=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.source is None:
+            why = "a loaded pipeline cannot be sent to a worker; give its name or folder"
+            raise LacyError("E12", key="n_process", value="> 1", why=why, do="--n-process 1")
+        return {"source": self.source, "rules": self.rules, "batch_size": self.batch_size}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["source"], state["rules"], batch_size=state["batch_size"])  # type: ignore[misc]
+
+
+def cut(text: str, size: int = PIECE) -> Iterator[tuple[int, str]]:
+    """Pieces of at most ``size`` characters with their offsets, cut after a line or a space."""
+    start = 0
+    while len(text) - start > size:
+        end = start + size
+        for mark in ("\n", " "):
+            place = text.rfind(mark, start + size // 2, end)
+            if place > 0:
+                end = place + 1
+                break
+        yield start, text[start:end]
+        start = end
+    yield start, text[start:]
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)

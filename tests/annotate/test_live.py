@@ -1,0 +1,170 @@
+"""The live judge against a real local server: answers, busy servers, time-outs, refusals."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from lacy.annotate.live import LiveJudge, parse_answer
+from lacy.errors import LacyError
+from lacy.types import Mark
+
+TEXT = "Ada Lovelace was born in London on 10 December 1815. London was large."
+
+
+class Judge(BaseHTTPRequestHandler):
+    """Plays the replies of ``server.replies`` in order; the last one stays."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        server = self.server
+        with server.lock:
+            server.seen.append((self.path, dict(self.headers), body))
+            reply = server.replies.pop(0) if len(server.replies) > 1 else server.replies[0]
+        status, content, headers, pause = reply
+        time.sleep(pause)
+        raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+        try:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the client gave up waiting, as the test wants
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Judge) as running:
+        running.seen, running.replies, running.lock = [], [], threading.Lock()
+        running.url = f"http://127.0.0.1:{running.server_address[1]}/v1/"
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def says(content, status=200, headers=None, pause=0.0):
+    message = {"choices": [{"message": {"content": content}}],
+               "usage": {"prompt_tokens": 7, "completion_tokens": 3}}  # fmt: skip
+    return status, message, headers or {}, pause
+
+
+def facts(*values):
+    return json.dumps({"facts": [{"value": v, "relation": f"r{i}"} for i, v in enumerate(values)]})
+
+
+def judge(server, **settings):
+    live = LiveJudge(server.url, "model", **settings)
+    live.first_wait = 0.01
+    return live
+
+
+def test_values_become_marks(server):
+    server.replies = [says(facts("London", "10 December 1815", "Paris"))]
+    live = judge(server)
+    assert live.annotate([TEXT, " "]) == [
+        [Mark(25, 31, "VALUE", "r0"), Mark(35, 51, "VALUE", "r1")],
+        [],
+    ]
+    path, headers, body = server.seen[0]
+    assert path == "/v1/chat/completions"
+    assert "Authorization" not in headers
+    assert body["model"] == "model" and TEXT in body["messages"][1]["content"]
+    assert (live.report.requests, live.report.found, live.report.not_found) == (1, 2, 1)
+    assert (live.report.prompt_tokens, live.report.completion_tokens) == (7, 3)
+
+
+def test_the_key_comes_from_the_environment_and_is_not_kept(server, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "sesame")
+    server.replies = [says(facts())]
+    live = judge(server, key_variable="MY_KEY")
+    assert live.annotate([TEXT]) == [[]]
+    assert server.seen[0][1]["Authorization"] == "Bearer sesame"
+    assert "sesame" not in repr(vars(live)) + repr(live.settings())
+
+
+def test_a_long_text_is_asked_in_pieces(server):
+    server.replies = [says(facts("beta"))]
+    text = "alpha beta\n" * 40
+    marks = judge(server, piece=110).annotate([text])[0]
+    assert len(server.seen) == len(marks) > 3
+    assert all(text[mark.start : mark.end] == "beta" for mark in marks)
+
+
+def test_busy_servers_and_lost_time_are_tried_again(server):
+    server.replies = [
+        says("", status=503),
+        says("", status=429, headers={"Retry-After": "0.01"}),
+        says(facts("Paris"), pause=0.6),
+        says(facts("London")),
+    ]
+    live = judge(server, timeout=0.3)
+    assert live.annotate([TEXT]) == [[Mark(25, 31, "VALUE", "r0")]]
+    assert (live.report.requests, live.report.retries) == (4, 3)
+
+
+def test_retries_are_bounded(server):
+    server.replies = [says("", status=500)]
+    with pytest.raises(LacyError, match="HTTP 500, after 3 tries") as caught:
+        judge(server, retries=2).annotate([TEXT])
+    assert caught.value.code == "E35" and len(server.seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "says_what"),
+    [
+        ((401, {"error": "no"}, {}, 0.0), "export OPENAI_API_KEY"),
+        ((404, {"error": "no"}, {}, 0.0), "model's name"),
+        ((200, b"<html>hello</html>", {}, 0.0), "base address"),
+        ((200, {"choices": []}, {}, 0.0), "base address"),
+        ((200, [1], {}, 0.0), "base address"),
+    ],
+)
+def test_refusals_are_not_tried_again(server, reply, says_what):
+    server.replies = [reply]
+    with pytest.raises(LacyError, match=says_what):
+        judge(server).annotate([TEXT])
+    assert len(server.seen) == 1
+
+
+def test_no_server():
+    live = LiveJudge("http://127.0.0.1:1/v1", "model", retries=0)
+    with pytest.raises(LacyError, match="ConnectError"):
+        live.annotate([TEXT])
+
+
+def test_unreadable_answers_leave_the_text_unmarked(server):
+    server.replies = [says("I would rather not."), says(None)]
+    live = judge(server, concurrency=1)
+    assert live.annotate([TEXT, TEXT]) == [[], []]
+    assert live.report.unreadable == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "values"),
+    [
+        (facts("a", "b"), ["a", "b"]),
+        (f"Sure!\n```json\n{facts('a')}\n```\nDone.", ["a"]),
+        (f"Here you are: {facts('a')} Anything else?", ["a"]),
+        ('["a", {"value": " b "}, 3, {"value": ""}]', ["a", "b"]),
+        (facts("a", "b", "c")[:-15], ["a", "b"]),
+        ('{"facts": []}', []),
+        ('{"other": 1}', None),
+        ("no json", None),
+        ("{", None),
+        ("", None),
+    ],
+)
+def test_answers_in_many_forms(answer, values):
+    parsed = parse_answer(answer)
+    assert (None if parsed is None else [value for value, _ in parsed]) == values
