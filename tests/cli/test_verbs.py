@@ -304,3 +304,33 @@ def test_sources_and_policies_are_words(world, tmp_path):
 def test_values_are_shown_for_people():
     shown = [readable(value) for value in (None, True, False, 12345, 0.123456, "x")]
     assert shown == ["-", "yes", "no", "12,345", "0.1235", "x"]
+
+
+def test_a_live_judge_needs_a_model(tmp_path, capsys):
+    (tmp_path / "a.jsonl").write_text('{"text": "Ada was born in 1815."}\n')
+    argv = ["annotate", tmp_path / "a.jsonl", "--annotator", "live", "--out", tmp_path / "p"]
+    assert lacy(*argv, "--vocab-size", 300) == 2
+    assert "--judge.model NAME" in capsys.readouterr().err
+
+
+def test_spacy_marks_are_kept_beside_the_data_and_used_again(tmp_path, capsys):
+    spacy = pytest.importorskip("spacy")
+    pipeline = spacy.blank("en")
+    ruler = pipeline.add_pipe("entity_ruler")
+    ruler.add_patterns([{"label": "GPE", "pattern": "London"}])
+    pipeline.to_disk(tmp_path / "pipeline")
+    (tmp_path / "a.jsonl").write_text('{"text": "Ada lived in London in 1840."}\n' * 5)
+    argv = ["annotate", tmp_path / "a.jsonl", "--out", tmp_path / "p", "--vocab-size", 300]
+    argv += ["--pipeline", tmp_path / "pipeline", "--context", 64]
+    assert lacy(*argv, "--dry-run") == 0
+    assert not (tmp_path / "p").exists()
+    assert lacy(*argv) == 0
+    shown = capsys.readouterr()
+    assert "marked ENTITY" in shown.out
+    assert "'proper_nouns' finds nothing" in shown.err
+    stored = sorted((tmp_path / "p-marks").iterdir())
+    before = {path: path.stat().st_mtime_ns for path in stored}
+    assert lacy(*argv, "--context", 32) == 0
+    assert {path: path.stat().st_mtime_ns for path in stored} == before
+    assert lacy(*argv, "--rules.no-entities") == 2
+    assert capsys.readouterr().err.splitlines()[-2].startswith("[E33]")

@@ -19,8 +19,25 @@ from .verb import facts, room, settings
 if TYPE_CHECKING:
     from ..types import Document
 
-SAMPLE = 100
-"""Documents that a dry run annotates to estimate the rest."""
+SAMPLE, PAID_SAMPLE = 100, 3
+"""Documents that a dry run annotates to estimate the rest; fewer where each is paid for."""
+
+STORED = ("spacy", "live")
+"""Annotators whose marks are slow or dear, and therefore kept."""
+
+
+@dataclass
+class Judge:
+    """A language model behind an OpenAI-compatible endpoint, asked which words carry facts."""
+
+    url: str = "http://localhost:8000/v1"
+    """Base of the API."""
+    model: str = ""
+    """The model's name there."""
+    key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key; not set means that none is sent."""
+    concurrency: int = 4
+    """Requests at the same time."""
 
 
 @dataclass
@@ -36,9 +53,9 @@ class Annotation:
     or the stored labels of a judge."""
     out: Path
     """The folder of packed data to write; replaced as a whole if it holds older ones."""
-    annotator: Literal["spacy", "gold", "judge"] = "spacy"
+    annotator: Literal["spacy", "gold", "judge", "live"] = "spacy"
     """Who marks: a spaCy pipeline with rules; the source's own marks (a made-up world); the
-    stored labels of a language model that judged the texts."""
+    stored labels of a language model that judged the texts; such a model, asked now."""
     tokenizer: str | None = None
     """A tokenizer's folder or Hub name; without one, a tokenizer is trained on the texts."""
     vocab_size: int = 4096
@@ -58,9 +75,11 @@ class Annotation:
     only: str | None = None
     """Read those documents only where this field is true (for example is_biography)."""
     marks: Path | None = None
-    """Where a spaCy pipeline's marks are kept; by default OUT-marks."""
+    """Where the marks of spaCy or a live judge are kept; by default OUT-marks."""
     spacy: Annotated[AnnotateConfig, tyro.conf.arg(name="")] = field(default_factory=AnnotateConfig)
     """The spaCy pipeline and its rules."""
+    judge: Judge = field(default_factory=Judge)
+    """The model that the annotator "live" asks."""
     dry_run: bool = False
     """Annotate a sample, estimate the rest, write nothing."""
 
@@ -140,7 +159,7 @@ def _tokenizer(config: Annotation, documents: Documents) -> Any:
 
 def _marked(config: Annotation, documents: Documents) -> Iterator[Document]:
     """The documents with their marks."""
-    if config.annotator != "spacy":
+    if config.annotator not in STORED:
         return _with_own_marks(config, documents())
     from ..annotate import annotate_documents
     from ..annotate.shards import attach
@@ -153,12 +172,14 @@ def _marked(config: Annotation, documents: Documents) -> Iterator[Document]:
         folder,
         shard_size=config.spacy.shard_size,
         batch_size=config.spacy.batch_size,
-        n_process=config.spacy.n_process,
+        n_process=config.spacy.n_process if config.annotator == "spacy" else 1,
     )
     return attach(documents(), folder)
 
 
 def _annotator(config: Annotation) -> Any:
+    if config.annotator == "live":
+        return _live(config.judge)
     rules = room("annotate.spacy_rules", extra="spacy", what="marking by spaCy")
     annotator = rules.SpacyAnnotator(
         config.spacy.pipeline,
@@ -169,6 +190,17 @@ def _annotator(config: Annotation) -> Any:
     for switch, why in annotator.inactive.items():
         _say(f"The switch {switch!r} finds nothing: {why}.")
     return annotator
+
+
+def _live(judge: Judge) -> Any:
+    if not judge.model:
+        do = "--judge.url http://localhost:8000/v1 --judge.model NAME"
+        why = "the endpoint is asked for a model by name"
+        raise LacyError("E12", key="judge.model", value="", why=why, do=do)
+    live = room("annotate.live", extra="judge", what="a live judge").LiveJudge
+    return live(
+        judge.url, judge.model, key_variable=judge.key_variable, concurrency=judge.concurrency
+    )
 
 
 def _with_own_marks(config: Annotation, documents: Iterator[Document]) -> Iterator[Document]:
@@ -190,7 +222,8 @@ def _estimate(config: Annotation, documents: Documents) -> int:
     from ..annotate.align import encode_many
     from ..types import MarkFlag
 
-    sample = list(itertools.islice(documents(), SAMPLE))
+    few = PAID_SAMPLE if config.annotator == "live" else SAMPLE
+    sample = list(itertools.islice(documents(), few))
     count = characters = 0
     for document in documents():
         count += 1
@@ -198,7 +231,7 @@ def _estimate(config: Annotation, documents: Documents) -> int:
     share = sum(len(document.text) for document in sample) / max(1, characters)
     tokenizer = _tokenizer(config, lambda: iter(sample))
     begin = time.perf_counter()
-    if config.annotator == "spacy":
+    if config.annotator in STORED:
         annotator = _annotator(config)
         begin = time.perf_counter()
         found = annotator.annotate([document.text for document in sample])
