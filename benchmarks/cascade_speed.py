@@ -98,7 +98,7 @@ class Forgetful:
     def __init__(self, partner):
         self.partner, self.name = partner, partner.name
 
-    async def ask(self, requests):
+    async def ask(self, requests):  # noqa: D102
         self.partner.forget()
         return await self.partner.ask(requests)
 
