@@ -2,13 +2,14 @@
 
 Each command runs in a fresh process after one warm-up; the least and the median of the times are
 written with the conditions. The least is the figure to compare: everything above it is other
-processes on the machine.
+processes on the machine (their number stands in the column ``load``).
 
     python benchmarks/startup.py --out benchmarks/results/startup.csv
 """
 
 import argparse
 import csv
+import os
 import statistics
 import subprocess
 import sys
@@ -27,13 +28,16 @@ COMMANDS = {
 
 
 def measure(command, repeats):
-    """Seconds of each of ``repeats`` runs after a warm-up."""
-    seconds = []
+    """Wall and CPU seconds of each of ``repeats`` runs after a warm-up."""
+    wall, cpu = [], []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        seconds.append(time.perf_counter() - start)
-    return seconds[1:]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall.append(time.perf_counter() - start)
+        cpu.append(usage.ru_utime + usage.ru_stime)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return wall[1:], cpu[1:]
 
 
 def main():
@@ -44,20 +48,26 @@ def main():
     found = environment()
     rows = []
     for name, command in COMMANDS.items():
-        seconds = measure(command, arguments.repeats)
+        seconds, cpu = measure(command, arguments.repeats)
         rows.append(
             {
                 "command": name,
                 "least_ms": round(1000 * min(seconds), 1),
                 "median_ms": round(1000 * statistics.median(seconds), 1),
+                "least_cpu_ms": round(1000 * min(cpu), 1),
                 "n": len(seconds),
+                "load": round(os.getloadavg()[0], 1),
                 "python": found["python"],
                 "system": found["system"],
                 "cores": found["cores"],
                 "commit": found.get("commit", ""),
             }
         )
-        print(f"{name:22}{rows[-1]['least_ms']:8.1f} ms least {rows[-1]['median_ms']:8.1f} median")
+        row = rows[-1]
+        print(
+            f"{name:20} least {row['least_ms']:6.1f} ms, median {row['median_ms']:6.1f}, "
+            f"least CPU {row['least_cpu_ms']:6.1f}"
+        )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with open(arguments.out, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
