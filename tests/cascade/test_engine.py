@@ -2,8 +2,6 @@
 
 import asyncio
 import importlib.util
-import math
-import sqlite3
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from lacy.cascade import Budget, Engine, Never, Oracle
 from lacy.cascade.policy import Always
 from lacy.errors import LacyError
-from lacy.sources import Database, LanguageModel, ScriptedSource, TokenText
+from lacy.sources import LanguageModel, ScriptedSource, TokenText
 from lacy.testing import byte_tokenizer, scripted, scripted_with
 from lacy.types import Candidate, Reply, call_rate
 
@@ -29,25 +26,7 @@ _spec.loader.exec_module(kinds)
 BYTES = byte_tokenizer()
 
 
-def llama(tokenizer, context=128, seed=0):
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=context,
-        initializer_range=0.4, bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
-    return SimpleNamespace(model=LlamaForCausalLM(config).eval(), tokenizer=tokenizer, meta={})
-
-
-def gpt2(tokenizer, context=128, seed=0):
-    torch.manual_seed(seed)
-    config = GPT2Config(
-        vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=context,
-        initializer_range=0.4, bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
-    return SimpleNamespace(model=GPT2LMHeadModel(config).eval(), tokenizer=tokenizer, meta={})
-
-
+llama, gpt2 = kinds.llama, kinds.gpt2
 REAL = {name: llama(tokenizer) for name, tokenizer in kinds.ALL.items()}
 REAL["gpt2"] = gpt2(kinds.ALL["byte_level"])
 
@@ -270,62 +249,6 @@ def test_a_model_without_call():
         Engine(plain, None, Budget(0.2))
     answer = Engine(plain, ScriptedSource([" x"]), "entropy=0", max_new_tokens=8).generate(["a"])[0]
     assert answer.calls and all(span.margin is None for span in answer.spans)
-
-
-@pytest.fixture
-def database(tmp_path):
-    path = tmp_path / "facts.db"
-    with sqlite3.connect(path) as db:
-        db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
-        rows = [("Ada", "place", "Paris"), ("Ada", "date", "3 May 1901"), ("Bea", "place", "Oslo")]
-        db.executemany("INSERT INTO fact VALUES (?, ?, ?)", rows)
-    db.close()
-    with Database(path) as database:
-        yield database
-
-
-def test_the_slm_ranks_what_the_database_offers(database):
-    def speak(text):  # it knows what kind of thing comes next, and has its own guess
-        guess = {"in": " Paris", "on": " 3 May 1901"}[text[10:12]]
-        return guess[len(text) - 12 :]
-
-    loaded = scripted(speak, places)
-    answer = Engine(loaded, database, "threshold=0").generate(["Ada lived in"])[0]
-    assert answer.text == "Ada lived in Paris"
-    assert answer.spans[1].evidence == "Ada · place · Paris (facts.db)"
-    assert "best of 2" in answer.spans[1].reason
-    asked = Engine(loaded, database, "threshold=0").generate(["Ada lived on"])[0]
-    assert asked.text == "Ada lived on 3 May 1901"
-    tokens = Engine(loaded, database, "threshold=0", unit="word").generate(["Ada lived on"])[0]
-    assert tokens.spans[1].text == " 3"
-
-
-@torch.no_grad()
-def test_ranking_equals_the_slow_likelihood(database):
-    for loaded in (REAL["byte_level"], REAL["gpt2"]):
-        seen = []
-        engine = Engine(loaded, database, "always", abstain=None, max_new_tokens=40)
-        answer = engine.generate(["Mara lived in"], ["Ada"])[0]
-        text = TokenText(loaded.tokenizer)
-        ids = [0, *text.encode("Mara lived in")]
-        for value, relation in ((" Paris", "place"), (" 3 May 1901", "date")):
-            tokens = text.encode_continuation(value)
-            logits = loaded.model(input_ids=torch.tensor([ids + tokens])).logits[0]
-            logits[:, -1] = -torch.inf
-            logp = torch.log_softmax(logits, -1)
-            total = sum(float(logp[len(ids) - 1 + n, t]) for n, t in enumerate(tokens))
-            seen.append((total + math.log(database.alternatives[relation]), value))
-        score, value = max(seen)
-        assert answer.spans[1].text == value
-        assert f"fit {score:.1f}, best of 2" in answer.spans[1].reason
-
-
-def test_abstaining(database):
-    loaded = scripted(lambda t: " nothing"[: 8 if t.endswith("in") else 0], places)
-    strict = Engine(loaded, database, "threshold=0", max_new_tokens=1).generate(["Ada lived in"])[0]
-    assert strict.continuation == " " and "no candidate fits" in strict.spans[1].reason
-    any_ = Engine(loaded, database, "threshold=0", abstain=None).generate(["Ada lived in"])[0]
-    assert any_.spans[1].speaker == "facts.db"
 
 
 def test_token_healing_joins_words_at_the_seam():

@@ -1,9 +1,17 @@
-"""Real tokenizers of the kinds in use, trained on a few sentences."""
+"""Real tokenizers of the kinds in use, trained on a few sentences; tiny models for them."""
 
 import json
+from types import SimpleNamespace
 
+import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 TEXTS = [
     "Mara Vell was born in Ulm on 12 March 1879. She studied physics at the University of Zürich.",
@@ -80,6 +88,25 @@ def llama2_style():
     )
     backend.pre_tokenizer = pre_tokenizers.Split("x", "isolated")
     return tokenizer
+
+
+def llama(tokenizer, context=128, seed=0):
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=context,
+        initializer_range=0.4, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    return SimpleNamespace(model=LlamaForCausalLM(config).eval(), tokenizer=tokenizer, meta={})
+
+
+def gpt2(tokenizer, context=128, seed=0):
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=context,
+        initializer_range=0.4, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    return SimpleNamespace(model=GPT2LMHeadModel(config).eval(), tokenizer=tokenizer, meta={})
 
 
 ALL = {

@@ -1,0 +1,80 @@
+"""Candidates of a database, ranked by the SLM's likelihood."""
+
+import importlib.util
+import math
+import sqlite3
+from pathlib import Path
+
+import pytest
+import torch
+
+from lacy.cascade import Engine
+from lacy.sources import Database, TokenText
+from lacy.testing import scripted
+
+_spec = importlib.util.spec_from_file_location(
+    "lacy_kinds", Path(__file__).parents[1] / "sources" / "kinds.py"
+)
+kinds = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(kinds)
+
+
+def places(text):
+    return text.endswith((" in", " on"))
+
+
+@pytest.fixture
+def database(tmp_path):
+    path = tmp_path / "facts.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
+        rows = [("Ada", "place", "Paris"), ("Ada", "date", "3 May 1901"), ("Bea", "place", "Oslo")]
+        db.executemany("INSERT INTO fact VALUES (?, ?, ?)", rows)
+    db.close()
+    with Database(path) as database:
+        yield database
+
+
+def test_the_slm_ranks_what_the_database_offers(database):
+    def speak(text):  # it knows what kind of thing comes next, and has its own guess
+        guess = {"in": " Paris", "on": " 3 May 1901"}[text[10:12]]
+        return guess[len(text) - 12 :]
+
+    loaded = scripted(speak, places)
+    answer = Engine(loaded, database, "threshold=0").generate(["Ada lived in"])[0]
+    assert answer.text == "Ada lived in Paris"
+    assert answer.spans[1].evidence == "Ada · place · Paris (facts.db)"
+    assert "best of 2" in answer.spans[1].reason
+    asked = Engine(loaded, database, "threshold=0").generate(["Ada lived on"])[0]
+    assert asked.text == "Ada lived on 3 May 1901"
+    tokens = Engine(loaded, database, "threshold=0", unit="word").generate(["Ada lived on"])[0]
+    assert tokens.spans[1].text == " 3"
+
+
+@torch.no_grad()
+def test_ranking_equals_the_slow_likelihood(database):
+    tokenizer = kinds.ALL["byte_level"]
+    for loaded in (kinds.llama(tokenizer), kinds.gpt2(tokenizer)):
+        seen = []
+        engine = Engine(loaded, database, "always", abstain=None, max_new_tokens=40)
+        answer = engine.generate(["Mara lived in"], ["Ada"])[0]
+        text = TokenText(loaded.tokenizer)
+        ids = [0, *text.encode("Mara lived in")]
+        for value, relation in ((" Paris", "place"), (" 3 May 1901", "date")):
+            tokens = text.encode_continuation(value)
+            logits = loaded.model(input_ids=torch.tensor([ids + tokens])).logits[0]
+            logits[:, -1] = -torch.inf
+            logp = torch.log_softmax(logits, -1)
+            total = sum(float(logp[len(ids) - 1 + n, t]) for n, t in enumerate(tokens))
+            seen.append((total + math.log(database.alternatives[relation]), value))
+        score, value = max(seen)
+        assert answer.spans[1].text == value
+        assert f"fit {score:.1f}, best of 2" in answer.spans[1].reason
+
+
+def test_abstaining(database):
+    loaded = scripted(lambda t: " nothing"[: 8 if t.endswith("in") else 0], places)
+    strict = Engine(loaded, database, "threshold=0", max_new_tokens=1).generate(["Ada lived in"])[0]
+    assert strict.continuation == " " and "no candidate fits" in strict.spans[1].reason
+    any_ = Engine(loaded, database, "threshold=0", abstain=None).generate(["Ada lived in"])[0]
+    assert any_.spans[1].speaker == "facts.db"
