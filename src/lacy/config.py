@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import functools
 import enum
+import functools
 import inspect
 import itertools
 import sys

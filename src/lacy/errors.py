@@ -141,7 +141,8 @@ CATALOG: dict[str, Entry] = {
     ),
     "E31": Entry(
         "annotator {name!r} broke the protocol: {why}",
-        "return one list per text, sorted by start, without overlap (lacy.annotate.protocol.settle)",
+        "return one list per text, sorted by start, without overlap (see "
+        "lacy.annotate.protocol.settle)",
         DATA,
     ),
     "E32": Entry(
@@ -234,7 +235,8 @@ CATALOG: dict[str, Entry] = {
     ),
     "E62": Entry(
         "the model has no <CALL> row ({rows} rows, {tokens} tokens{where})",
-        "use a model trained by lacy, or a policy that does not read <CALL> (entropy, top2, random)",
+        "use a model trained by lacy, or a policy that does not read <CALL> (entropy, top2, "
+        "random)",
         USAGE,
     ),
     "E63": Entry("{what}: {given} given, {wanted} needed", "{do}", USAGE),
@@ -283,7 +285,7 @@ class LacyError(Exception):
         values: what the entry's templates name.
     """
 
-    def __init__(self, code: str, **values: Any) -> None:
+    def __init__(self, code: str, /, **values: Any) -> None:
         entry = CATALOG[code]
         self.code = code
         self.values = values

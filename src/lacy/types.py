@@ -161,8 +161,11 @@ class Answer:
 
     @property
     def called_tokens(self) -> int:
-        """Tokens that were asked for: those a source spoke, and the SLM's own token after each
-        call that stayed without an answer (it was paid for all the same)."""
+        """Tokens that were asked for.
+
+        Those a source spoke, and the SLM's own token after each call that stayed without an answer
+        (it was paid for all the same).
+        """
         return sum(span.tokens for span in self.spans if span.asked)
 
 
