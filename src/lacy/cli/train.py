@@ -1,0 +1,27 @@
+"""``lacy train``: packed data in, a run folder with a model that knows when to call out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..train.config import TrainConfig
+from .verb import settings
+
+SETTINGS = TrainConfig
+EXAMPLE = """
+lacy train --data data/wiki --model 1m --out runs/wiki
+lacy train recipes/wiki-cpu.yaml --steps 100 --dry-run
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Trains."""
+    config = settings(TrainConfig, argv, "train", EXAMPLE)
+    config.check()
+    from ..train import train
+
+    train(config)
+    if not (config.dry_run or config.quiet):
+        print(f'Next: lacy generate {config.out} --prompt "..." --source FACTS.sqlite')
+        print(f"      lacy evaluate {config.out} --world WORLD")
+    return 0
