@@ -201,6 +201,29 @@ CATALOG: dict[str, Entry] = {
         DATA,
     ),
     # E45-E54: train
+    "E45": Entry(
+        "{count} of the training settings do not fit:{problems}",
+        "correct them; see the settings: lacy config train",
+        USAGE,
+    ),
+    "E46": Entry(
+        "call_rate {rate} is more than the data can give: only {share:.1%} of its targets are "
+        "{kind} (what the arm {arm!r} delegates)",
+        "choose --call-rate {most:.2f} or less, another --arm, or annotate with more rules",
+        DATA,
+    ),
+    "E47": Entry(
+        "the {what} of step {step} is {value}; nothing was saved since{kept}",
+        "lower the learning rate (now {lr:g}) or clip harder, and start in a new folder",
+        DATA,
+    ),
+    "E48": Entry(
+        "out of memory in step {step} with {rows} rows of {context} tokens at a time{kept}",
+        "split the batch: --grad-accum {more} (the batch stays the same); to see the need: "
+        "lacy train --dry-run",
+        USAGE,
+    ),
+    "E49": Entry("the checkpoint {path} cannot be used: {why}", "{do}", DATA),
     # E55-E59: models and checkpoints
     "E55": Entry("no model in {path}: {why}", "{do}", DATA),
     "E56": Entry(
