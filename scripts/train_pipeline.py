@@ -300,6 +300,9 @@ def slim(nlp: Language, out: Path, meta: dict[str, Any]) -> None:
     nlp.config["paths"] = dict.fromkeys(nlp.config["paths"])
     nlp.config["training"]["logger"] = {"@loggers": "spacy.ConsoleLogger.v1"}
     nlp.to_disk(out)
+    written = json.loads((out / "meta.json").read_text())
+    written["spacy_version"] = ">=3.8.0,<4.0.0"  # the range of lacy[spacy]; spaCy warns outside it
+    (out / "meta.json").write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n")
     labels = {label for found in nlp.pipe_labels.values() for label in found}
     (out / "vocab" / "strings.json").write_text(json.dumps(sorted(labels), indent=1) + "\n")
 

@@ -36,7 +36,8 @@ def test_a_value_beside_its_lookup():
     ("annotated", "text", "values", "counter"),
     [
         (f"a {look('x y')} z and x y", "a z and x y", ["x y"], "later"),
-        (f"born {look('May 8, 1980')} 8 May 1980)", "born 8 May 1980)", ["8 May 1980"], "reordered"),
+        (f"born {look('May 8, 1980')} 8 May 1980)", "born 8 May 1980)", ["8 May 1980"],
+         "reordered"),
         (f"is {look('Actor')} an actor", "is an actor", ["actor"], "other_case"),
         (f"by {look('Ann Lee, Bo Ray')} Ann Lee and Bo Ray", "by Ann Lee and Bo Ray",
          ["Ann Lee", "Bo Ray"], "in_parts"),

@@ -1,5 +1,7 @@
 """Marks are sorted and apart, whatever an annotator proposes."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def covered(marks, content):
 @given(heaps)
 def test_settled_marks_keep_the_facts_and_never_overlap(heap):
     settled = settle(heap)
-    assert all(a.end <= b.start for a, b in zip(settled, settled[1:], strict=False))
+    assert all(a.end <= b.start for a, b in itertools.pairwise(settled))
     assert covered(settled, content=False) == covered(heap, content=False)
     assert covered(settled, content=True) <= covered(heap, content=True)
     assert settle(settled) == settled

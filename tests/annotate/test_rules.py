@@ -97,10 +97,11 @@ def test_learned_spans_by_threshold():
         [[0.1, 0.1, 0.8], [0.6, 0.1, 0.3], [0.1, 0.6, 0.3], [0.7, 0.1, 0.2], [0.2, 0.2, 0.6]],
         dtype=np.float32,
     )
-    assert marked(parsed, only("learned"), scores_TL=scores) == [("b c", "VALUE"), ("d", "VALUE")]
+    half = only("learned", learned_threshold=0.5)
+    assert marked(parsed, half, scores_TL=scores) == [("b c", "VALUE"), ("d", "VALUE")]
     low = only("learned", learned_threshold=0.39)
     assert marked(parsed, low, scores_TL=scores)[-1] == ("d e", "VALUE")
-    assert marked(parsed, only("learned")) == []
+    assert marked(parsed, low) == []
 
 
 def test_overlapping_proposals_become_one_value():
@@ -122,6 +123,13 @@ SEEN = ("Ann/PROPN", "Lee/PROPN", "met/VERB", "Bo/PROPN", "in/ADP", "1900/NUM", 
         "Lee/PROPN", "saw/VERB", "Bo/PROPN", "Lee/PROPN", "in/ADP", "1900/NUM")  # fmt: skip
 
 
+def test_capitals_tell_names_from_function_words():
+    rules = only("proper_nouns", "dates", unmark_edges=True)
+    parsed = doc("Will/PROPN", "Lee/PROPN", "may/AUX", "go/VERB", "in/ADP", "May/X", "1900/NUM")
+    assert marked(parsed, rules) == [("Will Lee", "ENTITY"), ("May 1900", "DATE")]
+    assert marked(doc("The/PROPN", "Hague/PROPN"), rules) == [("Hague", "ENTITY")]
+
+
 def test_what_was_seen_is_unmarked_but_not_numbers():
     on = only("proper_nouns", "dates", unmark_seen=True)
     words = [word for word, _ in marked(doc(*SEEN), on)]
@@ -134,6 +142,10 @@ def test_the_subject_is_unmarked():
     rules = only("proper_nouns", unmark_subject=True)
     assert [w for w, _ in marked(doc(*SEEN), rules)] == ["Bo", "Bo Lee"]  # the text's first name
     assert [w for w, _ in marked(doc(*SEEN), rules, subject="Bo Lee")] == ["Ann Lee"]
+    placed = doc("In/ADP", "Rome/PROPN", "Ann/PROPN", "met/VERB", "the/DET", "Ann/PROPN")
+    assert [w for w, _ in marked(placed, rules)] == ["Rome Ann", "Ann"]
+    placed = doc("The/DET", "Nile/PROPN", "meets/VERB", "Ann/PROPN")
+    assert [w for w, _ in marked(placed, rules)] == ["Ann"]
     headed = Doc(BLANK.vocab, ["Bo", "\n\n", "Ann", "met", "Bo"], [False, False, True, True, False],
                  pos=["PROPN", "SPACE", "PROPN", "VERB", "PROPN"])  # fmt: skip
     assert [w for w, _ in marked(headed, rules)] == ["Ann"]
@@ -165,7 +177,9 @@ def test_word_lists_are_lists_of_single_words():
 
 tags = st.sampled_from(["PROPN", "NOUN", "NUM", "ADP", "DET", "PUNCT", "VERB", "X"])
 words = st.one_of(
-    st.sampled_from(["May", "12", "1879", "the", "of", "Lee", "painter", "French", "\n", ",", "two"]),
+    st.sampled_from(
+        ["May", "12", "1879", "the", "of", "Lee", "painter", "French", "\n", ",", "two"]
+    ),
     st.text(min_size=1, max_size=4).filter(lambda word: word.strip() != ""),
 )
 iob = st.sampled_from(["O", "B-PERSON", "I-PERSON", "B-DATE"])
@@ -173,7 +187,9 @@ switches = st.fixed_dictionaries({name: st.booleans() for name in Rules.switches
 
 
 @settings(max_examples=150)
-@given(st.lists(st.tuples(words, tags, iob, st.booleans()), max_size=14), switches, st.text(max_size=5))
+@given(
+    st.lists(st.tuples(words, tags, iob, st.booleans()), max_size=14), switches, st.text(max_size=5)
+)
 def test_any_text_gives_marks_that_keep_the_protocol(tokens, state, subject):
     text_words, pos, ents, spaces = zip(*tokens, strict=True) if tokens else ((), (), (), ())
     ents = ["B" + e[1:] if e[0] == "I" and (i == 0 or ents[i - 1] != "B-PERSON") else e

@@ -38,7 +38,9 @@ class Digits:
 
 
 def documents(count=23):
-    return [Document(f"d{i}", f"text {i} of\u2028 {i * i}", {"title": f"t{i}"}) for i in range(count)]
+    return [
+        Document(f"d{i}", f"text {i} of\u2028 {i * i}", {"title": f"t{i}"}) for i in range(count)
+    ]
 
 
 def run(folder, annotator=None, docs=None, **more):
@@ -114,7 +116,7 @@ def test_another_source_is_refused(tmp_path):
         with pytest.raises(LacyError) as caught:
             run(tmp_path, docs=docs)
         assert caught.value.code == "E34"
-    with pytest.raises(LacyError, match="document 8 .'d7'. is not the one"):
+    with pytest.raises(LacyError, match=r"document 8 .'d7'. is not the one"):
         list(attach(changed, tmp_path))
     with pytest.raises(LacyError, match="only 12 documents now, 23 were"):
         list(attach(documents(12), tmp_path))
@@ -134,7 +136,7 @@ def test_unfinished_or_damaged_marks_are_refused(tmp_path):
     whole = shard.read_text()
     for damage in (whole[:-9], whole + "{}\n", "", None):
         shard.unlink() if damage is None else shard.write_text(damage)
-        with pytest.raises(LacyError, match="shard-00001.jsonl is damaged") as caught:
+        with pytest.raises(LacyError, match=r"shard-00001\.jsonl is damaged") as caught:
             list(attach(documents(), tmp_path))
         assert caught.value.code == "E37"
     for damage in ("{", "[]", "{}", '{"format": 9, "settings": {}, "shard_size": 5, "shards": []}'):

@@ -25,7 +25,9 @@ def bundled():
 
 def words(annotator, text, **more):
     return [
-        text[m.start : m.end] for m in annotator.annotate([text], **more)[0] if m.reason != "CONTENT"
+        text[m.start : m.end]
+        for m in annotator.annotate([text], **more)[0]
+        if m.reason != "CONTENT"
     ]
 
 
@@ -48,7 +50,9 @@ def test_the_bundled_pipeline_is_small_and_names_its_data():
     meta = json.loads((folder / "meta.json").read_text())
     assert {"CC BY-SA 4.0", "CC BY 4.0", "MIT"} == {s["license"] for s in meta["sources"]}
     assert meta["performance"]["pos_acc_ewt_test"] > 0.92
-    assert not any("/tmp" in path.read_text() for path in (folder / "config.cfg", folder / "meta.json"))
+    assert not any(
+        "/tmp" in path.read_text() for path in (folder / "config.cfg", folder / "meta.json")
+    )
 
 
 def test_batches_and_pieces_do_not_change_marks(bundled, monkeypatch):
@@ -70,6 +74,12 @@ def test_pieces_make_up_the_text(text, size):
     assert all(len(piece) <= size for _, piece in pieces)
 
 
+def test_broken_unicode_keeps_its_place(bundled):
+    assert bundled.annotate(["He met Ann Lee \ud800 in 1920."]) == bundled.annotate(
+        ["He met Ann Lee \ufffd in 1920."]
+    )
+
+
 def test_a_copy_in_another_process_marks_the_same(bundled):
     copy = pickle.loads(pickle.dumps(bundled))
     assert copy.annotate([TEXT]) == bundled.annotate([TEXT])
@@ -84,17 +94,26 @@ def test_the_paper_s_pipeline_where_installed_else_ours(monkeypatch, capsys):
     assert name.endswith("en_lacy_tiny") and "not installed" in reason
     said = []
     SpacyAnnotator("auto", announce=said.append)
-    assert said == [f"annotating with {reason}"]
+    assert said == [f"annotating with {reason}", room.NO_ENTITIES]
     SpacyAnnotator("auto")
     assert reason in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "why"), [("en_no_such", "not installed"), ("", "not installed")])
-def test_a_missing_pipeline_says_what_to_type(name, why):
-    with pytest.raises(LacyError, match=why) as caught:
-        SpacyAnnotator(name)
+def test_entities_are_off_only_where_learned_spans_stand_in(capsys):
+    assert SpacyAnnotator("bundled").rules.entities is False
+    assert room.NO_ENTITIES in capsys.readouterr().err
+    assert SpacyAnnotator("bundled", Rules(learned=False)).rules.entities is True
+    asked = SpacyAnnotator("bundled", Rules(entities=True))
+    assert asked.rules.entities is True and "ner" in asked.nlp.pipe_names
+    assert SpacyAnnotator(spacy.blank("en")).rules.entities is True
+    assert capsys.readouterr().err == ""
+
+
+def test_a_missing_pipeline_says_what_to_type():
+    with pytest.raises(LacyError, match="not installed") as caught:
+        SpacyAnnotator("en_no_such")
     assert caught.value.code == "E30"
-    assert f"python -m spacy download {name}" in str(caught.value)
+    assert "python -m spacy download en_no_such" in str(caught.value)
 
 
 def test_a_damaged_pipeline_is_told(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 ONTONOTES = (
     "CARDINAL", "DATE", "EVENT", "FAC", "GPE", "LANGUAGE", "LAW", "LOC", "MONEY", "NORP",
@@ -28,8 +30,9 @@ class Rules:
     share of each switch is in ``docs/annotation.md``.
     """
 
-    entities: bool = True
-    """Mark named entities, where the pipeline finds any."""
+    entities: bool | None = None
+    """Mark named entities, where the pipeline finds any. Not set: yes, unless the pipeline has
+    learned fact spans (the bundled one), to which its entities add nothing but time."""
     entity_types: tuple[str, ...] = ONTONOTES + CONLL
     """The entity types that count."""
     numbers: bool = True
@@ -42,7 +45,7 @@ class Rules:
     """Mark professions, nationalities and titles from a short list."""
     learned: bool = True
     """Mark spans that a component named "facts" has learned from a judge, where there is one."""
-    learned_threshold: float = 0.5
+    learned_threshold: float = 0.3
     """How sure the learned component must be of a token, from 0 to 1. Lower marks more."""
     unmark_seen: bool = True
     """Leave out names and keywords that stand earlier in the same text: they can be copied."""
@@ -57,12 +60,17 @@ class Rules:
 
     def only(self, *switches: str) -> Rules:
         """These rules with only the named marking switches on; the others keep their state."""
-        return replace(self, **{name: name in switches for name in MARKING})
+        return self.turned({name: name in switches for name in MARKING})
+
+    def turned(self, states: Mapping[str, bool]) -> Rules:
+        """These rules with some switches on or off."""
+        changes: dict[str, Any] = dict(states)
+        return replace(self, **changes)
 
     @staticmethod
     def switches() -> tuple[str, ...]:
         """The names of all switches that are on or off, in their order."""
-        return tuple(f.name for f in fields(Rules) if f.type == "bool")
+        return tuple(f.name for f in fields(Rules) if str(f.type).startswith("bool"))
 
 
 @dataclass(frozen=True)

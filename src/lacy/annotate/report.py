@@ -91,6 +91,7 @@ class Parsed:
         from ..corpus.tokenize import encode_texts
 
         self.documents = list(documents)
+        self.rules = annotator.rules
         texts = [document.text for document in self.documents]
         self.parsed = list(annotator.parse(texts))
         self.encodings = list(encode_texts(tokenizer, texts))
@@ -123,13 +124,13 @@ def share_report(parsed: Parsed, rules: Rules | None = None) -> list[Share]:
     """The share with ``rules``, with each switch turned over, with each marking switch alone.
 
     Rows are named ``all``, ``keywords off``, ``unmark_inside on``, ``keywords alone`` and so on.
-    "Alone" is without ``unmark_seen`` and ``unmark_subject``.
+    "Alone" is without ``unmark_seen`` and ``unmark_subject``. Without ``rules``: the annotator's.
     """
-    rules = rules or Rules()
+    rules = rules or parsed.rules
     rows = [parsed.share(rules, "all")]
     for switch in (*MARKING, *UNMARKING):
         state = getattr(rules, switch)
-        other = replace(rules, **{switch: not state})
+        other = rules.turned({switch: not state})
         rows.append(parsed.share(other, f"{switch} {'off' if state else 'on'}"))
     bare = replace(rules, unmark_seen=False, unmark_subject=False)
     rows += [parsed.share(bare.only(switch), f"{switch} alone") for switch in MARKING]
@@ -157,14 +158,14 @@ def calibrate(
     if not 0.0 < target < 1.0:
         why = "it is a share of tokens"
         raise LacyError("E12", key="target", value=target, why=why, do="give 0.25, say")
-    rules = rules or Rules()
+    rules = rules or parsed.rules
     best = parsed.share(rules, "calibrated")
     for count in range(1, len(FLIPPED) + 1):
         if abs(best.share - target) <= tolerance:
             return best
         for names in itertools.combinations(FLIPPED, count):
             flipped = {name: not getattr(rules, name) for name in names}
-            found = parsed.share(replace(rules, **flipped), "calibrated")
+            found = parsed.share(rules.turned(flipped), "calibrated")
             best = min(best, found, key=lambda share: abs(share.share - target))
     if abs(best.share - target) > tolerance and any(s is not None for _, s in parsed.parsed):
         best = _bisect(parsed, replace(best.rules, learned=True), best, target, tolerance)

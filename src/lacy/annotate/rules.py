@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from spacy import attrs
-from spacy.strings import hash_string
+from spacy.strings import hash_string  # type: ignore[attr-defined]
 from spacy.symbols import ADJ, ADV, DET, INTJ, NOUN, NUM, PRON, PROPN, VERB, X
 
 from ..types import Mark, Reason
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     attrs.IDX, attrs.LENGTH, attrs.LOWER, attrs.POS, attrs.ENT_IOB, attrs.ENT_TYPE,
-    attrs.LIKE_NUM, attrs.IS_PUNCT, attrs.IS_SPACE,
+    attrs.LIKE_NUM, attrs.IS_PUNCT, attrs.IS_SPACE, attrs.IS_TITLE, attrs.IS_UPPER,
 )  # fmt: skip
 
 TYPE_REASON: dict[str, Reason] = {
@@ -66,6 +66,9 @@ STRENGTH = {**JUDGED, "VALUE": JUDGED["KEYWORD"]}
 """A learned span says less than a date or name of the same length: no judge has seen this text."""
 
 OPEN_CLASS = np.array([NOUN, VERB, ADJ, ADV, PROPN, NUM, INTJ, X])
+ARTICLES = np.array([hash_string(word) for word in ("the", "a", "an")], dtype=np.uint64)
+MONTH_OR_MODAL = np.array([hash_string("may")], dtype=np.uint64)
+
 LONGEST_NAME = 6
 """Words of the longest part of a name that counts as seen; names are rarely longer (ours)."""
 
@@ -86,16 +89,16 @@ class Table:
         self.text = text
         self.strings = doc.vocab.strings
         columns = doc.to_array(list(COLUMNS)).astype(np.uint64).reshape(len(doc), len(COLUMNS))
-        self.start, length, self.lower, self.pos, self.iob, self.type, number, punct, space = (
-            columns.T
-        )
-        self.start = self.start.astype(np.int64)
+        start, length, self.lower, self.pos, self.iob, self.type, *flags = columns.T
+        number, punct, space, title, upper = (flag.astype(bool) for flag in flags)
+        self.start = start.astype(np.int64)
         self.end = self.start + length.astype(np.int64)
-        self.like_num = number.astype(bool)
-        self.gap = space.astype(bool)
-        self.blank = punct.astype(bool) | self.gap
-        self.has_pos = bool(self.pos.any())
-        self.function = self.blank | _among(self.lower, "function_words")
+        self.like_num, self.gap, self.blank = number, space, punct | space
+        self.capital = title | upper
+        # "May 1900" and "Will Smith" are no modal verbs; "The Hague" keeps its article outside
+        name = self.capital & ((self.pos == PROPN) | np.isin(self.lower, MONTH_OR_MODAL))
+        name &= ~np.isin(self.lower, ARTICLES)
+        self.function = self.blank | (_among(self.lower, "function_words") & ~name)
 
     def tokens(self, start: int, end: int) -> tuple[int, int]:
         """The tokens that characters ``[start, end)`` touch."""
@@ -178,21 +181,14 @@ def _proper_nouns(table: Table) -> Iterator[Proposal]:
 def _keywords(table: Table) -> Iterator[Proposal]:
     """List words; a profession takes the nouns before it along ("basketball player")."""
     lower = table.lower
-    capital = np.array([table.text[at].isupper() for at in table.start.tolist()], dtype=bool)
-    for place in np.flatnonzero(_among(lower, "nationalities") & capital).tolist():
+    capital = (_among(lower, "nationalities") | _among(lower, "titles")) & table.capital
+    for place in np.flatnonzero(capital).tolist():
         yield Proposal(place, place + 1, "KEYWORD")
-    titles = np.flatnonzero(_among(lower, "titles") & capital).tolist()
-    for place in titles:
-        yield Proposal(place, place + 1, "KEYWORD")
-    for place in np.flatnonzero(_professions(table) & ~capital).tolist():
+    for place in np.flatnonzero(_among(lower, "professions") & ~table.capital).tolist():
         start = place
         while start > 0 and table.pos[start - 1] == NOUN:
             start -= 1
         yield Proposal(start, place + 1, "KEYWORD")
-
-
-def _professions(table: Table) -> NDArray[np.bool_]:
-    return _among(table.lower, "professions")
 
 
 def _learned(threshold: float, scores_TL: NDArray[np.float32]) -> Iterator[Proposal]:
@@ -209,7 +205,7 @@ def propose(
     table: Table, rules: Rules, scores_TL: NDArray[np.float32] | None
 ) -> Iterator[Proposal]:
     """What the marking switches of ``rules`` would mark; spans may overlap."""
-    if rules.entities:
+    if rules.entities is not False:
         yield from _entities(table, rules)
     if rules.dates:
         yield from _dates(table)
@@ -274,7 +270,8 @@ def subject_words(table: Table, subject: str | None, proposals: list[Proposal]) 
     if subject is not None:
         return {hash_string(word) for word in re.findall(r"\w+", subject.lower())}
     for proposal in proposals[:1]:
-        if proposal.reason == "ENTITY" and table.function[: proposal.start].all():
+        before = table.lower[: proposal.start][~table.blank[: proposal.start]]
+        if proposal.reason in {"ENTITY", "VALUE"} and np.isin(before, ARTICLES).all():
             return {int(word) for word in table.lower[proposal.start : proposal.end]}
     return set()
 

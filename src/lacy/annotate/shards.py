@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -94,7 +94,8 @@ def annotate_documents(
     """
     folder = Path(folder)
     manifest = _open(folder, settings_of(annotator), shard_size)
-    total = len(documents) if total is None and hasattr(documents, "__len__") else total
+    if total is None and isinstance(documents, Sized):
+        total = len(documents)
     stream = iter(documents)
     with ExitStack() as stack:
         tick = stack.enter_context(_Bar(total, progress))

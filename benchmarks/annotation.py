@@ -1,0 +1,244 @@
+"""Annotation: speed against a stock-shaped spaCy pipeline, shares per switch, agreement.
+
+    python benchmarks/annotation.py --data ../shared/data               # all parts, ~5 CPU-minutes
+    python benchmarks/annotation.py --data ../shared/data --what compare --stock en_core_web_sm
+
+``speed``: tokens per CPU second of the bundled pipeline with all rules, of its parts, and of a
+stock pipeline, side by side in one run. Where ``--stock`` is not installed, a pipeline with the
+shape of ``en_core_web_sm`` and random weights stands in: the same layers cost the same time, but
+its parser and recogniser take arbitrary steps, and its marks mean nothing.
+``shares``: share of tokens that each switch marks on Wikipedia, for an 8k and a 32k tokenizer.
+``judge``: marked words against the judge's labels that the pipeline was not trained on.
+``compare``: marked words against those of an installed pipeline.
+
+Rows go to ``results/annotation_<part>.csv`` with their conditions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from lacy.annotate import Rules, SpacyAnnotator, read_labels
+from lacy.annotate.config import ONTONOTES
+from lacy.annotate.report import Parsed, agreement, calibrate, share_report
+from lacy.corpus import read, train_tokenizer
+from lacy.types import Document
+
+RESULTS = Path(__file__).parent / "results"
+JUDGES = ("lmlm_dwiki_830.json", "lmlm_squad_gpt4o_1k.json")
+STANDARD = "en_core_web_sm"
+
+
+def conditions(n: int) -> dict[str, object]:
+    """What a row's number depends on."""
+    return {"n": n, "seed": 0, "python": platform.python_version(), "spacy": spacy.__version__,
+            "device": f"CPU, 1 thread, {platform.machine()}"}  # fmt: skip
+
+
+def save(name: str, rows: list[dict[str, object]]) -> None:
+    path = RESULTS / f"annotation_{name}.csv"
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"wrote {path.name}\n")
+
+
+# --------------------------------------------------------------------------------------- speed
+
+
+def stock_shaped() -> Language:
+    """The layers of ``en_core_web_sm`` with random weights: 96x4 tok2vec, and another for NER."""
+    nlp = spacy.blank("en")
+    tok2vec = {
+        "@architectures": "spacy.Tok2Vec.v2",
+        "embed": {"@architectures": "spacy.MultiHashEmbed.v2", "width": 96,
+                  "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE", "SPACY", "IS_SPACE"],
+                  "rows": [5000, 1000, 2500, 2500, 50, 50], "include_static_vectors": False},
+        "encode": {"@architectures": "spacy.MaxoutWindowEncoder.v2", "width": 96, "depth": 4,
+                   "window_size": 1, "maxout_pieces": 3},
+    }  # fmt: skip
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96}
+    parser = {"@architectures": "spacy.TransitionBasedParser.v2", "hidden_width": 64,
+              "maxout_pieces": 2, "extra_state_tokens": False, "use_upper": True}  # fmt: skip
+    nlp.add_pipe("tok2vec", config={"model": tok2vec})
+    tagger = {"@architectures": "spacy.Tagger.v2", "tok2vec": listener}
+    nlp.add_pipe("tagger", config={"model": tagger})
+    nlp.add_pipe("parser", config={"model": {**parser, "state_type": "parser",
+                                             "tok2vec": listener}})  # fmt: skip
+    rules = nlp.add_pipe("attribute_ruler")
+    nlp.add_pipe("ner", config={"model": {**parser, "state_type": "ner", "tok2vec": tok2vec}})
+    spacy.util.fix_random_seed(0)
+    nlp.initialize(lambda: [_example(nlp)])
+    rules.add([[{"TAG": f"T{i}"}] for i in range(50)], {"POS": "NOUN"})  # after: it is emptied
+    return nlp
+
+
+def _example(nlp: Language) -> Example:
+    """One document with 50 tags, 45 arc labels and the 18 entity types, to size the layers."""
+    count = 90
+    words = [f"w{i}" for i in range(count)]
+    ents = [f"B-{ONTONOTES[i // 2 % 18]}" if i % 2 else "O" for i in range(count)]
+    doc = Doc(nlp.vocab, words, tags=[f"T{i % 50}" for i in range(count)],
+              heads=[max(0, i - 1) for i in range(count)],
+              deps=["ROOT", *(f"d{i % 44}" for i in range(1, count))], ents=ents)  # fmt: skip
+    return Example(nlp.make_doc(doc.text), doc)
+
+
+def speed(texts: list[str], stock: str, repeats: int) -> Iterator[dict[str, object]]:
+    """Every side once per round, in random order, so that all see the same machine."""
+    installed = spacy.util.is_package(stock)
+    other = spacy.load(stock) if installed else stock_shaped()
+    label = stock if installed else f"{STANDARD} shape, random weights"
+    ours = SpacyAnnotator("bundled")
+    full = SpacyAnnotator("bundled", Rules(entities=True))
+    tags = SpacyAnnotator("bundled", Rules(entities=False, learned=False))
+    small, large = (SpacyAnnotator("bundled", batch_size=size) for size in (8, 256))
+    bare = spacy.blank("en")
+    sides: dict[str, Callable[[], object]] = {
+        f"{label}: nlp.pipe, all components": lambda: list(other.pipe(texts)),
+        "bundled: nlp.pipe, all components": lambda: list(full.nlp.pipe(texts)),
+        "bundled: marks, default": lambda: ours.annotate(texts),
+        "bundled: marks, default, batch 8": lambda: small.annotate(texts),
+        "bundled: marks, default, batch 256": lambda: large.annotate(texts),
+        "bundled: marks, with entities": lambda: full.annotate(texts),
+        "bundled: marks, without learned": lambda: tags.annotate(texts),
+        "spaCy's tokenizer alone": lambda: list(bare.pipe(texts)),
+    }
+    if installed:
+        theirs = SpacyAnnotator(stock)
+        sides[f"{stock}: marks, default"] = lambda: theirs.annotate(texts)
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    tokens = sum(len(doc) for doc in bare.pipe(texts))
+    order = list(sides)
+    chance = random.Random(0)
+    for _ in range(repeats + 1):  # the first round warms up
+        chance.shuffle(order)
+        for name in order:
+            begin = time.process_time()
+            sides[name]()
+            seconds[name].append(time.process_time() - begin)
+    first = statistics.median(next(iter(seconds.values()))[1:])
+    for name, values in seconds.items():
+        values = values[1:]
+        middle = statistics.median(values)
+        print(f"{tokens / middle:10,.0f} tokens/s  {first / middle:6.2f} x  {name}")
+        yield {"side": name, "tokens_per_cpu_second": round(tokens / middle),
+               "times_stock": round(first / middle, 2),
+               "lowest": round(tokens / max(values)), "highest": round(tokens / min(values)),
+               "rounds": repeats, **conditions(tokens)}  # fmt: skip
+
+
+# ------------------------------------------------------------------------- shares and agreement
+
+
+def shares(data: Path, pipeline: str) -> Iterator[dict[str, object]]:
+    """Per switch, on the validation articles; the tokenizers are trained on the others."""
+    rules = SpacyAnnotator(pipeline).rules
+    annotator = SpacyAnnotator(pipeline, replace(rules, entities=True))
+    documents = list(read(data / "wiki/valid.jsonl.gz"))
+    for size, articles in ((8192, 4000), (32000, 8000)):
+        texts = (d.text for d in read(data / "wiki/train.jsonl.gz", limit=articles))
+        parsed = Parsed(documents, annotator, train_tokenizer(texts, size))
+        rows = [*share_report(parsed, rules), calibrate(parsed, rules)]
+        for row in rows:
+            values = {"fact_share": row.share, "start_share": row.starts / row.tokens,
+                      "content_share": row.content / row.tokens}  # fmt: skip
+            print(f"{size:6} {row.name:22}", *(f"{k} {v:.3f}" for k, v in values.items()))
+            yield {"pipeline": annotator.name, "vocabulary": size, "rules": row.name,
+                   **{key: round(value, 4) for key, value in values.items()},
+                   "documents": len(documents), **conditions(row.tokens)}  # fmt: skip
+
+
+def judge(data: Path, pipeline: str) -> Iterator[dict[str, object]]:
+    """Marks of several rule sets against the labels of the judge's odd documents."""
+    rules = replace(SpacyAnnotator(pipeline).rules, content=False)
+    annotator = SpacyAnnotator(pipeline, replace(rules, entities=True))
+    learned = rules.only("learned")
+    bare = replace(rules, learned=False)
+    sets = {
+        "default": rules,
+        "default, without learned": bare,
+        "default, with entities": replace(rules, entities=True),
+        "proper nouns, numbers, dates": rules.only(
+            "proper_nouns", "numbers", "dates"
+        ),
+        **{f"learned only, threshold {t}": replace(learned, learned_threshold=t)
+           for t in (0.1, 0.2, 0.3, 0.5)},
+        **{f"without learned, {s} turned": replace(bare, **{s: not getattr(rules, s)})
+           for s in ("unmark_seen", "unmark_subject", "unmark_inside", "keywords", "entities")},
+    }  # fmt: skip
+    for name in JUDGES:
+        documents = [d for d in read_labels(data / "judge" / name)
+                     if int(d.id.split(":")[-1]) % 2 == 1]  # fmt: skip
+        parsed = Parsed(documents, annotator, train_tokenizer([d.text for d in documents], 2000))
+        words = sum(len(d.text.split()) for d in documents)
+        for label, chosen in sets.items():
+            for reason, found in agreement(documents, parsed.marks(chosen)).items():
+                if reason != "all" and label != "default, without learned":
+                    continue
+                ratios = {"precision": found.precision, "recall": found.recall, "f1": found.f1}
+                print(f"{name[:10]} {label:40} {reason:8}",
+                      *(f"{k} {v:.3f}" for k, v in ratios.items()))  # fmt: skip
+                yield {"pipeline": annotator.name, "judge": name, "rules": label, "reason": reason,
+                       **{key: round(value, 4) for key, value in ratios.items()},
+                       "marked_words": found.marked, "judged_words": found.judged,
+                       "documents": len(documents), **conditions(words)}  # fmt: skip
+
+
+def compare(data: Path, stock: str) -> Iterator[dict[str, object]]:
+    """The bundled pipeline's marks against those of an installed one, on Wikipedia."""
+    texts = [d.text for d in read(data / "wiki/valid.jsonl.gz")]
+    rules = Rules(content=False)
+    theirs = SpacyAnnotator(stock, rules).annotate(texts)
+    reference = [Document(str(i), t, marks=tuple(m))
+                 for i, (t, m) in enumerate(zip(texts, theirs, strict=True))]  # fmt: skip
+    for label, chosen in {
+        "default": rules,
+        "without learned": replace(rules, learned=False),
+    }.items():
+        marks = SpacyAnnotator("bundled", chosen).annotate(texts)
+        for reason, found in agreement(reference, marks).items():
+            print(f"{label:16} {reason:8} precision {found.precision:.3f} "
+                  f"recall {found.recall:.3f} F1 {found.f1:.3f}")  # fmt: skip
+            yield {"reference": stock, "rules": label, "reason": reason,
+                   "precision": round(found.precision, 4), "recall": round(found.recall, 4),
+                   "f1": round(found.f1, 4), **conditions(len(texts))}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with wiki/ and judge/")
+    parser.add_argument("--what", choices=["all", "speed", "shares", "judge", "compare"],
+                        default="all")  # fmt: skip
+    parser.add_argument("--pipeline", default="bundled", help="for shares and judge")
+    parser.add_argument("--stock", default=STANDARD, help="the pipeline to compare with")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    if args.what in ("all", "speed"):
+        texts = [d.text for d in read(args.data / "wiki/valid.jsonl.gz", limit=200)]
+        save("speed", list(speed(texts, args.stock, args.repeats)))
+    if args.what in ("all", "shares"):
+        save("shares", list(shares(args.data, args.pipeline)))
+    if args.what in ("all", "judge"):
+        save("judge", list(judge(args.data, args.pipeline)))
+    if args.what == "compare" or (args.what == "all" and spacy.util.is_package(args.stock)):
+        save("compare", list(compare(args.data, args.stock)))
+
+
+if __name__ == "__main__":
+    main()
