@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lacy.cascade.rank import Option, best, options_for, rank
+from lacy.cascade.calibrate import KindFit
+from lacy.cascade.rank import Option, best, least, options_for, rank, sound
 from lacy.cascade.row import Row
 from lacy.model.decode import Decoder
 from lacy.sources.protocol import Source, guarded
@@ -34,6 +35,7 @@ class Caller:
     abstain: float | None
     timeout: float | None
     heal: bool
+    kinds: Mapping[str, KindFit] | None = None
 
     def settle(
         self,
@@ -63,7 +65,9 @@ class Caller:
         ranked = [
             n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)
         ]
-        scores = rank(decoder, [places[n] for n in ranked], [groups[n] for n in ranked])
+        scores = rank(
+            decoder, [places[n] for n in ranked], [groups[n] for n in ranked], self.kinds
+        )
         scores_of = dict(zip(ranked, scores, strict=True))
         outcomes = []
         for n, (row, reply, span) in enumerate(zip(rows, replies, spans, strict=True)):
@@ -92,12 +96,12 @@ class Caller:
             return _without(span, "no room for the answer in the context", stop=True)
         place, note = 0, ""
         if scores is not None:
-            chosen = best(scores, self.abstain)
-            if chosen is None:
-                return _without(
-                    span, f"no candidate fits (best {max(scores):.1f} < {self.abstain:.1f})"
-                )
-            place, note = chosen, f"; fit {scores[chosen]:.1f}, best of {len(scores)}"
+            place = best(scores)
+            limit = least(options[place].candidate, self.abstain, self.kinds)
+            if sound(scores[place]) < limit:
+                why = f"no candidate fits (best {scores[place]:.1f} < {limit:.1f})"
+                return _without(span, why)
+            note = f"; fit {scores[place]:.1f}, best of {len(scores)}"
         option = options[place]
         if scores is not None and self.unit != "value":
             option = self._cut(option, row)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from lacy.cascade.call import Caller, Settled
-from lacy.cascade.policy import Controller, Decision, Never, Policy, parse_policy
+from lacy.cascade.calibrate import Calibration
+from lacy.cascade.policy import Controller, Decision, Never, Policy, parse_policy, seeded
 from lacy.cascade.rank import DEFAULT_ABSTAIN
 from lacy.cascade.row import Row
 from lacy.cascade.signals import call_row, step_signals, without_call
@@ -54,6 +55,8 @@ class Engine:
         heal: re-encode the last token together with the answer (see ``rank.options_for``).
         remember: keep the policy's running state from one ``generate`` to the next; by default
             each starts afresh, so that its result depends on nothing before.
+        calibration: of this model (``calibrate``): how likely each kind of value is where it is
+            due, and signals that a budget starts from.
 
     Raises:
         LacyError: E61 for a text that names no policy, E62 for a policy that reads ``<CALL>`` and
@@ -77,6 +80,7 @@ class Engine:
         batch_size: int = DEFAULT_BATCH,
         heal: bool = False,
         remember: bool = False,
+        calibration: Calibration | None = None,
     ) -> None:
         self.model = loaded.model.eval()
         self.tokenizer = loaded.tokenizer
@@ -92,7 +96,10 @@ class Engine:
         self.remember = remember
         self.token_text = TokenText(self.tokenizer)
         self.call_id = call_row(loaded)
-        self._caller = Caller(source, self.token_text, unit, abstain, timeout, heal)
+        kinds = calibration.kinds if calibration else None
+        self._caller = Caller(source, self.token_text, unit, abstain, timeout, heal, kinds)
+        if calibration:
+            self.policy = seeded(self.policy, calibration.signals)
         self._controller: Controller | None = None
         self._streams = 0
         if self.call_id is None and self.policy.reads in ("margin", "p_call"):

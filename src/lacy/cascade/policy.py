@@ -15,8 +15,8 @@ from __future__ import annotations
 import bisect
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
@@ -240,6 +240,13 @@ class Budget:
             if getattr(self, name) != default[name]
         )
         return f"budget={self.rate:g}{extra}"
+
+
+def seeded(policy: Policy, signals: Mapping[str, tuple[float, ...]]) -> Policy:
+    """A budget that starts from signals of a calibration run; any other policy as it is."""
+    if isinstance(policy, Budget) and not policy.seeds and signals.get(policy.by):
+        return replace(policy, seeds=signals[policy.by])
+    return policy
 
 
 class BudgetController:

@@ -1,27 +1,36 @@
 """Which candidate fits here: the SLM ranks what a source offers by its own likelihood.
 
 The SLM does not know the fact, but it knows what *kind* of value the sentence asks for. For a
-candidate v whose kind takes A values (effectively, 2^entropy),
+candidate v of kind k,
 
-    score(v) = log p(v | text, no CALL) + log A,
+    score(v) = log p(v | text, no CALL) - log p(a value of k | k is due here),
 
-which estimates the log-probability that a value of this kind stands here: a birth date, one of
-thousands, is not beaten by a country, one of ten, only because each single date is unlikely. Below
-``log 0.05`` nothing that the source knows seems to be asked for, and the SLM goes on alone.
+which estimates the log-probability that kind k is due: a birth date, one of thousands, is not
+beaten by a country, one of ten, only because each single date is unlikely. The second term is
+measured on true texts (``calibrate``); without that, it is taken as -log A, the kind's A values
+(effectively, 2^entropy in the source) being equally likely, which is too much for kinds whose
+values go far beyond the source (names). Where the best score is lower than usual for its kind
+(uncalibrated: below ``log 0.05``) nothing that the source knows is asked for, and the SLM goes on
+alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lacy.cascade.calibrate import KindFit
 from lacy.model.decode import Decoder
 from lacy.sources.text import TokenText
 from lacy.types import Candidate
 
 DEFAULT_ABSTAIN = math.log(0.05)
-"""Best score below which no candidate is taken: a kind that fits with less than one in twenty."""
+"""Best score below which no candidate is taken: a kind that fits with less than one in twenty. For
+calibrated kinds the usual low score takes its place where that is lower, less ``SLACK``."""
+
+SLACK = 1.0
+"""Nats below a calibrated kind's usual low that still count as a fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,7 @@ def rank(
     decoder: Decoder,
     rows: Sequence[int],
     options: Sequence[Sequence[Option]],
+    kinds: Mapping[str, KindFit] | None = None,
 ) -> list[list[float]]:
     """Scores of the options of each row, as in the module's docstring (nats)."""
     scores: list[list[float]] = [[0.0] * len(group) for group in options]
@@ -97,24 +107,32 @@ def rank(
         for n, tokens, logp, known in zip(places, unique, found, base, strict=True):
             by_tokens = dict(zip(tokens, logp, strict=True))
             scores[n] = [
-                by_tokens[o.tokens] - known + math.log(max(o.candidate.alternatives, 1.0))
-                for o in options[n]
+                by_tokens[o.tokens] - known - usual(o.candidate, kinds) for o in options[n]
             ]
     return scores
 
 
-def best(scores: Sequence[float], abstain: float | None) -> int | None:
-    """The place of the highest score (the first of equals), None to abstain.
-
-    Args:
-        scores: of at least one candidate.
-        abstain: the score that the best must reach; None accepts any.
-    """
-    place = max(range(len(scores)), key=lambda n: (_sound(scores[n]), -n))
-    if abstain is not None and not _sound(scores[place]) >= abstain:
-        return None
-    return place
+def usual(candidate: Candidate, kinds: Mapping[str, KindFit] | None = None) -> float:
+    """Log-likelihood that a value of the candidate's kind has where that kind is due."""
+    fit = kinds.get(candidate.kind) if kinds else None
+    return fit.mean if fit else -math.log(max(candidate.alternatives, 1.0))
 
 
-def _sound(score: float) -> float:
+def least(
+    candidate: Candidate, abstain: float | None, kinds: Mapping[str, KindFit] | None = None
+) -> float:
+    """The score that a candidate must reach to be taken; -inf if there is no limit."""
+    if abstain is None:
+        return -math.inf
+    fit = kinds.get(candidate.kind) if kinds else None
+    return min(abstain, fit.low - fit.mean - SLACK) if fit else abstain
+
+
+def best(scores: Sequence[float]) -> int:
+    """The place of the highest score (the first of equals, NaN last) of at least one."""
+    return max(range(len(scores)), key=lambda n: (sound(scores[n]), -n))
+
+
+def sound(score: float) -> float:
+    """The score; -inf for NaN."""
     return score if score == score else -math.inf

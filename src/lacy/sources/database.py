@@ -104,7 +104,7 @@ class Database:
         self.close()
 
     def link(self, text: str) -> str | None:
-        """The subject that a text is about: the name in it that was mentioned last."""
+        """The subject that a text is about: whom its last paragraph names first."""
         return self.names.find(text)
 
     def facts(self, subject: str) -> list[tuple[str, str]]:

@@ -1,4 +1,7 @@
-"""Which known name a text is about: the one mentioned last, the longest where several overlap.
+"""Which known name a text is about: the first of its last paragraph, the longest of several.
+
+A paragraph is about whom it names first; whoever is named later (a spouse, a teacher) is part of
+what is said.
 
 Names are compared as whole words, so "Mara Vell" is not found in "Mara Vellin". Scripts that write
 no spaces are searched as plain text.
@@ -12,6 +15,7 @@ from collections.abc import Iterable
 
 _WORD = re.compile(r"\w+(?:['’.\-]\w+)*\.?")
 _SPACES = re.compile(r"\s+")
+_PARAGRAPH = re.compile(r"\n\s*\n")
 
 
 class NameIndex:
@@ -48,19 +52,25 @@ class NameIndex:
         return self._spelled.get(_plain(name), name)
 
     def find(self, text: str) -> str | None:
-        """The name mentioned last in ``text``, or None; of overlapping ones the longest."""
-        text = unicodedata.normalize("NFC", text)
-        best, best_end = None, -1
-        for start, end, name in self._mentions(text):
-            if end > best_end and start >= 0:
-                best, best_end = name, end
+        """The name that the last paragraph with a name mentions first; of overlapping ones the
+        longest. None if there is no name."""
+        for paragraph in reversed(_PARAGRAPH.split(unicodedata.normalize("NFC", text))):
+            found = self._first_in(paragraph)
+            if found is not None:
+                return self._spelled[found]
+        return None
+
+    def _first_in(self, text: str) -> str | None:
+        best, best_start = None, len(text)
+        for start, _, name in self._mentions(text):
+            best, best_start = name, start
+            break
         for name in self._unspaced:
-            at = text.rfind(name)
-            end = at + len(name)
-            longer = end == best_end and best is not None and len(name) > len(best)
-            if at >= 0 and (end > best_end or longer):
-                best, best_end = name, end
-        return self._spelled[best] if best is not None else None
+            at = text.find(name)
+            longer = at == best_start and best is not None and len(name) > len(best)
+            if at >= 0 and (at < best_start or longer):
+                best, best_start = name, at
+        return best
 
     def _mentions(self, text: str) -> Iterable[tuple[int, int, str]]:
         """Names in reading order, leftmost longest, not overlapping."""

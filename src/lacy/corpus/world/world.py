@@ -116,6 +116,7 @@ class World:
                     [(p.name, r, v) for p in self.everyone for r, v in p.facts.items()],
                 )
             db.close()
+            os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

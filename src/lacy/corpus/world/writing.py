@@ -12,6 +12,9 @@ from lacy.types import Mark
 STATED = 0.9
 """Chance that a biography states a fact it could state."""
 
+DISORDER = 2.5
+"""By how many places, at most, two facts of a life may be told in the wrong order."""
+
 FILLERS = (0, 0, 1, 1, 2)
 """How many sentences without a fact a biography has, drawn uniformly."""
 
@@ -54,10 +57,13 @@ def write_biography(
         The text, which begins with the full name, and one ``VALUE`` mark per stated fact.
     """
     relations = [r for r in person.facts if rng.random() < STATED] or ["birth_date"]
-    rng.shuffle(relations)
-    plan: list[str | None] = list(relations[1:]) + [None] * rng.choice(FILLERS)
-    rng.shuffle(plan)
-    parts = [(relations[0], phrasings.OPENINGS)]
+    # A life is told roughly in its order: a fact may come DISORDER places late or early.
+    place = {r: i + rng.uniform(0.0, DISORDER) for i, r in enumerate(person.facts)}
+    relations.sort(key=lambda r: place[r])
+    plan: list[str | None] = list(relations[1:])
+    for _ in range(rng.choice(FILLERS)):
+        plan.insert(rng.randint(0, len(plan)), None)
+    parts: list[tuple[str | None, tuple[str, ...]]] = [(relations[0], phrasings.OPENINGS)]
     parts += [(r, phrasings.FILLERS if r is None else phrasings.FRAMES) for r in plan]
     text, marks = "", []
     for relation, frames in parts:
