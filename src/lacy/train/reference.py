@@ -1,0 +1,83 @@
+"""Losses of a reference model, computed once for the arms that rank by them (Rho-1, paper §5.1)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lacy.corpus import PackedData
+from lacy.errors import LacyError
+from lacy.model.forward import head_weight, hidden_states
+from lacy.model.io import load
+from lacy.objective import token_losses
+from lacy.objective.arms import ARMS
+from lacy.run import write_atomic
+from lacy.train.config import TrainConfig
+from lacy.train.step import Micro
+
+FILE = "reference.safetensors"
+ROWS = 16
+"""Rows per forward pass."""
+
+
+def reference_losses(
+    config: TrainConfig, data: PackedData, device: torch.device
+) -> NDArray[np.float16] | None:
+    """``-log p(target)`` of every position by the reference model, [rows, T]; 0 for no target.
+
+    Kept in the run's folder: a resumed run reads them. ``None`` for arms that need none.
+
+    Raises:
+        LacyError: E13, E55-E59 for the model, E59 if it has another tokenizer than the data.
+    """
+    if not ARMS[config.arm].needs_reference or config.reference is None:
+        return None
+    asked = json.dumps({"model": str(config.reference), "data": data.info.tokenizer,
+                        "rows": data.info.rows, "tokens": data.info.tokens})  # fmt: skip
+    file = config.out / FILE
+    if file.exists() and (kept := _read(file, asked)) is not None:
+        return kept
+    losses = _compute(config.reference, data, device)
+    if not config.dry_run:
+        from safetensors.numpy import save
+
+        write_atomic(file, save({"loss": losses}, metadata={"of": asked}))
+    return losses
+
+
+def _read(file: Path, asked: str) -> NDArray[np.float16] | None:
+    """The kept losses if they are of this model and these data."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np") as opened:
+            if (opened.metadata() or {}).get("of") != asked:
+                return None
+            kept: NDArray[np.float16] = opened.get_tensor("loss")
+            return kept
+    except (SafetensorError, OSError):
+        return None
+
+
+@torch.no_grad()
+def _compute(path: Path, data: PackedData, device: torch.device) -> NDArray[np.float16]:
+    loaded = load(path, context=data.context)
+    if loaded.meta.get("tokenizer", data.info.tokenizer) != data.info.tokenizer:
+        raise LacyError(
+            "E59",
+            path=path,
+            why="its tokenizer is not that of the data",
+            do="train the reference model on data of the same tokenizer",
+        )
+    model = loaded.model.to(device).eval()  # type: ignore[arg-type]
+    found = np.zeros((len(data), data.context), np.float16)
+    for first in range(0, len(data), ROWS):
+        rows = np.arange(first, min(first + ROWS, len(data)))
+        micro = Micro.of(data.batch(rows), device)
+        hidden_BTD = hidden_states(model, micro.ids_BT, positions_BT=micro.positions_BT)
+        found[rows] = token_losses(hidden_BTD, head_weight(model), micro.targets_BT).cpu().numpy()
+    return found
