@@ -40,8 +40,9 @@ def test_kinds_equal_a_slow_reading(world, loaded, calibration):
     found = {}
     for document in world.documents():
         encoded = encode(document, loaded.tokenizer)
-        logits = loaded.model(input_ids=torch.tensor([encoded.input_ids])).logits[0, :, :-1]
-        logp = torch.log_softmax(logits.double(), -1)
+        logits = loaded.model(input_ids=torch.tensor([encoded.input_ids])).logits[0].double()
+        logp = torch.log_softmax(logits[:, :-1], -1)
+        no_call = torch.log1p(-torch.softmax(logits, -1)[:, -1])
         marks, value = iter(document.marks), None
         for place, flags in enumerate(encoded.marks):
             if flags & MarkFlag.START:
@@ -49,6 +50,9 @@ def test_kinds_equal_a_slow_reading(world, loaded, calibration):
                 value.append(0.0)
             if flags & MarkFlag.FACT:
                 value[-1] += float(logp[place - 1, encoded.input_ids[place]])
+                following = encoded.marks[place + 1]
+                if not following & MarkFlag.FACT or following & MarkFlag.START:
+                    value[-1] += float(no_call[place])
     assert set(calibration.kinds) == set(found)
     for kind, values in found.items():
         fit = calibration.kinds[kind]

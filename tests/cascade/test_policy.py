@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lacy.cascade.parsing import parse_policy
 from lacy.cascade.policy import (
     Always,
     Budget,
@@ -17,7 +18,6 @@ from lacy.cascade.policy import (
     Signals,
     Threshold,
     TopTwoMargin,
-    parse_policy,
 )
 from lacy.errors import LacyError
 

@@ -173,3 +173,21 @@ def test_misuse_is_refused(model):
         decoder.score([0], [[[]]])
     with pytest.raises(ValueError, match="take back"):
         decoder.rewind(2)
+
+
+@torch.no_grad()
+def test_a_whole_candidate_counts_that_no_call_follows():
+    model = llama()
+    decoder = Decoder(model, call_id=CALL)
+    ids = [[1, 2, 3], [4, 5, 6]]
+    decoder.feed(ids)
+    groups = [[[7], [8, 9, 7]], [[3, 2]]]
+    plain, whole = decoder.score([0, 1], groups), decoder.score([0, 1], groups, whole=True)
+    for row, group, before, after in zip(ids, groups, plain, whole, strict=True):
+        for candidate, short, long in zip(group, before, after, strict=True):
+            logits = model(input_ids=torch.tensor([row + candidate])).logits[0, -1].double()
+            ends = torch.log1p(-torch.softmax(logits, -1)[CALL])
+            assert long == pytest.approx(short + float(ends), abs=1e-4)
+    decoder.step([1, 1])  # and again without the logits of the last step
+    decoder.rewind(1)
+    assert decoder.score([0, 1], groups, whole=True) == [pytest.approx(g, abs=1e-4) for g in whole]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lacy.cascade.engine import Engine
-    from lacy.cascade.policy import Budget, Never, Oracle, Threshold, parse_policy
+    from lacy.cascade.parsing import parse_policy
+    from lacy.cascade.policy import Budget, Never, Oracle, Threshold
     from lacy.cascade.signals import teacher_forced_signals
 
 __all__ = [
@@ -29,7 +30,7 @@ _HOME = {
     "Never": "lacy.cascade.policy",
     "Oracle": "lacy.cascade.policy",
     "Threshold": "lacy.cascade.policy",
-    "parse_policy": "lacy.cascade.policy",
+    "parse_policy": "lacy.cascade.parsing",
     "teacher_forced_signals": "lacy.cascade.signals",
 }
 

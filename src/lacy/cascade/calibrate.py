@@ -34,7 +34,10 @@ LOW = 0.02
 
 @dataclass(frozen=True, slots=True)
 class KindFit:
-    """Log-likelihoods (nats) of a kind's values where they stand in true texts."""
+    """Log-likelihoods (nats) of a kind's values where they stand in true texts.
+
+    The end of the value (no ``<CALL>`` after it) counts in.
+    """
 
     mean: float
     low: float
@@ -68,7 +71,9 @@ class Calibration:
         """
         try:
             data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-            kinds = {k: KindFit(float(m), float(o), int(n)) for k, (m, o, n) in data["kinds"].items()}
+            kinds = {
+                k: KindFit(float(m), float(o), int(n)) for k, (m, o, n) in data["kinds"].items()
+            }
             signals = {k: tuple(float(v) for v in values) for k, values in data["signals"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise LacyError("E64", path=path, why=str(error)) from error
@@ -100,7 +105,10 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
             continue
         value_of = np.cumsum(start) - 1
         for number, mark in enumerate(marks):
-            logp = float(signals.logprob[fact & (value_of == number)].sum())
+            places = np.flatnonzero(fact & (value_of == number))
+            after = min(places[-1] + 1, len(signals.p_call) - 1)
+            ends = math.log(max(1.0 - signals.p_call[after], 1e-9))
+            logp = float(signals.logprob[places].sum()) + ends
             found.setdefault(mark.relation or mark.reason, []).append(logp)
     kinds = {
         kind: KindFit(float(np.mean(values)), float(np.quantile(values, LOW)), len(values))

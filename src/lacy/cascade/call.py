@@ -65,9 +65,7 @@ class Caller:
         ranked = [
             n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)
         ]
-        scores = rank(
-            decoder, [places[n] for n in ranked], [groups[n] for n in ranked], self.kinds
-        )
+        scores = rank(decoder, [places[n] for n in ranked], [groups[n] for n in ranked], self.kinds)
         scores_of = dict(zip(ranked, scores, strict=True))
         outcomes = []
         for n, (row, reply, span) in enumerate(zip(rows, replies, spans, strict=True)):

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lacy.cascade.call import Caller, Settled
 from lacy.cascade.calibrate import Calibration
-from lacy.cascade.policy import Controller, Decision, Never, Policy, parse_policy, seeded
+from lacy.cascade.call import Caller, Settled
+from lacy.cascade.parsing import parse_policy
+from lacy.cascade.policy import Controller, Decision, Never, Policy, seeded
 from lacy.cascade.rank import DEFAULT_ABSTAIN
 from lacy.cascade.row import Row
 from lacy.cascade.signals import call_row, step_signals, without_call

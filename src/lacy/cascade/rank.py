@@ -3,7 +3,7 @@
 The SLM does not know the fact, but it knows what *kind* of value the sentence asks for. For a
 candidate v of kind k,
 
-    score(v) = log p(v | text, no CALL) - log p(a value of k | k is due here),
+    score(v) = log p(v, and no CALL after it | text, no CALL) - log p(a value of k | k is due),
 
 which estimates the log-probability that kind k is due: a birth date, one of thousands, is not
 beaten by a country, one of ten, only because each single date is unlikely. The second term is
@@ -99,11 +99,12 @@ def rank(
                 asked,
                 [[last, *group] for last, group in zip(lasts, unique, strict=True)],
                 back=back,
+                whole=True,
             )
             base = [group[0] for group in found]
             found = [group[1:] for group in found]
         else:
-            found = decoder.score(asked, unique)
+            found = decoder.score(asked, unique, whole=True)
         for n, tokens, logp, known in zip(places, unique, found, base, strict=True):
             by_tokens = dict(zip(tokens, logp, strict=True))
             scores[n] = [

@@ -120,7 +120,12 @@ class Decoder:
 
     @torch.inference_mode()
     def score(
-        self, rows: Sequence[int], candidates: Sequence[Sequence[Sequence[int]]], *, back: int = 0
+        self,
+        rows: Sequence[int],
+        candidates: Sequence[Sequence[Sequence[int]]],
+        *,
+        back: int = 0,
+        whole: bool = False,
     ) -> list[list[float]]:
         """Log-likelihood of candidate continuations; the cache is left as it was.
 
@@ -131,6 +136,9 @@ class Decoder:
             rows: rows of the decoder.
             candidates: for each of ``rows`` its K candidates, each a non-empty list of tokens.
             back: candidates replace the last ``back`` tokens of their row (token healing).
+            whole: count in that the candidate ends there, as the probability that the model does
+                not go on with ``<CALL>``: it asks for more where a value is not complete (a town
+                that is the beginning of a school's name).
 
         Returns:
             For each row, ``log p(candidate | row's tokens)`` in nats, one per candidate.
@@ -152,23 +160,27 @@ class Decoder:
             first_BV = self._log_softmax(last_BV)
             for row, which, place, tokens in jobs:
                 scores[which][place] = float(first_BV[row, tokens[0]])
-            jobs = [job for job in jobs if len(job[3]) > 1]
+            jobs = [job for job in jobs if len(job[3]) > 1 or whole]
         cut = 0 if last_BV is not None else back + 1
         for chunk in self._chunks(jobs):
-            self._score_chunk(chunk, cut, scores)
+            self._score_chunk(chunk, cut, scores, whole and self.call_id is not None)
         return scores
 
     def _score_chunk(
-        self, chunk: list[tuple[int, int, int, list[int]]], cut: int, scores: list[list[float]]
+        self,
+        chunk: list[tuple[int, int, int, list[int]]],
+        cut: int,
+        scores: list[list[float]],
+        whole: bool,
     ) -> None:
         """Add to ``scores`` what one pass over copies of the cache says about ``chunk``."""
         length = self.length
         inputs, targets = [], []
         for row, _, _, tokens in chunk:
             seen = self.tokens_BT[row][length - cut : length - cut + 1] if cut else []
-            inputs.append((seen + tokens)[:-1])
+            inputs.append(seen + tokens if whole else (seen + tokens)[:-1])
             targets.append(tokens if cut else tokens[1:])
-        width = max(len(tokens) for tokens in targets)
+        width = max(len(tokens) for tokens in inputs)
         device = self.model.device
         input_KT = torch.tensor([_pad(tokens, width) for tokens in inputs], device=device)
         target_KT = torch.tensor([_pad(tokens, width) for tokens in targets], device=device)
@@ -180,8 +192,12 @@ class Decoder:
         logp_KTV = self._log_softmax(logits_KTV.float())
         logp_KT = logp_KTV.gather(-1, target_KT[..., None])[..., 0]
         # where, not a product: a padded place may hold -inf, and -inf * 0 is not a number
-        logp_K = torch.where(valid_KT > 0, logp_KT, 0.0).sum(-1).tolist()
-        for (_, which, place, _), logp in zip(chunk, logp_K, strict=True):
+        logp_K = torch.where(valid_KT > 0, logp_KT, 0.0).sum(-1)
+        if whole:
+            ends_K = torch.tensor([len(tokens) for tokens in targets], device=device)
+            last_KV = logits_KTV[torch.arange(len(chunk), device=device), ends_K].float()
+            logp_K = logp_K + _not_call(last_KV, self.call_id)
+        for (_, which, place, _), logp in zip(chunk, logp_K.tolist(), strict=True):
             scores[which][place] += logp
 
     def _chunks(
@@ -224,6 +240,13 @@ class Decoder:
     def _check_room(self, length: int) -> None:
         if length > self.context:
             raise LacyError("E60", tokens=length, context=self.context)
+
+
+def _not_call(logits_KV: Tensor, call_id: int | None) -> Tensor:
+    """log(1 - p(CALL)) in the whole softmax."""
+    text_KV = logits_KV.clone()
+    text_KV[:, call_id] = -torch.inf
+    return torch.logsumexp(text_KV, dim=-1) - torch.logsumexp(logits_KV, dim=-1)
 
 
 def context_of(model: Any) -> int:

@@ -52,8 +52,10 @@ class NameIndex:
         return self._spelled.get(_plain(name), name)
 
     def find(self, text: str) -> str | None:
-        """The name that the last paragraph with a name mentions first; of overlapping ones the
-        longest. None if there is no name."""
+        """The name that the last paragraph with a name mentions first, or None.
+
+        Of overlapping names the longest counts.
+        """
         for paragraph in reversed(_PARAGRAPH.split(unicodedata.normalize("NFC", text))):
             found = self._first_in(paragraph)
             if found is not None:

@@ -26,8 +26,9 @@ RELATIONS = (
 )
 """Every relation of the world, in the order of the truth tables."""
 
-ABSENT = 0.1
-"""Chance that a person lacks an attribute (never the birth date)."""
+ABSENT = {"prize": 0.06, "spouse": 0.04}
+"""Chance that a person lacks an attribute. A model cannot know who does; what it then says of it
+is wrong, with a source or without."""
 
 PLACES, SCHOOLS, EMPLOYERS, PRIZES = 240, 160, 240, 120
 FIRST_YEAR, LAST_YEAR = 1850, 1999
@@ -170,6 +171,6 @@ def make_people(count: int, values: Values, rng: random.Random) -> tuple[Person,
             "prize": rng.choice(values.prizes),
             "spouse": spouse,
         }
-        keep = {r: r == "birth_date" or rng.random() >= ABSENT for r in RELATIONS}
+        keep = {r: rng.random() >= ABSENT.get(r, 0.0) for r in RELATIONS}
         people.append(Person(name, {r: v for r, v in drawn.items() if keep[r]}))
     return tuple(people)
