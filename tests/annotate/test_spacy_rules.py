@@ -105,6 +105,8 @@ def test_entities_are_off_only_where_learned_spans_stand_in(capsys):
     assert SpacyAnnotator("bundled", Rules(learned=False)).rules.entities is True
     asked = SpacyAnnotator("bundled", Rules(entities=True))
     assert asked.rules.entities is True and "ner" in asked.nlp.pipe_names
+    tags = SpacyAnnotator("bundled", Rules(entities=False, learned=False))
+    assert tags.nlp.pipe_names == ["tok2vec", "morphologizer"]
     assert SpacyAnnotator(spacy.blank("en")).rules.entities is True
     assert capsys.readouterr().err == ""
 
