@@ -175,18 +175,20 @@ class TrainConfig:
         shares = ("call_rate", "hold_out", "text_weight", "ignore_rate", "call_warmup", "warmup",
                   "min_lr")  # fmt: skip
         numbers = ("weight_decay", "clip", "save_minutes", "save_every", "eval_every", "threads")
-        value = vars(self).get
-        rules = [(name, value(name), "it must be more than 0", value(name) > 0) for name in counts]
+        values: dict[str, Any] = vars(self)
+        rules = [
+            (name, values[name], "it must be more than 0", values[name] > 0) for name in counts
+        ]
         rules += [
-            (name, value(name), "it must be more than 0", value(name) is None or value(name) > 0)
+            (name, values[name], "it must be more than 0", values[name] is None or values[name] > 0)
             for name in optional
         ]
         rules += [
-            (name, value(name), "it is a share between 0 and 1", 0 <= value(name) <= 1)
+            (name, values[name], "it is a share between 0 and 1", 0 <= values[name] <= 1)
             for name in shares
         ]
         rules += [
-            (name, value(name), "it must not be negative", value(name) >= 0) for name in numbers
+            (name, values[name], "it must not be negative", values[name] >= 0) for name in numbers
         ]
         rules += [
             ("decay", self.decay, "it is a share between 0 and 1",

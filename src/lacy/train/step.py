@@ -55,13 +55,24 @@ class Micro:
         cls, arrays: dict[str, Any], device: torch.device, reference: Any | None = None
     ) -> Micro:
         """From the arrays of ``PackedData.batch``; ``reference`` are stored losses, float."""
-        ids_BT = torch.from_numpy(arrays["input_ids"]).to(device, torch.int64)
-        segments_BT = torch.from_numpy(arrays["segments"]).to(device)
-        targets_BT, marks_BT = shift(
-            ids_BT, torch.from_numpy(arrays["marks"]).to(device), segments_BT
+        ids_BT, marks_BT, segments_BT = (
+            torch.from_numpy(arrays[name]).to(device) for name in ("input_ids", "marks", "segments")
         )
         stored = None if reference is None else torch.from_numpy(reference).to(device).float()
-        return cls(ids_BT, positions(segments_BT), targets_BT, marks_BT, stored)
+        return cls.of_tensors(ids_BT, marks_BT, segments_BT, stored)
+
+    @classmethod
+    def of_tensors(
+        cls,
+        ids_BT: Tensor,
+        marks_BT: Tensor,
+        segments_BT: Tensor,
+        reference_BT: Tensor | None = None,
+    ) -> Micro:
+        """From the columns of packed rows."""
+        ids_BT = ids_BT.long()
+        targets_BT, target_marks_BT = shift(ids_BT, marks_BT, segments_BT)
+        return cls(ids_BT, positions(segments_BT), targets_BT, target_marks_BT, reference_BT)
 
     @property
     def valid_BT(self) -> Tensor:
