@@ -133,6 +133,8 @@ class _Loop:
     last: dict[str, Any] = field(default_factory=dict)
     choice_BT: Tensor | None = None
     """What the last validation would have delegated."""
+    short: bool = False
+    """Whether it was said that marks were too few."""
 
     def __post_init__(self) -> None:
         session = self.session
@@ -198,6 +200,19 @@ class _Loop:
             self.log(row)
             if "loss" in row:
                 self.console.row(row)
+                self._tell_shortfall(row)
+
+    def _tell_shortfall(self, row: dict[str, Any]) -> None:
+        """Say once that batches held fewer marks than the call rate asks for."""
+        session, asked = self.session, self.session.config.call_rate
+        exact = session.config.arm != "none" and session.stepper.way != "running"
+        delegating = row["step"] - session.config.log_every >= session.delegates_from
+        if exact and delegating and not self.short and row["call_rate"] < 0.95 * asked:
+            self.short = True
+            self.console.say(
+                f"  call rate {row['call_rate']:.1%}, not {asked:.1%}, by step {row['step']:,}:"
+                " these batches held fewer marks; all of them were delegated"
+            )
 
     def _validate(self) -> None:
         """Measure on the held-out rows, where there are any."""

@@ -1,0 +1,99 @@
+"""Our loop and ``transformers.Trainer`` with the adapter are the same training."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import TrainingArguments
+
+from lacy.annotate import encode
+from lacy.corpus import PackedData
+from lacy.corpus.world import make_world
+from lacy.model import build, load
+from lacy.run import read_metrics
+from lacy.testing import byte_tokenizer
+from lacy.train import CallTrainer, TrainConfig, train
+from lacy.train.optim import make_optimizers
+from lacy.train.schedule import make_schedule
+from lacy.train.trainer_adapter import SELECTOR
+
+STEPS, ROWS = 12, 4
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    tokenizer = byte_tokenizer()
+    documents = list(make_world(12, 0).documents("train"))[:8]
+    path = tmp_path_factory.mktemp("packed") / "data"
+    packed = PackedData.write((encode(d, tokenizer) for d in documents), tokenizer, 48, path)
+    assert len(packed) > STEPS * ROWS  # within an epoch: the Trainer cuts its last batch short
+    return packed
+
+
+@pytest.fixture
+def config(data, tmp_path):
+    return TrainConfig(
+        data=data.path, out=tmp_path / "ours", model="tiny", steps=STEPS, batch_rows=ROWS,
+        call_rate=0.1, text_weight=0.1, log_every=1, dtype="fp32", device="cpu", threads=1,
+        quiet=True, lr=1e-2,
+    )  # fmt: skip
+
+
+def theirs(config, data, out, *, accumulate=1, steps=STEPS, **extra):
+    model = build("tiny", data.tokenizer, context=data.context, seed=config.seed)
+    (optimizer,) = make_optimizers(model, config)
+    schedule = make_schedule(config, rows=len(data), context=data.context)
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.at)
+    args = TrainingArguments(
+        output_dir=str(out), max_steps=steps, per_device_train_batch_size=ROWS // accumulate,
+        gradient_accumulation_steps=accumulate, logging_steps=1, logging_first_step=True,
+        report_to=[], seed=config.seed, use_cpu=True, max_grad_norm=config.clip,
+        save_strategy="no", disable_tqdm=True, logging_nan_inf_filter=False, **extra,
+    )  # fmt: skip
+    return CallTrainer(
+        model, args, data=data, objective=config.objective(), optimizers=(optimizer, rates)
+    )
+
+
+@pytest.mark.parametrize("arm", ["lacy", "none"])
+def test_same_losses_and_weights(config, data, tmp_path, arm):
+    config = replace(config, arm=arm)
+    train(config)
+    trainer = theirs(config, data, tmp_path / "theirs")
+    trainer.train()
+    ours = read_metrics(config.out / "metrics.jsonl")
+    log = [row for row in trainer.state.log_history if "loss" in row]
+    assert len(ours) == len(log) == STEPS
+    for mine, other in zip(ours, log, strict=True):
+        # the Trainer rounds its losses, hence the absolute tolerance
+        assert mine["loss"] == pytest.approx(other["loss"], abs=2e-4)
+        assert mine["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+        assert mine["call_rate"] == pytest.approx(other["call_rate"], abs=1e-6)
+    weights = load(config.out).model.state_dict()
+    for name, value in trainer.model.state_dict().items():
+        torch.testing.assert_close(value, weights[name], rtol=1e-4, atol=1e-5)
+
+
+def test_another_seed_is_another_training(config, data, tmp_path):
+    """The control: the comparison above can fail."""
+    train(config)
+    trainer = theirs(replace(config, seed=1), data, tmp_path / "theirs")
+    trainer.train()
+    ours = read_metrics(config.out / "metrics.jsonl")
+    log = [row for row in trainer.state.log_history if "loss" in row]
+    assert max(abs(a["loss"] - b["loss"]) for a, b in zip(ours, log, strict=True)) > 1e-2
+
+
+def test_accumulation_uses_a_running_quantile_that_is_saved(config, data, tmp_path):
+    trainer = theirs(config, data, tmp_path / "theirs", accumulate=2, steps=6)
+    trainer.args.save_strategy = "steps"
+    trainer.args.save_steps = 4
+    trainer.train()
+    assert trainer.selector is not None
+    assert trainer.selector.measured_rate == pytest.approx(0.1, abs=0.03)
+    saved = tmp_path / "theirs" / "checkpoint-4"
+    assert (saved / SELECTOR).exists()
+    again = theirs(config, data, tmp_path / "again", accumulate=2, steps=6)
+    again.train(resume_from_checkpoint=str(saved))
+    first, second = trainer.selector.state_dict(), again.selector.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)

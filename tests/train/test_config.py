@@ -1,0 +1,56 @@
+import subprocess
+import sys
+
+import pytest
+
+from lacy.config import dump_commented, field_docs, load
+from lacy.errors import LacyError
+from lacy.train import TrainConfig
+
+
+def test_all_problems_are_told_at_once(data):
+    config = TrainConfig(
+        data=data, steps=5, epochs=1.0, batch_rows=6, grad_accum=4, selection="exact", lr=-1.0,
+        call_rate=1.5, betas=(0.9, 1.0), model="2m", init_from="a", fork=data, arm="rho", keep=0,
+    )  # fmt: skip
+    with pytest.raises(LacyError) as caught:
+        config.check()
+    assert caught.value.code == "E45"
+    text = str(caught.value)
+    words = ("steps and epochs", "does not split into 4", "selection exact", "lr is -1.0", "betas",
+             "call_rate is 1.5", "'2m'", "init_from and fork", "arm rho", "keep is 0")  # fmt: skip
+    for word in words:
+        assert word in text, word
+    assert text.startswith("[E45] 10 of the training settings")
+
+
+def test_the_defaults_lack_only_data(data):
+    assert TrainConfig().problems() == ["data is not given (lacy annotate makes it)"]
+    assert TrainConfig(data=data).problems() == []
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_ends_of_shares_are_allowed(data, share):
+    TrainConfig(data=data, call_rate=share, text_weight=share, call_warmup=share).check()
+
+
+def test_every_field_is_documented_and_survives_yaml(data, tmp_path):
+    assert field_docs(TrainConfig).keys() == TrainConfig.__dataclass_fields__.keys()
+    config = TrainConfig(data=data, trackers=("tensorboard",), decay=0.1)
+    (tmp_path / "train.yaml").write_text(dump_commented(config))
+    assert load(TrainConfig, tmp_path / "train.yaml") == config
+
+
+def test_a_plain_model_and_the_warm_up_use_plain_cross_entropy(data):
+    config = TrainConfig(data=data, call_negative="sigmoid", ignore="facts")
+    assert config.objective()["arm"] == "lacy"
+    for plain in (config.objective(delegate=False), TrainConfig(data=data, arm="none").objective()):
+        assert (plain["arm"], plain["call_negative"]) == ("none", "none")
+    assert config.objective(delegate=False)["ignore"] == "none"
+
+
+def test_settings_and_schedule_load_no_torch():
+    code = (
+        "import sys, lacy.train, lacy.train.schedule, lacy.model; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

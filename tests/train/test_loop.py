@@ -1,0 +1,285 @@
+import json
+import os
+import signal
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from lacy.corpus import PackedData
+from lacy.errors import LacyError
+from lacy.model import load
+from lacy.run import read_metrics
+from lacy.train import dry_run, loop, train
+from lacy.train.checkpoint import checkpoints, newest
+
+TIMES = ("seconds", "tokens_per_second")
+
+
+def metrics(result):
+    """All rows without what depends on the clock."""
+    rows = read_metrics(result.out / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def weights(path):
+    return load(path).model.state_dict()
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def refused(config, code):
+    with pytest.raises(LacyError) as caught:
+        train(config)
+    assert caught.value.code == code, caught.value
+    return str(caught.value)
+
+
+def test_a_run_learns_to_speak_and_to_call(config):
+    result = train(config(steps=60, batch_rows=8, lr=1e-2, hold_out=0.1, eval_every=30, valid=None))
+    rows = metrics(result)
+    trained = [row for row in rows if "loss" in row]
+    assert [row["step"] for row in trained] == list(range(1, 61))
+    assert trained[-1]["text_loss"] < 0.6 * trained[0]["text_loss"]
+    assert trained[-1]["call_loss"] < 0.6 * trained[0]["call_loss"]
+    rates = [row["call_rate"] for row in trained]
+    assert max(rates) < 0.102  # a small batch may hold fewer marks, never more calls
+    assert sum(rates) / len(rates) == pytest.approx(0.1, abs=0.005)
+    measured = [row for row in rows if "valid_loss" in row]
+    assert [row["step"] for row in measured] == [30, 60]
+    assert measured[1]["valid_other_loss"] < measured[0]["valid_other_loss"]
+    assert 0 <= measured[1]["turnover"] <= 1 and "turnover" not in measured[0]
+
+    assert result.finished and result.metrics["step"] == 60
+    loaded = load(result.out)
+    assert loaded.meta["training"]["settings"]["call_rate"] == 0.1
+    plain = AutoModelForCausalLM.from_pretrained(result.out / "model")
+    assert same(plain.state_dict(), loaded.model.state_dict())
+    assert "library_name: transformers" in (result.out / "README.md").read_text()
+    assert json.loads((result.out / "environment.json").read_text())["reasons"]
+
+
+def test_log_lines_are_means_of_their_steps(config, tmp_path):
+    every = metrics(train(config(steps=6)))
+    thirds = metrics(train(config(steps=6, log_every=4, out=tmp_path / "thirds")))
+    assert [row["step"] for row in thirds] == [4, 6]
+    assert thirds[0]["grad_norm"] == pytest.approx(
+        sum(row["grad_norm"] for row in every[:4]) / 4, rel=1e-6
+    )
+    assert thirds[1]["loss"] == pytest.approx(sum(row["loss"] for row in every[4:]) / 2, rel=1e-2)
+
+
+def stop_after(step):
+    """As if a signal came in this step; it is seen in the next."""
+
+    def due(self):
+        if self.session.step == step:
+            self.asked.append("a signal")
+        return False
+
+    return due
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"log_every": 4}, {"optimizer": "muon"}, {"arm": "random"}, {"call_warmup": 0.5},
+     {"grad_accum": 2}, {"grad_accum": 2, "selection": "running"},
+     {"hold_out": 0.1, "eval_every": 2}],
+    ids=str,
+)  # fmt: skip
+def test_stopped_and_resumed_is_uninterrupted_bit_for_bit(config, tmp_path, monkeypatch, changes):
+    whole = train(config(**changes, steps=8, out=tmp_path / "whole"))
+    stopping = config(**changes, steps=8, out=tmp_path / "parts")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Loop, "_save_is_due", stop_after(4))
+        first = train(stopping)
+    assert not first.finished and first.step == 5
+    torch.manual_seed(123)  # whatever else the process did in between
+    second = train(stopping)
+    assert second.finished
+    assert metrics(second) == metrics(whole)
+    assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_saves_and_leaves(config, monkeypatch, name):
+    before = signal.getsignal(getattr(signal, name))
+    steps = []
+
+    def count(self, row):
+        steps.append(row["step"])
+        if len(steps) == 3:
+            os.kill(os.getpid(), getattr(signal, name))
+
+    monkeypatch.setattr(loop.Console, "row", count)
+    result = train(config(steps=50))
+    assert (result.finished, result.stopped) == (False, name)
+    assert newest(result.out).name == f"step-{result.step:08d}"
+    assert result.step < 8 and not (result.out / "model").exists()
+    assert signal.getsignal(getattr(signal, name)) is before
+    assert load(result.out).meta["training"]["step"] == result.step
+
+
+def test_checkpoints_are_kept_pruned_and_opened(config):
+    result = train(config(steps=9, save_every=2, keep=2))
+    assert [path.name for path in checkpoints(result.out)] == ["step-00000006", "step-00000008"]
+    assert load(newest(result.out)).meta["training"]["step"] == 8
+    hidden = [p for p in (result.out / "checkpoints").iterdir() if p.name.startswith(".")]
+    assert hidden == []
+
+
+def test_a_finished_run_is_not_trained_again(config, capsys):
+    result = train(config(quiet=False))
+    stamp = (result.out / "model" / "model.safetensors").stat().st_mtime_ns
+    again = train(config(quiet=False))
+    assert again.finished and again.metrics["loss"] == result.metrics["loss"]
+    assert (result.out / "model" / "model.safetensors").stat().st_mtime_ns == stamp
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_a_fork_decays_the_stable_checkpoint(config, tmp_path):
+    base = train(config(steps=10, decay=0.2))
+    assert (base.out / "stable").is_dir()
+    fork = config(steps=3, fork=base.out, decay_shape="linear", out=tmp_path / "fork")
+    result = train(fork)
+    assert (result.step, result.finished) == (11, True)
+    rates = [row["lr"] for row in metrics(result)]
+    assert rates == sorted(rates, reverse=True) and rates[0] < fork.lr
+    assert rates == pytest.approx([fork.lr * left for left in (5 / 6, 3 / 6, 1 / 6)])
+
+
+def test_fork_with_the_same_decay_is_the_run_itself(config, tmp_path):
+    base = train(config(steps=10, decay=0.2, decay_shape="linear"))
+    fork = train(config(steps=2, fork=base.out, decay_shape="linear", out=tmp_path / "fork"))
+    assert metrics(fork) == metrics(base)[8:]
+    assert same(weights(fork.out), weights(base.out))
+
+
+def test_from_another_checkpoint_without_its_optimizer(config, tmp_path):
+    base = train(config())
+    result = train(config(init_from=str(base.out), steps=2, lr=1e-9, out=tmp_path / "second"))
+    assert result.step == 2
+    for name, value in weights(result.out).items():
+        torch.testing.assert_close(value, weights(base.out)[name], atol=1e-6, rtol=0)
+
+
+def test_the_warm_up_of_calls_is_a_plain_model(config, tmp_path):
+    late = metrics(train(config(call_warmup=0.5)))
+    plain = metrics(train(config(arm="none", out=tmp_path / "plain")))
+    assert [row["call_rate"] > 0 for row in late] == [False] * 3 + [True] * 3
+    assert late[:3] == plain[:3]
+
+
+def test_too_few_marks_in_the_batches_are_told(config, capsys):
+    train(config(call_rate=0.17, quiet=False))
+    assert "fewer marks" in capsys.readouterr().out
+
+
+def test_other_settings_in_the_same_folder_are_refused(config):
+    train(config())
+    assert "lr" in refused(config(lr=1e-4), "E17")
+    assert train(config(log_every=3, keep=1)).finished
+
+
+def test_more_calls_than_marks(config, data):
+    info = PackedData.load(data).info
+    share = info.flags["FACT"] / (info.tokens - info.pieces)
+    assert f"only {share:.1%} of its targets" in refused(config(call_rate=0.3), "E46")
+    assert not config().out.exists()
+    train(config(call_rate=0.3, arm="loss_top", steps=1))
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(config, monkeypatch):
+    good = config(steps=20, save_every=4)
+    step = loop.Session.batch
+
+    def poisoned(self, number):
+        if number == 9:
+            next(self.model.parameters()).data.fill_(float("nan"))
+        return step(self, number)
+
+    monkeypatch.setattr(loop.Session, "batch", poisoned)
+    message = refused(good, "E47")
+    assert "step-00000008 is whole" in message
+    assert [path.name for path in checkpoints(good.out)] == ["step-00000004", "step-00000008"]
+    assert all(torch.isfinite(value).all() for value in weights(good.out).values())
+    monkeypatch.setattr(loop.Session, "batch", step)
+    assert train(good).finished
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+    ids=["cuda", "cpu", "python"],
+)
+def test_too_little_memory(config, monkeypatch, error):
+    def fail(self, *args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("lacy.train.step.Stepper.__call__", fail)
+    assert "--grad-accum 2" in refused(config(), "E48")
+
+
+def test_changed_data_and_damaged_state(config, data, tmp_path, monkeypatch):
+    quick = config(steps=6, save_every=2)
+    monkeypatch.setattr(loop._Loop, "_finish", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(quick)
+    monkeypatch.undo()
+    place = newest(quick.out)
+    info = json.loads((place / "trainer.json").read_text())
+    changed = {**info, "data": {**info["data"], "rows": 1}}
+    (place / "trainer.json").write_text(json.dumps(changed))
+    assert "data have changed" in refused(quick, "E49")
+    (place / "trainer.json").write_text(json.dumps(info))
+    tensors = (place / "trainer.safetensors").read_bytes()
+    (place / "trainer.safetensors").write_bytes(tensors[:-7])
+    assert "damaged" in refused(quick, "E49")
+    (place / "trainer.safetensors").write_bytes(tensors)
+    assert train(quick).finished
+    assert "no checkpoint" in refused(config(fork=tmp_path, out=tmp_path / "f"), "E49")
+
+
+def test_a_reference_model_ranks(config, tmp_path):
+    reference = train(config(arm="none", out=tmp_path / "reference"))
+    result = train(config(arm="rho", reference=reference.out, out=tmp_path / "rho"))
+    assert (result.out / "reference.safetensors").exists()
+    assert result.metrics["call_rate"] == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_dry_run_measures_and_writes_nothing(config):
+    settings = config(steps=1000, grad_accum=2, quiet=False)
+    report = dry_run(settings)
+    assert report.parameters == 164_416 and report.steps == 1000
+    assert report.tokens == 1000 * 4 * 48
+    assert 0 < report.seconds_per_step < 5
+    text = str(report)
+    for word in ("marks: FACT ", "164,416 parameters", "tokens/s", "two_pass", "optimizer 1 MB"):
+        assert word in text, word
+    assert not settings.out.exists()
+
+
+def test_plain_lines_and_reasons(config, capsys):
+    train(config(quiet=False))
+    out = capsys.readouterr().out
+    for word in ("164,416 parameters", "precision fp32", "selection exact", "step 6/6", "done in"):
+        assert word in out, word
+
+
+def test_trackers(config, monkeypatch):
+    pytest.importorskip("tensorboard")
+    result = train(config(trackers=("tensorboard",)))
+    (events,) = (result.out / "lacy").glob("events*")
+    assert b"text_loss" in events.read_bytes()
+
+
+def test_unknown_and_missing_trackers(config, monkeypatch):
+    assert "choose of" in refused(config(trackers=("nothing",)), "E12")
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
+    assert "lacy[trackers]" in refused(config(trackers=("tensorboard",)), "E11")
