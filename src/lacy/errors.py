@@ -213,12 +213,12 @@ CATALOG: dict[str, Entry] = {
         DATA,
     ),
     "E47": Entry(
-        "the {what} of step {step} is {value}; nothing was saved since{kept}",
+        "the {what} is {value} by step {step}; {kept}",
         "lower the learning rate (now {lr:g}) or clip harder, and start in a new folder",
         DATA,
     ),
     "E48": Entry(
-        "out of memory in step {step} with {rows} rows of {context} tokens at a time{kept}",
+        "out of memory in step {step} with {rows} rows of {context} tokens at a time; {kept}",
         "split the batch: --grad-accum {more} (the batch stays the same); to see the need: "
         "lacy train --dry-run",
         USAGE,
