@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from ..errors import LacyError
+from . import calibration
 from .verb import room, settings, table
 
 if TYPE_CHECKING:
+    from ..cascade.calibrate import Calibration
     from ..evaluate.articles import ArticleWay
+    from ..evaluate.entities import Extract
     from ..evaluate.evaluate import WorldResult
+    from ..types import Document
 
 
 @dataclass
@@ -38,6 +42,9 @@ class EvaluateConfig:
     """Share of tokens that may be asked for, for the default policies (0.22 in the paper)."""
     people: int = 100
     """How many people or articles to ask about."""
+    calibrate: int = calibration.TEXTS
+    """Read the model along so many true texts first (the world's training texts; of articles, those
+    that follow the ones asked about): how likely is each kind of value where it is due? 0: none."""
     split: Literal["train", "valid", "fresh", "unseen"] = "valid"
     """Of the world: known people in new wording, in unknown phrasings, or strangers."""
     only: str | None = None
@@ -113,6 +120,7 @@ def _in_world(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[
         max_new_tokens=config.max_new_tokens,
         seed=config.seed,
         gate=_gate(loaded),
+        calibration=calibration.in_world(loaded, config.world, config.calibrate),
     )
     _print_world(result)
     return result.as_dict()
@@ -169,10 +177,30 @@ def short(score: Any) -> str:
 
 
 def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
+    from ..evaluate.articles import evaluate_articles
+
+    articles, others = _read_articles(config)
+    entities = room("evaluate.entities", extra="spacy", what="finding names, numbers and dates")
+    extract = entities.default_extract(config.pipeline)
+    ways = evaluate_articles(
+        loaded,
+        articles,
+        extract,
+        policies,
+        unit=config.unit,
+        max_new_tokens=config.max_new_tokens,
+        seed=config.seed,
+        calibration=_calibration(config, loaded, others, extract),
+    )
+    _print_articles(ways, len(articles))
+    return {"articles": len(articles), "ways": {name: w.as_dict() for name, w in ways.items()}}
+
+
+def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Document]]:
+    """Articles to ask about, and others to calibrate on."""
     import itertools
 
     from ..corpus import read
-    from ..evaluate.articles import evaluate_articles
 
     assert config.articles is not None
     found = read(config.articles)
@@ -181,18 +209,24 @@ def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> di
     if not articles:
         why, do = "no article has it", "lacy check data FILE shows what is there"
         raise LacyError("E12", key="only", value=config.only, why=why, do=do)
-    entities = room("evaluate.entities", extra="spacy", what="finding names, numbers and dates")
-    ways = evaluate_articles(
-        loaded,
-        articles,
-        entities.default_extract(config.pipeline),
-        policies,
-        unit=config.unit,
-        max_new_tokens=config.max_new_tokens,
-        seed=config.seed,
-    )
-    _print_articles(ways, len(articles))
-    return {"articles": len(articles), "ways": {name: w.as_dict() for name, w in ways.items()}}
+    return articles, list(itertools.islice(chosen, max(0, config.calibrate)))
+
+
+def _calibration(
+    config: EvaluateConfig, loaded: Any, others: list[Document], extract: Extract
+) -> Calibration | None:
+    """What other articles say about the model; a sentence says so, or why there is nothing."""
+    if config.calibrate <= 0:
+        return None
+    if not others:
+        why = f"{config.articles} holds no article beyond the {config.people} asked about"
+        print(f"Calibration: none, {why} (fewer --people leave some).", file=sys.stderr)
+        return None
+    from ..evaluate.articles import calibrate_on
+
+    made = calibrate_on(loaded, others, extract)
+    calibration.say(made, f"{len(others)} other articles of {config.articles}")
+    return made
 
 
 def _print_articles(ways: dict[str, ArticleWay], articles: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from ..errors import LacyError
+from . import calibration
 from .verb import settings
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class GenerateConfig:
     random=0.22."""
     unit: Literal["token", "word", "value"] = "value"
     """How much one call returns."""
+    calibrate: int = calibration.TEXTS
+    """Where the source is a folder of `lacy world`: read the model along so many of its training
+    texts first, so that it ranks what the source offers as it was measured to. 0: none."""
     max_new_tokens: int = 128
     """Most tokens per answer, whoever speaks them."""
     temperature: float = 0.0
@@ -56,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     """Generates and prints."""
     config = settings(GenerateConfig, argv, "generate", EXAMPLE)
     prompts = config.prompt or _from_input()
-    from ..cascade import Engine
+    from ..cascade import Engine, Never
     from ..model import load
     from .source import choose_policy, open_source, split_policy
 
@@ -66,6 +70,7 @@ def main(argv: Sequence[str]) -> int:
     policy, why = choose_policy(config.policy or travelling, source)
     if why:
         print(why, file=sys.stderr)
+    calls = source is not None and not isinstance(policy, Never)
     engine = Engine(
         loaded,
         source,
@@ -75,6 +80,9 @@ def main(argv: Sequence[str]) -> int:
         temperature=config.temperature,
         top_p=config.top_p,
         seed=config.seed,
+        calibration=calibration.in_world(
+            loaded, config.source if calls else None, config.calibrate
+        ),
     )
     answers = engine.generate(prompts)
     _print(answers, config.show)

@@ -4,6 +4,9 @@ The model begins each held-out article anew. Calls are answered from a database 
 an annotator finds in that article (so it is known that the source holds the facts), and a name,
 number or date is right if the article contains it. What is compared is the model alone, calls at
 random places and calls where the model wants them, at equal call rate.
+
+What a source says is nearly always in the article, by construction: the figure rewards calling at
+values rather than elsewhere, not putting the right value into the right place.
 """
 
 from __future__ import annotations
@@ -12,15 +15,16 @@ import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from lacy.evaluate.entities import EntityScores, Extract, entity_precision
+from lacy.evaluate.entities import EntityScores, Extract, Reference, entity_precision, words
 from lacy.types import Answer, Document, Mark, Unit, call_rate
 
 if TYPE_CHECKING:
+    from lacy.cascade.calibrate import Calibration
     from lacy.cascade.policy import Policy
 
 PROMPT_WORDS = 4
@@ -64,7 +68,7 @@ def evaluate_articles(
         unit: how much one call returns.
         max_new_tokens: of an answer.
         seed: of the bootstrap.
-        engine: more arguments of ``cascade.Engine``.
+        engine: more arguments of ``cascade.Engine`` (``calibration=calibrate_on(...)``).
     """
     from lacy.cascade import Engine
     from lacy.sources import Database
@@ -76,7 +80,8 @@ def evaluate_articles(
     ways = {}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "articles.sqlite"
-        write_values(path, zip(subjects, texts, extract(texts), strict=True))
+        marked = with_values(articles, extract)
+        write_values(path, ((subject_of(a), a.text, a.marks) for a in marked))
         with Database(path, name="article") as source:
             for name, policy in named.items():
                 made = Engine(
@@ -88,6 +93,65 @@ def evaluate_articles(
                     str(made.policy), scores, call_rate(answers), tuple(answers)
                 )
     return ways
+
+
+def with_values(articles: Sequence[Document], extract: Extract) -> list[Document]:
+    """Articles whose marks are the values that a source may be asked for.
+
+    A value counts where it stands first; what the prompt gives (the name of the subject, whole or
+    in part) is no value.
+    """
+    found = []
+    marks = extract([article.text for article in articles])
+    for article, all_marks in zip(articles, marks, strict=True):
+        known, seen, kept = Reference(prompt_of(article)), set[tuple[str, ...]](), []
+        for mark in all_marks:
+            value = article.text[mark.start : mark.end]
+            key = tuple(words(value))
+            if mark.reason == "CONTENT" or not key or key in seen or known.holds(value):
+                continue
+            seen.add(key)
+            kept.append(mark)
+        found.append(replace(article, marks=tuple(kept)))
+    return found
+
+
+def calibrate_on(loaded: Any, articles: Sequence[Document], extract: Extract) -> Calibration:
+    """How likely each kind of value is to a model where it is due, and its signals (``cascade``).
+
+    Args:
+        loaded: the model.
+        articles: a hundred or so, others than those that scores are taken on.
+        extract: finds their values, as in ``evaluate_articles``.
+    """
+    from lacy.cascade.calibrate import calibrate
+    from lacy.model.decode import context_of
+
+    length = context_of(loaded.model)
+    marked = with_values(articles, extract)
+    return calibrate(loaded, (opening(a, loaded.tokenizer, length) for a in marked))
+
+
+def opening(document: Document, tokenizer: Any, length: int) -> Document:
+    """The beginning of a text that a model reads in one piece, with the marks that lie in it.
+
+    Args:
+        document: a text with marks.
+        tokenizer: a fast tokenizer.
+        length: most tokens, those that begin and end a text included.
+    """
+    tokens = tokenizer(
+        document.text, add_special_tokens=False, return_offsets_mapping=True,
+        split_special_tokens=True,
+    )  # fmt: skip
+    places = tokens["offset_mapping"]
+    if len(places) + 2 <= length:
+        return document
+    end = places[length - 2][0]
+    crossing = [mark.start for mark in document.marks if mark.start < end < mark.end]
+    end = min([end, *crossing])
+    marks = tuple(mark for mark in document.marks if mark.end <= end)
+    return replace(document, text=document.text[:end].rstrip(), marks=marks)
 
 
 def write_values(path: Path, annotated: Iterable[tuple[str, str, Sequence[Mark]]]) -> None:

@@ -1,0 +1,43 @@
+"""Reading a model along true texts before it calls, with a sentence on what was done and why."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..cascade.calibrate import Calibration
+
+TEXTS = 100
+"""Texts that a model is read along where nothing else is asked for."""
+
+WHY = "so that candidates of different kinds compare and budgets hold from the first word"
+
+
+def in_world(loaded: Any, folder: str | Path | None, texts: int = TEXTS) -> Calibration | None:
+    """Calibrates a model on training texts of a made-up world.
+
+    Args:
+        loaded: the model.
+        folder: of ``lacy world``; anything else gives None.
+        texts: how many; 0 for none.
+    """
+    if folder is None or texts <= 0 or not (Path(folder) / "world.json").is_file():
+        return None
+    from ..cascade.calibrate import calibrate
+    from ..corpus.world import load_world
+
+    documents = list(itertools.islice(load_world(folder).documents("train"), texts))
+    made = calibrate(loaded, documents)
+    say(made, f"{len(documents)} training texts of {folder}")
+    return made
+
+
+def say(made: Calibration, where: str) -> None:
+    """Names the automatic choice beside the output, with its reason and what it found."""
+    kinds = ", ".join(f"{kind} {fit.n}" for kind, fit in sorted(made.kinds.items()))
+    found = f"; values read: {kinds}" if kinds else "; too few values of any kind"
+    line = f"Calibration: on {where}, {WHY}{found} (--calibrate 0 turns it off)."
+    print(line, file=sys.stderr)
