@@ -27,6 +27,22 @@ def test_the_seed_alone_decides_and_the_global_state_stays(tokenizer):
 
 
 @pytest.mark.parametrize("preset", ["tiny", "334m"])
+def test_layers_add_less_the_more_there_are(preset, tokenizer):
+    shape = SHAPE | {"width": 64, "layers": 8}
+    model = build(preset, tokenizer, context=32, **shape)
+    ends, starts = ("o_proj.weight", "attn.c_proj.weight"), ("q_proj.weight", "c_attn.weight")
+    spread = {
+        name: parameter.std().item()
+        for name, parameter in model.named_parameters()
+        if name.endswith(ends + starts)
+    }
+    inward = [value for name, value in spread.items() if name.endswith(starts)]
+    outward = [value for name, value in spread.items() if name.endswith(ends)]
+    assert len(inward) == len(outward) == 8
+    assert sum(outward) / sum(inward) == pytest.approx(1 / 4, rel=0.05)
+
+
+@pytest.mark.parametrize("preset", ["tiny", "334m"])
 def test_the_row_of_begin_end_and_padding_learns(preset, tokenizer):
     model = build(preset, tokenizer, context=32, **SHAPE)
     hidden_states(model, torch.zeros(1, 4, dtype=torch.long))[..., 0].sum().backward()

