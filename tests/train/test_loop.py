@@ -177,8 +177,12 @@ def test_too_few_marks_in_the_batches_are_told(config, capsys):
     assert "fewer marks" in capsys.readouterr().out
 
 
-def test_other_settings_in_the_same_folder_are_refused(config):
-    train(config())
+def test_other_settings_in_the_same_folder_are_refused(config, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Loop, "_save_is_due", stop_after(2))
+        assert not train(config()).finished
+    assert "adamw" in refused(config(optimizer="muon"), "E17")
+    assert train(config()).finished
     assert "lr" in refused(config(lr=1e-4), "E17")
     assert train(config(log_every=3, keep=1)).finished
 

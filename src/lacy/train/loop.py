@@ -104,11 +104,17 @@ def _open_run(session: Session) -> Run:
 
 
 def _finished_before(config: TrainConfig) -> TrainResult | None:
-    """The result of a run that has come to its end in this folder, with these settings."""
+    """The result of a run that has come to its end in this folder, with these settings.
+
+    Raises:
+        LacyError: E17, before anything is loaded, if the run in the folder has other settings.
+    """
+    if not (config.out / "config.yaml").exists():
+        return None
+    run = Run(config.out, config, may_differ=MAY_DIFFER)
     meta_file = config.out / "model" / META
     if not meta_file.exists():
         return None
-    run = Run(config.out, config, may_differ=MAY_DIFFER)
     training = json.loads(meta_file.read_text(encoding="utf-8")).get("training", {})
     if training.get("step") != training.get("of"):
         return None
