@@ -28,6 +28,7 @@ from lacy.errors import LacyError
 from lacy.model import save
 from lacy.model.io import META
 from lacy.run import Run
+from lacy.train.card import CARD, card_facts
 from lacy.train.checkpoint import (
     STABLE,
     checkpoint_path,
@@ -309,9 +310,9 @@ class _Loop:
         if not (config.eval_every and session.step % config.eval_every == 0):
             self._validate()
         if self.run is not None:
-            facts = _card_facts(session, self.last)
+            facts = card_facts(session, self.last)
             title = f"{config.out.name}: a small language model that knows when to call"
-            self.run.card(title, facts, _CARD)
+            self.run.card(title, facts, CARD)
             card = self.run.card_file.read_text(encoding="utf-8")
             save(config.out / "model", session.model, session.tokenizer,
                  session.meta(session.step), card=card)  # fmt: skip
@@ -382,25 +383,3 @@ def _signals() -> Iterator[list[str]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-_CARD = """
-The last token of the vocabulary, `<CALL>`, says that a source should speak; plain decoding should
-forbid it. Settings: `lacy.json`. Speak with it: `lacy generate`; load it:
-`transformers.AutoModelForCausalLM.from_pretrained`.
-"""
-
-
-def _card_facts(session: Session, last: dict[str, Any]) -> dict[str, Any]:
-    """The table of the model card."""
-    config = session.config
-    names = ("loss", "text_loss", "call_rate", "valid_loss", "valid_fact_loss", "valid_other_loss")
-    return {
-        "model": config.init_from or config.model,
-        "parameters": f"{sum(p.numel() for p in session.parameters()):,}",
-        "steps": f"{session.step:,}",
-        "tokens": f"{session.step * session.tokens_per_step:,}",
-        "arm": config.arm,
-        "call rate asked": config.call_rate if config.arm != "none" else "-",
-        **{name.replace("_", " "): f"{last[name]:.4f}" for name in names if last.get(name)},
-    }
