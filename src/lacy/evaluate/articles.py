@@ -21,11 +21,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lacy.evaluate.entities import EntityScores, Extract, Reference, entity_precision, words
-from lacy.types import Answer, Document, Mark, Unit, call_rate
+from lacy.types import Answer, Document, Mark, Reply, Request, Unit, call_rate
 
 if TYPE_CHECKING:
     from lacy.cascade.calibrate import Calibration
     from lacy.cascade.policy import Policy
+    from lacy.sources.protocol import Source
 
 PROMPT_WORDS = 4
 """Words of an article that are given where its text does not begin with its title."""
@@ -82,7 +83,8 @@ def evaluate_articles(
         path = Path(folder) / "articles.sqlite"
         marked = with_values(articles, extract)
         write_values(path, ((subject_of(a), a.text, a.marks) for a in marked))
-        with Database(path, name="article") as source:
+        with Database(path, name="article") as database:
+            source = Unsaid(database)
             for name, policy in named.items():
                 made = Engine(
                     loaded, source, policy, unit=unit, max_new_tokens=max_new_tokens, **engine
@@ -152,6 +154,30 @@ def opening(document: Document, tokenizer: Any, length: int) -> Document:
     end = min([end, *crossing])
     marks = tuple(mark for mark in document.marks if mark.end <= end)
     return replace(document, text=document.text[:end].rstrip(), marks=marks)
+
+
+class Unsaid:
+    """A source that does not offer again what a text already says (it can be copied from there).
+
+    Args:
+        source: offers candidates.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.name = source.name
+
+    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        """The replies of the source without the values that stand in the text."""
+        replies = await self.source.ask(requests)
+        return [self._new(q.text, reply) for q, reply in zip(requests, replies, strict=True)]
+
+    def _new(self, text: str, reply: Reply) -> Reply:
+        said = f" {' '.join(words(text))} "
+        kept = tuple(c for c in reply.candidates if f" {' '.join(words(c.text))} " not in said)
+        if reply.candidates and not kept:
+            return replace(reply, candidates=(), error=f"{self.name}: all of it has been said")
+        return replace(reply, candidates=kept)
 
 
 def write_values(path: Path, annotated: Iterable[tuple[str, str, Sequence[Mark]]]) -> None:
