@@ -87,6 +87,8 @@ class Candidate:
     evidence: str = ""
     kind: str = ""
     alternatives: float = 1.0
+    subject: str = ""
+    """Whom or what it is a fact about, as the text names it."""
 
 
 @dataclass(frozen=True, slots=True)

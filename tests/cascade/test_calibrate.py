@@ -8,9 +8,10 @@ import torch
 
 from lacy.annotate import encode
 from lacy.cascade import Engine
-from lacy.cascade.calibrate import LOW, SEEDS, Calibration, KindFit, calibrate
+from lacy.cascade.calibrate import LOW, SEEDS, VALUES, Calibration, KindFit, calibrate
 from lacy.cascade.policy import Budget, Never, seeded
-from lacy.cascade.rank import DEFAULT_ABSTAIN, SLACK, best, least, usual
+from lacy.cascade.rank import DEFAULT_ABSTAIN, SLACK, best, least, when_due
+from lacy.cascade.usual import Key, Reference
 from lacy.corpus import train_tokenizer
 from lacy.corpus.world import make_world
 from lacy.errors import LacyError
@@ -36,29 +37,63 @@ def calibration(world, loaded):
 
 
 @torch.no_grad()
-def test_kinds_equal_a_slow_reading(world, loaded, calibration):
-    found = {}
-    for document in world.documents():
-        encoded = encode(document, loaded.tokenizer)
-        logits = loaded.model(input_ids=torch.tensor([encoded.input_ids])).logits[0].double()
-        logp = torch.log_softmax(logits[:, :-1], -1)
-        no_call = torch.log1p(-torch.softmax(logits, -1)[:, -1])
-        marks, value = iter(document.marks), None
-        for place, flags in enumerate(encoded.marks):
-            if flags & MarkFlag.START:
-                value = found.setdefault(next(marks).relation, [])
-                value.append(0.0)
-            if flags & MarkFlag.FACT:
-                value[-1] += float(logp[place - 1, encoded.input_ids[place]])
-                following = encoded.marks[place + 1]
-                if not following & MarkFlag.FACT or following & MarkFlag.START:
-                    value[-1] += float(no_call[place])
-    assert set(calibration.kinds) == set(found)
-    for kind, values in found.items():
-        fit = calibration.kinds[kind]
-        assert fit.n == len(values)
-        assert fit.mean == pytest.approx(np.mean(values), abs=1e-3)
-        assert fit.low == pytest.approx(np.quantile(values, LOW), abs=1e-3)
+def slow(loaded, text, value, ends):
+    """log p(value after text, then one of ends), without a cache."""
+    tokenizer = loaded.tokenizer
+    ids = [tokenizer.bos_token_id, *tokenizer(text)["input_ids"]]
+    tokens = tokenizer(" " + value)["input_ids"]
+    logits = loaded.model(input_ids=torch.tensor([ids + tokens])).logits[0].double()
+    logp = torch.log_softmax(logits[:, :-1], -1)
+    total = sum(float(logp[len(ids) - 1 + n, token]) for n, token in enumerate(tokens))
+    return total + math.log(float(torch.softmax(logits[-1], -1)[list(ends)].sum()))
+
+
+def test_usual_equals_a_slow_reading(world, loaded, calibration):
+    usual = calibration.usual(loaded)
+    person = world.people()[0]
+    value = person.facts["school"]
+    wanted = [Key(person.name, kind, value) for kind in ("school", "birth_place", "nothing")]
+    wanted.append(Key("", "school", value))
+    found = usual.look_up(wanted)
+    assert set(found) == {*wanted[:2], wanted[3]}
+    for key, logp in found.items():
+        references = calibration.kinds[key.kind].references
+        assert len(references) == 3 and all(r.text.startswith(r.subject) for r in references)
+        texts = [r.text.replace(r.subject, key.subject or r.subject) for r in references]
+        mean = np.mean([slow(loaded, text, value, calibration.ends) for text in texts])
+        assert logp == pytest.approx(mean, abs=1e-3)
+    assert usual.look_up(wanted) == found
+
+
+def test_references_stop_where_a_value_of_their_kind_is_due(world, calibration):
+    assert set(calibration.kinds) == {m.relation for d in world.documents() for m in d.marks}
+    for kind, fit in calibration.kinds.items():
+        assert all(world.expects_value(reference.text) == kind for reference in fit.references)
+        assert 0 < fit.n <= VALUES
+
+
+def test_the_low_is_that_of_right_values(world, loaded, calibration):
+    usual = calibration.usual(loaded)
+    kind, fit = "school", calibration.kinds["school"]
+    seen = [
+        (Reference(d.text[: m.start].rstrip(" "), d.meta["person"]), d.text[m.start : m.end])
+        for d in world.documents()
+        for m in d.marks
+        if m.relation == kind
+    ]
+    seen = [(r, value) for r, value in seen if r not in fit.references][: fit.n]
+    below = []
+    for reference, value in seen:
+        key = Key(reference.subject, kind, value)
+        here = slow(loaded, reference.text, value, calibration.ends)
+        below.append(here - usual.look_up([key])[key])
+    assert fit.low == pytest.approx(np.quantile(below, LOW), abs=1e-3)
+
+
+def test_ends_are_the_tokens_that_follow_values(world, loaded, calibration):
+    seen = {d.text[m.end : m.end + 1] for d in world.documents() for m in d.marks}
+    found = {loaded.tokenizer.decode([token])[:1] for token in calibration.ends}
+    assert found == seen
 
 
 def test_signals_are_those_of_places_where_the_model_decides(world, loaded, calibration):
@@ -87,15 +122,14 @@ def test_few_values_or_none_teach_nothing(world, loaded):
 
 
 def test_a_kind_is_held_against_its_own_usual_likelihood():
-    kinds = {"name": KindFit(-20.0, -28.0, 50), "city": KindFit(-5.0, -6.0, 50)}
-    name, city = Candidate("x", kind="name", alternatives=100), Candidate("y", kind="city")
+    kinds = {"name": KindFit((), -7.0, 25), "city": KindFit((), -1.0, 25)}
+    due = {Key("", "name", "x"): -20.0, Key("", "city", "y"): -5.0}
+    name, city = Candidate(" x", kind="name", alternatives=100), Candidate(" y", kind="city")
     other = Candidate("z", kind="other", alternatives=8)
-    assert usual(name, kinds) == -20 and usual(other, kinds) == pytest.approx(-math.log(8))
-    assert usual(name) == pytest.approx(-math.log(100))
+    assert when_due(name, due) == -20 and when_due(other, due) == pytest.approx(-math.log(8))
     # At a place for a name: the name is 18 nats unlikely, the city 14; the name fits, the city not.
-    scores = [-18.0 - usual(name, kinds), -14.0 - usual(city, kinds)]
-    assert best(scores) == 0
-    assert least(name, DEFAULT_ABSTAIN, kinds) == -28 + 20 - SLACK
+    assert best([-18.0 - when_due(name, due), -14.0 - when_due(city, due)]) == 0
+    assert least(name, DEFAULT_ABSTAIN, kinds) == -7.0 - SLACK
     assert least(city, DEFAULT_ABSTAIN, kinds) == DEFAULT_ABSTAIN
     assert least(other, DEFAULT_ABSTAIN, kinds) == DEFAULT_ABSTAIN
     assert least(name, None, kinds) == -math.inf

@@ -188,6 +188,9 @@ def test_a_whole_candidate_counts_that_no_call_follows():
             logits = model(input_ids=torch.tensor([row + candidate])).logits[0, -1].double()
             ends = torch.log1p(-torch.softmax(logits, -1)[CALL])
             assert long == pytest.approx(short + float(ends), abs=1e-4)
+            some = decoder.score([ids.index(row)], [[candidate]], whole=True, ends=[5, 9])[0][0]
+            follow = torch.softmax(logits, -1)[[5, 9]].sum().log()
+            assert some == pytest.approx(short + float(follow), abs=1e-4)
     decoder.step([1, 1])  # and again without the logits of the last step
     decoder.rewind(1)
     assert decoder.score([0, 1], groups, whole=True) == [pytest.approx(g, abs=1e-4) for g in whole]

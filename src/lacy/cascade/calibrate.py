@@ -1,9 +1,9 @@
 """What a model's signals look like on true texts, read once, so that a cascade starts well.
 
-Two things are learned from texts with marks. How likely a value of each kind is *where its kind is
-due*: against that, a candidate's likelihood tells whether its kind is due here (``rank``). And the
-signals at every place where the model would decide: a running quantile begins with them instead
-of an empty window (``policy.Budget.seeds``).
+Two things are learned from texts with marks. How likely a value is *where its kind is due*:
+reference texts for ``usual``, and how far below that a right value may fall. And the signals at
+every place where the model would decide: a running quantile begins with them instead of an empty
+window (``policy.Budget.seeds``).
 """
 
 from __future__ import annotations
@@ -17,32 +17,38 @@ from typing import Any
 
 import numpy as np
 
-from lacy.cascade.signals import teacher_forced_signals
+from lacy.cascade.signals import call_row, teacher_forced_signals
+from lacy.cascade.usual import Key, Reference, Usual
 from lacy.errors import LacyError
 from lacy.run import write_atomic
 from lacy.types import Document, MarkFlag
 
 SEEDS = 1000
-"""Signals kept: as many as the window of a budget holds."""
+"""Signals kept."""
 
 LEAST = 5
 """Values of a kind below which nothing is learned of it."""
 
-LOW = 0.02
-"""Which quantile of a kind's likelihoods counts as the least that is still usual."""
+REFERENCES = 3
+"""Reference texts of a kind, the shortest there are."""
+
+VALUES = 25
+"""Values of a kind that are held against their usual likelihood."""
+
+LOW = 0.04
+"""Which quantile of the differences counts as the least that still fits."""
 
 
 @dataclass(frozen=True, slots=True)
 class KindFit:
-    """Log-likelihoods (nats) of a kind's values where they stand in true texts.
+    """What is known of one kind of value."""
 
-    The end of the value (no ``<CALL>`` after it) counts in.
-    """
-
-    mean: float
+    references: tuple[Reference, ...]
+    """Texts that stop where a value of the kind is due, with whom they are about."""
     low: float
-    """Their ``LOW`` quantile."""
+    """``LOW`` quantile of log p(value in its true place) - its usual log-likelihood (nats)."""
     n: int
+    """Values that was measured on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +59,20 @@ class Calibration:
     """By relation (or, where marks have none, by reason)."""
     signals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """By name: at positions where the model decides, at most ``SEEDS`` evenly drawn."""
+    ends: tuple[int, ...] = ()
+    """Tokens that were seen to follow a value."""
+
+    def usual(self, loaded: Any) -> Usual:
+        """Usual likelihoods under a model (the one that was calibrated)."""
+        references = {kind: fit.references for kind, fit in self.kinds.items()}
+        return Usual(loaded.model, loaded.tokenizer, references, call_row(loaded), self.ends)
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON, whole or not at all."""
         data = {
-            "kinds": {k: [fit.mean, fit.low, fit.n] for k, fit in self.kinds.items()},
+            "kinds": {k: [fit.references, fit.low, fit.n] for k, fit in self.kinds.items()},
             "signals": {name: list(values) for name, values in self.signals.items()},
+            "ends": list(self.ends),
         }
         write_atomic(path, json.dumps(data) + "\n")
 
@@ -72,12 +86,14 @@ class Calibration:
         try:
             data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
             kinds = {
-                k: KindFit(float(m), float(o), int(n)) for k, (m, o, n) in data["kinds"].items()
+                k: KindFit(tuple(Reference(*map(str, r)) for r in texts), float(low), int(n))
+                for k, (texts, low, n) in data["kinds"].items()
             }
             signals = {k: tuple(float(v) for v in values) for k, values in data["signals"].items()}
+            ends = tuple(int(token) for token in data["ends"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise LacyError("E64", path=path, why=str(error)) from error
-        return cls(kinds, signals)
+        return cls(kinds, signals, ends)
 
 
 def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
@@ -91,31 +107,50 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
     Returns:
         Fits of the kinds with at least ``LEAST`` values, and the signals.
     """
-    texts = list(documents)
-    found: dict[str, list[float]] = {}
+    texts = {document.id: document for document in documents}
+    found: dict[str, list[tuple[Reference, str]]] = {}
+    ends: set[int] = set()
     pooled: dict[str, list[np.ndarray]] = {"margin": [], "p_call": [], "entropy": [], "top2": []}
-    read = {document.id: document for document in texts}
-    for signals in teacher_forced_signals(loaded, texts):
-        start = (signals.marks & MarkFlag.START) > 0
+    for signals in teacher_forced_signals(loaded, texts.values()):
         fact = (signals.marks & MarkFlag.FACT) > 0
+        start = (signals.marks & MarkFlag.START) > 0
         for name, parts in pooled.items():
             parts.append(getattr(signals, name)[start | ~fact])
-        marks = [m for m in read[signals.id].marks if m.reason != "CONTENT"]
-        if start.sum() != len(marks):  # cut at the context, or values that touch
-            continue
-        value_of = np.cumsum(start) - 1
-        for number, mark in enumerate(marks):
-            places = np.flatnonzero(fact & (value_of == number))
-            after = min(places[-1] + 1, len(signals.p_call) - 1)
-            ends = math.log(max(1.0 - signals.p_call[after], 1e-9))
-            logp = float(signals.logprob[places].sum()) + ends
-            found.setdefault(mark.relation or mark.reason, []).append(logp)
-    kinds = {
-        kind: KindFit(float(np.mean(values)), float(np.quantile(values, LOW)), len(values))
-        for kind, values in found.items()
-        if len(values) >= LEAST
+        after = fact[:-1] & (~fact[1:] | start[1:])
+        ends.update(signals.targets[1:][after].tolist())
+        if not signals.truncated:
+            for kind, reference, value in _values(texts[signals.id]):
+                found.setdefault(kind, []).append((reference, value))
+    references = {
+        kind: tuple(sorted({r for r, _ in seen}, key=lambda r: len(r.text))[:REFERENCES])
+        for kind, seen in found.items()
+        if len(seen) >= LEAST
     }
-    return Calibration(kinds, {name: _evenly(parts) for name, parts in pooled.items() if parts})
+    follow = tuple(sorted(ends))
+    usual = Usual(loaded.model, loaded.tokenizer, references, call_row(loaded), follow)
+    kinds = {}
+    for kind, stops in references.items():
+        seen = [s for s in found[kind] if s[0] not in stops] or found[kind]
+        seen = seen[:: math.ceil(len(seen) / VALUES)]
+        keys = [Key(r.subject, kind, value) for r, value in seen]
+        due = usual.look_up(keys)
+        here = usual.after([(r.text, value) for r, value in seen])
+        below = [logp - due[key] for logp, key in zip(here, keys, strict=True)]
+        kinds[kind] = KindFit(stops, float(np.quantile(below, LOW)), len(below))
+    signals_kept = {name: _evenly(parts) for name, parts in pooled.items() if parts}
+    return Calibration(kinds, signals_kept, follow)
+
+
+def _values(document: Document) -> Iterable[tuple[str, Reference, str]]:
+    """Kind, text before, and value of each mark; the subject where the text names it."""
+    named = document.meta.get("person") or document.meta.get("title")
+    subject = named if isinstance(named, str) and named in document.text else ""
+    for mark in document.marks:
+        before = document.text[: mark.start].rstrip(" ")
+        value = document.text[mark.start : mark.end].strip()
+        if before and value and mark.reason != "CONTENT":
+            about = subject if subject in before else ""
+            yield mark.relation or mark.reason, Reference(before, about), value
 
 
 def _evenly(parts: list[np.ndarray]) -> tuple[float, ...]:

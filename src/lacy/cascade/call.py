@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from lacy.cascade.calibrate import KindFit
 from lacy.cascade.rank import Option, best, least, options_for, rank, sound
 from lacy.cascade.row import Row
+from lacy.cascade.usual import Usual
 from lacy.model.decode import Decoder
 from lacy.sources.protocol import Source, guarded
 from lacy.sources.text import TokenText
@@ -36,6 +37,7 @@ class Caller:
     timeout: float | None
     heal: bool
     kinds: Mapping[str, KindFit] | None = None
+    usual: Usual | None = None
 
     def settle(
         self,
@@ -65,7 +67,7 @@ class Caller:
         ranked = [
             n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)
         ]
-        scores = rank(decoder, [places[n] for n in ranked], [groups[n] for n in ranked], self.kinds)
+        scores = rank(decoder, [places[n] for n in ranked], [groups[n] for n in ranked], self.usual)
         scores_of = dict(zip(ranked, scores, strict=True))
         outcomes = []
         for n, (row, reply, span) in enumerate(zip(rows, replies, spans, strict=True)):

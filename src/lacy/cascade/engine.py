@@ -98,7 +98,8 @@ class Engine:
         self.token_text = TokenText(self.tokenizer)
         self.call_id = call_row(loaded)
         kinds = calibration.kinds if calibration else None
-        self._caller = Caller(source, self.token_text, unit, abstain, timeout, heal, kinds)
+        usual = calibration.usual(loaded) if calibration else None
+        self._caller = Caller(source, self.token_text, unit, abstain, timeout, heal, kinds, usual)
         if calibration:
             self.policy = seeded(self.policy, calibration.signals)
         self._controller: Controller | None = None

@@ -249,8 +249,8 @@ def seeded(policy: Policy, signals: Mapping[str, tuple[float, ...]]) -> Policy:
     horizon, many texts in step (all at a value, then none) would make the threshold swing.
     """
     if isinstance(policy, Budget) and not policy.seeds and signals.get(policy.by):
-        calm = {"window": max(policy.window, 4000), "horizon": max(policy.horizon, 3000)}
-        return replace(policy, seeds=signals[policy.by], **calm)
+        window, horizon = max(policy.window, 4000), max(policy.horizon, 3000)
+        return replace(policy, seeds=signals[policy.by], window=window, horizon=horizon)
     return policy
 
 

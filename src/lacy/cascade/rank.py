@@ -3,15 +3,15 @@
 The SLM does not know the fact, but it knows what *kind* of value the sentence asks for. For a
 candidate v of kind k,
 
-    score(v) = log p(v, and no CALL after it | text, no CALL) - log p(a value of k | k is due),
+    score(v) = log p(v, and its end | text, no CALL) - log p(v, and its end | k is due),
 
 which estimates the log-probability that kind k is due: a birth date, one of thousands, is not
 beaten by a country, one of ten, only because each single date is unlikely. The second term is
-measured on true texts (``calibrate``); without that, it is taken as -log A, the kind's A values
-(effectively, 2^entropy in the source) being equally likely, which is too much for kinds whose
-values go far beyond the source (names). Where the best score is lower than usual for its kind
-(uncalibrated: below ``log 0.05``) nothing that the source knows is asked for, and the SLM goes on
-alone.
+measured in reference texts (``calibrate``, ``usual``); without them it is taken as -log A, the
+kind's A values (effectively, 2^entropy in the source) being equally likely, which is too much for
+kinds whose values go far beyond the source (names). Where the best score is lower than a right
+value's usually is (uncalibrated: below ``log 0.05``), nothing that the source knows is asked for,
+and the SLM goes on alone.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lacy.cascade.calibrate import KindFit
+from lacy.cascade.usual import Key, Usual
 from lacy.model.decode import Decoder
 from lacy.sources.text import TokenText
 from lacy.types import Candidate
 
 DEFAULT_ABSTAIN = math.log(0.05)
 """Best score below which no candidate is taken: a kind that fits with less than one in twenty. For
-calibrated kinds the usual low score takes its place where that is lower, less ``SLACK``."""
+calibrated kinds a right value's usual low takes its place where that is lower, less ``SLACK``."""
 
 SLACK = 1.0
 """Nats below a calibrated kind's usual low that still count as a fit."""
@@ -81,10 +82,12 @@ def rank(
     decoder: Decoder,
     rows: Sequence[int],
     options: Sequence[Sequence[Option]],
-    kinds: Mapping[str, KindFit] | None = None,
+    usual: Usual | None = None,
 ) -> list[list[float]]:
     """Scores of the options of each row, as in the module's docstring (nats)."""
     scores: list[list[float]] = [[0.0] * len(group) for group in options]
+    candidates = [option.candidate for group in options for option in group]
+    due = usual.look_up(map(key_of, candidates)) if usual else {}
     for back in (0, 1):
         places = [n for n, group in enumerate(options) if group and group[0].back == back]
         if not places:
@@ -100,23 +103,29 @@ def rank(
                 [[last, *group] for last, group in zip(lasts, unique, strict=True)],
                 back=back,
                 whole=True,
+                ends=usual.ends if usual else None,
             )
             base = [group[0] for group in found]
             found = [group[1:] for group in found]
         else:
-            found = decoder.score(asked, unique, whole=True)
+            found = decoder.score(asked, unique, whole=True, ends=usual.ends if usual else None)
         for n, tokens, logp, known in zip(places, unique, found, base, strict=True):
             by_tokens = dict(zip(tokens, logp, strict=True))
             scores[n] = [
-                by_tokens[o.tokens] - known - usual(o.candidate, kinds) for o in options[n]
+                by_tokens[o.tokens] - known - when_due(o.candidate, due) for o in options[n]
             ]
     return scores
 
 
-def usual(candidate: Candidate, kinds: Mapping[str, KindFit] | None = None) -> float:
-    """Log-likelihood that a value of the candidate's kind has where that kind is due."""
-    fit = kinds.get(candidate.kind) if kinds else None
-    return fit.mean if fit else -math.log(max(candidate.alternatives, 1.0))
+def key_of(candidate: Candidate) -> Key:
+    """What a candidate's usual likelihood is known by."""
+    return Key(candidate.subject, candidate.kind, candidate.text.strip())
+
+
+def when_due(candidate: Candidate, due: Mapping[Key, float]) -> float:
+    """Log-likelihood of a candidate where its kind is due."""
+    found = due.get(key_of(candidate))
+    return -math.log(max(candidate.alternatives, 1.0)) if found is None else found
 
 
 def least(
@@ -126,7 +135,7 @@ def least(
     if abstain is None:
         return -math.inf
     fit = kinds.get(candidate.kind) if kinds else None
-    return min(abstain, fit.low - fit.mean - SLACK) if fit else abstain
+    return min(abstain, fit.low - SLACK) if fit else abstain
 
 
 def best(scores: Sequence[float]) -> int:

@@ -126,6 +126,7 @@ class Decoder:
         *,
         back: int = 0,
         whole: bool = False,
+        ends: Sequence[int] | None = None,
     ) -> list[list[float]]:
         """Log-likelihood of candidate continuations; the cache is left as it was.
 
@@ -136,9 +137,10 @@ class Decoder:
             rows: rows of the decoder.
             candidates: for each of ``rows`` its K candidates, each a non-empty list of tokens.
             back: candidates replace the last ``back`` tokens of their row (token healing).
-            whole: count in that the candidate ends there, as the probability that the model does
-                not go on with ``<CALL>``: it asks for more where a value is not complete (a town
-                that is the beginning of a school's name).
+            whole: count in that the candidate ends there (a town may be the beginning of a
+                school's name), as the probability that one of ``ends`` follows.
+            ends: tokens that may follow a whole value; by default all but ``<CALL>``, with which
+                a model asks for the rest of a value.
 
         Returns:
             For each row, ``log p(candidate | row's tokens)`` in nats, one per candidate.
@@ -163,7 +165,7 @@ class Decoder:
             jobs = [job for job in jobs if len(job[3]) > 1 or whole]
         cut = 0 if last_BV is not None else back + 1
         for chunk in self._chunks(jobs):
-            self._score_chunk(chunk, cut, scores, whole and self.call_id is not None)
+            self._score_chunk(chunk, cut, scores, self._endings(ends) if whole else None)
         return scores
 
     def _score_chunk(
@@ -171,14 +173,14 @@ class Decoder:
         chunk: list[tuple[int, int, int, list[int]]],
         cut: int,
         scores: list[list[float]],
-        whole: bool,
+        endings: Tensor | None,
     ) -> None:
         """Add to ``scores`` what one pass over copies of the cache says about ``chunk``."""
         length = self.length
         inputs, targets = [], []
         for row, _, _, tokens in chunk:
             seen = self.tokens_BT[row][length - cut : length - cut + 1] if cut else []
-            inputs.append(seen + tokens if whole else (seen + tokens)[:-1])
+            inputs.append((seen + tokens)[:-1] if endings is None else seen + tokens)
             targets.append(tokens if cut else tokens[1:])
         width = max(len(tokens) for tokens in inputs)
         device = self.model.device
@@ -193,12 +195,19 @@ class Decoder:
         logp_KT = logp_KTV.gather(-1, target_KT[..., None])[..., 0]
         # where, not a product: a padded place may hold -inf, and -inf * 0 is not a number
         logp_K = torch.where(valid_KT > 0, logp_KT, 0.0).sum(-1)
-        if whole:
+        if endings is not None:
             ends_K = torch.tensor([len(tokens) for tokens in targets], device=device)
             last_KV = logits_KTV[torch.arange(len(chunk), device=device), ends_K].float()
-            logp_K = logp_K + _not_call(last_KV, self.call_id)
+            logp_K = logp_K + torch.logsumexp(last_KV[:, endings], dim=-1)
+            logp_K = logp_K - torch.logsumexp(last_KV, dim=-1)
         for (_, which, place, _), logp in zip(chunk, logp_K.tolist(), strict=True):
             scores[which][place] += logp
+
+    def _endings(self, ends: Sequence[int] | None) -> Tensor:
+        """Ids of the tokens that may follow a whole value."""
+        size = int(self.model.config.vocab_size)
+        allowed = range(size) if ends is None else ends
+        return torch.tensor([n for n in allowed if n != self.call_id], device=self.model.device)
 
     def _chunks(
         self, jobs: list[tuple[int, int, int, list[int]]]
@@ -240,13 +249,6 @@ class Decoder:
     def _check_room(self, length: int) -> None:
         if length > self.context:
             raise LacyError("E60", tokens=length, context=self.context)
-
-
-def _not_call(logits_KV: Tensor, call_id: int | None) -> Tensor:
-    """log(1 - p(CALL)) in the whole softmax."""
-    text_KV = logits_KV.clone()
-    text_KV[:, call_id] = -torch.inf
-    return torch.logsumexp(text_KV, dim=-1) - torch.logsumexp(logits_KV, dim=-1)
 
 
 def context_of(model: Any) -> int:

@@ -55,7 +55,7 @@ class Preset:
 
 _TABLE = (
     Preset("tiny", "llama", 64, 3, 4, 2, 192, note="for tests: 0.2M with 512 tokens"),
-    Preset("demo", "llama", 96, 4, 3, 3, 256, note="lacy demo: learns the world in a minute"),
+    Preset("demo", "llama", 96, 3, 3, 3, 256, note="lacy demo: learns the world in a minute"),
     Preset("1m", "llama", 128, 4, 4, 4, 384, note="CPU experiments, minutes"),
     Preset("3m", "llama", 192, 5, 4, 4, 512, note="CPU experiments, half an hour"),
     Preset("15m", "llama", 384, 8, 6, 6, 1024, note="CPU overnight, or a minute on a GPU"),

@@ -128,7 +128,7 @@ class Database:
             evidence = f"{self.names.spelled(subject)} · {relation} · {value} ({self.name}{note})"
             alternatives = self.alternatives.get(relation, 1.0)
             for text in completions(request.text, value):
-                found.append(Candidate(text, evidence, relation, alternatives))
+                found.append(Candidate(text, evidence, relation, alternatives, subject))
         if not found:
             return self._nothing(f"all it knows of {subject!r} has just been said", begin)
         return Reply(tuple(found), ranked=True, seconds=time.perf_counter() - begin)

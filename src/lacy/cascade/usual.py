@@ -1,0 +1,136 @@
+"""How likely a value is where its kind is due: what a candidate's likelihood is held against.
+
+A rare name is unlikely everywhere, so its likelihood here says little. Held against its likelihood
+in a few *reference texts*, cut where a value of its kind stood, it tells whether its kind is due
+here, however rare it is. The reference texts are rewritten to be about the same subject: what the
+model remembers of a subject makes its values likely anywhere, and must not count for one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from lacy.model.decode import context_of
+from lacy.sources.text import TokenText, continuation
+
+LOGITS_AT_ONCE = 1 << 23
+"""Numbers in the logits of one forward pass."""
+
+REMEMBERED = 100_000
+"""Likelihoods kept."""
+
+
+class Key(NamedTuple):
+    """A value of a kind, about a subject ("" if unknown)."""
+
+    subject: str
+    kind: str
+    value: str
+
+
+class Reference(NamedTuple):
+    """A text that stops where a value of some kind is due, and whom it is about."""
+
+    text: str
+    subject: str
+
+    def about(self, subject: str) -> str:
+        """The text about somebody else, where both names are known."""
+        return self.text.replace(self.subject, subject) if self.subject and subject else self.text
+
+
+class Usual:
+    """Mean log-likelihoods (nats) of values after reference texts of their kind.
+
+    Args:
+        model: the SLM.
+        tokenizer: its tokenizer.
+        references: by kind.
+        call_id: the row of ``<CALL>``, None for a model without it.
+        ends: tokens that may follow a whole value; none for all but ``<CALL>``.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        references: Mapping[str, Sequence[Reference]],
+        call_id: int | None,
+        ends: Sequence[int] = (),
+    ) -> None:
+        self._model, self._tokenizer = model, tokenizer
+        self._references = {kind: list(texts) for kind, texts in references.items() if texts}
+        self._call_id = call_id
+        self._token_text = TokenText(tokenizer)
+        self._known: dict[Key, float] = {}
+        self.ends = list(ends) or None
+
+    def look_up(self, wanted: Iterable[Key]) -> dict[Key, float]:
+        """The mean log-likelihood of each key whose kind has references; new ones together."""
+        keys = dict.fromkeys(key for key in wanted if key.kind in self._references)
+        new = [key for key in keys if key not in self._known]
+        pairs, owners = [], []
+        for key in new:
+            for reference in self._references[key.kind]:
+                pairs.append((reference.about(key.subject), key.value))
+                owners.append(key)
+        if len(self._known) + len(new) > REMEMBERED:
+            self._known.clear()
+            return self.look_up(keys) if len(keys) <= REMEMBERED else {}
+        for key, logp in zip(owners, self.after(pairs), strict=True):
+            share = logp / len(self._references[key.kind])
+            self._known[key] = self._known.get(key, 0.0) + share
+        return {key: self._known[key] for key in keys}
+
+    @torch.inference_mode()
+    def after(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Log p(value, and its end | text, no CALL) of each (text, value)."""
+        jobs = [self._encoded(text, value) for text, value in pairs]
+        order = sorted(range(len(jobs)), key=lambda n: len(jobs[n][0]))
+        size = int(self._model.config.vocab_size)
+        found = [0.0] * len(jobs)
+        while order:
+            width = len(jobs[order[-1]][0])
+            count = max(1, LOGITS_AT_ONCE // (width * size))
+            order, batch = order[:-count], order[-count:]
+            for n, logp in zip(batch, self._forward([jobs[n] for n in batch]), strict=True):
+                found[n] = logp
+        return found
+
+    def _encoded(self, text: str, value: str) -> tuple[list[int], int]:
+        """Tokens of text and value, and how many of them are the value's."""
+        bos = self._tokenizer.bos_token_id
+        before = self._token_text.encode(text)
+        tokens = self._token_text.encode_continuation(continuation(text, value))
+        ids = [*before, *tokens] if bos is None else [bos, *before, *tokens]
+        return ids[-context_of(self._model) :], len(tokens)
+
+    def _forward(self, jobs: Sequence[tuple[list[int], int]]) -> list[float]:
+        device = self._model.device
+        rows = [torch.tensor(ids, device=device) for ids, _ in jobs]
+        input_BT = pad_sequence(rows, batch_first=True)  # on the right, where nothing looks
+        logits_BTV = self._model(input_ids=input_BT, use_cache=False).logits.float()
+        found = []
+        for (ids, count), logits_TV in zip(jobs, logits_BTV, strict=True):
+            last = len(ids) - 1
+            own_TV = logits_TV[last - count : last].clone()
+            if self._call_id is not None:
+                own_TV[:, self._call_id] = -torch.inf
+            targets = torch.tensor(ids[last - count + 1 :], device=device)
+            logp = torch.log_softmax(own_TV, -1).gather(-1, targets[:, None]).sum()
+            found.append(float(logp + self._ending(logits_TV[last])))
+        return found
+
+    def _ending(self, logits_V: torch.Tensor) -> torch.Tensor:
+        """Log p(one of the ends follows)."""
+        if self.ends is not None:
+            allowed_N = logits_V[self.ends]
+        elif self._call_id is not None:
+            allowed_N = torch.cat((logits_V[: self._call_id], logits_V[self._call_id + 1 :]))
+        else:
+            allowed_N = logits_V
+        return torch.logsumexp(allowed_N, -1) - torch.logsumexp(logits_V, -1)

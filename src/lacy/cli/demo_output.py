@@ -1,0 +1,207 @@
+"""What ``lacy demo`` leaves and shows: results.json, report.html, the table, three sentences."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..evaluate.curves import Line
+from ..evaluate.evaluate import WorldResult, flat
+from ..evaluate.pages import Pick, world_page
+from ..evaluate.report import Step, write_report
+from ..run import environment, read_metrics, write_atomic
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from ..corpus.world import World
+    from .demo import DemoConfig
+
+WAYS = {
+    "plain_alone": Pick("plain", "alone", "plain model, alone"),
+    "plain_random_calls": Pick("plain", "random", "plain model, calls at random places"),
+    "plain_entropy_calls": Pick("plain", "entropy", "plain model, calls where it is unsure"),
+    "lacy_alone": Pick("lacy", "alone", "lacy model, alone"),
+    "lacy_random_calls": Pick("lacy", "random", "lacy model, calls at random places"),
+    "lacy_database": Pick("lacy", "database", "lacy model, calls where it wants to"),
+}
+"""Every way of answering: its name in results.json, and in words."""
+
+VOICES = ("plain_alone", "plain_random_calls", "lacy_database")
+SENTENCES = 3
+
+
+def results(measured: dict[str, WorldResult], asked: float) -> dict[str, Any]:
+    """What ``results.json`` says first; each figure has value, low, high and n."""
+    ways = {name: measured[pick.model].ways[pick.way].facts for name, pick in WAYS.items()}
+    plain, lacy = measured["plain"], measured["lacy"]
+    assert lacy.calls and plain.calls and lacy.leakage and plain.leakage
+    separation, control = lacy.calls.separation["margin"], plain.calls.separation
+    return {
+        "seconds": None,
+        "call_rate": {**(flat(ways["lacy_database"].call_rate) or {}), "asked": asked},
+        "facts_right": {name: flat(facts.facts_right) for name, facts in ways.items()},
+        "facts_told": {name: flat(facts.recall) for name, facts in ways.items()},
+        "call_rates": {name: flat(facts.call_rate) for name, facts in ways.items()},
+        "call_auroc_value_start": flat(separation.value_start),
+        "call_auroc_later_tokens": flat(separation.later),
+        "control_auroc_value_start": {
+            name: flat(control[name].value_start) for name in ("entropy", "top2")
+        },
+        "leakage": {"plain": flat(plain.leakage.start), "lacy": flat(lacy.leakage.start)},
+        "language_loss": {"plain": flat(plain.language_loss), "lacy": flat(lacy.language_loss)},
+    }
+
+
+def write(
+    out: Path,
+    found: dict[str, Any],
+    measured: dict[str, WorldResult],
+    config: DemoConfig,
+    world: World,
+) -> None:
+    """Writes results.json and report.html."""
+    where = environment()
+    full = {
+        **found,
+        "settings": {"people": config.people, "steps": config.steps, "seed": config.seed,
+                     "ask": config.ask, "call_rate_in_training": config.call_rate},
+        "environment": where,
+        "details": {name: result.as_dict() for name, result in measured.items()},
+    }  # fmt: skip
+    write_atomic(out / "results.json", json.dumps(full, indent=2) + "\n")
+    page = world_page(
+        measured,
+        list(WAYS.values()),
+        best=WAYS["lacy_database"],
+        baseline=WAYS["plain_alone"],
+        voices=[WAYS[name] for name in VOICES],
+        lede=(
+            f"Two models of the same size read the same texts about {config.people} made-up "
+            f"people for {config.steps} steps. One of them learned to call where a fact is due; "
+            "the database holds the facts, and the model chooses which of them fits."
+        ),
+        series={
+            "plain model": [WAYS[n] for n in WAYS if n.startswith("plain")],
+            "lacy model": [WAYS[n] for n in WAYS if n.startswith("lacy")],
+        },
+        training=[_curve(out, name) for name in ("plain", "lacy")],
+        conditions=_conditions(found, where, config),
+        next_steps=next_steps(out, world),
+    )
+    write_report(out / "report.html", page)
+
+
+def next_steps(out: Path, world: World) -> list[Step]:
+    """What to type next."""
+    stranger = world.prompts("unseen", 1)[0]
+    return [
+        Step(
+            f"lacy generate {out}/lacy --prompt '{stranger}' --source {out}/world --show",
+            "ask about somebody no training text speaks of, with the evidence for each word",
+        ),
+        Step(
+            f"lacy evaluate {out}/lacy --world {out}/world --split fresh",
+            "score it in phrasings that it has never read",
+        ),
+        Step("lacy demo --people 400", "a world too large to learn by heart"),
+        Step("lacy annotate my-texts.jsonl --out data", "begin with your own texts"),
+    ]
+
+
+def _curve(out: Path, name: str) -> Line:
+    """The smoothed training loss of a run, at most 60 points."""
+    read = [m for m in read_metrics(out / name / "metrics.jsonl") if "text_loss" in m]
+    width = max(1, len(read) // 60)
+    groups = [read[i : i + width] for i in range(0, len(read), width)]
+    return Line(
+        name,
+        [group[-1]["step"] for group in groups],
+        [sum(m["text_loss"] for m in group) / len(group) for group in groups],
+    )
+
+
+def _conditions(found: dict[str, Any], where: dict[str, Any], config: DemoConfig) -> dict[str, str]:
+    return {
+        "people": f"{config.people}, {config.ask} of them asked about",
+        "training": f"{config.steps} steps each, <CALL> for {config.call_rate:.0%} of the targets",
+        "budget": f"{config.budget:.0%} of the generated tokens",
+        "seed": str(config.seed),
+        "seconds": f"{found['seconds']:.0f}",
+        **{key: str(value) for key, value in where.items() if not isinstance(value, dict)},
+    }
+
+
+def show(
+    console: Console,
+    out: Path,
+    found: dict[str, Any],
+    measured: dict[str, WorldResult],
+    world: World,
+) -> None:
+    """Prints the table, the same text three ways, and what to try next."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for column in ("facts right", "facts told", "tokens asked for"):
+        table.add_column(column, justify="right")
+    for name, pick in WAYS.items():
+        style = "bold" if name == "lacy_database" else ""
+        cells = (found[key][name] for key in ("facts_right", "facts_told", "call_rates"))
+        table.add_row(pick.label, *map(_percent, cells), style=style)
+    console.print()
+    console.print(table)
+    leaks, auroc = found["leakage"], found["call_auroc_value_start"]
+    control = found["control_auroc_value_start"]
+    console.print(
+        f"\nKnows where facts begin: AUROC {auroc['value']:.3f} (a plain model's entropy: "
+        f"{control['entropy']['value']:.2f}, its two best words: {control['top2']['value']:.2f})"
+        f"\nFacts told with calls switched off: plain {_percent(leaks['plain'])}, "
+        f"lacy {_percent(leaks['lacy'])}\n"
+    )
+    for name in VOICES:
+        console.print(Text(WAYS[name].label, style="bold"))
+        console.print(_sentences(measured, name), soft_wrap=True)
+    legend = Text("  ").append("borrowed", style="green").append(" · ")
+    legend.append("wrong", style="red").append(" · own words plain\n")
+    console.print(legend)
+    page = out / "report.html"
+    console.print(f"{found['seconds']:.0f} seconds. Read it all: [bold]{page}[/bold]")
+    console.print("Next:")
+    for step in next_steps(out, world):
+        console.print(Text(f"  {step.command}").append(f"\n      {step.why}", style="dim"),
+                      soft_wrap=True)  # fmt: skip
+
+
+def _percent(score: dict[str, Any] | None) -> str:
+    """A share with its interval: ``97.8% [96.9-98.5]``."""
+    if score is None:
+        return "-"
+    if score["low"] is None:
+        return f"{100 * score['value']:.1f}%"
+    return f"{100 * score['value']:.1f}% [{100 * score['low']:.1f}-{100 * score['high']:.1f}]"
+
+
+def _sentences(measured: dict[str, WorldResult], name: str) -> Text:
+    """The beginning of the first answer: borrowed words green, wrong values red."""
+    from rich.text import Text
+
+    pick = WAYS[name]
+    way = measured[pick.model].ways[pick.way]
+    answer, verdicts = way.answers[0], way.graded[0].verdicts
+    text, place = Text("  "), 0
+    for span in answer.spans:
+        own = span.speaker in ("prompt", "slm")
+        text.append(span.text, style="" if own else "green")
+    for verdict in verdicts:
+        if not verdict.right:
+            text.stylize("red", verdict.start + 2, verdict.end + 2)
+    whole = answer.text
+    for _ in range(SENTENCES):
+        found = whole.find(". ", place)
+        place = len(whole) if found < 0 else found + 2
+    return text[: place + 2]
