@@ -19,7 +19,6 @@ import itertools
 import json
 import random
 import re
-import sys
 import time
 from pathlib import Path
 
@@ -44,15 +43,12 @@ NEAR = 120
 """Characters in which the bracket with the birth date begins."""
 
 
-def policies(rate: float) -> dict[str, list[str]]:
-    """The ways to compare, by model; all but ``never`` and the threshold at one call rate."""
-    return {
-        "plain": ["never", f"random={rate:g}", f"budget={rate:g},by=entropy"],
-        "lacy": [
-            "never", f"random={rate:g}", f"budget={rate:g}", f"budget={rate:g},by=p_call",
-            "threshold=0",
-        ],
-    }  # fmt: skip
+def policies(rate: float, model: str) -> list[str]:
+    """The ways to compare; all but ``never`` and the threshold at one call rate."""
+    both = ["never", f"random={rate:g}"]
+    if model == "plain":
+        return [*both, f"budget={rate:g},by=entropy"]
+    return [*both, f"budget={rate:g}", f"budget={rate:g},by=p_call", "threshold=0"]
 
 
 def birth(text: str) -> tuple[int | None, int | None, int | None] | None:
@@ -101,7 +97,7 @@ def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> t
     extract, articles = data["extract"], data["articles"]
     begin = time.perf_counter()
     ways = evaluate_articles(
-        loaded, articles, extract, policies(args.rate)[name], max_new_tokens=args.max_new_tokens,
+        loaded, articles, extract, policies(args.rate, name), max_new_tokens=args.max_new_tokens,
         seed=args.seed, calibration=calibrate_on(loaded, data["others"], extract),
     )  # fmt: skip
     readings = read_signals(loaded, data["marked"])
@@ -175,9 +171,10 @@ def cell(score: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("plain", help="folder of the plain model; - keeps what was measured of it")
+    parser.add_argument("plain", help="folder of the plain model; - keeps what is known of it")
     parser.add_argument("lacy", help="folder of the LaCy model; - likewise")
     parser.add_argument("articles")
+    parser.add_argument("--also", nargs="*", default=[], help="other LaCy models, NAME=FOLDER")
     parser.add_argument("--only", default="is_biography")
     parser.add_argument("--people", type=int, default=120)
     parser.add_argument("--calibrate", type=int, default=100)
@@ -204,9 +201,12 @@ def main() -> None:
     }
     file = RESULTS / f"{args.name}.json"
     models, rows = {}, []
-    for name in ("plain", "lacy"):
-        folder = getattr(args, name)
+    folders = {"plain": args.plain, "lacy": args.lacy}
+    folders |= dict(pair.split("=", 1) for pair in args.also)
+    for name, folder in folders.items():
         if folder == "-":
+            if not file.exists():
+                continue
             old = json.loads(file.read_text())
             models[name] = old["models"][name]
             rows += [row for row in old["ways"] if row["model"] == name]
@@ -214,7 +214,7 @@ def main() -> None:
             models[name], made = one_model(name, folder, args, data)
             rows += made
     conditions = {
-        "command": " ".join(["python benchmarks/wiki.py PLAIN LACY ARTICLES", *sys.argv[4:]]),
+        "command": f"python benchmarks/wiki.py {' '.join(map(str.upper, folders))} ARTICLES",
         "articles": len(articles), "calibrated_on": len(others),
         "max_new_tokens": args.max_new_tokens, "rate": args.rate, "seed": args.seed,
         "pipeline": args.pipeline, "environment": environment(),
