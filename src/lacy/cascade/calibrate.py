@@ -30,7 +30,8 @@ LEAST = 5
 """Values of a kind below which nothing is learned of it."""
 
 REFERENCES = 3
-"""Reference texts of a kind, the shortest there are."""
+"""Reference texts of a kind, of middling length: what a model says at the very beginning of a text
+it may not say later."""
 
 VALUES = 25
 """Values of a kind that are held against their usual likelihood."""
@@ -122,9 +123,7 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
             for kind, reference, value in _values(texts[signals.id]):
                 found.setdefault(kind, []).append((reference, value))
     references = {
-        kind: tuple(sorted({r for r, _ in seen}, key=lambda r: len(r.text))[:REFERENCES])
-        for kind, seen in found.items()
-        if len(seen) >= LEAST
+        kind: _middling([r for r, _ in seen]) for kind, seen in found.items() if len(seen) >= LEAST
     }
     follow = tuple(sorted(ends))
     usual = Usual(loaded.model, loaded.tokenizer, references, call_row(loaded), follow)
@@ -139,6 +138,13 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
         kinds[kind] = KindFit(stops, float(np.quantile(below, LOW)), len(below))
     signals_kept = {name: _evenly(parts) for name, parts in pooled.items() if parts}
     return Calibration(kinds, signals_kept, follow)
+
+
+def _middling(references: list[Reference]) -> tuple[Reference, ...]:
+    """The references of middle length, in the order of their lengths."""
+    ordered = sorted(set(references), key=lambda reference: (len(reference.text), reference))
+    first = max(0, (len(ordered) - REFERENCES) // 2)
+    return tuple(ordered[first : first + REFERENCES])
 
 
 def _values(document: Document) -> Iterable[tuple[str, Reference, str]]:

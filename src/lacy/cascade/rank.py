@@ -27,11 +27,13 @@ from lacy.sources.text import TokenText
 from lacy.types import Candidate
 
 DEFAULT_ABSTAIN = math.log(0.05)
-"""Best score below which no candidate is taken: a kind that fits with less than one in twenty. For
-calibrated kinds a right value's usual low takes its place where that is lower, less ``SLACK``."""
+"""Best score below which no candidate is taken: a kind that fits with less than one in twenty."""
+
+CALIBRATED_ABSTAIN = math.log(0.01)
+"""The same for calibrated kinds, whose scores are sharper."""
 
 SLACK = 1.0
-"""Nats below a calibrated kind's usual low that still count as a fit."""
+"""Nats below a calibrated kind's usual low that count as a fit even so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def least(
     if abstain is None:
         return -math.inf
     fit = kinds.get(candidate.kind) if kinds else None
-    return min(abstain, fit.low - SLACK) if fit else abstain
+    return min(abstain, CALIBRATED_ABSTAIN, fit.low - SLACK) if fit else abstain
 
 
 def best(scores: Sequence[float]) -> int:

@@ -8,6 +8,7 @@ model remembers of a subject makes its values likely anywhere, and must not coun
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,8 +40,17 @@ class Reference(NamedTuple):
     subject: str
 
     def about(self, subject: str) -> str:
-        """The text about somebody else, where both names are known."""
-        return self.text.replace(self.subject, subject) if self.subject and subject else self.text
+        """The text about somebody else, where both names are known.
+
+        Where both have as many parts, each part is replaced too ("Ada" later in the text).
+        """
+        if not (self.subject and subject):
+            return self.text
+        text = self.text.replace(self.subject, subject)
+        old, new = self.subject.split(), subject.split()
+        for before, after in zip(old, new, strict=True) if len(old) == len(new) else ():
+            text = re.sub(rf"\b{re.escape(before)}\b", lambda _, name=after: name, text)
+        return text
 
 
 class Usual:
