@@ -1,0 +1,174 @@
+"""The pages of docs/: what they tell to type is typed, each page in a folder of its own.
+
+Blocks of a page run in order and share its folder; its Python blocks share their names. Sizes are
+cut (``LESS``), everything else is as written. A block that does not run says why in a comment
+above it: ``<!-- not executed: reason -->``.
+"""
+
+import contextlib
+import gzip
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "test_readme.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+readme = _load("lacy_test_readme")
+lacy, ROOT = readme.lacy, readme.ROOT
+DOCS = ROOT / "docs"
+
+LONG = {"how-to/wiki.md": "an hour with real articles", "results.md": "commands of each table"}
+"""Pages whose commands are only parsed (test_readme.py), and why."""
+
+LESS = {
+    "world": {"--people": "12", "--per-person": "2"},
+    "annotate": {"--vocab-size": "400", "--context": "512"},
+    "train": {
+        "--model": "tiny", "--steps": "4", "--batch-rows": "2", "--save-every": "2",
+        "--eval-rows": "2", "--threads": "1", "--device": "cpu", "--dtype": "fp32",
+    },
+    "generate": {"--max-new-tokens": "6", "--calibrate": "4"},
+    "evaluate": {"--people": "2", "--max-new-tokens": "6", "--calibrate": "2"},
+}  # fmt: skip
+"""Flags that are set, or given other values, so that a page takes a second or two."""
+
+GIVEN = {
+    "annotation.md": ["wiki.jsonl.gz"],
+    "how-to/judge.md": ["labels.json"],
+    "how-to/own-source.md": ["world", "runs/mine", "runs/partner"],
+    "how-to/own-texts.md": ["articles.jsonl.gz", "held-out.jsonl.gz"],
+    "how-to/own-trainer.md": ["packed"],
+    "how-to/reading-results.md": ["world", "runs/mine", "held-out.jsonl.gz"],
+    "how-to/resume.md": ["packed"],
+    "how-to/settings.md": ["packed"],
+}
+"""What a page takes for granted."""
+
+
+class Block(NamedTuple):
+    """A block of a page; ``why`` is the reason that it is not executed."""
+
+    language: str
+    code: str
+    why: str | None
+
+
+FENCE = re.compile(
+    r"(?:<!-- not executed: (?P<why>[^>]+) -->\s*\n)?"
+    r"^ *```(?P<language>bash|python)\n(?P<code>.*?)^ *```",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def blocks_of(page):
+    text = page.read_text(encoding="utf-8")
+    found = FENCE.finditer(text)
+    return [Block(m["language"], textwrap.dedent(m["code"]), m["why"]) for m in found]
+
+
+def pages():
+    every = sorted(DOCS.rglob("*.md"))
+    names = [page.relative_to(DOCS).as_posix() for page in every]
+    return [n for n, page in zip(names, every, strict=True) if blocks_of(page) and n not in LONG]
+
+
+def smaller(words):
+    """A command with the sizes of ``LESS``; one length of training instead of another."""
+    words = list(words)
+    for flag, value in LESS.get(words[0], {}).items():
+        if flag in words:
+            words[words.index(flag) + 1] = value
+        elif not (flag == "--model" and {"--init-from", "--fork"} & set(words)):
+            words += [flag, value]
+    return words
+
+
+def type_in(line):
+    """Run a line of a shell block in this process; only ``lacy`` and ``> FILE`` are understood."""
+    words = shlex.split(line, comments=True)
+    if not words:
+        return
+    assert words[0] == "lacy", f"a block with {words[0]!r} needs a reason not to be executed"
+    words, target = words[1:], None
+    if ">" in words:
+        target = words[words.index(">") + 1]
+        words = words[: words.index(">")]
+    with contextlib.ExitStack() as stack:
+        if target:
+            stream = stack.enter_context(open(target, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(stream))
+        assert lacy(*smaller(words)) == 0, line
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """What pages take for granted: a world, packed data, two models, articles, judge's labels."""
+    folder = tmp_path_factory.mktemp("material")
+    with contextlib.chdir(folder):
+        type_in("lacy world --out world")
+        type_in("lacy annotate world --annotator gold --out packed")
+        type_in("lacy train --data packed --out runs/mine --text-weight 0.3 --quiet")
+        shutil.copytree("runs/mine", "runs/partner")
+        rows = [json.loads(line) for line in Path("world/train.jsonl").read_text().splitlines()]
+        for name in ("articles.jsonl.gz", "held-out.jsonl.gz", "wiki.jsonl.gz"):
+            with gzip.open(name, "wt", encoding="utf-8") as file:
+                for row in rows[:8]:
+                    line = {"id": row["id"], "title": row["person"], "text": row["text"]}
+                    file.write(json.dumps(line) + "\n")
+        examples = [{"annotated_text": judged(row)} for row in rows[:8]]
+        Path("labels.json").write_text(json.dumps({"examples": examples}), encoding="utf-8")
+    return folder
+
+
+def judged(row):
+    """A text with a look-up before each of its facts."""
+    text, end, parts = row["text"], 0, []
+    for start, stop, _, relation in row["marks"]:
+        look_up = f"[dblookup('{row['person']}', '{relation}') -> {text[start:stop]}] "
+        parts += [text[end:start], look_up]
+        end = start
+    return "".join([*parts, text[end:]])
+
+
+@pytest.mark.parametrize("name", pages())
+def test_what_a_page_tells_to_type_works(name, material, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for given in GIVEN.get(name, ()):
+        source, target = material / given, tmp_path / given
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    names = {"__name__": "page"}
+    for block in blocks_of(DOCS / name):
+        if block.why is not None:
+            continue
+        if block.language == "python":
+            exec(compile(block.code, name, "exec"), names)
+        else:
+            for line in block.code.splitlines():
+                type_in(line)
+
+
+def test_most_blocks_run_and_the_others_say_why():
+    every = [block for name in pages() for block in blocks_of(DOCS / name)]
+    left_out = [block for block in every if block.why is not None]
+    assert len(left_out) < len(every) / 3
+    assert all(len(block.why.split()) >= 2 for block in left_out)
+
+
+def test_pages_are_there():
+    for name in [*LONG, *GIVEN]:
+        assert (DOCS / name).is_file(), name
