@@ -26,7 +26,7 @@ RELATIONS = (
 )
 """Every relation of the world, in the order of the truth tables."""
 
-ABSENT = {"prize": 0.04, "spouse": 0.04}
+ABSENT = {"prize": 0.03, "spouse": 0.03}
 """Chance that a person lacks an attribute. A model cannot know who does; what it then says of it
 is wrong, with a source or without."""
 
