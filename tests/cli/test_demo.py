@@ -70,7 +70,7 @@ def test_it_knows_where_facts_begin_and_a_plain_model_does_not(results):
 
 
 def test_the_screen_shows_what_the_results_say(demo, results):
-    out, screen = demo
+    _, screen = demo
     best = results["facts_right"]["lacy_database"]["value"]
     assert f"{100 * best:.1f}%" in screen
     assert "lacy model, calls where it wants to" in screen.replace("\n", " ")

@@ -249,7 +249,7 @@ def seeded(policy: Policy, signals: Mapping[str, tuple[float, ...]]) -> Policy:
     horizon, many texts in step (all at a value, then none) would make the threshold swing.
     """
     if isinstance(policy, Budget) and not policy.seeds and signals.get(policy.by):
-        window, horizon = max(policy.window, 4000), max(policy.horizon, 3000)
+        window, horizon = max(policy.window, 4000), max(policy.horizon, 1000)
         return replace(policy, seeds=signals[policy.by], window=window, horizon=horizon)
     return policy
 

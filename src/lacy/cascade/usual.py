@@ -49,7 +49,7 @@ class Reference(NamedTuple):
         text = self.text.replace(self.subject, subject)
         old, new = self.subject.split(), subject.split()
         for before, after in zip(old, new, strict=True) if len(old) == len(new) else ():
-            text = re.sub(rf"\b{re.escape(before)}\b", lambda _, name=after: name, text)
+            text = re.sub(rf"\b{re.escape(before)}\b", after.replace("\\", r"\\"), text)
         return text
 
 
