@@ -52,7 +52,7 @@ class GenerateConfig:
 
 SETTINGS = GenerateConfig
 EXAMPLE = """
-lacy generate runs/mine --prompt "Ada Lovelace" --source world --policy budget=0.22 --show
+lacy generate runs/mine --prompt "Emil Quilodell" --source world --policy budget=0.22 --show
 """
 
 
