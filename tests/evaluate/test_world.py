@@ -12,7 +12,7 @@ from lacy.cascade import Never, Oracle, teacher_forced_signals
 from lacy.corpus import train_tokenizer
 from lacy.corpus.world import make_world
 from lacy.evaluate.curves import Line
-from lacy.evaluate.evaluate import advantage, evaluate_world, recovered_share, world_bits
+from lacy.evaluate.evaluate import advantage, evaluate_world, leak, recovered_share, world_bits
 from lacy.evaluate.facts import grade, score_facts
 from lacy.evaluate.leakage import leakage, most_frequent, probes
 from lacy.evaluate.pages import Pick, world_page
@@ -249,3 +249,15 @@ def test_page_without_readings(measured):
     data = world_page({"plain": bare}, [pick], best=pick, baseline=pick)
     assert not data.figures
     assert "Facts right" in render(data)
+
+
+def test_a_model_with_a_short_context_is_probed_where_it_can_be():
+    world = make_world(20, 0)
+    texts = list(world.documents("valid"))
+    tokenizer = train_tokenizer((d.text for d in texts), 300)
+    facts = sum(len(document.marks) for document in texts)
+    counts = []
+    for context in (24, 96, 1024):
+        model = build("tiny", tokenizer, context=context, seed=0)
+        counts.append(leak(Loaded(model, tokenizer), world, texts).probes)
+    assert 0 <= counts[0] < counts[1] < counts[2] <= facts

@@ -180,6 +180,8 @@ def leak(
 ) -> Leakage:
     """Probes a model with calls switched off.
 
+    Texts that a probe would carry beyond the model's context are left out.
+
     Args:
         loaded: the model.
         world: knows which values are frequent.
@@ -188,6 +190,7 @@ def leak(
         seed: of the bootstrap.
     """
     from lacy.cascade import Engine, Never
+    from lacy.model.decode import context_of
 
     alone = Engine(loaded, None, Never(), max_new_tokens=max_new_tokens, batch_size=PROBE_BATCH)
 
@@ -200,7 +203,13 @@ def leak(
         return [said[i] for i in range(len(prompts))]
 
     frequent = most_frequent(person.facts for person in world.people("train"))
-    return leakage(probes(texts, _person), generate, frequent, seed=seed)
+    room = context_of(alone.model) - max_new_tokens - 1
+    found = [
+        probe
+        for probe in probes(texts, _person)
+        if len(alone.token_text.encode(probe.prompt)) < room
+    ]
+    return leakage(found, generate, frequent, seed=seed)
 
 
 def world_bits(world: World) -> dict[str, float]:
