@@ -30,6 +30,10 @@ class WorldConfig:
     """How many people; with about 80 bits of facts each, this sets the load on a model."""
     seed: int = 0
     """The same seed gives the same world, character for character."""
+    prose: float = 0.0
+    """Mean number of further sentences without a fact per text."""
+    errors: float = 0.0
+    """Share of the facts that the database has wrong (texts and world.json stay true)."""
     per_person: int = 8
     """Differently worded texts per person for training (held-out splits have one)."""
     dry_run: bool = False
@@ -51,21 +55,24 @@ def main(argv: Sequence[str]) -> int:
         why = "no text to train on"
         raise LacyError("E12", key="per_person", value=config.per_person, why=why, do=do)
     from ..corpus.world import make_world
+    from ..corpus.world.mistakes import mistaken
 
-    world = make_world(config.people, config.seed)
+    world = make_world(config.people, config.seed, prose=config.prose)
+    wrong = len(mistaken(world.everyone, config.errors, config.seed))  # refuses what is no share
     if config.dry_run:
         return _estimate(config, world)
     from ..corpus.read import write_documents
     from ..corpus.world.world import Split
     from ..run import replace_folder
 
-    counts = {}
+    counts: dict[str, object] = {}
     with replace_folder(config.out) as folder:
         for split in get_args(Split):
             rounds = config.per_person if split == "train" else 1
             documents = world.documents(split, per_person=rounds)
             counts[f"{split}.jsonl, texts"] = write_documents(documents, folder / f"{split}.jsonl")
-        world.save(folder)
+        world.save(folder, config.errors)
+    counts |= {"wrong facts in truth.sqlite": wrong} if wrong else {}
     facts(f"World in {config.out}", {**_about(world), **counts})
     print(f"Next: lacy annotate {config.out} --annotator gold --out {config.out}-packed")
     return 0
@@ -90,5 +97,7 @@ def _estimate(config: WorldConfig, world: World) -> int:
         "characters": round(size * texts),
         "seconds, about": round(seconds * texts * 1.3, 1),
     }
+    if config.errors:
+        rest["share of facts wrong in truth.sqlite"] = config.errors
     facts(f"Would write to {config.out}", {**_about(world), **rest})
     return 0

@@ -8,6 +8,7 @@ reader that gets the claims back out of a generated text.
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import sqlite3
@@ -18,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from lacy.corpus.world.mistakes import mistaken
 from lacy.corpus.world.people import RELATIONS, Person, Values, make_people, make_values
 from lacy.corpus.world.reading import Claim, Reader
 from lacy.corpus.world.writing import write_biography
@@ -39,6 +41,8 @@ class World:
     seed: int
     everyone: tuple[Person, ...]
     values: Values
+    prose: float = 0.0
+    """Mean number of further sentences without a fact per biography."""
 
     @cached_property
     def _by_name(self) -> dict[str, Person]:
@@ -66,7 +70,9 @@ class World:
         for turn in range(per_person):
             for person in self.people(split):
                 rng = random.Random(f"{self.seed}/{split}/{person.name}/{turn}")
-                text, marks = write_biography(person, rng, held_out=split == "fresh")
+                text, marks = write_biography(
+                    person, rng, held_out=split == "fresh", prose=self.prose
+                )
                 yield Document(
                     f"{split}/{person.name}/{turn}", text, {"person": person.name}, marks
                 )
@@ -94,11 +100,20 @@ class World:
             self.values.bits(relation) for person in self.people(split) for relation in person.facts
         )
 
-    def to_sqlite(self, path: str | Path) -> Path:
+    def to_sqlite(self, path: str | Path, errors: float = 0.0, seed: int = 0) -> Path:
         """Write the truth as a database: ``person(id, name)``, ``fact(subject, relation, value)``.
 
         The file appears whole or not at all.
+
+        Args:
+            path: the file; an older one is replaced.
+            errors: share of the facts that get another person's value (see ``mistakes``).
+            seed: of which facts these are and what they become.
+
+        Raises:
+            LacyError: E12, if ``errors`` is no share.
         """
+        wrong = mistaken(self.everyone, errors, seed)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".sqlite")
@@ -113,7 +128,11 @@ class World:
                 )
                 db.executemany(
                     "INSERT INTO fact VALUES (?, ?, ?)",
-                    [(p.name, r, v) for p in self.everyone for r, v in p.facts.items()],
+                    [
+                        (p.name, r, wrong.get((p.name, r), v))
+                        for p in self.everyone
+                        for r, v in p.facts.items()
+                    ],
                 )
             db.close()
             os.chmod(temporary, 0o644)
@@ -123,32 +142,40 @@ class World:
             raise
         return path
 
-    def describe(self) -> dict[str, int]:
+    def describe(self) -> dict[str, float]:
         """What is needed to make the same world again."""
-        return {"people": len(self.everyone), "seed": self.seed}
+        return {"people": len(self.everyone), "seed": self.seed, "prose": self.prose}
 
-    def save(self, folder: str | Path) -> None:
-        """Write ``world.json`` and ``truth.sqlite`` into a folder."""
+    def save(self, folder: str | Path, errors: float = 0.0) -> None:
+        """Write ``world.json`` and ``truth.sqlite`` into a folder; ``errors`` as in ``to_sqlite``.
+
+        ``world.json`` always describes the truth, whatever the database says.
+        """
         folder = Path(folder)
-        self.to_sqlite(folder / "truth.sqlite")
+        self.to_sqlite(folder / "truth.sqlite", errors, self.seed)
         (folder / "world.json").write_text(json.dumps(self.describe()) + "\n")
 
 
-def make_world(people: int = 400, seed: int = 0) -> World:
+def make_world(people: int = 400, seed: int = 0, *, prose: float = 0.0) -> World:
     """Make a world from a seed; the same arguments always give the same world.
 
     Args:
         people: how many; with about 65 bits of facts each, this sets the load on a model.
         seed: any integer.
+        prose: mean number of further sentences without a fact per biography; people and facts do
+            not depend on it.
 
     Raises:
-        LacyError: E80, for fewer than 10 people.
+        LacyError: E80, for fewer than 10 people; E12, if ``prose`` is no number of sentences.
     """
     if people < 10:
         raise LacyError("E80", people=people)
+    if not 0.0 <= prose < math.inf:
+        do = "give 0 or more"
+        raise LacyError("E12", key="prose", value=prose, why="no number of sentences", do=do)
     rng = random.Random(seed)
     values = make_values(rng)
-    return World(seed, make_people(people, values, rng), values)
+    return World(seed, make_people(people, values, rng), values, float(prose))
 
 
 def load_world(folder: str | Path) -> World:
@@ -160,6 +187,7 @@ def load_world(folder: str | Path) -> World:
     file = Path(folder) / "world.json"
     try:
         settings = json.loads(file.read_text())
-        return make_world(int(settings["people"]), int(settings["seed"]))
+        people, seed = int(settings["people"]), int(settings["seed"])
+        return make_world(people, seed, prose=float(settings.get("prose", 0.0)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LacyError("E81", path=file, why=error) from error

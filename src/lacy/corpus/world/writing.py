@@ -43,8 +43,18 @@ def _sentence(person: Person, relation: str | None, frames: tuple[str, ...], hel
     return text[0].upper() + text[1:]
 
 
+def _more(mean: float, rng: random.Random) -> int:
+    """A number with this mean, as near to it as whole numbers allow.
+
+    Nothing is drawn for a whole number, so that no prose leaves a text as it is without.
+    """
+    whole = int(mean)
+    rest = mean - whole
+    return whole + (rest > 0 and rng.random() < rest)
+
+
 def write_biography(
-    person: Person, rng: random.Random, *, held_out: bool = False
+    person: Person, rng: random.Random, *, held_out: bool = False, prose: float = 0.0
 ) -> tuple[str, tuple[Mark, ...]]:
     """Write one biography.
 
@@ -52,6 +62,8 @@ def write_biography(
         person: whose facts are told.
         rng: source of every choice.
         held_out: use only the phrasings that training texts never use.
+        prose: mean number of further sentences without a fact; what is left over of a whole number
+            by chance.
 
     Returns:
         The text, which begins with the full name, and one ``VALUE`` mark per stated fact.
@@ -61,7 +73,7 @@ def write_biography(
     place = {r: i + rng.uniform(0.0, DISORDER) for i, r in enumerate(person.facts)}
     relations.sort(key=lambda r: place[r])
     plan: list[str | None] = list(relations[1:])
-    for _ in range(rng.choice(FILLERS)):
+    for _ in range(rng.choice(FILLERS) + _more(prose, rng)):
         plan.insert(rng.randint(0, len(plan)), None)
     parts: list[tuple[str | None, tuple[str, ...]]] = [(relations[0], phrasings.OPENINGS)]
     parts += [(r, phrasings.FILLERS if r is None else phrasings.FRAMES) for r in plan]
