@@ -205,6 +205,17 @@ def test_other_settings_are_refused_and_nothing_is_touched(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_setting_that_is_newer_than_the_run_was_its_default(tmp_path):
+    Run(tmp_path, Settings(name="a"))
+    file = tmp_path / "config.yaml"
+    old = "".join(line for line in file.read_text().splitlines(True) if "steps" not in line)
+    file.write_text(old)
+    with pytest.raises(LacyError, match="steps"):
+        Run(tmp_path, Settings(name="a", steps=Settings().steps + 1))
+    Run(tmp_path, Settings(name="a"))
+    assert "steps" in file.read_text()
+
+
 def test_named_settings_may_differ_and_the_newest_is_kept(tmp_path):
     Run(tmp_path, Settings(steps=10))
     run = Run(tmp_path, Settings(steps=20), may_differ=["steps"])

@@ -208,6 +208,8 @@ class Run:
             return
         old = flatten(read_yaml(self.config_file)[0])
         new = flatten(_as_dict(config))
+        # A setting that did not exist yet was what its default does now.
+        old = {**{key: value for key, value in _defaults(config).items() if key in new}, **old}
         changed = [
             f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
             for key in dict.fromkeys([*old, *new])
@@ -299,6 +301,11 @@ def _as_dict(config: Any) -> dict[str, Any]:
     from .config import to_dict
 
     return dict(config) if isinstance(config, Mapping) else to_dict(config)
+
+
+def _defaults(config: Any) -> dict[str, Any]:
+    """The defaults of a dataclass of settings, flat; a mapping has none."""
+    return {} if isinstance(config, Mapping) else flatten(_as_dict(type(config)()))
 
 
 def _as_yaml(config: Any) -> str:

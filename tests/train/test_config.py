@@ -29,6 +29,14 @@ def test_the_defaults_lack_only_data(data):
     assert TrainConfig(data=data).problems() == []
 
 
+def test_a_running_quantile_ranks_no_values(data):
+    config = TrainConfig(data=data, selection="running", delegate="value")
+    assert len(config.problems()) == 1 and "ranks tokens" in config.problems()[0]
+    assert "delegate is 'word'" in TrainConfig(data=data, delegate="word").problems()[0]
+    for good in ({"selection": "two_pass", "delegate": "value"}, {"selection": "running"}):
+        TrainConfig(data=data, **good).check()
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_the_ends_of_shares_are_allowed(data, share):
     TrainConfig(data=data, call_rate=share, text_weight=share, call_warmup=share).check()

@@ -7,11 +7,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lacy.corpus import PackedData
+from lacy.corpus.packed import DataInfo
 from lacy.errors import LacyError
 from lacy.model import load
 from lacy.run import read_metrics
 from lacy.train import dry_run, loop, train
 from lacy.train.checkpoint import checkpoints, newest
+from lacy.train.choices import check_rate
 
 TIMES = ("seconds", "tokens_per_second")
 
@@ -86,6 +88,7 @@ def stop_after(step):
     "changes",
     [{}, {"log_every": 4}, {"optimizer": "muon"}, {"arm": "random"}, {"call_warmup": 0.5},
      {"grad_accum": 2}, {"grad_accum": 2, "selection": "running"},
+     {"delegate": "value", "grad_accum": 2}, {"delegate": "start", "eval_every": 2},
      {"hold_out": 0.1, "eval_every": 2}],
     ids=str,
 )  # fmt: skip
@@ -193,6 +196,26 @@ def test_more_calls_than_marks(config, data):
     assert f"only {share:.1%} of its targets" in refused(config(call_rate=0.3), "E46")
     assert not config().out.exists()
     train(config(call_rate=0.3, arm="loss_top", steps=1))
+
+
+def test_fewer_values_than_the_rate_are_the_rule(config, data, tmp_path, capsys):
+    info = PackedData.load(data).info
+    share = info.flags["START"] / (info.tokens - info.pieces)
+    last = train(config(call_rate=0.17, delegate="start", quiet=False)).metrics
+    said = capsys.readouterr().out
+    assert f"all of them, {share:.1%} of the targets begin a value" in said
+    assert "fewer marks" not in said and 0 < last["call_rate"] < 2 * share < 0.17
+    train(config(call_rate=0.17, delegate="value", quiet=False, out=tmp_path / "value"))
+    assert "fewer marks" not in capsys.readouterr().out
+    assert "only" in refused(config(call_rate=0.3, delegate="value", out=tmp_path / "o"), "E46")
+
+
+def test_data_without_a_start_has_none_to_delegate(config):
+    info = DataInfo(48, "x", 300, tokens=100, flags={"FACT": 50})
+    with pytest.raises(LacyError, match="starts of values") as caught:
+        check_rate(config(delegate="start"), info)
+    assert caught.value.code == "E46"
+    assert check_rate(config(), info) == ""
 
 
 def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(config, monkeypatch):

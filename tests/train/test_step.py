@@ -54,6 +54,19 @@ def test_two_passes_over_pieces_are_one_batch(packed, model, arm, ignore):
             torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("delegate", ["value", "start"])
+def test_values_are_chosen_over_all_pieces(packed, model, delegate):
+    objective = OBJECTIVE | {"delegate": delegate}
+    whole, expected = run(model, pieces(packed, range(6), 1), "exact", objective)
+    parts, found = run(model, pieces(packed, range(6), 3), "two_pass", objective)
+    by_token, _ = run(model, pieces(packed, range(6), 1), "exact")
+    assert 0 < whole["delegated"] <= by_token["delegated"] and whole["call"] != by_token["call"]
+    for name in SUMS:
+        assert parts[name] == pytest.approx(whole[name], rel=1e-5), name
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
 def test_choosing_piece_by_piece_is_another_choice(packed, model):
     """The control of the test above: without the second pass the gradients do differ."""
     _, expected = run(model, pieces(packed, range(6), 1), "exact")

@@ -21,6 +21,9 @@ ordinary softmax, or a separate binary gate on its logit."""
 Ignore = Literal["none", "facts", "all"]
 """What gets no gradient beside the delegated tokens: nothing (the paper), the facts that were not
 delegated ("Ignorefacts", §5.4), or these and high-loss content words ("Ignore", §5.4)."""
+Delegate = Literal["token", "value", "start"]
+"""What of a fact's value is delegated: tokens one by one (the paper), all tokens of a value
+together, or only its first token, where a call for the whole value stands."""
 Impl = Literal["auto", "reference", "split", "fused"]
 """Which of the equal implementations computes the loss."""
 

@@ -13,11 +13,14 @@ would feed itself (paper §4 leaves this open).
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
 from lacy.errors import LacyError
-from lacy.objective.arms import ARMS, Arm, get_arm
+from lacy.objective.arms import ARMS, Arm, Delegate, get_arm
+from lacy.objective.values import Values
 from lacy.types import MarkFlag
 
 
@@ -121,10 +124,16 @@ def choose(
     call_rate: float,
     valid_BT: Tensor,
     *,
+    delegate: Delegate = "token",
     reference_loss_BT: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Chooses what is delegated, by the name of an arm.
+
+    By ``value``, values are taken in the order of their summed scores while the tokens stay within
+    the count; the first one that would go beyond it is left out, with all after it. By ``start``,
+    the values are ordered likewise and only their first tokens count and are taken. Random arms
+    draw one number per value.
 
     Args:
         arm: a name of ``arms.ARMS``.
@@ -132,28 +141,51 @@ def choose(
         target_marks_BT: uint8 marks of the *targets* (``shift``).
         call_rate: share of the valid positions.
         valid_BT: bool, which positions have a target.
+        delegate: ``token`` (paper), ``value`` or ``start`` (``values.Values``: what one value is).
         reference_loss_BT: a reference model's losses of the same targets, for the arms that ask.
         generator: source of chance for the random arms, on the device of ``valid_BT``; None takes
             torch's own.
 
     Returns:
         call_BT, bool: exactly ``wanted(call_rate, valid_BT)`` tokens, or all that the arm may
-        delegate where these are fewer.
+        delegate where these are fewer; by ``value`` less than one value's tokens fewer.
 
     Raises:
-        LacyError: E40 (unknown arm), E41 (losses missing), E42 (shapes), E12 (rate).
+        LacyError: E40 (unknown arm), E41 (losses missing), E42 (shapes), E12 (rate, delegate).
     """
+    check_delegate(delegate)
     among_BT = candidates(arm, target_marks_BT, valid_BT)
     score_BT = scores(
         arm, loss_BT, valid_BT, reference_loss_BT=reference_loss_BT, generator=generator
     )
-    return take(score_BT, among_BT, wanted(call_rate, valid_BT))
+    count = wanted(call_rate, valid_BT)
+    if delegate == "token":
+        return take(score_BT, among_BT, count)
+    values = Values.of(among_BT, target_marks_BT)
+    score_BT = values.sums(score_BT, of_first=get_arm(arm).by == "random")
+    if delegate == "start":
+        return take(score_BT, values.first_BT, count)
+    return values.whole(take(score_BT, among_BT, count))
+
+
+def check_delegate(delegate: str, *, running: bool = False) -> None:
+    """Raises E12 unless there is such a way, and a running quantile (tokens only) can go it."""
+    known = get_args(Delegate)
+    if delegate not in known or (running and delegate != "token"):
+        raise LacyError(
+            "E12",
+            key="delegate",
+            value=delegate,
+            why="a running quantile ranks tokens" if delegate in known else "there is no such way",
+            do="choose token" if delegate in known else f"choose one of: {', '.join(known)}",
+        )
 
 
 def shortfall(call_BT: Tensor, call_rate: float, valid_BT: Tensor) -> Tensor:
     """How many tokens fewer are delegated than the rate asks for (int64, on the device).
 
-    Above zero the marks are fewer than the rate; the caller says so once.
+    Above zero the marks are fewer than the rate; the caller says so once. By ``value`` and
+    ``start`` it is above zero as a rule.
     """
     return wanted(call_rate, valid_BT) - call_BT.sum()
 

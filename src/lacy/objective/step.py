@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lacy.errors import LacyError
 from lacy.objective import fused, select
-from lacy.objective.arms import CallNegative, Ignore, Impl, get_arm
+from lacy.objective.arms import CallNegative, Delegate, Ignore, Impl, get_arm
 from lacy.objective.losses import (
     IGNORE_INDEX,
     Loss,
@@ -39,8 +39,9 @@ class Step:
     loss_BT: Tensor
     r"""-log p_\CALL(target), no gradient; 0 where there is no target."""
     shortfall: Tensor
-    """How many tokens fewer are delegated than asked for, because the marks are fewer (int64, on
-    the device). With a running quantile the count of one batch is free, and this is 0."""
+    """How many tokens fewer are delegated than asked for, because the marks are fewer or values
+    are not cut (int64, on the device). With a running quantile the count of one batch is free, and
+    this is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class _Chooser:
 
     arm: str
     call_rate: float
+    delegate: Delegate
     ignore: Ignore
     ignore_rate: float
     marks_BT: Tensor
@@ -84,6 +86,7 @@ class _Chooser:
                 self.marks_BT,
                 self.call_rate,
                 self.valid_BT,
+                delegate=self.delegate,
                 reference_loss_BT=reference,
                 generator=generator,
             )
@@ -116,6 +119,7 @@ def select_and_loss(
     call_rate: float = 0.15,
     call_negative: CallNegative = "none",
     text_weight: float = 0.0,
+    delegate: Delegate = "token",
     ignore: Ignore = "none",
     ignore_rate: float = 0.15,
     reference_loss_BT: Tensor | None = None,
@@ -134,12 +138,13 @@ def select_and_loss(
         call_rate: share of the positions to delegate.
         call_negative: ``none``, ``softmax`` or ``sigmoid`` (``losses``).
         text_weight: weight of the text loss at delegated positions.
+        delegate: ``token`` (paper), ``value`` or ``start`` (``select.choose``).
         ignore: ``none`` (paper), ``facts`` or ``all`` (ablations, §5.4).
         ignore_rate: for ``all``, the share of positions ignored altogether.
         reference_loss_BT: a reference model's losses, for the arms that rank by them.
         generator: source of chance of the random arms.
         selector: a running threshold instead of the exact count of this batch, for gradient
-            accumulation and several processes.
+            accumulation and several processes; ranks tokens only.
         impl: as in ``loss``; ``reference`` and ``split`` compute the head twice.
 
     Returns:
@@ -149,6 +154,7 @@ def select_and_loss(
         LacyError: E12, E40, E41 or E42, as ``select.choose`` and ``loss``.
     """
     check_settings(call_negative, impl)
+    select.check_delegate(delegate, running=selector is not None)
     if ignore not in ("none", "facts", "all"):
         raise LacyError(
             "E12", key="ignore", value=ignore, why="there is no such choice",
@@ -160,6 +166,7 @@ def select_and_loss(
     chooser = _Chooser(
         arm,
         call_rate,
+        delegate,
         ignore,
         ignore_rate,
         target_marks_BT,

@@ -67,26 +67,37 @@ def choose_way(config: TrainConfig, processes: int) -> tuple[Way, str]:
     return "two_pass", f"selection two_pass: {why} (--selection running is free, right on average)"
 
 
-def check_rate(config: TrainConfig, info: DataInfo) -> None:
+def check_rate(config: TrainConfig, info: DataInfo) -> str:
     """Raise if the data hold fewer marks than the call rate asks for.
+
+    With ``delegate: start`` the values are usually fewer than the rate: all of their starts are
+    then delegated, which is said and no error, unless there is not one.
+
+    Returns:
+        What to tell the user, or nothing.
 
     Raises:
         LacyError: E46.
     """
     among = ARMS[config.arm].among
     if among not in ("facts", "values"):
-        return
+        return ""
     flag = MarkFlag.FACT if among == "facts" else MarkFlag.VALUE
+    kind = "facts" if among == "facts" else "labelled values"
+    if config.delegate == "start":
+        flag, kind = MarkFlag.START, "starts of values"
     share = info.flags.get(str(flag.name), 0) / max(1, info.tokens - info.pieces)
-    if share < config.call_rate:
-        raise LacyError(
-            "E46",
-            rate=config.call_rate,
-            share=share,
-            kind="facts" if among == "facts" else "labelled values",
-            arm=config.arm,
-            most=int(share * 100) / 100,
+    if share >= config.call_rate:
+        return ""
+    if config.delegate == "start" and share > 0:
+        return (
+            f"delegate start: all of them, {share:.1%} of the targets begin a value"
+            f" (call_rate {config.call_rate:.1%})"
         )
+    raise LacyError(
+        "E46", rate=config.call_rate, share=share, kind=kind, arm=config.arm,
+        most=int(share * 100) / 100,
+    )  # fmt: skip
 
 
 def process_count() -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lacy.errors import LacyError
 from lacy.model.presets import preset_names
-from lacy.objective.arms import ARMS, ArmName, CallNegative, Ignore
+from lacy.objective.arms import ARMS, ArmName, CallNegative, Delegate, Ignore
 
 Selection = Literal["auto", "exact", "two_pass", "running"]
 Decay = Literal["linear", "1-sqrt", "cosine", "exponential"]
@@ -49,6 +49,10 @@ class TrainConfig:
     """How to choose what is delegated; none trains a plain model."""
     call_rate: float = 0.15
     """Share of the targets that become <CALL> (paper §4)."""
+    delegate: Delegate = "token"
+    """What of a fact's value is delegated: its hardest tokens (token, the paper), all of its tokens
+    or none (value; values ranked by their summed loss, at most --call-rate), or its first token
+    only (start; the rest is learned, and the rate ends where the values do)."""
     call_negative: CallNegative = "softmax"
     """What holds the <CALL> logit down elsewhere: nothing (the paper's formula), the softmax of the
     other tokens, or a binary gate."""
@@ -160,6 +164,11 @@ class TrainConfig:
             )
         if self.selection == "exact" and self.grad_accum > 1:
             found.append("selection exact needs grad_accum 1, choose two_pass or running")
+        if self.selection == "running" and self.delegate != "token":
+            found.append(
+                f"selection running ranks tokens, not values: with delegate {self.delegate} choose"
+                " auto, exact or two_pass"
+            )
         if self.init_from is not None and self.fork is not None:
             found.append("init_from and fork are both given, choose one")
         if self.warmup + (self.decay or 0.0) > 1 and self.fork is None:
@@ -196,6 +205,8 @@ class TrainConfig:
             ("betas", self.betas, "both lie between 0 and 1, below 1",
              len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)),
             ("arm", self.arm, f"choose one of {', '.join(ARMS)}", self.arm in ARMS),
+            ("delegate", self.delegate, f"choose one of {', '.join(get_args(Delegate))}",
+             self.delegate in get_args(Delegate)),
             ("model", self.model, f"choose one of {', '.join(preset_names())}",
              self.model in preset_names()),
         ]  # fmt: skip
@@ -207,6 +218,7 @@ class TrainConfig:
         return {
             "arm": self.arm if delegate else "none",
             "call_rate": self.call_rate,
+            "delegate": self.delegate,
             "call_negative": self.call_negative if calling else "none",
             "text_weight": self.text_weight,
             "ignore": self.ignore if delegate else "none",

@@ -123,7 +123,7 @@ def prepare(config: TrainConfig, *, resume: bool = True) -> Session:
     assert config.data is not None
     data = PackedData.load(config.data)
     valid, valid_rows, train_rows = _validation(config, data)
-    check_rate(config, data.info)
+    why_rate = check_rate(config, data.info)
     order = _order(config, train_rows, accelerator)
     saved, forked = _starting_point(config, data, resume)
     model, tokenizer = _model(config, data, saved or forked)
@@ -152,7 +152,8 @@ def prepare(config: TrainConfig, *, resume: bool = True) -> Session:
         accelerator=accelerator,
         saved=saved,
         reference=reference_losses(config, data, device),
-        reasons=[f"device {device}", why_dtype, why_way, f"loss {choose_impl()[1]}"],
+        reasons=[f"device {device}", why_dtype, why_way, f"loss {choose_impl()[1]}"]
+        + [why_rate] * bool(why_rate),
     )
     source = saved or forked
     if source is not None:

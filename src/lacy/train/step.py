@@ -212,6 +212,7 @@ class Stepper:
             marks_BT,
             objective["call_rate"],
             valid_BT,
+            delegate=objective.get("delegate", "token"),
             reference_loss_BT=self._gathered(torch.cat(stored)) if stored else None,
             generator=_chance(seed, loss_BT.device),
         )

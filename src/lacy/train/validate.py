@@ -46,7 +46,9 @@ def validate(session: Session, last_BT: Tensor | None) -> tuple[dict[str, Any], 
     config = session.config
     if ARMS[config.arm].by != "loss" or config.arm == "none":
         return row, None
-    call_BT = select.choose(config.arm, loss_BT, marks_BT, config.call_rate, valid_BT)
+    call_BT = select.choose(
+        config.arm, loss_BT, marks_BT, config.call_rate, valid_BT, delegate=config.delegate
+    )
     if last_BT is not None and last_BT.shape == call_BT.shape:
         moved = (call_BT & ~last_BT.to(call_BT.device)).sum() / call_BT.sum().clamp_min(1)
         row["turnover"] = float(moved)
