@@ -75,6 +75,8 @@ class Graded:
     missing: tuple[str, ...]
     facts: int
     """Facts that could have been told."""
+    repeats: int = 0
+    """Times a claim was said again, in agreement with the first."""
 
     @property
     def right(self) -> int:
@@ -100,15 +102,16 @@ def judge(claims: Iterable[ClaimLike], truth: Mapping[str, str]) -> Graded:
     happens to be true: a text that says both cannot be relied on.
     """
     first: dict[str, str] = {}
-    verdicts = []
+    verdicts, repeats = [], 0
     for claim in sorted(claims, key=lambda claim: (claim.start, claim.end)):
         known, repeat = truth.get(claim.relation), claim.relation in first
         if same_value(first.setdefault(claim.relation, claim.value), claim.value) and repeat:
+            repeats += 1
             continue
         right = not repeat and known is not None and same_value(known, claim.value)
         verdicts.append(Verdict(claim.relation, claim.value, claim.start, claim.end, right, known))
     missing = tuple(relation for relation in truth if relation not in first)
-    return Graded(tuple(verdicts), missing, len(truth))
+    return Graded(tuple(verdicts), missing, len(truth), repeats)
 
 
 def grade(answer: Answer, subject: str, world: TruthLike) -> Graded:
@@ -129,7 +132,7 @@ def grade(answer: Answer, subject: str, world: TruthLike) -> Graded:
         )
         for verdict in graded.verdicts
     )
-    return Graded(verdicts, graded.missing, graded.facts)
+    return Graded(verdicts, graded.missing, graded.facts, graded.repeats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,8 @@ class FactScores:
     calls_per_answer: Score
     calls_per_fact: Score
     """Times a source was asked, by claims; 1.0 where each value costs one call."""
+    calls_per_statement: Score
+    """The same by claims and their repeats: a text that tells a fact twice asks for it twice."""
     call_rate: Score
     """Share of generated tokens that were asked for."""
     finished: Score
@@ -206,9 +211,8 @@ def summarise(
     answers: Sequence[Answer], subjects: Sequence[str], graded: Sequence[Graded], *, seed: int = 0
 ) -> FactScores:
     """Adds up judged answers (see ``score_facts``)."""
-    rows = [_row(answer, judged) for answer, judged in zip(answers, graded, strict=True)]
-    table = _by_person(subjects, rows)
-    column = {name: table[:, i] for i, name in enumerate(_COLUMNS)}
+    table = counts(answers, subjects, graded)[1]
+    column = {name: table[:, i] for i, name in enumerate(COLUMNS)}
 
     def share(top: str, bottom: str, unit: str = "share", *, chance: bool = True) -> Score:
         return ratio(column[top], column[bottom], unit=unit, chance=chance, seed=seed)
@@ -225,6 +229,7 @@ def summarise(
         facts_per_answer=share("claims", "answers", "facts per answer"),
         calls_per_answer=share("calls", "answers", "calls per answer"),
         calls_per_fact=share("calls", "claims", "calls per fact"),
+        calls_per_statement=share("calls", "statements", "calls per statement"),
         call_rate=share("called", "tokens", chance=False),
         finished=share("finished", "answers"),
         own_right=share("own_right", "own"),
@@ -237,10 +242,19 @@ def summarise(
     )
 
 
-_COLUMNS = (
+COLUMNS = (
     "answers", "right", "claims", "facts", "calls", "called", "tokens", "finished",
-    "own", "own_right", "borrowed", "borrowed_right",
+    "own", "own_right", "borrowed", "borrowed_right", "statements",
 )  # fmt: skip
+"""What is counted of each person; every figure is a function of the sums of some of these."""
+
+
+def counts(
+    answers: Sequence[Answer], subjects: Sequence[str], graded: Sequence[Graded]
+) -> tuple[list[str], np.ndarray]:
+    """The people by name, and ``COLUMNS`` of each: what scores over several models are made from."""
+    rows = [_row(answer, judged) for answer, judged in zip(answers, graded, strict=True)]
+    return sorted(set(subjects)), _by_person(subjects, rows)
 
 
 def _row(answer: Answer, judged: Graded) -> tuple[float, ...]:
@@ -250,13 +264,13 @@ def _row(answer: Answer, judged: Graded) -> tuple[float, ...]:
     return (
         1, judged.right, claims, judged.facts, answer.calls, answer.called_tokens, answer.tokens,
         answer.finished, claims - len(borrowed), judged.right - borrowed_right, len(borrowed),
-        borrowed_right,
+        borrowed_right, claims + judged.repeats,
     )  # fmt: skip
 
 
 def _by_person(subjects: Sequence[str], rows: Sequence[Sequence[float]]) -> np.ndarray:
     """Adds the rows of each person; one row per person, sorted by name."""
-    width = len(rows[0]) if rows else len(_COLUMNS)
+    width = len(rows[0]) if rows else len(COLUMNS)
     people, index = np.unique(np.asarray(subjects, dtype=object), return_inverse=True)
     table = np.zeros((len(people), width))
     if rows:
