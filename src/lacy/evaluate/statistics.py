@@ -11,7 +11,7 @@ interval in any order.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,6 +26,9 @@ MAX_UNITS = 2_000
 """More people than this are put into this many random groups, which are drawn instead (a block
 bootstrap): the interval stays right and the cost bounded."""
 MAX_AUROC_UNITS = 1_000
+
+EXACT_UNITS = 12
+"""Up to so many people a paired test counts all assignments instead of drawing some."""
 
 Floats = NDArray[np.float64]
 
@@ -166,6 +169,82 @@ def difference(
         unit=unit,
         seed=seed,
     )
+
+
+def paired_test(
+    a: tuple[ArrayLike, ArrayLike],
+    b: tuple[ArrayLike, ArrayLike],
+    *,
+    seed: int = 0,
+    draws: int = 10_000,
+) -> float:
+    """Two-sided p-value of ratio ``a`` minus ratio ``b`` on the same people, by randomisation.
+
+    If it makes no difference to anybody which of the two was used, a person's two pairs of counts
+    might as well be swapped. So each person's are, with probability 1/2, and the difference of the
+    two ratios of sums is taken anew: ``p = (1 + draws at least as large) / (1 + draws)`` (Fisher's
+    randomisation test; Phipson & Smyth 2010 for the ones). With at most ``EXACT_UNITS`` people
+    whose pairs differ, all assignments are counted and ``p`` is exact.
+
+    The draws belong to the unordered pairs, so that neither the order of the people nor which of
+    the two is called ``a`` changes the result.
+
+    Args:
+        a: numerators and denominators, one of each per person.
+        b: likewise, same people in the same order.
+        seed: of the draws.
+        draws: assignments drawn.
+
+    Returns:
+        The p-value; NaN where the difference is undefined (nothing to divide by). Assignments that
+        leave it undefined count as large.
+    """
+    rows_N4 = np.stack([np.asarray(column, float) for column in (*a, *b)], 1)
+    observed = abs(_difference(rows_N4[:, :2].sum(0)[None], rows_N4[:, 2:].sum(0)[None])[0])
+    if math.isnan(observed):
+        return math.nan
+    low_N2, gain_N2 = _unordered(rows_N4)
+    base_2, both_2 = low_N2.sum(0), rows_N4[:, :2].sum(0) + rows_N4[:, 2:].sum(0)
+    gain_N2 = gain_N2[gain_N2.any(1)]  # whose pairs are equal has nothing to swap
+    slack = 1e-12 * max(1.0, observed)  # sums in another order are rounded otherwise
+    large = total = 0
+    for swaps_RN in _assignments(len(gain_N2), draws, seed):
+        one_R2 = base_2 + swaps_RN @ gain_N2
+        drawn_R = np.abs(_difference(one_R2, both_2 - one_R2))
+        large += int((~(drawn_R < observed - slack)).sum())
+        total += len(drawn_R)
+    drawn = int(len(gain_N2) > EXACT_UNITS)  # all assignments hold the one that was observed
+    return (large + drawn) / (total + drawn)
+
+
+def _unordered(rows_N4: Floats) -> tuple[Floats, Floats]:
+    """The smaller pair of each person and what the other has more, whichever was whose, sorted."""
+    first_N2, second_N2 = rows_N4[:, :2], rows_N4[:, 2:]
+    more = first_N2[:, 0] - second_N2[:, 0]
+    swap = (more > 0) | ((more == 0) & (first_N2[:, 1] > second_N2[:, 1]))
+    low_N2 = np.where(swap[:, None], second_N2, first_N2)
+    gain_N2 = np.where(swap[:, None], first_N2, second_N2) - low_N2
+    order = np.lexsort(np.concatenate([low_N2, gain_N2], 1).T)
+    return low_N2[order], gain_N2[order]
+
+
+def _difference(one_R2: Floats, other_R2: Floats) -> Floats:
+    """Difference of two ratios of sums, NaN where one is undefined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result: Floats = one_R2[:, 0] / one_R2[:, 1] - other_R2[:, 0] / other_R2[:, 1]
+    return np.where(np.isfinite(result), result, math.nan)
+
+
+def _assignments(people: int, draws: int, seed: int) -> Iterator[Floats]:
+    """Rows of zeros and ones, one per person: all there are, or random ones, in chunks."""
+    if people <= EXACT_UNITS:
+        yield ((np.arange(2**people)[:, None] >> np.arange(people)) & 1).astype(float)
+        return
+    rng = np.random.default_rng([seed, people])
+    chunk = max(1, 2_000_000 // people)
+    for start in range(0, draws, chunk):
+        size = (min(chunk, draws - start), people)
+        yield rng.integers(0, 2, size=size, dtype=np.int8).astype(float)
 
 
 def recovered(
