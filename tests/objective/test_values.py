@@ -62,6 +62,8 @@ def slow_choice(arm, scores, marks, valid, rate, delegate, chance):
         return float(scores[value[0]]) if chance else sum(float(scores[t]) for t in value)
 
     want = round(rate * int(valid.sum()))
+    if delegate == "value":
+        values = [value for value in values if len(value) <= want]
     taken = 0
     for value in sorted(values, key=score, reverse=True):
         tokens = value[:1] if delegate == "start" else value
@@ -73,29 +75,38 @@ def slow_choice(arm, scores, marks, valid, rate, delegate, chance):
     return call
 
 
+def slow_choice_by_row(arm, scores, marks, valid, *rest):
+    """Every row as if it were a batch."""
+    rows = zip(scores.split(1), marks.split(1), valid.split(1), strict=True)
+    return torch.cat([slow_choice(arm, *row, *rest) for row in rows])
+
+
 @given(
     batch=batches(),
     arm=st.sampled_from(sorted(ARMS)),
     rate=st.floats(0, 1),
     delegate=st.sampled_from(["token", "value", "start"]),
+    within=st.sampled_from(["batch", "sequence"]),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=400, deadline=None)
-def test_the_choice_is_the_slow_one(batch, arm, rate, delegate, seed):
+def test_the_choice_is_the_slow_one(batch, arm, rate, delegate, within, seed):
     loss, reference, marks, valid = batch
     call = select.choose(
-        arm, loss, marks, rate, valid, delegate=delegate, reference_loss_BT=reference,
-        generator=torch.Generator().manual_seed(seed),
+        arm, loss, marks, rate, valid, delegate=delegate, rank_within=within,
+        reference_loss_BT=reference, generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
     chance = ARMS[arm].by == "random"
     scores = {
         "loss": loss, "reference": reference, "low_excess": reference - loss,
         "random": torch.rand(valid.shape, generator=torch.Generator().manual_seed(seed)),
     }[ARMS[arm].by]  # fmt: skip
-    want = slow_choice(arm, scores, marks, valid, rate, delegate, chance)
+    slow = slow_choice if within == "batch" else slow_choice_by_row
+    want = slow(arm, scores, marks, valid, rate, delegate, chance)
     assert torch.equal(call, want)
-    missing = round(rate * int(valid.sum())) - int(want.sum())
-    assert int(select.shortfall(call, rate, valid)) == missing >= 0
+    counts = [int(valid.sum())] if within == "batch" else valid.sum(-1).tolist()
+    missing = sum(round(rate * count) for count in counts) - int(want.sum())
+    assert int(select.shortfall(call, rate, valid, within)) == missing >= 0
 
 
 def test_a_value_ends_before_a_start_a_gap_and_at_the_row():
@@ -120,12 +131,27 @@ def test_a_long_value_is_not_cut_nor_replaced_by_a_short_one():
         call = select.choose("lacy", loss, marks.to(torch.uint8), rate, valid, delegate=delegate)
         return call.nonzero()[:, 1].tolist()
 
-    assert places(0.2, "value") == []
+    assert places(0.2, "value") == [6, 7]  # the first would never fit: it bars no way
     assert places(0.3, "value") == places(0.4, "value") == [0, 1, 2]
     assert places(0.5, "value") == [0, 1, 2, 6, 7]
     assert places(0.4, "token") == [0, 1, 2, 6]
     assert places(0.2, "start") == [0, 6]
     assert places(0.9, "start") == [0, 4, 6]
+
+
+def test_every_sequence_keeps_the_rate_by_itself():
+    marks = torch.full((2, 10), FACT, dtype=torch.uint8)
+    loss = torch.arange(20.0).view(2, 10)  # the second row is harder everywhere
+    valid = torch.ones(2, 10, dtype=torch.bool)
+    valid[1, :5] = False
+
+    def counts(within):
+        call = select.choose("lacy", loss, marks, 0.4, valid, rank_within=within)
+        return call.sum(-1).tolist()
+
+    assert counts("batch") == [1, 5] and counts("sequence") == [4, 2]
+    none = torch.zeros(0, 4, dtype=torch.bool)
+    assert select.wanted(0.5, none, "sequence").shape == (0,)
 
 
 def test_a_broken_loss_puts_its_value_last():
@@ -155,13 +181,14 @@ def test_chance_prefers_no_long_value():
     batch=batches(),
     arm=st.sampled_from(sorted(ARMS)),
     rate=st.sampled_from([0.1, 0.3, 0.7]),
-    delegate=st.sampled_from(["value", "start"]),
+    delegate=st.sampled_from(["token", "value", "start"]),
+    within=st.sampled_from(["batch", "sequence"]),
     ignore=st.sampled_from(["none", "facts", "all"]),
     negative=st.sampled_from(["none", "softmax", "sigmoid"]),
     seed=st.integers(0, 999),
 )
 @settings(max_examples=100, deadline=None)
-def test_one_pass_is_the_reference(batch, arm, rate, delegate, ignore, negative, seed):
+def test_one_pass_is_the_reference(batch, arm, rate, delegate, within, ignore, negative, seed):
     _, reference, marks, valid = batch
     chance = torch.Generator().manual_seed(seed)
     hidden = torch.randn(*valid.shape, 5, generator=chance, dtype=torch.float64)
@@ -175,8 +202,8 @@ def test_one_pass_is_the_reference(batch, arm, rate, delegate, ignore, negative,
             patch.setattr(fused, "FEWEST_ROWS", 3)
             step = select_and_loss(
                 mine, theirs, targets, marks, arm=arm, call_rate=rate, delegate=delegate,
-                ignore=ignore, call_negative=negative, text_weight=0.3, impl=impl,
-                reference_loss_BT=reference.double(),
+                rank_within=within, ignore=ignore, call_negative=negative, text_weight=0.3,
+                impl=impl, reference_loss_BT=reference.double(),
                 generator=torch.Generator().manual_seed(seed),
             )  # fmt: skip
         step.loss.total.backward()
@@ -189,8 +216,9 @@ def test_one_pass_is_the_reference(batch, arm, rate, delegate, ignore, negative,
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("within", ["batch", "sequence"])
 @pytest.mark.parametrize("delegate", ["value", "start"])
-def test_it_compiles_to_one_graph(delegate):
+def test_it_compiles_to_one_graph(delegate, within):
     chance = torch.Generator().manual_seed(3)
     hidden = torch.randn(2, 12, 5, generator=chance).requires_grad_()
     head = torch.randn(9, 5, generator=chance)
@@ -198,7 +226,9 @@ def test_it_compiles_to_one_graph(delegate):
     marks = torch.tensor([[BEGIN, INSIDE, 0, 0] * 3] * 2, dtype=torch.uint8)
 
     def choice(hidden):
-        return select_and_loss(hidden, head, targets, marks, delegate=delegate).call_BT
+        return select_and_loss(
+            hidden, head, targets, marks, delegate=delegate, rank_within=within, call_rate=0.3
+        ).call_BT
 
     want = choice(hidden)
     assert want.any()
@@ -210,6 +240,8 @@ def test_mistakes_are_named():
     targets, marks = torch.zeros(1, 4, dtype=torch.long), torch.ones(1, 4, dtype=torch.uint8)
     for options, said in (
         ({"delegate": "fact"}, "no such way"),
+        ({"rank_within": "text"}, "no such way"),
+        ({"rank_within": "sequence", "selector": RunningQuantile(0.1)}, "choose batch"),
         ({"delegate": "value", "selector": RunningQuantile(0.1)}, "ranks tokens"),
     ):
         with pytest.raises(LacyError, match=said) as caught:

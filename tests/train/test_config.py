@@ -32,6 +32,9 @@ def test_the_defaults_lack_only_data(data):
 def test_a_running_quantile_ranks_no_values(data):
     config = TrainConfig(data=data, selection="running", delegate="value")
     assert len(config.problems()) == 1 and "ranks tokens" in config.problems()[0]
+    config = TrainConfig(data=data, selection="running", rank_within="sequence")
+    assert len(config.problems()) == 1 and "rank_within sequence" in config.problems()[0]
+    assert "rank_within is 'row'" in TrainConfig(data=data, rank_within="row").problems()[0]
     assert "delegate is 'word'" in TrainConfig(data=data, delegate="word").problems()[0]
     for good in ({"selection": "two_pass", "delegate": "value"}, {"selection": "running"}):
         TrainConfig(data=data, **good).check()

@@ -89,6 +89,7 @@ def stop_after(step):
     [{}, {"log_every": 4}, {"optimizer": "muon"}, {"arm": "random"}, {"call_warmup": 0.5},
      {"grad_accum": 2}, {"grad_accum": 2, "selection": "running"},
      {"delegate": "value", "grad_accum": 2}, {"delegate": "start", "eval_every": 2},
+     {"rank_within": "sequence", "delegate": "value"},
      {"hold_out": 0.1, "eval_every": 2}],
     ids=str,
 )  # fmt: skip
@@ -203,10 +204,14 @@ def test_fewer_values_than_the_rate_are_the_rule(config, data, tmp_path, capsys)
     share = info.flags["START"] / (info.tokens - info.pieces)
     last = train(config(call_rate=0.17, delegate="start", quiet=False)).metrics
     said = capsys.readouterr().out
-    assert f"all of them, {share:.1%} of the targets begin a value" in said
+    assert f"{share:.1%} of the targets begin a value; all are delegated" in said
     assert "fewer marks" not in said and 0 < last["call_rate"] < 2 * share < 0.17
-    train(config(call_rate=0.17, delegate="value", quiet=False, out=tmp_path / "value"))
-    assert "fewer marks" not in capsys.readouterr().out
+    large = config(delegate="value", batch_rows=32, quiet=False, out=tmp_path / "value")
+    train(large)
+    assert "held" not in capsys.readouterr().out
+    changes = {"rank_within": "sequence", "delegate": "value", "out": tmp_path / "short"}
+    train(config(**changes, quiet=False))
+    assert "some sequences held no more values that fit whole" in capsys.readouterr().out
     assert "only" in refused(config(call_rate=0.3, delegate="value", out=tmp_path / "o"), "E46")
 
 

@@ -54,12 +54,16 @@ def test_two_passes_over_pieces_are_one_batch(packed, model, arm, ignore):
             torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("within", ["batch", "sequence"])
 @pytest.mark.parametrize("delegate", ["value", "start"])
-def test_values_are_chosen_over_all_pieces(packed, model, delegate):
-    objective = OBJECTIVE | {"delegate": delegate}
+def test_values_are_chosen_over_all_pieces(packed, model, delegate, within):
+    rate = 0.1 if within == "batch" else 0.25  # of 48 bytes: room for a value
+    objective = OBJECTIVE | {"delegate": delegate, "rank_within": within, "call_rate": rate}
     whole, expected = run(model, pieces(packed, range(6), 1), "exact", objective)
     parts, found = run(model, pieces(packed, range(6), 3), "two_pass", objective)
-    by_token, _ = run(model, pieces(packed, range(6), 1), "exact")
+    by_token, _ = run(
+        model, pieces(packed, range(6), 1), "exact", objective | {"delegate": "token"}
+    )
     assert 0 < whole["delegated"] <= by_token["delegated"] and whole["call"] != by_token["call"]
     for name in SUMS:
         assert parts[name] == pytest.approx(whole[name], rel=1e-5), name

@@ -24,6 +24,8 @@ delegated ("Ignorefacts", §5.4), or these and high-loss content words ("Ignore"
 Delegate = Literal["token", "value", "start"]
 """What of a fact's value is delegated: tokens one by one (the paper), all tokens of a value
 together, or only its first token, where a call for the whole value stands."""
+RankWithin = Literal["batch", "sequence"]
+"""Over what the call rate holds: the tokens of a batch together (the paper), or each row's."""
 Impl = Literal["auto", "reference", "split", "fused"]
 """Which of the equal implementations computes the loss."""
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lacy.errors import LacyError
-from lacy.objective.arms import ARMS, Arm, Delegate, get_arm
+from lacy.objective.arms import ARMS, Arm, Delegate, RankWithin, get_arm
 from lacy.objective.values import Values
 from lacy.types import MarkFlag
 
@@ -29,8 +29,11 @@ def has(marks_BT: Tensor, flag: MarkFlag) -> Tensor:
     return (marks_BT & int(flag)) != 0
 
 
-def wanted(call_rate: float, valid_BT: Tensor) -> Tensor:
+def wanted(call_rate: float, valid_BT: Tensor, rank_within: RankWithin = "batch") -> Tensor:
     """How many tokens the rate asks for: ``round(call_rate * valid)``, int64, on the device.
+
+    Returns:
+        One number (0-dim), or with ``sequence`` one per row (1-dim).
 
     Raises:
         LacyError: E12 for a rate outside 0 to 1.
@@ -44,7 +47,8 @@ def wanted(call_rate: float, valid_BT: Tensor) -> Tensor:
             do="choose a number from 0 to 1; the paper's is 0.15",
         )
     exact = torch.float32 if valid_BT.device.type == "mps" else torch.float64
-    return torch.round(valid_BT.sum().to(exact) * call_rate).long()
+    valid = valid_BT.sum(-1) if rank_within == "sequence" else valid_BT.sum()
+    return torch.round(valid.to(exact) * call_rate).long()
 
 
 def take(score_BT: Tensor, among_BT: Tensor, count: int | Tensor) -> Tensor:
@@ -53,20 +57,24 @@ def take(score_BT: Tensor, among_BT: Tensor, count: int | Tensor) -> Tensor:
     Args:
         score_BT: any real numbers; those outside ``among_BT`` are not looked at.
         among_BT: bool, which tokens may be taken.
-        count: how many, a number or a 0-dim tensor (then without waiting for the device).
+        count: how many, a number or a 0-dim tensor (then without waiting for the device); a 1-dim
+            tensor has one count per row, and each row is ranked by itself.
 
     Returns:
         bool, same shape.
     """
     with torch.no_grad():
-        among_N = among_BT.reshape(-1)
+        by_row = isinstance(count, Tensor) and count.ndim == 1
+        among_RN = among_BT if by_row else among_BT.reshape(1, -1)
+        count_R1 = count[:, None] if by_row and isinstance(count, Tensor) else count
         lowest = torch.finfo(score_BT.dtype).min
-        score_N = score_BT.detach().reshape(-1).nan_to_num(nan=lowest).clamp(min=lowest)
-        score_N = score_N.masked_fill(~among_N, -torch.inf)
-        order_N = torch.sort(score_N, descending=True, stable=True).indices
-        first_N = torch.arange(order_N.numel(), device=order_N.device) < count
-        taken_N = torch.zeros_like(among_N).scatter_(0, order_N, first_N)
-        return (taken_N & among_N).view(among_BT.shape)
+        score_RN = score_BT.detach().reshape(among_RN.shape)
+        score_RN = score_RN.nan_to_num(nan=lowest).clamp(min=lowest)
+        score_RN = score_RN.masked_fill(~among_RN, -torch.inf)
+        order_RN = torch.sort(score_RN, dim=-1, descending=True, stable=True).indices
+        first_RN = torch.arange(order_RN.shape[-1], device=order_RN.device) < count_R1
+        taken_RN = torch.zeros_like(among_RN).scatter_(-1, order_RN, first_RN.expand_as(order_RN))
+        return (taken_RN & among_RN).view(among_BT.shape)
 
 
 def candidates(arm: str, target_marks_BT: Tensor, valid_BT: Tensor) -> Tensor:
@@ -125,15 +133,17 @@ def choose(
     valid_BT: Tensor,
     *,
     delegate: Delegate = "token",
+    rank_within: RankWithin = "batch",
     reference_loss_BT: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Chooses what is delegated, by the name of an arm.
 
     By ``value``, values are taken in the order of their summed scores while the tokens stay within
-    the count; the first one that would go beyond it is left out, with all after it. By ``start``,
-    the values are ordered likewise and only their first tokens count and are taken. Random arms
-    draw one number per value.
+    the count; the first one that would go beyond it is left out, with all after it (values longer
+    than the count itself stand back from the start, so that none bars the way). By ``start``, the
+    values are ordered likewise and only their first tokens count and are taken. Random arms draw
+    one number per value.
 
     Args:
         arm: a name of ``arms.ARMS``.
@@ -142,52 +152,59 @@ def choose(
         call_rate: share of the valid positions.
         valid_BT: bool, which positions have a target.
         delegate: ``token`` (paper), ``value`` or ``start`` (``values.Values``: what one value is).
+        rank_within: ``batch`` (paper) or ``sequence``: the rate holds in each row, if it can.
         reference_loss_BT: a reference model's losses of the same targets, for the arms that ask.
         generator: source of chance for the random arms, on the device of ``valid_BT``; None takes
             torch's own.
 
     Returns:
-        call_BT, bool: exactly ``wanted(call_rate, valid_BT)`` tokens, or all that the arm may
-        delegate where these are fewer; by ``value`` less than one value's tokens fewer.
+        call_BT, bool: exactly ``wanted(call_rate, valid_BT, rank_within)`` tokens, or all that the
+        arm may delegate where these are fewer; by ``value`` less than one value's tokens fewer.
 
     Raises:
-        LacyError: E40 (unknown arm), E41 (losses missing), E42 (shapes), E12 (rate, delegate).
+        LacyError: E40 (unknown arm), E41 (losses missing), E42 (shapes), E12 (rate, delegate,
+            rank_within).
     """
-    check_delegate(delegate)
+    check_ranking(delegate, rank_within)
     among_BT = candidates(arm, target_marks_BT, valid_BT)
     score_BT = scores(
         arm, loss_BT, valid_BT, reference_loss_BT=reference_loss_BT, generator=generator
     )
-    count = wanted(call_rate, valid_BT)
+    count = wanted(call_rate, valid_BT, rank_within)
     if delegate == "token":
         return take(score_BT, among_BT, count)
     values = Values.of(among_BT, target_marks_BT)
     score_BT = values.sums(score_BT, of_first=get_arm(arm).by == "random")
     if delegate == "start":
         return take(score_BT, values.first_BT, count)
-    return values.whole(take(score_BT, among_BT, count))
+    fits_BT = values.sums(torch.ones_like(score_BT)) <= (count[:, None] if count.ndim else count)
+    return values.whole(take(score_BT, among_BT & fits_BT, count))
 
 
-def check_delegate(delegate: str, *, running: bool = False) -> None:
-    """Raises E12 unless there is such a way, and a running quantile (tokens only) can go it."""
-    known = get_args(Delegate)
-    if delegate not in known or (running and delegate != "token"):
-        raise LacyError(
-            "E12",
-            key="delegate",
-            value=delegate,
-            why="a running quantile ranks tokens" if delegate in known else "there is no such way",
-            do="choose token" if delegate in known else f"choose one of: {', '.join(known)}",
-        )
+def check_ranking(delegate: str, rank_within: str, *, running: bool = False) -> None:
+    """Raises E12 unless there are such ways, and a running quantile can go them."""
+    for key, value, known in (
+        ("delegate", delegate, get_args(Delegate)),
+        ("rank_within", rank_within, get_args(RankWithin)),
+    ):
+        if value not in known:
+            why, do = "there is no such way", f"choose one of: {', '.join(known)}"
+        elif running and value != known[0]:
+            why, do = "a running quantile ranks tokens of all batches", f"choose {known[0]}"
+        else:
+            continue
+        raise LacyError("E12", key=key, value=value, why=why, do=do)
 
 
-def shortfall(call_BT: Tensor, call_rate: float, valid_BT: Tensor) -> Tensor:
+def shortfall(
+    call_BT: Tensor, call_rate: float, valid_BT: Tensor, rank_within: RankWithin = "batch"
+) -> Tensor:
     """How many tokens fewer are delegated than the rate asks for (int64, on the device).
 
-    Above zero the marks are fewer than the rate; the caller says so once. By ``value`` and
-    ``start`` it is above zero as a rule.
+    Above zero the marks are fewer than the rate (in some row, with ``sequence``); the caller says
+    so once. By ``value`` and ``start`` it is above zero as a rule.
     """
-    return wanted(call_rate, valid_BT) - call_BT.sum()
+    return wanted(call_rate, valid_BT, rank_within).sum() - call_BT.sum()
 
 
 def lacy(loss_BT: Tensor, target_marks_BT: Tensor, call_rate: float, valid_BT: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lacy.errors import LacyError
 from lacy.objective import fused, select
-from lacy.objective.arms import CallNegative, Delegate, Ignore, Impl, get_arm
+from lacy.objective.arms import CallNegative, Delegate, Ignore, Impl, RankWithin, get_arm
 from lacy.objective.losses import (
     IGNORE_INDEX,
     Loss,
@@ -51,6 +51,7 @@ class _Chooser:
     arm: str
     call_rate: float
     delegate: Delegate
+    rank_within: RankWithin
     ignore: Ignore
     ignore_rate: float
     marks_BT: Tensor
@@ -87,6 +88,7 @@ class _Chooser:
                 self.call_rate,
                 self.valid_BT,
                 delegate=self.delegate,
+                rank_within=self.rank_within,
                 reference_loss_BT=reference,
                 generator=generator,
             )
@@ -120,6 +122,7 @@ def select_and_loss(
     call_negative: CallNegative = "none",
     text_weight: float = 0.0,
     delegate: Delegate = "token",
+    rank_within: RankWithin = "batch",
     ignore: Ignore = "none",
     ignore_rate: float = 0.15,
     reference_loss_BT: Tensor | None = None,
@@ -139,12 +142,13 @@ def select_and_loss(
         call_negative: ``none``, ``softmax`` or ``sigmoid`` (``losses``).
         text_weight: weight of the text loss at delegated positions.
         delegate: ``token`` (paper), ``value`` or ``start`` (``select.choose``).
+        rank_within: ``batch`` (paper) or ``sequence``.
         ignore: ``none`` (paper), ``facts`` or ``all`` (ablations, §5.4).
         ignore_rate: for ``all``, the share of positions ignored altogether.
         reference_loss_BT: a reference model's losses, for the arms that rank by them.
         generator: source of chance of the random arms.
         selector: a running threshold instead of the exact count of this batch, for gradient
-            accumulation and several processes; ranks tokens only.
+            accumulation and several processes; ranks tokens, and no row by itself.
         impl: as in ``loss``; ``reference`` and ``split`` compute the head twice.
 
     Returns:
@@ -154,7 +158,7 @@ def select_and_loss(
         LacyError: E12, E40, E41 or E42, as ``select.choose`` and ``loss``.
     """
     check_settings(call_negative, impl)
-    select.check_delegate(delegate, running=selector is not None)
+    select.check_ranking(delegate, rank_within, running=selector is not None)
     if ignore not in ("none", "facts", "all"):
         raise LacyError(
             "E12", key="ignore", value=ignore, why="there is no such choice",
@@ -167,6 +171,7 @@ def select_and_loss(
         arm,
         call_rate,
         delegate,
+        rank_within,
         ignore,
         ignore_rate,
         target_marks_BT,
@@ -195,7 +200,7 @@ def select_and_loss(
     if selector is not None or arm == "none":
         missing = step_loss.delegated.new_zeros(())
     else:
-        missing = select.shortfall(call_BT, call_rate, valid_BT)
+        missing = select.shortfall(call_BT, call_rate, valid_BT, rank_within)
     return Step(step_loss, call_BT, ignore_BT, loss_BT, missing)
 
 

@@ -91,8 +91,8 @@ def check_rate(config: TrainConfig, info: DataInfo) -> str:
         return ""
     if config.delegate == "start" and share > 0:
         return (
-            f"delegate start: all of them, {share:.1%} of the targets begin a value"
-            f" (call_rate {config.call_rate:.1%})"
+            f"delegate start: {share:.1%} of the targets begin a value; all are delegated"
+            f" (call_rate asks for {config.call_rate:.1%})"
         )
     raise LacyError(
         "E46", rate=config.call_rate, share=share, kind=kind, arm=config.arm,

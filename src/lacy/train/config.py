@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from lacy.errors import LacyError
 from lacy.model.presets import preset_names
-from lacy.objective.arms import ARMS, ArmName, CallNegative, Delegate, Ignore
+from lacy.objective.arms import ARMS, ArmName, CallNegative, Delegate, Ignore, RankWithin
 
 Selection = Literal["auto", "exact", "two_pass", "running"]
 Decay = Literal["linear", "1-sqrt", "cosine", "exponential"]
@@ -53,6 +53,9 @@ class TrainConfig:
     """What of a fact's value is delegated: its hardest tokens (token, the paper), all of its tokens
     or none (value; values ranked by their summed loss, at most --call-rate), or its first token
     only (start; the rest is learned, and the rate ends where the values do)."""
+    rank_within: RankWithin = "batch"
+    """Over what --call-rate holds: the whole batch (the paper's mini-batch), or each sequence
+    (packed row), so that hard texts give no more than easy ones."""
     call_negative: CallNegative = "softmax"
     """What holds the <CALL> logit down elsewhere: nothing (the paper's formula), the softmax of the
     other tokens, or a binary gate."""
@@ -164,10 +167,10 @@ class TrainConfig:
             )
         if self.selection == "exact" and self.grad_accum > 1:
             found.append("selection exact needs grad_accum 1, choose two_pass or running")
-        if self.selection == "running" and self.delegate != "token":
+        if self.selection == "running" and (self.delegate, self.rank_within) != ("token", "batch"):
             found.append(
-                f"selection running ranks tokens, not values: with delegate {self.delegate} choose"
-                " auto, exact or two_pass"
+                "selection running ranks tokens of all batches together: with delegate"
+                f" {self.delegate}, rank_within {self.rank_within} choose auto, exact or two_pass"
             )
         if self.init_from is not None and self.fork is not None:
             found.append("init_from and fork are both given, choose one")
@@ -207,6 +210,8 @@ class TrainConfig:
             ("arm", self.arm, f"choose one of {', '.join(ARMS)}", self.arm in ARMS),
             ("delegate", self.delegate, f"choose one of {', '.join(get_args(Delegate))}",
              self.delegate in get_args(Delegate)),
+            ("rank_within", self.rank_within, f"choose one of {', '.join(get_args(RankWithin))}",
+             self.rank_within in get_args(RankWithin)),
             ("model", self.model, f"choose one of {', '.join(preset_names())}",
              self.model in preset_names()),
         ]  # fmt: skip
@@ -219,6 +224,7 @@ class TrainConfig:
             "arm": self.arm if delegate else "none",
             "call_rate": self.call_rate,
             "delegate": self.delegate,
+            "rank_within": self.rank_within,
             "call_negative": self.call_negative if calling else "none",
             "text_weight": self.text_weight,
             "ignore": self.ignore if delegate else "none",

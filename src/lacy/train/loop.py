@@ -210,19 +210,25 @@ class _Loop:
                 self._tell_shortfall(row)
 
     def _tell_shortfall(self, row: dict[str, Any]) -> None:
-        """Say once that batches held fewer marks than the call rate asks for.
+        """Say once that batches gave clearly less than the call rate asks for.
 
-        Not where values are taken whole or by their start: fewer are the rule there.
+        Where only starts are delegated less is the rule (``check_rate`` says how much); whole
+        values leave some room unused.
         """
-        session, asked = self.session, self.session.config.call_rate
-        exact = session.config.arm != "none" and session.stepper.way != "running"
-        exact = exact and session.config.delegate == "token"
-        delegating = row["step"] - session.config.log_every >= session.delegates_from
-        if exact and delegating and not self.short and row["call_rate"] < 0.95 * asked:
+        session, config = self.session, self.session.config
+        exact = config.arm != "none" and session.stepper.way != "running"
+        exact = exact and config.delegate != "start"
+        delegating = row["step"] - config.log_every >= session.delegates_from
+        least = 0.95 if config.delegate == "token" else 0.75
+        if exact and delegating and not self.short and row["call_rate"] < least * config.call_rate:
             self.short = True
+            some = "these batches" if config.rank_within == "batch" else "some sequences"
+            why = "fewer marks; all of them were delegated"
+            if config.delegate == "value":
+                why = "no more values that fit whole"
             self.console.say(
-                f"  call rate {row['call_rate']:.1%}, not {asked:.1%}, by step {row['step']:,}:"
-                " these batches held fewer marks; all of them were delegated"
+                f"  call rate {row['call_rate']:.1%}, not {config.call_rate:.1%}, by step"
+                f" {row['step']:,}: {some} held {why}"
             )
 
     def _validate(self) -> None:

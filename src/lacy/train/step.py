@@ -213,6 +213,7 @@ class Stepper:
             objective["call_rate"],
             valid_BT,
             delegate=objective.get("delegate", "token"),
+            rank_within=objective.get("rank_within", "batch"),
             reference_loss_BT=self._gathered(torch.cat(stored)) if stored else None,
             generator=_chance(seed, loss_BT.device),
         )

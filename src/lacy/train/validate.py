@@ -47,8 +47,9 @@ def validate(session: Session, last_BT: Tensor | None) -> tuple[dict[str, Any], 
     if ARMS[config.arm].by != "loss" or config.arm == "none":
         return row, None
     call_BT = select.choose(
-        config.arm, loss_BT, marks_BT, config.call_rate, valid_BT, delegate=config.delegate
-    )
+        config.arm, loss_BT, marks_BT, config.call_rate, valid_BT,
+        delegate=config.delegate, rank_within=config.rank_within,
+    )  # fmt: skip
     if last_BT is not None and last_BT.shape == call_BT.shape:
         moved = (call_BT & ~last_BT.to(call_BT.device)).sum() / call_BT.sum().clamp_min(1)
         row["turnover"] = float(moved)
