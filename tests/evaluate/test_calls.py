@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.evaluate.calls import calibration, call_quality, operating, separation, threshold_at
+from lacy.evaluate.calls import (
+    calibration,
+    call_quality,
+    decision_calibration,
+    operating,
+    separation,
+    threshold_at,
+)
 
 from .readings import F, N, S, reading
 
@@ -84,6 +91,58 @@ def test_calibrated_model_has_a_small_error():
         p = rng.random(200)
         documents.append(reading(np.where(rng.random(200) < p, S, N), p_call=p))
     assert calibration(documents).error.value < 0.02
+
+
+def slow_calibration(documents, bins, *, decisions):
+    """Bin by bin and token by token: error and (tokens, mean p, share due) of each bin."""
+    tokens = [
+        (float(p), bool(start if decisions else fact))
+        for d in documents
+        for p, start, fact in zip(d.p_call, d.is_start, d.is_fact, strict=True)
+        if not decisions or start or not fact
+    ]
+    gap, table = 0.0, []
+    for b in range(bins):
+        inside = [(p, due) for p, due in tokens if b <= min(int(p * bins), bins - 1) < b + 1]
+        if inside:
+            predicted = sum(p for p, _ in inside) / len(inside)
+            observed = sum(due for _, due in inside) / len(inside)
+            gap += abs(predicted - observed) * len(inside) / len(tokens)
+            table.append((len(inside), predicted, observed))
+    return gap, table
+
+
+@pytest.mark.parametrize("decisions", [False, True])
+def test_calibration_equals_the_slow_way(decisions):
+    rng = np.random.default_rng(3)
+    documents = [
+        reading(rng.choice([N, N, S, F], size), p_call=rng.random(size)) for size in (40, 7, 90)
+    ]
+    measure = decision_calibration if decisions else calibration
+    found, (gap, table) = measure(documents), slow_calibration(documents, 15, decisions=decisions)
+    assert found.error.value == pytest.approx(gap)
+    assert len(found.bins) == len(table)
+    for one, (tokens, predicted, observed) in zip(found.bins, table, strict=True):
+        assert one.tokens == tokens
+        assert (one.predicted, one.observed) == pytest.approx((predicted, observed))
+
+
+def test_who_calls_for_whole_values_is_judged_where_it_decides():
+    """Sure at every value's start and silent inside it: right for whole values, not for tokens."""
+    document = reading([N, S, F, F, N], p_call=[0.0, 1.0, 0.0, 0.0, 0.0])
+    assert calibration([document] * 3).error.value == pytest.approx(2 / 5)
+    decided = decision_calibration([document] * 3)
+    assert decided.error.value == 0.0
+    assert sum(b.tokens for b in decided.bins) == 9
+    quality = call_quality([document] * 3)
+    assert quality.decision == decided
+    assert quality.as_dict()["decision"] == decided.as_dict()
+
+
+def test_texts_without_a_decision_have_no_calibration():
+    found = decision_calibration([reading([F, F], p_call=[0.5, 0.5])] * 2)
+    assert math.isnan(found.error.value) and not found.bins
+    assert decision_calibration([]).error.n == 0
 
 
 def test_everything_together_is_json():

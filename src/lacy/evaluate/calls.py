@@ -66,13 +66,13 @@ class Bin:
     predicted: float
     """Mean p(CALL) in the bin."""
     observed: float
-    """Share of fact tokens in the bin."""
+    """Share of the bin's tokens at which a call was due."""
     tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Expected calibration error of p(CALL) against "this token tells a fact"."""
+    """Expected calibration error of p(CALL) against "here a call is due"."""
 
     error: Score
     bins: tuple[Bin, ...]
@@ -95,6 +95,10 @@ class CallQuality:
     at_zero: Operating
     """Where the ``<CALL>`` logit is the largest."""
     calibration: Calibration
+    """Over all tokens, against fact tokens: what decides where a call returns one token."""
+    decision: Calibration
+    """Where a cascade of whole values decides, against value starts: a later token of a value is no
+    decision of its own, the source has said it."""
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for ``results.json``."""
@@ -103,6 +107,7 @@ class CallQuality:
             "at_rate": self.at_rate.as_dict() if self.at_rate else None,
             "at_zero": self.at_zero.as_dict(),
             "calibration": self.calibration.as_dict(),
+            "decision": self.decision.as_dict(),
         }
 
 
@@ -162,25 +167,50 @@ def threshold_at(documents: Sequence[Reading], call_rate: float, signal: str = "
 
 
 def calibration(documents: Sequence[Reading], *, bins: int = BINS, seed: int = 0) -> Calibration:
-    """Expected calibration error of p(CALL): mean gap of predicted and observed, by tokens.
+    """Expected calibration error of p(CALL) against fact tokens, over all tokens."""
+    p = [document.p_call for document in documents]
+    return _calibration(p, [document.is_fact for document in documents], bins, seed)
 
-    ``sum_b |sum of p in b - fact tokens in b| / tokens`` over equal-width bins (Naeini et al.
-    2015). Estimates from few tokens are too high: noise within a bin does not cancel.
+
+def decision_calibration(
+    documents: Sequence[Reading], *, bins: int = BINS, seed: int = 0
+) -> Calibration:
+    """Expected calibration error of p(CALL) against value starts, later tokens of values left out.
+
+    These are the places at which a cascade whose calls return whole values decides.
     """
-    rows = np.zeros((len(documents), 3, bins))
-    for row, document in zip(rows, documents, strict=True):
-        p = document.p_call
+    starts = [document.is_start for document in documents]
+    decides = [start | ~d.is_fact for start, d in zip(starts, documents, strict=True)]
+    p = [d.p_call[kept] for d, kept in zip(documents, decides, strict=True)]
+    due = [start[kept] for start, kept in zip(starts, decides, strict=True)]
+    return _calibration(p, due, bins, seed)
+
+
+def _calibration(
+    p_call: Sequence[NDArray[np.float64]],
+    due: Sequence[NDArray[np.bool_]],
+    bins: int,
+    seed: int,
+) -> Calibration:
+    """Mean gap of predicted and observed, by tokens; one array of each per document.
+
+    ``sum_b |sum of p in b - tokens in b at which a call is due| / tokens`` over equal-width bins
+    (Naeini et al. 2015). Estimates from few tokens are too high: noise within a bin does not
+    cancel.
+    """
+    rows = np.zeros((len(p_call), 3, bins))
+    for row, p, event in zip(rows, p_call, due, strict=True):
         index = np.minimum((p * bins).astype(int), bins - 1)
         row[0] = np.bincount(index, minlength=bins)
         row[1] = np.bincount(index, p, minlength=bins)
-        row[2] = np.bincount(index, document.is_fact, minlength=bins)
+        row[2] = np.bincount(index, event, minlength=bins)
 
     def statistic(sums_RC: NDArray[np.float64]) -> NDArray[np.float64]:
         count, predicted, observed = np.split(sums_RC, 3, axis=1)
         result: NDArray[np.float64] = np.abs(predicted - observed).sum(1) / count.sum(1)
         return result
 
-    error = of_sums(rows.reshape(len(documents), -1), statistic, unit="gap", seed=seed)
+    error = of_sums(rows.reshape(len(rows), 3 * bins), statistic, unit="gap", seed=seed)
     count, predicted, observed = rows.sum(0)
     return Calibration(
         error,
@@ -215,4 +245,5 @@ def call_quality(
         at_rate=at_rate,
         at_zero=operating(documents, 0.0, seed=seed),
         calibration=calibration(documents, seed=seed),
+        decision=decision_calibration(documents, seed=seed),
     )
