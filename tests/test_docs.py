@@ -31,7 +31,11 @@ readme = _load("lacy_test_readme")
 lacy, ROOT = readme.lacy, readme.ROOT
 DOCS = ROOT / "docs"
 
-LONG = {"how-to/wiki.md": "an hour with real articles", "results.md": "commands of each table"}
+LONG = {
+    "how-to/paper.md": "days of a GPU",
+    "how-to/wiki.md": "an hour with real articles",
+    "results.md": "commands of each table",
+}
 """Pages whose commands are only parsed (test_readme.py), and why."""
 
 LESS = {

@@ -10,7 +10,8 @@ from .verb import settings
 SETTINGS = TrainConfig
 EXAMPLE = """
 lacy train --data data/wiki --model 1m --out runs/wiki
-lacy train recipes/wiki-cpu.yaml --steps 100 --dry-run
+lacy train recipes/wiki-cpu.yaml --data data/wiki --dry-run
+lacy train recipes/paper-334m.yaml --dry-run
 """
 
 

@@ -38,13 +38,16 @@ class Preset:
         return self.width // self.heads * self.kv_heads
 
     @property
+    def matrices(self) -> int:
+        """Weights in the matrices of the layers, with which a token is multiplied."""
+        attention = 2 * self.width * (self.width + self.kv_width)
+        count = 3 if self.family == "llama" else 2
+        return self.layers * (attention + count * self.width * self.ffn)
+
+    @property
     def body(self) -> int:
         """Trainable parameters without embeddings, head and position table."""
-        attention = 2 * self.width * (self.width + self.kv_width)
-        matrices = 3 if self.family == "llama" else 2
-        norms = 2 * self.width
-        layer = attention + matrices * self.width * self.ffn + norms
-        return self.layers * layer + self.width
+        return self.matrices + self.layers * 2 * self.width + self.width
 
     def parameters(self, vocabulary: int, context: int) -> int:
         """Trainable parameters with a vocabulary of this size (``<CALL>`` included)."""

@@ -1,4 +1,8 @@
-"""``--dry-run``: what a run would read, need and take, without writing anything."""
+"""``--dry-run``: what a run would read, need and take, without writing anything.
+
+Where the packed data are not made yet, everything that does not depend on them is still told, with
+a vocabulary and a context that are assumed and named.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,26 @@ from typing import Any
 import torch
 
 from lacy.model.presets import Memory, get_preset, training_memory
+from lacy.train.choices import choose_way, process_count
 from lacy.train.config import TrainConfig
 from lacy.train.console import duration
+from lacy.train.flops import SMALL, Work, gpu_lines
 from lacy.train.optim import set_rate
+from lacy.train.schedule import make_schedule
 from lacy.train.setup import Session, prepare
 
 MEASURED = 3
 """Steps that are timed, after one that is not."""
+
+CPU_SPEED, PATIENCE = 4e10, 30.0
+"""Operations per second that a thread of a CPU does (AVX2: half of its peak), and for how many
+seconds a dry run may compute. Steps that would take longer are not timed."""
+
+PAPER = {"334m": (32_001, 1_024)}
+"""Vocabulary (``<CALL>`` included) and context of the paper (§5.1), by preset."""
+
+USUAL = (4_096, 256)
+"""Those of ``lacy annotate`` where it is not told otherwise; a test holds them equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +41,26 @@ class DryRun:
     """The report; ``str`` is what a person reads."""
 
     data: str
-    trained_rows: int
-    valid_rows: int
+    trained_rows: int | None
+    """``None``, as ``valid_rows`` and ``epochs``, where the data are missing."""
+    valid_rows: int | None
     parameters: int
     steps: int
     tokens: int
-    epochs: float
+    epochs: float | None
     memory: Memory | None
     """Estimated; ``None`` for an architecture that is no preset's."""
     available: int | None
     """Bytes free on the device."""
+    flops_per_token: float
+    """Operations of training, the choice of what to delegate included; see ``train.flops``."""
     seconds_per_step: float | None
-    """Measured; ``None`` if the steps were not tried because memory would not do."""
+    """Measured; ``None`` if the steps were not tried, for the reason in ``untimed``."""
+    untimed: str = ""
+    advice: str = ""
+    """What to type where the data are missing, and what was assumed for them."""
+    fp32: bool = False
+    """Whether full precision is asked for; GPU hours are those of bf16."""
     reasons: tuple[str, ...] = ()
 
     @property
@@ -43,17 +68,41 @@ class DryRun:
         """Of the whole run."""
         return None if self.seconds_per_step is None else self.seconds_per_step * self.steps
 
+    @property
+    def flops(self) -> float:
+        """Operations of the whole run."""
+        return self.flops_per_token * self.tokens
+
     def __str__(self) -> str:
         """A few lines."""
-        lines = [
-            f"data        {self.data}",
-            f"            {self.trained_rows:,} rows to train on, {self.valid_rows:,} to validate",
-            f"model       {self.parameters:,} parameters",
-            f"run         {self.steps:,} steps, {self.tokens:,} tokens, {self.epochs:.2f} epochs",
-            f"memory      {self._memory()}",
-            f"time        {self._time()}",
+        epochs = "" if self.epochs is None else f", {self.epochs:.2f} epochs"
+        parts = [
+            ("data", [self.data, *self._rows()]),
+            ("model", [f"{self.parameters:,} parameters"]),
+            ("run", [f"{self.steps:,} steps, {self.tokens:,} tokens{epochs}"]),
+            ("memory", [self._memory()]),
+            ("compute", [f"{self.flops_per_token:.3g} FLOP per token, {self.flops:.3g} in all"]),
+            ("GPU hours", self._hours()),
+            ("time", [self._time(), *self.reasons]),
         ]
-        return "\n".join([*lines, *(f"            {reason}" for reason in self.reasons)])
+        return "\n".join(
+            f"{name if number == 0 else '':<12}{line}"
+            for name, lines in parts
+            for number, line in enumerate(lines)
+        )
+
+    def _rows(self) -> list[str]:
+        if self.trained_rows is None:
+            return self.advice.splitlines()
+        return [f"{self.trained_rows:,} rows to train on, {self.valid_rows:,} to validate"]
+
+    def _hours(self) -> list[str]:
+        lines = gpu_lines(self.flops, None if self.memory is None else self.memory.total)
+        if self.fp32:
+            lines.append("the settings ask for fp32, which takes several times as long")
+        if self.parameters < SMALL:
+            lines.append("a model this small does not fill a GPU, which takes longer then")
+        return lines
 
     def _memory(self) -> str:
         free = "" if self.available is None else f", {_size(self.available)} free"
@@ -68,31 +117,41 @@ class DryRun:
 
     def _time(self) -> str:
         if self.seconds_per_step is None or self.seconds is None:
-            return "not measured: the steps would not fit into memory"
+            return f"not measured: {self.untimed}"
         speed = self.tokens / max(1, self.steps) / self.seconds_per_step
         return (
-            f"{duration(self.seconds)} ({1e3 * self.seconds_per_step:.1f} ms per step, "
-            f"{speed:,.0f} tokens/s, measured in {MEASURED} steps)"
+            f"{duration(self.seconds)} here ({1e3 * self.seconds_per_step:.1f} ms per step, "
+            f"{speed:,.0f} tokens/s, {speed * self.flops_per_token / 1e12:.2g} TFLOP/s, "
+            f"measured in {MEASURED} steps)"
         )
 
 
 def dry_run(config: TrainConfig) -> DryRun:
-    """Open the data, estimate the memory, time a few steps; nothing is written.
+    """Open the data, estimate memory and arithmetic, time a few steps; nothing is written.
 
     Args:
-        config: the settings; the run's folder is not looked at.
+        config: the settings; the run's folder is not looked at. The folder of data may be missing
+            where a preset is trained for ``steps`` or ``tokens``.
 
     Raises:
         LacyError: as ``train``, for everything that it would raise before its first step.
     """
     config = replace(config, dry_run=True)
     config.check()
-    memory = _estimate(config)
+    assert config.data is not None
+    counted = config.steps is not None or config.tokens is not None
+    if counted and _preset(config) and not config.data.exists():
+        return _without_data(config)
     available = _available(config)
+    memory = _packed_memory(config)
     session = prepare(config, resume=False)
-    fits = memory is None or available is None or memory.total < available
     schedule = session.schedule
     steps = schedule.total - schedule.start
+    work = Work.of_model(session.model, session.data.context)
+    flops = work.training(session.stepper.way, 1 - config.call_warmup)
+    untimed = "the steps would not fit into memory"
+    if memory is None or available is None or memory.total < available:
+        untimed = _too_slow(session, flops * session.tokens_per_step)
     return DryRun(
         data=session.data.info.summary(),
         trained_rows=session.order.n_rows,
@@ -103,26 +162,79 @@ def dry_run(config: TrainConfig) -> DryRun:
         epochs=session.order.epoch(steps),
         memory=memory,
         available=available,
-        seconds_per_step=_measure(session) if fits else None,
+        flops_per_token=flops,
+        seconds_per_step=None if untimed else _measure(session),
+        untimed=untimed,
+        fp32=config.dtype == "fp32",
         reasons=tuple(session.reasons),
     )
 
 
-def _estimate(config: TrainConfig) -> Memory | None:
-    if config.init_from is not None or config.fork is not None:
+def _preset(config: TrainConfig) -> bool:
+    """Whether the run starts from a preset's fresh weights."""
+    return config.init_from is None and config.fork is None
+
+
+def _without_data(config: TrainConfig) -> DryRun:
+    """What can be told before the texts are annotated."""
+    vocabulary, context = PAPER.get(config.model, USUAL)
+    preset = get_preset(config.model)
+    way, why = choose_way(config, process_count())
+    steps = make_schedule(config, rows=0, context=context).total
+    of = "the paper's, §5.1" if config.model in PAPER else "defaults of lacy annotate"
+    kind = "--kind unigram " if config.model in PAPER else ""
+    return DryRun(
+        data=f"{config.data} is missing; make it with",
+        trained_rows=None,
+        valid_rows=None,
+        parameters=preset.parameters(vocabulary, context),
+        steps=steps,
+        tokens=steps * config.batch_rows * context,
+        epochs=None,
+        memory=_memory(config, vocabulary, context),
+        available=_available(config),
+        flops_per_token=Work.of_preset(preset, vocabulary, context).training(
+            way, 1 - config.call_warmup
+        ),
+        seconds_per_step=None,
+        untimed="the data are missing",
+        advice=f"lacy annotate TEXTS {kind}--vocab-size {vocabulary} --context {context} "
+        f"--out {config.data}\n"
+        f"assumed: {vocabulary:,} tokens of vocabulary, {context:,} per row ({of})",
+        fp32=config.dtype == "fp32",
+        reasons=(why,),
+    )
+
+
+def _packed_memory(config: TrainConfig) -> Memory | None:
+    if not _preset(config):
         return None
     from lacy.corpus import PackedData
 
     assert config.data is not None
     info = PackedData.load(config.data).info
+    return _memory(config, info.vocab_size, info.context)
+
+
+def _memory(config: TrainConfig, vocabulary: int, context: int) -> Memory:
     return training_memory(
         get_preset(config.model),
-        vocabulary=info.vocab_size,
-        context=info.context,
+        vocabulary=vocabulary,
+        context=context,
         rows=max(1, config.batch_rows // config.grad_accum),
         optimizer=config.optimizer,
         bf16=config.dtype == "bf16",
     )
+
+
+def _too_slow(session: Session, flops: float) -> str:
+    """Why steps of so many operations are not timed on this device; empty if they are."""
+    if session.device.type != "cpu":
+        return ""
+    seconds = (MEASURED + 1) * flops / (CPU_SPEED * torch.get_num_threads())
+    if seconds <= PATIENCE:
+        return ""
+    return f"{MEASURED + 1} steps would take this CPU about {duration(seconds)}"
 
 
 def _measure(session: Session) -> float:
