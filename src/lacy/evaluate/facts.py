@@ -6,6 +6,7 @@ precision is exact. Precision alone rewards silence, hence recall and F1 always 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ import numpy as np
 
 from lacy.evaluate.provenance import Speakers, is_borrowed
 from lacy.evaluate.statistics import Score, of_sums, ratio
-from lacy.types import Answer
+from lacy.types import Answer, Unit
 
 
 class ClaimLike(Protocol):
@@ -42,7 +43,10 @@ class ClaimLike(Protocol):
 
 
 class TruthLike(Protocol):
-    """What these scores need of a world."""
+    """What these scores need of a world.
+
+    One that can also tell where a value is due (``World.expects_value``) has ``call_starts`` too.
+    """
 
     def claims(self, text: str) -> Sequence[Any]:
         """The claims that ``text`` makes (see ``ClaimLike``)."""
@@ -77,6 +81,8 @@ class Graded:
     """Facts that could have been told."""
     repeats: int = 0
     """Times a claim was said again, in agreement with the first."""
+    due: int | None = None
+    """Calls made where a value was due; None where the world cannot tell."""
 
     @property
     def right(self) -> int:
@@ -114,7 +120,33 @@ def judge(claims: Iterable[ClaimLike], truth: Mapping[str, str]) -> Graded:
     return Graded(tuple(verdicts), missing, len(truth), repeats)
 
 
-def grade(answer: Answer, subject: str, world: TruthLike) -> Graded:
+def due_calls(answer: Answer, world: TruthLike, *, unit: Unit = "value") -> int | None:
+    """Calls at places where a value was due, answered or not.
+
+    Args:
+        answer: with a span for each call.
+        world: tells from the text before a call whether a value comes next.
+        unit: what a call returned. Tokens and words are asked for again within a value; there the
+            call is also due inside what a claim says.
+
+    Returns:
+        How many; None for a world without ``expects_value``.
+    """
+    expects = getattr(world, "expects_value", None)
+    if expects is None:
+        return None
+    text = answer.text
+    values = [] if unit == "value" else [(c.start, c.end) for c in world.claims(text)]
+    due = place = 0
+    for span in answer.spans:
+        if span.asked:
+            inside = any(start < place < end for start, end in values)
+            due += inside or expects(text[:place]) is not None
+        place += len(span.text)
+    return due
+
+
+def grade(answer: Answer, subject: str, world: TruthLike, *, unit: Unit = "value") -> Graded:
     """Judges one answer about ``subject``; claims that end within the prompt do not count."""
     given = len(answer.prompt)
     claims = [claim for claim in world.claims(answer.text) if claim.end > given]
@@ -132,7 +164,8 @@ def grade(answer: Answer, subject: str, world: TruthLike) -> Graded:
         )
         for verdict in graded.verdicts
     )
-    return Graded(verdicts, graded.missing, graded.facts, graded.repeats)
+    due = due_calls(answer, world, unit=unit)
+    return Graded(verdicts, graded.missing, graded.facts, graded.repeats, due)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +184,8 @@ class FactScores:
     """Times a source was asked, by claims; 1.0 where each value costs one call."""
     calls_per_statement: Score
     """The same by claims and their repeats: a text that tells a fact twice asks for it twice."""
+    call_starts: Score
+    """Share of calls at places where a value was due (see ``due_calls``)."""
     call_rate: Score
     """Share of generated tokens that were asked for."""
     finished: Score
@@ -179,7 +214,12 @@ class FactScores:
 
 
 def score_facts(
-    answers: Sequence[Answer], subjects: Sequence[str], world: TruthLike, *, seed: int = 0
+    answers: Sequence[Answer],
+    subjects: Sequence[str],
+    world: TruthLike,
+    *,
+    unit: Unit = "value",
+    seed: int = 0,
 ) -> FactScores:
     """Scores answers about people of a world.
 
@@ -188,6 +228,7 @@ def score_facts(
         subjects: whom each answer is about; several answers about one person are added up, so
             that the intervals are over people.
         world: reads claims and knows the truth.
+        unit: how much one call returned.
         seed: of the bootstrap.
 
     Raises:
@@ -195,7 +236,7 @@ def score_facts(
     """
     if len(answers) != len(subjects):
         raise ValueError(f"{len(answers)} answers about {len(subjects)} subjects")
-    graded = [grade(a, s, world) for a, s in zip(answers, subjects, strict=True)]
+    graded = [grade(a, s, world, unit=unit) for a, s in zip(answers, subjects, strict=True)]
     return summarise(answers, subjects, graded, seed=seed)
 
 
@@ -230,6 +271,7 @@ def summarise(
         calls_per_answer=share("calls", "answers", "calls per answer"),
         calls_per_fact=share("calls", "claims", "calls per fact"),
         calls_per_statement=share("calls", "statements", "calls per statement"),
+        call_starts=share("due", "calls"),
         call_rate=share("called", "tokens", chance=False),
         finished=share("finished", "answers"),
         own_right=share("own_right", "own"),
@@ -244,15 +286,16 @@ def summarise(
 
 COLUMNS = (
     "answers", "right", "claims", "facts", "calls", "called", "tokens", "finished",
-    "own", "own_right", "borrowed", "borrowed_right", "statements",
+    "own", "own_right", "borrowed", "borrowed_right", "statements", "due",
 )  # fmt: skip
-"""What is counted of each person; every figure is a function of the sums of some of these."""
+"""What is counted of each person; every figure is a function of the sums of some of these.
+``due`` is NaN where the world cannot tell."""
 
 
 def counts(
     answers: Sequence[Answer], subjects: Sequence[str], graded: Sequence[Graded]
 ) -> tuple[list[str], np.ndarray]:
-    """The people by name, and ``COLUMNS`` of each: what scores over several models are made from."""
+    """The people by name, and ``COLUMNS`` of each: what scores of several models are made from."""
     rows = [_row(answer, judged) for answer, judged in zip(answers, graded, strict=True)]
     return sorted(set(subjects)), _by_person(subjects, rows)
 
@@ -264,7 +307,7 @@ def _row(answer: Answer, judged: Graded) -> tuple[float, ...]:
     return (
         1, judged.right, claims, judged.facts, answer.calls, answer.called_tokens, answer.tokens,
         answer.finished, claims - len(borrowed), judged.right - borrowed_right, len(borrowed),
-        borrowed_right, claims + judged.repeats,
+        borrowed_right, claims + judged.repeats, math.nan if judged.due is None else judged.due,
     )  # fmt: skip
 
 
