@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from lacy.evaluate.bits import entropies, language_loss, stored_bits, value_costs
+from lacy.evaluate.bits import entropies, fact_loss, language_loss, stored_bits, value_costs
 
 from .readings import F, N, S, reading
 
@@ -102,8 +102,20 @@ def test_entropy_of_values():
     assert found["b"] == 0.0
 
 
-def test_language_loss_leaves_facts_out():
-    documents = [reading([N, S, N], loss=[1.0, 99.0, 3.0]), reading([N, F], loss=[5.0, 99.0])]
-    found = language_loss(documents)
-    assert found.value == pytest.approx(3.0)  # (1 + 3 + 5) / 3
-    assert found.unit == "nats per token"
+def test_losses_of_words_and_of_facts_by_hand():
+    documents = [reading([N, S, N], loss=[1.0, 8.0, 3.0]), reading([N, F, S], loss=[5.0, 2.0, 2.0])]
+    words, facts = language_loss(documents), fact_loss(documents)
+    assert words.value == pytest.approx(3.0)  # (1 + 3 + 5) / 3
+    assert facts.value == pytest.approx(4.0)  # (8 + 2 + 2) / 3
+    assert (words.unit, facts.unit) == ("nats per token", "nats per token")
+    assert facts.n == 2 and facts.low < facts.value < facts.high
+    assert math.isnan(fact_loss([reading([N, N], loss=[1.0, 1.0])]).value)
+
+
+def test_the_two_losses_share_out_the_whole_one():
+    rng = np.random.default_rng(2)
+    documents = [reading(rng.choice([N, S, F], 50), loss=rng.random(50)) for _ in range(4)]
+    share = np.mean([d.is_fact for d in documents])
+    whole = np.mean([d.loss for d in documents])
+    parts = share * fact_loss(documents).value + (1 - share) * language_loss(documents).value
+    assert parts == pytest.approx(whole)

@@ -145,7 +145,14 @@ def stored_bits(
 
 def language_loss(documents: Sequence[Reading], *, seed: int = 0) -> Score:
     """Loss on the tokens that tell no fact: nats per token, with an interval over documents."""
-    words = [~document.is_fact for document in documents]
-    totals = [float(d.loss[w].sum(dtype=np.float64)) for d, w in zip(documents, words, strict=True)]
-    counts = [int(w.sum()) for w in words]
-    return ratio(totals, counts, unit="nats per token", seed=seed)
+    return _loss(documents, [~document.is_fact for document in documents], seed)
+
+
+def fact_loss(documents: Sequence[Reading], *, seed: int = 0) -> Score:
+    """Loss on fact tokens, ``<CALL>`` left out: nats per token, with an interval over documents."""
+    return _loss(documents, [document.is_fact for document in documents], seed)
+
+
+def _loss(documents: Sequence[Reading], kept: Sequence[NDArray[np.bool_]], seed: int) -> Score:
+    totals = [float(d.loss[k].sum(dtype=np.float64)) for d, k in zip(documents, kept, strict=True)]
+    return ratio(totals, [int(k.sum()) for k in kept], unit="nats per token", seed=seed)
