@@ -24,6 +24,7 @@ from lacy.cascade.rank import DEFAULT_ABSTAIN
 from lacy.cascade.row import Row
 from lacy.cascade.signals import call_row, step_signals, without_call
 from lacy.errors import LacyError
+from lacy.model.building import gate_of
 from lacy.model.decode import Decoder
 from lacy.sources.protocol import DEFAULT_TIMEOUT, Source
 from lacy.sources.text import TokenText
@@ -97,6 +98,7 @@ class Engine:
         self.remember = remember
         self.token_text = TokenText(self.tokenizer)
         self.call_id = call_row(loaded)
+        self.gate = gate_of(self.model)
         kinds = calibration.kinds if calibration else None
         usual = calibration.usual(loaded) if calibration else None
         self._caller = Caller(source, self.token_text, unit, abstain, timeout, heal, kinds, usual)
@@ -255,6 +257,7 @@ class Engine:
             self.call_id,
             [rows[n].spoken for n in able],
             lambda place: rows[able[place]].text,
+            self.gate,
         )
         for place, (n, made) in enumerate(zip(able, controller.decide(signals), strict=True)):
             decisions[n] = made

@@ -27,7 +27,9 @@ from lacy.errors import LacyError
 By = Literal["margin", "entropy", "top2", "p_call", "random"]
 """What a threshold reads: ``margin`` (CALL logit minus best other logit), ``entropy`` (nats) and
 ``top2`` (the two best logits' difference, small = unsure) of the softmax without CALL, ``p_call``
-(probability of CALL in the whole softmax), ``random`` (a number drawn per position)."""
+(probability of CALL in the whole softmax), ``random`` (a number drawn per position). Of a model
+with a gate of its own (``call_negative="sigmoid"``) ``margin`` is the CALL logit and ``p_call`` its
+sigmoid."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lacy.cascade.policy import Signals
+from lacy.model.building import Gate, gate_of
 from lacy.model.decode import context_of
 from lacy.types import Document
 
@@ -31,6 +32,7 @@ def step_signals(
     call_id: int | None,
     position: Sequence[int],
     text: Callable[[int], str],
+    gate: Gate = "softmax",
 ) -> Signals:
     """Signals of one decoding step.
 
@@ -39,24 +41,29 @@ def step_signals(
         call_id: the CALL row, None for a model without one (its margin is -inf).
         position: tokens generated so far, per row.
         text: the text so far of a row.
+        gate: how the model reads its CALL logit (``gate_of``).
     """
     return Signals(
-        margin=measure(logits_BV, call_id, "margin"),
+        margin=measure(logits_BV, call_id, "margin", gate),
         position=position,
         text=text,
-        compute=lambda by: measure(logits_BV, call_id, by),
+        compute=lambda by: measure(logits_BV, call_id, by, gate),
     )
 
 
-def measure(logits_BV: Tensor, call_id: int | None, by: str) -> Floats:
+def measure(logits_BV: Tensor, call_id: int | None, by: str, gate: Gate = "softmax") -> Floats:
     """One signal per row, in its natural direction (``top2`` is large where the SLM is sure).
 
     ``margin``: CALL logit minus best other logit. ``p_call``: CALL in the softmax over everything.
+    For a ``sigmoid`` gate: the CALL logit itself, and its sigmoid; a margin of 0 is then p = 1/2.
     ``entropy`` (nats) and ``top2`` (logits): of the other tokens, without CALL.
     """
     size = logits_BV.shape[0]
     if call_id is None and by in ("margin", "p_call"):
         return np.full(size, -np.inf if by == "margin" else 0.0)
+    if gate == "sigmoid" and by in ("margin", "p_call"):
+        call_B = logits_BV[:, call_id]
+        return _numpy(call_B if by == "margin" else torch.sigmoid(call_B))
     if by == "p_call":
         return _numpy(torch.softmax(logits_BV, dim=-1)[:, call_id])
     own_BV = without_call(logits_BV, call_id)
@@ -142,6 +149,7 @@ def _measure_batch(
     model: Any, call_id: int | None, batch: list[tuple[str, list[int], list[int], bool]]
 ) -> Iterator[TokenSignals]:
     """One forward pass; texts padded on the right, where causal attention never looks."""
+    gate = gate_of(model)
     width = max(len(ids) for _, ids, _, _ in batch) - 1
     input_BT = torch.tensor(
         [(ids[:-1] + [0] * width)[:width] for _, ids, _, _ in batch], device=model.device
@@ -155,8 +163,8 @@ def _measure_batch(
             id=name,
             targets=np.asarray(ids[1:], dtype=np.int32),
             marks=np.asarray(marks[1:], dtype=np.uint8),
-            margin=measure(logits_TV, call_id, "margin"),
-            p_call=measure(logits_TV, call_id, "p_call"),
+            margin=measure(logits_TV, call_id, "margin", gate),
+            p_call=measure(logits_TV, call_id, "p_call", gate),
             entropy=measure(logits_TV, call_id, "entropy"),
             top2=measure(logits_TV, call_id, "top2"),
             logprob=_numpy(logp_TV.gather(-1, targets[:, None])[:, 0]),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -25,6 +25,10 @@ from lacy.types import CALL_TOKEN
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+Gate = Literal["softmax", "sigmoid"]
+"""How a ``<CALL>`` logit becomes a probability: among all tokens, or as a binary gate of its own
+(``call_negative="sigmoid"``)."""
 
 
 def build(
@@ -133,6 +137,16 @@ def freeze_biases(model: PreTrainedModel) -> None:
         for name, parameter in model.named_parameters():
             if name.endswith(".bias"):
                 parameter.requires_grad_(False)
+
+
+def gate_of(model: Any) -> Gate:
+    """How to read the model's ``<CALL>`` logit: ``config.lacy_gate``, ``softmax`` if absent."""
+    return "sigmoid" if getattr(model.config, "lacy_gate", None) == "sigmoid" else "softmax"
+
+
+def set_gate(model: PreTrainedModel, call_negative: str) -> None:
+    """Note in the model's config, which is saved with it, how its ``<CALL>`` logit is trained."""
+    model.config.lacy_gate = "sigmoid" if call_negative == "sigmoid" else "softmax"
 
 
 @torch.no_grad()

@@ -2,7 +2,8 @@
 
 ``AutoModelForCausalLM.from_pretrained(folder)`` opens it without us. ``lacy.json`` says what plain
 tools need not know: the id of ``<CALL>``, which tokenizer the weights were trained with, how they
-were trained. Saving replaces the folder as a whole; loading refuses anything that is not whole.
+were trained. What changes the way logits are read stands in ``config.json`` (``lacy_gate``).
+Saving replaces the folder as a whole; loading refuses anything that is not whole.
 """
 
 from __future__ import annotations

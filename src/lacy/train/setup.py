@@ -15,7 +15,7 @@ from lacy.config import to_dict
 from lacy.corpus import BatchOrder, PackedData
 from lacy.errors import LacyError
 from lacy.model import build
-from lacy.model.building import freeze_biases, from_checkpoint
+from lacy.model.building import freeze_biases, from_checkpoint, set_gate
 from lacy.model.io import read_model, require_context
 from lacy.objective.losses import choose_impl
 from lacy.objective.quantile import RunningQuantile
@@ -127,6 +127,8 @@ def prepare(config: TrainConfig, *, resume: bool = True) -> Session:
     order = _order(config, train_rows, accelerator)
     saved, forked = _starting_point(config, data, resume)
     model, tokenizer = _model(config, data, saved or forked)
+    if config.arm != "none":
+        set_gate(model, config.call_negative)
     start = forked.step if forked is not None else 0
     if saved is not None:
         start = int(saved.info["start"])

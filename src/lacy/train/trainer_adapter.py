@@ -23,6 +23,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from lacy.model.building import set_gate
 from lacy.model.forward import head_weight
 from lacy.objective import RunningQuantile, select_and_loss
 from lacy.train.step import GatheredQuantile, Micro
@@ -107,6 +108,8 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         self.objective = {"arm": "lacy", "call_rate": 0.15, **(objective or {})}
         pieces = args.gradient_accumulation_steps * args.world_size
         calling = self.objective["arm"] != "none"
+        if calling:
+            set_gate(self.model, self.objective.get("call_negative", "none"))
         rate = self.objective["call_rate"]
         self.selector = RunningQuantile(rate) if pieces > 1 and calling else None
         self._counts: Tensor | None = None
