@@ -110,13 +110,15 @@ def test_starts_are_the_first_tokens_of_facts(loaded, documents):
         assert np.array_equal(np.flatnonzero(reading.marks & MarkFlag.START), first)
 
 
-def test_sigmoid_gate_reads_the_call_logit_alone(loaded, documents):
-    [reading] = read_signals(loaded, documents[:1], gate="sigmoid")
+def test_sigmoid_gate_reads_the_call_logit_alone(loaded, documents, monkeypatch):
+    monkeypatch.setattr(loaded.model.config, "lacy_gate", "sigmoid", raising=False)
+    [reading] = read_signals(loaded, documents[:1])
     [found] = teacher_forced_signals(loaded, documents[:1])
     with torch.no_grad():
         ids = torch.tensor([[loaded.tokenizer.eos_token_id, *found.targets.tolist()[:-1]]])
-        gate = loaded.model(ids).logits[0, :, -1].sigmoid()
-    assert reading.p_call == pytest.approx(gate.numpy(), abs=1e-5)
+        call = loaded.model(ids).logits[0, :, -1]
+    assert reading.margin == pytest.approx(call.numpy(), abs=1e-5)
+    assert reading.p_call == pytest.approx(call.sigmoid().numpy(), abs=1e-5)
 
 
 def test_facts_beyond_the_context_are_left_out(loaded, documents):

@@ -119,17 +119,10 @@ def _in_world(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[
         unit=config.unit,
         max_new_tokens=config.max_new_tokens,
         seed=config.seed,
-        gate=_gate(loaded),
         calibration=calibration.in_world(loaded, config.world, config.calibrate),
     )
     _print_world(result)
     return result.as_dict()
-
-
-def _gate(loaded: Any) -> Literal["softmax", "sigmoid"]:
-    """How the model was trained to read its ``<CALL>`` logit, as its card says."""
-    text = json.dumps(loaded.meta)
-    return "sigmoid" if '"call_negative": "sigmoid"' in text else "softmax"
 
 
 def _print_world(result: WorldResult) -> None:

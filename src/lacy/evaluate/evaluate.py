@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lacy.evaluate.bits import StoredBits, language_loss, stored_bits
+from lacy.evaluate.bits import StoredBits, fact_loss, language_loss, stored_bits
 from lacy.evaluate.calls import CallQuality, call_quality
 from lacy.evaluate.facts import FactScores, Graded, grade, precision_counts, summarise
 from lacy.evaluate.leakage import Leakage, leakage, most_frequent, probes
-from lacy.evaluate.signals import Gate, read_signals
+from lacy.evaluate.signals import read_signals
 from lacy.evaluate.statistics import Score, difference, recovered
 from lacy.types import Answer, Document, Unit
 
@@ -58,14 +58,15 @@ class WorldResult:
     calls: CallQuality | None
     language_loss: Score | None
     """Nats per token on the tokens that tell no fact."""
+    fact_loss: Score | None
+    """Nats per token on the tokens that tell one."""
     bits: StoredBits | None
     leakage: Leakage | None
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for ``results.json``: each figure with value, interval and n."""
-        parts = {
-            name: getattr(self, name) for name in ("calls", "language_loss", "bits", "leakage")
-        }
+        names = ("calls", "language_loss", "fact_loss", "bits", "leakage")
+        parts = {name: getattr(self, name) for name in names}
         return {
             "ways": {name: way.as_dict() for name, way in self.ways.items()},
             **{name: part.as_dict() if part else None for name, part in parts.items()},
@@ -83,7 +84,6 @@ def evaluate_world(
     unit: Unit = "value",
     max_new_tokens: int = 192,
     call_rate: float | None = None,
-    gate: Gate = "softmax",
     read: bool = True,
     probe: bool = True,
     seed: int = 0,
@@ -104,7 +104,6 @@ def evaluate_world(
         max_new_tokens: of an answer.
         call_rate: where to measure call precision and recall; by default the realised rate of
             the first policy that calls.
-        gate: how the ``<CALL>`` logit becomes a probability.
         read: measure call quality, language loss and stored bits.
         probe: measure leakage.
         seed: of the bootstraps.
@@ -125,14 +124,14 @@ def evaluate_world(
     if call_rate is None:
         rates = [way.facts.call_rate.value for way in ways.values()]
         call_rate = next((rate for rate in rates if rate > 0), None)
-    calls = loss = held = None
+    calls = words = facts = held = None
     if read:
-        readings = read_signals(loaded, texts, gate=gate)
+        readings = read_signals(loaded, texts)
         calls = call_quality(readings, call_rate=call_rate, seed=seed)
-        loss = language_loss(readings, seed=seed)
+        words, facts = language_loss(readings, seed=seed), fact_loss(readings, seed=seed)
         held = stored_bits(readings, [_person(d) for d in texts], world_bits(world), seed=seed)
     leaks = leak(loaded, world, texts, seed=seed) if probe else None
-    return WorldResult(ways, calls, loss, held, leaks)
+    return WorldResult(ways, calls, words, facts, held, leaks)
 
 
 def answer_all(
@@ -164,7 +163,7 @@ def answer_all(
 
     made = Engine(loaded, source, policy, unit=unit, max_new_tokens=max_new_tokens, **engine)
     answers = tuple(made.generate(list(subjects), list(subjects)))
-    graded = tuple(grade(a, s, world) for a, s in zip(answers, subjects, strict=True))
+    graded = tuple(grade(a, s, world, unit=unit) for a, s in zip(answers, subjects, strict=True))
     facts = summarise(answers, subjects, graded, seed=seed)
     name = source.name if source is not None else ""
     return Way(str(made.policy), name, facts, tuple(subjects), answers, graded)

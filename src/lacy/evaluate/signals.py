@@ -7,18 +7,14 @@ target token), so a model is run once and scored many ways. The pass itself is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lacy.types import Document, MarkFlag
-
-Gate = Literal["softmax", "sigmoid"]
-"""How a ``<CALL>`` logit becomes a probability: among all tokens, or as a binary gate of its own
-(a model trained with ``call_negative="sigmoid"``)."""
 
 Floats = NDArray[np.float64]
 
@@ -34,7 +30,8 @@ class Reading:
     marks: NDArray[np.uint8]
     """``MarkFlag`` bits of the target."""
     margin: Floats
-    """``<CALL>`` logit minus the best other logit; above 0 the model would call unasked."""
+    """``<CALL>`` logit minus the best other logit (of a sigmoid gate the logit itself); above 0 the
+    model would call unasked."""
     p_call: Floats
     loss: Floats
     """``-log p(target)``."""
@@ -58,15 +55,12 @@ class Reading:
         return np.not_equal(self.marks & MarkFlag.START, 0)
 
 
-def read_signals(
-    loaded: Any, documents: Iterable[Document], *, gate: Gate = "softmax"
-) -> list[Reading]:
+def read_signals(loaded: Any, documents: Iterable[Document]) -> list[Reading]:
     """Runs a model over marked documents (cut where the model's context ends).
 
     Args:
         loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load``.
         documents: texts with gold marks.
-        gate: how the model was trained to read its ``<CALL>`` logit.
 
     Returns:
         One ``Reading`` per document, in the order given.
@@ -82,7 +76,7 @@ def read_signals(
                 id=document.id,
                 marks=found.marks,
                 margin=found.margin,
-                p_call=_gates(loaded, found.targets) if gate == "sigmoid" else found.p_call,
+                p_call=found.p_call,
                 loss=-found.logprob,
                 entropy=found.entropy,
                 top2=found.top2,
@@ -113,22 +107,6 @@ def fact_index(document: Document, tokenizer: Any, targets: int) -> NDArray[np.i
         inside = (ends > start) & (begins < end) & (index[:-1] < 0)
         index[:-1][inside] = k
     return index[:targets]
-
-
-def _gates(loaded: Any, targets: Sequence[int] | NDArray[np.int32]) -> Floats:
-    """Sigmoid of the ``<CALL>`` logit before each target of one text."""
-    import torch
-
-    from lacy.corpus.tokenize import begin_end
-    from lacy.model import head_weight, hidden_states
-
-    head_VD = head_weight(loaded.model)
-    inputs_T = [begin_end(loaded.tokenizer)[0], *np.asarray(targets).tolist()[:-1]]
-    with torch.inference_mode():
-        ids_BT = torch.tensor([inputs_T], device=head_VD.device)
-        gate_T = hidden_states(loaded.model, ids_BT)[0] @ head_VD[-1]
-        values: Floats = gate_T.double().sigmoid().cpu().numpy()
-    return values
 
 
 Signal = Callable[[Reading], Floats]
