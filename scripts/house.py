@@ -31,7 +31,9 @@ SECTIONS = [
     ((60, 64), "Cascade"),
     ((65, 74), "Sources"),
     ((75, 79), "Evaluation"),
-    ((80, 84), "The made-up world"),
+    ((80, 83), "The made-up world"),
+    ((84, 89), "Studies"),
+    ((84, 89), "Studies"),
 ]
 
 

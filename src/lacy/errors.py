@@ -289,13 +289,47 @@ CATALOG: dict[str, Entry] = {
         SOURCE,
     ),
     # E75-E79: evaluate
-    # E80-E84: world
+    # E80-E83: world
     # E8x: the made-up world
     "E80": Entry(
         "a world needs at least 10 people, not {people}", "lacy world --people 400", USAGE
     ),
     "E81": Entry(
         "no made-up world at {path}: {why}", "make one: lacy world --people 400 --out DIR", DATA
+    ),
+    # E84-E89: studies
+    "E84": Entry(
+        "{count} job(s) of the study failed; the others are done:{listed}",
+        "mend the cause and run the same lacy study again: only what is missing is run",
+        DATA,
+    ),
+    "E85": Entry(
+        "{count} problem(s) in the plan of the study:{problems}",
+        "correct the recipe; all its settings: lacy config study",
+        USAGE,
+    ),
+    "E86": Entry(
+        "the training run {cell} is not finished",
+        "run the same lacy study again: it goes on where it stopped",
+        DATA,
+    ),
+    "E87": Entry(
+        "{path} is not as a study writes it: {why}",
+        "give the folder that lacy study wrote, or correct what the message names",
+        DATA,
+        "Tables and figures are made from the files of one study, each with its columns.",
+    ),
+    "E88": Entry(
+        "nothing to show of the study in {where}: {what}",
+        "measure it (lacy study), or leave this table or figure out",
+        DATA,
+        "A figure needs what it shows: several call rates, calibration curves, comparisons.",
+    ),
+    "E89": Entry(
+        "{path}, line {line}: {why}",
+        "write <!-- figure: NAME FILE.svg --> or <!-- table: NAME -->, and <!-- end --> after it",
+        USAGE,
+        "Marked places of a page are filled from a study; a mark that is misspelt would stay empty.",
     ),
 }
 

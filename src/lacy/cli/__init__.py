@@ -29,6 +29,7 @@ VERBS: dict[str, dict[str, str]] = {
     "Ask and score": {
         "generate": "let a model speak, with a source that answers its calls",
         "evaluate": "measure which facts came out right",
+        "study": "compare arms, seeds and sizes as one plan that can be stopped",
     },
     "Find out": {
         "config": "write the settings of a verb as a commented file",

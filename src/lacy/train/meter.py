@@ -83,6 +83,7 @@ class Meter:
             "call_loss": sums["call"] / max(1.0, sums["delegated"]),
             "token_loss": sums["token"] / positions,
             "call_rate": sums["delegated"] / positions,
+            "ignored": sums["ignored"] / positions,
             "lr": rate,
             "grad_norm": sums["norm"] / steps,
             "tokens_per_second": round(speed, 1),

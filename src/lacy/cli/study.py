@@ -1,0 +1,241 @@
+"""``lacy study``: arms x seeds x sizes trained, asked and compared; it may be stopped any time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LacyError
+from ..study.plan import StudyPlan, cells, read_plan
+from .verb import settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..study.runner import Board, Job
+
+
+@dataclass
+class StudyFlags:
+    """Trains every arm of a recipe with every seed and size, asks all models, and compares them.
+
+    First argument: the recipe (`lacy config study` writes one with all settings explained). OUT
+    then holds results.csv and results.parquet (one figure per row, with interval), comparisons.csv
+    (paired, with a test), and report.html. The same command continues a stopped study; finished
+    runs are never repeated.
+    """
+
+    out: Path | None = None
+    """Another folder than the recipe's."""
+    jobs: int = 0
+    """Runs side by side; 0: one per GPU, else one per CPU core."""
+    only: tuple[str, ...] = ()
+    """These arms only (and those whose models they need)."""
+    seeds: tuple[int, ...] = ()
+    """These seeds only."""
+    smoke: bool = False
+    """Every arm and way, but so small that it takes seconds: does the recipe run at all?"""
+    dry_run: bool = False
+    """Say what would be trained and asked, and what is done already."""
+    tables: bool = False
+    """Train nothing: make tables and report of what is finished."""
+
+
+SETTINGS = StudyPlan
+EXAMPLE = """
+lacy study recipes/arms-world.yaml --smoke
+lacy study recipes/arms-world.yaml --only lacy plain --seeds 0 --jobs 2
+"""
+MARKS = {"waiting": "·", "running": "…", "done": "✓", "old": "✓", "failed": "✗", "skipped": "-"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a study."""
+    recipe = argv[0] if argv and not argv[0].startswith("-") else None
+    flags = settings(StudyFlags, argv[1:] if recipe else argv, "study RECIPE.yaml", EXAMPLE)
+    if recipe is None:
+        do = "lacy study recipes/arms-world.yaml"
+        raise LacyError("E12", key="RECIPE", value=None, why="no recipe was given", do=do)
+    plan = _plan(recipe, flags)
+    if flags.dry_run:
+        return _say_plan(plan)
+    from ..run import OWNED, write_atomic
+
+    plan.out.mkdir(parents=True, exist_ok=True)
+    (plan.out / OWNED).write_text("Written by lacy; finished runs in it are used again.\n")
+    write_atomic(plan.out / "recipe.yaml", Path(recipe).read_text(encoding="utf-8"))
+    failed = [] if flags.tables else _run(plan, flags.jobs)
+    _write(plan)
+    if failed:
+        listed = "".join(f"\n  - {job.name}: {job.error.splitlines()[0]}" for job in failed)
+        raise LacyError("E84", count=len(failed), listed=listed)
+    return 0
+
+
+def _plan(recipe: str, flags: StudyFlags) -> StudyPlan:
+    """The recipe with the flags applied."""
+    plan = read_plan(recipe)
+    if flags.seeds:
+        plan = replace(plan, seeds=flags.seeds)
+    if flags.only:
+        plan = _narrowed(plan, flags.only)
+    if flags.smoke:
+        plan = plan.smoke()
+    if flags.out is not None:
+        plan = replace(plan, out=flags.out)
+    plan.check()
+    return plan
+
+
+def _narrowed(plan: StudyPlan, only: Sequence[str]) -> StudyPlan:
+    """The plan with some arms, and the arms whose models these need."""
+    unknown = [name for name in only if name not in plan.arms]
+    if unknown:
+        do = f"choose among {', '.join(plan.arms)}"
+        raise LacyError("E12", key="--only", value=unknown[0], why="no arm of this study", do=do)
+    from ..study.plan import needs
+
+    kept = needs(plan, only)
+    arms = {name: arm for name, arm in plan.arms.items() if name in kept}
+    there = [
+        text for text in plan.compare
+        if all(side.partition("/")[0].strip() in kept for side in text.split(" - "))
+    ]  # fmt: skip
+    return replace(plan, arms=arms, compare=tuple(there))
+
+
+def _say_plan(plan: StudyPlan) -> int:
+    """What would be done."""
+    from ..study.runner import jobs_of
+    from .verb import facts
+
+    jobs = jobs_of(plan)
+    done = sum(job.done() for job in jobs.values())
+    runs = cells(plan)
+    steps = sum(int(cell.settings.get("steps") or 0) for cell in runs)
+    facts(
+        f"Study in {plan.out}",
+        {
+            "training runs": len(runs),
+            "steps in all": steps,
+            "arms": ", ".join(plan.arms),
+            "sizes": ", ".join(plan.sizes),
+            "seeds": ", ".join(map(str, plan.seeds)),
+            "answers": f"{sum(len(cell.ways) for cell in runs) * plan.ask:,} biographies",
+            "jobs done before": f"{done} of {len(jobs)}",
+        },
+    )
+    return 0
+
+
+def _run(plan: StudyPlan, jobs: int) -> list[Job]:
+    """Runs with a live table on a terminal, else with a line per finished job."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from ..study.runner import default_workers, run_study
+
+    workers = jobs or default_workers()
+    console = Console()
+    console.print(
+        f"{len(cells(plan))} training runs in {plan.out}, {workers} side by side. "
+        "Stop with Ctrl-C; the same command goes on."
+    )
+    if not console.is_terminal:
+        seen: set[str] = set()
+        return run_study(plan, workers=workers, show=lambda board: _lines(board, seen)).failed()
+    with Live(console=console, refresh_per_second=2) as live:
+        board = run_study(
+            plan, workers=workers, show=lambda board: live.update(_table(board, workers))
+        )
+    return board.failed()
+
+
+def _lines(board: Board, seen: set[str]) -> None:
+    """One line per job that ended since the last look."""
+    for job in board.jobs.values():
+        if job.name not in seen and job.state in ("done", "failed", "skipped"):
+            seen.add(job.name)
+            place = board.count("done", "old", "failed", "skipped")
+            first = f": {job.error.splitlines()[0]}" if job.error else ""
+            took = f" {job.seconds:.0f} s" if job.seconds else ""
+            print(f"[{place}/{len(board.jobs)}] {job.state} {job.name}{took}{first}", flush=True)
+
+
+def _table(board: Board, workers: int) -> Table:
+    """Arms down, seeds across."""
+    from rich.table import Table
+
+    from ..study.runner import progress_of
+
+    every = [job for job in board.jobs.values() if job.cell is not None]
+    seeds = sorted({job.cell.seed for job in every if job.cell})
+    left = board.left(workers)
+    took = time.perf_counter() - board.begin
+    place = board.count("done", "old", "failed", "skipped")
+    title = f"{place} of {len(board.jobs)} jobs, {_minutes(took)}"
+    title += f", about {_minutes(left)} to go" if left else ""
+    table = Table(title=title, title_justify="left", box=None)
+    table.add_column("arm")
+    for seed in seeds:
+        table.add_column(f"seed {seed}")
+    rows: dict[str, dict[int, list[str]]] = {}
+    for job in every:
+        assert job.cell is not None
+        row = rows.setdefault(job.cell.name.rpartition(".")[0], {})
+        shown = progress_of(board.plan, job)
+        row.setdefault(job.cell.seed, []).append(MARKS[job.state] if shown == job.state else shown)
+    for name, row in rows.items():
+        table.add_row(name, *(" ".join(row.get(seed, ())) for seed in seeds))
+    return table
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _write(plan: StudyPlan) -> None:
+    """Tables, report, and a short table on the console."""
+    from ..study.tables import POOLED, write_tables
+
+    tables = write_tables(plan)
+    results = tables["results"]
+    try:
+        from ..study.pages import report_html
+
+        report_html(plan.out, plan.out / "report.html")
+    except LacyError as error:  # matplotlib is not installed: the tables are there all the same
+        print(error, file=sys.stderr)
+    pooled = results[(results.seed == POOLED) & (results.way != "")]
+    if len(pooled):
+        _show(pooled)
+    print(f"\nResults: {plan.out / 'results.csv'}, {plan.out / 'report.html'}")
+
+
+def _show(pooled: Any) -> None:
+    from .verb import table
+
+    shown = ("facts_right", "f1", "recovered", "call_rate", "calls_per_fact")
+    rows = []
+    for (size, arm, equal, way), part in pooled.groupby(
+        ["size", "arm", "equal", "way"], sort=False
+    ):
+        values = {row.metric: row for row in part.itertuples()}
+        cells_of = [_cell(values.get(metric)) for metric in shown]
+        rows.append(
+            [f"{size} {arm}/{way}" + (f" ({equal})" if equal != "steps" else ""), *cells_of]
+        )
+    names = ("", "facts right", "F1", "recovered", "tokens asked for", "calls per fact")
+    table("All seeds together, 95% intervals", rows, names)
+
+
+def _cell(row: Any) -> str:
+    if row is None:
+        return "-"
+    if row.unit == "share" or row.metric == "recovered":
+        return f"{100 * row.value:.1f}% [{100 * row.low:.0f}-{100 * row.high:.0f}]"
+    return f"{row.value:.2f}"

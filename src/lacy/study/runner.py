@@ -1,0 +1,257 @@
+"""Runs a study: jobs with what they wait for, in processes side by side, with a live table.
+
+Jobs are few (a hundred or so) and long (a minute or so), so a loop over futures is all there is to
+scheduling. A process is one worker for many jobs: importing torch takes as long as a small model
+needs for fifty steps. Each has one CPU thread, or one GPU of its own.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from lacy.run import read_metrics, write_atomic
+from lacy.study import work
+from lacy.study.plan import Cell, StudyPlan, cells, partner_of
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+LOOK = 1.0
+"""Seconds between looks at the runs."""
+
+
+@dataclass
+class Job:
+    """One piece of work."""
+
+    name: str
+    do: Callable[..., None]
+    args: tuple[Any, ...]
+    done: Callable[[], bool]
+    """Whether an earlier start of the study finished it."""
+    after: tuple[str, ...] = ()
+    cell: Cell | None = None
+    state: str = "waiting"
+    """waiting, running, done, old (done before), failed, skipped (something it needs failed)."""
+    error: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class Board:
+    """Everything that a table of the study's state is made from."""
+
+    plan: StudyPlan
+    jobs: dict[str, Job]
+    begin: float = field(default_factory=time.perf_counter)
+
+    def count(self, *states: str) -> int:
+        """How many jobs are in one of these states."""
+        return sum(job.state in states for job in self.jobs.values())
+
+    def left(self, workers: int) -> float | None:
+        """Estimated seconds to go: by the mean time of finished jobs of the same kind."""
+        total = 0.0
+        for job in self.jobs.values():
+            if job.state in ("waiting", "running"):
+                like = [j.seconds for j in self.jobs.values() if j.do is job.do and j.seconds]
+                if not like:
+                    return None
+                total += sum(like) / len(like)
+        return total / workers
+
+    def failed(self) -> list[Job]:
+        """Jobs that failed, without those that only waited for them."""
+        return [job for job in self.jobs.values() if job.state == "failed"]
+
+
+def jobs_of(plan: StudyPlan) -> dict[str, Job]:
+    """All jobs of a plan in the order in which they should start."""
+    found: dict[str, Job] = {}
+    every = {cell.name: cell for cell in cells(plan)}
+    for cell in every.values():
+        text = _texts(plan, cell, found)
+        base = cell.name.replace(".text_tokens.", ".steps.")
+        after = [text] + ([f"train {base}"] if cell.equal == "text_tokens" else [])
+        if cell.reference is not None:
+            after.append(f"train {work.partner_name(cell, cell.reference)}")
+        train = Job(
+            f"train {cell.name}", work.train_cell, (plan, cell), _trained(plan, cell),
+            tuple(after), cell,
+        )  # fmt: skip
+        partners = {partner_of(plan.way(name)) for name in cell.ways} - {None}
+        after = [train.name] + [f"train {work.partner_name(cell, str(p))}" for p in partners]
+        ask = Job(
+            f"ask {cell.name}", work.ask_cell, (plan, cell), _asked(plan, cell, every),
+            tuple(after), cell,
+        )  # fmt: skip
+        found |= {train.name: train, ask.name: ask}
+    return found
+
+
+def _texts(plan: StudyPlan, cell: Cell, found: dict[str, Job]) -> str:
+    """The job that packs a cell's texts; made where it is missing."""
+    gold, name = f"texts s{cell.seed} gold", f"texts s{cell.seed} {cell.cue}"
+    for cue, after in (("gold", ()), (cell.cue, (gold,))):
+        job = f"texts s{cell.seed} {cue}"
+        if job not in found:
+            found[job] = Job(
+                job, work.prepare, (plan, cell.seed, cue),
+                lambda cue=cue: work.prepared(plan, cell.seed, cue), after,  # type: ignore[misc]
+            )  # fmt: skip
+    return name
+
+
+def _trained(plan: StudyPlan, cell: Cell) -> Callable[[], bool]:
+    return lambda: work.trained(plan, cell) is not None
+
+
+def _asked(plan: StudyPlan, cell: Cell, every: dict[str, Cell]) -> Callable[[], bool]:
+    def done() -> bool:
+        files = [work.way_file(plan, cell, name, every) for name in cell.ways]
+        return all(file.exists() for file in (*files, work.reading_file(plan, cell)))
+
+    return done
+
+
+def run_study(plan: StudyPlan, *, workers: int = 0, show: Callable[[Board], None]) -> Board:
+    """Runs all jobs that are not done; one that fails leaves the others alone.
+
+    Args:
+        plan: what to run.
+        workers: processes side by side; 0: one per GPU, else one per core.
+        show: called about every second.
+
+    Returns:
+        The board, for what failed.
+    """
+    board = Board(plan, jobs_of(plan))
+    for job in board.jobs.values():
+        job.state = "old" if job.done() else "waiting"
+    with _workers(workers or default_workers()) as (pool, number):
+        running: dict[Future[float], Job] = {}
+        while True:
+            _skip(board)
+            for job in _ready(board)[: number - len(running)]:
+                job.state = "running"
+                running[pool.submit(_timed, job.do, job.args)] = job
+            if not running:
+                show(board)
+                return board
+            finished, _ = wait(running, timeout=LOOK, return_when=FIRST_COMPLETED)
+            for future in finished:
+                _settle(plan, running.pop(future), future)
+            show(board)
+
+
+def _timed(do: Callable[..., None], args: Sequence[Any]) -> float:
+    begin = time.perf_counter()
+    do(*args)
+    return time.perf_counter() - begin
+
+
+def _settle(plan: StudyPlan, job: Job, future: Future[float]) -> None:
+    """What became of a job; a failure's traceback goes to a file."""
+    error = future.exception()
+    if error is not None:
+        file = plan.out / "errors" / f"{job.name.replace(' ', '.')}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, "".join(traceback.format_exception(error)))
+    job.state = "failed" if error else "done"
+    job.error = "" if error is None else f"{type(error).__name__}: {error}"
+    job.seconds = 0.0 if error else future.result()
+
+
+def _ready(board: Board) -> list[Job]:
+    """Jobs that can start; a trained model is asked before the next one is trained."""
+    finished = {name for name, job in board.jobs.items() if job.state in ("done", "old")}
+    ready = [
+        j for j in board.jobs.values() if j.state == "waiting" and finished.issuperset(j.after)
+    ]
+    return sorted(ready, key=lambda job: job.do is not work.ask_cell)
+
+
+def _skip(board: Board) -> None:
+    """Jobs whose needs failed are not run."""
+    for job in board.jobs.values():  # a job stands behind what it needs
+        needed = [board.jobs[name].state for name in job.after]
+        if job.state == "waiting" and ("failed" in needed or "skipped" in needed):
+            job.state = "skipped"
+
+
+def default_workers() -> int:
+    """One per GPU, else one per core that this process may use."""
+    gpus = _gpus()
+    if gpus:
+        return len(gpus)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus() -> list[str]:
+    """The GPUs that may be used, by the names that CUDA_VISIBLE_DEVICES takes."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not torch.cuda.is_available():
+        return []
+    return visible.split(",") if visible else [str(n) for n in range(torch.cuda.device_count())]
+
+
+@contextmanager
+def _workers(number: int) -> Iterator[tuple[ProcessPoolExecutor, int]]:
+    """Processes with one thread each, and a GPU each where there are some; killed on an error."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    gpus = _gpus()
+    if not gpus:
+        os.environ.update(dict.fromkeys(THREADS, "1"))  # read when the processes start
+    context = multiprocessing.get_context("spawn")
+    places = context.Queue()
+    for n in range(number):
+        places.put(gpus[n % len(gpus)] if gpus else "")
+    pool = ProcessPoolExecutor(
+        number, mp_context=context, initializer=_begin, initargs=(places, not gpus)
+    )
+    try:
+        yield pool, number
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _begin(places: Any, one_thread: bool) -> None:
+    """A worker's own GPU, or its one thread."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the study
+    place = places.get()
+    if place:
+        os.environ["CUDA_VISIBLE_DEVICES"] = place
+    if one_thread:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def progress_of(plan: StudyPlan, job: Job) -> str:
+    """How far a job is, in a few characters."""
+    if job.state != "running" or job.cell is None:
+        return job.state
+    if job.do is work.ask_cell:
+        return "asking"
+    file = work.cell_folder(plan, job.cell) / "metrics.jsonl"
+    rows = [row for row in read_metrics(file) if "call_rate" in row] if file.exists() else []
+    return f"step {rows[-1]['step']}" if rows else "starting"

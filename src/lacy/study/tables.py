@@ -1,0 +1,377 @@
+"""From the files of single models to tidy tables: one row per figure, pooled rows, comparisons.
+
+Figures of answers are ratios of sums over people; over several seeds the people of all seeds are
+pooled (a person of one seed is not the person of another), so intervals count people and models
+of all seeds. Figures of a model itself (AUROC, leakage, bits) are averaged over seeds, with the
+t interval of that mean.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lacy.evaluate.statistics import CONFIDENCE, Score, difference, of_sums, paired_test, ratio
+from lacy.evaluate.statistics import recovered as recovered_share
+from lacy.run import environment, read_metrics, write_atomic
+from lacy.study import work
+from lacy.study.plan import Cell, StudyPlan, cells, sides
+
+POOLED = -1
+"""Stands for all seeds together."""
+
+RATIOS: dict[str, tuple[str, str, str]] = {
+    "facts_right": ("right", "claims", "share"),
+    "recall": ("right", "facts", "share"),
+    "facts_per_answer": ("claims", "answers", "facts per answer"),
+    "calls_per_answer": ("calls", "answers", "calls per answer"),
+    "calls_per_fact": ("calls", "claims", "calls per fact"),
+    "calls_per_statement": ("calls", "statements", "calls per statement"),
+    "call_rate": ("called", "tokens", "share"),
+    "finished": ("finished", "answers", "share"),
+    "own_right": ("own_right", "own", "share"),
+    "borrowed_right": ("borrowed_right", "borrowed", "share"),
+    "borrowed": ("borrowed", "claims", "share"),
+    "call_starts": ("due", "calls", "share"),
+}
+"""Metrics that are a ratio of two columns of ``facts.COLUMNS``, with their unit."""
+
+READ: dict[str, tuple[str, ...]] = {
+    **{
+        f"auroc_{signal}_{what}": ("calls", "separation", signal, where)
+        for signal in ("margin", "p_call", "entropy", "top2")
+        for what, where in (("start", "value_start"), ("fact", "fact"), ("later", "later"))
+    },
+    "call_precision": ("calls", "at_rate", "precision"),
+    "call_recall": ("calls", "at_rate", "recall"),
+    "start_recall": ("calls", "at_rate", "start_recall"),
+    "argmax_rate": ("calls", "at_zero", "call_rate"),
+    "argmax_precision": ("calls", "at_zero", "precision"),
+    "argmax_start_recall": ("calls", "at_zero", "start_recall"),
+    "calibration_error": ("calls", "calibration", "error"),
+    "decision_error": ("calls", "decision", "error"),
+    "language_loss": ("language_loss",),
+    "fact_loss": ("fact_loss",),
+    "stored_bits": ("bits", "per_fact"),
+    "stored_share": ("bits", "share"),
+    "leakage": ("leakage", "overall"),
+}
+"""Metrics of a model itself: where they stand in its reading."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts of each person a model was asked about, in one way."""
+
+    people: tuple[str, ...]
+    table: pd.DataFrame
+
+    def pair(self, top: str, bottom: str) -> tuple[Any, Any]:
+        """Numerators and denominators."""
+        return self.table[top].to_numpy(float), self.table[bottom].to_numpy(float)
+
+
+def write_tables(plan: StudyPlan) -> dict[str, pd.DataFrame]:
+    """Gathers everything that is finished, and writes it into the study's folder.
+
+    Returns:
+        The tables: results, cells, people, curves, comparisons.
+    """
+    every = {cell.name: cell for cell in cells(plan)}
+    done = [cell for cell in every.values() if work.trained(plan, cell)]
+    counts = {
+        (cell.name, way): _counts(file)
+        for cell in done
+        for way in cell.ways
+        if (file := work.way_file(plan, cell, way, every)).exists()
+    }
+    tables = {
+        "cells": _cells(plan, done),
+        "results": _results(plan, done, counts),
+        "people": _people(done, counts),
+        "curves": _curves(plan, done),
+        "comparisons": _comparisons(plan, every, counts),
+    }
+    for name, table in tables.items():
+        write_atomic(plan.out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    for name in ("results", "people"):
+        write_atomic(plan.out / f"{name}.parquet", tables[name].to_parquet(index=False))
+    seconds = float(tables["cells"]["seconds"].sum()) if done else 0.0
+    conditions = {
+        **environment(), "seeds": sorted({cell.seed for cell in done}), "world": asdict(plan.world),
+        "ask": plan.ask, "cells": len(done), "training_seconds": round(seconds, 1),
+    }  # fmt: skip
+    write_atomic(plan.out / "conditions.json", json.dumps(conditions, indent=2) + "\n")
+    return tables
+
+
+def _counts(file: Path) -> Counts:
+    held = json.loads(file.read_text())
+    return Counts(tuple(held["people"]), pd.DataFrame(held["counts"], columns=held["columns"]))
+
+
+def _cells(plan: StudyPlan, done: Sequence[Cell]) -> pd.DataFrame:
+    """One row per training run, with the settings in which the runs differ."""
+    names = sorted({key for cell in cells(plan) for key in cell.settings})
+    from lacy.train.config import TrainConfig
+
+    rows = []
+    for cell in done:
+        facts = work.trained(plan, cell) or {}
+        given = {
+            key: cell.settings.get(key, getattr(TrainConfig, key, None))
+            for key in names
+            if key not in ("steps", "out")
+        }
+        given = {("objective" if key == "arm" else key): value for key, value in given.items()}
+        rows.append({**_who(cell), **facts, "cue": cell.cue, **given})
+    return pd.DataFrame(rows)
+
+
+def _who(cell: Cell) -> dict[str, Any]:
+    return {
+        "cell": cell.name, "size": cell.size, "arm": cell.arm, "equal": cell.equal,
+        "seed": cell.seed,
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------ results
+
+
+def _results(
+    plan: StudyPlan, done: Sequence[Cell], counts: Mapping[tuple[str, str], Counts]
+) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for cell in done:
+        for way in cell.ways:
+            if (cell.name, way) in counts:
+                helped = _helped(plan, cell, counts)
+                scores = way_scores([counts[cell.name, way]], [helped], seed=cell.seed)
+                rows += _rows(_who(cell), way, scores)
+        rows += _rows(_who(cell), "", _reading(plan, cell))
+    for group in _groups(done):
+        who = {**_who(group[0]), "seed": POOLED}
+        who["cell"] = group[0].name.rpartition(".")[0]
+        for way in group[0].ways:
+            members = [cell for cell in group if (cell.name, way) in counts]
+            if members:
+                others = [_helped(plan, cell, counts) for cell in members]
+                scores = way_scores([counts[cell.name, way] for cell in members], others)
+                rows += _rows(who, way, scores)
+        rows += _rows(who, "", _mean_reading([_reading(plan, cell) for cell in group]))
+    columns = ["cell", "size", "arm", "equal", "seed", "way", "metric", "value", "low", "high",
+               "n", "unit"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _rows(who: Mapping[str, Any], way: str, scores: Mapping[str, Score]) -> list[dict[str, Any]]:
+    return [
+        {**who, "way": way, "metric": name, **asdict(score)}
+        for name, score in scores.items()
+        if not math.isnan(score.value)
+    ]
+
+
+def _groups(done: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells that differ in their seed only."""
+    found: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in done:
+        found.setdefault((cell.size, cell.arm, cell.equal), []).append(cell)
+    return list(found.values())
+
+
+Helped = tuple[Counts, Counts] | None
+
+
+def _helped(plan: StudyPlan, cell: Cell, counts: Mapping[tuple[str, str], Counts]) -> Helped:
+    """Answers of the plain model alone and of its partner, of the same size and seed."""
+    found = []
+    for side in (plan.advantage.alone, plan.advantage.partner):
+        arm, _, way = side.partition("/")
+        found.append(counts.get((work.partner_name(cell, arm), way)))
+    alone, partner = found
+    return (alone, partner) if alone and partner else None
+
+
+def way_scores(
+    asked: Sequence[Counts], helped: Sequence[Helped] = (), *, seed: int = 0
+) -> dict[str, Score]:
+    """Figures of one way, over the people of one or several models.
+
+    Args:
+        asked: counts of each model.
+        helped: of each model, the answers alone and with all help, for the recovered share.
+        seed: of the bootstrap.
+    """
+    table = pd.concat([counts.table for counts in asked], ignore_index=True)
+    scores = {
+        name: ratio(
+            table[top], table[bottom], unit=unit, chance=name not in ("call_rate", "borrowed"),
+            seed=seed,
+        )
+        for name, (top, bottom, unit) in RATIOS.items()
+        if top in table and bottom in table
+    }  # fmt: skip
+    columns = np.stack([table["right"], table["claims"] + table["facts"]], 1)
+    scores["f1"] = of_sums(columns, lambda sums: 2.0 * sums[:, 0] / sums[:, 1], seed=seed)
+    known = [(counts, others) for counts, others in zip(asked, helped, strict=False) if others]
+    if known and len(known) == len(asked):
+        three = [
+            _stacked([counts for counts, _ in known]),
+            _stacked([others[0] for _, others in known]),
+            _stacked([others[1] for _, others in known]),
+        ]
+        scores["recovered"] = recovered_share(*three, seed=seed)
+    return scores
+
+
+def _stacked(asked: Sequence[Counts]) -> tuple[Any, Any]:
+    """Right claims and claims of each person of each model."""
+    pairs = [counts.pair("right", "claims") for counts in asked]
+    return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
+
+
+def _reading(plan: StudyPlan, cell: Cell) -> dict[str, Score]:
+    """Figures of a model itself."""
+    file = work.reading_file(plan, cell)
+    if not file.exists():
+        return {}
+    held = json.loads(file.read_text())
+    found = {name: _score(held, path) for name, path in READ.items()}
+    return {name: score for name, score in found.items() if score is not None}
+
+
+def _score(held: Any, path: Iterable[str]) -> Score | None:
+    for key in path:
+        held = held.get(key) if isinstance(held, Mapping) else None
+    if not isinstance(held, Mapping) or held.get("value") is None:
+        return None
+    numbers = {k: math.nan if held[k] is None else held[k] for k in ("value", "low", "high")}
+    return Score(**numbers, n=held["n"], unit=held["unit"])
+
+
+def _mean_reading(readings: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
+    """Means over seeds with their t interval; one seed keeps its own interval."""
+    names = [name for name in READ if all(name in reading for reading in readings)]
+    if len(readings) == 1:
+        return dict(readings[0])
+    return {name: _mean([reading[name] for reading in readings]) for name in names}
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    from scipy import stats
+
+    values = np.array([score.value for score in scores])
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * error)
+    middle = float(values.mean())
+    return Score(middle, middle - reach, middle + reach, len(values), scores[0].unit)
+
+
+# --------------------------------------------------------------------------- people and curves
+
+
+def _people(done: Sequence[Cell], counts: Mapping[tuple[str, str], Counts]) -> pd.DataFrame:
+    parts = []
+    for cell in done:
+        for way in cell.ways:
+            held = counts.get((cell.name, way))
+            if held is not None:
+                table = held.table.copy()
+                table.insert(0, "person", list(held.people))
+                for name, value in (("seed", cell.seed), ("way", way), ("cell", cell.name)):
+                    table.insert(0, name, value)
+                parts.append(table)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["cell"])
+
+
+def _curves(plan: StudyPlan, done: Sequence[Cell]) -> pd.DataFrame:
+    """Calibration, turnover of the choice, and loss of each model as points."""
+    rows = []
+    for cell in done:
+        who = _who(cell)
+        file = work.reading_file(plan, cell)
+        calls = json.loads(file.read_text()).get("calls") if file.exists() else None
+        for bin in ((calls or {}).get("decision") or {}).get("bins", ()):
+            rows.append({**who, "curve": "calibration", "x": bin["predicted"],
+                         "y": bin["observed"], "n": bin["tokens"]})  # fmt: skip
+        for row in read_metrics(work.cell_folder(plan, cell) / "metrics.jsonl"):
+            for curve, key in (("turnover", "turnover"), ("loss", "text_loss")):
+                if row.get(key) is not None:
+                    rows.append({**who, "curve": curve, "x": row["step"], "y": row[key], "n": 1})
+    return pd.DataFrame(
+        rows, columns=["cell", "size", "arm", "equal", "seed", "curve", "x", "y", "n"]
+    )
+
+
+# -------------------------------------------------------------------------------- comparisons
+
+
+def _comparisons(
+    plan: StudyPlan, every: Mapping[str, Cell], counts: Mapping[tuple[str, str], Counts]
+) -> pd.DataFrame:
+    """Each comparison of the plan, per size, over the people of all seeds that both sides have."""
+    rows = []
+    for text in plan.compare:
+        sides_of = [side.partition("/")[::2] for side in sides(text)]
+        for size in plan.sizes:
+            for equal in ("steps", "text_tokens"):
+                pairs = _pairs(size, equal, sides_of, every, counts)
+                for metric in plan.metrics if pairs else ():
+                    rows.append(_comparison(text, size, equal, metric, pairs))
+    columns = ["size", "equal", "metric", "a", "b", "difference", "low", "high", "p", "n", "seeds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _pairs(
+    size: str,
+    equal: str,
+    sides_of: Sequence[tuple[str, str]],
+    every: Mapping[str, Cell],
+    counts: Mapping[tuple[str, str], Counts],
+) -> list[tuple[Counts, Counts]]:
+    """Answers of both sides, seed by seed; a plain arm has one kind of run and stands for both."""
+    found = []
+    for seed in sorted({cell.seed for cell in every.values()}):
+        both = []
+        for arm, way in sides_of:
+            name = f"{size}.{arm}.{equal}.s{seed}"
+            only = f"{size}.{arm}.steps.s{seed}"
+            alone = f"{size}.{arm}.text_tokens.s{seed}" not in every
+            both.append(counts.get((name if name in every or not alone else only, way)))
+        if both[0] is not None and both[1] is not None:
+            found.append((both[0], both[1]))
+    stretched = any(f"{size}.{arm}.text_tokens." in name for arm, _ in sides_of for name in every)
+    return found if equal == "steps" or stretched else []
+
+
+def _comparison(
+    text: str, size: str, equal: str, metric: str, pairs: Sequence[tuple[Counts, Counts]]
+) -> dict[str, Any]:
+    a, b = ([pair[n] for pair in pairs] for n in (0, 1))
+    sums = [_columns(metric, side) for side in (a, b)]
+    score = difference(sums[0], sums[1])
+    names = sides(text)
+    return {
+        "size": size, "equal": equal, "metric": metric, "a": names[0], "b": names[1],
+        "difference": score.value, "low": score.low, "high": score.high,
+        "p": paired_test(sums[0], sums[1]), "n": score.n, "seeds": len(pairs),
+    }  # fmt: skip
+
+
+def _columns(metric: str, asked: Sequence[Counts]) -> tuple[Any, Any]:
+    """Numerators and denominators of a metric, over people of all models."""
+    table = pd.concat([counts.table for counts in asked], ignore_index=True)
+    if metric == "f1":
+        return 2.0 * table["right"].to_numpy(float), (table["claims"] + table["facts"]).to_numpy(
+            float
+        )
+    top, bottom, _ = RATIOS[metric]
+    return table[top].to_numpy(float), table[bottom].to_numpy(float)

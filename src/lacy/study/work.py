@@ -1,0 +1,253 @@
+"""The work of a study, one job at a time: texts of a seed, one training run, one model asked.
+
+Each function writes its result whole or not at all and does nothing where it is already there, so
+that a study can be stopped at any moment. They run in processes of their own (``runner``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lacy.errors import LacyError
+from lacy.run import read_metrics, replace_folder, write_atomic
+from lacy.study.partners import open_source
+from lacy.study.plan import Cell, Cue, StudyPlan, cells, digest, partner_of, way_key
+from lacy.types import Document
+
+if TYPE_CHECKING:
+    from lacy.corpus.world import World
+    from lacy.evaluate.evaluate import Way as Asked
+
+SEEN_FOR_TOKENIZER = 3000
+"""Texts that the tokenizer is trained on."""
+
+
+# ------------------------------------------------------------------------------------ folders
+
+
+def shared_folder(plan: StudyPlan, seed: int) -> Path:
+    """World, tokenizer and packed texts of a seed."""
+    return plan.kept / "shared" / f"s{seed}.{digest(asdict(plan.world))}"
+
+
+def cell_folder(plan: StudyPlan, cell: Cell) -> Path:
+    """The training run of a cell."""
+    return plan.kept / "cells" / cell.folder
+
+
+def way_file(plan: StudyPlan, cell: Cell, name: str, every: Mapping[str, Cell]) -> Path:
+    """Answers of a cell in one way, as numbers."""
+    partner = partner_of(plan.way(name))
+    source_key = every[partner_name(cell, partner)].key if partner else ""
+    return cell_folder(plan, cell) / "ways" / f"{name}.{way_key(plan, cell, name, source_key)}.json"
+
+
+def reading_file(plan: StudyPlan, cell: Cell) -> Path:
+    """What was read off a model itself."""
+    return cell_folder(plan, cell) / f"reading.{digest([plan.ask, plan.call_rate])}.json"
+
+
+def partner_name(cell: Cell, partner: str) -> str:
+    """The cell whose model stands beside ``cell`` as partner or reference."""
+    return f"{cell.size}.{partner}.steps.s{cell.seed}"
+
+
+def trained(plan: StudyPlan, cell: Cell) -> dict[str, Any] | None:
+    """Facts of a finished training run; None before."""
+    file = cell_folder(plan, cell) / "cell.json"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def prepared(plan: StudyPlan, seed: int, cue: Cue) -> bool:
+    """Whether the texts of a seed are packed."""
+    return (shared_folder(plan, seed) / f"{cue}.done").exists()
+
+
+# ------------------------------------------------------------------------------------ texts
+
+
+def prepare(plan: StudyPlan, seed: int, cue: Cue) -> None:
+    """Makes the world of a seed, its tokenizer, and its texts packed with the marks of a cue."""
+    from lacy.annotate.align import encode_many
+    from lacy.corpus import PackedData, load_tokenizer, train_tokenizer
+    from lacy.corpus.world import make_world
+
+    folder = shared_folder(plan, seed)
+    world = make_world(plan.world.people, seed, prose=plan.world.prose)
+    texts = world.documents("train", per_person=plan.world.texts)
+    if cue == "gold":
+        with replace_folder(folder / "world") as fresh:
+            world.save(fresh)
+        sample = itertools.islice(texts, SEEN_FOR_TOKENIZER)
+        tokenizer = train_tokenizer(
+            (d.text for d in sample), plan.world.vocabulary, split_digits=False
+        )
+        texts = world.documents("train", per_person=plan.world.texts)
+    else:
+        tokenizer = load_tokenizer(folder / "gold")
+    marked = _marked(texts, cue)
+    PackedData.write(encode_many(marked, tokenizer), tokenizer, plan.world.context, folder / cue)
+    write_atomic(folder / f"{cue}.done", "")
+
+
+def _marked(texts: Iterable[Document], cue: Cue) -> Iterable[Document]:
+    """The texts with the marks of a cue instead of the world's own."""
+    if cue == "gold":
+        return texts
+    from dataclasses import replace
+
+    if cue == "none":
+        return (replace(text, marks=()) for text in texts)
+    from lacy.annotate import SpacyAnnotator
+
+    annotator = _annotator(cue, SpacyAnnotator)
+    return _annotated(texts, annotator)
+
+
+def _annotator(cue: Cue, made: Any) -> Any:
+    if cue == "bundled":
+        return made("bundled")
+    import spacy
+
+    return made(spacy.blank("en"))  # nothing learned: only what the rules see in characters
+
+
+def _annotated(texts: Iterable[Document], annotator: Any) -> Iterable[Document]:
+    from dataclasses import replace
+
+    texts = iter(texts)
+    while batch := list(itertools.islice(texts, 256)):
+        found = annotator.annotate([text.text for text in batch])
+        for text, marks in zip(batch, found, strict=True):
+            yield replace(text, marks=tuple(marks))
+
+
+# ----------------------------------------------------------------------------------- training
+
+
+def train_cell(plan: StudyPlan, cell: Cell) -> None:
+    """Trains one model (or continues a run that was stopped)."""
+    from lacy.model import load
+    from lacy.train import TrainConfig, train
+
+    folder = cell_folder(plan, cell)
+    every = {other.name: other for other in cells(plan)}
+    settings = dict(cell.settings)
+    if cell.equal == "text_tokens":
+        settings["steps"] = _stretched(plan, every[cell.name.replace(".text_tokens.", ".steps.")])
+    if cell.reference is not None:
+        reference = every[partner_name(cell, cell.reference)]
+        settings["reference"] = cell_folder(plan, reference)
+    begin = time.perf_counter()
+    config = TrainConfig(
+        **{"save_minutes": 2.0, **settings},
+        data=shared_folder(plan, cell.seed) / cell.cue,
+        out=folder,
+        seed=cell.seed,
+        quiet=True,
+    )
+    result = train(config)
+    if not result.finished:
+        raise LacyError("E86", cell=f"{cell.name} ({result.stopped})")
+    rows = [row for row in read_metrics(folder / "metrics.jsonl") if "call_rate" in row]
+    facts = {
+        "parameters": sum(p.numel() for p in load(folder).model.parameters()),
+        "steps": rows[-1]["step"],
+        "tokens": rows[-1]["tokens"],
+        "text_tokens": round(text_tokens(rows, config)),
+        "seconds": rows[-1].get("seconds", time.perf_counter() - begin),
+    }
+    write_atomic(folder / "cell.json", json.dumps(facts, indent=2) + "\n")
+
+
+def text_tokens(rows: Sequence[Mapping[str, Any]], config: Any) -> float:
+    """Tokens whose text was taught, each weighted as its loss was; padding counts as taught."""
+    total, before = 0.0, 0
+    for row in rows:
+        silent = row["call_rate"] * (1.0 - config.text_weight) + row.get("ignored", 0.0)
+        total += (row["tokens"] - before) * (1.0 - silent)
+        before = row["tokens"]
+    return total
+
+
+def _stretched(plan: StudyPlan, base: Cell) -> int:
+    """Steps after which an arm was taught as many tokens of text as a plain run of equal steps."""
+    facts = trained(plan, base)
+    if facts is None:
+        raise LacyError("E86", cell=base.name)
+    return max(1, round(facts["steps"] * facts["tokens"] / facts["text_tokens"]))
+
+
+# ------------------------------------------------------------------------------------- asking
+
+
+def ask_cell(plan: StudyPlan, cell: Cell) -> None:
+    """Asks a trained model in every way that is not answered yet, and reads it along true texts."""
+    from lacy.cascade.calibrate import calibrate
+    from lacy.corpus.world import load_world
+    from lacy.model import load
+
+    every = {other.name: other for other in cells(plan)}
+    shared = shared_folder(plan, cell.seed)
+    world, loaded = load_world(shared / "world"), load(cell_folder(plan, cell))
+    texts = itertools.islice(world.documents("train"), plan.world.calibration)
+    calibration = calibrate(loaded, texts) if plan.world.calibration else None
+    for name in cell.ways:
+        file = way_file(plan, cell, name, every)
+        if not file.exists():
+            partner = partner_of(plan.way(name))
+            helper = (
+                load(cell_folder(plan, every[partner_name(cell, partner)])) if partner else None
+            )
+            asked = _ask(plan, cell, name, world, loaded, calibration, helper)
+            write_atomic(file, json.dumps(_numbers(asked)) + "\n")
+    file = reading_file(plan, cell)
+    if not file.exists():
+        write_atomic(file, json.dumps(_read(plan, cell, world, loaded)) + "\n")
+
+
+def _ask(
+    plan: StudyPlan, cell: Cell, name: str, world: World, loaded: Any, calibration: Any, helper: Any
+) -> Asked:
+    from lacy.cascade.policy import Oracle
+    from lacy.evaluate.evaluate import answer_all
+
+    way = plan.way(name)
+    policy = Oracle(world.expects_value) if way.policy == "oracle" else way.policy
+    subjects = [person.name for person in world.people("valid")[: plan.ask]]
+    folder = shared_folder(plan, cell.seed) / "world"
+    with open_source(way.source, world, folder, cell.seed, loaded.tokenizer, helper) as source:
+        return answer_all(
+            loaded, world, source, policy, subjects, unit=way.unit, heal=way.heal,
+            max_new_tokens=way.max_new_tokens, calibration=calibration, seed=cell.seed,
+        )  # fmt: skip
+
+
+def _numbers(asked: Asked) -> dict[str, Any]:
+    """Figures of a way, and the counts of each person behind them."""
+    from lacy.evaluate.facts import COLUMNS, counts
+
+    people, table = counts(asked.answers, asked.subjects, asked.graded)
+    return {
+        "policy": asked.policy,
+        "figures": asked.facts.as_dict(),
+        "columns": list(COLUMNS),
+        "people": people,
+        "counts": table.tolist(),
+    }
+
+
+def _read(plan: StudyPlan, cell: Cell, world: World, loaded: Any) -> dict[str, Any]:
+    """Call quality, language loss, stored bits and leakage."""
+    from lacy.evaluate import evaluate_world
+
+    found = evaluate_world(
+        loaded, world, None, {}, people=plan.ask, call_rate=plan.call_rate, seed=cell.seed
+    )
+    return {key: value for key, value in found.as_dict().items() if key != "ways"}
