@@ -1,0 +1,62 @@
+"""Figures that a whole evaluation hands on: fact loss, decisions, where calls fell, by unit."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lacy.corpus import train_tokenizer
+from lacy.corpus.world import make_world
+from lacy.evaluate.evaluate import answer_all, evaluate_world
+from lacy.evaluate.facts import score_facts
+from lacy.model import build
+from lacy.model.io import Loaded
+from lacy.sources.truth import Truth
+from lacy.testing import scripted_with
+
+SIZE = 500
+
+
+@pytest.fixture(scope="module")
+def world():
+    return make_world(20, 4)
+
+
+@pytest.fixture(scope="module")
+def loaded(world):
+    tokenizer = train_tokenizer([d.text for d in world.documents()], SIZE)
+    return Loaded(build("tiny", tokenizer, context=512, seed=0, layers=1), tokenizer)
+
+
+def test_a_reading_gives_both_losses_and_both_calibrations(world, loaded):
+    result = evaluate_world(loaded, world, policies={}, people=5, probe=False)
+    assert result.fact_loss is not None and result.calls is not None
+    assert result.fact_loss.value == pytest.approx(np.log(SIZE), rel=0.1)  # untrained: uniform
+    assert result.fact_loss.n == 5
+    shown = result.as_dict()
+    assert shown["fact_loss"] == result.fact_loss.as_dict()
+    assert shown["calls"]["decision"]["error"]["n"] == 5
+    tokens = [sum(b.tokens for b in c.bins)
+              for c in (result.calls.decision, result.calls.calibration)]  # fmt: skip
+    assert 0 < tokens[0] < tokens[1]
+    json.dumps(shown, allow_nan=False)
+    unread = evaluate_world(loaded, world, policies={}, people=2, read=False, probe=False)
+    assert unread.fact_loss is None and unread.as_dict()["fact_loss"] is None
+
+
+def test_where_calls_fell_is_judged_by_the_unit_of_the_calls(world, loaded):
+    """Word by word a value is asked for again and again; all of that is due, and only so judged."""
+    document = next(world.documents("valid"))
+    name = document.meta["person"]
+    model = scripted_with(
+        loaded.tokenizer, lambda text: document.text[len(text) :] if text else "x"
+    )
+    way = answer_all(model, world, Truth(world), "always", [name], unit="word", max_new_tokens=400)
+    assert way.answers[0].text == document.text
+    by_word, by_value = (
+        score_facts(way.answers, [name], world, unit=unit).call_starts for unit in ("word", "value")
+    )
+    assert way.facts.call_starts.value == by_word.value > by_value.value > 0
+    assert way.as_dict()["call_starts"] == by_word.as_dict()
