@@ -10,6 +10,7 @@ from lacy.annotate import encode
 from lacy.corpus import PackedData
 from lacy.corpus.world import make_world
 from lacy.model import build, load
+from lacy.model.building import gate_of
 from lacy.run import read_metrics
 from lacy.testing import byte_tokenizer
 from lacy.train import CallTrainer, TrainConfig, train
@@ -97,3 +98,11 @@ def test_accumulation_uses_a_running_quantile_that_is_saved(config, data, tmp_pa
     again.train(resume_from_checkpoint=str(saved))
     first, second = trainer.selector.state_dict(), again.selector.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_gate_is_noted_in_the_config(data, tmp_path):
+    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
+    for negative, gate in (("sigmoid", "sigmoid"), ("softmax", "softmax")):
+        model = build("tiny", data.tokenizer, context=data.context, seed=0)
+        CallTrainer(model, arguments, data=data, objective={"call_negative": negative})
+        assert gate_of(model) == gate
