@@ -106,7 +106,9 @@ def write_tables(plan: StudyPlan) -> dict[str, pd.DataFrame]:
     seconds = float(tables["cells"]["seconds"].sum()) if done else 0.0
     conditions = {
         **environment(), "seeds": sorted({cell.seed for cell in done}), "world": asdict(plan.world),
-        "ask": plan.ask, "cells": len(done), "training_seconds": round(seconds, 1),
+        "ask": plan.ask, "call_rate": plan.call_rate,
+        "ways": {name: asdict(plan.way(name)) for name in plan.ways}, "cells": len(done),
+        "training_seconds": round(seconds, 1),
     }  # fmt: skip
     write_atomic(plan.out / "conditions.json", json.dumps(conditions, indent=2) + "\n")
     return tables

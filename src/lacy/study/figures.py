@@ -1,0 +1,223 @@
+"""Figures of a study: calibration, settings, the choice's turnover, freed bits.
+
+Those of arms and ways, ``frontier`` and ``arms``, stand in a file of their own and are named here.
+
+Each function reads the study's folder, writes one file and returns a sentence that says what it
+shows (the text for those who cannot see it). Where what it needs was not measured it raises E88.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lacy.evaluate.calls import BINS
+
+from .drawing import MUTED, Pen, sheet, titles
+from .frontier import arms as arms
+from .frontier import frontier as frontier
+from .reading import EQUAL, Key, measure, read
+from .settings import Points, points
+
+STEPS = 60
+"""A curve over training is drawn with at most this many points."""
+Where = Mapping[str, str] | None
+
+
+def calibration(folder: str | Path, file: str | Path, *, where: Where = None) -> str:
+    """Share of value starts against the p(CALL) that a model gives, a line per arm.
+
+    Bins of several seeds are put together, weighted by their tokens; larger markers stand for
+    more tokens.
+
+    Args:
+        folder: of the study.
+        file: to write, ``.svg``.
+        where: only cells with these values, as in ``reading.read``.
+
+    Raises:
+        LacyError: E88 if there is no calibration curve.
+    """
+    study = read(folder, where)
+    rows = study.curve("calibration")
+    rows = rows.assign(
+        bin=(rows["x"] * BINS).clip(0, BINS - 1).astype(int),
+        x=rows["x"] * rows["n"],
+        y=rows["y"] * rows["n"],
+    )
+    what = "Share of value starts against p(CALL); on the dashed line a model is calibrated."
+    with sheet(file, len(study.groups), what, height=4.6) as panels:
+        for axes, group in zip(panels, study.groups, strict=True):
+            axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
+            for key in study.members(*group):
+                mine = rows[_of(rows, key)]
+                if len(mine):
+                    sums = mine.groupby("bin")[["x", "y", "n"]].sum().query("n > 0")
+                    _dots(axes, sums, key[2], Pen(study.arms.index(key[2])))
+            axes.set_xlim(-0.04, 1.04)
+            axes.set_ylim(-0.04, 1.04)
+            titles(axes, group, study, "p(CALL) that the model gives", "share of value starts")
+    return what
+
+
+def _dots(axes: Any, sums: Any, arm: str, pen: Pen) -> None:
+    x, y = sums["x"] / sums["n"], sums["y"] / sums["n"]
+    areas = 12 + 170 * (sums["n"] / sums["n"].sum()) ** 0.5
+    axes.plot(x, y, color=pen.colour, linestyle=pen.dash, linewidth=1.3, alpha=0.7)
+    axes.scatter(
+        x, y, s=areas, color=pen.colour, marker=pen.marker, alpha=0.85, linewidths=0, zorder=3
+    )
+    # In the legend all markers are of one size.
+    axes.plot([], [], color=pen.colour, marker=pen.marker, linestyle=pen.dash, label=arm)
+
+
+def _of(rows: Any, key: Key) -> Any:
+    return (rows["size"] == key[0]) & (rows["equal"] == key[1]) & (rows["arm"] == key[2])
+
+
+def turnover(folder: str | Path, file: str | Path, *, where: Where = None) -> str:
+    """How much of the choice changes during training, by step: mean and range over seeds.
+
+    Args:
+        folder: of the study.
+        file: to write, ``.svg``.
+        where: only cells with these values, as in ``reading.read``.
+
+    Raises:
+        LacyError: E88 if there is no such curve.
+    """
+    study = read(folder, where)
+    rows = study.curve("turnover")
+    what = "Share of the delegated tokens that changed, by training step; bands span the seeds."
+    with sheet(file, len(study.groups), what) as panels:
+        for axes, group in zip(panels, study.groups, strict=True):
+            for key in study.members(*group):
+                mine = rows[_of(rows, key)]
+                if len(mine):
+                    _band(axes, mine, key[2], Pen(study.arms.index(key[2])))
+            axes.set_ylim(bottom=0)
+            titles(axes, group, study, "training step", "choice that changed, %")
+    return what
+
+
+def _band(axes: Any, rows: Any, arm: str, pen: Pen) -> None:
+    """Mean and range over seeds at each step; neighbouring steps are put together."""
+    steps = sorted(rows["x"].unique())
+    width = -(-len(steps) // STEPS)
+    place = {step: i // width for i, step in enumerate(steps)}
+    each = rows.assign(y=100 * rows["y"], place=rows["x"].map(place))
+    each = each.groupby(["place", "seed"])[["x", "y"]].mean().groupby("place")
+    x, y = each["x"].mean(), each["y"].mean()
+    axes.fill_between(
+        x, each["y"].min(), each["y"].max(), color=pen.colour, alpha=0.16, linewidth=0
+    )
+    axes.plot(x, y, color=pen.colour, linestyle=pen.dash, label=arm)
+
+
+def sweep(
+    folder: str | Path,
+    file: str | Path,
+    x: str,
+    metrics: Sequence[str],
+    group: str = "",
+    *,
+    way: str = "",
+    where: Where = None,
+) -> str:
+    """Metrics against a training setting: small panels, a point per seed, a line through means.
+
+    Args:
+        folder: of the study.
+        file: to write, ``.svg``.
+        x: the setting, a column of cells.csv.
+        metrics: one panel each, such as ``facts_right`` or ``leakage``.
+        group: a column of cells.csv; one line per value.
+        way: how to ask, for metrics of a way; "own" is the budget that equals a cell's own
+            ``call_rate``. By default the common rate.
+        where: only cells with these values, as in ``reading.read``.
+
+    Raises:
+        LacyError: E87 for a column that cells.csv has not, or where several cells fall on one
+            point; E88 where nothing of a metric was measured.
+    """
+    study = read(folder, where)
+    found = {metric: points(study, metric, x, group, way) for metric in metrics}
+    equals = list(dict.fromkeys(equal for _, equal in study.groups))
+    what = f"{', '.join(measure(m).label for m in metrics)} against {words(x)}; a point per seed."
+    what = what[0].upper() + what[1:]
+    columns = len(metrics) if len(equals) > 1 or len(metrics) == 3 else 2
+    with sheet(file, len(equals) * len(metrics), what, columns=min(3, columns)) as panels:
+        places = [(equal, metric) for equal in equals for metric in metrics]
+        for axes, (equal, metric) in zip(panels, places, strict=True):
+            _lines(axes, found[metric], equal, group)
+            shown = measure(metric)
+            unit = {"share": "%", "AUROC": ""}.get(shown.unit, shown.unit)
+            axes.set_ylabel(shown.label + (f", {unit}" if unit else ""))
+            if x == "parameters":
+                _millions(axes, [point.x for point in found[metric].points])
+            axes.set_xlabel("trained call rate, %" if x == "call_rate" else words(x))
+            if len(equals) > 1:
+                axes.set_title(EQUAL.get(equal, equal))
+    return what
+
+
+def _millions(axes: Any, values: Sequence[float]) -> None:
+    """Sizes on a logarithmic axis, each with its name."""
+    sizes = sorted(set(values))
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size / 1e6:.2g}M" for size in sizes], minor=False)
+    axes.set_xticks([], minor=True)
+
+
+def words(setting: str) -> str:
+    """A setting's name for an axis."""
+    return setting.replace("_", " ")
+
+
+def _lines(axes: Any, found: Points, equal: str, group: str) -> None:
+    values = list(dict.fromkeys(point.x for point in found.points))
+    texts = [value for value in values if isinstance(value, str)]
+    place = {value: i for i, value in enumerate(values)} if texts else {v: v for v in values}
+    scale = 100 if measure(found.metric).unit == "share" else 1
+    wide = 100 if found.x == "call_rate" and not texts else 1
+    step = 0.014 * wide * (max(place.values()) - min(place.values()) or 1)
+    names = list(dict.fromkeys(point.group for point in found.points))
+    for i, name in enumerate(names):
+        pen, shift = Pen(i), step * (i + 1.3)
+        mine = [p for p in found.points if p.group == name and p.equal == equal]
+        by_x: dict[float, list[float]] = {}
+        for point in mine:
+            by_x.setdefault(wide * place[point.x], []).append(scale * point.y)
+        dots = [(at + shift, y) for at, ys in by_x.items() if len(ys) > 1 for y in ys]
+        if dots:
+            axes.scatter(*zip(*dots, strict=True), s=14, color=pen.colour, alpha=0.4, linewidths=0)
+        line = sorted((at, math.fsum(ys) / len(ys)) for at, ys in by_x.items())
+        label = f"{words(group)}: {name}" if group and name else None
+        axes.plot(
+            *(zip(*line, strict=True) if line else ([], [])),
+            color=pen.colour, marker=pen.marker, linestyle=pen.dash, label=label,
+        )  # fmt: skip
+    if texts:
+        axes.set_xticks(range(len(values)), [str(value) for value in values])
+    axes.margins(x=0.06, y=0.1)
+
+
+def freed_bits(
+    folder: str | Path, file: str | Path, group: str = "size", *, where: Where = None
+) -> str:
+    """What a model still holds (stored bits, leakage) against its trained call rate, by size.
+
+    A model that delegates nothing stands at a call rate of 0.
+
+    Args:
+        folder: of the study.
+        file: to write, ``.svg``.
+        group: a column of cells.csv; one line per value.
+        where: only cells with these values, as in ``reading.read``.
+
+    Raises:
+        LacyError: E87, E88 as ``sweep``.
+    """
+    return sweep(folder, file, "call_rate", ["stored_bits", "leakage"], group, where=where)

@@ -1,0 +1,388 @@
+"""A study's files as they are read again: cells, figures by key, curves, and the common call rate.
+
+Nothing here runs a model: tables and figures are functions of what ``lacy study`` wrote. Figures
+are looked up by size, rule of equality, arm, way and metric; ``size`` and ``equal`` are never
+mixed, and arms are held against each other at one call rate.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lacy.errors import LacyError
+from lacy.evaluate.statistics import Score
+
+POOLED = -1
+"""``seed`` of the rows that pool all seeds."""
+
+PLAIN = ("none", "plain")
+"""Names of arms that delegate nothing, where cells.csv does not tell the objective."""
+
+NEAR = 0.1
+"""A way without a budget stands at the common rate if its own is within this share of it."""
+
+TEXTS = ("cell", "size", "arm", "equal", "way", "metric", "unit", "curve", "a", "b")
+EQUAL = {"steps": "the same number of steps", "text_tokens": "the same number of text tokens"}
+COLUMNS = {
+    "cells.csv": ("cell", "size", "arm", "equal", "seed"),
+    "results.csv": ("size", "arm", "equal", "seed", "way", "metric", "value", "low", "high", "n"),
+    "curves.csv": ("size", "arm", "equal", "seed", "curve", "x", "y", "n"),
+    "comparisons.csv": (
+        "size", "equal", "metric", "a", "b", "difference", "low", "high", "p", "n", "seeds",
+    ),
+}  # fmt: skip
+"""What must stand in each file."""
+
+Key = tuple[str, str, str]
+"""Size, rule of equality, arm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How a metric is called and read: ``better`` is +1 where more is better, -1, or 0."""
+
+    label: str
+    unit: str = "share"
+    better: int = 0
+
+
+MEASURES = {
+    "facts_right": Measure("facts right", better=1),
+    "recall": Measure("recall", better=1),
+    "f1": Measure("F1", better=1),
+    "leakage": Measure("leakage", better=-1),
+    "call_rate": Measure("call rate"),
+    "call_starts": Measure("calls at value starts", better=1),
+    "calls_per_fact": Measure("calls per fact", "calls", -1),
+    "calls_per_answer": Measure("calls per answer", "calls", -1),
+    "facts_per_answer": Measure("facts per answer", "facts", 1),
+    "language_loss": Measure("language loss", "nats", -1),
+    "fact_loss": Measure("loss on facts", "nats"),
+    "stored_bits": Measure("stored bits", "per fact"),
+    "stored_share": Measure("stored share of all bits"),
+    "calibration_error": Measure("calibration error", "", -1),
+    "decision_error": Measure("calibration error where it decides", "", -1),
+    "finished": Measure("answers finished", better=1),
+    "own_right": Measure("own facts right", better=1),
+    "borrowed_right": Measure("borrowed facts right", better=1),
+    "recovered": Measure("recovered", better=1),
+    "call_precision": Measure("call precision", better=1),
+    "call_recall": Measure("call recall", better=1),
+    "start_recall": Measure("value starts called", better=1),
+}  # fmt: skip
+
+
+def measure(metric: str) -> Measure:
+    """How to show a metric; one that is not known is shown under its own name."""
+    if metric.startswith("auroc_"):
+        signal = metric.removeprefix("auroc_").replace("_", " ")
+        return Measure(f"AUROC, {signal.replace('p call', 'p(CALL)')}", "AUROC", 1)
+    return MEASURES.get(metric, Measure(metric.replace("_", " "), ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way of asking: ``budget`` in tokens asked for (None if it has none), ``kind`` the rest."""
+
+    name: str
+    budget: float | None
+    kind: str
+    signal: str
+    """What it reads to place calls: margin, entropy, top2, p_call, or nothing ("")."""
+
+
+def parse_way(name: str, given: Mapping[str, Any] | None = None) -> Way:
+    """What is known of a way, from its settings or else from its name.
+
+    Args:
+        name: such as ``budget``; without settings, ``budget=0.22,by=entropy`` and ``random=0.22``
+            are read as policies.
+        given: its policy, source, unit and heal, as conditions.json has them.
+    """
+    policy = str((given or {}).get("policy", name))
+    budget = re.search(r"\b(budget|random)=(\d*\.?\d+)", policy)
+    named = re.search(r"\bby=(\w+)", policy)
+    by = "random" if policy.startswith("random") else named[1] if named else "margin"
+    reads = budget or policy.startswith("threshold")
+    signal = by if reads and by != "random" else ""
+    if given is None and not budget:
+        return Way(name, None, name, "margin")
+    source, unit = (given or {}).get("source", "database"), (given or {}).get("unit", "value")
+    parts = [by] * (by != "margin")
+    parts += [source.lstrip("@") or "nobody"] * (source != "database")
+    parts += [f"by {unit}"] * (unit != "value") + ["healed"] * bool((given or {}).get("heal"))
+    return Way(name, float(budget[2]) if budget else None, ", ".join(parts), signal)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A figure pooled over seeds, and what each seed gave."""
+
+    score: Score
+    seeds: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The files of a study. ``found`` holds every figure by (size, equal, arm, way, metric)."""
+
+    folder: Path
+    cells: Any
+    keys: tuple[Key, ...]
+    """What was trained, in the order of the recipe; sizes from small to large."""
+    found: dict[tuple[str, str, str, str, str], Found]
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    """What conditions.json holds: among others ``ways`` and the ``call_rate`` to compare at."""
+
+    def members(self, size: str, equal: str) -> list[Key]:
+        """What stands in one table or panel.
+
+        A plain arm delegates nothing, so it is the same under both rules and is trained once.
+        """
+        plain = self.plain
+        arms = {arm: key for key in self.keys if key[0] == size and (arm := key[2]) in plain}
+        own = {key[2]: key for key in self.keys if key[:2] == (size, equal)}
+        return [{**arms, **own}[arm] for arm in self.arms if arm in arms or arm in own]
+
+    @property
+    def plain(self) -> set[str]:
+        """Arms that delegate nothing."""
+        if "objective" not in self.cells:
+            return set(self.arms) & set(PLAIN)
+        return set(self.cells["arm"][self.cells["objective"] == "none"])
+
+    @property
+    def arms(self) -> list[str]:
+        """Every arm once, in the recipe's order."""
+        return list(dict.fromkeys(arm for _, _, arm in self.keys))
+
+    @property
+    def groups(self) -> list[tuple[str, str]]:
+        """What is never mixed: each size under each rule of equality."""
+        plain = self.plain
+        groups = dict.fromkeys(key[:2] for key in self.keys if key[2] not in plain)
+        return list(groups or dict.fromkeys(key[:2] for key in self.keys))
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds were trained."""
+        return int(self.cells["seed"].nunique())
+
+    def get(self, key: Key, metric: str, way: str = "") -> Found | None:
+        """A figure, or None where it was not measured."""
+        return self.found.get((*key, way, metric))
+
+    def ways(self, key: Key) -> list[Way]:
+        """How an arm was asked, in the order of the file."""
+        names = dict.fromkeys(way for *rest, way, _ in self.found if tuple(rest) == key and way)
+        settings = self.conditions.get("ways") or {}
+        return [parse_way(name, settings.get(name)) for name in names]
+
+    def common_rate(self) -> float | None:
+        """The budget that most arms were asked at; of several, the nearest to the study's rate.
+
+        Where no way has a budget, that rate; None if it is not known either.
+        """
+        ways = [way for key in self.keys for way in self.ways(key) if way.budget is not None]
+        usual = [way for way in ways if not way.kind]
+        asked = Counter(way.budget for way in usual or ways)
+        rate = self._rate()
+        if not asked:
+            return rate
+        most = max(asked.values())
+        rates = sorted(budget for budget, times in asked.items() if budget and times == most)
+        middle = rates[len(rates) // 2] if rate is None else rate
+        return min(rates, key=lambda budget: abs(budget - middle))
+
+    def _rate(self) -> float | None:
+        """What the study says, else the rate that most models were trained at."""
+        if "call_rate" in self.conditions:
+            return float(self.conditions["call_rate"])
+        if "call_rate" not in self.cells:
+            return None
+        rates = self.cells["call_rate"][~self.cells["arm"].isin(self.plain)]
+        rates = rates[rates > 0]
+        return float(rates.median()) if len(rates) else None
+
+    def curve(self, name: str) -> Any:
+        """The rows of a curve in curves.csv, of the cells that are looked at.
+
+        Raises:
+            LacyError: E88 if there is no such curve.
+        """
+        path = self.folder / "curves.csv"
+        if not path.is_file():
+            raise LacyError("E88", what="no curves.csv", where=self.folder)
+        rows = table(path)
+        keys = set(self.keys)
+        mine = [key in keys for key in zip(rows["size"], rows["equal"], rows["arm"], strict=True)]
+        rows = rows[np.array(mine, dtype=bool)]
+        rows = rows[rows["curve"] == name].dropna(subset=["x", "y"])
+        if rows.empty:
+            raise LacyError("E88", what=f"no {name} curve", where=self.folder)
+        return rows
+
+
+def need(package: str) -> Any:
+    """Imports a package of the ``study`` extra.
+
+    Raises:
+        LacyError: E11 with the line to type where it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        raise LacyError(
+            "E11", extra_for="reading a study", package=package.split(".")[0], extra="study"
+        ) from error
+
+
+def table(path: Path) -> Any:
+    """One CSV file of a study as a data frame; an empty text stays a text.
+
+    Raises:
+        LacyError: E13 if it is missing, E87 if it lacks a column or cannot be read.
+    """
+    pandas = need("pandas")
+    if not path.is_file():
+        raise LacyError("E13", path=path, do="give the folder that lacy study wrote")
+    try:
+        rows = pandas.read_csv(
+            path,
+            dtype=dict.fromkeys(TEXTS, str),
+            keep_default_na=False,
+            na_values=["", "nan", "NaN"],
+        )
+    except (ValueError, UnicodeError) as error:
+        raise LacyError("E87", path=path, why=str(error).splitlines()[0]) from error
+    missing = [name for name in COLUMNS.get(path.name, ()) if name not in rows]
+    if missing:
+        raise LacyError("E87", path=path, why=f"it has no column {', '.join(missing)}")
+    return rows.fillna({name: "" for name in TEXTS if name in rows})
+
+
+def read(folder: str | Path, where: Mapping[str, str] | None = None) -> Study:
+    """Opens the folder of a study.
+
+    Args:
+        folder: what ``lacy study`` wrote.
+        where: look only at cells with these values: column of cells.csv -> values, with commas.
+
+    Raises:
+        LacyError: E13, E87 for missing or foreign files; E88 where no cell is left.
+    """
+    folder = Path(folder)
+    cells = _only(table(folder / "cells.csv"), where or {}, folder)
+    order = "parameters" if "parameters" in cells else "seed"
+    size_of = {size: rank for rank, size in enumerate(cells.sort_values(order)["size"].unique())}
+    triples = dict.fromkeys(zip(cells["size"], cells["equal"], cells["arm"], strict=True))
+    equals = list(EQUAL)
+    keys = sorted(
+        triples,
+        key=lambda key: (size_of[key[0]], equals.index(key[1]) if key[1] in EQUAL else 9),
+    )
+    found = _figures(table(folder / "results.csv"), set(keys))
+    return Study(folder, cells, tuple(keys), found, conditions(folder))
+
+
+def conditions(folder: Path) -> dict[str, Any]:
+    """What conditions.json says; nothing where there is none.
+
+    Raises:
+        LacyError: E87 if it is not one JSON object.
+    """
+    path = folder / "conditions.json"
+    if not path.is_file():
+        return {}
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LacyError("E87", path=path, why=str(error)) from error
+    if not isinstance(held, dict):
+        raise LacyError("E87", path=path, why="it is not one JSON object")
+    return held
+
+
+def _only(cells: Any, where: Mapping[str, str], folder: Path) -> Any:
+    for column, values in where.items():
+        if column not in cells:
+            why = f"it has no column {column}; it has: {', '.join(cells.columns)}"
+            raise LacyError("E87", path=folder / "cells.csv", why=why)
+        cells = cells[cells[column].map(_same(values.split(",")))]
+    if cells.empty:
+        wanted = " ".join(f"{name}={value}" for name, value in where.items())
+        raise LacyError("E88", what=f"no cell{' with ' if wanted else ''}{wanted}", where=folder)
+    return cells
+
+
+def _same(wanted: list[str]) -> Any:
+    """Whether a cell's value is one of some texts; numbers are compared as numbers."""
+    numbers = {_number(text) for text in wanted} - {None}
+    return lambda value: str(value) in wanted or _number(str(value)) in numbers
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _figures(rows: Any, keys: set[Key]) -> dict[tuple[str, str, str, str, str], Found]:
+    """Every figure under its key: the pooled row, or what can be said from single seeds."""
+    by_key: dict[tuple[str, str, str, str, str], dict[int, Score]] = {}
+    unit = rows["unit"] if "unit" in rows else [""] * len(rows)
+    names = ("size", "equal", "arm", "way", "metric", "seed", "value", "low", "high", "n")
+    for *key, seed, value, low, high, n, what in zip(
+        *(rows[name] for name in names), unit, strict=True
+    ):
+        if tuple(key[:3]) in keys:
+            what = what or measure(key[4]).unit
+            count = int(n) if math.isfinite(n) else 0
+            score = Score(float(value), float(low), float(high), count, what)
+            by_key.setdefault((key[0], key[1], key[2], key[3], key[4]), {})[int(seed)] = score
+    return {key: _pooled(scores) for key, scores in by_key.items()}
+
+
+def _pooled(scores: dict[int, Score]) -> Found:
+    seeds = {seed: s.value for seed, s in scores.items() if seed != POOLED and _finite(s.value)}
+    if POOLED in scores:
+        return Found(scores[POOLED], seeds)
+    first = next(iter(scores.values()))
+    if len(scores) == 1:
+        return Found(first, seeds)
+    mean = math.fsum(seeds.values()) / len(seeds) if seeds else math.nan
+    n = sum(score.n for score in scores.values())
+    return Found(Score(mean, math.nan, math.nan, n, first.unit), seeds)
+
+
+def _finite(value: float) -> bool:
+    return math.isfinite(value)
+
+
+def at_rate(study: Study, keys: Iterable[Key], rate: float | None) -> Iterator[tuple[Key, Way]]:
+    """Arms and ways at a call rate: with that budget, or whose own rate came out near it.
+
+    Without a rate (no way has a budget), all of them.
+    """
+    for key in keys:
+        for way in study.ways(key):
+            if rate is None or _is_at(study, key, way, rate):
+                yield key, way
+
+
+def _is_at(study: Study, key: Key, way: Way, rate: float) -> bool:
+    if way.budget is not None:
+        return math.isclose(way.budget, rate)
+    found = study.get(key, "call_rate", way.name)
+    return found is not None and abs(found.score.value - rate) <= NEAR * rate

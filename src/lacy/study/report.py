@@ -1,0 +1,140 @@
+"""A study as one HTML file: the arms, their comparisons, the frontier, calibration, conditions.
+
+It has the look of the report of a world (``evaluate.report``): no scripts, no requests, figures
+within the page.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lacy.errors import LacyError
+from lacy.evaluate.report import Figure, ReportData, Row, Table, number, write_report
+from lacy.evaluate.statistics import RESAMPLES, Score
+
+from . import figures
+from .drawing import inline
+from .markdown import ARMS, Block, blocks, comparisons, gap, label, p_value
+from .reading import EQUAL, Found, Study, measure, read
+
+DRAWN: tuple[tuple[str, Callable[..., str]], ...] = (
+    ("The arms at one call rate", figures.arms),
+    ("Quality and cost", figures.frontier),
+    ("Does it know when to ask?", figures.calibration),
+    ("Does the choice settle?", figures.turnover),
+)
+MODELS = ("leakage", "auroc_start", "language_loss", "stored_bits")
+ANSWERS = tuple(metric for metric in ARMS if metric not in MODELS)
+NOTES = (
+    f"Intervals are 95% percentile intervals of {RESAMPLES:,} bootstrap draws over the people of "
+    "all seeds; those of what a model is by itself (leakage, AUROC, language loss, stored bits) "
+    "are t intervals over seeds (n). Arms are compared at one call rate, and models of different "
+    "sizes, or trained for different numbers of tokens, are never put into one table.",
+)
+
+
+def report_html(folder: str | Path, out: str | Path) -> None:
+    """Writes the page of a study; what was not measured is left out, and the page says so.
+
+    Args:
+        folder: of the study.
+        out: the HTML file.
+
+    Raises:
+        LacyError: E13, E87 for missing or foreign files.
+    """
+    study = read(folder)
+    missing: list[str] = []
+    tables = [table for block in blocks(study) for table in _arms(block)]
+    try:
+        tables += _comparisons(study)
+    except LacyError as error:
+        missing.append(_left_out(error, "the comparisons"))
+    seeds = f"{study.seeds} seed{'s' if study.seeds != 1 else ''}"
+    data = ReportData(
+        title="One study, every arm at the same call rate",
+        lede=f"{len(study.cells)} models: {', '.join(study.arms)}; {seeds}.",
+        tables=tables,
+        figures=_figures(study.folder, missing),
+        conditions={
+            name.replace("_", " "): str(value)
+            for name, value in study.conditions.items()
+            if name != "ways"
+        }
+        | {f"way {name}": _words(way) for name, way in study.conditions.get("ways", {}).items()},
+        notes=[*NOTES, *missing],
+    )
+    write_report(out, data)
+
+
+def _words(way: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in way.items() if value not in ("", None))
+
+
+def _left_out(error: LacyError, what: str) -> str:
+    """A sentence for the page; other mistakes than something missing are not swallowed."""
+    if error.code not in ("E13", "E88"):
+        raise error
+    return f"Not shown: {error.values.get('what', what)}."
+
+
+def _arms(block: Block) -> list[Table]:
+    """Two tables of a block, so that each fits a page: of the answers, and of the models."""
+    found = []
+    for what, columns in (("", ANSWERS), (": the models by themselves", MODELS)):
+        shown = [metric for metric in columns if any(metric in line.found for line in block.lines)]
+        rows = []
+        for line in block.lines:
+            figures_ = [line.found.get(metric) for metric in shown]
+            right = line.found.get("facts_right") if columns is ANSWERS else None
+            rows.append(
+                Row(
+                    line.arm,
+                    [f.score if f else None for f in figures_],
+                    _note(line.way.name, right),
+                )
+            )
+        if shown:
+            found.append(Table(block.title + what, [label(metric) for metric in shown], rows))
+    return found
+
+
+def _note(way: str, right: Found | None) -> str:
+    """How it was asked, and what single seeds gave."""
+    if right is None or len(right.seeds) < 2:
+        return way
+    ends = (number(end(right.seeds.values()), bare=True) for end in (min, max))
+    return f"{way}; facts right of single seeds {' to '.join(ends)}"
+
+
+def _comparisons(study: Study) -> list[Table]:
+    found = []
+    rows = comparisons(study.folder)
+    for (size, equal), group in rows.groupby(["size", "equal"], sort=False):
+        body = []
+        for row in group.to_dict("records"):
+            people = f"{int(row['n']):,}"
+            cells: list[Score | str | None] = [gap(row), p_value(row["p"]), people]
+            body.append(Row(f"{row['a']} against {row['b']}", cells, measure(row["metric"]).label))
+        title = f"Comparisons, size {size}, {EQUAL.get(equal, equal)}"
+        note = "Paired over people and seeds; p from a paired sign-flip test."
+        found.append(Table(title, ("difference", "p", "people"), body, note))
+    return found
+
+
+def _figures(folder: Path, missing: list[str]) -> list[Figure]:
+    drawn = []
+    with tempfile.TemporaryDirectory() as place:
+        for title, draw in DRAWN:
+            file = Path(place) / f"{draw.__name__}.svg"
+            try:
+                said = draw(folder, file)
+            except LacyError as error:
+                missing.append(_left_out(error, title))
+                continue
+            svg = inline(file.read_text(encoding="utf-8"), draw.__name__)
+            drawn.append(Figure(title, svg, said))
+    return drawn
