@@ -62,11 +62,20 @@ class Calibration:
     """By name: at positions where the model decides, at most ``SEEDS`` evenly drawn."""
     ends: tuple[int, ...] = ()
     """Tokens that were seen to follow a value."""
+    _usual: dict[int, Usual] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def usual(self, loaded: Any) -> Usual:
-        """Usual likelihoods under a model (the one that was calibrated)."""
-        references = {kind: fit.references for kind, fit in self.kinds.items()}
-        return Usual(loaded.model, loaded.tokenizer, references, call_row(loaded), self.ends)
+        """Usual likelihoods under a model (the one that was calibrated).
+
+        Engines of one model and calibration share what they find out: it depends on nothing else.
+        """
+        key = id(loaded.model)  # stays this model's: the value holds the model
+        if key not in self._usual:
+            references = {kind: fit.references for kind, fit in self.kinds.items()}
+            self._usual[key] = Usual(
+                loaded.model, loaded.tokenizer, references, call_row(loaded), self.ends
+            )
+        return self._usual[key]
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON, whole or not at all."""

@@ -1,0 +1,157 @@
+"""A recipe is spelled out into cells whose keys change with all that a result depends on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lacy.errors import LacyError
+from lacy.study.plan import StudyPlan, cells, needs, read_plan, way_key
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*-world.yaml"))
+
+BASE = {
+    "sizes": {"tiny": {"model": "tiny"}},
+    "arms": {
+        "plain": {"arm": "none", "ways": ["alone", "oracle"]},
+        "lacy": {"arm": "lacy", "ways": ["alone", "argmax"]},
+        "rho": {"arm": "rho", "reference": "@plain", "ways": ["argmax"]},
+    },
+    "ways": {
+        "alone": {"policy": "never", "source": ""},
+        "oracle": {"policy": "oracle", "source": "truth"},
+        "argmax": "threshold=0",
+    },
+}
+
+
+def plan(**changed):
+    return StudyPlan(**{**BASE, **changed})
+
+
+def problems(**changed):
+    with pytest.raises(LacyError) as raised:
+        plan(**changed).check()
+    return str(raised.value)
+
+
+def test_cells_are_arms_by_seeds_by_sizes_and_references_come_first():
+    found = cells(plan(seeds=(0, 1), sizes={"tiny": {"model": "tiny"}, "demo": {"model": "demo"}}))
+    assert len(found) == 3 * 2 * 2
+    assert len({cell.key for cell in found}) == len(found)
+    names = [cell.name for cell in found]
+    assert names.index("tiny.plain.steps.s0") < names.index("tiny.rho.steps.s0")
+    assert [cell.seed for cell in found] == [0] * 6 + [1] * 6
+    assert found[0].settings["model"] == "tiny"
+
+
+def test_an_arm_has_ways_seeds_and_an_equal_of_its_own():
+    arms = {**BASE["arms"], "lacy": {"equal": ["steps", "text_tokens"], "seeds": [3]}}
+    found = {cell.name: cell for cell in cells(plan(arms=arms, seeds=(0,)))}
+    assert "tiny.lacy.steps.s3" in found and "tiny.lacy.text_tokens.s3" in found
+    assert "tiny.lacy.steps.s0" not in found and "tiny.plain.steps.s3" not in found
+    assert found["tiny.lacy.steps.s3"].ways == tuple(BASE["ways"])
+
+
+def test_a_plain_model_is_taught_all_text_and_trains_once():
+    found = cells(plan(equal=("steps", "text_tokens"), seeds=(0,)))
+    assert [cell.equal for cell in found if cell.arm == "plain"] == ["steps"]
+    assert [cell.equal for cell in found if cell.arm == "lacy"] == ["steps", "text_tokens"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"train": {"lr": 1e-3}},
+        {"arms": {**BASE["arms"], "lacy": {"arm": "lacy", "call_rate": 0.2}}},
+        {"arms": {**BASE["arms"], "lacy": {"arm": "lacy", "cue": "rules"}}},
+        {"sizes": {"tiny": {"model": "demo"}}},
+    ],
+)
+def test_what_changes_a_result_changes_its_key(changed):
+    before = {cell.name: cell.key for cell in cells(plan())}
+    after = {cell.name: cell.key for cell in cells(plan(**changed))}
+    assert before["tiny.lacy.steps.s0"] != after["tiny.lacy.steps.s0"]
+
+
+def test_a_reference_that_changes_changes_what_it_ranks():
+    arms = {**BASE["arms"], "plain": {"arm": "none", "lr": 1e-4, "ways": ["alone", "oracle"]}}
+    before = {cell.name: cell.key for cell in cells(plan())}
+    after = {cell.name: cell.key for cell in cells(plan(arms=arms))}
+    assert before["tiny.rho.steps.s0"] != after["tiny.rho.steps.s0"]
+    assert before["tiny.lacy.steps.s0"] == after["tiny.lacy.steps.s0"]
+
+
+def test_names_folders_and_comparisons_change_no_key():
+    other = plan(out=Path("elsewhere"), compare=("lacy/argmax - plain/alone",), ask=7)
+    assert [c.key for c in cells(plan())] == [c.key for c in cells(other)]
+    cell = cells(plan())[1]
+    assert way_key(plan(), cell, "alone") != way_key(other, cell, "alone")
+    assert way_key(plan(), cell, "alone") != way_key(plan(), cell, "alone", "another partner")
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers():
+    found = cells(plan(train={"lr": "6e-3"}))
+    assert found[0].settings["lr"] == 6e-3
+    assert [cell.key for cell in found] == [cell.key for cell in cells(plan(train={"lr": 6e-3}))]
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"arms": {}}, "arms is empty"),
+        ({"call_rate": 2.0}, "call_rate is 2.0"),
+        ({"train": {"learning": 1}}, "unknown train.learning"),
+        ({"train": {"seed": 1}}, "train.seed is given by the study itself"),
+        ({"train": {"steps": "many"}}, "train.steps is 'many', expected"),
+        ({"train": {"lr": -1.0}}, "train: lr is -1.0"),
+        ({"sizes": {"big": {"model": "huge"}}}, "model is 'huge'"),
+        ({"arms": {**BASE["arms"], "x": {"ways": ["nowhere"]}}}, "ways names 'nowhere'"),
+        ({"arms": {**BASE["arms"], "x": {"cue": "llm"}}}, "cue is 'llm'"),
+        ({"arms": {**BASE["arms"], "a/b": {}}}, "a name has no blank"),
+        ({"arms": {**BASE["arms"], "x": {"reference": "@y"}}}, "reference is 'y'"),
+        ({"arms": {**BASE["arms"], "x": {"reference": "@rho"}}}, "rho has a reference"),
+        ({"ways": {**BASE["ways"], "x": "sometimes"}}, "ways.x: [E61]"),
+        ({"ways": {**BASE["ways"], "x": {"policy": "never", "sauce": "a"}}}, "'sauce'"),
+        ({"ways": {**BASE["ways"], "x": {"policy": "never", "source": "@who"}}}, "arm 'who'"),
+        ({"ways": {**BASE["ways"], "x": {"policy": "never", "source": "web"}}}, "'web' is none of"),
+        ({"compare": ("lacy/argmax - lacy/nowhere",)}, "'lacy/nowhere', which is no ARM/WAY"),
+        ({"compare": ("lacy/argmax",)}, "names '', which is no ARM/WAY"),
+    ],
+)
+def test_every_problem_of_a_plan_is_said(changed, says):
+    assert says in problems(**changed)
+
+
+def test_all_problems_are_said_at_once():
+    shown = problems(call_rate=2.0, train={"learning": 1}, arms={})
+    assert "[E85] " in shown and shown.count("\n  - ") >= 3
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_the_recipes_are_plans_and_share_their_runs(recipe):
+    read = read_plan(recipe)
+    smoke = read.smoke()
+    smoke.check()
+    assert {cell.arm for cell in cells(smoke)} == set(read.arms)
+    assert smoke.ways.keys() == read.ways.keys()
+    assert read.runs == Path("studies/world-runs")
+    arms = read_plan(next(path for path in RECIPES if path.stem == "arms-world"))
+    ours, theirs = ({c.name: c.key for c in cells(p)} for p in (read, arms))
+    assert ours["demo.lacy.steps.s0" if "lacy" in read.arms else "demo.plain.steps.s0"] in (
+        theirs.values()
+    )
+
+
+def test_arms_bring_the_arms_they_need():
+    ways = {**BASE["ways"], "helped": {"policy": "never", "source": "@lacy"}}
+    arms = {**BASE["arms"], "x": {"ways": ["helped"]}}
+    assert needs(plan(ways=ways, arms=arms), ["x"]) == {"x", "lacy", "plain"}
+    assert needs(plan(), ["rho"]) == {"rho", "plain"}
+
+
+def test_smoke_keeps_seeds_of_arms_out_and_leaves_the_plan_as_it_is():
+    arms = {**BASE["arms"], "lacy": {"arm": "lacy", "seeds": [2], "steps": 900}}
+    small = replace(plan(arms=arms)).smoke()
+    assert {cell.seed for cell in cells(small)} == {0}
+    assert {cell.settings["steps"] for cell in cells(small)} == {6}

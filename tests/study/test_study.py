@@ -1,0 +1,197 @@
+"""Whole studies as a user types them: trained, stopped, continued, and their tables recomputed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from lacy.cli import main
+from lacy.study import runner, work
+from lacy.study.plan import cells, read_plan
+from lacy.study.tables import RATIOS
+
+RECIPE = {
+    "world": {"people": 16, "texts": 3, "vocabulary": 512, "calibration": 8},
+    "train": {"steps": 8, "batch_rows": 2, "device": "cpu", "dtype": "fp32", "threads": 1,
+              "log_every": 2, "call_negative": "softmax", "text_weight": 0.5},
+    "sizes": {"tiny": {"model": "tiny"}},
+    "seeds": [0, 1],
+    "ask": 4,
+    "arms": {
+        "plain": {"arm": "none", "ways": ["alone", "random", "oracle"]},
+        "lacy": {"arm": "lacy", "ways": ["half", "token"], "equal": ["steps", "text_tokens"],
+                 "text_weight": 0.0},
+        "rho": {"arm": "rho", "reference": "@plain", "ways": ["lm"], "seeds": [0]},
+        "cue": {"arm": "lacy", "cue": "bundled", "ways": ["half"], "seeds": [0],
+                "call_rate": 0.05},
+    },
+    "ways": {
+        "alone": {"policy": "never", "source": "", "max_new_tokens": 24},
+        "random": {"policy": "random=0.3", "max_new_tokens": 24},
+        "oracle": {"policy": "oracle", "source": "truth", "max_new_tokens": 24},
+        "half": {"policy": "budget=0.3", "source": "database:errors=0.5", "max_new_tokens": 24},
+        "token": {"policy": "budget=0.3", "source": "truth", "unit": "token",
+                  "max_new_tokens": 24},
+        "lm": {"policy": "budget=0.3", "source": "@plain", "unit": "word", "max_new_tokens": 24},
+    },
+    "compare": ["plain/oracle - plain/alone", "lacy/half - plain/random"],
+}  # fmt: skip
+
+
+def lacy(*argv):
+    try:
+        return main([str(word) for word in argv])
+    except SystemExit as leaving:
+        return leaving.code or 0
+
+
+def write(folder, **changed):
+    file = folder / "recipe.yaml"
+    file.write_text(yaml.safe_dump({**RECIPE, "out": str(folder / "out"), **changed}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    recipe = write(folder)
+    assert lacy("study", recipe, "--jobs", 2) == 0
+    return recipe, folder / "out"
+
+
+def test_every_cell_and_way_has_rows(study):
+    recipe, out = study
+    results = pd.read_csv(out / "results.csv", keep_default_na=False, na_values={"value": [""]})
+    asked = results[results.seed >= 0].groupby(["cell", "way"]).size()
+    expected = {(cell.name, way) for cell in cells(read_plan(recipe)) for way in (*cell.ways, "")}
+    assert set(asked.index) == expected
+    assert pd.read_parquet(out / "results.parquet").shape == results.shape
+    held = pd.read_csv(out / "cells.csv").set_index("cell")
+    assert set(held.index) == {cell.name for cell in cells(read_plan(recipe))}
+    assert held.loc["tiny.cue.steps.s0", "cue"] == "bundled"
+    assert json.loads((out / "conditions.json").read_text())["seeds"] == [0, 1]
+    assert (out / "report.html").exists()
+
+
+def test_stretched_runs_were_taught_as_much_text_as_plain_ones(study):
+    _, out = study
+    held = pd.read_csv(out / "cells.csv").set_index("cell")
+    plain, steps, stretched = (
+        held.loc[f"tiny.{name}.s0"] for name in ("plain.steps", "lacy.steps", "lacy.text_tokens")
+    )
+    assert plain.text_tokens == plain.tokens == steps.tokens
+    assert steps.text_tokens == pytest.approx(0.85 * steps.tokens, rel=0.02)
+    one_step = plain.tokens / plain.steps
+    assert abs(stretched.text_tokens - plain.text_tokens) <= one_step
+
+
+def test_pooled_rows_are_ratios_of_sums_over_people_of_all_seeds(study):
+    _, out = study
+    people = pd.read_parquet(out / "people.parquet")
+    results = pd.read_csv(out / "results.csv", keep_default_na=False)
+    pooled = results[(results.seed == -1) & (results.arm == "lacy") & (results.way == "half")]
+    mine = people[people.cell.str.startswith("tiny.lacy.steps") & (people.way == "half")]
+    assert len(mine) == 8
+    for row in pooled[(pooled.equal == "steps")].itertuples():
+        if row.metric in RATIOS:
+            top, bottom, _ = RATIOS[row.metric]
+            assert float(row.value) == pytest.approx(mine[top].sum() / mine[bottom].sum(), rel=1e-4)
+            assert row.n == 8
+
+
+def test_comparisons_are_paired_over_seed_and_person(study):
+    _, out = study
+    people = pd.read_parquet(out / "people.parquet")
+    found = pd.read_csv(out / "comparisons.csv")
+    row = found[(found.a == "plain/oracle") & (found.metric == "facts_right")].iloc[0]
+    values = []
+    for way in ("oracle", "alone"):
+        mine = people[people.cell.str.startswith("tiny.plain.steps") & (people.way == way)]
+        values.append(mine.right.sum() / mine.claims.sum() if mine.claims.sum() else np.nan)
+    if np.isnan(values).any():
+        assert np.isnan(row.difference)
+    else:
+        assert row.difference == pytest.approx(values[0] - values[1], abs=1e-5)
+    assert row.n == 8 and row.seeds == 2
+    assert set(found[found.a == "lacy/half"].equal) == {"steps", "text_tokens"}
+
+
+def test_nothing_is_repeated_and_only_what_is_new_is_run(study, capsys):
+    recipe, out = study
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.json") if "conditions" not in p.name}
+    assert lacy("study", recipe, "--jobs", 1) == 0
+    assert "done train" not in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    more = write(recipe.parent, arms={**RECIPE["arms"], "plain": {"arm": "none"}},
+                 ways={**RECIPE["ways"], "new": {"policy": "never", "max_new_tokens": 8}})  # fmt: skip
+    plan = read_plan(more)
+    todo = [name for name, job in runner.jobs_of(plan).items() if not job.done()]
+    assert sorted(todo) == ["ask tiny.plain.steps.s0", "ask tiny.plain.steps.s1"]
+
+
+def test_dry_run_and_mistakes(study, capsys):
+    recipe, _ = study
+    assert lacy("study", recipe, "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "training runs" in shown and "jobs done before" in shown
+    assert lacy("study") == 2
+    assert "no recipe was given" in capsys.readouterr().err
+    assert lacy("study", recipe, "--only", "laci") == 2
+    assert "no arm of this study" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_leaves_the_others_alone(tmp_path, capsys):
+    arms = {"plain": RECIPE["arms"]["plain"],
+            "bad": {"arm": "lacy", "ways": ["alone"], "init_from": str(tmp_path / "nothing")},
+            "rho": {**RECIPE["arms"]["rho"], "reference": "@bad", "ways": ["alone"]}}  # fmt: skip
+    recipe = write(tmp_path, arms=arms, seeds=[0], compare=[])
+    assert lacy("study", recipe, "--jobs", 1) == 3
+    shown = capsys.readouterr()
+    assert "[E84] 1 job(s) of the study failed" in shown.err
+    assert "train tiny.bad.steps.s0" in shown.err
+    assert "skipped train tiny.rho.steps.s0" in shown.out
+    assert "Traceback" in (tmp_path / "out/errors/train.tiny.bad.steps.s0.txt").read_text()
+    results = pd.read_csv(tmp_path / "out/results.csv")
+    assert set(results.arm) == {"plain"}
+
+
+def test_a_study_that_is_killed_goes_on(tmp_path):
+    recipe = write(tmp_path, seeds=[0], compare=[], arms={"plain": RECIPE["arms"]["plain"]})
+    command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
+    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    plan = read_plan(recipe)
+    cell = cells(plan)[0]
+    deadline = time.monotonic() + 60
+    while work.trained(plan, cell) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    file = work.cell_folder(plan, cell) / "cell.json"
+    before = file.stat().st_mtime_ns
+    assert lacy("study", recipe, "--jobs", 1) == 0
+    assert file.stat().st_mtime_ns == before
+    assert (tmp_path / "out/results.csv").exists()
+
+
+def test_ctrl_c_stops_the_workers_and_says_so(tmp_path):
+    long = {**RECIPE["train"], "steps": 100_000}
+    recipe = write(tmp_path, seeds=[0], compare=[], train=long,
+                   arms={"plain": RECIPE["arms"]["plain"]})  # fmt: skip
+    command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    metrics = work.cell_folder(read_plan(recipe), cells(read_plan(recipe))[0]) / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGINT)
+    _, said = started.communicate(timeout=30)
+    assert started.returncode == 130 and b"Stopped." in said
+    assert not Path(tmp_path / "out/errors").exists()
