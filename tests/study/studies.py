@@ -138,6 +138,8 @@ def curve_rows(who):
             rows.append((*who, "calibration", p, seen, int(4000 / (1 + i))))
         rows += [(*who, "turnover", step, 0.6 * 0.99 ** (step / 4) + 0.02 * seed, 1)
                  for step in range(0, 450, 5)]  # fmt: skip
+    else:
+        rows.append((*who, "calibration", 0.003, 0.2, 4000))  # of a row that was never trained
     return [*rows, *((*who, "loss", step, 6 - 0.01 * step, 1) for step in (100, 200, 300))]
 
 

@@ -189,6 +189,24 @@ def test_arms_stand_side_by_side_at_the_common_rate(study, tmp_path):
     assert "leakage, %" in texts_of(tmp_path / "b.svg")
 
 
+def test_a_way_called_like_an_arm_is_told_from_it(study, tmp_path):
+    """Both stand in one legend."""
+    for name in ("cells.csv", "results.csv"):
+        (tmp_path / name).write_text((study / name).read_text().replace("random|tokens", "alone"))
+    figures.frontier(tmp_path, tmp_path / "f.svg")
+    assert {"alone", "alone (way)"} <= set(texts_of(tmp_path / "f.svg"))
+
+
+def test_an_interval_of_a_share_ends_where_shares_end(study, tmp_path):
+    """The t interval of two seeds may be wider than everything there is."""
+    rows = pd.read_csv(study / "results.csv")
+    rows.loc[rows.metric == "leakage", ["low", "high"]] = [-3.0, 4.0]
+    rows.to_csv(tmp_path / "results.csv", index=False)
+    (tmp_path / "cells.csv").write_text((study / "cells.csv").read_text())
+    figures.arms(tmp_path, tmp_path / "a.svg", "leakage")
+    assert not {"-100", "200", "400"} & set(texts_of(tmp_path / "a.svg"))
+
+
 def test_a_sweep_has_a_line_per_group_and_a_point_per_seed(tmp_path):
     study = write_sweep(tmp_path / "s")
     draw = dict(x="text_weight", metrics=["facts_right", "leakage"], group="call_negative")

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lacy.errors import LacyError
 from lacy.evaluate.calls import BINS
 
 from .drawing import MUTED, Pen, sheet, titles
@@ -30,7 +31,7 @@ def calibration(folder: str | Path, file: str | Path, *, where: Where = None) ->
     """Share of value starts against the p(CALL) that a model gives, a line per arm.
 
     Bins of several seeds are put together, weighted by their tokens; larger markers stand for
-    more tokens.
+    more tokens. An arm that delegates nothing never learned to call and is left out.
 
     Args:
         folder: of the study.
@@ -42,6 +43,9 @@ def calibration(folder: str | Path, file: str | Path, *, where: Where = None) ->
     """
     study = read(folder, where)
     rows = study.curve("calibration")
+    rows = rows[~rows["arm"].isin(study.plain)]
+    if rows.empty:
+        raise LacyError("E88", what="no calibration curve of an arm that calls", where=folder)
     rows = rows.assign(
         bin=(rows["x"] * BINS).clip(0, BINS - 1).astype(int),
         x=rows["x"] * rows["n"],

@@ -193,6 +193,8 @@ def _rows(axes: Any, rows: Sequence[Mapping[str, Score]], names: Sequence[str], 
             color=pen.colour, marker=pen.marker, linestyle="", label=name or None, zorder=3,
         )  # fmt: skip
         bars = [(y, s.low, s.high) for y, s in here if math.isfinite(s.low + s.high)]
+        if unit == "share":  # t intervals of few seeds go beyond what a share can be
+            bars = [(y, max(0.0, low), min(1.0, high)) for y, low, high in bars]
         axes.hlines(
             [y for y, _, _ in bars], [scale * low for _, low, _ in bars],
             [scale * high for _, _, high in bars], color=pen.colour, alpha=0.75, linewidth=1.4,
