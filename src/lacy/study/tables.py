@@ -61,7 +61,7 @@ READ: dict[str, tuple[str, ...]] = {
     "fact_loss": ("fact_loss",),
     "stored_bits": ("bits", "per_fact"),
     "stored_share": ("bits", "share"),
-    "leakage": ("leakage", "overall"),
+    "leakage": ("leakage", "start"),
 }
 """Metrics of a model itself: where they stand in its reading."""
 
