@@ -8,7 +8,7 @@ import pytest
 
 from lacy.cli import main
 from lacy.cli.explain import plain
-from lacy.cli.source import choose_policy, open_source, split_policy
+from lacy.cli.source import choose_policy, open_source, rankable, split_policy
 from lacy.cli.verb import readable
 from lacy.errors import CATALOG, LacyError
 
@@ -299,6 +299,23 @@ def test_sources_and_policies_are_words(world, tmp_path):
     assert str(choose_policy(None, None)[0]) == "never"
     policy, why = choose_policy("budget=0.1", None)
     assert (str(policy), why) == ("budget=0.1", "")
+
+
+def test_the_default_policy_follows_what_the_model_was_taught(world):
+    def meta(**settings):
+        return {"training": {"settings": {"arm": "lacy", "text_weight": 0.7, **settings}}}
+
+    with open_source(str(world)) as database:
+        chosen = {
+            name: str(choose_policy(None, database, meta(call_negative=name))[0])
+            for name in ("none", "softmax", "sigmoid")
+        }
+        plain = choose_policy(None, database, meta(arm="none", call_negative="softmax"))
+        assert str(plain[0]) == str(choose_policy(None, database, {})[0]) == "budget=0.22"
+        assert "text-weight 0" in rankable(meta(text_weight=0.0), database)
+        assert rankable(meta(), database) == rankable({}, database) == ""
+    assert chosen == {"none": "budget=0.22", "softmax": "threshold=0", "sigmoid": "threshold=0"}
+    assert rankable(meta(text_weight=0.0), None) == ""
 
 
 def test_values_are_shown_for_people():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -36,8 +36,8 @@ class EvaluateConfig:
     source: str | None = None
     """Who answers calls in the world; by default its own database."""
     policies: list[str] = field(default_factory=list)
-    """When to call; one line of the table each. By default never, and random and budget at
-    --call-rate."""
+    """When to call; one line of the table each. By default never, random and budget at
+    --call-rate, and threshold=0 for a model that was taught where not to call."""
     call_rate: float = 0.22
     """Share of tokens that may be asked for, for the default policies (0.22 in the paper)."""
     people: int = 100
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     from ..model import load
 
     loaded = load(config.model)
-    policies = config.policies or _default_policies(config.call_rate)
+    policies = config.policies or _default_policies(config.call_rate, loaded.meta)
     results = (
         _in_world(config, loaded, policies)
         if config.world is not None
@@ -93,9 +93,12 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _default_policies(rate: float) -> list[str]:
-    """Never, and the same share of calls at random places and where the model wants them."""
+def _default_policies(rate: float, meta: Mapping[str, Any]) -> list[str]:
+    """Never, the same share of calls at random places and where the model wants them; or freely."""
+    from .source import held_down
+
     policies = ["never", f"random={rate:g}", f"budget={rate:g}"]
+    policies += ["threshold=0"] if held_down(meta) else []
     print(f"Policies: {', '.join(policies)} (change them by --policies)", file=sys.stderr)
     return policies
 

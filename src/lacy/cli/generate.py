@@ -30,7 +30,8 @@ class GenerateConfig:
     """Who answers calls: a .sqlite file, a folder of `lacy world`, a model's folder or name."""
     policy: str | None = None
     """When to call: never, always, budget=0.22, threshold=0.5, entropy=2, top2=0.7,
-    random=0.22."""
+    random=0.22. By default budget=0.22, the paper's; threshold=0 (where <CALL> is the likeliest
+    token) for a database and a model that was taught where not to call."""
     unit: Literal["token", "word", "value"] = "value"
     """How much one call returns."""
     calibrate: int = calibration.TEXTS
@@ -62,14 +63,15 @@ def main(argv: Sequence[str]) -> int:
     prompts = config.prompt or _from_input()
     from ..cascade import Engine, Never
     from ..model import load
-    from .source import choose_policy, open_source, split_policy
+    from .source import choose_policy, open_source, rankable, split_policy
 
     name, travelling = split_policy(config.model)
     loaded = load(name)
     source = open_source(config.source)
-    policy, why = choose_policy(config.policy or travelling, source)
-    if why:
-        print(why, file=sys.stderr)
+    policy, why = choose_policy(config.policy or travelling, source, loaded.meta)
+    for line in (why, rankable(loaded.meta, source)):
+        if line:
+            print(line, file=sys.stderr)
     calls = source is not None and not isinstance(policy, Never)
     engine = Engine(
         loaded,
