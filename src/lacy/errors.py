@@ -329,7 +329,7 @@ CATALOG: dict[str, Entry] = {
         "{path}, line {line}: {why}",
         "write <!-- figure: NAME FILE.svg --> or <!-- table: NAME -->, and <!-- end --> after it",
         USAGE,
-        "Marked places of a page are filled from a study; a mark that is misspelt would stay empty.",
+        "Marked places of a page are filled from a study; a misspelt one would stay empty.",
     ),
 }
 
