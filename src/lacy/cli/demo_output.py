@@ -33,18 +33,24 @@ VOICES = ("plain_alone", "plain_random_calls", "lacy_database")
 SENTENCES = 3
 
 
-def results(measured: dict[str, WorldResult], asked: float) -> dict[str, Any]:
-    """What ``results.json`` says first; each figure has value, low, high and n."""
+def results(measured: dict[str, WorldResult], controls: float) -> dict[str, Any]:
+    """What ``results.json`` says first; each figure has value, low, high and n.
+
+    Args:
+        measured: of the plain and the lacy model.
+        controls: share of tokens that the controls ask for.
+    """
     ways = {name: measured[pick.model].ways[pick.way].facts for name, pick in WAYS.items()}
     plain, lacy = measured["plain"], measured["lacy"]
     assert lacy.calls and plain.calls and lacy.leakage and plain.leakage
     separation, control = lacy.calls.separation["margin"], plain.calls.separation
     return {
         "seconds": None,
-        "call_rate": {**(flat(ways["lacy_database"].call_rate) or {}), "asked": asked},
+        "call_rate": {**(flat(ways["lacy_database"].call_rate) or {}), "controls": controls},
         "facts_right": {name: flat(facts.facts_right) for name, facts in ways.items()},
         "facts_told": {name: flat(facts.recall) for name, facts in ways.items()},
         "call_rates": {name: flat(facts.call_rate) for name, facts in ways.items()},
+        "calls_per_fact": flat(ways["lacy_database"].calls_per_statement),
         "call_auroc_value_start": flat(separation.value_start),
         "call_auroc_later_tokens": flat(separation.later),
         "control_auroc_value_start": {
@@ -127,7 +133,7 @@ def _conditions(found: dict[str, Any], where: dict[str, Any], config: DemoConfig
     return {
         "people": f"{config.people}, {config.ask} of them asked about",
         "training": f"{config.steps} steps each, <CALL> for {config.call_rate:.0%} of the targets",
-        "budget": f"{config.budget:.0%} of the generated tokens",
+        "controls ask for": f"{config.budget:.0%} of the generated tokens",
         "seed": str(config.seed),
         "seconds": f"{found['seconds']:.0f}",
         **{key: str(value) for key, value in where.items() if not isinstance(value, dict)},
@@ -160,6 +166,7 @@ def show(
     console.print(
         f"\nKnows where facts begin: AUROC {auroc['value']:.3f} (a plain model's entropy: "
         f"{control['entropy']['value']:.2f}, its two best words: {control['top2']['value']:.2f})"
+        f"\nCalls per fact told: {found['calls_per_fact']['value']:.2f}"
         f"\nFacts told with calls switched off: plain {_percent(leaks['plain'])}, "
         f"lacy {_percent(leaks['lacy'])}\n"
     )
