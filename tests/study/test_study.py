@@ -172,3 +172,20 @@ def test_ctrl_c_stops_the_workers_and_says_so(tmp_path):
     _, said = started.communicate(timeout=30)
     assert started.returncode == 130 and b"Stopped." in said
     assert not Path(tmp_path / "out/errors").exists()
+
+
+def test_a_study_that_was_moved_goes_on(tmp_path):
+    recipe = write(tmp_path, seeds=[0], compare=[], arms={"plain": RECIPE["arms"]["plain"]})
+    plan = read_plan(recipe)
+    cell = cells(plan)[0]
+    work.prepare(plan, 0, "gold")
+    work.train_cell(plan, cell)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    recipe = write(tmp_path, out=str(tmp_path / "moved"), seeds=[0], compare=[],
+                   arms={"plain": RECIPE["arms"]["plain"]})  # fmt: skip
+    moved = read_plan(recipe)
+    folder = work.cell_folder(moved, cell)
+    assert work.trained(moved, cell)
+    (folder / "cell.json").unlink()  # as if it had been stopped at its last step
+    work.train_cell(moved, cell)
+    assert work.trained(moved, cell)["steps"] == 8

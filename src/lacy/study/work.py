@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -152,7 +153,14 @@ def train_cell(plan: StudyPlan, cell: Cell) -> None:
         seed=cell.seed,
         quiet=True,
     )
-    result = train(config)
+    try:
+        result = train(config)
+    except LacyError as error:
+        if error.code != "E17":
+            raise
+        # The key says that the settings are the same, so only paths differ: the study was moved.
+        shutil.rmtree(folder)
+        result = train(config)
     if not result.finished:
         raise LacyError("E86", cell=f"{cell.name} ({result.stopped})")
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if "call_rate" in row]
