@@ -1,14 +1,21 @@
-"""Real text: a plain and a LaCy model on held-out Wikipedia articles, alone and with the article.
+"""Real text: plain and LaCy models on held-out Wikipedia articles, alone and with the article.
 
     python benchmarks/wiki.py runs/wiki-plain runs/wiki-lacy wiki/valid.jsonl.gz
 
-Both models (``recipes/wiki-cpu.yaml``) begin the same held-out biographies anew, under policies of
+All models (``recipes/wiki-cpu.yaml``) begin the same held-out biographies anew, under policies of
 the same call rate; the article's own names, numbers and dates answer. Measured are the share of
 generated entities that the article holds (``lacy evaluate --articles`` prints the same), the share
 of birth dates that are right (which a value of the right kind in the wrong place does not pass),
 and, along the true articles, how well each model's signal finds the annotator's marks.
 
-Writes ``results/NAME.json`` and ``.csv``; ``--wrong 20`` also prints entities that are not held.
+*Recovered* is the share of the source's advantage: (way - plain alone) / (source - plain alone),
+paired over articles. *Source* is the plain model with the article asked wherever it would itself
+begin a name, number or date (``oracle``, see ``evaluate/lookahead.py``), whatever that costs;
+``oracle=0.22`` asks at the first of these places only, as far as the budget goes.
+
+Writes ``results/NAME.json``, ``.csv`` and ``NAME_articles.csv`` (counts per article); ``--tune``
+scores other articles than those of the table, for choosing settings; ``--wrong 20`` also prints
+entities that are not held.
 """
 
 from __future__ import annotations
@@ -20,21 +27,24 @@ import json
 import random
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from lacy.annotate import SpacyAnnotator
+from lacy.config import load as load_settings
 from lacy.corpus import read
 from lacy.evaluate.articles import ArticleWay, calibrate_on, evaluate_articles
 from lacy.evaluate.bits import language_loss
 from lacy.evaluate.calls import call_quality
-from lacy.evaluate.entities import Reference, dates, default_extract
+from lacy.evaluate.entities import Reference, dates, default_extract, entity_counts
 from lacy.evaluate.provenance import Speakers
 from lacy.evaluate.signals import read_signals
-from lacy.evaluate.statistics import Score, ratio
+from lacy.evaluate.statistics import Score, difference, paired_test, ratio, recovered
 from lacy.model import load
 from lacy.run import environment
+from lacy.train import TrainConfig
 from lacy.types import Document
 
 RESULTS = Path(__file__).parent / "results"
@@ -43,12 +53,23 @@ NEAR = 120
 """Characters in which the bracket with the birth date begins."""
 
 
-def policies(rate: float, model: str) -> list[str]:
-    """The ways to compare; all but ``never`` and the threshold at one call rate."""
-    both = ["never", f"random={rate:g}"]
+SETTINGS = ("arm", "delegate", "call_rate", "text_weight", "call_negative", "steps", "seed")
+"""Of training, told with each model."""
+
+COUNTS = ("own", "own_held", "borrowed", "borrowed_held", "tokens", "asked", "born", "born_right")
+"""Columns per article."""
+
+
+def policies(model: str, args: argparse.Namespace) -> list[str]:
+    """The ways to compare; budgets at several rates, controls at the highest."""
+    rate = f"{max(args.rates):g}"
+    if args.policies and model != "plain":
+        return args.policies
+    both = ["never", f"random={rate}"]
     if model == "plain":
-        return [*both, f"budget={rate:g},by=entropy"]
-    return [*both, f"budget={rate:g}", f"budget={rate:g},by=p_call", "threshold=0"]
+        return [*both, f"budget={rate},by=entropy", f"oracle={rate}", "oracle"]
+    by = "" if args.by == "margin" else f",by={args.by}"
+    return [*both, *(f"budget={r:g}{by}" for r in args.rates), "threshold=0"]
 
 
 def birth(text: str) -> tuple[int | None, int | None, int | None] | None:
@@ -63,18 +84,22 @@ def birth(text: str) -> tuple[int | None, int | None, int | None] | None:
     return next(iter(stated)) if len(stated) == 1 else None
 
 
-def births(way: ArticleWay, articles: list[Document], seed: int) -> Score:
-    """Of the birth dates that answers state, the share that is the article's own."""
-    pairs = [
-        (birth(answer.text), birth(article.text))
-        for answer, article in zip(way.answers, articles, strict=True)
-    ]
-    stated = [(ours, theirs) for ours, theirs in pairs if ours and theirs]
-    right = [
-        all(said in (None, known) for said, known in zip(ours, theirs, strict=True))
-        for ours, theirs in stated
-    ]
-    return ratio(right, np.ones(len(stated)), seed=seed)
+def births(way: ArticleWay, articles: list[Document]) -> np.ndarray:
+    """``[articles, 2]``: whether an answer states a birth date, and whether it is the article's."""
+    rows = []
+    for answer, article in zip(way.answers, articles, strict=True):
+        ours, theirs = birth(answer.text), birth(article.text)
+        both = bool(ours and theirs)
+        held = both and all(a in (None, b) for a, b in zip(ours, theirs, strict=True))
+        rows.append((both, held))
+    return np.asarray(rows, float)
+
+
+def counts_of(way: ArticleWay, articles: list[Document], extract) -> np.ndarray:
+    """``COUNTS`` of each article."""
+    entities = entity_counts(way.answers, [a.text for a in articles], extract)
+    spent = [(answer.tokens, answer.called_tokens) for answer in way.answers]
+    return np.hstack([entities, np.asarray(spent, float), births(way, articles)])
 
 
 def wrong(way: ArticleWay, articles: list[Document], extract, count: int) -> list[str]:
@@ -92,37 +117,80 @@ def wrong(way: ArticleWay, articles: list[Document], extract, count: int) -> lis
     return random.Random(0).sample(found, min(count, len(found)))
 
 
-def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> tuple[dict, list]:
+def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> tuple:
+    """What is known of a model, a row per way, and counts per article of each way."""
     loaded = load(folder)
     extract, articles = data["extract"], data["articles"]
     begin = time.perf_counter()
     ways = evaluate_articles(
-        loaded, articles, extract, policies(args.rate, name), max_new_tokens=args.max_new_tokens,
-        seed=args.seed, calibration=calibrate_on(loaded, data["others"], extract),
+        loaded, articles, extract, policies(name, args), max_new_tokens=args.max_new_tokens,
+        seed=args.seed, at=args.at, calls_in_row=args.in_row,
+        calibration=calibrate_on(loaded, data["others"], extract),
     )  # fmt: skip
-    readings = read_signals(loaded, data["marked"])
-    quality = call_quality(readings, call_rate=args.rate, seed=args.seed)
-    rows = []
+    rows, counts = [], {}
     for policy, way in ways.items():
+        counts[name, policy] = counted = counts_of(way, articles, extract)
         calls = sum(answer.calls for answer in way.answers) / len(way.answers)
-        row = {"model": name, "calls_per_text": calls, **way.as_dict()}
-        rows.append(row | {"births_right": births(way, articles, args.seed).as_dict()})
+        born = ratio(counted[:, 7], counted[:, 6], seed=args.seed)
+        row = {"model": name, "calls_per_text": calls, **way.as_dict(), "policy": policy}
+        rows.append(row | {"births_right": born.as_dict()})
         print(name, policy, f"{way.scores.precision.value:.3f}", f"{way.call_rate:.3f}",
-              flush=True)  # fmt: skip
+              f"own {way.scores.own_precision.value:.3f}",
+              f"of {way.scores.per_text.value:.1f}", f"born {born.value:.3f}",
+              f"{time.perf_counter() - begin:.0f} s", flush=True)  # fmt: skip
         if args.wrong and policy.startswith("budget"):
             print(*wrong(way, articles, extract, args.wrong), sep="\n")
-        if args.show and policy.startswith(("never", "budget")):
+        if args.show and policy.startswith(("never", "budget", "oracle")):
             for answer in way.answers[: args.show]:
                 print("   ", *(f"[{s.text}]" if s.asked else s.text for s in answer.spans), sep="")
+    readings = read_signals(loaded, data["marked"])
+    quality = call_quality(readings, call_rate=max(args.rates), seed=args.seed)
+    settings = load_settings(TrainConfig, Path(folder) / "config.yaml")
     found = {
+        "training": {key: getattr(settings, key) for key in SETTINGS},
         "signals": {k: s.as_dict() for k, s in quality.separation.items()},
         "at_rate": quality.at_rate.as_dict() if quality.at_rate else None,
+        "at_zero": quality.at_zero.as_dict(),
         "parameters": loaded.model.num_parameters(),
         "context": loaded.model.config.max_position_embeddings,
         "language_loss": language_loss(readings, seed=args.seed).as_dict(),
         "seconds": round(time.perf_counter() - begin, 1),
     }
-    return found, rows
+    return found, rows, counts
+
+
+def right_and_all(counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Entities held and entities, per article."""
+    return counted[:, 1] + counted[:, 3], counted[:, 0] + counted[:, 2]
+
+
+def add_recovered(rows: list[dict], counts: dict, seed: int) -> None:
+    """The share of the source's advantage over the plain model alone, where both are known."""
+    ends = [counts.get(("plain", policy)) for policy in ("never", "oracle")]
+    for row in rows:
+        score = Score(float("nan"), float("nan"), float("nan"), 0)
+        if all(end is not None for end in ends):
+            ours = counts[row["model"], row["policy"]]
+            score = recovered(*map(right_and_all, (ours, *ends)), seed=seed)
+        row["recovered"] = score.as_dict()
+
+
+def comparisons(pairs: Iterable[tuple], counts: dict, seed: int) -> list[dict]:
+    """Differences of entity precision, paired over articles."""
+    found = []
+    for a, b in pairs:
+        ours, theirs = (right_and_all(counts[way]) for way in (a, b))
+        score, p = difference(ours, theirs, seed=seed), paired_test(ours, theirs, seed=seed)
+        found.append({"a": "/".join(a), "b": "/".join(b), **score.as_dict(), "p": p})
+    return found
+
+
+def pairs_of(counts: dict, rate: float) -> list[tuple]:
+    """At the highest budget: each model against calls at random, and against the other models."""
+    budgets = [w for w in counts if w[1].startswith(f"budget={rate:g}") and w[0] != "plain"]
+    chance = [(w, (w[0], f"random={rate:g}")) for w in budgets]
+    pairs = [*chance, *((b, a) for a, b in itertools.combinations(budgets, 2))]
+    return [pair for pair in pairs if all(way in counts for way in pair)]
 
 
 def flat(row: dict) -> dict:
@@ -141,6 +209,7 @@ COLUMNS = {
     "own_precision": "own",
     "borrowed_precision": "borrowed",
     "per_text": "entities per text",
+    "recovered": "recovered",
     "births_right": "birth date right",
 }
 
@@ -161,7 +230,7 @@ def cell(score: dict) -> str:
     """A figure with its interval."""
     if score["value"] is None:
         return "-"
-    scale, digits = (100, ".0f") if score["unit"] == "share" else (1, ".1f")
+    scale, digits = (100, ".0f") if score["unit"].startswith("share") else (1, ".1f")
     value, low, high = (
         "?" if score[k] is None else f"{scale * score[k]:{digits}}"
         for k in ("value", "low", "high")
@@ -169,7 +238,28 @@ def cell(score: dict) -> str:
     return f"{value}{'%' if scale == 100 else ''} [{low}-{high}]"
 
 
-def main() -> None:
+def save_counts(file: Path, counts: dict, articles: list[Document]) -> None:
+    """A row per way and article."""
+    with file.open("w", newline="") as sheet:
+        writer = csv.writer(sheet)
+        writer.writerow(["model", "policy", "article", *COUNTS])
+        for way, counted in counts.items():
+            for article, row in zip(articles, counted.astype(int).tolist(), strict=True):
+                writer.writerow([*way, article.id, *row])
+
+
+def load_counts(file: Path, articles: list[Document]) -> dict:
+    """What ``save_counts`` wrote, for the same articles."""
+    found: dict = {}
+    with file.open(newline="") as sheet:
+        for model, policy, article, *row in itertools.islice(csv.reader(sheet), 1, None):
+            found.setdefault((model, policy), []).append((article, [float(x) for x in row]))
+    ids = [article.id for article in articles]
+    assert all([i for i, _ in rows] == ids for rows in found.values()), "other articles"
+    return {way: np.asarray([row for _, row in rows]) for way, rows in found.items()}
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("plain", help="folder of the plain model; - keeps what is known of it")
     parser.add_argument("lacy", help="folder of the LaCy model; - likewise")
@@ -178,19 +268,30 @@ def main() -> None:
     parser.add_argument("--only", default="is_biography")
     parser.add_argument("--people", type=int, default=120)
     parser.add_argument("--calibrate", type=int, default=100)
-    parser.add_argument("--rate", type=float, default=0.22)
+    parser.add_argument("--tune", type=int, default=0, help="score so many articles after these")
+    parser.add_argument("--rates", type=float, nargs="*", default=[0.22])
+    parser.add_argument("--by", default="p_call", help="signal of the LaCy models' budgets")
+    parser.add_argument("--policies", nargs="*", default=[], help="other ways for LaCy models")
+    parser.add_argument("--at", default="word", help="where calls are allowed: word or any")
+    parser.add_argument("--in-row", type=int, help="answered calls directly after one another")
     parser.add_argument("--pipeline", default="bundled")
     parser.add_argument("--max-new-tokens", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--wrong", type=int, default=0)
     parser.add_argument("--show", type=int, default=0)
     parser.add_argument("--name", default="wiki_cpu")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def read_data(args: argparse.Namespace) -> dict:
+    """Articles to score (with marks), and others to calibrate on."""
     chosen = (d for d in read(args.articles) if not args.only or d.meta.get(args.only))
     articles = list(itertools.islice(chosen, args.people))
     others = list(itertools.islice(chosen, args.calibrate))
+    if args.tune:
+        articles = list(itertools.islice(chosen, args.tune))
     found = SpacyAnnotator(args.pipeline).annotate([a.text for a in articles])
-    data = {
+    return {
         "articles": articles,
         "others": others,
         "extract": default_extract(args.pipeline),
@@ -199,29 +300,39 @@ def main() -> None:
             for a, marks in zip(articles, found, strict=True)
         ],
     }
+
+
+def main() -> None:
+    args = arguments()
+    data = read_data(args)
     file = RESULTS / f"{args.name}.json"
-    models, rows = {}, []
+    counts_file = file.with_name(f"{args.name}_articles.csv")
     folders = {"plain": args.plain, "lacy": args.lacy}
     folders |= dict(pair.split("=", 1) for pair in args.also)
+    old = json.loads(file.read_text()) if file.exists() else {"models": {}, "ways": []}
+    kept = {name for name, folder in folders.items() if folder == "-" and name in old["models"]}
+    models = {name: old["models"][name] for name in kept}
+    rows = [row for row in old["ways"] if row["model"] in kept]
+    counts = load_counts(counts_file, data["articles"]) if kept else {}
+    counts = {way: counted for way, counted in counts.items() if way[0] in kept}
     for name, folder in folders.items():
-        if folder == "-":
-            if not file.exists():
-                continue
-            old = json.loads(file.read_text())
-            models[name] = old["models"][name]
-            rows += [row for row in old["ways"] if row["model"] == name]
-        else:
-            models[name], made = one_model(name, folder, args, data)
+        if folder != "-":
+            models[name], made, counted = one_model(name, folder, args, data)
             rows += made
+            counts |= counted
+    add_recovered(rows, counts, args.seed)
     conditions = {
         "command": f"python benchmarks/wiki.py {' '.join(map(str.upper, folders))} ARTICLES",
-        "articles": len(articles), "calibrated_on": len(others),
-        "max_new_tokens": args.max_new_tokens, "rate": args.rate, "seed": args.seed,
+        "articles": len(data["articles"]), "tuning": bool(args.tune),
+        "calibrated_on": len(data["others"]), "max_new_tokens": args.max_new_tokens,
+        "rates": args.rates, "at": args.at, "calls_in_row": args.in_row, "seed": args.seed,
         "pipeline": args.pipeline, "environment": environment(),
     }  # fmt: skip
-    result = {"conditions": conditions, "models": models, "ways": rows}
+    found = comparisons(pairs_of(counts, max(args.rates)), counts, args.seed)
+    result = {"conditions": conditions, "models": models, "ways": rows, "comparisons": found}
     RESULTS.mkdir(exist_ok=True)
     file.write_text(json.dumps(result, indent=1) + "\n")
+    save_counts(counts_file, counts, data["articles"])
     with file.with_suffix(".csv").open("w", newline="") as sheet:
         writer = csv.DictWriter(sheet, flat(rows[0]))
         writer.writeheader()

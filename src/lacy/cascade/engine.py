@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -33,6 +33,9 @@ from lacy.types import Answer, Span, Unit
 DEFAULT_MAX_NEW_TOKENS = 128
 DEFAULT_BATCH = 32
 
+At = Literal["any", "word"]
+"""Where a row may call: at any token, or only where a word or number begins."""
+
 CALLS_IN_ROW: dict[Unit, int | None] = {"token": None, "word": None, "value": 2}
 """Answered calls allowed directly after one another. A source that goes on naming values at one
 place would fill the text with them; token by token, long answers are the normal case."""
@@ -51,6 +54,8 @@ class Engine:
         top_p: sample from the smallest set of tokens with this probability.
         seed: of sampling; a text's draws depend on it and on the text's number only.
         abstain: best score below which no ranked candidate is taken; None takes any.
+        at: where a row may call: at ``"any"`` token, or only where a ``"word"`` or number begins
+            (a value that is put into the middle of one tears both).
         calls_in_row: answered calls allowed directly after one another; by unit if not given.
         timeout: seconds to wait for a source, per step; None waits for ever.
         batch_size: texts decoded together.
@@ -61,8 +66,8 @@ class Engine:
             due, and signals that a budget starts from.
 
     Raises:
-        LacyError: E61 for a text that names no policy, E62 for a policy that reads ``<CALL>`` and
-            a model without it.
+        LacyError: E12 for an ``at`` that there is not, E61 for a text that names no policy, E62 for
+            a policy that reads ``<CALL>`` and a model without it.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Engine:
         top_p: float = 1.0,
         seed: int = 0,
         abstain: float | None = DEFAULT_ABSTAIN,
+        at: At = "any",
         calls_in_row: int | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         batch_size: int = DEFAULT_BATCH,
@@ -89,6 +95,7 @@ class Engine:
         self.source = source
         self.policy: Policy = parse_policy(policy) if isinstance(policy, str) else policy or Never()
         self.unit: Unit = unit
+        self.at: At = _one_of("at", at, get_args(At))
         self.max_new_tokens = _at_least("max_new_tokens", max_new_tokens, 1)
         self.temperature = _at_least("temperature", temperature, 0.0)
         self.top_p = _at_least("top_p", top_p, 0.0)
@@ -249,8 +256,14 @@ class Engine:
         """The policy's decision and the margin of each row; no call where none is possible."""
         decisions = [Decision(False)] * len(rows)
         margins: list[float | None] = [None] * len(rows)
+        if isinstance(self.policy, Never):
+            return decisions, margins
         able = [n for n, row in enumerate(rows) if self._may_call(row)]
-        if not able or isinstance(self.policy, Never):
+        if self.at == "word" and able:
+            own = without_call(logits_RV, self.call_id).argmax(dim=-1).tolist()
+            bytes_of = self.token_text.bytes_of
+            able = [n for n in able if begins_word(rows[n].text, bytes_of(own[n]))]
+        if not able:
             return decisions, margins
         signals = step_signals(
             logits_RV if len(able) == len(rows) else logits_RV[able],
@@ -303,6 +316,16 @@ class Engine:
         ]
 
 
+def begins_word(text: str, piece: bytes) -> bool:
+    """Whether ``piece`` (of a character, or of several) would not continue the text's last word.
+
+    Bytes that are not ASCII count as letters: most of them are.
+    """
+    if not text or not text[-1].isalnum() or not piece:
+        return True
+    return piece[0] < 0x80 and not chr(piece[0]).isalnum()
+
+
 def nucleus(p_BV: Tensor, top_p: float) -> Tensor:
     """Zero all but the smallest set of tokens that holds at least ``top_p`` (at least one)."""
     sorted_BV, order_BV = p_BV.sort(dim=-1, descending=True)
@@ -325,6 +348,15 @@ def _outside_loops(work: Callable[[asyncio.AbstractEventLoop], None]) -> None:
         return
     with ThreadPoolExecutor(1) as pool:
         pool.submit(run).result()
+
+
+def _one_of(name: str, value: Any, known: Sequence[str]) -> Any:
+    if value not in known:
+        raise LacyError(
+            "E12", key=name, value=value, why="there is no such way",
+            do=f"choose one of: {', '.join(known)}",
+        )  # fmt: skip
+    return value
 
 
 def _at_least(name: str, value: float, least: float) -> Any:

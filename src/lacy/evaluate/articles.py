@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lacy.evaluate.entities import EntityScores, Extract, Reference, entity_precision, words
+from lacy.evaluate.lookahead import look_ahead
 from lacy.types import Answer, Document, Mark, Reply, Request, Unit, call_rate
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def evaluate_articles(
         articles: held-out texts; ``meta["title"]`` is whom or what each is about.
         extract: finds the values of the articles (for the database) and the entities of the
             answers (for the scores); see ``entities.default_extract``.
-        policies: when to call, by name (or their texts, which then are the names).
+        policies: when to call, by name (or their texts, which then are the names); the text
+            ``"oracle"`` asks wherever the model itself would begin a name, number or date,
+            ``"oracle=0.22"`` at the first of them (``lookahead``).
         unit: how much one call returns.
         max_new_tokens: of an answer.
         seed: of the bootstrap.
@@ -85,15 +88,22 @@ def evaluate_articles(
         write_values(path, ((subject_of(a), a.text, a.marks) for a in marked))
         with Database(path, name="article") as database:
             source = Unsaid(database)
-            for name, policy in named.items():
-                made = Engine(
+
+            def under(policy: Policy | str) -> Engine:
+                return Engine(
                     loaded, source, policy, unit=unit, max_new_tokens=max_new_tokens, **engine
                 )
-                answers = made.generate(prompts, subjects)
+
+            for name, policy in named.items():
+                if isinstance(policy, str) and policy.partition("=")[0] == "oracle":
+                    rate = float(policy.partition("=")[2] or 1)
+                    answers = look_ahead(under, prompts, subjects, extract, rate=rate)
+                    shown = policy
+                else:
+                    made = under(policy)
+                    shown, answers = str(made.policy), made.generate(prompts, subjects)
                 scores = entity_precision(answers, texts, extract, seed=seed)
-                ways[name] = ArticleWay(
-                    str(made.policy), scores, call_rate(answers), tuple(answers)
-                )
+                ways[name] = ArticleWay(shown, scores, call_rate(answers), tuple(answers))
     return ways
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lacy.evaluate.provenance import Speakers, is_borrowed
 from lacy.evaluate.statistics import Score, ratio
@@ -192,14 +193,7 @@ def entity_precision(
     Raises:
         ValueError: answers and references differ in number.
     """
-    if len(answers) != len(references):
-        raise ValueError(f"{len(answers)} answers, {len(references)} references")
-    marks = (extract or default_extract())([answer.text for answer in answers])
-    rows = [
-        _count(answer, Reference(reference), found)
-        for answer, reference, found in zip(answers, references, marks, strict=True)
-    ]
-    table = np.asarray(rows, float).reshape(-1, 4)
+    table = entity_counts(answers, references, extract)
     own, own_held, borrowed, borrowed_held = table.T
     return EntityScores(
         precision=ratio(own_held + borrowed_held, own + borrowed, seed=seed),
@@ -210,6 +204,27 @@ def entity_precision(
         supported=int((own_held + borrowed_held).sum()),
         entities=int((own + borrowed).sum()),
     )
+
+
+def entity_counts(
+    answers: Sequence[Answer], references: Sequence[str], extract: Extract | None = None
+) -> NDArray[np.float64]:
+    """What ``entity_precision`` adds up: a row per text, for paired comparisons of ways.
+
+    Returns:
+        ``[texts, 4]``: own entities, those held, borrowed entities, those held.
+
+    Raises:
+        ValueError: answers and references differ in number.
+    """
+    if len(answers) != len(references):
+        raise ValueError(f"{len(answers)} answers, {len(references)} references")
+    marks = (extract or default_extract())([answer.text for answer in answers])
+    rows = [
+        _count(answer, Reference(reference), found)
+        for answer, reference, found in zip(answers, references, marks, strict=True)
+    ]
+    return np.asarray(rows, float).reshape(-1, 4)
 
 
 def _count(answer: Answer, reference: Reference, marks: Sequence[Mark]) -> tuple[int, ...]:
