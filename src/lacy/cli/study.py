@@ -14,7 +14,7 @@ from ..study.plan import StudyPlan, cells, read_plan
 from .verb import settings
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from ..study.runner import Board, Job
 
@@ -166,9 +166,11 @@ def _lines(board: Board, seen: set[str]) -> None:
             print(f"[{place}/{len(board.jobs)}] {job.state} {job.name}{took}{first}", flush=True)
 
 
-def _table(board: Board, workers: int) -> Table:
-    """Arms down, seeds across."""
+def _table(board: Board, workers: int) -> Group:
+    """How far it is; arms down, seeds across."""
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     from ..study.runner import progress_of
 
@@ -179,7 +181,7 @@ def _table(board: Board, workers: int) -> Table:
     place = board.count("done", "old", "failed", "skipped")
     title = f"{place} of {len(board.jobs)} jobs, {_minutes(took)}"
     title += f", about {_minutes(left)} to go" if left else ""
-    table = Table(title=title, title_justify="left", box=None)
+    table = Table(box=None)
     table.add_column("arm")
     for seed in seeds:
         table.add_column(f"seed {seed}")
@@ -191,7 +193,7 @@ def _table(board: Board, workers: int) -> Table:
         row.setdefault(job.cell.seed, []).append(MARKS[job.state] if shown == job.state else shown)
     for name, row in rows.items():
         table.add_row(name, *(" ".join(row.get(seed, ())) for seed in seeds))
-    return table
+    return Group(Text(title, style="italic"), table)
 
 
 def _minutes(seconds: float) -> str:

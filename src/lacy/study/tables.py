@@ -177,7 +177,7 @@ def _rows(who: Mapping[str, Any], way: str, scores: Mapping[str, Score]) -> list
     return [
         {**who, "way": way, "metric": name, **asdict(score)}
         for name, score in scores.items()
-        if not math.isnan(score.value)
+        if math.isfinite(score.value)
     ]
 
 
