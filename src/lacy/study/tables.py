@@ -99,8 +99,9 @@ def write_tables(plan: StudyPlan) -> dict[str, pd.DataFrame]:
         "curves": _curves(plan, done),
         "comparisons": _comparisons(plan, every, counts),
     }
-    for name, table in tables.items():
-        write_atomic(plan.out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    for name in ("cells", "results", "curves", "comparisons"):
+        content = tables[name].to_csv(index=False, float_format="%.6g")
+        write_atomic(plan.out / f"{name}.csv", content)
     for name in ("results", "people"):
         write_atomic(plan.out / f"{name}.parquet", tables[name].to_parquet(index=False))
     seconds = float(tables["cells"]["seconds"].sum()) if done else 0.0
