@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from lacy.cascade import Engine
-from lacy.evaluate.articles import evaluate_articles
+from lacy.cascade import Budget, Engine
+from lacy.errors import LacyError
+from lacy.evaluate.articles import evaluate_articles, oracle_rate
 from lacy.evaluate.lookahead import look_ahead, own_places
 from lacy.testing import ScriptedSource, scripted
 from lacy.types import Answer, Document, Mark, Span, call_rate
@@ -92,3 +93,12 @@ def test_an_oracle_among_the_ways_over_articles():
     assert ways["oracle"].policy == "oracle"
     assert ways["oracle"].scores.borrowed_precision.value == 1.0
     assert ways["oracle"].scores.precision.value > ways["never"].scores.precision.value
+
+
+def test_an_oracle_s_share():
+    assert [oracle_rate(p) for p in ("oracle", "oracle=0.22", "oracle=0")] == [1.0, 0.22, 0.0]
+    assert oracle_rate("budget=0.22") is None and oracle_rate(Budget(0.22)) is None
+    for wrong in ("oracle=much", "oracle=2", "oracle=nan"):
+        with pytest.raises(LacyError) as caught:
+            oracle_rate(wrong)
+        assert caught.value.code == "E61" and wrong in str(caught.value)

@@ -11,6 +11,7 @@ values rather than elsewhere, not putting the right value into the right place.
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from lacy.errors import LacyError
 from lacy.evaluate.entities import EntityScores, Extract, Reference, entity_precision, words
 from lacy.evaluate.lookahead import look_ahead
 from lacy.types import Answer, Document, Mark, Reply, Request, Unit, call_rate
@@ -95,16 +97,34 @@ def evaluate_articles(
                 )
 
             for name, policy in named.items():
-                if isinstance(policy, str) and policy.partition("=")[0] == "oracle":
-                    rate = float(policy.partition("=")[2] or 1)
+                rate = oracle_rate(policy)
+                if rate is not None:
                     answers = look_ahead(under, prompts, subjects, extract, rate=rate)
-                    shown = policy
+                    shown = str(policy)
                 else:
                     made = under(policy)
                     shown, answers = str(made.policy), made.generate(prompts, subjects)
                 scores = entity_precision(answers, texts, extract, seed=seed)
                 ways[name] = ArticleWay(shown, scores, call_rate(answers), tuple(answers))
     return ways
+
+
+def oracle_rate(policy: Policy | str) -> float | None:
+    """The share of tokens that ``"oracle"`` or ``"oracle=0.22"`` may ask for; None for others.
+
+    Raises:
+        LacyError: E61 where it is not a share.
+    """
+    if not isinstance(policy, str) or policy.partition("=")[0] != "oracle":
+        return None
+    try:
+        rate = float(policy.partition("=")[2] or 1)
+    except ValueError:
+        rate = math.nan
+    if not 0 <= rate <= 1:
+        why = "oracle takes a share of tokens between 0 and 1"
+        raise LacyError("E61", policy=policy, why=why, forms="oracle, oracle=0.22")
+    return rate
 
 
 def with_values(articles: Sequence[Document], extract: Extract) -> list[Document]:
