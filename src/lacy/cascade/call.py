@@ -15,6 +15,9 @@ from lacy.sources.protocol import Source, guarded
 from lacy.sources.text import TokenText
 from lacy.types import Reply, Request, Span, Unit
 
+NOBODY = "no source is connected"
+"""The error of a reply where nobody was asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -58,10 +61,33 @@ class Caller:
         """
         if not rows:
             return []
-        replies = self._ask(rows, loop)
-        room = decoder.room
+        replies = [Reply(error=NOBODY)] * len(rows)
+        if self.source is not None:
+            asking = guarded(self.source, self.requests(rows), timeout=self.timeout)
+            replies = loop.run_until_complete(asking)
+        return self.outcomes(decoder, places, rows, spans, replies)
+
+    def requests(self, rows: Sequence[Row]) -> list[Request]:
+        """What the source is asked for rows."""
+        return [Request(row.text, self.unit, row.subject, row.stream) for row in rows]
+
+    def outcomes(
+        self,
+        decoder: Decoder,
+        places: Sequence[int],
+        rows: Sequence[Row],
+        spans: Sequence[Span],
+        replies: Sequence[Reply],
+    ) -> list[Settled]:
+        """What replies come to; arguments as of ``settle``."""
         groups = [
-            options_for(reply.candidates, self.token_text, row.ids, room, heal=self.heal)
+            options_for(
+                reply.candidates,
+                self.token_text,
+                row.ids,
+                decoder.context - len(row.ids),
+                heal=self.heal,
+            )
             for row, reply in zip(rows, replies, strict=True)
         ]
         ranked = [
@@ -74,12 +100,6 @@ class Caller:
             span = replace(span, cost=reply.cost, seconds=reply.seconds)
             outcomes.append(self._outcome(row, reply, groups[n], scores_of.get(n), span))
         return outcomes
-
-    def _ask(self, rows: Sequence[Row], loop: asyncio.AbstractEventLoop) -> list[Reply]:
-        if self.source is None:
-            return [Reply(error="no source is connected")] * len(rows)
-        requests = [Request(row.text, self.unit, row.subject, row.stream) for row in rows]
-        return loop.run_until_complete(guarded(self.source, requests, timeout=self.timeout))
 
     def _outcome(
         self,
@@ -112,7 +132,7 @@ class Caller:
         span = replace(
             span,
             text=option.candidate.text,
-            speaker=self.source.name,
+            speaker=reply.speaker or self.source.name,
             reason=span.reason + note,
             evidence=option.candidate.evidence,
         )

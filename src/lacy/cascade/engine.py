@@ -9,8 +9,10 @@ padding, and a text can neither hang nor lose a character.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -23,6 +25,7 @@ from lacy.cascade.policy import Controller, Decision, Never, Policy, seeded
 from lacy.cascade.rank import DEFAULT_ABSTAIN
 from lacy.cascade.row import Row
 from lacy.cascade.signals import call_row, step_signals, without_call
+from lacy.cascade.speaking import begins_word, nucleus
 from lacy.errors import LacyError
 from lacy.model.building import gate_of
 from lacy.model.decode import Decoder
@@ -100,7 +103,7 @@ class Engine:
         self.temperature = _at_least("temperature", temperature, 0.0)
         self.top_p = _at_least("top_p", top_p, 0.0)
         self.seed = seed
-        self.calls_in_row = CALLS_IN_ROW[unit] if calls_in_row is None else calls_in_row
+        self._calls_in_row = calls_in_row
         self.batch_size = int(_at_least("batch_size", batch_size, 1))
         self.remember = remember
         self.token_text = TokenText(self.tokenizer)
@@ -108,13 +111,52 @@ class Engine:
         self.gate = gate_of(self.model)
         kinds = calibration.kinds if calibration else None
         usual = calibration.usual(loaded) if calibration else None
-        self._caller = Caller(source, self.token_text, unit, abstain, timeout, heal, kinds, usual)
-        if calibration:
-            self.policy = seeded(self.policy, calibration.signals)
+        self.caller = Caller(source, self.token_text, unit, abstain, timeout, heal, kinds, usual)
+        self._seeds = calibration.signals if calibration else {}
+        self._where = getattr(loaded, "path", None)
+        self._take(self.policy)
         self._controller: Controller | None = None
         self._streams = 0
+
+    @property
+    def calls_in_row(self) -> int | None:
+        """Answered calls allowed directly after one another; None: any number."""
+        return CALLS_IN_ROW[self.unit] if self._calls_in_row is None else self._calls_in_row
+
+    def variant(
+        self,
+        policy: Policy | str | None = None,
+        *,
+        unit: Unit | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> Engine:
+        """An engine with some settings of its own; model, source and calibration are shared.
+
+        Raises:
+            LacyError: as the class does.
+        """
+        made = copy.copy(self)
+        made._controller = None
+        if unit is not None:
+            made.unit = _one_of("unit", unit, get_args(Unit))
+            made.caller = replace(self.caller, unit=unit)
+        if temperature is not None:
+            made.temperature = _at_least("temperature", temperature, 0.0)
+        if top_p is not None:
+            made.top_p = _at_least("top_p", top_p, 0.0)
+        if seed is not None:
+            made.seed = seed
+        if policy is not None:
+            made._take(parse_policy(policy) if isinstance(policy, str) else policy)
+        return made
+
+    def _take(self, policy: Policy) -> None:
+        """Use a policy, a budget from the calibration's signals on, if the model allows it."""
+        self.policy = seeded(policy, self._seeds)
         if self.call_id is None and self.policy.reads in ("margin", "p_call"):
-            rows, where = int(self.model.config.vocab_size), getattr(loaded, "path", None)
+            rows, where = int(self.model.config.vocab_size), self._where
             raise LacyError(
                 "E62", rows=rows, tokens=len(self.tokenizer), where=f" in {where}" if where else ""
             )
@@ -153,7 +195,7 @@ class Engine:
         limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         limit = int(_at_least("max_new_tokens", limit, 1))
         rows = [
-            self._row(number, prompt, subject, limit)
+            self.row(number, prompt, subject, limit)
             for number, (prompt, subject) in enumerate(zip(prompts, subjects, strict=True))
         ]
         self._streams += len(rows)
@@ -162,10 +204,12 @@ class Engine:
         _outside_loops(lambda loop: self._run_all(rows, controller, loop))
         return [row.answer() for row in rows]
 
-    def _row(self, number: int, prompt: str, subject: str | None, limit: int) -> Row:
+    def row(
+        self, number: int, prompt: str, subject: str | None, limit: int, given: Sequence[int] = ()
+    ) -> Row:
+        """A text to be continued; ``given`` are its tokens where a chat template made them."""
         bos = self.tokenizer.bos_token_id
-        ids = self.token_text.encode(prompt)
-        ids = ids if bos is None else [bos, *ids]
+        ids = list(given) or ([] if bos is None else [bos]) + self.token_text.encode(prompt)
         if not ids:
             raise LacyError(
                 "E63", what="tokens of an empty prompt", given=0, wanted=1,
@@ -231,20 +275,20 @@ class Engine:
         before = [row.spoken for row in rows]
         decisions, margins = self._choose(rows, logits_RV, controller)
         calling = [n for n in range(len(rows)) if decisions[n].call]
-        settled = self._caller.settle(
+        settled = self.caller.settle(
             decoder,
             [ready[n] for n in calling],
             [rows[n] for n in calling],
             [Span("", "slm", reason=decisions[n].reason, margin=margins[n]) for n in calling],
             loop,
         )
-        own = self._own_tokens(rows, without_call(logits_RV, self.call_id))
+        own = self.own_tokens(rows, without_call(logits_RV, self.call_id))
         outcomes: list[Settled | None] = [None] * len(rows)
         for n, outcome in zip(calling, settled, strict=True):
             outcomes[n] = outcome
         back = 0
         for row, token, result in zip(rows, own, outcomes, strict=True):
-            back = max(back, self._apply(row, token, result, decoder.context))
+            back = max(back, self.apply(row, token, result, decoder.context))
         spoken = [row.spoken - old for row, old in zip(rows, before, strict=True)]
         asked = sum(spoken[n] for n in calling)
         controller.account(calls=len(calling), asked=asked, tokens=sum(spoken))
@@ -258,7 +302,7 @@ class Engine:
         margins: list[float | None] = [None] * len(rows)
         if isinstance(self.policy, Never):
             return decisions, margins
-        able = [n for n, row in enumerate(rows) if self._may_call(row)]
+        able = [n for n, row in enumerate(rows) if self.may_call(row)]
         if self.at == "word" and able:
             own = without_call(logits_RV, self.call_id).argmax(dim=-1).tolist()
             bytes_of = self.token_text.bytes_of
@@ -277,11 +321,11 @@ class Engine:
             margins[n] = float(signals.margin[place]) if self.call_id is not None else None
         return decisions, margins
 
-    def _may_call(self, row: Row) -> bool:
+    def may_call(self, row: Row) -> bool:
         """Not inside a character, and not again and again at the same place."""
         return row.out.whole and (self.calls_in_row is None or row.in_row < self.calls_in_row)
 
-    def _apply(self, row: Row, token: int, result: Settled | None, context: int) -> int:
+    def apply(self, row: Row, token: int, result: Settled | None, context: int) -> int:
         """Write one row's outcome into its plan; returns tokens to take back from the cache."""
         ended = token == self.tokenizer.eos_token_id
         back = 0
@@ -302,7 +346,7 @@ class Engine:
             row.end(finished=row.finished)
         return back
 
-    def _own_tokens(self, rows: list[Row], own_RV: Tensor) -> list[int]:
+    def own_tokens(self, rows: list[Row], own_RV: Tensor) -> list[int]:
         """What the SLM itself would say next in each row."""
         if self.temperature == 0:
             greedy: list[int] = own_RV.argmax(dim=-1).tolist()
@@ -314,24 +358,6 @@ class Engine:
             int(torch.multinomial(p_V, 1, generator=row.generator))
             for row, p_V in zip(rows, p_RV, strict=True)
         ]
-
-
-def begins_word(text: str, piece: bytes) -> bool:
-    """Whether ``piece`` (of a character, or of several) would not continue the text's last word.
-
-    Bytes that are not ASCII count as letters: most of them are.
-    """
-    if not text or not text[-1].isalnum() or not piece:
-        return True
-    return piece[0] < 0x80 and not chr(piece[0]).isalnum()
-
-
-def nucleus(p_BV: Tensor, top_p: float) -> Tensor:
-    """Zero all but the smallest set of tokens that holds at least ``top_p`` (at least one)."""
-    sorted_BV, order_BV = p_BV.sort(dim=-1, descending=True)
-    drop_BV = sorted_BV.cumsum(dim=-1) - sorted_BV >= top_p
-    drop_BV[:, 0] = False
-    return torch.zeros_like(p_BV).scatter(-1, order_BV, sorted_BV.masked_fill(drop_BV, 0.0))
 
 
 def _outside_loops(work: Callable[[asyncio.AbstractEventLoop], None]) -> None:

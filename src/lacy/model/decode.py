@@ -154,7 +154,7 @@ class Decoder:
             for place, tokens in enumerate(group):
                 if not tokens:
                     raise ValueError("an empty candidate has no likelihood")
-                self._check_room(self.length - back + len(tokens))
+                self._check_room(len(self.tokens_BT[row]) - back + len(tokens))
                 jobs.append((row, which, place, [int(token) for token in tokens]))
         # The step after the last token fed needs no forward pass: its logits are known.
         last_BV = self._last_BV if back == 0 else None
@@ -179,7 +179,8 @@ class Decoder:
         length = self.length
         inputs, targets = [], []
         for row, _, _, tokens in chunk:
-            seen = self.tokens_BT[row][length - cut : length - cut + 1] if cut else []
+            read = self.tokens_BT[row]
+            seen = read[len(read) - cut : len(read) - cut + 1] if cut else []
             inputs.append((seen + tokens)[:-1] if endings is None else seen + tokens)
             targets.append(tokens if cut else tokens[1:])
         width = max(len(tokens) for tokens in inputs)
@@ -190,7 +191,8 @@ class Decoder:
             [[1.0] * len(t) + [0.0] * (width - len(t)) for t in targets], device=device
         )
         index_K = torch.tensor([job[0] for job in chunk], device=device)
-        logits_KTV = self._forward(input_KT, self._copy(index_K, length - cut), keep=width)
+        cache = self._copy(index_K, length - cut)
+        logits_KTV = self._forward_rows([job[0] for job in chunk], input_KT, cache, keep=width)
         logp_KTV = self._log_softmax(logits_KTV.float())
         logp_KT = logp_KTV.gather(-1, target_KT[..., None])[..., 0]
         # where, not a product: a padded place may hold -inf, and -inf * 0 is not a number
@@ -233,6 +235,10 @@ class Decoder:
                 keys, values = layer.keys[..., :length, :], layer.values[..., :length, :]
                 copy.update(keys[index_K], values[index_K], number)
         return copy
+
+    def _forward_rows(self, rows: Sequence[int], input_KT: Tensor, cache: Any, keep: int) -> Tensor:
+        """As ``_forward``, for copies of some rows."""
+        return self._forward(input_KT, cache, keep=keep)
 
     def _forward(self, input_BT: Tensor, cache: Any, keep: int) -> Tensor:
         logits: Tensor = self.model(
