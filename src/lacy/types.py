@@ -105,6 +105,11 @@ class Reply:
     cost: float = 0.0
     seconds: float = 0.0
     error: str | None = None
+    fault: bool = False
+    """Whether ``error`` says that the source itself failed (down, late, nonsense), not that it does
+    not know."""
+    speaker: str = ""
+    """Who answered, where that is not the source that was asked but one behind it."""
 
 
 @dataclass(frozen=True, slots=True)

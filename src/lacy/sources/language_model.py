@@ -7,7 +7,6 @@ that a call costs the tokens since the last call plus those it speaks, not the w
 
 from __future__ import annotations
 
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ import torch
 
 from lacy.errors import LacyError
 from lacy.model.decode import context_of
-from lacy.sources.text import TokenText
+from lacy.sources.text import TokenText, cut_unit, whole_words
 from lacy.types import CALL_TOKEN, Candidate, Reply, Request, Unit
 
 DEFAULT_MAX_TOKENS: dict[Unit, int] = {"token": 8, "word": 12, "value": 16}
@@ -27,12 +26,6 @@ DEFAULT_MAX_TOKENS: dict[Unit, int] = {"token": 8, "word": 12, "value": 16}
 
 DEFAULT_STREAMS = 64
 """Running texts whose cache is kept; the longest unused one is forgotten first."""
-
-_WORD = re.compile(r"\s*(?:[\w]+(?:['’.,\-–]\w+)*|[^\w\s]+)")
-_CLAUSE = re.compile(r"[,;:!?…。，、](?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
-_JOINS = ("'", "’", ".", ",", "-", "–")
-_SHORT = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
-"""A dot after these, or after an initial, ends no clause."""
 
 
 @dataclass
@@ -140,16 +133,16 @@ class LanguageModel:
                 logits_V[self._never] = -torch.inf
             token = int(logits_V.argmax())
             if token in self._ends:
-                return _cut(text, unit, ended=True), spoken
+                return cut_unit(text, unit, ended=True), spoken
             text += out.add(token)
             if unit == "token" and text and out.whole:
                 return text, spoken
-            if unit != "token" and (done := _cut(text, unit, ended=False)):
+            if unit != "token" and (done := cut_unit(text, unit, ended=False)):
                 return done, spoken
             if spoken < limit:
                 logits_V = self._feed(stream, [token])
         # The limit fell inside a unit: a half word would be worse than none.
-        return _cut(text, unit, ended=False) or _whole_words(text, unit), limit
+        return cut_unit(text, unit, ended=False) or whole_words(text, unit), limit
 
     def _read_up_to(self, stream: _Stream, ids: list[int]) -> torch.Tensor:
         """Bring a stream's cache to ``ids``, reusing the longest common beginning."""
@@ -182,34 +175,6 @@ class LanguageModel:
         while len(self._streams) > self._keep:
             self._streams.popitem(last=False)
         return stream
-
-
-def _cut(text: str, unit: Unit, *, ended: bool) -> str:
-    """The unit at the beginning of ``text``, or nothing while it may still grow."""
-    if unit == "token":
-        return text
-    if unit == "word":
-        match = _WORD.match(text)
-        rest = text[match.end() :] if match else ""
-        # "O'" may become "O'Brien": one joining mark at the end decides nothing.
-        undecided = not rest or rest in _JOINS
-        return match.group() if match and (ended or not undecided) else ""
-    for match in _CLAUSE.finditer(text):
-        before = text[: match.start()]
-        word = before.rsplit(maxsplit=1)[-1] if before.strip() else ""
-        inside = match.group() == "." and (word in _SHORT or (len(word) == 1 and word.isupper()))
-        undecided = match.end() == len(text) and not ended and match.group() != "\n"
-        if before.strip() and not inside and not undecided:
-            return before.rstrip()
-    return text.rstrip() if ended else ""
-
-
-def _whole_words(text: str, unit: Unit) -> str:
-    """What can be said of a unit that the limit cut: its whole words, a lone long word as it is."""
-    if unit == "token":
-        return text if not text.endswith("\ufffd") else ""
-    match = re.match(r"\s*\S.*(?=\s)", text, flags=re.DOTALL)
-    return (match.group().rstrip() if match else "") or text.rstrip()
 
 
 def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:

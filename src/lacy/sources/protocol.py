@@ -44,7 +44,8 @@ async def guarded(
 
     Returns:
         The source's replies; where it failed, was late or broke the protocol, replies with
-        ``error`` and no candidates. Empty candidates are dropped, missing times are filled in.
+        ``error``, ``fault`` and no candidates. Empty candidates are dropped, missing times are
+        filled in.
     """
     if not requests:
         return []
@@ -63,7 +64,7 @@ async def guarded(
         problem = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     seconds = time.perf_counter() - begin
     if problem:
-        failed = Reply(error=f"{source.name}: {problem}", seconds=seconds)
+        failed = Reply(error=f"{source.name}: {problem}", seconds=seconds, fault=True)
         return [failed] * len(requests)
     return [_clean(reply, seconds) for reply in replies]
 

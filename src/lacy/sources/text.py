@@ -2,23 +2,33 @@
 
 A cascade passes text between tokenizers. Bytes are the common ground: ``TokenText`` knows the bytes
 that each token stands for, so that a character split over two tokens is neither lost nor doubled,
-and a continuation is encoded so that its tokens stand for exactly its characters.
+and a continuation is encoded so that its tokens stand for exactly its characters. What a model says
+without knowing where to stop is cut to one unit: a token, a word or a value.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
+
+from lacy.types import Unit
 
 _ANCHORS = ("", "\n", "x", ".")
 """What to put before a text so that a tokenizer does not treat it as the start of a text."""
 
 _REMEMBER = 65_536
 """Encoded continuations kept per tokenizer."""
+
+_WORD = re.compile(r"\s*(?:[\w]+(?:['’.,\-–]\w+)*|[^\w\s]+)")
+_CLAUSE = re.compile(r"[,;:!?…。，、](?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
+_JOINS = ("'", "’", ".", ",", "-", "–")
+_SHORT = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
+"""A dot after these, or after an initial, ends no clause."""
 
 
 class TokenText:
@@ -166,6 +176,40 @@ def completions(text: str, value: str) -> list[str]:
         if overlap:
             ways.append(value[overlap:])
     return [way for way in ways if way]
+
+
+def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
+    """The unit at the beginning of ``text``, or nothing while it may still grow.
+
+    Args:
+        text: what was said so far.
+        unit: a ``"token"`` is taken as it is; a ``"value"`` ends where its clause does.
+        ended: whether nothing more will come.
+    """
+    if unit == "token":
+        return text
+    if unit == "word":
+        match = _WORD.match(text)
+        rest = text[match.end() :] if match else ""
+        # "O'" may become "O'Brien": one joining mark at the end decides nothing.
+        undecided = not rest or rest in _JOINS
+        return match.group() if match and (ended or not undecided) else ""
+    for match in _CLAUSE.finditer(text):
+        before = text[: match.start()]
+        word = before.rsplit(maxsplit=1)[-1] if before.strip() else ""
+        inside = match.group() == "." and (word in _SHORT or (len(word) == 1 and word.isupper()))
+        undecided = match.end() == len(text) and not ended and match.group() != "\n"
+        if before.strip() and not inside and not undecided:
+            return before.rstrip()
+    return text.rstrip() if ended else ""
+
+
+def whole_words(text: str, unit: Unit) -> str:
+    """What can be said of a unit that the limit cut: its whole words, a lone long word as it is."""
+    if unit == "token":
+        return text if not text.endswith("\ufffd") else ""
+    match = re.match(r"\s*\S.*(?=\s)", text, flags=re.DOTALL)
+    return (match.group().rstrip() if match else "") or text.rstrip()
 
 
 def _overlap(text: str, value: str) -> int:
