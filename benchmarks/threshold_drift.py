@@ -2,11 +2,10 @@
 
     python benchmarks/threshold_drift.py studies/world-runs --arms lacy paper sigmoid
 
-Runs the trained models of a study (``recipes/arms-world.yaml``) under ``budget=0.22`` with and without
-the signals of a calibration, many texts after one another, and records the threshold at every
-decision: where a signal is calibrated, a fixed threshold would do, and the running one stays. Writes
-``results/threshold_drift.csv``: per model and window of generated tokens the threshold's quartiles,
-the rate and the share of facts that are right; a bare ``threshold=0`` beside it.
+Runs the trained models of a study (``recipes/arms-world.yaml``) under ``budget=0.22``, with and
+without the signals of a calibration, many texts after one another, and records the threshold at
+every decision. Writes ``results/threshold_drift.csv``: per model and window of generated tokens the
+quartiles of the threshold, and the rate.
 """
 
 from __future__ import annotations
@@ -62,9 +61,9 @@ def watched(loaded, world, source, calibration, rate: float, people: list[str]) 
         low, middle, high = np.quantile(limits, [0.25, 0.5, 0.75])
         used, total = part[-1, 2] - part[0, 2], part[-1, 0] - part[0, 0]
         rows.append({
-            "tokens_from": begin, "threshold_q25": round(low, 3), "threshold_median": round(middle, 3),
-            "threshold_q75": round(high, 3), "rate": round(used / max(1, total), 4),
-            "decisions": len(part),
+            "tokens_from": begin, "threshold_q25": round(low, 3),
+            "threshold_median": round(middle, 3), "threshold_q75": round(high, 3),
+            "rate": round(used / max(1, total), 4), "decisions": len(part),
         })  # fmt: skip
     return rows
 

@@ -1,0 +1,114 @@
+"""What a seam costs: a partner with another tokenizer, asked token by token, at rising call rates.
+
+    python benchmarks/seams.py studies/world-runs
+
+In the paper a small model that leaves 80% of the tokens to its partner recovers only half of the
+partner's advantage (§5). Possible reasons are switch points, tokens that are encoded anew at each
+seam, and calls of one token. ``recipes/units-world.yaml`` asks a partner with the same tokenizer;
+this script trains one with another (unigram, another size) on the same texts, and asks it at 22,
+50, 80 and 100% of the tokens, with and without token healing. Writes ``results/seams.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+from pathlib import Path
+
+import torch
+
+from lacy.annotate.align import encode_many
+from lacy.cascade.calibrate import calibrate
+from lacy.corpus import PackedData, train_tokenizer
+from lacy.corpus.world import load_world
+from lacy.evaluate.evaluate import answer_all
+from lacy.evaluate.facts import precision_counts
+from lacy.evaluate.statistics import recovered
+from lacy.model import load
+from lacy.run import environment
+from lacy.sources import LanguageModel
+from lacy.train import TrainConfig, train
+
+RESULTS = Path(__file__).parent / "results"
+RATES = (0.22, 0.5, 0.8)
+
+
+def other_partner(folder: Path, shared: Path, world, texts: int, vocabulary: int, steps: int):
+    """A larger model of the same texts in tokens of its own."""
+    documents = lambda: world.documents("train", per_person=texts)  # noqa: E731
+    sample = (d.text for d in itertools.islice(documents(), 3000))
+    tokenizer = train_tokenizer(sample, vocabulary, kind="unigram")
+    if not (folder / "data").exists():
+        PackedData.write(encode_many(documents(), tokenizer), tokenizer, 320, folder / "data")
+    train(TrainConfig(
+        data=folder / "data", out=folder / "run", model="1m", arm="none", steps=steps,
+        batch_rows=6, optimizer="muon", lr=6e-3, decay=0.3, decay_shape="linear", dtype="fp32",
+        device="cpu", threads=1, quiet=True,
+    ))  # fmt: skip
+    return load(folder / "run")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, help="folder of texts and runs of the world's studies")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--people", type=int, default=60)
+    parser.add_argument("--vocabulary", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=700)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    (shared,) = (args.runs / "shared").glob(f"s{args.seed}.*")
+    world = load_world(shared / "world")
+    other = other_partner(
+        args.runs / f"seams.s{args.seed}", shared, world, 30, args.vocabulary, args.steps
+    )
+    (same,) = (args.runs / "cells").glob(f"demo.larger.steps.s{args.seed}.*")
+    partners = {"same tokenizer": load(same), "other tokenizer": other}
+    people = [person.name for person in world.people("valid")[: args.people]]
+    (plain,) = (args.runs / "cells").glob(f"demo.plain.steps.s{args.seed}.*")
+    alone = answer_all(load(plain), world, None, "never", people)
+    rows = []
+    for arm in ("lacy", "paper"):
+        (cell,) = (args.runs / "cells").glob(f"demo.{arm}.steps.s{args.seed}.*")
+        small = load(cell)
+        calibration = calibrate(small, itertools.islice(world.documents("train"), 100))
+        for name, partner in partners.items():
+            source = LanguageModel(partner.model, partner.tokenizer, name="partner")
+            by_itself = answer_all(partner, world, None, "never", people)
+            for policy, heal in [
+                *((f"budget={rate:g}", heal) for rate in RATES for heal in (False, True)),
+                ("always", False),
+            ]:
+                way = answer_all(
+                    small, world, source, policy, people,
+                    unit="token", heal=heal, calibration=calibration,
+                )  # fmt: skip
+                counts = [precision_counts(w.graded, w.subjects) for w in (way, alone, by_itself)]
+                share = recovered(*counts)
+                rows.append({
+                    "arm": arm, "partner": name, "policy": policy, "healing": heal,
+                    "facts_right": round(way.facts.facts_right.value, 4),
+                    "recall": round(way.facts.recall.value, 4),
+                    "partner_alone": round(by_itself.facts.facts_right.value, 4),
+                    "recovered": round(share.value, 3), "low": round(share.low, 3),
+                    "high": round(share.high, 3), "n": share.n,
+                    "call_rate": round(way.facts.call_rate.value, 4),
+                })  # fmt: skip
+                print(rows[-1], flush=True)
+    with (RESULTS / "seams.csv").open("w", newline="") as sheet:
+        writer = csv.DictWriter(sheet, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    conditions = {
+        "command": "python benchmarks/seams.py RUNS", "people": len(people), "seed": args.seed,
+        "steps": args.steps, "plain_alone": round(alone.facts.facts_right.value, 4),
+        "tokens": {name: len(p.tokenizer) for name, p in partners.items()},
+        "environment": environment(),
+    }  # fmt: skip
+    (RESULTS / "seams.json").write_text(json.dumps(conditions, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
