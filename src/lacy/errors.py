@@ -288,6 +288,17 @@ CATALOG: dict[str, Entry] = {
         "give a folder or Hub name that transformers opens as a causal model with its tokenizer",
         SOURCE,
     ),
+    "E70": Entry(
+        "no index of documents in {path}: {why}",
+        "make one: lacy source build TEXTS --out {path}",
+        SOURCE,
+    ),
+    "E71": Entry(
+        "cannot write the index of documents {path}: {why}",
+        "check permissions and free space; an index of another version is made anew in a new "
+        "folder",
+        SOURCE,
+    ),
     # E75-E79: evaluate
     # E80-E83: world
     # E8x: the made-up world

@@ -27,6 +27,7 @@ VERBS: dict[str, dict[str, str]] = {
         "train": "train a small model that knows when to call",
     },
     "Ask and score": {
+        "source": "make texts a source that answers calls, and ask any source",
         "generate": "let a model speak, with a source that answers its calls",
         "evaluate": "measure which facts came out right",
         "study": "compare arms, seeds and sizes as one plan that can be stopped",

@@ -35,6 +35,29 @@ def in_world(loaded: Any, folder: str | Path | None, texts: int = TEXTS) -> Cali
     return made
 
 
+def from_source(loaded: Any, source: str | None, texts: int = TEXTS) -> Calibration | None:
+    """Calibrates a model on what its source holds: a world's texts, or those of an index.
+
+    Args:
+        loaded: the model.
+        source: as in ``--source``; what holds no texts gives None.
+        texts: how many; 0 for none.
+    """
+    if source is None or texts <= 0 or not (Path(source) / "documents.sqlite").is_file():
+        return in_world(loaded, source, texts)
+    from ..cascade.calibrate import calibrate
+    from ..evaluate.articles import opening
+    from ..model.decode import context_of
+    from ..sources.documents import Documents
+
+    length = context_of(loaded.model)
+    with Documents(source) as index:
+        documents = [opening(d, loaded.tokenizer, length) for d in index.documents(texts)]
+    made = calibrate(loaded, documents)
+    say(made, f"{len(documents)} texts of {source}")
+    return made
+
+
 def say(made: Calibration, where: str) -> None:
     """Names the automatic choice beside the output, with its reason and what it found."""
     kinds = ", ".join(f"{kind} {fit.n}" for kind, fit in sorted(made.kinds.items()))

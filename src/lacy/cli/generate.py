@@ -27,7 +27,8 @@ class GenerateConfig:
     prompt: list[str] = field(default_factory=list)
     """Texts to continue. Without any, lines are read from the standard input."""
     source: str | None = None
-    """Who answers calls: a .sqlite file, a folder of `lacy world`, a model's folder or name."""
+    """Who answers calls: a .sqlite file, a folder of `lacy world` or `lacy source build`, a model's
+    folder or name."""
     policy: str | None = None
     """When to call: never, always, budget=0.22, threshold=0.5, entropy=2, top2=0.7,
     random=0.22. By default budget=0.22, the paper's; threshold=0 (where <CALL> is the likeliest
@@ -35,8 +36,9 @@ class GenerateConfig:
     unit: Literal["token", "word", "value"] = "value"
     """How much one call returns."""
     calibrate: int = calibration.TEXTS
-    """Where the source is a folder of `lacy world`: read the model along so many of its training
-    texts first, so that it ranks what the source offers as it was measured to. 0: none."""
+    """Where the source is a folder of `lacy world` or `lacy source build`: read the model along so
+    many of its texts first, so that it ranks what the source offers as it was measured to. 0 for
+    none."""
     max_new_tokens: int = 128
     """Most tokens per answer, whoever speaks them."""
     temperature: float = 0.0
@@ -82,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
         temperature=config.temperature,
         top_p=config.top_p,
         seed=config.seed,
-        calibration=calibration.in_world(
+        calibration=calibration.from_source(
             loaded, config.source if calls else None, config.calibrate
         ),
     )

@@ -1,4 +1,4 @@
-"""Sources: whoever answers a call. A database, a language model, or anything with ``ask``.
+"""Sources: whoever answers a call. A database, texts, a language model, anything with ``ask``.
 
 A source turns requests (the text so far) into replies: no candidate, one, or several that the small
 model ranks by its own likelihood. Nothing here knows about calls, budgets or policies.

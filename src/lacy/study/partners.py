@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lacy.corpus.world import World
+    from lacy.sources.documents import Documents
     from lacy.sources.protocol import Source
 
-OPTIONS = {"": (), "database": ("errors",), "truth": ("knows", "errors")}
+OPTIONS = {"": (), "database": ("errors",), "truth": ("knows", "errors"), "documents": ()}
 
 
 def parse_source(text: str) -> tuple[str, dict[str, float]]:
@@ -22,7 +23,7 @@ def parse_source(text: str) -> tuple[str, dict[str, float]]:
     """
     kind, _, rest = text.partition(":")
     if kind not in OPTIONS:
-        raise ValueError(f"source {text!r} is none of database, truth, @ARM")
+        raise ValueError(f"source {text!r} is none of database, truth, documents, @ARM")
     options = {}
     for part in filter(None, rest.split(",")):
         name, _, value = part.partition("=")
@@ -43,7 +44,7 @@ def open_source(
     Args:
         text: as in a recipe.
         world: whose truth it tells.
-        folder: where databases with errors are kept.
+        folder: where databases with errors and indices of texts are kept.
         seed: of errors and gaps.
         tokenizer: of the small model, for a truth that is told token by token.
         partner: the loaded model that ``@ARM`` names.
@@ -59,6 +60,9 @@ def open_source(
         yield None
     elif kind == "truth":
         yield Truth(world, seed=seed, tokenizer=tokenizer, **options)  # type: ignore[arg-type]
+    elif kind == "documents":
+        with texts_of(world, folder / "documents") as source:
+            yield source
     else:
         errors = options.get("errors", 0.0)
         file = folder / "truth.sqlite" if not errors else folder / f"errors-{errors:g}.sqlite"
@@ -66,3 +70,21 @@ def open_source(
             world.to_sqlite(file, errors=errors, seed=seed)
         with Database(file, name="database") as source:
             yield source
+
+
+def texts_of(world: World, folder: Path) -> Documents:
+    """A world's training texts, one per person, as a source; indexed where ``folder`` is not yet.
+
+    It appears whole, so that two processes may do so at once.
+    """
+    from lacy.run import replace_folder
+    from lacy.sources.documents import Documents
+
+    if not folder.exists():
+        try:
+            with replace_folder(folder) as fresh:
+                Documents.build(world.documents("train"), fresh).close()
+        except OSError:
+            if not folder.exists():  # else another process was quicker
+                raise
+    return Documents(folder)

@@ -61,7 +61,8 @@ class Way:
     """When to call: a policy's text, or ``oracle`` (wherever a value is due)."""
     source: str = "database"
     """Who answers: ``database``, ``truth`` (knows what is due), both with options as in
-    ``database:errors=0.1``; ``@ARM``, the model of another arm; empty for nobody."""
+    ``database:errors=0.1``; ``documents``, an index of the training texts; ``@ARM``, the model of
+    another arm; empty for nobody."""
     unit: Unit = "value"
     """How much one call returns."""
     heal: bool = False

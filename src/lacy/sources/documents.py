@@ -1,0 +1,307 @@
+"""A folder of texts as a source: the values in the passages that fit are candidates.
+
+No large model reads anything. When texts are indexed, their names, dates and numbers are found once
+(by the texts' own marks, else by ``lacy.annotate``). A call looks for passages about the subject
+that share words with the sentence so far; the values in them are offered with their place as
+evidence, and the SLM ranks them by likelihood, as it does with a ``Database``. What a text says is
+data: a value is at most ``MAX_VALUE`` characters of it, and nothing in it is obeyed.
+
+The index is SQLite's own full-text search (FTS5, ranked by its bm25) rather than the package
+``bm25s``: it comes with Python, stays on disk, takes new and changed documents one by one in
+transactions, binds its parameters, and one file holds words, passages and values; ``bm25s`` keeps
+arrays in memory that have to be made anew for every added text.
+
+Texts about the subject answer before others: a passage elsewhere that names it is mostly about
+someone else, whose birth date would stand among the candidates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from lacy.errors import LacyError
+from lacy.sources import index
+from lacy.sources.index import FILE, BuildReport
+from lacy.sources.names import NameIndex
+from lacy.sources.passages import EMPTY_LINE, STOP, clean, first_name, plain, words_of
+from lacy.sources.text import completions
+from lacy.types import Candidate, Document, Mark, Reply, Request
+
+if TYPE_CHECKING:
+    from lacy.annotate import Annotator
+
+DEFAULT_PASSAGES = 4
+"""Passages whose values are offered; those that add nothing new are not counted."""
+
+DEFAULT_CANDIDATES = 24
+"""Most candidates of a reply."""
+
+_MORE = 8
+"""Passages read for each that is wanted: many may repeat what others say."""
+
+_WORDS = 24
+"""Words of the sentence so far that are looked for, the last ones."""
+
+_EXCERPT = 160
+"""Characters of a passage shown as evidence."""
+
+_FAINT = 0.5
+"""Where nobody is named: share of the best passage's score below which others do not fit."""
+
+_SUBJECT_WEIGHT = 4.0
+"""How much more a word counts in whom a text is about than in the text (bm25)."""
+
+Passage = tuple[int, int, int, int, float]
+"""Number, its document's, where it begins and ends in the text, score (bm25: less is better)."""
+
+
+class Documents:
+    """An index of texts that ``Documents.build`` or ``lacy source build`` wrote.
+
+    Args:
+        path: its folder.
+        name: who speaks; the folder's name by default.
+        passages: how many passages' values are offered.
+        candidates: most candidates of a reply.
+
+    Raises:
+        LacyError: E70, the folder holds no index that can be read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        passages: int = DEFAULT_PASSAGES,
+        candidates: int = DEFAULT_CANDIDATES,
+    ) -> None:
+        self.path = Path(path)
+        self.name = name or self.path.resolve().name
+        self.passages = passages
+        self.candidates = candidates
+        self._lock = threading.Lock()
+        self._db = _open(self.path)
+        try:
+            self.names, self.alternatives = self._read()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise LacyError("E70", path=self.path, why=str(error)) from error
+
+    @classmethod
+    def build(
+        cls,
+        documents: Iterable[Document],
+        path: str | Path,
+        *,
+        extract: Annotator | None = None,
+        report: BuildReport | None = None,
+    ) -> Documents:
+        """Adds documents to the index in a folder and opens it.
+
+        New documents are added, changed ones replaced by their ids, others left as they are; none
+        is removed. A stopped build has kept what it wrote and goes on when it is called again.
+
+        Args:
+            documents: texts. ``meta["person"]`` or ``meta["title"]`` is whom or what each is about,
+                else the first name in it. Their marks are the values, the relation (else the
+                reason) being the kind.
+            path: the folder; made if needed.
+            extract: finds the values of texts without marks; spaCy's bundled pipeline by default.
+            report: filled with what was done; documents that cannot be used are listed there.
+
+        Raises:
+            LacyError: E16, the folder holds something else; E71, the index cannot be written;
+                E11, E30 and E31 of the annotator.
+        """
+        index.build(documents, Path(path), extract, report or BuildReport())
+        return cls(path)
+
+    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        """Values of the passages that fit each text; an error says why there are none.
+
+        The search runs in a thread of its own, so that a caller's timeout ends it.
+        """
+        stopped = threading.Event()
+
+        def answer() -> list[Reply]:
+            return [self._reply(request) for request in requests if not stopped.is_set()]
+
+        try:
+            return await asyncio.to_thread(answer)
+        except asyncio.CancelledError:
+            stopped.set()
+            with suppress(sqlite3.Error):
+                self._db.interrupt()
+            raise
+
+    def close(self) -> None:
+        """Close the file; asking afterwards gives replies with an error."""
+        with self._lock:
+            self._db.close()
+
+    def __enter__(self) -> Documents:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """How many documents there are."""
+        with self._lock:
+            return int(self._db.execute("SELECT COUNT(*) FROM document").fetchone()[0])
+
+    def link(self, text: str) -> str | None:
+        """Whom a text is about, of those that documents are about: its last paragraph's first."""
+        return self.names.find(text)
+
+    def documents(self, limit: int = -1) -> Iterator[Document]:
+        """The documents with their values as marks, as calibration reads them."""
+        with self._lock:
+            query = "SELECT id, name, subject, text FROM document ORDER BY id LIMIT ?"
+            found = self._db.execute(query, (limit,)).fetchall()
+        for number, name, subject, text in found:
+            with self._lock:
+                query = (
+                    "SELECT span.start, span.stop, kind FROM span"
+                    " JOIN passage ON passage.id = passage WHERE document = ? ORDER BY span.start"
+                )
+                spans = self._db.execute(query, (number,)).fetchall()
+            marks = tuple(Mark(start, stop, "VALUE", kind) for start, stop, kind in spans)
+            yield Document(name, text, {"title": subject} if subject else {}, marks)
+
+    # ------------------------------------------------------------------------------- answering
+
+    def _reply(self, request: Request) -> Reply:
+        begin = time.perf_counter()
+        linked = self.link(request.text)
+        subject = request.subject or linked or first_name(_paragraph(request.text.rstrip()))
+        try:
+            with self._lock:
+                found = self._search(request, subject)
+                candidates = self._candidates(request, subject, found)
+        except sqlite3.Error as error:
+            return self._nothing(str(error), begin)
+        if candidates:
+            return Reply(candidates, ranked=True, seconds=time.perf_counter() - begin)
+        about = f"about {subject!r}" if subject else "that fits"
+        why = "all that it found has just been said" if found else f"it has no passage {about}"
+        return self._nothing(why, begin)
+
+    def _nothing(self, why: str, begin: float) -> Reply:
+        return Reply(error=f"{self.name}: {why}", seconds=time.perf_counter() - begin)
+
+    def _search(self, request: Request, subject: str) -> list[Passage]:
+        """Passages that fit, best first."""
+        named = _terms(subject)
+        said = [term for term in _terms(_sentence(request.text))[-_WORDS:] if term not in named]
+        if not named:
+            found = self._match(" OR ".join(said)) if said else []
+            return [passage for passage in found if passage[-1] <= _FAINT * found[0][-1]]
+        phrase = f'"{" ".join(term.strip(chr(34)) for term in named)}"'
+        known = plain(self.names.spelled(subject))
+        more = "".join(f" OR {term}" for term in said)
+        if subject in self.names:
+            return self._match(f"subject : {phrase} AND ({phrase}{more})", known)
+        found = self._match(f"{phrase} AND ({phrase}{more})")
+        every = " AND ".join(named)  # "Lovelace, Ada"
+        return found or self._match(f"({every}) AND ({named[0]}{more})")
+
+    def _match(self, query: str, subject: str | None = None) -> list[Passage]:
+        # Every word of the query was quoted; it is bound like all other values.
+        rows = self._db.execute(
+            "SELECT passage.id, passage.document, passage.start, passage.stop,"
+            " bm25(words, ?, 1.0) AS score FROM words"
+            " JOIN passage ON passage.id = words.rowid"
+            " JOIN document ON document.id = passage.document"
+            " WHERE words MATCH ? AND (? IS NULL OR document.subject = ?)"
+            " ORDER BY score, passage.id LIMIT ?",
+            (_SUBJECT_WEIGHT, query, subject, subject, _MORE * self.passages),
+        )
+        return rows.fetchall()
+
+    def _candidates(
+        self, request: Request, subject: str, found: Sequence[Passage]
+    ) -> tuple[Candidate, ...]:
+        """Values of the passages, best passage first, each value of a kind once."""
+        offered: dict[tuple[str, str], Candidate] = {}
+        used = 0
+        for passage, document, start, stop, _ in found:
+            if used == self.passages:
+                break
+            before = len(offered)
+            query = "SELECT start, stop, kind, value FROM span WHERE passage = ? ORDER BY start"
+            spans = self._db.execute(query, (passage,)).fetchall()
+            query = (
+                "SELECT document.name, number, text FROM document"
+                " JOIN passage ON document.id = document WHERE document.id = ? AND passage.id = ?"
+            )
+            name, number, text = self._db.execute(query, (document, passage)).fetchone()
+            for a, b, kind, value in spans:
+                if value == subject:
+                    continue
+                where = f"{self.name}/{clean(name)}, passage {number}, characters {a}-{b}"
+                evidence = f"{where}: {_excerpt(text, start, stop, a, b)}"
+                alternatives = self.alternatives.get(kind, 1.0)
+                for way in completions(request.text, value):
+                    one = Candidate(way, evidence, kind, alternatives, subject)
+                    offered.setdefault((way, kind), one)
+            used += len(offered) > before
+        return tuple(offered.values())[: self.candidates]
+
+    def _read(self) -> tuple[NameIndex, dict[str, float]]:
+        """Whom the documents are about, and the alternatives of each kind."""
+        if why := index.unusable(self._db):
+            raise sqlite3.DatabaseError(why)
+        subjects = self._db.execute("SELECT DISTINCT subject FROM document WHERE subject != ''")
+        names = NameIndex(name for (name,) in subjects)
+        stored = dict(self._db.execute("SELECT name, alternatives FROM kind").fetchall())
+        return names, stored or index.alternatives(self._db)  # none stored: a stopped build
+
+
+def _open(folder: Path) -> sqlite3.Connection:
+    """A read-only connection to an index."""
+    file = folder / FILE
+    if not file.is_file():
+        raise LacyError("E70", path=folder, why=f"there is no {FILE}")
+    try:
+        if file.with_name(f"{FILE}-journal").exists():  # a killed build is undone by a writer only
+            with suppress(sqlite3.Error), closing(sqlite3.connect(file)) as db:
+                db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        uri = f"file:{quote(str(file.resolve()))}?mode=ro"
+        return sqlite3.connect(uri, uri=True, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise LacyError("E70", path=folder, why=str(error)) from error
+
+
+def _terms(text: str) -> list[str]:
+    """The words of a text as quoted search terms, each once."""
+    return [f'"{word}"' for word in dict.fromkeys(words_of(text.lower()))]
+
+
+def _paragraph(text: str) -> str:
+    """The last paragraph of a text."""
+    return EMPTY_LINE.split(text)[-1]
+
+
+def _sentence(text: str) -> str:
+    """The unfinished last sentence of a text."""
+    paragraph = _paragraph(text)
+    ends = [match.end() for match in STOP.finditer(paragraph)]
+    return paragraph[ends[-1] if ends else 0 :]
+
+
+def _excerpt(text: str, start: int, stop: int, a: int, b: int) -> str:
+    """Some characters of the passage ``[start, stop)`` around a value, in one line."""
+    side = max(0, (_EXCERPT - (b - a)) // 2)
+    first, last = max(start, a - side), min(stop, b + side)
+    before, after = "…" * (first > start), "…" * (last < stop)
+    return f"{before}{clean(text[first:last])}{after}"

@@ -1,0 +1,125 @@
+"""Texts as a source where they are used: under an engine, in a study, from the command line."""
+
+import asyncio
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lacy.cascade import Engine
+from lacy.cli import main
+from lacy.cli.source import choose_policy, open_source, rankable
+from lacy.corpus.world import make_world
+from lacy.sources.documents import Documents
+from lacy.study.partners import open_source as open_partner
+from lacy.study.partners import parse_source, texts_of
+from lacy.testing import scripted
+from lacy.types import Request
+
+_spec = importlib.util.spec_from_file_location("lacy_kinds", Path(__file__).parent / "kinds.py")
+kinds = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(kinds)
+
+WORLD = make_world(40, 3, prose=0.5)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("people") / "kb"
+    with Documents.build(WORLD.documents("train"), folder) as documents:
+        yield documents
+
+
+def ask(source, text):
+    return asyncio.run(source.ask([Request(text)]))[0]
+
+
+def texts(reply):
+    return [candidate.text for candidate in reply.candidates]
+
+
+def lacy(*argv):
+    try:
+        return main([str(word) for word in argv])
+    except SystemExit as leaving:
+        return leaving.code or 0
+
+
+def test_an_untrained_model_borrows_with_evidence(people):
+    loaded = kinds.llama(kinds.ALL["byte_level"])
+    subjects = [*WORLD.prompts("train")[:3], "Zorb Quux"]
+    engine = Engine(loaded, people, "random=0.5", abstain=None, max_new_tokens=24)
+    answers = engine.generate([f"{name} was" for name in subjects], subjects)
+    borrowed = [span for answer in answers for span in answer.spans if span.speaker == "kb"]
+    assert borrowed
+    assert all(re.match(r"kb/train/.+, passage \d+, characters", s.evidence) for s in borrowed)
+    assert any("it has no passage about 'Zorb Quux'" in span.reason for span in answers[-1].spans)
+
+
+def test_an_engine_borrows_with_evidence(people):
+    name = WORLD.prompts("train")[0]
+    line = f"{name} was."
+    model = scripted(
+        lambda t: line[len(t) :] if line.startswith(t) else "", lambda t: t[-4:] == " was"
+    )
+    engine = Engine(model, people, "threshold=0", abstain=None, max_new_tokens=40)
+    [answer] = engine.generate([name])
+    borrowed = [span for span in answer.spans if span.speaker == "kb"]
+    assert borrowed and all(span.evidence.startswith("kb/train/") for span in borrowed)
+    assert borrowed[0].text.strip() in WORLD.truth(name).values()
+
+
+def test_a_study_indexes_the_training_texts_once(tmp_path):
+    assert parse_source("documents") == ("documents", {})
+    with pytest.raises(ValueError, match="no option"):
+        parse_source("documents:errors=0.1")
+    with open_partner("documents", WORLD, tmp_path, 0) as source:
+        assert len(source) == len(WORLD.people("train"))
+        file = source.path / "documents.sqlite"
+        before = file.stat().st_mtime_ns
+    texts_of(WORLD, tmp_path / "documents").close()
+    assert file.stat().st_mtime_ns == before
+
+
+def test_a_user_types_it(tmp_path, capsys):
+    assert lacy("world", "--people", 20, "--per-person", 1, "--out", tmp_path / "world") == 0
+    build = ["source", "build", tmp_path / "world", "--out", tmp_path / "kb"]
+    assert lacy(*build) == 0
+    assert re.search(r"added\s+18", capsys.readouterr().out)
+    assert lacy(*build) == 0
+    assert re.search(r"as they were\s+18", capsys.readouterr().out)
+    row = json.loads((tmp_path / "world" / "train.jsonl").read_text().splitlines()[0])
+    (start, end, *_), *_ = row["marks"]
+    assert lacy("source", "ask", tmp_path / "kb", row["text"][:start].rstrip()) == 0
+    shown = capsys.readouterr().out
+    assert row["text"][start:end] in shown
+    assert f"kb/{row['id']}, passage 1, characters {start}-{end}" in shown
+    assert lacy("source", "ask", tmp_path / "kb", "Zorb Quux was") == 0
+    assert "No answer. kb: it has no passage about 'Zorb Quux'" in capsys.readouterr().out
+    assert lacy("source", "ask", tmp_path / "world", row["person"]) == 0
+    assert "truth.sqlite" in capsys.readouterr().out
+    assert lacy("source", "ask", tmp_path / "nothing here", "Ada") == 2
+    assert lacy("source", "build", "--help") == 0
+    assert "lacy source build texts/ --out kb" in capsys.readouterr().out
+
+
+def test_a_folder_of_texts_as_a_user_has_it(tmp_path, capsys):
+    pytest.importorskip("spacy")
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "ada.txt").write_text("Ada Lovelace was born in London in 1815.", encoding="utf-8")
+    (folder / "bad.txt").write_bytes(b"\xff\xfe\x00broken\xd8")
+    (folder / "more.jsonl").write_text('{"text": "Tom Brill died in Rome in 1901."}\nno json\n')
+    assert lacy("source", "build", folder, "--out", tmp_path / "kb") == 0
+    captured = capsys.readouterr()
+    assert "skipped: " in captured.err and "more.jsonl:2" in captured.err
+    source = open_source(str(tmp_path / "kb"))
+    with source:
+        assert {" London", " 1815"} <= set(texts(ask(source, "Ada Lovelace was born in")))
+        meta = {"training": {"settings": {"arm": "lacy", "call_negative": "softmax"}}}
+        policy, why = choose_policy(None, source, meta)
+    assert str(policy) == "threshold=0" and "texts cost nothing" in why
+    forgot = {"training": {"settings": {"arm": "lacy", "text_weight": 0.0}}}
+    assert "what a source offers" in rankable(forgot, source)
