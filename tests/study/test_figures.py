@@ -305,3 +305,19 @@ def test_figures_within_one_page_do_not_meet(study, tmp_path):
     assert "<style" not in pieces[0]
     assert "fill: #ffffff" not in pieces[0]
     assert "var(--ink, " in pieces[0]
+
+
+def test_a_group_has_one_colour_in_all_panels_of_a_sweep(tmp_path):
+    """Also where a metric was not measured at the group's first point."""
+    folder = write_sweep(tmp_path / "study", seeds=(0,))
+    rows = pd.read_csv(folder / "results.csv")
+    missing = rows.arm.eq("none-0.0") & rows.metric.eq("facts_right")
+    missing |= rows.arm.eq("none-1.0") & rows.metric.eq("leakage")
+    rows[~missing].to_csv(folder / "results.csv", index=False)
+    draw = dict(x="text_weight", metrics=["facts_right", "leakage"], group="call_negative")
+    figures.sweep(folder, tmp_path / "s.svg", **draw)
+    lengths = {
+        colour: sorted(len(line) for line in lines_in(tmp_path / "s.svg", colour) if len(line) > 2)
+        for colour in COLOURS[:3]
+    }
+    assert sorted(lengths.values()) == [[3, 3], [4, 4], [4, 4]]

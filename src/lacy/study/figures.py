@@ -148,6 +148,8 @@ def sweep(
     """
     study = read(folder, where)
     found = {metric: points(study, metric, x, group, way) for metric in metrics}
+    # One order for all panels, so that a group has one colour, also where a panel lacks another.
+    groups = list(dict.fromkeys(point.group for of in found.values() for point in of.points))
     equals = list(dict.fromkeys(equal for _, equal in study.groups))
     what = f"{', '.join(measure(m).label for m in metrics)} against {words(x)}; a point per seed."
     what = what[0].upper() + what[1:]
@@ -155,7 +157,7 @@ def sweep(
     with sheet(file, len(equals) * len(metrics), what, columns=min(3, columns)) as panels:
         places = [(equal, metric) for equal in equals for metric in metrics]
         for axes, (equal, metric) in zip(panels, places, strict=True):
-            _lines(axes, found[metric], equal, group)
+            _lines(axes, found[metric], equal, group, groups)
             shown = measure(metric)
             unit = {"share": "%", "AUROC": ""}.get(shown.unit, shown.unit)
             axes.set_ylabel(shown.label + (f", {unit}" if unit else ""))
@@ -180,14 +182,13 @@ def words(setting: str) -> str:
     return setting.replace("_", " ")
 
 
-def _lines(axes: Any, found: Points, equal: str, group: str) -> None:
+def _lines(axes: Any, found: Points, equal: str, group: str, names: Sequence[str]) -> None:
     values = list(dict.fromkeys(point.x for point in found.points))
     texts = [value for value in values if isinstance(value, str)]
     place = {value: i for i, value in enumerate(values)} if texts else {v: v for v in values}
     scale = 100 if measure(found.metric).unit == "share" else 1
     wide = 100 if found.x == "call_rate" and not texts else 1
     step = 0.014 * wide * (max(place.values()) - min(place.values()) or 1)
-    names = list(dict.fromkeys(point.group for point in found.points))
     for i, name in enumerate(names):
         pen, shift = Pen(i), step * (i + 1.3)
         mine = [p for p in found.points if p.group == name and p.equal == equal]
