@@ -33,7 +33,6 @@ SECTIONS = [
     ((75, 79), "Evaluation"),
     ((80, 83), "The made-up world"),
     ((84, 89), "Studies"),
-    ((84, 89), "Studies"),
 ]
 
 
