@@ -299,6 +299,20 @@ CATALOG: dict[str, Entry] = {
         "folder",
         SOURCE,
     ),
+    "E72": Entry(
+        "the address {url} of a model cannot be used: {why}",
+        "give the base of an OpenAI-compatible API, such as http://localhost:8000/v1; keys come "
+        "from the environment (OPENAI_API_KEY)",
+        SOURCE,
+        "Addresses stand in messages, files and reports; nothing secret may stand in them.",
+    ),
+    "E73": Entry(
+        "cannot keep answers in {path}: {why}",
+        "check the path, its permissions and the free space",
+        SOURCE,
+        "Kept answers are a SQLite file that several processes may use; it can be deleted at any "
+        "time.",
+    ),
     # E75-E79: evaluate
     # E80-E83: world
     # E8x: the made-up world

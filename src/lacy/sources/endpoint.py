@@ -1,0 +1,335 @@
+"""A model behind any OpenAI-compatible server as a source: llama.cpp, vLLM, a provider's API.
+
+A base model continues the raw text (``/completions``); a model that only chats is told to
+(``/chat/completions``). What comes back is cut to one unit, as ``LanguageModel`` does. Whatever the
+server does, each request ends in time with a reply; what went wrong stands in its ``error``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from lacy.errors import LacyError
+from lacy.sources import chat
+from lacy.sources.background import Background
+from lacy.sources.text import cut_unit, whole_words
+from lacy.sources.web import Failure, checked_url, post, read_key
+from lacy.types import Candidate, Reply, Request, Unit
+
+if TYPE_CHECKING:
+    import httpx
+
+Mode = Literal["auto", "completions", "chat"]
+"""How a server is asked: with the raw text, by a conversation, or the first that it offers."""
+
+DEFAULT_MAX_TOKENS: dict[Unit, int] = {"token": 1, "word": 12, "value": 16}
+"""Most tokens asked for, by unit."""
+
+CHAT_TOKENS = 24
+"""Further tokens of a chat's answer: it may begin by repeating the end of the text."""
+
+DEFAULT_TIMEOUT = 20.0
+"""Seconds for one request with all its tries; below the 30 that an engine waits by default."""
+
+_NOT_OFFERED = (400, 404, 405, 422, 501)
+"""What servers answer where there are no completions, or not for this model."""
+
+_WHOLE_CHARACTER = 4
+"""Tokens that hold at least one character, where one token held only a part of it."""
+
+_CHARACTERS_PER_TOKEN = 4
+"""To estimate costs where a server does not say how many tokens it took."""
+
+
+@dataclass
+class _Held:
+    """What lives in the background thread; apart from the endpoint, which must not be kept."""
+
+    concurrency: int
+    client: httpx.AsyncClient | None = None
+    free: asyncio.Semaphore | None = None
+
+    def open(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
+        import httpx
+
+        if self.client is None or self.free is None:
+            most = httpx.Limits(
+                max_connections=self.concurrency, max_keepalive_connections=self.concurrency
+            )
+            # No limit of its own: the deadline of each request holds for all that it waits for.
+            self.client = httpx.AsyncClient(timeout=None, limits=most, follow_redirects=False)
+            self.free = asyncio.Semaphore(self.concurrency)
+        return self.client, self.free
+
+    async def close(self) -> None:
+        if self.client is not None:
+            await self.client.aclose()
+
+
+@dataclass
+class _Taken:
+    """What one request took, over all its tries."""
+
+    cost: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+class Endpoint:
+    """A model behind an OpenAI-compatible server.
+
+    Args:
+        url: base of the API, such as ``http://localhost:8000/v1``.
+        model: the model's name there.
+        key_variable: environment variable with the key; read at each request, never kept or shown.
+            None, or a variable that is not set: no key is sent.
+        mode: ``"completions"`` sends the raw text, ``"chat"`` asks in a conversation, ``"auto"``
+            takes the first of them that the server offers for this model.
+        name: who speaks; the model's name by default.
+        max_tokens: most tokens asked for, by unit or one number for all.
+        timeout: seconds for one request: waiting for its turn, all tries, the whole answer.
+        retries: further tries after 429, 5xx and lost connections.
+        first_wait: seconds before the second try; each further wait is twice as long, and at least
+            what ``Retry-After`` asks for.
+        concurrency: requests at the same time.
+        cost: of 1,000 tokens, or a pair: of 1,000 tokens read and of 1,000 spoken.
+        characters: most characters sent; of longer texts the end.
+        max_bytes: most bytes of an answer.
+        body: further fields of each request, such as ``{"reasoning_effort": "low"}``.
+
+    A unit ``"token"`` is one token of a raw completion; of a chat, which knows no tokens, a word.
+
+    Raises:
+        LacyError: E11, httpx is not installed; E12, a setting out of range; E72, an address that
+            cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        key_variable: str | None = "OPENAI_API_KEY",
+        mode: Mode = "auto",
+        name: str | None = None,
+        max_tokens: int | Mapping[Unit, int] | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        retries: int = 3,
+        first_wait: float = 0.25,
+        concurrency: int = 8,
+        cost: float | tuple[float, float] = 0.0,
+        characters: int = 16_000,
+        max_bytes: int = 1_000_000,
+        body: Mapping[str, Any] | None = None,
+    ) -> None:
+        try:
+            import httpx  # noqa: F401
+        except ImportError:
+            raise LacyError(
+                "E11", extra_for="a model behind a server", package="httpx", extra="endpoint"
+            ) from None
+        self.url = checked_url(url)
+        self.model = model
+        self.name = name or model
+        self.key_variable = key_variable
+        self.mode: Mode = mode
+        self.max_tokens = _limits(max_tokens)
+        self.timeout, self.retries, self.first_wait = timeout, retries, first_wait
+        self.cost = cost if isinstance(cost, tuple) else (cost, cost)
+        self.characters, self.max_bytes = characters, max_bytes
+        self.body = dict(body or {})
+        self._check(concurrency)
+        self._way: Mode = mode
+        self._held = _Held(concurrency)
+        self._background = Background(self._held.close)
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.url!r}, {self.model!r}, mode={self.mode!r})"
+
+    def settings(self) -> dict[str, Any]:
+        """What the answers depend on; never the key."""
+        return {
+            "url": self.url, "model": self.model, "mode": self.mode, "body": self.body,
+            "max_tokens": self.max_tokens, "characters": self.characters, "prompt": chat.PROMPT,
+        }  # fmt: skip
+
+    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        """Continue each text by one unit, several at the same time; never raises for a server."""
+        if not requests:
+            return []
+        try:
+            return await self._background.run(self._all(list(requests)))
+        except RuntimeError as error:
+            why = str(error)
+        except asyncio.CancelledError:
+            if not self._background.closed:  # whoever asked does not wait any more
+                raise
+            why = "it was closed"
+        return [self._nothing(why, time.perf_counter())] * len(requests)
+
+    def close(self) -> None:
+        """Close the connections; asking afterwards gives replies with an error."""
+        self._background.close()
+
+    def __enter__(self) -> Endpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def _all(self, requests: list[Request]) -> list[Reply]:
+        deadline = time.monotonic() + self.timeout
+        return list(await asyncio.gather(*(self._one(request, deadline) for request in requests)))
+
+    async def _one(self, request: Request, deadline: float) -> Reply:
+        """One reply, before the deadline, whatever happens."""
+        begin = time.perf_counter()
+        taken = _Taken()
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                _, free = self._held.open()
+                async with free:
+                    text = await self._continue(request, deadline, taken)
+            text.encode("utf-8")
+        except TimeoutError:
+            return self._nothing(f"no whole answer within {self.timeout:g} s", begin, taken)
+        except Failure as failure:
+            return self._nothing(f"{failure}{self._hint(failure.status)}", begin, taken)
+        except UnicodeEncodeError:
+            return self._nothing("the answer holds half a character", begin, taken)
+        except Exception as error:  # a fault of ours must not end the text either
+            return self._nothing(type(error).__name__, begin, taken)
+        evidence = "; ".join([f"continued by {self.name}", *taken.notes])
+        found = (Candidate(text, evidence),) if text else ()
+        return Reply(found, cost=taken.cost, seconds=time.perf_counter() - begin)
+
+    def _nothing(self, why: str, begin: float, taken: _Taken | None = None) -> Reply:
+        seconds, cost = time.perf_counter() - begin, taken.cost if taken else 0.0
+        return Reply(error=f"{self.name}: {why}", fault=True, cost=cost, seconds=seconds)
+
+    async def _continue(self, request: Request, deadline: float, taken: _Taken) -> str:
+        """The continuation, by the way that the server offers."""
+        if len(request.text) > self.characters:
+            request = replace(request, text=request.text[-self.characters :])
+            taken.notes.append(f"which saw the last {self.characters} characters only")
+        if self._way == "chat":
+            return await self._by_chat(request, deadline, taken)
+        try:
+            text = await self._by_completion(request, deadline, taken)
+        except Failure as failure:
+            if self._way == "completions" or failure.status not in _NOT_OFFERED:
+                raise
+            try:
+                text = await self._by_chat(request, deadline, taken)
+            except Failure as second:
+                both = f"completions: {failure}; chat: {second}"
+                raise Failure(both, second.status) from None
+            self._way = "chat"
+        else:
+            self._way = "completions"
+        return text
+
+    async def _by_completion(self, request: Request, deadline: float, taken: _Taken) -> str:
+        unit, limit = request.unit, self.max_tokens[request.unit]
+        text, ended = await self._completion(request.text, limit, deadline, taken)
+        if unit == "token":
+            part = not text or text.endswith("\ufffd")
+            if part and not ended:  # a token of only a part of a character
+                limit = max(limit, _WHOLE_CHARACTER)
+                text, _ = await self._completion(request.text, limit, deadline, taken)
+                text = text[: len(text) - len(text.lstrip()) + 1]
+            return whole_words(text, unit)
+        return cut_unit(text, unit, ended=ended) or ("" if ended else whole_words(text, unit))
+
+    async def _completion(
+        self, text: str, limit: int, deadline: float, taken: _Taken
+    ) -> tuple[str, bool]:
+        body = {"prompt": text, "max_tokens": limit}
+        choice = await self._post("completions", body, deadline, taken, len(text))
+        return chat.without_prefix(text, _text(choice.get("text"))), _ended(choice)
+
+    async def _by_chat(self, request: Request, deadline: float, taken: _Taken) -> str:
+        unit: Unit = "word" if request.unit == "token" else request.unit
+        body = {
+            "messages": chat.messages(request.text),
+            "max_tokens": self.max_tokens[unit] + CHAT_TOKENS,
+        }
+        size = len(request.text) + len(chat.PROMPT)
+        choice = await self._post("chat/completions", body, deadline, taken, size)
+        message = choice.get("message")
+        answer = _text(message.get("content") if isinstance(message, dict) else None)
+        if chat.refused(answer):
+            raise Failure("it speaks of itself instead of going on")
+        text, ended = chat.cleaned(request.text, answer), _ended(choice)
+        return cut_unit(text, unit, ended=ended) or ("" if ended else whole_words(text, unit))
+
+    async def _post(
+        self, path: str, body: dict[str, Any], deadline: float, taken: _Taken, size: int
+    ) -> dict[str, Any]:
+        """The first choice of an answer; what it took is added to ``taken``."""
+        client, _ = self._held.open()
+        answer = await post(
+            client,
+            f"{self.url}/{path}",
+            {"model": self.model, **body, "temperature": 0, "stream": False, **self.body},
+            key=read_key(self.key_variable),
+            retries=self.retries,
+            first_wait=self.first_wait,
+            max_bytes=self.max_bytes,
+            deadline=deadline,
+        )
+        usage = answer.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        read = _count(usage.get("prompt_tokens"), size // _CHARACTERS_PER_TOKEN)
+        spoken = _count(usage.get("completion_tokens"), body["max_tokens"])
+        taken.cost += (self.cost[0] * read + self.cost[1] * spoken) / 1000
+        choices = answer.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            raise Failure("the answer has no choices; the base address usually ends in /v1")
+        return choice
+
+    def _hint(self, status: int) -> str:
+        if status in (401, 403) and self.key_variable:
+            return f"; set the key: export {self.key_variable}=..."
+        return f"; is {self.model} its name there?" if status == 404 else ""
+
+    def _check(self, concurrency: int) -> None:
+        ranges = {
+            "timeout": (self.timeout, 0.001), "retries": (self.retries, 0),
+            "first_wait": (self.first_wait, 0.0), "concurrency": (concurrency, 1),
+            "characters": (self.characters, 1), "max_bytes": (self.max_bytes, 1),
+            "max_tokens": (min(self.max_tokens.values()), 1),
+        }  # fmt: skip
+        for key, (value, least) in ranges.items():
+            if not value >= least:
+                do = f"give at least {least}"
+                raise LacyError("E12", key=key, value=value, why="too little", do=do)
+        if self.mode not in get_args(Mode):
+            do = f"choose one of: {', '.join(get_args(Mode))}"
+            raise LacyError("E12", key="mode", value=self.mode, why="there is no such way", do=do)
+
+
+def _text(content: Any) -> str:
+    if not isinstance(content, str):
+        raise Failure("the answer has no text")
+    return content
+
+
+def _ended(choice: dict[str, Any]) -> bool:
+    """Whether the model ended by itself rather than by the limit."""
+    return choice.get("finish_reason") != "length"
+
+
+def _count(said: Any, otherwise: int) -> int:
+    sound = isinstance(said, int) and not isinstance(said, bool) and said >= 0
+    return said if sound else otherwise
+
+
+def _limits(max_tokens: int | Mapping[Unit, int] | None) -> dict[Unit, int]:
+    if isinstance(max_tokens, int):
+        return {"token": max_tokens, "word": max_tokens, "value": max_tokens}
+    return {**DEFAULT_MAX_TOKENS, **(max_tokens or {})}

@@ -1,0 +1,193 @@
+"""One JSON request to a server that may fail in every way, and a sentence for each of them.
+
+Tries again where that may help (busy or failing servers, lost connections), never beyond the
+caller's deadline. No message holds the key, not even where a server repeats it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from lacy.errors import LacyError
+
+if TYPE_CHECKING:
+    import httpx
+
+SHORTEST_SECRET = 8
+"""Characters from which on a key is a secret; local servers are given keys like ``x``."""
+
+_SHOWN_BYTES = 4096
+
+
+class Failure(Exception):
+    """Why a server gave no answer, in words for the user; ``status`` is 0 where it said none."""
+
+    def __init__(self, why: str, status: int = 0) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+def checked_url(url: str) -> str:
+    """The base of an API, without a slash at its end.
+
+    Raises:
+        LacyError: E72 if it is no web address, or holds a password or a query (where keys would
+            end up in messages and files); the message does not repeat these.
+    """
+    why = ""
+    try:
+        parts = urlsplit(url.strip())
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        parts, host, why = urlsplit(""), None, str(error)
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if host else "..."
+    if not why and (parts.scheme not in ("http", "https") or not host):
+        why = "it does not begin with http:// or https:// and a host"
+    elif not why and ("@" in parts.netloc or parts.query or parts.fragment):
+        why = "keys and passwords have no place in an address, nor has a query"
+    if why:
+        raise LacyError("E72", url=shown, why=why)
+    return shown.rstrip("/")
+
+
+def read_key(variable: str | None) -> str:
+    """The key from the environment; empty where none is set.
+
+    Raises:
+        Failure: it holds what no header may. The key itself is not repeated.
+    """
+    key = os.environ.get(variable, "").strip() if variable else ""
+    if not all("!" <= letter <= "~" for letter in key):
+        raise Failure(f"the key in {variable} holds spaces or letters that no key has")
+    return key
+
+
+async def post(
+    client: httpx.AsyncClient,
+    url: str,
+    body: dict[str, Any],
+    *,
+    key: str = "",
+    retries: int,
+    first_wait: float,
+    max_bytes: int,
+    deadline: float,
+) -> dict[str, Any]:
+    """What a server answers, a JSON object.
+
+    Args:
+        client: an open ``httpx`` client.
+        url: where to.
+        body: what to send.
+        key: sent as a bearer token unless empty.
+        retries: further tries after 429, 5xx and lost connections, each after a longer wait (twice
+            the last, half of it by chance) or what ``Retry-After`` asks for.
+        first_wait: seconds before the first of them.
+        max_bytes: most bytes of an answer.
+        deadline: of ``time.monotonic``; a wait that would end after it is not begun.
+
+    Raises:
+        Failure: no usable answer. The caller sees to it that nothing lasts beyond ``deadline``.
+    """
+    import httpx
+
+    headers = {"Accept-Encoding": "identity"}  # a small answer may unpack to a very large one
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    tries, wait = 0, first_wait
+    while True:
+        asked_for = 0.0
+        tries += 1
+        try:
+            async with client.stream("POST", url, json=body, headers=headers) as response:
+                status = response.status_code
+                if status == 200:
+                    return _object(await _read(response, max_bytes))
+                why = _said(status, await _beginning(response), key)
+                again = status == 429 or status >= 500
+                asked_for = seconds_of(response.headers.get("retry-after")) if again else 0.0
+        except httpx.TransportError as error:
+            status, again, why = 0, True, _plain(f"{type(error).__name__} {error}", key)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise Failure(_plain(f"{type(error).__name__} {error}", key)) from None
+        if not again or tries > retries:
+            raise Failure(why + (f", after {tries} tries" if tries > 1 else ""), status)
+        pause = max(asked_for, wait * (0.5 + random.random() / 2))
+        wait *= 2
+        if time.monotonic() + pause >= deadline:
+            raise Failure(f"{why}, and no time for another try in {pause:.1f} s", status)
+        await asyncio.sleep(pause)
+
+
+def seconds_of(header: str | None) -> float:
+    """How long ``Retry-After`` asks to wait, given in seconds or as a date; 0 for nonsense."""
+    try:
+        seconds = float(header or 0)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header or "").timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return 0.0
+    return max(0.0, seconds) if seconds == seconds else 0.0
+
+
+async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+    packed = response.headers.get("content-encoding", "identity").strip().lower()
+    if packed not in ("", "identity"):
+        raise Failure(f"the answer is packed ({_plain(packed)}), which was not asked for")
+    raw = bytearray()
+    async for piece in response.aiter_raw():
+        raw += piece
+        if len(raw) > max_bytes:
+            raise Failure(f"the answer is longer than {max_bytes:,} bytes")
+    return bytes(raw)
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """As much of a refusal as a message can show."""
+    raw = b""
+    async for piece in response.aiter_raw():
+        raw += piece
+        if len(raw) >= _SHOWN_BYTES:
+            break
+    return raw[:_SHOWN_BYTES]
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Failure("the answer is not UTF-8") from None
+    except (ValueError, RecursionError):
+        raise Failure("the answer is not JSON") from None
+    if not isinstance(answer, dict):
+        raise Failure("the answer is not a JSON object")
+    return answer
+
+
+def _said(status: int, raw: bytes, key: str) -> str:
+    """A status and, where the server says more, that in one line."""
+    text = raw.decode("utf-8", errors="replace")
+    try:
+        answer = json.loads(text)
+        error = answer.get("error", answer.get("detail", "")) if isinstance(answer, dict) else ""
+        more = error.get("message", "") if isinstance(error, dict) else error
+        text = more if isinstance(more, str) else ""
+    except (ValueError, RecursionError):
+        text = "" if "<" in text[:100] else text  # a page for people
+    return f"HTTP {status} {_plain(text, key)}".strip()
+
+
+def _plain(text: str, key: str = "") -> str:
+    """One short printable line without the key."""
+    if len(key) >= SHORTEST_SECRET:
+        text = text.replace(key, "(the key)")
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text[:200] + ("..." if len(text) > 200 else "")
