@@ -65,7 +65,7 @@ lacy demo --out /tmp/look --people 60 --steps 300
 
 VOCABULARY, CONTEXT, ROWS = 2048, 256, 6
 """Tokens, tokens per row, rows per step: what learns most of this world per second on two cores."""
-TEXT_WEIGHT = 0.7
+TEXT_WEIGHT = 0.5
 """Weight of the true word where the target is <CALL>. With the paper's 0 the model forgets what
 kind of value belongs there, and cannot choose between the facts that a database offers."""
 TRAINING: dict[str, Any] = {

@@ -240,7 +240,7 @@ def rankable(meta: Mapping[str, Any] | None, source: Source | None) -> str:
         return ""
     return (
         "This model was trained with --text-weight 0: it hardly knows which kind of value is due, "
-        "and will choose badly among what a source offers. Train with 0.7 (docs/results/)."
+        "and will choose badly among what a source offers. Train with 0.5, the default."
     )
 
 
