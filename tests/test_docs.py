@@ -59,6 +59,7 @@ GIVEN = {
     "how-to/own-trainer.md": ["packed"],
     "how-to/reading-results.md": ["world", "runs/mine", "held-out.jsonl.gz"],
     "how-to/resume.md": ["packed"],
+    "how-to/serve.md": ["world", "runs/mine"],
     "how-to/settings.md": ["packed"],
 }
 """What a page takes for granted."""

@@ -1,0 +1,165 @@
+"""``lacy serve``: a model and its source behind the API that OpenAI clients speak."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from ..errors import LacyError
+from . import calibration
+from .verb import room, settings
+
+if TYPE_CHECKING:
+    from ..cascade import Engine
+    from ..serve import Keys
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass
+class ServeConfig:
+    """Serves a model over HTTP: OpenAI's completions and chats, with who said what beside them."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22."""
+    source: str | None = None
+    """Who answers calls, as in `lacy generate`."""
+    policy: str | None = None
+    """When to call, where a request says nothing; by default as in `lacy generate`."""
+    unit: Literal["token", "word", "value"] = "value"
+    """How much one call returns, where a request says nothing."""
+    calibrate: int = calibration.TEXTS
+    """Read the model along so many texts of its source first, as in `lacy generate`."""
+    host: str = "127.0.0.1"
+    """Address to listen at. Anything but this computer's own should have --keys."""
+    port: int = 8000
+    """Port to listen at."""
+    name: str | None = None
+    """What clients call the model; by default its folder's name."""
+    max_new_tokens: int = 128
+    """Tokens per answer, where a request says nothing."""
+    most_new_tokens: int = 1024
+    """Most tokens that a request may ask for."""
+    temperature: float = 0.0
+    """Where a request says nothing."""
+    timeout: float = 30.0
+    """Seconds to wait for the source; then the model goes on in its own words."""
+    streams: int = 32
+    """Texts written at the same time."""
+    queue: int = 64
+    """Further texts that may wait; beyond these a client is told to come back (429)."""
+    body_kib: int = 1024
+    """Largest request, in KiB."""
+    keys: Path | None = None
+    """File of accepted API keys; without one, whoever reaches the server may ask."""
+    new_key: str | None = None
+    """Add a key of this name to --keys, print it once, and leave."""
+    per_minute: float | None = None
+    """Requests per minute that the new key may send; by default any number."""
+    grace: float = 10.0
+    """Seconds that texts have to finish when the server is stopped."""
+    log_prompts: bool = False
+    """Write prompts into the log. By default it holds no words of anybody."""
+
+
+SETTINGS = ServeConfig
+EXAMPLE = """
+lacy serve runs/mine --source world
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serves until it is stopped."""
+    config = settings(ServeConfig, argv, "serve", EXAMPLE)
+    room("serve.app", extra="serve", what="lacy serve")
+    from ..serve import Keys, Limits, Scheduler, Server, make_app
+    from ..serve.server import open_socket
+
+    if config.new_key is not None:
+        return _new_key(config)
+    limits = Limits(body_bytes=config.body_kib * 1024, max_new_tokens=config.most_new_tokens)
+    keys = Keys.load(config.keys) if config.keys else None
+    with open_socket(config.host, config.port) as place:  # before the model: it fails sooner
+        engine, name = _engine(config)
+        _log()
+        with Scheduler(engine, streams=config.streams, queue=config.queue) as scheduler:
+            app = make_app(
+                scheduler, name, limits=limits, keys=keys, log_prompts=config.log_prompts
+            )
+            server = Server(app, scheduler, grace=config.grace)
+            _say(config, name, str(engine.policy), place.getsockname()[1], keys)
+            server.run(sockets=[place])
+    return 0
+
+
+def _engine(config: ServeConfig) -> tuple[Engine, str]:
+    """The model with its source, and what clients call it."""
+    from ..cascade import Engine
+    from ..model import load
+    from .source import choose_policy, open_source, rankable, split_policy
+
+    path, travelling = split_policy(config.model)
+    name = Path(path).resolve().name if config.name is None else config.name
+    if not name or ":" in name:
+        raise LacyError(
+            "E12", key="name", value=name, why="a policy follows a colon, so a name has none",
+            do="give another: --name mine",
+        )  # fmt: skip
+    loaded = load(path)
+    source = open_source(config.source)
+    policy, why = choose_policy(config.policy or travelling, source, loaded.meta)
+    for line in (why, rankable(loaded.meta, source)):
+        if line:
+            print(line, file=sys.stderr)
+    engine = Engine(
+        loaded,
+        source,
+        policy,
+        unit=config.unit,
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        timeout=config.timeout,
+        # a request may bring a policy that calls, even where the default never does
+        calibration=calibration.from_source(loaded, config.source, config.calibrate),
+    )
+    return engine, name
+
+
+def _new_key(config: ServeConfig) -> int:
+    """Adds a key to the file and prints it."""
+    from ..serve import Keys
+
+    if config.keys is None:
+        do = f"give one: lacy serve MODEL --keys keys.json --new-key {config.new_key}"
+        raise LacyError("E12", key="keys", value=None, why="no file for the new key", do=do)
+    keys = Keys.load(config.keys) if config.keys.exists() else Keys([])
+    assert config.new_key is not None
+    print(keys.add(config.keys, config.new_key, config.per_minute))
+    print(f"Shown only now; {config.keys} holds its hash.", file=sys.stderr)
+    return 0
+
+
+def _log() -> None:
+    """One line of JSON per request on the standard error."""
+    log = logging.getLogger("lacy.serve")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(handler)
+
+
+def _say(config: ServeConfig, name: str, policy: str, port: int, keys: Keys | None) -> None:
+    """Where to reach it, and a warning where anybody can."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    print(f"{name} ({policy}) at http://{host}:{port}/v1; Ctrl-C stops it", file=sys.stderr)
+    if config.host not in LOOPBACK:
+        open_to = "whoever has a key" if keys else "anybody, without a key (--keys)"
+        line = f"Warning: {config.host} can be reached from other computers, by {open_to};"
+        print(f"{line} put TLS in front of it.", file=sys.stderr)

@@ -1,0 +1,268 @@
+"""The application: OpenAI's paths, and those of operators."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from lacy import __version__
+from lacy.errors import LacyError
+from lacy.serve.bodies import Body, ChatBody, CompletionBody
+from lacy.serve.chat import prompt_of
+from lacy.serve.failures import ApiError, as_api_error
+from lacy.serve.gate import Gate
+from lacy.serve.keys import Keys
+from lacy.serve.limits import Limits
+from lacy.serve.metrics import Metrics
+from lacy.serve.scheduler import Scheduler
+from lacy.serve.shapes import Kind, Shape
+from lacy.serve.writing import Prompt, Wanted, Writing
+
+LOG = logging.getLogger("lacy.serve")
+
+ALIASES = {"calls=never": "never", "calls=always": "always"}
+"""Policies by a second name, which reads well after a model's name."""
+
+
+@dataclass
+class Service:
+    """What the paths share."""
+
+    scheduler: Scheduler
+    name: str
+    limits: Limits
+    metrics: Metrics
+    log_prompts: bool
+    created: int
+
+    def wanted(self, body: Body, prompts: list[Prompt], limit: int | None) -> Wanted:
+        """A body's wishes, checked.
+
+        Raises:
+            ApiError: what is beyond a limit, unknown, or cannot be honoured.
+        """
+        limits = self.limits
+        if (field := body.refused()) is not None:
+            raise ApiError(400, f"{field} is not supported by lacy", "unsupported", field)
+        count, base = body.n or 1, self.scheduler.engine
+        limit = min(base.max_new_tokens, limits.max_new_tokens) if limit is None else limit
+        _at_most("max_tokens", limit, limits.max_new_tokens)
+        _at_most("n", count, min(limits.choices, self.scheduler.streams))
+        _at_most("prompt", len(prompts), limits.prompts)
+        _at_most("stop", len(body.stops), limits.stops)
+        _at_most("stop", max(map(len, body.stops), default=0), limits.stop_characters)
+        if "" in body.stops:
+            raise ApiError(400, "an empty stop string stops everything", "invalid_value", "stop")
+        _at_most("n", count * len(prompts), self.scheduler.streams + self.scheduler.queue)
+        travelling = self.travelling(body.model)
+        param = "model" if body.lacy.policy is None else "lacy.policy"
+        policy = travelling if body.lacy.policy is None else body.lacy.policy
+        seed = random.getrandbits(32) if body.seed is None else body.seed % 2**32
+        try:
+            engine = base.variant(
+                ALIASES.get(policy or "", policy), unit=body.lacy.unit,
+                temperature=body.temperature, top_p=body.top_p, seed=seed,
+            )  # fmt: skip
+        except LacyError as error:
+            raise as_api_error(error, param) from error
+        return Wanted(engine, prompts, limit, count, body.stops, body.lacy.subject)
+
+    def travelling(self, model: str) -> str | None:
+        """The policy in a model's name.
+
+        Raises:
+            ApiError: 404, the name is another model's.
+        """
+        if model == self.name:
+            return None
+        if model.startswith(f"{self.name}:"):
+            return model[len(self.name) + 1 :]
+        message = f"there is no model {model!r}; this server has {self.name!r}"
+        raise ApiError(404, message, "model_not_found", "model")
+
+    async def answer(self, request: Request, kind: Kind, body: Body, wanted: Wanted) -> Response:
+        """Write and send, whole or as a stream."""
+        note = request.state.note
+        note |= {"model": body.model, "policy": str(wanted.engine.policy), "stream": body.stream}
+        if self.log_prompts:
+            note["prompts"] = [prompt.text for prompt in wanted.prompts]
+        writing = Writing(self.scheduler, wanted)
+        begin = time.perf_counter()
+        try:
+            await _unless_gone(request, writing.start(), writing)
+        except Exception as error:
+            if isinstance(error, asyncio.CancelledError | ApiError):
+                raise
+            raise as_api_error(error, "prompt") from error
+        self.metrics.first.observe(time.perf_counter() - begin)
+        shape = Shape(kind, body.model, str(wanted.engine.policy))
+        if body.stream:
+            chunks = self._noted(shape.chunks(writing, body.usage_wanted), writing, note)
+            return StreamingResponse(
+                chunks, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+            )
+        try:
+            await _unless_gone(request, _read(writing), writing)
+        except LacyError as error:
+            raise as_api_error(error, "prompt") from error
+        finally:
+            writing.cancel()
+            self._count(writing, note)
+        return JSONResponse(shape.whole(writing))
+
+    async def _noted(
+        self, chunks: AsyncIterator[bytes], writing: Writing, note: dict[str, Any]
+    ) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            writing.cancel()
+            self._count(writing, note)
+
+    def _count(self, writing: Writing, note: dict[str, Any]) -> None:
+        """Figures and log of what was written."""
+        self.metrics.prompt(writing.prompt_tokens)
+        for choice in writing.choices:
+            self.metrics.answer(choice)
+        note["prompt_tokens"], note["tokens"] = writing.prompt_tokens, writing.completion_tokens
+        note["calls"] = sum(span.asked for c in writing.choices for span in c.spans)
+        note["finish"] = [choice.finish for choice in writing.choices]
+
+
+def make_app(
+    scheduler: Scheduler,
+    name: str,
+    *,
+    limits: Limits | None = None,
+    keys: Keys | None = None,
+    log_prompts: bool = False,
+) -> FastAPI:
+    """The ASGI application of one model.
+
+    Args:
+        scheduler: writes the texts; closed when the application ends.
+        name: the model's name for clients.
+        limits: bounds of a request.
+        keys: accepted API keys; None: whoever reaches the server may ask.
+        log_prompts: write prompts into the log, too.
+    """
+    limits, metrics = limits or Limits(), Metrics(scheduler)
+    service = Service(scheduler, name, limits, metrics, log_prompts, int(time.time()))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(scheduler.close)
+
+    app = FastAPI(title="lacy", version=__version__, lifespan=lifespan, docs_url=None,
+                  redoc_url=None)  # fmt: skip
+    app.state.service = service
+    app.add_middleware(Gate, body_bytes=limits.body_bytes, keys=keys, metrics=metrics)
+    _failures(app)
+    _asking(app, service)
+    _looking(app, service)
+    return app
+
+
+def _asking(app: FastAPI, service: Service) -> None:
+    """Paths that make a model speak."""
+
+    @app.post("/v1/completions")
+    async def completions(body: CompletionBody, request: Request) -> Response:
+        texts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
+        wanted = service.wanted(body, [Prompt(text) for text in texts], body.max_tokens)
+        return await service.answer(request, "completion", body, wanted)
+
+    @app.post("/v1/chat/completions")
+    async def chat(body: ChatBody, request: Request) -> Response:
+        limit = body.max_completion_tokens or body.max_tokens
+        prompt = prompt_of(body.messages, service.scheduler.engine.tokenizer)
+        wanted = service.wanted(body, [prompt], limit)
+        return await service.answer(request, "chat", body, wanted)
+
+
+def _looking(app: FastAPI, service: Service) -> None:
+    """Paths that only tell."""
+    model = {"id": service.name, "object": "model", "created": service.created, "owned_by": "lacy"}
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [model]}
+
+    @app.get("/v1/models/{name:path}")
+    async def one_model(name: str) -> dict[str, Any]:
+        service.travelling(name)
+        return model | {"id": name}
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _failures(app: FastAPI) -> None:
+    """Every error in OpenAI's shape."""
+
+    @app.exception_handler(ApiError)
+    async def api(request: Request, error: ApiError) -> Response:
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def body(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in first["loc"][1:]) or None
+        return ApiError(400, f"{param or 'body'}: {first['msg']}", "invalid_body", param).response()
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+        word = code.get(error.status_code, "http_error")
+        return ApiError(error.status_code, str(error.detail), word).response()
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> Response:
+        return as_api_error(error).response()
+
+
+def _at_most(param: str, value: int, most: int) -> None:
+    if value > most:
+        raise ApiError(400, f"{param}: {value} is more than {most}", "above_limit", param)
+
+
+async def _read(writing: Writing) -> None:
+    async for _ in writing.news():
+        pass
+
+
+async def _unless_gone(request: Request, work: Any, writing: Writing) -> None:
+    """Do ``work``; where the client leaves meanwhile, cancel its texts.
+
+    Raises:
+        ApiError: 499, the client has left (nobody reads this).
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=0.5)
+            if not task.done() and await request.is_disconnected():
+                raise ApiError(499, "the client has left", "client_left")
+        await task
+    except BaseException:
+        task.cancel()
+        writing.cancel()
+        raise

@@ -1,0 +1,157 @@
+"""What clients send: OpenAI's fields, and ``lacy`` beside them.
+
+Fields that change the text and that lacy does not know how to honour are refused where they ask
+for something; fields that only describe the request are ignored; others are mistakes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Strict = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+NOTHING: dict[str, tuple[Any, ...]] = {
+    "best_of": (None, 1),
+    "echo": (None, False),
+    "frequency_penalty": (None, 0),
+    "presence_penalty": (None, 0),
+    "logit_bias": (None, {}),
+    "logprobs": (None, False),
+    "top_logprobs": (None, 0),
+    "suffix": (None, ""),
+    "tools": (None, []),
+    "functions": (None, []),
+    "tool_choice": (None, "none", "auto"),
+    "function_call": (None, "none", "auto"),
+    "response_format": (None, {"type": "text"}),
+    "modalities": (None, ["text"]),
+    "audio": (None,),
+    "prediction": (None,),
+    "web_search_options": (None,),
+}
+"""Fields that lacy cannot honour, with the values that ask for nothing."""
+
+
+class Wishes(BaseModel):
+    """``lacy``: how the cascade is to run."""
+
+    model_config = Strict
+
+    policy: Annotated[str, Field(max_length=200)] | None = None
+    """When to call, e.g. ``budget=0.1``; comes before the one in the model's name."""
+    unit: Literal["token", "word", "value"] | None = None
+    subject: Annotated[str, Field(max_length=500)] | None = None
+    """Whom or what the text is about, where the caller knows."""
+
+
+class StreamOptions(BaseModel):
+    """``stream_options`` of OpenAI."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Body(BaseModel):
+    """What both kinds of request have in common."""
+
+    model_config = Strict
+
+    model: str = Field(max_length=500)
+    max_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    n: int | None = Field(None, ge=1)
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    lacy: Wishes = Wishes()
+
+    frequency_penalty: Any = None
+    presence_penalty: Any = None
+    logit_bias: Any = None
+    logprobs: Any = None
+    user: Any = None
+    metadata: Any = None
+    store: Any = None
+    service_tier: Any = None
+    safety_identifier: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_retention: Any = None
+
+    def refused(self) -> str | None:
+        """The first field that asks for what lacy cannot do."""
+        given = {name: getattr(self, name) for name in NOTHING if name in self.model_fields_set}
+        return next((name for name, v in given.items() if v not in NOTHING[name]), None)
+
+    @property
+    def stops(self) -> list[str]:
+        """Stop strings."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
+    def usage_wanted(self) -> bool:
+        """Whether the last chunk of a stream is to count tokens."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class CompletionBody(Body):
+    """``POST /v1/completions``."""
+
+    prompt: str | Annotated[list[str], Field(min_length=1)]
+    best_of: Any = None
+    echo: Any = None
+    suffix: Any = None
+
+
+class Part(BaseModel):
+    """A part of a message; text alone is understood."""
+
+    model_config = Strict
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """A message of a chat."""
+
+    model_config = Strict
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Part]
+    name: str | None = None
+    refusal: Any = None
+    annotations: Any = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
+
+    @property
+    def text(self) -> str:
+        """The words."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class ChatBody(Body):
+    """``POST /v1/chat/completions``."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_completion_tokens: int | None = Field(None, ge=1)
+    top_logprobs: Any = None
+    tools: Any = None
+    functions: Any = None
+    tool_choice: Any = None
+    function_call: Any = None
+    parallel_tool_calls: Any = None
+    response_format: Any = None
+    modalities: Any = None
+    audio: Any = None
+    prediction: Any = None
+    reasoning_effort: Any = None
+    verbosity: Any = None
+    web_search_options: Any = None

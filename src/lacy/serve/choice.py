@@ -1,0 +1,73 @@
+"""One answer as it grows: stop strings, spans, counts, and why it ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from lacy.serve.stops import Stops
+from lacy.types import Answer, Span
+
+Ended = Literal["stop", "length"]
+
+
+@dataclass
+class Choice:
+    """What has been said in one answer, whoever said it."""
+
+    stops: Stops = field(default_factory=Stops)
+    spans: list[Span] = field(default_factory=list)
+    """Own words between two calls are one span."""
+    finish: Ended | None = None
+
+    def hear(self, piece: Span) -> list[Span]:
+        """Take a piece; gives what may be sent now."""
+        return self._take(self.stops.add(piece))
+
+    def end(self, answer: Answer) -> list[Span]:
+        """No more pieces; gives what is still to be sent."""
+        self.finish = "stop" if self.stops.stopped or answer.finished else "length"
+        return self._take(self.stops.end())
+
+    @property
+    def text(self) -> str:
+        """The words."""
+        return "".join(span.text for span in self.spans)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens generated and not cut off."""
+        return sum(span.tokens for span in self.spans)
+
+    def account(self) -> dict[str, Any]:
+        """``lacy`` beside a whole answer: spans, and what they took."""
+        asked = [span for span in self.spans if span.asked]
+        return {
+            "spans": as_dicts(self.spans),
+            "calls": len(asked),
+            "called_tokens": sum(span.tokens for span in asked),
+            "cost": sum(span.cost for span in asked),
+            "seconds": sum(span.seconds for span in asked),
+        }
+
+    def _take(self, pieces: list[Span]) -> list[Span]:
+        for piece in pieces:
+            last = self.spans[-1] if self.spans else None
+            if last is None or last.asked or piece.asked:
+                self.spans.append(piece)
+            else:
+                self.spans[-1] = replace(
+                    last, text=last.text + piece.text, tokens=last.tokens + piece.tokens
+                )
+        return pieces
+
+
+def as_dicts(spans: Sequence[Span]) -> list[dict[str, Any]]:
+    """Spans as plain data for JSON, which has no infinities."""
+    return [{name: _finite(value) for name, value in asdict(span).items()} for span in spans]
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,64 @@
+"""Errors as OpenAI's clients know them: ``{"error": {"message", "type", "param", "code"}}``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from lacy.errors import LacyError
+from lacy.serve.scheduler import Busy, Closing
+
+
+class ApiError(Exception):
+    """A request that is not answered.
+
+    Args:
+        status: HTTP status.
+        message: a sentence for the caller.
+        code: a word for programs.
+        param: the field at fault.
+        retry: seconds after which it may be tried again.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str,
+        param: str | None = None,
+        retry: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.param, self.retry = status, code, param, retry
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What is sent."""
+        kinds = {401: "authentication_error", 429: "rate_limit_error", 404: "not_found_error"}
+        kind = kinds.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
+        error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
+        return {"error": error}
+
+    def response(self) -> JSONResponse:
+        """As a response with its headers."""
+        headers = {} if self.retry is None else {"Retry-After": str(max(1, math.ceil(self.retry)))}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return JSONResponse(self.body, self.status, headers)
+
+
+def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
+    """What a caller is told of any failure; of a bug, nothing but that it is one."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, Busy):
+        message = "as many texts are being written as this server takes; try again"
+        return ApiError(429, message, "busy", retry=1)
+    if isinstance(error, Closing):
+        return ApiError(503, "the server is shutting down", "shutting_down", retry=5)
+    if isinstance(error, LacyError):
+        code = "context_length_exceeded" if error.code == "E60" else error.code
+        return ApiError(400, f"{error.what}; {error.do}", code, param)
+    return ApiError(500, "a bug in lacy, which its log shows", "internal_error")

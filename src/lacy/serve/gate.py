@@ -1,0 +1,103 @@
+"""What stands before every request: size, key, rate; and behind it: figures and one log line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+from lacy.serve.failures import ApiError
+from lacy.serve.keys import Keys
+from lacy.serve.metrics import Metrics
+
+LOG = logging.getLogger("lacy.serve")
+
+PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/models", "/health", "/metrics")
+"""Paths that figures tell apart."""
+
+OPEN = ("/health",)
+"""Paths that need no key."""
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Gate:
+    """ASGI middleware around the application.
+
+    Args:
+        app: the application.
+        body_bytes: most bytes of a body.
+        keys: accepted keys; None: none is needed.
+        metrics: where requests are counted.
+    """
+
+    def __init__(self, app: Any, body_bytes: int, keys: Keys | None, metrics: Metrics) -> None:
+        self.app, self.body_bytes, self.keys, self.metrics = app, body_bytes, keys, metrics
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begin, status = time.perf_counter(), 499  # a client that leaves gets nothing
+        note: dict[str, Any] = {}
+        scope.setdefault("state", {})["note"] = note
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = int(message["status"])
+            await send(message)
+
+        try:
+            self._admit(scope, note)
+            await self.app(scope, self._bounded(scope, receive), watched)
+        except ApiError as error:
+            await error.response()(scope, receive, watched)
+        finally:
+            path = scope["path"] if scope["path"] in PATHS else "other"
+            seconds = time.perf_counter() - begin
+            self.metrics.requests.labels(path, str(status)).inc()
+            self.metrics.seconds.labels(path).observe(seconds)
+            if path not in ("/health", "/metrics"):
+                line = {"path": path, "status": status, "seconds": round(seconds, 4), **note}
+                LOG.info(json.dumps(line, ensure_ascii=False))
+
+    def _admit(self, scope: Message, note: dict[str, Any]) -> None:
+        """Check key and rate."""
+        if self.keys is None or scope["path"] in OPEN:
+            return
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        scheme, _, text = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        key = self.keys.find(text.strip()) if scheme.lower() == "bearer" else None
+        if key is None:
+            message = "no valid API key; send it as: Authorization: Bearer KEY"
+            raise ApiError(401, message, "invalid_api_key")
+        note["key"] = key.name
+        if scope["path"] != "/metrics" and (seconds := self.keys.wait(key)):
+            message = f"this key may send {key.per_minute:g} requests per minute"
+            raise ApiError(429, message, "rate_limit_exceeded", retry=seconds)
+
+    def _bounded(self, scope: Message, receive: Receive) -> Receive:
+        """``receive`` that refuses a body beyond the limit, announced or not."""
+        why = f"the body is larger than {self.body_bytes:,} bytes"
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self.body_bytes:
+            raise ApiError(413, why, "body_too_large")
+        total = 0
+
+        async def bounded() -> Message:
+            nonlocal total
+            message = await receive()
+            total += len(message.get("body", b""))
+            if total > self.body_bytes:
+                raise HTTPException(413, why)  # the one kind that passes through FastAPI's reading
+            return message
+
+        return bounded

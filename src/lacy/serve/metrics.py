@@ -1,0 +1,57 @@
+"""Figures of a running server, as Prometheus reads them."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from lacy.serve.choice import Choice
+from lacy.serve.scheduler import Scheduler
+
+SECONDS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """Counters of one server (each has a registry of its own)."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "lacy_requests", "Requests by path and status", ["path", "status"], registry=registry
+        )
+        self.seconds = Histogram(
+            "lacy_request_seconds", "Duration of requests", ["path"],
+            buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self.first = Histogram(
+            "lacy_first_piece_seconds", "Time to the first words of an answer",
+            buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self._prompt = Counter("lacy_prompt_tokens", "Tokens of prompts", registry=registry)
+        self._tokens = Counter(
+            "lacy_tokens", "Tokens by speaker (slm or a source)", ["speaker"], registry=registry
+        )
+        self._calls = Counter(
+            "lacy_calls", "Calls by outcome: answered or not", ["outcome"], registry=registry
+        )
+        self._cost = Counter("lacy_cost", "What sources charged", registry=registry)
+        running = Gauge("lacy_streams", "Texts being written", registry=registry)
+        running.set_function(lambda: scheduler.running)
+        waiting = Gauge("lacy_waiting", "Texts that wait for their turn", registry=registry)
+        waiting.set_function(lambda: scheduler.waiting)
+
+    def prompt(self, tokens: int) -> None:
+        """Count a prompt."""
+        self._prompt.inc(tokens)
+
+    def answer(self, choice: Choice) -> None:
+        """Count a whole answer."""
+        for span in choice.spans:
+            self._tokens.labels(span.speaker).inc(span.tokens)
+            if span.asked:
+                answered = "answered" if span.speaker != "slm" else "unanswered"
+                self._calls.labels(answered).inc()
+                self._cost.inc(max(span.cost, 0.0))
+
+    def text(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,201 @@
+"""A thread that writes all texts of a server, a token of each at a time.
+
+Whoever wants a text hands in an ``Order`` and is told of every piece; nobody ever waits here but
+this thread. Tokenizers are used in this thread alone (they are not made for several).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from lacy.cascade.asking import Asker
+from lacy.cascade.engine import Engine
+from lacy.cascade.running import Running, Stream
+from lacy.types import Answer, Span
+
+LOG = logging.getLogger("lacy.serve")
+
+
+class Busy(Exception):
+    """As many texts are being written and waiting as the server takes."""
+
+
+class Closing(Exception):
+    """The server is shutting down."""
+
+
+@dataclass(eq=False)
+class Order:
+    """Texts that begin with one prompt. The listeners are called in the scheduler's thread.
+
+    ``heard(number, piece)`` returns True for "enough"; ``ended(number, answer)`` gets what went
+    wrong instead of an answer where something did, for all numbers alike.
+    """
+
+    engine: Engine
+    prompt: str
+    limit: int
+    """Most new tokens of each text."""
+    count: int = 1
+    subject: str | None = None
+    tokens: Callable[[], Sequence[int]] = lambda: ()
+    """Gives the prompt's tokens where they are not simply the prompt encoded."""
+    heard: Callable[[int, Span], bool] = lambda number, piece: False
+    ended: Callable[[int, Answer | Exception], None] = lambda number, answer: None
+    started: Callable[[int], None] = lambda tokens: None
+    """Told the number of the prompt's tokens when its turn has come."""
+    streams: list[Stream] = field(default_factory=list, init=False)
+    cancelled: bool = field(default=False, init=False)
+
+
+class Scheduler:
+    """Writes ordered texts; to be closed, or used in a ``with``.
+
+    Args:
+        engine: the model and its source; orders have variants of it.
+        streams: texts written at the same time.
+        queue: further texts that may wait for their turn.
+    """
+
+    def __init__(self, engine: Engine, *, streams: int = 32, queue: int = 64) -> None:
+        self.engine = engine
+        self.streams, self.queue = streams, queue
+        self._changed = threading.Condition()
+        self._waiting: deque[Order] = deque()
+        self._orders: set[Order] = set()
+        self._closing = self._closed = False
+        self._asker = Asker(self._wake)
+        self._running = Running(engine, self._asker)
+        self._thread = threading.Thread(target=self._work, name="lacy-scheduler", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> int:
+        """Texts being written."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Texts that wait for their turn."""
+        with self._changed:
+            return sum(order.count for order in self._waiting)
+
+    def submit(self, *orders: Order) -> None:
+        """Take orders, all or none.
+
+        Raises:
+            Busy: there is no room for them.
+            Closing: no more orders are taken.
+        """
+        wanted = sum(order.count for order in orders)
+        with self._changed:
+            if self._closing:
+                raise Closing
+            held = sum(order.count for order in self._orders)
+            if held + wanted > self.streams + self.queue:
+                raise Busy
+            self._waiting.extend(orders)
+            self._orders.update(orders)
+            self._changed.notify_all()
+
+    def cancel(self, *orders: Order) -> None:
+        """End these orders' texts as they stand; they are told so."""
+        with self._changed:
+            for order in orders:
+                order.cancelled = True
+                for stream in order.streams:
+                    stream.cancelled = True
+            self._changed.notify_all()
+
+    def refuse(self) -> None:
+        """Take no more orders; those in hand go on."""
+        with self._changed:
+            self._closing = True
+
+    def end(self) -> None:
+        """Take no more orders and end those in hand as they stand."""
+        self.refuse()
+        with self._changed:
+            orders = list(self._orders)
+        self.cancel(*orders)
+
+    def close(self) -> None:
+        """End everything and stop the threads."""
+        self.end()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(timeout=10)
+        self._asker.close()
+
+    def __enter__(self) -> Scheduler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while self._running.stuck and not self._next():
+                    if self._closed and not self._orders:
+                        return
+                    self._changed.wait(timeout=0.5)
+                orders = []
+                room = self.streams - len(self._running)
+                while (order := self._next(room)) is not None:
+                    room -= order.count
+                    orders.append(self._waiting.popleft())
+            for order in orders:
+                self._begin(order)
+            try:
+                self._running.step()
+            except Exception as error:  # a bug must end its texts, not the server
+                LOG.exception("a step failed")
+                self._running.fail(error)
+
+    def _next(self, room: int | None = None) -> Order | None:
+        """The order whose turn it is, if there is room for its texts."""
+        room = self.streams - len(self._running) if room is None else room
+        first = self._waiting[0] if self._waiting else None
+        return first if first and (first.cancelled or first.count <= room) else None
+
+    def _begin(self, order: Order) -> None:
+        """Make an order's texts and hand them in."""
+        try:
+            streams = []
+            given = order.tokens()
+            for number in range(order.count):
+                row = order.engine.row(number, order.prompt, order.subject, order.limit, given)
+                streams.append(self._stream(order, number, Stream(order.engine, row)))
+            self._running.add(streams)
+            order.started(len(streams[0].row.ids))
+            with self._changed:
+                order.streams = streams
+                for stream in streams:
+                    stream.cancelled = order.cancelled
+        except Exception as error:  # the prompt's fault or ours, this order's alone in any case
+            with self._changed:
+                self._orders.discard(order)
+            for number in range(order.count):
+                order.ended(number, error)
+
+    def _stream(self, order: Order, number: int, stream: Stream) -> Stream:
+        def ended(answer: Answer | Exception) -> None:
+            order.streams.remove(stream)
+            if not order.streams:
+                with self._changed:
+                    self._orders.discard(order)
+            order.ended(number, answer)
+
+        stream.heard = lambda piece: order.heard(number, piece)
+        stream.ended = ended
+        return stream

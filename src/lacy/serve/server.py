@@ -1,0 +1,77 @@
+"""uvicorn, told to end its streams cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import uvicorn
+
+from lacy.errors import LacyError
+from lacy.serve.scheduler import Scheduler
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        LacyError: E12, the address is taken or none of this computer's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise LacyError(
+            "E12", key="port", value=port, why=f"{host} port {port}: {error}",
+            do="give another: --port 8001",
+        ) from error  # fmt: skip
+
+
+class Server(uvicorn.Server):
+    """Runs an application; on SIGTERM or Ctrl-C takes nothing new and lets texts finish.
+
+    Args:
+        app: of ``make_app``.
+        scheduler: the one the application was made with.
+        host: address to listen at; loopback by default.
+        port: 0 takes a free one.
+        grace: seconds that texts have to finish; what is left then ends as it stands, its clients
+            get a regular last chunk.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        scheduler: Scheduler,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        grace: float = 10.0,
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=int(grace) + 10,
+        )
+        super().__init__(config)
+        self._scheduler, self._grace = scheduler, grace
+
+    @property
+    def port(self) -> int:
+        """The port it listens at, once ``started``."""
+        return int(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse what is new, wait for what runs, end the rest."""
+        self._scheduler.refuse()
+        ending = asyncio.get_running_loop().call_later(self._grace, self._scheduler.end)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()

@@ -1,0 +1,98 @@
+"""Answers in OpenAI's shapes, whole or in chunks, with ``lacy`` beside every choice."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lacy.serve.choice import as_dicts
+from lacy.serve.failures import as_api_error
+from lacy.serve.writing import News, Writing
+
+Kind = Literal["completion", "chat"]
+
+
+@dataclass
+class Shape:
+    """The envelope of one response."""
+
+    kind: Kind
+    model: str
+    policy: str
+    id: str = field(default="", init=False)
+    created: int = field(default_factory=lambda: int(time.time()), init=False)
+
+    def __post_init__(self) -> None:
+        prefix = "cmpl" if self.kind == "completion" else "chatcmpl"
+        self.id = f"{prefix}-{uuid.uuid4().hex}"
+
+    def whole(self, writing: Writing) -> dict[str, Any]:
+        """All answers at once."""
+        choices = []
+        for index, choice in enumerate(writing.choices):
+            words: dict[str, Any] = {"text": choice.text}
+            if self.kind == "chat":
+                words = {"message": {"role": "assistant", "content": choice.text, "refusal": None}}
+            account = {"policy": self.policy, **choice.account()}
+            end = {"logprobs": None, "finish_reason": choice.finish, "lacy": account}
+            choices.append({"index": index, **words, **end})
+        return self._envelope(choices, chunk=False) | {"usage": usage(writing)}
+
+    async def chunks(self, writing: Writing, usage_wanted: bool) -> AsyncIterator[bytes]:
+        """Server-sent events; a failure under way is an event too, and the stream ends well."""
+        try:
+            if self.kind == "chat":
+                for index in range(len(writing.choices)):
+                    delta = {"role": "assistant", "content": ""}
+                    yield self._event([self._part(index, {"delta": delta}, {"spans": []})])
+            async for news in writing.news():
+                yield self._event([self._news(writing, news)])
+            if usage_wanted:
+                yield _event(self._envelope([], chunk=True) | {"usage": usage(writing)})
+        except Exception as error:
+            yield _event(as_api_error(error).body)
+        finally:
+            writing.cancel()
+        yield b"data: [DONE]\n\n"
+
+    def _news(self, writing: Writing, news: News) -> dict[str, Any]:
+        text = "".join(piece.text for piece in news.pieces)
+        words: dict[str, Any] = {"text": text}
+        if self.kind == "chat":
+            words = {"delta": {"content": text} if text or not news.ended else {}}
+        account: dict[str, Any] = {"spans": as_dicts(news.pieces)}
+        if news.ended:
+            whole = writing.choices[news.index].account()
+            account |= {"policy": self.policy, **whole, "spans": account["spans"]}
+        finish = writing.choices[news.index].finish if news.ended else None
+        return self._part(news.index, words, account, finish)
+
+    def _part(
+        self, index: int, words: dict[str, Any], account: dict[str, Any], finish: str | None = None
+    ) -> dict[str, Any]:
+        end = {"logprobs": None, "finish_reason": finish, "lacy": account}
+        return {"index": index, **words, **end}
+
+    def _event(self, choices: list[dict[str, Any]]) -> bytes:
+        return _event(self._envelope(choices, chunk=True))
+
+    def _envelope(self, choices: list[dict[str, Any]], *, chunk: bool) -> dict[str, Any]:
+        what = "text_completion"
+        if self.kind == "chat":
+            what = "chat.completion.chunk" if chunk else "chat.completion"
+        head = {"id": self.id, "object": what, "created": self.created, "model": self.model}
+        return head | {"choices": choices}
+
+
+def usage(writing: Writing) -> dict[str, int]:
+    """Token counts as OpenAI gives them."""
+    asked, said = writing.prompt_tokens, writing.completion_tokens
+    return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()

@@ -1,0 +1,142 @@
+"""A request's texts between the scheduler's thread and the event loop that answers clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from lacy.cascade.engine import Engine
+from lacy.serve.choice import Choice
+from lacy.serve.scheduler import Order, Scheduler
+from lacy.serve.stops import Stops
+from lacy.types import Answer, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text to continue; ``tokens`` gives its tokens where a chat template made it."""
+
+    text: str
+    tokens: Callable[[], Sequence[int]] = lambda: ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one request asks for."""
+
+    engine: Engine
+    prompts: Sequence[Prompt]
+    limit: int
+    count: int = 1
+    stops: Sequence[str] = ()
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Something to be sent: pieces of one answer; ``finish`` where it ended."""
+
+    index: int
+    pieces: list[Span]
+    ended: bool = False
+
+
+@dataclass(eq=False)
+class Writing:
+    """The texts of one request, in the order of its prompts, ``count`` for each.
+
+    To be made in an event loop, and to be left by ``cancel`` if not read to its end.
+    """
+
+    scheduler: Scheduler
+    wanted: Wanted
+    choices: list[Choice] = field(init=False)
+    prompt_tokens: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        wanted = self.wanted
+        self.choices = [Choice() for _ in range(wanted.count * len(wanted.prompts))]
+        self._loop = asyncio.get_running_loop()
+        self._news: asyncio.Queue[Exception | tuple[int, Span | Answer] | int] = asyncio.Queue()
+        self._orders = [self._order(n, prompt) for n, prompt in enumerate(wanted.prompts)]
+        for choice in self.choices:
+            choice.stops = Stops(wanted.stops)
+
+    async def start(self) -> None:
+        """Hand the texts in and wait until the first one's turn has come.
+
+        Raises:
+            Busy, Closing: no room.
+            LacyError: the prompt does not fit.
+        """
+        self.scheduler.submit(*self._orders)
+        try:
+            tokens = await self._next()
+            assert isinstance(tokens, int)
+            self.prompt_tokens += tokens
+        except BaseException:
+            self.cancel()
+            raise
+
+    async def news(self) -> AsyncIterator[News]:
+        """What is said, as it is said; ends when all texts have ended.
+
+        Raises:
+            Exception: whatever went wrong in the scheduler.
+        """
+        left = len(self.choices)
+        while left:
+            item = await self._next()
+            if isinstance(item, int):  # a further prompt's turn has come
+                self.prompt_tokens += item
+                continue
+            index, what = item
+            choice = self.choices[index]
+            if isinstance(what, Answer):
+                left -= 1
+                yield News(index, choice.end(what), ended=True)
+            elif pieces := choice.hear(what):
+                yield News(index, pieces)
+
+    def cancel(self) -> None:
+        """Nobody listens any more."""
+        self.scheduler.cancel(*self._orders)
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens of all answers."""
+        return sum(choice.tokens for choice in self.choices)
+
+    async def _next(self) -> tuple[int, Span | Answer] | int:
+        item = await self._news.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def _tell(self, item: Exception | tuple[int, Span | Answer] | int) -> bool:
+        """Pass something over to the event loop; True if that is gone."""
+        try:
+            self._loop.call_soon_threadsafe(self._news.put_nowait, item)
+        except RuntimeError:
+            return True
+        return False
+
+    def _order(self, number: int, prompt: Prompt) -> Order:
+        wanted, first = self.wanted, number * self.wanted.count
+        scouts = [Stops(wanted.stops) for _ in range(wanted.count)]
+
+        def heard(which: int, piece: Span) -> bool:
+            scouts[which].add(piece)  # tells at once that a text need not go on
+            return self._tell((first + which, piece)) or scouts[which].stopped
+
+        def ended(which: int, answer: Answer | Exception) -> None:
+            self._tell(answer if isinstance(answer, Exception) else (first + which, answer))
+
+        return Order(
+            wanted.engine, prompt.text, wanted.limit, wanted.count, wanted.subject,
+            prompt.tokens, heard, ended, self._tell_started,
+        )  # fmt: skip
+
+    def _tell_started(self, tokens: int) -> None:
+        self._tell(tokens)

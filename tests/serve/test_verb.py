@@ -1,0 +1,78 @@
+"""``lacy serve`` as it is typed: a process that answers, and that ends when it is told to."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from lacy.cli import main
+from lacy.cli.serve import ServeConfig, _say
+
+from .conftest import kinds
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A saved model (weights are random)."""
+    from lacy.model import save
+
+    loaded = kinds.llama(kinds.ALL["byte_level"])
+    save(tmp_path / "mine", loaded.model, loaded.tokenizer)
+    return tmp_path / "mine"
+
+
+def test_it_serves_and_stops(model):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", str(model), "--port", str(port)]) == 2
+    command = [sys.executable, "-m", "lacy", "serve", str(model), "--port", str(port)]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+    try:
+        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 90
+        while True:
+            try:
+                assert httpx.get(url + "/health").json() == {"status": "ok"}
+                break
+            except httpx.TransportError:
+                assert process.poll() is None and time.monotonic() < end
+                time.sleep(0.2)
+        body = {"model": "mine:never", "prompt": "Geheim", "max_tokens": 3}
+        got = httpx.post(url + "/v1/completions", json=body, timeout=30).json()
+        assert got["choices"][0]["lacy"]["policy"] == "never"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode in (0, 130), said
+    lines = said.splitlines()
+    assert any(f"mine (never) at {url}/v1" in line for line in lines)
+    note = next(json.loads(line[line.index("{") :]) for line in lines if '"/v1/comp' in line)
+    assert note["tokens"] == got["usage"]["completion_tokens"] and "Geheim" not in said
+
+
+def test_new_keys_are_shown_once(tmp_path, capsys):
+    path = tmp_path / "keys.json"
+    for name in ("ada", "bea"):
+        assert main(["serve", "x", "--keys", str(path), "--new-key", name]) == 0
+    shown = capsys.readouterr().out.split()
+    stored = json.loads(path.read_text())["keys"]
+    assert [key["name"] for key in stored] == ["ada", "bea"] and len(set(shown)) == 2
+    assert not any(key in path.read_text() for key in shown)
+    assert main(["serve", "x", "--new-key", "ada"]) == 2
+
+
+def test_mistakes_and_warnings(model, capsys):
+    assert main(["serve", str(model), "--name", "a:b", "--port", "0"]) == 2
+    assert main(["serve", str(model), "--keys", "missing.json"]) == 2
+    assert "--new-key" in capsys.readouterr().err
+    _say(ServeConfig("x", host="0.0.0.0"), "mine", "never", 8000, None)
+    assert "anybody, without a key" in capsys.readouterr().err
+    _say(ServeConfig("x"), "mine", "never", 8000, None)
+    assert "Warning" not in capsys.readouterr().err
