@@ -53,6 +53,7 @@ LESS = {
 GIVEN = {
     "annotation.md": ["wiki.jsonl.gz"],
     "how-to/documents.md": ["runs/mine", "articles.jsonl.gz"],
+    "how-to/endpoint.md": ["runs/mine", "runs/partner"],
     "how-to/judge.md": ["labels.json"],
     "how-to/own-source.md": ["world", "runs/mine", "runs/partner"],
     "how-to/own-texts.md": ["articles.jsonl.gz", "held-out.jsonl.gz"],

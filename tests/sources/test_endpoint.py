@@ -7,6 +7,8 @@ import threading
 import pytest
 
 from lacy.cascade import Engine
+from lacy.cli import main
+from lacy.cli.source import open_source
 from lacy.errors import LacyError
 from lacy.sources.endpoint import CHAT_TOKENS, Endpoint
 from lacy.testing import scripted
@@ -253,3 +255,17 @@ def test_a_cascade_borrows_from_it(server, endpoint):
         assert answer.text == "He was born in Paris."
         [span] = [span for span in answer.spans if span.asked]
         assert span.speaker == "m" and span.cost == pytest.approx(0.014) and span.seconds > 0
+
+
+def test_an_address_is_a_source_on_the_command_line(server):
+    source = open_source(f"{server.url}#Qwen/Qwen3-0.6B:free")
+    assert said(source, "He was born in") == " Paris"
+    assert source.name == "Qwen/Qwen3-0.6B:free" == server.seen[0][2]["model"]
+    source.source.close()
+    server.seen.clear()
+    assert main(["source", "ask", f"{server.url}#m", "He was born in"]) == 0
+    assert server.seen[0][2]["prompt"] == "He was born in"
+    for wrong in ("", "#", "?key=geheim#m"):
+        with pytest.raises(LacyError) as caught:
+            open_source(server.url + wrong)
+        assert caught.value.code == "E72" and "geheim" not in str(caught.value)

@@ -28,7 +28,7 @@ class GenerateConfig:
     """Texts to continue. Without any, lines are read from the standard input."""
     source: str | None = None
     """Who answers calls: a .sqlite file, a folder of `lacy world` or `lacy source build`, a model's
-    folder or name."""
+    folder or name, http://host:port/v1#name for a model behind a server."""
     policy: str | None = None
     """When to call: never, always, budget=0.22, threshold=0.5, entropy=2, top2=0.7,
     random=0.22. By default budget=0.22, the paper's; threshold=0 (where <CALL> is the likeliest

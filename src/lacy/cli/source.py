@@ -151,13 +151,15 @@ def open_source(name: str | None) -> Source | None:
     Args:
         name: a ``.sqlite`` or ``.db`` file; a folder that ``lacy world`` wrote (its truth) or
             ``lacy source build`` (its texts); the folder or Hub name (``owner/name``) of a causal
-            language model; None for nobody.
+            language model, or ``http://host:port/v1#name`` of one behind a server; None for nobody.
 
     Raises:
         LacyError: E12 for something that is none of these, and what the source itself raises.
     """
     if name is None:
         return None
+    if name.lower().startswith(("http://", "https://")):
+        return _behind_a_server(name)
     path = Path(name)
     if (path / "documents.sqlite").is_file():
         from ..sources.documents import Documents
@@ -175,10 +177,23 @@ def open_source(name: str | None) -> Source | None:
         return LanguageModel(str(path))
     what = "is no folder of a model, a world or an index" if path.is_dir() else "is no source"
     do = (
-        "give a .sqlite file, a folder of `lacy world` or `lacy source build`, or a model's folder "
-        "or Hub name"
+        "give a .sqlite file, a folder of `lacy world` or `lacy source build`, a model's folder or "
+        "Hub name, or http://HOST:PORT/v1#MODEL"
     )
     raise LacyError("E12", key="source", value=name, why=what, do=do)
+
+
+def _behind_a_server(address: str) -> Source:
+    """A model behind a server, left alone for a while when it fails again and again."""
+    from ..sources.endpoint import Endpoint
+    from ..sources.resilience import Breaker
+    from ..sources.web import checked_url
+
+    url, _, model = address.partition("#")
+    url = checked_url(url)
+    if not model:
+        raise LacyError("E72", url=url, why=f"it names no model; write {url}#MODEL")
+    return Breaker(Endpoint(url, model))
 
 
 def split_policy(model: str) -> tuple[str, str | None]:

@@ -2,6 +2,10 @@
 
 A source turns requests (the text so far) into replies: no candidate, one, or several that the small
 model ranks by its own likelihood. Nothing here knows about calls, budgets or policies.
+
+Beside what the door offers: ``documents.Documents`` (texts), ``endpoint.Endpoint`` (a model behind
+a server), ``truth.Truth`` (a made-up world's), and sources around sources: ``cached.Cached``,
+``resilience.Breaker``, ``Chain`` and ``Metered``.
 """
 
 from __future__ import annotations
