@@ -191,6 +191,34 @@ def test_a_failure_ends_all_texts_and_the_next_begin_anew():
     check(last, engine.variant("never").generate(["Mara Vell"], max_new_tokens=5)[0])
 
 
+def test_a_policy_that_fails_ends_its_own_text_alone():
+    def fail(text):
+        raise ZeroDivisionError("mine")
+
+    engine = Engine(REAL["llama"], ScriptedSource(["x"]))
+    bad = Heard(engine.variant(Oracle(fail)), "Mara", 5)
+    cold = Heard(engine.variant(temperature=1e-320), "Mara", 5)
+    good = Heard(engine, "Mara", 5)
+    with Asker() as asker:
+        running = Running(engine, asker)
+        running.add([bad.stream, cold.stream, good.stream])
+        run(running)
+    assert isinstance(bad.answer, ZeroDivisionError) and isinstance(cold.answer, RuntimeError)
+    check(good, engine.generate(["Mara"], max_new_tokens=5)[0])
+
+
+def test_an_endless_answer_is_not_even_read():
+    engine = Engine(REAL["llama"], ScriptedSource(["x" * 10_000_000]), "always")
+    heard = Heard(engine, "Mara", 5)
+    begin = time.monotonic()
+    with Asker() as asker:
+        running = Running(engine, asker)
+        running.add([heard.stream])
+        run(running)
+    assert time.monotonic() - begin < 2
+    assert "no room for the answer" in heard.answer.spans[-1].reason
+
+
 def test_prompts_without_room_and_settings_that_there_are_not():
     engine = Engine(scripted(lambda text: "x", context=8))
     with Asker() as asker:

@@ -106,6 +106,14 @@ def test_refusals_name_the_field(engine, body, param, server):
     assert error["param"].startswith(param.partition(".str")[0])
 
 
+def test_numbers_beyond_all_numbers_are_a_mistake_of_the_caller(server):
+    for policy in ("budget=0.1,horizon=" + "9" * 150, "budget=0.1,window=" + "9" * 25):
+        problem(server.complete(lacy={"policy": policy}), 400)
+    cold = server.complete(temperature=5e-324, max_tokens=3, lacy={"policy": "never"}).json()
+    plain = server.complete(temperature=0, max_tokens=3, lacy={"policy": "never"}).json()
+    assert cold["choices"][0]["text"] == plain["choices"][0]["text"]
+
+
 def test_bodies_paths_and_methods(engine):
     with serving(engine, limits=Limits(body_bytes=300)) as running:
         url = running.url + "/v1/completions"

@@ -27,6 +27,7 @@ def model(tmp_path):
     return tmp_path / "mine"
 
 
+@pytest.mark.slow
 def test_it_serves_and_stops(model):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -32,6 +32,9 @@ DEFAULT_ABSTAIN = math.log(0.05)
 CALIBRATED_ABSTAIN = math.log(0.01)
 """The same for calibrated kinds, whose scores are sharper."""
 
+CHARACTERS = 200
+"""Characters that no token exceeds: a text that is longer than its room allows is not even read."""
+
 SLACK = 1.0
 """Nats below a calibrated kind's usual low that count as a fit even so."""
 
@@ -74,6 +77,8 @@ def options_for(
             back, before = 1, whole
     found = []
     for candidate in candidates:
+        if len(candidate.text) > CHARACTERS * (room + 1):
+            continue
         tokens = tuple(token_text.encode_continuation(before + candidate.text))
         if tokens and len(tokens) - back <= room:
             found.append(Option(candidate, tokens, back))

@@ -51,6 +51,8 @@ class Stream:
     ended: Callable[[Answer | Exception], None] = lambda answer: None
     cancelled: bool = False
     """Set from anywhere: the text ends as it stands at the next step."""
+    failure: Exception | None = field(default=None, init=False)
+    """What its own settings came to (a policy that fails): it ends this text alone."""
     controller: Controller = field(init=False)
     own: int = field(default=0, init=False)
     """The SLM's own next token where a call is under way."""
@@ -79,10 +81,14 @@ class Stream:
         if (piece.text or piece.asked or piece.tokens) and self.heard(piece):
             self.cancelled = True
 
-    def finish(self, failure: Exception | None = None) -> None:
+    def fail(self, failure: Exception) -> None:
+        """Let this text end with an error."""
+        self.failure, self.cancelled = failure, True
+
+    def finish(self) -> None:
         """Say the end."""
-        if failure is not None:
-            self.ended(failure)
+        if self.failure is not None:
+            self.ended(self.failure)
             return
         length = len(self.row.text)
         answer = self.row.answer()
@@ -163,7 +169,8 @@ class Running:
         self.streams, self.away, self.decoder = [], [], self._fresh()
         self._new.clear()
         for stream in every:
-            stream.finish(failure)
+            stream.fail(failure)
+            stream.finish()
 
     def _fresh(self) -> RaggedDecoder:
         return RaggedDecoder(self.engine.model, call_id=self.engine.call_id)
@@ -225,7 +232,14 @@ class Running:
             stream = self.streams[n]
             stream.own = greedy[place]
             if stream.engine.temperature > 0:
-                stream.own = stream.engine.own_tokens([stream.row], own_RV[place : place + 1])[0]
+                try:
+                    drawn = stream.engine.own_tokens([stream.row], own_RV[place : place + 1])
+                except Exception as error:  # no probabilities are left to draw from
+                    stream.fail(error)
+                    continue
+                stream.own = drawn[0]
+            if stream.done:
+                continue
             decision, margin = decisions[place]
             if decision.call:
                 stream.call = Span("", "slm", reason=decision.reason, margin=margin)
@@ -249,7 +263,11 @@ class Running:
         together.compute = cache(together.compute)
         for place, n in enumerate(able):
             signals = _one_of(together, place, streams[n].row)
-            decision = streams[n].controller.decide(signals)[0]
+            try:
+                decision = streams[n].controller.decide(signals)[0]
+            except Exception as error:  # an oracle, say, that fails
+                streams[n].fail(error)
+                continue
             made[n] = decision, float(signals.margin[0]) if call_id is not None else None
         return made
 

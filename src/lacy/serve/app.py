@@ -17,7 +17,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from lacy import __version__
+from lacy.cascade.rank import CHARACTERS
 from lacy.errors import LacyError
+from lacy.model.decode import context_of
 from lacy.serve.bodies import Body, ChatBody, CompletionBody
 from lacy.serve.chat import prompt_of
 from lacy.serve.failures import ApiError, as_api_error
@@ -35,6 +37,10 @@ ALIASES = {"calls=never": "never", "calls=always": "always"}
 """Policies by a second name, which reads well after a model's name."""
 
 
+COLD = 0.001
+"""A temperature below this is 0: the likeliest token."""
+
+
 @dataclass
 class Service:
     """What the paths share."""
@@ -45,6 +51,8 @@ class Service:
     metrics: Metrics
     log_prompts: bool
     created: int
+    longest: int
+    """Characters beyond which no prompt fits: it is not even tokenized, as all texts wait then."""
 
     def wanted(self, body: Body, prompts: list[Prompt], limit: int | None) -> Wanted:
         """A body's wishes, checked.
@@ -53,6 +61,9 @@ class Service:
             ApiError: what is beyond a limit, unknown, or cannot be honoured.
         """
         limits = self.limits
+        if any(len(prompt.text) > self.longest for prompt in prompts):
+            why = f"a prompt of more than {self.longest:,} characters is beyond the context"
+            raise ApiError(400, why, "context_length_exceeded", "prompt")
         if (field := body.refused()) is not None:
             raise ApiError(400, f"{field} is not supported by lacy", "unsupported", field)
         count, base = body.n or 1, self.scheduler.engine
@@ -69,13 +80,16 @@ class Service:
         param = "model" if body.lacy.policy is None else "lacy.policy"
         policy = travelling if body.lacy.policy is None else body.lacy.policy
         seed = random.getrandbits(32) if body.seed is None else body.seed % 2**32
+        cold = body.temperature is not None and body.temperature < COLD
         try:
             engine = base.variant(
                 ALIASES.get(policy or "", policy), unit=body.lacy.unit,
-                temperature=body.temperature, top_p=body.top_p, seed=seed,
+                temperature=0.0 if cold else body.temperature, top_p=body.top_p, seed=seed,
             )  # fmt: skip
         except LacyError as error:
             raise as_api_error(error, param) from error
+        except (TypeError, ValueError, OverflowError) as error:  # numbers beyond all numbers
+            raise ApiError(400, f"{policy!r} is no policy: {error}", "E61", param) from error
         return Wanted(engine, prompts, limit, count, body.stops, body.lacy.subject)
 
     def travelling(self, model: str) -> str | None:
@@ -159,7 +173,8 @@ def make_app(
         log_prompts: write prompts into the log, too.
     """
     limits, metrics = limits or Limits(), Metrics(scheduler)
-    service = Service(scheduler, name, limits, metrics, log_prompts, int(time.time()))
+    longest = context_of(scheduler.engine.model) * CHARACTERS
+    service = Service(scheduler, name, limits, metrics, log_prompts, int(time.time()), longest)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
