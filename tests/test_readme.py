@@ -24,7 +24,7 @@ def commands():
     for page in PAGES:
         for block in blocks(page, "bash"):
             for line in block.splitlines():
-                line = re.sub(r"\$\([^)]*\)", "X", line.split("#")[0].strip())
+                line = re.sub(r"\$\([^)]*\)", "X", re.split(r"(?:^|\s)#", line)[0].strip())
                 if line.startswith("lacy "):
                     yield page.relative_to(ROOT).as_posix(), line
 
