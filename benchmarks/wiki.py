@@ -61,15 +61,16 @@ COUNTS = ("own", "own_held", "borrowed", "borrowed_held", "tokens", "asked", "bo
 
 
 def policies(model: str, args: argparse.Namespace) -> list[str]:
-    """The ways to compare; budgets at several rates, controls at the highest."""
-    rate = f"{max(args.rates):g}"
+    """The ways to compare; budgets at several rates, controls at one of them."""
+    rate = f"{args.rate:g}"
     if args.policies and model != "plain":
         return args.policies
     both = ["never", f"random={rate}"]
     if model == "plain":
-        return [*both, f"budget={rate},by=entropy", f"oracle={rate}", "oracle"]
+        return [*both, f"oracle={rate}", "oracle"]
     by = "" if args.by == "margin" else f",by={args.by}"
-    return [*both, *(f"budget={r:g}{by}" for r in args.rates), "threshold=0"]
+    rates = dict.fromkeys([args.rate, *args.rates])
+    return [*both, *(f"budget={r:g}{by}" for r in rates), "threshold=0"]
 
 
 def birth(text: str) -> tuple[int | None, int | None, int | None] | None:
@@ -129,22 +130,19 @@ def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> t
     )  # fmt: skip
     rows, counts = [], {}
     for policy, way in ways.items():
-        counts[name, policy] = counted = counts_of(way, articles, extract)
+        counts[name, policy] = counts_of(way, articles, extract)
         calls = sum(answer.calls for answer in way.answers) / len(way.answers)
-        born = ratio(counted[:, 7], counted[:, 6], seed=args.seed)
-        row = {"model": name, "calls_per_text": calls, **way.as_dict(), "policy": policy}
-        rows.append(row | {"births_right": born.as_dict()})
+        rows.append({"model": name, "calls_per_text": calls, **way.as_dict(), "policy": policy})
         print(name, policy, f"{way.scores.precision.value:.3f}", f"{way.call_rate:.3f}",
               f"own {way.scores.own_precision.value:.3f}",
-              f"of {way.scores.per_text.value:.1f}", f"born {born.value:.3f}",
-              f"{time.perf_counter() - begin:.0f} s", flush=True)  # fmt: skip
+              f"of {way.scores.per_text.value:.1f}", flush=True)  # fmt: skip
         if args.wrong and policy.startswith("budget"):
             print(*wrong(way, articles, extract, args.wrong), sep="\n")
         if args.show and policy.startswith(("never", "budget", "oracle")):
             for answer in way.answers[: args.show]:
                 print("   ", *(f"[{s.text}]" if s.asked else s.text for s in answer.spans), sep="")
     readings = read_signals(loaded, data["marked"])
-    quality = call_quality(readings, call_rate=max(args.rates), seed=args.seed)
+    quality = call_quality(readings, call_rate=args.rate, seed=args.seed)
     settings = load_settings(TrainConfig, Path(folder) / "config.yaml")
     found = {
         "training": {key: getattr(settings, key) for key in SETTINGS},
@@ -164,14 +162,21 @@ def right_and_all(counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return counted[:, 1] + counted[:, 3], counted[:, 0] + counted[:, 2]
 
 
-def add_recovered(rows: list[dict], counts: dict, seed: int) -> None:
-    """The share of the source's advantage over the plain model alone, where both are known."""
+def add_scores(rows: list[dict], counts: dict, seed: int) -> None:
+    """What follows from the counts: birth dates, and the share of the source's advantage.
+
+    Of the birth dates that texts state (n), the share that is right; the advantage is over the
+    plain model alone, where both are known.
+    """
     ends = [counts.get(("plain", policy)) for policy in ("never", "oracle")]
     for row in rows:
+        counted = counts[row["model"], row["policy"]]
+        stated = counted[:, 6] > 0
+        born = ratio(counted[stated, 7], counted[stated, 6], seed=seed)
+        row["births_right"] = born.as_dict()
         score = Score(float("nan"), float("nan"), float("nan"), 0)
         if all(end is not None for end in ends):
-            ours = counts[row["model"], row["policy"]]
-            score = recovered(*map(right_and_all, (ours, *ends)), seed=seed)
+            score = recovered(*map(right_and_all, (counted, *ends)), seed=seed)
         row["recovered"] = score.as_dict()
 
 
@@ -186,7 +191,7 @@ def comparisons(pairs: Iterable[tuple], counts: dict, seed: int) -> list[dict]:
 
 
 def pairs_of(counts: dict, rate: float) -> list[tuple]:
-    """At the highest budget: each model against calls at random, and against the other models."""
+    """At one budget: each model against calls at random, and against the other models."""
     budgets = [w for w in counts if w[1].startswith(f"budget={rate:g}") and w[0] != "plain"]
     chance = [(w, (w[0], f"random={rate:g}")) for w in budgets]
     pairs = [*chance, *((b, a) for a, b in itertools.combinations(budgets, 2))]
@@ -215,7 +220,7 @@ COLUMNS = {
 
 
 def markdown(rows: list[dict]) -> list[str]:
-    """The table of docs/results.md; in brackets behind birth dates, how many texts state one."""
+    """The table of docs/results/wikipedia.md; behind birth dates, how many texts state one."""
     heads = ["model, policy", *COLUMNS.values(), "calls per text", "asked for"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
@@ -269,7 +274,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--people", type=int, default=120)
     parser.add_argument("--calibrate", type=int, default=100)
     parser.add_argument("--tune", type=int, default=0, help="score so many articles after these")
-    parser.add_argument("--rates", type=float, nargs="*", default=[0.22])
+    parser.add_argument("--rate", type=float, default=0.22)
+    parser.add_argument("--rates", type=float, nargs="*", default=[], help="further budgets")
     parser.add_argument("--by", default="p_call", help="signal of the LaCy models' budgets")
     parser.add_argument("--policies", nargs="*", default=[], help="other ways for LaCy models")
     parser.add_argument("--at", default="word", help="where calls are allowed: word or any")
@@ -320,15 +326,15 @@ def main() -> None:
             models[name], made, counted = one_model(name, folder, args, data)
             rows += made
             counts |= counted
-    add_recovered(rows, counts, args.seed)
+    add_scores(rows, counts, args.seed)
     conditions = {
         "command": f"python benchmarks/wiki.py {' '.join(map(str.upper, folders))} ARTICLES",
         "articles": len(data["articles"]), "tuning": bool(args.tune),
         "calibrated_on": len(data["others"]), "max_new_tokens": args.max_new_tokens,
-        "rates": args.rates, "at": args.at, "calls_in_row": args.in_row, "seed": args.seed,
+        "rate": args.rate, "at": args.at, "calls_in_row": args.in_row, "seed": args.seed,
         "pipeline": args.pipeline, "environment": environment(),
     }  # fmt: skip
-    found = comparisons(pairs_of(counts, max(args.rates)), counts, args.seed)
+    found = comparisons(pairs_of(counts, args.rate), counts, args.seed)
     result = {"conditions": conditions, "models": models, "ways": rows, "comparisons": found}
     RESULTS.mkdir(exist_ok=True)
     file.write_text(json.dumps(result, indent=1) + "\n")

@@ -35,6 +35,7 @@ LONG = {
     "how-to/paper.md": "days of a GPU",
     "how-to/wiki.md": "an hour with real articles",
     "results.md": "commands of each table",
+    "results/wikipedia.md": "commands of each table",
 }
 """Pages whose commands are only parsed (test_readme.py), and why."""
 
