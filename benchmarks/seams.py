@@ -5,7 +5,7 @@
 In the paper a small model that leaves 80% of the tokens to its partner recovers only half of the
 partner's advantage (§5). Possible reasons are switch points, tokens that are encoded anew at each
 seam, and calls of one token. ``recipes/units-world.yaml`` asks a partner with the same tokenizer;
-this script trains one with another (unigram, another size) on the same texts, and asks it at 22,
+this script trains one with another (a smaller vocabulary) on the same texts, and asks it at 22,
 50, 80 and 100% of the tokens, with and without token healing. Writes ``results/seams.csv``.
 """
 
@@ -39,7 +39,7 @@ def other_partner(folder: Path, shared: Path, world, texts: int, vocabulary: int
     """A larger model of the same texts in tokens of its own."""
     documents = lambda: world.documents("train", per_person=texts)  # noqa: E731
     sample = (d.text for d in itertools.islice(documents(), 3000))
-    tokenizer = train_tokenizer(sample, vocabulary, kind="unigram")
+    tokenizer = train_tokenizer(sample, vocabulary, split_digits=False)
     if not (folder / "data").exists():
         PackedData.write(encode_many(documents(), tokenizer), tokenizer, 320, folder / "data")
     train(TrainConfig(
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--people", type=int, default=60)
     parser.add_argument("--vocabulary", type=int, default=1200)
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=1100)
     args = parser.parse_args()
     torch.set_num_threads(1)
     (shared,) = (args.runs / "shared").glob(f"s{args.seed}.*")

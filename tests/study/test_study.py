@@ -41,7 +41,7 @@ RECIPE = {
                   "max_new_tokens": 24},
         "lm": {"policy": "budget=0.3", "source": "@plain", "unit": "word", "max_new_tokens": 24},
     },
-    "compare": ["plain/oracle - plain/alone", "lacy/half - plain/random"],
+    "compare": ["plain/oracle - plain/alone", "lacy/half - plain/random", "lacy/half - cue/half"],
 }  # fmt: skip
 
 
@@ -99,6 +99,16 @@ def test_stretched_runs_were_taught_as_much_text_as_plain_ones(study):
     assert steps.text_tokens == pytest.approx(0.85 * steps.tokens, rel=0.02)
     one_step = plain.tokens / plain.steps
     assert abs(stretched.text_tokens - plain.text_tokens) <= one_step
+
+
+def test_comparisons_never_mix_what_is_equal(study):
+    _, out = study
+    found = pd.read_csv(out / "comparisons.csv")
+    equals = found.groupby(["a", "b"]).equal.unique()
+    assert set(equals["lacy/half", "plain/random"]) == {"steps", "text_tokens"}
+    assert set(equals["lacy/half", "cue/half"]) == {"steps"}  # cue has no stretched run
+    assert set(equals["plain/oracle", "plain/alone"]) == {"steps"}
+    assert set(found.n) == {4, 8} and set(found.seeds) == {1, 2}
 
 
 def test_nothing_is_repeated_and_only_what_is_new_is_run(study, capsys):

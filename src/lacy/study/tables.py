@@ -340,19 +340,25 @@ def _pairs(
     every: Mapping[str, Cell],
     counts: Mapping[tuple[str, str], Counts],
 ) -> list[tuple[Counts, Counts]]:
-    """Answers of both sides, seed by seed; a plain arm has one kind of run and stands for both."""
+    """Answers of both sides, seed by seed."""
     found = []
+    arms = [arm for arm, _ in sides_of]
+    if equal == "text_tokens" and not any(
+        f"{size}.{arm}.{equal}." in n for arm in arms for n in every
+    ):
+        return found
     for seed in sorted({cell.seed for cell in every.values()}):
-        both = []
-        for arm, way in sides_of:
-            name = f"{size}.{arm}.{equal}.s{seed}"
-            only = f"{size}.{arm}.steps.s{seed}"
-            alone = f"{size}.{arm}.text_tokens.s{seed}" not in every
-            both.append(counts.get((name if name in every or not alone else only, way)))
+        both = [counts.get((_name(size, arm, equal, seed, every), way)) for arm, way in sides_of]
         if both[0] is not None and both[1] is not None:
             found.append((both[0], both[1]))
-    stretched = any(f"{size}.{arm}.text_tokens." in name for arm, _ in sides_of for name in every)
-    return found if equal == "steps" or stretched else []
+    return found
+
+
+def _name(size: str, arm: str, equal: str, seed: int, every: Mapping[str, Cell]) -> str:
+    """The cell that stands for an arm; a plain one trains once, being taught all text."""
+    steps = every.get(f"{size}.{arm}.steps.s{seed}")
+    plain = steps is not None and steps.settings.get("arm") == "none"
+    return f"{size}.{arm}.{'steps' if plain else equal}.s{seed}"
 
 
 def _comparison(
