@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lacy.errors import LacyError
-from lacy.sources import ScriptedSource
+from lacy.sources import Database, LanguageModel, ScriptedSource
 from lacy.sources.cached import Cached, _reply, _text
 from lacy.sources.endpoint import Endpoint
+from lacy.sources.resilience import Breaker, Chain, Metered
+from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Candidate, Reply, Request
 
 
@@ -70,6 +72,38 @@ def test_all_that_an_answer_depends_on_is_part_of_the_key(path, server):
             ask(cached, "a")
             ask(cached, "a")
             assert len(server.seen) == number + 1
+
+
+def test_sources_of_one_name_are_told_apart_by_what_is_inside_them(path, server, tmp_path):
+    """Two servers with a model of the same name, two databases of the same file name, two runs."""
+    here = Endpoint(server.url, "m")
+    there = Endpoint(server.url + "/other", "m")
+    facts = []
+    for number in "12":
+        (tmp_path / number).mkdir()
+        with sqlite3.connect(tmp_path / number / "facts.sqlite") as db:
+            db.execute("CREATE TABLE fact (subject, relation, value)")
+        db.close()
+        facts.append(Database(tmp_path / number / "facts.sqlite"))
+    models = [LanguageModel(scripted(lambda text: "").model, byte_tokenizer()) for _ in "12"]
+    for model, place in zip(models, "ab", strict=True):
+        model.model.name_or_path = f"{place}/model"
+    for one, other in [(here, there), facts, models]:
+        for wrap in (
+            lambda s: s,
+            Breaker,
+            Metered,
+            lambda s: Chain([ScriptedSource([]), Breaker(s)], name="all"),
+            lambda s: Cached(s, path),
+        ):
+            wrapped = [wrap(one), wrap(other), wrap(one)]
+            keys = [Cached(source, path) for source in wrapped]
+            first, second, again = [cached._key(Request("x")) for cached in keys]
+            assert first == again != second
+            for cached in [*keys, *(w for w in wrapped if isinstance(w, Cached))]:
+                cached.close()
+    for source in (here, there, *facts):
+        source.close()
 
 
 def test_errors_are_not_kept_but_not_knowing_is(path):
@@ -149,8 +183,10 @@ def test_a_reply_is_kept_whole(reply):
 
 WORK = """
 import asyncio, sys
-from lacy.sources import ScriptedSource
+from lacy.sources import Database, LanguageModel, ScriptedSource
 from lacy.sources.cached import Cached
+from lacy.sources.resilience import Breaker, Chain, Metered
+from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Request
 source = ScriptedSource(lambda request: " " + request.text)
 with Cached(source, sys.argv[1], rows=50) as cached:

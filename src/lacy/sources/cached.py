@@ -16,10 +16,11 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from lacy.errors import LacyError
 from lacy.sources.protocol import Source, guarded
-from lacy.sources.resilience import DEFAULT_TIMEOUT
+from lacy.sources.resilience import DEFAULT_TIMEOUT, about
 from lacy.types import Candidate, Reply, Request
 
 FORMAT = 1
@@ -50,8 +51,8 @@ DELETE FROM answer WHERE key IN (
 class Cached:
     """Keeps a source's answers; errors are never kept, "no candidate" is.
 
-    An answer is found by the source (its type, name and ``settings()`` where it has one), the text,
-    unit and subject. It costs nothing the second time, and its evidence says so.
+    An answer is found by the source (its type, name, ``settings()`` and ``path`` where it has
+    these), the text, unit and subject. It costs nothing the second time, and its evidence says so.
 
     Args:
         source: whom to ask.
@@ -81,12 +82,16 @@ class Cached:
         self.source, self.name = source, source.name
         self.path, self.rows, self.timeout = Path(path), rows, timeout
         self.hits = self.misses = 0
-        self._about = _about(source, version)
+        self._about = json.dumps([about(source), version], sort_keys=True, default=str)
         self._lock = threading.Lock()
         self._closed = False
         self._db: sqlite3.Connection | None = None
         self._process = 0
         self._open()
+
+    def settings(self) -> dict[str, Any]:
+        """What the answers depend on: the source."""
+        return {"source": self._about}
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Kept replies, and the source's for what is not kept; equal requests are asked once."""
@@ -256,13 +261,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
-
-
-def _about(source: Source, version: str) -> str:
-    settings = getattr(source, "settings", None)
-    told = settings() if callable(settings) else None
-    about = [type(source).__qualname__, source.name, told, version]
-    return json.dumps(about, sort_keys=True, default=str)
 
 
 def _text(reply: Reply) -> str:

@@ -83,6 +83,11 @@ class LanguageModel:
         call = tokenizer.get_vocab().get(CALL_TOKEN)
         self._never = [] if call is None else [call]
 
+    def settings(self) -> dict[str, Any]:
+        """What the answers depend on: where the model was read from, and the limits."""
+        place = str(getattr(self.model, "name_or_path", ""))
+        return {"model": place, "max_tokens": self._max_tokens}
+
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Continue each text by one unit; no candidate where the partner ends the text itself."""
         return [self._continue(request) for request in requests]

@@ -14,7 +14,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from lacy.errors import LacyError
 from lacy.sources.protocol import Source, guarded
@@ -28,6 +29,15 @@ KEPT_LATENCIES = 4096
 
 State = Literal["closed", "open", "half-open"]
 """Of a breaker: as always, resting, or resting but for one request that tries."""
+
+
+def about(source: Source) -> list[Any]:
+    """What tells a source from another one: its kind, name, ``settings()`` and ``path`` if any."""
+    settings = getattr(source, "settings", None)
+    path = getattr(source, "path", None)
+    place = str(path.resolve()) if isinstance(path, Path) else None
+    told = settings() if callable(settings) else None
+    return [type(source).__qualname__, source.name, told, place]
 
 
 class Breaker:
@@ -69,6 +79,10 @@ class Breaker:
         self._since: float | None = None
         self._trying = False
         self._last = ""
+
+    def settings(self) -> dict[str, Any]:
+        """What the answers depend on: the source."""
+        return {"source": about(self.source)}
 
     @property
     def state(self) -> State:
@@ -168,6 +182,10 @@ class Chain:
         self.timeouts = each
         self.name = name or " > ".join(source.name for source in self.sources)
 
+    def settings(self) -> dict[str, Any]:
+        """What the answers depend on: the sources, in their order."""
+        return {"sources": [about(source) for source in self.sources]}
+
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """For each request, the first reply that holds candidates."""
         replies: list[Reply | None] = [None] * len(requests)
@@ -232,6 +250,10 @@ class Metered:
         self._lock = threading.Lock()
         self._usage = Usage()
         self._seconds: deque[float] = deque(maxlen=KEPT_LATENCIES)
+
+    def settings(self) -> dict[str, Any]:
+        """What the answers depend on: the source."""
+        return {"source": about(self.source)}
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """The source's replies, counted."""
