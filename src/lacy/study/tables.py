@@ -341,7 +341,7 @@ def _pairs(
     counts: Mapping[tuple[str, str], Counts],
 ) -> list[tuple[Counts, Counts]]:
     """Answers of both sides, seed by seed."""
-    found = []
+    found: list[tuple[Counts, Counts]] = []
     arms = [arm for arm, _ in sides_of]
     if equal == "text_tokens" and not any(
         f"{size}.{arm}.{equal}." in n for arm in arms for n in every
