@@ -264,9 +264,9 @@ def context_of(model: Any) -> int:
 
 
 def _new_cache() -> Any:
-    from transformers import DynamicCache
+    from lacy.model.cache import new_cache  # transformers takes seconds to import
 
-    return DynamicCache()
+    return new_cache()
 
 
 def _pad(tokens: list[int], width: int) -> list[int]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from lacy.model.cache import new_cache
 from lacy.model.decode import Decoder
 
 
@@ -39,20 +39,27 @@ class RaggedDecoder(Decoder):
     @torch.inference_mode()
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order (one may be named several times); drop the others."""
-        super().keep(rows)
-        self.tokens_BT = [list(tokens) for tokens in self.tokens_BT]
-        self._trim()
+        if list(rows) != list(range(self.rows)):
+            kept = self.part(rows)
+            self._cache, self._last_BV, self.tokens_BT = kept._cache, kept._last_BV, kept.tokens_BT
 
     @torch.inference_mode()
     def part(self, rows: Sequence[int]) -> RaggedDecoder:
         """A decoder of its own that holds copies of these rows."""
         part = RaggedDecoder(self.model, call_id=self.call_id, score_cells=self.score_cells)
         if rows:
-            index = torch.tensor(list(rows), device=self.model.device)
-            part._cache = self._copy(index, self.length)
-            part._last_BV = self.last_BV[index]
             part.tokens_BT = [list(self.tokens_BT[row]) for row in rows]
-            part._trim()
+            part._last_BV = self.last_BV[torch.tensor(list(rows), device=self.model.device)]
+            begins = [(row, self.length - len(self.tokens_BT[row])) for row in rows]
+            part._hold(
+                [
+                    [
+                        (layer.keys[n : n + 1, :, b:], layer.values[n : n + 1, :, b:])
+                        for n, b in begins
+                    ]
+                    for layer in self._cache.layers
+                ]
+            )
         return part
 
     @torch.inference_mode()
@@ -61,31 +68,23 @@ class RaggedDecoder(Decoder):
         parts = [part for part in (self, *others) if part.rows]
         if not parts or parts == [self]:
             return
-        lengths = [part.length for part in parts]
-        width = max(lengths)
-        caches = [part._cache for part in parts]
-        self._cache = type(caches[0])()
-        for number, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
-            keys = [_padded(layer.keys, width) for layer in layers]
-            values = [_padded(layer.values, width) for layer in layers]
-            self._cache.update(torch.cat(keys), torch.cat(values), number)
+        layers = zip(*(part._cache.layers for part in parts), strict=True)
+        pieces = [[(layer.keys, layer.values) for layer in same] for same in layers]
         self._last_BV = torch.cat([part.last_BV for part in parts])
         self.tokens_BT = [list(tokens) for part in parts for tokens in part.tokens_BT]
+        self._hold(pieces)
+
+    def _hold(self, pieces: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> None:
+        """Make a cache of keys and values by layer, aligned at their ends."""
+        self._cache = new_cache(len(pieces))
+        for layer, states in zip(self._cache.layers, pieces, strict=True):
+            layer.hold(states, self.length)
 
     def rewind(self, count: int) -> None:
         """Take back the last ``count`` tokens of every row (at least one of each must stay)."""
         if count and self.tokens_BT and count >= min(map(len, self.tokens_BT)):
             raise ValueError(f"cannot take back {count} tokens of every row")
         super().rewind(count)
-
-    def _trim(self) -> None:
-        """Drop the columns in which no row has begun."""
-        if not self.tokens_BT or self._cache is None:
-            return
-        surplus = self._cache.get_seq_length() - self.length
-        for layer in self._cache.layers if surplus else ():
-            layer.keys = layer.keys[..., surplus:, :]
-            layer.values = layer.values[..., surplus:, :]
 
     def _forward(self, input_BT: Tensor, cache: Any, keep: int) -> Tensor:
         return self._forward_rows(range(self.rows), input_BT, cache, keep)
@@ -110,8 +109,3 @@ class RaggedDecoder(Decoder):
             logits_to_keep=keep,
         ).logits
         return logits
-
-
-def _padded(states: Tensor, width: int) -> Tensor:
-    """Keys or values (B, heads, T, D) with columns of zeros before the first."""
-    return functional.pad(states, (0, 0, width - states.shape[-2], 0))
