@@ -128,6 +128,17 @@ def test_bodies_paths_and_methods(engine):
         assert httpx.get(running.url + "/health").json() == {"status": "ok"}
 
 
+def test_a_server_for_this_computer_alone_is_not_reached_by_another_name(engine):
+    with serving(engine, hosts=("127.0.0.1", "localhost")) as running:
+        port = running.url.rpartition(":")[2]
+        for host, status in [
+            ("evil.example", 421), (f"evil.example:{port}", 421), ("[", 421), ("localhost", 200),
+            (f"127.0.0.1:{port}", 200), ("LOCALHOST", 200),
+        ]:  # fmt: skip
+            got = httpx.get(running.url + "/v1/models", headers={"Host": host})
+            assert got.status_code == status, host
+
+
 def test_a_full_server_says_when_to_come_back(slow):
     with serving(slow, streams=1, queue=1) as running:
         done = []

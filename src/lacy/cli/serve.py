@@ -90,7 +90,12 @@ def main(argv: Sequence[str]) -> int:
         _log()
         with Scheduler(engine, streams=config.streams, queue=config.queue) as scheduler:
             app = make_app(
-                scheduler, name, limits=limits, keys=keys, log_prompts=config.log_prompts
+                scheduler,
+                name,
+                limits=limits,
+                keys=keys,
+                log_prompts=config.log_prompts,
+                hosts=LOOPBACK if config.host in LOOPBACK and keys is None else None,
             )
             server = Server(app, scheduler, grace=config.grace)
             _say(config, name, str(engine.policy), place.getsockname()[1], keys)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -162,6 +162,7 @@ def make_app(
     limits: Limits | None = None,
     keys: Keys | None = None,
     log_prompts: bool = False,
+    hosts: Sequence[str] | None = None,
 ) -> FastAPI:
     """The ASGI application of one model.
 
@@ -171,6 +172,7 @@ def make_app(
         limits: bounds of a request.
         keys: accepted API keys; None: whoever reaches the server may ask.
         log_prompts: write prompts into the log, too.
+        hosts: names by which the server may be called; None: by any.
     """
     limits, metrics = limits or Limits(), Metrics(scheduler)
     longest = context_of(scheduler.engine.model) * CHARACTERS
@@ -184,7 +186,7 @@ def make_app(
     app = FastAPI(title="lacy", version=__version__, lifespan=lifespan, docs_url=None,
                   redoc_url=None)  # fmt: skip
     app.state.service = service
-    app.add_middleware(Gate, body_bytes=limits.body_bytes, keys=keys, metrics=metrics)
+    app.add_middleware(Gate, body_bytes=limits.body_bytes, keys=keys, metrics=metrics, hosts=hosts)
     _failures(app)
     _asking(app, service)
     _looking(app, service)

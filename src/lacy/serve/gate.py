@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 
@@ -35,10 +36,20 @@ class Gate:
         body_bytes: most bytes of a body.
         keys: accepted keys; None: none is needed.
         metrics: where requests are counted.
+        hosts: names by which the server may be called; None: by any. A server that is meant for
+            this computer alone is not to be reached by a web page whose name leads here.
     """
 
-    def __init__(self, app: Any, body_bytes: int, keys: Keys | None, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: Any,
+        body_bytes: int,
+        keys: Keys | None,
+        metrics: Metrics,
+        hosts: Sequence[str] | None = None,
+    ) -> None:
         self.app, self.body_bytes, self.keys, self.metrics = app, body_bytes, keys, metrics
+        self.hosts = hosts
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -70,10 +81,13 @@ class Gate:
                 LOG.info(json.dumps(line, ensure_ascii=False))
 
     def _admit(self, scope: Message, note: dict[str, Any]) -> None:
-        """Check key and rate."""
+        """Check host, key and rate."""
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        host = _host_of(headers.get(b"host", b"").decode("latin-1"))
+        if self.hosts is not None and host not in self.hosts:
+            raise ApiError(421, f"this server is not called {host!r}", "wrong_host")
         if self.keys is None or scope["path"] in OPEN:
             return
-        headers = {name.lower(): value for name, value in scope["headers"]}
         scheme, _, text = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         key = self.keys.find(text.strip()) if scheme.lower() == "bearer" else None
         if key is None:
@@ -101,3 +115,11 @@ class Gate:
             return message
 
         return bounded
+
+
+def _host_of(header: str) -> str | None:
+    """The name in a Host header, without its port."""
+    try:
+        return urlsplit(f"//{header}").hostname
+    except ValueError:
+        return None
