@@ -199,3 +199,15 @@ def test_a_study_that_was_moved_goes_on(tmp_path):
     (folder / "cell.json").unlink()  # as if it had been stopped at its last step
     work.train_cell(moved, cell)
     assert work.trained(moved, cell)["steps"] == 8
+
+
+def test_the_recipe_of_all_arms_runs_small(tmp_path):
+    """Every arm, control and way of the published table, as a user would try the recipe first."""
+    recipe = Path(__file__).parents[2] / "recipes" / "arms-world.yaml"
+    out = tmp_path / "out"
+    assert lacy("study", recipe, "--smoke", "--out", out, "--jobs", 2) == 0
+    results = pd.read_csv(out / "results.csv", keep_default_na=False)
+    plan = read_plan(recipe)
+    assert set(results.arm) == set(plan.arms)
+    assert set(results.way) == {*plan.ways, ""}
+    assert not (out / "errors").exists()
