@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..cascade import Engine
     from ..serve import Keys
 
+PROMPTS = 5
+"""Prompts that the page offers where the source is a world."""
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -96,6 +99,7 @@ def main(argv: Sequence[str]) -> int:
                 keys=keys,
                 log_prompts=config.log_prompts,
                 hosts=LOOPBACK if config.host in LOOPBACK and keys is None else None,
+                prompts=_prompts(config.source),
             )
             server = Server(app, scheduler, grace=config.grace)
             _say(config, name, str(engine.policy), place.getsockname()[1], keys)
@@ -136,6 +140,15 @@ def _engine(config: ServeConfig) -> tuple[Engine, str]:
     return engine, name
 
 
+def _prompts(source: str | None) -> list[str]:
+    """Beginnings of texts that the page offers: people of a world."""
+    if source is None or not (Path(source) / "world.json").is_file():
+        return []
+    from ..corpus.world import load_world
+
+    return load_world(source).prompts(limit=PROMPTS)
+
+
 def _new_key(config: ServeConfig) -> int:
     """Adds a key to the file and prints it."""
     from ..serve import Keys
@@ -164,6 +177,7 @@ def _say(config: ServeConfig, name: str, policy: str, port: int, keys: Keys | No
     """Where to reach it, and a warning where anybody can."""
     host = f"[{config.host}]" if ":" in config.host else config.host
     print(f"{name} ({policy}) at http://{host}:{port}/v1; Ctrl-C stops it", file=sys.stderr)
+    print(f"A page to try it: http://{host}:{port}/", file=sys.stderr)
     if config.host not in LOOPBACK:
         open_to = "whoever has a key" if keys else "anybody, without a key (--keys)"
         line = f"Warning: {config.host} can be reached from other computers, by {open_to};"

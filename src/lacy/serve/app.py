@@ -1,4 +1,4 @@
-"""The application: OpenAI's paths, and those of operators."""
+"""The application: OpenAI's paths, those of operators, and the page."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from lacy.model.decode import context_of
 from lacy.serve.bodies import Body, ChatBody, CompletionBody
 from lacy.serve.chat import prompt_of
 from lacy.serve.failures import ApiError, as_api_error
+from lacy.serve.front import add_page
 from lacy.serve.gate import Gate
 from lacy.serve.keys import Keys
 from lacy.serve.limits import Limits
@@ -53,6 +54,8 @@ class Service:
     created: int
     longest: int
     """Characters beyond which no prompt fits: it is not even tokenized, as all texts wait then."""
+    prompts: Sequence[str] = ()
+    """Prompts that the page offers."""
 
     def wanted(self, body: Body, prompts: list[Prompt], limit: int | None) -> Wanted:
         """A body's wishes, checked.
@@ -163,6 +166,7 @@ def make_app(
     keys: Keys | None = None,
     log_prompts: bool = False,
     hosts: Sequence[str] | None = None,
+    prompts: Sequence[str] = (),
 ) -> FastAPI:
     """The ASGI application of one model.
 
@@ -173,10 +177,12 @@ def make_app(
         keys: accepted API keys; None: whoever reaches the server may ask.
         log_prompts: write prompts into the log, too.
         hosts: names by which the server may be called; None: by any.
+        prompts: beginnings of texts that the page offers.
     """
     limits, metrics = limits or Limits(), Metrics(scheduler)
     longest = context_of(scheduler.engine.model) * CHARACTERS
-    service = Service(scheduler, name, limits, metrics, log_prompts, int(time.time()), longest)
+    made = int(time.time())
+    service = Service(scheduler, name, limits, metrics, log_prompts, made, longest, prompts)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -190,6 +196,7 @@ def make_app(
     _failures(app)
     _asking(app, service)
     _looking(app, service)
+    add_page(app)
     return app
 
 
@@ -222,6 +229,12 @@ def _looking(app: FastAPI, service: Service) -> None:
     async def one_model(name: str) -> dict[str, Any]:
         service.travelling(name)
         return model | {"id": name}
+
+    @app.get("/v1/lacy")
+    async def about() -> dict[str, Any]:
+        engine = service.scheduler.engine
+        how = {"policy": str(engine.policy), "unit": engine.unit}
+        return {"model": service.name, **how, "prompts": list(service.prompts)}
 
     @app.get("/health")
     async def health() -> dict[str, str]:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 
 from lacy.serve.failures import ApiError
+from lacy.serve.front import FILES
 from lacy.serve.keys import Keys
 from lacy.serve.metrics import Metrics
 
@@ -20,7 +21,7 @@ LOG = logging.getLogger("lacy.serve")
 PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/models", "/health", "/metrics")
 """Paths that figures tell apart."""
 
-OPEN = ("/health",)
+OPEN = ("/health", *FILES)
 """Paths that need no key."""
 
 Message = MutableMapping[str, Any]

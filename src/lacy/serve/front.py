@@ -1,0 +1,45 @@
+"""The page at ``/``: files that hold no secret, with headers that keep it to its own server."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+
+from fastapi import FastAPI
+from fastapi.responses import Response
+
+FILES = {
+    "/": ("index.html", "text/html"),
+    "/page/style.css": ("style.css", "text/css"),
+    "/page/page.js": ("page.js", "text/javascript"),
+    "/page/pane.js": ("pane.js", "text/javascript"),
+    "/page/stream.js": ("stream.js", "text/javascript"),
+    "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+"""By path: the file and its kind. They need no key, as they tell nothing of the model."""
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; object-src 'none'",
+    "Cache-Control": "no-cache",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Nothing inline, nothing from elsewhere, in nobody's frame; form-action: scripts alone send."""
+
+
+def add_page(app: FastAPI) -> None:
+    """Serve the page's files, read once."""
+    folder = files("lacy.serve") / "page"
+    for path, (name, kind) in FILES.items():
+        sender = _sender((folder / name).read_bytes(), kind)
+        app.add_api_route(path, sender, methods=["GET", "HEAD"], include_in_schema=False)
+
+
+def _sender(data: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
+    async def send() -> Response:
+        return Response(data, media_type=kind, headers=HEADERS)
+
+    return send

@@ -1,0 +1,48 @@
+// A completion over server-sent events.
+
+/** A failure that the server or the way to it tells of; `status` is 0 where nobody answered. */
+export class Failure extends Error {
+  constructor(message, status = 0) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** GET or POST (where there is a body) with the key, if there is one. */
+export async function ask(path, key, body, signal) {
+  const headers = { Accept: "application/json" };
+  if (key) headers.Authorization = `Bearer ${key}`;
+  if (body) headers["Content-Type"] = "application/json";
+  const how = { method: body ? "POST" : "GET", headers, signal, credentials: "omit" };
+  let response;
+  try {
+    response = await fetch(path, body ? { ...how, body: JSON.stringify(body) } : how);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Failure("the server does not answer");
+  }
+  if (!response.ok) {
+    const told = await response.json().catch(() => null);
+    throw new Failure(told?.error?.message ?? `status ${response.status}`, response.status);
+  }
+  return response;
+}
+
+/** Yields the first choice of every chunk as it arrives; throws a Failure that comes under way. */
+export async function* choices(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let held = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Failure("the answer broke off");
+    const events = (held + value).split("\n\n");
+    held = events.pop();
+    for (const event of events) {
+      const data = event.replace(/^data: /, "");
+      if (data === "[DONE]") return;
+      const chunk = JSON.parse(data);
+      if (chunk.error) throw new Failure(chunk.error.message);
+      if (chunk.choices.length) yield chunk.choices[0];
+    }
+  }
+}
