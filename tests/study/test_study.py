@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -133,6 +134,15 @@ def test_dry_run_and_mistakes(study, capsys):
     assert "no recipe was given" in capsys.readouterr().err
     assert lacy("study", recipe, "--only", "laci") == 2
     assert "no arm of this study" in capsys.readouterr().err
+
+
+def test_seeds_given_are_those_of_every_arm(study, capsys):
+    recipe, _ = study
+    assert lacy("study", recipe, "--seeds", 0, "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"training runs +5\b", shown) and re.search(r"seeds +0\b", shown)
+    assert lacy("study", recipe, "--seeds", 4, 5, "--dry-run") == 0
+    assert re.search(r"training runs +10\b", capsys.readouterr().out)
 
 
 def test_a_run_that_fails_leaves_the_others_alone(tmp_path, capsys):

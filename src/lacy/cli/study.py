@@ -36,7 +36,7 @@ class StudyFlags:
     only: tuple[str, ...] = ()
     """These arms only (and those whose models they need)."""
     seeds: tuple[int, ...] = ()
-    """These seeds only."""
+    """These seeds, for every arm."""
     smoke: bool = False
     """Every arm and way, but so small that it takes seconds: does the recipe run at all?"""
     dry_run: bool = False
@@ -80,7 +80,11 @@ def _plan(recipe: str, flags: StudyFlags) -> StudyPlan:
     """The recipe with the flags applied."""
     plan = read_plan(recipe)
     if flags.seeds:
-        plan = replace(plan, seeds=flags.seeds)
+        arms = {
+            name: {key: value for key, value in (arm or {}).items() if key != "seeds"}
+            for name, arm in plan.arms.items()
+        }
+        plan = replace(plan, seeds=flags.seeds, arms=arms)
     if flags.only:
         plan = _narrowed(plan, flags.only)
     if flags.smoke:
