@@ -61,7 +61,7 @@ $(BIN)/python:
 $(BASE): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing lacy into $(VENV) (the first time takes some minutes) ..."
 	@$(PIP) install $(TORCH)
-	@$(PIP) install -c constraints.txt -e .
+	@$(PIP) install -c constraints.txt -e '.[serve]'
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python

@@ -112,6 +112,10 @@ def next_steps(out: Path, world: World) -> list[Step]:
             f"lacy evaluate {out}/lacy --world {out}/world --split fresh",
             "score it in phrasings that it has never read",
         ),
+        Step(
+            f"lacy serve {out}/lacy --source {out}/world",
+            "talk to it in the browser, or with any OpenAI client (needs lacy[serve])",
+        ),
         Step("lacy demo --people 400", "a world too large to learn by heart"),
         Step("lacy annotate my-texts.jsonl --out data", "begin with your own texts"),
     ]
