@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from lacy.cli import main
+from lacy.run import OWNED
 from lacy.study import runner, work
 from lacy.study.plan import cells, read_plan
 from lacy.study.tables import RATIOS, READ
@@ -79,6 +80,7 @@ def test_every_cell_and_way_has_rows(study):
     assert held.loc["tiny.cue.steps.s0", "cue"] == "bundled"
     assert json.loads((out / "conditions.json").read_text())["seeds"] == [0, 1]
     assert (out / "report.html").exists()
+    assert not (out / OWNED).exists()  # no other verb may replace a study, or what lies beside it
 
 
 def test_every_metric_is_there(study):

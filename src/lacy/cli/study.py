@@ -63,10 +63,9 @@ def main(argv: Sequence[str]) -> int:
     plan = _plan(recipe, flags)
     if flags.dry_run:
         return _say_plan(plan)
-    from ..run import OWNED, write_atomic
+    from ..run import write_atomic
 
     plan.out.mkdir(parents=True, exist_ok=True)
-    (plan.out / OWNED).write_text("Written by lacy; finished runs in it are used again.\n")
     write_atomic(plan.out / "recipe.yaml", Path(recipe).read_text(encoding="utf-8"))
     failed = [] if flags.tables else _run(plan, flags.jobs)
     _write(plan)
