@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lacy.errors import LacyError
-from lacy.study.plan import StudyPlan, cells, needs, read_plan, way_key
+from lacy.study.plan import StudyPlan, WorldPlan, cells, needs, read_plan, way_key
+from lacy.train.config import TrainConfig
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*-world.yaml"))
 
@@ -82,6 +83,19 @@ def test_a_reference_that_changes_changes_what_it_ranks():
     assert before["tiny.lacy.steps.s0"] == after["tiny.lacy.steps.s0"]
 
 
+def test_a_default_of_training_that_changes_changes_the_keys(monkeypatch):
+    before = {cell.name: cell.key for cell in cells(plan())}
+    given = {cell.name: cell.key for cell in cells(plan(train={"text_weight": 0.5}))}
+    assert before == given  # the default, said or not
+    init = TrainConfig.__init__
+    changed = tuple(
+        0.25 if value == TrainConfig.text_weight else value for value in init.__defaults__
+    )
+    monkeypatch.setattr(init, "__defaults__", changed)
+    after = {cell.name: cell.key for cell in cells(plan())}
+    assert all(before[name] != after[name] for name in before)
+
+
 def test_names_folders_and_comparisons_change_no_key():
     other = plan(out=Path("elsewhere"), compare=("lacy/argmax - plain/alone",), ask=7)
     assert [c.key for c in cells(plan())] == [c.key for c in cells(other)]
@@ -112,7 +126,32 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
         ({"arms": {**BASE["arms"], "x": {"reference": "@y"}}}, "reference is 'y'"),
         ({"arms": {**BASE["arms"], "x": {"reference": "@rho"}}}, "rho has a reference"),
         ({"ways": {**BASE["ways"], "x": "sometimes"}}, "ways.x: [E61]"),
-        ({"ways": {**BASE["ways"], "x": {"policy": "never", "sauce": "a"}}}, "'sauce'"),
+        (
+            {"ways": {**BASE["ways"], "x": {"policy": "never", "sauce": "a"}}},
+            "unknown ways.x.sauce",
+        ),
+        ({"ways": {**BASE["ways"], "x": {"policy": 5}}}, "ways.x.policy is 5, expected text"),
+        ({"ways": {**BASE["ways"], "x": {"source": ""}}}, "ways.x.policy is not given"),
+        ({"ways": {**BASE["ways"], "x": {"policy": "never", "source": None}}}, "ways.x.source is"),
+        ({"ways": {**BASE["ways"], "x": {"policy": "never", "unit": "page"}}}, "ways.x.unit is"),
+        ({"ways": {**BASE["ways"], "a/b": "never"}}, "ways.a/b: a name has no blank"),
+        ({"sizes": {"a b": {"model": "tiny"}}}, "sizes.a b: a name has no blank"),
+        ({"arms": {**BASE["arms"], "x": {"seeds": 3}}}, "arms.x.seeds is 3, expected"),
+        ({"arms": {**BASE["arms"], "x": {"seeds": ["a"]}}}, "arms.x.seeds is ['a'], expected"),
+        ({"arms": {**BASE["arms"], "x": {"equal": "foo"}}}, "arms.x.equal is 'foo', expected"),
+        ({"world": WorldPlan(people=3)}, "world.people is 3"),
+        ({"metrics": ("nonsense",)}, "metrics names 'nonsense'"),
+        (
+            {
+                "ways": {**BASE["ways"], "lm": {"policy": "never", "source": "@lacy"}},
+                "arms": {
+                    **BASE["arms"],
+                    "lacy": {"arm": "lacy", "ways": ["argmax"], "seeds": [0]},
+                    "x": {"ways": ["lm"], "seeds": [0, 1]},
+                },
+            },
+            "arms.x needs the models of lacy, which lacks some of its seeds",
+        ),
         ({"ways": {**BASE["ways"], "x": {"policy": "never", "source": "@who"}}}, "arm 'who'"),
         ({"ways": {**BASE["ways"], "x": {"policy": "never", "source": "web"}}}, "'web' is none of"),
         ({"compare": ("lacy/argmax - lacy/nowhere",)}, "'lacy/nowhere', which is no ARM/WAY"),

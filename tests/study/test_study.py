@@ -16,8 +16,8 @@ import yaml
 from lacy.cli import main
 from lacy.run import OWNED
 from lacy.study import runner, work
+from lacy.study.metrics import RATIOS, READ
 from lacy.study.plan import cells, read_plan
-from lacy.study.tables import RATIOS, READ
 
 RECIPE = {
     "world": {"people": 16, "texts": 3, "vocabulary": 512, "calibration": 8},

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lacy.evaluate.facts import COLUMNS
 from lacy.evaluate.statistics import Score
-from lacy.study.tables import RATIOS, Counts, _columns, _mean, way_scores
+from lacy.study.metrics import RATIOS
+from lacy.study.tables import Counts, _columns, _mean, way_scores
 
 
 def counts(rows):

@@ -59,7 +59,8 @@ def open_source(
     if not kind:
         yield None
     elif kind == "truth":
-        yield Truth(world, seed=seed, tokenizer=tokenizer, **options)  # type: ignore[arg-type]
+        knows, errors = options.get("knows", 1.0), options.get("errors", 0.0)
+        yield Truth(world, knows=knows, errors=errors, seed=seed, tokenizer=tokenizer)
     elif kind == "documents":
         with texts_of(world, folder / "documents") as source:
             yield source

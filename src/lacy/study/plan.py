@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lacy._convert import Nested, Problem, fields_from
+from lacy._convert import Problem, fields_from
 from lacy.config import load
 from lacy.errors import LacyError
 from lacy.train.config import TrainConfig
@@ -27,9 +27,6 @@ Equal = Literal["steps", "text_tokens"]
 Cue = Literal["gold", "bundled", "rules", "none"]
 """Who marks the facts of the training texts: the world itself, the bundled spaCy pipeline with its
 rules, the rules alone, nobody."""
-
-OURS = ("ways", "cue", "reference", "equal", "seeds")
-"""Settings of an arm that are the study's and not the training's."""
 
 FIXED = ("out", "data", "seed", "reference", "quiet", "dry_run", "trackers")
 """Settings of a training run that the study gives."""
@@ -51,6 +48,26 @@ class WorldPlan:
     """Tokens per row."""
     calibration: int = 100
     """Training texts that a model reads once more before it is asked (0: none)."""
+
+
+@dataclass(frozen=True)
+class ArmPlan:
+    """What an arm of a recipe says besides training settings; None: as the plan has it."""
+
+    ways: tuple[str, ...] | None = None
+    """How its models are asked."""
+    cue: Cue = "gold"
+    """Who marks its texts."""
+    reference: str | None = None
+    """The arm whose model ranks its tokens."""
+    equal: Equal | tuple[Equal, ...] | None = None
+    """What it has in common with the plain arm."""
+    seeds: tuple[int, ...] | None = None
+    """Its seeds."""
+
+
+OURS = tuple(field.name for field in fields(ArmPlan))
+"""Settings of an arm that are the study's and not the training's."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +143,9 @@ class StudyPlan:
         Raises:
             LacyError: E85.
         """
-        found = _problems(self)
+        from lacy.study.checks import problems_of
+
+        found = problems_of(self)
         if found:
             listed = "".join(f"\n  - {sentence}" for sentence in found)
             raise LacyError("E85", count=len(found), problems=listed)
@@ -138,7 +157,11 @@ class StudyPlan:
 
     def way(self, name: str) -> Way:
         """A way by name."""
-        return _way(self.ways[name])
+        return Way(**way_values(self.ways[name], "", []))
+
+    def arm(self, name: str) -> ArmPlan:
+        """An arm by name, with what it leaves to the plan filled in."""
+        return arm_of(self, name, [])
 
     def smoke(self) -> StudyPlan:
         """The same plan with every arm and way, made so small that it takes seconds."""
@@ -148,7 +171,7 @@ class StudyPlan:
         return replace(
             self, world=small, sizes={first: {}}, train={**self.train, **tiny}, ask=3,
             seeds=self.seeds[:1], out=self.out.with_name(self.out.name + "-smoke"), runs=None,
-            arms={a: {k: v for k, v in _settings(s).items() if k not in ("seeds", *tiny)}
+            arms={a: {k: v for k, v in settings_of(s).items() if k not in ("seeds", *tiny)}
                   for a, s in self.arms.items()},
             ways={n: {**asdict(self.way(n)), "max_new_tokens": 24} for n in self.ways},
         )  # fmt: skip
@@ -195,17 +218,18 @@ def read_plan(path: str | Path) -> StudyPlan:
 def cells(plan: StudyPlan) -> list[Cell]:
     """All training runs of a plan: seeds outermost, so that a whole comparison is done early."""
     found: dict[tuple[str, str, str, int], Cell] = {}
-    every = sorted({s for a in plan.arms.values() for s in _settings(a).get("seeds", plan.seeds)})
+    arms = {name: plan.arm(name) for name in plan.arms}
+    # Arms whose model ranks another's tokens come before it.
+    ordered = sorted(arms, key=lambda name: arms[name].reference is not None)
+    every = sorted({seed for arm in arms.values() for seed in arm.seeds or ()})
     for seed in every:
         for size, sized in plan.sizes.items():
-            for arm in _in_order(plan.arms):
+            for arm in ordered:
                 for equal in ("steps", "text_tokens"):
                     cell = _cell(plan, seed, size, sized, arm, equal)
                     if cell is None:
                         continue
-                    basis: list[Any] = [
-                        asdict(plan.world), seed, cell.cue, cell.settings, cell.equal
-                    ]  # fmt: skip
+                    basis = [asdict(plan.world), seed, cell.cue, _whole(cell.settings), equal]
                     if cell.reference is not None:
                         basis.append(found[size, cell.reference, "steps", seed].key)
                     found[size, arm, equal, seed] = replace(cell, key=digest(basis))
@@ -229,138 +253,47 @@ def partner_of(way: Way) -> str | None:
 
 
 def _cell(
-    plan: StudyPlan, seed: int, size: str, sized: Mapping[str, Any], arm: str, equal: Equal
+    plan: StudyPlan, seed: int, size: str, sized: Mapping[str, Any], name: str, equal: Equal
 ) -> Cell | None:
     """One cell without its key; None where the plan does not ask for it."""
-    given = _settings(plan.arms[arm])
-    merged = {**plan.train, **(sized or {}), **given}
-    settings = {key: value for key, value in merged.items() if key not in (*OURS, *FIXED)}
-    settings = fields_from(TrainConfig, settings, "", [])  # 6e-3 is text in YAML 1.1
+    arm = plan.arm(name)
+    merged = {**plan.train, **(sized or {}), **settings_of(plan.arms[name])}
+    given = {key: value for key, value in merged.items() if key not in (*OURS, *FIXED)}
+    settings = fields_from(TrainConfig, given, "", [])  # 6e-3 is text in YAML 1.1
     plain = settings.get("arm", TrainConfig.arm) == "none"
-    wanted = given.get("equal", ["steps"] if plain else plan.equal)
-    wanted = [wanted] if isinstance(wanted, str) else wanted
-    if equal not in wanted or seed not in given.get("seeds", plan.seeds):
+    wanted = arm.equal or (("steps",) if plain else plan.equal)
+    if equal not in ([wanted] if isinstance(wanted, str) else wanted):
         return None
-    return Cell(
-        size, arm, equal, seed, settings, given.get("cue", "gold"), _reference(given),
-        tuple(given.get("ways", plan.ways)),
-    )  # fmt: skip
+    if seed not in (arm.seeds or ()):
+        return None
+    return Cell(size, name, equal, seed, settings, arm.cue, arm.reference, arm.ways or ())
 
 
-def _settings(arm: Any) -> dict[str, Any]:
+def _whole(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Training settings with the defaults of this version: one that changes makes another run."""
+    whole = asdict(TrainConfig(**settings))
+    return {key: value for key, value in whole.items() if key not in FIXED}
+
+
+def settings_of(arm: Any) -> dict[str, Any]:
+    """What a recipe gives an arm; nothing where it gives no settings."""
     return dict(arm) if isinstance(arm, Mapping) else {}
 
 
-def _reference(arm: Mapping[str, Any]) -> str | None:
-    named = arm.get("reference")
-    return str(named).removeprefix("@") if named is not None else None
+def arm_of(plan: StudyPlan, name: str, problems: list[Problem]) -> ArmPlan:
+    """An arm's own part; values that do not fit are left out and noted in ``problems``."""
+    given = {key: value for key, value in settings_of(plan.arms[name]).items() if key in OURS}
+    arm = ArmPlan(**fields_from(ArmPlan, given, f"arms.{name}.", problems))
+    reference = arm.reference.removeprefix("@") if arm.reference is not None else None
+    ways = tuple(plan.ways) if arm.ways is None else arm.ways
+    seeds = plan.seeds if arm.seeds is None else arm.seeds
+    return replace(arm, reference=reference, ways=ways, seeds=seeds)
 
 
-def _in_order(arms: Mapping[str, Any]) -> list[str]:
-    """Arms whose model ranks another's tokens come before it."""
-    ordered: list[str] = []
-    for name in sorted(arms, key=lambda name: _reference(_settings(arms[name])) is not None):
-        ordered.append(name)
-    return ordered
-
-
-def _way(given: Any) -> Way:
-    return Way(policy=given) if isinstance(given, str) else Way(**_settings(given))
-
-
-# --------------------------------------------------------------------------------- checking
-
-
-def _problems(plan: StudyPlan) -> list[str]:
-    """What is wrong with a plan, each a sentence."""
-    found = [f"{name} is empty" for name in ("arms", "ways", "sizes", "seeds")
-             if not getattr(plan, name)]  # fmt: skip
-    if not 0.0 <= plan.call_rate <= 1.0:
-        found.append(f"call_rate is {plan.call_rate}, it is a share between 0 and 1")
-    if plan.ask < 1 or plan.world.texts < 1:
-        found.append("ask and world.texts are at least 1")
-    found += _training_problems("train", plan.train, ours=())
-    for name, settings in plan.sizes.items():
-        found += _training_problems(f"sizes.{name}", settings or {}, ours=())
-    for name, settings in plan.arms.items():
-        found += _arm_problems(plan, name, settings or {})
-    for name in plan.ways:
-        found += _way_problems(plan, name)
-    found += _comparison_problems(plan)
-    return found
-
-
-def _training_problems(where: str, settings: Any, ours: Iterable[str]) -> list[str]:
-    """Keys and values that no training run takes."""
-    if not isinstance(settings, Mapping):
-        return [f"{where} is {settings!r}, not `key: value` lines"]
-    found = [f"{where}.{key} is given by the study itself" for key in settings
-             if key in FIXED and key not in ours]  # fmt: skip
-    rest = {key: value for key, value in settings.items() if key not in (*ours, *FIXED)}
-    problems: list[Problem] = []
-    values = fields_from(TrainConfig, rest, f"{where}.", problems)
-    for problem in problems:
-        what = f"{problem.value!r}, expected {problem.expected}" if problem.expected else ""
-        found.append(f"{problem.key} is {what}" if what else f"unknown {problem.key}{problem.hint}")
-    if not problems and not any(isinstance(value, Nested) for value in values.values()):
-        config = TrainConfig(**{**values, "data": Path("data"), "reference": Path("reference")})
-        found += [f"{where}: {sentence}" for sentence in config.problems()]
-    return found
-
-
-def _arm_problems(plan: StudyPlan, name: str, settings: Any) -> list[str]:
-    where = f"arms.{name}"
-    found = _training_problems(where, settings, OURS)
-    if not isinstance(settings, Mapping):
-        return found
-    if any(character in name for character in "/ @.") or not name:
-        found.append(f"{where}: a name has no blank and none of / @ .")
-    found += [f"{where}.ways names {way!r}, which is no way" for way in settings.get("ways", ())
-              if way not in plan.ways]  # fmt: skip
-    if settings.get("cue", "gold") not in Cue.__args__:  # type: ignore[attr-defined]
-        found.append(f"{where}.cue is {settings['cue']!r}, not one of gold, bundled, rules, none")
-    reference = _reference(settings)
-    if reference is not None and (reference not in plan.arms or reference == name):
-        found.append(f"{where}.reference is {reference!r}, not the name of another arm")
-    elif reference is not None:
-        other = _settings(plan.arms[reference])
-        if _reference(other) is not None or other.get("equal", "steps") not in ("steps", ["steps"]):
-            found.append(f"{where}.reference: {reference} has a reference or an equal of its own")
-        if set(settings.get("seeds", plan.seeds)) - set(other.get("seeds", plan.seeds)):
-            found.append(f"{where}.reference: {reference} lacks some of its seeds")
-    return found
-
-
-def _way_problems(plan: StudyPlan, name: str) -> list[str]:
-    from lacy.cascade.parsing import parse_policy
-    from lacy.study.partners import parse_source
-
-    where = f"ways.{name}"
-    try:
-        way = plan.way(name)
-        if way.policy != "oracle":
-            parse_policy(way.policy)
-        partner = partner_of(way)
-        if partner is None:
-            parse_source(way.source)
-        elif partner not in plan.arms:
-            return [f"{where}.source names the arm {partner!r}, which does not exist"]
-    except TypeError as error:
-        return [f"{where}: {str(error).partition('() ')[2]}"]
-    except (LacyError, ValueError) as error:
-        return [f"{where}: {str(error).splitlines()[0]}"]
-    return []
-
-
-def _comparison_problems(plan: StudyPlan) -> list[str]:
-    found = []
-    named = [(f"compare: {text!r}", side) for text in plan.compare for side in sides(text)]
-    named += [("advantage", plan.advantage.alone), ("advantage", plan.advantage.partner)]
-    for where, side in named:
-        arm, _, way = side.partition("/")
-        if arm not in plan.arms or way not in _settings(plan.arms[arm]).get("ways", plan.ways):
-            found.append(f"{where} names {side!r}, which is no ARM/WAY of this study")
-    return found
+def way_values(given: Any, where: str, problems: list[Problem]) -> dict[str, Any]:
+    """The arguments of a ``Way``, from a policy alone or a mapping."""
+    return fields_from(Way, given if isinstance(given, Mapping) else {"policy": given}, where,
+                       problems)  # fmt: skip
 
 
 def sides(comparison: str) -> tuple[str, str]:
@@ -376,9 +309,7 @@ def needs(plan: StudyPlan, arms: Iterable[str]) -> set[str]:
     while sought:
         name = sought.pop()
         kept.add(name)
-        arm = _settings(plan.arms[name])
-        found = {_reference(arm)} | {
-            partner_of(plan.way(way)) for way in arm.get("ways", plan.ways)
-        }
+        arm = plan.arm(name)
+        found = {arm.reference} | {partner_of(plan.way(way)) for way in arm.ways or ()}
         sought |= {other for other in found if other is not None} - kept
     return kept

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from lacy.run import read_metrics, write_atomic
 from lacy.study import work
-from lacy.study.plan import Cell, StudyPlan, cells, partner_of
+from lacy.study.plan import Cell, Cue, StudyPlan, cells, partner_of
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 LOOK = 1.0
@@ -98,12 +99,13 @@ def jobs_of(plan: StudyPlan) -> dict[str, Job]:
 def _texts(plan: StudyPlan, cell: Cell, found: dict[str, Job]) -> str:
     """The job that packs a cell's texts; made where it is missing."""
     gold, name = f"texts s{cell.seed} gold", f"texts s{cell.seed} {cell.cue}"
-    for cue, after in (("gold", ()), (cell.cue, (gold,))):
+    wanted: list[tuple[Cue, tuple[str, ...]]] = [("gold", ()), (cell.cue, (gold,))]
+    for cue, after in wanted:
         job = f"texts s{cell.seed} {cue}"
         if job not in found:
             found[job] = Job(
                 job, work.prepare, (plan, cell.seed, cue),
-                lambda cue=cue: work.prepared(plan, cell.seed, cue), after,  # type: ignore[misc]
+                partial(work.prepared, plan, cell.seed, cue), after,
             )  # fmt: skip
     return name
 
