@@ -35,9 +35,12 @@ RESULTS = Path(__file__).parent / "results"
 RATES = (0.22, 0.5, 0.8)
 
 
-def other_partner(folder: Path, shared: Path, world, texts: int, vocabulary: int, steps: int):
+def other_partner(folder: Path, world, texts: int, vocabulary: int, steps: int):
     """A larger model of the same texts in tokens of its own."""
-    documents = lambda: world.documents("train", per_person=texts)  # noqa: E731
+
+    def documents():
+        return world.documents("train", per_person=texts)
+
     sample = (d.text for d in itertools.islice(documents(), 3000))
     tokenizer = train_tokenizer(sample, vocabulary, split_digits=False)
     if not (folder / "data").exists():
@@ -61,9 +64,7 @@ def main() -> None:
     torch.set_num_threads(1)
     (shared,) = (args.runs / "shared").glob(f"s{args.seed}.*")
     world = load_world(shared / "world")
-    other = other_partner(
-        args.runs / f"seams.s{args.seed}", shared, world, 30, args.vocabulary, args.steps
-    )
+    other = other_partner(args.runs / f"seams.s{args.seed}", world, 30, args.vocabulary, args.steps)
     (same,) = (args.runs / "cells").glob(f"demo.larger.steps.s{args.seed}.*")
     partners = {"same tokenizer": load(same), "other tokenizer": other}
     people = [person.name for person in world.people("valid")[: args.people]]

@@ -65,15 +65,12 @@ def main(argv: Sequence[str]) -> int:
     prompts = config.prompt or _from_input()
     from ..cascade import Engine, Never
     from ..model import load
-    from .source import choose_policy, open_source, rankable, split_policy
+    from .source import open_source, split_policy, told_policy
 
     name, travelling = split_policy(config.model)
     loaded = load(name)
     source = open_source(config.source)
-    policy, why = choose_policy(config.policy or travelling, source, loaded.meta)
-    for line in (why, rankable(loaded.meta, source)):
-        if line:
-            print(line, file=sys.stderr)
+    policy = told_policy(config.policy or travelling, source, loaded.meta)
     calls = source is not None and not isinstance(policy, Never)
     engine = Engine(
         loaded,

@@ -111,7 +111,7 @@ def _engine(config: ServeConfig) -> tuple[Engine, str]:
     """The model with its source, and what clients call it."""
     from ..cascade import Engine
     from ..model import load
-    from .source import choose_policy, open_source, rankable, split_policy
+    from .source import open_source, split_policy, told_policy
 
     path, travelling = split_policy(config.model)
     name = Path(path).resolve().name if config.name is None else config.name
@@ -122,10 +122,7 @@ def _engine(config: ServeConfig) -> tuple[Engine, str]:
         )  # fmt: skip
     loaded = load(path)
     source = open_source(config.source)
-    policy, why = choose_policy(config.policy or travelling, source, loaded.meta)
-    for line in (why, rankable(loaded.meta, source)):
-        if line:
-            print(line, file=sys.stderr)
+    policy = told_policy(config.policy or travelling, source, loaded.meta)
     engine = Engine(
         loaded,
         source,

@@ -240,6 +240,15 @@ def _what(source: Source | None) -> str:
     return "a database costs nothing" if isinstance(source, Database) else "texts cost nothing"
 
 
+def told_policy(policy: str | None, source: Source | None, meta: Mapping[str, Any]) -> Policy:
+    """``choose_policy``, with its reason and what speaks against the model said on stderr."""
+    chosen, why = choose_policy(policy, source, meta)
+    for line in (why, rankable(meta, source)):
+        if line:
+            print(line, file=sys.stderr)
+    return chosen
+
+
 def held_down(meta: Mapping[str, Any] | None) -> bool:
     """Whether a model was taught where *not* to call, so that a threshold of 0 means something."""
     settings = training_settings(meta)

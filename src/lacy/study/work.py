@@ -238,13 +238,12 @@ def _ask(
 
 
 def _numbers(asked: Asked) -> dict[str, Any]:
-    """Figures of a way, and the counts of each person behind them."""
+    """The counts of each person, which all figures of a way are made from (``tables``)."""
     from lacy.evaluate.facts import COLUMNS, counts
 
     people, table = counts(asked.answers, asked.subjects, asked.graded)
     return {
         "policy": asked.policy,
-        "figures": asked.facts.as_dict(),
         "columns": list(COLUMNS),
         "people": people,
         "counts": table.tolist(),
