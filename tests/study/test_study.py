@@ -162,6 +162,17 @@ def test_a_run_that_fails_leaves_the_others_alone(tmp_path, capsys):
     assert set(results.arm) == {"plain"}
 
 
+def test_a_worker_that_dies_ends_the_study_with_a_reason(tmp_path, monkeypatch):
+    jobs = {
+        name: runner.Job(name, os._exit, (1,), lambda: False) for name in ("first", "second")
+    }  # as the kernel does to a process that takes too much memory
+    monkeypatch.setattr(runner, "jobs_of", lambda plan: jobs)
+    plan = read_plan(write(tmp_path))
+    board = runner.run_study(plan, jobs=1, show=lambda board: None)
+    assert [job.name for job in board.failed()] == ["first", "second"]
+    assert all("a worker died" in job.error for job in board.failed())
+
+
 def test_a_study_that_is_killed_goes_on(tmp_path):
     recipe = write(tmp_path, seeds=[0], compare=[], arms={"plain": RECIPE["arms"]["plain"]})
     command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -78,7 +77,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "plain": {"arm": "none"},
     "lacy": {"arm": "lacy", "call_negative": "softmax", "text_weight": TEXT_WEIGHT},
 }
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 CALIBRATION = 100
 """Training texts that each model reads once more, before it is asked."""
 KEPT = ("world", "data", "plain", "lacy", "results.json", "report.html")
@@ -151,34 +149,16 @@ def _make_world(config: DemoConfig, out: Path) -> World:
 
 def _train_and_ask(config: DemoConfig, out: Path, console: Console) -> dict[str, WorldResult]:
     """Two processes with one thread each: for models this small faster than one with two."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
+    from ..study.workers import workers
 
-    threads = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # read when the processes start
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(len(MODELS), mp_context=context)
-    try:
+    with workers(len(MODELS)) as pool:
         work = {name: pool.submit(_one_model, name, config, out) for name in MODELS}
         _watch(work, out, config.steps, console)
         return {name: future.result() for name, future in work.items()}
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.kill()
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for name, value in threads.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _one_model(name: str, config: DemoConfig, out: Path) -> WorldResult:
     """Trains one of the models and asks it under every policy (in a process of its own)."""
-    import torch
-
     from ..cascade.calibrate import calibrate
     from ..corpus.world import load_world
     from ..evaluate import evaluate_world
@@ -186,7 +166,6 @@ def _one_model(name: str, config: DemoConfig, out: Path) -> WorldResult:
     from ..sources import Database
     from ..train import TrainConfig, train
 
-    torch.set_num_threads(1)
     shared: dict[str, Any] = {**TRAINING, "data": out / "data", "out": out / name}
     train(
         TrainConfig(

@@ -50,6 +50,8 @@ EXAMPLE = """
 lacy study recipes/arms-world.yaml --smoke
 lacy study recipes/arms-world.yaml --only lacy plain --seeds 0 --jobs 2
 """
+LISTED = 10
+"""Failed jobs that are named."""
 MARKS = {"waiting": "·", "running": "…", "done": "✓", "old": "✓", "failed": "✗", "skipped": "-"}
 
 
@@ -70,7 +72,8 @@ def main(argv: Sequence[str]) -> int:
     failed = [] if flags.tables else _run(plan, flags.jobs)
     _write(plan)
     if failed:
-        listed = "".join(f"\n  - {job.name}: {job.error.splitlines()[0]}" for job in failed)
+        lines = [f"\n  - {job.name}: {job.error.splitlines()[0]}" for job in failed]
+        listed = "".join(lines[:LISTED]) + ("\n  - ..." if len(lines) > LISTED else "")
         raise LacyError("E84", count=len(failed), listed=listed)
     return 0
 
@@ -140,7 +143,8 @@ def _run(plan: StudyPlan, jobs: int) -> list[Job]:
     from rich.console import Console
     from rich.live import Live
 
-    from ..study.runner import default_workers, run_study
+    from ..study.runner import run_study
+    from ..study.workers import default_workers
 
     workers = jobs or default_workers()
     console = Console()
@@ -150,10 +154,10 @@ def _run(plan: StudyPlan, jobs: int) -> list[Job]:
     )
     if not console.is_terminal:
         seen: set[str] = set()
-        return run_study(plan, workers=workers, show=lambda board: _lines(board, seen)).failed()
+        return run_study(plan, jobs=workers, show=lambda board: _lines(board, seen)).failed()
     with Live(console=console, refresh_per_second=2) as live:
         board = run_study(
-            plan, workers=workers, show=lambda board: live.update(_table(board, workers))
+            plan, jobs=workers, show=lambda board: live.update(_table(board, workers))
         )
     return board.failed()
 

@@ -1,19 +1,16 @@
 """Runs a study: jobs with what they wait for, in processes side by side, with a live table.
 
 Jobs are few (a hundred or so) and long (a minute or so), so a loop over futures is all there is to
-scheduling. A process is one worker for many jobs: importing torch takes as long as a small model
-needs for fifty steps. Each has one CPU thread, or one GPU of its own.
+scheduling.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,8 +18,9 @@ from typing import Any
 from lacy.run import read_metrics, write_atomic
 from lacy.study import work
 from lacy.study.plan import Cell, Cue, StudyPlan, cells, partner_of
+from lacy.study.workers import default_workers, gpus, workers
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+WORKER_DIED = "a worker died (killed, or out of memory); try fewer --jobs"
 LOOK = 1.0
 """Seconds between looks at the runs."""
 
@@ -122,12 +120,12 @@ def _asked(plan: StudyPlan, cell: Cell, every: dict[str, Cell]) -> Callable[[], 
     return done
 
 
-def run_study(plan: StudyPlan, *, workers: int = 0, show: Callable[[Board], None]) -> Board:
+def run_study(plan: StudyPlan, *, jobs: int = 0, show: Callable[[Board], None]) -> Board:
     """Runs all jobs that are not done; one that fails leaves the others alone.
 
     Args:
         plan: what to run.
-        workers: processes side by side; 0: one per GPU, else one per core.
+        jobs: processes side by side; 0: one per GPU, else one per core.
         show: called about every second.
 
     Returns:
@@ -136,13 +134,17 @@ def run_study(plan: StudyPlan, *, workers: int = 0, show: Callable[[Board], None
     board = Board(plan, jobs_of(plan))
     for job in board.jobs.values():
         job.state = "old" if job.done() else "waiting"
-    with _workers(workers or default_workers()) as (pool, number):
+    number = jobs or default_workers()
+    with workers(number, gpus()) as pool:
         running: dict[Future[float], Job] = {}
         while True:
             _skip(board)
             for job in _ready(board)[: number - len(running)]:
                 job.state = "running"
-                running[pool.submit(_timed, job.do, job.args)] = job
+                try:
+                    running[pool.submit(_timed, job.do, job.args)] = job
+                except BrokenProcessPool:  # a worker was killed, for memory perhaps: stop here
+                    job.state, job.error = "failed", WORKER_DIED
             if not running:
                 show(board)
                 return board
@@ -167,6 +169,8 @@ def _settle(plan: StudyPlan, job: Job, future: Future[float]) -> None:
         write_atomic(file, "".join(traceback.format_exception(error)))
     job.state = "failed" if error else "done"
     job.error = "" if error is None else f"{type(error).__name__}: {error}"
+    if isinstance(error, BrokenProcessPool):
+        job.error = WORKER_DIED
     job.seconds = 0.0 if error else future.result()
 
 
@@ -185,67 +189,6 @@ def _skip(board: Board) -> None:
         needed = [board.jobs[name].state for name in job.after]
         if job.state == "waiting" and ("failed" in needed or "skipped" in needed):
             job.state = "skipped"
-
-
-def default_workers() -> int:
-    """One per GPU, else one per core that this process may use."""
-    gpus = _gpus()
-    if gpus:
-        return len(gpus)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _gpus() -> list[str]:
-    """The GPUs that may be used, by the names that CUDA_VISIBLE_DEVICES takes."""
-    import torch
-
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if not torch.cuda.is_available():
-        return []
-    return visible.split(",") if visible else [str(n) for n in range(torch.cuda.device_count())]
-
-
-@contextmanager
-def _workers(number: int) -> Iterator[tuple[ProcessPoolExecutor, int]]:
-    """Processes with one thread each, and a GPU each where there are some; killed on an error."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    gpus = _gpus()
-    if not gpus:
-        os.environ.update(dict.fromkeys(THREADS, "1"))  # read when the processes start
-    context = multiprocessing.get_context("spawn")
-    places = context.Queue()
-    for n in range(number):
-        places.put(gpus[n % len(gpus)] if gpus else "")
-    pool = ProcessPoolExecutor(
-        number, mp_context=context, initializer=_begin, initargs=(places, not gpus)
-    )
-    try:
-        yield pool, number
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.kill()
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _begin(places: Any, one_thread: bool) -> None:
-    """A worker's own GPU, or its one thread."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the study
-    place = places.get()
-    if place:
-        os.environ["CUDA_VISIBLE_DEVICES"] = place
-    if one_thread:
-        import torch
-
-        torch.set_num_threads(1)
 
 
 def progress_of(plan: StudyPlan, job: Job) -> str:
