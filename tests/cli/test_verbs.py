@@ -8,9 +8,10 @@ import pytest
 
 from lacy.cli import main
 from lacy.cli.explain import plain
-from lacy.cli.source import choose_policy, open_source, rankable, split_policy
+from lacy.cli.policies import choose_policy, rankable, split_policy
 from lacy.cli.verb import readable
 from lacy.errors import CATALOG, LacyError
+from lacy.sources.opening import open_source
 
 
 def lacy(*argv):

@@ -10,9 +10,10 @@ import pytest
 
 from lacy.cascade import Engine
 from lacy.cli import main
-from lacy.cli.source import choose_policy, open_source, rankable
+from lacy.cli.policies import choose_policy, rankable
 from lacy.corpus.world import make_world
 from lacy.sources.documents import Documents
+from lacy.sources.opening import open_source
 from lacy.study.partners import open_source as open_partner
 from lacy.study.partners import parse_source, texts_of
 from lacy.testing import scripted

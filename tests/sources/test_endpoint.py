@@ -8,9 +8,9 @@ import pytest
 
 from lacy.cascade import Engine
 from lacy.cli import main
-from lacy.cli.source import open_source
 from lacy.errors import LacyError
 from lacy.sources.endpoint import CHAT_TOKENS, Endpoint
+from lacy.sources.opening import open_source
 from lacy.testing import scripted
 from lacy.types import Request
 

@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _default_policies(rate: float, meta: Mapping[str, Any]) -> list[str]:
     """Never, the same share of calls at random places and where the model wants them; or freely."""
-    from .source import held_down
+    from .policies import held_down
 
     policies = ["never", f"random={rate:g}", f"budget={rate:g}"]
     policies += ["threshold=0"] if held_down(meta) else []
@@ -109,7 +109,7 @@ def _default_policies(rate: float, meta: Mapping[str, Any]) -> list[str]:
 def _in_world(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
     from ..corpus.world import load_world
     from ..evaluate import evaluate_world
-    from .source import open_source
+    from ..sources.opening import open_source
 
     assert config.world is not None
     result = evaluate_world(

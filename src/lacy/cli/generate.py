@@ -65,7 +65,8 @@ def main(argv: Sequence[str]) -> int:
     prompts = config.prompt or _from_input()
     from ..cascade import Engine, Never
     from ..model import load
-    from .source import open_source, split_policy, told_policy
+    from ..sources.opening import open_source
+    from .policies import split_policy, told_policy
 
     name, travelling = split_policy(config.model)
     loaded = load(name)

@@ -111,7 +111,8 @@ def _engine(config: ServeConfig) -> tuple[Engine, str]:
     """The model with its source, and what clients call it."""
     from ..cascade import Engine
     from ..model import load
-    from .source import open_source, split_policy, told_policy
+    from ..sources.opening import open_source
+    from .policies import split_policy, told_policy
 
     path, travelling = split_policy(config.model)
     name = Path(path).resolve().name if config.name is None else config.name
