@@ -20,6 +20,7 @@ from lacy import __version__
 from lacy.cascade.rank import CHARACTERS
 from lacy.errors import LacyError
 from lacy.model.decode import context_of
+from lacy.serve.about import told
 from lacy.serve.bodies import Body, ChatBody, CompletionBody
 from lacy.serve.chat import prompt_of
 from lacy.serve.failures import ApiError, as_api_error
@@ -234,7 +235,8 @@ def _looking(app: FastAPI, service: Service) -> None:
     async def about() -> dict[str, Any]:
         engine = service.scheduler.engine
         how = {"policy": str(engine.policy), "unit": engine.unit}
-        return {"model": service.name, **how, "prompts": list(service.prompts)}
+        who = {"prompts": list(service.prompts), "sources": told(engine.source)}
+        return {"model": service.name, **how, **who}
 
     @app.get("/health")
     async def health() -> dict[str, str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from lacy.cascade.asking import Asker
 from lacy.cascade.engine import Engine
 from lacy.cascade.running import Running, Stream
+from lacy.serve.about import metered
 from lacy.types import Answer, Span
 
 LOG = logging.getLogger("lacy.serve")
@@ -56,13 +57,14 @@ class Scheduler:
     """Writes ordered texts; to be closed, or used in a ``with``.
 
     Args:
-        engine: the model and its source; orders have variants of it.
+        engine: the model and its source, of which figures are kept (``about``); orders have
+            variants of it.
         streams: texts written at the same time.
         queue: further texts that may wait for their turn.
     """
 
     def __init__(self, engine: Engine, *, streams: int = 32, queue: int = 64) -> None:
-        self.engine = engine
+        self.engine = engine = metered(engine)
         self.streams, self.queue = streams, queue
         self._changed = threading.Condition()
         self._waiting: deque[Order] = deque()

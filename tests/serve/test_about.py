@@ -1,0 +1,87 @@
+"""What ``/v1/lacy`` tells of sources."""
+
+import httpx
+
+from lacy.cascade import Engine
+from lacy.serve import Keys
+from lacy.serve.about import told
+from lacy.sources import ScriptedSource
+from lacy.sources.cached import Cached
+from lacy.sources.endpoint import Endpoint
+from lacy.sources.resilience import Breaker, Chain, Metered
+
+from .conftest import serving
+
+FIELDS = {
+    "name", "kind", "where", "price", "resting", "requests", "errors",
+    "seconds_median", "seconds_p95", "cost",
+}  # fmt: skip
+
+
+def asked(engine, policy="always", count=3):
+    """The sources a server tells of, before and after some texts."""
+    with serving(engine) as running:
+        before = httpx.get(running.url + "/v1/lacy").json()["sources"]
+        spans = []
+        for number in range(count):
+            got = running.complete("Mara " * (number + 1), max_tokens=6, lacy={"policy": policy})
+            spans += got.json()["choices"][0]["lacy"]["spans"]
+        after = httpx.get(running.url + "/v1/lacy").json()["sources"]
+    return before, after, spans
+
+
+def test_one_source_and_its_figures(real):
+    source = ScriptedSource([" Ulm", None], name="book", cost=0.5)
+    before, after, spans = asked(Engine(real, source))
+    assert [set(s) for s in before] == [FIELDS]
+    assert before[0]["requests"] == 0 and before[0]["cost"] == 0 and before[0]["where"] is None
+    assert after[0]["name"] == "book" and after[0]["kind"] == "script"
+    calls = [span for span in spans if span["asked"]]
+    assert after[0]["requests"] == len(source.asked) == len(calls) > 3
+    assert after[0]["cost"] == sum(span["cost"] for span in calls)
+    assert 0 < after[0]["seconds_median"] <= after[0]["seconds_p95"] < 1
+
+
+def test_a_chain_tells_of_its_links_in_their_order(real, tmp_path):
+    down = ScriptedSource([RuntimeError("down")], name="down")
+    silent = ScriptedSource([], name="silent")
+    book = ScriptedSource([" Ulm"], name="book", cost=1.0)
+    chain = Chain([Breaker(down, failures=2, rest=600), silent, book])
+    for source in (chain, Cached(chain, tmp_path / "answers.sqlite"), Metered(chain)):
+        silent.asked, book.asked, down.asked = [], [], []
+        before, after, _ = asked(Engine(real, source))
+        assert [s["name"] for s in after] == ["down", "silent", "book"]
+        assert [s["resting"] for s in after] == [True, False, False]
+        assert [s["requests"] for s in before] == [0, 0, 0]
+        assert after[0]["requests"] == after[0]["errors"] == after[2]["requests"]
+        assert after[1]["requests"] == len(silent.asked) and after[1]["errors"] == 0
+        assert after[2]["cost"] == len(book.asked) > 0
+        assert [type(link) for link in chain.sources] == [Breaker, ScriptedSource, ScriptedSource]
+
+
+def test_places_and_prices_without_secrets(tmp_path):
+    with Endpoint("http://127.0.0.1:9/v1", "large", cost=(0.5, 1.5)) as endpoint:
+        [one] = told(Cached(endpoint, tmp_path / "private" / "answers.sqlite"))
+    assert one["kind"] == "model behind a server" and one["where"] == "http://127.0.0.1:9/v1"
+    assert one["price"] == {"read": 0.5, "spoken": 1.5}
+
+    class PostgresFacts(ScriptedSource):
+        def __init__(self, **of):
+            super().__init__([], name="facts")
+            vars(self).update(of)
+
+    [one] = told(PostgresFacts(url="postgresql://ada:secret@db:5432/facts?password=secret"))
+    assert one["where"] == "postgresql://db:5432/facts" and one["kind"] == "script"
+    [one] = told(PostgresFacts(path=tmp_path / "facts.sqlite", cost=float("inf")))
+    assert one["where"] == "facts.sqlite" and one["price"] is None
+    assert told(None) == []
+
+
+def test_it_needs_a_key_where_one_is_needed(real, tmp_path):
+    keys = Keys([])
+    key = keys.add(tmp_path / "keys.json", "ada")
+    with serving(Engine(real), keys=keys) as running:
+        url = running.url + "/v1/lacy"
+        assert httpx.get(url).status_code == 401
+        got = httpx.get(url, headers={"Authorization": f"Bearer {key}"})
+        assert got.status_code == 200 and got.json()["sources"] == []
