@@ -11,6 +11,7 @@ from lacy.errors import LacyError
 from lacy.sources import ScriptedSource, guarded
 from lacy.sources.cached import Cached
 from lacy.sources.endpoint import Endpoint
+from lacy.sources.protocol import links
 from lacy.sources.resilience import Breaker, Chain, Metered
 from lacy.testing import scripted
 from lacy.types import Candidate, Reply, Request
@@ -248,3 +249,13 @@ def test_a_broken_server_costs_texts_little_and_the_fallback_answers(server, tmp
         assert [span.speaker for span in spans] == ["facts"] * 4
         assert "HTTP 500" in spans[0].evidence and "rests after failures" in spans[3].evidence
         assert len(server.seen) == 2 and metered.usage.faults == 2 and len(cached) == 0
+
+
+def test_links_walk_through_sources_around_sources(tmp_path):
+    one, two = ScriptedSource(["a"], name="one"), ScriptedSource(["b"], name="two")
+    with Cached(one, tmp_path / "answers.sqlite") as cached:
+        breaker, metered = Breaker(cached), Metered(two)
+        chain = Chain([breaker, metered, breaker])
+        outer = Metered(chain)
+        assert links(outer) == [outer, chain, breaker, cached, one, metered, two]
+    assert links(one) == [one] and links(None) == []

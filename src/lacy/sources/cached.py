@@ -89,6 +89,11 @@ class Cached:
         self._process = 0
         self._open()
 
+    @property
+    def inner(self) -> tuple[Source, ...]:
+        """The source that it stands around."""
+        return (self.source,)
+
     def settings(self) -> dict[str, Any]:
         """What the answers depend on: the source."""
         return {"source": self._about}

@@ -31,6 +31,23 @@ class Source(Protocol):
         ...
 
 
+def links(source: Source | None) -> list[Source]:
+    """A source and all those behind it, each once, in the order in which they are asked.
+
+    A source around others names them by a property ``inner``, a tuple of sources; one without it
+    stands for itself. Figures (``Metered``), rests (``Breaker``) and prices (``Endpoint``) are
+    found by walking here, whichever way the sources nest.
+    """
+    found: list[Source] = []
+    waiting = [] if source is None else [source]
+    while waiting:
+        first = waiting.pop(0)
+        if not any(first is known for known in found):
+            found.append(first)
+            waiting = [*getattr(first, "inner", ()), *waiting]
+    return found
+
+
 async def guarded(
     source: Source, requests: Sequence[Request], *, timeout: float | None = DEFAULT_TIMEOUT
 ) -> list[Reply]:

@@ -80,6 +80,11 @@ class Breaker:
         self._trying = False
         self._last = ""
 
+    @property
+    def inner(self) -> tuple[Source, ...]:
+        """The source that it stands around."""
+        return (self.source,)
+
     def settings(self) -> dict[str, Any]:
         """What the answers depend on: the source."""
         return {"source": about(self.source)}
@@ -182,6 +187,11 @@ class Chain:
         self.timeouts = each
         self.name = name or " > ".join(source.name for source in self.sources)
 
+    @property
+    def inner(self) -> tuple[Source, ...]:
+        """The sources that it asks, in their order."""
+        return tuple(self.sources)
+
     def settings(self) -> dict[str, Any]:
         """What the answers depend on: the sources, in their order."""
         return {"sources": [about(source) for source in self.sources]}
@@ -250,6 +260,11 @@ class Metered:
         self._lock = threading.Lock()
         self._usage = Usage()
         self._seconds: deque[float] = deque(maxlen=KEPT_LATENCIES)
+
+    @property
+    def inner(self) -> tuple[Source, ...]:
+        """The source that it stands around."""
+        return (self.source,)
 
     def settings(self) -> dict[str, Any]:
         """What the answers depend on: the source."""
