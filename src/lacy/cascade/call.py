@@ -27,6 +27,12 @@ class Settled:
     span: Span
     stop: bool = False
     """Whether the row ends here, because the answer does not fit into it any more."""
+    offered: tuple[Option, ...] = ()
+    """All that could have been borrowed."""
+    scores: tuple[float, ...] | None = None
+    """How well each of them fits, where they were ranked."""
+    limit: float | None = None
+    """The score that the best had to reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,10 @@ class Caller:
         outcomes = []
         for n, (row, reply, span) in enumerate(zip(rows, replies, spans, strict=True)):
             span = replace(span, cost=reply.cost, seconds=reply.seconds)
-            outcomes.append(self._outcome(row, reply, groups[n], scores_of.get(n), span))
+            scored = scores_of.get(n)
+            outcome = self._outcome(row, reply, groups[n], scored, span)
+            known = None if scored is None else tuple(scored)
+            outcomes.append(replace(outcome, offered=tuple(groups[n]), scores=known))
         return outcomes
 
     def _outcome(
@@ -114,20 +123,20 @@ class Caller:
             return _without(span, reply.error or "source had no answer")
         if not options:
             return _without(span, "no room for the answer in the context", stop=True)
-        place, note = 0, ""
+        place, note, limit = 0, "", None
         if scores is not None:
             place = best(scores)
             limit = least(options[place].candidate, self.abstain, self.kinds)
             if sound(scores[place]) < limit:
                 why = f"no candidate fits (best {scores[place]:.1f} < {limit:.1f})"
-                return _without(span, why)
+                return replace(_without(span, why), limit=limit)
             note = f"; fit {scores[place]:.1f}, best of {len(scores)}"
         option = options[place]
         if scores is not None and self.unit != "value":
             option = self._cut(option, row)
         if row.spoken + len(option.tokens) - option.back > row.limit:
             # Half a value would be a wrong fact.
-            return _without(span, "no room for the answer", stop=True)
+            return replace(_without(span, "no room for the answer", stop=True), limit=limit)
         assert self.source is not None  # it replied
         span = replace(
             span,
@@ -136,7 +145,7 @@ class Caller:
             reason=span.reason + note,
             evidence=option.candidate.evidence,
         )
-        return Settled(option, span)
+        return Settled(option, span, limit=limit)
 
     def _cut(self, option: Option, row: Row) -> Option:
         """The first token or word of a ranked value (a source that speaks in units is not cut)."""

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lacy.cascade.calibrate import Calibration
 from lacy.cascade.call import Caller, Settled
+from lacy.cascade.observing import Observer
 from lacy.cascade.parsing import parse_policy
 from lacy.cascade.policy import Controller, Decision, Never, Policy, seeded
 from lacy.cascade.rank import DEFAULT_ABSTAIN
@@ -116,6 +117,7 @@ class Engine:
         self._where = getattr(loaded, "path", None)
         self._take(self.policy)
         self._controller: Controller | None = None
+        self.observer: Observer | None = None
         self._streams = 0
 
     @property
@@ -273,7 +275,9 @@ class Engine:
         """Let every ready row go on by its own token or an answer; returns tokens to rewind."""
         rows = [active[n] for n in ready]
         before = [row.spoken for row in rows]
-        decisions, margins = self._choose(rows, logits_RV, controller)
+        decisions, margins = self.choose(rows, logits_RV, controller)
+        if self.observer is not None:
+            self.observer.decided(rows, logits_RV, decisions)
         calling = [n for n in range(len(rows)) if decisions[n].call]
         settled = self.caller.settle(
             decoder,
@@ -294,7 +298,7 @@ class Engine:
         controller.account(calls=len(calling), asked=asked, tokens=sum(spoken))
         return back
 
-    def _choose(
+    def choose(
         self, rows: list[Row], logits_RV: Tensor, controller: Controller
     ) -> tuple[list[Decision], list[float | None]]:
         """The policy's decision and the margin of each row; no call where none is possible."""
@@ -344,6 +348,8 @@ class Engine:
             row.borrow(result.option.tokens, back, result.span)
         if len(row.ids) >= context:
             row.end(finished=row.finished)
+        if self.observer is not None:
+            self.observer.applied(row, token, result)
         return back
 
     def own_tokens(self, rows: list[Row], own_RV: Tensor) -> list[int]:

@@ -34,10 +34,16 @@ sigmoid."""
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether to call, and why, in words for the span."""
+    """Whether to call, and why, in words for the span.
+
+    ``value`` is what was compared and ``limit`` what it had to exceed, higher always meaning
+    "rather call" (as of ``Signals.read``); None where nothing was compared.
+    """
 
     call: bool
     reason: str = ""
+    value: float | None = field(default=None, compare=False)
+    limit: float | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -144,8 +150,8 @@ class Threshold:
         limit = -self.limit if self.by == "top2" else self.limit
         return _Stateless(
             lambda signals: [
-                Decision(bool(v > limit), _why(self.by, v, limit) if v > limit else "")
-                for v in signals.read(self.by)
+                Decision(v > limit, _why(self.by, v, limit) if v > limit else "", v, limit)
+                for v in map(float, signals.read(self.by))
             ]
         )
 
@@ -293,7 +299,8 @@ class BudgetController:
             self._push(value)
             used += per_call * call
             total += per_call if call else 1.0
-            decisions.append(Decision(call, _why(by, value, limit) if call else ""))
+            why = _why(by, value, limit) if call else ""
+            decisions.append(Decision(call, why, value, limit))
         return decisions
 
     def account(self, *, calls: int, asked: int, tokens: int) -> None:

@@ -241,6 +241,9 @@ class Running:
             if stream.done:
                 continue
             decision, margin = decisions[place]
+            if stream.engine.observer is not None:
+                here = logits_RV[place : place + 1]
+                stream.engine.observer.decided([stream.row], here, [decision])
             if decision.call:
                 stream.call = Span("", "slm", reason=decision.reason, margin=margin)
                 calling.append(n)
