@@ -131,6 +131,8 @@ class Span:
     seconds: float = 0.0
     asked: bool = False
     """Whether a source was asked here (also true where it had no answer and the SLM spoke)."""
+    fault: bool = False
+    """Whether the source that was asked failed (down, late, nonsense), not just does not know."""
 
 
 @dataclass(frozen=True, slots=True)

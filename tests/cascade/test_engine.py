@@ -99,6 +99,8 @@ def test_sources_without_an_answer_leave_the_slm_its_own_words(source, why):
     silent = [span for span in answer.spans if span.asked]
     assert [(span.text, span.speaker, span.tokens) for span in silent] == [(" ", "slm", 1)] * 2
     assert all(why in span.reason and "margin" in span.reason for span in silent)
+    failed = why.startswith(("ConnectionError", "no answer after"))
+    assert [span.fault for span in silent] == [failed] * 2
     assert answer.called_tokens == 2 and answer.calls == 2
 
 

@@ -103,7 +103,7 @@ class Caller:
         scores_of = dict(zip(ranked, scores, strict=True))
         outcomes = []
         for n, (row, reply, span) in enumerate(zip(rows, replies, spans, strict=True)):
-            span = replace(span, cost=reply.cost, seconds=reply.seconds)
+            span = replace(span, cost=reply.cost, seconds=reply.seconds, fault=reply.fault)
             scored = scores_of.get(n)
             outcome = self._outcome(row, reply, groups[n], scored, span)
             known = None if scored is None else tuple(scored)
