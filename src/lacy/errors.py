@@ -127,7 +127,8 @@ CATALOG: dict[str, Entry] = {
     ),
     "E27": Entry(
         "{path} is not a kind of file that lacy reads",
-        "give .txt, .jsonl, .jsonl.gz, .parquet, a folder of these, or hf:owner/name",
+        "give .txt, .md, .html, .pdf, .jsonl, .jsonl.gz, .parquet, a folder of these, or "
+        "hf:owner/name",
         USAGE,
     ),
     "E28": Entry("cannot train a tokenizer: {why}", "{do}", DATA),

@@ -227,7 +227,7 @@ def test_folder_in_sorted_order_with_relative_ids(tmp_path):
     (tmp_path / "a.txt").write_text("first")
     (tmp_path / "c.jsonl").write_bytes(lines_of({"text": "third"}))
     (tmp_path / ".hidden" / "no.txt").write_text("hidden")
-    (tmp_path / "notes.md").write_text("not read")
+    (tmp_path / "notes.rst").write_text("not read")
     (tmp_path / "empty.txt").write_text("")
     documents, report = reading(tmp_path)
     assert [(document.id, document.text) for document in documents] == [

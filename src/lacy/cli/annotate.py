@@ -49,8 +49,8 @@ class Annotation:
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """Text, JSON lines or Parquet (a file or folder), hf:owner/name, a folder of `lacy world`,
-    or the stored labels of a judge."""
+    """Text, Markdown, HTML, PDF, JSON lines, Parquet (a file or folder), hf:owner/name, a folder of
+    `lacy world`, or the stored labels of a judge."""
     out: Path
     """The folder of packed data to write; replaced as a whole if it holds older ones."""
     annotator: Literal["spacy", "gold", "judge", "live"] = "spacy"

@@ -34,7 +34,8 @@ class BuildSource:
     """
 
     texts: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXTS")]
-    """Text, JSON lines or Parquet (a file or folder), hf:owner/name, a folder of `lacy world`."""
+    """Text, Markdown, HTML, PDF, JSON lines, Parquet (a file or folder), hf:owner/name, a folder of
+    `lacy world`."""
     out: Path
     """The folder of the index."""
     pipeline: str = "bundled"

@@ -111,22 +111,32 @@ def decoded(data: bytes, place: str, complain: Complain) -> str | None:
         return None
 
 
-def text_rows(path: Path, text_field: str, complain: Complain) -> Iterator[Row]:
-    """A text file as one row; line ends become line feeds, a byte order mark goes away."""
-    if path.stat().st_size == 0:
-        complain("empty text", str(path), "")
-        return
+def whole(path: Path, complain: Complain) -> bytes | None:
+    """All bytes of a file; None after a complaint where it is empty, too large or unreadable."""
+    try:
+        empty = path.stat().st_size == 0
+    except OSError as error:
+        complain("unreadable file", str(path), error.strerror or str(error))
+        return None
     parts: list[bytes] = []
     size = 0
-    for chunk in chunks(path, complain):
+    for chunk in () if empty else chunks(path, complain):
         size += len(chunk)
         if size > LARGEST:
             complain("text file too long", str(path), f"more than {LARGEST} bytes; use .jsonl")
-            return
+            return None
         parts.append(chunk)
-    if not parts:  # chunks has said why
+    if empty:
+        complain("empty text", str(path), "")
+    return b"".join(parts) if parts else None  # chunks has said why
+
+
+def text_rows(path: Path, text_field: str, complain: Complain) -> Iterator[Row]:
+    """A text file as one row; line ends become line feeds, a byte order mark goes away."""
+    data = whole(path, complain)
+    if data is None:
         return
-    data = b"".join(parts).removeprefix(BOM)
+    data = data.removeprefix(BOM)
     bad_line = 1 + data[: _first_bad(data)].count(b"\n")
     text = decoded(data, f"{path}:{bad_line}", complain)
     if text is not None:

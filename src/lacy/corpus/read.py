@@ -1,4 +1,4 @@
-"""Documents from text files, JSONL, Parquet, folders of these, and the Hub's datasets.
+"""Documents from text, Markdown, HTML, PDF, JSONL, Parquet, folders of these, the Hub's datasets.
 
 Real text is dirty. A broken line, a wrong encoding or an empty text is counted, reported with
 its place (``file:line``) in a ``ReadReport`` and skipped; a source with nothing usable at all is
@@ -23,6 +23,8 @@ from ..errors import LacyError
 from ..types import Document, Mark, Reason
 from . import _files
 from ._files import Complain, Row
+from .read_formats import FORMATS
+from .read_pages import Pages
 
 Stream = Callable[[str, Complain], Iterator[Row]]
 """A source opened: takes the name of the text field and a listener, gives rows."""
@@ -33,7 +35,9 @@ KINDS = {
     ".ndjson": _files.json_rows,
     ".parquet": _files.parquet_rows,
 }
-"""What is read, by the end of the name; ``.gz`` may follow all but ``.parquet``."""
+"""What is read here, by the end of the name; ``.gz`` may follow all but ``.parquet``."""
+
+_TABLES = {".jsonl", ".ndjson", ".parquet"}
 
 PLACES_KEPT = 20
 """Places kept per reason in a report; all are counted."""
@@ -89,10 +93,12 @@ def read(
     """Reads documents as a stream.
 
     Args:
-        source: a ``.txt`` file (one document), ``.jsonl``/``.jsonl.gz``/``.ndjson`` (one object
-            per line), ``.parquet``, a folder of such files (read in sorted order, with its
-            subfolders), a folder written by ``datasets.save_to_disk``, or ``hf:owner/name`` or
-            ``hf:owner/name:config`` (streamed from the Hub).
+        source: a ``.txt``, ``.md``, ``.html`` or ``.pdf`` file (one document; the title, and where
+            the pages of a PDF begin, in ``Document.meta``), ``.jsonl``/``.jsonl.gz``/``.ndjson``
+            (one object per line), ``.parquet``, a folder of such files (read in sorted order, with
+            its subfolders; a ``README.md`` beside tables describes them and is left out), a folder
+            written by ``datasets.save_to_disk``, or ``hf:owner/name`` or ``hf:owner/name:config``
+            (streamed from the Hub).
         text_field: where the text stands. All other plain fields become ``Document.meta``,
             except ``marks``: a list of ``[start, end, reason, relation]`` becomes the marks.
         id_field: where the id stands; without one the id is file name and line.
@@ -105,11 +111,13 @@ def read(
 
     Raises:
         LacyError: E13 no such file, E27 an unknown kind (both at once); while reading E21
-            nothing usable, E22 no row has the text field, E23 the Hub cannot be read.
+            nothing usable, E22 no row has the text field, E23 the Hub cannot be read, E11 all
+            that there is needs a package that is not installed.
     """
-    name = str(source)
-    streams = [_hub(name, split)] if name.startswith("hf:") else _local(Path(source), split)
-    return _documents(name, streams, text_field, id_field, limit, report)
+    name, pages = str(source), Pages()
+    local = not name.startswith("hf:")
+    streams = _local(Path(source), split, pages) if local else [_hub(name, split)]
+    return _documents(name, streams, text_field, id_field, limit, report, pages)
 
 
 def write_documents(documents: Iterable[Document], path: str | Path) -> int:
@@ -140,38 +148,44 @@ def _row(document: Document) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------ sources
 
 
-def _local(path: Path, split: str) -> list[Stream]:
+def _local(path: Path, split: str, pages: Pages) -> list[Stream]:
     if not path.exists() or path == Path():  # Path("") would be the current folder
         raise LacyError("E13", path=path, do="check the path; Hub names are written hf:owner/name")
     if path.is_file():
-        return [_file(path)]
+        return [_file(path, pages)]
     if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
         return [_saved(path, split)]
     found = sorted(
         file
         for file in path.rglob("*")
         if file.is_file()
-        and _kind(file) is not None
+        and _kind(file)
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
+    tables = {file.parent for file in found if _kind(file) in _TABLES}
+    # In a data set README.md is its card, no text of it.
+    found = [f for f in found if not (f.name.lower() == "readme.md" and f.parent in tables)]
     if not found:
         raise LacyError("E27", path=f"{path}: no file in it")
-    return [_file(file) for file in found]
+    return [_file(file, pages) for file in found]
 
 
-def _kind(path: Path) -> Callable[[Path, str, Complain], Iterator[Row]] | None:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes[-1:] == [".gz"]:
-        kind = KINDS.get(suffixes[-2]) if len(suffixes) > 1 else None
-        return None if kind is _files.parquet_rows else kind
-    return KINDS.get(suffixes[-1]) if suffixes else None
+def _kind(path: Path) -> str:
+    """The end of a name by which a file is read, without ``.gz``; "" if it is not read."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    zipped = suffixes[-1:] == [".gz"]
+    kind = "".join(suffixes[:-1] if zipped else suffixes[-1:])
+    known = (kind in KINDS or kind in FORMATS) and not (zipped and kind == ".parquet")
+    return kind if known else ""
 
 
-def _file(path: Path) -> Stream:
+def _file(path: Path, pages: Pages) -> Stream:
     kind = _kind(path)
-    if kind is None:
+    if not kind:
         raise LacyError("E27", path=path)
-    return lambda text_field, complain: kind(path, text_field, complain)
+    if kind in FORMATS:
+        return lambda text_field, complain: pages.rows(path, kind, text_field, complain)
+    return lambda text_field, complain: KINDS[kind](path, text_field, complain)
 
 
 def _saved(path: Path, split: str) -> Stream:
@@ -228,6 +242,7 @@ def _documents(
     id_field: str,
     limit: int | None,
     report: ReadReport | None,
+    pages: Pages,
 ) -> Iterator[Document]:
     path = Path(source)
     base = f"{path if path.is_dir() else path.parent}{os.sep}"
@@ -236,17 +251,18 @@ def _documents(
     found = itertools.chain.from_iterable(
         _usable(stream, text_field, id_field, base, told) for stream in streams
     )
-    for document in itertools.islice(found, limit):
-        if document.id in seen:
-            document = _renamed(document, seen)
-            told.renamed += 1
-        if len(seen) < IDS_KEPT:
-            seen.add(document.id)
-        told.documents += 1
-        told.characters += len(document.text)
-        yield document
+    with pages:
+        for document in itertools.islice(found, limit):
+            if document.id in seen:
+                document = _renamed(document, seen)
+                told.renamed += 1
+            if len(seen) < IDS_KEPT:
+                seen.add(document.id)
+            told.documents += 1
+            told.characters += len(document.text)
+            yield document
     if not told.documents and limit != 0:
-        raise _nothing(source, text_field, told)
+        raise _nothing(source, text_field, told, pages)
     if report is None and (told.skipped or told.renamed):
         logging.getLogger(__name__).warning("%s: %s", source, told.summary())
 
@@ -310,8 +326,11 @@ def _renamed(document: Document, seen: set[str]) -> Document:
     return Document(fresh, document.text, document.meta, document.marks)
 
 
-def _nothing(source: str, text_field: str, report: ReadReport) -> LacyError:
+def _nothing(source: str, text_field: str, report: ReadReport, pages: Pages) -> LacyError:
     """The error for a source without one usable document, as exact as the report allows."""
+    if pages.missing and set(report.skipped) == {"no reader"}:
+        what, package = f"reading {source}", pages.missing[0]
+        return LacyError("E11", extra_for=what, package=package, extra="documents")
     if set(report.skipped) == {"no text field"}:
         fields = ", ".join(report.fields) or "no field at all"
         return LacyError("E22", field=text_field, path=source, fields=fields, setting="text-field")
