@@ -8,16 +8,20 @@ server does, each request ends in time with a reply; what went wrong stands in i
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lacy.errors import LacyError
 from lacy.sources import chat
 from lacy.sources.background import Background
-from lacy.sources.text import cut_unit, whole_words
-from lacy.sources.web import Failure, checked_url, post, read_key
+from lacy.sources.events import Piece, pieces
+from lacy.sources.growing import Growing
+from lacy.sources.text import whole_words
+from lacy.sources.web import Failure, checked_url, post, read_key, whole
 from lacy.types import Candidate, Reply, Request, Unit
 
 if TYPE_CHECKING:
@@ -52,10 +56,13 @@ class _Held:
     concurrency: int
     client: httpx.AsyncClient | None = None
     free: asyncio.Semaphore | None = None
+    process: int = 0
 
     def open(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
         import httpx
 
+        if self.process != os.getpid():  # connections and turns belong to the parent of a fork
+            self.client, self.free, self.process = None, None, os.getpid()
         if self.client is None or self.free is None:
             most = httpx.Limits(
                 max_connections=self.concurrency, max_keepalive_connections=self.concurrency
@@ -99,6 +106,7 @@ class Endpoint:
         characters: most characters sent; of longer texts the end.
         max_bytes: most bytes of an answer.
         body: further fields of each request, such as ``{"reasoning_effort": "low"}``.
+        stream: whether to read the answer token by token and hang up as soon as its unit is there.
 
     A unit ``"token"`` is one token of a raw completion; of a chat, which knows no tokens, a word.
 
@@ -124,6 +132,7 @@ class Endpoint:
         characters: int = 16_000,
         max_bytes: int = 1_000_000,
         body: Mapping[str, Any] | None = None,
+        stream: bool = False,
     ) -> None:
         try:
             import httpx  # noqa: F401
@@ -140,7 +149,7 @@ class Endpoint:
         self.timeout, self.retries, self.first_wait = timeout, retries, first_wait
         self.cost = cost if isinstance(cost, tuple) else (cost, cost)
         self.characters, self.max_bytes = characters, max_bytes
-        self.body = dict(body or {})
+        self.body, self.stream = dict(body or {}), stream
         self._check(concurrency)
         self._way: Mode = mode
         self._held = _Held(concurrency)
@@ -233,64 +242,56 @@ class Endpoint:
         return text
 
     async def _by_completion(self, request: Request, deadline: float, taken: _Taken) -> str:
-        unit, limit = request.unit, self.max_tokens[request.unit]
-        text, ended = await self._completion(request.text, limit, deadline, taken)
-        if unit == "token":
-            part = not text or text.endswith("\ufffd")
-            if part and not ended:  # a token of only a part of a character
-                limit = max(limit, _WHOLE_CHARACTER)
-                text, _ = await self._completion(request.text, limit, deadline, taken)
-                text = text[: len(text) - len(text.lstrip()) + 1]
-            return whole_words(text, unit)
-        return cut_unit(text, unit, ended=ended) or ("" if ended else whole_words(text, unit))
-
-    async def _completion(
-        self, text: str, limit: int, deadline: float, taken: _Taken
-    ) -> tuple[str, bool]:
-        body = {"prompt": text, "max_tokens": limit}
-        choice = await self._post("completions", body, deadline, taken, len(text))
-        return chat.without_prefix(text, _text(choice.get("text"))), _ended(choice)
+        answer = Growing(request.text, request.unit, raw=True)
+        body = {"prompt": request.text, "max_tokens": self.max_tokens[request.unit]}
+        size = len(request.text)
+        ended = await self._post("completions", body, answer, deadline, taken, size)
+        text = answer.cut(ended=ended)
+        if request.unit == "token" and not text and not ended:  # only a part of a character
+            body["max_tokens"] = max(self.max_tokens["token"], _WHOLE_CHARACTER)
+            await self._post("completions", body, answer, deadline, taken, size)
+            text = answer.body
+            text = whole_words(text[: len(text) - len(text.lstrip()) + 1], "token")
+        return text
 
     async def _by_chat(self, request: Request, deadline: float, taken: _Taken) -> str:
-        unit: Unit = "word" if request.unit == "token" else request.unit
+        answer = Growing(request.text, request.unit, raw=False)
         body = {
             "messages": chat.messages(request.text),
-            "max_tokens": self.max_tokens[unit] + CHAT_TOKENS,
+            "max_tokens": self.max_tokens[answer.unit] + CHAT_TOKENS,
         }
         size = len(request.text) + len(chat.PROMPT)
-        choice = await self._post("chat/completions", body, deadline, taken, size)
-        message = choice.get("message")
-        answer = _text(message.get("content") if isinstance(message, dict) else None)
-        if chat.refused(answer):
+        ended = await self._post("chat/completions", body, answer, deadline, taken, size)
+        if answer.refused:
             raise Failure("it speaks of itself instead of going on")
-        text, ended = chat.cleaned(request.text, answer), _ended(choice)
-        return cut_unit(text, unit, ended=ended) or ("" if ended else whole_words(text, unit))
+        return answer.cut(ended=ended)
 
     async def _post(
-        self, path: str, body: dict[str, Any], deadline: float, taken: _Taken, size: int
-    ) -> dict[str, Any]:
-        """The first choice of an answer; what it took is added to ``taken``."""
+        self, path: str, body: dict[str, Any], answer: Growing, deadline: float, taken: _Taken,
+        size: int,
+    ) -> bool:  # fmt: skip
+        """Fills ``answer``; whether it ended by itself. What it took is added to ``taken``."""
         client, _ = self._held.open()
-        answer = await post(
-            client,
-            f"{self.url}/{path}",
-            {"model": self.model, **body, "temperature": 0, "stream": False, **self.body},
-            key=read_key(self.key_variable),
-            retries=self.retries,
-            first_wait=self.first_wait,
-            max_bytes=self.max_bytes,
-            deadline=deadline,
-        )
-        usage = answer.get("usage")
-        usage = usage if isinstance(usage, dict) else {}
-        read = _count(usage.get("prompt_tokens"), size // _CHARACTERS_PER_TOKEN)
-        spoken = _count(usage.get("completion_tokens"), body["max_tokens"])
-        taken.cost += (self.cost[0] * read + self.cost[1] * spoken) / 1000
-        choices = answer.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, dict):
-            raise Failure("the answer has no choices; the base address usually ends in /v1")
-        return choice
+        key = read_key(self.key_variable)
+        body = {"model": self.model, **body, "temperature": 0}
+        body["stream"] = self.stream and answer.unit != "token"
+        if body["stream"] and any(self.cost):
+            body["stream_options"] = {"include_usage": True}
+
+        async def read(response: httpx.Response) -> bool:
+            answer.said = ""  # another try begins anew
+            spent = _Spent(size // _CHARACTERS_PER_TOKEN, 0)
+            try:
+                if "event-stream" in response.headers.get("content-type", ""):
+                    return await _grow(answer, pieces(response, self.max_bytes, key), spent)
+                return _taken_whole(answer, await whole(response, self.max_bytes), spent, body)
+            finally:
+                taken.cost += spent.cost(self.cost)
+
+        return await post(
+            client, f"{self.url}/{path}", {**body, **self.body}, read=read, key=key,
+            retries=self.retries, first_wait=self.first_wait, deadline=deadline,
+        )  # fmt: skip
 
     def _hint(self, status: int) -> str:
         if status in (401, 403) and self.key_variable:
@@ -313,14 +314,50 @@ class Endpoint:
             raise LacyError("E12", key="mode", value=self.mode, why="there is no such way", do=do)
 
 
-def _text(content: Any) -> str:
-    if not isinstance(content, str):
+@dataclass
+class _Spent:
+    """Tokens of one try: estimated, until the server says how many they were."""
+
+    read: int
+    spoken: int
+
+    def told(self, usage: Any) -> None:
+        usage = usage if isinstance(usage, dict) else {}
+        self.read = _count(usage.get("prompt_tokens"), self.read)
+        self.spoken = _count(usage.get("completion_tokens"), self.spoken)
+
+    def cost(self, price: tuple[float, float]) -> float:
+        return (price[0] * self.read + price[1] * self.spoken) / 1000
+
+
+async def _grow(answer: Growing, stream: AsyncIterator[Piece], spent: _Spent) -> bool:
+    """Reads a stream until the unit is complete; whether the answer ended by itself."""
+    finish = None
+    async with aclosing(stream) as events:  # type: ignore[type-var]
+        async for piece in events:
+            spent.spoken += bool(piece.text)  # most servers send token by token
+            spent.told(piece.usage)
+            finish = piece.finish or finish
+            if answer.add(piece.text):
+                return False
+    return finish != "length"
+
+
+def _taken_whole(
+    answer: Growing, whole: dict[str, Any], spent: _Spent, body: Mapping[str, Any]
+) -> bool:
+    """Takes an answer that came at once; whether it ended by itself."""
+    spent.spoken = body["max_tokens"]
+    spent.told(whole.get("usage"))
+    choices = whole.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        raise Failure("the answer has no choices; the base address usually ends in /v1")
+    message = choice.get("message")
+    text = message.get("content") if isinstance(message, dict) else choice.get("text")
+    if not isinstance(text, str):
         raise Failure("the answer has no text")
-    return content
-
-
-def _ended(choice: dict[str, Any]) -> bool:
-    """Whether the model ended by itself rather than by the limit."""
+    answer.add(text)
     return choice.get("finish_reason") != "length"
 
 

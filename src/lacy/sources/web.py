@@ -11,14 +11,17 @@ import json
 import os
 import random
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     import httpx
+
+T = TypeVar("T")
 
 SHORTEST_SECRET = 8
 """Characters from which on a key is a secret; local servers are given keys like ``x``."""
@@ -27,11 +30,14 @@ _SHOWN_BYTES = 4096
 
 
 class Failure(Exception):
-    """Why a server gave no answer, in words for the user; ``status`` is 0 where it said none."""
+    """Why a server gave no answer, in words for the user.
 
-    def __init__(self, why: str, status: int = 0) -> None:
+    ``status`` is 0 where it said none; ``again`` says that another try may help.
+    """
+
+    def __init__(self, why: str, status: int = 0, *, again: bool = False) -> None:
         super().__init__(why)
-        self.status = status
+        self.status, self.again = status, again
 
 
 def checked_url(url: str) -> str:
@@ -74,23 +80,23 @@ async def post(
     url: str,
     body: dict[str, Any],
     *,
+    read: Callable[[httpx.Response], Awaitable[T]],
     key: str = "",
     retries: int,
     first_wait: float,
-    max_bytes: int,
     deadline: float,
-) -> dict[str, Any]:
-    """What a server answers, a JSON object.
+) -> T:
+    """What ``read`` makes of a server's answer; the connection is closed where it leaves a rest.
 
     Args:
         client: an open ``httpx`` client.
         url: where to.
         body: what to send.
+        read: called with each answer of status 200; it may raise ``Failure``.
         key: sent as a bearer token unless empty.
         retries: further tries after 429, 5xx and lost connections, each after a longer wait (twice
             the last, half of it by chance) or what ``Retry-After`` asks for.
         first_wait: seconds before the first of them.
-        max_bytes: most bytes of an answer.
         deadline: of ``time.monotonic``; a wait that would end after it is not begun.
 
     Raises:
@@ -109,10 +115,14 @@ async def post(
             async with client.stream("POST", url, json=body, headers=headers) as response:
                 status = response.status_code
                 if status == 200:
-                    return _object(await _read(response, max_bytes))
+                    return await read(response)
                 why = _said(status, await _beginning(response), key)
                 again = status == 429 or status >= 500
                 asked_for = seconds_of(response.headers.get("retry-after")) if again else 0.0
+        except Failure as failure:
+            if not failure.again:
+                raise
+            status, again, why = failure.status, True, str(failure)
         except httpx.TransportError as error:
             status, again, why = 0, True, _plain(f"{type(error).__name__} {error}", key)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
@@ -138,16 +148,30 @@ def seconds_of(header: str | None) -> float:
     return max(0.0, seconds) if seconds == seconds else 0.0
 
 
-async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+async def whole(response: httpx.Response, max_bytes: int) -> dict[str, Any]:
+    """The JSON object that an answer is.
+
+    Raises:
+        Failure: it is none, packed, or longer than ``max_bytes``.
+    """
+    return _object(b"".join([piece async for piece in readable(response, max_bytes)]))
+
+
+async def readable(response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
+    """An answer's bytes as they come.
+
+    Raises:
+        Failure: they are packed, or more than ``max_bytes``.
+    """
     packed = response.headers.get("content-encoding", "identity").strip().lower()
     if packed not in ("", "identity"):
         raise Failure(f"the answer is packed ({_plain(packed)}), which was not asked for")
-    raw = bytearray()
+    size = 0
     async for piece in response.aiter_raw():
-        raw += piece
-        if len(raw) > max_bytes:
+        size += len(piece)
+        if size > max_bytes:
             raise Failure(f"the answer is longer than {max_bytes:,} bytes")
-    return bytes(raw)
+        yield piece
 
 
 async def _beginning(response: httpx.Response) -> bytes:
@@ -176,13 +200,17 @@ def _said(status: int, raw: bytes, key: str) -> str:
     """A status and, where the server says more, that in one line."""
     text = raw.decode("utf-8", errors="replace")
     try:
-        answer = json.loads(text)
-        error = answer.get("error", answer.get("detail", "")) if isinstance(answer, dict) else ""
-        more = error.get("message", "") if isinstance(error, dict) else error
-        text = more if isinstance(more, str) else ""
+        text = told_error(json.loads(text), key)
     except (ValueError, RecursionError):
         text = "" if "<" in text[:100] else text  # a page for people
     return f"HTTP {status} {_plain(text, key)}".strip()
+
+
+def told_error(answer: Any, key: str = "") -> str:
+    """The sentence of a server's error, which it writes in one of several forms; "" for none."""
+    error = answer.get("error", answer.get("detail", "")) if isinstance(answer, dict) else ""
+    more = error.get("message", "") if isinstance(error, dict) else error
+    return _plain(more, key) if isinstance(more, str) else ""
 
 
 def _plain(text: str, key: str = "") -> str:

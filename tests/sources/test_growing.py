@@ -1,0 +1,74 @@
+"""Where a growing answer may be left, the rest changes nothing: the same unit as from the whole."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lacy.sources import chat
+from lacy.sources.growing import LOOKED_AT, Growing
+
+TEXT = "Emil Quilodell (born 1901) was an ethnologist. He was born in"
+WORDS = st.sampled_from(
+    [*TEXT.split(), "Kelfield", "Kel", "in", "a", "O'", "Brien", "1", ",", "1,5", ".", "...", "…",
+     '"', "'", "“", "<think>", "</think>", "</text>", "```", "\n", "I'm", "sorry", "St.", "東京"]
+)  # fmt: skip
+ANSWERS = st.lists(st.tuples(st.sampled_from(["", " ", "  ", "\n"]), WORDS), max_size=30).map(
+    lambda parts: "".join(space + word for space, word in parts)
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from([TEXT, "", "He said: ", "He was born on 1", "a a a"]),
+    st.one_of(ANSWERS, ANSWERS.map(lambda rest: TEXT[:40] + rest), st.text(max_size=60)),
+    st.sampled_from(["word", "value"]),
+    st.booleans(),
+    st.booleans(),
+)
+@example(TEXT, "Kelfield</text> and more, so it is, and more", "value", False, True)
+@example(TEXT, TEXT + " Kelfield, where he grew up, and more", "value", True, True)
+def test_the_unit_stays_whatever_follows(text, answer, unit, raw, ended):
+    whole = Growing(text, unit, raw=raw)
+    whole.add(answer)
+    growing = Growing(text, unit, raw=raw)
+    for letter in answer:
+        if growing.add(letter):
+            assert not growing.refused and not whole.refused
+            assert growing.cut(ended=False) == whole.cut(ended=ended) != ""
+            break
+
+
+@pytest.mark.parametrize(
+    ("unit", "raw", "answer", "read"),
+    [
+        ("word", True, " Kelfield in the north", " Kelfield "),
+        ("value", True, " Kelfield, where he", " Kelfield, "),
+        ("value", True, " 1,500 metres. He", " 1,500 metres. "),
+        ("word", False, "Kelfield, where he grew up in a village", "Kelfield, where he grew up in a v"),
+        ("value", False, "in Kelfield, where he grew up in a village", "in Kelfield, where he grew up in"),
+    ],
+)  # fmt: skip
+def test_no_more_is_read_than_it_takes(unit, raw, answer, read):
+    growing = Growing(TEXT, unit, raw=raw)
+    for number, letter in enumerate(answer, start=1):
+        if growing.add(letter):
+            break
+    assert abs(number - len(read)) <= 1
+    assert growing.cut(ended=False).strip(" ,") in ("Kelfield", "1,500 metres")
+
+
+def test_what_may_still_become_something_else_is_read_on():
+    for said in (
+        "<think>He was born in Kelfield, I am sure of it",
+        '"Kelfield, where he grew up, and',
+    ):
+        growing = Growing(TEXT, "value", raw=False)
+        assert not growing.add(said)
+    assert not chat.settled(TEXT, "He was born in")
+    assert not Growing(TEXT, "token", raw=True).add(" Kelfield, where")
+
+
+def test_an_answer_without_end_is_not_looked_at_again_and_again():
+    growing = Growing("x", "value", raw=True)
+    growing.add("a" * (LOOKED_AT + 1))
+    assert not growing.add(", and")
