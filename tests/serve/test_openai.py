@@ -220,7 +220,7 @@ def test_what_the_client_raises(client):
         ({"model": "other"}, openai.NotFoundError, "there is no model"),
         ({"model": "slm:sometimes"}, openai.BadRequestError, "sometimes"),
         ({"max_tokens": 10**6}, openai.BadRequestError, "max_tokens"),
-        ({"logprobs": 3}, openai.BadRequestError, "logprobs is not supported"),
+        ({"logit_bias": {"1": 3}}, openai.BadRequestError, "logit_bias is not supported"),
         ({"extra_body": {"tempreature": 1}}, openai.BadRequestError, "tempreature"),
         ({"prompt": "Mara " * 5000}, openai.BadRequestError, "context"),
     ]

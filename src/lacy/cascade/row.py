@@ -37,6 +37,9 @@ class Row:
     _own: list[str] = field(default_factory=list)
     _own_tokens: int = 0
 
+    def __post_init__(self) -> None:
+        self.done = self.done or self.limit < 1  # a text that is only measured
+
     def say(self, token: int) -> None:
         """The SLM's own next token."""
         self.ids.append(token)

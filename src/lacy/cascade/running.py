@@ -11,90 +11,31 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 from torch import Tensor
 
 from lacy.cascade.asking import Asker
-from lacy.cascade.call import NOBODY, Settled
+from lacy.cascade.call import NOBODY
 from lacy.cascade.engine import Engine
-from lacy.cascade.policy import Controller, Decision, Never, Signals
+from lacy.cascade.policy import Decision, Never, Signals
 from lacy.cascade.row import Row
+from lacy.cascade.scores import TokenScore, scores_of
 from lacy.cascade.signals import step_signals, without_call
 from lacy.cascade.speaking import begins_word
+from lacy.cascade.stream import Stream
 from lacy.errors import LacyError
 from lacy.model.ragged import RaggedDecoder
-from lacy.types import Answer, Reply, Span
+from lacy.types import Reply, Span
 
 PREFILL = 256
 """Prompt tokens read per step, so that a long prompt does not keep the others waiting."""
 
 GRACE = 0.002
 """Seconds that all wait for a source that has been as quick as that before."""
-
-
-@dataclass(eq=False)
-class Stream:
-    """One text, its settings, and who listens to it.
-
-    The listeners are called by whoever calls ``Running.step``. ``heard`` gets every piece as it is
-    said (own words token by token, a source's answer whole, a call without an answer with its
-    reason) and returns True for "enough"; ``ended`` gets the whole answer, or what went wrong.
-    """
-
-    engine: Engine
-    row: Row
-    heard: Callable[[Span], bool] = lambda piece: False
-    ended: Callable[[Answer | Exception], None] = lambda answer: None
-    cancelled: bool = False
-    """Set from anywhere: the text ends as it stands at the next step."""
-    failure: Exception | None = field(default=None, init=False)
-    """What its own settings came to (a policy that fails): it ends this text alone."""
-    controller: Controller = field(init=False)
-    own: int = field(default=0, init=False)
-    """The SLM's own next token where a call is under way."""
-    call: Span = field(default_factory=lambda: Span("", "slm"), init=False)
-    """What is known of the call under way."""
-
-    def __post_init__(self) -> None:
-        self.controller = self.engine.policy.start()
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing more is to be said."""
-        return self.row.done or self.cancelled
-
-    def apply(self, token: int, result: Settled | None, context: int) -> None:
-        """Write one outcome into the text, and say so."""
-        row = self.row
-        length, spans, spoken = len(row.text), len(row.spans), row.spoken
-        self.engine.apply(row, token, result, context)
-        grown = row.spoken - spoken
-        calls = int(result is not None)
-        self.controller.account(calls=calls, asked=grown * calls, tokens=grown)
-        piece = Span(row.text[length:], "slm", grown)
-        if len(row.spans) > spans and row.spans[-1].asked:
-            piece = row.spans[-1]
-        if (piece.text or piece.asked or piece.tokens) and self.heard(piece):
-            self.cancelled = True
-
-    def fail(self, failure: Exception) -> None:
-        """Let this text end with an error."""
-        self.failure, self.cancelled = failure, True
-
-    def finish(self) -> None:
-        """Say the end."""
-        if self.failure is not None:
-            self.ended(self.failure)
-            return
-        length = len(self.row.text)
-        answer = self.row.answer()
-        if len(self.row.text) > length:  # an unfinished character
-            self.heard(Span(self.row.text[length:], "slm"))
-        self.ended(answer)
 
 
 @dataclass(eq=False)
@@ -145,9 +86,10 @@ class Running:
         Raises:
             LacyError: E60 for a prompt that leaves no room in the context.
         """
-        tokens = len(streams[0].row.ids)
-        if tokens >= self.decoder.context:
-            raise LacyError("E60", tokens=tokens + 1, context=self.decoder.context)
+        first = streams[0].row
+        needed = len(first.ids) + (not first.done)  # a text that is only measured needs no room
+        if needed > self.decoder.context:
+            raise LacyError("E60", tokens=needed, context=self.decoder.context)
         for stream in streams:
             stream.row.stream = next(self._numbers)
         self._new.append((list(streams), self._fresh()))
@@ -157,6 +99,7 @@ class Running:
         self._read_in()
         self._return()
         self._decide()
+        self._measure()
         self._leave([])
         if self.streams:
             plans = zip(self.streams, self.decoder.tokens_BT, strict=True)
@@ -185,7 +128,7 @@ class Running:
                 self._new.popleft()
                 continue
             ids, start = streams[0].row.ids, decoder.length
-            decoder.feed([ids[start : start + left]])
+            self._read(streams, decoder, ids[start : start + left])
             left -= decoder.length - start
             if decoder.length == len(ids):
                 self._new.popleft()
@@ -195,6 +138,47 @@ class Running:
             else:
                 self._new[0] = (streams, decoder)
         self.decoder.join(ready)
+
+    def _read(self, streams: list[Stream], decoder: RaggedDecoder, tokens: list[int]) -> None:
+        """Read a part of a prompt; measure it for those that want it."""
+        scorers = [s.scorer for s in streams if s.scorer is not None and s.scorer.owes]
+        if not scorers:
+            decoder.feed([tokens])
+            return
+        ids, start = streams[0].row.ids, decoder.length
+        for scorer in scorers if start == 0 else ():
+            if ids[0] == self.engine.tokenizer.bos_token_id:
+                scorer.skip()
+            else:
+                scorer.add([TokenScore(self.engine.token_text.bytes_of(ids[0]), None)])
+        logits_TV = decoder.feed_all([tokens])[0]
+        following = ids[start + 1 : start + 1 + len(tokens)]
+        scores = self._scores(logits_TV[: len(following)], following, streams)
+        for scorer in scorers:
+            scorer.add(scores)
+
+    def _measure(self) -> None:
+        """How likely the next token of each text's plan is, for those that want to know."""
+        read = self.decoder.tokens_BT
+        due = [
+            n
+            for n, s in enumerate(self.streams)
+            if s.scorer is not None and s.scorer.at == len(read[n]) < len(s.row.ids)
+        ]
+        if due:
+            streams = [self.streams[n] for n in due]
+            tokens = [s.row.ids[len(read[n])] for n, s in zip(due, streams, strict=True)]
+            scores = self._scores(self.decoder.last_BV[due], tokens, streams)
+            for stream, score in zip(streams, scores, strict=True):
+                assert stream.scorer is not None
+                stream.scorer.add([score])
+                stream.release()
+
+    def _scores(
+        self, logits_NV: Tensor, tokens: Sequence[int], streams: Sequence[Stream]
+    ) -> list[TokenScore]:
+        top = max(stream.scorer.top for stream in streams if stream.scorer is not None)
+        return scores_of(logits_NV, tokens, top, self.engine.call_id, self.engine.token_text)
 
     def _return(self) -> None:
         """Let those back in whose source has answered, and say what came of it."""

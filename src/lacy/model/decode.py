@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from lacy.errors import LacyError
+from lacy.model.trees import Tree, inputs_of, plant, takes_trees
 
 DEFAULT_SCORE_CELLS = 65_536
-"""Cached token positions that one scoring pass may copy (rows x length): bounds its memory."""
+"""Positions of one scoring pass (rows x length of text and candidates): bounds its memory."""
 
 DEFAULT_SCORE_LOGITS = 33_554_432
 """Logits that one scoring pass may hold (128 MiB in float32)."""
@@ -30,7 +31,7 @@ class Decoder:
         model: a causal ``transformers`` model (anything called as ``model(input_ids=,
             past_key_values=, use_cache=, logits_to_keep=)`` that returns ``.logits``).
         call_id: the ``<CALL>`` row, left out of every likelihood; None for a model without one.
-        score_cells: most cached positions copied by one pass of ``score``.
+        score_cells: most positions, of text and candidates, in one pass of ``score``.
     """
 
     def __init__(
@@ -59,7 +60,6 @@ class Decoder:
         """Tokens that still fit into the model's context."""
         return self.context - self.length
 
-    @torch.inference_mode()
     def feed(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
         """Append the same number of tokens to every row.
 
@@ -73,6 +73,15 @@ class Decoder:
         Raises:
             LacyError: E60 if the tokens do not fit into the model's context.
         """
+        return self._feed(tokens_BT, keep=1)[:, -1]
+
+    def feed_all(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
+        """As ``feed``, but returns ``logits_BTV``: those after each of the tokens fed."""
+        return self._feed(tokens_BT, keep=0)
+
+    @torch.inference_mode()
+    def _feed(self, tokens_BT: Sequence[Sequence[int]], keep: int) -> Tensor:
+        """Append tokens; logits after the last ``keep`` of them (0: after each)."""
         widths = {len(row) for row in tokens_BT}
         if len(widths) != 1 or 0 in widths:
             raise ValueError(f"every row needs the same number of tokens, at least one: {widths}")
@@ -84,10 +93,11 @@ class Decoder:
             self._cache = _new_cache()
             self.tokens_BT = [[] for _ in tokens_BT]
         input_BT = torch.tensor([list(row) for row in tokens_BT], device=self.model.device)
-        self._last_BV = self._forward(input_BT, self._cache, keep=1)[:, -1].float()
+        logits_BTV = self._forward(input_BT, self._cache, keep=keep or width).float()
+        self._last_BV = logits_BTV[:, -1]
         for row, tokens in zip(self.tokens_BT, tokens_BT, strict=True):
             row.extend(int(token) for token in tokens)
-        return self._last_BV
+        return logits_BTV
 
     def step(self, tokens_B: Sequence[int] | Tensor) -> Tensor:
         """Append one token to every row; returns ``logits_BV`` as ``feed`` does."""
@@ -130,8 +140,9 @@ class Decoder:
     ) -> list[list[float]]:
         """Log-likelihood of candidate continuations; the cache is left as it was.
 
-        The candidates of all rows go through the model together over copies of their rows' cache,
-        in as few passes as ``score_cells`` allows. The softmax leaves ``<CALL>`` out.
+        The candidates of all rows go through the model together, each row's as one tree behind its
+        cache (``trees``; where a model takes none, as a row each over copies of it), in as few
+        passes as ``score_cells`` allows. The softmax leaves ``<CALL>`` out.
 
         Args:
             rows: rows of the decoder.
@@ -164,9 +175,60 @@ class Decoder:
                 scores[which][place] = float(first_BV[row, tokens[0]])
             jobs = [job for job in jobs if len(job[3]) > 1 or whole]
         cut = 0 if last_BV is not None else back + 1
+        endings = self._endings(ends) if whole else None
+        if takes_trees(self.model):
+            self._score_trees(jobs, cut, scores, endings)
+            return scores
         for chunk in self._chunks(jobs):
-            self._score_chunk(chunk, cut, scores, self._endings(ends) if whole else None)
+            self._score_chunk(chunk, cut, scores, endings)
         return scores
+
+    def _score_trees(
+        self,
+        jobs: list[tuple[int, int, int, list[int]]],
+        cut: int,
+        scores: list[list[float]],
+        endings: Tensor | None,
+    ) -> None:
+        """Add to ``scores`` what the model says of ``jobs``, as trees."""
+        device = self.model.device
+        firsts = [row[len(row) - cut : len(row) - cut + 1] if cut else [] for row in self.tokens_BT]
+        nodes = DEFAULT_SCORE_LOGITS // int(self.model.config.vocab_size)
+        total_J = torch.zeros(len(jobs), device=device)
+        for trees in plant(
+            [(row, tokens) for row, _, _, tokens in jobs], firsts, whole=endings is not None,
+            length=self.length, cells=self.score_cells, nodes=nodes,
+        ):  # fmt: skip
+            logits_RNV = self._forward_trees(trees, cut).float()
+            steps = [(n, *step) for n, tree in enumerate(trees) for step in tree.steps]
+            lasts = [(n, *last) for n, tree in enumerate(trees) for last in tree.ends]
+            if endings is not None:
+                tree_E, node_E, job_E = torch.tensor(lasts, device=device).T
+                last_EV = logits_RNV[tree_E, node_E]
+                logp_E = torch.logsumexp(last_EV[:, endings], -1) - torch.logsumexp(last_EV, -1)
+                total_J.index_add_(0, job_E, logp_E)
+            if steps:
+                tree_S, node_S, token_S, job_S = torch.tensor(steps, device=device).T
+                if self.call_id is not None:
+                    logits_RNV[..., self.call_id] = -torch.inf
+                norm_RN = torch.logsumexp(logits_RNV, -1)
+                logp_S = logits_RNV[tree_S, node_S, token_S] - norm_RN[tree_S, node_S]
+                total_J.index_add_(0, job_S, logp_S)
+        for (_, which, place, _), logp in zip(jobs, total_J.tolist(), strict=True):
+            scores[which][place] += logp
+
+    def _forward_trees(self, trees: Sequence[Tree], cut: int) -> Tensor:
+        """Logits ``[R, N, V]`` after each token of trees."""
+        device, rows = self.model.device, [tree.row for tree in trees]
+        before = self.length - cut
+        begins = [self.length - len(self.tokens_BT[row]) for row in rows]
+        input_RN, position_RN, mask_R1NM = inputs_of(trees, begins, before, self.model.dtype)
+        cache = self._copy(torch.tensor(rows, device=device), before)
+        logits: Tensor = self.model(
+            input_ids=input_RN.to(device), position_ids=position_RN.to(device),
+            attention_mask=mask_R1NM.to(device), past_key_values=cache, use_cache=True,
+        ).logits  # fmt: skip
+        return logits
 
     def _score_chunk(
         self,

@@ -94,7 +94,9 @@ class Service:
             raise as_api_error(error, param) from error
         except (TypeError, ValueError, OverflowError) as error:  # numbers beyond all numbers
             raise ApiError(400, f"{policy!r} is no policy: {error}", "E61", param) from error
-        return Wanted(engine, prompts, limit, count, body.stops, body.lacy.subject)
+        return Wanted(
+            engine, prompts, limit, count, body.stops, body.lacy.subject, body.scored, body.echoed
+        )
 
     def travelling(self, model: str) -> str | None:
         """The policy in a model's name.
@@ -206,12 +208,18 @@ def _asking(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/completions")
     async def completions(body: CompletionBody, request: Request) -> Response:
+        if body.max_tokens == 0 and not body.echo:
+            why = "max_tokens: 0 is less than 1, which makes sense with echo alone"
+            raise ApiError(400, why, "invalid_value", "max_tokens")
         texts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
         wanted = service.wanted(body, [Prompt(text) for text in texts], body.max_tokens)
         return await service.answer(request, "completion", body, wanted)
 
     @app.post("/v1/chat/completions")
     async def chat(body: ChatBody, request: Request) -> Response:
+        if body.top_logprobs and not body.logprobs:
+            why = "top_logprobs needs logprobs: true"
+            raise ApiError(400, why, "invalid_value", "top_logprobs")
         limit = body.max_completion_tokens or body.max_tokens
         prompt = prompt_of(body.messages, service.scheduler.engine.tokenizer)
         wanted = service.wanted(body, [prompt], limit)

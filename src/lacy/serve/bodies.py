@@ -14,12 +14,9 @@ Strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 NOTHING: dict[str, tuple[Any, ...]] = {
     "best_of": (None, 1),
-    "echo": (None, False),
     "frequency_penalty": (None, 0),
     "presence_penalty": (None, 0),
     "logit_bias": (None, {}),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
     "suffix": (None, ""),
     "tools": (None, []),
     "functions": (None, []),
@@ -72,7 +69,6 @@ class Body(BaseModel):
     frequency_penalty: Any = None
     presence_penalty: Any = None
     logit_bias: Any = None
-    logprobs: Any = None
     user: Any = None
     metadata: Any = None
     store: Any = None
@@ -92,6 +88,16 @@ class Body(BaseModel):
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
 
     @property
+    def scored(self) -> int | None:
+        """How many of the likeliest tokens are wanted at each place; None: no logprobs at all."""
+        return None
+
+    @property
+    def echoed(self) -> bool:
+        """Whether the answer begins with the prompt."""
+        return False
+
+    @property
     def usage_wanted(self) -> bool:
         """Whether the last chunk of a stream is to count tokens."""
         return bool(self.stream_options and self.stream_options.include_usage)
@@ -101,9 +107,22 @@ class CompletionBody(Body):
     """``POST /v1/completions``."""
 
     prompt: str | Annotated[list[str], Field(min_length=1)]
+    max_tokens: int | None = Field(None, ge=0)
+    """0 with ``echo`` alone: the prompt is measured, nothing is written."""
+    echo: bool | None = None
+    logprobs: Annotated[int, Field(strict=True, ge=0, le=5)] | None = None
     best_of: Any = None
-    echo: Any = None
     suffix: Any = None
+
+    @property
+    def scored(self) -> int | None:
+        """How many of the likeliest tokens are wanted at each place; None: no logprobs at all."""
+        return self.logprobs
+
+    @property
+    def echoed(self) -> bool:
+        """Whether the answer begins with the prompt."""
+        return bool(self.echo)
 
 
 class Part(BaseModel):
@@ -142,7 +161,8 @@ class ChatBody(Body):
 
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: int | None = Field(None, ge=1)
-    top_logprobs: Any = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
     tools: Any = None
     functions: Any = None
     tool_choice: Any = None
@@ -155,3 +175,8 @@ class ChatBody(Body):
     reasoning_effort: Any = None
     verbosity: Any = None
     web_search_options: Any = None
+
+    @property
+    def scored(self) -> int | None:
+        """How many of the likeliest tokens are wanted at each place; None: no logprobs at all."""
+        return (self.top_logprobs or 0) if self.logprobs else None

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+from lacy.cascade.scores import ScoredSpan
 from lacy.serve.stops import Stops
 from lacy.types import Answer, Span
 
 Ended = Literal["stop", "length"]
+
+PROMPT = "prompt"
+"""Speaker of what an answer repeats (``echo``): nothing in it stops the answer or counts."""
+
+FIELDS = [known.name for known in fields(Span)]
+"""What is told of a span."""
 
 
 @dataclass
@@ -20,11 +27,13 @@ class Choice:
     stops: Stops = field(default_factory=Stops)
     spans: list[Span] = field(default_factory=list)
     """Own words between two calls are one span."""
+    scored: list[Span] = field(default_factory=list)
+    """All pieces as they came, where their tokens have scores."""
     finish: Ended | None = None
 
     def hear(self, piece: Span) -> list[Span]:
         """Take a piece; gives what may be sent now."""
-        return self._take(self.stops.add(piece))
+        return self._take([piece] if piece.speaker == PROMPT else self.stops.add(piece))
 
     def end(self, answer: Answer) -> list[Span]:
         """No more pieces; gives what is still to be sent."""
@@ -39,7 +48,7 @@ class Choice:
     @property
     def tokens(self) -> int:
         """Tokens generated and not cut off."""
-        return sum(span.tokens for span in self.spans)
+        return sum(span.tokens for span in self.spans if span.speaker != PROMPT)
 
     def account(self) -> dict[str, Any]:
         """``lacy`` beside a whole answer: spans, and what they took."""
@@ -54,8 +63,10 @@ class Choice:
 
     def _take(self, pieces: list[Span]) -> list[Span]:
         for piece in pieces:
+            if isinstance(piece, ScoredSpan):
+                self.scored.append(piece)
             last = self.spans[-1] if self.spans else None
-            if last is None or last.asked or piece.asked:
+            if last is None or last.asked or piece.asked or last.speaker != piece.speaker:
                 self.spans.append(piece)
             else:
                 self.spans[-1] = replace(
@@ -66,7 +77,7 @@ class Choice:
 
 def as_dicts(spans: Sequence[Span]) -> list[dict[str, Any]]:
     """Spans as plain data for JSON, which has no infinities."""
-    return [{name: _finite(value) for name, value in asdict(span).items()} for span in spans]
+    return [{name: _finite(getattr(span, name)) for name in FIELDS} for span in spans]
 
 
 def _finite(value: Any) -> Any:

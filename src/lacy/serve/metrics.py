@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from lacy.serve.choice import Choice
+from lacy.serve.choice import PROMPT, Choice
 from lacy.serve.scheduler import Scheduler
 
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
@@ -46,6 +46,8 @@ class Metrics:
     def answer(self, choice: Choice) -> None:
         """Count a whole answer."""
         for span in choice.spans:
+            if span.speaker == PROMPT:
+                continue
             self._tokens.labels(span.speaker).inc(span.tokens)
             if span.asked:
                 answered = "answered" if span.speaker != "slm" else "unanswered"

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 
 from lacy.cascade.asking import Asker
 from lacy.cascade.engine import Engine
-from lacy.cascade.running import Running, Stream
+from lacy.cascade.running import Running
+from lacy.cascade.scores import Scorer
+from lacy.cascade.stream import Stream
 from lacy.serve.about import metered
 from lacy.types import Answer, Span
 
@@ -49,6 +51,10 @@ class Order:
     ended: Callable[[int, Answer | Exception], None] = lambda number, answer: None
     started: Callable[[int], None] = lambda tokens: None
     """Told the number of the prompt's tokens when its turn has come."""
+    scored: int | None = None
+    """Pieces come with scores of their tokens and so many of the likeliest (``cascade.scores``)."""
+    echoed: bool = False
+    """The prompt is the first piece."""
     streams: list[Stream] = field(default_factory=list, init=False)
     cancelled: bool = field(default=False, init=False)
 
@@ -178,8 +184,13 @@ class Scheduler:
             for number in range(order.count):
                 row = order.engine.row(number, order.prompt, order.subject, order.limit, given)
                 streams.append(self._stream(order, number, Stream(order.engine, row)))
+                if order.scored is not None:
+                    streams[-1].scorer = Scorer(row, order.scored, order.echoed)
             self._running.add(streams)
             order.started(len(streams[0].row.ids))
+            for number, stream in enumerate(streams):
+                if order.echoed and stream.scorer is None:
+                    order.heard(number, stream.row.spans[0])
             with self._changed:
                 order.streams = streams
                 for stream in streams:
@@ -192,9 +203,9 @@ class Scheduler:
 
     def _stream(self, order: Order, number: int, stream: Stream) -> Stream:
         def ended(answer: Answer | Exception) -> None:
-            order.streams.remove(stream)
-            if not order.streams:
-                with self._changed:
+            with self._changed:  # another thread may be cancelling them
+                order.streams.remove(stream)
+                if not order.streams:
                     self._orders.discard(order)
             order.ended(number, answer)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lacy.serve.choice import as_dicts
 from lacy.serve.failures import as_api_error
+from lacy.serve.logprobs import of_chat, of_completion
 from lacy.serve.writing import News, Writing
+from lacy.types import Span
 
 Kind = Literal["completion", "chat"]
 
@@ -25,6 +28,8 @@ class Shape:
     policy: str
     id: str = field(default="", init=False)
     created: int = field(default_factory=lambda: int(time.time()), init=False)
+    _said: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int), init=False)
+    """Characters of each answer that have been sent in chunks."""
 
     def __post_init__(self) -> None:
         prefix = "cmpl" if self.kind == "completion" else "chatcmpl"
@@ -38,7 +43,8 @@ class Shape:
             if self.kind == "chat":
                 words = {"message": {"role": "assistant", "content": choice.text, "refusal": None}}
             account = {"policy": self.policy, **choice.account()}
-            end = {"logprobs": None, "finish_reason": choice.finish, "lacy": account}
+            logprobs = self._logprobs(writing, choice.scored, 0)
+            end = {"logprobs": logprobs, "finish_reason": choice.finish, "lacy": account}
             choices.append({"index": index, **words, **end})
         return self._envelope(choices, chunk=False) | {"usage": usage(writing)}
 
@@ -69,13 +75,29 @@ class Shape:
             whole = writing.choices[news.index].account()
             account |= {"policy": self.policy, **whole, "spans": account["spans"]}
         finish = writing.choices[news.index].finish if news.ended else None
-        return self._part(news.index, words, account, finish)
+        logprobs = self._logprobs(writing, news.pieces, self._said[news.index])
+        self._said[news.index] += len(text)
+        return self._part(news.index, words, account, finish, logprobs)
 
     def _part(
-        self, index: int, words: dict[str, Any], account: dict[str, Any], finish: str | None = None
+        self,
+        index: int,
+        words: dict[str, Any],
+        account: dict[str, Any],
+        finish: str | None = None,
+        logprobs: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        end = {"logprobs": None, "finish_reason": finish, "lacy": account}
+        end = {"logprobs": logprobs, "finish_reason": finish, "lacy": account}
         return {"index": index, **words, **end}
+
+    def _logprobs(
+        self, writing: Writing, pieces: Sequence[Span], offset: int
+    ) -> dict[str, Any] | None:
+        """Of pieces that stand ``offset`` characters into an answer, where they are wanted."""
+        top = writing.wanted.scored
+        if top is None:
+            return None
+        return of_chat(pieces) if self.kind == "chat" else of_completion(pieces, offset, top)
 
     def _event(self, choices: list[dict[str, Any]]) -> bytes:
         return _event(self._envelope(choices, chunk=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from lacy.cascade.scores import ScoredSpan
 from lacy.types import Span
 
 
@@ -62,10 +63,15 @@ def _cut(pieces: Sequence[Span], length: int) -> list[Span]:
 
     What was asked for and paid stays in the account, even where none of its words do.
     """
-    kept = []
+    kept: list[Span] = []
     for piece in pieces:
         text = piece.text[:length]
+        within = length > 0  # the beginning of a character, perhaps, which has no text yet
         length -= len(text)
-        if text or piece.asked:
+        if not (within or piece.asked):
+            continue
+        if isinstance(piece, ScoredSpan) and len(text) < len(piece.text):
+            kept.append(piece.cut(len(text)))
+        else:
             kept.append(replace(piece, text=text))
     return kept

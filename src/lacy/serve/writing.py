@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from lacy.cascade.engine import Engine
-from lacy.serve.choice import Choice
+from lacy.serve.choice import PROMPT, Choice
 from lacy.serve.scheduler import Order, Scheduler
 from lacy.serve.stops import Stops
 from lacy.types import Answer, Span
@@ -31,6 +31,9 @@ class Wanted:
     count: int = 1
     stops: Sequence[str] = ()
     subject: str | None = None
+    scored: int | None = None
+    """Logprobs, with so many of the likeliest tokens; None: none."""
+    echoed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,8 @@ class Writing:
         scouts = [Stops(wanted.stops) for _ in range(wanted.count)]
 
         def heard(which: int, piece: Span) -> bool:
-            scouts[which].add(piece)  # tells at once that a text need not go on
+            if piece.speaker != PROMPT:
+                scouts[which].add(piece)  # tells at once that a text need not go on
             return self._tell((first + which, piece)) or scouts[which].stopped
 
         def ended(which: int, answer: Answer | Exception) -> None:
@@ -135,7 +139,7 @@ class Writing:
 
         return Order(
             wanted.engine, prompt.text, wanted.limit, wanted.count, wanted.subject,
-            prompt.tokens, heard, ended, self._tell_started,
+            prompt.tokens, heard, ended, self._tell_started, wanted.scored, wanted.echoed,
         )  # fmt: skip
 
     def _tell_started(self, tokens: int) -> None:
