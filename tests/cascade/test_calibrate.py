@@ -19,7 +19,7 @@ from lacy.cascade.rank import (
     least,
     when_due,
 )
-from lacy.cascade.usual import Key, Reference
+from lacy.cascade.usual import SHARED, Key, Reference
 from lacy.corpus import train_tokenizer
 from lacy.corpus.world import make_world
 from lacy.errors import LacyError
@@ -77,6 +77,22 @@ def test_usual_equals_a_slow_reading(world, loaded, calibration):
         mean = np.mean([slow(loaded, text, value, calibration.ends) for text in texts])
         assert logp == pytest.approx(mean, abs=1e-3)
     assert usual.look_up(wanted) == found
+
+
+def test_values_after_one_text_are_read_behind_it_together(world, loaded, calibration):
+    values = sorted({person.facts["school"] for person in world.people()[:12]})
+    text = calibration.kinds["school"].references[0].text
+    usual = calibration.usual(loaded)
+    pairs = [("Nobody studied at", values[0]), *((text, value) for value in values)]
+    slowly = [slow(loaded, *pair, calibration.ends) for pair in pairs]
+    assert len(values) >= SHARED and usual.after(pairs) == pytest.approx(slowly, abs=1e-3)
+    read = []
+    hook = loaded.model.register_forward_pre_hook(
+        lambda module, args, given: read.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    usual.after(pairs[1:])
+    hook.remove()
+    assert sum(read) < len(values) * loaded.tokenizer(text, return_length=True)["length"][0]
 
 
 def test_references_stop_where_a_value_of_their_kind_is_due(world, calibration):

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from lacy.errors import LacyError
+from lacy.model import decode
 from lacy.model.decode import Decoder
+from lacy.model.trees import NODES
 
 V, CONTEXT = 61, 48
 CALL = V - 1
@@ -81,16 +83,27 @@ def test_feed_step_keep_and_rewind_equal_a_pass_without_cache(model):
     assert decoder.rows == 0 and decoder.length == 0
 
 
-@settings(max_examples=30, deadline=None)
+@pytest.fixture(params=["trees", "rows"])
+def shape(request, monkeypatch):
+    """How candidates go through a model: as trees, or a row each."""
+    if request.param == "rows":
+        monkeypatch.setattr(decode, "takes_trees", lambda model: False)
+    return request.param
+
+
+@settings(
+    max_examples=30, deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # the same for all examples
+)  # fmt: skip
 @given(data=st.data(), name=st.sampled_from(sorted(MODELS)), back=st.sampled_from([0, 0, 1, 2]))
-def test_score_equals_the_slow_likelihood_and_leaves_the_cache(data, name, back):
+def test_score_equals_the_slow_likelihood_and_leaves_the_cache(shape, data, name, back):
     model = MODELS[name]
     rows = data.draw(st.integers(1, 4))
     length = data.draw(st.integers(back + 1, 12))
-    token = st.integers(0, CALL - 1)
+    token = st.one_of(st.integers(0, 2), st.integers(0, CALL - 1))  # many begin alike
     candidates = data.draw(
         st.lists(
-            st.lists(st.lists(token, min_size=1, max_size=6), max_size=4),
+            st.lists(st.lists(token, min_size=1, max_size=6), max_size=6),
             min_size=rows, max_size=rows,
         )
     )  # fmt: skip
@@ -118,33 +131,48 @@ def test_score_counts_call_only_for_models_without_it(model):
     assert float(total) == pytest.approx(1.0, abs=1e-4)  # all of it on tokens other than CALL
 
 
-def test_score_needs_one_pass_and_none_for_single_tokens(model, monkeypatch):
+def spy(model, seen):
+    """What a model is called with, from now on."""
+    return model.register_forward_pre_hook(
+        lambda module, args, given: seen.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+
+
+def test_score_needs_one_pass_and_none_for_single_tokens(model, shape):
     decoder = Decoder(model, call_id=CALL)
     decoder.feed(random_ids(5, 3, 9))
     passes = []
-    real = Decoder._forward
-    monkeypatch.setattr(
-        Decoder, "_forward", lambda self, *a, **k: passes.append(1) or real(self, *a, **k)
-    )
+    hook = spy(model, passes)
     decoder.score([0, 2], [[[1], [2]], [[3]]])
     assert not passes
     decoder.score([0, 1, 2], [[[1, 2], [2]], [[3, 4, 5, 6]], []])
     assert len(passes) == 1
+    decoder.score([1], [[[1, 2, 3], [1, 2, 4], [1, 2, 5, 6]]])
+    assert passes[1] == ((1, 3) if shape == "trees" else (3, 3))  # 1 2 5, read once
+    hook.remove()
 
 
-def test_memory_of_scoring_is_bounded(model, monkeypatch):
+def test_memory_of_scoring_is_bounded(model, shape):
     decoder = Decoder(model, call_id=CALL, score_cells=60)
     decoder.feed(random_ids(5, 2, 10))
-    cells = []
-    real = Decoder._forward
+    seen = []
+    hook = spy(model, seen)
+    decoder.score([0, 1], [[[n, 2, 3] for n in range(40)], [[n, 4] for n in range(40)]])
+    hook.remove()
+    assert len(seen) > 2 and max(rows * (10 + width) for rows, width in seen) <= 60
 
-    def spy(self, input_BT, cache, keep):
-        cells.append(input_BT.shape[0] * (10 + input_BT.shape[1]))
-        return real(self, input_BT, cache, keep)
 
-    monkeypatch.setattr(Decoder, "_forward", spy)
-    decoder.score([0, 1], [[[1, 2, 3]] * 20, [[3, 4]] * 20])
-    assert len(cells) > 5 and max(cells) <= 60
+def test_a_tree_has_a_limit(model):
+    decoder = Decoder(model, call_id=CALL)
+    decoder.feed(random_ids(6, 1, 10))
+    seen = []
+    hook = spy(model, seen)
+    candidates = [[n, m, 5] for n in range(30) for m in range(15)]
+    scores = decoder.score([0], [candidates])[0]
+    hook.remove()
+    assert len(seen) > 1 and max(width for _, width in seen) <= NODES
+    for place in (0, 100, 449):
+        close(scores[place], slow_score(model, decoder.tokens_BT[0], candidates[place]))
 
 
 def test_too_long_is_an_error_before_anything_is_computed(model):
@@ -176,7 +204,7 @@ def test_misuse_is_refused(model):
 
 
 @torch.no_grad()
-def test_a_whole_candidate_counts_that_no_call_follows():
+def test_a_whole_candidate_counts_that_no_call_follows(shape):
     model = llama()
     decoder = Decoder(model, call_id=CALL)
     ids = [[1, 2, 3], [4, 5, 6]]

@@ -1,0 +1,153 @@
+"""Candidates that continue a text, as one tree of tokens: what they begin with alike is read once.
+
+A tree is fed to the model as one row behind the text's cached keys and values, so that nothing is
+copied per candidate and nothing is padded to the longest of them; a mask lets every token look at
+the text and at its own ancestors only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+NODES = 256
+"""Most tokens of one tree: each looks at a row of so many, masked or not."""
+
+MODEL_TYPES = ("llama", "gpt2")
+"""Architectures that are known (and tested) to take a mask for each pair of tokens as it is."""
+
+
+def takes_trees(model: Any) -> bool:
+    """Whether a model can be given trees; others read a row per candidate."""
+    config = model.config
+    attention = getattr(config, "_attn_implementation", None)
+    return getattr(config, "model_type", "") in MODEL_TYPES and attention in ("sdpa", "eager")
+
+
+@dataclass(eq=False)
+class Tree:
+    """Candidates after one row.
+
+    Args:
+        row: of the decoder.
+        first: the row's last token where it has to be read again, before all candidates.
+    """
+
+    row: int
+    first: Sequence[int] = ()
+    tokens: list[int] = field(init=False)
+    parents: list[int] = field(init=False)
+    depths: list[int] = field(init=False)
+    steps: list[tuple[int, int, int]] = field(default_factory=list, init=False)
+    """(the node that predicts, the token, whose candidate): what adds up to likelihoods. What the
+    row's own last token predicts (node -1) is left out."""
+    ends: list[tuple[int, int]] = field(default_factory=list, init=False)
+    """(last node, whose candidate)."""
+    _children: dict[tuple[int, int], int] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = list(self.first)
+        self.parents = [-1] * len(self.tokens)
+        self.depths = [0] * len(self.tokens)
+
+    def add(self, job: int, tokens: Sequence[int], *, whole: bool) -> None:
+        """Add a candidate; its last token is read only where ``whole`` asks what follows it."""
+        node = 0 if self.first else -1
+        for place, token in enumerate(tokens):
+            if node >= 0:
+                self.steps.append((node, token, job))
+            if whole or place < len(tokens) - 1:
+                node = self._child(node, token)
+        if whole:
+            self.ends.append((node, job))
+
+    def _child(self, parent: int, token: int) -> int:
+        node = self._children.setdefault((parent, token), len(self.tokens))
+        if node == len(self.tokens):
+            self.tokens.append(token)
+            self.parents.append(parent)
+            self.depths.append(0 if parent < 0 else self.depths[parent] + 1)
+        return node
+
+    def sees(self) -> np.ndarray:
+        """``[node, node]``: each looks at its ancestors and itself."""
+        found = np.eye(len(self.tokens), dtype=bool)
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                found[node] |= found[parent]
+        return found
+
+
+def plant(
+    jobs: Sequence[tuple[int, Sequence[int]]],
+    firsts: Sequence[Sequence[int]],
+    *,
+    whole: bool,
+    length: int,
+    cells: int,
+    nodes: int,
+) -> Iterator[list[Tree]]:
+    """Trees that go through the model together.
+
+    Args:
+        jobs: row and tokens of each candidate.
+        firsts: for each row what is read again before its candidates.
+        whole: whether last tokens are read.
+        length: cached tokens per row.
+        cells: most cached positions, of text and trees, per pass.
+        nodes: most tokens per pass.
+    """
+    trees: list[Tree] = []
+    widest = 0
+    for job in sorted(range(len(jobs)), key=lambda n: (jobs[n][0], tuple(jobs[n][1]))):
+        row, tokens = jobs[job]
+        new = not trees or trees[-1].row != row
+        held = len(firsts[row]) if new else len(trees[-1].tokens)
+        width, count = max(widest, held + len(tokens)), len(trees) + new
+        if trees and (
+            held + len(tokens) > NODES or count * (length + width) > cells or count * width > nodes
+        ):
+            yield trees
+            trees, widest, new = [], 0, True
+        if new:
+            trees.append(Tree(row, firsts[row]))
+        trees[-1].add(job, tokens, whole=whole)
+        widest = max(widest, len(trees[-1].tokens))
+    if trees:
+        yield trees
+
+
+def inputs_of(
+    trees: Sequence[Tree], begins: Sequence[int], before: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a model is given for trees behind ``before`` cached columns.
+
+    Args:
+        trees: one per row of the batch, padded on the right.
+        begins: for each the column at which its text begins.
+        before: cached columns.
+        dtype: of the mask, the model's.
+
+    Returns:
+        ``input_RN``, ``positions_RN`` and the additive ``mask_R1NM`` over all columns.
+    """
+    width = max(len(tree.tokens) for tree in trees)
+    input_RN = np.zeros((len(trees), width), np.int64)
+    position_RN = np.zeros((len(trees), width), np.int64)
+    sees_RNM = np.zeros((len(trees), width, before + width), bool)
+    sees_RNM[:, :, before:] = np.eye(width, dtype=bool)  # padding looks at itself
+    for n, (tree, begin) in enumerate(zip(trees, begins, strict=True)):
+        size = len(tree.tokens)
+        input_RN[n, :size] = tree.tokens
+        position_RN[n, :size] = np.asarray(tree.depths) + before - begin
+        sees_RNM[n, :size, begin:before] = True
+        sees_RNM[n, :size, before : before + size] = tree.sees()
+    hidden = torch.from_numpy(~sees_RNM)[:, None]
+    mask_R1NM = torch.zeros(hidden.shape, dtype=dtype)
+    mask_R1NM.masked_fill_(hidden, torch.finfo(dtype).min)
+    return torch.from_numpy(input_RN), torch.from_numpy(position_RN), mask_R1NM
