@@ -39,6 +39,9 @@ ALIASES = {"calls=never": "never", "calls=always": "always"}
 """Policies by a second name, which reads well after a model's name."""
 
 
+PING_SECONDS = 5.0
+"""Seconds of silence in a stream; proxies commonly give up after 30 or 60."""
+
 COLD = 0.001
 """A temperature below this is 0: the likeliest token."""
 
@@ -57,6 +60,8 @@ class Service:
     """Characters beyond which no prompt fits: it is not even tokenized, as all texts wait then."""
     prompts: Sequence[str] = ()
     """Prompts that the page offers."""
+    ping: float = PING_SECONDS
+    """Seconds of silence after which a stream says that it goes on."""
 
     def wanted(self, body: Body, prompts: list[Prompt], limit: int | None) -> Wanted:
         """A body's wishes, checked.
@@ -118,17 +123,17 @@ class Service:
         if self.log_prompts:
             note["prompts"] = [prompt.text for prompt in wanted.prompts]
         writing = Writing(self.scheduler, wanted)
-        begin = time.perf_counter()
+        patience = self.ping if body.stream else None
         try:
-            await _unless_gone(request, writing.start(), writing)
+            await _unless_gone(request, writing.start(patience), writing)
         except Exception as error:
             if isinstance(error, asyncio.CancelledError | ApiError):
                 raise
             raise as_api_error(error, "prompt") from error
-        self.metrics.first.observe(time.perf_counter() - begin)
         shape = Shape(kind, body.model, str(wanted.engine.policy))
         if body.stream:
-            chunks = self._noted(shape.chunks(writing, body.usage_wanted), writing, note)
+            chunks = shape.chunks(writing, body.usage_wanted, patience)
+            chunks = self._noted(chunks, writing, note)
             return StreamingResponse(
                 chunks, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
             )
@@ -154,6 +159,8 @@ class Service:
     def _count(self, writing: Writing, note: dict[str, Any]) -> None:
         """Figures and log of what was written."""
         self.metrics.prompt(writing.prompt_tokens)
+        if writing.first is not None:
+            self.metrics.first.observe(writing.first)
         for choice in writing.choices:
             self.metrics.answer(choice)
         note["prompt_tokens"], note["tokens"] = writing.prompt_tokens, writing.completion_tokens
@@ -170,6 +177,7 @@ def make_app(
     log_prompts: bool = False,
     hosts: Sequence[str] | None = None,
     prompts: Sequence[str] = (),
+    ping: float = PING_SECONDS,
 ) -> FastAPI:
     """The ASGI application of one model.
 
@@ -181,11 +189,12 @@ def make_app(
         log_prompts: write prompts into the log, too.
         hosts: names by which the server may be called; None: by any.
         prompts: beginnings of texts that the page offers.
+        ping: seconds of silence after which a stream says that it goes on.
     """
     limits, metrics = limits or Limits(), Metrics(scheduler)
     longest = context_of(scheduler.engine.model) * CHARACTERS
     made = int(time.time())
-    service = Service(scheduler, name, limits, metrics, log_prompts, made, longest, prompts)
+    service = Service(scheduler, name, limits, metrics, log_prompts, made, longest, prompts, ping)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -18,6 +18,9 @@ from lacy.types import Span
 
 Kind = Literal["completion", "chat"]
 
+PING = b": ping\n\n"
+"""A comment between server-sent events."""
+
 
 @dataclass
 class Shape:
@@ -48,15 +51,21 @@ class Shape:
             choices.append({"index": index, **words, **end})
         return self._envelope(choices, chunk=False) | {"usage": usage(writing)}
 
-    async def chunks(self, writing: Writing, usage_wanted: bool) -> AsyncIterator[bytes]:
-        """Server-sent events; a failure under way is an event too, and the stream ends well."""
+    async def chunks(
+        self, writing: Writing, usage_wanted: bool, patience: float | None = None
+    ) -> AsyncIterator[bytes]:
+        """Server-sent events; a failure under way is an event too, and the stream ends well.
+
+        After every ``patience`` seconds of silence comes a comment, which clients pass over and
+        for which proxies keep the connection open.
+        """
         try:
             if self.kind == "chat":
                 for index in range(len(writing.choices)):
                     delta = {"role": "assistant", "content": ""}
                     yield self._event([self._part(index, {"delta": delta}, {"spans": []})])
-            async for news in writing.news():
-                yield self._event([self._news(writing, news)])
+            async for news in writing.news(patience):
+                yield PING if news is None else self._event([self._news(writing, news)])
             if usage_wanted:
                 yield _event(self._envelope([], chunk=True) | {"usage": usage(writing)})
         except Exception as error:

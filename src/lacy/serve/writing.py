@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -56,18 +57,23 @@ class Writing:
     wanted: Wanted
     choices: list[Choice] = field(init=False)
     prompt_tokens: int = field(default=0, init=False)
+    first: float | None = field(default=None, init=False)
+    """Seconds to the first words."""
 
     def __post_init__(self) -> None:
         wanted = self.wanted
         self.choices = [Choice() for _ in range(wanted.count * len(wanted.prompts))]
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._begun = asyncio.get_running_loop(), time.perf_counter()
         self._news: asyncio.Queue[Exception | tuple[int, Span | Answer] | int] = asyncio.Queue()
         self._orders = [self._order(n, prompt) for n, prompt in enumerate(wanted.prompts)]
         for choice in self.choices:
             choice.stops = Stops(wanted.stops)
 
-    async def start(self) -> None:
+    async def start(self, patience: float | None = None) -> None:
         """Hand the texts in and wait until the first one's turn has come.
+
+        Args:
+            patience: seconds after which it is not waited for any longer; None: for ever.
 
         Raises:
             Busy, Closing: no room.
@@ -75,25 +81,33 @@ class Writing:
         """
         self.scheduler.submit(*self._orders)
         try:
-            tokens = await self._next()
-            assert isinstance(tokens, int)
-            self.prompt_tokens += tokens
+            tokens = await self._next(patience)
+            assert tokens is None or isinstance(tokens, int)
+            self.prompt_tokens += tokens or 0
         except BaseException:
             self.cancel()
             raise
 
-    async def news(self) -> AsyncIterator[News]:
+    async def news(self, patience: float | None = None) -> AsyncIterator[News | None]:
         """What is said, as it is said; ends when all texts have ended.
+
+        Args:
+            patience: after so many seconds without any news comes a None; None: never.
 
         Raises:
             Exception: whatever went wrong in the scheduler.
         """
         left = len(self.choices)
         while left:
-            item = await self._next()
-            if isinstance(item, int):  # a further prompt's turn has come
+            item = await self._next(patience)
+            if item is None:
+                yield None
+                continue
+            if isinstance(item, int):  # a prompt's turn has come
                 self.prompt_tokens += item
                 continue
+            if self.first is None:
+                self.first = time.perf_counter() - self._begun
             index, what = item
             choice = self.choices[index]
             if isinstance(what, Answer):
@@ -111,8 +125,12 @@ class Writing:
         """Tokens of all answers."""
         return sum(choice.tokens for choice in self.choices)
 
-    async def _next(self) -> tuple[int, Span | Answer] | int:
-        item = await self._news.get()
+    async def _next(self, patience: float | None) -> tuple[int, Span | Answer] | int | None:
+        try:
+            async with asyncio.timeout(patience if self._news.empty() else None):
+                item = await self._news.get()
+        except TimeoutError:
+            return None
         if isinstance(item, Exception):
             raise item
         return item
