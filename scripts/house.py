@@ -33,6 +33,7 @@ SECTIONS = [
     ((75, 79), "Evaluation"),
     ((80, 83), "The made-up world"),
     ((84, 89), "Studies"),
+    ((94, 99), "Databases"),
 ]
 
 

@@ -264,6 +264,7 @@ def parse(
     *,
     verb: str,
     description: str | None = None,
+    file: bool = True,
 ) -> T:
     """Reads flags over a file over defaults.
 
@@ -277,6 +278,7 @@ def parse(
         argv: the arguments after the verb.
         verb: names the program in the help: ``lacy VERB``.
         description: the text on top of the help; by default the class's docstring.
+        file: whether there may be a file; False where a ``.yaml`` means something else.
 
     Raises:
         LacyError: the file's problems, as in ``load``.
@@ -284,7 +286,7 @@ def parse(
     """
     import tyro
 
-    path, rest = _take_file(argv, verb)
+    path, rest = _take_file(argv, verb) if file else (None, list(argv))
     settings: dict[str, Any] = {
         "args": rest,
         "prog": f"lacy {verb}",

@@ -271,7 +271,7 @@ CATALOG: dict[str, Entry] = {
     ),
     "E66": Entry(
         "cannot read the database {path}: {why}",
-        "give a SQLite file that this user may read",
+        "give a SQLite or DuckDB file that this user may read",
         SOURCE,
     ),
     "E67": Entry(
@@ -357,6 +357,27 @@ CATALOG: dict[str, Entry] = {
         USAGE,
         "Marked places of a page are filled from a study; a misspelt one would stay empty.",
     ),
+    # E94-E99: databases
+    "E94": Entry(
+        "cannot use the database {place}: {why}",
+        "check the address, postgresql://USER@HOST:PORT/NAME, and that the server may be reached; "
+        "the password comes from PGPASSWORD or ~/.pgpass",
+        SOURCE,
+        "Messages never show a password, so neither do they show an address that is malformed.",
+    ),
+    "E95": Entry(
+        "{count} problem(s) in the mapping {path}:{problems}",
+        "correct them; a first mapping is written by: lacy source map DATABASE --out mapping.yaml",
+        USAGE,
+        "A mapping says where subjects and their facts stand in a database; it is held against "
+        "the tables and columns that are there before anything is asked.",
+    ),
+    "E96": Entry(
+        "the mapping {path} does not work in {place}: {why}",
+        "look at this entry: its tables are there, but the database cannot join or compare them so",
+        SOURCE,
+    ),
+    "E97": Entry("no mapping can be written for {place}: {why}", "{do}", SOURCE),
 }
 
 

@@ -1,4 +1,4 @@
-"""``lacy source``: texts become a source; any source is asked."""
+"""``lacy source``: texts become a source, a database gets a mapping; any source is asked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from ..errors import LacyError
 from .verb import choose, facts, settings
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 WHAT = {
     "build": "make texts a source that needs no large model",
+    "map": "write a first mapping of a database's tables, to be corrected",
     "ask": "see what a source offers for the beginning of a text",
 }
 
@@ -51,11 +53,26 @@ class BuildSource:
 
 
 @dataclass
+class MapSource:
+    """Writes a first mapping for a database whose tables were made for something else.
+
+    It says whom or what facts are about, which columns are relations, and how tables join; comments
+    say what to change. Nothing is written to the database.
+    """
+
+    database: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATABASE")]
+    """A SQLite or DuckDB file, or postgresql://user@host/name."""
+    out: Path
+    """The mapping file; one that is there is left as it is."""
+
+
+@dataclass
 class AskSource:
     """Shows what a source offers to continue a text, with its evidence."""
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A folder of `lacy source build` or `lacy world`, a .sqlite file, a model's folder or name."""
+    """A folder of `lacy source build` or `lacy world`, a .sqlite or .duckdb file, a database's
+    address or mapping, a model's folder or name."""
     text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
     """The beginning of a text, up to where a value is due."""
     subject: str | None = None
@@ -66,13 +83,17 @@ BUILD_EXAMPLE = """
 lacy source build texts/ --out kb
 lacy source ask kb "Ada Lovelace was born in"
 """
+MAP_EXAMPLE = """
+lacy source map people.duckdb --out mapping.yaml
+lacy source ask mapping.yaml "Ada Lovelace was born in"
+"""
 ASK_EXAMPLE = 'lacy source ask kb "Ada Lovelace was born in"'
 
 
 def main(argv: Sequence[str]) -> int:
     """Does what the second word names."""
     what, rest = choose("source", WHAT, argv)
-    return {"build": _build, "ask": _ask}[what](rest)
+    return {"build": _build, "map": _map, "ask": _ask}[what](rest)
 
 
 def _build(argv: Sequence[str]) -> int:
@@ -113,8 +134,23 @@ def _build(argv: Sequence[str]) -> int:
     return 0
 
 
+def _map(argv: Sequence[str]) -> int:
+    config = settings(MapSource, argv, "source map", MAP_EXAMPLE, file=False)
+    from ..run import write_atomic
+    from ..sources.draft import draft
+
+    text = draft(config.database, config.out)
+    if config.out.exists():
+        why = "it is there already, perhaps with your corrections"
+        raise LacyError("E12", key="out", value=str(config.out), why=why, do="name another file")
+    write_atomic(config.out, text)
+    print(text)
+    print(f'Next: correct {config.out}, then lacy source ask {config.out} "..."')
+    return 0
+
+
 def _ask(argv: Sequence[str]) -> int:
-    config = settings(AskSource, argv, "source ask", ASK_EXAMPLE)
+    config = settings(AskSource, argv, "source ask", ASK_EXAMPLE, file=False)
     from ..sources import guarded
     from ..sources.opening import open_source
     from ..types import Request

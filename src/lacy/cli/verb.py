@@ -13,7 +13,7 @@ from ..errors import LacyError
 T = TypeVar("T")
 
 
-def settings(cls: type[T], argv: Sequence[str], verb: str, example: str) -> T:
+def settings(cls: type[T], argv: Sequence[str], verb: str, example: str, *, file: bool = True) -> T:
     """Reads a verb's settings from its arguments; ``--help`` ends with an example.
 
     Args:
@@ -21,9 +21,10 @@ def settings(cls: type[T], argv: Sequence[str], verb: str, example: str) -> T:
         argv: the arguments after the verb.
         verb: for the help's program name; may have two words (``"check marks"``).
         example: one or more lines that can be typed as they stand.
+        file: whether settings may stand in a file; False where a ``.yaml`` means something else.
     """
     try:
-        return parse(cls, argv, verb=verb)
+        return parse(cls, argv, verb=verb, file=file)
     except SystemExit as leaving:
         if not leaving.code:
             label = "Example" if "\n" not in example.strip() else "Examples"

@@ -1,28 +1,29 @@
-"""A SQLite table of facts as a source: every value of the subject is a candidate.
+"""A database as a source: every value of the subject is a candidate.
 
 The database does not guess which fact is meant: the SLM, which knows the grammar but not the fact,
 ranks the candidates by their likelihood in context. So that rare kinds of value (a birth date, one
 of thousands) can be compared with common ones (a country, one of ten), each candidate carries the
 effective number of alternatives of its relation, counted once in the table.
 
-The file is opened read-only, every query binds its parameters and is cut off by time and rows.
+SQLite, DuckDB and PostgreSQL stand behind one interface (``lacy.sources.stores``), a table of facts
+and a user's own tables behind another (``lacy.sources.facts``, ``mapping``). Everything is opened
+read-only, every query binds its parameters and is cut off by time and rows.
 """
 
 from __future__ import annotations
 
-import math
-import sqlite3
+import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from lacy.errors import LacyError
-from lacy.sources.names import NameIndex
+from lacy.sources.facts import Column, Fact, Facts, Layout, Relation
+from lacy.sources.linking import Link, Linker
+from lacy.sources.stores import Catalogue, Store, StoreError, is_url, open_store
 from lacy.sources.text import completions
 from lacy.types import Candidate, Reply, Request
 
@@ -32,28 +33,28 @@ DEFAULT_TIMEOUT = 1.0
 DEFAULT_MAX_ROWS = 200
 """Most facts of one subject that become candidates."""
 
-_STEPS_BETWEEN_CHECKS = 2_000
-"""SQLite virtual-machine steps between two looks at the clock."""
-
 _REMEMBER_SUBJECTS = 1_024
+_OLD_SECONDS = 600.0
+"""A database behind a server may change while it is asked: facts are read again after this time."""
 
 
 class Database:
-    """Facts ``(subject, relation, value)`` from a SQLite file.
+    """Facts ``(subject, relation, value)`` from SQLite, DuckDB or PostgreSQL.
 
     Args:
-        path: the file.
+        path: a SQLite or DuckDB file, or ``postgresql://user@host/name``.
         table: the table of facts.
         subject: its column with whom or what a fact is about.
         relation: its column with the kind of fact.
         value: its column with the value (text or number; NULL is no fact).
-        name: who speaks; the file's name by default.
+        name: who speaks; the database's name by default.
         timeout: seconds that one look-up may take.
         max_rows: most facts of one subject that are offered.
+        fuzzy: whether names may be spelled otherwise (``lacy.sources.linking``).
 
     Raises:
         LacyError: E65 no such file, E66 not a database that can be read, E67 no such table, E68 no
-            such column.
+            such column, E94 a server that cannot be used, E11 a package is not installed.
     """
 
     def __init__(
@@ -67,35 +68,110 @@ class Database:
         name: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         max_rows: int = DEFAULT_MAX_ROWS,
+        fuzzy: bool = True,
     ) -> None:
-        self.path = Path(path)
-        self.name = name or self.path.name
-        self.timeout = timeout
-        self.max_rows = max_rows
+        def layout(catalogue: Catalogue, place: str) -> Layout:
+            _check(catalogue, place, table, (subject, relation, value))
+            kind = Relation(Column(0, relation), (Column(0, value),))
+            return Layout(table, subject, subject, (kind,))
+
+        self._open(path, layout, name, timeout, max_rows, fuzzy)
+
+    @classmethod
+    def mapped(
+        cls,
+        mapping: str | Path,
+        *,
+        name: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        max_rows: int = DEFAULT_MAX_ROWS,
+        fuzzy: bool = True,
+    ) -> Database:
+        """Facts from tables that were made for something else, as a mapping file says.
+
+        Args:
+            mapping: the file (``lacy.sources.mapping``); it names the database.
+            name: who speaks; the database's name by default.
+            timeout: seconds that one look-up may take.
+            max_rows: most facts of one subject that are offered.
+            fuzzy: whether names may be spelled otherwise.
+
+        Raises:
+            LacyError: E13 no such file, E95 problems in it, E96 tables that cannot be joined so,
+                and what ``Database`` raises.
+        """
+        from lacy.sources.mapping import database_of, layout_of, read_mapping
+
+        content = read_mapping(mapping)
+        made = cls.__new__(cls)
+        made._open(
+            database_of(content, mapping),
+            lambda catalogue, _: layout_of(content, catalogue, mapping),
+            name, timeout, max_rows, fuzzy, Path(mapping),
+        )  # fmt: skip
+        return made
+
+    def _open(
+        self,
+        path: str | Path,
+        layout: Callable[[Catalogue, str], Layout],
+        name: str | None,
+        timeout: float,
+        max_rows: int,
+        fuzzy: bool,
+        mapping: Path | None = None,
+    ) -> None:
+        store = open_store(path)
+        if is_url(path):
+            self.url = store.place
+        else:
+            self.path = Path(path)
+        self.name = name or store.name
+        self.timeout, self.max_rows, self.mapping = timeout, max_rows, mapping
+        self._store: Store = store
         self._lock = threading.Lock()
-        self._db = _open(self.path)
         try:
-            self._check(table, (subject, relation, value))
-            self._table = _quoted(table)
-            self._subject, self._relation, self._value = map(_quoted, (subject, relation, value))
-            self.names = NameIndex(self._read_names())
-            self.alternatives = self._read_alternatives()
-        except sqlite3.Error as error:
-            self._db.close()
-            raise LacyError("E66", path=self.path, why=str(error)) from error
-        except LacyError:
-            self._db.close()
+            self._data = Facts(store, layout(store.catalogue(), store.place), timeout)
+            self._linker = Linker(self._read_names(), fuzzy=fuzzy)
+            self.alternatives = self._data.alternatives()
+        except StoreError as error:
+            store.close()
+            if mapping is not None:
+                raise LacyError("E96", path=mapping, place=store.place, why=str(error)) from error
+            code = "E94" if is_url(path) else "E66"
+            raise LacyError(code, place=store.place, path=store.place, why=str(error)) from error
+        except BaseException:
+            store.close()
             raise
-        self._facts: OrderedDict[str, tuple[list[tuple[str, str]], bool]] = OrderedDict()
+        self.names = self._linker.exact
+        self._facts: OrderedDict[Any, tuple[float, list[Fact], bool]] = OrderedDict()
+
+    def settings(self) -> dict[str, Any]:
+        """What the answers depend on, beside the database's content."""
+        return {"place": self._store.place, "layout": repr(self._data.layout), "cap": self.max_rows}
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Every value of the subject of each text; an error names what was not found."""
-        return [self._reply(request) for request in requests]
+        """Every value of the subject of each text; an error names what was not found.
+
+        A database that may be slow is asked in a thread, so that a caller's timeout ends it.
+        """
+        if not self._store.blocking:
+            return [self._reply(request) for request in requests]
+        stopped = threading.Event()
+
+        def answer() -> list[Reply]:
+            return [self._reply(request) for request in requests if not stopped.is_set()]
+
+        try:
+            return await asyncio.to_thread(answer)
+        except asyncio.CancelledError:
+            stopped.set()
+            threading.Thread(target=self._store.interrupt, daemon=True).start()
+            raise
 
     def close(self) -> None:
-        """Close the file; asking afterwards gives replies with an error."""
-        with self._lock:
-            self._db.close()
+        """Close the database; asking afterwards gives replies with an error."""
+        self._store.close()
 
     def __enter__(self) -> Database:
         return self
@@ -105,138 +181,120 @@ class Database:
 
     def link(self, text: str) -> str | None:
         """The subject that a text is about: whom its last paragraph names first."""
-        return self.names.find(text)
+        found, _ = self._linker.find(text)
+        return found.name if found else None
 
     def facts(self, subject: str) -> list[tuple[str, str]]:
         """The (relation, value) pairs of a subject, at most ``max_rows``."""
-        return self._look_up(subject)[0]
+        found, _ = self._look_up(self.names.spelled(subject))
+        return [(relation, ways[0]) for relation, ways in found]
+
+    # ------------------------------------------------------------------------------- answering
 
     def _reply(self, request: Request) -> Reply:
         begin = time.perf_counter()
-        subject = request.subject or self.link(request.text)
-        if subject is None:
-            return self._nothing("no name that it knows occurs in the text", begin)
         try:
-            rows, cut = self._look_up(self.names.spelled(subject))
-        except sqlite3.Error as error:
-            return self._nothing(str(error), begin)
-        if not rows:
-            return self._nothing(f"it does not know {subject!r}", begin)
+            link, found, cut, why = self._found(request)
+        except (StoreError, _Twice) as error:
+            return self._nothing(str(error), begin, fault=isinstance(error, StoreError))
+        if link is None:
+            return self._nothing(why, begin)
         note = f", first {self.max_rows} of more facts" if cut else ""
-        found = []
-        for relation, value in rows:
-            evidence = f"{self.names.spelled(subject)} · {relation} · {value} ({self.name}{note})"
+        note += f"; {link.note}" if link.note else ""
+        subject = request.subject if request.subject and not link.note else link.name
+        offered = []
+        for relation, ways in found:
+            evidence = f"{link.name} · {relation} · {ways[0]} ({self.name}{note})"
             alternatives = self.alternatives.get(relation, 1.0)
-            for text in completions(request.text, value):
-                found.append(Candidate(text, evidence, relation, alternatives, subject))
-        if not found:
+            for text in dict.fromkeys(t for way in ways for t in completions(request.text, way)):
+                offered.append(Candidate(text, evidence, relation, alternatives, subject))
+        if not offered:
             return self._nothing(f"all it knows of {subject!r} has just been said", begin)
-        return Reply(tuple(found), ranked=True, seconds=time.perf_counter() - begin)
+        return Reply(tuple(offered), ranked=True, seconds=time.perf_counter() - begin)
 
-    def _nothing(self, why: str, begin: float) -> Reply:
-        return Reply(error=f"{self.name}: {why}", seconds=time.perf_counter() - begin)
+    def _found(self, request: Request) -> tuple[Link | None, list[Fact], bool, str]:
+        """Whom a request is about, the facts, whether there are more; or why there are none."""
+        if request.subject:
+            name = self.names.spelled(request.subject)
+            found, cut = self._look_up(name)
+            if found:
+                return Link(name), found, cut, ""
+            link, why = self._linker.resolve(request.subject)
+            why = why or f"it does not know {request.subject!r}"
+        else:
+            link, why = self._linker.find(request.text)
+            why = why or "no name that it knows occurs in the text"
+        if link is not None:
+            found, cut = self._look_up(link.name)
+            if found:
+                return link, found, cut, ""
+            why = f"it does not know {link.name!r}"
+        return None, [], False, why
 
-    def _look_up(self, subject: str) -> tuple[list[tuple[str, str]], bool]:
-        """Facts of a subject, and whether there are more than ``max_rows``."""
+    def _nothing(self, why: str, begin: float, *, fault: bool = False) -> Reply:
+        seconds = time.perf_counter() - begin
+        return Reply(error=f"{self.name}: {why}", seconds=seconds, fault=fault)
+
+    def _look_up(self, subject: str) -> tuple[list[Fact], bool]:
+        """Facts of a subject, and whether there are more than ``max_rows``.
+
+        Raises:
+            StoreError: the database did not answer.
+            _Twice: several entries are called so.
+        """
+        key = self._keys.get(subject, _NOBODY if self._data.keyed else subject)
+        if isinstance(key, _Several):
+            raise _Twice(f"several entries are called {subject!r}")
+        if key is _NOBODY:
+            return [], False
         with self._lock:
-            if subject in self._facts:
-                self._facts.move_to_end(subject)
-                return self._facts[subject]
-            # Identifiers were checked against the table's columns and quoted; the value is bound.
-            query = (
-                f"SELECT {self._relation}, {self._value} FROM {self._table}"
-                f" WHERE {self._subject} = ? AND {self._value} IS NOT NULL LIMIT ?"
-            )
-            with self._deadline():
-                rows = self._db.execute(query, (subject, self.max_rows + 1)).fetchall()
-            pairs = [(str(relation or ""), _text(value)) for relation, value in rows]
-            pairs = list(dict.fromkeys(pair for pair in pairs if pair[1].strip()))
-            found = (pairs[: self.max_rows], len(rows) > self.max_rows)
-            self._facts[subject] = found
-            if len(self._facts) > _REMEMBER_SUBJECTS:
+            if key in self._facts:
+                at, found, cut = self._facts[key]
+                if not self._store.blocking or time.monotonic() - at < _OLD_SECONDS:
+                    self._facts.move_to_end(key)
+                    return found, cut
+        found, cut = self._data.of(key, self.max_rows)
+        with self._lock:
+            self._facts[key] = (time.monotonic(), found, cut)
+            while len(self._facts) > _REMEMBER_SUBJECTS:
                 self._facts.popitem(last=False)
-            return found
+        return found, cut
 
-    @contextmanager
-    def _deadline(self) -> Iterator[None]:
-        """Interrupt a query that runs longer than ``timeout``."""
-        end = time.perf_counter() + self.timeout
-        late = False
-
-        def check() -> int:
-            nonlocal late
-            late = time.perf_counter() > end
-            return int(late)
-
-        self._db.set_progress_handler(check, _STEPS_BETWEEN_CHECKS)
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if late:
-                raise sqlite3.OperationalError(f"no answer within {self.timeout:g} s") from error
-            raise
-        finally:
-            self._db.set_progress_handler(None, 0)
-
-    def _check(self, table: str, columns: Sequence[str]) -> None:
-        """Raise a clear error unless the table and its columns are there."""
-        query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
-        tables = [name for (name,) in self._db.execute(query)]
-        if table not in tables:
-            raise LacyError("E67", path=self.path, table=table, found=_listed(tables))
-        info = self._db.execute(f"PRAGMA table_info({_quoted(table)})")
-        there = [row[1] for row in info]
-        for column in columns:
-            if column not in there:
-                found = _listed(there)
-                raise LacyError("E68", path=self.path, table=table, column=column, found=found)
-
-    def _read_names(self) -> list[str]:
-        query = f"SELECT DISTINCT {self._subject} FROM {self._table}"
-        return [_text(name) for (name,) in self._db.execute(query) if name is not None]
-
-    def _read_alternatives(self) -> dict[str, float]:
-        """``2^entropy`` of each relation's values: how many values it takes, effectively."""
-        query = (
-            f"SELECT {self._relation}, COUNT(*) FROM {self._table}"
-            f" WHERE {self._value} IS NOT NULL GROUP BY {self._relation}, {self._value}"
-        )
-        total: dict[str, int] = {}
-        weighted: dict[str, float] = {}
-        for relation, count in self._db.execute(query):
-            relation = str(relation or "")
-            total[relation] = total.get(relation, 0) + count
-            weighted[relation] = weighted.get(relation, 0.0) + count * math.log2(count)
-        return {r: 2.0 ** (math.log2(n) - weighted[r] / n) for r, n in total.items()}
+    def _read_names(self) -> Iterable[str]:
+        """All names; the keys of those that are not their own."""
+        self._keys: dict[str, Any] = {}
+        names: dict[str, None] = {}
+        for key, name in self._data.subjects():
+            names[name] = None
+            if not self._data.keyed:
+                if not isinstance(key, str):
+                    self._keys[name] = key
+            elif self._keys.setdefault(name, key) != key:
+                self._keys[name] = _Several()
+        return names
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """A read-only connection to an existing database."""
-    if not path.is_file():
-        raise LacyError("E65", path=path)
-    uri = f"file:{quote(str(path.resolve()))}?mode=ro"
-    try:
-        db = sqlite3.connect(uri, uri=True, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise LacyError("E66", path=path, why=str(error)) from error
-    db.text_factory = lambda raw: raw.decode("utf-8", errors="replace")
-    try:
-        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error as error:
-        db.close()
-        raise LacyError("E66", path=path, why=str(error)) from error
-    return db
+class _Several:
+    """In place of a key: several entries have this name."""
 
 
-def _quoted(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'
+class _Twice(Exception):
+    """A name is that of several entries."""
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    return str(value)
+_NOBODY = object()
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if names else "none"
+def _check(catalogue: Catalogue, place: str, table: str, columns: Sequence[str]) -> None:
+    """Raise a clear error unless the table and its columns are there."""
+    if table not in catalogue.tables:
+        raise LacyError("E67", path=place, table=table, found=_listed(catalogue.tables))
+    there = catalogue.tables[table]
+    for column in columns:
+        if column not in there:
+            found = _listed(there)
+            raise LacyError("E68", path=place, table=table, column=column, found=found)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

@@ -10,14 +10,16 @@ from lacy.errors import LacyError
 if TYPE_CHECKING:
     from lacy.sources.protocol import Source
 
-DATABASES = (".sqlite", ".sqlite3", ".db")
+DATABASES = (".sqlite", ".sqlite3", ".db", ".duckdb", ".ddb")
+MAPPINGS = (".yaml", ".yml")
 
 
 def open_source(name: str | None) -> Source | None:
     """Opens whoever answers calls.
 
     Args:
-        name: a ``.sqlite`` or ``.db`` file; a folder that ``lacy world`` wrote (its truth) or
+        name: a ``.sqlite``, ``.db`` or ``.duckdb`` file, ``postgresql://user@host/name``, or the
+            ``.yaml`` of a mapping; a folder that ``lacy world`` wrote (its truth) or
             ``lacy source build`` (its texts); the folder or Hub name (``owner/name``) of a causal
             language model, or ``http://host:port/v1#name`` of one behind a server; None for nobody.
 
@@ -28,7 +30,15 @@ def open_source(name: str | None) -> Source | None:
         return None
     if name.lower().startswith(("http://", "https://")):
         return _behind_a_server(name)
+    if name.lower().startswith(("postgresql:", "postgres:")):
+        from lacy.sources import Database
+
+        return Database(name)
     path = Path(name)
+    if path.suffix in MAPPINGS:
+        from lacy.sources import Database
+
+        return Database.mapped(path)
     if (path / "documents.sqlite").is_file():
         from lacy.sources.documents import Documents
 
@@ -45,8 +55,8 @@ def open_source(name: str | None) -> Source | None:
         return LanguageModel(str(path))
     what = "is no folder of a model, a world or an index" if path.is_dir() else "is no source"
     do = (
-        "give a .sqlite file, a folder of `lacy world` or `lacy source build`, a model's folder or "
-        "Hub name, or http://HOST:PORT/v1#MODEL"
+        "give a .sqlite or .duckdb file, postgresql://USER@HOST/NAME, a mapping.yaml, a folder of "
+        "`lacy world` or `lacy source build`, a model's folder or Hub name, or http://HOST:PORT/v1#MODEL"
     )
     raise LacyError("E12", key="source", value=name, why=what, do=do)
 

@@ -1,0 +1,106 @@
+"""What a store is: a database that answers queries with bound values and tells what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+SETUP_SECONDS = 600.0
+"""Seconds that one query may take while a database is opened: names are read, values counted."""
+
+
+class StoreError(Exception):
+    """A query failed or took too long; its text names no password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A foreign key of one column."""
+
+    table: str
+    column: str
+    to_table: str
+    to_column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Tables and views, their columns with types, primary keys of one column, foreign keys."""
+
+    tables: dict[str, dict[str, str]]
+    keys: dict[str, str] = field(default_factory=dict)
+    references: tuple[Reference, ...] = ()
+
+
+class Store(Protocol):
+    """A database that is only ever read.
+
+    ``name`` is what it is called beside its facts, ``place`` what messages call it (for a file its
+    path); neither names a password. ``blocking`` says that a look-up may hold up its thread for
+    long, and ``mark`` is what stands for a bound value.
+    """
+
+    name: str
+    place: str
+    blocking: bool
+    mark: str
+
+    def catalogue(self) -> Catalogue:
+        """What there is.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        ...
+
+    def rows(
+        self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
+    ) -> list[tuple[Any, ...]]:
+        """The answer to one query.
+
+        Args:
+            query: SQL in which every name was quoted by ``quoted`` or ``table``.
+            values: what is bound to its marks.
+            seconds: how long it may take.
+
+        Raises:
+            StoreError: it failed, or took longer.
+        """
+        ...
+
+    def quoted(self, name: str) -> str:
+        """A name as it stands in SQL."""
+        ...
+
+    def table(self, name: str) -> str:
+        """A table of the catalogue as it stands in SQL, with its schema."""
+        ...
+
+    def text(self, column: str) -> str:
+        """SQL for a column's value as it is said."""
+        ...
+
+    def interrupt(self) -> None:
+        """Ends the query that runs, from another thread."""
+        ...
+
+    def close(self) -> None:
+        """Ends the connection; queries fail from then on."""
+        ...
+
+
+def quoted(name: str) -> str:
+    """A name in double quotes, as standard SQL wants it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def late(seconds: float) -> str:
+    """What is said of a query that took too long."""
+    return f"no answer within {seconds:g} s"
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
