@@ -13,11 +13,12 @@ from lacy.serve import Keys
 from lacy.serve.front import FILES
 from lacy.testing import scripted
 
-from .browser import CHROMIUM, browsing
+from .browser import WORDS, Watched, browsing, done, expect, needs_browser, until, write
 from .conftest import serving
 
 FOLDER = Path(lacy.serve.__file__).parent / "page"
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this computer")
+SCRIPTS = [name for name, kind in FILES.values() if kind == "text/javascript"]
+SVG = '"http://www.w3.org/2000/svg"'
 
 
 def source(name):
@@ -45,17 +46,20 @@ def test_nothing_is_inline_stored_or_from_elsewhere():
     linked = re.findall(r'\b(?:src|href)="([^"]*)"', html)
     assert linked and set(linked) <= set(FILES)
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|<script(?![^>]*\ssrc=)", html)
-    for name in ("page.js", "pane.js", "stream.js"):
+    assert set(re.findall(r'"/page/(\w+\.js)"', html)) == set(SCRIPTS)  # all in one go
+    used = set()
+    for name in SCRIPTS:
         text = source(name)
+        used |= set(re.findall(r'\bat\("([^"]*)"\)', text))
         for module in re.findall(r'from "\./(.*?)"', text):
             assert f"/page/{module}" in FILES
         assert not re.search(r"Storage|cookie|indexedDB|innerHTML|eval\(|insertAdj|\.style\b", text)
     for name, _ in FILES.values():
-        text = source(name).replace('xmlns="http://www.w3.org/2000/svg"', "")
-        assert not re.search(r"https?:|wss?:|url\(|@import|[\"']//", text), name
+        text = source(name).replace(SVG, "")  # a name, not a place
+        assert not re.search(r"https?:|\bwss?:|url\(|@import|[\"']//", text), name
     ids = re.findall(r'\bid="([^"]*)"', html)
     assert len(ids) == len(set(ids)) and 'lang="en"' in html and "viewport" in html
-    assert set(re.findall(r'\bat\("([^"]*)"\)', source("page.js"))) <= set(ids)
+    assert used and used <= set(ids)
     assert set(re.findall(r'\bfor="([^"]*)"', html)) <= set(ids)
 
 
@@ -78,7 +82,7 @@ def test_words_can_be_read_in_both_schemes(scheme):
     for ground in ("paper", "panel", "picked"):
         for name in ("ink", "soft", "own", "a", "b", "c", "d", "silent"):
             assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
-    assert contrast(colours["wrong"], colours["paper"]) >= 4.5
+    assert min(contrast(colours["wrong"], colours[g]) for g in ("paper", "panel")) >= 4.5
     assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
 
 
@@ -91,134 +95,123 @@ def test_what_the_page_asks_of_its_server(engine, tmp_path):
         headers = {"Authorization": f"Bearer {key}"}
         got = httpx.get(running.url + "/v1/lacy", headers=headers).json()
     want = {"model": "slm", "policy": "entropy=1.5", "unit": "value", "prompts": ["Mara"]}
+    assert [source["name"] for source in got.pop("sources")] == ["book"]
     assert got == want
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("chromium")) as page:
-        yield page
+def browser():
+    with browsing() as browser:
+        yield browser
 
 
-DONE = "document.getElementById('status').textContent.includes('calls,')"
-TEXTS = "[...document.querySelectorAll('.text')].map(e => e.textContent)"
+@pytest.fixture
+def seen(browser):
+    seen = Watched(browser)
+    yield seen
+    seen.context.close()
 
 
-def clean(page, url):
-    """No script failed, nothing was refused by the policy, nobody else was asked."""
-    assert page.heard("Runtime.exceptionThrown") == []
-    bad = [e["entry"]["text"] for e in page.heard("Log.entryAdded")]
-    assert [text for text in bad if "401" not in text] == []
-    asked = [e["request"]["url"] for e in page.heard("Network.requestWillBeSent")]
-    assert asked and all(a.startswith(url) or a == "about:blank" for a in asked)
-    page.events.clear()
+def texts(page):
+    return page.locator(".text").all_text_contents()
 
 
 @needs_browser
-def test_words_stream_and_tell_who_said_them(page, server):
-    page.open(server.url + "/")
-    page.until("document.getElementById('default').textContent === '(entropy=1.5)'")
-    page.js("document.getElementById('prompt').focus()")
-    for letter in "Mara":
-        page.press(letter, text=letter)
-    page.press("Enter", 13, "\r")
-    page.until(DONE)
+def test_words_stream_and_tell_who_said_them(seen, server):
+    page = seen.open(server.url + "/")
+    assert page.locator("#default").text_content() == "(entropy=1.5)"
+    page.focus("#prompt")
+    page.keyboard.type("Mara")
+    page.keyboard.press("Enter")
+    done(page)
     choice = server.complete("Mara").json()["choices"][0]
-    assert page.js(TEXTS) == ["Mara" + choice["text"]]
+    assert texts(page) == ["Mara" + choice["text"]]
     spans = choice["lacy"]["spans"]
-    nodes = "document.querySelectorAll('.text [role=button]')"
-    assert page.js(f"{nodes}.length") == len(spans)
+    words = page.locator(WORDS)
+    assert words.count() == len(spans)
     at = next(n for n, span in enumerate(spans) if span["speaker"] == "book")
-    page.js(f"{nodes}[0].focus()")
+    words.nth(0).focus()
     for _ in range(at):
-        page.press("ArrowRight", 39)
-    told = page.js("document.getElementById('detail').innerText")
+        page.keyboard.press("ArrowRight")
+    told = page.inner_text("#detail")
     assert "book" in told and spans[at]["reason"] in told and "0.5" in told
-    lines = f"[{nodes}[{at}], document.querySelector('.own')].map(e => getComputedStyle(e))"
-    look = page.js(f"{lines}.map(s => [s.color, s.textDecorationLine])")
-    assert look[0][0] != look[1][0] and [line for _, line in look] == ["underline", "none"]
-    page.press("Escape", 27)
-    assert page.js("document.getElementById('detail').hidden")
-    receipt = page.js("document.querySelector('table').innerText")
+    look = "e => [getComputedStyle(e).color, getComputedStyle(e).textDecorationLine]"
+    theirs, own = words.nth(at).evaluate(look), page.locator(".text .own").first.evaluate(look)
+    assert theirs[0] != own[0] and [theirs[1], own[1]] == ["underline", "none"]
+    receipt = page.inner_text("table")
     assert re.search(rf"calls\s+{choice['lacy']['calls']}\s", receipt) and "ms" in receipt
-    clean(page, server.url)
+    seen.clean(server.url)
 
 
 @needs_browser
-def test_the_slider_writes_anew_and_three_stand_side_by_side(page, server):
-    page.open(server.url + "/")
-    page.until("document.getElementById('default').textContent")
-    page.js("document.getElementById('prompt').value = 'Mara'")
-    page.js("document.getElementById('write').click()")
-    page.until(DONE)
-    page.js("document.getElementById('budget').focus()")
-    page.press("End", 35)
-    page.until("document.querySelector('caption')?.textContent.includes('budget=0.5')")
-    assert page.js("document.getElementById('share').textContent") == "50%"
-    page.js("document.getElementById('beside').click()")
-    page.until("document.querySelectorAll('table').length === 3 && " + DONE)
+def test_the_slider_writes_anew_and_three_stand_side_by_side(seen, server):
+    page = seen.open(server.url + "/")
+    write(page, "Mara")
+    page.focus("#budget")
+    page.keyboard.press("End")
+    expect(page.locator("caption")).to_contain_text("budget=0.5")
+    assert page.text_content("#share") == "50%"
+    write(page, button="Side by side")
+    expect(page.locator("table")).to_have_count(3)
+    done(page)
     policies = ["never", "always", "budget=0.5"]
     want = [server.complete("Mara", lacy={"policy": p}).json()["choices"][0] for p in policies]
-    assert page.js(TEXTS) == ["Mara" + choice["text"] for choice in want]
-    clean(page, server.url)
+    assert texts(page) == ["Mara" + choice["text"] for choice in want]
+    seen.clean(server.url)
 
 
 @needs_browser
-def test_a_key_is_asked_for_and_kept_nowhere(page, engine, tmp_path):
+def test_a_key_is_asked_for_and_kept_nowhere(seen, engine, tmp_path):
     keys = Keys([])
     key = keys.add(tmp_path / "keys.json", "ada")
     with serving(engine, keys=keys, prompts=["Mara", "Tomas"]) as running:
-        page.open(running.url + "/")
-        page.until("document.activeElement.id === 'key'")
-        for text, shown in [("wrong", "not valid"), (key, "")]:
-            page.js(f"document.getElementById('key').value = '{text}'")
-            page.js("document.getElementById('write').click()")
-            page.until("document.getElementById('problem').textContent" + (
-                f".includes('{shown}')" if shown else " === ''"))  # fmt: skip
-        page.until(DONE)
-        assert page.js("document.querySelectorAll('#picks button').length") == 2
-        assert page.js("localStorage.length + sessionStorage.length + document.cookie.length") == 0
-        assert key not in page.js("location.href")
-        clean(page, running.url)
+        page = seen.open(running.url + "/", ready=False)
+        expect(page.locator("#key")).to_be_focused()
+        page.fill("#key", "wrong")
+        page.click("#write")
+        expect(page.locator("#problem")).to_contain_text("not valid")
+        page.fill("#key", key)
+        write(page)
+        assert page.text_content("#problem") == ""
+        assert page.locator("#picks button").count() == 2
+        stored = "localStorage.length + sessionStorage.length + document.cookie.length"
+        assert page.evaluate(stored) == 0 and key not in page.url
+        seen.clean(running.url, "401")
 
 
 @needs_browser
-def test_words_are_there_before_the_end_and_stop_stops(page):
+def test_words_are_there_before_the_end_and_stop_stops(seen):
     def speak(text):
         time.sleep(0.02)
         return "x"
 
     slow = Engine(scripted(speak, context=4096), max_new_tokens=1000)
     with serving(slow) as running:
-        page.open(running.url + "/")
-        page.until("document.getElementById('default').textContent")
-        page.js("document.getElementById('write').click()")
-        page.until("document.querySelector('.text')?.textContent.length > 5")
-        assert page.js("document.querySelector('.text').getAttribute('aria-busy')") == "true"
-        page.js("document.getElementById('stop').click()")
-        page.until("document.getElementById('status').textContent === 'Stopped.'")
-        end = time.monotonic() + 10
-        while running.scheduler.running:
-            assert time.monotonic() < end, "the server goes on for nobody"
-            time.sleep(0.05)
-        clean(page, running.url)
+        page = seen.open(running.url + "/")
+        page.click("#write")
+        expect(page.locator(".text")).to_have_text(re.compile("x{5}"))
+        assert page.get_attribute(".text", "aria-busy") == "true"
+        page.click("#stop")
+        expect(page.locator("#status")).to_have_text("Stopped.")
+        expect(page.locator("#write")).to_be_focused()  # not nowhere, as Stop is off now
+        assert "stopped" in page.text_content("caption")
+        until(lambda: not running.scheduler.running)
+        seen.clean(running.url)
 
 
 @needs_browser
-def test_it_fits_a_phone_and_both_schemes(page, server, tmp_path):
-    page.open(server.url + "/")
-    page.until("document.getElementById('default').textContent")
-    page.js("document.getElementById('prompt').value = 'Mara'")
-    page.js("document.getElementById('beside').click()")
-    page.until("document.querySelectorAll('table').length === 3 && " + DONE)
-    page.js("document.querySelector('.text [role=button]').focus()")
-    grounds = set()
-    for width, scheme in [(1200, "light"), (390, "dark"), (320, "light")]:
-        page.size(width, 844)
-        page.scheme(scheme)
-        assert page.js("document.documentElement.scrollWidth") <= width
-        grounds.add(page.js("getComputedStyle(document.body).backgroundColor"))
-        page.shot(tmp_path / f"{width}.png")
-        assert (tmp_path / f"{width}.png").read_bytes().startswith(b"\x89PNG")
-    assert len(grounds) == 2
-    clean(page, server.url)
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1200, "light"), (390, "dark"), (360, "dark"), (320, "light")]
+)
+def test_it_fits_every_width(browser, server, width, scheme):
+    seen = Watched(browser, width, color_scheme=scheme)
+    page = seen.open(server.url + "/")
+    write(page, "Mara" * 40, "Side by side")
+    expect(page.locator("table")).to_have_count(3)
+    page.locator(WORDS).first.focus()
+    page.locator("summary").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
+    seen.clean(server.url)
+    seen.context.close()

@@ -8,13 +8,16 @@ from importlib.resources import files
 from fastapi import FastAPI
 from fastapi.responses import Response
 
+SCRIPTS = (
+    "address", "detail", "dom", "page", "pane", "receipt", "sources", "speakers", "stream",
+)  # fmt: skip
+"""Modules, without a build step."""
+
 FILES = {
     "/": ("index.html", "text/html"),
     "/page/style.css": ("style.css", "text/css"),
-    "/page/page.js": ("page.js", "text/javascript"),
-    "/page/pane.js": ("pane.js", "text/javascript"),
-    "/page/stream.js": ("stream.js", "text/javascript"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+    **{f"/page/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS},
 }
 """By path: the file and its kind. They need no key, as they tell nothing of the model."""
 

@@ -1,36 +1,51 @@
 // The controls of the page. The key stays in its field: nothing is stored anywhere.
 
-import { ask, choices, Failure } from "./stream.js";
-import { element, legend, nameOf, Pane } from "./pane.js";
+import * as address from "./address.js";
+import { close } from "./detail.js";
+import { at, element } from "./dom.js";
+import { Pane } from "./pane.js";
+import { draw } from "./sources.js";
+import { legend, markOf } from "./speakers.js";
+import { ask, chunks, Failure } from "./stream.js";
 
-const at = (id) => document.getElementById(id);
 const RERUN = 300; // milliseconds that a control must rest before the answer is formed again
 
 let server = null; // what /v1/lacy tells
 let running = null; // AbortController of what is being written
 let last = null; // how the last answers were asked for
-let held = null; // the words whose details stay
-let timer = 0;
+let timer = 0; // of the next writing
+let waiting = 0; // of the end of a refusal
 
 function say(text) {
   at("status").textContent = text;
 }
 
 function complain(error) {
+  const problem = at("problem");
+  say("");
   if (error.status === 401) {
     at("key-row").hidden = false;
+    problem.textContent = at("key").value ? "This key is not valid." : "This server asks for an API key.";
     at("key").focus();
-    say("");
-    at("problem").textContent = at("key").value ? "This key is not valid." : "This server asks for an API key.";
-    return;
+  } else if (error.retry) {
+    problem.textContent = `Not now: ${error.message}. Come back in ${error.retry} s.`;
+    waiting = setTimeout(() => {
+      problem.textContent = "";
+      say("It may be tried again now.");
+    }, 1000 * error.retry);
+  } else {
+    problem.textContent = error instanceof Failure ? `No answer: ${error.message}` : String(error);
   }
-  say("");
-  at("problem").textContent = error instanceof Failure ? `No answer: ${error.message}.` : String(error);
+}
+
+async function look() {
+  server = await (await ask("/v1/lacy", at("key").value)).json();
+  for (const source of server.sources ?? []) markOf(source.name);
+  draw(server.sources ?? []);
 }
 
 async function meet() {
-  const told = await ask("/v1/lacy", at("key").value);
-  server = await told.json();
+  await look();
   at("problem").textContent = "";
   at("model").textContent = `This one is ${server.model}.`;
   at("default").textContent = `(${server.policy})`;
@@ -53,6 +68,10 @@ function policy() {
   return chosen === "budget" ? `budget=${Number(at("budget").value)}` : chosen;
 }
 
+function share() {
+  at("share").textContent = `${Math.round(100 * at("budget").value)}%`;
+}
+
 const single = () => [["Answer", policy()]];
 
 const beside = () => [
@@ -61,79 +80,100 @@ const beside = () => [
   [`lacy: ${policy() || server.policy}`, policy()],
 ];
 
-function point(span, node, firm) {
-  const rows = [
-    ["Says", nameOf(span)],
-    ["Why", span.reason || (span.asked ? "no reason given" : "no call was due here")],
-    ["Evidence", span.evidence || "none"],
-    ["Cost", `${Number(span.cost.toPrecision(4))}, ${Math.round(1000 * span.seconds)} ms`],
-    ["Tokens", String(span.tokens)],
-  ];
-  if (firm) {
-    held?.setAttribute("aria-pressed", "false");
-    held = node;
-    held.setAttribute("aria-pressed", "true");
+/** Sets the controls as the address has them. Nothing is asked: to open a link costs nothing. */
+function restore() {
+  const view = address.read();
+  if (!view.prompt) return;
+  at("prompt").value = view.prompt;
+  const [name, value] = view.policy.split("=");
+  const chosen = name === "budget" ? name : view.policy;
+  if (name === "budget") at("budget").value = value;
+  const radio = [...at("form").elements.policy].find((one) => one.value === chosen);
+  if (radio) radio.checked = true;
+  share();
+  const how = view.beside ? "Side by side" : "Write";
+  say(`From the address; “${how}” forms ${view.beside ? "these answers" : "this answer"}.`);
+}
+
+/** Streams one answer into its pane; gives what it took as a sentence. */
+async function stream(pane, prompt, how, signal, shown) {
+  const body = { model: server.model, prompt, stream: true, stream_options: { include_usage: true } };
+  if (how) body.lacy = { policy: how };
+  const ended = { policy: "", read: 0 };
+  for await (const chunk of chunks(await ask("/v1/completions", at("key").value, body, signal))) {
+    shown();
+    for (const choice of chunk.choices) {
+      pane.add(choice.lacy.spans);
+      ended.policy ||= choice.lacy.policy ?? "";
+    }
+    ended.read = chunk.usage?.prompt_tokens ?? ended.read;
   }
-  const list = rows.flatMap(([term, what]) => [element("dt", {}, term), element("dd", {}, what)]);
-  at("detail").replaceChildren(element("dl", {}, ...list));
-  at("detail").hidden = false;
+  return pane.end(ended, "", server.sources ?? []);
 }
 
 /** One answer after the other, so that none takes another's time. */
 async function write(plan) {
   running?.abort();
   clearTimeout(timer);
+  clearTimeout(waiting);
   const mine = (running = new AbortController());
   const prompt = at("prompt").value;
   at("problem").textContent = "";
-  at("detail").hidden = true;
-  held = null;
+  close();
+  address.keep({ prompt, policy: policy(), beside: plan === beside });
   let pane = null;
   try {
     if (!server) await meet();
+    if (running !== mine) return;
     last = plan;
     const told = [];
+    const wanted = plan();
     at("stop").disabled = false;
-    at("answers").replaceChildren();
-    for (const [title, how] of plan()) {
-      say(`Writing: ${title} …`);
-      pane = new Pane(title, prompt, point);
-      at("answers").append(pane.root);
-      const lacy = how ? { policy: how } : {};
-      const body = { model: server.model, prompt, stream: true, lacy };
-      let account = null;
-      for await (const choice of choices(await ask("/v1/completions", at("key").value, body, mine.signal))) {
-        pane.add(choice.lacy.spans);
-        account = choice.finish_reason ? choice.lacy : account;
-      }
-      told.push(`${title}: ${pane.end(account)}`);
-      show();
+    say(wanted.length > 1 ? `Writing ${wanted.length} answers …` : "Writing …");
+    at("answers").classList.add("old"); // until there is something new
+    for (const [n, [title, how]] of wanted.entries()) {
+      pane = new Pane(title, prompt, say);
+      const shown = () => pane.root.isConnected || show(pane, n === 0);
+      const took = await stream(pane, prompt, how, mine.signal, shown);
+      told.push(wanted.length > 1 ? `${title}: ${took}` : took);
+      at("legend").replaceChildren(...legend());
     }
-    say(told.join(" "));
+    say(`Done. ${told.join(" ")}`);
+    await look().catch(() => {}); // figures of the sources: the answer stands without them
   } catch (error) {
-    pane?.end(null);
-    if (error.name !== "AbortError") complain(error);
-    else if (running === mine) say("Stopped.");
+    const stopped = error.name === "AbortError";
+    if (stopped && running !== mine) return; // another one has begun
+    if (pane?.root.isConnected) pane.end(null, stopped ? "stopped" : "broken off", []);
+    at("answers").classList.remove("old");
+    if (stopped) say("Stopped.");
+    else complain(error);
   } finally {
-    if (running === mine) {
-      running = null;
-      at("stop").disabled = true;
-    }
+    if (running === mine) rest();
   }
 }
 
-let silent = false; // whether a call without an answer was seen on this page
-
-function show() {
-  silent ||= [...at("answers").querySelectorAll(".silent")].length > 0;
+function show(pane, alone) {
+  if (alone) at("answers").replaceChildren();
+  at("answers").classList.remove("old");
+  at("answers").append(pane.root);
   at("legend").hidden = false;
-  at("legend").replaceChildren(...legend(silent));
+  at("legend").replaceChildren(...legend());
+}
+
+/** Nothing is being written any more. */
+function rest() {
+  running = null;
+  if (document.activeElement === at("stop")) at("write").focus();
+  at("stop").disabled = true;
 }
 
 /** Forms the answer again where there is one, once the controls rest. */
 function again() {
   clearTimeout(timer);
-  if (last) timer = setTimeout(() => write(last), RERUN);
+  if (!last) return;
+  running?.abort();
+  running = null;
+  timer = setTimeout(() => write(last), RERUN);
 }
 
 at("form").addEventListener("submit", (event) => {
@@ -145,15 +185,19 @@ at("prompt").addEventListener("keydown", (event) => {
   event.preventDefault();
   write(single);
 });
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") at("detail").hidden = true;
-});
 at("beside").addEventListener("click", () => write(beside));
-at("stop").addEventListener("click", () => running?.abort());
+at("stop").addEventListener("click", () => {
+  clearTimeout(timer);
+  if (running) return running.abort();
+  say("Stopped."); // between two writings
+  rest();
+});
 at("budget").addEventListener("input", () => {
   at("form").elements.policy.value = "budget";
-  at("share").textContent = `${Math.round(100 * at("budget").value)}%`;
+  share();
 });
-at("when").addEventListener("change", again);
+at("when").addEventListener("input", again);
+addEventListener("hashchange", restore);
 
+restore();
 meet().catch(complain);

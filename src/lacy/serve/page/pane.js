@@ -1,62 +1,54 @@
 // One answer on the page: its words by speaker, and its receipt.
 
-const MARKS = ["a", "b", "c", "d"];
-const marks = new Map(); // source -> its colour and line, the same in all answers
-
-export function element(tag, attributes = {}, ...inside) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...inside);
-  return made;
-}
-
-/** The look of a span: own words, a source's, or own words because a source had no answer. */
-function markOf(span) {
-  if (span.speaker === "slm") return span.asked ? "silent" : "own";
-  if (!marks.has(span.speaker)) marks.set(span.speaker, MARKS[marks.size % MARKS.length]);
-  return marks.get(span.speaker);
-}
+import { leave, point } from "./detail.js";
+import { count, element } from "./dom.js";
+import { receipt, sentence, sums } from "./receipt.js";
+import { lookOf, nameOf, unanswered } from "./speakers.js";
 
 /** The space before a call's words, which is not underlined; a call without words keeps a place. */
 function before(text) {
   return text.trim() ? text.slice(0, text.length - text.trimStart().length) : "";
 }
 
-export function nameOf(span) {
-  if (span.speaker !== "slm") return span.speaker;
-  return span.asked ? "the model, after a call without an answer" : "the model";
-}
+/** Why a call brought nothing: what follows the reason for calling, without figures to compare. */
+const blame = (span) =>
+  (span.reason.split("; ").slice(1).join("; ") || span.reason).replace(/ \([^()]*[<>][^()]*\)/g, "");
 
-/** Legend entries of all looks seen so far, as list items. */
-export function legend(silent) {
-  const rows = [["own", "the model"], ...[...marks].map(([name, mark]) => [mark, name])];
-  if (silent) rows.push(["silent", "the model, after a call without an answer"]);
-  return rows.map(([mark, name]) => element("li", {}, element("span", { class: `said ${mark}` }, name)));
+/** Calls that brought nothing, in one sentence with the reasons; numbers make no other reason. */
+function notice(spans, calls, what) {
+  const reasons = new Map(spans.map(blame).map((why) => [why.replace(/[\d.]+/g, "#"), why]));
+  const head = element("strong", {}, `${spans.length} of ${count(calls, "call")} ${what}`);
+  return element("p", { class: `notice ${what}` }, head, `: ${[...reasons.values()].slice(0, 3).join("; ")}. `
+    + "The model went on in its own words.");
 }
 
 export class Pane {
-  /** `point(span, node, firm)` is told which words are hovered (firm: focused or tapped). */
-  constructor(title, prompt, point) {
-    this.point = point;
+  /** `tell` puts a sentence into the status line. */
+  constructor(title, prompt, tell) {
+    this.prompt = prompt;
+    this.tell = tell;
     this.spans = [];
     this.nodes = [];
     this.first = null;
+    this.begin = performance.now();
     const label = `${title}: words; arrow keys go through them`;
     this.text = element("p", { class: "text", role: "group", "aria-label": label, "aria-busy": "true" });
     this.text.append(element("span", { class: "prompt" }, prompt));
-    this.receipt = element("div");
-    this.root = element("article", { class: "pane" }, element("h2", {}, title), this.text, this.receipt);
     this.text.addEventListener("keydown", (event) => this.walk(event));
-    this.begin = performance.now();
-  }
-
-  get silent() {
-    return this.spans.some((span) => span.asked && span.speaker === "slm");
+    this.text.addEventListener("mouseleave", leave);
+    this.notice = element("div");
+    this.receipt = element("div", { class: "receipt" });
+    this.copy = element("button", { type: "button", class: "copy", "aria-label": `Copy: ${title}` }, "Copy");
+    this.copy.addEventListener("click", () => this.copied());
+    this.copy.hidden = true;
+    const head = element("header", {}, element("h2", {}, title), this.copy);
+    const words = element("div", { class: "words" }, this.text, this.notice);
+    this.root = element("article", { class: "pane" }, head, element("div", { class: "inside" }, words, this.receipt));
   }
 
   add(pieces) {
     for (const piece of pieces) {
-      if (this.first === null && piece.text) this.first = performance.now() - this.begin;
+      if (this.first === null && piece.text) this.first = this.seconds;
       const last = this.spans.at(-1);
       if (last && !last.asked && !piece.asked) {
         last.text += piece.text;
@@ -68,13 +60,33 @@ export class Pane {
     }
   }
 
+  get seconds() {
+    return (performance.now() - this.begin) / 1000;
+  }
+
   open(span) {
-    const node = element("span", { role: "button", "aria-pressed": "false", class: `said ${markOf(span)}` });
+    const node = element("span", {
+      role: "button", "aria-pressed": "false", "aria-describedby": "about", class: `said ${lookOf(span)}`,
+    });
+    let quiet = false;
     node.tabIndex = this.nodes.length ? -1 : 0; // one tab stop per answer, arrows within it
     this.label(node, span);
-    node.addEventListener("mouseenter", () => this.point(span, node, false));
-    node.addEventListener("focus", () => this.point(span, node, true));
-    node.addEventListener("click", () => node.focus());
+    node.addEventListener("mouseenter", () => point(span, node, false));
+    node.addEventListener("quiet", () => (quiet = true));
+    node.addEventListener("focus", () => {
+      this.reach(node);
+      if (!quiet) point(span, node, true);
+      quiet = false;
+    });
+    node.addEventListener("click", () => {
+      node.focus();
+      point(span, node, true);
+    });
+    node.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      point(span, node, true);
+    });
     this.spans.push(span);
     this.nodes.push(node);
     this.text.append(span.asked ? before(span.text) : "", node);
@@ -85,42 +97,50 @@ export class Pane {
     node.setAttribute("aria-label", `${nameOf(span)}: ${span.text.trim() || "no words"}`);
   }
 
+  /** Makes words the one tab stop of the answer. */
+  reach(node) {
+    for (const other of this.nodes) other.tabIndex = other === node ? 0 : -1;
+  }
+
   walk(event) {
     const here = this.nodes.indexOf(document.activeElement);
     const last = this.nodes.length - 1;
     const step = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: last }[event.key];
     if (step === undefined || here < 0) return;
     event.preventDefault();
-    const next = this.nodes[Math.max(0, Math.min(last, step))];
-    this.nodes[here].tabIndex = -1;
-    next.tabIndex = 0;
-    next.focus();
+    this.nodes[Math.max(0, Math.min(last, step))].focus();
   }
 
-  /** Draws the receipt; gives it as one sentence, too. */
-  end(account) {
+  /** Without the right to the clipboard (a page over plain HTTP) the words are selected instead. */
+  async copied() {
+    const words = this.prompt + this.spans.map((span) => span.text).join("");
+    try {
+      await navigator.clipboard.writeText(words);
+      this.tell("Copied.");
+    } catch {
+      getSelection().selectAllChildren(this.text);
+      this.tell("Selected: copy it with the keyboard.");
+    }
+  }
+
+  /** Says which calls brought nothing, and why. */
+  degraded() {
+    const calls = this.spans.filter((span) => span.asked).length;
+    const missing = this.spans.filter(unanswered);
+    const kinds = [["failed", missing.filter((span) => span.fault)], ["unanswered", missing.filter((span) => !span.fault)]];
+    const said = kinds.filter(([, spans]) => spans.length).map(([what, spans]) => notice(spans, calls, what));
+    this.notice.replaceChildren(...said);
+  }
+
+  /** Draws what it took; `ended` has `read` (tokens of the prompt), null where it was cut off by `why`. */
+  end(ended, why, sources) {
+    const sum = sums(this.spans);
+    const whole = this.seconds;
     this.text.setAttribute("aria-busy", "false");
-    const whole = performance.now() - this.begin;
-    const tokens = new Map();
-    for (const span of this.spans) {
-      const name = span.speaker === "slm" ? "the model" : span.speaker;
-      tokens.set(name, (tokens.get(name) ?? 0) + span.tokens);
-    }
-    const total = [...tokens.values()].reduce((sum, n) => sum + n, 0);
-    const asked = this.spans.filter((span) => span.asked);
-    const cost = asked.reduce((sum, span) => sum + span.cost, 0);
-    const rows = [...tokens].map(([name, n]) => [name, `${n} tokens`, `${Math.round((100 * n) / (total || 1))}%`]);
-    rows.push(["calls", String(asked.length), ""]);
-    rows.push(["cost", String(Number(cost.toPrecision(4))), ""]);
-    rows.push(["first words", this.first === null ? "–" : `${Math.round(this.first)} ms`, ""]);
-    rows.push(["all", `${Math.round(whole)} ms`, ""]);
-    const body = element("tbody");
-    for (const [head, ...cells] of rows) {
-      body.append(element("tr", {}, element("th", { scope: "row" }, head), ...cells.map((c) => element("td", {}, c))));
-    }
-    const caption = element("caption", {}, account ? `Receipt (${account.policy})` : "Receipt (stopped)");
-    this.receipt.replaceChildren(element("table", {}, caption, body));
-    const parts = [...tokens].map(([name, n]) => `${n} by ${name}`).join(", ");
-    return `${total} tokens${parts ? ` (${parts})` : ""}, ${asked.length} calls, ${Math.round(whole)} ms.`;
+    this.copy.hidden = false;
+    this.degraded();
+    const title = `Receipt (${ended ? ended.policy : why})`;
+    this.receipt.replaceChildren(...receipt(sum, { first: this.first, whole, ended, title, sources }));
+    return sentence(sum, whole);
   }
 }

@@ -2,9 +2,10 @@
 
 /** A failure that the server or the way to it tells of; `status` is 0 where nobody answered. */
 export class Failure extends Error {
-  constructor(message, status = 0) {
+  constructor(message, status = 0, retry = 0) {
     super(message);
     this.status = status;
+    this.retry = retry; // seconds after which it may be tried again; 0: not told
   }
 }
 
@@ -19,30 +20,34 @@ export async function ask(path, key, body, signal) {
     response = await fetch(path, body ? { ...how, body: JSON.stringify(body) } : how);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Failure("the server does not answer");
+    throw new Failure("the server does not answer; is it still running?");
   }
   if (!response.ok) {
     const told = await response.json().catch(() => null);
-    throw new Failure(told?.error?.message ?? `status ${response.status}`, response.status);
+    const retry = Number(response.headers.get("Retry-After")) || 0;
+    throw new Failure(told?.error?.message ?? `status ${response.status}`, response.status, retry);
   }
   return response;
 }
 
-/** Yields the first choice of every chunk as it arrives; throws a Failure that comes under way. */
-export async function* choices(response) {
+/** Yields every chunk as it arrives; throws a Failure that comes under way. */
+export async function* chunks(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : new Failure("the answer broke off");
+    });
     if (done) throw new Failure("the answer broke off");
     const events = (held + value).split("\n\n");
     held = events.pop();
     for (const event of events) {
+      if (event.startsWith(":")) continue; // a comment: the server is still there
       const data = event.replace(/^data: /, "");
       if (data === "[DONE]") return;
       const chunk = JSON.parse(data);
       if (chunk.error) throw new Failure(chunk.error.message);
-      if (chunk.choices.length) yield chunk.choices[0];
+      yield chunk;
     }
   }
 }

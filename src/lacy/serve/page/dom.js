@@ -1,0 +1,29 @@
+// Elements and numbers, as every part of the page makes them.
+
+export const at = (id) => document.getElementById(id);
+
+export function element(tag, attributes = {}, ...inside) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...inside);
+  return made;
+}
+
+/** Pairs as a list of terms and what is said of them. */
+export function pairs(rows) {
+  const one = ([term, what]) => element("div", {}, element("dt", {}, term), element("dd", {}, what));
+  return element("dl", {}, ...rows.map(one));
+}
+
+export const amount = (value) => String(Number(value.toPrecision(3)));
+
+export const percent = (part, whole) => `${Math.round((100 * part) / (whole || 1))}%`;
+
+export function time(seconds) {
+  if (seconds >= 9.995) return `${Math.round(seconds)} s`;
+  if (seconds >= 0.9995) return `${seconds.toFixed(1)} s`;
+  const ms = 1000 * seconds;
+  return `${ms && ms < 10 ? Number(ms.toPrecision(2)) : Math.round(ms)} ms`;
+}
+
+export const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;

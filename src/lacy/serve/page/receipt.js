@@ -1,0 +1,91 @@
+// What an answer took: tokens by speaker, calls, cost, time.
+
+import { amount, count, element, percent, time } from "./dom.js";
+import { markOf, said, unanswered } from "./speakers.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const NAMELESS = "the model";
+
+/** Sums over the spans of an answer. */
+export function sums(spans) {
+  const tokens = new Map([["slm", 0]]);
+  for (const span of spans) tokens.set(span.speaker, (tokens.get(span.speaker) ?? 0) + span.tokens);
+  const asked = spans.filter((span) => span.asked);
+  return {
+    by: [...tokens].map(([name, n]) => (name === "slm" ? ["own", NAMELESS, n] : [markOf(name), name, n])),
+    tokens: [...tokens.values()].reduce((sum, n) => sum + n, 0),
+    calls: asked.length,
+    unanswered: asked.filter(unanswered).length,
+    failed: asked.filter((span) => span.fault).length,
+    cost: asked.reduce((sum, span) => sum + span.cost, 0),
+  };
+}
+
+/** The sums as a sentence, for the status line. */
+export function sentence(sum, seconds) {
+  const failed = sum.failed ? ` (${sum.failed} failed)` : "";
+  const missing = sum.unanswered ? `, ${sum.unanswered} without an answer${failed}` : "";
+  return `${count(sum.tokens, "token")}, ${count(sum.calls, "call")}${missing}, ${time(seconds)}.`;
+}
+
+/** Each speaker's share of the tokens, side by side; the table below says the same. */
+function bar(sum) {
+  const drawing = document.createElementNS(SVG, "svg");
+  drawing.setAttribute("class", "bar");
+  drawing.setAttribute("aria-hidden", "true");
+  let from = 0;
+  for (const [mark, , n] of sum.by) {
+    const line = document.createElementNS(SVG, "line");
+    const to = from + (100 * n) / (sum.tokens || 1);
+    const places = { class: mark, x1: `${from}%`, x2: `${to}%`, y1: "50%", y2: "50%" };
+    for (const [name, value] of Object.entries(places)) line.setAttribute(name, value);
+    if (n) drawing.append(line);
+    from = to;
+  }
+  return drawing;
+}
+
+const priced = (source) => source.price && source.price.read + source.price.spoken > 0;
+
+/** Rows and an explanation of what all the words would have cost from each source with a price. */
+function without(sum, read, sources) {
+  const known = sources.filter(priced);
+  if (!known.length) {
+    const own = percent(sum.by[0][2], sum.tokens);
+    const why = "No source here has a price per token. The share that the model wrote itself is what "
+      + "a larger model would not have had to write.";
+    return { paid: "", rows: [["written by itself", own, ""]], why: [why] };
+  }
+  const all = known.map(({ name, price }) => {
+    const cost = (read * price.read + sum.tokens * price.spoken) / 1000;
+    const why = `Without delegation ${name} would read the prompt (${count(read, "token")}, ${amount(price.read)} per 1000) `
+      + `and write the whole answer (${count(sum.tokens, "token")}, ${amount(price.spoken)} per 1000) = ${amount(cost)}. `
+      + "Tokens are counted as the small model does.";
+    return { name, cost, why };
+  });
+  return {
+    paid: percent(sum.cost, all[0].cost),
+    rows: all.map(({ name, cost }, n) => [`all by ${name}`, amount(cost), n ? "" : "100%"]),
+    why: all.map(({ why }) => why),
+  };
+}
+
+/** What is drawn; `ended` is null where the answer has no end of its own. */
+export function receipt(sum, { first, whole, ended, title, sources }) {
+  const rows = sum.by.map(([mark, name, n]) => [said(mark, name), count(n, "token"), percent(n, sum.tokens)]);
+  rows.push(["calls", String(sum.calls), ""]);
+  if (sum.unanswered) rows.push(["unanswered", String(sum.unanswered), percent(sum.unanswered, sum.calls)]);
+  const other = ended ? without(sum, ended.read, sources) : { paid: "", rows: [], why: [] };
+  rows.push(["paid", amount(sum.cost), other.paid], ...other.rows);
+  rows.push(["first words", first === null ? "–" : time(first), ""], ["all words", time(whole), ""]);
+  const row = ([head, ...cells]) =>
+    element("tr", {}, element("th", { scope: "row" }, head), ...cells.map((cell) => element("td", {}, cell)));
+  const caption = element("caption", {}, title);
+  const body = element("tbody", {}, ...rows.map(row));
+  const parts = [bar(sum), element("table", {}, caption, body)];
+  if (other.why.length) {
+    const how = other.why.map((text) => element("p", {}, text));
+    parts.push(element("details", {}, element("summary", {}, "How this is counted"), ...how));
+  }
+  return parts;
+}

@@ -1,0 +1,30 @@
+// Who can be asked, and how that has been going.
+
+import { amount, at, element, pairs, time } from "./dom.js";
+import { markOf, said } from "./speakers.js";
+
+const known = (value, shown) => (value === null || value === undefined ? "–" : shown(value));
+
+function card(source) {
+  const state = source.resting ? "resting after failures" : "ready";
+  const head = element(
+    "h3", {}, said(markOf(source.name), source.name), " ",
+    element("span", { class: `state ${source.resting ? "resting" : "ready"}` }, state),
+  );
+  const place = [source.kind, source.where].filter((part) => part && part !== source.name).join(" · ");
+  const timed = source.requests ? time : () => "–";
+  const figures = pairs([
+    ["requests", String(source.requests)],
+    ["errors", String(source.errors)],
+    ["median", known(source.seconds_median, timed)],
+    ["p95", known(source.seconds_p95, timed)],
+    ["cost", known(source.cost, amount)],
+  ]);
+  return element("li", {}, head, element("p", {}, place), figures);
+}
+
+/** Draws the panel anew; a server that tells of none has none. */
+export function draw(sources) {
+  at("sources").hidden = !sources.length;
+  at("cards").replaceChildren(...sources.map(card));
+}

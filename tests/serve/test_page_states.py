@@ -1,0 +1,254 @@
+"""What the page says of prices, sources and failures, and what its address holds."""
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from lacy.cascade import Engine
+from lacy.serve import Keys
+from lacy.sources import ScriptedSource
+from lacy.sources.resilience import Breaker
+from lacy.testing import scripted
+from lacy.types import Candidate, Reply
+
+from .browser import Watched, browsing, done, expect, needs_browser, until, write
+from .conftest import serving
+
+pytestmark = needs_browser
+READ, SPOKEN = 2.0, 10.0
+
+
+class Partner:
+    """A source with a price per token, as a model behind a server has."""
+
+    name = "partner"
+    cost = (READ, SPOKEN)
+
+    async def ask(self, requests):
+        return [Reply((Candidate(" Ulm"),), cost=0.04, seconds=0.012) for _ in requests]
+
+
+def calling(source, **how):
+    """Writes " in in in", calls after each."""
+    loaded = scripted(
+        lambda text: {" ": "i", "i": "n"}.get(text[-1], " "), lambda text: text.endswith(" in")
+    )
+    return Engine(loaded, source, "threshold=0", **{"max_new_tokens": 30, **how})
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with browsing() as browser:
+        yield browser
+
+
+@pytest.fixture
+def seen(browser):
+    seen = Watched(browser)
+    yield seen
+    seen.context.close()
+
+
+def rows(page):
+    """The receipt: what stands behind each head."""
+    found = page.locator("table tr").all()
+    return {row.locator("th").inner_text(): row.locator("td").all_inner_texts() for row in found}
+
+
+def test_what_it_would_have_cost_is_beside_what_was_paid(seen):
+    with serving(calling(Partner())) as running:
+        page = seen.open(running.url + "/")
+        write(page, "Mara")
+        told = running.complete("Mara").json()
+        usage, lacy = told["usage"], told["choices"][0]["lacy"]
+        alone = (usage["prompt_tokens"] * READ + usage["completion_tokens"] * SPOKEN) / 1000
+        got = rows(page)
+        share = f"{round(100 * lacy['cost'] / alone)}%"
+        assert got["paid"] == [f"{lacy['cost']:.3g}", share] and lacy["cost"] > 0
+        assert got["all by partner"] == [f"{alone:.3g}", "100%"] and "written by itself" not in got
+        page.locator("summary").click()
+        how = page.inner_text("details")
+        assert f"{usage['prompt_tokens']} tokens, 2 per 1000" in how and f"= {alone:.3g}." in how
+        shares = [got[name][1] for name in ("the model", "partner")]
+        assert sum(int(share[:-1]) for share in shares) in (99, 100, 101)
+        width = "e => Math.round(100 * e.getBBox().width / e.ownerSVGElement.clientWidth) + '%'"
+        assert [line.evaluate(width) for line in page.locator(".bar line").all()] == shares
+        seen.clean(running.url)
+
+
+def test_without_a_price_the_models_own_share_is_shown(seen, server):
+    page = seen.open(server.url + "/")
+    write(page, "Mara")
+    got = rows(page)
+    assert got["written by itself"] == [got["the model"][1], ""]
+    assert not any(name.startswith("all by") for name in got)
+    seen.clean(server.url)
+
+
+def test_the_panel_of_sources_follows_the_answers(seen):
+    with serving(calling(Partner())) as running:
+        page = seen.open(running.url + "/")
+        card = page.locator("#cards li")
+        assert "partner" in card.inner_text() and "ready" in card.inner_text()
+        assert re.search(r"requests\s+0\s", card.inner_text())
+        write(page, "Mara")
+        calls = running.complete("Mara").json()["choices"][0]["lacy"]["calls"]
+        expect(card).to_contain_text(re.compile(rf"requests\s*{calls}errors0"))
+        told = card.inner_text()
+        assert "12 ms" in told and re.search(rf"cost\s+{calls * 0.04:.3g}\b", told)
+        look = "e => getComputedStyle(e).textDecorationStyle + getComputedStyle(e).color"
+        said = page.locator(".text .said:not(.own)").first
+        assert card.locator(".said").evaluate(look) == said.evaluate(look)
+        seen.clean(running.url)
+
+
+def test_a_source_that_fails_is_seen_in_answer_and_panel(seen):
+    down = Breaker(ScriptedSource([ConnectionError("refused")] * 99, name="book"), failures=2)
+    with serving(calling(down)) as running:
+        page = seen.open(running.url + "/")
+        write(page, "Mara")
+        calls = int(rows(page)["calls"][0])
+        notice = page.locator(".notice.failed")
+        expect(notice).to_contain_text(f"{calls} of {calls} calls failed")
+        expect(notice).to_contain_text("refused")
+        assert rows(page)["unanswered"] == [str(calls), "100%"]
+        assert f"({calls} failed)" in page.inner_text("#status")
+        expect(page.locator("#cards .state")).to_have_text("resting after failures")
+        page.locator(".text .silent").first.click()
+        assert "after a call that failed" in page.inner_text("#detail")
+        seen.clean(running.url)
+
+
+def test_a_source_that_does_not_know_has_not_failed(seen):
+    with serving(calling(ScriptedSource([None] * 99, name="book"))) as running:
+        page = seen.open(running.url + "/")
+        write(page, "Mara")
+        expect(page.locator(".notice")).to_contain_text("calls unanswered: source had no answer")
+        assert page.locator(".notice.failed").count() == 0
+        expect(page.locator("#cards .state")).to_have_text("ready")
+        seen.clean(running.url)
+
+
+def test_the_address_holds_the_view_and_opening_it_asks_for_nothing(seen, server):
+    page = seen.open(server.url + "/")
+    prompt = "Mara & Ben #1 + é\n100%"
+    page.fill("#budget", "0.3")
+    write(page, prompt)
+    held = parse_qs(urlsplit(page.url).fragment)
+    assert held == {"prompt": [prompt], "policy": ["budget=0.3"]}
+    text = page.locator(".text").text_content()
+    write(page, button="Side by side")
+    link = page.url
+    assert "beside=1" in link
+    seen.asked.clear()
+    page.goto("about:blank")
+    seen.open(link)
+    assert page.input_value("#prompt") == prompt and page.text_content("#share") == "30%"
+    assert page.locator("[name=policy][value=budget]").is_checked()
+    assert "Side by side" in page.text_content("#status")
+    assert not [asked for asked in seen.asked if asked.endswith("/completions")]
+    write(page)
+    assert page.locator(".text").text_content() == text
+    page.evaluate("location.hash = 'prompt=Tom&policy=never'")
+    expect(page.locator("#prompt")).to_have_value("Tom")
+    assert page.locator("[name=policy][value=never]").is_checked()
+    page.evaluate("location.hash = 'prompt=Eva&policy=%3Cb%3E'")  # no policy of this page
+    expect(page.locator("#prompt")).to_have_value("Eva")
+    assert seen.bad == []
+
+
+def test_moving_the_slider_cancels_and_begins_anew_once(seen, slow):
+    with serving(slow) as running:
+        page = seen.open(running.url + "/")
+        page.click("#write")
+        expect(page.locator(".text")).to_contain_text("xx")
+        gone = []
+        page.on("requestfailed", lambda request: gone.append(request.url))
+        page.focus("#budget")
+        for _ in range(5):
+            page.keyboard.press("ArrowRight")
+        until(lambda: not running.scheduler.running)  # the first is left before the next begins
+        expect(page).to_have_url(re.compile("policy=budget%3D0.27"))
+        assert page.text_content("#share") == "27%"
+        expect(page.locator("#answers")).not_to_have_class("old")
+        expect(page.locator(".text")).to_contain_text("xx")
+        wrote = [asked for asked in seen.asked if asked.endswith("/completions")]
+        assert len(wrote) == 2 and len(gone) == 1
+        assert running.scheduler.running == 1
+        page.click("#stop")
+        expect(page.locator("#status")).to_have_text("Stopped.")
+        seen.clean(running.url)
+
+
+def test_an_answer_is_copied(browser, server):
+    seen = Watched(browser, permissions=["clipboard-read", "clipboard-write"])
+    page = seen.open(server.url + "/")
+    write(page, "Mara")
+    page.get_by_role("button", name="Copy: Answer").click()
+    expect(page.locator("#status")).to_have_text("Copied.")
+    text = page.locator(".text").text_content()
+    assert page.evaluate("navigator.clipboard.readText()") == text
+    # over plain HTTP from elsewhere there is no clipboard
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.get_by_role("button", name="Copy: Answer").click()
+    expect(page.locator("#status")).to_contain_text("Selected")
+    assert page.evaluate("getSelection().toString()").split() == text.split()
+    seen.context.close()
+
+
+def test_who_asks_too_often_is_told_when_to_come_back(seen, engine, tmp_path):
+    keys = Keys([])
+    key = keys.add(tmp_path / "keys.json", "ada", per_minute=3)
+    with serving(engine, keys=keys) as running:
+        seen.page.clock.install()
+        page = seen.open(running.url + "/", ready=False)
+        page.fill("#key", key)
+        write(page, "Mara")
+        for _ in range(2):
+            page.click("#write")
+        problem = page.locator("#problem")
+        expect(problem).to_contain_text("this key may send 3 requests per minute")
+        seconds = int(re.search(r"Come back in (\d+) s", problem.inner_text())[1])
+        assert 1 <= seconds <= 20
+        assert page.locator(".text").count() == 1  # what was there stays
+        page.clock.fast_forward(1000 * seconds)
+        expect(problem).to_be_empty()
+        expect(page.locator("#status")).to_have_text("It may be tried again now.")
+        seen.clean(running.url, "401", "429")
+
+
+def test_a_server_that_is_gone_is_said_to_be(seen, engine):
+    with serving(engine) as running:
+        page = seen.open(running.url + "/")
+        write(page, "Mara")
+        text = page.locator(".text").text_content()
+    page.click("#write")
+    expect(page.locator("#problem")).to_contain_text("the server does not answer")
+    assert page.locator(".text").text_content() == text
+    expect(page.locator("#stop")).to_be_disabled()
+    seen.clean(running.url, "ERR_CONNECTION")
+
+
+def test_half_an_answer_is_shown_as_half_an_answer(seen, server):
+    page = seen.open(server.url + "/")
+
+    def half(route):
+        whole = route.fetch().body()
+        events = whole.split(b"\n\n")
+        route.fulfill(
+            body=b"\n\n".join(events[: len(events) // 2]), content_type="text/event-stream"
+        )
+
+    page.route("**/v1/completions", half)
+    page.fill("#prompt", "Mara")
+    page.click("#write")
+    expect(page.locator("#problem")).to_contain_text("the answer broke off")
+    expect(page.locator("caption")).to_have_text("Receipt (broken off)")
+    whole = "Mara" + server.complete("Mara").json()["choices"][0]["text"]
+    assert whole.startswith(page.locator(".text").text_content())
+    page.unroute("**/v1/completions")
+    page.click("#write")
+    done(page)
+    assert page.locator(".text").text_content() == whole and page.inner_text("#problem") == ""
+    seen.clean(server.url)
