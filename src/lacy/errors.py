@@ -378,6 +378,22 @@ CATALOG: dict[str, Entry] = {
         SOURCE,
     ),
     "E97": Entry("no mapping can be written for {place}: {why}", "{do}", SOURCE),
+    # E106-E110: models as sources, and their prices
+    "E106": Entry(
+        "the price {price!r} cannot be used: {why}",
+        "give the price of a million tokens read and spoken: --price 0.15,0.60, or of one source "
+        "of several: --price NAME=0.15,0.60",
+        USAGE,
+        "Prices stand in receipts. Models behind servers and of the llm package can have one; "
+        "looking up costs nothing.",
+    ),
+    "E107": Entry(
+        "the llm package has no model {model!r}; it has: {found}",
+        "choose one of: llm models; or install the plugin that brings it: llm install llm-...",
+        SOURCE,
+        "Models come from plugins, which must be installed where lacy is; keys are kept by llm "
+        "itself: llm keys set NAME.",
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,7 +19,7 @@ from lacy.errors import LacyError
 from lacy.sources import chat
 from lacy.sources.background import Background
 from lacy.sources.events import Piece, pieces
-from lacy.sources.growing import Growing
+from lacy.sources.growing import Growing, Spent
 from lacy.sources.text import whole_words
 from lacy.sources.web import Failure, checked_url, post, read_key, whole
 from lacy.types import Candidate, Reply, Request, Unit
@@ -44,9 +44,6 @@ _NOT_OFFERED = (400, 404, 405, 422, 501)
 
 _WHOLE_CHARACTER = 4
 """Tokens that hold at least one character, where one token held only a part of it."""
-
-_CHARACTERS_PER_TOKEN = 4
-"""To estimate costs where a server does not say how many tokens it took."""
 
 
 @dataclass
@@ -145,7 +142,7 @@ class Endpoint:
         self.name = name or model
         self.key_variable = key_variable
         self.mode: Mode = mode
-        self.max_tokens = _limits(max_tokens)
+        self.max_tokens = limits(max_tokens)
         self.timeout, self.retries, self.first_wait = timeout, retries, first_wait
         self.cost = cost if isinstance(cost, tuple) else (cost, cost)
         self.characters, self.max_bytes = characters, max_bytes
@@ -157,6 +154,10 @@ class Endpoint:
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r}, {self.model!r}, mode={self.mode!r})"
+
+    def price(self, read: float, spoken: float) -> None:
+        """Sets what a token costs, one that it reads and one that it speaks."""
+        self.cost = (1000 * read, 1000 * spoken)
 
     def settings(self) -> dict[str, Any]:
         """What the answers depend on; never the key."""
@@ -280,7 +281,7 @@ class Endpoint:
 
         async def read(response: httpx.Response) -> bool:
             answer.said = ""  # another try begins anew
-            spent = _Spent(size // _CHARACTERS_PER_TOKEN, 0)
+            spent = Spent.guessed(size)
             try:
                 if "event-stream" in response.headers.get("content-type", ""):
                     return await _grow(answer, pieces(response, self.max_bytes, key), spent)
@@ -314,29 +315,13 @@ class Endpoint:
             raise LacyError("E12", key="mode", value=self.mode, why="there is no such way", do=do)
 
 
-@dataclass
-class _Spent:
-    """Tokens of one try: estimated, until the server says how many they were."""
-
-    read: int
-    spoken: int
-
-    def told(self, usage: Any) -> None:
-        usage = usage if isinstance(usage, dict) else {}
-        self.read = _count(usage.get("prompt_tokens"), self.read)
-        self.spoken = _count(usage.get("completion_tokens"), self.spoken)
-
-    def cost(self, price: tuple[float, float]) -> float:
-        return (price[0] * self.read + price[1] * self.spoken) / 1000
-
-
-async def _grow(answer: Growing, stream: AsyncIterator[Piece], spent: _Spent) -> bool:
+async def _grow(answer: Growing, stream: AsyncGenerator[Piece, None], spent: Spent) -> bool:
     """Reads a stream until the unit is complete; whether the answer ended by itself."""
     finish = None
-    async with aclosing(stream) as events:  # type: ignore[type-var]
+    async with aclosing(stream) as events:
         async for piece in events:
             spent.spoken += bool(piece.text)  # most servers send token by token
-            spent.told(piece.usage)
+            _told(spent, piece.usage)
             finish = piece.finish or finish
             if answer.add(piece.text):
                 return False
@@ -344,11 +329,11 @@ async def _grow(answer: Growing, stream: AsyncIterator[Piece], spent: _Spent) ->
 
 
 def _taken_whole(
-    answer: Growing, whole: dict[str, Any], spent: _Spent, body: Mapping[str, Any]
+    answer: Growing, whole: dict[str, Any], spent: Spent, body: Mapping[str, Any]
 ) -> bool:
     """Takes an answer that came at once; whether it ended by itself."""
     spent.spoken = body["max_tokens"]
-    spent.told(whole.get("usage"))
+    _told(spent, whole.get("usage"))
     choices = whole.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
@@ -361,12 +346,13 @@ def _taken_whole(
     return choice.get("finish_reason") != "length"
 
 
-def _count(said: Any, otherwise: int) -> int:
-    sound = isinstance(said, int) and not isinstance(said, bool) and said >= 0
-    return said if sound else otherwise
+def _told(spent: Spent, usage: Any) -> None:
+    if isinstance(usage, dict):
+        spent.told(usage.get("prompt_tokens"), usage.get("completion_tokens"))
 
 
-def _limits(max_tokens: int | Mapping[Unit, int] | None) -> dict[Unit, int]:
+def limits(max_tokens: int | Mapping[Unit, int] | None) -> dict[Unit, int]:
+    """Most tokens by unit, the defaults where nothing is said."""
     if isinstance(max_tokens, int):
         return {"token": max_tokens, "word": max_tokens, "value": max_tokens}
     return {**DEFAULT_MAX_TOKENS, **(max_tokens or {})}

@@ -7,7 +7,8 @@ left to the caller's deadline. What a text says is data; nothing in it is taken 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ class Piece:
     """Tokens that it took, where a server says so (with the last event)."""
 
 
-async def pieces(response: httpx.Response, max_bytes: int, key: str = "") -> AsyncIterator[Piece]:
+async def pieces(
+    response: httpx.Response, max_bytes: int, key: str = ""
+) -> AsyncGenerator[Piece, None]:
     """The pieces of a streamed answer.
 
     Args:
@@ -41,30 +44,32 @@ async def pieces(response: httpx.Response, max_bytes: int, key: str = "") -> Asy
             stream before that of the answer (``again``: it may help to ask once more).
     """
     finished = False
-    async for data in _data(response, max_bytes):
-        if data == b"[DONE]":
-            return
-        piece = _piece(data, key)
-        finished = finished or piece.finish is not None
-        yield piece
+    async with aclosing(_data(response, max_bytes)) as events:
+        async for data in events:
+            if data == b"[DONE]":
+                return
+            piece = _piece(data, key)
+            finished = finished or piece.finish is not None
+            yield piece
     if not finished:
         raise Failure("the stream ended before the answer did", again=True)
 
 
-async def _data(response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
+async def _data(response: httpx.Response, max_bytes: int) -> AsyncGenerator[bytes, None]:
     """The data of each event; comments and other fields are left out."""
     rest, held = b"", list[bytes]()
-    async for raw in readable(response, max_bytes):
-        *lines, rest = (rest + raw).split(b"\n")
-        for line in lines:
-            line = line.removesuffix(b"\r")
-            if line.startswith(b"data:"):
-                held.append(line[5:].removeprefix(b" "))
-            elif not line and held:
-                yield b"\n".join(held)
-                held = []
-            elif line[:1] in (b"{", b"<"):
-                raise Failure("the answer is no stream of events")
+    async with aclosing(readable(response, max_bytes)) as arriving:
+        async for raw in arriving:
+            *lines, rest = (rest + raw).split(b"\n")
+            for line in lines:
+                line = line.removesuffix(b"\r")
+                if line.startswith(b"data:"):
+                    held.append(line[5:].removeprefix(b" "))
+                elif not line and held:
+                    yield b"\n".join(held)
+                    held = []
+                elif line[:1] in (b"{", b"<"):
+                    raise Failure("the answer is no stream of events")
     if held:  # the last one of servers that leave out the blank line behind it
         yield b"\n".join(held)
 

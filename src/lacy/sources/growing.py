@@ -6,12 +6,45 @@ counts as complete here stays the same whatever follows: the same words as from 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from lacy.sources import chat
 from lacy.sources.text import cut_unit, whole_words
 from lacy.types import Unit
 
 LOOKED_AT = 2_000
 """Characters up to which a growing answer is looked at; longer ones are read to their end."""
+
+
+CHARACTERS_PER_TOKEN = 4
+"""To estimate costs where nobody says how many tokens it took."""
+
+
+@dataclass
+class Spent:
+    """Tokens of one try: estimated, until the model says how many they were."""
+
+    read: int
+    spoken: int = 0
+
+    @classmethod
+    def guessed(cls, characters: int) -> Spent:
+        """Of a text of so many characters."""
+        return cls(characters // CHARACTERS_PER_TOKEN)
+
+    def told(self, read: Any, spoken: Any) -> None:
+        """Takes what the model says, where that is a count."""
+        self.read, self.spoken = _count(read, self.read), _count(spoken, self.spoken)
+
+    def cost(self, price: tuple[float, float]) -> float:
+        """Of these tokens; a price is that of 1,000 tokens read and of 1,000 spoken."""
+        return (price[0] * self.read + price[1] * self.spoken) / 1000
+
+
+def _count(said: Any, otherwise: int) -> int:
+    sound = isinstance(said, int) and not isinstance(said, bool) and said >= 0
+    return said if sound else otherwise
 
 
 class Growing:

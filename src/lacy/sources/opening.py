@@ -1,9 +1,10 @@
-"""A source from one word, as it is typed after ``--source``."""
+"""Sources from words, as they are typed after ``--source``, with their prices and kept answers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lacy.errors import LacyError
 
@@ -14,6 +15,75 @@ DATABASES = (".sqlite", ".sqlite3", ".db", ".duckdb", ".ddb")
 MAPPINGS = (".yaml", ".yml")
 
 
+CHAIN_SECONDS = 25.0
+"""For all sources of a chain together; below the 30 that an engine waits by default."""
+
+
+def open_sources(
+    names: Sequence[str],
+    *,
+    cache: str | Path | None = None,
+    prices: Sequence[str] = (),
+    seconds: float = CHAIN_SECONDS,
+) -> Source | None:
+    """Opens those who answer calls, each counted (``Metered``); several are a ``Chain``.
+
+    Args:
+        names: each as in ``open_source``, in the order in which they are asked.
+        cache: file in which answers of language models are kept; what looks up needs none.
+        prices: of models behind servers and of the ``llm`` package, each ``READ,SPOKEN`` or
+            ``NAME=READ,SPOKEN``: of a million tokens, as price lists have it.
+        seconds: that a chain may take; each of its sources has an equal share.
+
+    Raises:
+        LacyError: E106 for a price that cannot be used, and what ``open_source`` raises.
+    """
+    from lacy.sources.protocol import links
+    from lacy.sources.resilience import Chain, Metered
+
+    opened = [source for source in map(open_source, names) if source is not None]
+    _put_prices([link for source in opened for link in links(source)], prices)
+    if cache is not None:
+        opened = [_kept(source, cache) for source in opened]
+    counted = [Metered(source, timeout=None) for source in opened]
+    if len(counted) < 2:
+        return counted[0] if counted else None
+    return Chain(counted, timeout=seconds / len(counted))
+
+
+def _kept(source: Source, cache: str | Path) -> Source:
+    """A source whose answers are kept; one that looks up is quick, and may change: as it is."""
+    from lacy.sources import Database
+    from lacy.sources.cached import Cached
+    from lacy.sources.documents import Documents
+    from lacy.sources.protocol import links
+
+    if any(isinstance(link, Database | Documents) for link in links(source)):
+        return source
+    return Cached(source, cache, timeout=None)
+
+
+def _put_prices(sources: Sequence[Any], prices: Sequence[str]) -> None:
+    """Gives each its price."""
+    priced = [source for source in sources if hasattr(source, "price")]
+    for written in prices:
+        name, named, price = written.rpartition("=")
+        chosen = [source for source in priced if not named or source.name == name]
+        try:
+            read, spoken = (float(part) for part in price.split(","))
+            if not (0 <= read < float("inf") and 0 <= spoken < float("inf")):
+                raise ValueError
+        except ValueError:
+            why = "it is not two numbers of at least 0 with a comma between them"
+            raise LacyError("E106", price=written, why=why) from None
+        if not chosen:
+            names = ", ".join(source.name for source in priced)
+            why = f"of those asked, {names or 'nobody'} can have one"
+            raise LacyError("E106", price=written, why=why)
+        for source in chosen:
+            source.price(read / 1e6, spoken / 1e6)
+
+
 def open_source(name: str | None) -> Source | None:
     """Opens whoever answers calls.
 
@@ -21,7 +91,8 @@ def open_source(name: str | None) -> Source | None:
         name: a ``.sqlite``, ``.db`` or ``.duckdb`` file, ``postgresql://user@host/name``, or the
             ``.yaml`` of a mapping; a folder that ``lacy world`` wrote (its truth) or
             ``lacy source build`` (its texts); the folder or Hub name (``owner/name``) of a causal
-            language model, or ``http://host:port/v1#name`` of one behind a server; None for nobody.
+            language model, ``http://host:port/v1#name`` of one behind a server, or ``llm:NAME`` of
+            one of the ``llm`` package; None for nobody.
 
     Raises:
         LacyError: E12 for something that is none of these, and what the source itself raises.
@@ -30,6 +101,11 @@ def open_source(name: str | None) -> Source | None:
         return None
     if name.lower().startswith(("http://", "https://")):
         return _behind_a_server(name)
+    if name.startswith("llm:"):
+        from lacy.sources.llm_models import LlmModel
+        from lacy.sources.resilience import Breaker
+
+        return Breaker(LlmModel(name.removeprefix("llm:")))
     if name.lower().startswith(("postgresql:", "postgres:")):
         from lacy.sources import Database
 
@@ -56,7 +132,8 @@ def open_source(name: str | None) -> Source | None:
     what = "is no folder of a model, a world or an index" if path.is_dir() else "is no source"
     do = (
         "give a .sqlite or .duckdb file, postgresql://USER@HOST/NAME, a mapping.yaml, a folder of "
-        "`lacy world` or `lacy source build`, a model's folder or Hub name, or http://HOST:PORT/v1#MODEL"
+        "`lacy world` or `lacy source build`, a model's folder or Hub name, "
+        "http://HOST:PORT/v1#MODEL, or llm:MODEL"
     )
     raise LacyError("E12", key="source", value=name, why=what, do=do)
 

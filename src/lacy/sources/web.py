@@ -11,9 +11,10 @@ import json
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from lacy.errors import LacyError
@@ -124,9 +125,9 @@ async def post(
                 raise
             status, again, why = failure.status, True, str(failure)
         except httpx.TransportError as error:
-            status, again, why = 0, True, _plain(f"{type(error).__name__} {error}", key)
+            status, again, why = 0, True, plain(f"{type(error).__name__} {error}", key)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise Failure(_plain(f"{type(error).__name__} {error}", key)) from None
+            raise Failure(plain(f"{type(error).__name__} {error}", key)) from None
         if not again or tries > retries:
             raise Failure(why + (f", after {tries} tries" if tries > 1 else ""), status)
         pause = max(asked_for, wait * (0.5 + random.random() / 2))
@@ -154,10 +155,11 @@ async def whole(response: httpx.Response, max_bytes: int) -> dict[str, Any]:
     Raises:
         Failure: it is none, packed, or longer than ``max_bytes``.
     """
-    return _object(b"".join([piece async for piece in readable(response, max_bytes)]))
+    async with aclosing(readable(response, max_bytes)) as pieces:
+        return _object(b"".join([piece async for piece in pieces]))
 
 
-async def readable(response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
+async def readable(response: httpx.Response, max_bytes: int) -> AsyncGenerator[bytes, None]:
     """An answer's bytes as they come.
 
     Raises:
@@ -165,22 +167,29 @@ async def readable(response: httpx.Response, max_bytes: int) -> AsyncIterator[by
     """
     packed = response.headers.get("content-encoding", "identity").strip().lower()
     if packed not in ("", "identity"):
-        raise Failure(f"the answer is packed ({_plain(packed)}), which was not asked for")
+        raise Failure(f"the answer is packed ({plain(packed)}), which was not asked for")
     size = 0
-    async for piece in response.aiter_raw():
-        size += len(piece)
-        if size > max_bytes:
-            raise Failure(f"the answer is longer than {max_bytes:,} bytes")
-        yield piece
+    async with aclosing(_raw(response)) as pieces:
+        async for piece in pieces:
+            size += len(piece)
+            if size > max_bytes:
+                raise Failure(f"the answer is longer than {max_bytes:,} bytes")
+            yield piece
+
+
+def _raw(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """What arrives; closed by whoever leaves it early, before the loop ends and cannot."""
+    return cast("AsyncGenerator[bytes, None]", response.aiter_raw())
 
 
 async def _beginning(response: httpx.Response) -> bytes:
     """As much of a refusal as a message can show."""
     raw = b""
-    async for piece in response.aiter_raw():
-        raw += piece
-        if len(raw) >= _SHOWN_BYTES:
-            break
+    async with aclosing(_raw(response)) as pieces:
+        async for piece in pieces:
+            raw += piece
+            if len(raw) >= _SHOWN_BYTES:
+                break
     return raw[:_SHOWN_BYTES]
 
 
@@ -203,17 +212,17 @@ def _said(status: int, raw: bytes, key: str) -> str:
         text = told_error(json.loads(text), key)
     except (ValueError, RecursionError):
         text = "" if "<" in text[:100] else text  # a page for people
-    return f"HTTP {status} {_plain(text, key)}".strip()
+    return f"HTTP {status} {plain(text, key)}".strip()
 
 
 def told_error(answer: Any, key: str = "") -> str:
     """The sentence of a server's error, which it writes in one of several forms; "" for none."""
     error = answer.get("error", answer.get("detail", "")) if isinstance(answer, dict) else ""
     more = error.get("message", "") if isinstance(error, dict) else error
-    return _plain(more, key) if isinstance(more, str) else ""
+    return plain(more, key) if isinstance(more, str) else ""
 
 
-def _plain(text: str, key: str = "") -> str:
+def plain(text: str, key: str = "") -> str:
     """One short printable line without the key."""
     if len(key) >= SHORTEST_SECRET:
         text = text.replace(key, "(the key)")

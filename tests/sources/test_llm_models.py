@@ -1,0 +1,265 @@
+"""Models of the ``llm`` package, registered as a plugin: they compute, or fail on demand."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lacy.cascade import Engine
+from lacy.errors import LacyError
+from lacy.sources.endpoint import DEFAULT_MAX_TOKENS
+from lacy.sources.llm_models import LlmModel
+from lacy.sources.opening import open_sources
+from lacy.sources.protocol import links
+from lacy.sources.text import cut_unit, whole_words
+from lacy.testing import byte_tokenizer, scripted
+from lacy.types import Request
+
+llm = pytest.importorskip("llm", reason="the extra llm is not installed")
+TEXTS = ["Ada was", "Ada Lovelace was born in", "Émile", "He"]
+TOKENIZER = byte_tokenizer()
+
+
+class Options(llm.Options):
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+def tiny():
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=len(TOKENIZER), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
+        initializer_range=0.4, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def spoken(model, text, limit):
+    """Greedy pieces of a text, token by token."""
+    ids = TOKENIZER.encode(text, add_special_tokens=False)
+    with torch.inference_mode():
+        for _ in range(limit):
+            token = int(model(input_ids=torch.tensor([ids])).logits[0, -1, :-1].argmax())
+            if token == TOKENIZER.eos_token_id:
+                return
+            ids.append(token)
+            yield TOKENIZER.decode([token])
+
+
+class Completion(llm.Model):
+    """A tiny transformers model that goes on with raw text, as llm's own completion models."""
+
+    model_id, can_stream, Options = "tiny", True, Options
+
+    def __init__(self):
+        self.loaded, self.made = tiny(), 0
+
+    def execute(self, prompt, stream, response, conversation):
+        assert not prompt.system
+        text = prompt.prompt
+        begun = self.made
+        for piece in spoken(self.loaded, text, prompt.options.max_tokens):
+            self.made += 1
+            yield piece
+        response.set_usage(input=100, output=self.made - begun)
+
+
+class Chat(llm.AsyncModel):
+    """Answers as it is told to; awaits."""
+
+    model_id, can_stream, Options = "chatty", True, Options
+    says, fails, seen = ["Kel", "field", ", where he grew up in a village"], None, None
+
+    async def execute(self, prompt, stream, response, conversation):
+        Chat.seen = prompt
+        if Chat.fails:
+            raise Chat.fails
+        for piece in self.says:
+            await asyncio.sleep(0.001)
+            yield piece
+        response.set_usage(input=50, output=5)
+
+
+class Blocking(llm.Model):
+    """Blocks its thread."""
+
+    model_id, can_stream, Options = "blocking", True, Options
+    until = threading.Event()
+
+    def execute(self, prompt, stream, response, conversation):
+        yield "Kel"
+        self.until.wait(5)
+        yield "field, where he grew up in a village"
+
+
+class Plugin:
+    @llm.hookimpl
+    def register_models(self, register):
+        register(COMPLETION, aliases=("small",))
+        register(Blocking(), Chat(), aliases=("talk",))
+
+
+COMPLETION = Completion()
+
+
+@pytest.fixture(autouse=True)
+def plugin(monkeypatch, tmp_path):
+    monkeypatch.setenv("LLM_USER_PATH", str(tmp_path))
+    monkeypatch.setenv("LLM_LOAD_PLUGINS", "")
+    Chat.fails = None
+    made = Plugin()
+    llm.load_plugins()
+    llm.plugins.pm.register(made)
+    yield made
+    llm.plugins.pm.unregister(made)
+
+
+def ask(source, *texts, unit="value"):
+    return asyncio.run(source.ask([Request(text, unit) for text in texts]))
+
+
+@pytest.mark.parametrize("unit", ["token", "word", "value"])
+def test_it_says_what_the_model_says(unit):
+    with LlmModel("small", cost=1.0) as source:
+        replies = ask(source, *TEXTS, unit=unit)
+    limit = DEFAULT_MAX_TOKENS[unit]
+    for text, reply in zip(TEXTS, replies, strict=True):
+        pieces = list(spoken(COMPLETION.loaded, text, limit))
+        said, ended = "".join(pieces), len(pieces) < limit
+        wanted = "" if unit == "token" else cut_unit(said, unit, ended=ended)
+        wanted = wanted or whole_words(said, unit)
+        assert reply.error is None and reply.cost > 0
+        assert [c.text for c in reply.candidates] == ([wanted] if wanted else [])
+
+
+def test_it_is_left_as_soon_as_the_unit_is_there():
+    COMPLETION.made = 0
+    with LlmModel(COMPLETION, max_tokens=100) as source:
+        [reply] = ask(source, "Ada Lovelace was born in", unit="word")
+    assert reply.candidates and COMPLETION.made < 60
+
+
+def test_usage_becomes_cost_where_it_is_known(monkeypatch):
+    monkeypatch.setattr(Chat, "says", ["Kelfield"])
+    with LlmModel("talk", cost=(1000.0, 2000.0)) as source:
+        [reply] = ask(source, "He was born in")
+    assert reply.candidates[0].text == " Kelfield" and reply.cost == 50 + 2 * 5
+
+
+def test_a_chat_is_asked_in_a_conversation():
+    with LlmModel("talk", name="T", cost=1000.0) as source:
+        [reply] = ask(source, "He was born in")
+        assert (
+            reply.candidates[0].text == " Kelfield"
+            and "continued by T" in reply.candidates[0].evidence
+        )
+    assert Chat.seen.prompt == "<text>He was born in</text>" and "continue" in Chat.seen.system
+    assert Chat.seen.options.temperature == 0 and Chat.seen.options.max_tokens == 16 + 24
+    with LlmModel("talk", options={"temperature": None, "max_tokens": 5}) as source:
+        ask(source, "He was born in")
+    assert Chat.seen.options.temperature is None and Chat.seen.options.max_tokens == 5
+
+
+def test_an_option_of_ours_that_a_model_refuses_is_left_out(monkeypatch):
+    async def execute(self, prompt, stream, response, conversation):
+        if prompt.options.temperature is not None:
+            raise ValueError("Unsupported value: 'temperature' does not support 0")
+        yield "Kelfield."
+
+    monkeypatch.setattr(Chat, "execute", execute)
+    with LlmModel("talk") as source:
+        assert [r.candidates[0].text for r in ask(source, "He was in", "Born in")] == [
+            " Kelfield"
+        ] * 2
+
+
+def test_the_errors_of_a_model_are_told_without_the_key(monkeypatch):
+    monkeypatch.setattr(Chat, "key", "sk-very-secret-123")
+    monkeypatch.setattr(Chat, "needs_key", "chatty")
+    Chat.fails = llm.ModelError("401 wrong key sk-very-secret-123\nsecond line")
+    with LlmModel("talk") as source:
+        [reply] = ask(source, "x")
+        assert "sk-very" not in repr(source)
+    assert reply.fault and reply.error == "chatty: ModelError 401 wrong key (the key) second line"
+
+
+def test_a_model_without_its_key_says_how_to_set_it(monkeypatch):
+    monkeypatch.setattr(Completion, "needs_key", "tiny")
+    monkeypatch.setattr(Completion, "execute", lambda self, *a, **more: iter([self.get_key()]))
+    with LlmModel("tiny") as source:
+        assert "llm keys set tiny" in ask(source, "x")[0].error
+
+
+@pytest.mark.parametrize("what", ["I'm sorry, but I cannot go on with it", "a\ud800 b, and so on"])
+def test_what_is_no_continuation(monkeypatch, what):
+    monkeypatch.setattr(Chat, "says", [what])
+    with LlmModel("talk") as source:
+        [reply] = ask(source, "He was born in")
+    assert reply.fault and not reply.candidates
+
+
+def test_an_answer_without_end_is_an_error(monkeypatch):
+    async def execute(self, prompt, stream, response, conversation):
+        while True:
+            yield "a" * 1000
+
+    monkeypatch.setattr(Chat, "execute", execute)
+    with LlmModel("talk") as source:
+        [reply] = ask(source, "x")
+    assert "longer than 20,000 characters" in reply.error
+
+
+def test_a_model_that_hangs_holds_its_turns_and_no_text():
+    model = Blocking()
+    model.until.clear()
+    source = LlmModel(model, timeout=0.3, concurrency=2)
+    before, begun = threading.active_count(), time.perf_counter()
+    replies = ask(source, *["x"] * 6)
+    assert time.perf_counter() - begun < 2.0
+    assert all(reply.error == "blocking: no whole answer within 0.3 s" for reply in replies)
+    assert threading.active_count() <= before + 3  # two that hang, and the one that waits for them
+    model.until.set()
+    time.sleep(0.1)
+    assert ask(source, "x")[0].candidates[0].text == " Kelfield"
+    source.close()
+    assert "it is closed" in ask(source, "x")[0].error
+
+
+def test_whoever_stops_waiting_does_not_wait():
+    async def main(source):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(source.ask([Request("x")]), 0.1)
+
+    Blocking.until.clear()
+    with LlmModel(Blocking()) as source:
+        begun = time.perf_counter()
+        asyncio.run(main(source))
+        assert time.perf_counter() - begun < 1.0
+    Blocking.until.set()
+
+
+def test_an_unknown_model_names_those_that_there_are():
+    with pytest.raises(LacyError, match="E107") as caught:
+        LlmModel("tinyy")
+    assert "tiny" in caught.value.what
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "llm", None)
+    with pytest.raises(LacyError, match=r"E11.*llm.*\n.*lacy\[llm\]"):
+        LlmModel("tiny")
+
+
+def test_in_a_cascade_by_its_name_on_the_command_line():
+    source = open_sources(["llm:talk"], prices=["0.5,2"])
+    loaded = scripted(lambda text: ".", lambda text: text.endswith(" in"))
+    [answer] = Engine(loaded, source, "threshold=0", max_new_tokens=12).generate(["Born in"])
+    borrowed = [span for span in answer.spans if span.speaker == "chatty"]
+    assert [span.text for span in borrowed] == [" Kelfield"] and borrowed[0].cost > 0
+    [model] = [link for link in links(source) if isinstance(link, LlmModel)]
+    assert model.cost == pytest.approx((0.0005, 0.002))
+    model.close()
