@@ -103,7 +103,8 @@ class Usual:
     @torch.inference_mode()
     def after(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Log p(value, and its end | text, no CALL) of each (text, value)."""
-        jobs = [self._encoded(text, value) for text, value in pairs]
+        texts = {text: self._token_text.encode(text) for text in {text for text, _ in pairs}}
+        jobs = [self._encoded(texts[text], text, value) for text, value in pairs]
         found = [0.0] * len(jobs)
         by_text: dict[tuple[int, ...], list[int]] = {}
         for n, (ids, count) in enumerate(jobs):
@@ -127,10 +128,9 @@ class Usual:
                 found[n] = logp
         return found
 
-    def _encoded(self, text: str, value: str) -> tuple[list[int], int]:
-        """Tokens of text and value, and how many of them are the value's."""
+    def _encoded(self, before: Sequence[int], text: str, value: str) -> tuple[list[int], int]:
+        """Tokens of a text (which ``before`` is) and a value, and how many are the value's."""
         bos = self._tokenizer.bos_token_id
-        before = self._token_text.encode(text)
         tokens = self._token_text.encode_continuation(continuation(text, value))
         ids = [*before, *tokens] if bos is None else [bos, *before, *tokens]
         return ids[-context_of(self._model) :], len(tokens)
