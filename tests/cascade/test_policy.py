@@ -149,6 +149,28 @@ def test_budget_is_kept_within_a_point(shape, rate, by, rows, longest, seed):
     assert realised == pytest.approx(rate, abs=0.01)
 
 
+@pytest.mark.parametrize("rate", [0.02, 0.1, 0.22])
+@pytest.mark.parametrize("each", [1, 4])
+@pytest.mark.parametrize("by", ["margin", "random"])
+def test_the_rate_is_one_of_tokens_in_texts_of_a_hundred_too(rate, each, by):
+    """Over many of them; nothing is known of the signals or of what a call brings at first."""
+    realised = [
+        stream(Budget(rate, by=by, seed=seed), np.random.default_rng(seed), SHAPES["normal"],
+               tokens=100, answer=lambda rng: each)[0]
+        for seed in range(150)
+    ]  # fmt: skip
+    assert np.mean(realised) < rate + 0.02
+    assert np.mean(realised) > (0.75 * rate if by == "random" or rate > 0.05 else 0.0)
+
+
+def test_calls_without_an_answer_leave_a_rate():
+    controller = Budget(0.5, by="random").start()
+    for _ in range(50):
+        [decision] = controller.decide(signals([0.0]))
+        controller.account(calls=int(decision.call), asked=0, tokens=1)
+    assert controller.tokens_per_call == 1.0
+
+
 def test_budget_calls_at_the_largest_margins():
     rng = np.random.default_rng(0)
     _, called, every = stream(Budget(0.2), rng, SHAPES["normal"], rows=4, tokens=20_000)

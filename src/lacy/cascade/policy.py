@@ -206,6 +206,9 @@ class Budget:
     spend, within the next ``horizon`` tokens, the budget plus what was left over or overdrawn. As
     a call may return k tokens, the share of *positions* to call at is b / (k(1 - b) + b), with k
     the running mean.
+
+    The rate is one of tokens, and is met in the long run. In a text of some dozen tokens, chance
+    shows: with k = 4 tokens per call, a rate of 0.22 is two calls in 36 tokens.
     """
 
     rate: float
@@ -220,7 +223,7 @@ class Budget:
     """Of ``by="random"``."""
     seeds: tuple[float, ...] = field(default=(), repr=False)
     """Signals of a calibration run that fill the window at the start (else it starts empty: the
-    first position never calls, the first dozens are rough)."""
+    first positions never call, and short texts stay below the rate)."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rate <= 1.0:
@@ -279,8 +282,8 @@ class BudgetController:
 
     @property
     def tokens_per_call(self) -> float:
-        """Running mean, with one imagined call of one token so that it is defined at once."""
-        return (self.used + 1) / (self.calls + 1)
+        """Running mean; one until the first call has told."""
+        return max(1.0, self.used / self.calls) if self.calls else 1.0
 
     def decide(self, signals: Signals) -> list[Decision]:
         """One decision per row; earlier rows of the step count for the later ones."""
@@ -319,10 +322,12 @@ class BudgetController:
         if rate == 1.0 or steered == 1.0:
             return float("-inf") if rate == 1.0 or self._sorted else float("inf")
         share = steered / (per_call * (1.0 - steered) + steered)
-        if not self._sorted:
-            return float("inf")
-        place = int((1.0 - share) * len(self._sorted))
-        return self._sorted[min(place, len(self._sorted) - 1)]
+        if self.policy.by == "random":
+            return 1.0 - share  # how these are spread need not be learned
+        # Of n signals seen, a new one is above the m-th largest with probability m / (n + 1):
+        # rounded down, so that a short text, whose window is nearly empty, does not overspend.
+        above = int(share * (len(self._sorted) + 1))
+        return self._sorted[-above] if above else float("inf")
 
     def _push(self, value: float) -> None:
         self._recent.append(value)
