@@ -43,6 +43,9 @@ class Problem:
 class Mismatch(Exception):
     """The value does not have the type; the message says what was expected."""
 
+REPEATED = "repeated"
+"""In a field's metadata: its flag may stand several times; in a file one value may stand alone."""
+
 
 def fields_from(cls: type, data: Any, prefix: str, problems: list[Problem]) -> dict[str, Any]:
     """Converts a mapping to constructor arguments of ``cls``, collecting problems."""
@@ -60,6 +63,8 @@ def fields_from(cls: type, data: Any, prefix: str, problems: list[Problem]) -> d
             values[key] = Nested(hints[key], inner)
         else:
             try:
+                if known[key].metadata.get(REPEATED) and not isinstance(value, list | tuple):
+                    value = [] if value is None else [value]
                 values[key] = convert(value, hints[key])
             except Mismatch as mismatch:
                 problems.append(Problem(dotted, value, str(mismatch)))

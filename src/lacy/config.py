@@ -24,7 +24,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ._convert import Nested, Problem, construct, describe, fields_from, is_dataclass, show, verb_of
+from ._convert import (
+    REPEATED,
+    Nested,
+    Problem,
+    construct,
+    describe,
+    fields_from,
+    is_dataclass,
+    show,
+    verb_of,
+)
 from .errors import LacyError
 
 T = TypeVar("T")
@@ -298,6 +308,10 @@ def parse(
         problems: list[Problem] = []
         values = fields_from(cls, data, "", problems)
         _report(problems, str(path), lines, verb)
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+            flag = f"--{field.name.replace('_', '-')}"
+            if field.metadata.get(REPEATED) and any(a.split("=")[0] == flag for a in rest):
+                values.pop(field.name, None)  # flags stand for the file's, they add nothing to it
         settings["default"] = _partial(cls, values, tyro.MISSING)
     config: T = tyro.cli(cls, **settings)
     return config

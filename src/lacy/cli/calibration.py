@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,14 +36,18 @@ def in_world(loaded: Any, folder: str | Path | None, texts: int = TEXTS) -> Cali
     return made
 
 
-def from_source(loaded: Any, source: str | None, texts: int = TEXTS) -> Calibration | None:
+def from_source(
+    loaded: Any, sources: str | Sequence[str] | None, texts: int = TEXTS
+) -> Calibration | None:
     """Calibrates a model on what its source holds: a world's texts, or those of an index.
 
     Args:
         loaded: the model.
-        source: as in ``--source``; what holds no texts gives None.
+        sources: as in ``--source``, one or several; the first that holds texts is taken.
         texts: how many; 0 for none.
     """
+    names = [sources] if isinstance(sources, str) else sources or []
+    source = next((name for name in names if _holds_texts(name)), None)
     if source is None or texts <= 0 or not (Path(source) / "documents.sqlite").is_file():
         return in_world(loaded, source, texts)
     from ..cascade.calibrate import calibrate
@@ -56,6 +61,11 @@ def from_source(loaded: Any, source: str | None, texts: int = TEXTS) -> Calibrat
     made = calibrate(loaded, documents)
     say(made, f"{len(documents)} texts of {source}")
     return made
+
+
+def _holds_texts(name: str) -> bool:
+    folder = Path(name)
+    return (folder / "documents.sqlite").is_file() or (folder / "world.json").is_file()
 
 
 def say(made: Calibration, where: str) -> None:

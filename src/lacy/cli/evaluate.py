@@ -13,7 +13,7 @@ import tyro
 
 from ..errors import LacyError
 from . import calibration
-from .verb import room, settings, table
+from .verb import REPEATS, Repeated, room, settings, table
 
 if TYPE_CHECKING:
     from ..cascade.calibrate import Calibration
@@ -33,8 +33,12 @@ class EvaluateConfig:
     """A folder of `lacy world`: facts, calls, leakage and stored bits against exact truth."""
     articles: Path | None = None
     """Held-out texts: the share of generated names, numbers and dates that the article holds."""
-    source: str | None = None
-    """Who answers calls in the world; by default its own database."""
+    source: Repeated = field(default_factory=list, metadata=REPEATS)
+    """Who answers calls in the world, as in `lacy generate`; by default its own database."""
+    cache: Path | None = None
+    """File in which answers of language models are kept, as in `lacy generate`."""
+    price: Repeated = field(default_factory=list, metadata=REPEATS)
+    """Of a million tokens, as in `lacy generate`."""
     policies: list[str] = field(default_factory=list)
     """When to call; one line of the table each. By default never, random and budget at
     --call-rate, and threshold=0 for a model that was taught where not to call."""
@@ -109,13 +113,13 @@ def _default_policies(rate: float, meta: Mapping[str, Any]) -> list[str]:
 def _in_world(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
     from ..corpus.world import load_world
     from ..evaluate import evaluate_world
-    from ..sources.opening import open_source
+    from ..sources.opening import open_sources
 
     assert config.world is not None
     result = evaluate_world(
         loaded,
         load_world(config.world),
-        open_source(config.source or str(config.world)),
+        open_sources(config.source or [str(config.world)], cache=config.cache, prices=config.price),
         policies,
         people=config.people,
         split=config.split,

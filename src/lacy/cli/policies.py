@@ -43,17 +43,28 @@ def choose_policy(
 
 
 def looks_up(source: Source | None) -> bool:
-    """Whether a source costs nothing and offers candidates that the model ranks."""
+    """Whether a source costs nothing and offers candidates that the model ranks.
+
+    Of several it is the first that counts: most calls are answered there.
+    """
     from ..sources import Database
     from ..sources.documents import Documents
 
-    return isinstance(source, Database | Documents)
+    return isinstance(_first(source), Database | Documents)
 
 
 def _what(source: Source | None) -> str:
     from ..sources import Database
 
-    return "a database costs nothing" if isinstance(source, Database) else "texts cost nothing"
+    looked_up = isinstance(_first(source), Database)
+    return "a database costs nothing" if looked_up else "texts cost nothing"
+
+
+def _first(source: Source | None) -> Source | None:
+    """Who is asked first, behind whatever stands around."""
+    from ..sources.protocol import links
+
+    return next((link for link in links(source) if not getattr(link, "inner", ())), None)
 
 
 def told_policy(policy: str | None, source: Source | None, meta: Mapping[str, Any]) -> Policy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +13,7 @@ import tyro
 
 from ..errors import LacyError
 from . import calibration
-from .verb import room, settings
+from .verb import REPEATS, Repeated, room, settings
 
 if TYPE_CHECKING:
     from ..cascade import Engine
@@ -31,8 +31,12 @@ class ServeConfig:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22."""
-    source: str | None = None
-    """Who answers calls, as in `lacy generate`."""
+    source: Repeated = field(default_factory=list, metadata=REPEATS)
+    """Who answers calls, as in `lacy generate`; several are asked in their order."""
+    cache: Path | None = None
+    """File in which answers of language models are kept, as in `lacy generate`."""
+    price: Repeated = field(default_factory=list, metadata=REPEATS)
+    """Of a million tokens, as in `lacy generate`; receipts and /v1/lacy show the costs."""
     policy: str | None = None
     """When to call, where a request says nothing; by default as in `lacy generate`."""
     unit: Literal["token", "word", "value"] = "value"
@@ -111,7 +115,7 @@ def _engine(config: ServeConfig) -> tuple[Engine, str]:
     """The model with its source, and what clients call it."""
     from ..cascade import Engine
     from ..model import load
-    from ..sources.opening import open_source
+    from ..sources.opening import open_sources
     from .policies import split_policy, told_policy
 
     path, travelling = split_policy(config.model)
@@ -122,7 +126,9 @@ def _engine(config: ServeConfig) -> tuple[Engine, str]:
             do="give another: --name mine",
         )  # fmt: skip
     loaded = load(path)
-    source = open_source(config.source)
+    source = open_sources(
+        config.source, cache=config.cache, prices=config.price, seconds=config.timeout * 5 / 6
+    )
     policy = told_policy(config.policy or travelling, source, loaded.meta)
     engine = Engine(
         loaded,
@@ -138,13 +144,14 @@ def _engine(config: ServeConfig) -> tuple[Engine, str]:
     return engine, name
 
 
-def _prompts(source: str | None) -> list[str]:
-    """Beginnings of texts that the page offers: people of a world."""
-    if source is None or not (Path(source) / "world.json").is_file():
+def _prompts(sources: Sequence[str]) -> list[str]:
+    """Beginnings of texts that the page offers: people of the first world among the sources."""
+    worlds = [source for source in sources if (Path(source) / "world.json").is_file()]
+    if not worlds:
         return []
     from ..corpus.world import load_world
 
-    return load_world(source).prompts(limit=PROMPTS)
+    return load_world(worlds[0]).prompts(limit=PROMPTS)
 
 
 def _new_key(config: ServeConfig) -> int:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from ..config import parse
+import tyro
+
+from ..config import REPEATED, parse
 from ..errors import LacyError
 
 T = TypeVar("T")
+
+Repeated = Annotated[list[str], tyro.conf.UseAppendAction]
+"""A flag that may stand several times, each with one value, in an order that counts."""
+
+
+REPEATS = {REPEATED: True}
+"""Metadata of such a field."""
 
 
 def settings(cls: type[T], argv: Sequence[str], verb: str, example: str, *, file: bool = True) -> T:

@@ -1,0 +1,131 @@
+"""Sources as they are typed: in their order, counted, kept and priced; flags over files."""
+
+import asyncio
+import sqlite3
+
+import pytest
+
+from lacy.cli.generate import GenerateConfig
+from lacy.cli.policies import choose_policy, looks_up
+from lacy.cli.serve import _prompts
+from lacy.config import load, parse
+from lacy.errors import LacyError
+from lacy.sources import Database
+from lacy.sources.cached import Cached
+from lacy.sources.endpoint import Endpoint
+from lacy.sources.opening import open_source, open_sources
+from lacy.sources.protocol import links
+from lacy.sources.resilience import Breaker, Chain, Metered
+from lacy.types import Request
+
+TAUGHT = {"training": {"settings": {"arm": "lacy", "call_negative": "softmax"}}}
+
+
+@pytest.fixture
+def facts(tmp_path):
+    db = sqlite3.connect(tmp_path / "facts.sqlite")
+    db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
+    db.execute("INSERT INTO fact VALUES ('Mara Vell', 'birth_place', 'Ulm')")
+    db.commit()
+    db.close()
+    return str(tmp_path / "facts.sqlite")
+
+
+def ask(source, text):
+    [reply] = asyncio.run(source.ask([Request(text)]))
+    return reply
+
+
+def kinds(source):
+    return [type(link).__name__ for link in links(source)]
+
+
+def test_nobody_one_and_several(facts, server):
+    address = f"{server.url}#m"
+    assert open_sources([]) is None
+    assert kinds(open_sources([facts])) == ["Metered", "Database"]
+    both = open_sources([facts, address])
+    assert kinds(both) == ["Chain", "Metered", "Database", "Metered", "Breaker", "Endpoint"]
+    assert both.timeouts == [12.5, 12.5]
+    kept = open_sources([address, facts], cache=f"{facts}.kept")
+    wanted = ["Chain", "Metered", "Cached", "Breaker", "Endpoint", "Metered", "Database"]
+    assert kinds(kept) == wanted  # what looks up is not kept
+
+
+def test_they_are_asked_in_their_order_and_counted(facts, server):
+    source = open_sources([facts, f"{server.url}#m"], prices=["1,4"])
+    first = ask(source, "Mara Vell was born in")
+    assert (first.speaker, first.candidates[0].text, first.cost) == ("facts.sqlite", " Ulm", 0)
+    second = ask(source, "Tomas Brill was born in")
+    assert (second.speaker, second.candidates[0].text) == ("m", " Paris")
+    assert second.cost == pytest.approx((7 * 1 + 3 * 4) / 1e6)
+    assert "facts" in second.candidates[0].evidence  # why it was asked
+    counted = [link.usage for link in links(source) if isinstance(link, Metered)]
+    assert [usage.requests for usage in counted] == [2, 1]
+    assert [usage.answered for usage in counted] == [1, 1]
+
+
+def test_kept_answers_are_paid_once(facts, server, tmp_path):
+    for cost in (7e-6, 0):
+        source = open_sources(
+            [f"{server.url}#m"], cache=tmp_path / "answers.sqlite", prices=["1,0"]
+        )
+        reply = ask(source, "He was born in")
+        assert reply.candidates[0].text == " Paris" and reply.cost == pytest.approx(cost)
+    assert len(server.seen) == 1
+
+
+def test_a_price_of_one_source_of_several(server):
+    addresses = [f"{server.url}#a", f"{server.url}#b"]
+    source = open_sources(addresses, prices=["1,2", "b=3,4"])
+    costs = [link.cost for link in links(source) if isinstance(link, Endpoint)]
+    assert costs == [(0.001, 0.002), (0.003, 0.004)]
+
+
+@pytest.mark.parametrize("price", ["", "1", "1,2,3", "a,b", "-1,2", "nan,1", "1,inf", "c=1,2"])
+def test_prices_that_cannot_be_used(server, price):
+    with pytest.raises(LacyError, match="E106"):
+        open_sources([f"{server.url}#m"], prices=[price])
+
+
+def test_what_looks_up_has_no_price(facts):
+    with pytest.raises(LacyError, match="nobody can have one"):
+        open_sources([facts], prices=["1,2"])
+
+
+def test_the_automatic_policy_looks_at_the_first(facts, server):
+    address = f"{server.url}#m"
+    assert looks_up(open_source(facts)) and looks_up(open_sources([facts, address]))
+    assert not looks_up(open_sources([address, facts])) and not looks_up(None)
+    policy, why = choose_policy(None, open_sources([facts, address]), TAUGHT)
+    assert str(policy) == "threshold=0" and "a database costs nothing" in why
+    assert str(choose_policy(None, open_sources([address, facts]), TAUGHT)[0]) == "budget=0.22"
+
+
+def test_flags_repeat_and_stand_for_those_of_a_file(tmp_path):
+    def read(*argv):
+        return parse(GenerateConfig, ["m", *argv], verb="generate").source
+
+    assert read() == [] and read("--source", "a", "--source", "b") == ["a", "b"]
+    for written, wanted in (("a", ["a"]), ("[a, b]", ["a", "b"]), ("null", []), ("[]", [])):
+        file = tmp_path / "generate.yaml"
+        file.write_text(f"source: {written}\n")
+        assert read("--config", str(file)) == wanted
+        assert read("--config", str(file), "--source=c") == ["c"]
+        assert read("--config", str(file), "--source", "c", "--source", "d") == ["c", "d"]
+        assert load(GenerateConfig, file, {"model": "m"}).source == wanted
+    file.write_text("source: [1]\n")
+    with pytest.raises(LacyError, match="source"):
+        load(GenerateConfig, file, {"model": "m"})
+
+
+def test_prompts_come_from_the_first_world(tmp_path, facts):
+    assert _prompts([]) == _prompts([facts, str(tmp_path)]) == []
+
+
+def test_what_stands_around_is_what_it_says(facts, server, tmp_path):
+    source = open_sources([facts, f"{server.url}#m"], cache=tmp_path / "answers.sqlite")
+    chain, metered, database, _, cached, breaker, endpoint = links(source)
+    assert isinstance(chain, Chain) and isinstance(metered, Metered)
+    assert isinstance(database, Database) and isinstance(cached, Cached)
+    assert isinstance(breaker, Breaker) and isinstance(endpoint, Endpoint)
