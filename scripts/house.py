@@ -35,6 +35,7 @@ SECTIONS = [
     ((84, 89), "Studies"),
     ((94, 99), "Databases"),
     ((106, 110), "Models as sources"),
+    ((111, 114), "Terminal"),
 ]
 
 

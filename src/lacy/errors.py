@@ -394,6 +394,26 @@ CATALOG: dict[str, Entry] = {
         "Models come from plugins, which must be installed where lacy is; keys are kept by llm "
         "itself: llm keys set NAME.",
     ),
+    # E111-E114: terminal
+    "E111": Entry(
+        "there is nothing to explain in {text!r}",
+        'give a text of some words: lacy why MODEL --teacher "Ada Lovelace was born in London."',
+        USAGE,
+        "The first token of a text has nothing before it that it could be explained by, unless the "
+        "tokenizer has a token that begins texts.",
+    ),
+    "E112": Entry(
+        "the model's chat template cannot be used: {why}",
+        "leave the control tokens out of the text, or begin anew",
+        USAGE,
+        "Messages are put into the template as they are; what looks like one of the model's control "
+        "tokens would let a message speak for somebody else.",
+    ),
+    "E113": Entry(
+        "a picture cannot be written to {path}",
+        "name it .png or .svg: --plot why.png",
+        USAGE,
+    ),
 }
 
 

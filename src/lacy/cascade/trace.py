@@ -1,23 +1,28 @@
 """Answers on paper: JSON and back, colours for the terminal, a receipt.
 
-Own words are plain, borrowed words coloured by source, words after a call without an answer
-underlined: what a reader cannot check by eye is what nobody marked.
+Own words are plain, borrowed words coloured by source (or, where colours are not wanted, inverse),
+words after a call without an answer underlined: what a reader cannot check by eye is what nobody
+marked.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lacy.errors import LacyError
 from lacy.run import write_atomic
+from lacy.sources.protocol import Source, links
 from lacy.types import Answer, Span, call_rate
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 COLOURS = ("green", "magenta", "cyan", "yellow", "blue", "red")
 """Given to sources in the order in which they first speak."""
@@ -81,21 +86,45 @@ def colours(answers: Sequence[Answer]) -> dict[str, str]:
     return {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(speakers(answers))}
 
 
-def render(answer: Answer, palette: dict[str, str] | None = None) -> Text:
+def style_of(span: Span, palette: dict[str, str], colour: bool = True) -> str:
+    """How a span looks; a source that has no colour in ``palette`` yet is given one there."""
+    if span.speaker == "prompt":
+        return "bold"
+    if span.speaker == "slm":
+        return "underline" if span.asked else ""
+    found = palette.setdefault(span.speaker, COLOURS[len(palette) % len(COLOURS)])
+    return found if colour else "reverse"
+
+
+def visible(text: str) -> str:
+    """A text without characters that would steer a terminal; each becomes U+FFFD."""
+    return _STEERING.sub("\ufffd", text)
+
+
+def render(answer: Answer, palette: dict[str, str] | None = None, colour: bool = True) -> Text:
     """An answer for ``rich.print``; markup-like text in it stays text."""
     from rich.text import Text
 
     palette = colours([answer]) if palette is None else palette
     text = Text()
     for span in answer.spans:
-        style = ""
-        if span.speaker == "prompt":
-            style = "bold"
-        elif span.speaker != "slm":
-            style = palette.get(span.speaker, COLOURS[0])
-        elif span.asked:
-            style = "underline"
-        text.append(span.text, style=style)
+        text.append(visible(span.text), style=style_of(span, palette, colour))
+    return text
+
+
+def legend(
+    palette: dict[str, str], colour: bool = True, *, prompt: bool = True, silent: bool = True
+) -> Text:
+    """Who is shown how: the prompt, own words, each source, words that nobody answered."""
+    from rich.text import Text
+
+    text = Text()
+    parts = [("prompt", "bold")] * prompt + [("own words", "")]
+    parts += [(name, style if colour else "reverse") for name, style in palette.items()]
+    parts += [("asked, no answer", "underline")] * silent
+    for name, style in parts:
+        text.append(" \u00b7 " if text else "", style="dim")
+        text.append(visible(name), style=style)
     return text
 
 
@@ -118,3 +147,82 @@ def receipt(answers: Answer | Sequence[Answer]) -> str:
         cost = sum(span.cost for span in silent)
         lines.append(f"  without an answer: {len(silent)}" + (f", cost {cost:g}" if cost else ""))
     return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one speaker said."""
+
+    tokens: int = 0
+    answers: int = 0
+    cost: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What answers took, and what they would have cost had a source written all of them."""
+
+    speakers: dict[str, Share]
+    """The SLM as ``"slm"`` first, then the sources as they appear."""
+    tokens: int
+    calls: int
+    unanswered: int
+    rate: float
+    """Share of the tokens that were asked for (``call_rate``)."""
+    cost: float
+    seconds: float | None
+    """Wall time of all answers."""
+    undelegated: float | None
+    """Cost of the prompts read and every token spoken by the source; None without a price."""
+
+    @property
+    def own(self) -> float:
+        """Share of the tokens that the SLM said itself."""
+        return self.speakers["slm"].tokens / self.tokens if self.tokens else 1.0
+
+
+def bill(
+    answers: Sequence[Answer],
+    *,
+    seconds: float | None = None,
+    price: tuple[float, float] | None = None,
+) -> Bill:
+    """Adds up answers.
+
+    Args:
+        answers: what was said.
+        seconds: wall time that it took.
+        price: of 1,000 tokens that the source reads and of 1,000 that it speaks (``price_of``).
+    """
+    spans = [s for answer in answers for s in answer.spans if s.speaker != "prompt"]
+    shares = {}
+    for name in ["slm", *speakers(answers)]:
+        said = [span for span in spans if span.speaker == name]
+        shares[name] = Share(
+            sum(span.tokens for span in said),
+            sum(span.asked for span in said) if name != "slm" else 0,
+            sum(span.cost for span in said),
+            sum(span.seconds for span in said),
+        )
+    tokens = sum(span.tokens for span in spans)
+    read = sum(s.tokens for answer in answers for s in answer.spans if s.speaker == "prompt")
+    return Bill(
+        shares,
+        tokens,
+        sum(span.asked for span in spans),
+        sum(span.asked and span.speaker == "slm" for span in spans),
+        call_rate(answers),
+        sum(span.cost for span in spans),
+        seconds,
+        None if price is None else (price[0] * read + price[1] * tokens) / 1000,
+    )
+
+
+def price_of(source: Source | None) -> tuple[float, float] | None:
+    """Of 1,000 tokens read and of 1,000 spoken, by the first source behind it that has a price."""
+    for link in links(source):
+        cost = getattr(link, "cost", None)
+        if isinstance(cost, tuple) and len(cost) == 2 and any(cost):
+            return float(cost[0]), float(cost[1])
+    return None

@@ -29,6 +29,8 @@ VERBS: dict[str, dict[str, str]] = {
     "Ask and score": {
         "source": "make texts a source that answers calls, and ask any source",
         "generate": "let a model speak, with a source that answers its calls",
+        "chat": "talk to a model in the terminal, word by word",
+        "why": "see for each word who said it, what led to it, what was offered",
         "serve": "let OpenAI clients ask a model and its source",
         "evaluate": "measure which facts came out right",
         "study": "compare arms, seeds and sizes as one plan that can be stopped",

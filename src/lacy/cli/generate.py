@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from ..errors import LacyError
 from . import calibration
-from .verb import REPEATS, Repeated, settings
+from .verb import settings
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..cascade import Engine
+    from ..cascade.row import Row
     from ..types import Answer
 
 
@@ -26,15 +31,9 @@ class GenerateConfig:
     """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22."""
     prompt: list[str] = field(default_factory=list)
     """Texts to continue. Without any, lines are read from the standard input."""
-    source: Repeated = field(default_factory=list, metadata=REPEATS)
+    source: str | None = None
     """Who answers calls: a .sqlite file, a folder of `lacy world` or `lacy source build`, a model's
-    folder or name, http://host:port/v1#name for a model behind a server, llm:name for one of the
-    llm package. The next one is asked for what those before it did not answer."""
-    cache: Path | None = None
-    """File in which answers of language models are kept, so that each is asked for once."""
-    price: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Of a million tokens read and spoken, for receipts: 0.15,0.60, or NAME=0.15,0.60 of one source
-    of several. For models behind servers and of the llm package."""
+    folder or name, http://host:port/v1#name for a model behind a server."""
     policy: str | None = None
     """When to call: never, always, budget=0.22, threshold=0.5, entropy=2, top2=0.7,
     random=0.22. By default budget=0.22, the paper's; threshold=0 (where <CALL> is the likeliest
@@ -54,7 +53,7 @@ class GenerateConfig:
     seed: int = 0
     """Of sampling."""
     show: bool = False
-    """Show why and from where each borrowed word came."""
+    """Show why and from where each borrowed word came, and what it all took."""
     out: Path | None = None
     """Also write the answers with their provenance, as JSON lines."""
 
@@ -71,12 +70,12 @@ def main(argv: Sequence[str]) -> int:
     prompts = config.prompt or _from_input()
     from ..cascade import Engine, Never
     from ..model import load
-    from ..sources.opening import open_sources
+    from ..sources.opening import open_source
     from .policies import split_policy, told_policy
 
     name, travelling = split_policy(config.model)
     loaded = load(name)
-    source = open_sources(config.source, cache=config.cache, prices=config.price)
+    source = open_source(config.source)
     policy = told_policy(config.policy or travelling, source, loaded.meta)
     calls = source is not None and not isinstance(policy, Never)
     engine = Engine(
@@ -92,13 +91,92 @@ def main(argv: Sequence[str]) -> int:
             loaded, config.source if calls else None, config.calibrate
         ),
     )
-    answers = engine.generate(prompts)
-    _print(answers, config.show)
+    answers = _generate(engine, prompts, config.show)
     if config.out is not None:
         from ..cascade.trace import write_answers
 
         write_answers(config.out, answers)
     return 0
+
+
+def _generate(engine: Engine, prompts: Sequence[str], show: bool) -> list[Answer]:
+    """Answers, shown: a single one in a terminal while it is written, others at the end."""
+    import time
+
+    from rich.console import Console
+
+    console = Console()
+    palette: dict[str, str] = {}
+    begin = time.perf_counter()
+    if len(prompts) == 1 and console.is_terminal:
+        answers = [_streamed(engine, prompts[0], console, palette)]
+    else:
+        with _progress(engine, len(prompts)) as watched:
+            answers = watched.generate(prompts)
+    seconds = time.perf_counter() - begin
+    _print(console, answers, palette, show, engine, seconds)
+    return answers
+
+
+def _streamed(engine: Engine, prompt: str, console: Console, palette: dict[str, str]) -> Answer:
+    """One answer, its words shown as they come."""
+    from ..cascade.asking import Asker
+    from ..types import Span
+    from .live import Pen, speak
+
+    pen = Pen(console, palette)
+    with Asker() as asker:
+        pen.write(Span(prompt, "prompt"))
+        try:
+            return speak(engine, asker, prompt, pen.write)
+        finally:
+            pen.end()
+
+
+@contextmanager
+def _progress(engine: Engine, prompts: int) -> Iterator[Engine]:
+    """The engine, with a bar on the standard error where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if prompts < 2 or not console.is_terminal:
+        yield engine
+        return
+    columns = (
+        BarColumn(24), MofNCompleteColumn(), TextColumn("texts, {task.fields[tokens]:,} tokens"),
+        TimeElapsedColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=prompts, tokens=0)
+        counted = engine.variant()
+        counted.observer = Counted(
+            lambda done, tokens: bar.update(task, completed=done, tokens=tokens)
+        )
+        yield counted
+
+
+class Counted:
+    """An observer that counts what is done: texts and tokens.
+
+    Args:
+        told: is given both after each token.
+    """
+
+    def __init__(self, told: Callable[[int, int], object]) -> None:
+        self._told = told
+        self._tokens: dict[int, int] = {}
+        self._done: set[int] = set()
+
+    def decided(self, rows: Any, logits_RV: Any, decisions: Any) -> None:
+        """Nothing is done yet."""
+
+    def applied(self, row: Row, own: int, settled: Any) -> None:
+        """A text has grown, and may be at its end."""
+        self._tokens[row.number] = row.spoken
+        if row.done:
+            self._done.add(row.number)
+        self._told(len(self._done), sum(self._tokens.values()))
 
 
 def _from_input() -> list[str]:
@@ -111,25 +189,35 @@ def _from_input() -> list[str]:
     raise LacyError("E12", key="prompt", value=None, why="there is no text to continue", do=do)
 
 
-def _print(answers: Sequence[Answer], show: bool) -> None:
-    """Answers in colours, then what the calls took."""
-    from rich.console import Console
+def _print(
+    console: Console,
+    answers: Sequence[Answer],
+    palette: dict[str, str],
+    show: bool,
+    engine: Engine,
+    seconds: float,
+) -> None:
+    """Answers in colours (those that were not shown yet), then what the calls took."""
     from rich.text import Text
 
-    from ..cascade.trace import colours, receipt, render
+    from ..cascade.trace import bill, colours, price_of, receipt, render
+    from .live import evidence, shown_legend, told_receipt
 
-    console = Console()
-    palette = colours(answers)
+    streamed = len(answers) == 1 and console.is_terminal
+    for name, colour in colours(answers).items():
+        palette.setdefault(name, colour)
     for answer in answers:
-        console.print(render(answer, palette), soft_wrap=True)
-        asked = [span for span in answer.spans if span.asked] if show else []
-        for span in asked:
-            why = "; ".join(part for part in (span.reason, span.evidence) if part)
-            line = Text(f"  {span.speaker}: {span.text.strip()!r}  {why}", style="dim")
-            console.print(line, soft_wrap=True)
+        if not streamed:
+            console.print(render(answer, palette, not console.no_color), soft_wrap=True)
+        if show and console.is_terminal:
+            console.print()
+        for line in evidence(answer, palette, console) if show else ():
+            console.print(line, soft_wrap=not console.is_terminal)
         console.print()
-    who = Text("own words")
-    for name, colour in palette.items():
-        who.append("  ").append(name, style=colour)
-    console.print(who)
-    console.print(Text(receipt(answers)))
+    silent = any(s.asked and s.speaker == "slm" for answer in answers for s in answer.spans)
+    console.print(shown_legend(palette, console, silent=silent))
+    if not show:
+        console.print(Text(receipt(answers)))
+        return
+    found = bill(answers, seconds=seconds, price=price_of(engine.source))
+    console.print(told_receipt(found, palette, console), soft_wrap=True)

@@ -1,0 +1,101 @@
+"""``lacy chat``: a conversation in the terminal, each word in the colour of who says it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from . import calibration
+from .verb import settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass
+class ChatConfig:
+    """Talks to a model: words appear as they are said, in the colour of who says them.
+
+    Commands: /policy, /source, /why, /receipt, /save, /new, /help, /quit. Ctrl-C stops an answer,
+    Ctrl-D leaves. Lines may also come from a file or a pipe. Nothing is kept but by /save.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22."""
+    source: str | None = None
+    """Who answers calls, as in `lacy generate`."""
+    policy: str | None = None
+    """When to call; by default as in `lacy generate`."""
+    unit: Literal["token", "word", "value"] = "value"
+    """How much one call returns."""
+    calibrate: int = calibration.TEXTS
+    """Read the model along so many texts of its source first, as in `lacy generate`."""
+    max_new_tokens: int = 128
+    """Most tokens per answer, whoever speaks them."""
+    temperature: float = 0.0
+    """0 always takes the likeliest token."""
+    top_p: float = 1.0
+    """Sample from the smallest set of tokens with this probability."""
+    seed: int = 0
+    """Of sampling."""
+
+
+SETTINGS = ChatConfig
+EXAMPLE = """
+lacy chat runs/mine --source world
+echo "Emil Quilodell" | lacy chat runs/mine --source world
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Talks until it is told to stop."""
+    config = settings(ChatConfig, argv, "chat", EXAMPLE)
+    from rich.console import Console
+
+    from .talk import Talk
+
+    console = Console(highlight=False)
+    with Talk(config, console) as talk:
+        typed = sys.stdin.isatty()
+        if typed:
+            talk.greet()
+        for line in _typed(console) if typed else _piped():
+            if not talk.hear(line):
+                break
+        if typed:
+            talk.leave()
+    return 0
+
+
+def _piped() -> Iterator[str]:
+    """Lines of a file or a pipe, the empty ones left out."""
+    for line in sys.stdin:
+        if line.strip():
+            yield line.rstrip("\r\n")
+
+
+def _typed(console: Console) -> Iterator[str]:
+    """Lines that somebody types, with the line editor of the system and its history."""
+    import contextlib
+
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 - arrows, history and search then work in input()
+    while True:
+        try:
+            line = input("\u203a " if _speaks_unicode() else "> ")
+        except EOFError:
+            print()
+            return
+        except KeyboardInterrupt:
+            print("\n(Ctrl-D leaves)")
+            continue
+        if line.strip():
+            yield line.rstrip()
+
+
+def _speaks_unicode() -> bool:
+    return "utf" in (sys.stdout.encoding or "").lower()

@@ -1,0 +1,245 @@
+"""One conversation of ``lacy chat``: its model and source, what was said, what it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from ..cascade import Engine
+from ..cascade.asking import Asker
+from ..cascade.steps import Step, Watch
+from ..cascade.trace import bill, price_of, to_dict
+from ..errors import LacyError
+from ..model import load
+from ..sources.opening import open_source
+from ..types import Answer, Span
+from . import calibration, live, why_output
+from .policies import choose_policy, rankable, split_policy
+
+if TYPE_CHECKING:
+    from .chat import ChatConfig
+
+RAW = (
+    "This model has no chat template: it continues texts. Type the beginning of one; each is "
+    "continued by itself, without those before."
+)
+TEMPLATE = (
+    "This model has a chat template: type messages, it answers, and what was said before counts "
+    "(/new begins anew)."
+)
+COMMANDS = {
+    "/policy": ("[POLICY]", "say or change when to call: /policy budget=0.1, never, always"),
+    "/source": ("[SOURCE]", "say or change who answers calls; /source none for nobody"),
+    "/why": ("", "the last answer, step by step"),
+    "/receipt": ("", "what this conversation took"),
+    "/save": ("FILE", "write it: .jsonl with who said what, anything else as text"),
+    "/new": ("", "forget what was said before"),
+    "/help": ("", "these lines"),
+    "/quit": ("", "leave (Ctrl-D does as well)"),
+}
+
+
+class Talk:
+    """A conversation; to be used in a ``with``.
+
+    Args:
+        config: the settings of the verb.
+        console: where everything is shown.
+    """
+
+    def __init__(self, config: ChatConfig, console: Console) -> None:
+        self.config, self.console = config, console
+        self.palette: dict[str, str] = {}
+        self.answers: list[Answer] = []
+        self.seconds = 0.0
+        self._messages: list[dict[str, str]] = []
+        self._steps: list[Step] = []
+        name, travelling = split_policy(config.model)
+        self._loaded = load(name)
+        self._wanted = config.policy or travelling
+        self._templated = bool(getattr(self._loaded.tokenizer, "chat_template", None))
+        self._answered = 0
+        self.engine = self._engine(config.source)
+        self._asker = Asker()
+
+    def __enter__(self) -> Talk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._asker.close()
+        except TimeoutError:  # a source that holds up its thread; the program ends anyway
+            return
+
+    def greet(self) -> None:
+        """Says who is there and how to go on."""
+        self._say(TEMPLATE if self._templated else RAW)
+        self._say("/help for commands, Ctrl-C stops an answer, Ctrl-D leaves.")
+        self.console.print()
+
+    def leave(self) -> None:
+        """The receipt of everything, if anything was said."""
+        if self.answers:
+            self._receipt("")
+
+    def hear(self, line: str) -> bool:
+        """Answers a line or does what it commands; False to leave. ``//`` begins a text with /."""
+        try:
+            if line.startswith("/") and not line.startswith("//"):
+                return self._command(line)
+            self._answer(line[1:] if line.startswith("//") else line)
+        except LacyError as error:
+            self.console.print(Text(str(error), style="bold"))
+        return True
+
+    def _answer(self, line: str) -> None:
+        """Says an answer as it is written, then what it took."""
+        prompt, given = self._prompt(line)
+        watched = self.engine.variant()
+        watched.observer = watch = Watch(watched)
+        pen = live.Pen(self.console, self.palette)
+        if not self._templated:
+            pen.write(Span(prompt, "prompt"))
+        begin = time.perf_counter()
+        number, self._answered = self._answered, self._answered + 1
+        try:
+            answer = live.speak(
+                watched, self._asker, prompt, pen.write, given=given, number=number, stoppable=True
+            )
+        finally:
+            pen.end()
+        seconds = time.perf_counter() - begin
+        self.seconds += seconds
+        self.answers.append(answer)
+        self._steps = watch.steps.get(number, [])
+        if self._templated:
+            said = {"role": "assistant", "content": answer.continuation}
+            self._messages += [{"role": "user", "content": line}, said]
+        found = bill([answer], seconds=seconds, price=price_of(self.engine.source))
+        told = self._console()
+        told.print(live.short_receipt(found, told), soft_wrap=True)
+        self.console.print()
+
+    def _prompt(self, line: str) -> tuple[str, Sequence[int]]:
+        """The text to continue and its tokens, by the model's chat template if it has one."""
+        if not self._templated:
+            return line, ()
+        tokenizer = self._loaded.tokenizer
+        if any(token and str(token) in line for token in tokenizer.all_special_tokens):
+            raise LacyError("E112", why="the message holds one of its control tokens")
+        messages = [*self._messages, {"role": "user", "content": line}]
+        try:
+            text = str(
+                tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            )
+        except Exception as error:  # a template may raise whatever it likes
+            raise LacyError("E112", why=str(error)) from error
+        # With special tokens read as such; TokenText's own encoding takes them for plain text.
+        return text, tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False)
+
+    def _command(self, line: str) -> bool:
+        word, _, rest = line.partition(" ")
+        does: dict[str, Callable[[str], object]] = {
+            "/policy": self._policy, "/source": self._source, "/why": self._why,
+            "/receipt": self._receipt, "/save": self._save, "/new": self._new,
+            "/help": self._help,
+        }  # fmt: skip
+        if word == "/quit":
+            return False
+        if word not in does:
+            import difflib
+
+            close = difflib.get_close_matches(word, COMMANDS, 1, 0.5)
+            hint = f"Did you mean {close[0]}?" if close else "/help says which there are."
+            self._say(f"There is no command {word}. {hint} (// begins a text with /)")
+            return True
+        does[word](rest.strip())
+        return True
+
+    def _policy(self, text: str) -> None:
+        if text:
+            self.engine = self.engine.variant(text)
+            self._wanted = text
+        self._say(f"Policy: {self.engine.policy}")
+
+    def _source(self, name: str) -> None:
+        if name:
+            self.engine = self._engine(None if name == "none" else name)
+        source = self.engine.source
+        self._say(f"Source: {source.name if source else 'none'}; policy: {self.engine.policy}")
+
+    def _why(self, _: str) -> None:
+        if not self.answers:
+            self._say("Nothing was said yet.")
+            return
+        steps, note = why_output.with_marks(self._steps, self.answers[-1].text)
+        why_output.show(self.console, steps, self.palette, notes=[note] * bool(note))
+        self.console.print()
+
+    def _receipt(self, _: str) -> None:
+        found = bill(self.answers, seconds=self.seconds, price=price_of(self.engine.source))
+        count = len(self.answers)
+        self._say(f"{count} answer{'s' * (count != 1)}")
+        shown = live.told_receipt(found, self.palette, self.console)
+        self.console.print(shown, soft_wrap=True)
+
+    def _save(self, name: str) -> None:
+        if not name:
+            self._say("Name a file: /save talk.jsonl")
+            return
+        import json
+
+        from ..run import write_atomic
+
+        path = Path(name).expanduser()
+        if path.suffix == ".jsonl":
+            lines = [json.dumps(to_dict(a), ensure_ascii=False) + "\n" for a in self.answers]
+        else:
+            lines = [answer.text + "\n\n" for answer in self.answers]
+        try:
+            write_atomic(path, "".join(lines))
+        except OSError as error:
+            raise LacyError("E19", path=path, why=error.strerror or str(error)) from error
+        self._say(f"Saved {len(self.answers)} answers in {path}")
+
+    def _new(self, _: str) -> None:
+        self._messages.clear()
+        self._say("Forgotten; the receipt goes on.")
+
+    def _help(self, _: str) -> None:
+        for name, (value, what) in COMMANDS.items():
+            line = Text("  ").append(f"{name} {value}".ljust(18), "bold").append(what)
+            self.console.print(line)
+        self.console.print(live.shown_legend(self.palette, self.console))
+
+    def _engine(self, name: str | None) -> Engine:
+        """The model with a source, as ``lacy generate`` makes it; says what it chose."""
+        source = open_source(name)
+        policy, why = choose_policy(self._wanted, source, self._loaded.meta)
+        for sentence in (why, rankable(self._loaded.meta, source)):
+            if sentence:
+                self._say(sentence)
+        return Engine(
+            self._loaded,
+            source,
+            policy,
+            unit=self.config.unit,
+            max_new_tokens=self.config.max_new_tokens,
+            temperature=self.config.temperature,
+            top_p=self.config.top_p,
+            seed=self.config.seed,
+            # /policy may bring one that calls, even where the first never does
+            calibration=calibration.from_source(self._loaded, name, self.config.calibrate),
+        )
+
+    def _say(self, sentence: str) -> None:
+        """What is no answer: dim in a terminal, on the standard error if answers are piped."""
+        self._console().print(Text(sentence, style="dim"))
+
+    def _console(self) -> Console:
+        return self.console if self.console.is_terminal else Console(stderr=True)

@@ -1,0 +1,166 @@
+"""``lacy why``: for each word of a text who said it, what the model saw, and what was offered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from . import calibration
+from .verb import settings
+
+if TYPE_CHECKING:
+    from ..cascade import Engine
+    from ..cascade.steps import Step
+
+PAGE = 120
+"""Letters per line of a table in a file."""
+
+
+@dataclass
+class WhyConfig:
+    """Explains each step of a continuation, or (--teacher) each token of a given text.
+
+    Shown are the <CALL> margin, the threshold that held at that step, p(CALL), whether an annotator
+    marks the word as a fact, the next best words, and for each call what was offered, how well it
+    fitted, what was taken, and why the rest was not.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22."""
+    text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
+    """The text to continue, or with --teacher to read along."""
+    source: str | None = None
+    """Who answers calls, as in `lacy generate`."""
+    policy: str | None = None
+    """When to call; by default as in `lacy generate`."""
+    unit: Literal["token", "word", "value"] = "value"
+    """How much one call returns."""
+    calibrate: int = calibration.TEXTS
+    """Read the model along so many texts of its source first, as in `lacy generate`."""
+    teacher: bool = False
+    """Explain the tokens of TEXT itself; where the model would call, the source is asked, but the
+    text goes on as it stands."""
+    max_new_tokens: int = 24
+    """Most tokens of the continuation."""
+    subject: str | None = None
+    """Whom or what the text is about; by default whom the source finds in it."""
+    marks: bool = True
+    """Let the bundled annotator mark facts (needs lacy[spacy])."""
+    words: int = 5
+    """Next best words to keep of each step; as many are shown as fit."""
+    json: bool = False
+    """Print JSON instead of a table."""
+    out: Path | None = None
+    """Write what is shown (a table, or JSON with --json) into this file instead."""
+    plot: Path | None = None
+    """Draw margin and threshold along the text into a .png or .svg (needs lacy[study])."""
+
+
+SETTINGS = WhyConfig
+EXAMPLE = """
+lacy why runs/mine "Emil Quilodell was born on" --source world
+lacy why runs/mine "Emil Quilodell was born in Kelfield." --source world --teacher --plot why.png
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Explains and prints."""
+    config = settings(WhyConfig, argv, "why", EXAMPLE)
+    from .why_output import check_picture, draw
+
+    check_picture(config.plot)
+    from ..cascade.steps import explain, read_along
+
+    engine = _engine(config)
+    if config.teacher:
+        text, steps = read_along(engine, config.text, subject=config.subject, words=config.words)
+    else:
+        answer, steps = explain(engine, config.text, subject=config.subject, words=config.words)
+        text = answer.text
+    notes = []
+    if config.marks:
+        from .why_output import with_marks
+
+        steps, note = with_marks(steps, text)
+        notes += [note] * bool(note)
+    if config.json:
+        _write_json(config, _data(engine, config, text, steps, notes))
+    else:
+        _write_table(config, text, steps, notes)
+    if config.plot is not None:
+        draw(config.plot, steps, text)
+    return 0
+
+
+def _engine(config: WhyConfig) -> Engine:
+    """The model with its source, as ``lacy generate`` makes it."""
+    from ..cascade import Engine, Never
+    from ..model import load
+    from ..sources.opening import open_source
+    from .policies import split_policy, told_policy
+
+    name, travelling = split_policy(config.model)
+    loaded = load(name)
+    source = open_source(config.source)
+    policy = told_policy(config.policy or travelling, source, loaded.meta)
+    calls = source is not None and not isinstance(policy, Never)
+    made = calibration.from_source(loaded, config.source if calls else None, config.calibrate)
+    return Engine(
+        loaded,
+        source,
+        policy,
+        unit=config.unit,
+        max_new_tokens=config.max_new_tokens,
+        calibration=made,
+    )
+
+
+def _data(
+    engine: Engine, config: WhyConfig, text: str, steps: Sequence[Step], notes: Sequence[str]
+) -> dict[str, Any]:
+    from ..cascade.steps import plain
+
+    return {
+        "model": config.model,
+        "source": config.source,
+        "policy": str(engine.policy),
+        "unit": engine.unit,
+        "teacher": config.teacher,
+        "text": text,
+        "notes": list(notes),
+        "steps": plain(steps),
+    }
+
+
+def _write_json(config: WhyConfig, data: dict[str, Any]) -> None:
+    from ..run import write_atomic
+
+    shown = json.dumps(data, ensure_ascii=False, indent=None if config.out is None else 1)
+    if config.out is None:
+        print(shown)
+    else:
+        write_atomic(config.out, shown + "\n")
+
+
+def _write_table(config: WhyConfig, text: str, steps: Sequence[Step], notes: Sequence[str]) -> None:
+    import io
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from ..run import write_atomic
+    from .why_output import opening, show
+
+    page = io.StringIO()
+    console = Console() if config.out is None else Console(file=page, width=PAGE)
+    palette: dict[str, str] = {}
+    console.print(opening(text, steps, palette, console), soft_wrap=not console.is_terminal)
+    console.print(Text())
+    show(console, steps, palette, notes=notes, words=config.words)
+    if config.out is not None:
+        write_atomic(config.out, page.getvalue())

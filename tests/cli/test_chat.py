@@ -1,0 +1,265 @@
+"""A conversation in a real terminal, through a pipe, and what is shown of who said what."""
+
+import fcntl
+import io
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from lacy.cascade import Engine
+from lacy.cascade.asking import Asker
+from lacy.cascade.trace import bill, price_of, visible
+from lacy.cli import live
+from lacy.cli.chat import ChatConfig
+from lacy.errors import LacyError
+from lacy.sources import ScriptedSource
+from lacy.testing import scripted
+from lacy.types import Answer, Span
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()=>][A-Z0-9]?|[\x01\x02]")
+
+
+class Terminal:
+    """A process in a pseudo-terminal of its own."""
+
+    def __init__(self, *argv, columns=60, **more):
+        self.master, slave = pty.openpty()
+        self.resize(columns)
+        plain = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lacy", *map(str, argv)],
+            env={**plain, "TERM": "xterm", "OMP_NUM_THREADS": "1", **more},
+            preexec_fn=lambda: os.login_tty(slave),
+            pass_fds=(slave,),
+        )
+        os.close(slave)
+        self.raw = ""
+
+    def resize(self, columns):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    def type(self, keys):
+        self.raw = ""
+        os.write(self.master, keys.encode())
+
+    def until(self, part, seconds=90.0):
+        """What is shown until ``part`` is, without escapes."""
+        end = time.monotonic() + seconds
+        while part not in ESCAPES.sub("", self.raw):
+            assert time.monotonic() < end, f"no {part!r} in {self.raw!r}"
+            if not self.read():
+                break
+        shown = ESCAPES.sub("", self.raw)
+        assert part in shown, f"no {part!r} in {self.raw!r}"
+        return shown
+
+    def read(self, seconds=1.0):
+        """Take what is there; False when the other side is gone."""
+        try:
+            if select.select([self.master], [], [], seconds)[0]:
+                self.raw += os.read(self.master, 65536).decode(errors="replace")
+        except OSError:
+            return False
+        return True
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+def test_a_conversation_in_a_terminal(room):
+    argv = ["chat", room.model, "--source", room.model, "--unit", "token"]
+    argv += ["--policy", "budget=0.5", "--max-new-tokens", 4000]
+    terminal = Terminal(*argv)
+    try:
+        greeting = terminal.until("\u203a ")
+        assert "no chat template: it continues texts" in " ".join(greeting.split())
+        terminal.type("Ada Lovelace\n")
+        terminal.until("\r\nAda Lovelace")
+        while terminal.raw.count("\x1b[32m") < 3:  # borrowed words come while it is written
+            terminal.read()
+        assert "tokens," not in terminal.raw
+        terminal.type("\x03")
+        shown = terminal.until("\u203a ")
+        tokens = int(re.search(r"(\d+) tokens, \d+ borrowed", shown)[1])
+        assert 3 < tokens < 3900 and "Traceback" not in shown
+        terminal.resize(40)
+        terminal.type("\x03")
+        terminal.until("Ctrl-D leaves")
+        terminal.type("/why\n")
+        shown = terminal.until("a call.")
+        assert "margin" in shown and "p(CALL)" not in shown  # 40 columns have no room for it
+        terminal.type("/policy never\n")
+        terminal.until("Policy: never")
+        terminal.type("\x04")
+        last = terminal.until("own words")
+        assert "1 answer" in last
+        assert terminal.process.wait(30) == 0
+    finally:
+        terminal.close()
+
+
+def test_lines_of_a_pipe_are_answered_as_plain_text(room, monkeypatch, capsys, tmp_path):
+    lines = "Ada\n\n/why\n/save FILE\n/pol\n//x\n/policy sometimes\n/source nonsense\nBert\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines.replace("FILE", str(tmp_path / "t.jsonl"))))
+    argv = [room.model, "--source", room.world, "--calibrate", 0, "--policy", "always"]
+    assert room.lacy("chat", *argv, "--max-new-tokens", 4) == 0
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out and "margin" in out
+    assert "Did you mean /policy?" in err and "4 tokens" in err
+    assert "[E61]" in out and "is no source" in out
+    assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 1
+    answers = []
+    for prompt in ("Ada", "/x", "Bert"):
+        assert room.lacy("generate", *argv, "--prompt", prompt, "--max-new-tokens", 4) == 0
+        answers.append(capsys.readouterr().out.partition("\n\n")[0].rstrip("\n"))
+    for answer in answers:
+        assert answer in visible(out)
+
+
+def test_a_chat_template_makes_a_conversation(room, capsys):
+    from lacy.cli.talk import Talk
+
+    page = io.StringIO()
+    config = ChatConfig(str(room.chatty), max_new_tokens=2)
+    with Talk(config, Console(file=page, width=60, force_terminal=True)) as talk:
+        talk.greet()
+        assert talk.hear("Who was Ada?")
+        prompt, tokens = talk._prompt("And Bert?")
+        first = talk.answers[0]
+        assert first.prompt == "[user] Who was Ada?\n[assistant]"
+        before = f"[user] Who was Ada?\n[assistant] {first.continuation}\n"
+        assert prompt == before + "[user] And Bert?\n[assistant]"
+        assert list(tokens) == talk._loaded.tokenizer.encode(prompt, add_special_tokens=False)
+        assert talk.hear("Say <|endoftext|>")  # refused, and the conversation goes on
+        assert len(talk.answers) == 1 and "[E112]" in page.getvalue()
+        assert talk.hear("/new") and talk._prompt("x")[0] == "[user] x\n[assistant]"
+        assert not talk.hear("/quit")
+    assert "has a chat template" in " ".join(Text.from_ansi(page.getvalue()).plain.split())
+
+
+def test_ctrl_c_stops_an_answer_that_waits_for_its_source():
+    engine = Engine(scripted(lambda text: "x", lambda text: len(text) == 8),
+                    ScriptedSource(["!"], delay=30.0), "threshold=0")  # fmt: skip
+    heard = []
+
+    def hear(piece):
+        heard.append(piece.text)
+        if len(heard) == 4:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        begin = time.monotonic()
+        with Asker() as asker:
+            answer = live.speak(engine, asker, "Mara", hear, limit=50, stoppable=True)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert answer.text == "Maraxxxx" and not answer.finished
+    assert time.monotonic() - begin < 10
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("width", [10, 40])
+def test_words_are_written_whole_and_lines_fit(width):
+    page = io.StringIO()
+    pen = live.Pen(Console(file=page, width=width, force_terminal=True), {})
+    text = "Emil Quilodell, de\nspite lemons,  was born\tin 東京 and in Stoneham\x1b[31m\x07."
+    pieces = [text[n : n + 3] for n in range(0, len(text), 3)]
+    for n, piece in enumerate(pieces):
+        pen.write(Span(piece, "facts.db" if n % 2 else "slm"))
+    pen.end()
+    shown = Text.from_ansi(page.getvalue()).plain
+    assert "\x1b[31m" not in page.getvalue() and "\x07" not in page.getvalue()
+    assert shown.split() == visible(text).split()
+    assert all(Text(line).cell_len <= width or len(line.split()) == 1 for line in shown.split("\n"))
+
+
+def test_without_colours_borrowed_words_are_inverse(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    page = io.StringIO()
+    pen = live.Pen(Console(file=page, width=60, force_terminal=True), {})
+    pen.write(Span("Ada was born in", "prompt"))
+    pen.write(Span(" Ulm", "facts.db"))
+    pen.end()
+    assert "\x1b[32m" not in page.getvalue() and "\x1b[7mUlm" in page.getvalue()
+
+
+def test_a_bill_says_what_it_would_have_cost_without_delegation():
+    answer = Answer((
+        Span("Ada was born in", "prompt", 10),
+        Span(" Ulm", "qwen", 4, asked=True, cost=0.01, seconds=0.5),
+        Span(" in", "slm", 16),
+        Span(" a", "slm", 1, asked=True, cost=0.01),
+    ))  # fmt: skip
+
+    class Priced(ScriptedSource):
+        def __init__(self):
+            super().__init__([])
+            self.cost = (2.0, 4.0)
+
+    class Around(ScriptedSource):
+        inner = (ScriptedSource([]), Priced())
+
+    assert price_of(Around([])) == (2.0, 4.0) and price_of(ScriptedSource([], cost=3.0)) is None
+    found = bill([answer, answer], seconds=2.1, price=price_of(Around([])))
+    assert (found.tokens, found.calls, found.unanswered) == (42, 4, 2)
+    assert found.undelegated == pytest.approx((2.0 * 20 + 4.0 * 42) / 1000)
+    assert found.cost == pytest.approx(0.04) and found.own == pytest.approx(34 / 42)
+    console = Console(width=80)
+    shown = live.told_receipt(found, {"qwen": "green"}, console).plain
+    assert "own words" in shown and "81%" in shown and "2.1 s, 50 ms per token" in shown
+    assert "without delegation: 0.208" in shown and "81% saved" in shown
+    narrow = live.told_receipt(found, {"qwen": "green"}, Console(width=40)).plain
+    assert all(len(line) <= 40 for line in narrow.splitlines())
+    assert "no source has a price" in live.told_receipt(bill([answer]), {}, console).plain
+
+
+def test_prompts_without_room_do_not_end_a_conversation(room):
+    from lacy.cli.talk import Talk
+
+    page = io.StringIO()
+    with Talk(ChatConfig(str(room.model)), Console(file=page, width=60)) as talk:
+        assert talk.hear("Ada " * 5000)
+        assert "[E60]" in page.getvalue() and not talk.answers
+    with pytest.raises(LacyError):
+        Talk(ChatConfig("nowhere/at/all"), Console(file=page))
+
+
+@pytest.mark.parametrize("verb", ["chat", "why", "generate"])
+def test_help_ends_in_examples(verb, room, capsys):
+    assert room.lacy(verb, "--help") == 0
+    assert f"lacy {verb} " in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_generate_streams_in_a_terminal_and_counts_what_is_done(room):
+    from lacy.cli.generate import Counted
+
+    argv = ["generate", room.model, "--source", room.model, "--unit", "token", "--show"]
+    argv += ["--policy", "budget=0.5", "--max-new-tokens", 60, "--prompt", "Ada"]
+    terminal = Terminal(*argv, columns=50)
+    try:
+        shown = terminal.until("no source has a price")
+        assert terminal.process.wait(30) == 0
+        assert "\x1b[32m" in terminal.raw and "60 tokens" in shown
+        assert "asked, no answer" in shown or "model" in shown
+    finally:
+        terminal.close()
+    told = []
+    engine = Engine(scripted(lambda text: "x" if len(text) < 6 else ""))
+    engine.observer = Counted(lambda done, tokens: told.append((done, tokens)))
+    engine.generate(["a", "abc"])
+    assert told[-1] == (2, 8) and {done for done, _ in told} == {0, 1, 2}
