@@ -13,7 +13,7 @@ import tyro
 
 from ..errors import LacyError
 from . import calibration
-from .verb import settings
+from .verb import REPEATS, Repeated, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,9 +31,15 @@ class GenerateConfig:
     """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22."""
     prompt: list[str] = field(default_factory=list)
     """Texts to continue. Without any, lines are read from the standard input."""
-    source: str | None = None
+    source: Repeated = field(default_factory=list, metadata=REPEATS)
     """Who answers calls: a .sqlite file, a folder of `lacy world` or `lacy source build`, a model's
-    folder or name, http://host:port/v1#name for a model behind a server."""
+    folder or name, http://host:port/v1#name for a model behind a server, llm:name for one of the
+    llm package. The next one is asked for what those before it did not answer."""
+    cache: Path | None = None
+    """File in which answers of language models are kept, so that each is asked for once."""
+    price: Repeated = field(default_factory=list, metadata=REPEATS)
+    """Of a million tokens read and spoken, for receipts: 0.15,0.60, or NAME=0.15,0.60 of one source
+    of several. For models behind servers and of the llm package."""
     policy: str | None = None
     """When to call: never, always, budget=0.22, threshold=0.5, entropy=2, top2=0.7,
     random=0.22. By default budget=0.22, the paper's; threshold=0 (where <CALL> is the likeliest
@@ -70,12 +76,12 @@ def main(argv: Sequence[str]) -> int:
     prompts = config.prompt or _from_input()
     from ..cascade import Engine, Never
     from ..model import load
-    from ..sources.opening import open_source
+    from ..sources.opening import open_sources
     from .policies import split_policy, told_policy
 
     name, travelling = split_policy(config.model)
     loaded = load(name)
-    source = open_source(config.source)
+    source = open_sources(config.source, cache=config.cache, prices=config.price)
     policy = told_policy(config.policy or travelling, source, loaded.meta)
     calls = source is not None and not isinstance(policy, Never)
     engine = Engine(
