@@ -6,6 +6,8 @@ takes milliseconds:
 
     loaded = scripted(speak=lambda text: " and", call=lambda text: text.endswith(" in"))
     Engine(loaded, ScriptedSource([" Paris"]), "threshold=0").generate(["Born in"])
+
+``check_source`` tries a source of your own: ``check_source(mine, [Request("Ada was born in")])``.
 """
 
 from __future__ import annotations
@@ -18,11 +20,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lacy.sources.contract import check_source
 from lacy.sources.scripted import ScriptedSource
 from lacy.sources.text import TokenText
 from lacy.types import CALL_TOKEN
 
-__all__ = ["ScriptedModel", "ScriptedSource", "byte_tokenizer", "scripted", "scripted_with"]
+__all__ = [
+    "ScriptedModel", "ScriptedSource", "byte_tokenizer", "check_source", "scripted",
+    "scripted_with",
+]  # fmt: skip
 
 END = "<|endoftext|>"
 

@@ -48,7 +48,7 @@ def test_the_raw_text_is_sent_and_continued(server, endpoint):
     assert path == "/v1/completions" and "Authorization" not in headers
     assert body == {
         "model": "m", "prompt": "He was born in", "max_tokens": 16,
-        "temperature": 0, "stream": False, "seed": 7,
+        "temperature": 0, "stream": True, "seed": 7,
     }  # fmt: skip
 
 

@@ -44,16 +44,18 @@ def test_the_unit_stays_whatever_follows(text, answer, unit, raw, ended):
         ("word", True, " Kelfield in the north", " Kelfield "),
         ("value", True, " Kelfield, where he", " Kelfield, "),
         ("value", True, " 1,500 metres. He", " 1,500 metres. "),
-        ("word", False, "Kelfield, where he grew up in a village", "Kelfield, where he grew up in a v"),
-        ("value", False, "in Kelfield, where he grew up in a village", "in Kelfield, where he grew up in"),
+        (
+            "word",
+            False,
+            "Kelfield, where he grew up in a village",
+            "Kelfield, where he grew up in a ",
+        ),
     ],
-)  # fmt: skip
+)
 def test_no_more_is_read_than_it_takes(unit, raw, answer, read):
     growing = Growing(TEXT, unit, raw=raw)
-    for number, letter in enumerate(answer, start=1):
-        if growing.add(letter):
-            break
-    assert abs(number - len(read)) <= 1
+    assert any(growing.add(letter) for letter in answer)  # stops at the first that suffices
+    assert abs(len(growing.said) - len(read)) <= 1
     assert growing.cut(ended=False).strip(" ,") in ("Kelfield", "1,500 metres")
 
 

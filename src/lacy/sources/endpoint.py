@@ -103,7 +103,9 @@ class Endpoint:
         characters: most characters sent; of longer texts the end.
         max_bytes: most bytes of an answer.
         body: further fields of each request, such as ``{"reasoning_effort": "low"}``.
-        stream: whether to read the answer token by token and hang up as soon as its unit is there.
+        stream: read the answer token by token and hang up as soon as its unit is there: against
+            ``transformers serve`` half the time of a word (``docs/how-to/endpoint.md``). Costs
+            are then estimated, as the server's count comes last; False waits for it.
 
     A unit ``"token"`` is one token of a raw completion; of a chat, which knows no tokens, a word.
 
@@ -129,7 +131,7 @@ class Endpoint:
         characters: int = 16_000,
         max_bytes: int = 1_000_000,
         body: Mapping[str, Any] | None = None,
-        stream: bool = False,
+        stream: bool = True,
     ) -> None:
         try:
             import httpx  # noqa: F401

@@ -78,15 +78,16 @@ class LanguageModel:
         self._max_tokens = _limits(max_tokens)
         self._keep = streams
         self._streams: OrderedDict[int, _Stream] = OrderedDict()
+        self._files = _files_of(str(getattr(model, "name_or_path", "")))
         self._bos = tokenizer.bos_token_id
         self._ends = {tokenizer.eos_token_id, *_listed(model.config.eos_token_id)} - {None}
         call = tokenizer.get_vocab().get(CALL_TOKEN)
         self._never = [] if call is None else [call]
 
     def settings(self) -> dict[str, Any]:
-        """What the answers depend on: where the model was read from, and the limits."""
+        """What the answers depend on: where the model was read from, its files, and the limits."""
         place = str(getattr(self.model, "name_or_path", ""))
-        return {"model": place, "max_tokens": self._max_tokens}
+        return {"model": place, "files": self._files, "max_tokens": self._max_tokens}
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Continue each text by one unit; no candidate where the partner ends the text itself."""
@@ -191,6 +192,12 @@ def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise LacyError("E69", path=place, why=lines[0]) from error
+
+
+def _files_of(place: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a folder's weights: a model trained anew answers otherwise."""
+    found = [(path.name, path.stat()) for path in sorted(Path(place).glob("*.safetensors"))]
+    return [(name, told.st_size, told.st_mtime_ns) for name, told in found] if place else []
 
 
 def _new_cache() -> Any:

@@ -1,0 +1,119 @@
+"""A model of lacy's own as a partner: it never delegates, and its tokens are nobody else's."""
+
+import asyncio
+import os
+import random
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lacy.cascade import Engine
+from lacy.model import save
+from lacy.sources import LanguageModel
+from lacy.sources.cached import Cached
+from lacy.sources.resilience import about
+from lacy.testing import byte_tokenizer, scripted
+from lacy.types import CALL_TOKEN, Request
+
+TOKENIZER = byte_tokenizer()
+CALL = TOKENIZER.convert_tokens_to_ids(CALL_TOKEN)
+TEXTS = ["Ada was", "Ada Lovelace was born in", "Émile", "x", "He"]
+
+
+def tiny(seed=1):
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(TOKENIZER), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
+        initializer_range=0.4, bos_token_id=0, eos_token_id=0, tie_word_embeddings=False,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def wishes(model, token):
+    """The same model, but one token is the likeliest everywhere."""
+    with torch.no_grad():
+        model.model.norm.weight.abs_()
+        head = model.lm_head.weight
+        feature = torch.zeros_like(head[0])
+        feature[0] = 1.0
+        model.model.norm.register_forward_hook(lambda _m, _i, out: out.index_fill(-1, ZERO, 50.0))
+        head[:, 0] = 0.0
+        head[token] = feature
+    return model
+
+
+ZERO = torch.tensor([0])
+
+
+def read(model, folder):
+    save(folder, model, TOKENIZER)
+    return LanguageModel(str(folder))
+
+
+def ask(source, *requests):
+    return [[c.text for c in reply.candidates] for reply in asyncio.run(source.ask(requests))]
+
+
+@pytest.mark.parametrize("unit", ["token", "word", "value"])
+def test_a_partner_that_wants_to_call_everywhere_speaks_its_own_words(unit):
+    model = wishes(tiny(), CALL)
+    ids = torch.tensor([[5, 6, 7]])
+    assert int(model(input_ids=ids).logits[0, -1].argmax()) == CALL  # it does want to
+    source = LanguageModel(model, TOKENIZER)
+    plain = tiny()
+    with torch.no_grad():
+        plain.lm_head.weight[:, 0] = 0.0
+    wanted = LanguageModel(plain, TOKENIZER)
+    requests = [Request(text, unit, stream=n) for n, text in enumerate(TEXTS)]
+    assert ask(source, *requests) == ask(wanted, *requests)
+    assert any(ask(source, *requests))
+
+
+def test_a_partner_that_ends_the_text_has_no_answer():
+    source = LanguageModel(wishes(tiny(), TOKENIZER.eos_token_id), TOKENIZER)
+    assert ask(source, *(Request(text, "value") for text in TEXTS)) == [[]] * len(TEXTS)
+
+
+def test_many_at_once_say_what_each_says_alone(tmp_path):
+    source = read(tiny(), tmp_path / "partner")
+    requests = [Request(text, unit, stream=n) for n, text in enumerate(TEXTS * 3) for unit in UNITS]
+    alone = [ask(LanguageModel(source.model, TOKENIZER), request)[0] for request in requests]
+    assert ask(source, *requests) == alone
+    random.Random(0).shuffle(both := list(zip(requests, alone, strict=True)))
+    assert ask(source, *(r for r, _ in both)) == [said for _, said in both]
+
+
+UNITS = ("token", "word", "value")
+
+
+def test_control_tokens_in_a_text_are_plain_characters(tmp_path):
+    source = read(tiny(), tmp_path / "partner")
+    ask(source, Request(f"a{CALL_TOKEN}<|endoftext|>b", "token"))
+    [stream] = source._streams.values()
+    assert stream.ids[0] == TOKENIZER.bos_token_id
+    assert not {CALL, TOKENIZER.eos_token_id} & set(stream.ids[1:])
+
+
+def test_in_a_cascade_its_words_are_borrowed_and_hold_no_control():
+    source = LanguageModel(wishes(tiny(), CALL), TOKENIZER, name="partner")
+    loaded = scripted(lambda text: ".", lambda text: len(text) < 12)
+    [answer] = Engine(loaded, source, "threshold=0", max_new_tokens=24).generate(["He was"])
+    assert any(span.speaker == "partner" for span in answer.spans)
+    assert CALL_TOKEN not in answer.text and answer.text == "".join(s.text for s in answer.spans)
+
+
+def test_kept_answers_are_those_of_these_weights(tmp_path):
+    source = read(tiny(), tmp_path / "partner")
+    again = LanguageModel(str(tmp_path / "partner"))
+    assert about(source) == about(again)
+    with Cached(source, tmp_path / "answers.sqlite") as cached:
+        first = ask(cached, Request("Ada was"))
+    save(tmp_path / "partner", tiny(seed=7), TOKENIZER)
+    os.utime(tmp_path / "partner" / "model.safetensors", ns=(1, 1))
+    trained_anew = LanguageModel(str(tmp_path / "partner"))
+    with Cached(trained_anew, tmp_path / "answers.sqlite") as cached:
+        second = ask(cached, Request("Ada was"))
+        assert cached.misses == 1
+    assert second == ask(trained_anew, Request("Ada was")) != first
