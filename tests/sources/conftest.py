@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
+from .stores import postgres_server
+
 # Tiny models are fastest so, above all where several test runs share the machine.
 torch.set_num_threads(1)
 
@@ -100,3 +102,10 @@ def server(monkeypatch):
         running.stop.set()
         running.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A real PostgreSQL server; skips where none can run."""
+    with postgres_server() as running:
+        yield running

@@ -1,6 +1,8 @@
 """The same small database in SQLite, DuckDB and a real PostgreSQL server, for the tests."""
 
+import os
 import shutil
+import signal
 import sqlite3
 import tempfile
 from contextlib import closing, contextmanager
@@ -33,20 +35,20 @@ SCHEMA = [
 ]
 
 MAPPING = """
-database: "{database}"
+database: "DATABASE"
 subject: person.name
 aliases: [person.pen_name]
 relations:
   birth date:
     value: person.born
     date: ["%-d %B %Y", "%B %-d, %Y"]
-  height: {{value: person.height, number: ",.2f", text: "{{}} m"}}
-  birth place: {{value: city.name, join: [person.city_id = city.id]}}
-  mother: {{value: person.name, join: [person.mother_id = person.id]}}
+  height: {value: person.height, number: ",.2f", text: "{} m"}
+  birth place: {value: city.name, join: [person.city_id = city.id]}
+  mother: {value: person.name, join: [person.mother_id = person.id]}
   award:
     value: award.title
     join: [person.id = won.person_id, won.award_id = award.id]
-facts: {{relation: claim.kind, value: claim.said, join: [person.id = claim.person_id]}}
+facts: {relation: claim.kind, value: claim.said, join: [person.id = claim.person_id]}
 """
 
 
@@ -96,7 +98,9 @@ class Server:
 @contextmanager
 def postgres_server():
     """Starts a server; skips with a reason where that is not possible."""
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket's path is at most 100 characters
+    # Short: a socket's path is at most 100 characters. In memory: nothing waits for a disk.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir=memory))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
         pytest.importorskip("psycopg", reason="needs the package psycopg", exc_type=ImportError)
@@ -111,5 +115,7 @@ def postgres_server():
         try:
             yield Server(server)
         finally:
+            os.kill(server.get_pid(), signal.SIGQUIT)  # at once: nothing of it is kept
+            server.get_postmaster_info().process.wait(20)
             server.cleanup()
             shutil.rmtree(folder, ignore_errors=True)

@@ -25,7 +25,7 @@ from typing import Literal
 
 from lacy.sources.names import NameIndex
 
-THRESHOLD = 0.85
+THRESHOLD = 0.9
 """Least similarity (1 - edits / letters) of a name that is taken for another."""
 
 MARGIN = 0.05
@@ -36,7 +36,8 @@ SHORTEST = 8
 
 _EDITS = 2
 """Most edits; three pieces of a name then hold at least one without any."""
-_CANDIDATES = 50
+_CANDIDATES = 500
+"""Names that are compared at most; with their first letters equal there are hardly ever so many."""
 _WORDS = 8
 """Most words of a name that is looked for in a text by its normal form."""
 
@@ -50,7 +51,7 @@ _PARAGRAPH = re.compile(r"\n\s*\n")
 _PARTICLES = frozenset(
     "of the de da di du del la le von van der den ten ter bin al el y and".split()
 )
-_STOP = re.compile(r"[^\s,.]|\.\s*,|,.*,", re.DOTALL)
+_STOP = re.compile(r"[^\s,.()&/–—-]|\.\s*,|,.*,", re.DOTALL)
 _ROMAN = re.compile(r"[ivxlcdm]+|.*\d.*")
 
 
@@ -157,14 +158,14 @@ class Linker:
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         try:
             self._db.execute(
-                "CREATE VIRTUAL TABLE names USING fts5(form, tokenize = 'trigram',"
-                " detail = full, columnsize = 0)"
+                "CREATE VIRTUAL TABLE names USING fts5(form, shape, tokenize = 'trigram',"
+                " columnsize = 0)"
             )
         except sqlite3.Error:  # an old SQLite: no similar names
             self._db.close()
             return
-        long = ((form,) for form in self._forms if len(form) >= SHORTEST)
-        self._db.executemany("INSERT INTO names VALUES (?)", long)
+        long = ((form, _shape(form)) for form in self._forms if len(form) >= SHORTEST)
+        self._db.executemany("INSERT INTO names VALUES (?, ?)", long)
 
     def _form(self, form: str) -> str | tuple[str, ...] | None:
         return self._forms.get(form)
@@ -217,12 +218,12 @@ class Linker:
         count = 3 if len(form) >= 9 else 2
         cuts = [round(len(form) * n / count) for n in range(count + 1)]
         pieces = [form[a:b] for a, b in pairwise(cuts)]
-        query = " OR ".join(f'"{piece}"' for piece in pieces)  # letters, digits and spaces only
+        # Quoted: forms and shapes hold letters, digits, spaces and "=" only.
+        query = " OR ".join(f'"{piece}"' for piece in pieces)
+        query = f'shape : "{_shape(form)}" AND form : ({query})'
         with self._lock, suppress(sqlite3.Error):
             found = self._db.execute(
-                "SELECT form FROM names WHERE names MATCH ? AND length(form) BETWEEN ? AND ?"
-                " ORDER BY rank LIMIT ?",
-                (query, len(form) - _EDITS, len(form) + _EDITS, _CANDIDATES),
+                "SELECT form FROM names WHERE names MATCH ? LIMIT ?", (query, _CANDIDATES)
             )
             return [other for (other,) in found]
         return []
@@ -281,6 +282,12 @@ def similarity(one: str, other: str) -> float:
         if edits > _EDITS:
             return 0.0
     return 1.0 - edits / max(len(one), len(other))
+
+
+def _shape(form: str) -> str:
+    """Number of words and their first letters, which similar names share."""
+    words = form.split()
+    return f"={len(words)}{''.join(word[0] for word in words)}="
 
 
 def _distance(a: str, b: str) -> int:

@@ -16,7 +16,7 @@ from lacy.sources.facts import Writer, text_of
 MONTHS = (
     "January February March April May June July August September October November December".split()
 )
-_DATE = re.compile(r"(-?\d{1,6})-(\d{1,2})-(\d{1,2})(?:[T ].*)?( BC)?$", re.DOTALL)
+_DATE = re.compile(r"(-?\d{1,6})-(\d{1,2})-(\d{1,2})(?:[T ](?!BC).*?)?( BC)?$", re.DOTALL)
 _CODE = re.compile(r"%(-?[A-Za-z%]|.?)", re.DOTALL)
 _CODES = ("d", "-d", "m", "-m", "B", "b", "Y", "%")
 
