@@ -13,7 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from lacy import __version__
@@ -21,6 +21,17 @@ from lacy.cascade.rank import CHARACTERS
 from lacy.errors import LacyError
 from lacy.model.decode import context_of
 from lacy.serve.about import told
+from lacy.serve.answers import (
+    About,
+    Chat,
+    Completion,
+    Health,
+    Model,
+    Models,
+    asking,
+    describe,
+    failures,
+)
 from lacy.serve.bodies import Body, ChatBody, CompletionBody
 from lacy.serve.chat import prompt_of
 from lacy.serve.failures import ApiError, as_api_error
@@ -209,13 +220,14 @@ def make_app(
     _asking(app, service)
     _looking(app, service)
     add_page(app)
+    describe(app, keys=keys is not None)
     return app
 
 
 def _asking(app: FastAPI, service: Service) -> None:
     """Paths that make a model speak."""
 
-    @app.post("/v1/completions")
+    @app.post("/v1/completions", responses=asking(Completion))
     async def completions(body: CompletionBody, request: Request) -> Response:
         if body.max_tokens == 0 and not body.echo:
             why = "max_tokens: 0 is less than 1, which makes sense with echo alone"
@@ -224,7 +236,7 @@ def _asking(app: FastAPI, service: Service) -> None:
         wanted = service.wanted(body, [Prompt(text) for text in texts], body.max_tokens)
         return await service.answer(request, "completion", body, wanted)
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses=asking(Chat))
     async def chat(body: ChatBody, request: Request) -> Response:
         if body.top_logprobs and not body.logprobs:
             why = "top_logprobs needs logprobs: true"
@@ -239,27 +251,27 @@ def _looking(app: FastAPI, service: Service) -> None:
     """Paths that only tell."""
     model = {"id": service.name, "object": "model", "created": service.created, "owned_by": "lacy"}
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", response_model=Models, responses=failures())
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [model]}
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", response_model=Model, responses=failures(400, 404))
     async def one_model(name: str) -> dict[str, Any]:
         service.travelling(name)
         return model | {"id": name}
 
-    @app.get("/v1/lacy")
+    @app.get("/v1/lacy", response_model=About, responses=failures())
     async def about() -> dict[str, Any]:
         engine = service.scheduler.engine
         how = {"policy": str(engine.policy), "unit": engine.unit}
         who = {"prompts": list(service.prompts), "sources": told(engine.source)}
         return {"model": service.name, **how, **who}
 
-    @app.get("/health")
+    @app.get("/health", response_model=Health)
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse, responses=failures())
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 

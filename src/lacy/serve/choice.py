@@ -57,8 +57,8 @@ class Choice:
             "spans": as_dicts(self.spans),
             "calls": len(asked),
             "called_tokens": sum(span.tokens for span in asked),
-            "cost": sum(span.cost for span in asked),
-            "seconds": sum(span.seconds for span in asked),
+            "cost": _finite(float(sum(span.cost for span in asked))),
+            "seconds": _finite(float(sum(span.seconds for span in asked))),
         }
 
     def _take(self, pieces: list[Span]) -> list[Span]:
