@@ -8,6 +8,7 @@ above it: ``<!-- not executed: reason -->``.
 import contextlib
 import gzip
 import importlib.util
+import io
 import json
 import re
 import shlex
@@ -47,6 +48,8 @@ LESS = {
         "--eval-rows": "2", "--threads": "1", "--device": "cpu", "--dtype": "fp32",
     },
     "generate": {"--max-new-tokens": "6", "--calibrate": "4"},
+    "chat": {"--max-new-tokens": "6", "--calibrate": "4"},
+    "why": {"--max-new-tokens": "6", "--calibrate": "4"},
     "evaluate": {"--people": "2", "--max-new-tokens": "6", "--calibrate": "2"},
 }  # fmt: skip
 """Flags that are set, or given other values, so that a page takes a second or two."""
@@ -63,6 +66,7 @@ GIVEN = {
     "how-to/resume.md": ["packed"],
     "how-to/serve.md": ["world", "runs/mine"],
     "how-to/settings.md": ["packed"],
+    "how-to/terminal.md": ["world", "runs/mine"],
 }
 """What a page takes for granted."""
 
@@ -106,16 +110,21 @@ def smaller(words):
 
 
 def type_in(line):
-    """Run a line of a shell block in this process; only ``lacy`` and ``> FILE`` are understood."""
+    """Run a line of a shell block in this process: ``lacy``, with ``> FILE`` and ``< FILE``."""
     words = shlex.split(line, comments=True)
     if not words:
         return
     assert words[0] == "lacy", f"a block with {words[0]!r} needs a reason not to be executed"
-    words, target = words[1:], None
+    words, target, given = words[1:], None, None
+    if "<" in words:
+        given = Path(words[words.index("<") + 1]).read_text(encoding="utf-8")
+        words = words[: words.index("<")]
     if ">" in words:
         target = words[words.index(">") + 1]
         words = words[: words.index(">")]
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        if given is not None:
+            patch.setattr("sys.stdin", io.StringIO(given))
         if target:
             stream = stack.enter_context(open(target, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(stream))

@@ -57,7 +57,7 @@ def test_python_blocks_run(page, tmp_path):
 def test_commands_parse(command, capsys):
     """Every flag of a shown command exists: with a wrong one added, only that one is named."""
     words = shlex.split(command)[1:]
-    for sign in (">", "|"):
+    for sign in (">", "<", "|"):
         words = words[: words.index(sign)] if sign in words else words
     if words[0] in ("demo", "config", "explain", "env") or "--help" in words:
         assert lacy(words[0], "--help") == 0

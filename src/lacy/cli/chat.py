@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from . import calibration
-from .verb import settings
+from .verb import REPEATS, Repeated, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,8 +27,13 @@ class ChatConfig:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22."""
-    source: str | None = None
-    """Who answers calls, as in `lacy generate`."""
+    source: Repeated = field(default_factory=list, metadata=REPEATS)
+    """Who answers calls, as in `lacy generate`; the next one is asked for what those before it did
+    not answer."""
+    cache: Path | None = None
+    """File in which answers of language models are kept, so that each is asked for once."""
+    price: Repeated = field(default_factory=list, metadata=REPEATS)
+    """Of a million tokens read and spoken, for receipts: 0.15,0.60, or NAME=0.15,0.60."""
     policy: str | None = None
     """When to call; by default as in `lacy generate`."""
     unit: Literal["token", "word", "value"] = "value"

@@ -16,7 +16,7 @@ from ..cascade.steps import Step, Watch
 from ..cascade.trace import bill, price_of, to_dict
 from ..errors import LacyError
 from ..model import load
-from ..sources.opening import open_source
+from ..sources.opening import open_sources
 from ..types import Answer, Span
 from . import calibration, live, why_output
 from .policies import choose_policy, rankable, split_policy
@@ -34,7 +34,7 @@ TEMPLATE = (
 )
 COMMANDS = {
     "/policy": ("[POLICY]", "say or change when to call: /policy budget=0.1, never, always"),
-    "/source": ("[SOURCE]", "say or change who answers calls; /source none for nobody"),
+    "/source": ("[SOURCE]", "say or change who answers calls, one or several; none for nobody"),
     "/why": ("", "the last answer, step by step"),
     "/receipt": ("", "what this conversation took"),
     "/save": ("FILE", "write it: .jsonl with who said what, anything else as text"),
@@ -169,7 +169,7 @@ class Talk:
 
     def _source(self, name: str) -> None:
         if name:
-            self.engine = self._engine(None if name == "none" else name)
+            self.engine = self._engine([] if name == "none" else name.split())
         source = self.engine.source
         self._say(f"Source: {source.name if source else 'none'}; policy: {self.engine.policy}")
 
@@ -217,9 +217,10 @@ class Talk:
             self.console.print(line)
         self.console.print(live.shown_legend(self.palette, self.console))
 
-    def _engine(self, name: str | None) -> Engine:
+    def _engine(self, names: Sequence[str]) -> Engine:
         """The model with a source, as ``lacy generate`` makes it; says what it chose."""
-        source = open_source(name)
+        prices = self.config.price if list(names) == list(self.config.source) else []
+        source = open_sources(names, cache=self.config.cache, prices=prices)
         policy, why = choose_policy(self._wanted, source, self._loaded.meta)
         for sentence in (why, rankable(self._loaded.meta, source)):
             if sentence:
@@ -234,7 +235,7 @@ class Talk:
             top_p=self.config.top_p,
             seed=self.config.seed,
             # /policy may bring one that calls, even where the first never does
-            calibration=calibration.from_source(self._loaded, name, self.config.calibrate),
+            calibration=calibration.from_source(self._loaded, names, self.config.calibrate),
         )
 
     def _say(self, sentence: str) -> None:

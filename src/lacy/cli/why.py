@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from . import calibration
-from .verb import settings
+from .verb import REPEATS, Repeated, settings
 
 if TYPE_CHECKING:
     from ..cascade import Engine
@@ -34,8 +34,11 @@ class WhyConfig:
     """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22."""
     text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
     """The text to continue, or with --teacher to read along."""
-    source: str | None = None
-    """Who answers calls, as in `lacy generate`."""
+    source: Repeated = field(default_factory=list, metadata=REPEATS)
+    """Who answers calls, as in `lacy generate`; the next one is asked for what those before it did
+    not answer."""
+    cache: Path | None = None
+    """File in which answers of language models are kept, so that each is asked for once."""
     policy: str | None = None
     """When to call; by default as in `lacy generate`."""
     unit: Literal["token", "word", "value"] = "value"
@@ -101,12 +104,12 @@ def _engine(config: WhyConfig) -> Engine:
     """The model with its source, as ``lacy generate`` makes it."""
     from ..cascade import Engine, Never
     from ..model import load
-    from ..sources.opening import open_source
+    from ..sources.opening import open_sources
     from .policies import split_policy, told_policy
 
     name, travelling = split_policy(config.model)
     loaded = load(name)
-    source = open_source(config.source)
+    source = open_sources(config.source, cache=config.cache)
     policy = told_policy(config.policy or travelling, source, loaded.meta)
     calls = source is not None and not isinstance(policy, Never)
     made = calibration.from_source(loaded, config.source if calls else None, config.calibrate)
