@@ -259,3 +259,5 @@ def test_links_walk_through_sources_around_sources(tmp_path):
         outer = Metered(chain)
         assert links(outer) == [outer, chain, breaker, cached, one, metered, two]
     assert links(one) == [one] and links(None) == []
+    one.inner = None  # means something else there
+    assert links(one) == [one]

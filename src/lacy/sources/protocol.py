@@ -44,7 +44,8 @@ def links(source: Source | None) -> list[Source]:
         first = waiting.pop(0)
         if not any(first is known for known in found):
             found.append(first)
-            waiting = [*getattr(first, "inner", ()), *waiting]
+            inner = getattr(first, "inner", ())
+            waiting = [*(inner if isinstance(inner, tuple) else ()), *waiting]
     return found
 
 
