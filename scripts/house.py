@@ -34,6 +34,7 @@ SECTIONS = [
     ((80, 83), "The made-up world"),
     ((84, 89), "Studies"),
     ((94, 99), "Databases"),
+    ((100, 105), "Texts as a source"),
     ((106, 110), "Models as sources"),
     ((111, 114), "Terminal"),
 ]

@@ -394,6 +394,19 @@ CATALOG: dict[str, Entry] = {
         "Models come from plugins, which must be installed where lacy is; keys are kept by llm "
         "itself: llm keys set NAME.",
     ),
+    # E100-E105: texts as a source
+    "E100": Entry(
+        "the index in {path} has the {what} {has!r}, not {wanted!r}",
+        "leave --{what} out, or build into a new folder",
+        USAGE,
+        "What an index was made with is written in it; texts are added in the same way.",
+    ),
+    "E101": Entry(
+        "there are no vectors of {name!r}: {why}",
+        "give the folder or Hub name of a model2vec model",
+        SOURCE,
+        "Static embeddings are read from safetensors with their tokenizer, never from pickle.",
+    ),
     # E111-E114: terminal
     "E111": Entry(
         "there is nothing to explain in {text!r}",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -50,6 +50,10 @@ class BuildSource:
     """Which split of a Hub data set."""
     limit: int | None = None
     """Read so many documents only."""
+    engine: Literal["fts5", "tantivy"] | None = None
+    """Who searches words in a new index: SQLite (fts5, the default), or tantivy for many texts."""
+    vectors: str | None = None
+    """Find passages by meaning, too: a model2vec model's folder or Hub name."""
 
 
 @dataclass
@@ -100,7 +104,8 @@ def _build(argv: Sequence[str]) -> int:
     config = settings(BuildSource, argv, "source build", BUILD_EXAMPLE)
     from ..corpus.read import ReadReport, read
     from ..sources.documents import Documents
-    from ..sources.index import BuildReport, finder
+    from ..sources.finding import finder
+    from ..sources.index import BuildReport
 
     texts = Path(config.texts)
     if (texts / "world.json").is_file():
@@ -116,7 +121,14 @@ def _build(argv: Sequence[str]) -> int:
         report=seen,
     )
     extract = None if config.pipeline == "bundled" else finder(config.pipeline)
-    with Documents.build(documents, config.out, extract=extract, report=done) as built:
+    with Documents.build(
+        documents,
+        config.out,
+        extract=extract,
+        report=done,
+        engine=config.engine,
+        vectors=config.vectors,
+    ) as built:
         counts = {
             "documents": len(built),
             "added": done.added,

@@ -21,6 +21,7 @@ import asyncio
 import sqlite3
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -29,14 +30,16 @@ from urllib.parse import quote
 
 from lacy.errors import LacyError
 from lacy.sources import index
-from lacy.sources.index import FILE, BuildReport
+from lacy.sources.index import FILE, BuildReport, Engine
 from lacy.sources.names import NameIndex
 from lacy.sources.passages import EMPTY_LINE, STOP, clean, first_name, plain, words_of
 from lacy.sources.text import completions
+from lacy.sources.words import Fts, Hit, Wanted, Words
 from lacy.types import Candidate, Document, Mark, Reply, Request
 
 if TYPE_CHECKING:
     from lacy.annotate import Annotator
+    from lacy.sources.vectors import Vectors
 
 DEFAULT_PASSAGES = 4
 """Passages whose values are offered; those that add nothing new are not counted."""
@@ -56,11 +59,8 @@ _EXCERPT = 160
 _FAINT = 0.5
 """Where nobody is named: share of the best passage's score below which others do not fit."""
 
-_SUBJECT_WEIGHT = 4.0
-"""How much more a word counts in whom a text is about than in the text (bm25)."""
-
-Passage = tuple[int, int, int, int, float]
-"""Number, its document's, where it begins and ends in the text, score (bm25: less is better)."""
+Passage = tuple[int, int, int, int]
+"""Number, its document's, where it begins and ends in the text."""
 
 
 class Documents:
@@ -92,9 +92,14 @@ class Documents:
         self._db = _open(self.path)
         try:
             self.names, self.alternatives = self._read()
+            self._words, self._vectors = self._searches()
         except sqlite3.Error as error:
             self._db.close()
             raise LacyError("E70", path=self.path, why=str(error)) from error
+        except LacyError:
+            self._db.close()
+            raise
+        self._seen = self._version()
 
     @classmethod
     def build(
@@ -104,6 +109,8 @@ class Documents:
         *,
         extract: Annotator | None = None,
         report: BuildReport | None = None,
+        engine: Engine | None = None,
+        vectors: str | None = None,
     ) -> Documents:
         """Adds documents to the index in a folder and opens it.
 
@@ -117,12 +124,17 @@ class Documents:
             path: the folder; made if needed.
             extract: finds the values of texts without marks; spaCy's bundled pipeline by default.
             report: filled with what was done; documents that cannot be used are listed there.
+            engine: who searches the words, for a new index ``"fts5"`` by default.
+            vectors: a model2vec model's folder or Hub name: passages are then found by what they
+                mean, too. It can be added to an index later.
 
         Raises:
             LacyError: E16, the folder holds something else; E71, the index cannot be written;
-                E11, E30 and E31 of the annotator.
+                E100, it has another engine or other vectors; E101, there are no such vectors;
+                E11, a package is missing; E30 and E31 of the annotator.
         """
-        index.build(documents, Path(path), extract, report or BuildReport())
+        done = report or BuildReport()
+        index.build(documents, Path(path), extract, done, engine=engine, vectors=vectors)
         return cls(path)
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
@@ -146,6 +158,9 @@ class Documents:
     def close(self) -> None:
         """Close the file; asking afterwards gives replies with an error."""
         with self._lock:
+            self._words.close()
+            if self._vectors is not None:
+                self._vectors.close()
             self._db.close()
 
     def __enter__(self) -> Documents:
@@ -201,32 +216,45 @@ class Documents:
 
     def _search(self, request: Request, subject: str) -> list[Passage]:
         """Passages that fit, best first."""
-        named = _terms(subject)
-        said = [term for term in _terms(_sentence(request.text))[-_WORDS:] if term not in named]
+        if (version := self._version()) != self._seen:  # somebody has written
+            self._seen = version
+            self._words.refresh()
+            if self._vectors is not None:
+                self._vectors.refresh()
+        named = words_of(subject.lower())
+        sentence = _sentence(request.text)
+        words = dict.fromkeys(words_of(sentence.lower()))
+        said = [word for word in words if word not in named][-_WORDS:]
+        about = plain(self.names.spelled(subject)) if subject in self.names else None
+        limit = _MORE * self.passages
+        hits = self._words.find(Wanted(said, named, about if named else None), limit)
         if not named:
-            found = self._match(" OR ".join(said)) if said else []
-            return [passage for passage in found if passage[-1] <= _FAINT * found[0][-1]]
-        phrase = f'"{" ".join(term.strip(chr(34)) for term in named)}"'
-        known = plain(self.names.spelled(subject))
-        more = "".join(f" OR {term}" for term in said)
-        if subject in self.names:
-            return self._match(f"subject : {phrase} AND ({phrase}{more})", known)
-        found = self._match(f"{phrase} AND ({phrase}{more})")
-        every = " AND ".join(named)  # "Lovelace, Ada"
-        return found or self._match(f"({every}) AND ({named[0]}{more})")
+            hits = [hit for hit in hits if hit[1] >= _FAINT * hits[0][1]]
+        if self._vectors is not None and said:
+            hits = self._fused(sentence, hits, named, limit)
+        return self._passages([number for number, _ in hits])
 
-    def _match(self, query: str, subject: str | None = None) -> list[Passage]:
-        # Every word of the query was quoted; it is bound like all other values.
-        rows = self._db.execute(
-            "SELECT passage.id, passage.document, passage.start, passage.stop,"
-            " bm25(words, ?, 1.0) AS score FROM words"
-            " JOIN passage ON passage.id = words.rowid"
-            " JOIN document ON document.id = passage.document"
-            " WHERE words MATCH ? AND (? IS NULL OR document.subject = ?)"
-            " ORDER BY score, passage.id LIMIT ?",
-            (_SUBJECT_WEIGHT, query, subject, subject, _MORE * self.passages),
-        )
-        return rows.fetchall()
+    def _fused(self, sentence: str, hits: list[Hit], named: Sequence[str], limit: int) -> list[Hit]:
+        """Hits and their order by meaning as well; who is named must be in them all the same."""
+        from lacy.sources.vectors import fused
+
+        assert self._vectors is not None
+        among = [number for number, _ in hits] if named else None
+        return fused(hits, self._vectors.near(sentence, limit, among))[:limit]
+
+    def _passages(self, numbers: Sequence[int]) -> list[Passage]:
+        """Where passages stand, in the order given; those that are gone are left out."""
+        found = {}
+        query = "SELECT id, document, start, stop FROM passage WHERE id = ?"
+        for number in numbers:
+            row = self._db.execute(query, (number,)).fetchone()
+            if row is not None:
+                found[number] = row
+        return list(found.values())
+
+    def _version(self) -> int:
+        """A number that changes when another process has written."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def _candidates(
         self, request: Request, subject: str, found: Sequence[Passage]
@@ -234,7 +262,7 @@ class Documents:
         """Values of the passages, best passage first, each value of a kind once."""
         offered: dict[tuple[str, str], Candidate] = {}
         used = 0
-        for passage, document, start, stop, _ in found:
+        for passage, document, start, stop in found:
             if used == self.passages:
                 break
             before = len(offered)
@@ -245,10 +273,13 @@ class Documents:
                 " JOIN passage ON document.id = document WHERE document.id = ? AND passage.id = ?"
             )
             name, number, text = self._db.execute(query, (document, passage)).fetchone()
+            query = "SELECT start FROM page WHERE document = ? ORDER BY start"
+            pages = [at for (at,) in self._db.execute(query, (document,))]
             for a, b, kind, value in spans:
                 if value == subject:
                     continue
-                where = f"{self.name}/{clean(name)}, passage {number}, characters {a}-{b}"
+                page = f"page {bisect_right(pages, a)}, " if pages else ""
+                where = f"{self.name}/{clean(name)}, {page}passage {number}, characters {a}-{b}"
                 evidence = f"{where}: {_excerpt(text, start, stop, a, b)}"
                 alternatives = self.alternatives.get(kind, 1.0)
                 for way in completions(request.text, value):
@@ -266,6 +297,21 @@ class Documents:
         stored = dict(self._db.execute("SELECT name, alternatives FROM kind").fetchall())
         return names, stored or index.alternatives(self._db)  # none stored: a stopped build
 
+    def _searches(self) -> tuple[Words, Vectors | None]:
+        """Who searches words, and vectors where the index has some."""
+        has = index.settings(self._db)
+        words: Words = Fts(self._db)
+        if has[index.ENGINE] == "tantivy":
+            from lacy.sources.words_tantivy import Tantivy
+
+            words = Tantivy(self.path)
+        if index.VECTORS not in has:
+            return words, None
+        from lacy.sources.vectors import MODEL, Vectors
+
+        made = (self.path / MODEL).exists()  # not yet where a build was stopped
+        return words, Vectors(self.path) if made else None
+
 
 def _open(folder: Path) -> sqlite3.Connection:
     """A read-only connection to an index."""
@@ -280,11 +326,6 @@ def _open(folder: Path) -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, check_same_thread=False)
     except sqlite3.Error as error:
         raise LacyError("E70", path=folder, why=str(error)) from error
-
-
-def _terms(text: str) -> list[str]:
-    """The words of a text as quoted search terms, each once."""
-    return [f'"{word}"' for word in dict.fromkeys(words_of(text.lower()))]
 
 
 def _paragraph(text: str) -> str:

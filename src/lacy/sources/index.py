@@ -4,7 +4,8 @@ A document is stored whole; its passages stand in a full-text index together wit
 is about, so that "She was born in ..." is found by the name as well. Only passages that hold a
 value are kept. Documents are known by their ids: building again adds new ones and replaces changed
 ones, some at a time in a transaction each, so that a build that is stopped leaves whole documents
-and goes on from there.
+and goes on from there. Numbers of passages are never given twice: what follows the file
+(``lacy.sources.following``) may be behind it, and must not mean another passage.
 """
 
 from __future__ import annotations
@@ -16,37 +17,51 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, get_args
 
-from lacy.annotate.protocol import checked
 from lacy.errors import LacyError
+from lacy.sources import following
+from lacy.sources.finding import Finder, annotate
 from lacy.sources.passages import cut, subject_of, values, words_of
+from lacy.sources.words import TOKENIZE, count_common
 from lacy.types import Document, Mark
 
 if TYPE_CHECKING:
     from lacy.annotate import Annotator
 
 FILE = "documents.sqlite"
-APPLICATION, VERSION = 0x6C616379, 1
+APPLICATION, VERSION = 0x6C616379, 2
 """``application_id`` and ``user_version`` of the file."""
 
 BATCH = 64
 """Documents annotated and written together."""
+
+Engine = Literal["fts5", "tantivy"]
+"""Who searches the words: SQLite itself, or the package of that name."""
+
+ENGINE, VECTORS = "engine", "vectors"
+"""Names in the table of settings; of those that follow the file, ``tantivy`` and ``vectors``."""
+
+_OFTEN = 200
+"""Batches between two times that followers catch up."""
 
 _WAIT = 60.0
 """Seconds to wait for another process that writes."""
 
 _BEGIN = "BEGIN IMMEDIATE"
 
-_TABLES = """
+_TABLES = f"""
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE document (
   id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, subject TEXT NOT NULL,
   digest BLOB NOT NULL, text TEXT NOT NULL);
 CREATE INDEX document_subject ON document (subject);
+CREATE TABLE page (document INTEGER NOT NULL, start INTEGER NOT NULL);
+CREATE INDEX page_document ON page (document);
 CREATE TABLE passage (
-  id INTEGER PRIMARY KEY, document INTEGER NOT NULL, number INTEGER NOT NULL,
+  id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, number INTEGER NOT NULL,
   start INTEGER NOT NULL, stop INTEGER NOT NULL);
 CREATE INDEX passage_document ON passage (document);
 CREATE TABLE span (
@@ -54,8 +69,11 @@ CREATE TABLE span (
   kind TEXT NOT NULL, value TEXT NOT NULL);
 CREATE INDEX span_passage ON span (passage);
 CREATE TABLE kind (name TEXT PRIMARY KEY, alternatives REAL NOT NULL);
-CREATE VIRTUAL TABLE words USING fts5 (
-  subject, text, tokenize = 'porter unicode61 remove_diacritics 2');
+CREATE TABLE common (term TEXT PRIMARY KEY, rows INTEGER NOT NULL);
+CREATE TABLE pending (
+  follower TEXT NOT NULL, passage INTEGER NOT NULL, PRIMARY KEY (follower, passage)) WITHOUT ROWID;
+CREATE VIRTUAL TABLE words USING fts5 (subject, text, tokenize = '{TOKENIZE}');
+CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, row);
 """
 
 
@@ -72,16 +90,16 @@ class BuildReport:
 
 def alternatives(db: sqlite3.Connection) -> dict[str, float]:
     """``2^entropy`` of each kind's values; what is said twice of one subject counts once."""
-    counts: dict[str, list[int]] = {}
+    found: dict[str, list[int]] = {}
     query = (
         "SELECT kind, COUNT(*) FROM (SELECT DISTINCT span.kind, span.value,"
         " CASE subject WHEN '' THEN document.name ELSE subject END FROM span"
         " JOIN passage ON passage.id = span.passage JOIN document ON document.id = document)"
         " GROUP BY kind, value"
     )
-    for kind, count in db.execute(query):
-        counts.setdefault(kind, []).append(count)
-    return {kind: _effective(found) for kind, found in counts.items()}
+    for kind, often in db.execute(query):
+        found.setdefault(kind, []).append(often)
+    return {kind: _effective(counts) for kind, counts in found.items()}
 
 
 def _effective(counts: Sequence[int]) -> float:
@@ -94,30 +112,45 @@ def build(
     folder: Path,
     extract: Annotator | None,
     report: BuildReport,
+    *,
+    engine: Engine | None = None,
+    vectors: str | None = None,
 ) -> None:
     """Writes documents into the index in ``folder``; see ``Documents.build``."""
+    if engine is not None and engine not in get_args(Engine):
+        do, why = f"choose one of: {', '.join(get_args(Engine))}", "there is no such engine"
+        raise LacyError("E12", key="engine", value=engine, why=why, do=do)
     if folder.exists() and not folder.is_dir():
         raise LacyError("E16", path=folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).exists():
         raise LacyError("E16", path=folder)
     folder.mkdir(parents=True, exist_ok=True)
-    finder = _Finder(extract)
+    finder = Finder(extract)
     try:
         with closing(sqlite3.connect(folder / FILE, _WAIT, isolation_level=None)) as db:
-            _prepare(db)
+            _prepare(db, folder, engine, vectors)
+            followers = _followers(db, folder)
             rest = iter(documents)
-            while batch := list(islice(rest, BATCH)):
+            for turn in count(1):
+                if not (batch := list(islice(rest, BATCH))):
+                    break
                 _write(db, batch, finder, report)
+                if turn % _OFTEN == 0:
+                    _catch_up(db, followers, following.CHUNK)
+            _catch_up(db, followers, 1)
             with db:
                 db.execute(_BEGIN)
                 if not db.execute("SELECT 1 FROM kind").fetchone():
                     db.executemany("INSERT INTO kind VALUES (?, ?)", alternatives(db).items())
+                    count_common(db)
     except sqlite3.Error as error:
         raise LacyError("E71", path=folder / FILE, why=str(error)) from error
 
 
-def _prepare(db: sqlite3.Connection) -> None:
-    """Makes the tables in a new file; an error for a file that holds something else."""
+def _prepare(
+    db: sqlite3.Connection, folder: Path, engine: Engine | None, vectors: str | None
+) -> None:
+    """Makes the tables in a new file; an error for one that holds something else, or otherwise."""
     with db:
         db.execute(_BEGIN)
         if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
@@ -125,8 +158,45 @@ def _prepare(db: sqlite3.Connection) -> None:
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {VERSION}")
+            db.execute("INSERT INTO setting VALUES (?, ?)", (ENGINE, engine or "fts5"))
         elif why := unusable(db):
             raise sqlite3.DatabaseError(why)
+        has = settings(db)
+        if vectors is not None and VECTORS not in has:
+            db.execute("INSERT INTO setting VALUES (?, ?)", (VECTORS, vectors))
+            following.note_all(db, VECTORS)
+        for name, wanted in ((ENGINE, engine), (VECTORS, vectors)):
+            if wanted is not None and has.get(name, wanted) != wanted:
+                raise LacyError("E100", path=folder, what=name, has=has[name], wanted=wanted)
+
+
+def settings(db: sqlite3.Connection) -> dict[str, str]:
+    """How an index was made: its engine, and the name of its vectors if it has some."""
+    return dict(db.execute("SELECT name, value FROM setting").fetchall())
+
+
+def _followers(db: sqlite3.Connection, folder: Path) -> dict[str, following.Follower]:
+    """Who follows the file."""
+    has, found = settings(db), dict[str, following.Follower]()
+    if has[ENGINE] == "tantivy":
+        from lacy.sources.words_tantivy import Tantivy
+
+        found["tantivy"] = Tantivy(folder, make=True)
+    if VECTORS in has:
+        from lacy.sources.vectors import Vectors, keep_model
+
+        keep_model(folder, has[VECTORS])
+        found[VECTORS] = Vectors(folder)
+    return found
+
+
+def _catch_up(
+    db: sqlite3.Connection, followers: Mapping[str, following.Follower], least: int
+) -> None:
+    """Lets followers do what is pending, where that is not less than ``least``."""
+    for name, follower in followers.items():
+        if following.waiting(db, name) >= least:
+            following.catch_up(db, name, follower)
 
 
 def unusable(db: sqlite3.Connection) -> str:
@@ -139,41 +209,13 @@ def unusable(db: sqlite3.Connection) -> str:
     return "" if version == VERSION else f"it has version {version}, not {VERSION}"
 
 
-def finder(pipeline: str = "bundled") -> Annotator:
-    """What finds values where texts carry no marks: rules on a spaCy pipeline, loaded here.
-
-    Raises:
-        LacyError: E11, spaCy is not installed; E30, no such pipeline.
-    """
-    from lacy.annotate import Rules, SpacyAnnotator
-
-    # A name counts in every passage, also where it was read before.
-    rules = Rules(unmark_seen=False, content=False)
-    return SpacyAnnotator(pipeline, rules, announce=lambda sentence: None)
-
-
-class _Finder:
-    """Finds the values of texts that carry no marks; the annotator is loaded when first needed."""
-
-    def __init__(self, extract: Annotator | None) -> None:
-        self.name = getattr(extract, "name", "") if extract else "bundled"
-        self._extract = extract
-
-    def marks(self, documents: Sequence[Document]) -> list[list[Mark]]:
-        """Marks of each document."""
-        if self._extract is None:
-            self._extract = finder()
-        texts = [document.text for document in documents]
-        more: list[Any] = []
-        if getattr(self._extract, "uses_subjects", False):
-            more = [[subject_of(document) or None for document in documents]]
-        return checked(texts, self._extract.annotate(texts, *more), self.name)
-
-
 def _write(
-    db: sqlite3.Connection, batch: Sequence[Document], finder: _Finder, report: BuildReport
+    db: sqlite3.Connection, batch: Sequence[Document], finder: Finder, report: BuildReport
 ) -> None:
     """Writes those of some documents that are new or changed."""
+    has = settings(db)
+    followers = [name for name in (has[ENGINE], VECTORS if VECTORS in has else "") if name]
+    followers = [name for name in followers if name != "fts5"]
     fresh: dict[str, tuple[Document, bytes]] = {}
     for document in batch:
         why = _problem(document)
@@ -187,15 +229,15 @@ def _write(
         else:
             fresh[document.id] = document, digest
     bare = [document for document, _ in fresh.values() if not document.marks]
-    marks = _annotate(bare, finder, report) if bare else {}
+    marks = annotate(bare, finder, lambda *why: report.skipped.append(why)) if bare else {}
     with db:
         db.execute(_BEGIN)
         for name, (document, digest) in fresh.items():
             found = list(document.marks) or marks.get(name)
             if found is None:
                 continue
-            replaced = _forget(db, name)
-            _store(db, document, digest, found)
+            replaced = _forget(db, name, followers)
+            _store(db, document, digest, found, followers)
             report.replaced += replaced
             report.added += not replaced
         if fresh:
@@ -218,25 +260,6 @@ def _problem(document: Document) -> str:
     return ""
 
 
-def _annotate(
-    documents: Sequence[Document], finder: _Finder, report: BuildReport
-) -> Mapping[str, list[Mark]]:
-    """Marks by id; a text that the annotator fails at is left out."""
-    try:
-        return dict(zip((d.id for d in documents), finder.marks(documents), strict=True))
-    except LacyError as error:
-        if error.code != "E31":  # not installed: none of the others would fare better
-            raise
-        problem: Exception = error
-    except Exception as error:  # an annotator may raise anything
-        problem = error
-    if len(documents) == 1:
-        lines = str(problem).splitlines() or [""]
-        report.skipped.append((documents[0].id, f"{type(problem).__name__}: {lines[0]}"))
-        return {}
-    return {k: v for d in documents for k, v in _annotate([d], finder, report).items()}
-
-
 def _digest(document: Document, finder: str) -> bytes:
     """What stored passages depend on."""
     marks = [[m.start, m.end, m.reason, m.relation] for m in document.marks] or finder
@@ -244,25 +267,38 @@ def _digest(document: Document, finder: str) -> bytes:
     return hashlib.blake2b(content.encode(), digest_size=16).digest()
 
 
-def _forget(db: sqlite3.Connection, name: str) -> bool:
+def _forget(db: sqlite3.Connection, name: str, followers: Iterable[str]) -> bool:
     """Removes a document; whether it was there."""
     found = db.execute("SELECT id FROM document WHERE name = ?", (name,)).fetchone()
     if found is None:
         return False
     passages = "(SELECT id FROM passage WHERE document = ?)"
+    numbers = [n for (n,) in db.execute("SELECT id FROM passage WHERE document = ?", found)]
+    for follower in followers:
+        following.note(db, follower, numbers)
     db.execute(f"DELETE FROM words WHERE rowid IN {passages}", found)
     db.execute(f"DELETE FROM span WHERE passage IN {passages}", found)
-    db.execute("DELETE FROM passage WHERE document = ?", found)
+    for table in ("passage", "page"):
+        db.execute(f"DELETE FROM {table} WHERE document = ?", found)
     db.execute("DELETE FROM document WHERE id = ?", found)
     return True
 
 
-def _store(db: sqlite3.Connection, document: Document, digest: bytes, marks: list[Mark]) -> None:
+def _store(
+    db: sqlite3.Connection,
+    document: Document,
+    digest: bytes,
+    marks: list[Mark],
+    followers: Sequence[str],
+) -> None:
     """Adds a document with its passages and values."""
     text, subject = document.text, subject_of(document)
     row = (document.id, subject, digest, text)
     insert = "INSERT INTO document (name, subject, digest, text) VALUES (?, ?, ?, ?)"
     number = db.execute(insert, row).lastrowid
+    pages = document.meta.get("pages")
+    starts = [at for at in pages if type(at) is int] if isinstance(pages, list) else []
+    db.executemany("INSERT INTO page VALUES (?, ?)", ((number, at) for at in starts))
     found = values(text, marks, subject)
     about, at = " ".join(words_of(subject)), 0
     for place, (start, stop) in enumerate(cut(text, [mark for mark, _ in found]), 1):
@@ -275,7 +311,11 @@ def _store(db: sqlite3.Connection, document: Document, digest: bytes, marks: lis
             continue
         insert = "INSERT INTO passage (document, number, start, stop) VALUES (?, ?, ?, ?)"
         passage = db.execute(insert, (number, place, start, stop)).lastrowid
-        searched = " ".join(words_of(text[start:stop]))
-        db.execute("INSERT INTO words (rowid, subject, text) VALUES (?, ?, ?)",
-                   (passage, about, searched))  # fmt: skip
+        assert passage is not None
+        if "tantivy" not in followers:
+            searched = " ".join(words_of(text[start:stop]))
+            db.execute("INSERT INTO words (rowid, subject, text) VALUES (?, ?, ?)",
+                       (passage, about, searched))  # fmt: skip
+        for follower in followers:
+            following.note(db, follower, [passage])
         db.executemany("INSERT INTO span VALUES (?, ?, ?, ?, ?)", [(passage, *s) for s in held])

@@ -1,0 +1,273 @@
+"""Texts as a source at scale: time and size of an index, time of an answer, what is found.
+
+    OMP_NUM_THREADS=1 python benchmarks/texts.py [--articles wiki/train.jsonl.gz]
+
+Collections:
+
+- ``template``: 200,000 texts of one passage, made from one sentence (``sources.py``), so that
+  nearly all hold every word that is looked for: hard for a search by words.
+- ``articles`` (where a file is named): real articles as they are cut into passages; capitalised
+  words and numbers are taken as values, so that no annotator is timed.
+
+Each is indexed by both engines, and the articles also with vectors (by default made from
+themselves by latent semantic analysis). Questions:
+
+- ``somebody``: whom a text is about, and the beginning of a sentence of its passage.
+- ``nobody``: the beginning of a sentence of which all names (capitalised words) were taken away; it
+  ends where a value stands. ``found``: the passage it comes from is among the first four.
+
+Rows are written to ``results/texts.csv``, conditions to ``results/texts.json``. Times are of
+requests asked one by one; intervals are 95% bootstrap intervals of the p95 over requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import csv
+import itertools
+import json
+import random
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import lacy
+from lacy.run import environment
+from lacy.sources.documents import Documents
+from lacy.types import Document, Mark, Request
+from sources import FIELDS, PLACES, RESULTS, name_of, text_of
+
+VALUE = re.compile(r"\b\d[\d,.]*\d\b|\b\d\b|(?<=[a-z,;] )[A-Z]\w+(?: [A-Z]\w+)*")
+CAPITAL = re.compile(r"\b[^\W\d_a-z]\w*")
+SENTENCE = re.compile(r"[^.!?\n]{40,}")
+FIRST = 4
+"""Passages whose values are offered by default."""
+
+
+@dataclass
+class Question:
+    """A request, and a piece of the passage that it was made from."""
+
+    request: Request
+    piece: str = ""
+
+
+def articles(path: Path, limit: int | None) -> Iterator[Document]:
+    for document in lacy.read(path, limit=limit):
+        marks = tuple(Mark(m.start(), m.end(), "ENTITY") for m in VALUE.finditer(document.text))
+        yield Document(document.id, document.text, document.meta, marks)
+
+
+def asked_of_template(count: int, texts: int, chance: random.Random) -> dict[str, list[Question]]:
+    known = [name_of(n) for n in chance.sample(range(texts), count)]
+    return {
+        "somebody": [Question(Request(f"{name} was born on")) for name in known],
+        "nobody": [
+            Question(Request(f"the one who taught {chance.choice(FIELDS)} in {place} on"))
+            for place in chance.choices(PLACES, k=count // 4)
+        ],
+    }
+
+
+def asked_of_articles(
+    path: Path, limit: int | None, count: int, chance: random.Random
+) -> dict[str, list[Question]]:
+    found: dict[str, list[Question]] = {"somebody": [], "nobody": []}
+    every = list(lacy.read(path, limit=limit))
+    while min(map(len, found.values())) < count:
+        document = chance.choice(every)
+        title = document.meta.get("title") or ""
+        sentences = [m.group().strip() for m in SENTENCE.finditer(document.text[len(title) :])]
+        if not sentences or not title:
+            continue
+        sentence = chance.choice(sentences)
+        values = [m.start() for m in VALUE.finditer(sentence) if m.start() > 30]
+        if not values:
+            continue
+        begin = sentence[: chance.choice(values)].rstrip()
+        bare = " ".join(CAPITAL.sub(" ", begin).split())
+        if len(bare.split()) < 4:
+            continue
+        found["somebody"].append(Question(Request(begin, subject=title), begin))
+        found["nobody"].append(Question(Request(bare), begin))
+    return {name: questions[:count] for name, questions in found.items()}
+
+
+def learned(texts: list[str], folder: Path) -> Path:
+    """A model of vectors made from the texts, by latent semantic analysis (tf-idf, then an SVD).
+
+    No model that was trained elsewhere is needed: words of the same passages get similar vectors.
+    """
+    from model2vec import StaticModel
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    counting = TfidfVectorizer(
+        min_df=2, max_df=0.5, max_features=60_000, sublinear_tf=True, dtype=np.float32
+    )
+    table = counting.fit_transform(texts)
+    svd = TruncatedSVD(min(128, min(table.shape) - 1), n_iter=2, random_state=0).fit(table)
+    found = svd.components_.T * counting.idf_[:, None]
+    vocabulary = {"[UNK]": 0, **{word: n + 1 for word, n in counting.vocabulary_.items()}}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    vectors = np.vstack([np.zeros((1, found.shape[1])), found]).astype(np.float32)
+    StaticModel(vectors, tokenizer, normalize=True).save_pretrained(folder)
+    return folder
+
+
+def timed(source: Documents, questions: list[Question]) -> tuple[np.ndarray, float]:
+    """Milliseconds of each, and the share that got candidates."""
+
+    async def ask() -> tuple[list[float], int]:
+        took, answered = [], 0
+        for question in questions:
+            begin = time.perf_counter()
+            (reply,) = await source.ask([question.request])
+            took.append(1000 * (time.perf_counter() - begin))
+            answered += bool(reply.candidates)
+        return took, answered
+
+    took, answered = asyncio.run(ask())
+    return np.array(took), answered / len(questions)
+
+
+def first(source: Documents, request: Request) -> list[tuple[int, int, int, int]]:
+    subject = request.subject or source.link(request.text) or ""
+    return source._search(request, subject)[:FIRST]
+
+
+def right(source: Documents, question: Question) -> bool:
+    """Whether the passage that holds the piece is among the first."""
+    query = "SELECT text FROM document WHERE id = ?"
+    for _, document, start, stop in first(source, question.request):
+        [text] = source._db.execute(query, (document,)).fetchone()
+        if question.piece in text[start:stop]:
+            return True
+    return False
+
+
+def folder_size(folder: Path) -> float:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20
+
+
+def measure(what: str, engine: str, source: Documents, asked: dict, more: dict) -> list[dict]:
+    lines = []
+    for about, questions in asked.items():
+        timed(source, questions[:3])
+        took, answered = timed(source, questions)
+        draws = np.random.default_rng(0).choice(took, (1000, len(took)))
+        low, high = np.quantile(np.quantile(draws, 0.95, axis=1), (0.025, 0.975))
+        pieces = [q for q in questions if q.piece]
+        line = {
+            "collection": what, "engine": engine, "about": about, **more, "n": len(took),
+            "answered": answered, "found": np.mean([right(source, q) for q in pieces] or [np.nan]),
+            "median_ms": np.median(took), "p95_ms": np.quantile(took, 0.95), "low": low,
+            "high": high, "max_ms": took.max(),
+        }  # fmt: skip
+        lines.append(
+            {k: round(float(v), 3) if isinstance(v, float) else v for k, v in line.items()}
+        )
+        print(lines[-1], flush=True)
+    return lines
+
+
+def agreement(one: Documents, other: Documents, questions: list[Question]) -> float:
+    """Share of the first passages of one that the other has among its first, too."""
+    shares = []
+    for question in questions:
+        a, b = ({p[:1] for p in first(source, question.request)} for source in (one, other))
+        if a or b:
+            shares.append(len(a & b) / max(len(a), len(b)))
+    return float(np.mean(shares))
+
+
+def collection(what: str, supply, asked: dict, folder: Path, ways: list[tuple]) -> list[dict]:
+    lines, opened = [], {}
+    for engine, vectors in ways:
+        name = engine + (" + vectors" if vectors else "")
+        place = folder / f"{what}-{name.replace(' ', '')}"
+        begin = time.perf_counter()
+        Documents.build(supply(), place, engine=engine, vectors=vectors).close()
+        built = time.perf_counter() - begin
+        begin = time.perf_counter()
+        source = opened[name] = Documents(place)
+        more = {
+            "passages": source._db.execute("SELECT COUNT(*) FROM passage").fetchone()[0],
+            "build_s": built, "open_s": time.perf_counter() - begin, "mib": folder_size(place),
+        }  # fmt: skip
+        lines += measure(what, name, source, asked, more)
+        if source._vectors is not None:
+            vectors_alone = [q for q in asked["nobody"] if q.piece]
+            hits = [alone(source, q) for q in vectors_alone]
+            lines.append({**lines[-1], "engine": "vectors alone", "found": float(np.mean(hits))})
+            print(lines[-1], flush=True)
+    plain = [opened[engine] for engine, vectors in ways if not vectors]
+    for about, questions in asked.items():
+        print(what, about, "agreement of engines", round(agreement(*plain[:2], questions), 3))
+    for source in opened.values():
+        source.close()
+    return lines
+
+
+def alone(source: Documents, question: Question) -> bool:
+    """Whether the vectors alone find the passage."""
+    near = source._vectors.near(question.request.text, FIRST)
+    for _, document, start, stop in source._passages([number for number, _ in near]):
+        query = "SELECT text FROM document WHERE id = ?"
+        [text] = source._db.execute(query, (document,)).fetchone()
+        if question.piece in text[start:stop]:
+            return True
+    return False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--texts", type=int, default=200_000)
+    parser.add_argument("--articles", type=Path, help="JSON lines with id, title, text")
+    parser.add_argument("--limit", type=int, help="read so many articles only")
+    parser.add_argument("--vectors", help="a model2vec model; by default made from the articles")
+    parser.add_argument("--requests", type=int, default=1_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    chance = random.Random(args.seed)
+    engines = [("fts5", None), ("tantivy", None)]
+    lines = []
+    with tempfile.TemporaryDirectory() as place:
+        if args.texts:
+            asked = asked_of_template(args.requests, args.texts, chance)
+            supply = lambda: itertools.islice(map(text_of, itertools.count()), args.texts)  # noqa: E731
+            lines += collection("template", supply, asked, Path(place), engines)
+        if args.articles:
+            asked = asked_of_articles(args.articles, args.limit, args.requests, chance)
+            supply = lambda: articles(args.articles, args.limit)  # noqa: E731
+            vectors = args.vectors
+            if vectors is None:
+                passages = [p for d in supply() for p in d.text.split("\n") if len(p) > 40]
+                chance.shuffle(passages)
+                vectors = str(learned(passages[:100_000], Path(place) / "learned"))
+            ways = [*engines, ("fts5", vectors)]
+            lines += collection("articles", supply, asked, Path(place), ways)
+    with (args.out / "texts.csv").open("w", newline="") as sheet:
+        writer = csv.DictWriter(sheet, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
+    conditions = {
+        "command": "python benchmarks/texts.py --articles wiki/train.jsonl.gz", "seed": args.seed,
+        "texts": args.texts, "vectors": args.vectors or "made from the articles",
+        "environment": environment(),
+    }  # fmt: skip
+    (args.out / "texts.json").write_text(json.dumps(conditions, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
