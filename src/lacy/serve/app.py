@@ -293,7 +293,9 @@ def _failures(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
         word = code.get(error.status_code, "http_error")
-        return ApiError(error.status_code, str(error.detail), word).response()
+        response = ApiError(error.status_code, str(error.detail), word).response()
+        response.headers.update(error.headers or {})  # 405 says what is allowed
+        return response
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:

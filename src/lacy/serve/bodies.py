@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -29,6 +29,22 @@ NOTHING: dict[str, tuple[Any, ...]] = {
     "web_search_options": (None,),
 }
 """Fields that lacy cannot honour, with the values that ask for nothing."""
+
+
+def speakable(value: Any) -> Any:
+    """Texts, or parts with a text; JSON can hold halves of characters, which no encoding allows.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for part in value if isinstance(value, list) else [value]:
+        text = getattr(part, "text", part)
+        try:
+            if isinstance(text, str):
+                text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("half a character (a lone surrogate) is no text") from None
+    return value
 
 
 class Wishes(BaseModel):
@@ -76,6 +92,11 @@ class Body(BaseModel):
     safety_identifier: Any = None
     prompt_cache_key: Any = None
     prompt_cache_retention: Any = None
+
+    @field_validator("prompt", "stop", check_fields=False)
+    @classmethod
+    def _speakable(cls, value: Any) -> Any:
+        return speakable(value)
 
     def refused(self) -> str | None:
         """The first field that asks for what lacy cannot do."""
@@ -147,6 +168,11 @@ class Message(BaseModel):
     audio: None = None
     function_call: None = None
     tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
+
+    @field_validator("content")
+    @classmethod
+    def _speakable(cls, value: Any) -> Any:
+        return speakable(value)
 
     @property
     def text(self) -> str:

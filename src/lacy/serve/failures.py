@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -9,6 +10,8 @@ from fastapi.responses import JSONResponse
 
 from lacy.errors import LacyError
 from lacy.serve.scheduler import Busy, Closing
+
+LOG = logging.getLogger("lacy.serve")
 
 
 class ApiError(Exception):
@@ -61,4 +64,7 @@ def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
     if isinstance(error, LacyError):
         code = "context_length_exceeded" if error.code == "E60" else error.code
         return ApiError(400, f"{error.what}; {error.do}", code, param)
+    if not hasattr(error, "logged"):  # one that ends several texts is shown once
+        LOG.error("a request failed", exc_info=error)
+        error.logged = True  # type: ignore[attr-defined]
     return ApiError(500, "a bug in lacy, which its log shows", "internal_error")

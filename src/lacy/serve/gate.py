@@ -72,6 +72,9 @@ class Gate:
             await self.app(scope, self._bounded(scope, receive), watched)
         except ApiError as error:
             await error.response()(scope, receive, watched)
+        except Exception:
+            status = 500  # a bug, which is answered further out
+            raise
         finally:
             path = scope["path"] if scope["path"] in PATHS else "other"
             seconds = time.perf_counter() - begin

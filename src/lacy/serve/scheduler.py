@@ -117,6 +117,8 @@ class Scheduler:
                 order.cancelled = True
                 for stream in order.streams:
                     stream.cancelled = True
+            # who has left does not keep others waiting
+            self._waiting = deque(sorted(self._waiting, key=lambda order: not order.cancelled))
             self._changed.notify_all()
 
     def refuse(self) -> None:
@@ -160,7 +162,7 @@ class Scheduler:
                 orders = []
                 room = self.streams - len(self._running)
                 while (order := self._next(room)) is not None:
-                    room -= order.count
+                    room -= 0 if order.cancelled else order.count
                     orders.append(self._waiting.popleft())
             for order in orders:
                 self._begin(order)
@@ -168,6 +170,7 @@ class Scheduler:
                 self._running.step()
             except Exception as error:  # a bug must end its texts, not the server
                 LOG.exception("a step failed")
+                error.logged = True  # type: ignore[attr-defined]
                 self._running.fail(error)
 
     def _next(self, room: int | None = None) -> Order | None:

@@ -1,0 +1,99 @@
+"""What a server must not do: lose a place, take a bug for a client that left, hide one."""
+
+import json
+import logging
+import time
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from lacy.cascade import Engine, Oracle
+from lacy.serve import Scheduler, make_app
+from lacy.serve.scheduler import Order
+from lacy.sources import ScriptedSource
+from lacy.testing import scripted
+
+from .conftest import serving
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("completions", rb'"prompt": "a\ud800"'),
+        ("completions", rb'"prompt": ["a", "\udfff"]'),
+        ("completions", rb'"prompt": "a", "stop": ["\ud800"]'),
+        ("chat/completions", rb'"messages": [{"role": "user", "content": "\ud800"}]'),
+        (
+            "chat/completions",
+            rb'"messages": [{"role": "user", "content": [{"type": "text", "text": "\ud800"}]}]',
+        ),
+    ],
+)
+def test_half_a_character_is_a_mistake_of_the_caller(server, path, body):
+    raw = b'{"model": "slm", "max_tokens": 1, %s}' % body
+    headers = {"Content-Type": "application/json"}
+    got = httpx.post(f"{server.url}/v1/{path}", content=raw, headers=headers)
+    assert got.status_code == 400, got.text
+    assert got.json()["error"]["param"].split(".")[0] in ("prompt", "stop", "messages")
+
+
+def test_a_wrong_method_is_told_the_right_one(server):
+    got = httpx.get(server.url + "/v1/completions")
+    assert got.status_code == 405 and got.headers["allow"] == "POST"
+
+
+def test_a_cost_beyond_all_numbers_is_none():
+    source = ScriptedSource([" Ulm"], name="book", cost=float("inf"))
+    with serving(Engine(scripted(lambda t: "x"), source, "always", max_new_tokens=8)) as running:
+        for stream in (False, True):
+            text = running.complete("a", stream=stream).text
+            assert "Infinity" not in text and '"cost":null' in text.replace(" ", "")
+        assert httpx.get(running.url + "/v1/lacy").json()["sources"][0]["cost"] is None
+
+
+def test_a_bug_is_counted_as_one_and_shown_in_the_log(caplog):
+    def broken(text):
+        raise RuntimeError("the cause")
+
+    engine = Engine(scripted(lambda t: "x"), None, Oracle(broken), max_new_tokens=3)
+    with Scheduler(engine) as scheduler:
+        app = make_app(scheduler, "slm")
+
+        @app.get("/broken")
+        async def path():
+            raise RuntimeError("another cause")
+
+        client = TestClient(app, raise_server_exceptions=False)
+        caplog.set_level(logging.INFO, logger="lacy.serve")
+        got = client.post("/v1/completions", json={"model": "slm", "prompt": "a", "n": 2})
+        assert got.status_code == 500 and "cause" not in got.text
+        assert client.get("/broken").status_code == 500
+        figures = client.get("/metrics").text
+    assert 'path="other",status="500"} 1.0' in figures and "499" not in figures
+    lines = [json.loads(r.message) for r in caplog.records if r.message.startswith("{")]
+    assert [line["status"] for line in lines] == [500, 500]
+    shown = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert shown == ["the cause", "another cause"]
+
+
+def test_who_leaves_the_queue_frees_the_place(slow):
+    with Scheduler(slow, streams=1, queue=2) as scheduler:
+        ends = []
+        orders = [
+            Order(slow, "a", 400, ended=lambda number, answer, n=n: ends.append(n))
+            for n in range(3)
+        ]
+        scheduler.submit(*orders)
+        while not scheduler.running:
+            time.sleep(0.005)
+        scheduler.cancel(orders[2])  # the last in the queue
+        end = time.monotonic() + 5
+        while scheduler.waiting > 1:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        while 2 not in ends:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        assert ends == [2]
+        scheduler.submit(Order(slow, "b", 1))  # there is room again, and no Busy
