@@ -9,8 +9,8 @@ function show(span) {
   at("about").replaceChildren(pairs([
     ["Says", `${nameOf(span)}, ${count(span.tokens, "token")}`],
     ["Why", span.reason || (span.asked ? "no reason given" : "no call was due here")],
-    ["Evidence", span.evidence || "none"],
     ["Cost", `${amount(span.cost)}, ${time(span.seconds)}`],
+    ["Evidence", span.evidence || "none"],
   ]));
   at("detail").hidden = false;
 }
