@@ -53,7 +53,7 @@ class Terminal:
         self.raw = ""
         os.write(self.master, keys.encode())
 
-    def until(self, part, seconds=90.0):
+    def until(self, part, seconds=240.0):
         """What is shown until ``part`` is, without escapes."""
         end = time.monotonic() + seconds
         while part not in ESCAPES.sub("", self.raw):
@@ -107,7 +107,7 @@ def test_a_conversation_in_a_terminal(room):
         terminal.type("\x04")
         last = terminal.until("own words")
         assert "1 answer" in last
-        assert terminal.process.wait(30) == 0
+        assert terminal.process.wait(120) == 0
     finally:
         terminal.close()
 
@@ -253,7 +253,7 @@ def test_generate_streams_in_a_terminal_and_counts_what_is_done(room):
     terminal = Terminal(*argv, columns=50)
     try:
         shown = terminal.until("no source has a price")
-        assert terminal.process.wait(30) == 0
+        assert terminal.process.wait(120) == 0
         assert "\x1b[32m" in terminal.raw and "60 tokens" in shown
         assert "asked, no answer" in shown or "model" in shown
     finally:
