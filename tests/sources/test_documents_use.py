@@ -14,10 +14,11 @@ from lacy.cli.policies import choose_policy, rankable
 from lacy.corpus.world import make_world
 from lacy.sources.documents import Documents
 from lacy.sources.opening import open_source
+from lacy.sources.passages import names_around
 from lacy.study.partners import open_source as open_partner
 from lacy.study.partners import parse_source, texts_of
 from lacy.testing import scripted
-from lacy.types import Request
+from lacy.types import Document, Mark, Request
 
 _spec = importlib.util.spec_from_file_location("lacy_kinds", Path(__file__).parent / "kinds.py")
 kinds = importlib.util.module_from_spec(_spec)
@@ -124,3 +125,16 @@ def test_a_folder_of_texts_as_a_user_has_it(tmp_path, capsys):
     assert str(policy) == "threshold=0" and "texts cost nothing" in why
     forgot = {"training": {"settings": {"arm": "lacy", "text_weight": 0.0}}}
     assert "what a source offers" in rankable(forgot, source)
+
+
+def test_whole_names_are_offered_where_rules_found_a_part(tmp_path):
+    text = "The CBC Radio One of J. S. Bach. In Sierra Nevada it rained."
+    parts = [(text.index(word), text.index(word) + len(word)) for word in ("CBC", "One", "Nevada")]
+    assert list(names_around(text, parts).values()) == ["CBC Radio One of J. S. Bach"] * 2 + [
+        "Sierra Nevada"
+    ]
+    start = text.index("Nevada")
+    for reason, offered in (("ENTITY", {"Nevada", "Sierra Nevada"}), ("DATE", {"Nevada"})):
+        document = Document("a", text, {"title": "It"}, (Mark(start, start + 6, reason),))
+        with Documents.build([document], tmp_path / reason) as documents:
+            assert {t.strip() for t in texts(ask(documents, "It was in"))} == offered

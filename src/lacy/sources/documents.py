@@ -32,7 +32,7 @@ from lacy.errors import LacyError
 from lacy.sources import index
 from lacy.sources.index import FILE, BuildReport, Engine
 from lacy.sources.names import NameIndex
-from lacy.sources.passages import EMPTY_LINE, STOP, clean, first_name, plain, words_of
+from lacy.sources.passages import EMPTY_LINE, STOP, clean, first_name, names_around, plain, words_of
 from lacy.sources.text import completions
 from lacy.sources.words import Fts, Hit, Wanted, Words
 from lacy.types import Candidate, Document, Mark, Reply, Request
@@ -275,16 +275,17 @@ class Documents:
             name, number, text = self._db.execute(query, (document, passage)).fetchone()
             query = "SELECT start FROM page WHERE document = ? ORDER BY start"
             pages = [at for (at,) in self._db.execute(query, (document,))]
+            parts = [(a - start, b - start) for a, b, kind, _ in spans if kind == "ENTITY"]
+            wider = names_around(text[start:stop], parts)
             for a, b, kind, value in spans:
-                if value == subject:
-                    continue
                 page = f"page {bisect_right(pages, a)}, " if pages else ""
                 where = f"{self.name}/{clean(name)}, {page}passage {number}, characters {a}-{b}"
                 evidence = f"{where}: {_excerpt(text, start, stop, a, b)}"
                 alternatives = self.alternatives.get(kind, 1.0)
-                for way in completions(request.text, value):
-                    one = Candidate(way, evidence, kind, alternatives, subject)
-                    offered.setdefault((way, kind), one)
+                for said in filter(None, (value, wider.get((a - start, b - start)))):
+                    for way in completions(request.text, said) if said != subject else ():
+                        one = Candidate(way, evidence, kind, alternatives, subject)
+                        offered.setdefault((way, kind), one)
             used += len(offered) > before
         return tuple(offered.values())[: self.candidates]
 

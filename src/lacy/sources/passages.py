@@ -30,6 +30,9 @@ _NAME = re.compile(
     r"\b[^\W\d_a-z]\w*(?:['’\-]\w+)*\.?(?: (?:(?:of|the|de|da|di|du|von|van|der|den|bin|al) ){0,2}"
     r"[^\W\d_a-z]\w*(?:['’\-]\w+)*\.?)+"
 )
+_ENDED = re.compile(r"(?<=\w\w\w)\. |(?<=\w\w\w)\.$")
+"""A sentence's end in a run of capitalised words; "J. S. Bach" has none inside."""
+
 _ARTICLES = {"the", "a", "an", "in", "on", "at"}
 
 
@@ -116,6 +119,28 @@ def first_name(text: str) -> str:
         if " " in name and first[:1].isupper():
             return name
     return ""
+
+
+def names_around(text: str, spans: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    """Whole names of which rules found a part ("CBC" and "One" of "CBC Radio One"), by that part.
+
+    A name is a run of capitalised words; an article at its beginning may begin a sentence and is
+    left out.
+    """
+    runs = []
+    for match in _NAME.finditer(text):
+        start = match.start()
+        for piece in _ENDED.split(match.group()):
+            first = piece.partition(" ")[0]
+            left = (len(first) + 1) * (first.lower() in _ARTICLES)
+            runs.append((start + left, start + len(piece)))
+            start += len(piece) + 2
+    return {
+        (a, b): clean(text[start:end])
+        for a, b in spans
+        for start, end in runs
+        if start <= a and b <= end and (start, end) != (a, b)
+    }
 
 
 def words_of(text: str) -> list[str]:
