@@ -58,7 +58,7 @@ GIVEN = {
     "annotation.md": ["wiki.jsonl.gz"],
     "how-to/chain.md": ["runs/mine", "runs/partner"],
     "how-to/database.md": ["runs/mine"],
-    "how-to/documents.md": ["runs/mine", "articles.jsonl.gz"],
+    "how-to/documents.md": ["runs/mine", "articles.jsonl.gz", "notes"],
     "how-to/endpoint.md": ["runs/mine", "runs/partner"],
     "how-to/judge.md": ["labels.json"],
     "how-to/own-source.md": ["world", "runs/mine", "runs/partner"],
@@ -150,6 +150,8 @@ def material(tmp_path_factory):
                     file.write(json.dumps(line) + "\n")
         examples = [{"annotated_text": judged(row)} for row in rows[:8]]
         Path("labels.json").write_text(json.dumps({"examples": examples}), encoding="utf-8")
+        Path("notes").mkdir()
+        Path("notes/a.md").write_text("# The telescope\n\nIt was built in Kiel in 1930.\n")
     return folder
 
 

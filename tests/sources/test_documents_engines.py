@@ -86,7 +86,8 @@ def test_rare_words_choose_what_is_ranked(both, monkeypatch):
     assert isinstance(fts, Fts)
     common = max(fts._common, key=fts._common.get)
     monkeypatch.setattr(words, "COMMON", 0.2)
-    assert fts._telling([common, "born"])[-1:] != [common] or len(fts._common) == 1
+    assert common not in fts._telling([common, "born"])
+    assert fts.find(Wanted([common]), 4)  # better than nothing
     monkeypatch.setattr(words, "COMMON", 1.1)
     rng = random.Random(0)
     for document in rng.sample(list(WORLD.documents("train")), 20):

@@ -89,7 +89,7 @@ class Fts:
         """The best passages, best first."""
         said = self._telling(wanted.said)
         if not wanted.named:
-            return self._about_nobody(said, limit)
+            return self._about_nobody(said or self._rarest(wanted.said), limit)
         phrase = f'"{" ".join(wanted.named)}"'
         more = "".join(f" OR {_quoted(word)}" for word in said)
         if wanted.about is not None:
@@ -137,12 +137,13 @@ class Fts:
         return rows.fetchall()
 
     def _telling(self, words: Sequence[str]) -> list[str]:
-        """Words that are not in too many passages, the rarest first; one if all are common."""
+        """Words that are in some passages, but not in too many, the rarest first."""
         counted = sorted((self._count(word), place, word) for place, word in enumerate(words))
-        found = [word for count, _, word in counted if count]
-        most = COMMON * self._passages
-        kept = [word for word in found if self._count(word) <= most]
-        return kept or found[:1]
+        return [word for count, _, word in counted if 0 < count <= COMMON * self._passages]
+
+    def _rarest(self, words: Sequence[str]) -> list[str]:
+        """The rarest of words that all are in many passages."""
+        return sorted(filter(self._count, words), key=self._count)[:1]
 
     def _count(self, word: str) -> int:
         """In how many passages a word stands."""
