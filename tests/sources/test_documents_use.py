@@ -138,3 +138,13 @@ def test_whole_names_are_offered_where_rules_found_a_part(tmp_path):
         document = Document("a", text, {"title": "It"}, (Mark(start, start + 6, reason),))
         with Documents.build([document], tmp_path / reason) as documents:
             assert {t.strip() for t in texts(ask(documents, "It was in"))} == offered
+
+
+def test_evidence_names_the_page(tmp_path):
+    text = "Ada Vell lived in Ulm.\n\nShe died in Kiel."
+    marks = tuple(Mark(text.index(w), text.index(w) + len(w), "VALUE", w) for w in ("Ulm", "Kiel"))
+    meta = {"title": "Ada Vell", "pages": [0, text.index("She")]}
+    with Documents.build([Document("a.pdf", text, meta, marks)], tmp_path / "kb") as documents:
+        told = {c.kind: c.evidence for c in ask(documents, "Ada Vell was in").candidates}
+    assert told["Ulm"].startswith("kb/a.pdf, page 1, passage 1, characters")
+    assert told["Kiel"].startswith("kb/a.pdf, page 2, passage 2, characters")

@@ -173,7 +173,8 @@ def _joined(pages: list[list[str]]) -> tuple[str, list[int]]:
     lengths = sorted(len(line) for page in pages for line in page if line)
     width = lengths[len(lengths) * 9 // 10] if lengths else 0
     parts: list[str] = []
-    size, before, starts = 0, "", []
+    starts: list[int] = []
+    size, before = 0, ""
     for number, page in enumerate(pages, 1):
         for line in page:
             line = line.translate(_LIGATURES)
