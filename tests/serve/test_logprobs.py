@@ -177,3 +177,27 @@ def test_any_prompt(server, prompt, stop, model, n):
         logprobs = choice["logprobs"]
         assert len({len(values) for values in logprobs.values()}) == 1
         assert all(0 <= place <= len(choice["text"]) for place in logprobs["text_offset"])
+
+
+def test_a_prompt_may_come_as_tokens(client, engine):
+    """As lm-eval sends it: nothing is put before them, and the text is the same."""
+    ids = [engine.tokenizer.bos_token_id, *engine.token_text.encode(PROMPT)]
+    how = {"model": "slm:never", "max_tokens": 8, "echo": True, "logprobs": 1}
+    text = client.completions.create(prompt=PROMPT, **how).choices[0]
+    [one] = client.completions.create(prompt=ids, **how).choices
+    several = client.completions.create(prompt=[ids, ids[1:]], **how)
+    assert one.text == text.text == several.choices[0].text
+    for got in (one, several.choices[0]):
+        assert got.logprobs.tokens == text.logprobs.tokens
+        assert got.logprobs.token_logprobs[1:] == pytest.approx(
+            text.logprobs.token_logprobs[1:], abs=1e-4
+        )
+    assert several.choices[1].logprobs.token_logprobs[0] is None  # nothing stands before it
+    assert several.usage.prompt_tokens == 2 * len(ids) - 1
+
+
+@pytest.mark.parametrize("wrong", [[], [[]], [-1], [3.5], ["a", 1], [10**9], "call"])
+def test_tokens_that_there_are_not(server, engine, wrong):
+    prompt = [engine.call_id] if wrong == "call" else wrong
+    refused = server.complete(prompt)
+    assert refused.status_code == 400 and refused.json()["error"]["param"].startswith("prompt")

@@ -33,13 +33,13 @@ from lacy.serve.answers import (
     failures,
 )
 from lacy.serve.bodies import Body, ChatBody, CompletionBody
-from lacy.serve.chat import prompt_of
 from lacy.serve.failures import ApiError, as_api_error
 from lacy.serve.front import add_page
 from lacy.serve.gate import Gate
 from lacy.serve.keys import Keys
 from lacy.serve.limits import Limits
 from lacy.serve.metrics import Metrics
+from lacy.serve.prompts import prompt_of, prompts_of
 from lacy.serve.scheduler import Scheduler
 from lacy.serve.shapes import Kind, Shape
 from lacy.serve.writing import Prompt, Wanted, Writing
@@ -232,8 +232,8 @@ def _asking(app: FastAPI, service: Service) -> None:
         if body.max_tokens == 0 and not body.echo:
             why = "max_tokens: 0 is less than 1, which makes sense with echo alone"
             raise ApiError(400, why, "invalid_value", "max_tokens")
-        texts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
-        wanted = service.wanted(body, [Prompt(text) for text in texts], body.max_tokens)
+        prompts = prompts_of(body.prompt, service.scheduler.engine)
+        wanted = service.wanted(body, prompts, body.max_tokens)
         return await service.answer(request, "completion", body, wanted)
 
     @app.post("/v1/chat/completions", responses=asking(Chat))

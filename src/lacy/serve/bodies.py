@@ -6,7 +6,7 @@ for something; fields that only describe the request are ignored; others are mis
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -124,10 +124,17 @@ class Body(BaseModel):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
+Token = Annotated[int, Field(strict=True, ge=0)]
+T = TypeVar("T")
+Several = Annotated[list[T], Field(min_length=1)]
+Tokens = Several[Token]
+
+
 class CompletionBody(Body):
     """``POST /v1/completions``."""
 
-    prompt: str | Annotated[list[str], Field(min_length=1)]
+    prompt: str | Several[str] | Tokens | Several[Tokens]
+    """Texts, or tokens of the model."""
     max_tokens: int | None = Field(None, ge=0)
     """0 with ``echo`` alone: the prompt is measured, nothing is written."""
     echo: bool | None = None

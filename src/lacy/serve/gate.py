@@ -98,7 +98,8 @@ class Gate:
             message = "no valid API key; send it as: Authorization: Bearer KEY"
             raise ApiError(401, message, "invalid_api_key")
         note["key"] = key.name
-        if scope["path"] != "/metrics" and (seconds := self.keys.wait(key)):
+        # What only tells is free: the page looks at its sources after each answer.
+        if scope["method"] == "POST" and (seconds := self.keys.wait(key)):
             message = f"this key may send {key.per_minute:g} requests per minute"
             raise ApiError(429, message, "rate_limit_exceeded", retry=seconds)
 

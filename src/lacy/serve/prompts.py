@@ -1,13 +1,38 @@
-"""Chats as prompts: by the tokenizer's template, else the last words of the user."""
+"""What a model continues: texts, tokens, and chats by the tokenizer's template."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from lacy.cascade.engine import Engine
 from lacy.serve.bodies import Message
 from lacy.serve.failures import ApiError
 from lacy.serve.writing import Prompt
+
+
+def prompts_of(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
+    """The prompts of a completion: a text, its tokens, or several of either.
+
+    Tokens are taken as they are: nothing is put before them.
+
+    Raises:
+        ApiError: 400 for a token that the model does not have, or that is no text but a call.
+    """
+    if isinstance(given, str):
+        return [Prompt(given)]
+    if isinstance(given[0], int):
+        given = [given]
+    return [Prompt(one) if isinstance(one, str) else _of_tokens(one, engine) for one in given]
+
+
+def _of_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
+    size = len(engine.tokenizer)
+    for token in ids:
+        if token >= size or token == engine.call_id:
+            why = "calls a source" if token == engine.call_id else f"is none of {size:,}"
+            raise ApiError(400, f"the token {token} {why}", "invalid_value", "prompt")
+    return Prompt(engine.token_text.decode(ids), lambda: ids)
 
 
 def prompt_of(messages: Sequence[Message], tokenizer: Any) -> Prompt:
