@@ -33,6 +33,7 @@ SECTIONS = [
     ((75, 79), "Evaluation"),
     ((80, 83), "The made-up world"),
     ((84, 89), "Studies"),
+    ((90, 93), "Engines of others"),
     ((94, 99), "Databases"),
     ((100, 105), "Texts as a source"),
     ((106, 110), "Models as sources"),

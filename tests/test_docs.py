@@ -60,6 +60,7 @@ GIVEN = {
     "how-to/database.md": ["runs/mine"],
     "how-to/documents.md": ["runs/mine", "articles.jsonl.gz", "notes"],
     "how-to/endpoint.md": ["runs/mine", "runs/partner"],
+    "how-to/engine.md": ["runs/mine"],
     "how-to/judge.md": ["labels.json"],
     "how-to/own-source.md": ["world", "runs/mine", "runs/partner"],
     "how-to/own-texts.md": ["articles.jsonl.gz", "held-out.jsonl.gz"],

@@ -427,6 +427,35 @@ CATALOG: dict[str, Entry] = {
         "name it .png or .svg: --plot why.png",
         USAGE,
     ),
+    # E90-E93: engines of others
+    "E90": Entry(
+        "the model in {path} cannot be written as {to}: {why}",
+        "serve it in process (lacy serve), or by an engine that opens its folder (vLLM)",
+        DATA,
+        "Only what the other engine computes in the same way is written; anything else would "
+        "speak differently there, and nobody would know why.",
+    ),
+    "E91": Entry(
+        "the server at {url} cannot host the model: {why}",
+        "{do}",
+        SOURCE,
+        "A hosted model needs completions with log-probabilities, and the same tokens on both "
+        "sides.",
+    ),
+    "E92": Entry(
+        "the policy {policy} cannot be held by a hosted model: {why}",
+        "use threshold=0, budget=0.22, never, always or random=0.22; others need the model in "
+        "process (give its folder)",
+        USAGE,
+        "A server tells only the likeliest tokens of each step, not the whole distribution.",
+    ),
+    "E93": Entry(
+        "the server at {url} gave no answer: {why}",
+        "check that it runs and holds the model; the same command may be run again",
+        SOURCE,
+        "A text that lost its model cannot go on; a source that fails only leaves the model to "
+        "its own words.",
+    ),
 }
 
 

@@ -25,6 +25,7 @@ VERBS: dict[str, dict[str, str]] = {
     },
     "Make a model": {
         "train": "train a small model that knows when to call",
+        "export": "write a model in a format of another engine",
     },
     "Ask and score": {
         "source": "make texts a source that answers calls, and ask any source",

@@ -28,7 +28,8 @@ class GenerateConfig:
     """Lets a model continue texts; where it calls, a source speaks."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22."""
+    """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22. Or
+    http://host:port/v1#name of one that another engine holds (see --tokenizer)."""
     prompt: list[str] = field(default_factory=list)
     """Texts to continue. Without any, lines are read from the standard input."""
     source: Repeated = field(default_factory=list, metadata=REPEATS)
@@ -58,6 +59,8 @@ class GenerateConfig:
     """Sample from the smallest set of tokens with this probability."""
     seed: int = 0
     """Of sampling."""
+    tokenizer: Path | None = None
+    """Of a model at a server: its folder here; the weights in it are not read."""
     show: bool = False
     """Show why and from where each borrowed word came, and what it all took."""
     out: Path | None = None
@@ -74,17 +77,17 @@ def main(argv: Sequence[str]) -> int:
     """Generates and prints."""
     config = settings(GenerateConfig, argv, "generate", EXAMPLE)
     prompts = config.prompt or _from_input()
-    from ..cascade import Engine, Never
-    from ..model import load
+    from ..cascade import Never
     from ..sources.opening import open_sources
+    from .hosting import at_a_server, open_model
     from .policies import split_policy, told_policy
 
     name, travelling = split_policy(config.model)
-    loaded = load(name)
+    loaded, engine_of = open_model(name, config.tokenizer)
     source = open_sources(config.source, cache=config.cache, prices=config.price)
     policy = told_policy(config.policy or travelling, source, loaded.meta)
-    calls = source is not None and not isinstance(policy, Never)
-    engine = Engine(
+    calls = source is not None and not isinstance(policy, Never) and not at_a_server(name)
+    engine = engine_of(
         loaded,
         source,
         policy,
@@ -114,7 +117,7 @@ def _generate(engine: Engine, prompts: Sequence[str], show: bool) -> list[Answer
     console = Console()
     palette: dict[str, str] = {}
     begin = time.perf_counter()
-    if len(prompts) == 1 and console.is_terminal:
+    if len(prompts) == 1 and console.is_terminal and not hasattr(engine, "server"):
         answers = [_streamed(engine, prompts[0], console, palette)]
     else:
         with _progress(engine, len(prompts)) as watched:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 def split_policy(model: str) -> tuple[str, str | None]:
     """Splits ``my-model:budget=0.22`` into the model and the policy that travels with it."""
+    address, named, rest = model.rpartition("#")
+    if "://" in model:  # a server's address has colons of its own
+        name, policy = split_policy(rest) if named else (model, None)
+        return address + named + name if named else name, policy
     if Path(model).exists() or ":" not in model:
         return model, None
     name, _, policy = model.rpartition(":")

@@ -1,0 +1,93 @@
+"""Meeting a model at a server: whose tokens are known here, and whose weights are not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from lacy.cascade.engine import _outside_loops
+from lacy.cascade.hosted_server import Server
+from lacy.cascade.signals import call_row
+from lacy.errors import LacyError
+from lacy.sources.text import TokenText
+from lacy.sources.web import checked_url
+
+
+@dataclass(slots=True)
+class Hosted:
+    """A model at a server, in the shape of ``lacy.model.Loaded``: everything but its weights."""
+
+    server: Server
+    model: Any
+    tokenizer: Any
+    meta: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+
+def connect(
+    url: str, model: str = "", tokenizer: str | Path | None = None, **settings: Any
+) -> Hosted:
+    """Meet a model at a server, and see that both sides mean the same tokens.
+
+    Args:
+        url: base of the API, such as ``http://127.0.0.1:8000/v1``.
+        model: its name there; may be left out where only one is served.
+        tokenizer: the model's folder (its weights are not read); by default ``model``.
+        settings: fields of ``Server``: ``top``, ``timeout``, ``concurrency``, ``key_variable``.
+
+    Raises:
+        LacyError: E11 without httpx, E13 or E24 for a folder without tokenizer, E72 for an address
+            that cannot be used, E91 for a server that cannot host this model, E93 for none.
+    """
+    from lacy.corpus import load_tokenizer
+
+    try:
+        import httpx  # noqa: F401
+    except ImportError:
+        extra_for = "a model at a server"
+        raise LacyError("E11", extra_for=extra_for, package="httpx", extra="endpoint") from None
+    url = checked_url(url)
+    folder = Path(tokenizer or model)
+    if not (folder / "tokenizer.json").is_file() and (folder / "model").is_dir():
+        folder = folder / "model"
+    if not (folder / "tokenizer.json").is_file():
+        do = "name the folder of the model that is served there: --tokenizer runs/mine"
+        raise LacyError("E13", path=folder / "tokenizer.json", do=do)
+    tokens = load_tokenizer(folder)
+    config = _json(folder / "config.json")
+    shape = SimpleNamespace(vocab_size=len(tokens), lacy_gate=config.get("lacy_gate"))
+    shape.max_position_embeddings = config.get("max_position_embeddings")
+    facade = SimpleNamespace(config=shape)
+    facade.eval = lambda: facade
+    end = tokens.eos_token_id if tokens.eos_token_id is not None else 0
+    hosted = Hosted(
+        Server(
+            url, model, TokenText(tokens), None, end, tokens.bos_token_id, len(tokens), **settings
+        ),
+        facade,
+        tokens,
+        _json(folder / "lacy.json"),
+        folder,
+    )
+    hosted.server.call_id = call_row(hosted)
+
+    def greet(loop: asyncio.AbstractEventLoop) -> None:
+        with hosted.server.connected(loop):
+            longest = hosted.server.greet()
+        known = [n for n in (longest, shape.max_position_embeddings) if n]
+        shape.max_position_embeddings = min(known) if known else None
+
+    _outside_loops(greet)
+    return hosted
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

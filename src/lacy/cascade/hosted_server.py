@@ -1,0 +1,397 @@
+"""What an engine of others tells of a model: its next tokens, and how likely words are.
+
+Two dialects of OpenAI's completions are spoken. *Ids* (vLLM): prompts are token ids, tokens come
+back as ids, the end of text among them. *Text* (llama.cpp's Python server): prompts are text, which
+the server cuts into tokens itself; tokens come back as text, so the parts of a character that takes
+several tokens, and the end of text, have no likelihood. Both are told to stop at ``<CALL>``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from lacy.errors import LacyError
+from lacy.sources.text import TokenText
+from lacy.sources.web import Failure, post, read_key, whole
+from lacy.types import CALL_TOKEN
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+
+Dialect = Literal["ids", "text"]
+
+FORBIDDEN = -100.0
+"""The bias by which servers never say a token; the least that OpenAI's API knows."""
+
+PROBE = "In 1879 she'll  owe $1,234.50 — naïve?\n\n\t東京 x_y"
+"""Text that both sides must cut into as many tokens."""
+
+PLAIN = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "repetition_penalty": 1.0}
+"""Nothing but the model's own probabilities; servers have defaults of their own, and other names
+for the same (llama.cpp does not penalise repetition by ``repetition_penalty``, nor vLLM otherwise).
+"""
+
+MAX_BYTES = 1 << 27
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One token that the model said, and what was likely at its place.
+
+    ``token`` is -1 where the server did not tell it (a part of a character), ``piece`` its text
+    where the server cut it (else it follows from the id). ``top`` holds log-probabilities by id, of
+    the likeliest tokens and the one said; no other is likelier than ``floor``.
+    """
+
+    token: int
+    piece: str | None = None
+    top: Mapping[int, float] = field(default_factory=dict)
+    floor: float = -math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A text to go on with."""
+
+    ids: Sequence[int]
+    text: str
+    most: int
+    """Most tokens wanted."""
+    bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int = 0
+    ends: bool = False
+    """Whether the likelihood of an end of text is wanted too."""
+
+
+@dataclass(slots=True)
+class Server:
+    """One model at one server. Not for several threads.
+
+    Args:
+        url: base of the API, such as ``http://127.0.0.1:8000/v1``.
+        name: of the model there.
+        token_text: the model's tokens.
+        call_id: of ``<CALL>``; None for a model without it.
+        end_id: of the end of text.
+        begin_id: of the token before every text, None for none.
+        top: how many of the likeliest tokens are asked for (vLLM gives 20 unless told otherwise).
+        key_variable: environment variable that holds the key.
+        timeout: seconds for one request with its tries.
+        concurrency: requests at the same time.
+    """
+
+    url: str
+    name: str
+    token_text: TokenText
+    call_id: int | None
+    end_id: int
+    begin_id: int | None
+    size: int
+    top: int = 20
+    key_variable: str | None = "LACY_HOSTED_KEY"
+    timeout: float = 120.0
+    concurrency: int = 32
+    dialect: Dialect = "ids"
+    requests: int = 0
+    """Requests sent so far."""
+    _loop: asyncio.AbstractEventLoop | None = None
+    _client: httpx.AsyncClient | None = None
+    _free: asyncio.Semaphore | None = None
+    _ids: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def connected(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Keep connections open, in a loop that does not run by itself."""
+        import httpx
+
+        limits = httpx.Limits(max_connections=self.concurrency)
+        self._client = httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False)
+        self._loop, self._free = loop, asyncio.Semaphore(self.concurrency)
+        try:
+            yield
+        finally:
+            loop.run_until_complete(self._client.aclose())
+            self._loop = self._client = self._free = None
+
+    def together(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """The results of requests made at the same time."""
+        assert self._loop is not None, "not connected"
+
+        async def gather() -> list[T]:
+            return await asyncio.gather(*work)
+
+        return self._loop.run_until_complete(gather())
+
+    # ------------------------------------------------------------------------ first questions
+
+    def greet(self) -> int | None:
+        """Find out the model's name there, the dialect and whether tokens agree.
+
+        Returns:
+            The longest text in tokens, where the server says.
+
+        Raises:
+            LacyError: E91 for a server that cannot host this model, E93 for one that is not there.
+        """
+        (models,) = self.together([self._models()])
+        self.name, longest = self._called(models)
+        own = self._encoded(PROBE)
+        body = {"max_tokens": 1, "logprobs": 1, "return_tokens_as_token_ids": True}
+        try:
+            (choice,) = self.together([self._complete({"prompt": own, **body}, retries=0)])
+            told = choice[0].get("logprobs") or {}
+            spoken = (told.get("tokens") or [""])[0]
+            self.dialect = "ids" if str(spoken).startswith("token_id:") else "text"
+        except Failure as failure:
+            if not failure.status:
+                raise self.lost(failure) from None
+            self.dialect = "text"
+        if self.dialect == "text":
+            self.concurrency = 1  # such a server computes one text after the other anyway
+            self._greet_by_text(own)
+        return longest
+
+    def _greet_by_text(self, own: list[int]) -> None:
+        """Learn which text is which token; see that logprobs come and tokens agree."""
+        for token in range(self.size):
+            try:
+                piece = self.token_text.bytes_of(token).decode("utf-8")
+            except UnicodeDecodeError:
+                continue
+            if piece:
+                self._ids[piece] = token
+        if self.call_id is not None:
+            self._ids[CALL_TOKEN] = self.call_id
+        body = {"prompt": PROBE, "max_tokens": 1, "logprobs": 1}
+        try:
+            ((choice, usage),) = self.together([self._complete(body, retries=0)])
+        except Failure as failure:
+            do = "begin it with log-probabilities (llama.cpp: --logits_all true)"
+            raise LacyError("E91", url=self.url, why=str(failure), do=do) from None
+        read = usage.get("prompt_tokens")
+        if read != len(own):
+            why = f"it cuts a text into {read} tokens that this tokenizer cuts into {len(own)}"
+            do = "give the tokenizer of the model that is served there: --tokenizer FOLDER"
+            raise LacyError("E91", url=self.url, why=why, do=do)
+        if not choice.get("logprobs"):
+            do = "use vLLM or llama.cpp's Python server"
+            raise LacyError("E91", url=self.url, why="it gives no log-probabilities", do=do)
+
+    def _called(self, models: list[dict[str, Any]]) -> tuple[str, int | None]:
+        """The served model that is meant, and its longest text."""
+        names = [str(model.get("id", "")) for model in models]
+        short = [name.rstrip("/").rpartition("/")[2].removesuffix(".gguf") for name in names]
+        wanted = self.name.rstrip("/").rpartition("/")[2].removesuffix(".gguf")
+        if self.name in names:
+            place = names.index(self.name)
+        elif wanted in short:
+            place = short.index(wanted)
+        elif len(names) == 1 and not self.name:
+            place = 0
+        else:
+            why = f"it holds no model {self.name!r}"
+            do = f"name one of: {', '.join(names) or '(none)'}"
+            raise LacyError("E91", url=self.url, why=why, do=do)
+        longest = models[place].get("max_model_len")
+        return names[place], longest if isinstance(longest, int) else None
+
+    # ------------------------------------------------------------------------------ going on
+
+    def go_on(self, asks: Sequence[Ask], temperature: float, top_p: float) -> list[list[Step]]:
+        """What the model says next to each text: at least one step, at most ``most``.
+
+        The last may be ``<CALL>`` (nothing is said after it) or the end of text.
+
+        Raises:
+            LacyError: E93, the server gave no answer.
+        """
+        return self.together([self._go_on(ask, temperature, top_p) for ask in asks])
+
+    async def _go_on(self, ask: Ask, temperature: float, top_p: float) -> list[Step]:
+        body = {
+            "prompt": self._prompt(ask.ids, ask.text), "max_tokens": ask.most,
+            "temperature": temperature, "top_p": top_p, "seed": ask.seed, **PLAIN,
+            "logprobs": self.top, **self._bias(ask.bias),
+        }  # fmt: skip
+        if self.call_id is not None:
+            stop = {"stop_token_ids": [self.call_id]}
+            body |= stop if self.dialect == "ids" else {"stop": [CALL_TOKEN]}
+        choice, _ = await self._told(body)
+        steps = self._steps(choice, ask.text)[: ask.most]
+        said = steps[-1].token if steps else -1
+        if choice.get("finish_reason") == "stop" and said not in (self.call_id, self.end_id):
+            if choice.get("stop_reason") == self.call_id and self.call_id is not None:
+                steps.append(Step(self.call_id))
+            elif CALL_TOKEN not in "".join(step.piece or "" for step in steps):
+                steps.append(await self._ended(ask, steps) if ask.ends else Step(self.end_id))
+        if not steps:
+            raise self.lost(Failure("it said nothing"))
+        return steps[: ask.most]
+
+    async def _ended(self, ask: Ask, steps: Sequence[Step]) -> Step:
+        """An end of text with the likelihoods there: what the shown tokens leave over is its own.
+
+        The end was the likeliest token, and of the others only those are hidden that are parts of
+        characters, or beyond the number asked for.
+        """
+        said = "".join(step.piece or "" for step in steps)
+        tokens = [step.token for step in steps]
+        bias = self._bias({self.end_id: FORBIDDEN})
+        prompt = self._prompt([*ask.ids, *tokens], ask.text + said)
+        body = {"prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": self.top, **bias}
+        choice, _ = await self._told(body)
+        shown = self._steps(choice, ask.text + said)
+        if not shown:
+            return Step(self.end_id)
+        top = {n: logp for n, logp in shown[0].top.items() if n != self.end_id}
+        left = 1.0 - math.fsum(map(math.exp, top.values()))
+        end = math.log(left) if left > 0 else max(top.values(), default=0.0)
+        return Step(self.end_id, None, {**top, self.end_id: end}, shown[0].floor)
+
+    # -------------------------------------------------------------------------------- scoring
+
+    def likelihood(self, jobs: Sequence[tuple[Sequence[int], str, Sequence[int], bool]]) -> Any:
+        """Log p(tokens, and their end | a text, no CALL), as ``Decoder.score`` with ``whole``.
+
+        Args:
+            jobs: ids and text that come before, the tokens, and whether the place after them is
+                wanted with as many likelihoods as the server gives (calibrated ends).
+
+        Returns:
+            For each job the steps of its tokens and one for the place after them.
+        """
+        return self.together([self._likelihood(*job) for job in jobs])
+
+    async def _likelihood(
+        self, ids: Sequence[int], text: str, tokens: Sequence[int], wide: bool
+    ) -> list[Step]:
+        more = self.token_text.decode(tokens)
+        body = {
+            "prompt": self._prompt([*ids, *tokens], text + more), "max_tokens": 1,
+            "temperature": 0, "logprobs": self.top, **self._bias({self.end_id: FORBIDDEN}),
+        }  # fmt: skip
+        if self.dialect == "ids":
+            choice, _ = await self._told({**body, "prompt_logprobs": self.top})
+            read = (choice.get("prompt_logprobs") or [])[-len(tokens) :]
+            steps = [
+                _step(n, {int(k): float(v["logprob"]) for k, v in (place or {}).items()})
+                for n, place in zip(tokens, read, strict=True)
+            ]
+            return [*steps, *self._steps(choice, text + more)[:1]]
+        choice, _ = await self._told({**body, "echo": True})
+        read = self._steps(choice, "")
+        place, length = 0, 0
+        while place < len(read) and length + len(read[place].piece or "") <= len(text):
+            length += len(read[place].piece or "")
+            place += 1
+        last = place + len(tokens)
+        steps = read[place:last]
+        end = read[last : last + 1]
+        if wide:  # one place with all tokens is quick where all places would be slow
+            choice, _ = await self._told({**body, "logprobs": self.size})
+            end = self._steps(choice, text + more)[:1]
+        return [*steps, *end]
+
+    # ------------------------------------------------------------------------------- requests
+
+    def lost(self, failure: Failure) -> LacyError:
+        """The error for a server that gave no answer."""
+        return LacyError("E93", url=self.url, why=str(failure))
+
+    def _prompt(self, ids: Sequence[int], text: str) -> list[int] | str:
+        return list(ids) if self.dialect == "ids" else text
+
+    def _bias(self, bias: Mapping[int, float]) -> dict[str, Any]:
+        return {"logit_bias": {str(n): by for n, by in bias.items()}} if bias else {}
+
+    def _encoded(self, text: str) -> list[int]:
+        ids = self.token_text.encode(text)
+        return ids if self.begin_id is None else [self.begin_id, *ids]
+
+    def _steps(self, choice: Mapping[str, Any], text: str) -> list[Step]:
+        """The steps of an answer, of which ``text`` came before (not told where it is echoed)."""
+        told = choice.get("logprobs") or {}
+        tokens, tops = told.get("tokens") or [], told.get("top_logprobs") or []
+        logps = told.get("token_logprobs") or []
+        if self.dialect == "ids":
+            named = [int(str(token).removeprefix("token_id:")) for token in tokens]
+            return [
+                _step(n, {int(k.removeprefix("token_id:")): v for k, v in (top or {}).items()}, p)
+                for n, top, p in zip(named, tops, logps, strict=True)
+            ]
+        starts = [start - len(text) for start in told.get("text_offset") or []]
+        whole_text = str(choice.get("text", ""))
+        steps = []
+        for n, (token, top, logp) in enumerate(zip(tokens, tops, logps, strict=True)):
+            end = starts[n + 1] if n + 1 < len(starts) else len(whole_text)
+            cut = end > len(whole_text) or n + 1 == len(starts)
+            piece = token if cut else whole_text[starts[n] : end]
+            known = {self._ids[k]: v for k, v in (top or {}).items() if k in self._ids}
+            step = _step(self._ids.get(token, -1), known, logp)
+            steps.append(replace(step, piece="" if token == CALL_TOKEN else piece))
+        return steps
+
+    async def _told(self, body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        if self.dialect == "ids":
+            body = {**body, "return_tokens_as_token_ids": True, "skip_special_tokens": False}
+        try:
+            return await self._complete(body)
+        except Failure as failure:
+            raise self.lost(failure) from None
+
+    async def _complete(
+        self, body: Mapping[str, Any], retries: int = 2
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The first choice of a completion, and what it took."""
+        assert self._client is not None, "not connected"
+        assert self._free is not None, "not connected"
+        async with self._free:
+            self.requests += 1
+            deadline = time.monotonic() + self.timeout
+            work = post(
+                self._client, f"{self.url}/completions",
+                {"model": self.name, "temperature": 0, "stream": False, **body},
+                read=lambda response: whole(response, MAX_BYTES),
+                key=read_key(self.key_variable), retries=retries, first_wait=0.25,
+                deadline=deadline,
+            )  # fmt: skip
+            try:
+                answer = await asyncio.wait_for(work, self.timeout)
+            except TimeoutError:
+                raise Failure(f"no answer after {self.timeout:g} s") from None
+        choices = answer.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            raise Failure("the answer has no choices; the base address usually ends in /v1")
+        usage = answer.get("usage")
+        return choice, usage if isinstance(usage, dict) else {}
+
+    async def _models(self) -> list[dict[str, Any]]:
+        import httpx
+
+        assert self._client is not None, "not connected"
+        key = read_key(self.key_variable)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            answer = await self._client.get(f"{self.url}/models", headers=headers, timeout=30.0)
+            answer.raise_for_status()
+            return [model for model in answer.json()["data"] if isinstance(model, dict)]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise self.lost(Failure(str(error) or type(error).__name__)) from None
+
+
+def _step(token: int, top: Mapping[int, float], logp: float | None = None) -> Step:
+    """A step; ``floor`` is the lowest of the likeliest."""
+    known = dict(top)
+    if logp is not None and token >= 0:
+        known[token] = logp
+    floor = min((v for n, v in top.items() if n != token), default=-math.inf)
+    return Step(token, None, known, floor)

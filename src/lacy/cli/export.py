@@ -1,0 +1,79 @@
+"""``lacy export``: a model in a file that other engines read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from ..errors import LacyError
+from .verb import facts, settings
+
+if TYPE_CHECKING:
+    from ..model.io import Loaded
+
+
+@dataclass
+class ExportConfig:
+    """Writes a model in a format of another engine."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Folder of a model or a run."""
+    to: Literal["gguf"] = "gguf"
+    """The format: gguf for llama.cpp and what is built on it. (vLLM and transformers read the
+    model's folder as it is.)"""
+    out: Path | None = None
+    """The file to write; by default MODEL.gguf beside the model."""
+    precision: Literal["f32", "f16", "q8_0"] = "f16"
+    """Numbers of the weights: f32 speaks as the model does, f16 nearly so, q8_0 is half of that."""
+
+
+SETTINGS = ExportConfig
+EXAMPLE = """
+lacy export runs/mine --to gguf --out mine.gguf
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Writes the file and says what is in it."""
+    config = settings(ExportConfig, argv, "export", EXAMPLE)
+    from ..model import load
+
+    loaded = load(config.model)
+    name = Path(config.model)
+    out = config.out or name.with_name(f"{name.name}.{config.to}")
+    if out.is_dir():
+        do = f"name a file: --out {out / name.name}.{config.to}"
+        raise LacyError("E12", key="out", value=out, why="it is a folder", do=do)
+    written = _WRITERS[config.to](loaded, out, config)
+    count = sum(p.numel() for p in loaded.model.parameters())
+    facts(
+        str(written),
+        {
+            "parameters": count,
+            "numbers": config.precision,
+            "bytes": written.stat().st_size,
+            "tokens": len(loaded.tokenizer),
+            "<CALL>": loaded.call_id,
+            "context": loaded.context,
+        },
+    )
+    print(f"Serve it: {_SERVE[config.to].format(out=written)}", file=sys.stderr)
+    return 0
+
+
+def _gguf(loaded: Loaded, out: Path, config: ExportConfig) -> Path:
+    from ..model.gguf import write_gguf
+
+    return write_gguf(loaded, out, config.precision)
+
+
+_WRITERS: dict[str, Callable[[Loaded, Path, ExportConfig], Path]] = {"gguf": _gguf}
+"""A format is a function here, and a word of ``ExportConfig.to``."""
+
+_SERVE = {"gguf": "python -m llama_cpp.server --model {out}"}
+"""What to type next."""

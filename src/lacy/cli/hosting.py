@@ -1,0 +1,36 @@
+"""A model by its folder, or at a server of others, from one word of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..cascade import Engine
+
+
+def at_a_server(name: str) -> bool:
+    """Whether a model is named by an address (``http://host:port/v1#name``)."""
+    return name.lower().startswith(("http://", "https://"))
+
+
+def open_model(name: str, tokenizer: Path | None = None) -> tuple[Any, type[Engine]]:
+    """The model, and the engine that writes with it.
+
+    Args:
+        name: a folder, or ``http://host:port/v1#NAME``.
+        tokenizer: of a model at a server its folder; by default the folder NAME.
+
+    Raises:
+        LacyError: as of ``lacy.model.load`` or ``lacy.cascade.hosted_model.connect``.
+    """
+    if not at_a_server(name):
+        from ..cascade import Engine
+        from ..model import load
+
+        return load(name), Engine
+    from ..cascade.hosted import HostedEngine
+    from ..cascade.hosted_model import connect
+
+    url, _, model = name.partition("#")
+    return connect(url, model, tokenizer), HostedEngine

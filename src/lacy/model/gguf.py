@@ -1,0 +1,205 @@
+"""A model as one GGUF file, for llama.cpp and what is built on it.
+
+Only what llama.cpp computes in the same way is written: Llama's shape with byte-level BPE. Rows of
+the query and key weights change places, as its rotary embedding turns neighbouring numbers while
+``transformers`` turns halves. Token ids stay as they are; ``<CALL>`` is a *user-defined* token, the
+kind whose text a server shows and can stop at (a control token would pass unseen).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lacy.errors import LacyError
+from lacy.model.building import gate_of
+from lacy.model.io import Loaded
+
+Precision = Literal["f32", "f16", "q8_0"]
+"""Numbers of the weights: exact, halved, or about one byte each (blocks of 32 with a scale)."""
+
+_BLOCK = 32
+"""Numbers that ``q8_0`` stores with one scale; rows of another length stay ``f16``."""
+
+_DIGITS = {"type": "Digits", "individual_digits": True}
+_PROBE = "In 1879 she'll  owe $1,234.50 — naïve?\n\n\t東京 x_y <CALL>"
+"""Text that must not be changed before it is cut into tokens."""
+
+
+def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") -> Path:
+    """Write a model and its tokenizer as GGUF; the file is whole or absent.
+
+    Args:
+        loaded: as from ``lacy.model.load``.
+        out: the file to write or replace.
+        precision: of the matrices; norms are always ``f32``.
+
+    Raises:
+        LacyError: E11 without the package ``gguf``, E12 for an unknown precision, E90 for a model
+            or tokenizer that llama.cpp would read otherwise than ``transformers``.
+    """
+    if precision not in get_args(Precision):
+        do = f"choose one of: {', '.join(get_args(Precision))}"
+        raise LacyError("E12", key="precision", value=precision, why="there is no such kind", do=do)
+    gguf = _package()
+    where = loaded.path or "memory"
+    _require_llama(loaded.model, where)
+    pre = pre_tokenizer(loaded.tokenizer, where)
+    out = Path(out)
+    half = out.with_name(f".{out.name}.{os.getpid()}.half")
+    try:
+        writer = gguf.GGUFWriter(half, "llama")
+        _add_shape(writer, gguf, loaded, precision)
+        _add_tokens(writer, gguf, loaded.tokenizer, pre)
+        for name, weight in _tensors(loaded.model, gguf):
+            kind = _kind(gguf, weight, precision)
+            writer.add_tensor(name, gguf.quants.quantize(weight, kind), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        os.replace(half, out)
+    finally:
+        half.unlink(missing_ok=True)
+    return out
+
+
+def pre_tokenizer(tokenizer: Any, where: str | Path = "memory") -> str:
+    """llama.cpp's name for how a tokenizer cuts text before it merges bytes.
+
+    Raises:
+        LacyError: E90 for any that llama.cpp would cut in another way.
+    """
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    if state["model"]["type"] != "BPE":
+        kind = state["model"]["type"]
+        why = f"its tokenizer is {kind}; only byte-level BPE has the same ids there"
+        raise _unwritable(where, why)
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    changed = normalizer is not None and normalizer.normalize_str(_PROBE) != _PROBE
+    parts = (state["pre_tokenizer"] or {}).get("pretokenizers", [state["pre_tokenizer"]])
+    *before, last = [part or {} for part in parts]
+    bytewise = last.get("type") == "ByteLevel" and not last.get("add_prefix_space")
+    # A tokenizer that merges nothing cuts into bytes, however it is cut before.
+    cut = last.get("use_regex", True) or not state["model"]["merges"]
+    if changed or not bytewise or not cut or before not in ([], [_DIGITS]):
+        raise _unwritable(where, "its tokenizer cuts texts in a way that llama.cpp has no name for")
+    return "smollm" if before else "gpt-2"
+
+
+def _package() -> ModuleType:
+    try:
+        import gguf
+        import gguf.quants
+    except ModuleNotFoundError as error:
+        raise LacyError("E11", extra_for="GGUF", package="gguf", extra="gguf") from error
+    module: ModuleType = gguf
+    return module
+
+
+def _require_llama(model: Any, where: str | Path) -> None:
+    """Raise E90 unless llama.cpp's ``llama`` computes what this model does."""
+    config = model.config
+    if gate_of(model) == "sigmoid":
+        why = (
+            "its <CALL> is a gate of its own (call_negative: sigmoid), which no server tells apart "
+            "from the other tokens; train with call_negative: softmax"
+        )
+        raise _unwritable(where, why)
+    if config.model_type != "llama":
+        raise _unwritable(where, f"it is of kind {config.model_type}, not llama")
+    rope = getattr(config, "rope_parameters", None) or {}
+    wanted = {
+        "biases": not (config.attention_bias or config.mlp_bias),
+        f"activation {config.hidden_act}": config.hidden_act == "silu",
+        f"positions {rope.get('rope_type')}": rope.get("rope_type", "default") == "default",
+    }
+    for what, plain in wanted.items():
+        if not plain:
+            raise _unwritable(where, f"it has {what}, which is not written")
+
+
+def _add_shape(writer: Any, gguf: Any, loaded: Loaded, precision: Precision) -> None:
+    config: Any = loaded.model.config
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    writer.add_name(loaded.path.name if loaded.path else "lacy")
+    writer.add_description("A small language model that calls a source by the token <CALL>")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(head)
+    writer.add_value_length(head)
+    writer.add_rope_dimension_count(head)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    kinds = gguf.LlamaFileType
+    file_types = {"f32": kinds.ALL_F32, "f16": kinds.MOSTLY_F16, "q8_0": kinds.MOSTLY_Q8_0}
+    writer.add_file_type(file_types[precision])
+    if precision == "q8_0":
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+
+
+def _add_tokens(writer: Any, gguf: Any, tokenizer: Any, pre: str) -> None:
+    """Vocabulary and merges; ids as they are."""
+    call_id = len(tokenizer) - 1
+    special = set(tokenizer.all_special_ids) - {call_id}
+    kinds = gguf.TokenType
+    types = [kinds.CONTROL if n in special else kinds.NORMAL for n in range(call_id)]
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
+    writer.add_token_types([*types, kinds.USER_DEFINED])
+    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
+    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    if begin is not None:
+        writer.add_bos_token_id(begin)
+    if end is not None:
+        writer.add_eos_token_id(end)
+    writer.add_add_bos_token(begin is not None)
+    writer.add_add_eos_token(False)
+    writer.add_add_space_prefix(False)
+
+
+def _tensors(model: Any, gguf: Any) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Names and weights as llama.cpp wants them, in float32."""
+    config = model.config
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, weight in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        data: NDArray[np.float32] = weight.detach().float().cpu().numpy()
+        if name.endswith("q_proj.weight"):
+            data = _turned(data, config.num_attention_heads)
+        elif name.endswith("k_proj.weight"):
+            data = _turned(data, config.num_key_value_heads)
+        yield names.get_name(name, try_suffixes=(".weight",)), np.ascontiguousarray(data)
+
+
+def _turned(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+    """Rows of each head from (first half, second half) to pairs of both."""
+    rows, width = weight.shape
+    return weight.reshape(heads, 2, rows // heads // 2, width).swapaxes(1, 2).reshape(rows, width)
+
+
+def _kind(gguf: Any, weight: NDArray[np.float32], precision: Precision) -> Any:
+    kinds = gguf.GGMLQuantizationType
+    if weight.ndim == 1 or precision == "f32":
+        return kinds.F32
+    whole = precision == "q8_0" and weight.shape[-1] % _BLOCK == 0
+    return kinds.Q8_0 if whole else kinds.F16
+
+
+def _unwritable(where: str | Path, why: str) -> LacyError:
+    return LacyError("E90", path=where, to="gguf", why=why)

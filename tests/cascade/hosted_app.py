@@ -1,0 +1,153 @@
+"""An OpenAI-compatible completions server over a transformers model, for tests of hosted models.
+
+Speaks like vLLM (token ids in and out, ``prompt_logprobs``) or like llama.cpp's Python server (text
+in and out, ``echo``, the end of text never told), as their documentation says; every answer is
+computed from the whole text anew. Knows nothing of lacy's own client.
+"""
+
+import contextlib
+import socket
+import threading
+import time
+
+import torch
+import uvicorn
+from fastapi import FastAPI, HTTPException
+
+CALL = "<CALL>"
+
+
+class Engine:
+    """The model, and what a request makes of its logits."""
+
+    def __init__(self, model, tokenizer, dialect):
+        self.model, self.tokenizer, self.dialect = model, tokenizer, dialect
+        self.call_id, self.end_id = len(tokenizer) - 1, tokenizer.eos_token_id
+        self.bodies = []
+
+    def logits(self, ids):
+        with torch.inference_mode():
+            return self.model(torch.tensor([ids])).logits[0].float()
+
+    def tokenize(self, prompt):
+        if isinstance(prompt, list):
+            if self.dialect == "text":
+                raise HTTPException(500, "Input should be a valid string")
+            return list(prompt)
+        return [0, *self.tokenizer.encode(prompt, add_special_tokens=False)]
+
+    def generate(self, ids, body):
+        """New tokens and why they ended; logits are biased, log-probabilities are not."""
+        bias = {int(k): v for k, v in (body.get("logit_bias") or {}).items()}
+        draw = torch.Generator().manual_seed(body.get("seed") or 0)
+        stops = set(body.get("stop_token_ids") or ())
+        heat = body.get("temperature", 1.0)
+        new, told = [], []
+        for _ in range(body.get("max_tokens") or 16):
+            logits = self.logits([*ids, *new])[-1]
+            told.append(torch.log_softmax(logits, -1))
+            biased = logits.clone()
+            for token, by in bias.items():
+                biased[token] += by
+            if heat:
+                token = int(torch.multinomial(torch.softmax(biased / heat, -1), 1, generator=draw))
+            else:
+                token = int(biased.argmax())
+            new.append(token)
+            if token == self.end_id:
+                return new, told, "stop", None
+            if token in stops:
+                return new, told, "stop", token
+            if any(stop in self.text(new) for stop in body.get("stop") or ()):
+                return new, told, "stop", None
+        return new, told, "length", None
+
+    def text(self, ids):
+        """Text of tokens; ``<CALL>`` is visible, the end is not, halves of characters vanish."""
+        out, run = "", []
+        for token in [*ids, self.call_id]:
+            if token in (self.call_id, self.end_id):
+                raw = self.tokenizer.decode(run)
+                out += raw.replace("\ufffd", "") + (CALL if token == self.call_id else "")
+                run = []
+            else:
+                run.append(token)
+        return out.removesuffix(CALL)
+
+    def name(self, token):
+        return f"token_id:{token}" if self.dialect == "ids" else self.text([token])
+
+    def shown(self, logp, token, count):
+        top = torch.topk(logp, min(count, len(logp)))
+        named = {}
+        for value, n in zip(top.values.tolist(), top.indices.tolist(), strict=True):
+            named[self.name(n)] = value
+        named[self.name(token)] = float(logp[token])
+        return named
+
+    def complete(self, body):
+        self.bodies.append(body)
+        ids = self.tokenize(body["prompt"])
+        new, told, why, stopped = self.generate(ids, body)
+        shown, count = list(new), body.get("logprobs") or 0
+        if self.dialect == "text" and shown[-1] == self.end_id:
+            shown.pop()
+        text = self.text(new)
+        for stop in body.get("stop") or ():
+            text = text.partition(stop)[0]
+        choice = {"index": 0, "text": text, "finish_reason": why, "stop_reason": stopped}
+        before, tokens = "", shown
+        if self.dialect == "text" and body.get("echo"):
+            past = torch.log_softmax(self.logits(ids), -1)
+            tokens, told = [*ids[1:], *shown], [*past[:-1], *told]
+            choice["text"] = body["prompt"] + text
+        elif isinstance(body["prompt"], str):
+            before = body["prompt"]
+        choice["logprobs"] = {
+            "tokens": [self.name(n) for n in tokens],
+            "token_logprobs": [float(p[n]) for n, p in zip(tokens, told, strict=False)],
+            "top_logprobs": [self.shown(p, n, count) for n, p in zip(tokens, told, strict=False)],
+            "text_offset": [len(before) + len(self.text(tokens[:n])) for n in range(len(tokens))],
+        }
+        if body.get("prompt_logprobs") is not None:
+            past = torch.log_softmax(self.logits(ids), -1)
+            choice["prompt_logprobs"] = [None]
+            for token, p in zip(ids[1:], past, strict=False):
+                top = torch.topk(p, body["prompt_logprobs"]).indices.tolist()
+                choice["prompt_logprobs"].append(
+                    {str(n): {"logprob": float(p[n]), "rank": 1} for n in {*top, token}}
+                )
+        usage = {"prompt_tokens": len(ids), "completion_tokens": len(new)}
+        return {"object": "text_completion", "choices": [choice], "usage": usage}
+
+
+@contextlib.contextmanager
+def serving(model, tokenizer, dialect):
+    """The address of a running server, and its engine."""
+    engine = Engine(model, tokenizer, dialect)
+    app = FastAPI()
+    lock = threading.Lock()
+
+    @app.get("/v1/models")
+    def models():
+        return {"data": [{"id": "/models/slm.gguf", "object": "model"}]}
+
+    @app.post("/v1/completions")
+    def completions(body: dict):
+        with lock:
+            return engine.complete(body)
+
+    place = socket.socket()
+    place.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [place]}, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{place.getsockname()[1]}/v1", engine
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        place.close()

@@ -1,0 +1,282 @@
+"""A hosted model says what the same model says in process, span for span."""
+
+import importlib.util
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lacy.cascade import Engine, Oracle, parse_policy
+from lacy.cascade.calibrate import Calibration, KindFit
+from lacy.cascade.hosted import HostedEngine
+from lacy.cascade.hosted_model import connect
+from lacy.cascade.usual import Reference
+from lacy.errors import LacyError
+from lacy.model import load, save
+from lacy.sources import ScriptedSource
+from lacy.testing import byte_tokenizer
+from lacy.types import Candidate, Reply
+
+_spec = importlib.util.spec_from_file_location(
+    "lacy_hosted_app", Path(__file__).parent / "hosted_app.py"
+)
+hosted_app = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(hosted_app)
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz "
+PROMPTS = ["Mara", "The old ", "x"]
+DIALECTS = ("ids", "text")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model of random weights that says letters, calls now and then, and sometimes ends."""
+    torch.manual_seed(5)
+    tokenizer = byte_tokenizer()
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=96, bos_token_id=0, eos_token_id=0,
+        pad_token_id=None, tie_word_embeddings=False,
+    )).eval()  # fmt: skip
+    spoken = [tokenizer.encode(c)[0] for c in LETTERS]
+    head = model.lm_head.weight.data
+    silent = torch.ones(len(tokenizer), dtype=torch.bool)
+    silent[[*spoken, 0, len(tokenizer) - 1]] = False
+    head[silent] = 0.0
+    head[spoken] *= 30.0
+    head[0] *= 28.0
+    head[-1] *= 45.0
+    return save(tmp_path_factory.mktemp("hosted") / "slm", model, tokenizer)
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return load(folder)
+
+
+@pytest.fixture(scope="module", params=DIALECTS)
+def place(request, loaded):
+    with hosted_app.serving(loaded.model, loaded.tokenizer, request.param) as (url, engine):
+        yield url, engine
+
+
+@pytest.fixture
+def hosted(place, folder):
+    return connect(place[0], "slm", folder)
+
+
+@pytest.fixture
+def wide(place, folder):
+    """Told of all tokens, as a budget must be to be held exactly."""
+    return connect(place[0], "slm", folder, top=258)
+
+
+def seen(answers):
+    return [
+        [(s.text, s.speaker, s.tokens, s.asked, s.evidence, s.fault) for s in answer.spans]
+        + [answer.finished]
+        for answer in answers
+    ]
+
+
+def reasons(answers):
+    return [span.reason for answer in answers for span in answer.spans if span.asked]
+
+
+def fits_in(answers):
+    """Scores of the chosen candidates, as the reasons tell them."""
+    told = [reason.partition("fit ")[2] for reason in reasons(answers)]
+    return [float(fit.partition(",")[0]) for fit in told if fit]
+
+
+def one(request):
+    """One candidate here, several there, none elsewhere."""
+    ways = {0: " ulm", 1: [" Paris", " Par", "is not", " 1879"], 2: None, 3: Reply(error="down")}
+    return ways[len(request.text) % 4]
+
+
+POLICIES = (
+    "never", "always", "threshold=0", "threshold=1.5", "budget=0.22", "random=0.3,seed=2", "top2=1",
+    "threshold=0.4,by=p_call", "budget=0.3,by=top2",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_says_the_same_as_in_process(place, folder, loaded, policy):
+    hosted = connect(place[0], "slm", folder, top=258 if "budget" in policy else 20)
+    mine = Engine(loaded, ScriptedSource(one), policy, max_new_tokens=16)
+    theirs = HostedEngine(hosted, ScriptedSource(one), policy, max_new_tokens=16)
+    expected, found = mine.generate(PROMPTS), theirs.generate(PROMPTS)
+    assert seen(found) == seen(expected)
+    assert policy == "never" or sum(answer.calls for answer in found) > 0
+    for ours, told in zip(reasons(expected), reasons(found), strict=True):
+        assert told.split("; ")[1:] == ours.split("; ")[1:]  # scores of candidates among them
+
+
+def test_texts_end_as_they_do_in_process(hosted, loaded):
+    """By the end of text, by the limit, by the context."""
+    prompts = [*(letter * 3 for letter in LETTERS[:4]), "m" * 70]
+    end = loaded.model.lm_head.weight.data[0]
+    end *= 1.5
+    expected = Engine(loaded, None, "never").generate(prompts, max_new_tokens=30)
+    found = HostedEngine(hosted, None, "never").generate(prompts, max_new_tokens=30)
+    end /= 1.5
+    assert seen(found) == seen(expected)
+    assert 0 < sum(answer.finished for answer in found) < len(found)
+
+
+@pytest.mark.parametrize("unit", ["token", "word"])
+def test_units_and_places_are_held(hosted, loaded, unit):
+    def both(kind, given):
+        engine = kind(given, ScriptedSource(one), "threshold=-2", unit=unit, at="word")
+        return engine.generate(PROMPTS, max_new_tokens=14)
+
+    assert seen(both(HostedEngine, hosted)) == seen(both(Engine, loaded))
+
+
+def test_a_calibration_ranks_as_in_process(wide, loaded):
+    fits = {
+        kind: KindFit((Reference("Mara was born in", "Mara"), Reference("she", "")), low, 9)
+        for kind, low in (("town", -30.0), ("year", -60.0))
+    }
+    ends = (*loaded.tokenizer.encode("., a"), 0)
+    calibration = Calibration(fits, {"margin": tuple(n / 7 - 9 for n in range(100))}, ends)
+
+    def offer(request):
+        found = [Candidate(" ulm", kind="town", subject="Mara"), Candidate(" 1879", kind="year")]
+        return Reply(tuple(found), ranked=True)
+
+    def both(kind, given):
+        how = {"calibration": calibration, "abstain": None, "max_new_tokens": 12}
+        return kind(given, ScriptedSource(offer), "budget=0.2", **how).generate(PROMPTS[:2])
+
+    expected, found = both(Engine, loaded), both(HostedEngine, wide)
+    assert seen(found) == seen(expected)
+    # A server that tells pieces hides the halves of characters, here a good part of all tokens.
+    error = 1.0 if wide.server.dialect == "text" else 0.01
+    assert fits_in(found) == pytest.approx(fits_in(expected), abs=error)
+    assert fits_in(found)
+
+
+def test_sampling_goes_on_and_is_repeatable(hosted):
+    engine = HostedEngine(hosted, ScriptedSource(one), "threshold=0", temperature=0.8, seed=3)
+    first, second = (engine.generate(PROMPTS, max_new_tokens=12) for _ in range(2))
+    assert seen(first) == seen(second)
+    assert all(answer.tokens == 12 or answer.finished or answer.calls for answer in first)
+
+
+def test_an_oracle_needs_no_likelihoods(hosted, loaded):
+    policy = Oracle(lambda text: "town" if len(text) % 5 == 0 else None)
+    expected = Engine(loaded, ScriptedSource([" ulm"]), policy).generate(PROMPTS, max_new_tokens=12)
+    found = HostedEngine(hosted, ScriptedSource([" ulm"]), policy).generate(
+        PROMPTS, max_new_tokens=12
+    )
+    assert seen(found) == seen(expected)
+
+
+def test_where_call_is_not_told_its_margin_is_a_bound_and_counted(place, folder, wide):
+    narrow = connect(place[0], "slm", folder, top=3)
+    engine = HostedEngine(narrow, ScriptedSource([" ulm"]), "budget=0.2")
+    answers = engine.generate(PROMPTS, max_new_tokens=24)
+    assert engine.guessed > 0
+    assert all(answer.tokens <= 24 for answer in answers)
+    exact = HostedEngine(wide, None, "budget=0.2")
+    exact.generate(PROMPTS, max_new_tokens=10)
+    assert exact.guessed == 0
+
+
+def test_a_text_takes_a_request_per_call_where_the_server_stops(place, hosted):
+    place[1].bodies.clear()
+    engine = HostedEngine(hosted, ScriptedSource([" ulm"]), "threshold=0", max_new_tokens=24)
+    answers = engine.generate(PROMPTS)
+    calls = sum(answer.calls for answer in answers)
+    # after two answers at one place the model says a word of its own: a request of one token
+    assert calls > 2
+    assert len(place[1].bodies) <= 2 * calls + len(PROMPTS)
+
+
+@pytest.mark.parametrize("policy", ["entropy=2", "budget=0.2,by=entropy"])
+def test_a_policy_that_a_server_cannot_hold_is_refused(hosted, policy):
+    with pytest.raises(LacyError, match="E92") as caught:
+        HostedEngine(hosted, None, policy)
+    assert "entropy" in str(caught.value)
+    assert HostedEngine(hosted, None, "never").variant("threshold=0").way == "stops"
+
+
+def test_a_gate_of_its_own_is_refused(hosted):
+    hosted.model.config.lacy_gate = "sigmoid"
+    with pytest.raises(LacyError, match="E92"):
+        HostedEngine(hosted, None, "threshold=0")
+    HostedEngine(hosted, None, "random=0.2")
+
+
+def test_names_of_special_tokens_do_not_become_tokens(place, hosted, loaded):
+    prompt, answer = "say <CALL> ", " a <CALL> b"
+    engine = HostedEngine(hosted, ScriptedSource([answer]), "always", max_new_tokens=16)
+    if place[1].dialect == "text":
+        with pytest.raises(LacyError, match="E91"):
+            engine.generate([prompt])
+        found = engine.generate(["say "])[0]
+        assert answer not in found.text
+        assert "special token" in found.spans[1].reason
+    else:
+        expected = Engine(loaded, ScriptedSource([answer]), "always", max_new_tokens=16)
+        assert seen(engine.generate([prompt])) == seen(expected.generate([prompt]))
+
+
+def test_characters_of_several_tokens_come_whole(tmp_path_factory):
+    """Random bytes: most are no characters. Ids tell them exactly."""
+    torch.manual_seed(2)
+    tokenizer = byte_tokenizer()
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=96, bos_token_id=0, eos_token_id=0,
+    )).eval()  # fmt: skip
+    model.lm_head.weight.data *= 30
+    folder = save(tmp_path_factory.mktemp("bytes") / "slm", model, tokenizer)
+    mine = Engine(load(folder), ScriptedSource([" é"]), "threshold=-2")
+    expected = mine.generate(PROMPTS, max_new_tokens=24)
+    with hosted_app.serving(model, tokenizer, "ids") as (url, _):
+        engine = HostedEngine(connect(url, "slm", folder), ScriptedSource([" é"]), "threshold=-2")
+        assert seen(engine.generate(PROMPTS, max_new_tokens=24)) == seen(expected)
+
+
+def test_a_server_with_other_tokens_or_models_is_refused(place, folder, tmp_path):
+    from lacy.corpus import train_tokenizer
+
+    with pytest.raises(LacyError, match=r"E91.*\n.*slm.gguf"):
+        connect(place[0], "another", folder)
+    with pytest.raises(LacyError, match="E13"):
+        connect(place[0], "slm", tmp_path)
+    if place[1].dialect == "text":
+        other = train_tokenizer(["she'll owe 1879 and 東京 and naïve " * 9] * 9, 300)
+        other.save_pretrained(tmp_path)
+        with pytest.raises(LacyError, match=r"E91.*tokens"):
+            connect(place[0], "slm", tmp_path)
+
+
+def test_a_server_that_is_not_there_is_said(folder):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+        with pytest.raises(LacyError, match="E93"):
+            connect(url, "slm", folder)
+    with pytest.raises(LacyError, match="E72"):
+        connect("ftp://x", "slm", folder)
+
+
+def test_a_server_that_goes_away_ends_with_a_reason(loaded, folder):
+    with hosted_app.serving(loaded.model, loaded.tokenizer, "ids") as (url, _):
+        hosted = connect(url, "slm", folder, timeout=1.0)
+    with pytest.raises(LacyError, match="E93"):
+        HostedEngine(hosted, None, "never").generate(["Mara"])
+
+
+def test_policies_are_values_here_too(hosted, loaded):
+    engine = HostedEngine(hosted, ScriptedSource([" ulm"]), parse_policy("budget=0.3"))
+    first, second = (engine.generate(["Mara"], max_new_tokens=12) for _ in range(2))
+    assert seen(first) == seen(second)
+    assert replace(hosted).server is hosted.server

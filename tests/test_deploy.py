@@ -1,0 +1,80 @@
+"""deploy/: what it starts can be started, as far as can be seen without Docker."""
+
+import re
+import shlex
+from pathlib import Path
+
+import yaml
+
+from lacy.cli.generate import GenerateConfig
+from lacy.cli.policies import split_policy
+from lacy.config import parse
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+PAGE = (ROOT / "docs" / "how-to" / "engine.md").read_text(encoding="utf-8")
+COMPOSE = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES = COMPOSE["services"]
+VLLM = {
+    "--model", "--served-model-name", "--max-logprobs", "--logprobs-mode", "--dtype",
+    "--enable-prefix-caching", "--generation-config", "--gpu-memory-utilization",
+}  # fmt: skip
+"""Flags of ``vllm serve`` that stand in its documentation."""
+
+
+def test_services_are_as_compose_wants_them():
+    assert set(SERVICES) == {"slm", "partner", "lacy"}
+    assert set(COMPOSE) == {"services", "volumes"}
+    known = {
+        "image", "command", "volumes", "ipc", "deploy", "healthcheck", "environment", "build",
+        "depends_on", "entrypoint", "user",
+    }  # fmt: skip
+    for service in SERVICES.values():
+        assert set(service) <= known
+        assert ("image" in service) != ("build" in service)
+    for name, wanted in SERVICES["lacy"]["depends_on"].items():
+        assert wanted == {"condition": "service_healthy"}
+        assert "healthcheck" in SERVICES[name]
+
+
+def test_flags_of_vllm_are_known_and_explained():
+    for name in ("slm", "partner"):
+        assert SERVICES[name]["image"].startswith("vllm/vllm-openai:")
+        for flag in SERVICES[name]["command"]:
+            assert flag.partition("=")[0] in VLLM
+    for flag in VLLM:
+        assert f"`{flag}`" in PAGE
+    text = (DEPLOY / "docker-compose.yml").read_text(encoding="utf-8")
+    for variable in set(re.findall(r"\$\{(\w+)", text)) - {"UID", "GID"}:
+        assert f"`{variable}`" in PAGE
+    shares = [float(m) for m in re.findall(r"--gpu-memory-utilization=([\d.]+)", text)]
+    assert sum(shares) < 1
+
+
+def test_what_lacy_is_told_there_can_be_told_to_lacy():
+    (command,) = SERVICES["lacy"]["command"]
+    filled = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", command)
+    words = shlex.split(filled.partition("<")[0])
+    assert words[:2] == ["lacy", "generate"]
+    config = parse(GenerateConfig, words[2:], verb="generate")
+    assert config.model == "http://slm:8000/v1#slm"
+    assert "--served-model-name=slm" in SERVICES["slm"]["command"]
+    assert config.source == ["http://partner:8000/v1#partner"]
+    assert "--served-model-name=partner" in SERVICES["partner"]["command"]
+    mounts = {volume.split(":")[-2] for volume in SERVICES["lacy"]["volumes"] if ":ro" in volume}
+    assert str(config.tokenizer) in mounts
+    assert (DEPLOY / filled.partition("<")[2].strip().removeprefix("/")).is_file()
+
+
+def test_the_image_copies_what_is_there():
+    copied = re.findall(r"^COPY (.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    for name in " ".join(copied).split():
+        assert (ROOT / name).exists()
+
+
+def test_a_policy_travels_behind_the_name_of_a_hosted_model():
+    address = "http://127.0.0.1:8000/v1#slm"
+    assert split_policy(address) == (address, None)
+    assert split_policy(f"{address}:budget=0.22") == (address, "budget=0.22")
+    assert split_policy("http://127.0.0.1:8000/v1") == ("http://127.0.0.1:8000/v1", None)
+    assert split_policy("mine:threshold=0") == ("mine", "threshold=0")
