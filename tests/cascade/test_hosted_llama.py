@@ -1,0 +1,117 @@
+"""llama.cpp's own server and the command line hold a model as the tests' server does."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+
+from lacy.cascade import Engine
+from lacy.cascade.hosted import HostedEngine
+from lacy.cascade.hosted_model import connect
+from lacy.cli import main
+from lacy.corpus import train_tokenizer
+from lacy.model import build, load, save
+from lacy.sources import ScriptedSource
+
+_spec = importlib.util.spec_from_file_location(
+    "lacy_hosted_app_too", Path(__file__).parent / "hosted_app.py"
+)
+hosted_app = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(hosted_app)
+
+LLAMA = sys.executable if importlib.util.find_spec("llama_cpp") else None
+LLAMA = LLAMA or os.environ.get("LACY_LLAMA_PYTHON")
+PROMPTS = ["Ada Lovelace was born", "In 1879 "]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Random weights over letters that no merge joins, so that every text has one cut; calls."""
+    tokenizer = train_tokenizer(["zq" * 9] * 9, 260)
+    model = build("tiny", tokenizer, context=96, seed=1, tied=False)
+    spoken = [tokenizer.encode(letter)[0] for letter in "abcdefghijklmnop"]
+    head = model.get_output_embeddings().weight.data
+    silent = torch.ones(len(tokenizer), dtype=torch.bool)
+    silent[[*spoken, len(tokenizer) - 1]] = False
+    head[silent] = 0.0
+    head[spoken] *= 12.0
+    head[-1] *= 20.0
+    return save(tmp_path_factory.mktemp("llama") / "slm", model, tokenizer)
+
+
+@pytest.fixture(scope="module")
+def llama(folder):
+    """The address of llama.cpp's Python server over the model."""
+    if LLAMA is None:
+        pytest.skip("needs llama-cpp-python[server] here or behind LACY_LLAMA_PYTHON")
+    pytest.importorskip("gguf", reason="needs the extra gguf")
+    path = folder.with_name("slm.gguf")
+    assert main(["export", str(folder), "--out", str(path), "--precision", "f32"]) == 0
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port = place.getsockname()[1]
+    flags = f"--model {path} --port {port} --n_ctx 96 --n_threads 1 --type_k 0 --type_v 0"
+    running = subprocess.Popen(
+        [LLAMA, "-m", "llama_cpp.server", *flags.split()],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}/v1"
+    try:
+        end = time.monotonic() + 60
+        while True:
+            assert running.poll() is None
+            assert time.monotonic() < end
+            try:
+                httpx.get(f"{url}/models", timeout=5)
+                break
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        running.terminate()
+        running.wait(timeout=20)
+
+
+def answered(request):
+    return [" London", " 10 December", " Paris"] if len(request.text) % 2 else " 1815"
+
+
+def seen(answers):
+    return [
+        [(s.text, s.speaker, s.tokens, s.asked, s.evidence) for s in a.spans] + [a.finished]
+        for a in answers
+    ]
+
+
+@pytest.mark.parametrize("policy", ["never", "threshold=0", "random=0.3", "budget=0.2"])
+def test_llama_cpp_says_the_same_as_in_process(llama, folder, policy):
+    mine = Engine(load(folder), ScriptedSource(answered), policy, max_new_tokens=12)
+    hosted = connect(llama, "slm", folder, top=400)
+    assert hosted.server.dialect == "text"
+    theirs = HostedEngine(hosted, ScriptedSource(answered), policy, max_new_tokens=12)
+    expected, found = mine.generate(PROMPTS), theirs.generate(PROMPTS)
+    assert seen(found) == seen(expected)
+    assert policy == "never" or sum(answer.calls for answer in found) > 0
+
+
+def test_generate_speaks_through_a_server(folder, tmp_path, capsys):
+    loaded = load(folder)
+    out = tmp_path / "answers.jsonl"
+    with hosted_app.serving(loaded.model, loaded.tokenizer, "ids") as (url, _):
+        words = ["generate", f"{url}#slm:threshold=0", "--tokenizer", str(folder)]
+        words += ["--prompt", PROMPTS[0], "--max-new-tokens", "8", "--out", str(out)]
+        assert main(words) == 0
+        expected = Engine(loaded, None, "threshold=0", max_new_tokens=8).generate(PROMPTS[:1])
+        said = json.loads(out.read_text().splitlines()[0])
+        assert "".join(span["text"] for span in said["spans"]) == expected[0].text
+        assert main([*words[:2], "--prompt", "x"]) == 2  # no folder of that name
+    assert "--tokenizer" in capsys.readouterr().err
