@@ -108,7 +108,7 @@ def test_generate_speaks_through_a_server(folder, tmp_path, capsys):
     out = tmp_path / "answers.jsonl"
     with hosted_app.serving(loaded.model, loaded.tokenizer, "ids") as (url, _):
         words = ["generate", f"{url}#slm:threshold=0", "--tokenizer", str(folder)]
-        words += ["--prompt", PROMPTS[0], "--max-new-tokens", "8", "--out", str(out)]
+        words += ["--prompt", PROMPTS[0], "--max-new-tokens", "8", "--out", str(out), "--show"]
         assert main(words) == 0
         expected = Engine(loaded, None, "threshold=0", max_new_tokens=8).generate(PROMPTS[:1])
         said = json.loads(out.read_text().splitlines()[0])
