@@ -40,7 +40,7 @@ def test_whatever_comes_and_goes_every_text_is_read_as_alone(data, name):
     model = slow.MODELS[name]
     decoder, aside, expected = RaggedDecoder(model, call_id=slow.CALL), [], []
     for _ in range(data.draw(st.integers(1, 7))):
-        move = data.draw(st.sampled_from(["join", "feed", "keep", "aside", "back"]))
+        move = data.draw(st.sampled_from(["join", "feed", "read", "keep", "aside", "back"]))
         if move == "join":
             new = data.draw(st.lists(texts, min_size=1, max_size=3))
             decoder.join([reading(model, ids) for ids in new])
@@ -50,6 +50,11 @@ def test_whatever_comes_and_goes_every_text_is_read_as_alone(data, name):
             decoder.step(fed)
             for ids, token in zip(expected, fed, strict=True):
                 ids.append(token)
+        elif move == "read":
+            some = {"min_size": len(expected), "max_size": len(expected)} if expected else {}
+            new = data.draw(st.lists(texts, **{"min_size": 1, "max_size": 3, **some}))
+            decoder.read(new)
+            expected = [old + ids for old, ids in zip(expected or [[]] * 3, new, strict=False)]
         elif move == "keep" and decoder.rows:
             rows = data.draw(st.lists(st.integers(0, decoder.rows - 1), max_size=3))
             decoder.keep(rows)
@@ -68,6 +73,25 @@ def test_whatever_comes_and_goes_every_text_is_read_as_alone(data, name):
         assert decoder.tokens_BT == expected
         if decoder.rows:
             check(decoder, model)
+
+
+@pytest.mark.parametrize("name", sorted(slow.MODELS))
+def test_texts_cut_short_are_joined_and_read_on(name):
+    model = slow.MODELS[name]
+    texts_B = [slow.random_ids(n, 1, length)[0] for n, length in enumerate((9, 4, 7))]
+    decoders = [reading(model, ids) for ids in texts_B]
+    for decoder in decoders:
+        decoder.rewind(2)
+    decoder = decoders[0]
+    decoder.join(decoders[1:])
+    decoder.read([[5, 6, 7], [8], [9, 10]])
+    tails = ([5, 6, 7], [8], [9, 10])
+    assert decoder.tokens_BT == [ids[:-2] + tail for ids, tail in zip(texts_B, tails, strict=True)]
+    check(decoder, model)
+    too_much = [[5] * (slow.CONTEXT - decoder.length + 1), [6], [7]]
+    with pytest.raises(LacyError, match="E60"):
+        decoder.read(too_much)
+    check(decoder, model)
 
 
 @pytest.mark.parametrize("back", [0, 1])

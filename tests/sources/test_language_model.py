@@ -47,13 +47,12 @@ def test_reused_cache_says_what_a_fresh_pass_says(kind):
     source = LanguageModel(model, TOKENIZER)
     texts = ["Ada was", "Ada was b", "Ada is", "Émile", "Ada is", "Ad"]
     for number, text in enumerate(texts):
-        ids = [0, *TOKENIZER.encode(text, add_special_tokens=False)]
-        with torch.inference_mode():
-            got = source._read_up_to(source._stream(number // 4), ids)
-            expected = model(input_ids=torch.tensor([ids])).logits[0, -1]
-        torch.testing.assert_close(got, expected, atol=2e-4, rtol=1e-4)
         fresh = LanguageModel(model, TOKENIZER)
-        assert said(source, text, stream=number // 4) == said(fresh, text)
+        assert said(source, text, "value", number // 4) == said(fresh, text, "value")
+        decoder = source._streams[number // 4]
+        with torch.inference_mode():
+            expected = model(input_ids=torch.tensor(decoder.tokens_BT)).logits[0, -1]
+        torch.testing.assert_close(decoder.last_BV[0], expected, atol=2e-4, rtol=1e-4)
 
 
 def test_a_call_reads_only_what_is_new():
@@ -146,14 +145,19 @@ def test_cost_counts_partner_tokens():
 
 
 def test_a_failed_pass_leaves_no_half_cache():
-    loaded = scripted(lambda text: "!")
+    fails = []
+
+    def speak(text):
+        return 1 / 0 if fails else "!"
+
+    loaded = scripted(speak)
     source = LanguageModel(loaded.model, loaded.tokenizer)
     said(source, "abc")
-    real = source.model
-    source.model = type("Broken", (), {"device": real.device, "__call__": lambda *a, **k: 1 / 0})()
+    fails.append("now")
     with pytest.raises(ZeroDivisionError):
         said(source, "abcd")
-    source.model = real
+    assert not source._streams
+    fails.clear()
     assert said(source, "abcd") == "!"
 
 

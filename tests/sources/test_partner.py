@@ -92,8 +92,9 @@ def test_control_tokens_in_a_text_are_plain_characters(tmp_path):
     source = read(tiny(), tmp_path / "partner")
     ask(source, Request(f"a{CALL_TOKEN}<|endoftext|>b", "token"))
     [stream] = source._streams.values()
-    assert stream.ids[0] == TOKENIZER.bos_token_id
-    assert not {CALL, TOKENIZER.eos_token_id} & set(stream.ids[1:])
+    [ids] = stream.tokens_BT
+    assert ids[0] == TOKENIZER.bos_token_id
+    assert not {CALL, TOKENIZER.eos_token_id} & set(ids[1:])
 
 
 def test_in_a_cascade_its_words_are_borrowed_and_hold_no_control():

@@ -37,6 +37,36 @@ class RaggedDecoder(Decoder):
         return self._last_BV
 
     @torch.inference_mode()
+    def read(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
+        """Append tokens, at least one to every row, not equally many to each; logits as ``feed``.
+
+        All but the last of them are padded on the right, where nothing before looks, and what the
+        padding left in the cache is cut off; the last ones are a pass of their own.
+        """
+        if len(set(map(len, tokens_BT))) == 1:
+            return self.feed(tokens_BT)
+        heads = [list(tokens[:-1]) for tokens in tokens_BT]
+        olds = self.tokens_BT or [[] for _ in heads]
+        self._check_room(max(len(o) + len(t) for o, t in zip(olds, tokens_BT, strict=True)))
+        before, width = self.length, max(map(len, heads))
+        cache = self._cache if self.rows else new_cache()
+        padded = [head + [0] * (width - len(head)) for head in heads]
+        self._forward(torch.tensor(padded, device=self.model.device), cache, keep=1)
+        ends = [before + len(head) for head in heads]
+        self.tokens_BT = [[*old, *head] for old, head in zip(olds, heads, strict=True)]
+        spans = [(end - len(ids), end) for end, ids in zip(ends, self.tokens_BT, strict=True)]
+        self._hold(
+            [
+                [
+                    (layer.keys[n : n + 1, :, b:e], layer.values[n : n + 1, :, b:e])
+                    for n, (b, e) in enumerate(spans)
+                ]
+                for layer in cache.layers
+            ]
+        )
+        return self.feed([tokens[-1:] for tokens in tokens_BT])
+
+    @torch.inference_mode()
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order (one may be named several times); drop the others."""
         if list(rows) != list(range(self.rows)):
@@ -70,7 +100,9 @@ class RaggedDecoder(Decoder):
             return
         layers = zip(*(part._cache.layers for part in parts), strict=True)
         pieces = [[(layer.keys, layer.values) for layer in same] for same in layers]
-        self._last_BV = torch.cat([part.last_BV for part in parts])
+        known = [part._last_BV for part in parts]
+        whole = [last_BV for last_BV in known if last_BV is not None]
+        self._last_BV = torch.cat(whole) if len(whole) == len(known) else None
         self.tokens_BT = [list(tokens) for part in parts for tokens in part.tokens_BT]
         self._hold(pieces)
 
@@ -108,4 +140,20 @@ class RaggedDecoder(Decoder):
             use_cache=True,
             logits_to_keep=keep,
         ).logits
+        return logits
+
+
+class Rereading(RaggedDecoder):
+    """For a model whose state cannot be taken back or joined: one row, read anew at every pass."""
+
+    def rewind(self, count: int) -> None:
+        """Take back the last ``count`` tokens (at least one must stay)."""
+        if count:
+            self.tokens_BT = [row[:-count] for row in self.tokens_BT]
+            self._last_BV = None
+
+    def _forward(self, input_BT: Tensor, cache: Any, keep: int) -> Tensor:
+        before_BT = torch.tensor(self.tokens_BT, device=input_BT.device, dtype=input_BT.dtype)
+        all_BT = torch.cat([before_BT, input_BT], dim=1)
+        logits: Tensor = self.model(input_ids=all_BT, use_cache=False).logits[:, -keep:]
         return logits

@@ -2,23 +2,36 @@
 
 It has its own tokenizer; what passes to and fro is text. Each running text keeps its KV cache, so
 that a call costs the tokens since the last call plus those it speaks, not the whole prefix again
-(a cascade that recomputes prefixes pays a full forward pass per call).
+(a cascade that recomputes prefixes pays a full forward pass per call). The requests of one ``ask``
+are answered together, in a thread that alone computes with this model: the event loop stays free,
+and where nobody waits any more the computing ends before its next pass.
+
+Together go models that take positions for each row (Llama, GPT-2 and most others). Those that do
+not (BLOOM, MPT) are asked one text after the other; those that keep a state instead of a cache
+(Mamba, Qwen3-Next) as well, and they read their text anew for every token.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import os
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
 from lacy.errors import LacyError
 from lacy.model.decode import context_of
-from lacy.sources.text import TokenText, cut_unit, whole_words
+from lacy.model.ragged import RaggedDecoder, Rereading
+from lacy.sources.text import TextStream, TokenText, cut_unit, whole_words
 from lacy.types import CALL_TOKEN, Candidate, Reply, Request, Unit
 
 DEFAULT_MAX_TOKENS: dict[Unit, int] = {"token": 8, "word": 12, "value": 16}
@@ -27,13 +40,48 @@ DEFAULT_MAX_TOKENS: dict[Unit, int] = {"token": 8, "word": 12, "value": 16}
 DEFAULT_STREAMS = 64
 """Running texts whose cache is kept; the longest unused one is forgotten first."""
 
+DEFAULT_BATCH = 32
+"""Texts that are computed together, at most."""
 
-@dataclass
-class _Stream:
-    """One running text in the partner's tokens, with the cache of what it has read."""
+READ_TOKENS = 4096
+"""Tokens that several texts may read in one pass."""
 
-    ids: list[int] = field(default_factory=list)
-    cache: Any = None
+
+class _Left(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(eq=False)
+class _Text:
+    """One request while it is answered."""
+
+    request: Request
+    ids: list[int]
+    limit: int
+    evidence: str
+    out: TextStream
+    said: str = ""
+    spoken: int = 0
+    token: int = -1
+    reply: Reply | None = None
+
+    def take(self, token: int, *, end: bool) -> bool:
+        """Add a token; whether that was all: ``said`` is then what the reply says."""
+        self.token, unit = token, self.request.unit
+        self.spoken += 1
+        if end:
+            self.said = cut_unit(self.said, unit, ended=True)
+            return True
+        self.said += self.out.add(token)
+        if unit == "token" and self.said and self.out.whole:
+            return True
+        if unit != "token" and (done := cut_unit(self.said, unit, ended=False)):
+            self.said = done
+            return True
+        if self.spoken == self.limit and unit != "token":
+            # The limit fell inside a unit: a half word would be worse than none.
+            self.said = whole_words(self.said, unit)
+        return self.spoken == self.limit
 
 
 class LanguageModel:
@@ -45,6 +93,8 @@ class LanguageModel:
         name: who speaks; the folder's name or the model's class by default.
         max_tokens: most partner tokens per call, by unit or one number for all.
         streams: how many running texts keep their cache.
+        batch: how many texts are computed together, at most; with ``streams`` it bounds the memory
+            of caches. Answers are those of each alone, up to rounding.
         device: where to put a model that is read from a folder.
         cost: cost of one partner token, in whatever unit the caller counts.
 
@@ -60,6 +110,7 @@ class LanguageModel:
         name: str | None = None,
         max_tokens: int | dict[Unit, int] | None = None,
         streams: int = DEFAULT_STREAMS,
+        batch: int = DEFAULT_BATCH,
         device: str | torch.device | None = None,
         cost: float = 0.0,
     ) -> None:
@@ -76,8 +127,9 @@ class LanguageModel:
         self._text = TokenText(tokenizer)
         self._context = context_of(model)
         self._max_tokens = _limits(max_tokens)
+        self._batch = max(1, batch) if _takes_rows(model) else 1
         self._keep = streams
-        self._streams: OrderedDict[int, _Stream] = OrderedDict()
+        self._streams: OrderedDict[int, RaggedDecoder] = OrderedDict()
         self._files = _files_of(str(getattr(model, "name_or_path", "")))
         self._bos = tokenizer.bos_token_id
         self._ends = {tokenizer.eos_token_id, *_listed(model.config.eos_token_id)} - {None}
@@ -91,96 +143,167 @@ class LanguageModel:
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Continue each text by one unit; no candidate where the partner ends the text itself."""
-        return [self._continue(request) for request in requests]
+        if not requests:
+            return []
+        left = threading.Event()
+        answer = _thread_of(self.model).submit(self._answer, list(requests), left)
+        try:
+            return await asyncio.wrap_future(answer)
+        except asyncio.CancelledError:
+            left.set()
+            raise
 
     def forget(self) -> None:
-        """Drop all caches."""
-        self._streams.clear()
+        """Drop all caches, after what is being computed."""
+        _thread_of(self.model).submit(self._streams.clear)
 
-    @torch.inference_mode()
-    def _continue(self, request: Request) -> Reply:
-        begin = time.perf_counter()
+    def _answer(self, requests: Sequence[Request], left: threading.Event) -> list[Reply]:
+        """The replies, in the model's thread."""
+        texts = [self._begin(request) for request in requests]
+        going = [text for text in texts if text.reply is None]
+        going.sort(key=lambda text: len(text.ids))  # rows of one batch are as long as its longest
+        for first in range(0, len(going), self._batch):
+            self._continue(going[first : first + self._batch], left)
+        return [text.reply for text in texts if text.reply is not None]
+
+    def _begin(self, request: Request) -> _Text:
+        """A text in the partner's tokens; with a reply where it cannot be continued."""
         limit = self._max_tokens[request.unit]
-        stream = self._stream(request.stream)
         ids = self._text.encode(request.text)
         ids = ids if self._bos is None else [self._bos, *ids]
-        if not ids:
-            return Reply(error=f"{self.name}: it cannot begin a text (no start token)")
         room = self._context - limit
-        if room < 1:
-            why = f"its context ({self._context}) is too short to say {limit} tokens"
-            return Reply(error=f"{self.name}: {why}")
-        cut = len(ids) > room
-        if cut:
+        evidence = f"continued by {self.name}"
+        if len(ids) > room > 0:
             # The window moves in jumps of half its size, so that the next calls reuse the cache.
             jump = max(1, room // 2)
             ids = ids[-(-(len(ids) - room) // jump) * jump :]
-        try:
-            logits_V = self._read_up_to(stream, ids)
-            text, spoken = self._speak(stream, logits_V, request.unit, limit)
-        except BaseException:
-            # The cache may hold half a step: it cannot be gone on with.
-            self._streams.pop(request.stream, None)
-            raise
-        evidence = f"continued by {self.name}"
-        evidence += f", which saw the last {len(ids)} tokens only" if cut else ""
-        found = (Candidate(text, evidence),) if text else ()
-        seconds = time.perf_counter() - begin
-        return Reply(found, cost=self.cost * spoken, seconds=seconds)
+            evidence += f", which saw the last {len(ids)} tokens only"
+        text = _Text(request, ids, limit, evidence, self._text.stream())
+        if not ids:
+            text.reply = Reply(error=f"{self.name}: it cannot begin a text (no start token)")
+        elif room < 1:
+            why = f"its context ({self._context}) is too short to say {limit} tokens"
+            text.reply = Reply(error=f"{self.name}: {why}")
+        return text
 
-    def _speak(
-        self, stream: _Stream, logits_V: torch.Tensor, unit: Unit, limit: int
-    ) -> tuple[str, int]:
-        """Greedy text of one unit, and how many tokens were made for it."""
-        out = self._text.stream()
-        text = ""
-        for spoken in range(1, limit + 1):
-            if self._never:
-                logits_V[self._never] = -torch.inf
-            token = int(logits_V.argmax())
-            if token in self._ends:
-                return cut_unit(text, unit, ended=True), spoken
-            text += out.add(token)
-            if unit == "token" and text and out.whole:
-                return text, spoken
-            if unit != "token" and (done := cut_unit(text, unit, ended=False)):
-                return done, spoken
-            if spoken < limit:
-                logits_V = self._feed(stream, [token])
-        # The limit fell inside a unit: a half word would be worse than none.
-        return cut_unit(text, unit, ended=False) or whole_words(text, unit), limit
+    def _continue(self, texts: list[_Text], left: threading.Event) -> None:
+        """Give these texts their replies: read them, then speak until each has its unit."""
+        begin = time.perf_counter()
+        batch, texts = self._read_up(texts, left)
+        while True:
+            tokens = self._best(batch.last_BV)
+            going = []
+            for row, (text, token) in enumerate(zip(texts, tokens, strict=True)):
+                if not text.take(token, end=token in self._ends):
+                    going.append(row)
+                    continue
+                self._remember(text, batch if batch.rows == 1 else batch.part([row]))
+                found = (Candidate(text.said, text.evidence),) if text.said else ()
+                seconds = time.perf_counter() - begin
+                text.reply = Reply(found, cost=self.cost * text.spoken, seconds=seconds)
+            if not going:
+                return
+            batch.keep(going)
+            texts = [texts[row] for row in going]
+            _still_wanted(left)
+            batch.step([text.token for text in texts])
+            self.tokens_read += len(texts)
 
-    def _read_up_to(self, stream: _Stream, ids: list[int]) -> torch.Tensor:
-        """Bring a stream's cache to ``ids``, reusing the longest common beginning."""
+    def _read_up(
+        self, texts: Sequence[_Text], left: threading.Event
+    ) -> tuple[RaggedDecoder, list[_Text]]:
+        """A decoder that has read these texts, and the texts in the order of its rows.
+
+        Their caches are taken out of ``_streams``: after a failed pass they may hold half a step.
+        """
+        begun = [(text, self._reused(text)) for text in texts]
+        begun.sort(key=lambda pair: (pair[1].rows, _missing(*pair)))
+        read: list[RaggedDecoder] = []
+        for alike in _alike(begun):
+            _still_wanted(left)
+            new = [text.ids[len(text.ids) - _missing(text, old) :] for text, old in alike]
+            part = alike[0][1]
+            part.join([old for _, old in alike[1:]])
+            part.read(new)
+            self.tokens_read += sum(map(len, new))
+            read.append(part)
+        read[0].join(read[1:])
+        return read[0], [text for text, _ in begun]
+
+    def _reused(self, text: _Text) -> RaggedDecoder:
+        """The cache of a text's stream, cut to what still stands in the text; or an empty one."""
+        old = self._streams.pop(text.request.stream, None)
         common = 0
-        for old, new in zip(stream.ids, ids, strict=False):
-            if old != new:
+        for read, wanted in zip(old.tokens_BT[0] if old else [], text.ids[:-1], strict=False):
+            if read != wanted:
                 break
-            common += 1
-        common = min(common, len(ids) - 1)  # the last token is always read: its logits are needed
-        if common == 0:
-            stream.ids, stream.cache = [], _new_cache()
-        elif common < len(stream.ids):
-            stream.cache.crop(common - len(stream.ids))
-            stream.ids = stream.ids[:common]
-        return self._feed(stream, ids[common:])
+            common += 1  # the last token is always read: its logits are needed
+        if old is None or not common:
+            return (Rereading if _stateful(self.model) else RaggedDecoder)(self.model)
+        old.rewind(old.length - common)
+        return old
 
-    def _feed(self, stream: _Stream, tokens: list[int]) -> torch.Tensor:
-        input_BT = torch.tensor([tokens], device=self.model.device)
-        output = self.model(
-            input_ids=input_BT, past_key_values=stream.cache, use_cache=True, logits_to_keep=1
-        )
-        stream.ids.extend(tokens)
-        self.tokens_read += len(tokens)
-        logits_V: torch.Tensor = output.logits[0, -1].float()
-        return logits_V
+    def _best(self, logits_BV: torch.Tensor) -> list[int]:
+        """The likeliest token of each row that may be spoken."""
+        if self._never:
+            never = torch.tensor(self._never, device=logits_BV.device)
+            logits_BV = logits_BV.index_fill(1, never, -torch.inf)
+        best: list[int] = logits_BV.argmax(-1).tolist()
+        return best
 
-    def _stream(self, number: int) -> _Stream:
-        stream = self._streams.setdefault(number, _Stream())
-        self._streams.move_to_end(number)
+    def _remember(self, text: _Text, decoder: RaggedDecoder) -> None:
+        self._streams[text.request.stream] = decoder
+        self._streams.move_to_end(text.request.stream)
         while len(self._streams) > self._keep:
             self._streams.popitem(last=False)
-        return stream
+
+
+_THREADS: WeakKeyDictionary[Any, ThreadPoolExecutor] = WeakKeyDictionary()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_THREADS.clear)  # a fork has no threads
+
+
+def _thread_of(model: Any) -> ThreadPoolExecutor:
+    """The one thread that computes with a model, for all sources around it; it ends with it."""
+    known = _THREADS.get(model)
+    return known or _THREADS.setdefault(model, ThreadPoolExecutor(1, "lacy-partner"))
+
+
+def _still_wanted(left: threading.Event) -> None:
+    if left.is_set():
+        raise _Left
+
+
+def _missing(text: _Text, decoder: RaggedDecoder) -> int:
+    """How many tokens of a text its cache has not read."""
+    return len(text.ids) - decoder.length
+
+
+def _alike(begun: Sequence[tuple[_Text, RaggedDecoder]]) -> Iterator[list[Any]]:
+    """Sorted texts in parts for one pass each: new ones or begun ones, of similar width."""
+    part: list[tuple[_Text, RaggedDecoder]] = []
+    for text, old in begun:
+        width = _missing(text, old)
+        if part and (
+            old.rows != part[0][1].rows
+            or width > 2 * _missing(*part[0]) + 16
+            or width * (len(part) + 1) > READ_TOKENS
+        ):
+            yield part
+            part = []
+        part.append((text, old))
+    yield part
+
+
+def _stateful(model: Any) -> bool:
+    """Whether a model keeps a state that cannot be taken back, rather than keys and values."""
+    return bool(getattr(model, "_is_stateful", False))
+
+
+def _takes_rows(model: Any) -> bool:
+    """Whether a model can be told where each row of a batch begins."""
+    known = inspect.signature(getattr(model, "forward", model)).parameters
+    return {"attention_mask", "position_ids"} <= set(known) and not _stateful(model)
 
 
 def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:
@@ -198,12 +321,6 @@ def _files_of(place: str) -> list[tuple[str, int, int]]:
     """Names, sizes and times of a folder's weights: a model trained anew answers otherwise."""
     found = [(path.name, path.stat()) for path in sorted(Path(place).glob("*.safetensors"))]
     return [(name, told.st_size, told.st_mtime_ns) for name, told in found] if place else []
-
-
-def _new_cache() -> Any:
-    from transformers import DynamicCache
-
-    return DynamicCache()
 
 
 def _listed(ids: Any) -> list[int]:

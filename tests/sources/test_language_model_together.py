@@ -1,0 +1,270 @@
+"""Requests that a language model answers together: as each alone, in time, in another tokenizer."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
+
+from lacy.cascade import Engine
+from lacy.corpus import train_tokenizer
+from lacy.model.ragged import RaggedDecoder
+from lacy.sources import LanguageModel, TokenText
+from lacy.sources.protocol import guarded
+from lacy.sources.text import cut_unit, whole_words
+from lacy.testing import byte_tokenizer, scripted, scripted_with
+from lacy.types import Request
+
+TOKENIZER = byte_tokenizer()
+CONTEXT = 64
+UNITS = ("token", "word", "value")
+
+
+def tiny(kind, tokenizer=TOKENIZER):
+    """A model with random weights; every kind has another way to know where a row begins."""
+    torch.manual_seed(1)
+    shared = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "initializer_range": 0.4,
+        "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+    }  # fmt: skip
+    llama = {
+        **shared, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": CONTEXT,
+    }  # fmt: skip
+    layers = {**shared, "n_layer": 2, "n_head": 4}
+    model = {
+        "llama": lambda: LlamaForCausalLM(LlamaConfig(**llama)),
+        "mistral": lambda: MistralForCausalLM(MistralConfig(**llama, sliding_window=8)),
+        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**layers, n_positions=CONTEXT)),
+        "bloom": lambda: BloomForCausalLM(BloomConfig(**layers)),
+        "mamba": lambda: MambaForCausalLM(
+            MambaConfig(**shared, num_hidden_layers=2, state_size=4)
+        ),
+    }[kind]  # fmt: skip
+    return model().eval()
+
+
+MODELS = {kind: tiny(kind) for kind in ("llama", "mistral", "gpt2")}
+
+
+def texts_of(replies):
+    return [[c.text for c in reply.candidates] for reply in replies]
+
+
+def ask(source, *requests):
+    return asyncio.run(source.ask(requests))
+
+
+def alone(model, request, tokenizer=TOKENIZER, **options):
+    """What a fresh source says to one request."""
+    [reply] = ask(LanguageModel(model, tokenizer, **options), request)
+    return reply
+
+
+texts = st.text(st.sampled_from("abc é👍.,\n"), max_size=80)
+asked = st.lists(
+    st.builds(Request, texts, st.sampled_from(UNITS), stream=st.integers(0, 3)), max_size=5
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rounds=st.lists(asked, min_size=1, max_size=3), batch=st.integers(1, 4),
+    kind=st.sampled_from(sorted(MODELS)),
+)  # fmt: skip
+def test_together_they_say_what_each_says_alone(rounds, batch, kind):
+    model = MODELS[kind]
+    source = LanguageModel(model, TOKENIZER, batch=batch, streams=3, cost=1.0)
+    for requests in rounds:  # later rounds meet the caches of earlier ones, fitting or not
+        wanted = [alone(model, request, cost=1.0) for request in requests]
+        got = ask(source, *requests)
+        assert [(r.candidates, r.cost, r.error) for r in got] == [
+            (r.candidates, r.cost, r.error) for r in wanted
+        ]
+        assert len(source._streams) <= 3
+
+
+def slowly(model, text, unit, limit, tokenizer=TOKENIZER):
+    """What the model says token by token, without a cache."""
+    ids = [0, *tokenizer.encode(text, add_special_tokens=False)]
+    out, said = TokenText(tokenizer).stream(), ""
+    for _ in range(limit):
+        with torch.inference_mode():
+            logits_V = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+        logits_V = logits_V.clone()
+        logits_V[len(tokenizer) - 1] = -torch.inf  # <CALL>
+        ids.append(int(logits_V.argmax()))
+        if ids[-1] == 0:
+            return cut_unit(said, unit, ended=True)
+        said += out.add(ids[-1])
+        done = cut_unit(said, unit, ended=False)
+        if done and (unit != "token" or out.whole):
+            return done
+    return said if unit == "token" else whole_words(said, unit)
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "gpt2", "bloom", "mamba"])
+def test_any_architecture_says_what_it_says_without_a_cache(kind):
+    model = MODELS.get(kind) or tiny(kind)
+    source = LanguageModel(model, TOKENIZER)
+    assert source._batch == (1 if kind in ("bloom", "mamba") else 32)
+    beginnings = ["Ada", "Ada Lovelace was born in", "Émile", "x"]
+    for more in ("", ", where"):  # the second time the caches are there
+        requests = [
+            Request(text + more, unit, stream=n)
+            for n, text in enumerate(beginnings)
+            for unit in UNITS[n % 3 :][:1]
+        ]
+        wanted = [slowly(model, r.text, r.unit, source._max_tokens[r.unit]) for r in requests]
+        assert texts_of(ask(source, *requests)) == [[text] if text else [] for text in wanted]
+
+
+def test_no_more_than_the_batch_goes_through_the_model(monkeypatch):
+    rows, forward = [], RaggedDecoder._forward
+
+    def seen(self, input_BT, cache, keep):
+        rows.append(len(input_BT))
+        return forward(self, input_BT, cache, keep)
+
+    monkeypatch.setattr(RaggedDecoder, "_forward", seen)
+    source = LanguageModel(MODELS["llama"], TOKENIZER, batch=4)
+    requests = [Request("a" * n, "value", stream=n) for n in range(10)]
+    ask(source, *requests)
+    assert max(rows) == 4
+    together = len(rows)
+    rows.clear()
+    for request in requests:
+        alone(MODELS["llama"], request)
+    assert together < len(rows) / 2
+
+
+def slow_partner(seconds, passes):
+    """A partner that takes its time for every token, and never ends a value."""
+
+    def speak(text):
+        passes.append(threading.current_thread().name)
+        time.sleep(seconds)
+        return "a"
+
+    loaded = scripted(speak)
+    return LanguageModel(loaded.model, loaded.tokenizer, max_tokens=200)
+
+
+def test_the_loop_is_free_and_a_timeout_ends_the_computing():
+    passes, beats = [], []
+    source = slow_partner(0.02, passes)
+
+    async def beat():
+        while True:
+            beats.append(time.perf_counter())
+            await asyncio.sleep(0.005)
+
+    async def late():
+        beating = asyncio.create_task(beat())
+        [reply] = await guarded(source, [Request("x", "value")], timeout=0.3)
+        beating.cancel()
+        return reply
+
+    begin = time.perf_counter()
+    reply = asyncio.run(late())
+    took = time.perf_counter() - begin
+    assert reply.fault and "no answer after" in reply.error
+    assert took < 2.0 and len(beats) > 10  # all tokens take 4 s
+    time.sleep(0.1)
+    count = len(passes)
+    time.sleep(0.2)
+    assert len(passes) == count < 100
+    assert all(name.startswith("lacy-partner") for name in passes)
+
+
+def test_who_waits_behind_another_and_leaves_is_never_computed():
+    passes = []
+    source = slow_partner(0.01, passes)
+
+    async def two():
+        first = asyncio.create_task(source.ask([Request("x", "token")]))
+        second = asyncio.create_task(source.ask([Request("y" * 9, "value")]))
+        await asyncio.sleep(0)
+        second.cancel()
+        return await first
+
+    assert texts_of(asyncio.run(two())) == [["a"]]
+    time.sleep(0.05)
+    assert len(passes) == 1
+
+
+def test_a_model_is_computed_with_by_one_at_a_time_whoever_asks():
+    inside, most, lock = [0], [0], threading.Lock()
+
+    def speak(text):
+        with lock:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+        time.sleep(0.005)
+        inside[0] -= 1
+        return "a"
+
+    loaded = scripted(speak)
+    sources = [LanguageModel(loaded.model, loaded.tokenizer) for _ in "12"]
+
+    def caller(source, number):
+        ask(source, Request(f"text {number}", "token", stream=number))
+
+    threads = [threading.Thread(target=caller, args=(sources[n % 2], n)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] == 1
+
+
+LINE = "Ada Lovelace was born in London, and 1815 was the year. Émile 👍 naïve Łódź 東京. "
+
+
+def test_a_partner_with_another_vocabulary():
+    other = train_tokenizer([LINE] * 20, 330, split_digits=False)
+    assert len(other) != len(TOKENIZER)
+    assert len(other.encode("Lovelace")) < len(TOKENIZER.encode("Lovelace"))
+    model = tiny("llama", other)
+    source = LanguageModel(model, other)
+    requests = [Request(f"{LINE[:n]}", unit, stream=n) for n in range(1, 30) for unit in UNITS]
+    wanted = [slowly(model, r.text, r.unit, source._max_tokens[r.unit], other) for r in requests]
+    assert texts_of(ask(source, *requests)) == [[text] if text else [] for text in wanted]
+    assert sum(map(bool, wanted)) > len(wanted) / 2
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("line", [" Łódź, where", " 東京 is", " 👍 yes", " naïve London."])
+def test_characters_split_over_tokens_pass_whole(line, unit):
+    """The partner's pieces of a character, its words, and the SLM's bytes are one text."""
+    other = train_tokenizer(["the cat sat on London"] * 9, 300, split_digits=False)
+
+    def speak(text):
+        done = text[text.index("@") + 1 :]
+        return line[len(done) :] if line.startswith(done) else ""
+
+    partner = scripted_with(other, speak)
+    source = LanguageModel(partner.model, other, name="partner", max_tokens=40)
+    [[first]] = texts_of(ask(source, Request("He was@", unit)))
+    assert line.startswith(first) and "\ufffd" not in first
+    loaded = scripted(lambda text: "!", lambda text: "!" not in text)
+    engine = Engine(loaded, source, "threshold=0", unit=unit, max_new_tokens=40)
+    [answer] = engine.generate(["He was@"])
+    assert answer.text.startswith(f"He was@{first}")
+    borrowed = "".join(span.text for span in answer.spans if span.speaker == "partner")
+    assert line.startswith(borrowed) and len(borrowed) >= len(first)
