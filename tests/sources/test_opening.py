@@ -12,6 +12,7 @@ from lacy.config import load, parse
 from lacy.errors import LacyError
 from lacy.sources import Database
 from lacy.sources.cached import Cached
+from lacy.sources.draft import draft
 from lacy.sources.endpoint import Endpoint
 from lacy.sources.opening import open_source, open_sources
 from lacy.sources.protocol import links
@@ -129,3 +130,24 @@ def test_what_stands_around_is_what_it_says(facts, server, tmp_path):
     assert isinstance(chain, Chain) and isinstance(metered, Metered)
     assert isinstance(database, Database) and isinstance(cached, Cached)
     assert isinstance(breaker, Breaker) and isinstance(endpoint, Endpoint)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "mysql://u:s3cr3t@h/d", "postgresql+psycopg2://u:s3cr3t@h/d", "duckdb://u:s3cr3t@d",
+        "sqlite:///s3cr3t.sqlite", "ftp://u:s3cr3t@h/facts.sqlite", "host=h password=s3cr3t",
+    ],
+)  # fmt: skip
+def test_an_address_of_another_kind_shows_no_password(address, tmp_path):
+    mapping = tmp_path / "m.yaml"
+    mapping.write_text(f"database: '{address}'\nsubject: a.b\nrelations: {{c: a.d}}\n")
+    for attempt in (
+        lambda: open_source(address),
+        lambda: open_source(str(mapping)),
+        lambda: Database(address),
+        lambda: draft(address, tmp_path / "n.yaml"),
+    ):
+        with pytest.raises(LacyError, match=r"E12|E65|E94") as caught:
+            attempt()
+        assert "s3cr3t" not in str(caught.value) + repr(caught.value.values)

@@ -20,19 +20,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lacy.config import read_yaml
 from lacy.errors import LacyError
 from lacy.sources.facts import Column, Join, Layout, Relation
-from lacy.sources.stores import Catalogue, is_url
+from lacy.sources.stores import Catalogue, is_address, is_url, without_secret
 from lacy.sources.writing import check_date, check_number, writer
 
 TOP = ("database", "subject", "key", "aliases", "relations", "facts")
 ENTRY = ("value", "join", "date", "number", "text")
-_USER = re.compile(r"://[^@\s]*@")
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     except LacyError as error:
         if error.code != "E15":
             raise
-        why = _USER.sub("://***@", str(error.values["why"]))  # an address may hold a password
+        why = without_secret(error.values["why"])  # an address may hold a password
         raise LacyError("E95", path=path, count=1, problems=f"\n  - {why}") from None
     problems = [_unknown(str(key), TOP, "") for key in content if key not in TOP]
     if not isinstance(content.get("database"), str):
@@ -60,7 +59,8 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 def database_of(content: Mapping[str, Any], path: str | Path) -> str | Path:
     """The database that a mapping names: an address, or a path relative to the mapping."""
     named: str = content["database"]
-    return named if is_url(named) else Path(path).parent / named
+    address = is_url(named) or is_address(named)
+    return named if address else Path(path).parent / named
 
 
 def layout_of(content: Mapping[str, Any], catalogue: Catalogue, path: str | Path) -> Layout:
@@ -94,6 +94,11 @@ def _near(name: str, known: Sequence[str]) -> str:
         return f"; did you mean {' or '.join(close)}?"
     shown = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
     return f"; there is: {shown or 'nothing'}"
+
+
+def _checked(check: Callable[[str], str], pattern: Any) -> str:
+    """What is wrong with a pattern; empty if nothing."""
+    return check(pattern) if isinstance(pattern, str) else "write a pattern in quotes"
 
 
 class _Bad(Exception):
@@ -208,12 +213,8 @@ class _Reader:
         dates = dates if isinstance(dates, list) else [dates]
         number, text = entry.get("number"), entry.get("text", "{}")
         wrong = {
-            "date": next(
-                (w for d in dates if (w := check_date(d) if isinstance(d, str) else "a pattern")),
-                "",
-            ),
-            "number": "" if number is None
-            else check_number(number) if isinstance(number, str) else "write a pattern in quotes",
+            "date": next(filter(None, (_checked(check_date, d) for d in dates)), ""),
+            "number": "" if number is None else _checked(check_number, number),
             "text": "" if isinstance(text, str) and "{}" in text
             else "{} must stand where the value goes",
         }  # fmt: skip

@@ -106,7 +106,9 @@ def open_source(name: str | None) -> Source | None:
         from lacy.sources.resilience import Breaker
 
         return Breaker(LlmModel(name.removeprefix("llm:")))
-    if name.lower().startswith(("postgresql:", "postgres:")):
+    from lacy.sources.stores import is_address, is_url, without_secret
+
+    if is_url(name) or is_address(name):  # whatever it is, its password stands in no message
         from lacy.sources import Database
 
         return Database(name)
@@ -135,7 +137,7 @@ def open_source(name: str | None) -> Source | None:
         "`lacy world` or `lacy source build`, a model's folder or Hub name, "
         "http://HOST:PORT/v1#MODEL, or llm:MODEL"
     )
-    raise LacyError("E12", key="source", value=name, why=what, do=do)
+    raise LacyError("E12", key="source", value=without_secret(name), why=what, do=do)
 
 
 def _behind_a_server(address: str) -> Source:

@@ -6,17 +6,33 @@ differences. What is asked of them stands in ``lacy.sources.facts``.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from lacy.errors import LacyError
 from lacy.sources.stores.base import Catalogue, Reference, Store, StoreError
 
-__all__ = ["Catalogue", "Reference", "Store", "StoreError", "is_url", "open_store"]
+__all__ = [
+    "Catalogue", "Reference", "Store", "StoreError", "is_address", "is_url", "open_store",
+    "without_secret",
+]  # fmt: skip
 
 POSTGRES = ("postgresql:", "postgres:")
 """Also with too few slashes: an address is never taken for a path, which messages would show."""
 DUCK = (".duckdb", ".ddb")
 _DUCK_MARK = b"DUCK"
+_SCHEME = re.compile(r"([a-z][a-z0-9+.\-]+):/", re.IGNORECASE)
+_SECRET = re.compile(r"(?<=:/)(/?)[^@\s]*@|(?<=password=)[^&\s]+", re.IGNORECASE)
+
+
+def without_secret(text: object) -> str:
+    """A text in which addresses show neither user nor password."""
+    return _SECRET.sub(lambda found: f"{found[1]}***@" if "@" in found[0] else "***", str(text))
+
+
+def is_address(database: str | Path) -> bool:
+    """Whether this is an address of any kind; ``Path`` leaves one slash of two."""
+    return bool(_SCHEME.match(str(database))) and not Path(database).exists()
 
 
 def is_url(database: str | Path) -> bool:
@@ -33,15 +49,19 @@ def open_store(database: str | Path) -> Store:
 
     Raises:
         LacyError: E65 no such file, E66 not a database that can be read, E94 a server that cannot
-            be reached, E11 a package is not installed.
+            be reached or another kind of address, E11 a package is not installed.
     """
     if is_url(database):
         from lacy.sources.stores.postgres import Postgres
 
         return Postgres(str(database))
+    if is_address(database):
+        scheme = str(database).partition(":")[0]
+        why = "addresses begin with postgresql://; a SQLite or DuckDB file is named by its path"
+        raise LacyError("E94", place=f"{scheme}://…", why=why)
     path = Path(database)
     if not path.is_file():
-        raise LacyError("E65", path=path)
+        raise LacyError("E65", path=without_secret(path))
     if _is_duck(path):
         from lacy.sources.stores.duck import Duck
 
