@@ -43,6 +43,7 @@ class Problem:
 class Mismatch(Exception):
     """The value does not have the type; the message says what was expected."""
 
+
 REPEATED = "repeated"
 """In a field's metadata: its flag may stand several times; in a file one value may stand alone."""
 
