@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -52,7 +53,7 @@ class Duck:
         try:
             self._db = duckdb.connect(str(path), read_only=True, config=_CONFIG)
         except duckdb.Error as error:
-            raise LacyError("E66", path=path, why=first_line(error)) from error
+            raise LacyError("E66", path=path, why=_why(error)) from error
 
     def catalogue(self) -> Catalogue:
         """Tables and views of the main schema by their names, others with their schema before."""
@@ -126,3 +127,13 @@ class Duck:
         """Ends the connection."""
         with self._lock:
             self._db.close()
+
+
+def _why(error: BaseException) -> str:
+    """Why a file cannot be opened, in words that say what helps."""
+    said = first_line(error)
+    if "Conflicting lock" in said or "used by another process" in said:
+        holder = re.search(r"\(PID (\d+)\)", said)
+        who = f"process {holder[1]}" if holder else "another process"
+        return f"{who} has it open for writing; end that, or give a copy of the file"
+    return said

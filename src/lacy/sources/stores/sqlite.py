@@ -1,7 +1,8 @@
-"""SQLite files: opened with ``mode=ro``, cut off by a progress handler."""
+"""SQLite files: opened with ``mode=ro``, cut off by a progress handler and a limit on waiting."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -24,6 +25,8 @@ from lacy.sources.stores.base import (
 
 _STEPS_BETWEEN_CHECKS = 2_000
 """SQLite virtual-machine steps between two looks at the clock."""
+_OPEN_SECONDS = 2.0
+"""Seconds for which opening waits for another process that writes."""
 
 
 class Sqlite:
@@ -40,17 +43,12 @@ class Sqlite:
     def __init__(self, path: Path) -> None:
         self.name, self.place = path.name, str(path)
         self._lock = threading.Lock()
-        uri = f"file:{quote(str(path.resolve()))}?mode=ro"
+        self._patience = 0.0
         try:
-            self._db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            self._db = _connect(path)
         except sqlite3.Error as error:
-            raise LacyError("E66", path=path, why=str(error)) from error
+            raise LacyError("E66", path=path, why=_why(error, path)) from error
         self._db.text_factory = lambda raw: raw.decode("utf-8", errors="replace")
-        try:
-            self._db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-        except sqlite3.Error as error:
-            self._db.close()
-            raise LacyError("E66", path=path, why=str(error)) from error
 
     def catalogue(self) -> Catalogue:
         """Tables and views, in the order of their names."""
@@ -88,10 +86,14 @@ class Sqlite:
 
         with self._lock:
             try:
+                if self._patience != seconds:  # while it waits for a lock, no handler is asked
+                    self._db.execute(f"PRAGMA busy_timeout = {max(1, int(1000 * seconds))}")
+                    self._patience = seconds
                 self._db.set_progress_handler(check, _STEPS_BETWEEN_CHECKS)
                 return self._db.execute(query, tuple(values)).fetchall()
             except (sqlite3.Error, UnicodeError, OverflowError) as error:
-                raise StoreError(late(seconds) if over else first_line(error)) from error
+                why = late(seconds) if over else _why(error)
+                raise StoreError(why) from error
 
     def quoted(self, name: str) -> str:
         """A name in double quotes."""
@@ -114,3 +116,48 @@ class Sqlite:
         """Ends the connection."""
         with self._lock:
             self._db.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A read-only connection that has been used once.
+
+    A database with a write-ahead log needs a file beside it; where none can be made, and no log is
+    left to be read, it is taken as a file that nobody writes.
+    """
+    uri = f"file:{quote(str(path.resolve()))}?mode=ro"
+    try:
+        return _used(uri)
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error) or not _alone(path):
+            raise
+        return _used(f"{uri}&immutable=1")
+
+
+def _used(uri: str) -> sqlite3.Connection:
+    db = sqlite3.connect(uri, _OPEN_SECONDS, uri=True, check_same_thread=False)
+    try:
+        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _alone(path: Path) -> bool:
+    """Whether a file stands in a folder that may not be written, without a log beside it."""
+    return not os.access(path.resolve().parent, os.W_OK) and not _log(path)
+
+
+def _log(path: Path) -> bool:
+    log = path.with_name(f"{path.name}-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
+def _why(error: BaseException, path: Path | None = None) -> str:
+    """What went wrong, in words that say what helps."""
+    said = first_line(error)
+    if "locked" in said:
+        return "another process is writing it; try again when it is done, or give a copy"
+    if path is not None and "unable to open" in said and _log(path):
+        return f"its last changes stand in {path.name}-wal; copy both to where you may write"
+    return said
