@@ -162,6 +162,21 @@ def test_memory_of_scoring_is_bounded(model, shape):
     assert len(seen) > 2 and max(rows * (10 + width) for rows, width in seen) <= 60
 
 
+def test_small_trees_are_not_padded_to_large_ones(model):
+    decoder = Decoder(model, call_id=CALL)
+    decoder.feed(random_ids(7, 6, 10))
+    many = [[n, m, 5] for n in range(6) for m in range(8)]
+    groups = [[[1, 2], [3, 4]], many, [[5, 6]], [[7, 8, 9]], [[1, 1]], [[2, 2], [2, 3]]]
+    seen = []
+    hook = spy(model, seen)
+    scores = decoder.score(range(6), groups)
+    hook.remove()
+    assert sorted(rows for rows, _ in seen) == [1, 5]
+    assert max(width for rows, width in seen if rows == 5) < 5
+    for row, group, got in zip(decoder.tokens_BT, groups, scores, strict=True):
+        close(got, [slow_score(model, row, candidate) for candidate in group])
+
+
 def test_a_tree_has_a_limit(model):
     decoder = Decoder(model, call_id=CALL)
     decoder.feed(random_ids(6, 1, 10))

@@ -18,6 +18,9 @@ from torch import Tensor
 NODES = 256
 """Most tokens of one tree: each looks at a row of so many, masked or not."""
 
+UNEVEN, FEW = 2, 16
+"""Trees of one pass are padded to the largest: so many times the smallest (or so few tokens)."""
+
 MODEL_TYPES = ("llama", "gpt2")
 """Architectures that are known (and tested) to take a mask for each pair of tokens as it is."""
 
@@ -92,7 +95,7 @@ def plant(
     cells: int,
     nodes: int,
 ) -> Iterator[list[Tree]]:
-    """Trees that go through the model together.
+    """Trees that go through the model together; small ones do not wait for large ones.
 
     Args:
         jobs: row and tokens of each candidate.
@@ -104,14 +107,20 @@ def plant(
     """
     trees: list[Tree] = []
     widest = 0
-    for job in sorted(range(len(jobs)), key=lambda n: (jobs[n][0], tuple(jobs[n][1]))):
+    weight: dict[int, int] = {}
+    for row, tokens in jobs:
+        weight[row] = weight.get(row, 0) + len(tokens)
+    order = sorted(
+        range(len(jobs)), key=lambda n: (weight[jobs[n][0]], jobs[n][0], tuple(jobs[n][1]))
+    )
+    for job in order:
         row, tokens = jobs[job]
         new = not trees or trees[-1].row != row
         held = len(firsts[row]) if new else len(trees[-1].tokens)
         width, count = max(widest, held + len(tokens)), len(trees) + new
-        if trees and (
-            held + len(tokens) > NODES or count * (length + width) > cells or count * width > nodes
-        ):
+        much = held + len(tokens) > NODES or count * (length + width) > cells
+        uneven = bool(trees) and weight[row] > UNEVEN * max(weight[trees[0].row], FEW)
+        if trees and (much or count * width > nodes or uneven):
             yield trees
             trees, widest, new = [], 0, True
         if new:
