@@ -77,3 +77,21 @@ def test_mistakes_and_warnings(model, capsys):
     assert "anybody, without a key" in capsys.readouterr().err
     _say(ServeConfig("x"), "mine", "never", 8000, None)
     assert "Warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("--streams 0", "--streams 32"), ("--queue -1", "'queue' is -1"),
+        ("--port 99999", "65,535"),
+        ("--timeout nan", "--timeout 30"), ("--grace inf", "86,400"), ("--temperature -1", "0"),
+        ("--max-new-tokens 0", "at least 1"), ("--per-minute 60", "--new-key"),
+        ("--keys k.json --new-key ada --per-minute 0", "--per-minute 60"),
+        ("--host no.where.invalid --port 0", "--host 127.0.0.1"), ("--host 192.0.2.1", "'host'"),
+    ],
+)  # fmt: skip
+def test_a_slip_is_told_before_the_model_is_loaded(tmp_path, monkeypatch, capsys, flags, told):
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve", "no-such-model", *flags.split()]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "[E12]" in said and told in said and list(tmp_path.iterdir()) == []

@@ -24,6 +24,23 @@ PROMPTS = 5
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
+DAY = 86_400.0
+LARGE = 2**31 - 1
+BOUNDS: dict[str, tuple[float, float]] = {
+    "calibrate": (0, LARGE),
+    "port": (0, 65535),
+    "max_new_tokens": (1, LARGE),
+    "most_new_tokens": (1, LARGE),
+    "temperature": (0, 2),
+    "timeout": (0.001, DAY),
+    "streams": (1, LARGE),
+    "queue": (0, LARGE),
+    "body_kib": (1, LARGE),
+    "per_minute": (0.001, LARGE),
+    "grace": (0, DAY),
+}
+"""Least and most of each number, so that a slip is told of before the model is loaded."""
+
 
 @dataclass
 class ServeConfig:
@@ -84,6 +101,7 @@ lacy serve runs/mine --source world
 def main(argv: Sequence[str]) -> int:
     """Serves until it is stopped."""
     config = settings(ServeConfig, argv, "serve", EXAMPLE)
+    _check(config)
     room("serve.app", extra="serve", what="lacy serve")
     from ..serve import Keys, Limits, Scheduler, Server, make_app
     from ..serve.server import open_socket
@@ -109,6 +127,25 @@ def main(argv: Sequence[str]) -> int:
             _say(config, name, str(engine.policy), place.getsockname()[1], keys)
             server.run(sockets=[place])
     return 0
+
+
+def _check(config: ServeConfig) -> None:
+    """Numbers within their bounds, and no flag that would be passed over.
+
+    Raises:
+        LacyError: E12, one is not.
+    """
+    for key, (least, most) in BOUNDS.items():
+        value = getattr(config, key)
+        if value is not None and not least <= value <= most:  # nor is NaN
+            why = f"it is at least {least:g}" + (f", at most {most:,.0f}" if most < LARGE else "")
+            do = f"give another: --{key.replace('_', '-')} {getattr(ServeConfig, key) or 60}"
+            raise LacyError("E12", key=key, value=value, why=why, do=do)
+    if config.per_minute is not None and config.new_key is None:
+        raise LacyError(
+            "E12", key="per_minute", value=config.per_minute, why="it is of a new key, by itself "
+            "it limits nobody", do="add a key with it: --keys keys.json --new-key NAME",
+        )  # fmt: skip
 
 
 def _engine(config: ServeConfig) -> tuple[Engine, str]:

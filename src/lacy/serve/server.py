@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from typing import Any
 
@@ -16,12 +17,18 @@ def open_socket(host: str, port: int) -> socket.socket:
     """A listening socket.
 
     Raises:
-        LacyError: E12, the address is taken or none of this computer's.
+        LacyError: E12, the address is none of this computer's, or the port is taken or forbidden.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        socket.getaddrinfo(host, None)  # what create_server raises does not tell a name's failure
         return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
+        if isinstance(error, socket.gaierror) or error.args[0] == errno.EADDRNOTAVAIL:
+            raise LacyError(
+                "E12", key="host", value=host, why=f"no address of this computer: {error.args[1]}",
+                do="give another: --host 127.0.0.1",
+            ) from error  # fmt: skip
         raise LacyError(
             "E12", key="port", value=port, why=f"{host} port {port}: {error}",
             do="give another: --port 8001",
