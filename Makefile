@@ -45,7 +45,8 @@ bench: $(DEV)
 
 constraints: $(DEV)
 	@{ echo "# Exact versions of the development environment (make constraints writes this file)."; \
-	   $(BIN)/python -m pip freeze --exclude-editable | grep -v '^#' | sed 's/+cpu$$//'; } > constraints.new
+	   { $(BIN)/python -m pip freeze --exclude-editable | grep -v '^#' | sed 's/+cpu$$//'; \
+	     grep '# by hand' constraints.txt; } | sort -f; } > constraints.new
 	@mv constraints.new constraints.txt
 
 clean:
