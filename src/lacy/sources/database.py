@@ -12,7 +12,6 @@ read-only, every query binds its parameters and is cut off by time and rows.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import OrderedDict
@@ -25,6 +24,7 @@ from lacy.sources.facts import Column, Fact, Facts, Layout, Relation
 from lacy.sources.linking import Link, Linker
 from lacy.sources.stores import Catalogue, Store, StoreError, is_url, open_store
 from lacy.sources.text import completions
+from lacy.sources.turns import Turns
 from lacy.types import Candidate, Reply, Request
 
 DEFAULT_TIMEOUT = 1.0
@@ -129,6 +129,7 @@ class Database:
         self.name = name or store.name
         self.timeout, self.max_rows, self.mapping = timeout, max_rows, mapping
         self._store: Store = store
+        self._turns = Turns(store.interrupt)
         self._lock = threading.Lock()
         try:
             self._data = Facts(store, layout(store.catalogue(), store.place), timeout)
@@ -157,17 +158,7 @@ class Database:
         """
         if not self._store.blocking:
             return [self._reply(request) for request in requests]
-        stopped = threading.Event()
-
-        def answer() -> list[Reply]:
-            return [self._reply(request) for request in requests if not stopped.is_set()]
-
-        try:
-            return await asyncio.to_thread(answer)
-        except asyncio.CancelledError:
-            stopped.set()
-            threading.Thread(target=self._store.interrupt, daemon=True).start()
-            raise
+        return await self._turns.ask(self._reply, requests)
 
     def close(self) -> None:
         """Close the database; asking afterwards gives replies with an error."""

@@ -17,7 +17,6 @@ someone else, whose birth date would stand among the candidates.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 import time
@@ -34,6 +33,7 @@ from lacy.sources.index import FILE, BuildReport, Engine
 from lacy.sources.names import NameIndex
 from lacy.sources.passages import EMPTY_LINE, STOP, clean, first_name, names_around, plain, words_of
 from lacy.sources.text import completions
+from lacy.sources.turns import Turns
 from lacy.sources.words import Fts, Hit, Wanted, Words
 from lacy.types import Candidate, Document, Mark, Reply, Request
 
@@ -90,6 +90,7 @@ class Documents:
         self.candidates = candidates
         self._lock = threading.Lock()
         self._db = _open(self.path)
+        self._turns = Turns(self._interrupt)
         try:
             self.names, self.alternatives = self._read()
             self._words, self._vectors = self._searches()
@@ -142,18 +143,11 @@ class Documents:
 
         The search runs in a thread of its own, so that a caller's timeout ends it.
         """
-        stopped = threading.Event()
+        return await self._turns.ask(self._reply, requests)
 
-        def answer() -> list[Reply]:
-            return [self._reply(request) for request in requests if not stopped.is_set()]
-
-        try:
-            return await asyncio.to_thread(answer)
-        except asyncio.CancelledError:
-            stopped.set()
-            with suppress(sqlite3.Error):
-                self._db.interrupt()
-            raise
+    def _interrupt(self) -> None:
+        with suppress(sqlite3.Error):  # closed
+            self._db.interrupt()
 
     def close(self) -> None:
         """Close the file; asking afterwards gives replies with an error."""
@@ -204,23 +198,24 @@ class Documents:
                 found = self._search(request, subject)
                 candidates = self._candidates(request, subject, found)
         except sqlite3.Error as error:
-            return self._nothing(str(error), begin)
+            return self._nothing(str(error), begin, fault=True)
         if candidates:
             return Reply(candidates, ranked=True, seconds=time.perf_counter() - begin)
         about = f"about {subject!r}" if subject else "that fits"
         why = "all that it found has just been said" if found else f"it has no passage {about}"
         return self._nothing(why, begin)
 
-    def _nothing(self, why: str, begin: float) -> Reply:
-        return Reply(error=f"{self.name}: {why}", seconds=time.perf_counter() - begin)
+    def _nothing(self, why: str, begin: float, *, fault: bool = False) -> Reply:
+        seconds = time.perf_counter() - begin
+        return Reply(error=f"{self.name}: {why}", seconds=seconds, fault=fault)
 
     def _search(self, request: Request, subject: str) -> list[Passage]:
         """Passages that fit, best first."""
         if (version := self._version()) != self._seen:  # somebody has written
-            self._seen = version
             self._words.refresh()
             if self._vectors is not None:
                 self._vectors.refresh()
+            self._seen = version  # last: a writer may have been in the way
         named = words_of(subject.lower())
         sentence = _sentence(request.text)
         words = dict.fromkeys(words_of(sentence.lower()))
