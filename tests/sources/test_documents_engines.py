@@ -131,6 +131,7 @@ def test_another_engine_or_none_is_a_clear_error(tmp_path, monkeypatch, capsys):
         with pytest.raises(LacyError) as caught:
             act()
         assert caught.value.code == "E11" and "lacy[fast]" in str(caught.value)
+    assert not (tmp_path / "new").exists()  # else it would want tantivy for ever
     assert main(["source", "ask", str(tmp_path / "quick"), "Ada"]) == 2
     assert "lacy[fast]" in capsys.readouterr().err
     Documents(tmp_path / "plain").close()

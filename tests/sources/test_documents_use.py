@@ -148,3 +148,11 @@ def test_evidence_names_the_page(tmp_path):
         told = {c.kind: c.evidence for c in ask(documents, "Ada Vell was in").candidates}
     assert told["Ulm"].startswith("kb/a.pdf, page 1, passage 1, characters")
     assert told["Kiel"].startswith("kb/a.pdf, page 2, passage 2, characters")
+
+
+def test_a_folder_in_which_nothing_can_be_read_leaves_no_index(tmp_path, capsys):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "empty.txt").touch()
+    out = tmp_path / "kb"
+    assert main(["source", "build", str(tmp_path / "texts"), "--out", str(out)]) == 3
+    assert "[E21]" in capsys.readouterr().err and not out.exists()

@@ -104,8 +104,15 @@ def test_vectors_that_are_not_there_are_a_clear_error(tmp_path, monkeypatch, mod
     assert code(path=tmp_path / "a", vectors=str(tmp_path / "empty")) == "E101"
     Documents.build([SHIP], tmp_path / "c", vectors=str(model)).close()
     assert code(path=tmp_path / "c", vectors="other") == "E100"
+    # A mistake is not remembered: the right model may follow, and none is needed.
+    assert not (tmp_path / "a").exists()
+    Documents.build([SHIP], tmp_path / "b").close()
+    assert code(path=tmp_path / "b", vectors=str(tmp_path / "empty")) == "E101"
+    Documents.build([SHIP], tmp_path / "b").close()
+    Documents.build([SHIP], tmp_path / "b", vectors=str(model)).close()
     monkeypatch.setitem(sys.modules, "model2vec", None)
     assert code(path=tmp_path / "d", vectors=str(model)) == "E11"
+    assert not (tmp_path / "d").exists()
     with pytest.raises(LacyError, match=r"lacy\[vectors\]"):
         Documents(tmp_path / "c")
 

@@ -124,19 +124,22 @@ def build(
         raise LacyError("E16", path=folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).exists():
         raise LacyError("E16", path=folder)
+    _have(folder, engine, vectors)
+    rest = iter(documents)
+    batch = list(islice(rest, BATCH))  # where nothing can be read, no folder is made
     folder.mkdir(parents=True, exist_ok=True)
     finder = Finder(extract)
     try:
         with closing(sqlite3.connect(folder / FILE, _WAIT, isolation_level=None)) as db:
             _prepare(db, folder, engine, vectors)
             followers = _followers(db, folder)
-            rest = iter(documents)
             for turn in count(1):
-                if not (batch := list(islice(rest, BATCH))):
+                if not batch:
                     break
                 _write(db, batch, finder, report)
                 if turn % _OFTEN == 0:
                     _catch_up(db, followers, following.CHUNK)
+                batch = list(islice(rest, BATCH))
             _catch_up(db, followers, 1)
             with db:
                 db.execute(_BEGIN)
@@ -145,6 +148,19 @@ def build(
                     count_common(db)
     except sqlite3.Error as error:
         raise LacyError("E71", path=folder / FILE, why=str(error)) from error
+
+
+def _have(folder: Path, engine: Engine | None, vectors: str | None) -> None:
+    """Raises for a package or model that is missing, before the index remembers its name."""
+    if engine == "tantivy":
+        from lacy.sources.words_tantivy import package
+
+        package()
+    if vectors is not None:
+        from lacy.sources.vectors import MODEL, load
+
+        if not (folder / MODEL).exists():
+            load(vectors)
 
 
 def _prepare(

@@ -49,7 +49,7 @@ class Vectors:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / FILE
-        self._model = _load(str(folder / MODEL))
+        self._model = load(str(folder / MODEL))
         size = int(self._model.dim)
         self._row = np.dtype([("scale", "<f4"), ("vector", "i1", (size,))])
         self.refresh()
@@ -140,7 +140,12 @@ def fused(*rankings: Sequence[Hit]) -> list[Hit]:
     return sorted(scores.items(), key=lambda hit: (-hit[1], hit[0]))
 
 
-def _load(name: str) -> Any:
+def load(name: str) -> Any:
+    """A model from a folder or the Hub.
+
+    Raises:
+        LacyError: E11, model2vec is not installed; E101, there is no such model.
+    """
     model2vec = _package()
     try:
         return model2vec.StaticModel.from_pretrained(name, force_download=False)
@@ -155,8 +160,14 @@ def keep_model(folder: Path, name: str) -> None:
     target = folder / MODEL
     if target.exists():
         return
-    model = _load(name)
+    model = load(name)
     part = folder / f".{MODEL}.{os.getpid()}.part"
     shutil.rmtree(part, ignore_errors=True)
-    model.save_pretrained(part)
-    os.replace(part, target)
+    try:
+        model.save_pretrained(part)
+        os.replace(part, target)
+    except OSError:
+        if not target.exists():  # another build was quicker
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

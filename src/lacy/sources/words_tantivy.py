@@ -28,7 +28,12 @@ _PATIENCE = 60.0
 """Seconds to wait for another process that writes."""
 
 
-def _package() -> Any:
+def package() -> Any:
+    """The module ``tantivy``.
+
+    Raises:
+        LacyError: E11, it is not installed.
+    """
     try:
         import tantivy
     except ImportError as error:
@@ -76,7 +81,7 @@ class Tantivy:
     """
 
     def __init__(self, folder: Path, *, make: bool = False) -> None:
-        self._tantivy = tantivy = _package()
+        self._tantivy = tantivy = package()
         place = folder / FOLDER
         self._schema = _schema(tantivy)
         self._analyzer = _analyzer(tantivy)
