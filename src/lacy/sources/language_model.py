@@ -286,7 +286,7 @@ def _alike(begun: Sequence[tuple[_Text, RaggedDecoder]]) -> Iterator[list[Any]]:
         width = _missing(text, old)
         if part and (
             old.rows != part[0][1].rows
-            or width > 2 * _missing(*part[0]) + 16
+            or width > _missing(*part[0]) * 5 // 4 + 8  # padding is computed, too
             or width * (len(part) + 1) > READ_TOKENS
         ):
             yield part
