@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lacy.errors import LacyError
 from lacy.sources import Database
+from lacy.sources.database import LONGEST_VALUE
 from lacy.types import Request
 
 from .stores import SCHEMA, duck_with, sqlite_with
@@ -163,3 +164,22 @@ def test_relations_may_be_called_anything(tmp_path):
     with Database.mapped(tmp_path / "m.yaml") as database:
         kinds = {c.kind for c in ask(database, "Emil Quilodell was").candidates}
     assert kinds == set(names) and sha(path) == before
+
+
+def test_what_steers_a_terminal_pictures_and_novels_are_never_said(tmp_path):
+    path = tmp_path / "own.sqlite"
+    evil = "\x1b]0;title\x07London\x9b2J \u202eevil\r\nsecond\x00line"
+    rows = [
+        ("Ada Vell", "place\x1b[2J", evil), ("Ada Vell", "photo", b"\x89PNG\xff"),
+        ("Ada Vell", "letters", b"Ulm"), ("Ada Vell", "novel", "x" * (LONGEST_VALUE + 1)),
+        ("Bo\x1b[31m Orr", "photo", b"\xff"),
+    ]  # fmt: skip
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE fact (subject, relation, value)")
+        db.executemany("INSERT INTO fact VALUES (?, ?, ?)", rows)
+    with Database(path) as database:
+        first, second = ask(database, "Ada Vell was").candidates
+        assert first.text == " ]0;title London 2J evil second line" and second.text == " Ulm"
+        for candidate in (first, second):
+            assert candidate.evidence.isprintable()
+        assert "can say" in ask(database, "x", subject="Bo\x1b[31m Orr").error

@@ -23,7 +23,7 @@ from lacy.errors import LacyError
 from lacy.sources.facts import Column, Fact, Facts, Layout, Relation
 from lacy.sources.linking import Link, Linker
 from lacy.sources.stores import Catalogue, Store, StoreError, is_url, open_store
-from lacy.sources.text import completions
+from lacy.sources.text import clean, completions
 from lacy.sources.turns import Turns
 from lacy.types import Candidate, Reply, Request
 
@@ -32,6 +32,9 @@ DEFAULT_TIMEOUT = 1.0
 
 DEFAULT_MAX_ROWS = 200
 """Most facts of one subject that become candidates."""
+
+LONGEST_VALUE = 500
+"""Characters above which a value is none that could be said in a sentence."""
 
 _REMEMBER_SUBJECTS = 1_024
 _OLD_SECONDS = 600.0
@@ -194,13 +197,16 @@ class Database:
         note += f"; {link.note}" if link.note else ""
         subject = request.subject if request.subject and not link.note else link.name
         offered = []
-        for relation, ways in found:
-            evidence = f"{link.name} · {relation} · {ways[0]} ({self.name}{note})"
+        for relation, stored in found:
+            ways = [way for way in map(clean, stored) if 0 < len(way) <= LONGEST_VALUE]
+            if not ways:
+                continue
+            evidence = clean(f"{link.name} · {relation} · {ways[0]} ({self.name}{note})")
             alternatives = self.alternatives.get(relation, 1.0)
             for text in dict.fromkeys(t for way in ways for t in completions(request.text, way)):
                 offered.append(Candidate(text, evidence, relation, alternatives, subject))
         if not offered:
-            return self._nothing(f"all it knows of {subject!r} has just been said", begin)
+            return self._nothing(f"all it can say of {subject!r} has just been said", begin)
         return Reply(tuple(offered), ranked=True, seconds=time.perf_counter() - begin)
 
     def _found(self, request: Request) -> tuple[Link | None, list[Fact], bool, str]:

@@ -31,8 +31,8 @@ from lacy.errors import LacyError
 from lacy.sources import index
 from lacy.sources.index import FILE, BuildReport, Engine
 from lacy.sources.names import NameIndex
-from lacy.sources.passages import EMPTY_LINE, STOP, clean, first_name, names_around, plain, words_of
-from lacy.sources.text import completions
+from lacy.sources.passages import EMPTY_LINE, STOP, first_name, names_around, plain, words_of
+from lacy.sources.text import clean, completions
 from lacy.sources.turns import Turns
 from lacy.sources.words import Fts, Hit, Wanted, Words
 from lacy.types import Candidate, Document, Mark, Reply, Request

@@ -198,11 +198,21 @@ def _facts(relations: Sequence[Relation], row: Sequence[Any]) -> list[Fact]:
         stored = row[place : place + len(relation.values)]
         place += len(relation.values)
         write = relation.writer or as_it_stands
-        ways = [way for value in stored if value is not None for way in write(value)]
+        ways = [way for value in stored if _is_text(value) for way in write(value)]
         ways = list(dict.fromkeys(way for way in ways if way.strip()))
         if ways:
             found.append((name, tuple(ways)))
     return found
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value can be said: NULL and bytes that are no UTF-8 (a picture) cannot."""
+    if isinstance(value, bytes):
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return False
+    return value is not None
 
 
 def as_it_stands(value: Any) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lacy.annotate.protocol import settle
+from lacy.sources.text import clean
 from lacy.types import Document, Mark
 
 SENTENCES = 3
@@ -86,12 +87,6 @@ def values(text: str, marks: Iterable[Mark], subject: str = "") -> list[tuple[Ma
         start = mark.start + len(raw) - len(raw.lstrip())
         found.append((replace(mark, start=start, end=start + len(raw.strip())), value))
     return found
-
-
-def clean(text: str) -> str:
-    """A text in one line, without the characters that steer a terminal."""
-    kept = "".join(" " if unicodedata.category(c) == "Cc" else c for c in text)
-    return " ".join(kept.split())
 
 
 def plain(name: str) -> str:

@@ -24,6 +24,7 @@ _ANCHORS = ("", "\n", "x", ".")
 _REMEMBER = 65_536
 """Encoded continuations kept per tokenizer."""
 
+_STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _WORD = re.compile(r"\s*(?:[\w]+(?:['’.,\-–]\w+)*|[^\w\s]+)")
 _CLAUSE = re.compile(r"[,;:!?…。，、](?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
 _JOINS = ("'", "’", ".", ",", "-", "–")
@@ -144,6 +145,16 @@ class TextStream:
     def finish(self) -> str:
         """What is left of an unfinished character (U+FFFD), usually nothing."""
         return self._decoder.decode(b"", final=True)
+
+
+def steerless(text: str) -> str:
+    """A text with spaces for the characters that steer a terminal or turn the order of letters."""
+    return _STEERS.sub(" ", text)
+
+
+def clean(text: str) -> str:
+    """A text in one line, without the characters that steer a terminal."""
+    return " ".join(steerless(text).split())
 
 
 def continuation(text: str, value: str) -> str:
