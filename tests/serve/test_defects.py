@@ -1,5 +1,6 @@
 """What a server must not do: lose a place, take a bug for a client that left, hide one."""
 
+import asyncio
 import json
 import logging
 import time
@@ -9,11 +10,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from lacy.cascade import Engine, Oracle
-from lacy.serve import Scheduler, make_app
+from lacy.serve import Limits, Scheduler, make_app
 from lacy.serve.scheduler import Order
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
+from .browser import until
 from .conftest import serving
 
 
@@ -97,3 +99,65 @@ def test_who_leaves_the_queue_frees_the_place(slow):
             time.sleep(0.005)
         assert ends == [2]
         scheduler.submit(Order(slow, "b", 1))  # there is room again, and no Busy
+
+
+def streamed(scheduler, receive, send, **limits):
+    """One streamed request to the application itself, whose client is ``receive`` and ``send``."""
+    body = {"model": "slm", "prompt": "a", "max_tokens": 400, "stream": True}
+    news = iter([{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}])
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "method": "POST",
+        "path": "/v1/completions", "raw_path": b"", "root_path": "", "query_string": b"",
+        "scheme": "http", "headers": [(b"content-type", b"application/json")],
+        "http_version": "1.1", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+    }  # fmt: skip
+
+    async def hear():
+        return next(news, None) or await receive()
+
+    app = make_app(scheduler, "slm", limits=Limits(**limits))
+    asyncio.run(asyncio.wait_for(app(scope, hear, send), 20))
+
+
+def test_a_client_that_leaves_before_the_first_word_ends_its_text(slow):
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        pass
+
+    with Scheduler(slow) as scheduler:
+        streamed(scheduler, gone, send)
+        until(lambda: scheduler.running == 0, seconds=2)
+
+
+def test_who_reads_nothing_does_not_let_words_pile_up(slow, caplog):
+    sent = []
+
+    async def wait(message=None):
+        sent.append(message)
+        if message is None or len(sent) > 3:
+            await asyncio.sleep(60)
+
+    caplog.set_level(logging.INFO, logger="lacy.serve")
+    with Scheduler(slow) as scheduler:
+        streamed(scheduler, wait, wait, patience=1)
+        until(lambda: scheduler.running == 0, seconds=2)
+    [line] = [json.loads(r.message) for r in caplog.records if r.message.startswith("{")]
+    assert line["stalled"] and 0 < line["tokens"] < 400
+
+
+def test_null_wishes_are_none(server):
+    got = server.complete(max_tokens=1, lacy=None)
+    assert got.status_code == 200, got.text
+
+
+def test_a_page_from_elsewhere_cannot_make_it_speak(server):
+    """A browser asks first (CORS) before it sends JSON as such; anything else is no request."""
+    raw = b'{"model": "slm", "prompt": "a", "max_tokens": 1}'
+    for kind in ({}, {"Content-Type": "text/plain"}):
+        got = httpx.post(server.url + "/v1/completions", content=raw, headers=kind)
+        assert got.status_code == 400, got.text
+    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    got = httpx.options(server.url + "/v1/completions", headers=asked)
+    assert got.status_code == 405 and not any("access-control" in name for name in got.headers)

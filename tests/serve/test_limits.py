@@ -1,5 +1,6 @@
 """What a server refuses, how it ends, and what it tells: figures and the log."""
 
+import gzip
 import hashlib
 import json
 import logging
@@ -8,7 +9,7 @@ import time
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from lacy.cascade import Engine
@@ -36,6 +37,7 @@ anything = st.recursive(
     ),
     max_leaves=5,
 )
+JSON = {"Content-Type": "application/json"}
 FIELDS = ["model", "prompt", "messages", "max_tokens", "temperature", "top_p", "seed", "n", "stop",
           "stream", "stream_options", "lacy", "logprobs", "echo", "logit_bias"]  # fmt: skip
 
@@ -54,7 +56,8 @@ def test_no_body_is_a_server_s_error(server, body, sound, path):
         words = {"prompt": "Mara"} if path == "/v1/completions" else {"messages": chat}
         body = {"model": "slm", "max_tokens": 2, **words, **body}
     raw = json.dumps(body)  # NaN and infinities among them, which JSON does not know
-    response = httpx.post(server.url + path, content=raw, timeout=30)
+    response = httpx.post(server.url + path, content=raw, headers=JSON, timeout=30)
+    event("answered" if response.status_code == 200 else "refused")
     assert response.status_code in (200, 400, 404), response.text
     if response.status_code != 200:
         problem(response, response.status_code)
@@ -120,8 +123,9 @@ def test_bodies_paths_and_methods(engine):
         large = json.dumps({"model": "slm", "prompt": "a" * 300}).encode()
         assert problem(httpx.post(url, content=large), 413)["code"] == "body_too_large"
         assert problem(httpx.post(url, content=iter([large])), 413)["code"] == "body_too_large"
-        problem(httpx.post(url, content=b"{"), 400)
-        problem(httpx.post(url, content=b"\xff\xfe"), 400)
+        for raw in (b"{", b"\xff\xfe", b'{"prompt": "\xff"}', gzip.compress(b"{}"), b"[" * 250):
+            error = problem(httpx.post(url, content=raw, headers=JSON), 400)
+            assert "parsing" in error["message"] or "no JSON" in error["message"]
         problem(httpx.get(url), 405)
         problem(httpx.get(running.url + "/v2"), 404)
         assert running.complete(max_tokens=1).status_code == 200

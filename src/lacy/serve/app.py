@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -144,31 +144,18 @@ class Service:
         shape = Shape(kind, body.model, str(wanted.engine.policy))
         if body.stream:
             chunks = shape.chunks(writing, body.usage_wanted, patience)
-            chunks = self._noted(chunks, writing, note)
-            return StreamingResponse(
-                chunks, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
-            )
+            return Events(chunks, lambda: self._end(writing, note))
         try:
             await _unless_gone(request, _read(writing), writing)
         except LacyError as error:
             raise as_api_error(error, "prompt") from error
         finally:
-            writing.cancel()
-            self._count(writing, note)
+            self._end(writing, note)
         return JSONResponse(shape.whole(writing))
 
-    async def _noted(
-        self, chunks: AsyncIterator[bytes], writing: Writing, note: dict[str, Any]
-    ) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            writing.cancel()
-            self._count(writing, note)
-
-    def _count(self, writing: Writing, note: dict[str, Any]) -> None:
-        """Figures and log of what was written."""
+    def _end(self, writing: Writing, note: dict[str, Any]) -> None:
+        """Leave what is still being written; figures and log of what was."""
+        writing.cancel()
         self.metrics.prompt(writing.prompt_tokens)
         if writing.first is not None:
             self.metrics.first.observe(writing.first)
@@ -177,6 +164,27 @@ class Service:
         note["prompt_tokens"], note["tokens"] = writing.prompt_tokens, writing.completion_tokens
         note["calls"] = sum(span.asked for c in writing.choices for span in c.spans)
         note["finish"] = [choice.finish for choice in writing.choices]
+
+
+class Events(StreamingResponse):
+    """Server-sent events.
+
+    Args:
+        chunks: the events.
+        ended: called at the end, also where the client left before the first of them.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes], ended: Callable[[], None]) -> None:
+        headers = {"Cache-Control": "no-cache"}
+        super().__init__(chunks, media_type="text/event-stream", headers=headers)
+        self._ended = ended
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send them."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
 
 
 def make_app(
@@ -215,7 +223,7 @@ def make_app(
     app = FastAPI(title="lacy", version=__version__, lifespan=lifespan, docs_url=None,
                   redoc_url=None)  # fmt: skip
     app.state.service = service
-    app.add_middleware(Gate, body_bytes=limits.body_bytes, keys=keys, metrics=metrics, hosts=hosts)
+    app.add_middleware(Gate, limits=limits, keys=keys, metrics=metrics, hosts=hosts)
     _failures(app)
     _asking(app, service)
     _looking(app, service)
@@ -286,6 +294,9 @@ def _failures(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def body(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            why = f"the body is no JSON at character {first['loc'][-1]}"
+            return ApiError(400, why, "invalid_body").response()
         param = ".".join(str(part) for part in first["loc"][1:]) or None
         return ApiError(400, f"{param or 'body'}: {first['msg']}", "invalid_body", param).response()
 

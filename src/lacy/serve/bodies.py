@@ -93,6 +93,11 @@ class Body(BaseModel):
     prompt_cache_key: Any = None
     prompt_cache_retention: Any = None
 
+    @field_validator("lacy", mode="before")
+    @classmethod
+    def _wishes(cls, value: Any) -> Any:
+        return Wishes() if value is None else value  # null asks for nothing, as elsewhere
+
     @field_validator("prompt", "stop", check_fields=False)
     @classmethod
     def _speakable(cls, value: Any) -> Any:

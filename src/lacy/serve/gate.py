@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from lacy.serve.failures import ApiError
 from lacy.serve.front import FILES
 from lacy.serve.keys import Keys
+from lacy.serve.limits import Limits
 from lacy.serve.metrics import Metrics
 
 LOG = logging.getLogger("lacy.serve")
@@ -29,12 +31,16 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+class Stalled(Exception):
+    """A client takes nothing of what it is sent."""
+
+
 class Gate:
     """ASGI middleware around the application.
 
     Args:
         app: the application.
-        body_bytes: most bytes of a body.
+        limits: most bytes of a body, and how long a client may stand still.
         keys: accepted keys; None: none is needed.
         metrics: where requests are counted.
         hosts: names by which the server may be called; None: by any. A server that is meant for
@@ -44,12 +50,12 @@ class Gate:
     def __init__(
         self,
         app: Any,
-        body_bytes: int,
+        limits: Limits,
         keys: Keys | None,
         metrics: Metrics,
         hosts: Sequence[str] | None = None,
     ) -> None:
-        self.app, self.body_bytes, self.keys, self.metrics = app, body_bytes, keys, metrics
+        self.app, self.limits, self.keys, self.metrics = app, limits, keys, metrics
         self.hosts = hosts
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -65,13 +71,19 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
-            await send(message)
+            try:
+                async with asyncio.timeout(self.limits.patience):
+                    await send(message)
+            except TimeoutError:
+                raise Stalled from None
 
         try:
             self._admit(scope, note)
             await self.app(scope, self._bounded(scope, receive), watched)
         except ApiError as error:
             await error.response()(scope, receive, watched)
+        except Stalled:  # what is said meanwhile would pile up here
+            note["stalled"] = True
         except Exception:
             status = 500  # a bug, which is answered further out
             raise
@@ -89,7 +101,8 @@ class Gate:
         headers = {name.lower(): value for name, value in scope["headers"]}
         host = _host_of(headers.get(b"host", b"").decode("latin-1"))
         if self.hosts is not None and host not in self.hosts:
-            raise ApiError(421, f"this server is not called {host!r}", "wrong_host")
+            why = f"this server is not called {host!r}" if host else "the request names no host"
+            raise ApiError(421, why, "wrong_host")
         if self.keys is None or scope["path"] in OPEN:
             return
         scheme, _, text = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
@@ -105,9 +118,9 @@ class Gate:
 
     def _bounded(self, scope: Message, receive: Receive) -> Receive:
         """``receive`` that refuses a body beyond the limit, announced or not."""
-        why = f"the body is larger than {self.body_bytes:,} bytes"
+        why = f"the body is larger than {self.limits.body_bytes:,} bytes"
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self.body_bytes:
+        if announced.isdigit() and int(announced) > self.limits.body_bytes:
             raise ApiError(413, why, "body_too_large")
         total = 0
 
@@ -115,7 +128,7 @@ class Gate:
             nonlocal total
             message = await receive()
             total += len(message.get("body", b""))
-            if total > self.body_bytes:
+            if total > self.limits.body_bytes:
                 raise HTTPException(413, why)  # the one kind that passes through FastAPI's reading
             return message
 

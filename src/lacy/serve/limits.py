@@ -27,6 +27,8 @@ class Limits:
     """Stop strings in one request (OpenAI's limit)."""
     stop_characters: int = 500
     """Of one stop string."""
+    patience: int = 60
+    """Seconds for which a client may take nothing of what it is sent; then its texts end."""
 
     def __post_init__(self) -> None:
         for bound in fields(self):
