@@ -141,8 +141,7 @@ def test_odd_values(tmp_path):
     ]  # fmt: skip
     with Database(make(tmp_path / "odd.db", facts)) as database:
         found = texts(ask(database, "A was"))
-    assert found[:4] == [" 1879", " 1.5", " x", " \ufffdbytes"] and len(found) == 5
-    assert found[4] == " " + ("word " * 500).strip()
+    assert found == [" 1879", " 1.5", " x"]
 
 
 def test_other_columns_and_odd_identifiers(tmp_path):
