@@ -179,7 +179,7 @@ def test_what_steers_a_terminal_pictures_and_novels_are_never_said(tmp_path):
         db.executemany("INSERT INTO fact VALUES (?, ?, ?)", rows)
     with Database(path) as database:
         first, second = ask(database, "Ada Vell was").candidates
-        assert first.text == " ]0;title London 2J evil second line" and second.text == " Ulm"
+        assert first.text == "]0;title London 2J evil second line" and second.text == " Ulm"
         for candidate in (first, second):
             assert candidate.evidence.isprintable()
-        assert "can say" in ask(database, "x", subject="Bo\x1b[31m Orr").error
+        assert "does not know" in ask(database, "x", subject="Bo\x1b[31m Orr").error

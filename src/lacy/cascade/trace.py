@@ -8,7 +8,6 @@ marked.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 from lacy.errors import LacyError
 from lacy.run import write_atomic
 from lacy.sources.protocol import Source, links
+from lacy.sources.text import STEERING
 from lacy.types import Answer, Span, call_rate
 
 if TYPE_CHECKING:
     from rich.text import Text
-
-_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 COLOURS = ("green", "magenta", "cyan", "yellow", "blue", "red")
 """Given to sources in the order in which they first speak."""
@@ -98,7 +96,7 @@ def style_of(span: Span, palette: dict[str, str], colour: bool = True) -> str:
 
 def visible(text: str) -> str:
     """A text without characters that would steer a terminal; each becomes U+FFFD."""
-    return _STEERING.sub("\ufffd", text)
+    return STEERING.sub("\ufffd", text)
 
 
 def render(answer: Answer, palette: dict[str, str] | None = None, colour: bool = True) -> Text:

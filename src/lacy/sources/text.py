@@ -18,13 +18,15 @@ from typing import Any
 
 from lacy.types import Unit
 
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that steer a terminal or turn the order of letters, other than tabs and line feeds."""
+
 _ANCHORS = ("", "\n", "x", ".")
 """What to put before a text so that a tokenizer does not treat it as the start of a text."""
 
 _REMEMBER = 65_536
 """Encoded continuations kept per tokenizer."""
 
-_STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _WORD = re.compile(r"\s*(?:[\w]+(?:['’.,\-–]\w+)*|[^\w\s]+)")
 _CLAUSE = re.compile(r"[,;:!?…。，、](?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
 _JOINS = ("'", "’", ".", ",", "-", "–")
@@ -147,14 +149,9 @@ class TextStream:
         return self._decoder.decode(b"", final=True)
 
 
-def steerless(text: str) -> str:
-    """A text with spaces for the characters that steer a terminal or turn the order of letters."""
-    return _STEERS.sub(" ", text)
-
-
 def clean(text: str) -> str:
     """A text in one line, without the characters that steer a terminal."""
-    return " ".join(steerless(text).split())
+    return " ".join(STEERING.sub(" ", text).split())
 
 
 def continuation(text: str, value: str) -> str:
