@@ -4,6 +4,8 @@ import asyncio
 import importlib.util
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from lacy.cascade import Engine
 from lacy.cli import main
 from lacy.cli.policies import choose_policy, rankable
 from lacy.corpus.world import make_world
+from lacy.errors import LacyError
+from lacy.sources import Database
 from lacy.sources.documents import Documents
 from lacy.sources.opening import open_source
 from lacy.sources.passages import names_around
@@ -156,3 +160,25 @@ def test_a_folder_in_which_nothing_can_be_read_leaves_no_index(tmp_path, capsys)
     out = tmp_path / "kb"
     assert main(["source", "build", str(tmp_path / "texts"), "--out", str(out)]) == 3
     assert "[E21]" in capsys.readouterr().err and not out.exists()
+
+
+def test_asking_alone_says_what_comes_next(tmp_path, capsys):
+    path = tmp_path / "my facts.sqlite"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE fact (subject, relation, value)")
+    assert lacy("source", "ask", path, "Ada Vell was born in") == 0
+    assert "It knows no names" in capsys.readouterr().out
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO fact VALUES ('Ada Vell', 'place', 'Ulm')")
+        db.execute("INSERT INTO fact VALUES ('Bo\x1b[31m Orr', 'place', 'Bern')")
+    assert lacy("source", "ask", path, "Who was born in") == 0
+    shown = capsys.readouterr().out
+    assert "2 names, such as 'Ada Vell', 'Bo [31m Orr'" in shown and "--subject" in shown
+    assert lacy("source", "ask", path, "Bo\x1b[31m Orr was born in") == 0
+    shown = capsys.readouterr().out
+    assert "Bern" in shown and "\x1b" not in shown
+    assert f"Next: lacy generate MODEL --prompt \"...\" --source '{path}'" in shown
+    assert lacy("source", "ask", "http://127.0.0.1:9/v1#m", "Ada Vell was born in") == 4
+    assert "No answer. m: ConnectError" in capsys.readouterr().out
+    with pytest.raises(LacyError, match="lacy source map"):
+        Database(path, table="facts")

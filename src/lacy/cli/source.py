@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from ..errors import LacyError
+from ..sources.names import NameIndex
+from ..sources.stores import without_secret
+from ..sources.text import clean
 from .verb import choose, facts, settings
 
 if TYPE_CHECKING:
@@ -72,11 +77,14 @@ class MapSource:
 
 @dataclass
 class AskSource:
-    """Shows what a source offers to continue a text, with its evidence."""
+    """Shows what a source offers to continue a text, with its evidence.
+
+    A source that looks up offers all that fits: a model chooses among it. Who fails leaves with 4.
+    """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A folder of `lacy source build` or `lacy world`, a .sqlite or .duckdb file, a database's
-    address or mapping, a model's folder or name."""
+    address or mapping, a model's folder or name, http://HOST:PORT/v1#MODEL, llm:MODEL."""
     text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
     """The beginning of a text, up to where a value is due."""
     subject: str | None = None
@@ -91,7 +99,10 @@ MAP_EXAMPLE = """
 lacy source map people.duckdb --out mapping.yaml
 lacy source ask mapping.yaml "Ada Lovelace was born in"
 """
-ASK_EXAMPLE = 'lacy source ask kb "Ada Lovelace was born in"'
+ASK_EXAMPLE = """
+lacy source ask kb "Ada Lovelace was born in"
+lacy source ask facts.sqlite "She was born in" --subject "Ada Lovelace"
+"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -139,8 +150,11 @@ def _build(argv: Sequence[str]) -> int:
         }
     facts(f"Index of texts in {config.out}", counts)
     places = [f"{r}: {place}" for r, found in seen.places.items() for place in found]
-    for line in [*places, *(f"{why}: {name}" for name, why in done.skipped)][:SHOWN]:
-        print(f"skipped: {line}", file=sys.stderr)
+    skipped = [*places, *(f"{why}: {name}" for name, why in done.skipped)]
+    for line in skipped[:SHOWN]:
+        print(f"skipped: {clean(line)}", file=sys.stderr)
+    if more := sum(seen.skipped.values()) + len(done.skipped) - len(skipped[:SHOWN]):
+        print(f"skipped: {more:,} more", file=sys.stderr)
     print(f'Next: lacy source ask {config.out} "..."')
     print(f"      lacy generate MODEL --source {config.out}")
     return 0
@@ -170,9 +184,27 @@ def _ask(argv: Sequence[str]) -> int:
     source = open_source(config.source)
     assert source is not None  # only None is nobody
     request = Request(config.text, subject=config.subject)
-    [reply] = asyncio.run(guarded(source, [request], timeout=None))
-    _print(reply)
-    return 0
+    try:
+        [reply] = asyncio.run(guarded(source, [request], timeout=None))
+        _print(reply)
+        names = getattr(source, "names", None)
+    finally:
+        getattr(source, "close", lambda: None)()
+    if reply.candidates:
+        named = shlex.quote(without_secret(config.source))
+        print(f'Next: lacy generate MODEL --prompt "..." --source {named}')
+    elif isinstance(names, NameIndex) and not reply.fault:
+        print(_known(names))
+    return 4 if reply.fault else 0
+
+
+def _known(names: NameIndex) -> str:
+    """Whom a source can be asked about."""
+    some = ", ".join(repr(clean(name)) for name in islice(names, 3))
+    if not some:
+        return "It knows no names: nothing is in it that could answer."
+    known = f"the name {some}" if len(names) == 1 else f"{len(names):,} names, such as {some}"
+    return f"It knows {known}. Name whom the text is about, or give --subject NAME."
 
 
 def _print(reply: Reply) -> None:
@@ -182,9 +214,10 @@ def _print(reply: Reply) -> None:
 
     console = Console()
     if not reply.candidates:
-        console.print(Text(f"No answer. {reply.error or ''}".strip()), soft_wrap=True)
+        said = clean(f"No answer. {reply.error or ''}")
+        console.print(Text(said), soft_wrap=True)
     for candidate in reply.candidates:
-        line = Text(candidate.text.strip(), style="bold")
-        console.print(line.append(f"  {candidate.kind}", style="not bold"), soft_wrap=True)
+        line = Text(clean(candidate.text), style="bold")
+        console.print(line.append(f"  {clean(candidate.kind)}", style="not bold"), soft_wrap=True)
         if candidate.evidence:
-            console.print(Text(f"  {candidate.evidence}", style="dim"), soft_wrap=True)
+            console.print(Text(f"  {clean(candidate.evidence)}", style="dim"), soft_wrap=True)

@@ -16,12 +16,14 @@ ENTRIES = {
     ),
     "E67": Entry(
         "the database {path} has no table {table!r}; it has: {found}",
-        "name the table of facts",
+        "give a table fact(subject, relation, value), or say where facts stand in yours: "
+        "lacy source map {path} --out mapping.yaml",
         SOURCE,
     ),
     "E68": Entry(
         "the table {table!r} of {path} has no column {column!r}; it has: {found}",
-        "name the columns that hold subject, relation and value",
+        "name the columns that hold subject, relation and value: "
+        "lacy source map {path} --out mapping.yaml",
         SOURCE,
     ),
     "E69": Entry(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _WORD = re.compile(r"\w+(?:['’.\-]\w+)*\.?")
 _SPACES = re.compile(r"\s+")
@@ -43,6 +43,9 @@ class NameIndex:
 
     def __len__(self) -> int:
         return len(self._spelled)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._spelled.values())
 
     def __contains__(self, name: str) -> bool:
         return _plain(name) in self._spelled
