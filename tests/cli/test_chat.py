@@ -1,5 +1,6 @@
 """A conversation in a real terminal, through a pipe, and what is shown of who said what."""
 
+import codecs
 import fcntl
 import io
 import os
@@ -45,6 +46,7 @@ class Terminal:
         )
         os.close(slave)
         self.raw = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # reads end anywhere
 
     def resize(self, columns):
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -68,7 +70,7 @@ class Terminal:
         """Take what is there; False when the other side is gone."""
         try:
             if select.select([self.master], [], [], seconds)[0]:
-                self.raw += os.read(self.master, 65536).decode(errors="replace")
+                self.raw += self._decoder.decode(os.read(self.master, 65536))
         except OSError:
             return False
         return True
