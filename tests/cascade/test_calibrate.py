@@ -163,6 +163,9 @@ def test_a_kind_is_held_against_its_own_usual_likelihood():
     assert least(city, DEFAULT_ABSTAIN, kinds) == CALIBRATED_ABSTAIN
     assert least(other, DEFAULT_ABSTAIN, kinds) == DEFAULT_ABSTAIN
     assert least(name, None, kinds) == -math.inf
+    assert least(name, "usual", kinds) == CALIBRATED_ABSTAIN  # the kind's own low is lower still
+    assert least(city, "usual", kinds) == kinds[city.kind].low - SLACK
+    assert least(other, "usual", kinds) == DEFAULT_ABSTAIN
     assert best([math.nan, -3.0]) == 1
 
 

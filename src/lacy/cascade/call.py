@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lacy.cascade.calibrate import KindFit
-from lacy.cascade.rank import Option, best, least, options_for, rank, sound
+from lacy.cascade.rank import Abstain, Option, best, least, options_for, rank, sound
 from lacy.cascade.row import Row
 from lacy.cascade.usual import Usual
 from lacy.model.decode import Decoder
@@ -42,7 +42,7 @@ class Caller:
     source: Source | None
     token_text: TokenText
     unit: Unit
-    abstain: float | None
+    abstain: Abstain
     timeout: float | None
     heal: bool
     kinds: Mapping[str, KindFit] | None = None

@@ -23,7 +23,7 @@ from lacy.cascade.call import Caller, Settled
 from lacy.cascade.observing import Observer
 from lacy.cascade.parsing import parse_policy
 from lacy.cascade.policy import Controller, Decision, Never, Policy, seeded
-from lacy.cascade.rank import DEFAULT_ABSTAIN
+from lacy.cascade.rank import DEFAULT_ABSTAIN, Abstain
 from lacy.cascade.row import Row
 from lacy.cascade.signals import call_row, step_signals, without_call
 from lacy.cascade.speaking import begins_word, nucleus
@@ -57,7 +57,7 @@ class Engine:
         temperature: 0 is greedy (the paper).
         top_p: sample from the smallest set of tokens with this probability.
         seed: of sampling; a text's draws depend on it and on the text's number only.
-        abstain: best score below which no ranked candidate is taken; None takes any.
+        abstain: score that a ranked candidate must reach; ``"usual"``, None: see ``rank.Abstain``.
         at: where a row may call: at ``"any"`` token, or only where a ``"word"`` or number begins
             (a value that is put into the middle of one tears both).
         calls_in_row: answered calls allowed directly after one another; by unit if not given.
@@ -85,7 +85,7 @@ class Engine:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
-        abstain: float | None = DEFAULT_ABSTAIN,
+        abstain: Abstain = DEFAULT_ABSTAIN,
         at: At = "any",
         calls_in_row: int | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from lacy.cascade.calibrate import KindFit
 from lacy.cascade.usual import Key, Usual
@@ -37,6 +38,13 @@ CHARACTERS = 200
 
 SLACK = 1.0
 """Nats below a calibrated kind's usual low that count as a fit even so."""
+
+
+Abstain = float | None | Literal["usual"]
+"""The score that a candidate must reach to be taken: a number (of calibrated kinds the looser of
+``CALIBRATED_ABSTAIN`` and what nearly all right values of the kind reach); ``"usual"``: what right
+values usually reach, so that where a source has gaps no other value takes the place of the missing
+one, and the model says more in its own words; None: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +144,14 @@ def when_due(candidate: Candidate, due: Mapping[Key, float]) -> float:
 
 
 def least(
-    candidate: Candidate, abstain: float | None, kinds: Mapping[str, KindFit] | None = None
+    candidate: Candidate, abstain: Abstain, kinds: Mapping[str, KindFit] | None = None
 ) -> float:
     """The score that a candidate must reach to be taken; -inf if there is no limit."""
     if abstain is None:
         return -math.inf
     fit = kinds.get(candidate.kind) if kinds else None
+    if abstain == "usual":
+        return max(CALIBRATED_ABSTAIN, fit.low - SLACK) if fit else DEFAULT_ABSTAIN
     return min(abstain, CALIBRATED_ABSTAIN, fit.low - SLACK) if fit else abstain
 
 

@@ -1,0 +1,89 @@
+"""Should a model take the best of what a source offers, or say no? With and without gaps.
+
+    lacy demo --out demo
+    OMP_NUM_THREADS=1 python benchmarks/abstain.py demo       # about a minute
+
+The model of a demo tells of people of its world, of whom the database knows everything or, drawn
+by a seed, 70% of the facts. Ways: the default limit, and ``Engine(abstain="usual")``, below which
+right values seldom fall. People of the training texts in new texts (``valid``), and strangers
+(``unseen``). Figures with 95% bootstrap intervals over people go to ``results/abstain.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import torch
+
+import lacy
+from lacy.cascade.calibrate import calibrate
+from lacy.cascade.rank import DEFAULT_ABSTAIN
+from lacy.corpus.world import load_world
+from lacy.evaluate import evaluate_world
+from lacy.run import environment
+from lacy.sources import Database
+
+RESULTS = Path(__file__).parent / "results" / "abstain.json"
+MISSING = 0.3
+SCORES = ("facts_right", "recall", "borrowed", "borrowed_right")
+
+
+def with_gaps(truth: Path, path: Path, seed: int) -> Path:
+    """A copy of the database without a share of its facts."""
+    shutil.copy(truth, path)
+    chance = random.Random(seed)
+    with closing(sqlite3.connect(path)) as db, db:
+        rows = db.execute("SELECT rowid FROM fact ORDER BY rowid").fetchall()
+        gone = [row for row in rows if chance.random() < MISSING]
+        db.executemany("DELETE FROM fact WHERE rowid = ?", gone)
+    return path
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("demo", type=Path, help="folder of `lacy demo`")
+    parser.add_argument("--people", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    world, loaded = load_world(args.demo / "world"), lacy.load_model(args.demo / "lacy")
+    calibration = calibrate(loaded, list(itertools.islice(world.documents("train"), 100)))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        whole = args.demo / "world" / "truth.sqlite"
+        gaps = with_gaps(whole, Path(folder) / "gaps.sqlite", args.seed)
+        for (name, path), split, limit in itertools.product(
+            [("all facts", whole), ("70% of the facts", gaps)],
+            ["valid", "unseen"],
+            [DEFAULT_ABSTAIN, "usual"],
+        ):
+            with Database(path) as source:
+                result = evaluate_world(
+                    loaded, world, source, ["threshold=0"], people=args.people, split=split,
+                    read=False, probe=False, calibration=calibration, abstain=limit,
+                )  # fmt: skip
+            facts = result.ways["threshold=0"].facts
+            row = {"database": name, "split": split, "abstain": limit if limit == "usual" else ""}
+            for key in SCORES:
+                score = getattr(facts, key)
+                row[key] = [round(v, 4) for v in (score.value, score.low, score.high)]
+            rows.append(row)
+            print(row, flush=True)
+    conditions = {
+        "command": "python benchmarks/abstain.py demo", "people": args.people, "seed": args.seed,
+        "rows": rows, "environment": environment(),
+    }  # fmt: skip
+    args.out.write_text(json.dumps(conditions, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
