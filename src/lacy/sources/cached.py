@@ -32,6 +32,10 @@ DEFAULT_ROWS = 10_000
 _BUSY_SECONDS = 2.0
 """How long to wait for another process that writes."""
 
+_MAGIC = b"SQLite format 3\0"
+_SUFFIXES = (".sqlite", ".sqlite3", ".db", ".cache")
+"""Names under which a damaged file is taken for one of ours, and set aside."""
+
 _INHERITED: list[sqlite3.Connection] = []
 """Connections that a child process got from its parent."""
 
@@ -64,7 +68,8 @@ class Cached:
         timeout: seconds for one ``ask`` of the source.
 
     Raises:
-        LacyError: E12, a setting out of range; E73, the file cannot be made or read.
+        LacyError: E12, a setting out of range; E73, the file cannot be made or read, or holds
+            something else.
     """
 
     def __init__(
@@ -192,6 +197,8 @@ class Cached:
         """Open the file, a new one where it is damaged."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if _is_text_of_others(self.path):
+                raise OSError("it holds something else; name another file")
             try:
                 self._db = _patiently(self.path)
             except sqlite3.OperationalError:  # locked, not allowed: nothing to set aside
@@ -236,6 +243,15 @@ class Cached:
             self._db = None
 
 
+def _is_text_of_others(path: Path) -> bool:
+    """Whether a name, such as notes.txt, and what is there say that it was never a database."""
+    if path.suffix.lower() in ("", *_SUFFIXES) or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(len(_MAGIC))
+    return bool(head) and head != _MAGIC
+
+
 def _patiently(path: Path) -> sqlite3.Connection:
     """``_connect``; processes that begin a file together take turns."""
     end = time.monotonic() + _BUSY_SECONDS
@@ -256,6 +272,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     """
     db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        if tables and "answer" not in tables:
+            raise sqlite3.OperationalError("it is a database of something else; name another file")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.executescript(_TABLE)
