@@ -55,7 +55,15 @@ class Terminal:
         self.raw = ""
         os.write(self.master, keys.encode())
 
-    def until(self, part, seconds=240.0):
+    def press(self, key, part, seconds=60.0):
+        """Press a key until that shows: readline hears of Ctrl-C late where it has just begun."""
+        self.raw, end = "", time.monotonic() + seconds
+        while part not in ESCAPES.sub("", self.raw):
+            assert time.monotonic() < end and self.process.poll() is None, self.raw
+            os.write(self.master, key.encode())
+            self.read()
+
+    def until(self, part, seconds=60.0):
         """What is shown until ``part`` is, without escapes."""
         end = time.monotonic() + seconds
         while part not in ESCAPES.sub("", self.raw):
@@ -99,8 +107,7 @@ def test_a_conversation_in_a_terminal(room):
         tokens = int(re.search(r"(\d+) tokens, \d+ borrowed", shown)[1])
         assert 3 < tokens < 3900 and "Traceback" not in shown
         terminal.resize(40)
-        terminal.type("\x03")
-        terminal.until("Ctrl-D leaves")
+        terminal.press("\x03", "Ctrl-D leaves")
         terminal.type("/why\n")
         shown = terminal.until("a call.")
         assert "margin" in shown and "p(CALL)" not in shown  # 40 columns have no room for it
@@ -265,3 +272,14 @@ def test_generate_streams_in_a_terminal_and_counts_what_is_done(room):
     engine.observer = Counted(lambda done, tokens: told.append((done, tokens)))
     engine.generate(["a", "abc"])
     assert told[-1] == (2, 8) and {done for done, _ in told} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_one_answer_in_a_terminal_is_shown_once_wherever_the_model_is(live, monkeypatch, capsys):
+    """A model at a server of others is not heard word by word: its answer stands at the end."""
+    from lacy.cli.generate import _generate
+
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes that for a terminal
+    engine = Engine(scripted(lambda text: "x" if len(text) < 8 else ""))
+    _generate(engine, ["Ada"], False, live=live)
+    assert ESCAPES.sub("", capsys.readouterr().out).count("Adaxxxxx") == 1

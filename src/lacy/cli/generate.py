@@ -100,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
             loaded, config.source if calls else None, config.calibrate
         ),
     )
-    answers = _generate(engine, prompts, config.show)
+    answers = _generate(engine, prompts, config.show, live=not at_a_server(name))
     if config.out is not None:
         from ..cascade.trace import write_answers
 
@@ -108,8 +108,17 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _generate(engine: Engine, prompts: Sequence[str], show: bool) -> list[Answer]:
-    """Answers, shown: a single one in a terminal while it is written, others at the end."""
+def _generate(
+    engine: Engine, prompts: Sequence[str], show: bool, *, live: bool = True
+) -> list[Answer]:
+    """Answers, shown: a single one in a terminal while it is written, others at the end.
+
+    Args:
+        engine: who writes.
+        prompts: texts to continue.
+        show: with reasons, evidence and what it all took.
+        live: whether the model is here, so that its words can be shown as they come.
+    """
     import time
 
     from rich.console import Console
@@ -117,13 +126,14 @@ def _generate(engine: Engine, prompts: Sequence[str], show: bool) -> list[Answer
     console = Console()
     palette: dict[str, str] = {}
     begin = time.perf_counter()
-    if len(prompts) == 1 and console.is_terminal and not hasattr(engine, "server"):
+    streamed = live and len(prompts) == 1 and console.is_terminal
+    if streamed:
         answers = [_streamed(engine, prompts[0], console, palette)]
     else:
         with _progress(engine, len(prompts)) as watched:
             answers = watched.generate(prompts)
     seconds = time.perf_counter() - begin
-    _print(console, answers, palette, show, engine, seconds)
+    _print(console, answers, palette, show, engine, seconds, shown=streamed)
     return answers
 
 
@@ -191,7 +201,7 @@ class Counted:
 def _from_input() -> list[str]:
     """Prompts from the standard input, one per line."""
     if not sys.stdin.isatty():
-        lines = [line.rstrip("\n") for line in sys.stdin]
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
         if prompts := [line for line in lines if line.strip()]:
             return prompts
     do = 'give one: --prompt "Ada Lovelace", or lines on the standard input'
@@ -205,18 +215,19 @@ def _print(
     show: bool,
     engine: Engine,
     seconds: float,
+    *,
+    shown: bool,
 ) -> None:
-    """Answers in colours (those that were not shown yet), then what the calls took."""
+    """Answers in colours (unless they were shown as they came), then what the calls took."""
     from rich.text import Text
 
     from ..cascade.trace import bill, colours, price_of, receipt, render
     from .live import evidence, shown_legend, told_receipt
 
-    streamed = len(answers) == 1 and console.is_terminal
     for name, colour in colours(answers).items():
         palette.setdefault(name, colour)
     for answer in answers:
-        if not streamed:
+        if not shown:
             console.print(render(answer, palette, not console.no_color), soft_wrap=True)
         if show and console.is_terminal:
             console.print()
