@@ -11,6 +11,7 @@ import lacy.serve
 from lacy.cascade import Engine
 from lacy.serve import Keys
 from lacy.serve.front import FILES
+from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
 from .browser import WORDS, Watched, browsing, done, expect, needs_browser, until, write
@@ -215,3 +216,16 @@ def test_it_fits_every_width_in_both_schemes(seen, server):
         assert grounds.setdefault(scheme, ground) == ground
     assert len(set(grounds.values())) == 2
     seen.clean(server.url)
+
+
+@needs_browser
+def test_nobody_s_characters_turn_around_what_others_say(seen):
+    source = ScriptedSource([" \u202eUlm"], name="book")  # written backwards from here on
+    loaded = scripted(lambda text: "x", lambda text: text == "Ada")
+    with serving(Engine(loaded, source, "threshold=0", max_new_tokens=9)) as running:
+        page = seen.open(running.url + "/")
+        write(page, "Ada")
+        assert texts(page)[0].startswith("Ada \u202eUlmx")
+        lefts = [word.bounding_box()["x"] for word in page.locator(".text span").all()]
+        assert len(lefts) == 3 and lefts == sorted(lefts)
+        seen.clean(running.url)
