@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -226,3 +227,19 @@ def test_numbers_are_written_as_texts_write_them(stored, number, said):
 def test_no_value_raises(value):
     for write in (writer(["%-d %B %Y"]), writer(number=",.1f"), writer(text="<{}>")):
         assert all(isinstance(way, str) for way in write(value))
+
+
+def test_names_that_differ_in_spaces_only_are_one_name_of_two(tmp_path):
+    path = sqlite_with(
+        tmp_path / "own.sqlite",
+        ["CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT, born TEXT)",
+         "INSERT INTO person VALUES (1, 'Ada Vell', '1801'), (2, 'Ada  Vell ', '1902'),"
+         " (3, ' Bo  Orr', '1703')"],
+    )  # fmt: skip
+    content = {"database": path, "subject": "person.name", "relations": {"born": "person.born"}}
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(content))
+    with Database.mapped(tmp_path / "m.yaml") as database:
+        [reply] = asyncio.run(database.ask([Request("Ada Vell was born in")]))
+        assert "several entries" in reply.error and not reply.candidates
+        [reply] = asyncio.run(database.ask([Request("Bo Orr was born in")]))
+        assert [c.text for c in reply.candidates] == [" 1703"]

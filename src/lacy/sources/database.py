@@ -22,6 +22,7 @@ from typing import Any
 from lacy.errors import LacyError
 from lacy.sources.facts import Column, Fact, Facts, Layout, Relation
 from lacy.sources.linking import Link, Linker
+from lacy.sources.names import plain
 from lacy.sources.stores import Catalogue, Store, StoreError, is_url, open_store
 from lacy.sources.text import clean, completions
 from lacy.sources.turns import Turns
@@ -261,13 +262,16 @@ class Database:
         """All names; the keys of those that are not their own."""
         self._keys: dict[str, Any] = {}
         names: dict[str, None] = {}
+        first: dict[str, str] = {}
         for key, name in self._data.subjects():
             names[name] = None
             if not self._data.keyed:
                 if not isinstance(key, str):
                     self._keys[name] = key
-            elif self._keys.setdefault(name, key) != key:
-                self._keys[name] = _Several()
+                continue
+            one = first.setdefault(plain(name), name)  # spaces make no other name
+            if self._keys.setdefault(one, key) != key:
+                self._keys[one] = _Several()
         return names
 
 

@@ -25,13 +25,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from lacy.errors import LacyError
 from lacy.sources import index
 from lacy.sources.index import FILE, BuildReport, Engine
 from lacy.sources.names import NameIndex
 from lacy.sources.passages import EMPTY_LINE, STOP, first_name, names_around, plain, words_of
+from lacy.sources.stores.sqlite import read_only
 from lacy.sources.text import clean, completions
 from lacy.sources.turns import Turns
 from lacy.sources.words import Fts, Hit, Wanted, Words
@@ -55,6 +55,9 @@ _WORDS = 24
 
 _EXCERPT = 160
 """Characters of a passage shown as evidence."""
+
+_BUSY_SECONDS = 5.0
+"""How long to wait for a build that writes."""
 
 _FAINT = 0.5
 """Where nobody is named: share of the best passage's score below which others do not fit."""
@@ -318,8 +321,7 @@ def _open(folder: Path) -> sqlite3.Connection:
         if file.with_name(f"{FILE}-journal").exists():  # a killed build is undone by a writer only
             with suppress(sqlite3.Error), closing(sqlite3.connect(file)) as db:
                 db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-        uri = f"file:{quote(str(file.resolve()))}?mode=ro"
-        return sqlite3.connect(uri, uri=True, check_same_thread=False)
+        return read_only(file, _BUSY_SECONDS)
     except sqlite3.Error as error:
         raise LacyError("E70", path=folder, why=str(error)) from error
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from lacy.sources.names import NameIndex
+from lacy.sources.names import PARAGRAPH, NameIndex, plain
 
 THRESHOLD = 0.9
 """Least similarity (1 - edits / letters) of a name that is taken for another."""
@@ -49,7 +49,6 @@ _LETTERS = str.maketrans(
 )  # fmt: skip
 _NO_WORD = re.compile(r"[\W_]+")
 _TOKEN = re.compile(r"\w+(?:['’\-‐‑–]\w+)*\.?")
-_PARAGRAPH = re.compile(r"\n\s*\n")
 _PARTICLES = frozenset(
     "of the de da di du del la le von van der den ten ter bin al el y and".split()
 )
@@ -122,7 +121,7 @@ class Linker:
         if not self.fuzzy:
             return None, ""
         why = ""
-        for paragraph in reversed(_PARAGRAPH.split(unicodedata.normalize("NFC", text))):
+        for paragraph in reversed(PARAGRAPH.split(unicodedata.normalize("NFC", text))):
             words = [match for match in _TOKEN.finditer(paragraph)]
             link, doubt = self._normalised_in(paragraph, words)
             if link is not None:
@@ -155,7 +154,7 @@ class Linker:
                     continue
                 known = self._forms.setdefault(form, name)
                 others = (known,) if isinstance(known, str) else known
-                if name not in others and _plain(name) not in map(_plain, others):
+                if name not in others and plain(name) not in map(plain, others):
                     self._forms[form] = (*others, name)
         self._first = {form.partition(" ")[0] for form in self._forms}
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
@@ -381,10 +380,6 @@ def _name_like(span: str, small: bool) -> bool:
     if " " not in span.strip():
         return len(span) > 3 and span[0].isupper()
     return small or span != span.lower()
-
-
-def _plain(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def _either(mention: str, one: str, other: str) -> str:

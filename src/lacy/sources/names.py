@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 _WORD = re.compile(r"\w+(?:['’.\-]\w+)*\.?")
 _SPACES = re.compile(r"\s+")
-_PARAGRAPH = re.compile(r"\n\s*\n")
+PARAGRAPH = re.compile(r"\n\s*\n")
 
 
 class NameIndex:
@@ -30,14 +30,14 @@ class NameIndex:
         self._words: dict[tuple[str, ...], list[str]] = {}
         self._unspaced: list[str] = []
         for name in names:
-            plain = _plain(name)
-            if not plain or plain in self._spelled:
+            known = plain(name)
+            if not known or known in self._spelled:
                 continue
-            self._spelled[plain] = name
-            if _is_unspaced(plain):
-                self._unspaced.append(plain)
-            elif words := _keys(plain):
-                self._words.setdefault(tuple(word for word, _, _ in words), []).append(plain)
+            self._spelled[known] = name
+            if _is_unspaced(known):
+                self._unspaced.append(known)
+            elif words := _keys(known):
+                self._words.setdefault(tuple(word for word, _, _ in words), []).append(known)
         self._longest = max(map(len, self._words), default=0)
         self._first = {words[0] for words in self._words}
 
@@ -48,18 +48,18 @@ class NameIndex:
         return iter(self._spelled.values())
 
     def __contains__(self, name: str) -> bool:
-        return _plain(name) in self._spelled
+        return plain(name) in self._spelled
 
     def spelled(self, name: str) -> str:
         """The name as the database spells it (spaces and Unicode forms may differ)."""
-        return self._spelled.get(_plain(name), name)
+        return self._spelled.get(plain(name), name)
 
     def find(self, text: str) -> str | None:
         """The name that the last paragraph with a name mentions first, or None.
 
         Of overlapping names the longest counts.
         """
-        for paragraph in reversed(_PARAGRAPH.split(unicodedata.normalize("NFC", text))):
+        for paragraph in reversed(PARAGRAPH.split(unicodedata.normalize("NFC", text))):
             found = self._first_in(paragraph)
             if found is not None:
                 return self._spelled[found]
@@ -122,7 +122,8 @@ def _core(text: str) -> str:
     return text[words[0][1] : words[-1][2]] if words else text
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name as it is compared: in one Unicode form, with single spaces."""
     return _SPACES.sub(" ", unicodedata.normalize("NFC", name)).strip()
 
 

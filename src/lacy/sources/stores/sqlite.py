@@ -45,7 +45,7 @@ class Sqlite:
         self._lock = threading.Lock()
         self._patience = 0.0
         try:
-            self._db = _connect(path)
+            self._db = read_only(path)
         except sqlite3.Error as error:
             raise LacyError("E66", path=path, why=_why(error, path)) from error
         self._db.text_factory = lambda raw: raw.decode("utf-8", errors="replace")
@@ -118,23 +118,23 @@ class Sqlite:
             self._db.close()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """A read-only connection that has been used once.
+def read_only(path: Path, seconds: float = _OPEN_SECONDS) -> sqlite3.Connection:
+    """A read-only connection that has been used once; it waits for a writer so long.
 
     A database with a write-ahead log needs a file beside it; where none can be made, and no log is
     left to be read, it is taken as a file that nobody writes.
     """
     uri = f"file:{quote(str(path.resolve()))}?mode=ro"
     try:
-        return _used(uri)
+        return _used(uri, seconds)
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or not _alone(path):
             raise
-        return _used(f"{uri}&immutable=1")
+        return _used(f"{uri}&immutable=1", seconds)
 
 
-def _used(uri: str) -> sqlite3.Connection:
-    db = sqlite3.connect(uri, _OPEN_SECONDS, uri=True, check_same_thread=False)
+def _used(uri: str, seconds: float) -> sqlite3.Connection:
+    db = sqlite3.connect(uri, seconds, uri=True, check_same_thread=False)
     try:
         db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     except sqlite3.Error:
