@@ -1,5 +1,6 @@
 """A headless Chromium through Playwright, and what page tests ask of it again and again."""
 
+import asyncio
 import contextlib
 import shutil
 import time
@@ -22,11 +23,29 @@ WORDS = ".text [role=button]"
 
 @contextlib.contextmanager
 def browsing():
-    """A browser. While it is open its event loop is this thread's: no other may run in it."""
+    """Gives ``looking``, which gives a browser, the same each time.
+
+    Playwright's event loop is this thread's while somebody looks, and only then: in between others
+    may run loops of their own here.
+    """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+        loop = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+
+        @contextlib.contextmanager
+        def looking():
+            asyncio._set_running_loop(loop)
+            try:
+                yield browser
+            finally:
+                asyncio._set_running_loop(None)
+
+        try:
+            yield looking
+        finally:
+            asyncio._set_running_loop(loop)
+            browser.close()
 
 
 class Watched:

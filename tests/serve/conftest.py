@@ -15,6 +15,8 @@ from lacy.serve import Scheduler, Server, make_app
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
+from .browser import browsing
+
 torch.set_num_threads(1)
 
 _spec = importlib.util.spec_from_file_location(
@@ -83,6 +85,20 @@ def engine(real):
 def server(engine):
     with serving(engine) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def looking():
+    """One Chromium for all."""
+    with browsing() as looking:
+        yield looking
+
+
+@pytest.fixture(scope="module")
+def browser(looking):
+    """The browser, and its event loop in this thread for the tests of a module."""
+    with looking() as browser:
+        yield browser
 
 
 @pytest.fixture

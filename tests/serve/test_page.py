@@ -14,7 +14,7 @@ from lacy.serve.front import FILES
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
-from .browser import WORDS, Watched, browsing, done, expect, needs_browser, until, write
+from .browser import WORDS, Watched, done, expect, needs_browser, until, write
 from .conftest import serving
 
 FOLDER = Path(lacy.serve.__file__).parent / "page"
@@ -98,12 +98,6 @@ def test_what_the_page_asks_of_its_server(engine, tmp_path):
     want = {"model": "slm", "policy": "entropy=1.5", "unit": "value", "prompts": ["Mara"]}
     assert [source["name"] for source in got.pop("sources")] == ["book"]
     assert got == want
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsing() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from lacy.sources import ScriptedSource
 from lacy.sources.resilience import Chain
 from lacy.testing import scripted
 
-from .browser import WORDS, Watched, browsing, expect, needs_browser, write
+from .browser import WORDS, Watched, expect, needs_browser, write
 from .conftest import serving
 
 try:
@@ -16,12 +16,6 @@ except ImportError:
     Axe = None
 
 needs_axe = pytest.mark.skipif(Axe is None, reason="needs the package axe-playwright-python")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsing() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from lacy.sources.resilience import Breaker
 from lacy.testing import scripted
 from lacy.types import Candidate, Reply
 
-from .browser import Watched, browsing, done, expect, needs_browser, until, write
+from .browser import Watched, done, expect, needs_browser, until, write
 from .conftest import serving
 
 pytestmark = needs_browser
@@ -35,12 +35,6 @@ def calling(source, **how):
         lambda text: {" ": "i", "i": "n"}.get(text[-1], " "), lambda text: text.endswith(" in")
     )
     return Engine(loaded, source, "threshold=0", **{"max_new_tokens": 30, **how})
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsing() as browser:
-        yield browser
 
 
 @pytest.fixture
