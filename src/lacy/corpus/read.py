@@ -155,19 +155,44 @@ def _local(path: Path, split: str, pages: Pages) -> list[Stream]:
         return [_file(path, pages)]
     if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
         return [_saved(path, split)]
-    found = sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file()
-        and _kind(file)
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
+    found, shut = _walk(path)
     tables = {file.parent for file in found if _kind(file) in _TABLES}
     # In a data set README.md is its card, no text of it.
     found = [f for f in found if not (f.name.lower() == "readme.md" and f.parent in tables)]
-    if not found:
+    if not found and not shut:
         raise LacyError("E27", path=f"{path}: no file in it")
-    return [_file(file, pages) for file in found]
+    return [*(_file(file, pages) for file in found), *map(_shut, shut)]
+
+
+def _walk(path: Path) -> tuple[list[Path], list[OSError]]:
+    """Files of a folder that are read, in sorted order, and folders that could not be opened.
+
+    What begins with a dot is left out; linked folders are not gone into, as they may be a circle.
+    """
+    found: list[Path] = []
+    shut: list[OSError] = []
+    for folder, inner, names in os.walk(path, onerror=shut.append):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        files = [Path(folder, name) for name in names if not name.startswith(".")]
+        found += [file for file in files if _kind(file) and _is_file(file)]
+    return sorted(found), shut
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is to be read; where nobody may look, reading it says why not."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
+
+
+def _shut(error: OSError) -> Stream:
+    def rows(text_field: str, complain: Complain) -> Iterator[Row]:
+        del text_field
+        complain("unreadable folder", str(error.filename), error.strerror or str(error))
+        yield from ()
+
+    return rows
 
 
 def _kind(path: Path) -> str:
