@@ -6,6 +6,7 @@ computed from the whole text anew. Knows nothing of lacy's own client.
 """
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -13,8 +14,34 @@ import time
 import torch
 import uvicorn
 from fastapi import FastAPI, HTTPException
+from fastapi.responses import StreamingResponse
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lacy.model import save
+from lacy.testing import byte_tokenizer
 
 CALL = "<CALL>"
+LETTERS = "abcdefghijklmnopqrstuvwxyz "
+
+
+def talker(folder):
+    """A model of random weights that says letters, calls now and then, and sometimes ends."""
+    torch.manual_seed(5)
+    tokenizer = byte_tokenizer()
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=96, bos_token_id=0, eos_token_id=0,
+        pad_token_id=None, tie_word_embeddings=False,
+    )).eval()  # fmt: skip
+    spoken = [tokenizer.encode(c)[0] for c in LETTERS]
+    head = model.lm_head.weight.data
+    silent = torch.ones(len(tokenizer), dtype=torch.bool)
+    silent[[*spoken, 0, len(tokenizer) - 1]] = False
+    head[silent] = 0.0
+    head[spoken] *= 30.0
+    head[0] *= 28.0
+    head[-1] *= 45.0
+    return save(folder, model, tokenizer)
 
 
 class Engine:
@@ -23,7 +50,9 @@ class Engine:
     def __init__(self, model, tokenizer, dialect):
         self.model, self.tokenizer, self.dialect = model, tokenizer, dialect
         self.call_id, self.end_id = len(tokenizer) - 1, tokenizer.eos_token_id
-        self.bodies = []
+        self.bodies, self.streams, self.lock = [], 0, threading.Lock()
+        self.gone = False
+        """Whether every request fails, and every stream breaks off."""
 
     def logits(self, ids):
         with torch.inference_mode():
@@ -61,6 +90,33 @@ class Engine:
             if any(stop in self.text(new) for stop in body.get("stop") or ()):
                 return new, told, "stop", None
         return new, told, "length", None
+
+    def stream(self, body):
+        """Server-sent events, a token each, as vLLM sends them."""
+        self.bodies.append(body)
+        ids, said = self.tokenize(body["prompt"]), []
+        most = body.get("max_tokens") or 16
+        self.streams += 1
+        try:
+            for n in range(most):
+                with self.lock:
+                    if self.gone:
+                        return
+                    step = {**body, "max_tokens": 1, "seed": (body.get("seed") or 0) + n}
+                    (token,), (logp,), why, stopped = self.generate([*ids, *said], step)
+                said.append(token)
+                why = why if why == "stop" or n + 1 == most else None
+                name = self.name(token)
+                logprobs = {"tokens": [name], "token_logprobs": [float(logp[token])]}
+                logprobs["top_logprobs"] = [self.shown(logp, token, body.get("logprobs") or 0)]
+                choice = {"index": 0, "text": self.text([token]), "logprobs": logprobs}
+                choice |= {"finish_reason": why, "stop_reason": stopped}
+                yield f"data: {json.dumps({'choices': [choice]})}\n\n"
+                if why:
+                    break
+            yield "data: [DONE]\n\n"
+        finally:
+            self.streams -= 1
 
     def text(self, ids):
         """Text of tokens; ``<CALL>`` is visible, the end is not, halves of characters vanish."""
@@ -126,7 +182,6 @@ def serving(model, tokenizer, dialect):
     """The address of a running server, and its engine."""
     engine = Engine(model, tokenizer, dialect)
     app = FastAPI()
-    lock = threading.Lock()
 
     @app.get("/v1/models")
     def models():
@@ -134,7 +189,11 @@ def serving(model, tokenizer, dialect):
 
     @app.post("/v1/completions")
     def completions(body: dict):
-        with lock:
+        if body.get("stream"):
+            return StreamingResponse(engine.stream(body), media_type="text/event-stream")
+        with engine.lock:
+            if engine.gone:
+                raise HTTPException(503, "out of memory")
             return engine.complete(body)
 
     place = socket.socket()

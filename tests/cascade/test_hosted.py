@@ -26,30 +26,14 @@ _spec = importlib.util.spec_from_file_location(
 hosted_app = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(hosted_app)
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz "
+LETTERS = hosted_app.LETTERS
 PROMPTS = ["Mara", "The old ", "x"]
 DIALECTS = ("ids", "text")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A model of random weights that says letters, calls now and then, and sometimes ends."""
-    torch.manual_seed(5)
-    tokenizer = byte_tokenizer()
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=96, bos_token_id=0, eos_token_id=0,
-        pad_token_id=None, tie_word_embeddings=False,
-    )).eval()  # fmt: skip
-    spoken = [tokenizer.encode(c)[0] for c in LETTERS]
-    head = model.lm_head.weight.data
-    silent = torch.ones(len(tokenizer), dtype=torch.bool)
-    silent[[*spoken, 0, len(tokenizer) - 1]] = False
-    head[silent] = 0.0
-    head[spoken] *= 30.0
-    head[0] *= 28.0
-    head[-1] *= 45.0
-    return save(tmp_path_factory.mktemp("hosted") / "slm", model, tokenizer)
+    return hosted_app.talker(tmp_path_factory.mktemp("hosted") / "slm")
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from lacy.sources.protocol import Source, guarded
 from lacy.types import Reply, Request
+
+T = TypeVar("T")
 
 
 class Asker:
@@ -32,10 +35,13 @@ class Asker:
         self, source: Source, requests: Sequence[Request], timeout: float | None
     ) -> Future[list[Reply]]:
         """The replies to come; failures of the source are in them, as of ``guarded``."""
-        asking = guarded(source, requests, timeout=timeout)
-        replies = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        replies = self.run(guarded(source, requests, timeout=timeout))
         replies.add_done_callback(lambda _: self._told())
         return replies
+
+    def run(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """What comes of any other work in this thread; to be cancelled from anywhere."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
         """Stop asking; calls under way are cancelled."""

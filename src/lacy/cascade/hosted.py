@@ -11,23 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from lacy.cascade.call import Settled
+from lacy.cascade.call import Caller, Settled
 from lacy.cascade.engine import Engine
+from lacy.cascade.hosted_flow import flow
 from lacy.cascade.hosted_model import Hosted
+from lacy.cascade.hosted_row import HostedRow
 from lacy.cascade.hosted_scores import HostedScores, HostedUsual, margin_of, signals_of
-from lacy.cascade.hosted_server import FORBIDDEN, Ask, Step
+from lacy.cascade.hosted_server import FORBIDDEN
+from lacy.cascade.hosted_steps import Ask, Step
+from lacy.cascade.hosted_turns import Turns
+from lacy.cascade.observing import Observer
 from lacy.cascade.policy import Always, Controller, Decision, Never, Oracle, Policy, Threshold
 from lacy.cascade.row import Row
 from lacy.cascade.speaking import begins_word
+from lacy.cascade.stream import Stream
 from lacy.errors import LacyError
 from lacy.sources.protocol import Source
-from lacy.types import CALL_TOKEN, Reply, Request, Span
+from lacy.types import CALL_TOKEN, Reply, Span
 
 AHEAD = 8
 """Tokens read ahead where every step is decided here."""
@@ -35,36 +42,10 @@ AHEAD = 8
 STRETCH = 64
 """Tokens of one request where the server stops at calls; nobody waits longer for a neighbour."""
 
+HEARD = 16
+"""The same where somebody listens, at a server whose own streams lose parts of characters."""
+
 Way = Literal["alone", "stops", "ahead"]
-
-
-@dataclass(slots=True)
-class HostedRow(Row):
-    """A row with the steps that the server has told of already."""
-
-    steps: list[Step] = field(default_factory=list)
-    inside: bool = False
-    """Whether the text ends inside a character (where a server that tells pieces says so)."""
-
-    def say(self, token: int) -> None:
-        """The SLM's own next token, in the server's spelling where it gives one."""
-        piece = self.steps[0].piece if self.steps else None
-        if piece is None:
-            Row.say(self, token)
-            return
-        out, self.out = self.out, _Told(piece)  # type: ignore[assignment]
-        Row.say(self, token)
-        self.out, self.inside = out, not piece
-
-
-class _Told:
-    """A text stream that says what it was told."""
-
-    def __init__(self, piece: str) -> None:
-        self._piece = piece
-
-    def add(self, token: int) -> str:
-        return self._piece
 
 
 class HostedEngine(Engine):
@@ -98,15 +79,16 @@ class HostedEngine(Engine):
         if settings.get("heal"):
             do = "leave it out: a server re-encodes nothing"
             raise LacyError("E12", key="heal", value=True, why="the model is hosted", do=do)
-        self.server, self.ahead = hosted.server, ahead
+        self.server, self.ahead, self.stretch = hosted.server, ahead, STRETCH
         self.guessed = 0
         super().__init__(hosted, source, policy, **settings)
         calibration = settings.get("calibration")
         if calibration is not None:
             usual = HostedUsual(hosted, calibration, self.call_id)
             self.caller = replace(self.caller, usual=usual)
-        if source is not None and self.server.dialect == "text":
-            self.caller = replace(self.caller, source=_Plain(source, self._special))
+        if self.server.dialect == "text":
+            known = {f.name: getattr(self.caller, f.name) for f in fields(self.caller)}
+            self.caller = _PlainCaller(**known, special=self._special)
 
     @property
     def way(self) -> Way:
@@ -179,6 +161,46 @@ class HostedEngine(Engine):
                     self._round(batch, controller, loop)
                     batch = [row for row in batch if not row.done]
 
+    def write(self, stream: Stream, serving: Turns, asking: Turns) -> None:
+        """Write one text until it ends or is cancelled; its listener hears what became final.
+
+        Args:
+            stream: the text, made with this engine.
+            serving: where requests to the server run; ``server`` is connected to it.
+            asking: where the source is asked.
+
+        Raises:
+            LacyError: E93.
+        """
+        row, engine = stream.row, self.variant()
+        assert isinstance(row, HostedRow) and isinstance(engine, HostedEngine)
+        engine.observer = _Telling(stream, self.observer)
+        flows = self.server.dialect == "ids" and engine.way != "ahead"
+        engine.stretch = engine.context if flows else HEARD
+        while not stream.done:
+            if flows and not row.steps:
+                engine._flow(row, serving)
+            if row.steps or not flows:
+                engine._round([row], stream.controller, asking)  # type: ignore[arg-type]
+
+    def _flow(self, row: HostedRow, serving: Turns) -> None:
+        """Say what the server writes, token by token, up to a call (which is kept) or its end."""
+        (ask,) = self._asks([row], [self._most(row)], [self._silent(row)])
+        ask = replace(ask, ids=list(row.ids))  # the row grows while it is read
+
+        async def flowing(told: Callable[[Step], None]) -> None:
+            await flow(self.server, ask, self.temperature, self.top_p, told)
+
+        steps = serving.each(flowing)
+        with closing(steps):
+            for step in steps:
+                row.steps = [step]
+                if step.token == self.call_id:
+                    return
+                self._own(row, None)
+                if row.done:
+                    return
+
     @property
     def context(self) -> int:
         """The longest text in tokens."""
@@ -213,24 +235,34 @@ class HostedEngine(Engine):
     def _fill(self, rows: Sequence[HostedRow]) -> None:
         """Ask for what comes next in the rows of which nothing more is known."""
         wanting = [row for row in rows if not row.steps]
-        found = self._go_on(wanting, [self._most(row) for row in wanting], [
-            self.way != "stops" or not self.may_call(row) for row in wanting
-        ])  # fmt: skip
+        found = self._go_on(
+            wanting, [self._most(row) for row in wanting], [self._silent(row) for row in wanting]
+        )
         for row, steps in zip(wanting, found, strict=True):
             row.steps = steps
+
+    def _silent(self, row: HostedRow) -> bool:
+        """Whether what comes next is asked for without ``<CALL>``."""
+        return self.way != "stops" or not self.may_call(row)
 
     def _most(self, row: HostedRow) -> int:
         """Tokens to ask for."""
         if self.way == "ahead":
             length = 1 if isinstance(self.policy, Always) else self.ahead
         else:
-            length = STRETCH if self.way == "alone" or self.may_call(row) else 1
+            length = self.stretch if self.way == "alone" or self.may_call(row) else 1
         return max(1, min(length, row.limit - row.spoken, self.context - len(row.ids)))
 
     def _go_on(
         self, rows: Sequence[HostedRow], most: Sequence[int], silent: Sequence[bool]
     ) -> list[list[Step]]:
         """The next steps of rows, ``silent`` ones without ``<CALL>``."""
+        asks = self._asks(rows, most, silent)
+        return self.server.go_on(asks, self.temperature, self.top_p)
+
+    def _asks(
+        self, rows: Sequence[HostedRow], most: Sequence[int], silent: Sequence[bool]
+    ) -> list[Ask]:
         asks = []
         for row, count, without in zip(rows, most, silent, strict=True):
             by = FORBIDDEN if without else -self._limit
@@ -238,7 +270,7 @@ class HostedEngine(Engine):
             seed = self.seed * 1_000_003 + row.number * 1_009 + row.spoken
             ends = self.way == "ahead" and not self._reads_nothing
             asks.append(Ask(row.ids, row.text, count, bias, seed % (1 << 31), ends))
-        return self.server.go_on(asks, self.temperature, self.top_p)
+        return asks
 
     def _decide_here(
         self,
@@ -315,22 +347,39 @@ class HostedEngine(Engine):
         return begins_word(row.text, told)
 
 
-class _Plain:
-    """A source without candidates that a server would read as special tokens."""
+class _Telling:
+    """An observer that lets a text's listener hear what it has grown by, and end it."""
 
-    def __init__(self, source: Source, special: Sequence[str]) -> None:
-        self.name, self._source, self._special = source.name, source, special
+    def __init__(self, stream: Stream, before: Observer | None) -> None:
+        self._stream, self._before, self._grown = stream, before, stream.grown
 
-    @property
-    def inner(self) -> tuple[Source, ...]:
-        return (self._source,)
+    def decided(self, rows: Any, logits_RV: Any, decisions: Any) -> None:
+        """Never called: nobody here has seen the logits."""
 
-    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        replies = await self._source.ask(requests)
-        return [self._cleared(reply) for reply in replies]
+    def applied(self, row: Row, own: int, settled: Settled | None) -> None:
+        """The text has grown."""
+        if self._before is not None:
+            self._before.applied(row, own, settled)
+        self._stream.tell(self._grown)
+        self._grown = self._stream.grown
+        row.done = row.done or self._stream.cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class _PlainCaller(Caller):
+    """Takes no candidates that a server would read as special tokens."""
+
+    special: tuple[str, ...] = ()
+
+    def outcomes(
+        self, decoder: Any, places: Any, rows: Any, spans: Any, replies: Sequence[Reply]
+    ) -> list[Settled]:
+        """As of ``Caller``."""
+        cleared = [self._cleared(reply) for reply in replies]
+        return Caller.outcomes(self, decoder, places, rows, spans, cleared)
 
     def _cleared(self, reply: Reply) -> Reply:
-        fine = [c for c in reply.candidates if not any(name in c.text for name in self._special)]
+        fine = [c for c in reply.candidates if not any(name in c.text for name in self.special)]
         if len(fine) == len(reply.candidates):
             return reply
         error = None if fine else "the answer holds the name of a special token"

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy.cascade.calibrate import Calibration
-from lacy.cascade.hosted_server import Server, Step
+from lacy.cascade.hosted_server import Server
+from lacy.cascade.hosted_steps import Step
 from lacy.cascade.policy import Signals
 from lacy.cascade.row import Row
 from lacy.cascade.usual import Usual

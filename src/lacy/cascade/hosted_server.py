@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from lacy.cascade.hosted_steps import Ask, Step, step_of
 from lacy.errors import LacyError
 from lacy.sources.text import TokenText
 from lacy.sources.web import Failure, post, read_key, whole
@@ -39,36 +40,10 @@ PLAIN = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "repetition_penalty": 
 for the same (llama.cpp does not penalise repetition by ``repetition_penalty``, nor vLLM otherwise).
 """
 
+IDS = {"return_tokens_as_token_ids": True, "skip_special_tokens": False}
+"""Tokens are told as ids (in the dialect of this name)."""
+
 MAX_BYTES = 1 << 27
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One token that the model said, and what was likely at its place.
-
-    ``token`` is -1 where the server did not tell it (a part of a character), ``piece`` its text
-    where the server cut it (else it follows from the id). ``top`` holds log-probabilities by id, of
-    the likeliest tokens and the one said; no other is likelier than ``floor``.
-    """
-
-    token: int
-    piece: str | None = None
-    top: Mapping[int, float] = field(default_factory=dict)
-    floor: float = -math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A text to go on with."""
-
-    ids: Sequence[int]
-    text: str
-    most: int
-    """Most tokens wanted."""
-    bias: Mapping[int, float] = field(default_factory=dict)
-    seed: int = 0
-    ends: bool = False
-    """Whether the likelihood of an end of text is wanted too."""
 
 
 @dataclass(slots=True)
@@ -215,8 +190,9 @@ class Server:
         """
         return self.together([self._go_on(ask, temperature, top_p) for ask in asks])
 
-    async def _go_on(self, ask: Ask, temperature: float, top_p: float) -> list[Step]:
-        body = {
+    def body_of(self, ask: Ask, temperature: float, top_p: float) -> dict[str, Any]:
+        """What is sent to have a text continued."""
+        body: dict[str, Any] = {
             "prompt": self._prompt(ask.ids, ask.text), "max_tokens": ask.most,
             "temperature": temperature, "top_p": top_p, "seed": ask.seed, **PLAIN,
             "logprobs": self.top, **self._bias(ask.bias),
@@ -224,8 +200,11 @@ class Server:
         if self.call_id is not None:
             stop = {"stop_token_ids": [self.call_id]}
             body |= stop if self.dialect == "ids" else {"stop": [CALL_TOKEN]}
-        choice, _ = await self._told(body)
-        steps = self._steps(choice, ask.text)[: ask.most]
+        return body
+
+    async def _go_on(self, ask: Ask, temperature: float, top_p: float) -> list[Step]:
+        choice, _ = await self._told(self.body_of(ask, temperature, top_p))
+        steps = self.steps_of(choice, ask.text)[: ask.most]
         said = steps[-1].token if steps else -1
         if choice.get("finish_reason") == "stop" and said not in (self.call_id, self.end_id):
             if choice.get("stop_reason") == self.call_id and self.call_id is not None:
@@ -248,7 +227,7 @@ class Server:
         prompt = self._prompt([*ask.ids, *tokens], ask.text + said)
         body = {"prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": self.top, **bias}
         choice, _ = await self._told(body)
-        shown = self._steps(choice, ask.text + said)
+        shown = self.steps_of(choice, ask.text + said)
         if not shown:
             return Step(self.end_id)
         top = {n: logp for n, logp in shown[0].top.items() if n != self.end_id}
@@ -282,12 +261,12 @@ class Server:
             choice, _ = await self._told({**body, "prompt_logprobs": self.top})
             read = (choice.get("prompt_logprobs") or [])[-len(tokens) :]
             steps = [
-                _step(n, {int(k): float(v["logprob"]) for k, v in (place or {}).items()})
+                step_of(n, {int(k): float(v["logprob"]) for k, v in (place or {}).items()})
                 for n, place in zip(tokens, read, strict=True)
             ]
-            return [*steps, *self._steps(choice, text + more)[:1]]
+            return [*steps, *self.steps_of(choice, text + more)[:1]]
         choice, _ = await self._told({**body, "echo": True})
-        read = self._steps(choice, "")
+        read = self.steps_of(choice, "")
         place, length = 0, 0
         while place < len(read) and length + len(read[place].piece or "") <= len(text):
             length += len(read[place].piece or "")
@@ -297,7 +276,7 @@ class Server:
         end = read[last : last + 1]
         if wide:  # one place with all tokens is quick where all places would be slow
             choice, _ = await self._told({**body, "logprobs": self.size})
-            end = self._steps(choice, text + more)[:1]
+            end = self.steps_of(choice, text + more)[:1]
         return [*steps, *end]
 
     # ------------------------------------------------------------------------------- requests
@@ -316,7 +295,7 @@ class Server:
         ids = self.token_text.encode(text)
         return ids if self.begin_id is None else [self.begin_id, *ids]
 
-    def _steps(self, choice: Mapping[str, Any], text: str) -> list[Step]:
+    def steps_of(self, choice: Mapping[str, Any], text: str) -> list[Step]:
         """The steps of an answer, of which ``text`` came before (not told where it is echoed)."""
         told = choice.get("logprobs") or {}
         tokens, tops = told.get("tokens") or [], told.get("top_logprobs") or []
@@ -324,7 +303,7 @@ class Server:
         if self.dialect == "ids":
             named = [int(str(token).removeprefix("token_id:")) for token in tokens]
             return [
-                _step(n, {int(k.removeprefix("token_id:")): v for k, v in (top or {}).items()}, p)
+                step_of(n, {int(k.removeprefix("token_id:")): v for k, v in (top or {}).items()}, p)
                 for n, top, p in zip(named, tops, logps, strict=True)
             ]
         starts = [start - len(text) for start in told.get("text_offset") or []]
@@ -335,13 +314,13 @@ class Server:
             cut = end > len(whole_text) or n + 1 == len(starts)
             piece = token if cut else whole_text[starts[n] : end]
             known = {self._ids[k]: v for k, v in (top or {}).items() if k in self._ids}
-            step = _step(self._ids.get(token, -1), known, logp)
+            step = step_of(self._ids.get(token, -1), known, logp)
             steps.append(replace(step, piece="" if token == CALL_TOKEN else piece))
         return steps
 
     async def _told(self, body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         if self.dialect == "ids":
-            body = {**body, "return_tokens_as_token_ids": True, "skip_special_tokens": False}
+            body = {**body, **IDS}
         try:
             return await self._complete(body)
         except Failure as failure:
@@ -351,6 +330,21 @@ class Server:
         self, body: Mapping[str, Any], retries: int = 2
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The first choice of a completion, and what it took."""
+        answer = await self.asked(body, lambda response: whole(response, MAX_BYTES), retries)
+        choices = answer.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            raise Failure("the answer has no choices; the base address usually ends in /v1")
+        usage = answer.get("usage")
+        return choice, usage if isinstance(usage, dict) else {}
+
+    async def asked(
+        self,
+        body: Mapping[str, Any],
+        read: Callable[[httpx.Response], Coroutine[Any, Any, T]],
+        retries: int = 2,
+    ) -> T:
+        """What is made of the answer to a request, in time and when its turn has come."""
         assert self._client is not None, "not connected"
         assert self._free is not None, "not connected"
         async with self._free:
@@ -359,20 +353,13 @@ class Server:
             work = post(
                 self._client, f"{self.url}/completions",
                 {"model": self.name, "temperature": 0, "stream": False, **body},
-                read=lambda response: whole(response, MAX_BYTES),
-                key=read_key(self.key_variable), retries=retries, first_wait=0.25,
+                read=read, key=read_key(self.key_variable), retries=retries, first_wait=0.25,
                 deadline=deadline,
             )  # fmt: skip
             try:
-                answer = await asyncio.wait_for(work, self.timeout)
+                return await asyncio.wait_for(work, self.timeout)
             except TimeoutError:
                 raise Failure(f"no answer after {self.timeout:g} s") from None
-        choices = answer.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, dict):
-            raise Failure("the answer has no choices; the base address usually ends in /v1")
-        usage = answer.get("usage")
-        return choice, usage if isinstance(usage, dict) else {}
 
     async def _models(self) -> list[dict[str, Any]]:
         import httpx
@@ -386,12 +373,3 @@ class Server:
             return [model for model in answer.json()["data"] if isinstance(model, dict)]
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise self.lost(Failure(str(error) or type(error).__name__)) from None
-
-
-def _step(token: int, top: Mapping[int, float], logp: float | None = None) -> Step:
-    """A step; ``floor`` is the lowest of the likeliest."""
-    known = dict(top)
-    if logp is not None and token >= 0:
-        known[token] = logp
-    floor = min((v for n, v in top.items() if n != token), default=-math.inf)
-    return Step(token, None, known, floor)

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 
@@ -55,6 +56,8 @@ class Running:
         asker: asks sources without waiting for them.
         prefill: most prompt tokens read per step.
     """
+
+    turn: AbstractContextManager[None] = nullcontext()  # one thread does everything here
 
     def __init__(self, engine: Engine, asker: Asker, *, prefill: int = PREFILL) -> None:
         if engine.caller.heal:
@@ -114,6 +117,9 @@ class Running:
         for stream in every:
             stream.fail(failure)
             stream.finish()
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def _fresh(self) -> RaggedDecoder:
         return RaggedDecoder(self.engine.model, call_id=self.engine.call_id)

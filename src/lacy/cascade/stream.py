@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lacy.cascade.call import Settled
 from lacy.cascade.engine import Engine
@@ -11,6 +12,14 @@ from lacy.cascade.policy import Controller
 from lacy.cascade.row import Row
 from lacy.cascade.scores import Scorer
 from lacy.types import Answer, Span
+
+
+class Grown(NamedTuple):
+    """How long a text is: characters, spans, tokens generated."""
+
+    length: int
+    spans: int
+    spoken: int
 
 
 @dataclass(eq=False)
@@ -48,13 +57,22 @@ class Stream:
 
     def apply(self, token: int, result: Settled | None, context: int) -> None:
         """Write one outcome into the text, and say so."""
-        row = self.row
-        length, spans, spoken = len(row.text), len(row.spans), row.spoken
+        row, before = self.row, self.grown
         self.engine.apply(row, token, result, context)
-        grown = row.spoken - spoken
+        tokens = row.spoken - before.spoken
         calls = int(result is not None)
-        self.controller.account(calls=calls, asked=grown * calls, tokens=grown)
-        piece = Span(row.text[length:], "slm", grown)
+        self.controller.account(calls=calls, asked=tokens * calls, tokens=tokens)
+        self.tell(before)
+
+    @property
+    def grown(self) -> Grown:
+        """How far the text is."""
+        return Grown(len(self.row.text), len(self.row.spans), self.row.spoken)
+
+    def tell(self, before: Grown) -> None:
+        """Say by what the text has grown, by one outcome."""
+        row, (length, spans, spoken) = self.row, before
+        piece = Span(row.text[length:], "slm", row.spoken - spoken)
         if len(row.spans) > spans and row.spans[-1].asked:
             piece = row.spans[-1]
         if not (piece.text or piece.asked or piece.tokens):

@@ -95,10 +95,12 @@ class Usual:
         if len(self._known) + len(new) > REMEMBERED:
             self._known.clear()
             return self.look_up(keys) if len(keys) <= REMEMBERED else {}
+        known = {key: self._known[key] for key in keys if key in self._known}
+        found = dict.fromkeys(new, 0.0)
         for key, logp in zip(owners, self.after(pairs), strict=True):
-            share = logp / len(self._references[key.kind])
-            self._known[key] = self._known.get(key, 0.0) + share
-        return {key: self._known[key] for key in keys}
+            found[key] += logp / len(self._references[key.kind])
+        self._known |= found  # at once: while a server is asked, others may look up the same
+        return {key: found[key] if key in found else known[key] for key in keys}
 
     @torch.inference_mode()
     def after(self, pairs: Sequence[tuple[str, str]]) -> list[float]:

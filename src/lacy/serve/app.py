@@ -86,6 +86,9 @@ class Service:
             raise ApiError(400, why, "context_length_exceeded", "prompt")
         if (field := body.refused()) is not None:
             raise ApiError(400, f"{field} is not supported by lacy", "unsupported", field)
+        if body.scored is not None and self.scheduler.hosted:
+            why = "logprobs are not told of a model at another server"
+            raise ApiError(400, why, "unsupported", "logprobs")
         count, base = body.n or 1, self.scheduler.engine
         limit = min(base.max_new_tokens, limits.max_new_tokens) if limit is None else limit
         _at_most("max_tokens", limit, limits.max_new_tokens)

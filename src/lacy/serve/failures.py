@@ -62,6 +62,8 @@ def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
     if isinstance(error, Closing):
         return ApiError(503, "the server is shutting down", "shutting_down", retry=5)
     if isinstance(error, LacyError):
+        if error.code == "E93":  # the model is at a server of others, which is gone
+            return ApiError(502, f"{error.what}; {error.do}", error.code)
         code = "context_length_exceeded" if error.code == "E60" else error.code
         return ApiError(400, f"{error.what}; {error.do}", code, param)
     if not hasattr(error, "logged"):  # one that ends several texts is shown once

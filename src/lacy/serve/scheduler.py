@@ -1,7 +1,9 @@
 """A thread that writes all texts of a server, a token of each at a time.
 
 Whoever wants a text hands in an ``Order`` and is told of every piece; nobody ever waits here but
-this thread. Tokenizers are used in this thread alone (they are not made for several).
+this thread. Tokenizers are used in this thread alone (they are not made for several). Where the
+model is at a server of others (``HostedEngine``), this thread lets texts begin and end, and each
+has one of its own that waits; they take turns (``cascade.texts``).
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from dataclasses import dataclass, field
 
 from lacy.cascade.asking import Asker
 from lacy.cascade.engine import Engine
-from lacy.cascade.running import Running
+from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.scores import Scorer
 from lacy.cascade.stream import Stream
+from lacy.cascade.texts import texts_of
 from lacy.serve.about import metered
 from lacy.types import Answer, Span
 
@@ -33,7 +36,7 @@ class Closing(Exception):
 
 @dataclass(eq=False)
 class Order:
-    """Texts that begin with one prompt. The listeners are called in the scheduler's thread.
+    """Texts that begin with one prompt; listeners are called by one thread of ours at a time.
 
     ``heard(number, piece)`` returns True for "enough"; ``ended(number, answer)`` gets what went
     wrong instead of an answer where something did, for all numbers alike.
@@ -77,9 +80,14 @@ class Scheduler:
         self._orders: set[Order] = set()
         self._closing = self._closed = False
         self._asker = Asker(self._wake)
-        self._running = Running(engine, self._asker)
+        self._running = texts_of(engine, self._asker, self._wake, streams)
         self._thread = threading.Thread(target=self._work, name="lacy-scheduler", daemon=True)
         self._thread.start()
+
+    @property
+    def hosted(self) -> bool:
+        """Whether the model is at a server of others: it measures nothing, and may go away."""
+        return isinstance(self.engine, HostedEngine)
 
     @property
     def running(self) -> int:
@@ -140,6 +148,7 @@ class Scheduler:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(timeout=10)
+        self._running.close()
         self._asker.close()
 
     def __enter__(self) -> Scheduler:
@@ -165,7 +174,8 @@ class Scheduler:
                     room -= 0 if order.cancelled else order.count
                     orders.append(self._waiting.popleft())
             for order in orders:
-                self._begin(order)
+                with self._running.turn:
+                    self._begin(order)
             try:
                 self._running.step()
             except Exception as error:  # a bug must end its texts, not the server

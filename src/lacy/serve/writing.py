@@ -60,6 +60,8 @@ class Writing:
     first: float | None = field(default=None, init=False)
     """Seconds to the first words."""
 
+    _held: tuple[int, Span | Answer] | int | None = field(default=None, init=False)
+
     def __post_init__(self) -> None:
         wanted = self.wanted
         self.choices = [Choice() for _ in range(wanted.count * len(wanted.prompts))]
@@ -84,6 +86,8 @@ class Writing:
             tokens = await self._next(patience)
             assert tokens is None or isinstance(tokens, int)
             self.prompt_tokens += tokens or 0
+            if self.scheduler.hosted:  # where its server is gone, that is no answer but an error
+                self._held = await self._next(patience)
         except BaseException:
             self.cancel()
             raise
@@ -126,6 +130,9 @@ class Writing:
         return sum(choice.tokens for choice in self.choices)
 
     async def _next(self, patience: float | None) -> tuple[int, Span | Answer] | int | None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            return held
         try:
             async with asyncio.timeout(patience if self._news.empty() else None):
                 item = await self._news.get()

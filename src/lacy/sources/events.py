@@ -43,14 +43,23 @@ async def pieces(
         Failure: no events, not UTF-8, no JSON, an error of the server, too long, or the end of the
             stream before that of the answer (``again``: it may help to ask once more).
     """
+    async with aclosing(events(response, max_bytes, key)) as arriving:
+        async for event in arriving:
+            yield _piece(event)
+
+
+async def events(
+    response: httpx.Response, max_bytes: int, key: str = ""
+) -> AsyncGenerator[dict[str, Any], None]:
+    """The events themselves, each with a list of choices; arguments and errors of ``pieces``."""
     finished = False
-    async with aclosing(_data(response, max_bytes)) as events:
-        async for data in events:
+    async with aclosing(_data(response, max_bytes)) as arriving:
+        async for data in arriving:
             if data == b"[DONE]":
                 return
-            piece = _piece(data, key)
-            finished = finished or piece.finish is not None
-            yield piece
+            event = _event(data, key)
+            yield event
+            finished = finished or isinstance(_first(event).get("finish_reason"), str)
     if not finished:
         raise Failure("the stream ended before the answer did", again=True)
 
@@ -74,7 +83,7 @@ async def _data(response: httpx.Response, max_bytes: int) -> AsyncGenerator[byte
         yield b"\n".join(held)
 
 
-def _piece(data: bytes, key: str) -> Piece:
+def _event(data: bytes, key: str) -> dict[str, Any]:
     """One event, checked."""
     try:
         event = json.loads(data.decode("utf-8"))
@@ -86,13 +95,20 @@ def _piece(data: bytes, key: str) -> Piece:
         raise Failure("an event of the answer is not a JSON object")
     if event.get("error"):
         raise Failure(told_error(event, key) or "the server broke off with an error")
-    usage = event.get("usage")
     choices = event.get("choices")
-    if not isinstance(choices, list):
+    if not isinstance(choices, list) or not all(isinstance(one, dict) for one in choices[:1]):
         raise Failure("the answer has no choices; the base address usually ends in /v1")
-    first = choices[0] if choices else {}
-    if not isinstance(first, dict):
-        raise Failure("the answer has no choices; the base address usually ends in /v1")
+    return event
+
+
+def _first(event: dict[str, Any]) -> dict[str, Any]:
+    """The first choice of an event; empty where it has none (it tells of usage then)."""
+    return event["choices"][0] if event["choices"] else {}
+
+
+def _piece(event: dict[str, Any]) -> Piece:
+    """What one event says."""
+    first, usage = _first(event), event.get("usage")
     delta = first.get("delta")
     said = delta.get("content") if isinstance(delta, dict) else first.get("text")
     if said is not None and not isinstance(said, str):

@@ -1,0 +1,226 @@
+"""``lacy serve`` in front of a model at another server: as with the model in process."""
+
+import contextlib
+import importlib.util
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from lacy.cascade import Engine
+from lacy.cascade.hosted import HostedEngine
+from lacy.cascade.hosted_model import connect
+from lacy.model import load
+from lacy.sources import ScriptedSource
+from lacy.types import Reply
+
+from .conftest import serving
+from .test_openai import joined
+
+_spec = importlib.util.spec_from_file_location(
+    "lacy_hosted_app_serve", Path(__file__).parents[1] / "cascade" / "hosted_app.py"
+)
+hosted_app = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(hosted_app)
+
+PATH = "/v1/completions"
+PROMPTS = ["Mara", "The old ", "x"]
+
+
+def reply(request):
+    """One candidate here, several there, none elsewhere."""
+    ways = {0: " ulm", 1: [" Paris", " Par", "is not", " 1879"], 2: None, 3: Reply(error="down")}
+    return ways[len(request.text) % 4]
+
+
+def book():
+    return ScriptedSource(reply, name="book", cost=0.5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return hosted_app.talker(tmp_path_factory.mktemp("hosted") / "slm")
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return load(folder)
+
+
+@pytest.fixture(scope="module", params=["ids", "text"])
+def engine_there(request, loaded):
+    with hosted_app.serving(loaded.model, loaded.tokenizer, request.param) as place:
+        yield place
+
+
+@pytest.fixture
+def there(engine_there):
+    """Where the model is; it can be told to fail."""
+    yield engine_there
+    engine_there[1].gone = False
+
+
+@pytest.fixture
+def make(there, folder):
+    """Hosted engines."""
+
+    def made(policy="threshold=0", source=None, **how):
+        how = {"max_new_tokens": 16} | how
+        return HostedEngine(connect(there[0], "slm", folder), source or book(), policy, **how)
+
+    return made
+
+
+def talking(running):
+    return openai.OpenAI(base_url=running.url + "/v1", api_key="none", max_retries=0)
+
+
+def never(running):
+    """The status of a request that calls nobody."""
+    return running.post(PATH, model="slm:never", prompt="x", max_tokens=2).status_code
+
+
+def told(spans):
+    """What is exact: the margin, which the reason begins with, comes from rounded figures."""
+    keys = ("text", "speaker", "tokens", "asked", "evidence", "fault", "cost")
+    return [[s[key] for key in keys] + s["reason"].split("; ")[1:] for s in spans]
+
+
+def until(true, seconds=10):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("policy", ["threshold=0", "never", "random=0.3,seed=2"])
+def test_spans_are_those_of_the_model_in_process(make, loaded, policy):
+    mine = Engine(loaded, book(), max_new_tokens=16)
+    model, calls = f"slm:{policy}", 0
+    with serving(mine) as here, serving(make()) as far, talking(here) as a, talking(far) as b:
+        for prompt in PROMPTS:
+            expected = a.completions.create(model=model, prompt=prompt).choices[0]
+            whole = b.completions.create(model=model, prompt=prompt)
+            found = whole.choices[0]
+            assert told(found.lacy["spans"]) == told(expected.lacy["spans"])
+            assert found.text == expected.text and found.finish_reason == expected.finish_reason
+            assert whole.usage.prompt_tokens == len(prompt) + 1
+            chunks = list(b.completions.create(model=model, prompt=prompt, stream=True))
+            assert told(joined(chunks)) == told(expected.lacy["spans"])
+            assert "".join(chunk.choices[0].text for chunk in chunks) == found.text
+            assert chunks[-1].choices[0].finish_reason == expected.finish_reason
+            calls += found.lacy["calls"]
+        chat = b.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": "Mara"}], max_tokens=5
+        )
+        assert chat.choices[0].message.content
+    assert (calls > 0) == (policy != "never")
+
+
+def test_words_come_one_by_one_where_the_server_streams(make, there):
+    with serving(make("never")) as running, talking(running) as client:
+        chunks = list(client.completions.create(model="slm", prompt="x", stream=True))
+    spans = [span for chunk in chunks for span in chunk.choices[0].lacy["spans"]]
+    assert len(spans) > 5 and all(span["tokens"] <= 1 for span in spans)
+    assert there[1].bodies[-1]["stream"] == (there[1].dialect == "ids")
+
+
+def test_sixteen_at_once_say_what_each_says_alone(make):
+    engine = make(max_new_tokens=7)
+    prompts = [f"{letter} old" for letter in "abcdefghijklmnop"]
+    with serving(engine, streams=6, queue=20) as running, ThreadPoolExecutor(16) as pool:
+        alone = [running.complete(prompt).json()["choices"][0] for prompt in prompts]
+        together = list(pool.map(lambda p: running.complete(p).json()["choices"][0], prompts))
+        assert [told(c["lacy"]["spans"]) for c in together] == [
+            told(c["lacy"]["spans"]) for c in alone
+        ]
+        several = running.complete("Mara", n=3, temperature=1, seed=4, max_tokens=8).json()
+        assert len({choice["text"] for choice in several["choices"]}) > 1
+        figures = httpx.get(running.url + "/metrics").text
+        about = httpx.get(running.url + "/v1/lacy").json()
+    assert "lacy_streams 0.0" in figures and 'lacy_tokens_total{speaker="book"}' in figures
+    assert about["policy"] == "threshold=0" and about["sources"][0]["requests"] > 0
+
+
+@pytest.mark.parametrize("model", ["slm:never", "slm:always"])
+def test_who_leaves_ends_what_runs_there(make, there, model):
+    """A request to the server in one case, to a source that hangs in the other."""
+    source = ScriptedSource([" ulm"], delay=30)
+    with serving(make(source=source), streams=1, queue=1) as running:
+        hangs = there[1].lock if model == "slm:never" else contextlib.nullcontext()
+        with hangs, pytest.raises(httpx.ReadTimeout):
+            running.post(PATH, model=model, prompt="x", timeout=0.7)
+        until(lambda: running.scheduler.running == 0)
+        until(lambda: there[1].streams == 0)
+        assert never(running) == 200
+
+
+def test_a_server_that_dies_is_told_of(make, there):
+    class Dies(ScriptedSource):
+        async def ask(self, requests):
+            there[1].gone = True
+            return await super().ask(requests)
+
+    engine = make(source=Dies([" ulm"]))
+    with serving(engine) as running, talking(running) as client:
+        got = running.complete("x", stream=True)
+        events = [event for event in got.text.split("\n\n") if event and event[0] != ":"]
+        error = json.loads(events[-2][6:])["error"]
+        assert error["code"] == "E93" and error["type"] == "api_error"
+        assert events[-1] == "data: [DONE]" and len(events) > 2
+        for stream in (False, True):  # nothing was said yet
+            with pytest.raises(openai.InternalServerError) as caught:
+                client.completions.create(model="slm", prompt="x", stream=stream)
+            assert caught.value.status_code == 502 and caught.value.code == "E93"
+        there[1].gone = False
+        assert never(running) == 200
+        assert running.scheduler.running == running.scheduler.waiting == 0
+
+
+def test_a_full_house_is_told_to_come_back(make):
+    source = ScriptedSource([" ulm"], delay=0.4)
+    engine = make("always", source)
+    with serving(engine, streams=1, queue=1) as running, ThreadPoolExecutor(2) as pool:
+        held = []
+        for n in range(2):
+            held.append(pool.submit(running.complete, "x", max_tokens=4))
+            until(lambda n=n: running.scheduler.running + running.scheduler.waiting == n + 1)
+        refused = running.complete("x")
+        assert refused.status_code == 429 and refused.headers["Retry-After"]
+        assert [one.result().status_code for one in held] == [200, 200]
+
+
+def test_what_a_server_cannot_tell_is_refused(make, there):
+    with serving(make()) as running:
+        for body, param, code in (
+            ({"logprobs": 2}, "logprobs", "unsupported"),
+            ({"lacy": {"policy": "entropy=2"}}, "lacy.policy", "E92"),
+            ({"lacy": {"policy": "budget=0.2,by=entropy"}}, "lacy.policy", "E92"),
+            ({"prompt": "x" * 99}, "prompt", "context_length_exceeded"),
+        ):
+            got = running.post(PATH, **{"model": "slm", "prompt": "x"} | body)
+            error = got.json()["error"]
+            assert got.status_code == 400 and error["type"] == "invalid_request_error"
+            assert (error["param"], error["code"]) == (param, code)
+        chat = {"messages": [{"role": "user", "content": "x"}], "logprobs": True}
+        got = running.post("/v1/chat/completions", model="slm", **chat).json()
+        assert got["error"]["param"] == "logprobs"
+        echoed = running.complete("Mara", echo=True, max_tokens=2).json()["choices"][0]
+        assert echoed["text"].startswith("Mara") and len(echoed["text"]) > 4
+        if there[1].dialect == "text":  # it would become the token
+            assert running.complete("say <CALL> ").json()["error"]["code"] == "E91"
+
+
+def test_shutting_down_ends_streams_well(make):
+    source = ScriptedSource([" ulm"], delay=30)
+    with serving(make("always", source), grace=0.2) as running, ThreadPoolExecutor(1) as pool:
+        late = pool.submit(running.complete, "x", stream=True)
+        until(lambda: running.scheduler.running == 1)
+        running.stop()
+        events = [part for part in late.result().text.split("\n\n") if part]
+    assert events[-1] == "data: [DONE]"
+    assert json.loads(events[-2][6:])["choices"][0]["finish_reason"] == "length"
