@@ -20,7 +20,7 @@ from rich.text import Text
 
 from lacy.cascade import Engine
 from lacy.cascade.asking import Asker
-from lacy.cascade.trace import bill, price_of, visible
+from lacy.cascade.trace import bill, price_of, receipt, visible
 from lacy.cli import live
 from lacy.cli.chat import ChatConfig
 from lacy.errors import LacyError
@@ -283,3 +283,23 @@ def test_one_answer_in_a_terminal_is_shown_once_wherever_the_model_is(live, monk
     engine = Engine(scripted(lambda text: "x" if len(text) < 8 else ""))
     _generate(engine, ["Ada"], False, live=live)
     assert ESCAPES.sub("", capsys.readouterr().out).count("Adaxxxxx") == 1
+
+
+def test_lines_of_any_bytes_are_texts(monkeypatch):
+    from lacy.cli.verb import input_lines
+
+    raw = io.BytesIO(b"Ada\r\n\n  \n" + b"\xff bad\n" + "Zoë".encode())
+    for errors in ("strict", "surrogateescape"):  # by the locale
+        raw.seek(0)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(raw, "utf-8", errors))
+        assert list(input_lines()) == ["Ada", "\ufffd bad", "Zoë"]
+        sys.stdin.detach()
+
+
+def test_a_name_that_would_steer_the_terminal_does_not():
+    asked = Span(" x", "b\x1b]0;k", 1, asked=True, reason="why", evidence="two\nlines\x07")
+    answer = Answer((Span("Ada", "prompt", 1), asked), True)
+    assert "\x1b" not in receipt(answer) and "b\ufffd]0;k" in receipt(answer)
+    page = Console(file=io.StringIO(), width=80)
+    [line] = live.evidence(answer, {}, page)
+    assert line.plain.endswith("why; two lines\ufffd")

@@ -136,7 +136,7 @@ def receipt(answers: Answer | Sequence[Answer]) -> str:
     for name in speakers(answers):
         own = [span for span in spans if span.speaker == name]
         said = sum(span.tokens for span in own)
-        line = f"  {name}: {len(own)} answers, {said} tokens"
+        line = f"  {visible(name)}: {len(own)} answers, {said} tokens"
         cost, seconds = sum(span.cost for span in own), sum(span.seconds for span in own)
         line += f", cost {cost:g}" if cost else ""
         lines.append(line + f", {seconds:.2f} s")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from . import calibration
-from .verb import REPEATS, Repeated, settings
+from .verb import REPEATS, Repeated, input_lines, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,19 +69,12 @@ def main(argv: Sequence[str]) -> int:
         typed = sys.stdin.isatty()
         if typed:
             talk.greet()
-        for line in _typed(console) if typed else _piped():
+        for line in _typed(console) if typed else input_lines():
             if not talk.hear(line):
                 break
         if typed:
             talk.leave()
     return 0
-
-
-def _piped() -> Iterator[str]:
-    """Lines of a file or a pipe, the empty ones left out."""
-    for line in sys.stdin:
-        if line.strip():
-            yield line.rstrip("\r\n")
 
 
 def _typed(console: Console) -> Iterator[str]:

@@ -13,7 +13,7 @@ import tyro
 
 from ..errors import LacyError
 from . import calibration
-from .verb import REPEATS, Repeated, settings
+from .verb import REPEATS, Repeated, input_lines, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -200,10 +200,8 @@ class Counted:
 
 def _from_input() -> list[str]:
     """Prompts from the standard input, one per line."""
-    if not sys.stdin.isatty():
-        lines = [line.rstrip("\r\n") for line in sys.stdin]
-        if prompts := [line for line in lines if line.strip()]:
-            return prompts
+    if not sys.stdin.isatty() and (prompts := list(input_lines())):
+        return prompts
     do = 'give one: --prompt "Ada Lovelace", or lines on the standard input'
     raise LacyError("E12", key="prompt", value=None, why="there is no text to continue", do=do)
 

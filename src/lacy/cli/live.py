@@ -248,7 +248,7 @@ def evidence(answer: Answer, palette: dict[str, str], console: Console) -> Itera
         line = Text("  ").append(repr(span.text.strip()), style).append(f"  {who}", "dim")
         why = [visible(part) for part in (span.reason, span.evidence) if part]
         if not console.is_terminal:
-            yield line.append("  " + "; ".join(why))
+            yield line.append("  " + " ".join("; ".join(why).split()))  # a line for each call
             continue
         yield line
         yield from (Padding(Text(part, style="dim"), (0, 0, 0, 4), expand=False) for part in why)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -55,6 +56,15 @@ def room(name: str, *, extra: str | None = None, what: str = "") -> Any:
         if extra is None or (error.name or "").startswith("lacy"):
             raise
         raise LacyError("E11", extra_for=what, package=error.name, extra=extra) from error
+
+
+def input_lines() -> Iterator[str]:
+    """Lines of the standard input without the empty ones; what is no UTF-8 becomes U+FFFD."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    for line in sys.stdin:
+        if line.strip():
+            yield line.rstrip("\r\n")
 
 
 def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("", "")) -> None:
