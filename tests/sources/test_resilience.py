@@ -130,17 +130,18 @@ def test_a_breaker_against_a_slow_reading(steps, failures, rest):
     inner = ScriptedSource(lambda request: " ok" if works else DOWN)
     breaker = Breaker(inner, failures=failures, rest=rest, clock=clock)
     asked = []  # (when, whether it worked)
-    for works, pause in steps:
-        clock.now += pause
-        last = asked[-failures:]
-        bad = len(last) == failures and not any(worked for _, worked in last)
-        should = not bad or clock.now - asked[-1][0] >= rest
-        before = len(inner.batches)
-        [reply] = ask(breaker)
-        assert (len(inner.batches) > before) == should
-        assert reply.fault == (not (should and works))
-        if should:
-            asked.append((clock.now, works))
+    with asyncio.Runner() as runner:  # one loop for all steps
+        for works, pause in steps:
+            clock.now += pause
+            last = asked[-failures:]
+            bad = len(last) == failures and not any(worked for _, worked in last)
+            should = not bad or clock.now - asked[-1][0] >= rest
+            before = len(inner.batches)
+            [reply] = runner.run(breaker.ask([Request("x0")]))
+            assert (len(inner.batches) > before) == should
+            assert reply.fault == (not (should and works))
+            if should:
+                asked.append((clock.now, works))
 
 
 @pytest.mark.parametrize("wrong", [{"failures": 0}, {"rest": -1.0}, {"rest": float("nan")}])
