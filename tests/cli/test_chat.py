@@ -303,3 +303,10 @@ def test_a_name_that_would_steer_the_terminal_does_not():
     page = Console(file=io.StringIO(), width=80)
     [line] = live.evidence(answer, {}, page)
     assert line.plain.endswith("why; two lines\ufffd")
+
+
+def test_words_of_any_bytes_are_texts(room, capsys):
+    assert room.lacy("generate", room.model, "--prompt", "\udcff x", "--max-new-tokens", 1) == 0
+    assert "\ufffd x" in capsys.readouterr().out
+    assert room.lacy("why", room.model, "\udcff x", "--max-new-tokens", 1, "--no-marks") == 0
+    assert "\ufffd x" in capsys.readouterr().out

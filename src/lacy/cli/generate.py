@@ -13,7 +13,7 @@ import tyro
 
 from ..errors import LacyError
 from . import calibration
-from .verb import REPEATS, Repeated, input_lines, settings
+from .verb import REPEATS, Repeated, as_text, input_lines, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,7 +76,7 @@ lacy generate runs/mine --prompt "Emil Quilodell" --source world --policy budget
 def main(argv: Sequence[str]) -> int:
     """Generates and prints."""
     config = settings(GenerateConfig, argv, "generate", EXAMPLE)
-    prompts = config.prompt or _from_input()
+    prompts = [as_text(word) for word in config.prompt] or _from_input()
     from ..cascade import Never
     from ..sources.opening import open_sources
     from .hosting import at_a_server, open_model
@@ -100,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
             loaded, config.source if calls else None, config.calibrate
         ),
     )
-    answers = _generate(engine, prompts, config.show, live=not at_a_server(name))
+    answers = _generate(engine, prompts, config.show)
     if config.out is not None:
         from ..cascade.trace import write_answers
 
@@ -108,17 +108,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _generate(
-    engine: Engine, prompts: Sequence[str], show: bool, *, live: bool = True
-) -> list[Answer]:
-    """Answers, shown: a single one in a terminal while it is written, others at the end.
-
-    Args:
-        engine: who writes.
-        prompts: texts to continue.
-        show: with reasons, evidence and what it all took.
-        live: whether the model is here, so that its words can be shown as they come.
-    """
+def _generate(engine: Engine, prompts: Sequence[str], show: bool) -> list[Answer]:
+    """Answers, shown: a single one in a terminal while it is written, others at the end."""
     import time
 
     from rich.console import Console
@@ -126,7 +117,7 @@ def _generate(
     console = Console()
     palette: dict[str, str] = {}
     begin = time.perf_counter()
-    streamed = live and len(prompts) == 1 and console.is_terminal
+    streamed = len(prompts) == 1 and console.is_terminal
     if streamed:
         answers = [_streamed(engine, prompts[0], console, palette)]
     else:

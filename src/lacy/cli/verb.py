@@ -67,6 +67,11 @@ def input_lines() -> Iterator[str]:
             yield line.rstrip("\r\n")
 
 
+def as_text(word: str) -> str:
+    """A word of the command line; bytes that are no UTF-8 become U+FFFD."""
+    return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("", "")) -> None:
     """Prints a table; the first column is text, the others are aligned right."""
     from rich.console import Console

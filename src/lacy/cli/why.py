@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from . import calibration
-from .verb import REPEATS, Repeated, settings
+from .verb import REPEATS, Repeated, as_text, settings
 
 if TYPE_CHECKING:
     from ..cascade import Engine
@@ -74,6 +74,7 @@ lacy why runs/mine "Emil Quilodell was born in Kelfield." --source world --teach
 def main(argv: Sequence[str]) -> int:
     """Explains and prints."""
     config = settings(WhyConfig, argv, "why", EXAMPLE)
+    config.text = as_text(config.text)
     from .why_output import check_picture, draw
 
     check_picture(config.plot)
