@@ -274,14 +274,12 @@ def test_generate_streams_in_a_terminal_and_counts_what_is_done(room):
     assert told[-1] == (2, 8) and {done for done, _ in told} == {0, 1, 2}
 
 
-@pytest.mark.parametrize("live", [True, False])
-def test_one_answer_in_a_terminal_is_shown_once_wherever_the_model_is(live, monkeypatch, capsys):
-    """A model at a server of others is not heard word by word: its answer stands at the end."""
+def test_one_answer_in_a_terminal_is_shown_once(monkeypatch, capsys):
     from lacy.cli.generate import _generate
 
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes that for a terminal
     engine = Engine(scripted(lambda text: "x" if len(text) < 8 else ""))
-    _generate(engine, ["Ada"], False, live=live)
+    _generate(engine, ["Ada"], False)
     assert ESCAPES.sub("", capsys.readouterr().out).count("Adaxxxxx") == 1
 
 
