@@ -182,3 +182,25 @@ def test_asking_alone_says_what_comes_next(tmp_path, capsys):
     assert "No answer. m: ConnectError" in capsys.readouterr().out
     with pytest.raises(LacyError, match="lacy source map"):
         Database(path, table="facts")
+
+
+def test_a_passage_that_goes_while_it_is_read_breaks_no_answer(tmp_path, monkeypatch):
+    text = "Ada Vell was born in Ulm."
+    document = Document("a", text, {"title": "Ada Vell"}, (Mark(21, 24, "VALUE", "place"),))
+    with Documents.build([document], tmp_path / "kb") as kb:
+        found, went = kb._passages, []
+
+        def then_it_goes(numbers):
+            passages = found(numbers)
+            file = kb.path / "documents.sqlite"
+            with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as db:
+                try:
+                    went.append(db.execute("DELETE FROM passage").rowcount)
+                except sqlite3.OperationalError as error:  # it has to wait
+                    went.append(str(error))
+            return passages
+
+        monkeypatch.setattr(kb, "_passages", then_it_goes)
+        [reply] = asyncio.run(kb.ask([Request("Ada Vell was born in")]))
+        assert [c.text for c in reply.candidates] == [" Ulm"] and not reply.error
+        assert went and not kb._db.in_transaction

@@ -22,7 +22,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -197,7 +197,7 @@ class Documents:
         linked = self.link(request.text)
         subject = request.subject or linked or first_name(_paragraph(request.text.rstrip()))
         try:
-            with self._lock:
+            with self._lock, self._one_state():
                 found = self._search(request, subject)
                 candidates = self._candidates(request, subject, found)
         except sqlite3.Error as error:
@@ -207,6 +207,16 @@ class Documents:
         about = f"about {subject!r}" if subject else "that fits"
         why = "all that it found has just been said" if found else f"it has no passage {about}"
         return self._nothing(why, begin)
+
+    @contextmanager
+    def _one_state(self) -> Iterator[None]:
+        """Reads from one state of the file: a build's change comes before all of it, or after."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(sqlite3.Error):
+                self._db.rollback()
 
     def _nothing(self, why: str, begin: float, *, fault: bool = False) -> Reply:
         seconds = time.perf_counter() - begin
