@@ -61,7 +61,9 @@ class Terminal:
         while part not in ESCAPES.sub("", self.raw):
             assert time.monotonic() < end and self.process.poll() is None, self.raw
             os.write(self.master, key.encode())
-            self.read()
+            pause = time.monotonic() + 2  # a second one too soon would end the program
+            while part not in ESCAPES.sub("", self.raw) and time.monotonic() < pause:
+                self.read(0.1)
 
     def until(self, part, seconds=60.0):
         """What is shown until ``part`` is, without escapes."""
