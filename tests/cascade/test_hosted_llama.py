@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
+from fastapi.testclient import TestClient
 
 from lacy.cascade import Engine
 from lacy.cascade.hosted import HostedEngine
@@ -19,6 +20,7 @@ from lacy.cascade.hosted_model import connect
 from lacy.cli import main
 from lacy.corpus import train_tokenizer
 from lacy.model import build, load, save
+from lacy.serve import Scheduler, make_app
 from lacy.sources import ScriptedSource
 
 _spec = importlib.util.spec_from_file_location(
@@ -101,6 +103,27 @@ def test_llama_cpp_says_the_same_as_in_process(llama, folder, policy):
     expected, found = mine.generate(PROMPTS), theirs.generate(PROMPTS)
     assert seen(found) == seen(expected)
     assert policy == "never" or sum(answer.calls for answer in found) > 0
+
+
+@pytest.mark.parametrize("policy", ["never", "threshold=0"])
+def test_lacy_serves_in_front_of_llama_cpp(llama, folder, policy):
+    """Whole and streamed, several at once: the words of the model in process."""
+    mine = Engine(load(folder), ScriptedSource(answered), policy, max_new_tokens=12)
+    expected = [answer.continuation for answer in mine.generate(PROMPTS)]
+    hosted = connect(llama, "slm", folder, top=20)
+    theirs = HostedEngine(hosted, ScriptedSource(answered), policy, max_new_tokens=12)
+    scheduler = Scheduler(theirs, streams=4)
+    with TestClient(make_app(scheduler, "slm")) as client:
+        body = {"model": "slm", "prompt": PROMPTS}
+        whole = client.post("/v1/completions", json=body).json()
+        assert [choice["text"] for choice in whole["choices"]] == expected
+        got = client.post("/v1/completions", json={**body, "stream": True}).text
+        said = ["", ""]
+        for event in got.split("\n\n"):
+            if event.startswith("data: {"):
+                choice = json.loads(event[6:])["choices"][0]
+                said[choice["index"]] += choice["text"]
+        assert said == expected
 
 
 def test_generate_speaks_through_a_server(folder, tmp_path, capsys):

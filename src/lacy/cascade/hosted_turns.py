@@ -65,7 +65,10 @@ class Turns:
     def each(
         self, make: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]
     ) -> Generator[T, None, None]:
-        """What work tells, as it tells it; whoever has enough closes this, which ends the work.
+        """What work tells, as it tells it; whoever has enough closes this.
+
+        The work of a cancelled text is ended; another's comes to its end by itself (the rest of an
+        answer is read, so that the connection serves the next).
 
         Raises:
             concurrent.futures.CancelledError: the text was cancelled.
@@ -77,7 +80,8 @@ class Turns:
             while (item := self._wait(future, told.get)) is not future:
                 yield item  # type: ignore[misc]
         finally:
-            future.cancel()
+            if self._here.place is None or self._here.place.stream.cancelled:
+                future.cancel()
         future.result()
 
     def _wait(self, future: Future[Any], wait: Callable[[], T]) -> T:

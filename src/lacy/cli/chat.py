@@ -26,7 +26,8 @@ class ChatConfig:
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22."""
+    """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22. Or
+    http://host:port/v1#name of one that another engine holds (see --tokenizer)."""
     source: Repeated = field(default_factory=list, metadata=REPEATS)
     """Who answers calls, as in `lacy generate`; the next one is asked for what those before it did
     not answer."""
@@ -40,6 +41,8 @@ class ChatConfig:
     """How much one call returns."""
     calibrate: int = calibration.TEXTS
     """Read the model along so many texts of its source first, as in `lacy generate`."""
+    tokenizer: Path | None = None
+    """Of a model at a server: its folder here; the weights in it are not read."""
     max_new_tokens: int = 128
     """Most tokens per answer, whoever speaks them."""
     temperature: float = 0.0

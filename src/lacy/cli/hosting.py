@@ -14,6 +14,13 @@ def at_a_server(name: str) -> bool:
     return name.lower().startswith(("http://", "https://"))
 
 
+def name_of(name: str) -> str:
+    """What a model is called: its folder's name, or what stands behind the # of an address."""
+    if not at_a_server(name):
+        return Path(name).resolve().name
+    return Path(name.partition("#")[2]).name.removesuffix(".gguf")
+
+
 def open_model(name: str, tokenizer: Path | None = None) -> tuple[Any, type[Engine]]:
     """The model, and the engine that writes with it.
 

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
@@ -120,7 +120,8 @@ def speak(
     Raises:
         LacyError: as ``Engine.generate`` does.
     """
-    from ..cascade.running import Running, Stream
+    from ..cascade.stream import Stream
+    from ..cascade.texts import texts_of
 
     ends: list[Answer | Exception] = []
 
@@ -130,12 +131,14 @@ def speak(
 
     row = engine.row(number, prompt, None, limit or engine.max_new_tokens, given)
     stream = Stream(engine, row, hear, ends.append)
-    running = Running(engine, asker)
-    running.add([stream])
-    with _stopping(stream) if stoppable else _nothing():
+    with (
+        closing(texts_of(engine, asker, most=1)) as running,
+        _stopping(stream) if stoppable else _nothing(),
+    ):
+        running.add([stream])
         while not ends:
             if running.stuck:
-                time.sleep(0.002)  # a source is being waited for
+                time.sleep(0.002)  # a source or a server is being waited for
             else:
                 running.step()
     if isinstance(ends[0], Exception):

@@ -47,7 +47,8 @@ class ServeConfig:
     """Serves a model over HTTP: OpenAI's completions and chats, with who said what beside them."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22."""
+    """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22. Or
+    http://host:port/v1#name of one that another engine holds (see --tokenizer)."""
     source: Repeated = field(default_factory=list, metadata=REPEATS)
     """Who answers calls, as in `lacy generate`; several are asked in their order."""
     cache: Path | None = None
@@ -60,12 +61,14 @@ class ServeConfig:
     """How much one call returns, where a request says nothing."""
     calibrate: int = calibration.TEXTS
     """Read the model along so many texts of its source first, as in `lacy generate`."""
+    tokenizer: Path | None = None
+    """Of a model at a server: its folder here; the weights in it are not read."""
     host: str = "127.0.0.1"
     """Address to listen at. Anything but this computer's own should have --keys."""
     port: int = 8000
     """Port to listen at."""
     name: str | None = None
-    """What clients call the model; by default its folder's name."""
+    """What clients call the model; by default its folder's name, or that at its server."""
     max_new_tokens: int = 128
     """Tokens per answer, where a request says nothing."""
     most_new_tokens: int = 1024
@@ -150,24 +153,24 @@ def _check(config: ServeConfig) -> None:
 
 def _engine(config: ServeConfig) -> tuple[Engine, str]:
     """The model with its source, and what clients call it."""
-    from ..cascade import Engine
-    from ..model import load
     from ..sources.opening import open_sources
+    from .hosting import at_a_server, name_of, open_model
     from .policies import split_policy, told_policy
 
     path, travelling = split_policy(config.model)
-    name = Path(path).resolve().name if config.name is None else config.name
+    name = name_of(path) if config.name is None else config.name
     if not name or ":" in name:
         raise LacyError(
-            "E12", key="name", value=name, why="a policy follows a colon, so a name has none",
+            "E12", key="name", value=name,
+            why="a policy follows a colon, so a name has none" if name else "the model has none",
             do="give another: --name mine",
         )  # fmt: skip
-    loaded = load(path)
+    loaded, engine_of = open_model(path, config.tokenizer)
     source = open_sources(
         config.source, cache=config.cache, prices=config.price, seconds=config.timeout * 5 / 6
     )
     policy = told_policy(config.policy or travelling, source, loaded.meta)
-    engine = Engine(
+    engine = engine_of(
         loaded,
         source,
         policy,
@@ -176,7 +179,9 @@ def _engine(config: ServeConfig) -> tuple[Engine, str]:
         temperature=config.temperature,
         timeout=config.timeout,
         # a request may bring a policy that calls, even where the default never does
-        calibration=calibration.from_source(loaded, config.source, config.calibrate),
+        calibration=calibration.from_source(
+            loaded, None if at_a_server(path) else config.source, config.calibrate
+        ),
     )
     return engine, name
 

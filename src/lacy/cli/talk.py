@@ -15,10 +15,10 @@ from ..cascade.asking import Asker
 from ..cascade.steps import Step, Watch
 from ..cascade.trace import bill, price_of, to_dict
 from ..errors import LacyError
-from ..model import load
 from ..sources.opening import open_sources
 from ..types import Answer, Span
 from . import calibration, live, why_output
+from .hosting import at_a_server, open_model
 from .policies import choose_policy, rankable, split_policy
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ TEMPLATE = (
     "This model has a chat template: type messages, it answers, and what was said before counts "
     "(/new begins anew)."
 )
+FAR = "The model is at a server, which does not tell enough for that; `lacy why` takes its folder."
 COMMANDS = {
     "/policy": ("[POLICY]", "say or change when to call: /policy budget=0.1, never, always"),
     "/source": ("[SOURCE]", "say or change who answers calls, one or several; none for nobody"),
@@ -60,7 +61,8 @@ class Talk:
         self._messages: list[dict[str, str]] = []
         self._steps: list[Step] = []
         name, travelling = split_policy(config.model)
-        self._loaded = load(name)
+        self._loaded, self._engine_of = open_model(name, config.tokenizer)
+        self._far = at_a_server(name)
         self._wanted = config.policy or travelling
         self._templated = bool(getattr(self._loaded.tokenizer, "chat_template", None))
         self._answered = 0
@@ -101,7 +103,8 @@ class Talk:
         """Says an answer as it is written, then what it took."""
         prompt, given = self._prompt(line)
         watched = self.engine.variant()
-        watched.observer = watch = Watch(watched)
+        watch = Watch(watched)
+        watched.observer = None if self._far else watch
         pen = live.Pen(self.console, self.palette)
         if not self._templated:
             pen.write(Span(prompt, "prompt"))
@@ -177,6 +180,9 @@ class Talk:
         if not self.answers:
             self._say("Nothing was said yet.")
             return
+        if self._far:
+            self._say(FAR)
+            return
         steps, note = why_output.with_marks(self._steps, self.answers[-1].text)
         why_output.show(self.console, steps, self.palette, notes=[note] * bool(note))
         self.console.print()
@@ -225,7 +231,7 @@ class Talk:
         for sentence in (why, rankable(self._loaded.meta, source)):
             if sentence:
                 self._say(sentence)
-        return Engine(
+        return self._engine_of(
             self._loaded,
             source,
             policy,
@@ -235,7 +241,9 @@ class Talk:
             top_p=self.config.top_p,
             seed=self.config.seed,
             # /policy may bring one that calls, even where the first never does
-            calibration=calibration.from_source(self._loaded, names, self.config.calibrate),
+            calibration=calibration.from_source(
+                self._loaded, None if self._far else names, self.config.calibrate
+            ),
         )
 
     def _say(self, sentence: str) -> None:
