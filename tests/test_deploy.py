@@ -1,14 +1,14 @@
 """deploy/: what it starts can be started, as far as can be seen without Docker."""
 
 import re
-import shlex
 from pathlib import Path
 
 import yaml
 
-from lacy.cli.generate import GenerateConfig
 from lacy.cli.policies import split_policy
+from lacy.cli.serve import ServeConfig, _check
 from lacy.config import parse
+from lacy.serve.gate import OPEN
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -24,10 +24,10 @@ VLLM = {
 
 def test_services_are_as_compose_wants_them():
     assert set(SERVICES) == {"slm", "partner", "lacy"}
-    assert set(COMPOSE) == {"services", "volumes"}
+    assert set(COMPOSE) == {"services", "secrets", "volumes"}
     known = {
         "image", "command", "volumes", "ipc", "deploy", "healthcheck", "environment", "build",
-        "depends_on", "entrypoint", "user",
+        "depends_on", "ports", "secrets", "user", "stop_grace_period",
     }  # fmt: skip
     for service in SERVICES.values():
         assert set(service) <= known
@@ -51,19 +51,38 @@ def test_flags_of_vllm_are_known_and_explained():
     assert sum(shares) < 1
 
 
+def filled(text):
+    """With the defaults of the environment's variables."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(text))
+
+
 def test_what_lacy_is_told_there_can_be_told_to_lacy():
-    (command,) = SERVICES["lacy"]["command"]
-    filled = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", command)
-    words = shlex.split(filled.partition("<")[0])
-    assert words[:2] == ["lacy", "generate"]
-    config = parse(GenerateConfig, words[2:], verb="generate")
+    lacy = SERVICES["lacy"]
+    first, *words = [filled(word) for word in lacy["command"]]
+    assert first == "serve"
+    config = parse(ServeConfig, words, verb="serve")
+    _check(config)
     assert config.model == "http://slm:8000/v1#slm"
     assert "--served-model-name=slm" in SERVICES["slm"]["command"]
     assert config.source == ["http://partner:8000/v1#partner"]
     assert "--served-model-name=partner" in SERVICES["partner"]["command"]
-    mounts = {volume.split(":")[-2] for volume in SERVICES["lacy"]["volumes"] if ":ro" in volume}
+    mounts = {volume.split(":")[-2] for volume in lacy["volumes"] if ":ro" in volume}
     assert str(config.tokenizer) in mounts
-    assert (DEPLOY / filled.partition("<")[2].strip().removeprefix("/")).is_file()
+    assert float(lacy["stop_grace_period"].removesuffix("s")) > config.grace + 10
+
+
+def test_lacy_is_reached_from_this_computer_with_a_key():
+    lacy = SERVICES["lacy"]
+    config = parse(ServeConfig, [filled(word) for word in lacy["command"][1:]], verb="serve")
+    (port,) = lacy["ports"]
+    assert filled(port) == f"127.0.0.1:8000:{config.port}" and config.host == "0.0.0.0"
+    (secret,) = lacy["secrets"]
+    assert str(config.keys) == f"/run/secrets/{secret}" and set(COMPOSE["secrets"]) == {secret}
+    for name, service in SERVICES.items():
+        assert name == "lacy" or "ports" not in service
+    *_, code = lacy["healthcheck"]["test"]
+    compile(code, "healthcheck", "exec")
+    assert f"http://localhost:{config.port}/health" in code and "/health" in OPEN
 
 
 def test_the_image_copies_what_is_there():
