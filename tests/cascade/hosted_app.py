@@ -53,6 +53,8 @@ class Engine:
         self.bodies, self.streams, self.lock = [], 0, threading.Lock()
         self.gone = False
         """Whether every request fails, and every stream breaks off."""
+        self.longest = 1 << 30
+        """Tokens after which every stream breaks off."""
 
     def logits(self, ids):
         with torch.inference_mode():
@@ -100,7 +102,7 @@ class Engine:
         try:
             for n in range(most):
                 with self.lock:
-                    if self.gone:
+                    if self.gone or n == self.longest:
                         return
                     step = {**body, "max_tokens": 1, "seed": (body.get("seed") or 0) + n}
                     (token,), (logp,), why, stopped = self.generate([*ids, *said], step)

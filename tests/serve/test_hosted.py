@@ -181,6 +181,17 @@ def test_a_server_that_dies_is_told_of(make, there):
         assert running.scheduler.running == running.scheduler.waiting == 0
 
 
+def test_a_stream_that_breaks_off_is_gone_on_with(make, there, monkeypatch):
+    with serving(make()) as running:
+        expected = running.complete("Mara", max_tokens=12).json()["choices"][0]
+        monkeypatch.setattr(there[1], "longest", 3)
+        found = running.complete("Mara", max_tokens=12).json()["choices"][0]
+        assert told(found["lacy"]["spans"]) == told(expected["lacy"]["spans"])
+        if there[1].dialect == "ids":
+            monkeypatch.setattr(there[1], "longest", 0)
+            assert running.complete("Mara").status_code == 502
+
+
 def test_a_full_house_is_told_to_come_back(make):
     source = ScriptedSource([" ulm"], delay=0.4)
     engine = make("always", source)
