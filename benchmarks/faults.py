@@ -28,6 +28,7 @@ import asyncio
 import csv
 import json
 import random
+import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -90,6 +91,16 @@ class Partner(BaseHTTPRequestHandler):
         pass
 
 
+class Partners(ThreadingHTTPServer):
+    """Says nothing about clients that hang up, which is what is tried here."""
+
+    daemon_threads = True
+
+    def handle_error(self, request, address):  # noqa: D102
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, address)
+
+
 def whole(said, stream):
     """An answer as JSON, or as server-sent events."""
     choice = {"index": 0, "text": said, "finish_reason": "stop"}
@@ -98,8 +109,7 @@ def whole(said, stream):
 
 
 def partner():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Partner) as server:
-        server.daemon_threads = True
+    with Partners(("127.0.0.1", 0), Partner) as server:
         print(json.dumps({"port": server.server_address[1]}), flush=True)
         server.serve_forever()
 
