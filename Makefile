@@ -10,6 +10,8 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev
 # One thread per process keeps results alike and neighbours quick; tests never use the network.
+# So many test side by side, each file in one of them.
+JOBS ?= 2
 QUIET := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
 .PHONY: help demo test lint format docs bench constraints clean
@@ -23,7 +25,7 @@ demo: $(BASE)
 
 test: lint
 	@echo "Testing ..."
-	@$(QUIET) $(BIN)/python -m pytest $(ARGS)
+	@$(QUIET) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(DEV)
 	@echo "Checking style, types and the plan of the house ..."

@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def llama(folder):
     """The address of llama.cpp's Python server over the model."""
-    if LLAMA is None:
+    if not LLAMA:
         pytest.skip("needs llama-cpp-python[server] here or behind LACY_LLAMA_PYTHON")
     pytest.importorskip("gguf", reason="needs the extra gguf")
     path = folder.with_name("slm.gguf")

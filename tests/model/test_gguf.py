@@ -21,11 +21,11 @@ from lacy.testing import byte_tokenizer
 pytest.importorskip("gguf", reason="needs the extra gguf")
 import gguf
 
-LLAMA = sys.executable if find_spec("llama_cpp") else os.environ.get("LACY_LLAMA_PYTHON")
+LLAMA = sys.executable if find_spec("llama_cpp") else os.environ.get("LACY_LLAMA_PYTHON", "")
 """A Python with llama-cpp-python: this one, or that of the environment."""
 
 needs_llama = pytest.mark.skipif(
-    LLAMA is None, reason="needs llama-cpp-python here or behind LACY_LLAMA_PYTHON"
+    not LLAMA, reason="needs llama-cpp-python here or behind LACY_LLAMA_PYTHON"
 )
 
 TEXTS = [
