@@ -85,3 +85,9 @@ def test_it_needs_a_key_where_one_is_needed(real, tmp_path):
         assert httpx.get(url).status_code == 401
         got = httpx.get(url, headers={"Authorization": f"Bearer {key}"})
         assert got.status_code == 200 and got.json()["sources"] == []
+
+
+def test_a_model_with_a_policy_that_there_is_not_is_none(engine):
+    with serving(engine) as running:
+        for name, status in (("slm", 200), ("slm:never", 200), ("slm:nonsense", 400), ("x", 404)):
+            assert httpx.get(f"{running.url}/v1/models/{name}").status_code == status

@@ -104,18 +104,26 @@ class Service:
         policy = travelling if body.lacy.policy is None else body.lacy.policy
         seed = random.getrandbits(32) if body.seed is None else body.seed % 2**32
         cold = body.temperature is not None and body.temperature < COLD
+        engine = self.engine(
+            policy, param, unit=body.lacy.unit,
+            temperature=0.0 if cold else body.temperature, top_p=body.top_p, seed=seed,
+        )  # fmt: skip
+        return Wanted(
+            engine, prompts, limit, count, body.stops, body.lacy.subject, body.scored, body.echoed
+        )
+
+    def engine(self, policy: str | None, param: str, **how: Any) -> Any:
+        """The model with a policy and settings of a request.
+
+        Raises:
+            ApiError: 400, there is no such policy, or this model cannot hold it.
+        """
         try:
-            engine = base.variant(
-                ALIASES.get(policy or "", policy), unit=body.lacy.unit,
-                temperature=0.0 if cold else body.temperature, top_p=body.top_p, seed=seed,
-            )  # fmt: skip
+            return self.scheduler.engine.variant(ALIASES.get(policy or "", policy), **how)
         except LacyError as error:
             raise as_api_error(error, param) from error
         except (TypeError, ValueError, OverflowError) as error:  # numbers beyond all numbers
             raise ApiError(400, f"{policy!r} is no policy: {error}", "E61", param) from error
-        return Wanted(
-            engine, prompts, limit, count, body.stops, body.lacy.subject, body.scored, body.echoed
-        )
 
     def travelling(self, model: str) -> str | None:
         """The policy in a model's name.
@@ -268,7 +276,7 @@ def _looking(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/models/{name:path}", response_model=Model, responses=failures(400, 404))
     async def one_model(name: str) -> dict[str, Any]:
-        service.travelling(name)
+        service.engine(service.travelling(name), "model")
         return model | {"id": name}
 
     @app.get("/v1/lacy", response_model=About, responses=failures())
