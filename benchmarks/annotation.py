@@ -1,7 +1,7 @@
 """Annotation: speed against a stock-shaped spaCy pipeline, shares per switch, agreement.
 
-    python benchmarks/annotation.py --data ../shared/data               # all parts, ~5 CPU-minutes
-    python benchmarks/annotation.py --data ../shared/data --what compare --stock en_core_web_sm
+    python benchmarks/annotation.py --data DATA               # all parts, ~5 CPU-minutes
+    python benchmarks/annotation.py --data DATA --what compare --stock en_core_web_sm
 
 ``speed``: tokens per CPU second of the bundled pipeline with all rules, of its parts, and of a
 stock pipeline, side by side in one run. Where ``--stock`` is not installed, a pipeline with the

@@ -1,6 +1,6 @@
 """How often does a small model choose the right one of the values that a source offers?
 
-    OMP_NUM_THREADS=1 python benchmarks/ranking.py /tmp/ranking --data ../shared/data
+    OMP_NUM_THREADS=1 python benchmarks/ranking.py runs/ranking --data DATA
     python benchmarks/ranking.py --page
 
 At every place of held-out texts where a value is due, the model ranks candidates as the cascade

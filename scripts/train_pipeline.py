@@ -5,7 +5,7 @@ Four components share one small tok2vec: ``morphologizer`` (UPOS, ``token.pos_``
 are learned from half of a judge's labels. Each text teaches only what it is labelled for; the
 rest counts as missing. No lacy code is needed to load the result, ``spacy.load`` does it.
 
-    python scripts/train_pipeline.py --data ../shared/data --out src/lacy/annotate/en_lacy_tiny
+    python scripts/train_pipeline.py --data DATA --out src/lacy/annotate/en_lacy_tiny
 
 Data below ``--data``: ``ud_ewt/{train,dev,test}.conllu.gz`` (UD English EWT, CC BY-SA 4.0),
 ``ner/wikigold.conll`` (CC BY 4.0), ``ner/uner_ewt_dev.iob2`` (CC BY-SA 4.0), and
