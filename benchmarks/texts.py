@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import csv
-import itertools
 import json
 import random
 import re
@@ -33,6 +32,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +229,11 @@ def alone(source: Documents, question: Question) -> bool:
     return False
 
 
+def template(count: int) -> Iterator[Document]:
+    """The texts of the template."""
+    return map(text_of, range(count))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=200_000)
@@ -245,11 +250,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         if args.texts:
             asked = asked_of_template(args.requests, args.texts, chance)
-            supply = lambda: itertools.islice(map(text_of, itertools.count()), args.texts)  # noqa: E731
-            lines += collection("template", supply, asked, Path(place), engines)
+            lines += collection(
+                "template", partial(template, args.texts), asked, Path(place), engines
+            )
         if args.articles:
             asked = asked_of_articles(args.articles, args.limit, args.requests, chance)
-            supply = lambda: articles(args.articles, args.limit)  # noqa: E731
+            supply = partial(articles, args.articles, args.limit)
             vectors = args.vectors
             if vectors is None:
                 passages = [p for d in supply() for p in d.text.split("\n") if len(p) > 40]

@@ -181,7 +181,7 @@ class HostedEngine(Engine):
             if flows and not row.steps:
                 engine._flow(row, serving)
             if row.steps or not flows:
-                engine._round([row], stream.controller, asking)  # type: ignore[arg-type]
+                engine._round([row], stream.controller, asking)  # type: ignore[arg-type]  # asks like a loop
 
     def _flow(self, row: HostedRow, serving: Turns) -> None:
         """Say what the server writes, token by token, up to a call (which is kept) or its end."""
@@ -286,7 +286,7 @@ class HostedEngine(Engine):
         calling = [n for n, made in enumerate(decisions) if made.call]
         scores = HostedScores(self.server, self.context, rows)
         settled = self.caller.settle(
-            scores,  # type: ignore[arg-type]
+            scores,  # type: ignore[arg-type]  # ranks like a decoder
             calling,
             [rows[n] for n in calling],
             [Span("", "slm", reason=decisions[n].reason, margin=margins[n]) for n in calling],

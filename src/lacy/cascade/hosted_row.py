@@ -22,7 +22,7 @@ class HostedRow(Row):
         if piece is None:
             Row.say(self, token)
             return
-        out, self.out = self.out, _Told(piece)  # type: ignore[assignment]
+        out, self.out = self.out, _Told(piece)  # type: ignore[assignment]  # a stream for one token
         Row.say(self, token)
         self.out, self.inside = out, not piece
 

@@ -50,7 +50,7 @@ class HostedRunning:
         serving = self._open.enter_context(Asker())
         self._serving = Turns(serving, self.turn, self._here)
         self._asking = Turns(asker, self.turn, self._here)
-        self._open.enter_context(engine.server.connected(self._serving))  # type: ignore[arg-type]
+        self._open.enter_context(engine.server.connected(self._serving))  # type: ignore[arg-type]  # asks like an Asker
         self._pool = ThreadPoolExecutor(threads, "lacy-text")
 
     def __len__(self) -> int:

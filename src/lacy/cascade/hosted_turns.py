@@ -78,7 +78,7 @@ class Turns:
         future.add_done_callback(told.put)
         try:
             while (item := self._wait(future, told.get)) is not future:
-                yield item  # type: ignore[misc]
+                yield item  # type: ignore[misc]  # not the future, so a T
         finally:
             if self._here.place is None or self._here.place.stream.cancelled:
                 future.cancel()

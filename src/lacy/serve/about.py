@@ -94,7 +94,7 @@ def _metered(source: Source) -> Source:
     if inner is not None and _chained(inner):
         outer: Any = copy.copy(source)
         outer.source = _metered(inner)
-        return outer  # type: ignore[no-any-return]
+        return outer
     # Whoever asks has a limit of its own.
     return source if isinstance(source, Metered) else Metered(source, timeout=None)
 

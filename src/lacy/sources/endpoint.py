@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -20,6 +20,7 @@ from lacy.sources import chat
 from lacy.sources.background import Background
 from lacy.sources.events import Piece, pieces
 from lacy.sources.growing import Growing, Spent
+from lacy.sources.remote import Remote
 from lacy.sources.text import whole_words
 from lacy.sources.web import Failure, checked_url, post, read_key, whole
 from lacy.types import Candidate, Reply, Request, Unit
@@ -82,7 +83,7 @@ class _Taken:
     notes: list[str] = field(default_factory=list)
 
 
-class Endpoint:
+class Endpoint(Remote):
     """A model behind an OpenAI-compatible server.
 
     Args:
@@ -157,40 +158,12 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r}, {self.model!r}, mode={self.mode!r})"
 
-    def price(self, read: float, spoken: float) -> None:
-        """Sets what a token costs, one that it reads and one that it speaks."""
-        self.cost = (1000 * read, 1000 * spoken)
-
     def settings(self) -> dict[str, Any]:
         """What the answers depend on; never the key."""
         return {
             "url": self.url, "model": self.model, "mode": self.mode, "body": self.body,
             "max_tokens": self.max_tokens, "characters": self.characters, "prompt": chat.PROMPT,
         }  # fmt: skip
-
-    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Continue each text by one unit, several at the same time; never raises for a server."""
-        if not requests:
-            return []
-        try:
-            return await self._background.run(self._all(list(requests)))
-        except RuntimeError as error:
-            why = str(error)
-        except asyncio.CancelledError:
-            if not self._background.closed:  # whoever asked does not wait any more
-                raise
-            why = "it was closed"
-        return [self._nothing(why, time.perf_counter())] * len(requests)
-
-    def close(self) -> None:
-        """Close the connections; asking afterwards gives replies with an error."""
-        self._background.close()
-
-    def __enter__(self) -> Endpoint:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     async def _all(self, requests: list[Request]) -> list[Reply]:
         deadline = time.monotonic() + self.timeout

@@ -13,7 +13,7 @@ import inspect
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +23,7 @@ from lacy.sources import chat
 from lacy.sources.background import Background
 from lacy.sources.endpoint import CHAT_TOKENS, DEFAULT_TIMEOUT, Mode, limits
 from lacy.sources.growing import Growing, Spent
+from lacy.sources.remote import Remote
 from lacy.sources.web import Failure, plain
 from lacy.types import Candidate, Reply, Request, Unit
 
@@ -56,7 +57,7 @@ class _Turns:
         self.free = None
 
 
-class LlmModel:
+class LlmModel(Remote):
     """A model of the ``llm`` package.
 
     Args:
@@ -115,40 +116,12 @@ class LlmModel:
     def __repr__(self) -> str:
         return f"LlmModel({self.model!r})"
 
-    def price(self, read: float, spoken: float) -> None:
-        """Sets what a token costs, one that it reads and one that it speaks."""
-        self.cost = (1000 * read, 1000 * spoken)
-
     def settings(self) -> dict[str, Any]:
         """What the answers depend on; never the key."""
         return {
             "model": self.model, "raw": self.raw, "options": self.options,
             "max_tokens": self.max_tokens, "characters": self.characters, "prompt": chat.PROMPT,
         }  # fmt: skip
-
-    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Continue each text by one unit, several at the same time; never raises for a model."""
-        if not requests:
-            return []
-        try:
-            return await self._background.run(self._all(list(requests)))
-        except RuntimeError as error:
-            why = str(error)
-        except asyncio.CancelledError:
-            if not self._background.closed:  # whoever asked does not wait any more
-                raise
-            why = "it was closed"
-        return [Reply(error=f"{self.name}: {why}", fault=True)] * len(requests)
-
-    def close(self) -> None:
-        """Ask no more; asking afterwards gives replies with an error."""
-        self._background.close()
-
-    def __enter__(self) -> LlmModel:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     async def _all(self, requests: list[Request]) -> list[Reply]:
         return list(await asyncio.gather(*(self._one(request) for request in requests)))
