@@ -117,7 +117,8 @@ class Span:
     """A piece of output with its provenance.
 
     ``speaker`` is ``"prompt"``, ``"slm"`` or the name of a source. ``reason`` says why the SLM
-    called or did not (``"margin 3.1 > 0.4"``, ``"source had no answer"``). ``tokens`` counts
+    called and what came of it, a sentence before its numbers (``"the model asked for a fact here
+    (margin 3.10 > 0.40); of 7 values this one fits best (score 0.1)"``). ``tokens`` counts
     SLM tokens, so that the spans of an answer add up to its length.
     """
 

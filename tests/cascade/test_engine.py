@@ -73,7 +73,11 @@ def test_borrowed_words_and_own_words():
     ]  # fmt: skip
     assert answer.finished and answer.calls == 2 and answer.called_tokens == 12
     span = answer.spans[2]
-    assert span.reason == "margin 5.00 > 0.00" and span.margin == 5.0 and span.cost == 2.0
+    assert (
+        span.reason == "the model asked for a fact here (margin 5.00 > 0.00)"
+        and span.margin == 5.0
+        and span.cost == 2.0
+    )
     assert span.evidence == "line of book" and span.asked
     assert (
         source.asked[0].text == "Ada lived in" and source.asked[1].text == "Ada lived in Paris on"

@@ -1,6 +1,7 @@
 """A hosted model says what the same model says in process, span for span."""
 
 import importlib.util
+import re
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -72,8 +73,8 @@ def reasons(answers):
 
 def fits_in(answers):
     """Scores of the chosen candidates, as the reasons tell them."""
-    told = [reason.partition("fit ")[2] for reason in reasons(answers)]
-    return [float(fit.partition(",")[0]) for fit in told if fit]
+    found = (re.search(r"fits(?: best)? \(score (-?[\d.]+)\)", why) for why in reasons(answers))
+    return [float(match[1]) for match in found if match]
 
 
 def one(request):

@@ -49,11 +49,14 @@ def test_fixed_policies():
 
 
 def test_reasons_name_signal_and_limit():
-    assert Threshold(0.4).start().decide(signals([3.1]))[0].reason == "margin 3.10 > 0.40"
+    assert (
+        Threshold(0.4).start().decide(signals([3.1]))[0].reason
+        == "the model asked for a fact here (margin 3.10 > 0.40)"
+    )
     top2 = TopTwoMargin(0.7).start().decide(signals([0], top2=[0.5]))[0].reason
-    assert top2 == "top2 0.50 < 0.70"
+    assert top2 == "the model's two best words were about equally likely (top2 0.50 < 0.70)"
     oracle = Oracle(lambda text: "place").start().decide(signals([0], texts=["x"]))
-    assert oracle[0].reason == "oracle: place"
+    assert oracle[0].reason == "a fact is due here (oracle: place)"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_the_slm_ranks_what_the_database_offers(database):
     answer = Engine(loaded, database, "threshold=0").generate(["Ada lived in"])[0]
     assert answer.text == "Ada lived in Paris"
     assert answer.spans[1].evidence == "Ada · place · Paris (facts.db)"
-    assert "best of 2" in answer.spans[1].reason
+    assert "of 2 values this one fits best" in answer.spans[1].reason
     asked = Engine(loaded, database, "threshold=0").generate(["Ada lived on"])[0]
     assert asked.text == "Ada lived on 3 May 1901"
     tokens = Engine(loaded, database, "threshold=0", unit="word").generate(["Ada lived on"])[0]
@@ -69,12 +69,12 @@ def test_ranking_equals_the_slow_likelihood(database):
             seen.append((total + math.log(database.alternatives[relation]), value))
         score, value = max(seen)
         assert answer.spans[1].text == value
-        assert f"fit {score:.1f}, best of 2" in answer.spans[1].reason
+        assert f"of 2 values this one fits best (score {score:.1f})" in answer.spans[1].reason
 
 
 def test_abstaining(database):
     loaded = scripted(lambda t: " nothing"[: 8 if t.endswith("in") else 0], places)
     strict = Engine(loaded, database, "threshold=0", max_new_tokens=1).generate(["Ada lived in"])[0]
-    assert strict.continuation == " " and "no candidate fits" in strict.spans[1].reason
+    assert strict.continuation == " " and "none of 2 values fits" in strict.spans[1].reason
     any_ = Engine(loaded, database, "threshold=0", abstain=None).generate(["Ada lived in"])[0]
     assert any_.spans[1].speaker == "facts.db"

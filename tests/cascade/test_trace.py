@@ -54,7 +54,7 @@ def test_colours_say_who_spoke():
     assert text.plain == ANSWER.text  # "[bold]" in a text is text
     styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
     assert styles == {
-        "Ada [bold]": "bold", " Ulm": "green", " a": "underline", " é👍\n": "magenta"
+        "Ada [bold]": "bold", " Ulm": "green", " a": "red underline", " é👍\n": "magenta"
     }  # fmt: skip
     console = Console(force_terminal=True, color_system="standard", width=80)
     with console.capture() as capture:

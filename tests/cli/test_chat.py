@@ -162,6 +162,95 @@ def test_a_chat_template_makes_a_conversation(room, capsys):
     assert "has a chat template" in " ".join(Text.from_ansi(page.getvalue()).plain.split())
 
 
+def test_an_answer_that_was_cut_off_is_written_on(room):
+    from lacy.cli.talk import Talk
+
+    for model in (room.model, room.chatty):
+        page = io.StringIO()
+        config = ChatConfig(str(model), max_new_tokens=3)
+        with Talk(config, Console(file=page, width=60, force_terminal=True)) as talk:
+            talk.hear("/more")
+            assert "no answer that was cut off" in page.getvalue()
+            talk.hear("Ada was")
+            first = talk.answers[0]
+            assert "Cut off after 3 tokens; /more writes on." in page.getvalue()
+            tokens = list(talk._ids)
+            talk.hear("/more")
+            assert talk.answers[1].prompt == first.text and talk.answers[1].tokens == 3
+            if model == room.chatty:
+                assert talk._messages[-1]["content"] == (
+                    first.continuation + talk.answers[1].continuation
+                )
+        with Talk(ChatConfig(str(model), max_new_tokens=6), Console(file=io.StringIO())) as whole:
+            whole.hear("Ada was")
+        assert len(tokens) == len(whole._ids) - 3 and list(talk._ids) == list(whole._ids)
+
+
+def test_why_explains_one_call_or_all(room):
+    from lacy.cli.talk import Talk
+
+    page = io.StringIO()
+    config = ChatConfig(str(room.model), [str(room.world)], policy="always", max_new_tokens=4)
+    with Talk(config, Console(file=page, width=80)) as talk:
+        talk.hear("Ada")
+
+        def said(command):
+            page.seek(0)
+            page.truncate()
+            assert talk.hear(command)
+            return page.getvalue()
+
+        calls = talk.answers[0].calls
+        assert calls >= 2
+        table, every, second = said("/why"), said("/why calls"), said("/why 2")
+        assert "next best" in table and "next best" not in every
+        numbers = re.compile(r"^\u25b8 (\d+) ", re.MULTILINE)
+        assert numbers.findall(every) == [str(n) for n in range(1, calls + 1)]
+        assert numbers.findall(second) == ["2"] and second.strip() in every
+        for wrong in ("/why 0", f"/why {calls + 1}", "/why me"):
+            assert numbers.findall(said(wrong)) == []
+
+
+def test_a_question_to_a_model_that_continues_texts_gets_a_hint(room, capsys):
+    from lacy.cli.talk import Talk
+
+    question = "When was Ada Lovelace born?"
+    page = io.StringIO()
+    with Talk(ChatConfig(str(room.model), max_new_tokens=2), Console(file=page, width=80)) as talk:
+        talk.hear(question)
+    assert "“Ada Lovelace was born”" in capsys.readouterr().err
+    with Talk(ChatConfig(str(room.chatty), max_new_tokens=2), Console(file=page)) as talk:
+        talk.hear(question)
+    assert "continues texts" not in capsys.readouterr().err
+    assert room.lacy("generate", room.model, "--prompt", question, "--max-new-tokens", 1) == 0
+    assert "“Ada Lovelace was born”" in capsys.readouterr().err
+
+
+def test_words_after_a_call_that_found_nothing_stand_out():
+    page = io.StringIO()
+    pen = live.Pen(Console(file=page, width=60, force_terminal=True, color_system="standard"), {})
+    pen.write(Span("Ada was born on", "prompt"))
+    pen.write(Span(" 12", "slm", 1, "nobody knew", asked=True))
+    pen.write(Span(" June. She", "slm", 3))
+    pen.end()
+    red = "\x1b[4;31m"
+    assert f"{red}12" in page.getvalue() and f"{red}June." in page.getvalue()
+    assert f"{red}She" not in page.getvalue()
+
+
+def test_remarks_wrap_at_words_in_a_terminal(monkeypatch, capsys):
+    from lacy.cli.verb import note
+
+    sentence = "Policy: threshold=0, where <CALL> is the likeliest token: a database costs nothing"
+    note(sentence)
+    assert capsys.readouterr().err == sentence + "\n"
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    note(sentence)
+    lines = capsys.readouterr().err.splitlines()
+    assert " ".join(lines) == sentence and max(map(len, lines)) <= 30
+
+
 def test_ctrl_c_stops_an_answer_that_waits_for_its_source():
     engine = Engine(scripted(lambda text: "x", lambda text: len(text) == 8),
                     ScriptedSource(["!"], delay=30.0), "threshold=0")  # fmt: skip
@@ -176,7 +265,9 @@ def test_ctrl_c_stops_an_answer_that_waits_for_its_source():
     try:
         begin = time.monotonic()
         with Asker() as asker:
-            answer = live.speak(engine, asker, "Mara", hear, limit=50, stoppable=True)
+            answer = live.speak(
+                engine, asker, engine.row(0, "Mara", None, 50), hear, stoppable=True
+            )
     finally:
         signal.signal(signal.SIGALRM, before)
     assert answer.text == "Maraxxxx" and not answer.finished
@@ -266,7 +357,7 @@ def test_generate_streams_in_a_terminal_and_counts_what_is_done(room):
         shown = terminal.until("no source has a price")
         assert terminal.process.wait(120) == 0
         assert "\x1b[32m" in terminal.raw and "60 tokens" in shown
-        assert "asked, no answer" in shown or "model" in shown
+        assert "found nothing" in shown or "model" in shown
     finally:
         terminal.close()
     told = []

@@ -55,14 +55,21 @@ def test_words_are_heard_as_they_come(place, folder):
     expected = Engine(load(folder), source, "threshold=0", max_new_tokens=20).generate(["x"])[0]
     heard = []
     with Asker() as asker:
-        answer = live.speak(engine, asker, "x", heard.append)
+        answer = live.speak(
+            engine, asker, engine.row(0, "x", None, engine.max_new_tokens), heard.append
+        )
         assert [(s.text, s.speaker) for s in answer.spans] == [
             (s.text, s.speaker) for s in expected.spans
         ]
         assert "x" + "".join(piece.text for piece in heard) == answer.text
         assert len(heard) > 5 and any(piece.speaker == "book" for piece in heard)
         # and again, as a second line of a conversation is
-        assert live.speak(engine, asker, "x", heard.append).text == answer.text
+        assert (
+            live.speak(
+                engine, asker, engine.row(0, "x", None, engine.max_new_tokens), heard.append
+            ).text
+            == answer.text
+        )
     assert engine.generate(["x"])[0].text == answer.text
     end = time.monotonic() + 10
     while there.streams:
@@ -77,7 +84,13 @@ def test_ctrl_c_ends_an_answer_whose_server_hangs(place, folder):
     begin = time.monotonic()
     with there.lock, Asker() as asker:
         timer.start()
-        answer = live.speak(engine, asker, "Mara", lambda piece: None, stoppable=True)
+        answer = live.speak(
+            engine,
+            asker,
+            engine.row(0, "Mara", None, engine.max_new_tokens),
+            lambda piece: None,
+            stoppable=True,
+        )
     assert answer.text == "Mara" and not answer.finished
     assert time.monotonic() - begin < 10
     timer.join()

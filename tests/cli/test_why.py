@@ -114,7 +114,7 @@ def test_running_tells_the_same_steps():
     watched.observer = watch = Watch(watched)
     heard = []
     with Asker() as asker:
-        live = speak(watched, asker, "Mara", heard.append, limit=12)
+        live = speak(watched, asker, watched.row(0, "Mara", None, 12), heard.append)
     assert said(live)[0] == said(answer)[0]
     assert live.text == answer.text == "Mara" + "".join(piece.text for piece in heard)
     for mine, other in zip(watch.steps[0], steps, strict=True):

@@ -128,9 +128,9 @@ class Caller:
             place = best(scores)
             limit = least(options[place].candidate, self.abstain, self.kinds)
             if sound(scores[place]) < limit:
-                why = f"no candidate fits (best {scores[place]:.1f} < {limit:.1f})"
+                why = f"{_none_fits(len(scores))} (best score {scores[place]:.1f} < {limit:.1f})"
                 return replace(_without(span, why), limit=limit)
-            note = f"; fit {scores[place]:.1f}, best of {len(scores)}"
+            note = f"; {_fits_best(len(scores))} (score {scores[place]:.1f})"
         option = options[place]
         if scores is not None and self.unit != "value":
             option = self._cut(option, row)
@@ -163,6 +163,16 @@ class Caller:
         room = len(option.tokens)
         cut = options_for(candidates, self.token_text, row.ids, room, heal=self.heal)
         return cut[0] if cut else option
+
+
+def _fits_best(count: int) -> str:
+    """Why this value was taken."""
+    return f"of {count} values this one fits best" if count > 1 else "its one value fits"
+
+
+def _none_fits(count: int) -> str:
+    """Why no value was taken."""
+    return f"none of {count} values fits" if count > 1 else "its one value does not fit"
 
 
 def _without(span: Span, why: str, *, stop: bool = False) -> Settled:

@@ -127,7 +127,7 @@ class Always:
 
     def start(self) -> Controller:
         """A controller that always calls."""
-        return _Stateless(lambda signals: [Decision(True, "always")] * len(signals))
+        return _Stateless(lambda signals: [Decision(True, EVERYWHERE)] * len(signals))
 
     def __str__(self) -> str:
         return "always"
@@ -188,7 +188,10 @@ class Oracle:
 
         def decide(signals: Signals) -> list[Decision]:
             expected = [self.expects(signals.text(row)) for row in range(len(signals))]
-            return [Decision(e is not None, f"oracle: {e}" if e else "") for e in expected]
+            return [
+                Decision(e is not None, f"a fact is due here (oracle: {e})" if e else "")
+                for e in expected
+            ]
 
         return _Stateless(decide)
 
@@ -343,8 +346,20 @@ def _number(value: float) -> float:
     return value if value == value else float("-inf")
 
 
+SENTENCES: dict[str, str] = {
+    "margin": "the model asked for a fact here",
+    "p_call": "the model asked for a fact here",
+    "entropy": "the model was unsure of the next word",
+    "top2": "the model's two best words were about equally likely",
+    "random": "this place was drawn at random",
+}
+"""Why a call was made, for a reader who knows none of the signals."""
+
+EVERYWHERE = "the policy calls wherever it can"
+
+
 def _why(by: str, value: float, limit: float) -> str:
-    """The reason of a call, in the signal's own direction."""
+    """The reason of a call: a sentence, then the numbers in the signal's own direction."""
     if by == "top2":
-        return f"top2 {-value:.2f} < {-limit:.2f}"
-    return f"{by} {value:.2f} > {limit:.2f}"
+        return f"{SENTENCES[by]} (top2 {-value:.2f} < {-limit:.2f})"
+    return f"{SENTENCES[by]} ({by} {value:.2f} > {limit:.2f})"

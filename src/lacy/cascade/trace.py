@@ -1,8 +1,7 @@
 """Answers on paper: JSON and back, colours for the terminal, a receipt.
 
-Own words are plain, borrowed words coloured by source (or, where colours are not wanted, inverse),
-words after a call without an answer underlined: what a reader cannot check by eye is what nobody
-marked.
+Own words are plain, borrowed words coloured by source (or, where colours are not wanted, inverse).
+The model's words after a call that found nothing are red and underlined: they are its guesses.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lacy.cascade.unconfirmed import Unconfirmed
 from lacy.errors import LacyError
 from lacy.run import write_atomic
 from lacy.sources.protocol import Source, links
@@ -22,7 +22,7 @@ from lacy.types import Answer, Span, call_rate
 if TYPE_CHECKING:
     from rich.text import Text
 
-COLOURS = ("green", "magenta", "cyan", "yellow", "blue", "red")
+COLOURS = ("green", "magenta", "cyan", "yellow", "blue")
 """Given to sources in the order in which they first speak."""
 
 
@@ -84,12 +84,27 @@ def colours(answers: Sequence[Answer]) -> dict[str, str]:
     return {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(speakers(answers))}
 
 
-def style_of(span: Span, palette: dict[str, str], colour: bool = True) -> str:
-    """How a span looks; a source that has no colour in ``palette`` yet is given one there."""
+def guess_style(colour: bool = True) -> str:
+    """How words look that the model said after a call that found nothing."""
+    return "red underline" if colour else "underline"
+
+
+def style_of(
+    span: Span, palette: dict[str, str], colour: bool = True, *, guessed: bool | None = None
+) -> str:
+    """How a span looks; a source that has no colour in ``palette`` yet is given one there.
+
+    Args:
+        span: who speaks.
+        palette: colours by source.
+        colour: whether colours are wanted.
+        guessed: whether its words are unconfirmed (see ``Unconfirmed``); by default only those of a
+            call that found nothing.
+    """
     if span.speaker == "prompt":
         return "bold"
     if span.speaker == "slm":
-        return "underline" if span.asked else ""
+        return guess_style(colour) if (span.asked if guessed is None else guessed) else ""
     found = palette.setdefault(span.speaker, COLOURS[len(palette) % len(COLOURS)])
     return found if colour else "reverse"
 
@@ -104,22 +119,24 @@ def render(answer: Answer, palette: dict[str, str] | None = None, colour: bool =
     from rich.text import Text
 
     palette = colours([answer]) if palette is None else palette
-    text = Text()
+    text, follow = Text(), Unconfirmed()
     for span in answer.spans:
-        text.append(visible(span.text), style=style_of(span, palette, colour))
+        for part, guessed in follow.split(span):
+            style = style_of(span, palette, colour, guessed=guessed)
+            text.append(visible(part), style=style)
     return text
 
 
 def legend(
     palette: dict[str, str], colour: bool = True, *, prompt: bool = True, silent: bool = True
 ) -> Text:
-    """Who is shown how: the prompt, own words, each source, words that nobody answered."""
+    """Who is shown how: the prompt, own words, each source, guesses after an unanswered call."""
     from rich.text import Text
 
     text = Text()
     parts = [("prompt", "bold")] * prompt + [("own words", "")]
     parts += [(name, style if colour else "reverse") for name, style in palette.items()]
-    parts += [("asked, no answer", "underline")] * silent
+    parts += [("call found nothing: a guess", guess_style(colour))] * silent
     for name, style in parts:
         text.append(" \u00b7 " if text else "", style="dim")
         text.append(visible(name), style=style)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .verb import note
 
 if TYPE_CHECKING:
     from ..cascade.calibrate import Calibration
@@ -72,5 +73,4 @@ def say(made: Calibration, where: str) -> None:
     """Names the automatic choice beside the output, with its reason and what it found."""
     kinds = ", ".join(f"{kind} {fit.n}" for kind, fit in sorted(made.kinds.items()))
     found = f"; values read: {kinds}" if kinds else "; too few values of any kind"
-    line = f"Calibration: on {where}, {WHY}{found} (--calibrate 0 turns it off)."
-    print(line, file=sys.stderr)
+    note(f"Calibration: on {where}, {WHY}{found} (--calibrate 0 turns it off).")

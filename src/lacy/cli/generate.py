@@ -13,7 +13,7 @@ import tyro
 
 from ..errors import LacyError
 from . import calibration
-from .verb import REPEATS, Repeated, as_text, input_lines, settings
+from .verb import REPEATS, Repeated, as_text, input_lines, note, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,6 +78,7 @@ def main(argv: Sequence[str]) -> int:
     config = settings(GenerateConfig, argv, "generate", EXAMPLE)
     prompts = [as_text(word) for word in config.prompt] or _from_input()
     from ..cascade import Never
+    from ..cascade.questions import hint
     from ..sources.opening import open_sources
     from .hosting import at_a_server, open_model
     from .policies import split_policy, told_policy
@@ -100,6 +101,10 @@ def main(argv: Sequence[str]) -> int:
             loaded, config.source if calls else None, config.calibrate
         ),
     )
+    templated = bool(getattr(loaded.tokenizer, "chat_template", None))
+    for told in dict.fromkeys(hint(prompt, templated=templated) for prompt in prompts):
+        if told:
+            note(told)
     answers = _generate(engine, prompts, config.show)
     if config.out is not None:
         from ..cascade.trace import write_answers
@@ -138,7 +143,8 @@ def _streamed(engine: Engine, prompt: str, console: Console, palette: dict[str, 
     with Asker() as asker:
         pen.write(Span(prompt, "prompt"))
         try:
-            return speak(engine, asker, prompt, pen.write)
+            row = engine.row(0, prompt, None, engine.max_new_tokens)
+            return speak(engine, asker, row, pen.write)
         finally:
             pen.end()
 
@@ -211,13 +217,15 @@ def _print(
     from rich.text import Text
 
     from ..cascade.trace import bill, colours, price_of, receipt, render
-    from .live import evidence, shown_legend, told_receipt
+    from .live import cut_off, evidence, shown_legend, told_receipt
 
     for name, colour in colours(answers).items():
         palette.setdefault(name, colour)
     for answer in answers:
         if not shown:
             console.print(render(answer, palette, not console.no_color), soft_wrap=True)
+        if console.is_terminal and (cut := cut_off(answer)):
+            console.print(Text(f"({cut}: --max-new-tokens sets the limit)", style="dim"))
         if show and console.is_terminal:
             console.print()
         for line in evidence(answer, palette, console) if show else ():

@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from ..cascade.trace import Bill, legend, style_of, visible
+from ..cascade.unconfirmed import Unconfirmed
 from ..types import Answer, Span
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..cascade import Engine
     from ..cascade.asking import Asker
+    from ..cascade.row import Row
 
 _SPACES = re.compile(r"(\s+)")
 _BAR = 20
@@ -44,15 +46,21 @@ class Pen:
         self.console, self.palette = console, palette
         self._column = 0
         self._word, self._gap = Text(), Text()
+        self._unconfirmed = Unconfirmed()
 
     def write(self, span: Span) -> None:
         """Write a piece."""
-        style = style_of(span, self.palette, not self.console.no_color)
         if not self.console.is_terminal:
             self.console.file.write(span.text)
             self.console.file.flush()
             return
-        for part in _SPACES.split(visible(span.text).expandtabs(4)):
+        for text, guessed in self._unconfirmed.split(span):
+            colour = not self.console.no_color
+            self._write(text, style_of(span, self.palette, colour, guessed=guessed))
+
+    def _write(self, text: str, style: str) -> None:
+        """Write words of one style."""
+        for part in _SPACES.split(visible(text).expandtabs(4)):
             if part.isspace():
                 self._flush()
                 self._space(part, style)
@@ -83,7 +91,7 @@ class Pen:
         if lines:
             self._print(Text("\n" * lines))
             self._gap, self._column = Text(), 0
-        self._gap.append(spaces.rpartition("\n")[2], "" if style == "underline" else style)
+        self._gap.append(spaces.rpartition("\n")[2], "" if "underline" in style else style)
 
     def _print(self, text: Text) -> None:
         if self.console.is_terminal:
@@ -96,12 +104,9 @@ class Pen:
 def speak(
     engine: Engine,
     asker: Asker,
-    prompt: str,
+    row: Row,
     heard: Callable[[Span], object],
     *,
-    limit: int | None = None,
-    given: Sequence[int] = (),
-    number: int = 0,
     stoppable: bool = False,
 ) -> Answer:
     """Continue one text and pass on every piece as it is said; says what ``generate`` says.
@@ -109,11 +114,8 @@ def speak(
     Args:
         engine: who speaks.
         asker: asks its source.
-        prompt: the text to continue.
+        row: the text to continue, made by ``engine.row``; holds all its tokens afterwards.
         heard: is given the pieces.
-        limit: most new tokens; the engine's by default.
-        given: the prompt's tokens, where a chat template made them.
-        number: of the text, for sampling.
         stoppable: Ctrl-C ends the text as it stands, instead of the program; a second one, while
             the first is still being followed, raises ``KeyboardInterrupt``.
 
@@ -129,7 +131,6 @@ def speak(
         heard(piece)
         return False
 
-    row = engine.row(number, prompt, None, limit or engine.max_new_tokens, given)
     stream = Stream(engine, row, hear, ends.append)
     with (
         closing(texts_of(engine, asker, most=1)) as running,
@@ -168,6 +169,11 @@ def _stopping(stream: Any) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def cut_off(answer: Answer) -> str:
+    """That an answer did not end by itself but at a limit or by Ctrl-C; "" where it did."""
+    return "" if answer.finished else f"Cut off after {answer.tokens} tokens"
 
 
 def told_receipt(found: Bill, palette: dict[str, str], console: Console) -> Text:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .verb import note
 
 if TYPE_CHECKING:
     from ..cascade.policy import Policy
@@ -76,7 +77,7 @@ def told_policy(policy: str | None, source: Source | None, meta: Mapping[str, An
     chosen, why = choose_policy(policy, source, meta)
     for line in (why, rankable(meta, source)):
         if line:
-            print(line, file=sys.stderr)
+            note(line)
     return chosen
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ..cascade import Engine
 from ..cascade.asking import Asker
+from ..cascade.questions import hint
 from ..cascade.steps import Step, Watch
 from ..cascade.trace import bill, price_of, to_dict
 from ..errors import LacyError
@@ -36,7 +37,8 @@ FAR = "The model is at a server, which does not tell enough for that; `lacy why`
 COMMANDS = {
     "/policy": ("[POLICY]", "say or change when to call: /policy budget=0.1, never, always"),
     "/source": ("[SOURCE]", "say or change who answers calls, one or several; none for nobody"),
-    "/why": ("", "the last answer, step by step"),
+    "/why": ("[N|calls]", "the last answer step by step; its call number N; all its calls"),
+    "/more": ("", "write on where the last answer was cut off"),
     "/receipt": ("", "what this conversation took"),
     "/save": ("FILE", "write it: .jsonl with who said what, anything else as text"),
     "/new": ("", "forget what was said before"),
@@ -58,8 +60,10 @@ class Talk:
         self.palette: dict[str, str] = {}
         self.answers: list[Answer] = []
         self.seconds = 0.0
+        self._took = 0.0
         self._messages: list[dict[str, str]] = []
         self._steps: list[Step] = []
+        self._ids: Sequence[int] = ()
         name, travelling = split_policy(config.model)
         self._loaded, self._engine_of = open_model(name, config.tokenizer)
         self._far = at_a_server(name)
@@ -102,6 +106,27 @@ class Talk:
     def _answer(self, line: str) -> None:
         """Says an answer as it is written, then what it took."""
         prompt, given = self._prompt(line)
+        answer = self._write(prompt, given)
+        if self._templated:
+            said = {"role": "assistant", "content": answer.continuation}
+            self._messages += [{"role": "user", "content": line}, said]
+        elif told := hint(line, templated=False):
+            self._say(told)
+        self._end(answer)
+
+    def _more(self, _: str) -> None:
+        """Writes on where the last answer was cut off."""
+        if not self.answers or self.answers[-1].finished:
+            self._say("There is no answer that was cut off.")
+            return
+        before = self.answers[-1]
+        answer = self._write(before.text, self._ids)
+        if self._messages:
+            self._messages[-1]["content"] += answer.continuation
+        self._end(answer)
+
+    def _write(self, prompt: str, given: Sequence[int]) -> Answer:
+        """Continues a text and shows it as it is written."""
         watched = self.engine.variant()
         watch = Watch(watched)
         watched.observer = None if self._far else watch
@@ -111,19 +136,21 @@ class Talk:
         begin = time.perf_counter()
         number, self._answered = self._answered, self._answered + 1
         try:
-            answer = live.speak(
-                watched, self._asker, prompt, pen.write, given=given, number=number, stoppable=True
-            )
+            row = watched.row(number, prompt, None, watched.max_new_tokens, given)
+            answer = live.speak(watched, self._asker, row, pen.write, stoppable=True)
         finally:
             pen.end()
-        seconds = time.perf_counter() - begin
-        self.seconds += seconds
+        self._took = time.perf_counter() - begin
+        self.seconds += self._took
         self.answers.append(answer)
-        self._steps = watch.steps.get(number, [])
-        if self._templated:
-            said = {"role": "assistant", "content": answer.continuation}
-            self._messages += [{"role": "user", "content": line}, said]
-        found = bill([answer], seconds=seconds, price=price_of(self.engine.source))
+        self._steps, self._ids = watch.steps.get(number, []), row.ids
+        return answer
+
+    def _end(self, answer: Answer) -> None:
+        """Says what an answer took, and whether it was cut off."""
+        if cut := live.cut_off(answer):
+            self._say(f"{cut}; /more writes on.")
+        found = bill([answer], seconds=self._took, price=price_of(self.engine.source))
         told = self._console()
         told.print(live.short_receipt(found, told), soft_wrap=True)
         self.console.print()
@@ -149,7 +176,7 @@ class Talk:
         word, _, rest = line.partition(" ")
         does: dict[str, Callable[[str], object]] = {
             "/policy": self._policy, "/source": self._source, "/why": self._why,
-            "/receipt": self._receipt, "/save": self._save, "/new": self._new,
+            "/more": self._more, "/receipt": self._receipt, "/save": self._save, "/new": self._new,
             "/help": self._help,
         }  # fmt: skip
         if word == "/quit":
@@ -176,15 +203,26 @@ class Talk:
         source = self.engine.source
         self._say(f"Source: {source.name if source else 'none'}; policy: {self.engine.policy}")
 
-    def _why(self, _: str) -> None:
+    def _why(self, which: str) -> None:
         if not self.answers:
             self._say("Nothing was said yet.")
             return
         if self._far:
             self._say(FAR)
             return
-        steps, note = why_output.with_marks(self._steps, self.answers[-1].text)
-        why_output.show(self.console, steps, self.palette, notes=[note] * bool(note))
+        calls = sum(step.called for step in self._steps)
+        if which not in ("", "calls") and not (which.isdecimal() and 1 <= int(which) <= calls):
+            numbers = f"1 to {calls}" if calls else "none was made"
+            self._say(f"/why takes nothing, `calls`, or the number of a call ({numbers}).")
+            return
+        if which:
+            only = None if which == "calls" else int(which)
+            why_output.show_calls(self.console, self._steps, self.palette, only)
+            if not calls:
+                self._say("The last answer made no call.")
+        else:
+            steps, note = why_output.with_marks(self._steps, self.answers[-1].text)
+            why_output.show(self.console, steps, self.palette, notes=[note] * bool(note))
         self.console.print()
 
     def _receipt(self, _: str) -> None:

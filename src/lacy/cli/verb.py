@@ -72,6 +72,17 @@ def as_text(word: str) -> str:
     return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+def note(sentence: str) -> None:
+    """Prints a remark beside the output, on the standard error; a terminal wraps it at words."""
+    if sys.stderr.isatty():
+        import shutil
+        import textwrap
+
+        width = shutil.get_terminal_size().columns
+        sentence = textwrap.fill(sentence, width, break_long_words=False, break_on_hyphens=False)
+    print(sentence, file=sys.stderr)
+
+
 def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("", "")) -> None:
     """Prints a table; the first column is text, the others are aligned right."""
     from rich.console import Console

@@ -14,7 +14,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..cascade.trace import style_of, visible
+from ..cascade.trace import guess_style, style_of, visible
+from ..cascade.unconfirmed import Unconfirmed
 from ..errors import LacyError
 from ..types import Span
 
@@ -71,14 +72,31 @@ def show(
         if step.speaker not in ("slm", "text"):
             style_of(Span("", step.speaker), palette)
     console.print(_table(steps, palette, console, words))
-    calls = [step for step in steps if step.called]
-    if calls:
+    if any(step.called for step in steps):
         console.print()
-    for step in calls:
-        for line in _call(step, steps, palette, console):
-            console.print(line, soft_wrap=not console.is_terminal)
+    show_calls(console, steps, palette)
     for note in [*_key(steps, console), *notes]:
         console.print(Text(note, style="dim"))
+
+
+def show_calls(
+    console: Console,
+    steps: Sequence[Step],
+    palette: dict[str, str],
+    only: int | None = None,
+) -> None:
+    """Prints each call by itself: after which words, what was offered, what was taken and why.
+
+    Args:
+        console: where to.
+        steps: of the whole text.
+        palette: colours by source.
+        only: the number of one call, counted from 1; None for all.
+    """
+    for number, step in enumerate((step for step in steps if step.called), start=1):
+        if only in (None, number):
+            for line in _call(step, steps, palette, console, number):
+                console.print(line, soft_wrap=not console.is_terminal)
 
 
 def _table(steps: Sequence[Step], palette: dict[str, str], console: Console, words: int) -> Table:
@@ -124,7 +142,7 @@ def _said(step: Step, palette: dict[str, str], console: Console, most: int) -> T
     if step.speaker in palette:
         style = "reverse" if console.no_color else palette[step.speaker]
     elif step.called:
-        style = "underline"
+        style = guess_style(not console.no_color)
     shown = visible(step.text).replace("\n", "\u23ce").strip(" ") or (step.text and "\u2423")
     text = Text("\u25b8 " if step.called else "  ").append(shown or "(end)", style)
     text.truncate(most, overflow="ellipsis")
@@ -150,19 +168,27 @@ def _best(step: Step, most: int, room: int) -> Text:
 
 
 def _call(
-    step: Step, steps: Sequence[Step], palette: dict[str, str], console: Console
+    step: Step,
+    steps: Sequence[Step],
+    palette: dict[str, str],
+    console: Console,
+    number: int,
 ) -> list[Any]:
     """One call: after which words, what was offered, what was taken and why the rest was not."""
     before = "".join(other.text for other in steps if other.start < step.start)[-30:]
     if (cut := before.find(" ")) >= 0 and len(before) == 30:
         before = before[cut + 1 :]
-    asked = Text().append("\u25b8 ", "bold").append(f"\u2026{visible(before).strip()} ", "dim")
+    asked = (
+        Text()
+        .append(f"\u25b8 {number} ", "bold")
+        .append(f"\u2026{visible(before).strip()} ", "dim")
+    )
     if step.answered:
         taken = next(offer for offer in step.offers if offer.taken)
         style = "reverse" if console.no_color else palette.get(step.speaker, "bold")
         asked.append(visible(taken.text).strip(), style)
     else:
-        asked.append(visible(step.text).strip() or "(end)", "underline")
+        asked.append(visible(step.text).strip() or "(end)", guess_style(not console.no_color))
     found: list[Any] = [asked, Padding(Text(visible(step.reason)), (0, 0, 0, 4), expand=False)]
     if step.seconds or step.cost:
         took = f"took {step.seconds * 1000:.1f} ms" + (f", cost {step.cost:g}" if step.cost else "")
@@ -226,10 +252,12 @@ def opening(text: str, steps: Sequence[Step], palette: dict[str, str], console: 
     if steps and steps[0].speaker == "text":
         return Text(visible(text))
     shown = Text(visible(text[: steps[0].start] if steps else text), style="bold")
-    line = Text().append_text(shown)
+    line, follow = Text().append_text(shown), Unconfirmed()
     for step in steps:
         span = Span(step.text, step.speaker, asked=step.called)
-        line.append(visible(step.text), style_of(span, palette, not console.no_color))
+        for part, guessed in follow.split(span):
+            style = style_of(span, palette, not console.no_color, guessed=guessed)
+            line.append(visible(part), style)
     return line
 
 

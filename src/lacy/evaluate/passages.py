@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Literal
 
+from lacy.cascade.unconfirmed import unconfirmed
 from lacy.evaluate.facts import Verdict
 from lacy.evaluate.provenance import Speakers, is_borrowed
 from lacy.types import Answer, Span
 
 Voice = Literal["prompt", "own", "borrowed", "asked"]
-"""Who spoke: the prompt, the SLM, a source, or the SLM after a source had no answer."""
+"""Who spoke: the prompt, the SLM, a source, or the SLM after a call that found nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Piece:
     voice: Voice
     verdict: Literal["right", "wrong", ""] = ""
     notes: tuple[tuple[str, str], ...] = ()
-    """(what, text) lines, such as ``("why", "margin 3.1 > 0.4")``; empty for plain words."""
+    """(what, text) lines, such as ``("evidence", "row 7")``; empty for plain words."""
 
 
 def voice_of(span: Span) -> Voice:
@@ -47,13 +48,20 @@ def pieces(answer: Answer, verdicts: Sequence[Verdict] = ()) -> list[Piece]:
         answer: a text with provenance.
         verdicts: judged claims of that text (see ``facts.grade``); they may not overlap.
     """
-    speakers = Speakers(answer)
+    speakers, guesses = Speakers(answer), unconfirmed(answer)
     result: list[Piece] = []
-    for start, end in _stretches(answer, speakers, verdicts):
+    for start, end in _stretches(answer, speakers, guesses, verdicts):
         text, span = answer.text[start:end], speakers.at(start)
         verdict = next((v for v in verdicts if v.start <= start < v.end), None)
+        guess = next((g for g in guesses if g[0] <= start < g[1]), None)
+        inside = False
+        if guess is not None:  # the call that found nothing explains all the words after it
+            span = speakers.at(guess[0])
+            inside = bool(
+                answer.text[guess[0] : start].strip() and answer.text[end : guess[1]].strip()
+            )
         notes = _notes(span, verdict)
-        if not text.strip() or not notes:
+        if not (text.strip() or inside) or not notes:
             result.append(Piece(text, "own" if voice_of(span) != "prompt" else "prompt"))
             continue
         judged: Literal["right", "wrong", ""] = ""
@@ -64,11 +72,17 @@ def pieces(answer: Answer, verdicts: Sequence[Verdict] = ()) -> list[Piece]:
 
 
 def _stretches(
-    answer: Answer, speakers: Speakers, verdicts: Sequence[Verdict]
+    answer: Answer,
+    speakers: Speakers,
+    guesses: Sequence[tuple[int, int]],
+    verdicts: Sequence[Verdict],
 ) -> Iterator[tuple[int, int]]:
-    """Borders of spans and verdicts, and of the white space around each span's words."""
+    """Borders of spans, guesses and verdicts, and of the white space around each one's words."""
     text = answer.text
     borders = {0, len(text), *speakers.ends}
+    for start, end in guesses:
+        words = text[start:end]
+        borders |= {start, end, end - len(words.lstrip()), start + len(words.rstrip())}
     borders |= {edge for verdict in verdicts for edge in (verdict.start, verdict.end)}
     start = 0
     for end in speakers.ends:
@@ -85,13 +99,13 @@ def _notes(span: Span, verdict: Verdict | None) -> tuple[tuple[str, str], ...]:
     if voice == "borrowed":
         lines.append(("said by", span.speaker))
     elif voice == "asked":
-        lines.append(("said by", "the model itself, after asking"))
+        lines.append(("said by", "the model itself: a guess, after a call that found nothing"))
     elif voice == "own" and verdict is not None:
         lines.append(("said by", "the model itself"))
     if voice in ("borrowed", "asked"):
         if span.reason:
             lines.append(("why", span.reason))
-        said = span.reason.startswith("margin")
+        said = "(margin" in span.reason
         if span.margin is not None and math.isfinite(span.margin) and not said:
             lines.append(("margin", f"{span.margin:+.2f}"))
         if span.evidence:

@@ -1,0 +1,34 @@
+"""Questions to a model that continues texts."""
+
+import pytest
+
+from lacy.cascade.questions import beginning, hint
+
+
+@pytest.mark.parametrize(
+    ("question", "start"),
+    [
+        ("When was Emil Quilodell born?", "Emil Quilodell was born"),
+        ("Where was Ludwig van Beethoven born ?", "Ludwig van Beethoven was born"),
+        ("Who is Ada?", "Ada is"),
+        ("In which town was J. R. R. Tolkien born?", "J. R. R. Tolkien was born"),
+        ("What is the Bank of England known for?", "the Bank of England is known for"),
+        ("Some text.\nWhen was Zoë O'Brien born?", "Zoë O'Brien was born"),
+        ("Where did Emil Quilodell study?", "Emil Quilodell"),
+        ("Are you there?", ""),
+        ("What is it?", ""),
+        ("Emil Quilodell was born", ""),
+    ],
+)
+def test_questions_become_beginnings(question, start):
+    assert beginning(question) == start
+
+
+def test_only_a_question_to_a_model_without_template_gets_a_hint():
+    question = "When was Emil Quilodell born?"
+    assert "“Emil Quilodell was born”" in hint(question, templated=False)
+    assert "continues texts" in hint("really?", templated=False)
+    assert hint(question, templated=True) == ""
+    assert hint("Emil Quilodell was born", templated=False) == ""
+    assert hint("Was it? It was", templated=False) == ""
+    assert hint("? " * 100_000, templated=False)
