@@ -105,7 +105,7 @@ def test_pieces_add_up_and_say_who_spoke_and_why():
     found = pieces(ANSWER, VERDICTS)
     assert "".join(piece.text for piece in found) == ANSWER.text
     marked = [(p.text, p.voice, p.verdict) for p in found if p.notes]
-    assert marked == [("1901", "borrowed", "right"), ("Rome", "asked", "wrong")]
+    assert marked == [("1901", "borrowed", "right"), ("Rome", "guess", "wrong")]
     borrowed, asked = (dict(p.notes) for p in found if p.notes)
     assert borrowed["said by"] == "database"
     assert borrowed["why"] == "margin 3.1 > 0.4"

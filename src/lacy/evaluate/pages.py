@@ -132,6 +132,7 @@ def _passage(title: str, way: Way, number: int) -> Passage:
     answer = way.answers[number]
     calls = "1 call" if answer.calls == 1 else f"{answer.calls} calls"
     note = f"{calls}, {answer.called_tokens} of {answer.tokens} tokens asked for"
+    note += "" if answer.finished else "; cut off at the limit"
     return Passage(title, answer, way.graded[number].verdicts, note)
 
 
@@ -145,7 +146,7 @@ def _headlines(results: Mapping[str, WorldResult], best: Pick, baseline: Pick) -
         ),
         Headline(
             "Tokens asked for", top.facts.call_rate,
-            f"{top.facts.calls_per_fact.value:.2f} calls per fact told",
+            f"{top.facts.calls_per_statement.value:.2f} calls per fact told",
         ),
     ]  # fmt: skip
     if ours.calls:
@@ -215,7 +216,7 @@ def _operating(results: Mapping[str, WorldResult], control: str) -> Table:
                 body.append(Row(f"{model}, {name}", cells))
     columns = ("tokens called", "of them facts", "first tokens called", "fact tokens called")
     note = "Read along true texts, token by token, without borrowing anything."
-    return Table("Calls on true texts", columns, body, note)
+    return Table("Calls on true texts", columns, body, note, folded=True)
 
 
 def _held(results: Mapping[str, WorldResult]) -> Table:
@@ -236,7 +237,7 @@ def _held(results: Mapping[str, WorldResult]) -> Table:
         "loss on other words",
     )  # fmt: skip
     note = "Bits are a lower bound from the loss on the facts (Physics of Language Models 3.3)."
-    return Table("What it holds by itself", columns, body, note)
+    return Table("What it holds by itself", columns, body, note, folded=True)
 
 
 def _relations(top: Way, bottom: Way, best: Pick, baseline: Pick) -> Table:
@@ -248,4 +249,4 @@ def _relations(top: Way, bottom: Way, best: Pick, baseline: Pick) -> Table:
         )
         for name in names
     ]
-    return Table("Fact by fact", (baseline.label, best.label), body)
+    return Table("Fact by fact", (baseline.label, best.label), body, folded=True)

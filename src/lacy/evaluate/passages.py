@@ -17,7 +17,7 @@ from lacy.evaluate.facts import Verdict
 from lacy.evaluate.provenance import Speakers, is_borrowed
 from lacy.types import Answer, Span
 
-Voice = Literal["prompt", "own", "borrowed", "asked"]
+Voice = Literal["prompt", "own", "borrowed", "guess"]
 """Who spoke: the prompt, the SLM, a source, or the SLM after a call that found nothing."""
 
 
@@ -38,7 +38,7 @@ def voice_of(span: Span) -> Voice:
         return "prompt"
     if is_borrowed(span):
         return "borrowed"
-    return "asked" if span.asked else "own"
+    return "guess" if span.asked else "own"
 
 
 def pieces(answer: Answer, verdicts: Sequence[Verdict] = ()) -> list[Piece]:
@@ -98,11 +98,11 @@ def _notes(span: Span, verdict: Verdict | None) -> tuple[tuple[str, str], ...]:
     lines: list[tuple[str, str]] = []
     if voice == "borrowed":
         lines.append(("said by", span.speaker))
-    elif voice == "asked":
+    elif voice == "guess":
         lines.append(("said by", "the model itself: a guess, after a call that found nothing"))
     elif voice == "own" and verdict is not None:
         lines.append(("said by", "the model itself"))
-    if voice in ("borrowed", "asked"):
+    if voice in ("borrowed", "guess"):
         if span.reason:
             lines.append(("why", span.reason))
         said = "(margin" in span.reason

@@ -20,6 +20,8 @@ from lacy.run import write_atomic
 from lacy.types import Answer
 
 TEMPLATES = Path(__file__).parent / "templates"
+STYLES = ("design.css", "report.css")
+"""The first is also that of the server's page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Row]
     note: str = ""
+    folded: bool = False
+    """Whether it stays closed until the reader opens it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +167,7 @@ def render(data: ReportData) -> str:
     )
     environment.filters.update(number=number, interval=interval, bar=bar)
     environment.tests["score"] = lambda value: isinstance(value, Score)
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in STYLES)
     page = environment.get_template("report.html.j2").render(data=data, style=style)
     return CONTROLS.sub("\ufffd", page)
 
