@@ -3,14 +3,16 @@
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 import lacy.serve
 from lacy.cascade import Engine
+from lacy.cascade.unconfirmed import Unconfirmed
 from lacy.serve import Keys
-from lacy.serve.front import FILES
+from lacy.serve.front import FILES, read
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
@@ -23,14 +25,15 @@ SVG = '"http://www.w3.org/2000/svg"'
 
 
 def source(name):
-    return (FOLDER / name).read_text(encoding="utf-8")
+    return read(name).decode()
 
 
 def test_every_file_is_served_with_the_headers(server):
-    assert sorted(name for name, _ in FILES.values()) == sorted(p.name for p in FOLDER.iterdir())
+    names = sorted([*(p.name for p in FOLDER.iterdir()), "design.css"])
+    assert sorted(name for name, _ in FILES.values()) == names
     for path, (name, kind) in FILES.items():
         got = httpx.get(server.url + path)
-        assert got.status_code == 200 and got.content == (FOLDER / name).read_bytes()
+        assert got.status_code == 200 and got.content == read(name)
         assert got.headers["content-type"].split(";")[0] == kind
         policy = got.headers["content-security-policy"]
         assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy
@@ -78,12 +81,16 @@ def contrast(one, two):
 
 @pytest.mark.parametrize("scheme", [0, 1])
 def test_words_can_be_read_in_both_schemes(scheme):
-    block = re.findall(r":root \{(.*?)\}", source("style.css"), re.DOTALL)[scheme]
+    block = re.findall(r":root \{(.*?)\}", source("design.css"), re.DOTALL)[scheme]
     colours = dict(re.findall(r"--([\w-]+): (#\w{6})", block))
-    for ground in ("paper", "panel", "picked"):
-        for name in ("ink", "soft", "own", "a", "b", "c", "d", "silent"):
-            assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
-    assert min(contrast(colours["wrong"], colours[g]) for g in ("paper", "panel")) >= 4.5
+    tints = [name for name in colours if name.endswith("-tint")]
+    assert len(tints) == 5
+    for ground in ("paper", "card", "picked", *tints):
+        assert contrast(colours["ink"], colours[ground]) >= 4.5, ground
+    for name in ("muted", "accent", "wrong", "ready"):
+        assert min(contrast(colours[name], colours[g]) for g in ("paper", "card")) >= 4.5, name
+    for name in (tint.removesuffix("-tint") for tint in tints):  # the lines below words
+        assert contrast(colours[name], colours[f"{name}-tint"]) >= 3, name
     assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
 
 
@@ -107,6 +114,22 @@ def seen(browser):
     seen.context.close()
 
 
+def stretches(spans):
+    """What the page shows of spans: words and their look, guesses as Python finds them."""
+    shown, follow = [], Unconfirmed()
+    for span in spans:
+        for n, (text, guess) in enumerate(follow.split(SimpleNamespace(**span))):
+            look = "source-1" if span["speaker"] != "slm" else "guess" if guess else "own"
+            if n or not span["asked"]:
+                if shown and shown[-1][1] == look != "source-1":
+                    shown[-1] = (shown[-1][0] + text, look)
+                    continue
+            elif text.strip():
+                text = text.lstrip()  # the space before a call's words is nobody's
+            shown.append((text, look))
+    return shown
+
+
 def texts(page):
     return page.locator(".text").all_text_contents()
 
@@ -123,14 +146,17 @@ def test_words_stream_and_tell_who_said_them(seen, server):
     assert texts(page) == ["Mara" + choice["text"]]
     spans = choice["lacy"]["spans"]
     words = page.locator(WORDS)
-    assert words.count() == len(spans)
-    at = next(n for n, span in enumerate(spans) if span["speaker"] == "book")
+    wanted = stretches(spans)
+    said = [(one.text_content(), one.get_attribute("class").split()[1]) for one in words.all()]
+    assert said == wanted and len({look for _, look in said}) == 3
+    at = next(n for n, (_, look) in enumerate(wanted) if look == "source-1")
+    span = next(span for span in spans if span["speaker"] == "book")
     words.nth(0).focus()
     for _ in range(at):
         page.keyboard.press("ArrowRight")
     told = page.inner_text("#detail")
-    assert "book" in told and spans[at]["reason"] in told and "0.5" in told
-    look = "e => [getComputedStyle(e).color, getComputedStyle(e).textDecorationLine]"
+    assert "book" in told and span["reason"] in told and "0.5" in told
+    look = "e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).textDecorationLine]"
     theirs, own = words.nth(at).evaluate(look), page.locator(".text .own").first.evaluate(look)
     assert theirs[0] != own[0] and [theirs[1], own[1]] == ["underline", "none"]
     receipt = page.inner_text("table")
@@ -149,7 +175,7 @@ def test_the_slider_writes_anew_and_three_stand_side_by_side(seen, server):
     write(page, button="Side by side")
     expect(page.locator("table")).to_have_count(3)
     done(page)
-    policies = ["never", "always", "budget=0.5"]
+    policies = ["never", "budget=0.5", "always"]
     want = [server.complete("Mara", lacy={"policy": p}).json()["choices"][0] for p in policies]
     assert texts(page) == ["Mara" + choice["text"] for choice in want]
     seen.clean(server.url)

@@ -99,14 +99,15 @@ def test_speakers_differ_without_colours(browser, mixed):
     write(page)
     line = "e => getComputedStyle(e).textDecorationLine + getComputedStyle(e).textDecorationStyle"
     looks = {
-        m: page.locator(f".text .{m}").first.evaluate(line) for m in ("own", "a", "b", "silent")
+        m: page.locator(f".text .{m}").first.evaluate(line)
+        for m in ("own", "source-1", "source-2", "guess")
     }
     assert len(set(looks.values())) == 4, looks
     weight = "e => getComputedStyle(e).fontWeight"
     assert page.locator(".prompt").last.evaluate(weight) != page.locator(".own").last.evaluate(
         weight
     )
-    held = page.locator(".text .a").first
+    held = page.locator(".text .source-1").first
     held.click()
     assert held.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
     seen.context.close()

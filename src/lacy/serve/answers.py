@@ -31,6 +31,8 @@ class Account(BaseModel):
     called_tokens: int
     cost: float | None
     seconds: float | None
+    hint: str = ""
+    """What to change in the prompt, where a model that continues texts was asked a question."""
 
 
 class Logprobs(BaseModel):

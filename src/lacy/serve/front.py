@@ -10,16 +10,20 @@ from fastapi.responses import Response
 
 SCRIPTS = (
     "address", "detail", "dom", "page", "pane", "receipt", "sources", "speakers", "stream",
+    "unconfirmed",
 )  # fmt: skip
 """Modules, without a build step."""
 
 FILES = {
     "/": ("index.html", "text/html"),
+    "/page/design.css": ("design.css", "text/css"),
     "/page/style.css": ("style.css", "text/css"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
     **{f"/page/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS},
 }
 """By path: the file and its kind. They need no key, as they tell nothing of the model."""
+
+PAGE = files("lacy.serve") / "page"
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -35,10 +39,15 @@ HEADERS = {
 
 def add_page(app: FastAPI) -> None:
     """Serve the page's files, read once."""
-    folder = files("lacy.serve") / "page"
     for path, (name, kind) in FILES.items():
-        sender = _sender((folder / name).read_bytes(), kind)
+        sender = _sender(read(name), kind)
         app.add_api_route(path, sender, methods=["GET", "HEAD"], include_in_schema=False)
+
+
+def read(name: str) -> bytes:
+    """A file of the page; its design is that of the reports."""
+    folder = files("lacy.evaluate") / "templates" if name == "design.css" else PAGE
+    return (folder / name).read_bytes()
 
 
 def _sender(data: bytes, kind: str) -> Callable[[], Awaitable[Response]]:

@@ -45,7 +45,7 @@ class Shape:
             words: dict[str, Any] = {"text": choice.text}
             if self.kind == "chat":
                 words = {"message": {"role": "assistant", "content": choice.text, "refusal": None}}
-            account = {"policy": self.policy, **choice.account()}
+            account = {"policy": self.policy, **choice.account(), **writing.hint(index)}
             logprobs = self._logprobs(writing, choice.scored, 0)
             end = {"logprobs": logprobs, "finish_reason": choice.finish, "lacy": account}
             choices.append({"index": index, **words, **end})
@@ -83,6 +83,7 @@ class Shape:
         if news.ended:
             whole = writing.choices[news.index].account()
             account |= {"policy": self.policy, **whole, "spans": account["spans"]}
+            account |= writing.hint(news.index)
         finish = writing.choices[news.index].finish if news.ended else None
         logprobs = self._logprobs(writing, news.pieces, self._said[news.index])
         self._said[news.index] += len(text)

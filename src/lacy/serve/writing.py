@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from lacy.cascade.engine import Engine
+from lacy.cascade.questions import hint
 from lacy.serve.choice import PROMPT, Choice
 from lacy.serve.scheduler import Order, Scheduler
 from lacy.serve.stops import Stops
@@ -119,6 +120,16 @@ class Writing:
                 yield News(index, choice.end(what), ended=True)
             elif pieces := choice.hear(what):
                 yield News(index, pieces)
+
+    def hint(self, index: int) -> dict[str, str]:
+        """What the user of an answer should know about the prompt, as ``{"hint": ...}`` or {}.
+
+        A model without a chat template continues texts; a question gets no answer from it.
+        """
+        prompt = self.wanted.prompts[index // self.wanted.count].text
+        templated = bool(getattr(self.wanted.engine.tokenizer, "chat_template", None))
+        told = hint(prompt, templated=templated)
+        return {"hint": told} if told else {}
 
     def cancel(self) -> None:
         """Nobody listens any more."""

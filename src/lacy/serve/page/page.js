@@ -48,18 +48,20 @@ async function meet() {
   await look();
   at("problem").textContent = "";
   at("model").textContent = `This one is ${server.model}.`;
-  at("default").textContent = `(${server.policy})`;
+  at("default").textContent = `(${meaning(server.policy)})`;
+  offer();
   at("picks").hidden = !server.prompts.length;
   at("picks").replaceChildren(...server.prompts.map(pick));
   if (!at("prompt").value && server.prompts.length) at("prompt").value = server.prompts[0];
 }
 
+const MEANINGS = { "threshold=0": "where it wants: threshold=0", never: "never" };
+
+const meaning = (how) => MEANINGS[how] ?? how;
+
 function pick(prompt) {
   const button = element("button", { type: "button" }, prompt.trim());
-  button.addEventListener("click", () => {
-    at("prompt").value = prompt;
-    write(single);
-  });
+  button.addEventListener("click", () => begin(prompt));
   return button;
 }
 
@@ -76,9 +78,24 @@ const single = () => [["Answer", policy()]];
 
 const beside = () => [
   ["Alone", "never"],
-  ["Calls anywhere allowed", "always"],
   [`lacy: ${policy() || server.policy}`, policy()],
+  ["Calls anywhere allowed", "always"],
 ];
+
+/** The policies of the page that are not the server's own, which is offered already. */
+function offer() {
+  for (const radio of at("form").elements.policy) {
+    radio.closest("label").hidden = Boolean(radio.value) && radio.value === server.policy;
+  }
+  choose(at("form").elements.policy.value);
+}
+
+function choose(value) {
+  const radios = [...at("form").elements.policy];
+  const radio = radios.find((one) => one.value === value && !one.closest("label").hidden);
+  const known = radios.some((one) => one.value === value);
+  if (radio ?? known) (radio ?? radios[0]).checked = true;
+}
 
 /** Sets the controls as the address has them. Nothing is asked: to open a link costs nothing. */
 function restore() {
@@ -88,8 +105,7 @@ function restore() {
   const [name, value] = view.policy.split("=");
   const chosen = name === "budget" ? name : view.policy;
   if (name === "budget") at("budget").value = value;
-  const radio = [...at("form").elements.policy].find((one) => one.value === chosen);
-  if (radio) radio.checked = true;
+  choose(chosen);
   share();
   const how = view.beside ? "Side by side" : "Write";
   say(`From the address; “${how}” forms ${view.beside ? "these answers" : "this answer"}.`);
@@ -99,57 +115,90 @@ function restore() {
 async function stream(pane, prompt, how, signal, shown) {
   const body = { model: server.model, prompt, stream: true, stream_options: { include_usage: true } };
   if (how) body.lacy = { policy: how };
-  const ended = { policy: "", read: 0 };
+  const ended = { policy: "", read: 0, finish: "", hint: "" };
   for await (const chunk of chunks(await ask("/v1/completions", at("key").value, body, signal))) {
     shown();
     for (const choice of chunk.choices) {
       pane.add(choice.lacy.spans);
       ended.policy ||= choice.lacy.policy ?? "";
+      ended.hint ||= choice.lacy.hint ?? "";
+      ended.finish ||= choice.finish_reason ?? "";
     }
     ended.read = chunk.usage?.prompt_tokens ?? ended.read;
   }
   return pane.end(ended, "", server.sources ?? []);
 }
 
-/** One answer after the other, so that none takes another's time. */
-async function write(plan) {
+/** Runs one thing at a time: what is being written ends, what fails is said. */
+async function busy(work) {
   running?.abort();
   clearTimeout(timer);
   clearTimeout(waiting);
   const mine = (running = new AbortController());
-  const prompt = at("prompt").value;
   at("problem").textContent = "";
   close();
-  address.keep({ prompt, policy: policy(), beside: plan === beside });
-  let pane = null;
+  const job = { signal: mine.signal, pane: null };
   try {
     if (!server) await meet();
     if (running !== mine) return;
-    last = plan;
-    const told = [];
-    const wanted = plan();
     at("stop").disabled = false;
-    say(wanted.length > 1 ? `Writing ${wanted.length} answers …` : "Writing …");
-    at("answers").classList.add("old"); // until there is something new
-    for (const [n, [title, how]] of wanted.entries()) {
-      pane = new Pane(title, prompt, say);
-      const shown = () => pane.root.isConnected || show(pane, n === 0);
-      const took = await stream(pane, prompt, how, mine.signal, shown);
-      told.push(wanted.length > 1 ? `${title}: ${took}` : took);
-      at("legend").replaceChildren(...legend());
-    }
-    say(`Done. ${told.join(" ")}`);
+    say(`Done. ${await work(job)}`);
     await look().catch(() => {}); // figures of the sources: the answer stands without them
   } catch (error) {
     const stopped = error.name === "AbortError";
     if (stopped && running !== mine) return; // another one has begun
-    if (pane?.root.isConnected) pane.end(null, stopped ? "stopped" : "broken off", []);
+    if (job.pane?.root.isConnected) job.pane.end(null, stopped ? "stopped" : "broken off", []);
+    else if (!stopped && at("answers").classList.contains("old")) empty(); // it answers another question
     at("answers").classList.remove("old");
     if (stopped) say("Stopped.");
     else complain(error);
   } finally {
     if (running === mine) rest();
   }
+}
+
+function empty() {
+  at("answers").replaceChildren();
+  at("legend").hidden = true;
+}
+
+/** One answer after the other, so that none takes another's time. */
+function write(plan) {
+  const prompt = at("prompt").value;
+  address.keep({ prompt, policy: policy(), beside: plan === beside });
+  return busy(async (job) => {
+    last = plan;
+    const told = [];
+    const wanted = plan();
+    say(wanted.length > 1 ? `Writing ${wanted.length} answers …` : "Writing …");
+    at("answers").classList.add("old"); // until there is something new
+    for (const [n, [title, how]] of wanted.entries()) {
+      const pane = (job.pane = new Pane(title, prompt, { tell: say, more: (it) => writeOn(it, how), begin }));
+      const shown = () => pane.root.isConnected || show(pane, n === 0);
+      const took = await stream(pane, prompt, how, job.signal, shown);
+      told.push(wanted.length > 1 ? `${title}: ${took}` : took);
+      at("legend").replaceChildren(...legend());
+    }
+    return told.join(" ");
+  });
+}
+
+/** Goes on where an answer was cut off. */
+const writeOn = (pane, how) =>
+  busy(async (job) => {
+    job.pane = pane;
+    say("Writing on …");
+    const words = pane.words;
+    pane.resume();
+    const took = await stream(pane, words, how, job.signal, () => {});
+    at("legend").replaceChildren(...legend());
+    return took;
+  });
+
+/** Writes from another beginning. */
+function begin(prompt) {
+  at("prompt").value = prompt;
+  write(single);
 }
 
 function show(pane, alone) {

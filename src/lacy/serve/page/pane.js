@@ -4,6 +4,7 @@ import { leave, point } from "./detail.js";
 import { count, element } from "./dom.js";
 import { receipt, sentence, sums } from "./receipt.js";
 import { lookOf, nameOf, unanswered } from "./speakers.js";
+import { Unconfirmed } from "./unconfirmed.js";
 
 /** The space before a call's words, which is not underlined; a call without words keeps a place. */
 function before(text) {
@@ -19,14 +20,17 @@ function notice(spans, calls, what) {
   const reasons = new Map(spans.map(blame).map((why) => [why.replace(/[\d.]+/g, "#"), why]));
   const head = element("strong", {}, `${spans.length} of ${count(calls, "call")} ${what}`);
   return element("p", { class: `notice ${what}` }, head, `: ${[...reasons.values()].slice(0, 3).join("; ")}. `
-    + "The model went on in its own words.");
+    + "The words marked as guesses are the model's own: check them.");
 }
 
 export class Pane {
-  /** `tell` puts a sentence into the status line. */
-  constructor(title, prompt, tell) {
+  /** `tell` puts a sentence into the status line; `more` writes on, `begin` with another prompt. */
+  constructor(title, prompt, { tell, more, begin }) {
     this.prompt = prompt;
     this.tell = tell;
+    this.more = more;
+    this.restart = begin;
+    this.unconfirmed = new Unconfirmed();
     this.spans = [];
     this.nodes = [];
     this.first = null;
@@ -49,15 +53,28 @@ export class Pane {
   add(pieces) {
     for (const piece of pieces) {
       if (this.first === null && piece.text) this.first = this.seconds;
-      const last = this.spans.at(-1);
-      if (last && !last.asked && !piece.asked) {
-        last.text += piece.text;
-        last.tokens += piece.tokens;
-        this.label(this.nodes.at(-1), last);
-      } else {
-        this.open({ ...piece });
+      const parts = this.unconfirmed.split(piece);
+      for (const [n, [text, guess]] of parts.entries()) {
+        this.put({ ...piece, text, tokens: n ? 0 : piece.tokens, asked: piece.asked && !n }, guess);
       }
     }
+  }
+
+  /** Words join those before them where both are the model's own and both guesses or neither. */
+  put(piece, guess) {
+    const last = this.spans.at(-1);
+    if (last && !piece.asked && piece.speaker === "slm" && last.speaker === "slm" && last.asked === guess) {
+      last.text += piece.text;
+      last.tokens += piece.tokens;
+      this.label(this.nodes.at(-1), last);
+    } else {
+      this.open(piece);
+    }
+  }
+
+  /** The whole text: what a request to write on continues. */
+  get words() {
+    return this.prompt + this.spans.map((span) => span.text).join("");
   }
 
   get seconds() {
@@ -113,9 +130,8 @@ export class Pane {
 
   /** Without the right to the clipboard (a page over plain HTTP) the words are selected instead. */
   async copied() {
-    const words = this.prompt + this.spans.map((span) => span.text).join("");
     try {
-      await navigator.clipboard.writeText(words);
+      await navigator.clipboard.writeText(this.words);
       this.tell("Copied.");
     } catch {
       getSelection().selectAllChildren(this.text);
@@ -132,13 +148,39 @@ export class Pane {
     this.notice.replaceChildren(...said);
   }
 
+  /** Says that the answer was cut off at its limit, and that a question is no beginning. */
+  advise({ finish, hint }) {
+    if (finish === "length") {
+      const button = element("button", { type: "button", class: "more" }, "Write on");
+      button.addEventListener("click", () => this.more(this));
+      this.notice.append(element("p", { class: "notice cut" }, "Cut off at the limit of tokens. ", button));
+    }
+    if (!hint) return;
+    const note = element("p", { class: "notice hint" }, hint);
+    const start = hint.match(/“([^”]+)”\.$/)?.[1];
+    if (start) {
+      const button = element("button", { type: "button", class: "more" }, `Begin with “${start}”`);
+      button.addEventListener("click", () => this.restart(start));
+      note.append(" ", button);
+    }
+    this.notice.append(note);
+  }
+
+  /** Goes on writing behind the words that are there. */
+  resume() {
+    this.begin = performance.now() - 1000 * this.whole;
+    this.text.setAttribute("aria-busy", "true");
+    this.notice.replaceChildren();
+  }
+
   /** Draws what it took; `ended` has `read` (tokens of the prompt), null where it was cut off by `why`. */
   end(ended, why, sources) {
     const sum = sums(this.spans);
-    const whole = this.seconds;
+    const whole = (this.whole = this.seconds);
     this.text.setAttribute("aria-busy", "false");
     this.copy.hidden = false;
     this.degraded();
+    if (ended) this.advise(ended);
     const title = `Receipt (${ended ? ended.policy : why})`;
     this.receipt.replaceChildren(...receipt(sum, { first: this.first, whole, ended, title, sources }));
     return sentence(sum, whole);

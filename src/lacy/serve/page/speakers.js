@@ -2,9 +2,9 @@
 
 import { element } from "./dom.js";
 
-const MARKS = ["a", "b", "c", "d"];
+const MARKS = ["source-1", "source-2", "source-3", "source-4"];
 const marks = new Map(); // source -> its mark
-let silent = false; // whether a call without an answer was seen on this page
+let guessed = false; // whether a call that found nothing was seen on this page
 
 export function markOf(name) {
   if (!marks.has(name)) marks.set(name, MARKS[marks.size % MARKS.length]);
@@ -16,14 +16,14 @@ export const unanswered = (span) => span.asked && span.speaker === "slm";
 
 export function lookOf(span) {
   if (span.speaker !== "slm") return markOf(span.speaker);
-  silent ||= span.asked;
-  return span.asked ? "silent" : "own";
+  guessed ||= span.asked;
+  return span.asked ? "guess" : "own";
 }
 
 export function nameOf(span) {
   if (span.speaker !== "slm") return span.speaker;
-  if (span.fault) return "the model, after a call that failed";
-  return span.asked ? "the model, after a call without an answer" : "the model";
+  if (span.fault) return "the model: a guess, after a call that failed";
+  return span.asked ? "the model: a guess, after a call that found nothing" : "the model";
 }
 
 /** A name in the look of its words. */
@@ -32,6 +32,6 @@ export const said = (mark, name) => element("span", { class: `said ${mark}` }, n
 /** All looks so far, as list items. */
 export function legend() {
   const rows = [["prompt", "your beginning"], ["own", "the model"], ...[...marks].map(([name, mark]) => [mark, name])];
-  if (silent) rows.push(["silent", "the model, after a call without an answer"]);
+  if (guessed) rows.push(["guess", "a guess of the model, after a call that found nothing"]);
   return rows.map(([mark, name]) => element("li", {}, said(mark, name)));
 }
