@@ -1,5 +1,6 @@
 """The page at ``/``: its files and headers, and what a real browser does with it."""
 
+import random
 import re
 import time
 from pathlib import Path
@@ -162,6 +163,32 @@ def test_words_stream_and_tell_who_said_them(seen, server):
     receipt = page.inner_text("table")
     assert re.search(rf"calls\s+{choice['lacy']['calls']}\s", receipt) and "ms" in receipt
     seen.clean(server.url)
+
+
+@needs_browser
+def test_guesses_end_in_the_browser_where_they_end_in_python(seen, server):
+    page = seen.open(server.url + "/")
+    draw = random.Random(0)
+    texts = [
+        " 12 May, 1815, in Ulm. Zoë",
+        " by J. R. Smith; he",
+        " 3.30) x",
+        "東京。 a\nb",
+        " 👍! so",
+    ]
+    texts += ["".join(draw.choices("aB1 .,;)\né👍", k=12)) for _ in range(200)]
+    calls = [{"text": text, "speaker": "slm", "asked": True} for text in texts]
+    after = [{"text": text, "speaker": "slm", "asked": False} for text in reversed(texts)]
+    spans = [span for pair in zip(calls, after, strict=True) for span in pair]
+    code = """async (spans) => {
+      const { Unconfirmed } = await import("/page/unconfirmed.js");
+      const follow = new Unconfirmed();
+      return spans.map((span) => follow.split(span));
+    }"""
+    follow = Unconfirmed()
+    wanted = [[list(part) for part in follow.split(SimpleNamespace(**span))] for span in spans]
+    assert page.evaluate(code, spans) == wanted
+    assert len({flag for parts in wanted for _, flag in parts}) == 2
 
 
 @needs_browser
