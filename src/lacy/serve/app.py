@@ -313,7 +313,8 @@ def _failures(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+        code = {404: "not_found", 405: "method_not_allowed", 408: "too_slow",
+                413: "body_too_large", 499: "client_left"}  # fmt: skip
         word = code.get(error.status_code, "http_error")
         response = ApiError(error.status_code, str(error.detail), word).response()
         response.headers.update(error.headers or {})  # 405 says what is allowed

@@ -50,9 +50,14 @@ class ApiError(Exception):
         error = {"message": message, "type": kind, "param": param, "code": self.code}
         return {"error": error}
 
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds after which it may be tried again; at least 1."""
+        return max(1, math.ceil(self.retry or 0))
+
     def response(self) -> JSONResponse:
         """As a response with its headers."""
-        headers = {} if self.retry is None else {"Retry-After": str(max(1, math.ceil(self.retry)))}
+        headers = {} if self.retry is None else {"Retry-After": str(self.retry_after)}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(self.body, self.status, headers)

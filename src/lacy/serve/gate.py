@@ -122,14 +122,26 @@ class Gate:
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self.limits.body_bytes:
             raise ApiError(413, why, "body_too_large")
-        total = 0
+        late = f"the body took longer than {self.limits.body_deadline:g} s"
+        end = asyncio.get_running_loop().time() + self.limits.body_deadline
+        total, whole = 0, False
 
+        # An HTTPException is the one kind that passes through FastAPI's reading of bodies.
         async def bounded() -> Message:
-            nonlocal total
-            message = await receive()
+            nonlocal total, whole
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(end):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, late) from None
+            if message["type"] == "http.disconnect":
+                raise HTTPException(499, "the client has left")
             total += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if total > self.limits.body_bytes:
-                raise HTTPException(413, why)  # the one kind that passes through FastAPI's reading
+                raise HTTPException(413, why)
             return message
 
         return bounded

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import socket
 from typing import Any
 
 import uvicorn
 
 from lacy.errors import LacyError
+from lacy.serve.connections import Guarded
+from lacy.serve.limits import Limits
 from lacy.serve.scheduler import Scheduler
 
 
@@ -56,10 +59,16 @@ class Server(uvicorn.Server):
         port: int = 8000,
         grace: float = 10.0,
     ) -> None:
+        limits: Limits = app.state.service.limits
+        protocol: Any = functools.partial(Guarded, limits)
         config = uvicorn.Config(
             app,
             host=host,
             port=port,
+            http=protocol,
+            proxy_headers=False,  # nothing here depends on who a proxy says it forwards for
+            backlog=max(16, limits.connections // 2),  # accepted at once, before any is closed
+            timeout_keep_alive=limits.idle_seconds,
             log_level="warning",
             access_log=False,
             ws="none",
