@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -139,7 +139,9 @@ class Service:
 
     async def answer(self, request: Request, kind: Kind, body: Body, wanted: Wanted) -> Response:
         """Write and send, whole or as a stream."""
-        note = request.state.note
+        note, guest = request.state.note, request.state.guest
+        guest.pay(len(wanted.prompts) * wanted.count)
+        wanted = replace(wanted, owner=guest.owner)
         note |= {"model": body.model, "policy": str(wanted.engine.policy), "stream": body.stream}
         if self.log_prompts:
             note["prompts"] = [prompt.text for prompt in wanted.prompts]

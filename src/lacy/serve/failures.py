@@ -9,7 +9,8 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from lacy.errors import LacyError
-from lacy.serve.scheduler import Busy, Closing
+from lacy.serve.places import Busy
+from lacy.serve.scheduler import Closing
 
 LOG = logging.getLogger("lacy.serve")
 
@@ -72,8 +73,8 @@ def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, Busy):
-        message = "as many texts are being written as this server takes; try again"
-        return ApiError(429, message, "busy", retry=1)
+        message = "as many texts are being written and waiting as this server takes"
+        return ApiError(429, message, "busy", retry=error.seconds)
     if isinstance(error, Closing):
         return ApiError(503, "the server is shutting down", "shutting_down", retry=5)
     if isinstance(error, LacyError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field, fields
 
 from lacy.errors import LacyError
@@ -25,10 +26,10 @@ def affordable() -> int:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         used = len(os.listdir("/dev/fd"))
     except (ImportError, OSError):  # not on Windows, where sockets are no descriptors
-        return MOST_CONNECTIONS
+        return sys.maxsize
     if soft == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return max(1, min(MOST_CONNECTIONS, (soft * 3 // 4 - used) * 2 // 3))
+        return sys.maxsize
+    return max(1, (soft * 3 // 4 - used) * 2 // 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Limits:
     """Of one stop string."""
     patience: int = 60
     """Seconds for which a client may take nothing of what it is sent; then its texts end."""
-    connections: int = field(default_factory=affordable)
+    connections: int = field(default_factory=lambda: min(MOST_CONNECTIONS, affordable()))
     """At the same time. Where all are taken, the one that has been silent longest is closed."""
     head_seconds: int = 10
     """From a connection's beginning, or from the first byte of a later request, to the end of the
