@@ -38,6 +38,7 @@ SECTIONS = [
     ((100, 105), "Texts as a source"),
     ((106, 110), "Models as sources"),
     ((111, 114), "Terminal"),
+    ((145, 149), "The server"),
 ]
 
 

@@ -51,11 +51,69 @@ def test_it_serves_and_stops(model):
         _, said = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode in (0, 130), said
+    assert process.returncode == 130 and "Traceback" not in said, said
     lines = said.splitlines()
     assert any(f"mine (never) at {url}/v1" in line for line in lines)
     note = next(json.loads(line[line.index("{") :]) for line in lines if '"/v1/comp' in line)
     assert note["tokens"] == got["usage"]["completion_tokens"] and "Geheim" not in said
+
+
+STOPPABLE = """
+import sys, time
+from lacy.cascade import Engine
+from lacy.serve import Limits, Scheduler, Server, make_app
+from lacy.testing import scripted
+
+def speak(text):
+    time.sleep(0.02)
+    return "x"
+
+engine = Engine(scripted(speak, context=1 << 16), max_new_tokens=50_000)
+with Scheduler(engine) as scheduler:
+    app = make_app(scheduler, "slm", limits=Limits(max_new_tokens=50_000))
+    server = Server(app, scheduler, port=int(sys.argv[1]), grace=float(sys.argv[2]))
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize(("number", "twice"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+def test_a_signal_lets_texts_end_and_a_second_one_does_not(number, twice):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", STOPPABLE, str(port), "3600" if twice else "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
+        while True:
+            try:
+                httpx.get(url + "/health")
+                break
+            except httpx.TransportError:
+                assert process.poll() is None and time.monotonic() < end
+                time.sleep(0.1)
+        body = {"model": "slm", "prompt": "a", "stream": True, "max_tokens": 50_000}
+        with httpx.stream("POST", url + "/v1/completions", json=body, timeout=120) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            process.send_signal(number)
+            with pytest.raises(httpx.TransportError):  # the door is closed, and stays so
+                while time.monotonic() < end:
+                    httpx.get(url + "/health")
+            if twice:
+                process.send_signal(number)
+                with pytest.raises(httpx.TransportError):
+                    list(lines)
+            else:
+                rest = [line[6:] for line in lines if line]
+                assert json.loads(rest[-2])["choices"][0]["finish_reason"] == "length"
+                assert rest[-1] == "[DONE]"
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "Traceback" not in said, said
 
 
 def test_new_keys_are_shown_once(tmp_path, capsys):
@@ -87,6 +145,7 @@ def test_mistakes_and_warnings(model, capsys):
         ("--timeout nan", "--timeout 30"), ("--grace inf", "86,400"), ("--temperature -1", "0"),
         ("--max-new-tokens 0", "at least 1"), ("--per-minute 60", "--new-key"),
         ("--keys k.json --new-key ada --per-minute 0", "--per-minute 60"),
+        ("--connections 0", "--connections 60"), ("--connections 2000000000", "ulimit -n"),
         ("--host no.where.invalid --port 0", "--host 127.0.0.1"), ("--host 192.0.2.1", "'host'"),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ from .verb import REPEATS, Repeated, room, settings
 
 if TYPE_CHECKING:
     from ..cascade import Engine
-    from ..serve import Keys
+    from ..serve import Keys, Limits
 
 PROMPTS = 5
 """Prompts that the page offers where the source is a world."""
@@ -36,6 +36,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "streams": (1, LARGE),
     "queue": (0, LARGE),
     "body_kib": (1, LARGE),
+    "connections": (1, LARGE),
     "per_minute": (0.001, LARGE),
     "grace": (0, DAY),
 }
@@ -83,12 +84,14 @@ class ServeConfig:
     """Further texts that may wait; beyond these a client is told to come back (429)."""
     body_kib: int = 1024
     """Largest request, in KiB."""
+    connections: int | None = None
+    """Connections at once; by default as many as there are file descriptors for, up to 1024."""
     keys: Path | None = None
     """File of accepted API keys; without one, whoever reaches the server may ask."""
     new_key: str | None = None
     """Add a key of this name to --keys, print it once, and leave."""
     per_minute: float | None = None
-    """Requests per minute that the new key may send; by default any number."""
+    """Texts per minute that the new key may ask for (prompts times n); by default any number."""
     grace: float = 10.0
     """Seconds that texts have to finish when the server is stopped."""
     log_prompts: bool = False
@@ -106,12 +109,12 @@ def main(argv: Sequence[str]) -> int:
     config = settings(ServeConfig, argv, "serve", EXAMPLE)
     _check(config)
     room("serve.app", extra="serve", what="lacy serve")
-    from ..serve import Keys, Limits, Scheduler, Server, make_app
+    from ..serve import Keys, Scheduler, Server, make_app
     from ..serve.server import open_socket
 
     if config.new_key is not None:
         return _new_key(config)
-    limits = Limits(body_bytes=config.body_kib * 1024, max_new_tokens=config.most_new_tokens)
+    limits = _limits(config)
     keys = Keys.load(config.keys) if config.keys else None
     with open_socket(config.host, config.port) as place:  # before the model: it fails sooner
         engine, name = _engine(config)
@@ -149,6 +152,27 @@ def _check(config: ServeConfig) -> None:
             "E12", key="per_minute", value=config.per_minute, why="it is of a new key, by itself "
             "it limits nobody", do="add a key with it: --keys keys.json --new-key NAME",
         )  # fmt: skip
+
+
+def _limits(config: ServeConfig) -> Limits:
+    """Bounds of the server.
+
+    Raises:
+        LacyError: E12, more connections than there are file descriptors for.
+    """
+    from ..serve.limits import Limits, affordable
+
+    bounds = {"body_bytes": config.body_kib * 1024, "max_new_tokens": config.most_new_tokens}
+    if config.connections is None:
+        return Limits(**bounds)
+    if config.connections > (most := affordable()):
+        raise LacyError(
+            "E12", key="connections", value=config.connections,
+            why=f"this process has file descriptors for {most:,}",
+            do=f"raise its limit first (ulimit -n {config.connections * 2 + 64}), "
+            f"or give --connections {most}",
+        )  # fmt: skip
+    return Limits(**bounds, connections=config.connections)
 
 
 def _engine(config: ServeConfig) -> tuple[Engine, str]:
@@ -225,6 +249,8 @@ def _say(config: ServeConfig, name: str, policy: str, port: int, keys: Keys | No
     host = f"[{config.host}]" if ":" in config.host else config.host
     print(f"{name} ({policy}) at http://{host}:{port}/v1; Ctrl-C stops it", file=sys.stderr)
     print(f"A page to try it: http://{host}:{port}/", file=sys.stderr)
+    if keys and not keys.keys:
+        print(f"Warning: {config.keys} holds no key, so nobody can ask.", file=sys.stderr)
     if config.host not in LOOPBACK:
         open_to = "whoever has a key" if keys else "anybody, without a key (--keys)"
         line = f"Warning: {config.host} can be reached from other computers, by {open_to};"

@@ -155,4 +155,11 @@ ENTRIES = {
         "name it .png or .svg: --plot why.png",
         USAGE,
     ),
+    # E145-E149: the server
+    "E145": Entry(
+        "another process has been changing {path} for half a minute",
+        "wait until it is done, or end it",
+        USAGE,
+        "Keys are added one at a time, so that none is lost.",
+    ),
 }

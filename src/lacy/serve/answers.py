@@ -197,6 +197,7 @@ _WHY = {
     400: "something in the request is wrong, or beyond a limit",
     401: "no valid API key",
     404: "there is no such model or path",
+    408: "the body did not come in time",
     413: "the body is too large",
     421: "the server is not called by this name",
     429: "too much at once, or too much for this key; `Retry-After` says when to come back",
@@ -222,7 +223,7 @@ def asking(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     event = {"type": "object", "required": ["data"], "properties": {"data": data}}
     stream = {"text/event-stream": {"schema": event}}
     answer = {"model": model, "content": stream, "description": "whole, or as a stream of chunks"}
-    return {200: answer} | failures(400, 404, 413, 503)
+    return {200: answer} | failures(400, 404, 408, 413, 503)
 
 
 def describe(app: FastAPI, *, keys: bool) -> None:

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -93,7 +93,6 @@ class Service:
         limit = min(base.max_new_tokens, limits.max_new_tokens) if limit is None else limit
         _at_most("max_tokens", limit, limits.max_new_tokens)
         _at_most("n", count, min(limits.choices, self.scheduler.streams))
-        _at_most("prompt", len(prompts), limits.prompts)
         _at_most("stop", len(body.stops), limits.stops)
         _at_most("stop", max(map(len, body.stops), default=0), limits.stop_characters)
         if "" in body.stops:
@@ -140,7 +139,9 @@ class Service:
 
     async def answer(self, request: Request, kind: Kind, body: Body, wanted: Wanted) -> Response:
         """Write and send, whole or as a stream."""
-        note = request.state.note
+        note, guest = request.state.note, request.state.guest
+        guest.pay(len(wanted.prompts) * wanted.count)
+        wanted = replace(wanted, owner=guest.owner)
         note |= {"model": body.model, "policy": str(wanted.engine.policy), "stream": body.stream}
         if self.log_prompts:
             note["prompts"] = [prompt.text for prompt in wanted.prompts]
@@ -251,6 +252,7 @@ def _asking(app: FastAPI, service: Service) -> None:
         if body.max_tokens == 0 and not body.echo:
             why = "max_tokens: 0 is less than 1, which makes sense with echo alone"
             raise ApiError(400, why, "invalid_value", "max_tokens")
+        _at_most("prompt", body.prompts, service.limits.prompts)  # before tokens become texts
         prompts = prompts_of(body.prompt, service.scheduler.engine)
         wanted = service.wanted(body, prompts, body.max_tokens)
         return await service.answer(request, "completion", body, wanted)
@@ -313,7 +315,8 @@ def _failures(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+        code = {404: "not_found", 405: "method_not_allowed", 408: "too_slow",
+                413: "body_too_large", 499: "client_left"}  # fmt: skip
         word = code.get(error.status_code, "http_error")
         response = ApiError(error.status_code, str(error.detail), word).response()
         response.headers.update(error.headers or {})  # 405 says what is allowed

@@ -6,11 +6,11 @@ for something; fields that only describe the request are ignored; others are mis
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
-Strict = ConfigDict(extra="forbid", allow_inf_nan=False)
+from lacy.serve.bounds import Each, Messages, Parts, Prompts, Several, Strict
 
 NOTHING: dict[str, tuple[Any, ...]] = {
     "best_of": (None, 1),
@@ -47,10 +47,8 @@ def speakable(value: Any) -> Any:
     return value
 
 
-class Wishes(BaseModel):
+class Wishes(Strict):
     """``lacy``: how the cascade is to run."""
-
-    model_config = Strict
 
     policy: Annotated[str, Field(max_length=200)] | None = None
     """When to call, e.g. ``budget=0.1``; comes before the one in the model's name."""
@@ -66,10 +64,8 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = None
 
 
-class Body(BaseModel):
+class Body(Strict):
     """What both kinds of request have in common."""
-
-    model_config = Strict
 
     model: str = Field(max_length=500)
     max_tokens: int | None = Field(None, ge=1)
@@ -77,7 +73,7 @@ class Body(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     n: int | None = Field(None, ge=1)
-    stop: str | list[str] | None = None
+    stop: str | Each[str] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     lacy: Wishes = Wishes()
@@ -130,15 +126,13 @@ class Body(BaseModel):
 
 
 Token = Annotated[int, Field(strict=True, ge=0)]
-T = TypeVar("T")
-Several = Annotated[list[T], Field(min_length=1)]
 Tokens = Several[Token]
 
 
 class CompletionBody(Body):
     """``POST /v1/completions``."""
 
-    prompt: str | Several[str] | Tokens | Several[Tokens]
+    prompt: str | Prompts[str] | Tokens | Prompts[Tokens]
     """Texts, or tokens of the model."""
     max_tokens: int | None = Field(None, ge=0)
     """0 with ``echo`` alone: the prompt is measured, nothing is written."""
@@ -146,6 +140,12 @@ class CompletionBody(Body):
     logprobs: Annotated[int, Field(strict=True, ge=0, le=5)] | None = None
     best_of: Any = None
     suffix: Any = None
+
+    @property
+    def prompts(self) -> int:
+        """Number of prompts."""
+        given = self.prompt
+        return 1 if isinstance(given, str) or isinstance(given[0], int) else len(given)
 
     @property
     def scored(self) -> int | None:
@@ -158,28 +158,24 @@ class CompletionBody(Body):
         return bool(self.echo)
 
 
-class Part(BaseModel):
+class Part(Strict):
     """A part of a message; text alone is understood."""
-
-    model_config = Strict
 
     type: Literal["text"]
     text: str
 
 
-class Message(BaseModel):
+class Message(Strict):
     """A message of a chat."""
 
-    model_config = Strict
-
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    content: str | Parts[Part]
     name: str | None = None
     refusal: Any = None
     annotations: Any = None
     audio: None = None
     function_call: None = None
-    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
+    tool_calls: Annotated[Each[Any], Field(max_length=0)] | None = None
 
     @field_validator("content")
     @classmethod
@@ -197,7 +193,7 @@ class Message(BaseModel):
 class ChatBody(Body):
     """``POST /v1/chat/completions``."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Messages[Message]
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)

@@ -9,9 +9,14 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from lacy.errors import LacyError
-from lacy.serve.scheduler import Busy, Closing
+from lacy.serve.places import Busy
+from lacy.serve.scheduler import Closing
 
 LOG = logging.getLogger("lacy.serve")
+
+
+MESSAGE, PARAM = 2000, 200
+"""Most characters of a message and of a field's name, both of which may quote a request."""
 
 
 class ApiError(Exception):
@@ -41,15 +46,26 @@ class ApiError(Exception):
         """What is sent."""
         kinds = {401: "authentication_error", 429: "rate_limit_error", 404: "not_found_error"}
         kind = kinds.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
-        error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
+        param = None if self.param is None else _short(self.param, PARAM)
+        message = _short(str(self), MESSAGE)
+        error = {"message": message, "type": kind, "param": param, "code": self.code}
         return {"error": error}
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds after which it may be tried again; at least 1."""
+        return max(1, math.ceil(self.retry or 0))
 
     def response(self) -> JSONResponse:
         """As a response with its headers."""
-        headers = {} if self.retry is None else {"Retry-After": str(max(1, math.ceil(self.retry)))}
+        headers = {} if self.retry is None else {"Retry-After": str(self.retry_after)}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(self.body, self.status, headers)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
@@ -57,8 +73,8 @@ def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, Busy):
-        message = "as many texts are being written as this server takes; try again"
-        return ApiError(429, message, "busy", retry=1)
+        message = "as many texts are being written and waiting as this server takes"
+        return ApiError(429, message, "busy", retry=error.seconds)
     if isinstance(error, Closing):
         return ApiError(503, "the server is shutting down", "shutting_down", retry=5)
     if isinstance(error, LacyError):

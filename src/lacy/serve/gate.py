@@ -14,7 +14,9 @@ from starlette.exceptions import HTTPException
 
 from lacy.serve.failures import ApiError
 from lacy.serve.front import FILES
-from lacy.serve.keys import Keys
+from lacy.serve.guest import Guest
+from lacy.serve.keyfile import Key
+from lacy.serve.keys import Keys, Unreadable
 from lacy.serve.limits import Limits
 from lacy.serve.metrics import Metrics
 
@@ -78,7 +80,7 @@ class Gate:
                 raise Stalled from None
 
         try:
-            self._admit(scope, note)
+            scope["state"]["guest"] = self._admit(scope, note)
             await self.app(scope, self._bounded(scope, receive), watched)
         except ApiError as error:
             await error.response()(scope, receive, watched)
@@ -96,7 +98,7 @@ class Gate:
                 line = {"path": path, "status": status, "seconds": round(seconds, 4), **note}
                 LOG.info(json.dumps(line, ensure_ascii=False))
 
-    def _admit(self, scope: Message, note: dict[str, Any]) -> None:
+    def _admit(self, scope: Message, note: dict[str, Any]) -> Guest:
         """Check host, key and rate."""
         headers = {name.lower(): value for name, value in scope["headers"]}
         host = _host_of(headers.get(b"host", b"").decode("latin-1"))
@@ -104,17 +106,32 @@ class Gate:
             why = f"this server is not called {host!r}" if host else "the request names no host"
             raise ApiError(421, why, "wrong_host")
         if self.keys is None or scope["path"] in OPEN:
-            return
-        scheme, _, text = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        key = self.keys.find(text.strip()) if scheme.lower() == "bearer" else None
+            return Guest()
+        key = self._key(headers.get(b"authorization", b"").decode("latin-1"))
+        note["key"] = key.name
+        guest = Guest(self.keys, key)
+        # What only tells is free: the page looks at its sources after each answer.
+        if scope["method"] == "POST":
+            guest.pay(1)
+        return guest
+
+    def _key(self, authorization: str) -> Key:
+        """The key that a request brings.
+
+        Raises:
+            ApiError: 401, it is none; 503, keys cannot be looked up.
+        """
+        assert self.keys is not None
+        scheme, _, text = authorization.partition(" ")
+        try:
+            key = self.keys.find(text.strip()) if scheme.lower() == "bearer" else None
+        except Unreadable:
+            why = "the server cannot read its keys; its log says why"
+            raise ApiError(503, why, "keys_unreadable", retry=60) from None
         if key is None:
             message = "no valid API key; send it as: Authorization: Bearer KEY"
             raise ApiError(401, message, "invalid_api_key")
-        note["key"] = key.name
-        # What only tells is free: the page looks at its sources after each answer.
-        if scope["method"] == "POST" and (seconds := self.keys.wait(key)):
-            message = f"this key may send {key.per_minute:g} requests per minute"
-            raise ApiError(429, message, "rate_limit_exceeded", retry=seconds)
+        return key
 
     def _bounded(self, scope: Message, receive: Receive) -> Receive:
         """``receive`` that refuses a body beyond the limit, announced or not."""
@@ -122,14 +139,26 @@ class Gate:
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self.limits.body_bytes:
             raise ApiError(413, why, "body_too_large")
-        total = 0
+        late = f"the body took longer than {self.limits.body_deadline:g} s"
+        end = asyncio.get_running_loop().time() + self.limits.body_deadline
+        total, whole = 0, False
 
+        # An HTTPException is the one kind that passes through FastAPI's reading of bodies.
         async def bounded() -> Message:
-            nonlocal total
-            message = await receive()
+            nonlocal total, whole
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(end):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, late) from None
+            if message["type"] == "http.disconnect":
+                raise HTTPException(499, "the client has left")
             total += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if total > self.limits.body_bytes:
-                raise HTTPException(413, why)  # the one kind that passes through FastAPI's reading
+                raise HTTPException(413, why)
             return message
 
         return bounded

@@ -1,34 +1,35 @@
-"""API keys: only their hashes are stored; each may have a rate of its own.
+"""API keys: who may ask, and how many texts each has asked for lately.
 
-The file is JSON: ``{"keys": [{"name": "ada", "sha256": "...", "per_minute": 60}]}``. A key is a
-random text of 32 bytes, so that a plain hash is enough.
+Only hashes are stored (``keyfile``). A key is a random text of 32 bytes, so that a plain hash is
+enough.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import json
+import logging
+import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from lacy.errors import LacyError
-from lacy.run import write_atomic
+from lacy.serve.keyfile import Key, change, read
+
+LOG = logging.getLogger("lacy.serve")
+
+Stamp = tuple[int, ...] | None
+"""What changes when a file does; None: there is none."""
+
+ROUNDING = 1e-6
+"""Texts by which a rate may be exceeded, so that a wait which was told is long enough."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What is known of a key."""
-
-    name: str
-    sha256: str
-    per_minute: float | None = None
-    """Requests per minute; None: no limit."""
+class Unreadable(Exception):
+    """The file of keys is gone or wrong, so nobody can be let in."""
 
 
 class Keys:
@@ -37,61 +38,122 @@ class Keys:
     Args:
         keys: the accepted ones.
         clock: seconds, for tests.
+        path: their file; it is read again whenever it has changed. What cannot be read accepts
+            nobody.
     """
 
-    def __init__(self, keys: Sequence[Key], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        clock: Callable[[], float] = time.monotonic,
+        path: Path | None = None,
+    ) -> None:
         self.keys = list(keys)
+        self.path = path
         self._clock = clock
         self._lock = threading.Lock()
         self._left: dict[str, tuple[float, float]] = {}
+        self._stamp = _stamp(path)
+        self._readable = True
 
     @classmethod
     def load(cls, path: str | Path) -> Keys:
-        """Read a file of keys.
+        """Read a file of keys, and follow its changes.
 
         Raises:
             LacyError: E13 no such file, E12 something else in it.
         """
         path = Path(path)
-        if not path.is_file():
-            raise LacyError(
-                "E13", path=path, do=f"make a key: lacy serve --keys {path} --new-key NAME"
-            )
-        try:
-            return cls([_key(entry) for entry in json.loads(path.read_text("utf-8"))["keys"]])
-        except (ValueError, TypeError, KeyError) as error:
-            do = 'write {"keys": [{"name": ..., "sha256": ..., "per_minute": ...}]}'
-            raise LacyError("E12", key="keys", value=str(path), why=str(error), do=do) from error
+        keys = cls([], path=path)  # its stamp is older than what is read
+        keys.keys = read(path)
+        return keys
 
     def add(self, path: str | Path, name: str, per_minute: float | None = None) -> str:
-        """A new key, whose hash is added to the file; it is shown once and stored nowhere."""
+        """A new key, whose hash is added to the file; it is shown once and stored nowhere.
+
+        Several processes may do so at once.
+
+        Raises:
+            LacyError: E12 for a file that holds something else, E145 where it stays locked.
+        """
         text = f"lacy-{secrets.token_urlsafe(32)}"
-        self.keys.append(Key(name, hash_of(text), per_minute))
-        data = {"keys": [asdict(key) for key in self.keys]}
-        write_atomic(path, json.dumps(data, indent=2) + "\n")
+        key = Key(name, hash_of(text), per_minute)
+        self.path = Path(path)
+        self.keys = change(self.path, lambda known: [*known, key], self.keys)
+        self._stamp = ()  # read again, as another process may have added one as well
         return text
 
     def find(self, text: str) -> Key | None:
-        """The key of a text; as slow for a wrong one as for a right one."""
+        """The key of a text; as slow for a wrong one as for a right one.
+
+        Raises:
+            Unreadable: the keys cannot be read any more.
+        """
+        self._refresh()
         given, found = hash_of(text), None
         for key in self.keys:
             if hmac.compare_digest(key.sha256, given):
                 found = key
         return found
 
-    def wait(self, key: Key) -> float:
-        """Counts a request: 0.0, or the seconds after which the key may ask again."""
+    def wait(self, key: Key, texts: int = 1, paid: int = 0) -> float:
+        """Count texts that a key asks for.
+
+        Args:
+            key: who asks.
+            texts: how many, at most ``most_of(key)``.
+            paid: how many of them have been counted already.
+
+        Returns:
+            0.0, or the seconds after which the key may ask for so many; then nothing is counted,
+            nor what was paid.
+        """
         if key.per_minute is None:
             return 0.0
-        now, most = self._clock(), max(1.0, key.per_minute)
+        now, most = self._clock(), self.most_of(key)
         with self._lock:
             left, then = self._left.get(key.sha256, (most, now))
-            left = min(most, left + (now - then) * key.per_minute / 60)
-            if left < 1:
-                self._left[key.sha256] = (left, now)
-                return (1 - left) * 60 / key.per_minute
-            self._left[key.sha256] = (left - 1, now)
-            return 0.0
+            left = min(most, left + (now - then) * key.per_minute / 60 + paid)
+            enough = left + ROUNDING >= texts
+            self._left[key.sha256] = (left - texts if enough else left, now)
+        return 0.0 if enough else (texts - left) * 60 / key.per_minute
+
+    def most_of(self, key: Key) -> float:
+        """Most texts that a key may ask for at once."""
+        return float("inf") if key.per_minute is None else max(1.0, key.per_minute)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several keys share the server."""
+        return len(self.keys) > 1
+
+    def _refresh(self) -> None:
+        """Read the file again if it has changed.
+
+        Raises:
+            Unreadable: it is gone or wrong.
+        """
+        if self.path is None:
+            return
+        with self._lock:
+            stamp = _stamp(self.path)
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._reread(self.path)
+            if not self._readable:
+                raise Unreadable
+
+    def _reread(self, path: Path) -> None:
+        before = [key.name for key in self.keys]
+        try:
+            self.keys, self._readable = read(path), True
+            known = {key.sha256 for key in self.keys}
+            self._left = {hashed: left for hashed, left in self._left.items() if hashed in known}
+            if before != [key.name for key in self.keys]:
+                LOG.warning("%s has changed: it holds %d keys", path, len(self.keys))
+        except (LacyError, OSError) as error:
+            self.keys, self._readable = [], False
+            LOG.error("nobody can ask until %s is repaired: %s", path, error)
 
 
 def hash_of(text: str) -> str:
@@ -99,10 +161,11 @@ def hash_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _key(entry: Any) -> Key:
-    key = Key(**entry)
-    if not (isinstance(key.name, str) and isinstance(key.sha256, str) and len(key.sha256) == 64):
-        raise ValueError("a key has a name and a sha256 of 64 hexadecimal digits")
-    if key.per_minute is not None and not 0 < float(key.per_minute) < float("inf"):
-        raise ValueError(f"per_minute of {key.name} is not a positive number")
-    return Key(key.name, key.sha256.lower(), key.per_minute)
+def _stamp(path: Path | None) -> Stamp:
+    if path is None:
+        return None
+    try:
+        known = os.stat(path)
+    except OSError:
+        return None
+    return (known.st_mtime_ns, known.st_ctime_ns, known.st_size, known.st_ino, known.st_dev)

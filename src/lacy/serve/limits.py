@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import os
+import sys
+from dataclasses import dataclass, field, fields
 
 from lacy.errors import LacyError
+
+MIB = 1 << 20
+
+MOST_CONNECTIONS = 1024
+"""Connections at once by default, however many file descriptors there are."""
+
+
+def affordable() -> int:
+    """Connections for which there are file descriptors.
+
+    A quarter of the process's limit is left to sources and files. Of the rest, each two connections
+    leave room for a third, as some are accepted before others have been closed.
+    """
+    try:
+        import resource
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        used = len(os.listdir("/dev/fd"))
+    except (ImportError, OSError):  # not on Windows, where sockets are no descriptors
+        return sys.maxsize
+    if soft == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(1, (soft * 3 // 4 - used) * 2 // 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +40,7 @@ class Limits:
         LacyError: E12 for a bound below 1.
     """
 
-    body_bytes: int = 1 << 20
+    body_bytes: int = MIB
     """Of a request's body."""
     max_new_tokens: int = 1024
     """Most new tokens that a request may ask for."""
@@ -29,6 +54,15 @@ class Limits:
     """Of one stop string."""
     patience: int = 60
     """Seconds for which a client may take nothing of what it is sent; then its texts end."""
+    connections: int = field(default_factory=lambda: min(MOST_CONNECTIONS, affordable()))
+    """At the same time. Where all are taken, the one that has been silent longest is closed."""
+    head_seconds: int = 10
+    """From a connection's beginning, or from the first byte of a later request, to the end of the
+    request's headers."""
+    body_seconds: int = 30
+    """From the headers to the end of the body; as many more for each MiB of ``body_bytes``."""
+    idle_seconds: int = 15
+    """Between two requests on one connection."""
 
     def __post_init__(self) -> None:
         for bound in fields(self):
@@ -37,3 +71,8 @@ class Limits:
                     "E12", key=bound.name, value=getattr(self, bound.name), why="less than 1",
                     do="give 1 or more",
                 )  # fmt: skip
+
+    @property
+    def body_deadline(self) -> float:
+        """Seconds for the largest body."""
+        return self.body_seconds * max(1.0, self.body_bytes / MIB)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lacy.cascade.engine import Engine
+from lacy.model.decode import context_of
 from lacy.serve.bodies import Message
 from lacy.serve.failures import ApiError
 from lacy.serve.writing import Prompt
@@ -17,7 +18,8 @@ def prompts_of(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
     Tokens are taken as they are: nothing is put before them.
 
     Raises:
-        ApiError: 400 for a token that the model does not have, or that is no text but a call.
+        ApiError: 400 for a token that the model does not have, or that is no text but a call, and
+            for more tokens than the context holds.
     """
     if isinstance(given, str):
         return [Prompt(given)]
@@ -27,7 +29,10 @@ def prompts_of(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
 
 
 def _of_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
-    size = len(engine.tokenizer)
+    size, room = len(engine.tokenizer), context_of(engine.model)
+    if len(ids) > room:
+        why = f"a prompt of {len(ids):,} tokens is beyond the context of {room:,}"
+        raise ApiError(400, why, "context_length_exceeded", "prompt")
     for token in ids:
         if token >= size or token == engine.call_id:
             why = "calls a source" if token == engine.call_id else f"is none of {size:,}"

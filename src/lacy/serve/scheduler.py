@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -21,13 +20,10 @@ from lacy.cascade.scores import Scorer
 from lacy.cascade.stream import Stream
 from lacy.cascade.texts import texts_of
 from lacy.serve.about import metered
+from lacy.serve.places import Places
 from lacy.types import Answer, Span
 
 LOG = logging.getLogger("lacy.serve")
-
-
-class Busy(Exception):
-    """As many texts are being written and waiting as the server takes."""
 
 
 class Closing(Exception):
@@ -58,8 +54,24 @@ class Order:
     """Pieces come with scores of their tokens and so many of the likeliest (``cascade.scores``)."""
     echoed: bool = False
     """The prompt is the first piece."""
+    owner: str | None = None
+    """Whose texts these are, where several share the server."""
     streams: list[Stream] = field(default_factory=list, init=False)
     cancelled: bool = field(default=False, init=False)
+    begun: float | None = field(default=None, init=False)
+    """When its turn came (``time.monotonic``)."""
+    left: int = field(default=0, init=False)
+    """Texts that have not ended."""
+
+    def __post_init__(self) -> None:
+        self.left = self.count
+
+    @property
+    def tokens_left(self) -> list[int]:
+        """Most tokens that each of its texts may still get."""
+        if not self.streams:
+            return [self.limit] * self.left
+        return [max(0, self.limit - stream.row.spoken) for stream in list(self.streams)]
 
 
 class Scheduler:
@@ -76,8 +88,7 @@ class Scheduler:
         self.engine = engine = metered(engine)
         self.streams, self.queue = streams, queue
         self._changed = threading.Condition()
-        self._waiting: deque[Order] = deque()
-        self._orders: set[Order] = set()
+        self._places = Places(streams, queue)
         self._closing = self._closed = False
         self._asker = Asker(self._wake)
         self._running = texts_of(engine, self._asker, self._wake, streams)
@@ -98,35 +109,28 @@ class Scheduler:
     def waiting(self) -> int:
         """Texts that wait for their turn."""
         with self._changed:
-            return sum(order.count for order in self._waiting)
+            return self._places.waiting
 
     def submit(self, *orders: Order) -> None:
         """Take orders, all or none.
 
         Raises:
-            Busy: there is no room for them.
+            Busy: there is no room for them, or their owner has its share.
             Closing: no more orders are taken.
         """
-        wanted = sum(order.count for order in orders)
         with self._changed:
             if self._closing:
                 raise Closing
-            held = sum(order.count for order in self._orders)
-            if held + wanted > self.streams + self.queue:
-                raise Busy
-            self._waiting.extend(orders)
-            self._orders.update(orders)
+            self._places.add(orders)
             self._changed.notify_all()
 
     def cancel(self, *orders: Order) -> None:
         """End these orders' texts as they stand; they are told so."""
         with self._changed:
             for order in orders:
-                order.cancelled = True
+                self._places.cancel(order)
                 for stream in order.streams:
                     stream.cancelled = True
-            # who has left does not keep others waiting
-            self._waiting = deque(sorted(self._waiting, key=lambda order: not order.cancelled))
             self._changed.notify_all()
 
     def refuse(self) -> None:
@@ -138,7 +142,7 @@ class Scheduler:
         """Take no more orders and end those in hand as they stand."""
         self.refuse()
         with self._changed:
-            orders = list(self._orders)
+            orders = list(self._places)
         self.cancel(*orders)
 
     def close(self) -> None:
@@ -164,15 +168,10 @@ class Scheduler:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while self._running.stuck and not self._next():
-                    if self._closed and not self._orders:
+                while not (orders := self._turns()) and self._running.stuck:
+                    if self._closed and not self._places:
                         return
                     self._changed.wait(timeout=0.5)
-                orders = []
-                room = self.streams - len(self._running)
-                while (order := self._next(room)) is not None:
-                    room -= 0 if order.cancelled else order.count
-                    orders.append(self._waiting.popleft())
             for order in orders:
                 with self._running.turn:
                     self._begin(order)
@@ -183,11 +182,13 @@ class Scheduler:
                 error.logged = True  # type: ignore[attr-defined]
                 self._running.fail(error)
 
-    def _next(self, room: int | None = None) -> Order | None:
-        """The order whose turn it is, if there is room for its texts."""
-        room = self.streams - len(self._running) if room is None else room
-        first = self._waiting[0] if self._waiting else None
-        return first if first and (first.cancelled or first.count <= room) else None
+    def _turns(self) -> list[Order]:
+        """The orders whose turn it is."""
+        orders, room = [], self.streams - len(self._running)
+        while (order := self._places.next(room)) is not None:
+            room -= 0 if order.cancelled else order.count
+            orders.append(order)
+        return orders
 
     def _begin(self, order: Order) -> None:
         """Make an order's texts and hand them in."""
@@ -210,7 +211,8 @@ class Scheduler:
                     stream.cancelled = order.cancelled
         except Exception as error:  # the prompt's fault or ours, this order's alone in any case
             with self._changed:
-                self._orders.discard(order)
+                for _ in range(order.count):
+                    self._places.ended(order)
             for number in range(order.count):
                 order.ended(number, error)
 
@@ -218,8 +220,7 @@ class Scheduler:
         def ended(answer: Answer | Exception) -> None:
             with self._changed:  # another thread may be cancelling them
                 order.streams.remove(stream)
-                if not order.streams:
-                    self._orders.discard(order)
+                self._places.ended(order, stream.row.spoken)
             order.ended(number, answer)
 
         stream.heard = lambda piece: order.heard(number, piece)

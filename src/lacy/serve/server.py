@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import functools
+import os
+import signal
 import socket
+import sys
+import threading
+from collections.abc import Generator
+from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from lacy.errors import LacyError
+from lacy.serve.connections import Guarded
+from lacy.serve.limits import Limits
 from lacy.serve.scheduler import Scheduler
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -38,6 +50,8 @@ def open_socket(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """Runs an application; on SIGTERM or Ctrl-C takes nothing new and lets texts finish.
 
+    A second signal ends the process at once.
+
     Args:
         app: of ``make_app``.
         scheduler: the one the application was made with.
@@ -56,10 +70,16 @@ class Server(uvicorn.Server):
         port: int = 8000,
         grace: float = 10.0,
     ) -> None:
+        limits: Limits = app.state.service.limits
+        protocol: Any = functools.partial(Guarded, limits)
         config = uvicorn.Config(
             app,
             host=host,
             port=port,
+            http=protocol,
+            proxy_headers=False,  # nothing here depends on who a proxy says it forwards for
+            backlog=max(16, limits.connections // 2),  # accepted at once, before any is closed
+            timeout_keep_alive=limits.idle_seconds,
             log_level="warning",
             access_log=False,
             ws="none",
@@ -68,11 +88,40 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._scheduler, self._grace = scheduler, grace
+        self._signalled = False
 
     @property
     def port(self) -> int:
         """The port it listens at, once ``started``."""
         return int(self.servers[0].sockets[0].getsockname()[1])
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Within this block SIGTERM and Ctrl-C stop the server; afterwards both are a Ctrl-C.
+
+        Raises:
+            KeyboardInterrupt: one of them came, and the server has been shut down.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread hears signals
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in STOPPING}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self.should_exit and self._signalled:
+            raise KeyboardInterrupt
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to shut down; the second signal ends the process as it stands, with code 130."""
+        if self._signalled:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write("Ended at once.\n")
+                sys.stderr.flush()
+            os._exit(130)
+        self._signalled = self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse what is new, wait for what runs, end the rest."""

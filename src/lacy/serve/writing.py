@@ -36,6 +36,8 @@ class Wanted:
     scored: int | None = None
     """Logprobs, with so many of the likeliest tokens; None: none."""
     echoed: bool = False
+    owner: str | None = None
+    """Whose texts these are, where several share the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,7 @@ class Writing:
         return Order(
             wanted.engine, prompt.text, wanted.limit, wanted.count, wanted.subject,
             prompt.tokens, heard, ended, self._tell_started, wanted.scored, wanted.echoed,
+            wanted.owner,
         )  # fmt: skip
 
     def _tell_started(self, tokens: int) -> None:

@@ -1,0 +1,291 @@
+"""Connections: how long a client may take, how many there may be, and what is no request.
+
+All of this happens before a key is looked at, so nothing here may last or grow. uvicorn's protocol
+over h11 reads and writes; ``Guarded`` adds deadlines and a bound on connections, ``Checked``
+refuses requests whose end is ambiguous or whose form costs more than its bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import json
+import socket
+import time
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from lacy.serve.failures import ApiError
+from lacy.serve.limits import MIB, Limits
+
+HEAD_BYTES = 16 * 1024
+"""Of a request line with all headers, and of what is parsed in one go."""
+
+MOST_HEADERS = 100
+
+FREE_CHUNKS, CHUNK_BYTES = 1024, 64
+"""A chunked body may have so many chunks, and one more for so many bytes."""
+
+LINGER_SECONDS, LINGER_BYTES = 5.0, 16 * MIB
+"""For how long, and how much, is read and thrown away after an early answer. A socket that is
+closed with unread data loses the answer on its way to the client."""
+
+PROBE_SECONDS = 1.0
+"""After a client stopped sending while it waits for an answer: when to try whether it is there."""
+
+
+PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus}
+
+
+class Checked(h11.Connection):
+    """h11's connection, stricter about requests."""
+
+    refusal: h11.RemoteProtocolError | None = None
+    """Why the last event could not be read."""
+    _chunks = _bytes = 0
+
+    def next_event(self) -> Any:
+        """The next event.
+
+        Raises:
+            h11.RemoteProtocolError: what comes is no request, or one that is not taken.
+        """
+        try:
+            event = super().next_event()
+            if isinstance(event, h11.Request):
+                self._chunks = self._bytes = 0
+                _check_head(event)
+            elif isinstance(event, h11.Data):
+                self._chunks += 1
+                self._bytes += len(event.data)
+                if self._chunks > FREE_CHUNKS + self._bytes // CHUNK_BYTES:
+                    raise h11.RemoteProtocolError("the body comes in too many small chunks")
+        except h11.RemoteProtocolError as error:
+            self.refusal = error
+            raise
+        return event
+
+
+def _check_head(request: h11.Request) -> None:
+    """Refuses what a proxy in front may read otherwise than h11 does.
+
+    Raises:
+        h11.RemoteProtocolError: another version, too many headers, or two ends of the body.
+    """
+    if request.http_version not in (b"1.0", b"1.1"):
+        why = f"HTTP/{request.http_version.decode()} is not spoken here"
+        raise h11.RemoteProtocolError(why, error_status_hint=505)
+    if len(request.headers) > MOST_HEADERS:
+        why = f"more than {MOST_HEADERS} headers"
+        raise h11.RemoteProtocolError(why, error_status_hint=431)
+    names = {name for name, _ in request.headers}
+    if b"transfer-encoding" in names and b"content-length" in names:
+        raise h11.RemoteProtocolError("Content-Length together with Transfer-Encoding")
+    if b"transfer-encoding" in names and request.http_version < b"1.1":
+        raise h11.RemoteProtocolError("Transfer-Encoding in HTTP/1.0")
+
+
+class Guarded(H11Protocol):
+    """One connection.
+
+    Args:
+        limits: bounds on time and number.
+        how: uvicorn's own arguments.
+    """
+
+    def __init__(self, limits: Limits, **how: Any) -> None:
+        super().__init__(**how)
+        self.limits = limits
+        self.conn = self._checked = Checked(h11.SERVER, HEAD_BYTES)
+        self.since = time.monotonic()
+        """When it last began to wait for the client."""
+        self._half_closed = self._discarding = False
+        self._rest = 0
+        """Bytes that were thrown away."""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._stage = ""
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has come; where too many are there, one that is silent has to go."""
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections and not self._make_room():
+            why = f"{self.limits.connections} connections are being served, as many as there may be"
+            self._refuse(ApiError(503, why, "too_many_connections", retry=1))
+            return
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse in small parts: h11 bounds headers only while they are incomplete."""
+        if self._stage == "rest" or self._discarding:
+            self._rest += len(data)
+            if self._rest > LINGER_BYTES:
+                self.transport.abort()
+                return
+        for begin in range(0, len(data), HEAD_BYTES):
+            if self._discarding or self.transport.is_closing():
+                return
+            super().data_received(data[begin : begin + HEAD_BYTES])
+        self._watch()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. It may still wait for an answer, or be gone altogether."""
+        if not self.answering or self._discarding:
+            return False
+        if not self._half_closed:
+            self._half_closed = True
+            self.loop.call_later(PROBE_SECONDS, self._probe)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        self._forget_deadline()
+        super().connection_lost(exc)
+
+    # What uvicorn calls
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no request."""
+        error = self._checked.refusal
+        hint = error.error_status_hint if error else 400
+        self._refuse(ApiError(hint, str(error or msg), "invalid_request"))
+
+    def on_response_complete(self) -> None:
+        """An answer has been sent."""
+        super().on_response_complete()
+        if self._half_closed and not self.answering:
+            self.transport.close()
+        self._watch()
+
+    def shutdown(self) -> None:
+        """The server ends: only what was asked before is still answered."""
+        if self.answering:
+            self.cycle.keep_alive = False
+        elif self.receiving and not self._discarding:
+            self._refuse(ApiError(503, "the server is shutting down", "shutting_down", retry=5))
+        else:
+            self.transport.close()
+
+    # States
+
+    @property
+    def answering(self) -> bool:
+        """Whether a whole request waits for its answer."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.response_complete and not cycle.more_body
+
+    @property
+    def receiving(self) -> bool:
+        """Whether a body is being read for the application."""
+        return self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body
+
+    # Deadlines
+
+    def _watch(self) -> None:
+        """Set the deadline of what is waited for now, if that has changed."""
+        stage = "" if self._discarding or self.transport.is_closing() else self._stage_now()
+        if stage == self._stage:
+            return
+        self._forget_deadline()
+        self._stage, self.since = stage, time.monotonic()
+        self._rest = 0
+        limits = self.limits
+        allowed = {"idle": limits.idle_seconds, "head": limits.head_seconds, "rest": LINGER_SECONDS}
+        if stage in allowed:
+            self._deadline = self.loop.call_later(allowed[stage], self._too_late)
+
+    def _stage_now(self) -> str:
+        """What is waited for; a body that the application reads has its deadline in ``Gate``."""
+        if self.answering:
+            return "answer"
+        if self.receiving:
+            return "body"
+        if self.conn.their_state is h11.SEND_BODY:
+            return "rest"  # of a body that nobody reads any more
+        return "head" if self.cycle is None or self._begun else "idle"
+
+    @property
+    def _begun(self) -> bool:
+        """Whether a part of a head has come."""
+        return bool(self.conn.trailing_data[0])
+
+    def _too_late(self) -> None:
+        if self._stage == "head" and self._begun:
+            why = f"the headers took longer than {self.limits.head_seconds} s"
+            self._refuse(ApiError(408, why, "too_slow"))
+        else:
+            self.transport.abort()
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been waiting longest for its client; False: none is."""
+        others = [other for other in self.connections if other is not self]
+        waiting = [other for other in others if isinstance(other, Guarded) and not other.answering]
+        if not waiting:
+            return False
+        # A client that has at least sent headers may be slow; one that is silent costs nobody.
+        longest = min(waiting, key=lambda other: (other.receiving, other.since))
+        self.connections.discard(longest)
+        longest.transport.abort()
+        return True
+
+    def _probe(self) -> None:
+        """Whether a client that sends no more is still there; if not, nobody needs the answer.
+
+        A closed socket answers anything that is sent to it with a reset. "100 Continue" may come
+        before any answer, and clients pass over it.
+        """
+        if self.transport.is_closing() or not self.answering:
+            return
+        sock: socket.socket = self.transport.get_extra_info("socket")
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.transport.abort()
+            return
+        if not self.cycle.response_started:
+            if self.scope["http_version"] < "1.1":  # it does not know of 100
+                self.transport.abort()
+                return
+            event = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
+            self.transport.write(self.conn.send(event) or b"")
+        self.loop.call_later(PROBE_SECONDS / 4, self._probe)
+
+    # Ends
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer without the application, and end the connection."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            begun, self.cycle.disconnected = self.cycle.response_started, True
+            self.cycle.message_event.set()  # whoever reads the body is told
+            if begun:
+                self.transport.abort()
+                return
+        self._forget_deadline()
+        self._unset_keepalive_if_required()
+        self._discarding = True
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._say(error)
+        if self._half_closed:
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def _say(self, error: ApiError) -> None:
+        data = json.dumps(error.body).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(data)).encode()),
+            (b"connection", b"close"),
+        ]
+        if error.retry is not None:
+            headers.append((b"retry-after", str(error.retry_after).encode()))
+        head = h11.Response(status_code=error.status, headers=headers, reason=PHRASES[error.status])
+        for event in (head, h11.Data(data=data), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")

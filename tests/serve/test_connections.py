@@ -1,0 +1,388 @@
+"""What clients do with connections before anybody has looked at a key."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lacy.cascade import Engine
+from lacy.errors import LacyError
+from lacy.serve import Limits, connections
+from lacy.serve.limits import affordable
+from lacy.testing import scripted
+
+from .conftest import serving
+
+BODY = json.dumps({"model": "slm", "prompt": "a", "max_tokens": 2}).encode()
+HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+ASK = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+GET = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+FOREVER = 3600
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """An SLM that speaks at once; nothing is ever called."""
+    return Engine(scripted(lambda text: "x"), max_new_tokens=3)
+
+
+@pytest.fixture(scope="module")
+def running(plain):
+    with serving(plain) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def connected(running):
+    port = int(running.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
+        yield sock
+
+
+def everything(sock):
+    """What comes until the server closes."""
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := sock.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def exchange(running, data, half_close=False):
+    with connected(running) as sock:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            sock.sendall(data)
+            if half_close:
+                sock.shutdown(socket.SHUT_WR)
+        return everything(sock)
+
+
+def status(answer):
+    return int(answer.split(b" ", 2)[1])
+
+
+def error(answer):
+    return json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+
+
+def ask_health(sock):
+    """On a connection that is kept."""
+    sock.sendall(GET)
+    got = b""
+    while not got.endswith(b'{"status":"ok"}'):
+        part = sock.recv(65536)
+        assert part, got
+        got += part
+    return got.startswith(b"HTTP/1.1 200 OK")
+
+
+def alive(running):
+    return httpx.get(running.url + "/health", timeout=60).status_code == 200
+
+
+@contextlib.contextmanager
+def trickling(sock, data):
+    """Send ``data`` a byte at a time, over and over, until the server has had enough."""
+    stop = threading.Event()
+
+    def send():
+        with contextlib.suppress(OSError):
+            while not stop.wait(0.05):
+                sock.sendall(data)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def hasty(plain):
+    """A server that waits a second for heads and bodies and for further requests."""
+    limits = Limits(head_seconds=1, body_seconds=1, idle_seconds=1)
+    with pytest.MonkeyPatch.context() as patch, serving(plain, limits=limits) as running:
+        patch.setattr(connections, "LINGER_SECONDS", 1)
+        yield running
+
+
+def test_silence_ends(hasty):
+    assert exchange(hasty, b"") == b""
+
+
+@pytest.mark.parametrize("head", [b"GET /hea", b"GET / HTTP/1.1\r\nHost: a\r\n", b"\r\n" * 2])
+def test_half_a_head_ends(hasty, head):
+    answer = exchange(hasty, head)
+    assert status(answer) in (400, 408) and error(answer)["message"]
+
+
+def test_headers_that_never_end(hasty):
+    with connected(hasty) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n")
+        with trickling(sock, b"x"):
+            assert status(everything(sock)) == 408
+
+
+def test_headers_that_never_end_after_a_first_request(hasty):
+    with connected(hasty) as sock:
+        assert ask_health(sock)
+        with trickling(sock, b"x"):
+            assert status(everything(sock)) == 408
+
+
+@pytest.mark.parametrize(
+    "how", [b"Content-Length: 500\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"]
+)
+def test_half_a_body_ends(hasty, how):
+    with connected(hasty) as sock:
+        sock.sendall(HEAD + how)
+        answer = everything(sock)
+        assert status(answer) == 408 and error(answer)["code"] == "too_slow"
+
+
+@pytest.mark.parametrize(
+    ("how", "bit"),
+    [
+        (b"Content-Length: 50000\r\n\r\n", b" "),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    ],
+)
+def test_a_body_that_never_ends(hasty, how, bit):
+    with connected(hasty) as sock:
+        sock.sendall(HEAD + how)
+        with trickling(sock, bit):
+            answer = everything(sock)
+    assert status(answer) == 408
+
+
+def test_an_idle_connection_is_closed(hasty):
+    with connected(hasty) as sock:
+        for _ in range(3):
+            assert ask_health(sock)
+        assert everything(sock) == b""  # no word about a request that nobody began
+
+
+def test_the_rest_of_a_refused_body_is_not_awaited(hasty):
+    """What comes after a 413 is thrown away for a while, and then the connection is closed."""
+    with connected(hasty) as sock:
+        sock.sendall(HEAD + b"Content-Length: 99999999999\r\n\r\n")
+        assert status(sock.recv(65536)) == 413
+        with trickling(sock, b" "):
+            everything(sock)
+
+
+def test_a_refused_body_is_not_read_to_its_end(running):
+    with connected(running) as sock:
+        sock.sendall(HEAD + b"Content-Length: 99999999999\r\n\r\n")
+        assert status(sock.recv(65536)) == 413
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(1000):
+                sock.sendall(bytes(1 << 20))
+    assert alive(running)
+
+
+def test_a_client_reads_why_its_body_was_refused(running):
+    """It sends all of it first, as most clients do, and goes on with the same connection."""
+    with httpx.Client() as client:
+        got = client.post(running.url + "/v1/completions", content=bytes(3 << 20), timeout=60)
+        assert got.status_code == 413
+        assert client.get(running.url + "/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "Transfer-"),
+        (HEAD + b"Transfer-Encoding: chunked\r\ncontent-length: 0\r\n\r\n0\r\n\r\n", "Transfer-"),
+        (HEAD.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "1.0"),
+        (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\na", "Content-Length"),
+        (HEAD + b"Content-Length: -1\r\n\r\n", "Content-Length"),
+        (HEAD + b"Content-Length: +1\r\n\r\na", "Content-Length"),
+        (HEAD + b"Transfer-Encoding: gzip\r\n\r\n", "Transfer-Encoding"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nnumber\r\n", ""),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 50_000, "chunks"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"a: b\r\n" * 50_000, ""),
+        (b"GET / HTTP/1.1\r\n\r\n", "Host"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "Host"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100), ""),
+        (b"\x00" * 100_000, ""),
+        (b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", ""),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ""),
+    ],
+)
+def test_what_is_no_request_is_refused_and_the_connection_closed(running, data, why, caplog):
+    answer = exchange(running, data)
+    assert 400 <= status(answer) < 600 and status(answer) != 500
+    assert b"connection: close" in answer.lower()
+    assert why in error(answer)["message"] and answer.count(b"HTTP/1.1 ") == 1
+    assert alive(running) and "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /health HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 101 + b"\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 100_000 + b"\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a\r\na: " + b"b" * 300_000 + b"\r\n\r\n",
+        b"GET /" + b"b" * 300_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a\r\na: " + b"b" * 300_000,
+    ],
+)
+def test_large_heads_are_refused(running, head):
+    assert status(exchange(running, head)) == 431
+    assert alive(running)
+
+
+def test_as_many_headers_as_clients_send_are_taken(running):
+    head = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + b"a: bbbb\r\n" * 90
+    assert status(exchange(running, head + b"Cookie: " + b"c" * 8000 + b"\r\n\r\n")) == 200
+
+
+def test_pipelined_requests_are_answered_in_turn(running):
+    answer = exchange(running, GET + ASK + GET.replace(b"Host", b"Connection: close\r\nHost"))
+    assert answer.count(b"HTTP/1.1 200 OK") == 3
+    assert answer.index(b"text_completion") < answer.rindex(b'"status"')
+
+
+def test_a_half_closed_client_gets_its_answer(running):
+    for data, answers in ((ASK, 1), (GET, 1), (GET + ASK, 2)):
+        got = exchange(running, data, half_close=True)
+        assert got.startswith(b"HTTP/1.1 200 OK") and got.count(b"HTTP/1.1 200 OK") == answers
+    assert exchange(running, ASK[:-5], half_close=True) == b""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_half_closed_client_gets_an_answer_that_takes_long(slow, stream):
+    body = json.dumps({"model": "slm", "prompt": "a", "max_tokens": 200, "stream": stream}).encode()
+    ask = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with serving(slow) as running:
+        got = exchange(running, ask, half_close=True)
+        assert b"HTTP/1.1 200 OK" in got and got.count(b"x") >= 200
+        head = got.partition(b"HTTP/1.1 200 OK")[0]
+        assert set(head.split(b"\r\n\r\n")) <= {b"HTTP/1.1 100 Continue", b""}
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("abrupt", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_client_that_leaves_frees_its_place(slow, stream, abrupt, version, after):
+    """Before or after its text has begun; while it waits in the queue, too."""
+    body = json.dumps({"model": "slm", "prompt": "a", "max_tokens": 500, "stream": stream}).encode()
+    ask = HEAD.replace(b"1.1", version) + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    slow.max_new_tokens = 500
+    with serving(slow, streams=1, queue=1) as running:
+        scheduler, clients = running.scheduler, []
+        for _ in range(2):
+            clients.append(socket.create_connection(("127.0.0.1", running.server.port)))
+            clients[-1].sendall(ask)
+        while after and scheduler.running + scheduler.waiting < 2:
+            time.sleep(0.01)
+        for client in clients:
+            if abrupt:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.close()
+        assert running.complete("b", max_tokens=1, timeout=60).status_code in (200, 429)
+        end = time.monotonic() + 60
+        while scheduler.running + scheduler.waiting:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert running.complete("b", max_tokens=1).status_code == 200
+
+
+def test_silent_connections_do_not_shut_others_out(plain):
+    limits = Limits(connections=8, head_seconds=FOREVER, body_seconds=FOREVER)
+    with serving(plain, limits=limits) as running, contextlib.ExitStack() as stack:
+        for number in range(40):
+            sock = stack.enter_context(connected(running))
+            sock.sendall([b"", b"GET / HT", HEAD, HEAD + b"Content-Length: 9\r\n\r\n"][number % 4])
+        for _ in range(5):
+            assert running.complete(timeout=60).status_code == 200
+        assert len(running.server.server_state.connections) <= 9
+
+
+def test_where_every_connection_is_answered_a_further_one_is_told_so(slow):
+    with serving(slow, limits=Limits(connections=2)) as running:
+        body = {"model": "slm", "prompt": "a", "max_tokens": 400, "stream": True}
+        with contextlib.ExitStack() as stack:
+            for _ in range(2):
+                url = running.url + "/v1/completions"
+                stack.enter_context(httpx.stream("POST", url, json=body, timeout=60))
+            got = httpx.get(running.url + "/health", timeout=60)
+            assert got.status_code == 503 and got.json()["error"]["code"] == "too_many_connections"
+            assert int(got.headers["retry-after"]) >= 1
+        end = time.monotonic() + 60
+        while httpx.get(running.url + "/health", timeout=60).status_code == 503:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def test_what_comes_during_shutdown_is_refused(slow):
+    """Idle connections end, half requests are told, what runs and waits is still answered."""
+    with serving(slow, streams=1, queue=5, grace=60) as running, contextlib.ExitStack() as stack:
+        got = []
+        threads = [
+            threading.Thread(
+                target=lambda: got.append(running.complete(max_tokens=60, timeout=120).json())
+            )
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        while running.scheduler.running + running.scheduler.waiting < 2:
+            time.sleep(0.01)
+        silent, idle, half, head = (stack.enter_context(connected(running)) for _ in range(4))
+        assert ask_health(idle)
+        half.sendall(ASK[:-5])
+        head.sendall(GET[:-5])
+        assert alive(running)
+        running.stop()
+        assert everything(silent) == everything(idle) == everything(head) == b""
+        told = everything(half)
+        assert status(told) == 503 and b"retry-after: " in told.lower()
+        with pytest.raises(OSError, match="refused"), connected(running):
+            pass
+        for thread in threads:
+            thread.join()
+        assert [answer["usage"]["completion_tokens"] for answer in got] == [60, 60]
+
+
+def test_there_are_descriptors_for_all_connections():
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128));"
+        "from lacy.serve import Limits; print(Limits().connections)"
+    )
+    got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 30 <= int(got.stdout) <= 64
+    assert Limits().connections == min(1024, affordable())
+    with pytest.raises(LacyError, match="E12"):
+        Limits(connections=0)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    start=st.sampled_from([ASK, GET, HEAD + b"Transfer-Encoding: chunked\r\n\r\n"]),
+    cut=st.integers(0, 300),
+    noise=st.binary(max_size=40),
+    half_close=st.booleans(),
+)
+def test_no_bytes_harm_the_server(running, start, cut, noise, half_close, caplog):
+    with connected(running) as sock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        sock.sendall(start[:cut] + noise + start[cut + len(noise) :])
+        if half_close:
+            sock.shutdown(socket.SHUT_WR)
+            everything(sock)
+    assert alive(running)
+    assert "Traceback" not in caplog.text and not [r for r in caplog.records if r.exc_info]
