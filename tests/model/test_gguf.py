@@ -13,7 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lacy.corpus import train_tokenizer
 from lacy.errors import LacyError
-from lacy.model.gguf import pre_tokenizer, write_gguf
+from lacy.model.gguf import write_gguf
+from lacy.model.gguf_tokens import pre_tokenizer
 from lacy.model.io import Loaded
 from lacy.sources.text import TokenText
 from lacy.testing import byte_tokenizer

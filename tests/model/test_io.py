@@ -52,7 +52,7 @@ def test_plain_transformers_opens_it(saved):
     plain = AutoModelForCausalLM.from_pretrained(path)
     tokenizer = AutoTokenizer.from_pretrained(path)
     ids = tokenizer("Ada was born", return_tensors="pt").input_ids
-    assert ids.shape == (1, 12)
+    assert ids.shape == (1, 13) and ids[0, 0] == 0  # begun as in training
     torch.testing.assert_close(plain(ids).logits, model(ids).logits)
     assert (path / "README.md").read_text().startswith("---\nlibrary_name: transformers")
     assert not list(path.glob("*.bin")) and not list(path.glob("*.pkl"))

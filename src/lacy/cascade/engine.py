@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from lacy.cascade.calibrate import Calibration
 from lacy.cascade.call import Caller, Settled
+from lacy.cascade.loops import outside_loops
 from lacy.cascade.observing import Observer
 from lacy.cascade.parsing import parse_policy
 from lacy.cascade.policy import Controller, Decision, Never, Policy, seeded
@@ -27,9 +27,11 @@ from lacy.cascade.rank import DEFAULT_ABSTAIN, Abstain
 from lacy.cascade.row import Row
 from lacy.cascade.signals import call_row, step_signals, without_call
 from lacy.cascade.speaking import begins_word, nucleus
+from lacy.corpus.borders import begin_end
 from lacy.errors import LacyError
 from lacy.model.building import gate_of
 from lacy.model.decode import Decoder
+from lacy.model.ends import end_ids
 from lacy.sources.protocol import DEFAULT_TIMEOUT, Source
 from lacy.sources.text import TokenText
 from lacy.types import Answer, Span, Unit
@@ -109,6 +111,8 @@ class Engine:
         self.remember = remember
         self.token_text = TokenText(self.tokenizer)
         self.call_id = call_row(loaded)
+        self.begin_id = begin_end(self.tokenizer)[0]
+        self.end_ids = end_ids(self.tokenizer, self.model)
         self.gate = gate_of(self.model)
         kinds = calibration.kinds if calibration else None
         usual = calibration.usual(loaded) if calibration else None
@@ -203,15 +207,15 @@ class Engine:
         self._streams += len(rows)
         controller = self._controller if self.remember and self._controller else self.policy.start()
         self._controller = controller
-        _outside_loops(lambda loop: self._run_all(rows, controller, loop))
+        outside_loops(lambda loop: self._run_all(rows, controller, loop))
         return [row.answer() for row in rows]
 
     def row(
         self, number: int, prompt: str, subject: str | None, limit: int, given: Sequence[int] = ()
     ) -> Row:
         """A text to be continued; ``given`` are its tokens where a chat template made them."""
-        bos = self.tokenizer.bos_token_id
-        ids = list(given) or ([] if bos is None else [bos]) + self.token_text.encode(prompt)
+        before = [] if self.begin_id is None else [self.begin_id]
+        ids = list(given) or before + self.token_text.encode(prompt)
         if not ids:
             raise LacyError(
                 "E63", what="tokens of an empty prompt", given=0, wanted=1,
@@ -331,7 +335,7 @@ class Engine:
 
     def apply(self, row: Row, token: int, result: Settled | None, context: int) -> int:
         """Write one row's outcome into its plan; returns tokens to take back from the cache."""
-        ended = token == self.tokenizer.eos_token_id
+        ended = token in self.end_ids
         back = 0
         if result is None:
             if ended:
@@ -364,22 +368,6 @@ class Engine:
             int(torch.multinomial(p_V, 1, generator=row.generator))
             for row, p_V in zip(rows, p_RV, strict=True)
         ]
-
-
-def _outside_loops(work: Callable[[asyncio.AbstractEventLoop], None]) -> None:
-    """Run ``work`` with an event loop of its own, also from within a running one (a notebook)."""
-
-    def run() -> None:
-        with asyncio.Runner() as runner:
-            work(runner.get_loop())
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        run()
-        return
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(run).result()
 
 
 def _one_of(name: str, value: Any, known: Sequence[str]) -> Any:

@@ -49,7 +49,7 @@ async def flow(
                 raise
             return
         last = said[-1] if said else None
-        if choice.get("finish_reason") == "stop" and last not in (server.call_id, server.end_id):
+        if choice.get("finish_reason") == "stop" and last not in {server.call_id, *server.ends}:
             stopped = server.call_id
             called = stopped is not None and choice.get("stop_reason") == stopped
             tell(Step(stopped if called and stopped is not None else server.end_id))

@@ -9,10 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from lacy.cascade.engine import _outside_loops
 from lacy.cascade.hosted_server import Server
+from lacy.cascade.loops import outside_loops
 from lacy.cascade.signals import call_row
+from lacy.corpus.borders import begin_end
 from lacy.errors import LacyError
+from lacy.model.ends import end_ids
 from lacy.sources.text import TokenText
 from lacy.sources.web import checked_url
 
@@ -63,11 +65,14 @@ def connect(
     shape.max_position_embeddings = config.get("max_position_embeddings")
     facade = SimpleNamespace(config=shape)
     facade.eval = lambda: facade
-    end = tokens.eos_token_id if tokens.eos_token_id is not None else 0
+    shape.eos_token_id = config.get("eos_token_id")
+    generation = _json(folder / "generation_config.json")
+    facade.generation_config = SimpleNamespace(eos_token_id=generation.get("eos_token_id"))
+    begin, end = begin_end(tokens)
+    others = end_ids(tokens, facade) - {end}
+    text = TokenText(tokens)
     hosted = Hosted(
-        Server(
-            url, model, TokenText(tokens), None, end, tokens.bos_token_id, len(tokens), **settings
-        ),
+        Server(url, model, text, None, end, begin, len(tokens), other_ends=others, **settings),
         facade,
         tokens,
         _json(folder / "lacy.json"),
@@ -81,7 +86,7 @@ def connect(
         known = [n for n in (longest, shape.max_position_embeddings) if n]
         shape.max_position_embeddings = min(known) if known else None
 
-    _outside_loops(greet)
+    outside_loops(greet)
     return hosted
 
 

@@ -117,7 +117,9 @@ def _likelihood(
     shown = [end.top[token] for token in ends if token in end.top and token != call_id]
     hidden = 1.0 - math.fsum(map(math.exp, end.top.values()))
     likely = math.fsum(map(math.exp, shown))
-    if server.dialect == "text" and server.end_id in ends:  # it is never told: what is left over
+    if server.dialect == "text" and any(
+        n in ends for n in server.ends
+    ):  # it is never told: what is left over
         likely += max(0.0, hidden)
     return total + (math.log(likely) if likely > 0 else end.floor)
 

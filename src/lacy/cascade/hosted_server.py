@@ -74,6 +74,8 @@ class Server:
     key_variable: str | None = "LACY_HOSTED_KEY"
     timeout: float = 120.0
     concurrency: int = 32
+    other_ends: frozenset[int] = frozenset()
+    """Ids that end a text as ``end_id`` does."""
     dialect: Dialect = "ids"
     requests: int = 0
     """Requests sent so far."""
@@ -81,6 +83,11 @@ class Server:
     _client: httpx.AsyncClient | None = None
     _free: asyncio.Semaphore | None = None
     _ids: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> list[int]:
+        """All ids that end a text."""
+        return [self.end_id, *sorted(self.other_ends)]
 
     @contextmanager
     def connected(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
@@ -197,16 +204,18 @@ class Server:
             "temperature": temperature, "top_p": top_p, "seed": ask.seed, **PLAIN,
             "logprobs": self.top, **self._bias(ask.bias),
         }  # fmt: skip
-        if self.call_id is not None:
-            stop = {"stop_token_ids": [self.call_id]}
-            body |= stop if self.dialect == "ids" else {"stop": [CALL_TOKEN]}
+        calls = [] if self.call_id is None else [self.call_id]
+        if self.dialect == "ids" and (calls or self.other_ends):
+            body["stop_token_ids"] = [*calls, *sorted(self.other_ends)]
+        elif calls:
+            body["stop"] = [CALL_TOKEN]
         return body
 
     async def _go_on(self, ask: Ask, temperature: float, top_p: float) -> list[Step]:
         choice, _ = await self._told(self.body_of(ask, temperature, top_p))
         steps = self.steps_of(choice, ask.text)[: ask.most]
         said = steps[-1].token if steps else -1
-        if choice.get("finish_reason") == "stop" and said not in (self.call_id, self.end_id):
+        if choice.get("finish_reason") == "stop" and said not in {self.call_id, *self.ends}:
             if choice.get("stop_reason") == self.call_id and self.call_id is not None:
                 steps.append(Step(self.call_id))
             elif CALL_TOKEN not in "".join(step.piece or "" for step in steps):
@@ -223,14 +232,14 @@ class Server:
         """
         said = "".join(step.piece or "" for step in steps)
         tokens = [step.token for step in steps]
-        bias = self._bias({self.end_id: FORBIDDEN})
+        bias = self._bias(dict.fromkeys(self.ends, FORBIDDEN))
         prompt = self._prompt([*ask.ids, *tokens], ask.text + said)
         body = {"prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": self.top, **bias}
         choice, _ = await self._told(body)
         shown = self.steps_of(choice, ask.text + said)
         if not shown:
             return Step(self.end_id)
-        top = {n: logp for n, logp in shown[0].top.items() if n != self.end_id}
+        top = {n: logp for n, logp in shown[0].top.items() if n not in self.ends}
         left = 1.0 - math.fsum(map(math.exp, top.values()))
         end = math.log(left) if left > 0 else max(top.values(), default=0.0)
         return Step(self.end_id, None, {**top, self.end_id: end}, shown[0].floor)
@@ -253,9 +262,10 @@ class Server:
         self, ids: Sequence[int], text: str, tokens: Sequence[int], wide: bool
     ) -> list[Step]:
         more = self.token_text.decode(tokens)
+        bias = self._bias(dict.fromkeys(self.ends, FORBIDDEN))
         body = {
             "prompt": self._prompt([*ids, *tokens], text + more), "max_tokens": 1,
-            "temperature": 0, "logprobs": self.top, **self._bias({self.end_id: FORBIDDEN}),
+            "temperature": 0, "logprobs": self.top, **bias,
         }  # fmt: skip
         if self.dialect == "ids":
             choice, _ = await self._told({**body, "prompt_logprobs": self.top})

@@ -153,7 +153,7 @@ class Running:
             return
         ids, start = streams[0].row.ids, decoder.length
         for scorer in scorers if start == 0 else ():
-            if ids[0] == self.engine.tokenizer.bos_token_id:
+            if ids[0] == self.engine.begin_id:
                 scorer.skip()
             else:
                 scorer.add([TokenScore(self.engine.token_text.bytes_of(ids[0]), None)])

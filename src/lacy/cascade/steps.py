@@ -186,7 +186,7 @@ class Watch:
         return float(measure(logits_1V, self._engine.call_id, by, self._engine.gate)[0])
 
     def _word(self, token: int, p_V: Tensor) -> Word:
-        if token == self._engine.tokenizer.eos_token_id:
+        if token in self._engine.end_ids:
             return Word(END, float(p_V[token]))
         return Word(self._engine.token_text.decode([token]), float(p_V[token]))
 
@@ -249,7 +249,7 @@ def read_along(
         LacyError: E111 for a text without tokens to explain, E60 for one beyond the context.
     """
     ids = engine.token_text.encode(text)
-    begun = engine.tokenizer.bos_token_id is not None
+    begun = engine.begin_id is not None
     given, ids = ([], ids) if begun else (ids[:1], ids[1:])
     if not ids:
         raise LacyError("E111", text=text)

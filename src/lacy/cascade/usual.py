@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from lacy.corpus.borders import begin_end
 from lacy.model.decode import Decoder, context_of
 from lacy.sources.text import TokenText, continuation
 
@@ -132,9 +133,9 @@ class Usual:
 
     def _encoded(self, before: Sequence[int], text: str, value: str) -> tuple[list[int], int]:
         """Tokens of a text (which ``before`` is) and a value, and how many are the value's."""
-        bos = self._tokenizer.bos_token_id
+        begin = begin_end(self._tokenizer)[0]
         tokens = self._token_text.encode_continuation(continuation(text, value))
-        ids = [*before, *tokens] if bos is None else [bos, *before, *tokens]
+        ids = [*before, *tokens] if begin is None else [begin, *before, *tokens]
         return ids[-context_of(self._model) :], len(tokens)
 
     def _shared(self, before: Sequence[int], jobs: Sequence[tuple[list[int], int]]) -> list[float]:

@@ -58,6 +58,10 @@ class Annotation:
     stored labels of a language model that judged the texts; such a model, asked now."""
     tokenizer: str | None = None
     """A tokenizer's folder or Hub name; without one, a tokenizer is trained on the texts."""
+    begin_token: str | None = None
+    """The token before every text, by its name. Without it the tokenizer's own begin token is
+    used, or the one that separates documents where its own is a mark of the chat template or
+    missing; the choice is printed and kept with the tokenizer."""
     vocab_size: int = 4096
     """Of a tokenizer trained here, both special tokens included."""
     kind: Literal["bpe", "unigram"] = "bpe"
@@ -151,7 +155,11 @@ def _tokenizer(config: Annotation, documents: Documents) -> Any:
     from ..corpus import load_tokenizer, train_tokenizer
 
     if config.tokenizer is not None:
-        return load_tokenizer(config.tokenizer)
+        return load_tokenizer(config.tokenizer, begin=config.begin_token, say=_say)
+    if config.begin_token is not None:
+        why = "a tokenizer that is trained here has one token that begins and ends texts"
+        do = "leave it out, or give a tokenizer with --tokenizer"
+        raise LacyError("E12", key="begin_token", value=config.begin_token, why=why, do=do)
     _say(f"Training a tokenizer of {config.vocab_size:,} entries on the texts.")
     texts = (document.text for document in documents())
     return train_tokenizer(texts, config.vocab_size, kind=config.kind)

@@ -21,8 +21,9 @@ from .. import __version__
 from ..errors import LacyError
 from ..run import replace_folder
 from ..types import CALL_TOKEN, MarkFlag
+from .borders import begin_end, save_tokenizer
 from .pack import Encoded, Piece, Rows, checked, pack, split
-from .tokenize import begin_end, load_tokenizer, save_tokenizer, tokenizer_fingerprint
+from .tokenize import load_tokenizer, tokenizer_fingerprint
 
 if TYPE_CHECKING:
     import datasets

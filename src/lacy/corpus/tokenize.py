@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..errors import LacyError
 from ..types import CALL_TOKEN
+from .borders import begin_end, choose_borders
+from .opening import open_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -151,15 +152,26 @@ def _wrapped(tokenizer: Any) -> PreTrainedTokenizerFast:
 # ------------------------------------------------------------------------------------ loading
 
 
-def load_tokenizer(path_or_name: str | Path) -> PreTrainedTokenizerFast:
+def load_tokenizer(
+    path_or_name: str | Path,
+    *,
+    begin: str | None = None,
+    say: Callable[[str], None] | None = None,
+) -> PreTrainedTokenizerFast:
     """Loads any fast tokenizer and adds ``<CALL>`` as the last entry if it lacks one.
+
+    For a tokenizer that is not one of ours (it lacks ``<CALL>``) the tokens that begin and end a
+    text are chosen here (``borders.choose_borders``) and stored in its settings.
 
     Args:
         path_or_name: a folder with ``tokenizer.json`` (a model, packed data), that file, or a
             name on the Hub.
+        begin: the token that is to begin every text; None leaves the choice to lacy.
+        say: told why texts begin with another token than the tokenizer's own.
 
     Raises:
-        LacyError: E13 no such folder, E24 it holds no tokenizer that can be used.
+        LacyError: E13 no such folder, E24 it holds no tokenizer that can be used, E98 it has no
+            token ``begin``, E132 it is code of its own.
     """
     name = str(path_or_name)
     path = Path(name).expanduser()
@@ -169,38 +181,27 @@ def load_tokenizer(path_or_name: str | Path) -> PreTrainedTokenizerFast:
     advice = "give a folder with tokenizer.json, or the name of a Hub model"
     if looks_like_path and not path.exists():
         raise LacyError("E13", path=path, do=advice)
-    if path.is_dir() and not any(path.glob("tokenizer*")):
+    if path.is_dir() and not any(path.glob("tokenizer*")) and not (path / "vocab.json").is_file():
         raise LacyError("E24", path=path, why="it holds no tokenizer.json", do=advice)
     try:
-        found = _loader(path).from_pretrained(
-            str(path) if path.is_dir() else name, clean_up_tokenization_spaces=False
-        )
+        found: Any = open_tokenizer(path if path.is_dir() else name)
+    except LacyError:
+        raise
     except Exception as error:  # missing, damaged, no network: each its own class
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise LacyError("E24", path=name, why=why, do=advice) from error
     if not getattr(found, "is_fast", False):
         why = "it is a slow tokenizer, without character offsets"
         raise LacyError("E24", path=name, why=why, do="use a tokenizer with tokenizer.json")
-    if found.bos_token_id is None and found.eos_token_id is None:
+    if found.bos_token_id is None and found.eos_token_id is None and begin is None:
         why = "it has neither a begin nor an end token"
-        raise LacyError("E24", path=name, why=why, do="set eos_token in tokenizer_config.json")
+        do = "name the token that begins texts (--begin-token), or set eos_token in its config"
+        raise LacyError("E24", path=name, why=why, do=do)
+    if CALL_TOKEN not in found.get_vocab() or begin is not None:
+        why = choose_borders(found, name, begin)
+        if why and say is not None:
+            say(why)
     return _with_call(found, name)
-
-
-def _loader(path: Path) -> Any:
-    """The class that loads a tokenizer; the generic one where its files say so.
-
-    ``AutoTokenizer`` imports torch, which takes seconds and which this room does without.
-    """
-    import transformers
-
-    config = path / "tokenizer_config.json"
-    try:
-        kind = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
-    except (OSError, ValueError, AttributeError):
-        kind = None
-    generic = kind in ("TokenizersBackend", "PreTrainedTokenizerFast")
-    return transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
 
 
 def _with_call(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:
@@ -246,17 +247,12 @@ def decode(tokenizer: PreTrainedTokenizerFast, ids: Iterable[int]) -> str:
     return str(text)
 
 
-def begin_end(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
-    """Ids of the begin and end token; where a tokenizer has only one, it is both."""
-    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
-    return (end if begin is None else begin), (begin if end is None else end)
-
-
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast, *, borders: bool = True) -> str:
     """Sixteen hex digits that change when ids would mean something else.
 
-    Hashes vocabulary, merges or scores, begin and end, and the ids of a probe text. It is the
-    same before and after saving, and does not depend on padding or truncation settings.
+    Hashes vocabulary, merges or scores, begin and end (unless ``borders`` is False), and the ids of
+    a probe text. It is the same before and after saving, and does not depend on padding or
+    truncation settings.
     """
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     merges = [
@@ -265,11 +261,7 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
     vocab = model.get("vocab", {})
     scores = [] if isinstance(vocab, dict) else [score for _, score in vocab]
     probe = next(encode_texts(tokenizer, [_PROBE])).ids
-    parts = [sorted(tokenizer.get_vocab().items()), merges, scores, begin_end(tokenizer), probe]
+    around = begin_end(tokenizer) if borders else ()
+    parts = [sorted(tokenizer.get_vocab().items()), merges, scores, around, probe]
     data = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(data.encode()).hexdigest()[:16]
-
-
-def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: str | os.PathLike[str]) -> None:
-    """Writes the tokenizer's files into a folder."""
-    tokenizer.save_pretrained(str(folder))

@@ -47,8 +47,10 @@ ENTRIES = {
     "E55": Entry("no model in {path}: {why}", "{do}", DATA),
     "E56": Entry(
         "the model in {path} is damaged: {why}",
-        "take another checkpoint of that run, or train again",
+        "{do}",
         DATA,
+        "Weights that are missing or of another shape are never made up: the model would speak "
+        "at random.",
     ),
     "E57": Entry(
         "the model in {path} has no <CALL> as its last token",
@@ -56,12 +58,54 @@ ENTRIES = {
         DATA,
     ),
     "E58": Entry(
-        "models of kind {architecture} cannot be trained here: {why}",
+        "models of kind {architecture} cannot be used here: {why}",
         "start from a model whose logits are its hidden states times one matrix and whose "
         "attention reads position_ids (Llama, GPT-2, Qwen, Mistral, SmolLM)",
         USAGE,
     ),
     "E59": Entry("the model in {path} does not fit: {why}", "{do}", DATA),
+    # E98, E130-E136: models and tokenizers of others
+    "E98": Entry(
+        "the tokenizer of {path} has no token {token!r} that could begin texts",
+        "choose one of its special tokens: {known}",
+        USAGE,
+        "The token before a text is to be the one that the model saw between documents when it "
+        "was pretrained; it need not be the one that begins a chat.",
+    ),
+    "E130": Entry(
+        "the weights in {path} are quantised ({method})",
+        "take the unquantised checkpoint that it was made from; a trained model is quantised "
+        "afterwards: lacy export RUN --to gguf --precision q8_0",
+        DATA,
+        "Quantised weights cannot be trained on, and their loaders need a GPU or packages of "
+        "their own.",
+    ),
+    "E131": Entry(
+        "{path} holds an adapter (LoRA) of {base}, not a whole model",
+        'merge it into its base first: python -c "from peft import AutoPeftModelForCausalLM as M; '
+        "M.from_pretrained('{path}').merge_and_unload().save_pretrained('MERGED')\", and copy the "
+        "tokenizer's files to MERGED",
+        DATA,
+        "An adapter changes the weights of another model and says nothing without it.",
+    ),
+    "E132": Entry(
+        "the {what} in {path} brings its own code, which is not run (kind {kind})",
+        "use a model of a kind that transformers knows, or one converted to such a kind",
+        DATA,
+        "Code in a model's folder can do anything on this machine; lacy never runs it, whatever "
+        "is typed.",
+    ),
+    "E133": Entry(
+        "the weight {name} of the model in {path} is not a number (NaN or infinite)",
+        "take an older checkpoint, or train again with a lower learning rate",
+        DATA,
+        "One such number makes all that a model says meaningless.",
+    ),
+    "E134": Entry(
+        "{path} is a GGUF model, which lacy writes but does not read",
+        "give the transformers folder (safetensors) that it was made from",
+        DATA,
+    ),
     # E60-E64: cascade
     "E60": Entry(
         "the text needs {tokens} tokens, the model's context holds {context}",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from lacy.errors import LacyError
-from lacy.model.forward import head_weight, separates_documents
+from lacy.model.forward import require_trainable
 from lacy.model.presets import Preset, get_preset
 from lacy.types import CALL_TOKEN
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 Gate = Literal["softmax", "sigmoid"]
 """How a ``<CALL>`` logit becomes a probability: among all tokens, or as a binary gate of its own
 (``call_negative="sigmoid"``)."""
+
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+"""Settings of ``generate`` that mean something only with ``do_sample``."""
 
 
 def build(
@@ -93,30 +96,50 @@ def from_checkpoint(
         model and tokenizer.
 
     Raises:
-        LacyError: E55/E56 for a folder that holds no whole model, E58 for an architecture whose
-            head or masks we cannot use, E59 if ``tokenizer`` is not the checkpoint's.
+        LacyError: E58 for an architecture whose head or masks we cannot use, E59 if ``tokenizer``
+            is not the checkpoint's, and those of ``read_model`` and ``load_tokenizer``.
     """
     from lacy.corpus import load_tokenizer
-    from lacy.model.io import read_model, resolve
+    from lacy.model.files import META, resolve
+    from lacy.model.weights import read_model
 
     place = resolve(name)
+    model = read_model(place, revision=revision)
+    require_trainable(model)
     own = load_tokenizer(place)
     if tokenizer is not None:
         _require_same_text_tokens(place, own, tokenizer)
     chosen = tokenizer if tokenizer is not None else own
     require_call_last(chosen, str(place))
-    model = read_model(place, revision=revision)
-    had_call = _file_has_call(place)
-    _resize(model, len(chosen), had_call=had_call)
+    _resize(model, len(chosen), had_call=(Path(place) / META).is_file())
     _forget_padding(model, chosen)
-    head_weight(model)
-    if not separates_documents(model):
-        raise LacyError(
-            "E58",
-            architecture=type(model).__name__,
-            why="documents packed into one row see or shift one another",
-        )
+    settle_generation(model, chosen)
     return model, chosen
+
+
+def settle_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make the model's settings for ``generate`` say what training does, and fit to be saved.
+
+    All tokens that end a text are listed, the begin token is the one of training, and values for
+    sampling that contradict ``do_sample`` (which ``transformers`` reads but refuses to write) go:
+    without ``do_sample`` they had no effect.
+    """
+    from lacy.corpus.borders import begin_end
+    from lacy.model.ends import end_ids
+
+    begin, _ = begin_end(tokenizer)  # type: ignore[arg-type]
+    settings: Any = model.generation_config
+    listed = settings.eos_token_id
+    listed = list(listed) if isinstance(listed, list | tuple) else [listed]
+    ends = [n for n in listed if n is not None]
+    ends += sorted(end_ids(tokenizer, model) - set(ends))
+    settings.eos_token_id = ends[0] if len(ends) == 1 else ends
+    settings.bos_token_id = model.config.bos_token_id = begin
+    if not settings.do_sample:
+        for name in SAMPLING:
+            setattr(settings, name, None)
+    if hasattr(model.config, "auto_map"):  # names code that is not in the folder we write
+        del model.config.auto_map
 
 
 def require_call_last(tokenizer: PreTrainedTokenizerBase, where: str) -> int:
@@ -222,19 +245,13 @@ def _forget_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
         embedding.padding_idx = None
 
 
-def _file_has_call(place: str | Path) -> bool:
-    """Whether the checkpoint's stored tokenizer already ends with ``<CALL>`` (one of ours)."""
-    from lacy.model.io import META
-
-    return (Path(place) / META).is_file()
-
-
 def _require_same_text_tokens(
     place: str | Path, own: PreTrainedTokenizerBase, wanted: PreTrainedTokenizerBase
 ) -> None:
     from lacy.corpus import tokenizer_fingerprint
 
-    if tokenizer_fingerprint(own) != tokenizer_fingerprint(wanted):
+    # Which token begins a text is the data's choice (lacy annotate --begin-token).
+    if tokenizer_fingerprint(own, borders=False) != tokenizer_fingerprint(wanted, borders=False):  # type: ignore[arg-type]
         raise LacyError(
             "E59",
             path=place,

@@ -88,13 +88,49 @@ def head_weight(model: PreTrainedModel) -> torch.Tensor:
     return weight_VD
 
 
+def require_trainable(model: PreTrainedModel) -> None:
+    """Raise E58 unless losses from hidden states and head are right for this model.
+
+    Its logits must be ``hidden @ head.T``, its hidden states must not look at what follows, and
+    documents in one row must come out as they do alone.
+    """
+    head_weight(model)
+    kind = type(model).__name__
+    try:
+        ahead, apart = looks_ahead(model), separates_documents(model)
+    except Exception as error:  # a forward pass that takes other inputs: each family its own class
+        line = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise LacyError("E58", architecture=kind, why=f"packed rows fail in it ({line})") from error
+    if ahead:
+        raise LacyError("E58", architecture=kind, why="its words look at what follows them")
+    if not apart:
+        why = "documents packed into one row see or shift one another"
+        raise LacyError("E58", architecture=kind, why=why)
+
+
+@torch.no_grad()
+def looks_ahead(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
+    """Whether a later token changes earlier hidden states, as in BERT (a measured probe)."""
+    was_training = model.training
+    model.eval()
+    size = int(head_weight(model).shape[0])
+    ids_BT = (torch.arange(1, 13, device=head_weight(model).device) * 7 % size).view(1, 12)
+    other_BT = ids_BT.clone()
+    other_BT[0, -1] = (other_BT[0, -1] + size // 2) % size
+    first_BTD = hidden_states(model, ids_BT)[:, :-1]
+    second_BTD = hidden_states(model, other_BT)[:, :-1]
+    model.train(was_training)
+    gap = (first_BTD - second_BTD).abs().max() / first_BTD.abs().max().clamp_min(1e-12)
+    return not bool(gap < tolerance)
+
+
 @torch.no_grad()
 def separates_documents(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
     """Whether two documents packed into one row come out as they do alone (a measured probe)."""
     was_training = model.training
     model.eval()
     device = head_weight(model).device
-    size = int(model.config.vocab_size)
+    size = int(head_weight(model).shape[0])
     ids_BT = (torch.arange(1, 13, device=device) * 7 % size).view(1, 12)
     segments_BT = torch.tensor([[1] * 5 + [2] * 7], device=device)
     packed_BTD = hidden_states(model, ids_BT, segments_BT)

@@ -8,7 +8,6 @@ kind whose text a server shows and can stop at (a control token would pass unsee
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,17 +19,17 @@ from numpy.typing import NDArray
 
 from lacy.errors import LacyError
 from lacy.model.building import gate_of
+from lacy.model.gguf_tokens import add_tokens, unwritable
 from lacy.model.io import Loaded
 
 Precision = Literal["f32", "f16", "q8_0"]
 """Numbers of the weights: exact, halved, or about one byte each (blocks of 32 with a scale)."""
 
+_ROPE = ("rope_type", "rope_theta")
+"""Settings of rotary positions that are written."""
+
 _BLOCK = 32
 """Numbers that ``q8_0`` stores with one scale; rows of another length stay ``f16``."""
-
-_DIGITS = {"type": "Digits", "individual_digits": True}
-_PROBE = "In 1879 she'll  owe $1,234.50 — naïve?\n\n\t東京 x_y <CALL>"
-"""Text that must not be changed before it is cut into tokens."""
 
 
 def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") -> Path:
@@ -51,15 +50,15 @@ def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") ->
     gguf = _package()
     where = loaded.path or "memory"
     _require_llama(loaded.model, where)
-    pre = pre_tokenizer(loaded.tokenizer, where)
     out = Path(out)
     half = out.with_name(f".{out.name}.{os.getpid()}.half")
     try:
         writer = gguf.GGUFWriter(half, "llama")
         _add_shape(writer, gguf, loaded, precision)
-        _add_tokens(writer, gguf, loaded.tokenizer, pre)
+        add_tokens(writer, gguf, loaded.model, loaded.tokenizer, where)
         for name, weight in _tensors(loaded.model, gguf):
             kind = _kind(gguf, weight, precision)
+            _require_room(gguf, name, weight, kind, where)
             writer.add_tensor(name, gguf.quants.quantize(weight, kind), raw_dtype=kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -69,29 +68,6 @@ def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") ->
     finally:
         half.unlink(missing_ok=True)
     return out
-
-
-def pre_tokenizer(tokenizer: Any, where: str | Path = "memory") -> str:
-    """llama.cpp's name for how a tokenizer cuts text before it merges bytes.
-
-    Raises:
-        LacyError: E90 for any that llama.cpp would cut in another way.
-    """
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    if state["model"]["type"] != "BPE":
-        kind = state["model"]["type"]
-        why = f"its tokenizer is {kind}; only byte-level BPE has the same ids there"
-        raise _unwritable(where, why)
-    normalizer = tokenizer.backend_tokenizer.normalizer
-    changed = normalizer is not None and normalizer.normalize_str(_PROBE) != _PROBE
-    parts = (state["pre_tokenizer"] or {}).get("pretokenizers", [state["pre_tokenizer"]])
-    *before, last = [part or {} for part in parts]
-    bytewise = last.get("type") == "ByteLevel" and not last.get("add_prefix_space")
-    # A tokenizer that merges nothing cuts into bytes, however it is cut before.
-    cut = last.get("use_regex", True) or not state["model"]["merges"]
-    if changed or not bytewise or not cut or before not in ([], [_DIGITS]):
-        raise _unwritable(where, "its tokenizer cuts texts in a way that llama.cpp has no name for")
-    return "smollm" if before else "gpt-2"
 
 
 def _package() -> ModuleType:
@@ -112,18 +88,19 @@ def _require_llama(model: Any, where: str | Path) -> None:
             "its <CALL> is a gate of its own (call_negative: sigmoid), which no server tells apart "
             "from the other tokens; train with call_negative: softmax"
         )
-        raise _unwritable(where, why)
+        raise unwritable(where, why)
     if config.model_type != "llama":
-        raise _unwritable(where, f"it is of kind {config.model_type}, not llama")
+        raise unwritable(where, f"it is of kind {config.model_type}, not llama")
     rope = getattr(config, "rope_parameters", None) or {}
     wanted = {
         "biases": not (config.attention_bias or config.mlp_bias),
         f"activation {config.hidden_act}": config.hidden_act == "silu",
         f"positions {rope.get('rope_type')}": rope.get("rope_type", "default") == "default",
     }
+    wanted |= {f"position setting {name}": name in _ROPE for name in rope}
     for what, plain in wanted.items():
         if not plain:
-            raise _unwritable(where, f"it has {what}, which is not written")
+            raise unwritable(where, f"it has {what}, which is not written")
 
 
 def _add_shape(writer: Any, gguf: Any, loaded: Loaded, precision: Precision) -> None:
@@ -148,28 +125,6 @@ def _add_shape(writer: Any, gguf: Any, loaded: Loaded, precision: Precision) -> 
     writer.add_file_type(file_types[precision])
     if precision == "q8_0":
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-
-
-def _add_tokens(writer: Any, gguf: Any, tokenizer: Any, pre: str) -> None:
-    """Vocabulary and merges; ids as they are."""
-    call_id = len(tokenizer) - 1
-    special = set(tokenizer.all_special_ids) - {call_id}
-    kinds = gguf.TokenType
-    types = [kinds.CONTROL if n in special else kinds.NORMAL for n in range(call_id)]
-    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
-    writer.add_token_types([*types, kinds.USER_DEFINED])
-    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
-    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
-    if begin is not None:
-        writer.add_bos_token_id(begin)
-    if end is not None:
-        writer.add_eos_token_id(end)
-    writer.add_add_bos_token(begin is not None)
-    writer.add_add_eos_token(False)
-    writer.add_add_space_prefix(False)
 
 
 def _tensors(model: Any, gguf: Any) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -201,5 +156,10 @@ def _kind(gguf: Any, weight: NDArray[np.float32], precision: Precision) -> Any:
     return kinds.Q8_0 if whole else kinds.F16
 
 
-def _unwritable(where: str | Path, why: str) -> LacyError:
-    return LacyError("E90", path=where, to="gguf", why=why)
+def _require_room(
+    gguf: Any, name: str, weight: NDArray[np.float32], kind: Any, where: str | Path
+) -> None:
+    """Raise E90 if a weight is too large for half precision, whose numbers end at 65,504."""
+    largest = np.finfo(np.float16).max
+    if kind == gguf.GGMLQuantizationType.F16 and weight.size and np.abs(weight).max() > largest:
+        raise unwritable(where, f"{name} has numbers beyond {largest:g}; use --precision f32")

@@ -8,22 +8,22 @@ Saving replaces the folder as a whole; loading refuses anything that is not whol
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lacy import __version__
 from lacy.errors import LacyError
+from lacy.model.files import META, check_whole, damaged, first_line, read_json, resolve
+from lacy.model.weights import quiet, read_model
 from lacy.run import replace_folder
 from lacy.types import CALL_TOKEN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-META = "lacy.json"
 FORMAT = 1
 """Version of ``lacy.json``; raised when a field changes its meaning."""
 
@@ -44,8 +44,10 @@ class Loaded:
 
     @property
     def context(self) -> int:
-        """The longest text in tokens."""
-        return int(self.model.config.max_position_embeddings)
+        """The longest text in tokens; very large where the model has no limit."""
+        from lacy.model.decode import context_of
+
+        return context_of(self.model)
 
 
 def save(
@@ -84,6 +86,7 @@ def write_model(
 ) -> None:
     """What ``save`` does, into a folder that the caller makes appear as a whole (a checkpoint)."""
     from lacy.corpus import tokenizer_fingerprint
+    from lacy.corpus.borders import save_tokenizer
     from lacy.model.building import require_call_last
 
     call_id = require_call_last(tokenizer, str(folder))
@@ -96,13 +99,13 @@ def write_model(
         "call_id": call_id,
         "vocabulary": call_id + 1,
         "tokenizer": tokenizer_fingerprint(tokenizer),
-        "context": int(model.config.max_position_embeddings),
+        "context": getattr(model.config, "max_position_embeddings", None),
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         **(meta or {}),
     }
-    with _quiet():
+    with quiet():
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
     (folder / META).write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(card or _short_card(full), encoding="utf-8")
 
@@ -123,10 +126,10 @@ def load(path: str | Path, *, context: int | None = None) -> Loaded:
     place = resolve(path)
     if not isinstance(place, Path):
         raise LacyError("E13", path=path, do="give the folder of a model or of a training run")
-    _check_whole(place)
+    check_whole(place)
     meta = _read_meta(place)
     tokenizer = _read_tokenizer(place)
-    config = _read_json(place / "config.json")
+    config = read_json(place / "config.json")
     size = config.get("vocab_size")
     call_id = tokenizer.get_vocab().get(CALL_TOKEN)
     if call_id is None or call_id != len(tokenizer) - 1 or (not meta and size != call_id + 1):
@@ -140,95 +143,23 @@ def load(path: str | Path, *, context: int | None = None) -> Loaded:
     return loaded
 
 
-def require_context(model: PreTrainedModel, context: int, path: str | Path) -> None:
-    """Raise E59 if texts of ``context`` tokens are longer than the model was made for."""
+def require_context(model: PreTrainedModel, context: int, path: str | Path, do: str = "") -> None:
+    """Raise E59 if texts of ``context`` tokens are longer than the model was made for.
+
+    Args:
+        model: its config says how many it takes; no limit stands there for some families.
+        context: tokens of the longest text.
+        path: of the model, for the message.
+        do: what the caller's user can do about it; ``{longest}`` is the model's limit.
+    """
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and context > longest:
         raise LacyError(
             "E59",
             path=path,
             why=f"a context of {context} tokens was asked for, it takes at most {longest}",
-            do=f"use --context {longest} or less, or train a model with a longer context",
+            do=do.format(longest=longest),
         )
-
-
-def resolve(path: str | Path) -> Path | str:
-    """The folder that holds the weights: ``path``, its ``model``, or its newest checkpoint.
-
-    A text that names no folder here is returned as it is: a name on the Hub.
-
-    Raises:
-        LacyError: E55 for a folder without a model, E13 for a path that cannot be a Hub name.
-    """
-    folder = Path(path)
-    if not folder.exists():
-        text = str(path)
-        if isinstance(path, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
-            raise LacyError("E13", path=path, do="check the spelling")
-        return text
-    checkpoints = sorted((folder / "checkpoints").glob("step-*"), reverse=True)
-    for place in (folder, folder / "model", *checkpoints):
-        if (place / "config.json").is_file():
-            return place
-    why = "it is a file" if folder.is_file() else "no config.json in it"
-    do = "give the folder of a model or of a training run"
-    raise LacyError("E55", path=path, why=why, do=do)
-
-
-def read_model(place: Path | str, *, revision: str | None = None) -> PreTrainedModel:
-    """The weights of a folder or Hub name in fp32, every one of them read from the file.
-
-    ``transformers`` fills in what a file lacks with random numbers and a warning; here that is E56.
-    """
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
-    if isinstance(place, Path):
-        _check_whole(place)
-    try:
-        with _quiet():
-            opened: Any = AutoModelForCausalLM.from_pretrained(
-                place,
-                revision=revision or "main",
-                dtype=torch.float32,
-                attn_implementation="sdpa",
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-    except (SafetensorError, RuntimeError, KeyError) as error:
-        raise LacyError("E56", path=place, why=_first_line(error)) from error
-    except (OSError, ValueError) as error:
-        do = "check the name; a model on the Hub must be a causal one with safetensors"
-        raise LacyError("E55", path=place, why=_first_line(error), do=do) from error
-    model, info = opened
-    lacking = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
-    if lacking:
-        raise LacyError("E56", path=place, why=f"{len(lacking)} weights missing, e.g. {lacking[0]}")
-    result: PreTrainedModel = model
-    return result
-
-
-def _check_whole(place: Path) -> None:
-    """Raise E55/E56 unless config and every weight file are there and of their full length."""
-    from safetensors import SafetensorError, safe_open
-
-    _read_json(place / "config.json")
-    index = place / "model.safetensors.index.json"
-    names = {"model.safetensors"}
-    if index.is_file():
-        names = set(_read_json(index).get("weight_map", {}).values())
-    elif not (place / "model.safetensors").exists() and list(place.glob("*.bin")):
-        do = "convert it to safetensors; pickled weights can run code and are not opened"
-        raise LacyError("E55", path=place, why="it holds only pickled weights", do=do)
-    for name in sorted(names):
-        try:
-            with safe_open(place / name, framework="pt"):
-                pass
-        except FileNotFoundError:
-            raise LacyError("E56", path=place, why=f"{name} is missing") from None
-        except (SafetensorError, OSError) as error:
-            raise LacyError("E56", path=place, why=f"{name}: {_first_line(error)}") from error
 
 
 def _check_tokenizer(
@@ -248,32 +179,20 @@ def _check_tokenizer(
 
 
 def _read_meta(place: Path) -> dict[str, Any]:
-    return _read_json(place / META) if (place / META).exists() else {}
+    return read_json(place / META) if (place / META).exists() else {}
 
 
 def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
     """The tokenizer as it lies there, nothing added."""
-    from transformers import AutoTokenizer
+    from lacy.corpus.opening import open_tokenizer
 
     try:
-        with _quiet():
-            tokenizer: Any = AutoTokenizer.from_pretrained(place, use_fast=True)
+        with quiet():
+            return open_tokenizer(place)
+    except LacyError:
+        raise
     except Exception as error:  # tokenizers raises bare Exception for a broken file
-        raise LacyError("E56", path=place, why=f"tokenizer: {_first_line(error)}") from error
-    opened: PreTrainedTokenizerFast = tokenizer
-    return opened
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LacyError(
-            "E56", path=file.parent, why=f"{file.name}: {_first_line(error)}"
-        ) from error
-    if not isinstance(content, dict):
-        raise LacyError("E56", path=file.parent, why=f"{file.name} is not an object")
-    return content
+        raise damaged(place, f"tokenizer: {first_line(error)}") from error
 
 
 def _short_card(meta: Mapping[str, Any]) -> str:
@@ -281,28 +200,9 @@ def _short_card(meta: Mapping[str, Any]) -> str:
     return (
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- lacy\n---\n\n"
         "# A small language model that knows when to call\n\n"
-        f"{meta['parameters']:,} parameters, context {meta['context']}, {meta['vocabulary']:,} "
+        f"{meta['parameters']:,} parameters, context {meta['context'] or 'without limit'}, "
+        f"{meta['vocabulary']:,} "
         f"tokens. The last token, `{meta['call_token']}` (id {meta['call_id']}), says that a "
         "source should speak; plain decoding should forbid it. Load it with "
         "`transformers.AutoModelForCausalLM`, or with `lacy.load_model` to have calls answered.\n"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars or notes from ``transformers``; what matters we raise ourselves."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

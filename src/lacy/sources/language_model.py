@@ -28,9 +28,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from lacy.corpus.borders import begin_end, choose_borders
 from lacy.errors import LacyError
 from lacy.model.decode import context_of
+from lacy.model.ends import end_ids
+from lacy.model.files import resolve
 from lacy.model.ragged import RaggedDecoder, Rereading
+from lacy.model.weights import read_model
 from lacy.sources.text import TextStream, TokenText, cut_unit, whole_words
 from lacy.types import CALL_TOKEN, Candidate, Reply, Request, Unit
 
@@ -131,8 +135,8 @@ class LanguageModel:
         self._keep = streams
         self._streams: OrderedDict[int, RaggedDecoder] = OrderedDict()
         self._files = _files_of(str(getattr(model, "name_or_path", "")))
-        self._bos = tokenizer.bos_token_id
-        self._ends = {tokenizer.eos_token_id, *_listed(model.config.eos_token_id)} - {None}
+        self._begin_id = begin_end(tokenizer)[0]
+        self._ends = end_ids(tokenizer, model)
         call = tokenizer.get_vocab().get(CALL_TOKEN)
         self._never = [] if call is None else [call]
 
@@ -170,7 +174,7 @@ class LanguageModel:
         """A text in the partner's tokens; with a reply where it cannot be continued."""
         limit = self._max_tokens[request.unit]
         ids = self._text.encode(request.text)
-        ids = ids if self._bos is None else [self._bos, *ids]
+        ids = ids if self._begin_id is None else [self._begin_id, *ids]
         room = self._context - limit
         evidence = f"continued by {self.name}"
         if len(ids) > room > 0:
@@ -307,12 +311,22 @@ def _takes_rows(model: Any) -> bool:
 
 
 def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """The weights as they are stored, and the tokenizer, nothing added to it."""
+    from lacy.corpus.opening import open_tokenizer
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(place, use_safetensors=True)
-        return model, tokenizer or AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError, KeyError) as error:
+        folder = resolve(place)
+        model = read_model(folder, dtype="auto")
+        if tokenizer is None:
+            tokenizer = open_tokenizer(folder)
+            if CALL_TOKEN not in tokenizer.get_vocab():
+                choose_borders(tokenizer, str(place))
+        return model, tokenizer
+    except LacyError as error:
+        if error.code in ("E13", "E55"):
+            raise LacyError("E69", path=place, why=error.what) from error
+        raise
+    except Exception as error:  # a tokenizer that is missing or damaged: each its own class
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise LacyError("E69", path=place, why=lines[0]) from error
 
@@ -321,10 +335,6 @@ def _files_of(place: str) -> list[tuple[str, int, int]]:
     """Names, sizes and times of a folder's weights: a model trained anew answers otherwise."""
     found = [(path.name, path.stat()) for path in sorted(Path(place).glob("*.safetensors"))]
     return [(name, told.st_size, told.st_mtime_ns) for name, told in found] if place else []
-
-
-def _listed(ids: Any) -> list[int]:
-    return ids if isinstance(ids, list) else [ids]
 
 
 def _limits(max_tokens: int | dict[Unit, int] | None) -> dict[Unit, int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lacy.errors import LacyError
+from lacy.model.files import check_whole, newest_whole
 from lacy.model.io import write_model
 from lacy.run import replace_folder
 
@@ -38,6 +39,8 @@ class Saved:
     path: Path
     info: dict[str, Any]
     tensors: dict[str, Tensor]
+    passed_over: tuple[str, ...] = ()
+    """Why newer checkpoints of the run were not used, a sentence each."""
 
     @property
     def step(self) -> int:
@@ -118,6 +121,26 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted(path for path in (out / "checkpoints").glob("step-*") if (path / INFO).is_file())
 
 
+def read_newest(out: Path) -> Saved | None:
+    """What lies in the newest checkpoint of a run that is whole, weights included; or ``None``.
+
+    Raises:
+        LacyError: that of the newest one, if there are some and none is whole.
+    """
+    failures: list[LacyError] = []
+    for path in reversed(checkpoints(out)):
+        try:
+            check_whole(path)
+            saved = read_checkpoint(path)
+        except LacyError as error:
+            failures.append(error)
+            continue
+        return replace(saved, passed_over=tuple(f"{failed.what}; not used" for failed in failures))
+    if failures:
+        raise failures[0]
+    return None
+
+
 def newest(out: Path) -> Path | None:
     """The newest checkpoint of a run, or ``None``."""
     found = checkpoints(out)
@@ -142,9 +165,9 @@ def fork_source(path: Path) -> Path:
     for place in (path, path / STABLE):
         if (place / INFO).is_file():
             return place
-    latest = newest(path)
-    if latest is not None:
-        return latest
+    found = checkpoints(path)
+    if found:
+        return newest_whole(found[::-1])
     why = "there is no checkpoint in it" if path.exists() else "there is no such folder"
     do = "give a run's folder, or one of its checkpoints/step-*"
     raise LacyError("E49", path=path, why=why, do=do)

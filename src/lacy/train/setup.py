@@ -16,10 +16,17 @@ from lacy.corpus import BatchOrder, PackedData
 from lacy.errors import LacyError
 from lacy.model import build
 from lacy.model.building import freeze_biases, from_checkpoint, set_gate
-from lacy.model.io import read_model, require_context
+from lacy.model.io import require_context
+from lacy.model.weights import read_model
 from lacy.objective.losses import choose_impl
 from lacy.objective.quantile import RunningQuantile
-from lacy.train.checkpoint import Saved, fork_source, newest, read_checkpoint, set_random_state
+from lacy.train.checkpoint import (
+    Saved,
+    fork_source,
+    read_checkpoint,
+    read_newest,
+    set_random_state,
+)
 from lacy.train.choices import check_rate, choose_bf16, choose_way, process_count
 from lacy.train.config import TrainConfig
 from lacy.train.optim import load_state_tensors, make_optimizers
@@ -201,13 +208,12 @@ def _starting_point(
     config: TrainConfig, data: PackedData, resume: bool
 ) -> tuple[Saved | None, Saved | None]:
     """The checkpoint of this run, or the one it is forked from."""
-    latest = newest(config.out) if resume else None
-    if latest is not None:
-        saved = read_checkpoint(latest)
+    saved = read_newest(config.out) if resume else None
+    if saved is not None:
         if saved.info["data"] != fingerprint(data):
             why = "the data have changed since it was written"
             do = "put the old data back, or begin anew in another folder (--out)"
-            raise LacyError("E49", path=latest, why=why, do=do)
+            raise LacyError("E49", path=saved.path, why=why, do=do)
         return saved, None
     return None, read_checkpoint(fork_source(config.fork)) if config.fork is not None else None
 
@@ -230,7 +236,8 @@ def _model(
             freeze_biases(model)
         else:
             model, _ = from_checkpoint(place, tokenizer)
-        require_context(model, data.context, place)
+        do = "annotate the texts again with --context {longest} or less"
+        require_context(model, data.context, place, do)
         return model, tokenizer
     return build(config.model, tokenizer, context=data.context, seed=config.seed), tokenizer
 
@@ -252,6 +259,7 @@ def _go_on(session: Session, source: Saved) -> None:
         session.stepper.selector.load_state_dict(held)
     set_random_state(source.group("random"))
     if session.saved is not None:
+        session.reasons += source.passed_over
         session.reasons.append(f"going on at step {source.step}, from {source.path}")
     else:
         session.reasons.append(

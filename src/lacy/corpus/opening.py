@@ -1,0 +1,123 @@
+"""The one way in which a tokenizer's files are opened, whatever model they belong to.
+
+``tokenizer.json`` is read as it is, by the generic class of ``transformers``. The classes of single
+families rebuild a tokenizer from its vocabulary by rules of their own, and which class
+``AutoTokenizer`` takes depends on the model's config beside the files: the same files would be
+another tokenizer in another folder. ``AutoTokenizer`` opens what has no ``tokenizer.json`` only
+(SentencePiece files, ``vocab.json``). Code that lies beside a tokenizer is never run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LacyError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+HUB_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+"""What a tokenizer may need of a repository on the Hub."""
+
+MOST_GAPS = 100_000
+"""Missing ids that are filled with unused tokens, at most."""
+
+
+def open_tokenizer(path_or_name: str | Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a folder, or of a repository on the Hub, with the ids of its files.
+
+    Raises:
+        LacyError: E132 where it is code of its own, E24 if ids are missing that cannot be filled.
+        OSError, ValueError, ImportError: what ``transformers`` raises for files that it cannot use.
+    """
+    folder = local_folder(path_or_name)
+    options = {"clean_up_tokenization_spaces": False, "trust_remote_code": False}
+    if (folder / "tokenizer.json").is_file():
+        from transformers import PreTrainedTokenizerFast
+
+        found = PreTrainedTokenizerFast.from_pretrained(str(folder), **options)
+        return _with_ids_of_file(found, folder / "tokenizer.json")
+    if _has_own_code(folder):
+        raise LacyError("E132", path=path_or_name, what="tokenizer", kind="unknown")
+    from transformers import AutoTokenizer
+
+    opened: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(str(folder), **options)
+    return opened
+
+
+def local_folder(path_or_name: str | Path) -> Path:
+    """The folder itself, or that of a repository on the Hub after fetching its small files."""
+    folder = Path(path_or_name).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    kept = list(HUB_FILES)
+    return Path(snapshot_download(str(path_or_name), allow_patterns=kept, ignore_patterns="*/*"))
+
+
+def _has_own_code(folder: Path) -> bool:
+    """Whether a tokenizer without tokenizer.json names a class in a file beside it."""
+    try:
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and bool(config.get("auto_map"))
+
+
+def _with_ids_of_file(tokenizer: Any, file: Path) -> PreTrainedTokenizerFast:
+    """The same tokenizer with every token at the id that its file says, and no id without a token.
+
+    ``tokenizers`` moves added tokens up to the end of the vocabulary where their ids leave a gap,
+    and counts tokens instead of ids. Gaps are filled with unused tokens (``<|unused_7|>``) that no
+    text becomes.
+    """
+    opened: PreTrainedTokenizerFast = tokenizer
+    state = json.loads(file.read_text(encoding="utf-8"))
+    added = {token["content"]: int(token["id"]) for token in state.get("added_tokens", [])}
+    moved = {token for token, n in added.items() if tokenizer.convert_tokens_to_ids(token) != n}
+    if not moved and len(tokenizer) == max(tokenizer.get_vocab().values(), default=-1) + 1:
+        return opened
+    vocabulary = state.get("model", {}).get("vocab")
+    taken = set(added.values())
+    if isinstance(vocabulary, dict):
+        taken |= set(vocabulary.values())
+        vocabulary |= {token: added[token] for token in moved}
+    elif isinstance(vocabulary, list):
+        taken |= set(range(len(vocabulary)))
+    missing = sorted(set(range(max(taken) + 1)) - taken)
+    if not isinstance(vocabulary, dict) or len(missing) > MOST_GAPS or _clash(vocabulary, added):
+        shown = ", ".join(map(str, missing[:5])) or "several"
+        why = f"tokens are missing for ids below its last one ({shown}, ...)"
+        do = "give those ids unused tokens in tokenizer.json"
+        raise LacyError("E24", path=file.parent, why=why, do=do)
+    for token in _unused(missing, set(vocabulary)):
+        vocabulary[token["content"]] = token["id"]
+        state["added_tokens"].append(token)
+    state["added_tokens"].sort(key=lambda token: token["id"])
+    from tokenizers import Tokenizer
+
+    # The class has no other way to replace what it wraps; settings and templates stay.
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
+    return opened
+
+
+def _unused(ids: list[int], known: set[str]) -> Iterator[dict[str, Any]]:
+    """Special tokens for ids that have none."""
+    for number in ids:
+        content = f"<|unused_{number}|>"
+        while content in known:
+            content = f"<{content}>"
+        yield {
+            "id": number, "content": content, "single_word": False, "lstrip": False,
+            "rstrip": False, "normalized": False, "special": True,
+        }  # fmt: skip
+
+
+def _clash(vocabulary: dict[str, int], added: dict[str, int]) -> bool:
+    """Whether two tokens of a file have one id."""
+    ids = {**vocabulary, **added}
+    return len(set(ids.values())) < len(ids)

@@ -1,0 +1,26 @@
+"""The tokens at which a model stops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lacy.corpus.borders import begin_end, turn_end
+
+
+def end_ids(tokenizer: Any, model: Any = None) -> frozenset[int]:
+    """Ids of all tokens that end what a model says.
+
+    These are the tokenizer's end token, the token that ends texts in training, the token that ends
+    an answer in the chat template, and every end token that the model's ``generation_config`` and
+    ``config`` list (Llama 3 and Gemma name their end-of-turn tokens only there).
+
+    Args:
+        tokenizer: the model's.
+        model: anything with ``generation_config`` or ``config``; None if only the tokenizer counts.
+    """
+    found = {tokenizer.eos_token_id, begin_end(tokenizer)[1], turn_end(tokenizer)}
+    for name in ("generation_config", "config"):
+        listed = getattr(getattr(model, name, None), "eos_token_id", None)
+        found |= set(listed) if isinstance(listed, list | tuple) else {listed}
+    size = len(tokenizer)
+    return frozenset(n for n in found if isinstance(n, int) and 0 <= n < size)

@@ -1,0 +1,169 @@
+"""The weights of a model, every one of them read from its files.
+
+``transformers`` fills in what a file lacks with random numbers and a warning, and runs code that
+lies beside a model where the user types "y". Here both are errors, whoever opens a model: training,
+the verbs, partners and references.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lacy.errors import LacyError
+from lacy.model.files import check_whole, damaged, first_line, read_json
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+"""What is fetched of a model on the Hub; none of it is code or pickled."""
+
+BODY = re.compile(r"(^|\.)(h|layers?|blocks?)\.\d+\.")
+"""Names of weights that belong to the layers of a model."""
+
+HARMLESS = re.compile(r"(inv_freq|masked_bias|\.attn\.bias|\.attention\.bias|rotary_emb\..*)$")
+"""Constants that older versions of ``transformers`` stored beside the weights."""
+
+
+def read_model(
+    place: Path | str, *, revision: str | None = None, dtype: torch.dtype | str | None = None
+) -> PreTrainedModel:
+    """The causal language model of a folder or Hub name.
+
+    Args:
+        place: a folder, or a name on the Hub (fetched first, safetensors only).
+        revision: Hub revision.
+        dtype: of the weights; fp32 by default, ``"auto"`` as the file has them.
+
+    Raises:
+        LacyError: E55 no model, E56 damaged, incomplete or of other shapes than its config says,
+            E58 an architecture that ``transformers`` does not know or that is no causal language
+            model, E130 quantised, E131 an adapter, E132 it needs code of its own, E133 weights that
+            are no numbers, E134 GGUF.
+    """
+    folder = place if isinstance(place, Path) else _fetched(place, revision)
+    check_whole(folder)
+    _require_known_kind(folder)
+    model, info = _opened(folder, dtype)
+    lacking = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if lacking:
+        raise damaged(folder, f"{len(lacking)} weights missing, e.g. {lacking[0]}")
+    extra = sorted(k for k in info["unexpected_keys"] if BODY.search(k) and not HARMLESS.search(k))
+    if extra:
+        why = f"{len(extra)} weights have no place in the model of its config, e.g. {extra[0]}"
+        raise damaged(folder, why, "put back the config.json that belongs to these weights")
+    require_numbers(model, place)
+    return model
+
+
+def require_numbers(model: Any, place: Path | str) -> None:
+    """Raise E133 if a weight is NaN or infinite."""
+    import torch
+
+    for name, weight in model.state_dict().items():
+        if not weight.is_floating_point() or weight.device.type == "meta":
+            continue
+        # The sum is quick and needs no memory; only where it overflows every number is looked at.
+        if not torch.isfinite(weight.float().sum()) and not torch.isfinite(weight).all():
+            raise LacyError("E133", path=place, name=name)
+
+
+def _opened(folder: Path, dtype: torch.dtype | str | None) -> tuple[PreTrainedModel, Any]:
+    """The model, and what ``transformers`` says about its loading."""
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {
+        "dtype": torch.float32 if dtype is None else dtype,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+        "output_loading_info": True,
+    }
+
+    def read(**more: Any) -> tuple[PreTrainedModel, Any]:
+        with quiet():
+            opened: Any = AutoModelForCausalLM.from_pretrained(folder, **options, **more)
+        model, info = opened
+        return model, info
+
+    try:
+        try:
+            return read(attn_implementation="sdpa")
+        except ValueError as error:
+            if "attention implementation" not in str(error):
+                raise
+            return read()  # a family without that kernel: its own way is slower, not different
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        raise damaged(folder, _lines(error)) from error
+    except OSError as error:
+        do = "give a causal model with safetensors"
+        raise LacyError("E55", path=folder, why=first_line(error), do=do) from error
+    except ImportError as error:
+        raise _unknown(folder, f"transformers needs a package for it ({_lines(error)})") from error
+    except Exception as error:  # configs that contradict themselves fail in a hundred ways
+        raise damaged(folder, f"config.json does not make a model ({_lines(error)})") from error
+
+
+def _require_known_kind(folder: Path) -> None:
+    """Raise E58 or E132 unless ``transformers`` itself has a causal model of this kind."""
+    from transformers import __version__
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type")
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return
+    if kind not in CONFIG_MAPPING_NAMES and config.get("auto_map"):
+        raise LacyError("E132", path=folder, what="model", kind=kind)
+    if not isinstance(kind, str):
+        raise damaged(folder, "config.json names no model_type")
+    known = kind in CONFIG_MAPPING_NAMES
+    why = "it is no causal language model" if known else f"transformers {__version__} has none"
+    raise _unknown(folder, why, kind)
+
+
+def _unknown(folder: Path, why: str, kind: str | None = None) -> LacyError:
+    kind = kind or str(read_json(folder / "config.json").get("model_type"))
+    return LacyError("E58", architecture=kind, why=why)
+
+
+def _fetched(name: str, revision: str | None) -> Path:
+    """The folder of a model on the Hub, without anything that is code."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(
+            name, revision=revision, allow_patterns=list(HUB_FILES), ignore_patterns="*/*"
+        )
+    except Exception as error:  # no such name, no network, no rights: each its own class
+        do = "check the name; a model on the Hub must be a causal one with safetensors"
+        raise LacyError("E55", path=name, why=first_line(error), do=do) from error
+    return Path(found)
+
+
+def _lines(error: BaseException) -> str:
+    """An error of several lines in one."""
+    return " ".join((str(error).strip() or type(error).__name__).split())[:300]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars or notes from ``transformers``; what matters we raise ourselves."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
