@@ -16,14 +16,14 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 from lacy.sources.boundaries import alone, introduced, shadow
-from lacy.sources.names import PARAGRAPH, Doubt, NameIndex, alike, same
+from lacy.sources.names import PARAGRAPH, Doubt, NameIndex, alike, plain
 from lacy.sources.spelling import normal, shape, similarity
 
 __all__ = ["Link", "Linker", "normal", "similarity"]
@@ -87,6 +87,7 @@ class Linker:
         fuzzy: whether anything but exact names counts.
         threshold: least similarity.
         margin: least distance to the second best.
+        same: what spellings of one name have in common.
     """
 
     def __init__(
@@ -96,8 +97,10 @@ class Linker:
         fuzzy: bool = True,
         threshold: float = THRESHOLD,
         margin: float = MARGIN,
+        same: Callable[[str], str] = plain,
     ) -> None:
         names = list(names)
+        self._same = same
         self.exact = NameIndex(names)
         self.fuzzy, self.threshold, self.margin = fuzzy, threshold, margin
         self._forms: dict[str, str | tuple[str, ...]] = {}
@@ -160,7 +163,7 @@ class Linker:
                     continue
                 known = self._forms.setdefault(form, name)
                 others = (known,) if isinstance(known, str) else known
-                if name not in others and same(name) not in map(same, others):
+                if name not in others and self._same(name) not in map(self._same, others):
                     self._forms[form] = (*others, name)
         self._first = {found.group() for form in self._forms if (found := _LETTERS.search(form))}
         self._db = sqlite3.connect(":memory:", check_same_thread=False)

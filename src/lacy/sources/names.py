@@ -240,7 +240,7 @@ def alike(text: str) -> str:
 
 def plain(name: str) -> str:
     """A name as it is compared: in one Unicode form, with single spaces."""
-    return _SPACES.sub(" ", unicodedata.normalize("NFC", name)).strip()
+    return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def same(name: str) -> str:
