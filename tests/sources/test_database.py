@@ -217,7 +217,7 @@ def test_slow_queries_are_cut(tmp_path):
     db.close()
 
 
-word = st.text("abA", min_size=1, max_size=2)
+word = st.text("abB", min_size=1, max_size=2).filter(lambda word: word.lower() != "a")
 names = st.lists(word, min_size=1, max_size=3).map(" ".join)
 
 
@@ -225,16 +225,26 @@ names = st.lists(word, min_size=1, max_size=3).map(" ".join)
 def test_linking_equals_a_slow_search(known, mentioned, rest):
     text = f"{mentioned} {' '.join(rest)}".strip()
     words = text.split()
-    # Slow: leftmost longest mentions of whole words; the first one counts.
+    # Slow: leftmost longest mentions of whole names; the first one counts. Where the first is a
+    # part of a longer name, as a word with a capital stands beside it, there is none.
     found, place = None, 0
     while place < len(words) and found is None:
-        for count in range(len(words) - place, 0, -1):
-            if " ".join(words[place : place + count]) in known:
-                found, place = " ".join(words[place : place + count]), place + count
-                break
-        else:
-            place += 1
+        here = [
+            (place, place + count)
+            for count in range(len(words) - place, 0, -1)
+            if " ".join(words[place : place + count]) in known
+        ]
+        whole = [(a, b) for a, b in here if not _capital(words[:a][-1:] + words[b:][:1])]
+        if here and not whole:
+            break
+        for a, b in whole[:1]:
+            found = " ".join(words[a:b])
+        place += 1
     assert NameIndex(known).find(text) == found
+
+
+def _capital(words):
+    return any(word != word.lower() for word in words)
 
 
 def test_names_in_scripts_without_spaces_and_other_unicode_forms():

@@ -56,6 +56,12 @@ ENTRIES = {
         "Kept answers are a SQLite file that several processes may use; it can be deleted at any "
         "time.",
     ),
+    "E74": Entry(
+        "the table or view {table!r} of {path} cannot be read: {why}",
+        "mend it in the database, or name another table: "
+        "lacy source map {path} --out mapping.yaml lists what can be read",
+        SOURCE,
+    ),
     # E90-E93: engines of others
     "E90": Entry(
         "the model in {path} cannot be written as {to}: {why}",

@@ -22,7 +22,7 @@ from typing import Any
 from lacy.errors import LacyError
 from lacy.sources.facts import Column, Fact, Facts, Layout, Relation
 from lacy.sources.linking import Link, Linker
-from lacy.sources.names import plain
+from lacy.sources.names import plain, same
 from lacy.sources.stores import Catalogue, Store, StoreError, is_url, open_store
 from lacy.sources.text import clean, completions
 from lacy.sources.turns import Turns
@@ -136,8 +136,10 @@ class Database:
         self._turns = Turns(store.interrupt)
         self._lock = threading.Lock()
         try:
-            self._data = Facts(store, layout(store.catalogue(), store.place), timeout)
-            self._linker = Linker(self._read_names(), fuzzy=fuzzy)
+            catalogue = store.catalogue()
+            self._data = Facts(store, layout(catalogue, store.place), timeout, catalogue.views)
+            self._one = plain if self._data.keyed else same
+            self._linker = Linker(self._read_names(), fuzzy=fuzzy, same=self._one)
             self.alternatives = self._data.alternatives()
         except StoreError as error:
             store.close()
@@ -240,38 +242,42 @@ class Database:
             StoreError: the database did not answer.
             _Twice: several entries are called so.
         """
-        key = self._keys.get(subject, _NOBODY if self._data.keyed else subject)
-        if isinstance(key, _Several):
+        keys = self._keys.get(self._one(subject), None if self._data.keyed else (subject,))
+        if isinstance(keys, _Several):
             raise _Twice(f"several entries are called {subject!r}")
-        if key is _NOBODY:
+        if keys is None:
             return [], False
         with self._lock:
-            if key in self._facts:
-                at, found, cut = self._facts[key]
+            if keys in self._facts:
+                at, found, cut = self._facts[keys]
                 if not self._store.blocking or time.monotonic() - at < _OLD_SECONDS:
-                    self._facts.move_to_end(key)
+                    self._facts.move_to_end(keys)
                     return found, cut
-        found, cut = self._data.of(key, self.max_rows)
+        found, cut = self._data.of(keys, self.max_rows)
         with self._lock:
-            self._facts[key] = (time.monotonic(), found, cut)
+            self._facts[keys] = (time.monotonic(), found, cut)
             while len(self._facts) > _REMEMBER_SUBJECTS:
                 self._facts.popitem(last=False)
         return found, cut
 
     def _read_names(self) -> Iterable[str]:
-        """All names; the keys of those that are not their own."""
-        self._keys: dict[str, Any] = {}
+        """All names; and by what they have in common, the keys under which their facts stand.
+
+        Where only names tell subjects apart, a subject has its spellings as keys. Where they have
+        keys, one name with two keys may mean either.
+        """
+        self._keys: dict[str, tuple[Any, ...] | _Several] = {}
+        owners: dict[str, str] = {}
         names: dict[str, None] = {}
-        first: dict[str, str] = {}
-        for key, name in self._data.subjects():
+        for key, owner, name in self._data.subjects():
             names[name] = None
-            if not self._data.keyed:
-                if not isinstance(key, str):
-                    self._keys[name] = key
+            one = self._one(name)
+            before = self._keys.get(one, ())
+            if isinstance(before, _Several) or key in before:
                 continue
-            one = first.setdefault(plain(name), name)  # spaces make no other name
-            if self._keys.setdefault(one, key) != key:
-                self._keys[one] = _Several()
+            other = bool(before) and (self._data.keyed or owners[one] != self._one(owner))
+            owners[one] = self._one(owner)
+            self._keys[one] = _Several() if other else (*before, key)
         return names
 
 
@@ -283,11 +289,10 @@ class _Twice(Exception):
     """A name is that of several entries."""
 
 
-_NOBODY = object()
-
-
 def _check(catalogue: Catalogue, place: str, table: str, columns: Sequence[str]) -> None:
     """Raise a clear error unless the table and its columns are there."""
+    if table in catalogue.unreadable:
+        raise LacyError("E74", path=place, table=table, why=catalogue.unreadable[table])
     if table not in catalogue.tables:
         raise LacyError("E67", path=place, table=table, found=_listed(catalogue.tables))
     there = catalogue.tables[table]

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from lacy.errors import LacyError
 from lacy.sources.stores import Catalogue, Reference, Store, StoreError, is_url, open_store
+from lacy.sources.stores.base import PROBE_SECONDS
+from lacy.sources.text import clean
 
 _NAMES = ("name", "full_name", "fullname", "title", "label", "subject", "display_name", "entity")
 _PARTS = ("first_name", "last_name", "surname", "given_name", "username", "user_name", "pen_name")
@@ -57,7 +59,7 @@ class _Draft:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.catalogue: Catalogue = store.catalogue()
+        self.catalogue: Catalogue = readable(store)
         self.out = {(r.table, r.column): r for r in self.catalogue.references}
 
     def lines(self, named: str) -> Iterator[str]:
@@ -65,18 +67,20 @@ class _Draft:
         ranked = sorted(self._scores().items(), key=lambda found: (-found[1], found[0]))
         if not ranked:
             tables = ", ".join(self.catalogue.tables) or "none"
+            tables += "".join(f"; {line}" for line in left_out(self.catalogue))
             why = f"no table has a text column that could hold names; tables: {tables}"
             do = "make a view with a column of names, or write the mapping by hand"
             raise LacyError("E97", place=self.store.place, why=why, do=do)
         (table, subject), _ = ranked[0]
         yield "# Where facts stand. Keep what the model shall be able to say, and rename it as you"
         yield '# like; what is left out is never offered. Try it: lacy source ask THIS_FILE "..."'
+        yield from (f"# {line}" for line in left_out(self.catalogue))
         yield f"database: {_text(named)}"
         yield ""
         yield "# Whom or what facts are about: the column that holds the name."
         others = [f"{t}.{c}" for (t, c), _ in ranked[1:5]]
         if others:
-            yield f"# It could also be: {', '.join(others)}"
+            yield f"# It could also be: {clean(', '.join(others))}"
         yield f"subject: {_text(f'{table}.{subject}')}"
         aliases = [c for c in self.catalogue.tables[table] if c.lower() in _ALIASES]
         aliases = [c for c in aliases if c != subject]
@@ -130,6 +134,8 @@ class _Draft:
         for column, kind in self.catalogue.tables[table].items():
             if column in (subject, self.catalogue.keys.get(table), *aliases):
                 continue
+            if self.store.reading(table, column).kind == "none":
+                continue
             reference = self.out.get((table, column))
             if reference is None:
                 yield self._entry(_said(column, taken), table, column, kind, [])
@@ -153,6 +159,7 @@ class _Draft:
                 yield self._entry(name, link.to_table, label, "text", [first, second])
         own = [c for c in columns if (back.table, c) not in self.out]
         own = [c for c in own if c != self.catalogue.keys.get(back.table)]
+        own = [c for c in own if self.store.reading(back.table, c).kind != "none"]
         for column in own:
             name = _said(f"{back.table} {column}" if len(own) > 1 else back.table, taken)
             yield self._entry(name, back.table, column, columns[column], [first])
@@ -163,7 +170,7 @@ class _Draft:
             parts.append(f"join: [{', '.join(map(_text, join))}]")
         if self._is_date(table, column, kind):
             parts.append('date: "%-d %B %Y"')
-        note = f"  # {kind}" if kind and not join else ""
+        note = f"  # {clean(kind)}" if kind and not join else ""
         return f"  {_text(name)}: {{{', '.join(parts)}}}{note}"
 
     def _is_date(self, table: str, column: str, kind: str) -> bool:
@@ -174,7 +181,10 @@ class _Draft:
         there = self.store.quoted(column)
         home = self.store.table(table)
         query = f"SELECT {there} FROM {home} WHERE {there} IS NOT NULL LIMIT {_LOOKED_AT}"
-        seen = [str(value) for (value,) in self.store.rows(query, seconds=10.0)]
+        try:
+            seen = [str(v) for (v,) in self.store.rows(query, seconds=PROBE_SECONDS)]
+        except StoreError:  # too slow, or a value that cannot be computed: as it stands
+            return False
         return bool(seen) and all(_DATE.fullmatch(value) for value in seen)
 
     def _label(self, table: str) -> str | None:
@@ -185,8 +195,38 @@ class _Draft:
         return next(iter(best + text), None)
 
 
+def readable(store: Store) -> Catalogue:
+    """What can be read in a database: a view is looked at first, as it may fail or never end.
+
+    Raises:
+        StoreError: not even the catalogue can be read.
+    """
+    found = store.catalogue()
+    broken = dict(found.unreadable)
+    for view in sorted(found.views):
+        query = f"SELECT COUNT(*) FROM (SELECT * FROM {store.table(view)} LIMIT 1) AS one"
+        try:
+            store.rows(query, seconds=PROBE_SECONDS)
+        except StoreError as error:
+            broken[view] = str(error)
+    return Catalogue(
+        {table: columns for table, columns in found.tables.items() if table not in broken},
+        {table: key for table, key in found.keys.items() if table not in broken},
+        tuple(r for r in found.references if not {r.table, r.to_table} & broken.keys()),
+        found.views - broken.keys(),
+        broken,
+    )
+
+
+def left_out(catalogue: Catalogue) -> list[str]:
+    """A line for each table or view that cannot be read."""
+    return [f"left out: {clean(t)}: {clean(why)}" for t, why in catalogue.unreadable.items()]
+
+
 def _is_text(kind: str) -> bool:
-    return not kind or bool(re.search(r"char|text|string|clob|name|enum", kind, re.I))
+    return not kind or (
+        "[" not in kind and bool(re.search(r"char|text|string|clob|name|enum", kind, re.I))
+    )
 
 
 def _said(name: str, taken: set[str]) -> str:

@@ -7,15 +7,23 @@ catalogue; ``Facts`` makes queries of it. Names are quoted, values are bound, no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from lacy.sources.stores import Store
+from lacy.sources.stores import Store, StoreError
+from lacy.sources.stores.base import SETUP_SECONDS, VIEW_SECONDS, Reading
+from lacy.sources.values import Kind, said
 
-Writer = Callable[[Any], list[str]]
-"""A stored value in the ways in which texts write it; none where it is no value."""
+Writer = Callable[[str], list[str]]
+"""A value in the ways in which texts write it; none where it is no value."""
+
+_TOGETHER = 100
+"""Spellings of one subject that a query asks for."""
+
+_MOST_NAMES = 2_000_000
+"""Names that a view may have: one that never ends has more."""
 
 Fact = tuple[str, tuple[str, ...]]
 """A relation and the writings of one value, the usual one first."""
@@ -82,16 +90,16 @@ class Facts:
         store: an open database whose catalogue was read.
         layout: where they stand.
         seconds: that one query of ``of`` may take.
+        views: tables that are views, which may never end.
     """
 
-    def __init__(self, store: Store, layout: Layout, seconds: float) -> None:
-        self.store, self.layout, self.seconds = store, layout, seconds
+    def __init__(
+        self, store: Store, layout: Layout, seconds: float, views: Collection[str] = ()
+    ) -> None:
+        self.store, self.layout, self.seconds, self.views = store, layout, seconds, views
         self._key = self._column(Column(0, layout.key))
         self._groups = [
-            (self._query(list(group)), group)
-            for group in (
-                tuple(found) for _, found in groupby(layout.relations, key=_together(layout))
-            )
+            tuple(found) for _, found in groupby(layout.relations, key=_together(layout))
         ]
 
     @property
@@ -99,37 +107,56 @@ class Facts:
         """Whether subjects have a key beside their name."""
         return self.layout.key != self.layout.subject
 
-    def subjects(self) -> list[tuple[Any, str]]:
-        """Every (key, name); without a key both are the name.
+    def subjects(self) -> list[tuple[Any, str, str]]:
+        """Every (key, whose name the key is or "", name), in the order of names.
+
+        Without a key beside the name, the key is the subject's name as it is stored.
 
         Raises:
             StoreError: the database cannot be read.
         """
-        every = ((Column(0, self.layout.subject), ()), *self.layout.aliases)
-        found: list[tuple[Any, str]] = []
-        for column, joins in every:
-            name = self._column(column)
-            key = f"{self._key}, " if self.keyed else ""
+        found: set[tuple[Any, str, str]] = set()
+        own = Column(0, self.layout.subject)
+        for column, joins in ((own, ()), *self.layout.aliases):
+            name, kind = self._shown(column, joins)
+            key = self._key if self.keyed else self.store.text(self._key)
+            there = self._column(column)
+            limit = f" LIMIT {_MOST_NAMES + 1}" if self._views(joins) else ""
             query = (
-                f"SELECT DISTINCT {key}{self.store.text(name)} FROM {self._from(joins)}"
-                f" WHERE {name} IS NOT NULL"
+                f"SELECT DISTINCT {key}, {name} FROM {self._from(joins)}"
+                f" WHERE {there} IS NOT NULL AND {self._key} IS NOT NULL{limit}"
             )
-            found += [(row[0], text_of(row[-1])) for row in self.store.rows(query)]
-        return found
+            rows = self.store.rows(query, seconds=self._patience(joins))
+            if limit and len(rows) > _MOST_NAMES:
+                raise StoreError(f"a view has more than {_MOST_NAMES:,} names; does it end?")
+            for stored, value in rows:
+                for one in said(value, kind):
+                    owner = "" if self.keyed else one if column == own else text_of(stored)
+                    found.add((stored, owner, one))
+        return sorted(found, key=lambda row: (row[2], str(row[0])))
 
-    def of(self, key: Any, limit: int) -> tuple[list[Fact], bool]:
+    def of(self, keys: Sequence[Any], limit: int) -> tuple[list[Fact], bool]:
         """At most ``limit`` facts of a subject, and whether there are more.
+
+        Args:
+            keys: the subject's key, or all spellings of its name.
+            limit: most rows of a query and facts in all.
 
         Raises:
             StoreError: the database did not answer, or not in time.
         """
         found: list[Fact] = []
         cut = False
-        for query, relations in self._groups:
-            rows = self.store.rows(query, (key, limit + 1), seconds=self.seconds)
+        for relations in self._groups:
+            rows: list[tuple[Any, ...]] = []
+            kinds: tuple[Kind, ...] = ()
+            for start in range(0, len(keys), _TOGETHER):
+                some = keys[start : start + _TOGETHER]
+                query, kinds = self._query(relations, len(some))
+                rows += self.store.rows(query, (*some, limit + 1), seconds=self.seconds)
             cut = cut or len(rows) > limit
             for row in rows[:limit]:
-                found += _facts(relations, row)
+                found += _facts(relations, row, kinds)
         found = list(dict.fromkeys(found))
         return found[:limit], cut or len(found) > limit
 
@@ -147,28 +174,47 @@ class Facts:
             query = (
                 f"SELECT kind, count, COUNT(*) FROM (SELECT {self.store.text(kind)} AS kind,"
                 f" COUNT(*) AS count FROM {self._from(relation.joins)}"
-                f" WHERE {value} IS NOT NULL GROUP BY {self.store.text(kind)}, {value}) AS counted"
+                f" WHERE {value} IS NOT NULL"
+                f" GROUP BY {self.store.text(kind)}, {self.store.text(value)}) AS counted"
                 " GROUP BY kind, count"
             )
-            for named, count, times in self.store.rows(query):
-                name = relation.name if isinstance(relation.name, str) else text_of(named or "")
+            rows = self.store.rows(query, seconds=self._patience(relation.joins))
+            for named, count, times in rows:
+                name = relation.name if isinstance(relation.name, str) else _named(named)
                 total[name] = total.get(name, 0) + count * times
                 more = times * count * math.log2(count)
                 weighted[name] = weighted.get(name, 0.0) + more
         return {r: 2.0 ** (math.log2(n) - weighted[r] / n) for r, n in total.items()}
 
-    def _query(self, relations: Sequence[Relation]) -> str:
-        """One query for relations that are reached in the same way."""
-        named = [self.store.text(self._column(r.name)) for r in relations
-                 if isinstance(r.name, Column)]  # fmt: skip
-        columns = [self._column(column) for r in relations for column in r.values]
-        shown = ", ".join([*named, *map(self.store.text, columns)])
-        there = " OR ".join(f"{column} IS NOT NULL" for column in columns)
+    def _query(self, relations: Sequence[Relation], spellings: int) -> tuple[str, tuple[Kind, ...]]:
+        """One query for relations that are reached in the same way, and how its columns read."""
+        joins = relations[0].joins
+        named = [self._shown(r.name, joins) for r in relations if isinstance(r.name, Column)]
+        columns = [column for r in relations for column in r.values]
+        shown = [*named, *(self._shown(column, joins) for column in columns)]
+        there = " OR ".join(f"{self._column(column)} IS NOT NULL" for column in columns)
         mark = self.store.mark
-        return (
-            f"SELECT {shown} FROM {self._from(relations[0].joins)}"
-            f" WHERE {self._key} = {mark} AND ({there}) LIMIT {mark}"
+        marks = ", ".join([mark] * spellings)
+        query = (
+            f"SELECT {', '.join(sql for sql, _ in shown)} FROM {self._from(joins)}"
+            f" WHERE {self._key} IN ({marks}) AND ({there}) LIMIT {mark}"
         )
+        return query, tuple(kind for _, kind in shown)
+
+    def _shown(self, column: Column, joins: Sequence[Join]) -> tuple[str, Kind]:
+        """SQL for a column's values, and how they are read."""
+        reading: Reading = self.store.reading(self._tables(joins)[column.at], column.column)
+        return reading.of(self._column(column)), reading.kind
+
+    def _tables(self, joins: Sequence[Join]) -> list[str]:
+        return [self.layout.table, *(join.table for join in joins)]
+
+    def _views(self, joins: Sequence[Join]) -> bool:
+        return any(table in self.views for table in self._tables(joins))
+
+    def _patience(self, joins: Sequence[Join]) -> float:
+        """Seconds for a query while the database is opened."""
+        return VIEW_SECONDS if self._views(joins) else SETUP_SECONDS
 
     def _from(self, joins: Sequence[Join]) -> str:
         parts = [f"{self.store.table(self.layout.table)} AS t0"]
@@ -188,40 +234,37 @@ def _together(layout: Layout) -> Callable[[Relation], Any]:
     return lambda relation: (relation.joins, alone.get(id(relation), -1))
 
 
-def _facts(relations: Sequence[Relation], row: Sequence[Any]) -> list[Fact]:
-    """The facts in one row of an answer."""
+def _facts(relations: Sequence[Relation], row: Sequence[Any], kinds: Sequence[Kind]) -> list[Fact]:
+    """The facts in one row of an answer; each element of a list is a fact of its own."""
     place, found = 0, []
     for relation in relations:
         name = relation.name
         if isinstance(name, Column):
-            name, place = text_of(row[place] or ""), place + 1
-        stored = row[place : place + len(relation.values)]
-        place += len(relation.values)
-        write = relation.writer or as_it_stands
-        ways = [way for value in stored if _is_text(value) for way in write(value)]
-        ways = list(dict.fromkeys(way for way in ways if way.strip()))
-        if ways:
-            found.append((name, tuple(ways)))
+            name, place = _named(row[place], kinds[place]), place + 1
+        end = place + len(relation.values)
+        columns = [said(v, k) for v, k in zip(row[place:end], kinds[place:end], strict=True)]
+        place = end
+        write = relation.writer or _as_it_stands
+        several = any(len(values) > 1 for values in columns)
+        words = [word for values in columns for word in values]
+        for group in [[word] for word in words] if several else [words]:
+            ways = dict.fromkeys(way for word in group for way in write(word) if way.strip())
+            if ways:
+                found.append((name, tuple(ways)))
     return found
 
 
-def _is_text(value: Any) -> bool:
-    """Whether a value can be said: NULL and bytes that are no UTF-8 (a picture) cannot."""
-    if isinstance(value, bytes):
-        try:
-            value.decode()
-        except UnicodeDecodeError:
-            return False
-    return value is not None
+def _named(value: Any, kind: Kind = "any") -> str:
+    """A relation's name as its column has it; of no name, nothing."""
+    return next(iter(said(value, kind)), "")
 
 
-def as_it_stands(value: Any) -> list[str]:
-    """A value as the database has it."""
-    return [text_of(value)]
+def _as_it_stands(value: str) -> list[str]:
+    return [value]
 
 
 def text_of(value: Any) -> str:
-    """A value as text; bytes that are no UTF-8 are replaced."""
+    """A key as text; bytes that are no UTF-8 are replaced."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     return str(value)

@@ -2,7 +2,7 @@
 
 - **Exact**: ``NameIndex``, as before; where it finds a name, nothing else is asked.
 - **Normalised**: equal without case, accents, punctuation and doubled spaces, "Lovelace, Ada" read
-  as "Ada Lovelace", "J. R. R." as "JRR".
+  as "Ada Lovelace", "J. R. R." as "JRR". Signs are no punctuation: "C#" is not "C".
 - **Similar**: a few letters differ. Names that share a third of their letters in a row are found by
   an in-memory full-text index over trigrams (SQLite's FTS5), then compared by edits.
 
@@ -16,14 +16,17 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from lacy.sources.names import PARAGRAPH, NameIndex, plain
+from lacy.sources.boundaries import alone, introduced, shadow
+from lacy.sources.names import PARAGRAPH, Doubt, NameIndex, alike, plain
+from lacy.sources.spelling import normal, shape, similarity
+
+__all__ = ["Link", "Linker", "normal", "similarity"]
 
 THRESHOLD = 0.9
 """Least similarity (1 - edits / letters) of a name that is taken for another."""
@@ -34,8 +37,6 @@ MARGIN = 0.05
 SHORTEST = 8
 """Letters below which a name is only taken as it is: most short words are similar to some name."""
 
-_EDITS = 2
-"""Most edits; three pieces of a name then hold at least one without any."""
 _CANDIDATES = 500
 """Names that are compared at most; with their first letters equal there are hardly ever so many."""
 _KEPT = 4_096
@@ -43,17 +44,14 @@ _KEPT = 4_096
 _WORDS = 8
 """Most words of a name that is looked for in a text by its normal form."""
 
-_LETTERS = str.maketrans(
-    {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h",
-     "'": "", "’": "", "‘": "", "ʼ": "", "`": "", ".": ""}
-)  # fmt: skip
-_NO_WORD = re.compile(r"[\W_]+")
-_TOKEN = re.compile(r"\w+(?:['’\-‐‑–]\w+)*\.?")
+_TOKEN = re.compile(r"\w+(?:['\-–]\w+)*\.?")
+_SIGNS = re.compile(r"[^\w\s()\[\]{}\"“”„«»,;:]+")
+"""What may be attached to a word and belong to a name: "C++", "Yahoo!"."""
 _PARTICLES = frozenset(
     "of the de da di du del la le von van der den ten ter bin al el y and".split()
 )
+_LETTERS = re.compile(r"[^\W_]+")
 _STOP = re.compile(r"[^\s,.()&/–—-]|\.\s*,|,.*,", re.DOTALL)
-_ROMAN = re.compile(r"[ivxlcdm]+|.*\d.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +87,7 @@ class Linker:
         fuzzy: whether anything but exact names counts.
         threshold: least similarity.
         margin: least distance to the second best.
+        same: what spellings of one name have in common.
     """
 
     def __init__(
@@ -98,8 +97,10 @@ class Linker:
         fuzzy: bool = True,
         threshold: float = THRESHOLD,
         margin: float = MARGIN,
+        same: Callable[[str], str] = plain,
     ) -> None:
         names = list(names)
+        self._same = same
         self.exact = NameIndex(names)
         self.fuzzy, self.threshold, self.margin = fuzzy, threshold, margin
         self._forms: dict[str, str | tuple[str, ...]] = {}
@@ -115,23 +116,31 @@ class Linker:
         The last paragraph that names someone counts, and whom it names first; a name spelled
         exactly, anywhere, counts before all others.
         """
-        found = self.exact.find(text)
-        if found is not None:
-            return Link(found), ""
+        exact = self.exact.search(text)
+        if isinstance(exact, str):
+            return Link(exact), ""
         if not self.fuzzy:
-            return None, ""
+            return None, exact.why if exact else ""
         why = ""
-        for paragraph in reversed(PARAGRAPH.split(unicodedata.normalize("NFC", text))):
-            words = [match for match in _TOKEN.finditer(paragraph)]
-            link, doubt = self._normalised_in(paragraph, words)
-            if link is not None:
-                return link, ""
+        for paragraph in reversed(PARAGRAPH.split(alike(text))):
+            # Who is named behind a longer name is not whom the paragraph is about.
+            last = exact.start if exact and exact.paragraph == paragraph else len(paragraph)
+            words = list(_TOKEN.finditer(shadow(paragraph)))
+            link, doubt = self._normalised_in(paragraph, words, last)
+            if link is not None or isinstance(doubt, Doubt):
+                return link, doubt.why if isinstance(doubt, Doubt) else ""
             why = why or doubt
             for mention in _mentions(paragraph, words):
-                link, doubt = self._similar(mention)
-                if link is not None or doubt:
-                    return link, doubt
+                link, said = self._similar(mention)
+                if link is not None or said:
+                    return link, said
+            if last < len(paragraph) and exact:
+                return None, why or exact.why
         return None, why
+
+    def mentioned(self, text: str) -> bool:
+        """Whether a text names one of them anywhere, exactly or by its normal form."""
+        return any(True for _ in self.exact.names_in(text)) or self.find(text)[0] is not None
 
     def resolve(self, name: str) -> tuple[Link | None, str]:
         """Whom a name means that is spelled as a caller spells it, or None and why."""
@@ -154,9 +163,9 @@ class Linker:
                     continue
                 known = self._forms.setdefault(form, name)
                 others = (known,) if isinstance(known, str) else known
-                if name not in others and plain(name) not in map(plain, others):
+                if name not in others and self._same(name) not in map(self._same, others):
                     self._forms[form] = (*others, name)
-        self._first = {form.partition(" ")[0] for form in self._forms}
+        self._first = {found.group() for form in self._forms if (found := _LETTERS.search(form))}
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         try:
             self._db.execute(
@@ -166,33 +175,59 @@ class Linker:
         except sqlite3.Error:  # an old SQLite: no similar names
             self._db.close()
             return
-        long = ((form, _shape(form)) for form in self._forms if len(form) >= SHORTEST)
+        long = ((form, shape(form)) for form in self._forms if len(form) >= SHORTEST)
         self._db.executemany("INSERT INTO names VALUES (?, ?)", long)
 
     def _form(self, form: str) -> str | tuple[str, ...] | None:
         return self._forms.get(form)
 
-    def _normalised_in(self, text: str, words: list[re.Match[str]]) -> tuple[Link | None, str]:
-        """The first mention whose normal form is known, the longest of several."""
-        forms = [normal(word.group()) for word in words]
+    def _normalised_in(
+        self, text: str, words: list[re.Match[str]], last: int
+    ) -> tuple[Link | None, str | Doubt]:
+        """The first mention whose normal form is known, the longest of several.
+
+        Args:
+            text: one paragraph.
+            words: its words.
+            last: where a mention may begin at the latest.
+        """
+        forms = [normal(text[word.start() : word.end()]) for word in words]
         small = text == text.lower()
         for place, form in enumerate(forms):
+            if words[place].start() > last:
+                break
             first = form.partition(" ")[0]
             # "J. R. R." is one word of its name, and "Lovelace, Ada" begins with its last one.
             known = first in self._first or len(first) == 1
             if not known and not _has_comma(text, words, place):
                 continue
+            doubt: Doubt | None = None
             for count in range(min(_WORDS, len(words) - place), 0, -1):
-                span = _span(text, words, place, count)
-                if span is None:
-                    continue
-                found = self._form(normal(span))
-                if found is None or not _name_like(span, small):
-                    continue
-                if isinstance(found, tuple):
-                    return None, _either(span, *found[:2])
-                return Link(found, "normalised", span), ""
+                link, why = self._normalised_at(text, words[place : place + count], small)
+                if link is not None or isinstance(why, str):
+                    return link, why or ""
+                doubt = doubt or why
+            if doubt is not None and not introduced(text, doubt.start):
+                return None, doubt
         return None, ""
+
+    def _normalised_at(
+        self, text: str, group: list[re.Match[str]], small: bool
+    ) -> tuple[Link | None, str | Doubt | None]:
+        """Who is called like some words; a text if that may be two, a doubt if it is longer."""
+        doubt = None
+        for start, end in _spans(text, group):
+            span = text[start:end]
+            found = self._form(normal(span))
+            if found is None or not _name_like(span, small):
+                continue
+            if not alone(text, start, end, small=span == span.lower()):
+                doubt = Doubt(text, start, span)
+            elif isinstance(found, tuple):
+                return None, _either(span, *found[:2])
+            else:
+                return Link(found, "normalised", span), None
+        return None, doubt
 
     # --------------------------------------------------------------------------------- similar
 
@@ -237,92 +272,13 @@ class Linker:
         pieces = [form[a:b] for a, b in pairwise(cuts)]
         # Quoted: forms and shapes hold letters, digits, spaces and "=" only.
         query = " OR ".join(f'"{piece}"' for piece in pieces)
-        query = f'shape : "{_shape(form)}" AND form : ({query})'
+        query = f'shape : "{shape(form)}" AND form : ({query})'
         with self._lock, suppress(sqlite3.Error):
             found = self._db.execute(
                 "SELECT form FROM names WHERE names MATCH ? LIMIT ?", (query, _CANDIDATES)
             )
             return [other for (other,) in found]
         return []
-
-
-def normal(name: str, *, as_written: bool = False) -> str:
-    """A name in small letters without accents and punctuation; "Last, First" in speaking order.
-
-    Args:
-        name: as anybody spells it.
-        as_written: leaves the order as it is ("Paris, Texas").
-    """
-    text = name
-    if text.count(",") == 1 and not as_written:
-        last, first = text.split(",")
-        text = f"{first} {last}"
-    if not text.isascii():
-        text = unicodedata.normalize("NFKD", text.casefold())
-        text = "".join(c for c in text if not unicodedata.combining(c))
-    words = _NO_WORD.sub(" ", text.casefold().translate(_LETTERS)).split()
-    return " ".join(_joined(words))
-
-
-def _joined(words: list[str]) -> Iterator[str]:
-    """Words; letters that stand alone beside each other are one: J R R, JRR."""
-    letters = ""
-    for word in words:
-        if len(word) == 1 and word.isalpha():
-            letters += word
-            continue
-        if letters:
-            yield letters
-            letters = ""
-        yield word
-    if letters:
-        yield letters
-
-
-def similarity(one: str, other: str) -> float:
-    """1 - edits / letters of two normal forms; 0 where they cannot mean the same.
-
-    Edits are letters added, left out, replaced, or two that changed places. Names with other
-    numbers, another count of words or other first letters of words mean someone else, and so do
-    those that differ in a word of up to three letters.
-    """
-    words, others = one.split(), other.split()
-    if len(words) != len(others):
-        return 0.0
-    edits = 0
-    for a, b in zip(words, others, strict=True):
-        if a == b:
-            continue
-        if a[0] != b[0] or min(len(a), len(b)) <= 3 or _ROMAN.fullmatch(a) or _ROMAN.fullmatch(b):
-            return 0.0
-        edits += _distance(a, b)
-        if edits > _EDITS:
-            return 0.0
-    return 1.0 - edits / max(len(one), len(other))
-
-
-def _shape(form: str) -> str:
-    """Number of words and their first letters, which similar names share."""
-    words = form.split()
-    return f"={len(words)}{''.join(word[0] for word in words)}="
-
-
-def _distance(a: str, b: str) -> int:
-    """Edits between two words, ``_EDITS + 1`` for more (optimal string alignment)."""
-    if abs(len(a) - len(b)) > _EDITS:
-        return _EDITS + 1
-    before: list[int] = []
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        before, last, row = row, before, [i]
-        for j, y in enumerate(b, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
-            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                cost = min(cost, last[j - 2] + 1)
-            row.append(cost)
-        if min(row) > _EDITS:
-            return _EDITS + 1
-    return row[-1]
 
 
 # ------------------------------------------------------------------------------------- mentions
@@ -334,39 +290,49 @@ def _mentions(text: str, words: list[re.Match[str]]) -> Iterator[str]:
     Only the first: a paragraph is about whom it names first.
     """
     for place, word in enumerate(words):
-        if not word.group()[0].isupper():
+        if not text[word.start()].isupper():
             continue
         count = 1
         for more in range(2, min(_WORDS, len(words) - place) + 1):
-            span = _span(text, words, place, more)
-            last = words[place + more - 1].group()
-            if span is None or not (last[0].isupper() or last.lower() in _PARTICLES):
+            last = text[words[place + more - 1].start() : words[place + more - 1].end()]
+            if not _spans(text, words[place : place + more]):
+                break
+            if not (last[0].isupper() or last.lower() in _PARTICLES):
                 break
             if last[0].isupper():
                 count = more
         if count < 2:
             continue
-        yield _span(text, words, place, count) or ""
+        runs = [words[place : place + count]]
         if count > 2:  # "When Ada Lovelace"
-            yield _span(text, words, place + 1, count - 1) or ""
+            runs.append(words[place + 1 : place + count])
+        for run in runs:
+            for start, end in _spans(text, run):
+                if alone(text, start, end):
+                    yield text[start:end]
         return
 
 
-def _span(text: str, words: list[re.Match[str]], place: int, count: int) -> str | None:
-    """Some words as the text has them, or None where a sentence or clause ends among them."""
-    group = words[place : place + count]
+def _spans(text: str, group: list[re.Match[str]]) -> list[tuple[int, int]]:
+    """Where a name of these words may begin and end, with its signs first; none over a stop."""
     for one, other in pairwise(group):
-        between = text[one.end() : other.start()]
-        word = one.group()
+        word = text[one.start() : one.end()]
         ends = word.endswith(".") and len(word) > 3 and word not in ("Prof.", "Capt.")
-        if ends or _STOP.search(between):
-            return None
-    span = text[group[0].start() : group[-1].end()].rstrip(".")
-    if span.count(",") > 1:
-        return None
-    for ending in ("'s", "’s"):
-        span = span.removesuffix(ending)
-    return span
+        if ends or _STOP.search(text[one.end() : other.start()]):
+            return []
+    start, end = group[0].start(), group[-1].end()
+    if text[start:end].count(",") > 1:
+        return []
+    behind = _SIGNS.match(text, end)
+    found = [(start, behind.end())] if behind else []
+    end -= text[start:end].endswith(".")
+    found.append((start, end))
+    if re.search("['’]s$", text[start:end]):
+        found.append((start, end - 2))
+    front = start
+    while front and _SIGNS.match(text[front - 1]):
+        front -= 1
+    return [(front, stop) for _, stop in found if front < start] + found
 
 
 def _has_comma(text: str, words: list[re.Match[str]], place: int) -> bool:

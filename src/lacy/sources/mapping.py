@@ -274,6 +274,9 @@ class _Reader:
         if not isinstance(name, str) or not name.strip():
             raise _Bad("name a column: TABLE.COLUMN")
         dots = [match.start() for match in re.finditer(r"\.", name)]
+        broken = self.catalogue.unreadable
+        if at := next((dot for dot in dots if name[:dot] in broken), 0):
+            raise _Bad(f"{name[:at]} cannot be read: {broken[name[:at]]}")
         for dot in dots:
             if name[:dot] in self.tables and name[dot + 1 :] in self.tables[name[:dot]]:
                 return name[:dot], name[dot + 1 :]

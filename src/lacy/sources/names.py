@@ -3,8 +3,10 @@
 A paragraph is about whom it names first; whoever is named later (a spouse, a teacher) is part of
 what is said.
 
-Names are compared as whole words, so "Mara Vell" is not found in "Mara Vellin". Scripts that write
-no spaces are searched as plain text.
+Names are compared as whole names with their signs (``lacy.sources.boundaries``): "Mara Vell" is not
+found in "Mara Vellin", "Mara Vell-Smith" or "Mara Vell Foundation", "C" not in "C++". Where a
+paragraph first names someone by such a longer name that is not known, it is about nobody known.
+Scripts that write no spaces are searched as plain text.
 """
 
 from __future__ import annotations
@@ -12,10 +14,51 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-_WORD = re.compile(r"\w+(?:['’.\-]\w+)*\.?")
+from lacy.sources.boundaries import alone, alone_unspaced, introduced, shadow
+
+_WORD = re.compile(r"\w+(?:['.\-]\w+)*\.?")
+_ALIKE = str.maketrans("’ʼ‐‑−♯", "''---#")
 _SPACES = re.compile(r"\s+")
+_AROUND = ' \t\n([{"“„‘«‹,;:–—…'
+_BEHIND = " \t\n)]}\"”’»›,;:–—….'"
 PARAGRAPH = re.compile(r"\n\s*\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A known name in a text.
+
+    Args:
+        start: where it begins.
+        end: where it ends.
+        name: as it is compared; None where it is part of a longer name that is not known.
+    """
+
+    start: int
+    end: int
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why a text is about nobody: it names someone by a longer name than those that are known.
+
+    Args:
+        paragraph: the text's paragraph with this name.
+        start: where the known part of the name begins in it.
+        part: the known part.
+    """
+
+    paragraph: str
+    start: int
+    part: str
+
+    @property
+    def why(self) -> str:
+        """What is said of it."""
+        return f"{self.part!r} may be a part of a longer name in the text"
 
 
 class NameIndex:
@@ -27,7 +70,7 @@ class NameIndex:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._spelled: dict[str, str] = {}
-        self._words: dict[tuple[str, ...], list[str]] = {}
+        self._words: dict[tuple[str, ...], tuple[_Core, ...]] = {}
         self._unspaced: list[str] = []
         for name in names:
             known = plain(name)
@@ -36,8 +79,11 @@ class NameIndex:
             self._spelled[known] = name
             if _is_unspaced(known):
                 self._unspaced.append(known)
-            elif words := _keys(known):
-                self._words.setdefault(tuple(word for word, _, _ in words), []).append(known)
+            elif words := _keys(written := alike(known)):
+                key = tuple(word for word, _, _ in words)
+                cores = (*self._words.get(key, ()), _Core.of(known, written, words))
+                # "C++" before "C": the longest that stands there counts.
+                self._words[key] = tuple(sorted(cores, key=lambda core: -len(core.text)))
         self._longest = max(map(len, self._words), default=0)
         self._first = {words[0] for words in self._words}
 
@@ -59,72 +105,151 @@ class NameIndex:
 
         Of overlapping names the longest counts.
         """
-        for paragraph in reversed(PARAGRAPH.split(unicodedata.normalize("NFC", text))):
+        found = self.search(text)
+        return found if isinstance(found, str) else None
+
+    def search(self, text: str) -> str | Doubt | None:
+        """What ``find`` gives, or why it gives nothing."""
+        for paragraph in reversed(PARAGRAPH.split(alike(text))):
             found = self._first_in(paragraph)
+            if isinstance(found, Doubt):
+                return found
             if found is not None:
                 return self._spelled[found]
         return None
 
-    def _first_in(self, text: str) -> str | None:
-        best, best_start = None, len(text)
-        for start, _, name in self._mentions(text):
-            best, best_start = name, start
-            break
+    def names_in(self, text: str) -> Iterator[str]:
+        """All names that a text mentions, in reading order."""
+        text = alike(text)
+        for mention in self._mentions(text):
+            if mention.name is not None:
+                yield self._spelled[mention.name]
         for name in self._unspaced:
-            at = text.find(name)
+            if any(ok for _, ok in _places(text, name)):
+                yield self._spelled[name]
+
+    def others(self, text: str) -> set[str]:
+        """Names whose words a text has, but never as this name: "C++" where it says "C#"."""
+        text = alike(text)
+        words, seen = _keys(text), set()
+        for place in range(len(words)):
+            for count in range(1, min(self._longest, len(words) - place) + 1):
+                key = tuple(word for word, _, _ in words[place : place + count])
+                seen |= {core.name for core in self._words.get(key, ())}
+        there = {mention.name for mention in self._mentions(text)}
+        return {self._spelled[name] for name in seen - there}
+
+    def _first_in(self, text: str) -> str | Doubt | None:
+        best, best_start, doubt = None, len(text), None
+        for mention in self._mentions(text):
+            if mention.name is not None:
+                best, best_start = mention.name, mention.start
+                break
+            part = text[mention.start : mention.end]
+            doubt = doubt or Doubt(text, mention.start, part)
+            if not introduced(text, mention.start):
+                break  # whom the paragraph is about is not known
+        for name in self._unspaced:
+            places = list(_places(text, name))
+            at = next((place for place, ok in places if ok), -1)
+            if places and at < 0:
+                doubt = doubt or Doubt(text, places[0][0], name)
             longer = at == best_start and best is not None and len(name) > len(best)
             if at >= 0 and (at < best_start or longer):
                 best, best_start = name, at
-        return best
+        return best if best is not None else doubt
 
-    def _mentions(self, text: str) -> Iterable[tuple[int, int, str]]:
+    def _mentions(self, text: str) -> Iterator[Mention]:
         """Names in reading order, leftmost longest, not overlapping."""
         words = _keys(text)
         place = 0
         while place < len(words):
             found = self._at(text, words, place) if words[place][0] in self._first else None
-            if found is None:
-                place += 1
-                continue
-            count, start, end, name = found
-            yield start, end, name
+            count, mention = found or (1, None)
+            if mention is not None:
+                yield mention
             place += count
 
     def _at(
         self, text: str, words: list[tuple[str, int, int]], place: int
-    ) -> tuple[int, int, int, str] | None:
+    ) -> tuple[int, Mention] | None:
+        """The longest whole name at a word, else a part of a longer one, with its words."""
+        part = None
         for count in range(min(self._longest, len(words) - place), 0, -1):
             group = words[place : place + count]
-            for name in self._words.get(tuple(word for word, _, _ in group), ()):
-                start, end = group[0][1], group[-1][2]
+            for core in self._words.get(tuple(word for word, _, _ in group), ()):
+                start, end = group[0][1] - core.lead, group[-1][2] + core.trail
                 # Same words are not enough: "Vell, Mara" and "Vell Mara" differ between them.
-                if _core(text[start:end]) == _core(name):
-                    return count, start, end, name
-        return None
+                if start < 0 or _SPACES.sub(" ", text[start:end]) != core.text:
+                    continue
+                if alone(text, start, end):
+                    return count, Mention(start, end, core.name)
+                part = part or (count, Mention(start, end, None))
+        return part
+
+
+@dataclass(frozen=True, slots=True)
+class _Core:
+    """A name without what may stand around it (brackets, a final dot), but with its signs.
+
+    ``lead`` and ``trail`` are how many characters stand before its first word and after its last.
+    """
+
+    text: str
+    name: str
+    lead: int
+    trail: int
+
+    @classmethod
+    def of(cls, name: str, written: str, words: list[tuple[str, int, int]]) -> _Core:
+        first, last = words[0][1], words[-1][2]
+        start = first - len(written[:first].lstrip(_AROUND))
+        behind = written[last:]
+        end = last + len(behind if _OWN.match(behind) else behind.rstrip(_BEHIND))
+        return cls(written[start:end], name, first - start, end - last)
+
+
+_OWN = re.compile(r"'[sS]$")
+"""A name's own ending: McDonald's."""
 
 
 def _keys(text: str) -> list[tuple[str, int, int]]:
     """Words with their places; possessive endings and final dots do not count."""
     found = []
-    for match in _WORD.finditer(text):
-        word = match.group().rstrip(".")
-        for ending in ("'s", "’s"):
-            word = word.removesuffix(ending)
+    for match in _WORD.finditer(shadow(text)):
+        word = text[match.start() : match.end()].rstrip(".")
+        word = word.removesuffix("'s")
         if word:
             found.append((word, match.start(), match.start() + len(word)))
     return found
 
 
-def _core(text: str) -> str:
-    """A name without what may stand around its words (brackets, a final dot)."""
-    text = _SPACES.sub(" ", text)
-    words = _keys(text)
-    return text[words[0][1] : words[-1][2]] if words else text
+def _places(text: str, name: str) -> Iterator[tuple[int, bool]]:
+    """Where a name stands in a text without spaces, and whether alone."""
+    at = text.find(name)
+    while at >= 0:
+        yield at, alone_unspaced(text, at, at + len(name))
+        at = text.find(name, at + 1)
+
+
+def alike(text: str) -> str:
+    """A text in one Unicode form, in which apostrophes and hyphens are the ASCII ones."""
+    text = unicodedata.normalize("NFC", text)
+    return text if text.isascii() else text.translate(_ALIKE)
 
 
 def plain(name: str) -> str:
     """A name as it is compared: in one Unicode form, with single spaces."""
-    return _SPACES.sub(" ", unicodedata.normalize("NFC", name)).strip()
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def same(name: str) -> str:
+    """What names that are one subject have in common: ``plain``, of several words in any case.
+
+    "Turkey" and "turkey" are two things; "ADA LOVELACE" and "Ada Lovelace" are one.
+    """
+    known = plain(name)
+    return known.casefold() if " " in known else known
 
 
 def _is_unspaced(name: str) -> bool:

@@ -28,8 +28,9 @@ STOP = re.compile(r"[.!?…][\"'”’»)\]]*\s+|[。！？][”’」』）]*\s
 EMPTY_LINE = re.compile(r"\n\s*\n")
 _WORD = re.compile(r"[^\W_]+")
 _NAME = re.compile(
-    r"\b[^\W\d_a-z]\w*(?:['’\-]\w+)*\.?(?: (?:(?:of|the|de|da|di|du|von|van|der|den|bin|al) ){0,2}"
-    r"[^\W\d_a-z]\w*(?:['’\-]\w+)*\.?)+"
+    r"\b[^\W\d_a-z]\w*(?:['’\-‐‑–]\w+)*\.?"
+    r"(?: (?:(?:of|the|de|da|di|du|von|van|der|den|bin|al) ){0,2}"
+    r"[^\W\d_a-z]\w*(?:['’\-‐‑–]\w+)*\.?)+"
 )
 _ENDED = re.compile(r"(?<=\w\w\w)\. |(?<=\w\w\w)\.$")
 """A sentence's end in a run of capitalised words; "J. S. Bach" has none inside."""

@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lacy.sources.facts import Writer, text_of
+from lacy.sources.facts import Writer
+from lacy.sources.values import said
 
 MONTHS = (
     "January February March April May June July August September October November December".split()
@@ -50,12 +51,11 @@ def writer(dates: Sequence[str] = (), number: str | None = None, text: str = "{}
     """
 
     def write(value: Any) -> list[str]:
-        plain = text_of(value)
-        ways = [plain]
+        words = ways = said(value)
         if dates:
-            ways = [_date(plain, pattern) for pattern in dates]
+            ways = [_date(word, pattern) for word in words for pattern in dates]
         elif number is not None:
-            ways = [_number(plain, number)]
+            ways = [_number(word, number) for word in words]
         return [text.replace("{}", way.strip()) for way in ways if way.strip()]
 
     return write

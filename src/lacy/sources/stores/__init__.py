@@ -10,11 +10,11 @@ import re
 from pathlib import Path
 
 from lacy.errors import LacyError
-from lacy.sources.stores.base import Catalogue, Reference, Store, StoreError
+from lacy.sources.stores.base import Catalogue, Reading, Reference, Store, StoreError
 
 __all__ = [
-    "Catalogue", "Reference", "Store", "StoreError", "is_address", "is_url", "open_store",
-    "without_secret",
+    "Catalogue", "Reading", "Reference", "Store", "StoreError", "is_address", "is_url",
+    "open_store", "without_secret",
 ]  # fmt: skip
 
 POSTGRES = ("postgresql:", "postgres:")

@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lacy.sources.values import Kind
+
 SETUP_SECONDS = 600.0
 """Seconds that one query may take while a database is opened: names are read, values counted."""
+
+VIEW_SECONDS = 20.0
+"""The same where the query reads a view: a view may never end."""
+
+PROBE_SECONDS = 2.0
+"""Seconds for a look at whether a view can be read at all."""
 
 
 class StoreError(Exception):
@@ -26,11 +34,38 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Tables and views, their columns with types, primary keys of one column, foreign keys."""
+    """What a database holds.
+
+    Args:
+        tables: tables and views, their columns with types.
+        keys: primary keys of one column.
+        references: foreign keys.
+        views: those of the tables that are none: they may fail or never end when they are read.
+        unreadable: tables and views that are left out, and why.
+    """
 
     tables: dict[str, dict[str, str]]
     keys: dict[str, str] = field(default_factory=dict)
     references: tuple[Reference, ...] = ()
+    views: frozenset[str] = frozenset()
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a column's values are asked for.
+
+    Args:
+        sql: an expression in which ``{}`` is the column.
+        kind: how the answer holds a value (``lacy.sources.values``).
+    """
+
+    sql: str = "{}"
+    kind: Kind = "any"
+
+    def of(self, column: str) -> str:
+        """The expression for one column, as it stands in SQL."""
+        return self.sql.replace("{}", column)
 
 
 class Store(Protocol):
@@ -78,7 +113,11 @@ class Store(Protocol):
         ...
 
     def text(self, column: str) -> str:
-        """SQL for a column's value as it is said."""
+        """SQL for a column's value as a text by which values are told apart."""
+        ...
+
+    def reading(self, table: str, column: str) -> Reading:
+        """How the values of a column of the catalogue are read."""
         ...
 
     def interrupt(self) -> None:

@@ -13,12 +13,14 @@ from lacy.errors import LacyError
 from lacy.sources.stores.base import (
     SETUP_SECONDS,
     Catalogue,
+    Reading,
     Reference,
     StoreError,
     first_line,
     late,
     quoted,
 )
+from lacy.sources.values import Kind
 
 _CONFIG = {
     "enable_external_access": False,
@@ -28,6 +30,19 @@ _CONFIG = {
     "lock_configuration": True,
 }
 """One thread: a look-up is short, and waking others costs more than they bring."""
+
+_KINDS: dict[str, Kind] = {
+    "BLOB": "bytes", "BOOLEAN": "text", "CHAR": "text", "DATE": "time", "DECIMAL": "number",
+    "DOUBLE": "number", "ENUM": "text", "FLOAT": "number", "BIGINT": "number",
+    "HUGEINT": "number", "INTEGER": "number", "SMALLINT": "number", "TINYINT": "number",
+    "UBIGINT": "number", "UHUGEINT": "number", "UINTEGER": "number", "USMALLINT": "number",
+    "UTINYINT": "number", "BIGNUM": "number", "VARINT": "number", "INTERVAL": "span",
+    "JSON": "json", "TIME": "time", "TIMESTAMP": "time", "TIMESTAMP_S": "time",
+    "TIMESTAMP_MS": "time", "TIMESTAMP_NS": "time", "TIMETZ": "time", "TIMESTAMPTZ": "time",
+    "UUID": "text", "VARCHAR": "text",
+}  # fmt: skip
+"""Types whose values can be said; structs, maps, unions and bits are a machine's."""
+_LIST = re.compile(r"(.*)\[\d*\]$", re.DOTALL)
 
 
 class Duck:
@@ -66,9 +81,17 @@ class Duck:
         for schema, table, column, kind in found:
             name = table if schema == "main" else f"{schema}.{table}"
             tables.setdefault(name, {})[column] = kind
+        self._types = tables
         self._homes = {
             (t if s == "main" else f"{s}.{t}"): f"{quoted(s)}.{quoted(t)}" for s, t, _, _ in found
         }
+        found = self.rows(
+            "SELECT schema_name, view_name FROM duckdb_views()"
+            " WHERE NOT internal AND database_name = current_database()"
+        )
+        views = frozenset(
+            view if schema == "main" else f"{schema}.{view}" for schema, view in found
+        )
         keys: dict[str, str] = {}
         references = []
         constraints = self.rows(
@@ -83,7 +106,7 @@ class Duck:
             elif kind == "FOREIGN KEY" and len(columns) == 1:
                 home = to if schema == "main" else f"{schema}.{to}"
                 references.append(Reference(name, columns[0], home, to_columns[0]))
-        return Catalogue(tables, keys, tuple(references))
+        return Catalogue(tables, keys, tuple(references), views & tables.keys())
 
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
@@ -118,6 +141,10 @@ class Duck:
         """The value as DuckDB writes it: dates as ``1815-12-10``."""
         return f"CAST({column} AS VARCHAR)"
 
+    def reading(self, table: str, column: str) -> Reading:
+        """Lists as lists of texts, bytes as they are, all else as DuckDB writes it."""
+        return _reading(self._types[table][column])
+
     def interrupt(self) -> None:
         """Ends the query that runs."""
         with suppress(self._error):
@@ -127,6 +154,20 @@ class Duck:
         """Ends the connection."""
         with self._lock:
             self._db.close()
+
+
+def _reading(kind: str) -> Reading:
+    """How a column of this type is read."""
+    element = _LIST.match(kind)
+    if element and _LIST.match(element[1]):
+        return Reading(kind="none")  # lists of lists
+    name = re.split(r"[ (]", element[1] if element else kind, maxsplit=1)[0].upper()
+    if "WITH TIME ZONE" in kind:
+        name = "TIMETZ"
+    found = _KINDS.get(name, "none")
+    if found in ("bytes", "none"):
+        return Reading(kind=found)
+    return Reading(f"CAST({{}} AS VARCHAR{'[]' if element else ''})", found)
 
 
 def _why(error: BaseException) -> str:

@@ -18,12 +18,14 @@ from lacy.errors import LacyError
 from lacy.sources.stores.base import (
     SETUP_SECONDS,
     Catalogue,
+    Reading,
     Reference,
     StoreError,
     first_line,
     late,
     quoted,
 )
+from lacy.sources.values import Kind
 
 if TYPE_CHECKING:
     import psycopg
@@ -31,6 +33,15 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 10
 _GRACE = 0.5
 """Seconds after a query's time at which a server that does not stop it is hung up on."""
+
+_BEGIN = (
+    "BEGIN READ ONLY; SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'postgres';"
+    " SET LOCAL extra_float_digits = 1;"
+)
+"""Nothing is set for longer than a transaction: behind PgBouncer others use the connection next."""
+
+_INET = 869
+"""The type's number in every PostgreSQL."""
 
 _SYSTEM = "('pg_catalog', 'information_schema', 'pg_toast')"
 
@@ -69,7 +80,6 @@ class Postgres:
         self.name = str(self._address.get("dbname") or self._address.get("user") or "postgresql")
         self._lock = threading.Lock()
         self._closed = self._over = False
-        self._limit = 0.0
         try:
             self._db = self._connect()
         except psycopg.Error as error:
@@ -79,21 +89,28 @@ class Postgres:
         """Tables and views that may be read; those on the search path without their schema."""
         found = self.rows(
             "SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),"
-            " pg_table_is_visible(c.oid) FROM pg_class c"
+            " pg_table_is_visible(c.oid), c.relkind IN ('v', 'm', 'f'), a.atttypid FROM pg_class c"
             " JOIN pg_namespace n ON n.oid = c.relnamespace"
             " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
             " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')"
             f" AND n.nspname NOT IN {_SYSTEM} AND n.nspname NOT LIKE 'pg_temp%%'"
-            " AND has_table_privilege(c.oid, 'SELECT')"
+            " AND has_schema_privilege(n.oid, 'USAGE')"
+            " AND has_column_privilege(c.oid, a.attnum, 'SELECT')"
             " ORDER BY NOT pg_table_is_visible(c.oid), 1, 2, a.attnum"
         )
+        types = self._type_kinds()
         tables: dict[str, dict[str, str]] = {}
         self._homes: dict[str, str] = {}
+        self._readings: dict[tuple[str, str], Reading] = {}
         names: dict[tuple[str, str], str] = {}
-        for schema, table, column, kind, visible in found:
+        views = set()
+        for schema, table, column, kind, visible, view, number in found:
             name = names[schema, table] = table if visible else f"{schema}.{table}"
             tables.setdefault(name, {})[column] = kind
             self._homes[name] = f"{self.quoted(schema)}.{self.quoted(table)}"
+            self._readings[name, column] = types.get(number, Reading(kind="none"))
+            if view:
+                views.add(name)
         keys: dict[str, str] = {}
         references = []
         for kind, schema, table, column, to_schema, to, to_column in self.rows(
@@ -106,14 +123,35 @@ class Postgres:
             " LEFT JOIN pg_attribute fa ON fa.attrelid = f.oid AND fa.attnum = k.confkey[1]"
             " WHERE k.contype IN ('p', 'f') AND cardinality(k.conkey) = 1 ORDER BY k.oid"
         ):
-            if (schema, table) not in names:
+            home = names.get((schema, table))
+            if home is None or column not in tables[home]:
                 continue
+            there = names.get((to_schema, to))
             if kind == "p":
-                keys[names[schema, table]] = column
-            elif (to_schema, to) in names:
-                home = names[to_schema, to]
-                references.append(Reference(names[schema, table], column, home, to_column))
-        return Catalogue(tables, keys, tuple(references))
+                keys[home] = column
+            elif there is not None and to_column in tables[there]:
+                references.append(Reference(home, column, there, to_column))
+        return Catalogue(tables, keys, tuple(references), frozenset(views))
+
+    def _type_kinds(self) -> dict[int, Reading]:
+        """How values of each type are read; a domain as its base type."""
+        found = self.rows(
+            "WITH RECURSIVE base AS (SELECT oid AS own, oid, typtype, typcategory, typname,"
+            " typbasetype, typelem FROM pg_type WHERE typtype IN ('b', 'd', 'e')"
+            " UNION ALL SELECT base.own, t.oid, t.typtype, t.typcategory, t.typname, t.typbasetype,"
+            " t.typelem FROM base JOIN pg_type t ON t.oid = base.typbasetype"
+            " WHERE base.typtype = 'd')"
+            " SELECT own, typcategory::text, typname, typelem FROM base WHERE typtype <> 'd'"
+        )
+        plain = {own: _kind(group, name) for own, group, name, _ in found}
+        readings = {}
+        for own, group, _, element in found:
+            many = group == "A" and element != 0
+            kind = plain.get(element, "none") if many else plain[own]
+            sql = "{}" if kind in ("bytes", "none") else f"CAST({{}} AS text{'[]' * many})"
+            readings[own] = Reading(sql, kind)
+        readings[_INET] = Reading("abbrev({})", "text")  # cast, it would end in /32
+        return readings
 
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
@@ -146,24 +184,29 @@ class Postgres:
         timer.daemon = True
         timer.start()
         try:
-            if self._limit != seconds:
-                limit = str(max(1, int(1000 * seconds)))
-                db.execute("SELECT set_config('statement_timeout', %s, false)", (limit,))
-                self._limit = seconds
+            # In one message, and for this transaction only: a pool may share the connection.
+            limit = f"SET LOCAL statement_timeout = {max(1, int(1000 * seconds))}"
+            db.execute(f"{_BEGIN} {limit}".encode())
             # Always with values, so that %% means % in every query.
-            return db.execute(query.encode(), tuple(values)).fetchall()
+            found = db.execute(query.encode(), tuple(values)).fetchall()
+            db.execute("COMMIT")
+            return found
+        except BaseException:
+            with suppress(self._psycopg.Error):
+                if not db.closed:
+                    db.execute("ROLLBACK")
+            raise
         finally:
             timer.cancel()
 
     def _connect(self) -> psycopg.Connection[Any]:
-        self._limit = 0.0
         wait = {"connect_timeout": _CONNECT_SECONDS, **self._address}
-        db = self._psycopg.connect(
-            **{**wait, "client_encoding": "utf8", "application_name": "lacy"}, autocommit=True
+        # Prepared statements would belong to a connection that a pool may give to others.
+        return self._psycopg.connect(
+            **{**wait, "client_encoding": "utf8", "application_name": "lacy"},
+            autocommit=True,
+            prepare_threshold=None,
         )
-        db.execute("SET default_transaction_read_only = on")
-        db.execute("SET datestyle = 'ISO, YMD'")
-        return db
 
     def _said(self, error: BaseException) -> str:
         """What went wrong, in one line, without the password."""
@@ -184,6 +227,10 @@ class Postgres:
         """The value as PostgreSQL writes it: dates as ``1815-12-10``."""
         return f"CAST({column} AS text)"
 
+    def reading(self, table: str, column: str) -> Reading:
+        """Arrays as lists of texts, bytes as they are, all else as PostgreSQL writes it."""
+        return self._readings[table, column]
+
     def interrupt(self) -> None:
         """Asks the server to end the query that runs."""
         with suppress(self._psycopg.Error):
@@ -202,6 +249,18 @@ def _hang_up(db: psycopg.Connection[Any]) -> None:
         copy = socket.socket(fileno=os.dup(db.fileno()))
         with copy:
             copy.shutdown(socket.SHUT_RDWR)
+
+
+def _kind(group: str, name: str) -> Kind:
+    """How a type's text is read, by its category and name; what only a machine reads is none."""
+    if name in ("json", "jsonb"):
+        return "json"
+    if name == "bytea":
+        return "bytes"
+    if name in ("uuid", "macaddr", "macaddr8", "money", "inet", "citext"):
+        return "text"
+    kinds: dict[str, Kind] = {"B": "text", "D": "time", "E": "text", "N": "number", "S": "text"}
+    return {**kinds, "T": "span", "X": "text", "Z": "text"}.get(group, "none")
 
 
 def _place(address: dict[str, Any]) -> str:

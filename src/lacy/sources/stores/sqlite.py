@@ -16,6 +16,7 @@ from lacy.errors import LacyError
 from lacy.sources.stores.base import (
     SETUP_SECONDS,
     Catalogue,
+    Reading,
     Reference,
     StoreError,
     first_line,
@@ -27,6 +28,14 @@ _STEPS_BETWEEN_CHECKS = 2_000
 """SQLite virtual-machine steps between two looks at the clock."""
 _OPEN_SECONDS = 2.0
 """Seconds for which opening waits for another process that writes."""
+_LONGEST = 16 * 2**20
+"""Bytes of one value or row above which SQLite gives up: a file of strangers may make any."""
+_LONGEST_READ = 10_000
+"""Characters above which a value is not read."""
+_FAULTS = (sqlite3.Error, UnicodeError, OverflowError, ValueError, MemoryError)
+"""What a query of a damaged file may end in."""
+_HIDDEN = 1
+"""How ``table_xinfo`` marks a virtual table's hidden column; 2 and 3 are generated ones."""
 
 
 class Sqlite:
@@ -46,31 +55,43 @@ class Sqlite:
         self._patience = 0.0
         try:
             self._db = read_only(path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             raise LacyError("E66", path=path, why=_why(error, path)) from error
+        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
         self._db.text_factory = lambda raw: raw.decode("utf-8", errors="replace")
 
     def catalogue(self) -> Catalogue:
         """Tables and views, in the order of their names."""
-        query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
+        query = "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
         tables: dict[str, dict[str, str]] = {}
         keys: dict[str, str] = {}
         found: list[tuple[str, Any]] = []
-        for (name,) in self.rows(query):
-            info = self.rows(f"PRAGMA table_info({quoted(name)})")
+        unreadable: dict[str, str] = {}
+        views = set()
+        for name, kind in self.rows(query):
+            try:
+                info = self.rows(f"PRAGMA table_xinfo({quoted(name)})")
+                foreign = self.rows(f"PRAGMA foreign_key_list({quoted(name)})")
+            except StoreError as error:  # a view of a table that is gone, a module that is missing
+                unreadable[name] = str(error)
+                continue
+            info = [row for row in info if row[6] != _HIDDEN]
             tables[name] = {row[1]: str(row[2]) for row in info}
             primary = [row[1] for row in info if row[5]]
             if len(primary) == 1:
                 keys[name] = primary[0]
-            found += [(name, row) for row in self.rows(f"PRAGMA foreign_key_list({quoted(name)})")]
+            if kind == "view":
+                views.add(name)
+            found += [(name, row) for row in foreign]
         # A key of several columns has several rows of one number.
         several = {(table, row[0]) for table, row in found if row[1] > 0}
         references = []
         for table, row in found:
             column = row[4] or keys.get(row[2])
-            if (table, row[0]) not in several and column and row[2] in tables:
+            there = row[2] in tables and column in tables[row[2]] and row[3] in tables[table]
+            if (table, row[0]) not in several and column and there:
                 references.append(Reference(table, row[3], row[2], column))
-        return Catalogue(tables, keys, tuple(references))
+        return Catalogue(tables, keys, tuple(references), frozenset(views), unreadable)
 
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
@@ -91,7 +112,7 @@ class Sqlite:
                     self._patience = seconds
                 self._db.set_progress_handler(check, _STEPS_BETWEEN_CHECKS)
                 return self._db.execute(query, tuple(values)).fetchall()
-            except (sqlite3.Error, UnicodeError, OverflowError) as error:
+            except _FAULTS as error:
                 why = late(seconds) if over else _why(error)
                 raise StoreError(why) from error
 
@@ -104,8 +125,12 @@ class Sqlite:
         return quoted(name)
 
     def text(self, column: str) -> str:
-        """The column itself: Python turns its values into text."""
+        """The column itself: any value can be compared."""
         return column
+
+    def reading(self, table: str, column: str) -> Reading:
+        """The column itself; novels and films are not read."""
+        return Reading(f"CASE WHEN length({{}}) <= {_LONGEST_READ} THEN {{}} END")
 
     def interrupt(self) -> None:
         """Ends the query that runs."""
@@ -137,7 +162,7 @@ def _used(uri: str, seconds: float) -> sqlite3.Connection:
     db = sqlite3.connect(uri, seconds, uri=True, check_same_thread=False)
     try:
         db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error:
+    except (sqlite3.Error, MemoryError):
         db.close()
         raise
     return db
@@ -155,7 +180,7 @@ def _log(path: Path) -> bool:
 
 def _why(error: BaseException, path: Path | None = None) -> str:
     """What went wrong, in words that say what helps."""
-    said = first_line(error)
+    said = "not enough memory" if isinstance(error, MemoryError) else first_line(error)
     if "locked" in said:
         return "another process is writing it; try again when it is done, or give a copy"
     if path is not None and "unable to open" in said and _log(path):

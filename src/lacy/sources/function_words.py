@@ -1,0 +1,99 @@
+"""English words beside a name that tell whether it goes on; and Chinese characters that do."""
+
+from __future__ import annotations
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+PREPOSITIONS = _words(
+    "in on at by from to with for into onto over under after before during since until till through"
+    " throughout between among amid against about above below near behind beyond despite without"
+    " within along across around like unlike via per outside inside toward towards past and"
+)
+"""A name behind them is not whom a sentence is about. "Of" joins names and is not one of them."""
+
+LEAD = PREPOSITIONS | _words(
+    "the a an of as or but nor yet so because although though while when whenever where wherever"
+    " whereas if unless once who whom whose which what why how that this these those there here"
+    " he she it they we you i his her its their our your my one some most many all another other"
+    " then later now today yesterday tomorrow also however meanwhile thus hence therefore moreover"
+    " furthermore finally eventually subsequently afterwards originally initially recently"
+    " soon still only even just both either neither not no yes formerly previously currently"
+    " sometimes often usually perhaps maybe indeed instead besides otherwise nevertheless"
+    " nonetheless according together again never always did does do was is were are has had have"
+    " can could would should must born died named called known including such"
+)
+"""Words that a sentence may begin with before a name; with a capital they are no part of it."""
+
+THING = _words("was is were are has had")
+"""A verb behind "'s": the name ends with it."""
+
+FOLLOW = THING | _words(
+    "be been being did does do can could would should must in on at by from to with for as until"
+    " since during after before and or but also became becomes began begins born called came comes"
+    " created defeated designed developed died dies directed discovered earned enrolled entered"
+    " established faced finished found founded gained gave gives goes graduated grew grows"
+    " held helped hosts invented joined joins knew later lay lead leads led left lies lived"
+    " lives located lost made makes married met moved named never often once only opened owned"
+    " painted performed played plays produced published received recorded released remained"
+    " resigned retired returned runs said saw says served serves signed spent stands started stood"
+    " studied taught took toured trained turned used visited went won worked"
+    " works writes wrote"
+)
+"""What may follow a name with a capital: "Ada Lovelace Was Born", "ADA LOVELACE WAS BORN"."""
+
+DATES = _words(
+    "january february march april may june july august september october november december"
+    " monday tuesday wednesday thursday friday saturday sunday spring summer autumn winter"
+)
+
+TITLES = _words(
+    "sir dame dr prof professor mr ms miss mx rev reverend hon captain capt colonel col general gen"
+    " major maj lieutenant lt sergeant sgt corporal cpl private commander cmdr admiral adm marshal"
+    " president senator sen governor gov minister chancellor mayor representative rep judge justice"
+    " ambassador actor actress author writer novelist poet playwright singer songwriter musician"
+    " composer pianist painter artist sculptor photographer philosopher historian economist"
+    " physicist chemist biologist mathematician astronomer scientist engineer inventor architect"
+    " director producer journalist politician footballer player coach lawyer doctor nurse teacher"
+    " explorer manager monsieur madame signor señor señora herr frau"
+)
+"""Before a name of several words they are no part of it. "Mrs." is not among them: Mrs. Humphry
+Ward is not Humphry Ward."""
+
+RANKS = _words(
+    "king queen emperor empress prince princess duke duchess count countess earl baron baroness"
+    " marquess viscount lord lady pope bishop archbishop saint tsar sultan shah khan son daughter"
+)
+
+POSTNOMINALS = _words(
+    "DL FAIA ARIBA FRIBA OBE CBE MBE KBE DBE GBE CH OM FRS FRSE FBA FRAS FRCP FRCS FREng MP MEP"
+    " MSP MLA MLC MHA MBBS KC"
+    " QC PC JP PhD MD MA BA BSc MSc DSc DPhil LLB LLD VC GC MC DSO DFC DSC KCB GCB CB KCMG GCMG CMG"
+    " KG KT AC AO AM OAM CC OC CM RA SJ OP OSB"
+)
+
+OF = _words("of de da do du di del della des van von zu der den ten ter la le bin ibn al el y upon")
+"""They join the parts of a name."""
+
+WITH_FIRST_NAME = _words("van von bin ibn zu ten ter")
+"""They stand before a family name."""
+
+AND = ("and",)
+
+BYNAMES = _words(
+    "elder younger great first second third fourth fifth sixth seventh eighth ninth tenth"
+    " conqueror bald bold pious good wise confessor terrible lionheart"
+)
+
+NAMES_OF_SAINTS = _words("st ste ss mt ft pt san mrs")
+"""Abbreviations that begin a name."""
+
+ABBREVIATED = NAMES_OF_SAINTS | _words("dr mr ms prof rev gen col capt lt gov sen rep vs no")
+
+BEHIND_HAN = frozenset(
+    "是在于於的和与與及等生出曾为為有也被从從到至将將任又自以位一所而毕畢卒死去就著创創写寫氏"
+)
+BEFORE_HAN = frozenset("在於于是和与與及从從到对對向由为為叫名的人国國年月日")
+"""Particles and verbs: next to other characters a Chinese name goes on."""

@@ -1,0 +1,135 @@
+"""A name's normal form, by which spellings are compared, and how similar two forms are.
+
+Punctuation does not count: dots of initials, apostrophes, hyphens between words, commas, quotes and
+brackets. Signs do: "C", "C#" and "C++" are three names, "Yahoo!" is not "Yahoo", ".NET" not "NET".
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+EDITS = 2
+"""Most edits; three pieces of a name then hold at least one without any."""
+
+_LETTERS = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h",
+     "'": "", "’": "", "‘": "", "ʼ": "", "`": "", "™": "", "®": "", "©": "", "¡": "", "¿": "",
+     "♯": "#", "−": "-", "‐": "-", "‑": "-", "–": " ", "—": " ", "_": " "}
+)  # fmt: skip
+_COMMA = re.compile(r"(?<!\d),|,(?!\d)")
+_DOTS = re.compile(r"(\w?)(\.+)(?=(\w?))")
+_AND = re.compile(r"(?<=\s)&(?=\s)")
+_HYPHENS = re.compile("-+")
+_PUNCTUATION = re.compile(r"[,;:\"“”„«»‹›()\[\]{}<>|…·•・\\=~^]+")
+_SIGN = re.compile(r"[^\w\s]")
+_ROMAN = re.compile(r"[ivxlcdm]+|.*\d.*")
+
+
+def normal(name: str, *, as_written: bool = False) -> str:
+    """A name in small letters without accents and punctuation; "Last, First" in speaking order.
+
+    Args:
+        name: as anybody spells it.
+        as_written: leaves the order as it is ("Paris, Texas").
+    """
+    text = name
+    if text.count(",") == 1 and _COMMA.search(text) and not as_written:
+        last, first = text.split(",")
+        text = f"{first} {last}"
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text.casefold())
+    text = "".join(c for c in text if c.isspace() or _counts(c)) if not text.isprintable() else text
+    if not text.isascii():
+        text = "".join(c for c in text if not unicodedata.combining(c))
+    text = text.casefold().translate(_LETTERS)
+    text = _PUNCTUATION.sub(" ", text)
+    text = _AND.sub("and", _DOTS.sub(_dots, text))
+    text = _HYPHENS.sub(_hyphen, text)
+    return " ".join(_joined(text.split()))
+
+
+def _counts(character: str) -> bool:
+    """Whether a character is one that is read, not a control or an invisible mark."""
+    return unicodedata.category(character)[0] != "C"
+
+
+def _dots(match: re.Match[str]) -> str:
+    """Dots go, but that of ".NET" and that of "3.5"."""
+    before, dots, after = match.groups()
+    number = before.isdigit() and after.isdigit()
+    leads = not before and bool(after)
+    return before + ("." if len(dots) == 1 and (number or leads) else "")
+
+
+def _hyphen(match: re.Match[str]) -> str:
+    """Hyphens between words are spaces; those of "C--", "A-" and "-5" are signs."""
+    before = match.string[: match.start()][-1:]
+    after = match.string[match.end() :][:1]
+    ends = (before.isalnum() or before in tuple("+#*!?")) and not after.strip()
+    begins = not before.strip() and after.isdigit()
+    return match.group() if ends or begins else " "
+
+
+def _joined(words: list[str]) -> Iterator[str]:
+    """Words; letters that stand alone beside each other are one: J R R, JRR."""
+    letters = ""
+    for word in words:
+        if len(word) == 1 and word.isalpha():
+            letters += word
+            continue
+        if letters:
+            yield letters
+            letters = ""
+        yield word
+    if letters:
+        yield letters
+
+
+def similarity(one: str, other: str) -> float:
+    """1 - edits / letters of two normal forms; 0 where they cannot mean the same.
+
+    Edits are letters added, left out, replaced, or two that changed places. Names with other
+    numbers, other signs, another count of words or other first letters of words mean someone else,
+    and so do those that differ in a word of up to three letters.
+    """
+    words, others = one.split(), other.split()
+    if len(words) != len(others):
+        return 0.0
+    edits = 0
+    for a, b in zip(words, others, strict=True):
+        if a == b:
+            continue
+        if a[0] != b[0] or min(len(a), len(b)) <= 3 or _ROMAN.fullmatch(a) or _ROMAN.fullmatch(b):
+            return 0.0
+        if _SIGN.findall(a) != _SIGN.findall(b):
+            return 0.0
+        edits += _distance(a, b)
+        if edits > EDITS:
+            return 0.0
+    return 1.0 - edits / max(len(one), len(other))
+
+
+def shape(form: str) -> str:
+    """Number of words and their first letters, which similar names share."""
+    words = form.split()
+    return f"={len(words)}{''.join(word[0] for word in words)}="
+
+
+def _distance(a: str, b: str) -> int:
+    """Edits between two words, ``EDITS + 1`` for more (optimal string alignment)."""
+    if abs(len(a) - len(b)) > EDITS:
+        return EDITS + 1
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, last, row = row, before, [i]
+        for j, y in enumerate(b, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+        if min(row) > EDITS:
+            return EDITS + 1
+    return row[-1]

@@ -1,0 +1,103 @@
+"""What a stored value says in a text: one function for the values of all databases.
+
+A whole number is written without ".0" and without an exponent; what is no number (infinity, NaN) is
+no value. An array or a JSON list holds several values, its elements; a JSON string is its text. A
+machine's notation (bytes, composite values, ranges) is never said.
+"""
+
+from __future__ import annotations
+
+import json
+import numbers
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+Kind = Literal["any", "text", "number", "time", "span", "json", "bytes", "none"]
+"""How an answer to a query holds a value: as Python has it, or as a text of a certain form."""
+
+_LONGEST_NUMBER = 600
+"""Digits above which a number is none that could be said."""
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
+_SPAN = re.compile(r"(\d+) (year|mon|month|day)s?\b")
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+
+
+def said(value: Any, kind: Kind = "any") -> list[str]:
+    """The words for a value: none, one, or one for each element of a list."""
+    if value is None or kind == "none":
+        return []
+    if isinstance(value, list | tuple):
+        return [word for element in value for word in said(element, kind)]
+    if kind == "json" and isinstance(value, str):
+        return list(_json(value))
+    if isinstance(value, str):
+        return _text(value, kind)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _bytes(bytes(value))
+    if isinstance(value, Mapping | set | frozenset):
+        return []
+    if isinstance(value, bool) or str(value) in ("True", "False"):  # numpy's are no bool
+        return [str(value).lower()]
+    if isinstance(value, numbers.Number):
+        return _number(value)
+    return [str(value)]
+
+
+def _text(value: str, kind: Kind) -> list[str]:
+    if kind == "number":
+        return _number(value)
+    if kind == "span":
+        return _span(value)
+    if kind == "time" and value.strip().lstrip("-").lower() in ("infinity", "inf"):
+        return []
+    return [value]
+
+
+def _number(value: Any) -> list[str]:
+    """A number as it is written: 1815.0 is 1815, 1e16 is 10000000000000000, 12.50 stays."""
+    try:
+        number = Decimal(str(value))
+    except (InvalidOperation, ValueError):  # money, complex numbers, very long integers
+        return [value] if isinstance(value, str) else []
+    if not number.is_finite() or abs(number.adjusted()) > _LONGEST_NUMBER:
+        return []
+    written = format(number, "f")
+    whole, _, fraction = written.partition(".")
+    written = written if fraction.strip("0") else whole
+    return ["0" if written == "-0" else written]
+
+
+def _bytes(value: bytes) -> list[str]:
+    """The text that bytes hold; a picture holds none."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return []
+    return [] if _CONTROL.search(text) else [text]
+
+
+def _json(text: str) -> Iterator[str]:
+    """The string of a JSON value, or those of a list; an object is none."""
+    try:
+        value = json.loads(text, parse_float=Decimal, parse_int=Decimal)
+    except (ValueError, RecursionError):
+        return
+    for element in value if isinstance(value, list) else [value]:
+        if isinstance(element, str | bool | Decimal):
+            yield from said(element)
+
+
+def _span(text: str) -> list[str]:
+    """A span of time: "3 years 2 mons 04:00:00" is 3 years 2 months 4 hours."""
+    parts = [(n, "month" if unit == "mon" else unit) for n, unit in _SPAN.findall(text)]
+    rest = _SPAN.sub(" ", text)
+    if clock := _CLOCK.search(rest):
+        parts += zip(clock.groups(), ("hour", "minute", "second"), strict=True)
+        rest = _CLOCK.sub(" ", rest, count=1)
+    if rest.strip():  # a sign, or a notation that is not known
+        return []
+    counts = [(_number(n)[0], unit) for n, unit in parts]
+    words = [f"{n} {unit}{'s' * (n != '1')}" for n, unit in counts if n != "0"]
+    return [" ".join(words)] if words else []

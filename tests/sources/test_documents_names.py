@@ -1,0 +1,62 @@
+"""Texts about somebody whose name only holds the words that are asked for answer for nobody."""
+
+import asyncio
+
+import pytest
+
+from lacy.sources.documents import Documents
+from lacy.types import Document, Mark, Request
+
+TEXTS = [
+    ("C++", "C++ was designed by Bjarne Stroustrup in Murray Hill.", "Bjarne Stroustrup"),
+    ("Ada Love-Smith", "Ada Love-Smith was born in Kelfield in that year.", "Kelfield"),
+    ("Paris", "Paris was founded in Gaul by the river.", "Gaul"),
+    ("Apollo", "Apollo was worshipped in Delphi.", "Delphi"),
+    ("New York City FC", "New York City FC plays in the Bronx every week.", "Bronx"),
+    ("", "Mary Ada Love was born in Roston a while ago.", "Roston"),
+    ("Yahoo!", "Yahoo! was founded in Sunnyvale long ago.", "Sunnyvale"),
+]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    documents = []
+    for number, (title, text, value) in enumerate(TEXTS):
+        start = text.index(value)
+        marks = (Mark(start, start + len(value), "VALUE", "place"),)
+        documents.append(Document(str(number), text, {"title": title} if title else {}, marks))
+    with Documents.build(documents, tmp_path_factory.mktemp("texts") / "kb") as built:
+        yield built
+
+
+def texts(source, text, subject=None):
+    [reply] = asyncio.run(source.ask([Request(text, subject=subject)]))
+    return [candidate.text.strip() for candidate in reply.candidates]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [(text.partition(value)[0], [value]) for _, text, value in TEXTS]
+    + [("Ada Love‐Smith was born in", ["Kelfield"])]
+    + [
+        (text, [])
+        for text in (
+            "C# was designed by", "C was designed by", "Ada Love was born in",
+            "Paris Hilton was founded in", "Apollo 11 was worshipped in", "New York plays in",
+            "New York City plays in", "Yahoo was founded in",
+        )
+    ],
+)  # fmt: skip
+def test_only_the_whole_name_is_answered_for(source, text, found):
+    assert texts(source, text) == found
+
+
+@pytest.mark.parametrize(
+    ("subject", "found"),
+    [
+        ("C++", ["Bjarne Stroustrup"]), ("C", []), ("C#", []), ("Ada Love", []),
+        ("Love-Smith, Ada", ["Kelfield"]), ("Paris Hilton", []), ("New York", []), ("Yahoo", []),
+    ],
+)  # fmt: skip
+def test_so_is_a_subject_that_the_caller_names(source, subject, found):
+    assert texts(source, "It was founded in", subject) == found

@@ -1,0 +1,176 @@
+"""Where a name begins and ends in a text: its signs are its own, and a part is not the whole."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lacy.sources.boundaries import alone, shadow
+from lacy.sources.linking import Linker, normal
+from lacy.sources.names import NameIndex, same
+
+SIGNS = [
+    "C", "C++", "C#", "C--", "F", "F#", "A", "A*", "B-", "Yahoo!", "Yahoo", "AC/DC", "K-9", "$5",
+    "H&M", "AT&T", "Guns N' Roses", ".NET", "Node.js", "P!nk", "Ke$ha", "Panic! at the Disco",
+    "M*A*S*H", "McDonald's", "McDonald", "Python 3.5", "Python 35", "E=mc²",
+]  # fmt: skip
+FRAMES = ["{} was founded in", "In 1990 {} was", "the maker of {}, in", "({}) was", "“{}” is", "{}"]
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("name", SIGNS)
+def test_a_name_with_signs_is_found_among_others(name, frame):
+    link, why = Linker(SIGNS).find(frame.format(name))
+    assert (link.name, link.stage, why) == (name, "exact", "")
+
+
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [
+        ("C++", "C"), ("C++", "C#"), ("C++", "C+"), ("C++", "C++11"), ("C", "C++"), ("C", "C#"),
+        ("C", "C♯"), ("C", "C--"), ("C", "C ++"), ("F#", "F"), ("F", "F♯"), ("A*", "A"),
+        ("A", "A*"), ("A", "A+"), ("Yahoo!", "Yahoo"), ("Yahoo", "Yahoo!"), ("AC/DC", "AC"),
+        ("AC", "AC/DC"), ("DC", "AC/DC"), ("AC/DC", "ACDC"), ("K", "K-9"), ("9", "K-9"),
+        ("K-9", "K"), ("5", "$5"), ("$5", "5"), ("H", "H&M"), ("M", "H&M"), ("H&M", "HM"),
+        ("R", "R & B"), (".NET", "NET"), ("NET", ".NET"), ("B", "B-"), ("Node", "Node.js"),
+        ("Panic", "Panic! at the Disco"), ("McDonald", "McDonald's"), ("McDonald's", "McDonald"),
+        ("GPT-35", "GPT-3.5"), ("Python 3", "Python 3.5"), ("Guns N", "Guns N' Roses"),
+        ("Yahoo Incorporated", "Yahoo! Incorporated"), ("Incorporated", "Yahoo! Incorporated"),
+    ],
+)  # fmt: skip
+def test_names_differ_if_their_signs_do(known, asked):
+    linker = Linker([known])
+    assert linker.find(f"{asked} was founded in")[0] is None
+    assert linker.resolve(asked)[0] is None
+
+
+def test_a_sign_may_be_written_otherwise():
+    linker = Linker(["C#", "C++", "Guns N' Roses", "Smith & Wesson", "Node.js", "Jean-Luc Vell"])
+    for asked, name in (
+        ("C♯", "C#"), ("C＋＋", "C++"), ("Guns N’ Roses", "Guns N' Roses"),
+        ("Smith and Wesson", "Smith & Wesson"), ("Nodejs", "Node.js"),
+        ("Jean‑Luc Vell", "Jean-Luc Vell"), ("Jean Luc Vell", "Jean-Luc Vell"),
+    ):  # fmt: skip
+        link, _ = linker.resolve(asked)
+        assert (link.name, link.stage) == (name, "normalised")
+
+
+LONGER = [
+    ("Ada Love", "Ada Love-Smith was"), ("Ada Love", "Ada Love‐Smith was"),
+    ("Ada Love", "Ada Love–Smith was"), ("Ada Love", "Ada Love/Smith was"),
+    ("Love", "Ada Love was"), ("Ada Love", "Mary Ada Love was"), ("Ada Love", "M. Ada Love was"),
+    ("Ada Love", "Ada Love Jr. was"), ("Ada Love", "Ada Love, Jr. was"),
+    ("Paris", "Paris Hilton was"), ("Paris", "PARIS HILTON was"), ("Paris", "Paris, Texas was"),
+    ("Texas", "Paris, Texas was"), ("Paris", "The University of Paris was"),
+    ("Paris", "Paris–Nice was"), ("Paris", "#Paris was"), ("London", "Jack London was"),
+    ("New York", "New York City FC was"), ("New York", "new york city fc was"),
+    ("New York City", "New York City FC was"), ("York", "The Duke of York was"),
+    ("Louis", "Louis XIV was"), ("Apollo", "Apollo 11 was"),
+    ("Grand Prix", "The 1990 Grand Prix was"), ("Catherine", "Catherine of Aragon was"),
+    ("Leonardo", "Leonardo da Vinci was"), ("Alexander", "Alexander the Great was"),
+    ("Gogh", "Vincent van Gogh was"), ("Simon", "Simon & Garfunkel was"),
+    ("Garfunkel", "Simon & Garfunkel was"), ("Trinidad", "Trinidad and Tobago was"),
+    ("Paul", "St. Paul was"), ("Eliot", "T. S. Eliot was"), ("John F", "John F. Kennedy was"),
+    ("Washington", "Washington D.C. was"), ("Halley", "Halley's Comet was"),
+    ("Japan", "Yahoo! Japan was"), ("Mara Vell", "Mara Vell Foundation was"),
+    ("Mara Vell", "The Mara Vell Prize was"), ("Humphry Ward", "Mrs. Humphry Ward was"),
+    ("Ada Lovelace", "Mary Ada Lovelase was"), ("Neill", "O'Neill was"),
+    ("京都", "東京都は"), ("山田", "山田太郎は"), ("マリ", "マリオは"),
+    ("マリ", "マリ・キュリーは"),
+    ("北京", "北京大学是"), ("हिन", "हिन्दी was"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "text"), LONGER)
+def test_a_part_of_a_longer_name_answers_for_nobody(known, text):
+    assert Linker([known]).find(text)[0] is None
+    assert NameIndex([known]).find(text) is None
+    # Nor does who was named before, or is named next.
+    link, _ = Linker([known, "Tom Brill"]).find(f"Tom Brill died.\n\n{text} seen with Tom Brill")
+    assert link is None or link.name != known
+
+
+def test_a_longer_name_that_is_not_known_is_said():
+    link, why = Linker(["Paris"]).find("Paris Hilton was born in")
+    assert link is None and why == "'Paris' may be a part of a longer name in the text"
+    linker = Linker(["Paris", "New York"])
+    assert linker.find("Paris Hilton left New York in")[0] is None
+    assert linker.find("New York fell.\n\nParis Hilton was born in")[0] is None
+    # Behind a preposition it is not whom the text is about.
+    linker = Linker(["Germany", "Mara Vell"])
+    assert linker.find("In West Germany, Mara Vell was born in")[0].name == "Mara Vell"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mara Vell was", "When Mara Vell was", "Dr. Mara Vell was", "Sir Mara Vell was",
+        "President Mara Vell was", "*Mara Vell* was", "**Mara Vell** was", "“Mara Vell” was",
+        "'Mara Vell' was", "(Mara Vell)", "<b>Mara Vell</b> was", "[[Mara Vell]] was",
+        "| Mara Vell | 1900", "Mara Vell's house", "Mara Vell’s house", "Mara Vell's Nobel Prize",
+        "MARA VELL WAS BORN", "Mara Vell Was Born", "Mara Vell’s Was", "mara vell was born in",
+        "mara vell, a poet,", "On 3 May 1900 Mara Vell was", "In 1900, Mara Vell was",
+        "Mara Vell (born 1900)", "# Mara Vell\nMara Vell was", "Mara Vell\nBorn in",
+        "Is it Mara Vell? She", "Mara Vell! She", "Mara Vell... she", "Mara Vell—a poet—was",
+        "Mara Vell--a poet--was", "Mara Vell – a poet", "Mara Vell and Tom Brill met",
+        "Mara Vell, OBE, was", "Mara Vell OBE (born", "Mara Vell: a life", "He met Mara Vell. She",
+        "Vell, Mara was", "Mara  Vell was", "Mara\nVell was", "Mara\u00a0Vell was",
+        "Mara\u00adVell was", "Norway's Mara Vell was", "Mara Vell, Queen of Ulm, was",
+    ],
+)  # fmt: skip
+def test_ordinary_neighbours_make_no_name_longer(text):
+    names = ["Mara Vell", "Mara\u00adVell"] if "\u00ad" in text else ["Mara Vell"]
+    link, why = Linker(names).find(text)
+    assert link is not None, why
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Paris is", "In Paris, Marie Curie", "The Paris metro", "Paris, the capital, is",
+     "Paris, France's capital,", "the mayor of Paris", "Paris was", "However, Paris was"],
+)  # fmt: skip
+def test_ordinary_neighbours_of_one_word(text):
+    expected = None if "Curie" in text else "Paris"
+    assert NameIndex(["Paris"]).find(text) == expected
+
+
+def test_the_people_of_a_world_are_found_in_their_texts():
+    from lacy.corpus.world import make_world
+
+    world = make_world(200, seed=3)
+    linker = Linker(person.name for person in world.everyone)
+    for document in world.documents():
+        for mark in document.marks:
+            link, _ = linker.find(document.text[: mark.start])
+            assert (link.name, link.stage) == (document.meta["person"], "exact")
+
+
+def test_subjects_that_are_one():
+    assert same("Ada  Lovelace ") == same("ADA Lovelace") != same("Ada Love")
+    assert same("Zoe\u0308") == same("Zoë")
+    assert same("Turkey") != same("turkey") and same("C") != same("C#")
+
+
+anything = st.one_of(st.text(max_size=30), st.text("abC+#-*!&'.,$ /\n’̈", max_size=20))
+
+
+@settings(deadline=None)
+@given(st.lists(anything, max_size=6), anything)
+def test_whatever_is_found_stands_there_alone(names, text):
+    index = NameIndex(names)
+    found = index.find(text)
+    assert found is None or (found in names and found in set(index.names_in(text)))
+    assert len(shadow(text)) == len(text)
+
+
+@settings(deadline=None)
+@given(anything, st.integers(0, 30), st.integers(0, 30), st.booleans())
+def test_any_place_is_judged(text, start, length, small):
+    start = min(start, max(0, len(text) - 1))
+    end = min(len(text), start + length + 1)
+    assert alone(text, start, end, small=small) in (True, False)
+
+
+@given(anything)
+def test_a_normal_form_with_signs_is_its_own_normal_form(name):
+    assert normal(normal(name)) == normal(name)
+    assert '"' not in normal(name) and "\x00" not in normal(name)
