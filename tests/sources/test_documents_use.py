@@ -18,7 +18,7 @@ from lacy.errors import LacyError
 from lacy.sources import Database
 from lacy.sources.documents import Documents
 from lacy.sources.opening import open_source
-from lacy.sources.passages import names_around
+from lacy.sources.passages import wider
 from lacy.study.partners import open_source as open_partner
 from lacy.study.partners import parse_source, texts_of
 from lacy.testing import scripted
@@ -133,8 +133,9 @@ def test_a_folder_of_texts_as_a_user_has_it(tmp_path, capsys):
 
 def test_whole_names_are_offered_where_rules_found_a_part(tmp_path):
     text = "The CBC Radio One of J. S. Bach. In Sierra Nevada it rained."
-    parts = [(text.index(word), text.index(word) + len(word)) for word in ("CBC", "One", "Nevada")]
-    assert list(names_around(text, parts).values()) == ["CBC Radio One of J. S. Bach"] * 2 + [
+    words = ("CBC", "One", "Nevada")
+    parts = [(text.index(word), text.index(word) + len(word), "ENTITY") for word in words]
+    assert list(wider(text, parts).values()) == ["CBC Radio One of J. S. Bach"] * 2 + [
         "Sierra Nevada"
     ]
     start = text.index("Nevada")
@@ -142,6 +143,25 @@ def test_whole_names_are_offered_where_rules_found_a_part(tmp_path):
         document = Document("a", text, {"title": "It"}, (Mark(start, start + 6, reason),))
         with Documents.build([document], tmp_path / reason) as documents:
             assert {t.strip() for t in texts(ask(documents, "It was in"))} == offered
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "kind", "said"),
+    [("It is about 40 km long.", "40 km", "NUMBER", "about 40 km"),
+     ("It has more than 3,000 rooms.", "3,000", "NUMBER", "more than 3,000"),
+     ("It has well over 40 rooms.", "40", "NUMBER", "well over 40"),
+     ("It has from 40 to 50 rooms.", "40 to 50", "NUMBER", "from 40 to 50"),
+     ("It was built in the 1890s.", "1890s", "DATE", "the 1890s"),
+     ("It was built before 1450.", "1450", "DATE", "before 1450"),
+     ("It lasted from 1914 to 1918.", "1914 to 1918", "DATE", "from 1914 to 1918"),
+     ("It lasted between 1914 and 1918.", "1914 and 1918", "DATE", "between 1914 and 1918"),
+     ("It ran 12 May 1914 – 3 June 1915.", "12 May 1914", "DATE", "12 May 1914 – 3 June 1915")],
+)  # fmt: skip
+def test_values_are_offered_with_the_words_that_limit_them(text, value, kind, said):
+    start = text.index(value)
+    place = (start, start + len(value))
+    assert wider(text, [(*place, kind)]) == {place: said}
+    assert wider(text, [(*place, "a relation of the text's own marks")]) == {}
 
 
 def test_evidence_names_the_page(tmp_path):

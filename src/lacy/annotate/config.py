@@ -15,6 +15,10 @@ ONTONOTES = (
 CONLL = ("PER", "LOC", "ORG", "MISC")
 """The four entity types of CoNLL 2003 and wikigold, which the bundled pipeline uses."""
 
+RULES_VERSION = 2
+"""Counts changes of what the rules mark; stored marks and indexes of other versions are made anew.
+2: whole values and names by the grammar."""
+
 MARKING = ("entities", "numbers", "dates", "proper_nouns", "keywords", "learned")
 """The switches that add marks."""
 

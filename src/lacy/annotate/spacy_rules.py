@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LacyError
 from ..types import Mark
-from .config import Rules
+from .config import RULES_VERSION, Rules
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -163,10 +163,15 @@ class SpacyAnnotator:
         return missing
 
     def settings(self) -> dict[str, Any]:
-        """What the marks depend on: pipeline, its version, spaCy's version, the switches."""
+        """What the marks depend on: the pipeline, spaCy, the rules and their switches."""
         import spacy
 
-        return {"pipeline": self.name, "spacy": spacy.__version__, "rules": asdict(self.rules)}
+        return {
+            "pipeline": self.name,
+            "spacy": spacy.__version__,
+            "version": RULES_VERSION,
+            "rules": asdict(self.rules),
+        }
 
     def annotate(
         self, texts: Sequence[str], subjects: Sequence[str | None] | None = None

@@ -31,7 +31,7 @@ from lacy.sources import index
 from lacy.sources.index import FILE, BuildReport, Engine
 from lacy.sources.linking import Linker, normal
 from lacy.sources.names import NameIndex
-from lacy.sources.passages import EMPTY_LINE, STOP, first_name, names_around, plain, words_of
+from lacy.sources.passages import EMPTY_LINE, STOP, first_name, plain, wider, words_of
 from lacy.sources.stores.sqlite import read_only
 from lacy.sources.text import clean, completions
 from lacy.sources.turns import Turns
@@ -309,14 +309,14 @@ class Documents:
             name, number, text = self._db.execute(query, (document, passage)).fetchone()
             query = "SELECT start FROM page WHERE document = ? ORDER BY start"
             pages = [at for (at,) in self._db.execute(query, (document,))]
-            parts = [(a - start, b - start) for a, b, kind, _ in spans if kind == "ENTITY"]
-            wider = names_around(text[start:stop], parts)
+            parts = [(a - start, b - start, kind) for a, b, kind, _ in spans]
+            whole = wider(text[start:stop], parts)
             for a, b, kind, value in spans:
                 page = f"page {bisect_right(pages, a)}, " if pages else ""
                 where = f"{self.name}/{clean(name)}, {page}passage {number}, characters {a}-{b}"
                 evidence = f"{where}: {_excerpt(text, start, stop, a, b)}"
                 alternatives = self.alternatives.get(kind, 1.0)
-                for said in filter(None, (value, wider.get((a - start, b - start)))):
+                for said in filter(None, (value, whole.get((a - start, b - start)))):
                     for way in completions(request.text, said) if said != subject else ():
                         one = Candidate(way, evidence, kind, alternatives, subject)
                         offered.setdefault((way, kind), one)

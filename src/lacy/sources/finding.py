@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lacy.annotate.config import RULES_VERSION
 from lacy.annotate.protocol import checked
 from lacy.errors import LacyError
 from lacy.sources.passages import subject_of
@@ -34,7 +35,7 @@ class Finder:
     """Finds the values of texts that carry no marks; the annotator is loaded when first needed."""
 
     def __init__(self, extract: Annotator | None) -> None:
-        self.name = getattr(extract, "name", "") if extract else "bundled"
+        self.name = f"{getattr(extract, 'name', '') if extract else 'bundled'} {RULES_VERSION}"
         self._extract = extract
 
     def marks(self, documents: Sequence[Document]) -> list[list[Mark]]:

@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from lacy.annotate.grammar.names import runs
+from lacy.annotate.grammar.values import qualified
 from lacy.annotate.protocol import settle
 from lacy.sources.text import clean
 from lacy.types import Document, Mark
@@ -27,14 +29,6 @@ MAX_VALUE = 120
 STOP = re.compile(r"[.!?…][\"'”’»)\]]*\s+|[。！？][”’」』）]*\s*|\n\s*\n")
 EMPTY_LINE = re.compile(r"\n\s*\n")
 _WORD = re.compile(r"[^\W_]+")
-_NAME = re.compile(
-    r"\b[^\W\d_a-z]\w*(?:['’\-‐‑–]\w+)*\.?"
-    r"(?: (?:(?:of|the|de|da|di|du|von|van|der|den|bin|al) ){0,2}"
-    r"[^\W\d_a-z]\w*(?:['’\-‐‑–]\w+)*\.?)+"
-)
-_ENDED = re.compile(r"(?<=\w\w\w)\. |(?<=\w\w\w)\.$")
-"""A sentence's end in a run of capitalised words; "J. S. Bach" has none inside."""
-
 _ARTICLES = {"the", "a", "an", "in", "on", "at"}
 
 
@@ -106,9 +100,9 @@ def subject_of(document: Document) -> str:
 
 def first_name(text: str) -> str:
     """The first run of capitalised words in the first line of a text, or ""."""
-    line = next((line for line in text[:2_000].splitlines() if line.strip()), "")
-    for match in _NAME.finditer(plain(line)):
-        name = match.group()
+    line = plain(next((line for line in text[:2_000].splitlines() if line.strip()), ""))
+    for start, end in runs(line):
+        name = line[start:end]
         first, _, rest = name.partition(" ")
         if first.lower() in _ARTICLES:
             name, first = rest, rest
@@ -117,26 +111,34 @@ def first_name(text: str) -> str:
     return ""
 
 
-def names_around(text: str, spans: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:
-    """Whole names of which rules found a part ("CBC" and "One" of "CBC Radio One"), by that part.
+def wider(text: str, spans: Iterable[tuple[int, int, str]]) -> dict[tuple[int, int], str]:
+    """What values may be said as, besides themselves, by their places.
 
-    A name is a run of capitalised words; an article at its beginning may begin a sentence and is
-    left out.
+    A part of a name is completed ("One" of "CBC Radio One"): a name is a run of capitalised words;
+    an article at its beginning may begin a sentence and is left out. A number or date takes along
+    the words that limit it ("about 40 km", "before 1450", "the 1890s").
+
+    Args:
+        text: a passage.
+        spans: start, end and kind of each value; kinds that no rule gave are left as they are.
     """
-    runs = []
-    for match in _NAME.finditer(text):
-        start = match.start()
-        for piece in _ENDED.split(match.group()):
-            first = piece.partition(" ")[0]
-            left = (len(first) + 1) * (first.lower() in _ARTICLES)
-            runs.append((start + left, start + len(piece)))
-            start += len(piece) + 2
-    return {
-        (a, b): clean(text[start:end])
-        for a, b in spans
-        for start, end in runs
-        if start <= a and b <= end and (start, end) != (a, b)
-    }
+    names = [_without_article(text, *run) for run in runs(text)]
+    found = {}
+    for a, b, kind in spans:
+        if kind == "ENTITY":
+            place = next(((s, e) for s, e in names if s <= a and b <= e), (a, b))
+        elif kind in ("DATE", "NUMBER"):
+            place = qualified(text, a, b, date=kind == "DATE")
+        else:
+            continue
+        if place != (a, b):
+            found[a, b] = clean(text[slice(*place)])
+    return found
+
+
+def _without_article(text: str, start: int, end: int) -> tuple[int, int]:
+    first = text[start:end].partition(" ")[0]
+    return start + (len(first) + 1) * (first.lower() in _ARTICLES), end
 
 
 def words_of(text: str) -> list[str]:

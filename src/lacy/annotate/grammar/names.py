@@ -1,0 +1,89 @@
+"""How names are written: initials, particles, hyphens, apostrophes, ampersands and suffixes.
+
+``runs`` are capitalised words that may be one name; ``bound`` are those parts that cannot be taken
+apart, as a particle, initial or suffix holds them together. Repeats are bounded or possessive, so
+that no text costs more than its length.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_CAPITAL = r"[^\W\d_a-z]"
+_APOSTROPHE = "['\u2018\u2019\u02bb\u02bc\u02bf]"
+OKINA = re.compile(r"(?<=\w)[\u2018\u02bb\u02bc\u02bf](?=\w)")
+"""Apostrophes that are letters, at which spaCy cuts a name ("Hawai\u02bbi")."""
+
+_INSIDE = (
+    "upon|on|sur|le|la|les|de|du|des|en|sous|under|in|by|the|am|an|der|da|do|e|y|al|el|of|and|und"
+)
+_ARABIC = "al|el|ad|as|ash|at|ul|ur"
+_PARTICLE = (
+    "van|von|vom|zu|zum|zur|der|den|de|del|della|delle|degli|dei|da|das|dos|du|des|di|la|le|bin"
+    "|ibn|ben|bint|abu|af|av|ter|upon|sur"
+)
+
+_WORD = rf"""(?:
+    (?:(?:{_ARABIC})-|[dl]{_APOSTROPHE})?{_CAPITAL}\w{{0,40}}+(?:
+        {_APOSTROPHE}(?!s\b)\w{{1,40}}+
+      | [-\u2010](?:(?:{_INSIDE})[-\u2010]){{0,3}}{_CAPITAL}\w{{0,40}}+
+      | &{_CAPITAL}\w{{0,40}}+
+    ){{0,6}}
+)"""
+_LINK = rf"""(?:
+    \ (?:(?:{_PARTICLE})\ ){{1,3}}+
+  | \ (?:(?:{_PARTICLE})\ )?(?=(?:{_ARABIC})-{_CAPITAL})
+  | \ &\ | \ ?{_APOSTROPHE}?[nN]{_APOSTROPHE}\ | \ am\ (?=Main\b|Rhein\b|Inn\b|See\b)
+)"""
+_INITIALS = r"(?:(?<!\w)(?:[A-Z]\.\ ?){1,4})"
+_TITLE = r"(?:(?:Mrs?|Ms|Dr|Prof|Rev|Hon|Gen|Col|Lt|Maj|Capt|Sgt|Adm|Gov|Sen|Ste?|Mt|Ft|Fr)\b\.?\ )"
+_SUFFIX = r"""(?:
+    ,?\ (?:Jr|Sr)\b\.?
+  | \ (?:II|III|IV|VI{0,3}|IX|XI{0,3}|XIV|XVI{0,3}|XIX|XX)\b(?!\.\w)
+  | \ I(?=\ of\b|[,;)]|\ (?:died|reigned|became|granted)\b)
+  | ,?\ (?:Inc|Ltd|Corp|Co|Bros)\b\.?
+  | \ (?:plc|PLC|LLC|LLP|GmbH|AG|S\.A\.)(?!\w)
+  | ,\ D\.?C\b\.?
+)"""
+_WITH_AND = (
+    "Bosnia and Herzegovina|Trinidad and Tobago|Antigua and Barbuda|Saint Kitts and Nevis"
+    "|Saint Vincent and the Grenadines|São Tomé and Príncipe|Newfoundland and Labrador"
+    "|Tyne and Wear|Turks and Caicos Islands|Wallis and Futuna|Saint Pierre and Miquelon"
+).replace(" ", r"\ ")
+
+_BOUND = re.compile(
+    rf"""\b(?:
+        {_WITH_AND}
+      | (?:{_TITLE}){{0,2}}{_INITIALS}?{_WORD}
+        (?:{_LINK}{_INITIALS}?{_WORD}){{0,5}}(?:{_SUFFIX}){{0,2}}
+    )""",
+    re.VERBOSE,
+)
+_SIMPLE = re.compile(rf"{_CAPITAL}\w*")
+
+_RUN_WORD = rf"""{_CAPITAL}\w{{0,60}}+
+    (?:(?:{_APOSTROPHE}(?!s\b)|{_APOSTROPHE}(?=s\ {_CAPITAL})|-)\w{{1,60}}+){{0,8}}+\.?"""
+_RUN = re.compile(
+    rf"""\b{_RUN_WORD}
+    (?:\ (?:(?:of|the|and\ the|{_PARTICLE}|{_ARABIC})\ ){{0,3}}(?:&\ )?{_RUN_WORD}){{1,24}}""",
+    re.VERBOSE,
+)
+_ENDED = re.compile(r"(?<=\w\w\w)\. |(?<=\w\w\w)\.$")
+"""A sentence's end in a run of capitalised words; "J. S. Bach" has none inside."""
+
+
+def bound(text: str) -> Iterator[tuple[int, int]]:
+    """Parts of names that stand together, as ``[start, end)`` in their order."""
+    for match in _BOUND.finditer(text):
+        if not _SIMPLE.fullmatch(match.group()):
+            yield match.span()
+
+
+def runs(text: str) -> Iterator[tuple[int, int]]:
+    """Runs of at least two capitalised words, each within one sentence."""
+    for match in _RUN.finditer(text):
+        start = match.start()
+        for piece in _ENDED.split(match.group()):
+            yield start, start + len(piece)
+            start += len(piece) + 2

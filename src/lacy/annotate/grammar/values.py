@@ -1,0 +1,193 @@
+"""Where written values begin and end: numbers, measures, money, dates and times in any text.
+
+A value is taken whole: with its sign, qualifier (``c.``), currency, unit and both ends of a range.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+from ...types import Reason
+from . import dates, measures, numbers
+
+
+class Value(NamedTuple):
+    """A whole value, the characters ``[start, end)``; ``reason`` is DATE or NUMBER."""
+
+    start: int
+    end: int
+    reason: Reason
+
+
+_WORDS = dates.FIRST_WORDS | measures.FIRST_WORDS
+_ANY_CASE = dates.FIRST_WORDS_ANY_CASE | numbers.FIRST_WORDS
+_FIRST = re.compile(
+    rf"(?P<word>[^\W\d_]{{1,12}}+)(?![^\W\d_])|\d++|[^\W\d_]{{13,}}+"
+    rf"|[{numbers.PARTS}{measures.FIRST_SIGNS}±~∼≈<>≤≥]|[.'’+\u2013\u2212-](?=[\d$£€¥])"
+)
+"""What a value may begin with; a word must be one of the lists."""
+
+_SCALE = re.compile(rf"[ -](?:{numbers.SCALES}|quarter (?:past|to)\b)|\.|\$")
+
+_LONE = re.compile(r"[^\W\d_]+")
+"""A single word is a value only where it names a day or an hour."""
+
+_FULL = re.compile(r"[A-Z][a-z]{2,}\W.{0,8}\d{3}|\d{1,4}[./-]\d{1,2}[./-]\d{1,4}")
+"""A date with month and year."""
+
+_YEAR = re.compile(r"1\d{3}|20\d{2}")
+
+_LIMITS = re.compile(
+    r"(?<!\w)(?i:(?:(?:about|around|approximately|approx\.|roughly|nearly|almost|over|under|above|below"
+    r"|more than|less than|fewer than|at least|at most|up to|as (?:many|much|high|low|few) as"
+    r"|no (?:more|less|fewer) than|just|well|exactly|only|between|from|some) ){1,3})$"
+)
+_DATE_LIMITS = re.compile(
+    r"(?<!\w)(?i:(?:(?:about|around|between|from|before|after|since|until|by|not|no|earlier|later|than"
+    r"|the|early in|late in) ){1,3})$"
+)
+_LIMITED = 40
+"""Characters before a value in which words that limit it are looked for."""
+
+MOST_SIDES = 3
+"""Numbers joined on to a first one: three sides of a box."""
+
+
+@cache
+def _compiled(*patterns: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern, re.VERBOSE) for pattern in patterns)
+
+
+def whole_values(text: str) -> Iterator[Value]:
+    """The values of a text in their order, not overlapping; time is linear in the text."""
+    reach = 0
+    for first in _FIRST.finditer(text):
+        start = first.start()
+        if start < reach:
+            continue
+        word = first["word"]
+        if word is not None and not _begins(text, word, first.end()):
+            continue
+        value = _at(text, start)
+        if value is not None:
+            reach = value.end
+            yield value
+
+
+def qualified(text: str, start: int, end: int, *, date: bool) -> tuple[int, int]:
+    """A value's range with the words before it that limit it, and the other end of a span of time.
+
+    "40 km" becomes "about 40 km", "1890s" "the 1890s", "1914 to 1918" "from 1914 to 1918", and
+    "12 May 1914" "12 May 1914 to 3 June 1915".
+    """
+    [until] = _compiled(dates.UNTIL)
+    limits = _DATE_LIMITS if date else _LIMITS
+    before = limits.search(text, max(0, start - _LIMITED), start)
+    if (joined := until.match(text, end)) and _FULL.search(text, start, end):
+        after = _longest(text, joined.end(), dates.DATE)
+        if after > joined.end() and (
+            "and" not in joined.group() or _follows(text, start, "between ")
+        ):
+            end = after
+    return (before.start() if before else start), end
+
+
+def _begins(text: str, word: str, end: int) -> bool:
+    """Whether a value may begin with a word."""
+    if word in ("a", "an", "A", "An"):
+        return _SCALE.match(text, end) is not None
+    return word in _WORDS or word.lower() in _ANY_CASE
+
+
+def _at(text: str, start: int) -> Value | None:
+    """The longest value that begins at a place; of equally long ones a date."""
+    if start and _joins(text[start - 1]) and _joins(text[start]):
+        return None
+    date, number = _span(text, start), _amount(text, start)
+    end = max(date, number)
+    if end == start or (date < end and _LONE.fullmatch(text, start, end)):
+        return None
+    return Value(start, end, "DATE" if date == end else "NUMBER")
+
+
+def _longest(text: str, start: int, *patterns: str) -> int:
+    """Where the longest match ends; ``start`` if nothing matches."""
+    matches = (pattern.match(text, start) for pattern in _compiled(*patterns))
+    return max((match.end() for match in matches if match), default=start)
+
+
+def _span(text: str, start: int) -> int:
+    """Where a date, an hour or a span of time ends.
+
+    Two full dates stay two values ("12 May 1751 – 3 June 1801"); years, and a date that takes its
+    year from the next one, make one ("1914–1918", "May to June 1914").
+    """
+    end = _longest(text, start, *dates.DATES)
+    [until, open_end] = _compiled(dates.UNTIL, dates.OPEN_END)
+    joined = until.match(text, end) if end > start else None
+    if joined is None or ("and" in joined.group() and not _follows(text, start, "between ")):
+        return end
+    at = joined.end()
+    if present := open_end.match(text, at):
+        return present.end()
+    after = _longest(text, at, dates.DATE)
+    full = _FULL.search(text, start, end) and _FULL.search(text, at, after)
+    return end if after == at or full else after
+
+
+def _amount(text: str, start: int) -> int:
+    """Where a number, measure or sum of money, or a range of them, ends."""
+    end, bare = _measure(text, start)
+    [join] = _compiled(measures.JOIN)
+    begin = start
+    for _ in range(MOST_SIDES):
+        joined = join.match(text, end) if end > start else None
+        if joined is None:
+            break
+        at, word = joined.end(), joined.group().strip()
+        after, plain = _measure(text, at)
+        if after == at or not _one_range(text, (start, begin, end, bare), word, (at, after, plain)):
+            break
+        begin, end, bare = at, after, plain
+    return end
+
+
+def _one_range(
+    text: str, left: tuple[int, int, int, bool], word: str, right: tuple[int, int, bool]
+) -> bool:
+    """Whether numbers on both sides of a joining word or dash are one value."""
+    start, begin, end, bare = left
+    at, after, plain = right
+    if word == "and":
+        return _follows(text, start, "between ")
+    if not word.isalpha() or word == "x":
+        return True
+    if not bare:  # "from 5% to 12%" is a change, two values
+        return word != "or" and not (word == "to" and _follows(text, start, "from "))
+    if text[begin].isdigit() != text[at].isdigit():
+        return False
+    return not (plain and _YEAR.fullmatch(text, begin, end) and after - at < 3)
+
+
+def _measure(text: str, start: int) -> tuple[int, bool]:
+    """Where one number ends with what it counts, and whether it counts nothing."""
+    bare = _longest(text, start, numbers.COUNT)
+    end = _longest(text, start, *measures.MEASURES)
+    return max(bare, end), bare >= end
+
+
+def _follows(text: str, start: int, word: str) -> bool:
+    return text[max(0, start - len(word)) : start].lower() == word
+
+
+def _joins(character: str) -> bool:
+    """Whether a character makes one word with a neighbour of its kind."""
+    return (character.isalnum() or character == "_") and not is_unspaced(character)
+
+
+def is_unspaced(text: str) -> bool:
+    """Whether a text holds letters of a script without spaces (Chinese, Japanese, Thai, ...)."""
+    return any(0x0E00 <= ord(c) <= 0x0EFF or 0x2E80 <= ord(c) <= 0xA4CF for c in text)
