@@ -7,6 +7,7 @@ learns that from a refusal, once, and shapes what is sent from then on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,8 @@ _REFUSES = re.compile(
     r"|n['’]t\s+(?:support|accept|allow|recogni)|only\s+(?:the\s+default|\w+ ?= ?1)"
     r"|unrecogni[sz]ed|unknown|unexpected|extra[_ ](?:inputs?|fields?|forbidden)|deprecated"
     r"|additional propert|cannot (?:be|both)|can['’]t be|must be|has to be|should be|invalid"
-    r"|no such|removed|disabled|forbidden|\binstead\b|cannot find field|not verified|be verified",
+    r"|no such|removed|no longer|disabled|forbidden|\binstead\b|cannot find field"
+    r"|not verified|be verified",
     re.IGNORECASE,
 )
 _NO_REFUSAL = re.compile(
@@ -61,6 +63,14 @@ _BY_ITSELF = frozenset(
 _BY_LIMIT = frozenset(
     "length max_tokens max_output_tokens max_completion_tokens max_length model_length token_limit"
     " model_context_window_exceeded incomplete".split()
+)
+THOUGHT_TAG = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis)"
+_THOUGHT = re.compile(
+    rf"\s*(?:<({THOUGHT_TAG})(?:\s[^<>]*)?>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)"
+    r"|◁think▷.*?(?:◁/think▷|\Z)|<\|begin_of_thought\|>.*?(?:<\|end_of_thought\|>|\Z)"
+    r"|<\|channel\|>(?:analysis|commentary).*?(?:<\|channel\|>final<\|message\|>|\Z)"
+    r"|</[a-z:]{5,12}>)",
+    re.DOTALL | re.IGNORECASE,
 )
 _NONE = frozenset({"", "null", "none", "not_finished", "finish_reason_unspecified"})
 
@@ -180,6 +190,13 @@ def text_of(content: Any) -> str | None:
     return "".join(said)
 
 
+def unthought(answer: str) -> str:
+    """An answer without the thoughts, in tags, that it begins with; nothing while they last."""
+    while (thought := _THOUGHT.match(answer)) and thought.end():
+        answer = answer[thought.end() :]
+    return answer
+
+
 def told_error(answer: Any, key: str = "") -> str:
     """The sentence of a server's error, which it writes in one of several forms; "" for none."""
     message, _ = _refusal(answer)
@@ -197,10 +214,10 @@ def plain(text: str, key: str = "") -> str:
 def _refusal(answer: Any) -> tuple[str, str]:
     """The message of an error, and the parameter that it is about where it says so apart."""
     if isinstance(answer, str):
-        try:
+        with contextlib.suppress(ValueError, RecursionError):
             answer = json.loads(answer)
-        except (ValueError, RecursionError):
-            return answer, ""
+    if isinstance(answer, str):
+        return answer, ""
     if isinstance(answer, list) and answer:  # Gemini's
         answer = answer[0]
     if not isinstance(answer, dict):

@@ -93,6 +93,11 @@ class Growing:
         growing = Growing(self.text, self.unit, raw=self.raw)
         return any(growing.add(letter) for letter in self.said[:LOOKED_AT])
 
+    def _only_thought(self) -> bool:
+        """Whether nothing but thoughts were said, shown or (in a chat) not shown."""
+        silent = not self.raw and not self.said.strip()
+        return self.thought or silent or notation.thinks(self.said)
+
     @property
     def refused(self) -> bool:
         """Whether a chat speaks of itself instead of going on."""
@@ -127,7 +132,7 @@ class Growing:
         if self.refused:
             raise Failure("it speaks of itself instead of going on")
         unit = self.cut(ended=finish == "stop")
-        if not unit.strip() and (self.thought or notation.thinks(self.said)) and finish == "length":
+        if finish == "length" and not unit.strip() and self._only_thought():
             raise Thinking("it was still thinking when its answer reached the limit of tokens")
         following = self.body[: len(unit) + 1] if self.unit != "token" else unit
         if "\ufffd" in following or any("\ud800" <= c <= "\udfff" for c in following):

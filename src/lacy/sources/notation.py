@@ -12,6 +12,8 @@ import json
 import re
 from typing import Any
 
+from lacy.wire import THOUGHT_TAG, unthought
+
 SIGNS = frozenset('<>*_`~#|[]{}"“”„«»‹›「」『』\\…&$◁【=\ufeff\u200b\u2060')
 """An answer without these holds no notation but, at its beginning, marks and labels."""
 
@@ -21,17 +23,7 @@ QUOTES = {
 }  # fmt: skip
 """Opening marks, and those that close them."""
 
-_THOUGHT_TAG = (
-    r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis)"
-)
-_THOUGHT = re.compile(
-    rf"\s*(?:<({_THOUGHT_TAG})(?:\s[^<>]*)?>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)"
-    r"|◁think▷.*?(?:◁/think▷|\Z)|<\|begin_of_thought\|>.*?(?:<\|end_of_thought\|>|\Z)"
-    r"|<\|channel\|>(?:analysis|commentary).*?(?:<\|channel\|>final<\|message\|>|\Z)"
-    r"|</[a-z:]{5,12}>)",
-    re.DOTALL | re.IGNORECASE,
-)
-_THOUGHT_END = re.compile(rf"</{_THOUGHT_TAG}>|\[/THINK\]|◁/think▷", re.IGNORECASE)
+_THOUGHT_END = re.compile(rf"</{THOUGHT_TAG}>|\[/THINK\]|◁/think▷", re.IGNORECASE)
 _TASK = (
     r"(?:continue|complete|go on|find|give|answer|provide|output|produce|think|determine|figure"
     r"|recall|write|respond|be)"
@@ -157,9 +149,7 @@ def plain(answer: str) -> str:
 
 def without_thoughts(answer: str) -> str:
     """What comes after the thoughts that an answer begins with; nothing while they last."""
-    body = answer.lstrip("\ufeff\u200b\u2060")
-    while (thought := _THOUGHT.match(body)) and thought.end():
-        body = body[thought.end() :]
+    body = unthought(answer.lstrip("\ufeff\u200b\u2060"))
     if _ALOUD.match(body) and (end := _THOUGHT_END.search(body)):
         return without_thoughts(body[end.end() :])
     return body
