@@ -21,12 +21,13 @@ from lacy.sources.web import Failure
 from lacy.testing import byte_tokenizer
 from lacy.types import Request
 
+from .letters import speaks_letters
+
 if not is_serve_available():
     pytest.skip("transformers serve needs fastapi, uvicorn and openai", allow_module_level=True)
 
 pytestmark = pytest.mark.slow
 TOKENIZER = byte_tokenizer()
-PLAIN = " ,aehilnorstKM"
 TEXTS = ["Ada was", "Ada Lovelace was born in", "Émile", "x"]
 
 
@@ -38,12 +39,7 @@ def model():
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
         initializer_range=0.4, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
-    made = LlamaForCausalLM(config).eval()
-    spoken = torch.tensor([TOKENIZER.decode([n]) in {*PLAIN} for n in range(len(TOKENIZER))])
-    spoken[TOKENIZER.eos_token_id] = True
-    with torch.no_grad():  # letters have likelier ones among them: no half characters, no notation
-        made.lm_head.weight[~spoken] = 0.0
-    return made
+    return speaks_letters(LlamaForCausalLM(config).eval(), TOKENIZER)
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ def _bare(body: str) -> str:
 
 
 def _added_raw(text: str, answer: str, whole: bool) -> str:
-    body = _without_text(text, without_thoughts(answer))
+    body = without_text(text, without_thoughts(answer))
     lead = body[: len(body) - len(body.lstrip())]
     rest, new = body[len(lead) :], _inside(text) and "\n" in lead
     if not SIGNS & set(text):
@@ -126,7 +126,7 @@ def _plain_raw(rest: str, whole: bool, *, new_line: bool, inside: bool) -> str:
     return unquoted(rest.strip(), closed=True) if whole and rest[:1] in QUOTES else rest
 
 
-def _without_text(text: str, answer: str) -> str:
+def without_text(text: str, answer: str) -> str:
     """A raw completion without the text that some servers repeat, or a second space."""
     new_line = answer.lstrip(" \t")[:1] == "\n"
     begin = answer.lstrip() if new_line and text.strip() else answer

@@ -109,9 +109,10 @@ class Growing:
         Args:
             ended: whether the model ended by itself.
         """
+        if self.unit == "token":  # taken as it is: a token has no form of its own
+            token = answers.without_text(self.text, self.said)
+            return "" if _only_marks(token, self.text) else whole_words(token, self.unit)
         body = answers.added(self.text, self.said, raw=self.raw, whole=ended)
-        if self.unit == "token":
-            return "" if _only_marks(body) else whole_words(body, self.unit)
         return cut_unit(body, self.unit, ended=ended) or (
             "" if ended else whole_words(body, self.unit)
         )
@@ -149,6 +150,7 @@ class Thinking(Failure):
     """All that was said are thoughts; more room may help."""
 
 
-def _only_marks(token: str) -> bool:
-    """Whether a token is a mark of Markdown and nothing else."""
-    return bool(token.strip()) and set(token.strip()) <= set("*_`#~")
+def _only_marks(token: str, text: str) -> bool:
+    """Whether a token is a mark of Markdown and nothing else, where the text has none."""
+    marks = set("*_`#~")
+    return bool(token.strip()) and set(token.strip()) <= marks and not marks & set(text)
