@@ -17,6 +17,7 @@ The plan of the house, from the roof down; a room imports only from rooms below 
     run.py        run folders, and writes that are whole or absent
     config.py     settings: one dataclass is object, YAML file and flags
     types.py      the values that pass between rooms
+    wire.py       how servers of OpenAI's protocol are asked, and what their answers say
     errors/       every error a user can meet: what happened, what to type next
 
 The way of a text: ``read`` it, mark its facts (``annotate``), ``encode`` both into tokens, pack

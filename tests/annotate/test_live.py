@@ -160,6 +160,8 @@ def test_unreadable_answers_leave_the_text_unmarked(server):
         (facts("a", "b", "c")[:-15], ["a", "b"]),
         ('{"facts": []}', []),
         ('{"other": 1}', None),
+        (f"<think>Perhaps {{this}}?</think>{facts('a')}", ["a"]),
+        ("<think>Perhaps {this", None),
         ("no json", None),
         ("{", None),
         ("", None),
@@ -168,3 +170,59 @@ def test_unreadable_answers_leave_the_text_unmarked(server):
 def test_answers_in_many_forms(answer, values):
     parsed = parse_answer(answer)
     assert (None if parsed is None else [value for value, _ in parsed]) == values
+
+
+def refuses(message, param=None, status=400):
+    return status, {"error": {"message": message, "param": param}}, {}, 0.0
+
+
+def test_what_newer_models_refuse_is_learned_once(server):
+    server.replies = [
+        refuses("Unsupported parameter: 'max_tokens' is not supported with this model. "
+                "Use 'max_completion_tokens' instead.", "max_tokens"),
+        refuses("Unsupported value: 'temperature' does not support 0 with this model.",
+                "temperature"),
+        refuses("Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+                "messages[0].role"),
+        says(facts("London")),
+    ]  # fmt: skip
+    live = judge(server, concurrency=1, retries=0)
+    assert live.annotate([TEXT, TEXT]) == [[Mark(25, 31, "VALUE", "r0")]] * 2
+    assert len(server.seen) == 5 and live.report.retries == 0
+    for _, _, body in server.seen[3:]:
+        assert sorted(body) == ["max_completion_tokens", "messages", "model"]
+        [message] = body["messages"]
+        assert message["content"].startswith("You mark facts") and TEXT in message["content"]
+
+
+def test_other_refusals_stay_errors(server):
+    server.replies = [refuses("max_tokens is too large: 2000", "max_tokens")]
+    with pytest.raises(LacyError, match="HTTP 400 max_tokens is too large"):
+        judge(server).annotate([TEXT])
+    assert len(server.seen) == 1
+
+
+def ends(content, finish):
+    status, message, headers, pause = says(content)
+    message["choices"][0]["finish_reason"] = finish
+    return status, message, headers, pause
+
+
+def test_filtered_answers_mark_nothing(server):
+    server.replies = [ends(facts("London")[:-2], "content_filter"), ends(None, "tool_calls")]
+    live = judge(server, concurrency=1)
+    assert live.annotate([TEXT, TEXT]) == [[], []]
+    assert (live.report.broken, live.report.unreadable) == (2, 2)
+
+
+def test_a_model_that_thinks_gets_room_for_it(server):
+    server.replies = [ends("<think>Is London", "length"), ends(facts("London"), "stop")]
+    live = judge(server, concurrency=1, max_tokens=100)
+    assert live.annotate([TEXT, TEXT]) == [[Mark(25, 31, "VALUE", "r0")]] * 2
+    assert [body["max_tokens"] for _, _, body in server.seen] == [100, 2100, 2100]
+
+
+def test_contents_in_parts_are_read(server):
+    parts = [{"type": "thinking", "thinking": []}, {"type": "text", "text": facts("London")}]
+    server.replies = [says(parts)]
+    assert judge(server).annotate([TEXT]) == [[Mark(25, 31, "VALUE", "r0")]]

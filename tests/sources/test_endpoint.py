@@ -13,6 +13,7 @@ from lacy.sources.endpoint import CHAT_TOKENS, Endpoint
 from lacy.sources.opening import open_source
 from lacy.testing import scripted
 from lacy.types import Request
+from lacy.wire import THOUGHT_TOKENS
 
 
 @pytest.fixture
@@ -189,6 +190,66 @@ def test_who_does_not_wait_any_more_ends_the_request(server, endpoint):
 
     with pytest.raises(TimeoutError):
         asyncio.run(impatient(endpoint()))
+
+
+def refusal(message, param=None):
+    return {"error": {"message": message, "type": "invalid_request_error", "param": param}}
+
+
+def newer_model(handler, number):
+    """As newer models of OpenAI refuse what older ones were asked for."""
+    body = handler.body
+    if not handler.path.endswith("/chat/completions"):
+        return handler.say(refusal("This is a chat model", "model"), 404)
+    if "max_tokens" in body:
+        message = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+        return handler.say(refusal(message, "max_tokens"), 400)
+    if "temperature" in body:
+        message = "Unsupported value: 'temperature' does not support 0 with this model."
+        return handler.say(refusal(message, "temperature"), 400)
+    if body["messages"][0]["role"] == "system":
+        message = "Unsupported value: 'messages[0].role' does not support 'system'."
+        return handler.say(refusal(message, "messages[0].role"), 400)
+    if body["stream"]:
+        return handler.say(refusal("Your organization must be verified to stream", "stream"), 400)
+    if body["max_completion_tokens"] < 1000:  # its thoughts take what there is
+        choice = {"message": {"content": ""}, "finish_reason": "length"}
+        usage = {"prompt_tokens": 9, "completion_tokens": body["max_completion_tokens"],
+                 "completion_tokens_details": {"reasoning_tokens": 40}}  # fmt: skip
+        return handler.say({"choices": [choice], "usage": usage})
+    handler.say({"choices": [{"message": {"content": "Paris."}, "finish_reason": "stop"}]})
+
+
+def test_what_a_newer_model_refuses_is_learned_once(server, endpoint):
+    server.play = newer_model
+    source = endpoint(retries=0)
+    [reply] = ask(source, Request("He was born in"))
+    assert reply.candidates[0].text == " Paris"
+    assert "asked without temperature" in reply.candidates[0].evidence
+    asked = len(server.seen)
+    assert asked == 7  # completions, four refusals, thoughts that had no room, the answer
+    assert said(source, "He was born in") == " Paris"
+    assert len(server.seen) == asked + 1
+    body = server.seen[-1][2]
+    assert body["max_completion_tokens"] == 16 + CHAT_TOKENS + THOUGHT_TOKENS
+    assert [message["role"] for message in body["messages"]] == ["user"]
+    assert body["messages"][0]["content"].endswith("<text>He was born in</text>")
+
+
+def test_a_refusal_that_names_nothing_of_ours_is_an_error(server, endpoint):
+    server.play = lambda handler, number: handler.say(refusal("max_tokens is too large"), 400)
+    [reply] = ask(endpoint(mode="completions"), Request("x"))
+    assert "HTTP 400 max_tokens is too large" in reply.error and len(server.seen) == 1
+
+
+def test_one_that_thinks_without_end_says_so(server, endpoint):
+    def play(handler, number):
+        message = {"content": None, "reasoning_content": "Who is he?"}
+        handler.say({"choices": [{"message": message, "finish_reason": "length"}]})
+
+    server.play = play
+    [reply] = ask(endpoint(mode="chat"), Request("x"))
+    assert "still thinking" in reply.error and len(server.seen) == 2
 
 
 SECRET = "sk-sesame-0123456789"

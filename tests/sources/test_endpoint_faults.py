@@ -92,7 +92,12 @@ FAULTS = {
     "10 MB": (body(b'{"x": "' + b"a" * 10_000_000 + b'"}'), "longer than 1,000,000 bytes"),
     "10 MB in chunks": (endless, "longer than 1,000,000 bytes"),
     "10 MB with a 500": (status(500, b"a" * 10_000_000), "HTTP 500"),
-    "packed": (body(gzip.compress(SOUND), Content_Encoding="gzip"), "packed (gzip)"),
+    "packed otherwise": (body(SOUND, Content_Encoding="br"), "packed (br)"),
+    "badly packed": (body(SOUND, Content_Encoding="gzip"), "not gzip, as it says"),
+    "10 MB packed small": (
+        body(gzip.compress(b" " * 10_000_000), Content_Encoding="gzip"),
+        "longer than 1,000,000",
+    ),
     "wrong encoding": (body('{"choices": [{"text": "Zürich"}]}'.encode("latin-1")), "not UTF-8"),
     "UTF-16": (body(SOUND.decode().encode("utf-16")), "not UTF-8"),
     "half a character": (body(b'{"choices": [{"text": "\\ud800a"}]}'), "half a character"),

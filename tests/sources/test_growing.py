@@ -4,20 +4,31 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lacy.sources import chat
+from lacy.sources.answers import settled
 from lacy.sources.growing import LOOKED_AT, Growing
+from lacy.sources.web import Failure
 
 TEXT = "Emil Quilodell (born 1901) was an ethnologist. He was born in"
 WORDS = st.sampled_from(
     [*TEXT.split(), "Kelfield", "Kel", "in", "a", "O'", "Brien", "1", ",", "1,5", ".", "...", "…",
-     '"', "'", "“", "<think>", "</think>", "</text>", "```", "\n", "I'm", "sorry", "St.", "東京"]
+     '"', "'", "“", "<think>", "</think>", "</text>", "```", "\n", "I'm", "sorry", "St.", "東京",
+     "*", "**", "__", "~~", "`", "-", "#", ">", "|", "1.", "[", "](x)", "[1]", "\\", "&amp;", "&",
+     "<answer>", "</answer>", "<|im_end|>", "Answer:", "Sure!", "Here", "is", "the", "The", "next",
+     "word", ":", "{", '{"answer": "', "}", "\ufffd", "Okay,", "He", "we", "need", "to", "$", "="]
 )  # fmt: skip
 ANSWERS = st.lists(st.tuples(st.sampled_from(["", " ", "  ", "\n"]), WORDS), max_size=30).map(
     lambda parts: "".join(space + word for space, word in parts)
 )
 
 
-@settings(max_examples=400, deadline=None)
+def result(growing, finish):
+    try:
+        return growing.outcome(finish)
+    except Failure as failure:
+        return str(failure)
+
+
+@settings(max_examples=600, deadline=None)
 @given(
     st.sampled_from([TEXT, "", "He said: ", "He was born on 1", "a a a"]),
     st.one_of(ANSWERS, ANSWERS.map(lambda rest: TEXT[:40] + rest), st.text(max_size=60)),
@@ -35,6 +46,8 @@ def test_the_unit_stays_whatever_follows(text, answer, unit, raw, ended):
         if growing.add(letter):
             assert growing.refused == whole.refused
             assert growing.cut(ended=False) == whole.cut(ended=ended) != ""
+            for finish in ("stop", "length", "content_filter"):
+                assert result(growing, "") == result(whole, finish)
             break
 
 
@@ -66,7 +79,7 @@ def test_what_may_still_become_something_else_is_read_on():
     ):
         growing = Growing(TEXT, "value", raw=False)
         assert not growing.add(said)
-    assert not chat.settled(TEXT, "He was born in")
+    assert not settled(TEXT, "He was born in", raw=False)
     assert not Growing(TEXT, "token", raw=True).add(" Kelfield, where")
 
 

@@ -25,10 +25,13 @@ from lacy.cascade import Engine
 from lacy.corpus import train_tokenizer
 from lacy.model.ragged import RaggedDecoder
 from lacy.sources import LanguageModel, TokenText
+from lacy.sources.growing import Growing
 from lacy.sources.protocol import guarded
-from lacy.sources.text import cut_unit, whole_words
+from lacy.sources.web import Failure
 from lacy.testing import byte_tokenizer, scripted, scripted_with
 from lacy.types import Request
+
+from .letters import speaks_letters
 
 TOKENIZER = byte_tokenizer()
 CONTEXT = 64
@@ -110,12 +113,21 @@ def slowly(model, text, unit, limit, tokenizer=TOKENIZER):
         logits_V[len(tokenizer) - 1] = -torch.inf  # <CALL>
         ids.append(int(logits_V.argmax()))
         if ids[-1] == 0:
-            return cut_unit(said, unit, ended=True)
+            return unit_of(text, said, unit, "stop")
         said += out.add(ids[-1])
-        done = cut_unit(said, unit, ended=False)
-        if done and (unit != "token" or out.whole):
-            return done
-    return said if unit == "token" else whole_words(said, unit)
+        if unit == "token" and said and out.whole:
+            break
+    return unit_of(text, said, unit, "length")
+
+
+def unit_of(text, said, unit, finish):
+    """The unit of an answer that is known as a whole; nothing where it holds half a character."""
+    answer = Growing(text, unit, raw=True)
+    answer.add(said)
+    try:
+        return answer.outcome(finish)
+    except Failure:
+        return ""
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "gpt2", "bloom", "mamba"])
@@ -240,7 +252,7 @@ def test_a_partner_with_another_vocabulary():
     other = train_tokenizer([LINE] * 20, 330, split_digits=False)
     assert len(other) != len(TOKENIZER)
     assert len(other.encode("Lovelace")) < len(TOKENIZER.encode("Lovelace"))
-    model = tiny("llama", other)
+    model = speaks_letters(tiny("llama", other), other)
     source = LanguageModel(model, other)
     requests = [Request(f"{LINE[:n]}", unit, stream=n) for n in range(1, 30) for unit in UNITS]
     wanted = [slowly(model, r.text, r.unit, source._max_tokens[r.unit], other) for r in requests]

@@ -38,12 +38,21 @@ def tiny():
     return LlamaForCausalLM(config).eval()
 
 
+SPOKEN = [TOKENIZER.decode([number]) for number in range(len(TOKENIZER))]
+PLAIN = torch.tensor(
+    [n for n, said in enumerate(SPOKEN) if said in " ,aehilnorstKM" and said]
+    + [TOKENIZER.eos_token_id]
+)
+"""Letters, the space, the comma and the end: no token is half a character or notation."""
+
+
 def spoken(model, text, limit):
     """Greedy pieces of a text, token by token."""
     ids = TOKENIZER.encode(text, add_special_tokens=False)
     with torch.inference_mode():
         for _ in range(limit):
-            token = int(model(input_ids=torch.tensor([ids])).logits[0, -1, :-1].argmax())
+            logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
+            token = int(PLAIN[logits[PLAIN].argmax()])
             if token == TOKENIZER.eos_token_id:
                 return
             ids.append(token)
@@ -61,11 +70,12 @@ class Completion(llm.Model):
     def execute(self, prompt, stream, response, conversation):
         assert not prompt.system
         text = prompt.prompt
-        begun = self.made
+        said = 0
         for piece in spoken(self.loaded, text, prompt.options.max_tokens):
-            self.made += 1
+            said += 1
+            self.made += 1  # of all texts, which are asked at the same time
             yield piece
-        response.set_usage(input=100, output=self.made - begun)
+        response.set_usage(input=100, output=said)
 
 
 class Chat(llm.AsyncModel):

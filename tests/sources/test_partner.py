@@ -16,6 +16,8 @@ from lacy.sources.resilience import about
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import CALL_TOKEN, Request
 
+from .letters import speaks_letters
+
 TOKENIZER = byte_tokenizer()
 CALL = TOKENIZER.convert_tokens_to_ids(CALL_TOKEN)
 TEXTS = ["Ada was", "Ada Lovelace was born in", "Émile", "x", "He"]
@@ -28,7 +30,7 @@ def tiny(seed=1):
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
         initializer_range=0.4, bos_token_id=0, eos_token_id=0, tie_word_embeddings=False,
     )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
+    return speaks_letters(LlamaForCausalLM(config).eval(), TOKENIZER)
 
 
 def wishes(model, token):

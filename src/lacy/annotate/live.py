@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LacyError
 from ..types import Mark
+from ..wire import THOUGHT_TOKENS, Accepted, finish_of, plain, text_of, told_error, unthought
 from .judge import find_whole
 from .protocol import settle
 from .spacy_rules import cut
@@ -60,6 +61,8 @@ class JudgeReport:
     """Values that do not stand in the text: the model reworded or invented them."""
     unreadable: int = 0
     """Answers without usable JSON; the piece of text stays without marks."""
+    broken: int = 0
+    """Those of them that the endpoint filtered or broke off."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -111,6 +114,7 @@ class LiveJudge:
         self.max_tokens = max_tokens
         self.first_wait = 0.5
         self.report = JudgeReport()
+        self._accepted = Accepted()
 
     def settings(self) -> dict[str, Any]:
         """What the marks depend on; never the key."""
@@ -159,25 +163,35 @@ class LiveJudge:
             "temperature": 0,
             "max_tokens": self.max_tokens,
         }
-        why, wait = "", self.first_wait
-        for attempt in range(self.retries + 1):
-            if attempt:
-                count.add(retries=1)
-                time.sleep(min(wait, LONGEST_WAIT) * (0.75 + random.random() / 2))
-                wait *= 2
+        why, wait, attempt = "", self.first_wait, 0
+        while attempt <= self.retries:
+            sent = self._accepted.shaped(body)
             count.add(requests=1)
             try:
                 response = client.post(
-                    f"{self.url}/chat/completions", json=body, headers=self._headers()
+                    f"{self.url}/chat/completions", json=sent, headers=self._headers()
                 )
             except httpx.TransportError as error:  # time-outs are among them
                 why = f"{type(error).__name__} {error}".strip()
-                continue
-            if response.status_code in RETRIED:
+            else:
+                if response.status_code not in RETRIED:
+                    self._accepted.learn(sent, response.status_code, response.text)
+                    if self._accepted.shaped(body) != sent and response.status_code != 200:
+                        continue  # what it refused is not asked again
+                    answer = self._content(response, count)
+                    if answer is not None:
+                        return answer
+                    if not self._accepted.room:
+                        self._accepted.room = THOUGHT_TOKENS
+                        continue
+                    return ""
                 why = f"HTTP {response.status_code}"
                 wait = max(wait, _seconds(response.headers.get("retry-after")))
-                continue
-            return self._content(response, count)
+            attempt += 1
+            if attempt <= self.retries:
+                count.add(retries=1)
+                time.sleep(min(wait, LONGEST_WAIT) * (0.75 + random.random() / 2))
+                wait *= 2
         why = f"{why}, after {self.retries + 1} tries"
         raise LacyError("E35", url=self.url, why=why, do="see that the server runs, then go on")
 
@@ -185,7 +199,8 @@ class LiveJudge:
         key = os.environ.get(self.key_variable, "").strip()
         return {"Authorization": f"Bearer {key}"} if key else {}
 
-    def _content(self, response: httpx.Response, count: _Counter) -> str:
+    def _content(self, response: httpx.Response, count: _Counter) -> str | None:
+        """What an answer says; None where its thoughts took all the room that it had."""
         status = response.status_code
         if status != 200:
             do = {
@@ -193,21 +208,28 @@ class LiveJudge:
                 403: f"check the key in {self.key_variable}",
                 404: f"check the address and the model's name ({self.model})",
             }.get(status, "check the address and the model's name")
-            why = f"HTTP {status} {_short(response.text)}"
+            why = f"HTTP {status} {told_error(response.text) or plain(response.text)}"
             raise LacyError("E35", url=self.url, why=why, do=do)
         try:
             answer = response.json()
-            content = answer["choices"][0]["message"]["content"]
+            choice = answer["choices"][0]
+            content = text_of(choice["message"].get("content")) or ""
             usage = answer.get("usage") or {}
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            why = f"the answer is not that of a chat endpoint: {_short(response.text)}"
+            why = f"the answer is not that of a chat endpoint: {plain(response.text)}"
             do = "give the base address, which usually ends in /v1"
             raise LacyError("E35", url=self.url, why=why, do=do) from None
         count.add(
             prompt_tokens=int(usage.get("prompt_tokens") or 0),
             completion_tokens=int(usage.get("completion_tokens") or 0),
         )
-        return content if isinstance(content, str) else ""
+        finish = finish_of(choice.get("finish_reason"))
+        if finish not in (None, "stop", "length"):
+            count.add(broken=1)
+            return ""
+        if finish == "length" and not unthought(content).strip():
+            return None
+        return content
 
 
 class _Counter:
@@ -248,9 +270,10 @@ def located(
 def parse_answer(answer: str) -> list[tuple[str, str | None]] | None:
     """Values and relations of a model's answer; None if there is no usable JSON in it.
 
-    Accepts a code fence or prose around the JSON, a bare list, values as plain strings, and an
-    answer that was cut off (its whole items are kept).
+    Accepts thoughts, a code fence or prose around the JSON, a bare list, values as plain strings,
+    and an answer that was cut off (its whole items are kept).
     """
+    answer = unthought(answer)
     fence = FENCE.search(answer)
     body = fence[1] if fence else answer
     starts = [place for place in (body.find("{"), body.find("[")) if place >= 0]
@@ -292,8 +315,3 @@ def _seconds(header: str | None) -> float:
         return max(0.0, float(header or 0))
     except ValueError:  # a date: our own waiting time does
         return 0.0
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line[:200] + ("..." if len(line) > 200 else "")

@@ -19,11 +19,12 @@ from lacy.errors import LacyError
 from lacy.sources import chat
 from lacy.sources.background import Background
 from lacy.sources.events import Piece, pieces
-from lacy.sources.growing import Growing, Spent
+from lacy.sources.growing import CHARACTERS_PER_TOKEN, Growing, Spent, Thinking
 from lacy.sources.remote import Remote
 from lacy.sources.text import whole_words
-from lacy.sources.web import Failure, checked_url, post, read_key, whole
+from lacy.sources.web import Failure, checked_url, post, read_key
 from lacy.types import Candidate, Reply, Request, Unit
+from lacy.wire import THOUGHT_TOKENS, Accepted
 
 if TYPE_CHECKING:
     import httpx
@@ -45,6 +46,9 @@ _NOT_OFFERED = (400, 404, 405, 422, 501)
 
 _WHOLE_CHARACTER = 4
 """Tokens that hold at least one character, where one token held only a part of it."""
+
+_GRACE, _PATIENCE = 0.25, 2.0
+"""Seconds to wait for what follows the reason to finish: the end, or a count of tokens."""
 
 
 @dataclass
@@ -152,6 +156,7 @@ class Endpoint(Remote):
         self.body, self.stream = dict(body or {}), stream
         self._check(concurrency)
         self._way: Mode = mode
+        self._accepted = Accepted()
         self._held = _Held(concurrency)
         self._background = Background(self._held.close)
 
@@ -178,13 +183,10 @@ class Endpoint(Remote):
                 _, free = self._held.open()
                 async with free:
                     text = await self._continue(request, deadline, taken)
-            text.encode("utf-8")
         except TimeoutError:
             return self._nothing(f"no whole answer within {self.timeout:g} s", begin, taken)
         except Failure as failure:
             return self._nothing(f"{failure}{self._hint(failure.status)}", begin, taken)
-        except UnicodeEncodeError:
-            return self._nothing("the answer holds half a character", begin, taken)
         except Exception as error:  # a fault of ours must not end the text either
             return self._nothing(type(error).__name__, begin, taken)
         evidence = "; ".join([f"continued by {self.name}", *taken.notes])
@@ -221,9 +223,8 @@ class Endpoint(Remote):
         answer = Growing(request.text, request.unit, raw=True)
         body = {"prompt": request.text, "max_tokens": self.max_tokens[request.unit]}
         size = len(request.text)
-        ended = await self._post("completions", body, answer, deadline, taken, size)
-        text = answer.cut(ended=ended)
-        if request.unit == "token" and not text and not ended:  # only a part of a character
+        text = await self._post("completions", body, answer, deadline, taken, size)
+        if request.unit == "token" and not text and answer.half:
             body["max_tokens"] = max(self.max_tokens["token"], _WHOLE_CHARACTER)
             await self._post("completions", body, answer, deadline, taken, size)
             text = answer.body
@@ -237,16 +238,17 @@ class Endpoint(Remote):
             "max_tokens": self.max_tokens[answer.unit] + CHAT_TOKENS,
         }
         size = len(request.text) + len(chat.PROMPT)
-        ended = await self._post("chat/completions", body, answer, deadline, taken, size)
-        if answer.refused:
-            raise Failure("it speaks of itself instead of going on")
-        return answer.cut(ended=ended)
+        return await self._post("chat/completions", body, answer, deadline, taken, size)
 
     async def _post(
         self, path: str, body: dict[str, Any], answer: Growing, deadline: float, taken: _Taken,
         size: int,
-    ) -> bool:  # fmt: skip
-        """Fills ``answer``; whether it ended by itself. What it took is added to ``taken``."""
+    ) -> str:  # fmt: skip
+        """Fills ``answer``; its unit. What it took is added to ``taken``.
+
+        A model whose thoughts reached the limit is asked once more with room for them, which it has
+        from then on.
+        """
         client, _ = self._held.open()
         key = read_key(self.key_variable)
         body = {"model": self.model, **body, "temperature": 0}
@@ -254,20 +256,32 @@ class Endpoint(Remote):
         if body["stream"] and any(self.cost):
             body["stream_options"] = {"include_usage": True}
 
-        async def read(response: httpx.Response) -> bool:
-            answer.said = ""  # another try begins anew
+        async def read(response: httpx.Response) -> str:
+            answer.restart()  # another try begins anew
             spent = Spent.guessed(size)
             try:
-                if "event-stream" in response.headers.get("content-type", ""):
-                    return await _grow(answer, pieces(response, self.max_bytes, key), spent)
-                return _taken_whole(answer, await whole(response, self.max_bytes), spent, body)
+                arriving = pieces(response, self.max_bytes, key)
+                finish = await _grow(answer, arriving, spent, patient=any(self.cost))
+                return answer.outcome(finish)
             finally:
                 taken.cost += spent.cost(self.cost)
 
-        return await post(
-            client, f"{self.url}/{path}", {**body, **self.body}, read=read, key=key,
-            retries=self.retries, first_wait=self.first_wait, deadline=deadline,
-        )  # fmt: skip
+        while True:
+            room = self._accepted.room
+            try:
+                text = await post(
+                    client, f"{self.url}/{path}", {**body, **self.body}, read=read, key=key,
+                    retries=self.retries, first_wait=self.first_wait, deadline=deadline,
+                    accepted=self._accepted,
+                )  # fmt: skip
+            except Thinking:
+                if room:
+                    raise
+                self._accepted.room = THOUGHT_TOKENS
+                continue
+            if (note := self._accepted.note) and note not in taken.notes:
+                taken.notes.append(note)
+            return text
 
     def _hint(self, status: int) -> str:
         if status in (401, 403) and self.key_variable:
@@ -290,35 +304,53 @@ class Endpoint(Remote):
             raise LacyError("E12", key="mode", value=self.mode, why="there is no such way", do=do)
 
 
-async def _grow(answer: Growing, stream: AsyncGenerator[Piece, None], spent: Spent) -> bool:
-    """Reads a stream until the unit is complete; whether the answer ended by itself."""
+async def _grow(
+    answer: Growing, stream: AsyncGenerator[Piece, None], spent: Spent, *, patient: bool
+) -> str:
+    """Reads an answer until the unit is complete; why it ended, "" where it was left.
+
+    After the reason to finish only the count of tokens may follow. What goes wrong from there on
+    costs nothing that was said; without patience it is not waited for.
+    """
+    import httpx
+
     finish = None
-    async with aclosing(stream) as events:
-        async for piece in events:
-            spent.spoken += bool(piece.text)  # most servers send token by token
+    async with aclosing(stream) as arriving:
+        while True:
+            piece: Piece | None
+            try:
+                if finish is None:
+                    piece = await anext(arriving, None)
+                else:
+                    async with asyncio.timeout(_PATIENCE if patient else _GRACE):
+                        piece = await anext(arriving, None)
+            except (Failure, httpx.HTTPError, TimeoutError):
+                if finish is None:
+                    raise
+                break
+            if piece is None:
+                break
+            spent.spoken += _tokens(piece)
             _told(spent, piece.usage)
-            finish = piece.finish or finish
+            finish = _worse(finish, piece.finish)
+            answer.thought = answer.thought or piece.thought
             if answer.add(piece.text):
-                return False
-    return finish != "length"
+                return ""
+    return finish or "stop"
 
 
-def _taken_whole(
-    answer: Growing, whole: dict[str, Any], spent: Spent, body: Mapping[str, Any]
-) -> bool:
-    """Takes an answer that came at once; whether it ended by itself."""
-    spent.spoken = body["max_tokens"]
-    _told(spent, whole.get("usage"))
-    choices = whole.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict):
-        raise Failure("the answer has no choices; the base address usually ends in /v1")
-    message = choice.get("message")
-    text = message.get("content") if isinstance(message, dict) else choice.get("text")
-    if not isinstance(text, str):
-        raise Failure("the answer has no text")
-    answer.add(text)
-    return choice.get("finish_reason") != "length"
+def _worse(finish: str | None, other: str | None) -> str | None:
+    """The reason that counts of two: one that broke the answer off, before one that did not."""
+    if finish is None or (other is not None and finish == "stop"):
+        return other
+    return finish
+
+
+def _tokens(piece: Piece) -> int:
+    """Tokens of a piece at a guess: most servers send token by token."""
+    if piece.whole:
+        return -(-len(piece.text) // CHARACTERS_PER_TOKEN)
+    return bool(piece.text)
 
 
 def _told(spent: Spent, usage: Any) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lacy.sources import chat
+from lacy.sources import answers, notation
 from lacy.sources.text import cut_unit, whole_words
+from lacy.sources.web import Failure
 from lacy.types import Unit
+from lacy.wire import plain
 
 LOOKED_AT = 2_000
 """Characters up to which a growing answer is looked at; longer ones are read to their end."""
@@ -60,27 +62,46 @@ class Growing:
         self.text, self.raw = text, raw
         self.unit: Unit = unit if raw or unit != "token" else "word"
         self.said = ""
+        self.thought = False
+        """Whether it held thoughts, in a field of their own or among its words."""
 
     def add(self, piece: str) -> bool:
         """Takes a piece; whether the unit is complete."""
         self.said += piece
         return bool(piece) and self.complete
 
+    def restart(self) -> None:
+        """Begins anew, for another try."""
+        self.said, self.thought = "", False
+
+    @property
+    def half(self) -> bool:
+        """Whether a token is only a part of a character."""
+        return self.said.endswith("\ufffd")
+
     @property
     def complete(self) -> bool:
         """Whether nothing that may still follow can change the unit."""
         if self.unit == "token" or len(self.said) > LOOKED_AT:
             return False
-        if self.raw:
-            settled = not self.text.startswith(self.said)  # some servers repeat the whole text
-        else:
-            settled = chat.settled(self.text, self.said)
-        return settled and bool(cut_unit(self.body, self.unit, ended=False))
+        if not answers.settled(self.text, self.said, raw=self.raw):
+            return False
+        return bool(cut_unit(self.body, self.unit, ended=False))
+
+    def _was_complete(self) -> bool:
+        """Whether a stream would have been left before the end."""
+        growing = Growing(self.text, self.unit, raw=self.raw)
+        return any(growing.add(letter) for letter in self.said[:LOOKED_AT])
+
+    def _only_thought(self) -> bool:
+        """Whether nothing but thoughts were said, shown or (in a chat) not shown."""
+        silent = not self.raw and not self.said.strip()
+        return self.thought or silent or notation.thinks(self.said)
 
     @property
     def refused(self) -> bool:
         """Whether a chat speaks of itself instead of going on."""
-        return not self.raw and chat.refused(self.said)
+        return not self.raw and notation.refuses(self.said)
 
     def cut(self, *, ended: bool) -> str:
         """The unit; where the limit cut it, its whole words.
@@ -88,15 +109,48 @@ class Growing:
         Args:
             ended: whether the model ended by itself.
         """
-        body = self.body
-        if self.unit == "token":
-            return whole_words(body, self.unit)
+        if self.unit == "token":  # taken as it is: a token has no form of its own
+            token = answers.without_text(self.text, self.said)
+            return "" if _only_marks(token, self.text) else whole_words(token, self.unit)
+        body = answers.added(self.text, self.said, raw=self.raw, whole=ended)
         return cut_unit(body, self.unit, ended=ended) or (
             "" if ended else whole_words(body, self.unit)
         )
 
+    def outcome(self, finish: str = "stop") -> str:
+        """The unit as a source gives it; empty where there is nothing to say.
+
+        Args:
+            finish: why the answer ended: "stop" by itself, "length" by the limit, "" where it was
+                left because its unit was complete; anything else broke it off.
+
+        Raises:
+            Failure: it was broken off before its unit was complete, is no answer, or holds half a
+                character.
+        """
+        if finish not in ("", "stop", "length") and not self._was_complete():
+            raise Failure(f"its answer was broken off ({plain(finish)})")
+        if self.refused:
+            raise Failure("it speaks of itself instead of going on")
+        unit = self.cut(ended=finish == "stop")
+        if finish == "length" and not unit.strip() and self._only_thought():
+            raise Thinking("it was still thinking when its answer reached the limit of tokens")
+        following = self.body[: len(unit) + 1] if self.unit != "token" else unit
+        if "\ufffd" in following or any("\ud800" <= c <= "\udfff" for c in following):
+            raise Failure("the answer holds half a character")
+        return unit
+
     @property
     def body(self) -> str:
         """What it adds to the text, uncut."""
-        clean = chat.without_prefix if self.raw else chat.cleaned
-        return clean(self.text, self.said)
+        return answers.added(self.text, self.said, raw=self.raw)
+
+
+class Thinking(Failure):
+    """All that was said are thoughts; more room may help."""
+
+
+def _only_marks(token: str, text: str) -> bool:
+    """Whether a token is a mark of Markdown and nothing else, where the text has none."""
+    marks = set("*_`#~")
+    return bool(token.strip()) and set(token.strip()) <= marks and not marks & set(text)

@@ -35,7 +35,9 @@ from lacy.model.ends import end_ids
 from lacy.model.files import resolve
 from lacy.model.ragged import RaggedDecoder, Rereading
 from lacy.model.weights import read_model
-from lacy.sources.text import TextStream, TokenText, cut_unit, whole_words
+from lacy.sources.growing import Growing
+from lacy.sources.text import TextStream, TokenText
+from lacy.sources.web import Failure
 from lacy.types import CALL_TOKEN, Candidate, Reply, Request, Unit
 
 DEFAULT_MAX_TOKENS: dict[Unit, int] = {"token": 8, "word": 12, "value": 16}
@@ -65,27 +67,30 @@ class _Text:
     evidence: str
     out: TextStream
     said: str = ""
+    """What the reply says, once it is there."""
+    why: str = ""
+    """Why nothing can be said."""
     spoken: int = 0
     token: int = -1
     reply: Reply | None = None
 
+    def __post_init__(self) -> None:
+        self.answer = Growing(self.request.text, self.request.unit, raw=True)
+
     def take(self, token: int, *, end: bool) -> bool:
-        """Add a token; whether that was all: ``said`` is then what the reply says."""
-        self.token, unit = token, self.request.unit
+        """Add a token; whether that was all."""
+        self.token = token
         self.spoken += 1
-        if end:
-            self.said = cut_unit(self.said, unit, ended=True)
-            return True
-        self.said += self.out.add(token)
-        if unit == "token" and self.said and self.out.whole:
-            return True
-        if unit != "token" and (done := cut_unit(self.said, unit, ended=False)):
-            self.said = done
-            return True
-        if self.spoken == self.limit and unit != "token":
-            # The limit fell inside a unit: a half word would be worse than none.
-            self.said = whole_words(self.said, unit)
-        return self.spoken == self.limit
+        complete = not end and self.answer.add(self.out.add(token))
+        if self.request.unit == "token":
+            complete = bool(self.answer.said and self.out.whole)
+        if not (complete or end or self.spoken == self.limit):
+            return False
+        try:
+            self.said = self.answer.outcome("" if complete else "stop" if end else "length")
+        except Failure as failure:
+            self.why = str(failure)
+        return True
 
 
 class LanguageModel:
@@ -203,8 +208,10 @@ class LanguageModel:
                     continue
                 self._remember(text, batch if batch.rows == 1 else batch.part([row]))
                 found = (Candidate(text.said, text.evidence),) if text.said else ()
+                why = f"{self.name}: {text.why}" if text.why else None
                 seconds = time.perf_counter() - begin
-                text.reply = Reply(found, cost=self.cost * text.spoken, seconds=seconds)
+                cost = self.cost * text.spoken
+                text.reply = Reply(found, cost=cost, seconds=seconds, error=why)
             if not going:
                 return
             batch.keep(going)

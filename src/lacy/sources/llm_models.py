@@ -24,8 +24,9 @@ from lacy.sources.background import Background
 from lacy.sources.endpoint import CHAT_TOKENS, DEFAULT_TIMEOUT, Mode, limits
 from lacy.sources.growing import Growing, Spent
 from lacy.sources.remote import Remote
-from lacy.sources.web import Failure, plain
+from lacy.sources.web import Failure
 from lacy.types import Candidate, Reply, Request, Unit
+from lacy.wire import plain, refused_fields
 
 MOST_CHARACTERS = 20_000
 """Of an answer; one without end is an error."""
@@ -138,17 +139,11 @@ class LlmModel(Remote):
         why = ""
         try:
             async with asyncio.timeout(self.timeout):
-                ended = await self._fill(answer, spent)
-            if answer.refused:
-                raise Failure("it speaks of itself instead of going on")
-            text = answer.cut(ended=ended)
-            text.encode("utf-8")
+                text = answer.outcome(await self._fill(answer, spent))
         except TimeoutError:
             why = f"no whole answer within {self.timeout:g} s"
         except Failure as failure:
             why = str(failure)
-        except UnicodeEncodeError:
-            why = "the answer holds half a character"
         except Exception as error:  # whatever a plugin raises must not end the text
             why = plain(f"{type(error).__name__} {error}", self._key())
         seconds, cost = time.perf_counter() - begin, spent.cost(self.cost)
@@ -157,21 +152,21 @@ class LlmModel(Remote):
         found = (Candidate(text, f"continued by {self.name}{note}"),) if text else ()
         return Reply(found, cost=cost, seconds=seconds)
 
-    async def _fill(self, answer: Growing, spent: Spent) -> bool:
-        """Asks, once more without an option of ours that the model refuses; whether it ended."""
+    async def _fill(self, answer: Growing, spent: Spent) -> str:
+        """Asks, once more without an option of ours that the model refuses; why it ended."""
         while True:
             own = dict(self._own)
             try:
                 return await self._say(answer, spent, own)
             except Exception as error:
-                refused = [key for key in own if key in str(error) and not answer.said]
+                refused = [] if answer.said else refused_fields(own, str(error))
                 if not refused:
                     raise
                 for key in refused:
                     self._own.pop(key, None)
 
-    async def _say(self, answer: Growing, spent: Spent, own: Mapping[str, Option]) -> bool:
-        """Fills ``answer`` until its unit is there; whether the model ended by itself."""
+    async def _say(self, answer: Growing, spent: Spent, own: Mapping[str, Option]) -> str:
+        """Fills ``answer`` until its unit is there; why it ended, "" where it was left."""
         limit = self.max_tokens[answer.unit] + (0 if self.raw else CHAT_TOKENS)
         options = {key: of(limit) for key, of in own.items()} | self.options
         said = answer.text if self.raw else chat.messages(answer.text)[1]["content"]
@@ -191,7 +186,7 @@ class LlmModel(Remote):
         else:
             complete = await _in_a_thread(lambda: self._model.prompt(**ask), answer, spent, free)
         limited = any(key in options for key in _LIMITS)
-        return not complete and not (limited and spent.spoken >= limit)
+        return "" if complete else "length" if limited and spent.spoken >= limit else "stop"
 
     def _key(self) -> str:
         """The key that ``llm`` holds for the model, only to keep it out of messages."""

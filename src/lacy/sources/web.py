@@ -11,6 +11,7 @@ import json
 import os
 import random
 import time
+import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
@@ -18,16 +19,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from lacy.errors import LacyError
+from lacy.wire import Accepted, plain, told_error
 
 if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
 
-SHORTEST_SECRET = 8
-"""Characters from which on a key is a secret; local servers are given keys like ``x``."""
-
 _SHOWN_BYTES = 4096
+_READ_OF_REFUSAL = 1 << 20
 
 
 class Failure(Exception):
@@ -86,6 +86,7 @@ async def post(
     retries: int,
     first_wait: float,
     deadline: float,
+    accepted: Accepted | None = None,
 ) -> T:
     """What ``read`` makes of a server's answer; the connection is closed where it leaves a rest.
 
@@ -99,25 +100,33 @@ async def post(
             the last, half of it by chance) or what ``Retry-After`` asks for.
         first_wait: seconds before the first of them.
         deadline: of ``time.monotonic``; a wait that would end after it is not begun.
+        accepted: shapes what is sent and learns from refusals; what was learned is tried at once.
 
     Raises:
         Failure: no usable answer. The caller sees to it that nothing lasts beyond ``deadline``.
     """
     import httpx
 
-    headers = {"Accept-Encoding": "identity"}  # a small answer may unpack to a very large one
+    headers = {"Accept-Encoding": "identity"}  # unpacking costs time, and streams wait for it
+    accepted = accepted or Accepted()
     if key:
         headers["Authorization"] = f"Bearer {key}"
     tries, wait = 0, first_wait
     while True:
         asked_for = 0.0
         tries += 1
+        sent = accepted.shaped(body)
         try:
-            async with client.stream("POST", url, json=body, headers=headers) as response:
+            async with client.stream("POST", url, json=sent, headers=headers) as response:
                 status = response.status_code
                 if status == 200:
                     return await read(response)
-                why = _said(status, await _beginning(response), key)
+                told = await _beginning(response)
+                refused = accepted.learn(sent, status, told.decode("utf-8", errors="replace"))
+                if refused and accepted.shaped(body) != sent:
+                    tries -= 1
+                    continue
+                why = _said(status, told, key)
                 again = status == 429 or status >= 500
                 asked_for = seconds_of(response.headers.get("retry-after")) if again else 0.0
         except Failure as failure:
@@ -160,17 +169,26 @@ async def whole(response: httpx.Response, max_bytes: int) -> dict[str, Any]:
 
 
 async def readable(response: httpx.Response, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """An answer's bytes as they come.
+    """An answer's bytes as they come; those of a proxy that packs unasked are unpacked.
 
     Raises:
-        Failure: they are packed, or more than ``max_bytes``.
+        Failure: they are packed otherwise than by gzip or deflate, badly, or are more than
+            ``max_bytes``, packed or unpacked.
     """
     packed = response.headers.get("content-encoding", "identity").strip().lower()
-    if packed not in ("", "identity"):
+    unpack = None
+    if packed in ("gzip", "x-gzip", "deflate"):
+        unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out which of the two it is
+    elif packed not in ("", "identity"):
         raise Failure(f"the answer is packed ({plain(packed)}), which was not asked for")
     size = 0
     async with aclosing(_raw(response)) as pieces:
         async for piece in pieces:
+            if unpack is not None:
+                try:
+                    piece = unpack.decompress(piece, max_bytes - size + 1)
+                except zlib.error:
+                    raise Failure(f"the answer is not {packed}, as it says") from None
             size += len(piece)
             if size > max_bytes:
                 raise Failure(f"the answer is longer than {max_bytes:,} bytes")
@@ -185,17 +203,20 @@ def _raw(response: httpx.Response) -> AsyncGenerator[bytes, None]:
 async def _beginning(response: httpx.Response) -> bytes:
     """As much of a refusal as a message can show."""
     raw = b""
-    async with aclosing(_raw(response)) as pieces:
-        async for piece in pieces:
-            raw += piece
-            if len(raw) >= _SHOWN_BYTES:
-                break
+    try:
+        async with aclosing(readable(response, _READ_OF_REFUSAL)) as pieces:
+            async for piece in pieces:
+                raw += piece
+                if len(raw) >= _SHOWN_BYTES:
+                    break
+    except Failure:  # badly packed, or very long: its status says enough
+        pass
     return raw[:_SHOWN_BYTES]
 
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(raw.decode("utf-8"))
+        answer = json.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise Failure("the answer is not UTF-8") from None
     except (ValueError, RecursionError):
@@ -213,18 +234,3 @@ def _said(status: int, raw: bytes, key: str) -> str:
     except (ValueError, RecursionError):
         text = "" if "<" in text[:100] else text  # a page for people
     return f"HTTP {status} {plain(text, key)}".strip()
-
-
-def told_error(answer: Any, key: str = "") -> str:
-    """The sentence of a server's error, which it writes in one of several forms; "" for none."""
-    error = answer.get("error", answer.get("detail", "")) if isinstance(answer, dict) else ""
-    more = error.get("message", "") if isinstance(error, dict) else error
-    return plain(more, key) if isinstance(more, str) else ""
-
-
-def plain(text: str, key: str = "") -> str:
-    """One short printable line without the key."""
-    if len(key) >= SHORTEST_SECRET:
-        text = text.replace(key, "(the key)")
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text[:200] + ("..." if len(text) > 200 else "")

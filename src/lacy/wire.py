@@ -1,0 +1,279 @@
+"""OpenAI's protocol as servers speak it: what they refuse to be asked, and how answers are read.
+
+Servers differ in the parameters that they take: newer OpenAI models want ``max_completion_tokens``
+and no ``temperature``, others know no ``stop``, no ``seed``, no system messages. ``Accepted``
+learns that from a refusal, once, and shapes what is sent from then on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+SHORTEST_SECRET = 8
+"""Characters from which on a key is a secret; local servers are given keys like ``x``."""
+
+THOUGHT_TOKENS = 2_000
+"""Further tokens for a model that thinks before it answers, and counts its thoughts."""
+
+_NEEDED = frozenset({"model", "prompt", "messages", "input"})
+_LIMIT, _NEW_LIMIT = "max_tokens", "max_completion_tokens"
+
+_REFUSES = re.compile(
+    r"unsupported|not\s+(?:\w+\s+)?(?:support|accept|permit|allow|recogni|available|enabled"
+    r"|implement|valid|compatible)"
+    r"|n['’]t\s+(?:support|accept|allow|recogni)|only\s+(?:the\s+default|\w+ ?= ?1)"
+    r"|unrecogni[sz]ed|unknown|unexpected|extra[_ ](?:inputs?|fields?|forbidden)|deprecated"
+    r"|additional propert|cannot (?:be|both)|can['’]t be|must be|has to be|should be|invalid"
+    r"|no such|removed|no longer|disabled|forbidden|\binstead\b|cannot find field"
+    r"|not verified|be verified",
+    re.IGNORECASE,
+)
+_NO_REFUSAL = re.compile(
+    r"too (?:large|long|many)|maximum context|context[_ ]length|context window|at most|exceed"
+    r"|rate limit|quota|content management|filtered",
+    re.IGNORECASE,
+)
+"""Of a request that is too large, or was filtered: another form of it does not help."""
+
+_TAKEN_INSTEAD = re.compile(
+    r"expected one of|did you mean|\b(?<!not )(?:supported|allowed|valid|available|permitted"
+    r"|accepted|known) (?:parameters|fields|arguments|options|keys|params|properties)\b"
+    r"|to drop these",
+    re.IGNORECASE,
+)
+"""Behind this a refusal names what a server does take."""
+
+_PLACE = re.compile(r"['\"]loc['\"]: ?[\[(]['\"]body['\"], ?['\"](\w+)['\"]")
+_POSITIVE = re.compile(r"positive|greater than (?:0|zero)|> ?0\b|larger than 0", re.IGNORECASE)
+_SYSTEM = re.compile(
+    r"system role|system (?:message|prompt|instruction)s?|role[^.]{0,40}\bsystem\b|'system'"
+    r"|\"system\"|role:system|developer instruction|only user and assistant|roles must alternate"
+    r"|messages\[?\.?\d*\]?\.role",
+    re.IGNORECASE,
+)
+
+_BY_ITSELF = frozenset(
+    "stop eos eos_token end_turn stop_sequence stop_token end complete completed done finish"
+    " finished success normal".split()
+)
+_BY_LIMIT = frozenset(
+    "length max_tokens max_output_tokens max_completion_tokens max_length model_length token_limit"
+    " model_context_window_exceeded incomplete".split()
+)
+THOUGHT_TAG = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis)"
+_THOUGHT = re.compile(
+    rf"\s*(?:<({THOUGHT_TAG})(?:\s[^<>]*)?>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)"
+    r"|◁think▷.*?(?:◁/think▷|\Z)|<\|begin_of_thought\|>.*?(?:<\|end_of_thought\|>|\Z)"
+    r"|<\|channel\|>(?:analysis|commentary).*?(?:<\|channel\|>final<\|message\|>|\Z)"
+    r"|</[a-z:]{5,12}>)",
+    re.DOTALL | re.IGNORECASE,
+)
+_NONE = frozenset({"", "null", "none", "not_finished", "finish_reason_unspecified"})
+
+
+class Accepted:
+    """The form of a request that one model at one server takes; learned from its refusals.
+
+    May be used from several threads.
+    """
+
+    def __init__(self) -> None:
+        self.without: set[str] = set()
+        """Parameters that are left out."""
+        self.instead: dict[str, Any] = {}
+        """Parameters that get another value than the one wanted."""
+        self.system = True
+        """Whether messages may have the role of the system."""
+        self.room = 0
+        """Tokens on top of a limit, for thoughts."""
+
+    def shaped(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What is sent for a request; the request itself is left as it is."""
+        made = {key: value for key, value in body.items() if key not in self.without}
+        if _LIMIT in body and _LIMIT in self.without and _NEW_LIMIT not in self.without:
+            made.setdefault(_NEW_LIMIT, body[_LIMIT])
+        if _NEW_LIMIT in made:
+            made.pop(_LIMIT, None)  # together they are refused
+        made |= {key: value for key, value in self.instead.items() if key in made}
+        if made.get("stream") is False or "stream" not in made:
+            made.pop("stream_options", None)
+        for limit in (_LIMIT, _NEW_LIMIT):
+            if self.room and isinstance(made.get(limit), int):
+                made[limit] += self.room
+        if not self.system and isinstance(made.get("messages"), list):
+            made["messages"] = _without_system(made["messages"])
+        return made
+
+    def learn(self, sent: Mapping[str, Any], status: int, answer: Any) -> bool:
+        """Learns from the answer to a request that was refused.
+
+        Args:
+            sent: the request as it was sent.
+            status: of the answer.
+            answer: its JSON, or its text.
+
+        Returns:
+            Whether there is something to learn from it, by now or already before: the request is to
+            be shaped and sent anew.
+        """
+        if not 400 <= status < 600 or status in (401, 403, 408, 429):
+            return False
+        message, param = _refusal(answer)
+        if _NO_REFUSAL.search(message):
+            return False
+        if _refuses_system(sent, message, param):
+            self.system = False
+            return True
+        # Of a server's fault, only a chat template's complaint about roles tells something.
+        if status >= 500 or not (param or _REFUSES.search(message)):
+            return False
+        named = list(_named(sent, message, param))
+        for key in named:
+            self._leave_out(key, message)
+        return bool(named)
+
+    def _leave_out(self, key: str, message: str) -> None:
+        if key == "temperature" and _POSITIVE.search(message) and key not in self.instead:
+            self.instead[key] = 0.01  # the likeliest words all the same
+        elif key == "stream":
+            self.instead[key] = False
+        else:
+            self.without.add(key)
+
+    @property
+    def note(self) -> str:
+        """What a reader of an answer should know about how it was asked for."""
+        return (
+            "asked without temperature, which it refuses" if "temperature" in self.without else ""
+        )
+
+
+def refused_fields(sent: Mapping[str, Any], message: str) -> list[str]:
+    """The optional parameters of a request that an error's message refuses."""
+    if _NO_REFUSAL.search(message) or not _REFUSES.search(message):
+        return []
+    return list(_named(sent, message, ""))
+
+
+def finish_of(reason: Any) -> str | None:
+    """Why an answer ended: "stop" by itself, "length" by the limit, else in the server's own word.
+
+    None where it goes on; "" and "null" mean the same at some servers.
+    """
+    if not isinstance(reason, str) or reason.strip().lower() in _NONE:
+        return None
+    low = reason.strip().lower()
+    return "stop" if low in _BY_ITSELF else "length" if low in _BY_LIMIT else reason.strip()
+
+
+def text_of(content: Any) -> str | None:
+    """The text of a message's content, a string or a list of parts; None where it is neither.
+
+    Parts that hold thoughts, pictures and calls of tools say nothing.
+    """
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return None
+    said = []
+    for part in content:
+        if isinstance(part, str):
+            said.append(part)
+        elif isinstance(part, dict) and part.get("type", "text") in ("text", "output_text"):
+            text = part.get("text")
+            text = text.get("value") if isinstance(text, dict) else text
+            said.append(text if isinstance(text, str) else "")
+    return "".join(said)
+
+
+def unthought(answer: str) -> str:
+    """An answer without the thoughts, in tags, that it begins with; nothing while they last."""
+    while (thought := _THOUGHT.match(answer)) and thought.end():
+        answer = answer[thought.end() :]
+    return answer
+
+
+def told_error(answer: Any, key: str = "") -> str:
+    """The sentence of a server's error, which it writes in one of several forms; "" for none."""
+    message, _ = _refusal(answer)
+    return plain(message, key)
+
+
+def plain(text: str, key: str = "") -> str:
+    """One short printable line without the key."""
+    if len(key) >= SHORTEST_SECRET:
+        text = text.replace(key, "(the key)")
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text[:200] + ("..." if len(text) > 200 else "")
+
+
+def _refusal(answer: Any) -> tuple[str, str]:
+    """The message of an error, and the parameter that it is about where it says so apart."""
+    if isinstance(answer, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            answer = json.loads(answer)
+    if isinstance(answer, str):
+        return answer, ""
+    if isinstance(answer, list) and answer:  # Gemini's
+        answer = answer[0]
+    if not isinstance(answer, dict):
+        return "", ""
+    error = answer.get("error") or answer.get("detail") or answer.get("message") or ""
+    if isinstance(error, dict) and "detail" in error and "message" not in error:
+        error = error["detail"]
+    if isinstance(error, list):
+        return _listed(error)
+    if not isinstance(error, dict):
+        return (error if isinstance(error, str) else ""), str(answer.get("param") or "")
+    more, param = error.get("message", ""), error.get("param") or ""
+    if isinstance(more, dict) and isinstance(more.get("detail"), list):  # Mistral's
+        return _listed(more["detail"])
+    return (more if isinstance(more, str) else ""), str(param)
+
+
+def _listed(problems: list[Any]) -> tuple[str, str]:
+    """Problems as FastAPI lists them: each has a place and a message."""
+    told = [p for p in problems if isinstance(p, dict)]
+    places = [p["loc"] for p in told if isinstance(p.get("loc"), list)]
+    fields = [str(place[1]) for place in places if len(place) > 1 and place[0] == "body"]
+    message = "; ".join(
+        f"{'.'.join(map(str, p.get('loc') or []))}: {p.get('msg', '')}" for p in told
+    )
+    return message, ",".join(fields)
+
+
+def _refuses_system(sent: Mapping[str, Any], message: str, param: str) -> bool:
+    messages = sent.get("messages")
+    asked = isinstance(messages, list) and any(
+        isinstance(one, dict) and one.get("role") == "system" for one in messages
+    )
+    return asked and bool(_SYSTEM.search(param) or (_SYSTEM.search(message)))
+
+
+def _named(sent: Mapping[str, Any], message: str, param: str) -> Iterator[str]:
+    """The parameters of a request that a refusal is about."""
+    optional = [key for key in sent if key not in _NEEDED]
+    param = param.removeprefix("body.")
+    fields = [key for key in optional if key in re.split(r"[,.\[\s]", param)]
+    fields = fields or [key for key in optional if key in _PLACE.findall(message)]
+    if not fields and not param and not _PLACE.search(message):
+        about = message[: found.start()] if (found := _TAKEN_INSTEAD.search(message)) else message
+        fields = [key for key in optional if re.search(rf"\b{re.escape(key)}\b", about)]
+        if not fields and "stream" in sent and re.search(r"\bstreaming\b", about):
+            fields = ["stream"]
+    if "cannot both" in message:
+        fields = fields[:1]
+    yield from fields
+
+
+def _without_system(messages: list[Any]) -> list[Any]:
+    """A conversation whose system messages stand before the first of the user's."""
+    told = [one["content"] for one in messages if one.get("role") == "system"]
+    rest = [dict(one) for one in messages if one.get("role") != "system"]
+    if told and rest and isinstance(rest[0].get("content"), str):
+        rest[0]["content"] = "\n\n".join([*map(str, told), rest[0]["content"]])
+    return rest
