@@ -9,7 +9,6 @@ kind whose text a server shows and can stop at (a control token would pass unsee
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy.disk import replace_file
 from lacy.errors import LacyError
 from lacy.model.building import gate_of
 from lacy.model.io import Loaded
@@ -53,8 +53,7 @@ def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") ->
     _require_llama(loaded.model, where)
     pre = pre_tokenizer(loaded.tokenizer, where)
     out = Path(out)
-    half = out.with_name(f".{out.name}.{os.getpid()}.half")
-    try:
+    with replace_file(out) as half:
         writer = gguf.GGUFWriter(half, "llama")
         _add_shape(writer, gguf, loaded, precision)
         _add_tokens(writer, gguf, loaded.tokenizer, pre)
@@ -65,9 +64,6 @@ def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") ->
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        os.replace(half, out)
-    finally:
-        half.unlink(missing_ok=True)
     return out
 
 
