@@ -16,7 +16,10 @@ PACKAGE = ROOT / "src" / "lacy"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 HEAVY = ("torch", "spacy", "transformers", "datasets", "numpy", "tyro", "rich", "yaml")
-LOWER = ("annotate", "corpus", "types.py", "config.py", "_convert.py", "run.py", "errors.py")
+LOWER = (
+    "annotate", "corpus", "types.py", "config.py", "_convert.py", "run.py", "disk.py",
+    "_children.py", "errors",
+)  # fmt: skip
 BIN = Path(sys.executable).parent
 
 

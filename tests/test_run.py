@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacy import run as run_module
 from lacy.errors import LacyError
-from lacy.run import Run, environment, flatten, read_metrics, replace_folder, write_atomic
+from lacy.run import Run, environment, flatten, read_metrics
 
 
 @dataclass
@@ -29,141 +28,6 @@ class Settings:
     steps: int = 10
     name: str = "a"
     optim: Optim = field(default_factory=Optim)
-
-
-# ------------------------------------------------------------------------------ write_atomic
-
-
-@given(st.text(st.characters(codec="utf-8")) | st.binary())
-def test_what_is_written_is_read(tmp_path_factory, content):
-    path = tmp_path_factory.mktemp("w") / "deep" / "file"
-    write_atomic(path, content)
-    expected = content.encode() if isinstance(content, str) else content
-    assert path.read_bytes() == expected
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomic(path, "old")
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_atomic(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_written_file_has_the_users_permissions(tmp_path):
-    write_atomic(tmp_path / "ours", "x")
-    (tmp_path / "plain").write_text("x")
-    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-# ---------------------------------------------------------------------------- replace_folder
-
-
-@pytest.mark.parametrize("exchange", [True, False])
-def test_a_folder_is_replaced_as_a_whole(tmp_path, monkeypatch, exchange):
-    if not exchange:  # systems without an atomic swap
-        monkeypatch.setattr(run_module, "_exchange", lambda *_: False)
-    target = tmp_path / "deep" / "out"
-    for content in ("first", "second"):
-        with replace_folder(target) as folder:
-            assert list(folder.iterdir()) == []
-            (folder / content).write_text(content)
-            assert not (target / content).exists()
-        assert (target / content).read_text() == content
-    assert sorted(p.name for p in target.iterdir()) == [".lacy", "second"]
-    assert [p.name for p in target.parent.iterdir()] == ["out"]
-
-
-def test_a_failing_block_leaves_the_old_folder(tmp_path):
-    target = tmp_path / "out"
-    with replace_folder(target) as folder:
-        (folder / "a").write_text("old")
-
-    def fail():
-        with replace_folder(target) as folder:
-            (folder / "a").write_text("half")
-            raise ValueError("stop")
-
-    with pytest.raises(ValueError, match="stop"):
-        fail()
-    assert (target / "a").read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_folder_of_someone_else_is_never_replaced(tmp_path):
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "draft.txt").write_text("years of work")
-    (tmp_path / "file").write_text("x")
-    for name in ("thesis", "file"):
-        with pytest.raises(LacyError) as caught, replace_folder(tmp_path / name):
-            pytest.fail("the block must not start")
-        assert caught.value.code == "E16"
-    assert (tmp_path / "thesis" / "draft.txt").read_text() == "years of work"
-
-
-def test_an_empty_folder_may_be_filled(tmp_path):
-    (tmp_path / "out").mkdir()
-    with replace_folder(tmp_path / "out") as folder:
-        (folder / "a").write_text("x")
-    assert (tmp_path / "out" / "a").exists()
-
-
-def test_a_link_keeps_pointing_at_the_new_content(tmp_path):
-    with replace_folder(tmp_path / "real") as folder:
-        (folder / "a").write_text("old")
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    with replace_folder(tmp_path / "link") as folder:
-        (folder / "a").write_text("new")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real" / "a").read_text() == "new"
-
-
-KILLED = """
-import sys, time
-from lacy.run import replace_folder
-with replace_folder(sys.argv[1]) as folder:
-    (folder / "a").write_text("half")
-    print("inside", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_kill_9_in_the_middle_leaves_the_old_folder_and_the_next_run_cleans_up(tmp_path):
-    target = tmp_path / "out"
-    with replace_folder(target) as folder:
-        (folder / "a").write_text("old")
-    command = [sys.executable, "-c", KILLED, str(target)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "inside\n"
-        process.send_signal(signal.SIGKILL)
-    assert (target / "a").read_text() == "old"
-    assert len(list(tmp_path.iterdir())) == 2  # the unfinished folder is still there
-    with replace_folder(target) as folder:
-        (folder / "a").write_text("new")
-    assert (target / "a").read_text() == "new"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_folder_of_a_running_process_is_not_cleaned_away(tmp_path):
-    with replace_folder(tmp_path / "out") as outer:
-        (outer / "a").write_text("outer")
-        with replace_folder(tmp_path / "out") as inner:
-            (inner / "a").write_text("inner")
-        assert (outer / "a").exists()
-    assert (tmp_path / "out" / "a").read_text() == "outer"
-
-
-def test_killed_between_two_renames_the_old_folder_comes_back(tmp_path):
-    left = tmp_path / ".out.old-elsewhere-1-abc"
-    left.mkdir()
-    (left / ".lacy").write_text("")
-    (left / "a").write_text("old")
-    with pytest.raises(ValueError, match="stop"), replace_folder(tmp_path / "out"):
-        raise ValueError("stop")
-    assert (tmp_path / "out" / "a").read_text() == "old"
 
 
 # --------------------------------------------------------------------------------------- Run

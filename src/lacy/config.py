@@ -17,6 +17,7 @@ import enum
 import functools
 import inspect
 import itertools
+import os
 import sys
 import textwrap
 import typing
@@ -296,6 +297,7 @@ def parse(
     """
     import tyro
 
+    tyro._experimental_options["ansi_codes"] = _colours()
     path, rest = _take_file(argv, verb) if file else (None, list(argv))
     settings: dict[str, Any] = {
         "args": rest,
@@ -315,6 +317,16 @@ def parse(
         settings["default"] = _partial(cls, values, tyro.MISSING)
     config: T = tyro.cli(cls, **settings)
     return config
+
+
+def _colours() -> bool:
+    """Whether help and usage errors may have colours: on a terminal, unless NO_COLOR is set.
+
+    tyro looks at the standard output alone, but writes mistakes to standard error.
+    """
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def _partial(cls: type[T], values: dict[str, Any], missing: Any) -> T:

@@ -1,150 +1,28 @@
-"""Runs on disk: writes that are whole or absent, and a folder that tells how a result was made.
+"""Runs on disk: a folder that tells how a result was made.
 
 A run folder holds ``config.yaml`` (the settings), ``environment.json`` (versions, device, commit),
 ``metrics.jsonl`` (one JSON object per line, flushed as it is written) and ``README.md`` (the card).
-A process that is killed at any moment leaves the old file or the new one, never half of each.
+Its files are written by ``lacy.disk``: whole or absent.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import platform
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .disk import replace_folder as replace_folder
+from .disk import write_atomic as write_atomic
 from .errors import LacyError
 
-OWNED = ".lacy"
-"""File that marks a folder as written by ``replace_folder``, so that it may be replaced."""
-
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "spacy", "numpy")
-
-
-def write_atomic(path: str | Path, content: str | bytes) -> None:
-    """Writes a file so that readers see the old content or the new, never a part.
-
-    Args:
-        path: the file; its folder is made if needed.
-        content: text (written as UTF-8) or bytes.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-@contextlib.contextmanager
-def replace_folder(path: str | Path) -> Iterator[Path]:
-    """Gives an empty folder beside ``path`` that takes its place when the block succeeds.
-
-    If the block raises or the process is killed, ``path`` stays as it was. A folder that was
-    not written this way and is not empty is never replaced.
-
-    Raises:
-        LacyError: E16, ``path`` is a file or a folder with other content.
-    """
-    path = Path(path)
-    if path.is_symlink():
-        path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _restore(path)
-    if path.exists() and not _replaceable(path):
-        raise LacyError("E16", path=path)
-    mine = f"{socket.gethostname()}-{os.getpid()}"
-    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-{mine}-", dir=path.parent))
-    os.chmod(fresh, 0o777 & ~_umask())
-    try:
-        yield fresh
-        (fresh / OWNED).write_text("Written by lacy; replaced as a whole.\n")
-        _flush(fresh)
-        _swap(fresh, path)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _replaceable(path: Path) -> bool:
-    """Whether a folder is ours to replace: empty, or written by ``replace_folder``."""
-    return path.is_dir() and ((path / OWNED).exists() or not any(path.iterdir()))
-
-
-def _swap(fresh: Path, path: Path) -> None:
-    """Puts ``fresh`` in the place of ``path``; ``fresh`` holds the old content afterwards."""
-    if not path.exists():
-        os.rename(fresh, path)
-    elif not _exchange(fresh, path):
-        old = fresh.with_name(fresh.name.replace(".new-", ".old-"))
-        os.rename(path, old)  # killed here: _restore puts it back
-        os.rename(fresh, path)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Swaps two folders in one step, where the system can (Linux ``renameat2``)."""
-    if sys.platform != "linux":
-        return False
-    import ctypes
-
-    rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of the Linux headers
-    if rename is None:
-        return False
-    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
-
-
-def _restore(path: Path) -> None:
-    """Cleans up after a killed process of this machine: old content back, unfinished away."""
-    for left in sorted(path.parent.glob(f".{path.name}.old-*")):
-        if not path.exists():
-            os.rename(left, path)
-    for left in sorted(path.parent.glob(f".{path.name}.*-{socket.gethostname()}-*-*")):
-        pid = left.name.rsplit("-", 2)[1]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # exists but is not ours
-        return True
-    return True
-
-
-def _flush(folder: Path) -> None:
-    """Sends every file of a folder to the disk, so that the rename cannot overtake it."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            with open(file, "rb") as stream:
-                os.fsync(stream.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 # --------------------------------------------------------------------------------- run folder

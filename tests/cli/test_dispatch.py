@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from lacy import cli
 from lacy.cli import VERBS, main
 from lacy.errors import CATALOG, LacyError
+from patience import PATIENCE, until
 
 BIN = Path(sys.executable).with_name("lacy")
 NAMES = [name for group in VERBS.values() for name in group]
@@ -117,13 +117,9 @@ def test_ctrl_c_leaves_with_130(verb, capsys):
 def test_ctrl_c_in_a_real_process_shows_no_traceback(tmp_path):
     command = [BIN, "world", "--people", "50", "--per-person", "20000", "--out", tmp_path / "w"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
-    while not list(tmp_path.iterdir()):  # its unfinished folder: the work has begun
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
+    until(lambda: list(tmp_path.iterdir()), process)  # its unfinished folder: the work has begun
     process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=30)
+    _, shown = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert shown == "\nStopped.\n"
     assert list(tmp_path.iterdir()) == []
@@ -134,6 +130,26 @@ def test_a_closed_pipe_is_no_error():
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout.startswith("E10")
+
+
+def test_a_bug_that_is_an_error_of_the_system_without_a_reason_is_not_hidden(verb):
+    def bug(_):
+        raise OSError("no reason given")
+
+    verb(bug)
+    with pytest.raises(OSError, match="no reason given"):
+        main(["train"])
+
+
+def test_a_connection_that_breaks_is_said(verb, capsys):
+    """A ``BrokenPipeError`` of a source is not the end of the output."""
+
+    def broken(_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    verb(broken)
+    assert main(["train"]) == 2
+    assert capsys.readouterr().err.startswith("[E19] ")
 
 
 def test_nothing_is_sent_by_the_libraries_below(monkeypatch, verb):

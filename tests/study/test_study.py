@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -14,10 +14,11 @@ import pytest
 import yaml
 
 from lacy.cli import main
-from lacy.run import OWNED
+from lacy.disk import OWNED, lock
 from lacy.study import runner, work
 from lacy.study.metrics import RATIOS, READ
 from lacy.study.plan import cells, read_plan
+from patience import PATIENCE, until
 
 RECIPE = {
     "world": {"people": 16, "texts": 3, "vocabulary": 512, "calibration": 8},
@@ -179,9 +180,7 @@ def test_a_study_that_is_killed_goes_on(tmp_path):
     started = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     plan = read_plan(recipe)
     cell = cells(plan)[0]
-    deadline = time.monotonic() + 60
-    while work.trained(plan, cell) is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: work.trained(plan, cell), started)
     os.killpg(started.pid, signal.SIGKILL)
     started.wait()
     file = work.cell_folder(plan, cell) / "cell.json"
@@ -198,13 +197,70 @@ def test_ctrl_c_stops_the_workers_and_says_so(tmp_path):
     command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
     started = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     metrics = work.cell_folder(read_plan(recipe), cells(read_plan(recipe))[0]) / "metrics.jsonl"
-    deadline = time.monotonic() + 60
-    while not metrics.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(metrics.exists, started)
     os.killpg(started.pid, signal.SIGINT)
-    _, said = started.communicate(timeout=30)
+    _, said = started.communicate(timeout=PATIENCE)
     assert started.returncode == 130 and b"Stopped." in said
     assert not Path(tmp_path / "out/errors").exists()
+
+
+LONG = {**RECIPE["train"], "steps": 100_000}
+
+
+def test_workers_end_with_a_study_that_is_killed_and_two_studies_share_no_folder(tmp_path, capsys):
+    recipe = write(tmp_path, seeds=[0], compare=[], train=LONG,
+                   arms={"plain": RECIPE["arms"]["plain"]})  # fmt: skip
+    command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
+    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    plan = read_plan(recipe)
+    folder = work.cell_folder(plan, cells(plan)[0])
+    until((folder / "metrics.jsonl").exists, started)
+    worker = int((folder / ".lock").read_text().split()[0])
+    assert worker != started.pid
+    capsys.readouterr()
+    assert lacy("study", recipe, "--jobs", 1) == 2  # another study in the folder
+    assert lacy("train", "--data", tmp_path, "--out", folder) == 2  # another run in a cell's
+    said = capsys.readouterr().err
+    assert said.count("[E150]") == 2 and f"(process {started.pid})" in said
+    started.kill()  # the parent alone
+    started.wait()
+    with lock(folder, wait=True):  # the worker has ended, or will now
+        rows = (folder / "metrics.jsonl").read_bytes()
+    until(lambda: not alive(worker))
+    assert (folder / "metrics.jsonl").read_bytes() == rows
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended may wait for its new parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_two_studies_with_the_same_runs_train_each_of_them_once(tmp_path):
+    """The second waits for the run that the first is training, and uses it."""
+    plain = {"plain": RECIPE["arms"]["plain"]}
+    plans = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        recipe = write(tmp_path / name, runs=str(tmp_path / "runs"), seeds=[0], compare=[],
+                       arms=plain)  # fmt: skip
+        plans.append(read_plan(recipe))
+    cell = cells(plans[0])[0]
+    threads = [threading.Thread(target=work.prepare, args=(plan, 0, "gold")) for plan in plans]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with lock(work.cell_folder(plans[0], cell).parent, name=f".{cell.folder}.lock"):
+        second = threading.Thread(target=work.train_cell, args=(plans[1], cell))
+        second.start()
+        work._train(plans[0], cell, work.cell_folder(plans[0], cell))
+        file = work.cell_folder(plans[0], cell) / "cell.json"
+        written = file.stat().st_mtime_ns
+    second.join()
+    assert file.stat().st_mtime_ns == written
 
 
 def test_a_study_that_was_moved_goes_on(tmp_path):

@@ -12,7 +12,7 @@ from lacy.errors import LacyError
 from lacy.model import load
 from lacy.run import read_metrics
 from lacy.train import dry_run, loop, train
-from lacy.train.checkpoint import checkpoints, newest
+from lacy.train.checkpoint import candidates, checkpoints, newest
 from lacy.train.choices import check_rate
 
 TIMES = ("seconds", "tokens_per_second")
@@ -107,7 +107,7 @@ def test_stopped_and_resumed_is_uninterrupted_bit_for_bit(config, tmp_path, monk
     assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_saves_and_leaves(config, monkeypatch, name):
     before = signal.getsignal(getattr(signal, name))
     steps = []
@@ -270,12 +270,112 @@ def test_changed_data_and_damaged_state(config, data, tmp_path, monkeypatch):
     (place / "trainer.json").write_text(json.dumps(changed))
     assert "data have changed" in refused(quick, "E49")
     (place / "trainer.json").write_text(json.dumps(info))
-    tensors = (place / "trainer.safetensors").read_bytes()
-    (place / "trainer.safetensors").write_bytes(tensors[:-7])
-    assert "damaged" in refused(quick, "E49")
-    (place / "trainer.safetensors").write_bytes(tensors)
     assert train(quick).finished
     assert "no checkpoint" in refused(config(fork=tmp_path, out=tmp_path / "f"), "E49")
+
+
+DAMAGE = {
+    "cut weights": ("model.safetensors", lambda data: data[: len(data) // 2]),
+    "no weights": ("model.safetensors", None),
+    "empty weights": ("model.safetensors", lambda data: b""),
+    "cut state": ("trainer.safetensors", lambda data: data[:-7]),
+    "cut numbers": ("trainer.json", lambda data: data[:9]),
+    "deep numbers": ("trainer.json", lambda data: b"[" * 100_000),
+    "cut config": ("config.json", lambda data: data[:5]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_put_aside_for_an_older_one(config, tmp_path, damage, capsys):
+    whole = train(config(steps=8, out=tmp_path / "whole"))
+    quick = config(steps=8, save_every=3, out=tmp_path / "parts", quiet=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Loop, "_finish", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(quick)
+    old, new = checkpoints(quick.out)
+    name, change = DAMAGE[damage]
+    content = (new / name).read_bytes()
+    (new / name).unlink() if change is None else (new / name).write_bytes(change(content))
+    capsys.readouterr()
+    again = train(quick)
+    said = capsys.readouterr().out
+    assert f"{new} cannot be read and is put aside" in said
+    assert f"going on at step 3, from {old}" in said
+    assert (new.parent / f"unreadable-{new.name}").is_dir()
+    assert metrics(again) == metrics(whole)
+    assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
+
+
+def test_where_no_checkpoint_can_be_read_nothing_is_trained_anew(config, monkeypatch):
+    quick = config(steps=6, save_every=2, decay=0.0)
+    monkeypatch.setattr(loop._Loop, "_finish", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(quick)
+    monkeypatch.undo()
+    for place in candidates(quick.out):
+        (place / "trainer.safetensors").write_bytes(b"")
+    names = sorted(path.name for path in (quick.out / "checkpoints").iterdir())
+    assert "damaged" in refused(quick, "E49")
+    assert sorted(path.name for path in (quick.out / "checkpoints").iterdir()) == names
+
+
+def test_two_runs_never_share_a_folder(config, monkeypatch):
+    """The second one changes nothing, not even the half line that the first is writing."""
+    quick, inside = config(steps=6, quiet=False), []
+    step = loop.Session.batch
+
+    def second(self, number):
+        if number == 3:
+            before = (quick.out / "metrics.jsonl").read_bytes()
+            inside.append(refused(quick, "E150"))
+            assert (quick.out / "metrics.jsonl").read_bytes() == before
+        return step(self, number)
+
+    monkeypatch.setattr(loop.Session, "batch", second)
+    result = train(quick)
+    assert result.finished and len(metrics(result)) == 6
+    assert f"(process {os.getpid()})" in inside[0]
+    assert not (quick.out / ".lock").exists()
+    assert train(quick).finished
+
+
+def test_an_output_that_is_gone_ends_a_run_with_a_checkpoint(config, monkeypatch):
+    """``lacy train | head``: the reader leaves, the run saves and leaves too."""
+    read, write = os.pipe()
+    with os.fdopen(write, "w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        os.close(read)
+        result = train(config(steps=50, quiet=False))
+        assert (result.finished, result.stopped) == (False, "the output was closed")
+        assert newest(result.out).name == f"step-{result.step:08d}"
+        monkeypatch.undo()
+        with pytest.raises(BrokenPipeError):
+            stream.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_full_disk_under_the_log_does_not_end_a_run(config, monkeypatch):
+    with open("/dev/full", "w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        assert train(config(quiet=False)).finished
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def test_a_loss_that_is_no_number_is_noticed_however_rarely_it_is_logged(config, monkeypatch):
+    step = loop.Session.batch
+
+    def poisoned(self, number):
+        if number == 4:
+            next(self.model.parameters()).data.fill_(float("nan"))
+        return step(self, number)
+
+    monkeypatch.setattr(loop.Session, "batch", poisoned)
+    monkeypatch.setattr(loop, "FINITE_EVERY", 3)
+    message = refused(config(steps=40, log_every=40), "E47")
+    assert "by step 6 (it was a number until step 3)" in message
 
 
 def test_a_reference_model_ranks(config, tmp_path):

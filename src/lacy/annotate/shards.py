@@ -20,6 +20,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from .._children import end_with_parent
+from ..disk import lock
 from ..errors import LacyError
 from ..run import write_atomic
 from ..types import Document, Mark
@@ -90,14 +92,16 @@ def annotate_documents(
     Raises:
         LacyError: E33, the folder holds marks made with other settings; E34, the documents are
             not those of the finished shards; E36, a worker died; E31, the annotator's marks are
-            out of order. The finished shards stay usable in every case.
+            out of order; E150, another process annotates into the folder. The finished shards stay
+            usable in every case.
     """
     folder = Path(folder)
-    manifest = _open(folder, settings_of(annotator), shard_size)
     if total is None and isinstance(documents, Sized):
         total = len(documents)
     stream = iter(documents)
     with ExitStack() as stack:
+        stack.enter_context(lock(folder))
+        manifest = _open(folder, settings_of(annotator), shard_size)
         tick = stack.enter_context(_Bar(total, progress))
         for shard in manifest.shards:
             _skip(stream, shard, folder, tick)
@@ -261,6 +265,7 @@ _worker: Annotator | None = None
 def _start_worker(annotator: Annotator) -> None:
     global _worker
     _worker = annotator
+    end_with_parent()
 
 
 def _work(texts: Sequence[str], subjects: Sequence[str | None]) -> list[list[Mark]]:

@@ -2,13 +2,23 @@
 
 ``lacy --help`` must feel instant, so this file imports nothing but the standard library's lightest
 parts; each verb is a file of its own with ``main(argv)``, imported when it is called. Exit codes:
-0 done, 2 a mistake in the command, 3 in the data or a checkpoint, 4 a source failed, 130 stopped.
+0 done, 2 a mistake in the command, 3 in the data or a checkpoint, 4 a source failed, 130 stopped
+by Ctrl-C or a signal, 141 whoever read the output went away.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+
+from .process import (
+    STOPPED,
+    Signals,
+    lost_output,
+    prepare_streams,
+    reader_gone,
+    unwritten,
+)
 
 TYPE_CHECKING = False  # typing itself costs milliseconds
 if TYPE_CHECKING:
@@ -59,7 +69,21 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: the arguments without the program's name; by default those of the process.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    prepare_streams()
+    try:
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+    except OSError as error:
+        if not error.strerror:  # a bug, which `_guarded` has told
+            raise
+        code = unwritten(error)  # help or a message could not be written
+    except SystemExit:
+        if lost := lost_output():
+            return lost
+        raise
+    return lost_output() or code
+
+
+def _main(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     if arguments[:1] == ["help"]:
@@ -84,16 +108,18 @@ def _guarded(verb: str, arguments: list[str], debug: bool) -> int:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
-        return _run(verb, arguments) or 0
+        if verb == "serve":  # its server has handlers of its own
+            return _run(verb, arguments) or 0
+        with Signals():
+            return _run(verb, arguments) or 0
     except KeyboardInterrupt:
         if debug:
             raise
         print("\nStopped.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `lacy config train | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return STOPPED
     except Exception as caught:
+        if isinstance(caught, BrokenPipeError) and reader_gone():
+            return unwritten(caught)  # `lacy config train | head`
         error = _for_the_user(caught)
         if error is None:
             print(
@@ -118,6 +144,7 @@ def _run(verb: str, arguments: list[str]) -> int | None:
 
 def _for_the_user(caught: Exception) -> LacyError | None:
     """The error to show without a traceback, or None for a bug."""
+    from lacy.disk import refusal
     from lacy.errors import LacyError
 
     if isinstance(caught, LacyError):
@@ -125,7 +152,7 @@ def _for_the_user(caught: Exception) -> LacyError | None:
     if isinstance(caught, OSError) and caught.strerror:
         where = caught.filename or "the disk or network"
         return LacyError("E19", path=where, why=caught.strerror)
-    return None
+    return refusal(caught)
 
 
 def _help() -> str:

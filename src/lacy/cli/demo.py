@@ -89,7 +89,13 @@ def main(argv: Sequence[str]) -> int:
     from rich.console import Console
 
     console = Console()
-    out = _prepare(config.out)
+    with _prepared(config.out) as out:
+        _run(config, out, console, begin)
+    return 0
+
+
+def _run(config: DemoConfig, out: Path, console: Console, begin: float) -> None:
+    """World, models, scores and report in a folder that is ours alone."""
     with _step(console, "Make a world of people whose every fact is known"):
         world = _make_world(config, out)
     title = (
@@ -104,21 +110,21 @@ def main(argv: Sequence[str]) -> int:
     found["seconds"] = round(time.perf_counter() - begin, 1)
     demo_output.write(out, found, results, config, world)
     demo_output.show(console, out, found, results, world)
-    return 0
 
 
-def _prepare(out: Path) -> Path:
-    """The folder, empty of an earlier demo; refuses a folder that holds other things."""
-    from ..run import OWNED
+@contextmanager
+def _prepared(out: Path) -> Iterator[Path]:
+    """The folder, locked and empty of an earlier demo; refuses one that holds other things."""
+    from ..disk import OWNED, lock, replaceable
 
-    if out.exists() and not (out.is_dir() and ((out / OWNED).exists() or not any(out.iterdir()))):
+    if out.exists() and not replaceable(out):
         raise LacyError("E16", path=out)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
-        old = out / name
-        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-    (out / OWNED).write_text("Written by lacy; replaced as a whole.\n")
-    return out
+    with lock(out):
+        for name in KEPT:
+            old = out / name
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+        (out / OWNED).write_text("Written by lacy; replaced as a whole.\n", encoding="utf-8")
+        yield out
 
 
 @contextmanager

@@ -65,12 +65,15 @@ def main(argv: Sequence[str]) -> int:
     plan = _plan(recipe, flags)
     if flags.dry_run:
         return _say_plan(plan)
-    from ..run import write_atomic
+    if flags.tables:
+        _write(plan)
+        return 0
+    from ..disk import lock, write_atomic
 
-    plan.out.mkdir(parents=True, exist_ok=True)
-    write_atomic(plan.out / "recipe.yaml", Path(recipe).read_text(encoding="utf-8"))
-    failed = [] if flags.tables else _run(plan, flags.jobs)
-    _write(plan)
+    with lock(plan.out):
+        write_atomic(plan.out / "recipe.yaml", Path(recipe).read_text(encoding="utf-8"))
+        failed = _run(plan, flags.jobs)
+        _write(plan)
     if failed:
         lines = [f"\n  - {job.name}: {job.error.splitlines()[0]}" for job in failed]
         listed = "".join(lines[:LISTED]) + ("\n  - ..." if len(lines) > LISTED else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..train.config import TrainConfig
+from .process import CLOSED, STOPPED
 from .verb import settings
 
 SETTINGS = TrainConfig
@@ -20,8 +21,11 @@ def main(argv: Sequence[str]) -> int:
     config = settings(TrainConfig, argv, "train", EXAMPLE)
     config.check()
     from ..train import train
+    from ..train.stopping import CLOSED_OUTPUT
 
-    train(config)
+    result = train(config)
+    if result.stopped and not config.dry_run:  # the console has said how to go on
+        return CLOSED if result.stopped == CLOSED_OUTPUT else STOPPED
     if not (config.dry_run or config.quiet):
         print(f'Next: lacy generate {config.out} --prompt "..." --source FACTS.sqlite')
         print(f"      lacy evaluate {config.out} --world WORLD")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import io
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
@@ -59,12 +61,35 @@ def room(name: str, *, extra: str | None = None, what: str = "") -> Any:
 
 
 def input_lines() -> Iterator[str]:
-    """Lines of the standard input without the empty ones; what is no UTF-8 becomes U+FFFD."""
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="replace")
-    for line in sys.stdin:
-        if line.strip():
-            yield line.rstrip("\r\n")
+    """Lines of the standard input without the empty ones.
+
+    A byte order mark is not part of the first line; it tells UTF-16 apart. Anything else is read as
+    UTF-8 (on a terminal, or with PYTHONIOENCODING, in the encoding that is set); what does not fit
+    becomes U+FFFD.
+
+    Raises:
+        LacyError: E151, the input holds zero bytes: UTF-16 without its mark, or no text at all.
+    """
+    stream: Any = sys.stdin
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding=_input_encoding(stream), errors="replace")
+    for number, line in enumerate(stream, 1):
+        text = line.rstrip("\r\n")
+        if number == 1:
+            text = text.removeprefix("\ufeff")
+        if "\0" in text:
+            raise LacyError("E151", line=number)
+        if text.strip():
+            yield text
+
+
+def _input_encoding(stream: io.TextIOWrapper) -> str:
+    """UTF-16 where its byte order mark stands first, else UTF-8 or what the user has set."""
+    if stream.isatty() or os.environ.get("PYTHONIOENCODING"):
+        return stream.encoding
+    peek = getattr(stream.buffer, "peek", None)  # missing where Python runs unbuffered
+    first = peek(2)[:2] if peek is not None else b""
+    return "utf-16" if first in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
 
 
 def as_text(word: str) -> str:

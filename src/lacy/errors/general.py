@@ -164,4 +164,20 @@ ENTRIES = {
         "repair the encoding of the source; such text cannot be written as UTF-8",
         DATA,
     ),
+    # E150-E159: files that several processes or other programs touch
+    "E150": Entry(
+        "another lacy works in {folder}{who}",
+        "wait until it has ended, or choose another folder with --out",
+        USAGE,
+        "Two processes that write into one folder would mix their numbers. The system lets go of "
+        "the lock when a process ends, however it ends; a lock file that is left over blocks "
+        "nobody.",
+    ),
+    "E151": Entry(
+        "the standard input is not UTF-8 text: line {line} holds a zero byte",
+        "convert it first: iconv -f UTF-16 -t UTF-8 FILE > NEW",
+        USAGE,
+        "Windows writes some files as UTF-16. With a byte order mark they are read as they are; "
+        "without one they cannot be told from binary data.",
+    ),
 }

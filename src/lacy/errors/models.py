@@ -32,7 +32,7 @@ ENTRIES = {
         DATA,
     ),
     "E47": Entry(
-        "the {what} is {value} by step {step}; {kept}",
+        "the {what} is {value} by step {step} (it was a number until step {good}); {kept}",
         "lower the learning rate (now {lr:g}) or clip harder, and start in a new folder",
         DATA,
     ),

@@ -8,7 +8,6 @@ kind whose text a server shows and can stop at (a control token would pass unsee
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy.disk import replace_file
 from lacy.errors import LacyError
 from lacy.model.building import gate_of
 from lacy.model.gguf_tokens import add_tokens, unwritable
@@ -51,8 +51,7 @@ def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") ->
     where = loaded.path or "memory"
     _require_llama(loaded.model, where)
     out = Path(out)
-    half = out.with_name(f".{out.name}.{os.getpid()}.half")
-    try:
+    with replace_file(out) as half:
         writer = gguf.GGUFWriter(half, "llama")
         _add_shape(writer, gguf, loaded, precision)
         add_tokens(writer, gguf, loaded.model, loaded.tokenizer, where)
@@ -64,9 +63,6 @@ def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") ->
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        os.replace(half, out)
-    finally:
-        half.unlink(missing_ok=True)
     return out
 
 

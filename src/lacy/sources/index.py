@@ -21,6 +21,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from lacy.disk import refusal
 from lacy.errors import LacyError
 from lacy.sources import following
 from lacy.sources.finding import Finder, annotate
@@ -147,6 +148,8 @@ def build(
                     db.executemany("INSERT INTO kind VALUES (?, ?)", alternatives(db).items())
                     count_common(db)
     except sqlite3.Error as error:
+        if refusal(error):
+            raise LacyError("E19", path=folder / FILE, why=str(error)) from error
         raise LacyError("E71", path=folder / FILE, why=str(error)) from error
 
 

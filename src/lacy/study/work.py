@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.run import read_metrics, replace_folder, write_atomic
 from lacy.study.partners import open_source
@@ -75,11 +76,17 @@ def prepared(plan: StudyPlan, seed: int, cue: Cue) -> bool:
 
 def prepare(plan: StudyPlan, seed: int, cue: Cue) -> None:
     """Makes the world of a seed, its tokenizer, and its texts packed with the marks of a cue."""
+    folder = shared_folder(plan, seed)
+    with lock(folder.parent, name=f".{folder.name}.lock", wait=True):
+        if not prepared(plan, seed, cue):  # else another study made them meanwhile
+            _prepare(plan, seed, cue, folder)
+
+
+def _prepare(plan: StudyPlan, seed: int, cue: Cue, folder: Path) -> None:
     from lacy.annotate.align import encode_many
     from lacy.corpus import PackedData, load_tokenizer, train_tokenizer
     from lacy.corpus.world import make_world
 
-    folder = shared_folder(plan, seed)
     world = make_world(plan.world.people, seed, prose=plan.world.prose)
     texts = world.documents("train", per_person=plan.world.texts)
     if cue == "gold":
@@ -133,11 +140,21 @@ def _annotated(texts: Iterable[Document], annotator: Any) -> Iterable[Document]:
 
 
 def train_cell(plan: StudyPlan, cell: Cell) -> None:
-    """Trains one model (or continues a run that was stopped)."""
+    """Trains one model (or continues a run that was stopped).
+
+    Studies that share a folder of runs may be under way at the same time: the second waits for the
+    run that the first is training.
+    """
+    folder = cell_folder(plan, cell)
+    with lock(folder.parent, name=f".{folder.name}.lock", wait=True):
+        if trained(plan, cell) is None:
+            _train(plan, cell, folder)
+
+
+def _train(plan: StudyPlan, cell: Cell, folder: Path) -> None:
     from lacy.model import load
     from lacy.train import TrainConfig, train
 
-    folder = cell_folder(plan, cell)
     every = {other.name: other for other in cells(plan)}
     settings = dict(cell.settings)
     if cell.equal == "text_tokens":

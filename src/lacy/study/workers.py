@@ -13,6 +13,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from lacy._children import end_with_parent
+
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -70,6 +72,7 @@ def _begin(queue: Any) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the work
+    end_with_parent()
     place = queue.get()
     if place:
         os.environ["CUDA_VISIBLE_DEVICES"] = place

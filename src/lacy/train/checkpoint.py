@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lacy.errors import LacyError
-from lacy.model.files import check_whole, newest_whole
+from lacy.model.files import newest_whole
 from lacy.model.io import write_model
 from lacy.run import replace_folder
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 STABLE = "stable"
 """The folder of the checkpoint before the decay, which forks start from."""
+FOLDER = "checkpoints"
+"""Where in a run's folder the checkpoints lie."""
 TENSORS, INFO = "trainer.safetensors", "trainer.json"
 FORMAT = 1
 
@@ -39,8 +41,6 @@ class Saved:
     path: Path
     info: dict[str, Any]
     tensors: dict[str, Tensor]
-    passed_over: tuple[str, ...] = ()
-    """Why newer checkpoints of the run were not used, a sentence each."""
 
     @property
     def step(self) -> int:
@@ -99,7 +99,7 @@ def read_checkpoint(path: Path) -> Saved:
         info = json.loads((path / INFO).read_text(encoding="utf-8"))
         tensors = load_file(path / TENSORS)
         known = info["format"] == FORMAT and int(info["step"]) >= 0
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         why = f"its trainer state is missing or damaged ({str(error).splitlines()[0][:120]})"
         raise LacyError("E49", path=path, why=why, do=_INSTEAD) from error
     if not known:
@@ -113,38 +113,32 @@ _INSTEAD = "take another checkpoint; its weights alone can be used with --init-f
 
 def checkpoint_path(out: Path, step: int) -> Path:
     """Where the checkpoint of a step lies; names sort by step."""
-    return out / "checkpoints" / f"step-{step:08d}"
+    return out / FOLDER / f"step-{step:08d}"
 
 
 def checkpoints(out: Path) -> list[Path]:
     """All whole checkpoints of a run, oldest first."""
-    return sorted(path for path in (out / "checkpoints").glob("step-*") if (path / INFO).is_file())
+    return sorted(path for path in (out / FOLDER).glob("step-*") if (path / INFO).is_file())
 
 
-def read_newest(out: Path) -> Saved | None:
-    """What lies in the newest checkpoint of a run that is whole, weights included; or ``None``.
-
-    Raises:
-        LacyError: that of the newest one, if there are some and none is whole.
-    """
-    failures: list[LacyError] = []
-    for path in reversed(checkpoints(out)):
-        try:
-            check_whole(path)
-            saved = read_checkpoint(path)
-        except LacyError as error:
-            failures.append(error)
-            continue
-        return replace(saved, passed_over=tuple(f"{failed.what}; not used" for failed in failures))
-    if failures:
-        raise failures[0]
-    return None
+def candidates(out: Path) -> list[Path]:
+    """What a run may go on from, best first: its checkpoints, then the one before its decay."""
+    stable = out / STABLE
+    return [*reversed(checkpoints(out)), *([stable] if (stable / INFO).is_file() else [])]
 
 
 def newest(out: Path) -> Path | None:
     """The newest checkpoint of a run, or ``None``."""
     found = checkpoints(out)
     return found[-1] if found else None
+
+
+def put_aside(path: Path) -> None:
+    """Rename a checkpoint that cannot be read, so that it no longer counts as one of the newest."""
+    aside = path.with_name(f"unreadable-{path.name}")
+    if path.is_dir() and path.parent.name == FOLDER:
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
 
 
 def prune(out: Path, keep: int) -> None:

@@ -105,3 +105,10 @@ def process_count() -> int:
     import os
 
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def first_process() -> bool:
+    """Whether this process is the only one, or the first of those that were started together."""
+    import os
+
+    return int(os.environ.get("RANK", "0")) == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +17,14 @@ LINE_SECONDS = 10.0
 """Plain lines come at least this far apart (and at a tenth of the run, if that is later)."""
 
 
+class _Screen(RichConsole):
+    """rich's console, without its habit of leaving the program where nobody reads any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error that rich has just caught."""
+        raise BrokenPipeError
+
+
 class Console:
     """Shows a run; does nothing in processes that do not print.
 
@@ -22,14 +32,18 @@ class Console:
         total: the step at which the run ends.
         step: where it begins.
         silent: print nothing.
+
+    A terminal or a disk that is gone does not end the run: nothing more is printed. A closed pipe
+    sets ``lost``, and the loop saves and leaves.
     """
 
     def __init__(self, total: int, step: int = 0, *, silent: bool = False) -> None:
         self.total = total
         self.silent = silent
+        self.lost = False
         self._begin = self._last = time.perf_counter()
         self._first = step
-        self._rich = RichConsole(file=sys.stdout, highlight=False)
+        self._rich = _Screen(file=sys.stdout, highlight=False)
         self._bar: Progress | None = None
         self._task = TaskID(0)
         if not silent and self._rich.is_terminal:
@@ -57,12 +71,23 @@ class Console:
     ) -> None:
         """Leave the terminal as it was."""
         if self._bar is not None:
-            self._bar.stop()
+            with self._tolerant():
+                self._bar.stop()
+
+    @contextlib.contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """Notes that the output cannot be written any more."""
+        try:
+            yield
+        except OSError as error:
+            self.silent = True
+            self.lost = isinstance(error, BrokenPipeError)
 
     def say(self, text: str) -> None:
         """A line that stays."""
         if not self.silent:
-            self._rich.print(Text(text), soft_wrap=True)
+            with self._tolerant():
+                self._rich.print(Text(text), soft_wrap=True)
 
     def row(self, row: dict[str, Any]) -> None:
         """News of the run, as it stands in ``metrics.jsonl``."""
@@ -70,7 +95,9 @@ class Console:
             return
         step = int(row["step"])
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, note=f"{brief(row)}  {self._left(step)}")
+            with self._tolerant():
+                note = f"{brief(row)}  {self._left(step)}"
+                self._bar.update(self._task, completed=step, note=note)
             return
         now = time.perf_counter()
         share = (now - self._begin) / 10

@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ import torch
 from torch import Tensor
 
 from lacy.config import to_dict
+from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.model import save
 from lacy.model.io import META
@@ -34,18 +33,25 @@ from lacy.train.checkpoint import (
     checkpoint_path,
     newest,
     prune,
+    put_aside,
     write_checkpoint,
 )
+from lacy.train.choices import first_process
 from lacy.train.config import MAY_DIFFER, TrainConfig
 from lacy.train.console import Console, duration
 from lacy.train.meter import Meter
 from lacy.train.optim import set_rate
 from lacy.train.setup import Session, fingerprint, prepare, saved_groups
+from lacy.train.stopping import CLOSED_OUTPUT, is_out_of_memory, signals
 from lacy.train.trackers import Log, trackers
 from lacy.train.validate import validate
 
 SEED_STRIDE = 1_000_003
 """Seeds of the random arms are ``seed * SEED_STRIDE + step``: no two runs share one."""
+
+
+FINITE_EVERY = 50
+"""Steps after which a loss that is no number is noticed, however rarely it is logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +78,10 @@ def train(config: TrainConfig) -> TrainResult:
         How it ended. With ``dry_run``, nothing was written and step is 0.
 
     Raises:
-        LacyError: E45 (settings), E17 (the folder holds another run), E46 (call rate above the
-            share of marks), E47 (loss or gradient no number), E48 (out of memory), E49 (the
-            checkpoint), or what data and model raise. The checkpoints written before stay whole.
+        LacyError: E45 (settings), E17 (the folder holds another run), E150 (another process
+            trains there), E46 (call rate above the share of marks), E47 (loss or gradient no
+            number), E48 (out of memory), E49 (the checkpoint), E19 (the disk is full), or what data
+            and model raise. The checkpoints written before stay whole.
     """
     config.check()
     if config.dry_run:
@@ -82,23 +89,27 @@ def train(config: TrainConfig) -> TrainResult:
 
         print(dry_run(config))
         return TrainResult(config.out, 0, finished=False, stopped="dry run")
-    done = _finished_before(config)
-    if done is not None:
-        return done
-    session = prepare(config)
     with contextlib.ExitStack() as stack:
+        if first_process():
+            stack.enter_context(lock(config.out))
+        done = _finished_before(config)
+        if done is not None:
+            return done
+        session = prepare(config)
         run = _open_run(session) if session.main else None
         names = config.trackers if session.main else ()
         log = stack.enter_context(trackers(names, config.out, to_dict(config)))
         silent = config.quiet or not session.main
         console = stack.enter_context(Console(session.schedule.total, session.step, silent=silent))
-        asked = stack.enter_context(_signals())
+        asked = stack.enter_context(signals())
         return _Loop(session, run, log, console, asked).go()
 
 
 def _open_run(session: Session) -> Run:
     """The run folder, its metrics cut back to the step that the run goes on from."""
     run = Run(session.config.out, session.config, may_differ=MAY_DIFFER)
+    for path in session.unreadable:
+        put_aside(path)
     run.write_environment(reasons=session.reasons, torch_threads=torch.get_num_threads())
     run.rewind(session.step)
     return run
@@ -142,6 +153,8 @@ class _Loop:
     """What the last validation would have delegated."""
     short: bool = False
     """Whether it was said that marks were too few."""
+    finite: int = 0
+    """The last step by which loss and gradient were known to be numbers."""
 
     def __post_init__(self) -> None:
         session = self.session
@@ -150,6 +163,7 @@ class _Loop:
         rows = session.order.n_rows * session.data.context
         self.meter = Meter(session.config.log_every, session.tokens_per_step, rows, seconds)
         self.saved_at = time.perf_counter()
+        self.finite = session.step
         if saved is not None:
             self.meter.load_state(saved.group("meter"), session.device)
             self.choice_BT = saved.group("choice").get("mask")
@@ -181,7 +195,9 @@ class _Loop:
             self.meter.add(session.step, rate, sums, norm)
             if config.eval_every and session.step % config.eval_every == 0:
                 self._validate()
-            stop, due = self._agreed(bool(self.asked), self._save_is_due())
+            if session.step % FINITE_EVERY == 0:
+                self._require_finite(*self.meter.peek())
+            stop, due = self._agreed(bool(self.asked) or self.console.lost, self._save_is_due())
             if stop and session.step < schedule.total:
                 return self._leave()
             if due:
@@ -304,6 +320,8 @@ class _Loop:
     def _leave(self) -> TrainResult:
         """Save and go, because a signal asked for it."""
         session, name = self.session, self.asked[0] if self.asked else "a signal elsewhere"
+        if self.console.lost:
+            name = CLOSED_OUTPUT
         self._checkpoint(checkpoint_path(session.config.out, session.step))
         prune(session.config.out, session.config.keep)
         self.console.say(
@@ -341,9 +359,16 @@ class _Loop:
         """Raise E47 unless loss and gradient of some steps are numbers."""
         for what, value in (("loss", loss), ("gradient's norm", norm)):
             if not math.isfinite(value):
-                step, lr = self.session.step, self.session.config.lr
-                kept = self._kept()
-                raise LacyError("E47", what=what, step=step, value=value, kept=kept, lr=lr)
+                raise LacyError(
+                    "E47",
+                    what=what,
+                    step=self.session.step,
+                    value=value,
+                    good=self.finite,
+                    kept=self._kept(),
+                    lr=self.session.config.lr,
+                )
+        self.finite = self.session.step
 
     @contextlib.contextmanager
     def _memory_explained(self, step: int) -> Iterator[None]:
@@ -351,7 +376,7 @@ class _Loop:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             config = self.session.config
             raise LacyError(
@@ -362,34 +387,3 @@ class _Loop:
                 more=min(config.batch_rows, config.grad_accum * 2),
                 kept=self._kept(),
             ) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error)
-    return "allocate memory" in text or "not enough memory" in text
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[str]]:
-    """A list that receives the name of the first SIGINT or SIGTERM; the second one ends at once.
-
-    Handlers can be set in the main thread only; elsewhere the list stays empty.
-    """
-    came: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield came
-        return
-
-    def note(number: int, _frame: Any) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(signal.Signals(number).name)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +23,9 @@ from lacy.objective.losses import choose_impl
 from lacy.objective.quantile import RunningQuantile
 from lacy.train.checkpoint import (
     Saved,
+    candidates,
     fork_source,
     read_checkpoint,
-    read_newest,
     set_random_state,
 )
 from lacy.train.choices import check_rate, choose_bf16, choose_way, process_count
@@ -61,6 +62,8 @@ class Session:
     reference: NDArray[np.float16] | None = None
     reasons: list[str] = field(default_factory=list)
     """Automatic choices, for the user."""
+    unreadable: list[Path] = field(default_factory=list)
+    """Newer checkpoints of this run that could not be read."""
 
     @property
     def main(self) -> bool:
@@ -132,8 +135,9 @@ def prepare(config: TrainConfig, *, resume: bool = True) -> Session:
     valid, valid_rows, train_rows = _validation(config, data)
     why_rate = check_rate(config, data.info)
     order = _order(config, train_rows, accelerator)
-    saved, forked = _starting_point(config, data, resume)
-    model, tokenizer = _model(config, data, saved or forked)
+    start_from = _starting_point(config, data, resume)
+    saved, forked = start_from.saved, start_from.forked
+    model, tokenizer = start_from.model or _model(config, data, forked), data.tokenizer
     if config.arm != "none":
         set_gate(model, config.call_negative)
     start = forked.step if forked is not None else 0
@@ -162,7 +166,9 @@ def prepare(config: TrainConfig, *, resume: bool = True) -> Session:
         saved=saved,
         reference=reference_losses(config, data, device),
         reasons=[f"device {device}", why_dtype, why_way, f"loss {choose_impl()[1]}"]
-        + [why_rate] * bool(why_rate),
+        + [why_rate] * bool(why_rate)
+        + start_from.said,
+        unreadable=start_from.unreadable,
     )
     source = saved or forked
     if source is not None:
@@ -204,18 +210,57 @@ def _order(config: TrainConfig, rows: int, accelerator: Accelerator | None) -> B
     return BatchOrder(rows, config.batch_rows, config.seed, rank=rank, world_size=processes)
 
 
-def _starting_point(
-    config: TrainConfig, data: PackedData, resume: bool
-) -> tuple[Saved | None, Saved | None]:
-    """The checkpoint of this run, or the one it is forked from."""
-    saved = read_newest(config.out) if resume else None
-    if saved is not None:
-        if saved.info["data"] != fingerprint(data):
-            why = "the data have changed since it was written"
-            do = "put the old data back, or begin anew in another folder (--out)"
-            raise LacyError("E49", path=saved.path, why=why, do=do)
-        return saved, None
-    return None, read_checkpoint(fork_source(config.fork)) if config.fork is not None else None
+@dataclass
+class _Start:
+    """From where a run begins: a checkpoint of its own, one it is forked from, or neither."""
+
+    saved: Saved | None = None
+    forked: Saved | None = None
+    model: PreTrainedModel | None = None
+    """The model of ``saved``."""
+    unreadable: list[Path] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+
+def _starting_point(config: TrainConfig, data: PackedData, resume: bool) -> _Start:
+    """The newest checkpoint of this run that can be read whole, or the one it is forked from.
+
+    Raises:
+        LacyError: E49, if the run has checkpoints and none can be read, or the data have changed.
+    """
+    start = _Start()
+    first: LacyError | None = None
+    for path in candidates(config.out) if resume else ():
+        try:
+            start.saved = read_checkpoint(path)
+            require_same_data(start.saved, data)
+            start.model = _model(config, data, start.saved)
+            return start
+        except LacyError as error:
+            if start.saved is not None and not same_data(start.saved, data):
+                raise
+            first = first or error
+            start.saved = None
+            start.unreadable.append(path)
+            start.said.append(f"{path} cannot be read and is put aside: {error.what}")
+    if first is not None:
+        raise first
+    if config.fork is not None:
+        start.forked = read_checkpoint(fork_source(config.fork))
+    return start
+
+
+def same_data(saved: Saved, data: PackedData) -> bool:
+    """Whether a checkpoint was written while training on these data."""
+    return bool(saved.info.get("data") == fingerprint(data))
+
+
+def require_same_data(saved: Saved, data: PackedData) -> None:
+    """Raise E49 unless a checkpoint was written while training on these data."""
+    if not same_data(saved, data):
+        why = "the data have changed since it was written"
+        do = "put the old data back, or begin anew in another folder (--out)"
+        raise LacyError("E49", path=saved.path, why=why, do=do)
 
 
 def fingerprint(data: PackedData) -> dict[str, Any]:
@@ -225,9 +270,8 @@ def fingerprint(data: PackedData) -> dict[str, Any]:
             "tokens": info.tokens, "flags": info.flags}  # fmt: skip
 
 
-def _model(
-    config: TrainConfig, data: PackedData, source: Saved | None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def _model(config: TrainConfig, data: PackedData, source: Saved | None) -> PreTrainedModel:
+    """The model of a checkpoint, of --init-from, or a fresh one of a preset."""
     tokenizer = data.tokenizer
     if source is not None or config.init_from is not None:
         place = source.path if source is not None else str(config.init_from)
@@ -238,8 +282,8 @@ def _model(
             model, _ = from_checkpoint(place, tokenizer)
         do = "annotate the texts again with --context {longest} or less"
         require_context(model, data.context, place, do)
-        return model, tokenizer
-    return build(config.model, tokenizer, context=data.context, seed=config.seed), tokenizer
+        return model
+    return build(config.model, tokenizer, context=data.context, seed=config.seed)
 
 
 def _body(model: PreTrainedModel, config: TrainConfig, accelerator: Accelerator | None) -> Any:
@@ -259,7 +303,6 @@ def _go_on(session: Session, source: Saved) -> None:
         session.stepper.selector.load_state_dict(held)
     set_random_state(source.group("random"))
     if session.saved is not None:
-        session.reasons += source.passed_over
         session.reasons.append(f"going on at step {source.step}, from {source.path}")
     else:
         session.reasons.append(

@@ -7,12 +7,11 @@ reader that gets the claims back out of a generated text.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-import os
 import random
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from lacy.corpus.world.mistakes import mistaken
 from lacy.corpus.world.people import RELATIONS, Person, Values, make_people, make_values
 from lacy.corpus.world.reading import Claim, Reader
 from lacy.corpus.world.writing import write_biography
+from lacy.disk import replace_file
 from lacy.errors import LacyError
 from lacy.types import Document
 
@@ -115,31 +115,21 @@ class World:
         """
         wrong = mistaken(self.everyone, errors, seed)
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".sqlite")
-        os.close(handle)
-        try:
-            with sqlite3.connect(temporary) as db:
-                db.execute("CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT UNIQUE)")
-                db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
-                db.execute("CREATE INDEX fact_subject ON fact (subject)")
-                db.executemany(
-                    "INSERT INTO person (name) VALUES (?)", [(p.name,) for p in self.everyone]
-                )
-                db.executemany(
-                    "INSERT INTO fact VALUES (?, ?, ?)",
-                    [
-                        (p.name, r, wrong.get((p.name, r), v))
-                        for p in self.everyone
-                        for r, v in p.facts.items()
-                    ],
-                )
-            db.close()
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replace_file(path) as half, contextlib.closing(sqlite3.connect(half)) as db, db:
+            db.execute("CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT UNIQUE)")
+            db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
+            db.execute("CREATE INDEX fact_subject ON fact (subject)")
+            db.executemany(
+                "INSERT INTO person (name) VALUES (?)", [(p.name,) for p in self.everyone]
+            )
+            db.executemany(
+                "INSERT INTO fact VALUES (?, ?, ?)",
+                [
+                    (p.name, r, wrong.get((p.name, r), v))
+                    for p in self.everyone
+                    for r, v in p.facts.items()
+                ],
+            )
         return path
 
     def describe(self) -> dict[str, float]:
