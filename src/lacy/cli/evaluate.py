@@ -53,6 +53,8 @@ class EvaluateConfig:
     """Of the world: known people in new wording, in unknown phrasings, or strangers."""
     only: str | None = None
     """Of articles, those where this field is true (for example is_biography)."""
+    encoding: str | None = None
+    """Of articles that are not UTF-8, as in `lacy annotate`."""
     pipeline: str = "auto"
     """Of articles: the spaCy pipeline that finds names, numbers and dates."""
     unit: Literal["token", "word", "value"] = "value"
@@ -203,7 +205,7 @@ def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Documen
     from ..corpus import read
 
     assert config.articles is not None
-    found = read(config.articles)
+    found = read(config.articles, encoding=config.encoding)
     chosen = (d for d in found if config.only is None or d.meta.get(config.only))
     articles = list(itertools.islice(chosen, config.people))
     if not articles:

@@ -41,16 +41,21 @@ class BuildSource:
     """
 
     texts: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXTS")]
-    """Text, Markdown, HTML, PDF, JSON lines, Parquet (a file or folder), hf:owner/name, a folder of
-    `lacy world`."""
+    """Text, Markdown, HTML, PDF, JSON, CSV, Parquet (a file, also compressed, or a folder),
+    hf:owner/name, a folder of `lacy world`."""
     out: Path
     """The folder of the index."""
     pipeline: str = "bundled"
     """spaCy pipeline for texts without marks: bundled, auto, a package or a folder."""
     text_field: str = "text"
-    """Where the text stands in JSON lines and Parquet."""
+    """Where the text stands in JSON, CSV and Parquet."""
     id_field: str = "id"
     """Where the id stands."""
+    encoding: str | None = None
+    """Of texts that are not UTF-8: windows-1252, utf-16, shift_jis ...; by default it is told by a
+    byte order mark, else guessed."""
+    follow_links: bool = False
+    """Read what links in a folder lead to, outside of it too."""
     split: str = "train"
     """Which split of a Hub data set."""
     limit: int | None = None

@@ -1,0 +1,36 @@
+"""Text from outside as it may stand in a message: on one line, steering no terminal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import Any
+
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that steer a terminal or turn the order of letters, other than tabs and line feeds."""
+
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """A text in one line, without the characters that steer a terminal.
+
+    Halves of surrogate pairs, as in file names that are not UTF-8, become U+FFFD.
+    """
+    return " ".join(_HALVES.sub("\ufffd", STEERING.sub(" ", text)).split())
+
+
+def cleaned(value: Any) -> Any:
+    """A value as it may stand in a message of lines that lacy has made.
+
+    Paths become one line. Other texts keep their line feeds, which part the problems of a list.
+    """
+    if isinstance(value, PurePath | BaseException):
+        return clean(str(value))
+    if isinstance(value, str):
+        return "\n".join(map(_line, value.split("\n"))) if value else value
+    return value
+
+
+def _line(line: str) -> str:
+    return _HALVES.sub("\ufffd", STEERING.sub(" ", line))
