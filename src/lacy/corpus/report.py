@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +13,11 @@ from lacy.errors import clean
 
 PLACES_KEPT = 20
 """Places kept per reason in a report; all are counted."""
+
+_UNREAD = ("unreadable", "no reader", "damaged", "truncated", "unpacks", "blank", "encrypted")
+"""How reasons begin by which a file may hold more than was read of it."""
+
+_LINE = re.compile(r":\d+\Z")
 
 KINDS_KEPT = 30
 """Kinds of files that a report counts by themselves."""
@@ -50,9 +57,14 @@ class ReadReport:
     notes: Places = field(default_factory=Places)
     """What was read, but not as it stands: a guessed encoding, a cell that was left out."""
 
+    unread: set[str] = field(default_factory=set)
+    """Files and folders that could not be read this time, or not to their end."""
+
     def skip(self, reason: str, place: str, detail: str = "") -> None:
         """Counts something that could not be used."""
         self.skipped[reason] += 1
+        if reason.startswith(_UNREAD):
+            self.unread.add(os.path.abspath(_LINE.sub("", place)))
         kept = self.places.setdefault(reason, [])
         if len(kept) < PLACES_KEPT:
             kept.append(clean(f"{place}: {detail}" if detail else place))
