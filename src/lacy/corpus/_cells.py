@@ -62,7 +62,8 @@ def plain_cells(
             if why := _not_a_name(value):
                 complain(repr(name), why)
             elif value is not None:
-                kept[name] = str(value)
+                whole = isinstance(value, float) and value.is_integer()
+                kept[name] = str(int(value) if whole else value)
         elif isinstance(value, _SPOKEN):
             kept[name] = str(value)
         elif value is None or isinstance(value, bool | int | float | str | list | dict):

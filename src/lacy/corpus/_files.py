@@ -77,7 +77,7 @@ def lines(
     complain: Complain,
     codec: str | None = None,
     *,
-    guess: bool = False,
+    guess: Callable[[], object] | None = None,
     blanks: bool = False,
 ) -> Iterator[tuple[int, bytes]]:
     """Numbered lines in UTF-8 without their newline.
@@ -89,7 +89,7 @@ def lines(
         path: the file.
         complain: told what is left out.
         codec: the encoding, where the caller knows it.
-        guess: whether what is not UTF-8 may be taken for Windows-1252.
+        guess: called where what is not UTF-8 is taken for Windows-1252; None where it may not be.
         blanks: whether blank lines are given, too; many of them as one line with line feeds.
     """
     parts: list[bytes] = []

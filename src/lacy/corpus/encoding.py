@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -160,7 +160,9 @@ def looks_western(data: bytes) -> bool:
     return len(_STRANGE.findall(text)) <= 0.02 * high
 
 
-def as_utf8(pieces: Iterable[bytes], codec: str | None, *, guess: bool = False) -> Iterator[bytes]:
+def as_utf8(
+    pieces: Iterable[bytes], codec: str | None, *, guess: Callable[[], object] | None = None
+) -> Iterator[bytes]:
     """A stream of bytes in UTF-8, without a byte order mark; bytes already in UTF-8 stay as are.
 
     What cannot be decoded becomes bytes that are not UTF-8, so that it costs its own line.
@@ -168,7 +170,8 @@ def as_utf8(pieces: Iterable[bytes], codec: str | None, *, guess: bool = False) 
     Args:
         pieces: the stream.
         codec: how the caller says that it is written.
-        guess: whether a beginning that is not UTF-8 may be taken for Windows-1252.
+        guess: called where a beginning that is not UTF-8 is taken for Windows-1252; None where it
+            may not be.
     """
     rest = iter(pieces)
     head = b""
@@ -178,8 +181,9 @@ def as_utf8(pieces: Iterable[bytes], codec: str | None, *, guess: bool = False) 
             break
     shown, mark = sniffed(head)
     used = shown if mark or codec is None else codec
-    if not used and guess and not _is_utf8(head) and looks_western(head):
+    if not used and guess is not None and not _is_utf8(head) and looks_western(head):
         used = FALLBACK
+        guess()
     head = head[mark:]
     if used in ("", "utf-8"):
         yield head

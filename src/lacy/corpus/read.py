@@ -20,7 +20,7 @@ from typing import Any
 
 from ..errors import LacyError, clean
 from ..types import Document
-from . import _arrow, _cells, _files, _folder, _rows
+from . import _arrow, _cells, _csv, _files, _folder, _json
 from ._files import Complain, Row, Wanted
 from ._unpack import PACKED
 from .encoding import codec_of
@@ -45,12 +45,12 @@ KINDS = {
     ".text": _files.text_rows,
     ".log": _files.text_rows,
     ".rst": _files.text_rows,
-    ".jsonl": _rows.json_lines,
-    ".ndjson": _rows.json_lines,
-    ".json": _rows.json_file,
-    ".csv": _rows.csv_rows,
-    ".tsv": _rows.csv_rows,
-    ".tab": _rows.csv_rows,
+    ".jsonl": _json.json_lines,
+    ".ndjson": _json.json_lines,
+    ".json": _json.json_file,
+    ".csv": _csv.csv_rows,
+    ".tsv": _csv.csv_rows,
+    ".tab": _csv.csv_rows,
     ".parquet": _arrow.parquet_rows,
 }
 """What is read here, by the end of the name; all but Parquet may be compressed."""

@@ -1,12 +1,10 @@
-"""JSON and CSV as rows, in bounded memory; a row that cannot be used costs itself."""
+"""JSON as rows, in bounded memory; a row that cannot be used costs itself."""
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +12,9 @@ from lacy.corpus import _files
 from lacy.corpus._files import Complain, Row, Wanted, chunks, decoded, lines
 from lacy.corpus.encoding import as_utf8
 
-USUAL = (
-    "text", "content", "body", "article", "document", "raw_content", "passage", "sentence",
-    "abstract", "story", "message", "description", "review", "comment",
-)  # fmt: skip
-"""Names of the column that holds the text, best first; used where nobody names one."""
+_HEAD = 50
+"""Lines looked at to tell one object per line from one over many."""
 
-_DELIMITERS = (",", ";", "\t", "|")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _IN_STRING = re.compile(rb'["\\]')
 _OUTSIDE = re.compile(rb'["\[\]{},]')
 
@@ -85,10 +78,11 @@ def json_file(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
     An array of objects or of texts, one object per line, objects one after the other, or one object
     that is a text or holds a list of such.
     """
-    first = next(lines(path, lambda *_: None, wanted.codec), (0, b""))[1].strip()
-    if first.startswith(b"["):
+    pieces = as_utf8(chunks(path, lambda *_: None), wanted.codec)
+    head = next((piece for piece in pieces if piece.strip()), b"").lstrip()
+    if head.startswith(b"["):
         yield from _elements(path, wanted, complain, 1)
-    elif _is_object(first):
+    elif any(line.startswith(b"{") and _is_object(line) for line in head.split(b"\n", _HEAD)):
         for place, row in json_lines(path, wanted, complain):
             yield from _unfolded(place, row, wanted.text_field)
     else:
@@ -166,11 +160,10 @@ def _split(
         parts = [*parts, piece[start:]] if size <= _files.LARGEST else []
     if size > _files.LARGEST:
         yield None
+    elif wanted_depth:
+        complain("not JSON", str(path), "the array has no end: the file is cut or damaged")
     elif rest := b"".join(parts).strip():
-        if wanted_depth:
-            complain("not JSON", str(path), "the array has no end: the file is cut or damaged")
-        else:
-            yield rest
+        yield rest
 
 
 def _unfolded(place: str, row: dict[str, Any], text_field: str) -> Iterator[Row]:
@@ -184,89 +177,3 @@ def _unfolded(place: str, row: dict[str, Any], text_field: str) -> Iterator[Row]
                 yield f"{place}:{number}", one if isinstance(one, dict) else {}
             return
     yield place, row
-
-
-# ----------------------------------------------------------------------------------------- CSV
-
-
-def csv_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
-    """A table with a line of names above: CSV, or columns parted by tabs, ``;`` or ``|``."""
-    csv.field_size_limit(max(csv.field_size_limit(), _files.LARGEST))
-    source = _text_lines(path, wanted, complain)
-    head = next((line for line in source if line.strip()), None)
-    if head is None:
-        complain("empty text", str(path), "")
-        return
-    if told := re.fullmatch(r'"?sep=(.)"?\s*', head):
-        delimiter, head = told[1], next((line for line in source if line.strip()), "")
-    else:
-        delimiter = _delimiter(head, wanted.text_field)
-    reader = csv.reader(chain([head], source), delimiter=delimiter)
-    names = [name.strip() for name in next(reader, [])]
-    text = _text_column(names, wanted.text_field)
-    if text is None:
-        yield str(path), dict.fromkeys(filter(None, names), "")
-        return
-    if text != wanted.text_field:
-        wanted.note(f"the column {text!r} is taken for the text", str(path), "")
-    while True:
-        place = f"{path}:{reader.line_num + 1}"
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            complain("broken row", place, str(error))
-            continue
-        if cells is None:
-            return
-        if cells:
-            yield from _row(names, cells, text, wanted.text_field, place, complain)
-
-
-def _row(
-    names: Sequence[str],
-    cells: list[str],
-    text: str,
-    text_field: str,
-    place: str,
-    complain: Complain,
-) -> Iterator[Row]:
-    if any(map(str.strip, cells[len(names) :])):
-        why = f"{len(cells)} cells, {len(names)} columns: is a text with commas not in quotes?"
-        complain("row longer than the header", place, why)
-        return
-    row: dict[str, Any] = {}
-    for name, value in zip(names, cells, strict=False):
-        row.setdefault(name, value)
-    row.pop("", None)
-    said = row.pop(text, "")
-    if _SURROGATE.search(said):
-        complain("wrong encoding", place, "a byte that is not UTF-8")
-        return
-    yield place, {**row, text_field: said}
-
-
-def _text_lines(path: Path, wanted: Wanted, complain: Complain) -> Iterator[str]:
-    """Lines with their ends; bytes that are not UTF-8 become surrogates, which cost their row."""
-    for _, data in lines(path, complain, wanted.codec, guess=True, blanks=True):
-        line = data.decode("utf-8", "surrogateescape").removesuffix("\r")
-        if "\r" in line:  # the line ends of old Macs, or a break inside a cell
-            yield from (part + "\n" for part in line.replace("\r\n", "\n").split("\r"))
-        else:
-            yield line + "\n"
-
-
-def _delimiter(head: str, text_field: str) -> str:
-    """What parts the columns: the sign by which the text is found, else most columns."""
-
-    def fit(sign: str) -> tuple[bool, int]:
-        names = [name.strip() for name in next(csv.reader([head], delimiter=sign), [])]
-        return _text_column(names, text_field) is not None, len(names)
-
-    return max(_DELIMITERS, key=fit)
-
-
-def _text_column(names: Sequence[str], text_field: str) -> str | None:
-    if text_field in names or text_field != Wanted().text_field:
-        return text_field if text_field in names else None
-    by = {name.lower(): name for name in reversed(names)}
-    return next((by[usual] for usual in USUAL if usual in by), None)
