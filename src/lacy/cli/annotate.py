@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from ..annotate.config import AnnotateConfig
 from ..corpus.report import ReadReport
 from ..errors import LacyError
 from .reading import tell
-from .verb import facts, room, settings
+from .verb import facts, room, say, settings
 
 if TYPE_CHECKING:
     from ..types import Document
@@ -128,7 +129,9 @@ def main(argv: Sequence[str]) -> int:
     }
     facts(f"Packed data in {config.out}", counts)
     tell(report[-1])
-    print(f"Next: lacy check marks {config.out}\n      lacy train --data {config.out}")
+    out = shlex.quote(str(config.out))
+    say(f"Next: lacy check marks {out}")
+    say(f"      lacy train --data {out}")
     return 0
 
 
@@ -278,4 +281,4 @@ def _estimate(config: Annotation, documents: Documents) -> None:
 
 def _say(sentence: str) -> None:
     """An automatic choice, beside the output rather than in it."""
-    print(sentence, file=sys.stderr)
+    say(sentence, file=sys.stderr)

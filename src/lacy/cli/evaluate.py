@@ -13,7 +13,7 @@ import tyro
 
 from ..errors import LacyError
 from . import calibration
-from .verb import REPEATS, Repeated, room, settings, table
+from .verb import REPEATS, Repeated, room, say, settings, table
 
 if TYPE_CHECKING:
     from ..cascade.calibrate import Calibration
@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
 
         results["environment"] = environment()
         write_atomic(config.out, json.dumps(results, indent=2) + "\n")
-        print(f"Written: {config.out}")
+        say(f"Written: {config.out}")
     return 0
 
 
@@ -222,7 +222,7 @@ def _calibration(
         return None
     if not others:
         why = f"{config.articles} holds no article beyond the {config.people} asked about"
-        print(f"Calibration: none, {why} (fewer --people leave some).", file=sys.stderr)
+        say(f"Calibration: none, {why} (fewer --people leave some).", file=sys.stderr)
         return None
     from ..evaluate.articles import calibrate_on
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from .verb import say
+
 if TYPE_CHECKING:
     from ..corpus.report import ReadReport
 
@@ -15,6 +17,6 @@ SHOWN = 3
 def tell(report: ReadReport, out: TextIO | None = None) -> None:
     """Prints each reason with its first places, by default beside the output."""
     for sentence, places in report.lines():
-        print(sentence, file=out or sys.stderr)
+        say(sentence, file=out or sys.stderr)
         for place in places[:SHOWN]:
-            print(f"  {place}", file=out or sys.stderr)
+            say(f"  {place}", file=out or sys.stderr)

@@ -18,7 +18,7 @@ from ..sources.names import NameIndex
 from ..sources.stores import without_secret
 from ..sources.text import clean
 from .reading import tell
-from .verb import choose, facts, settings
+from .verb import choose, facts, say, settings
 
 if TYPE_CHECKING:
     from ..sources.origins import Lost
@@ -178,12 +178,13 @@ def _build(argv: Sequence[str]) -> int:
     facts(f"Index of texts in {config.out}", counts)
     tell(seen)
     for name, why in done.skipped[:SHOWN]:
-        print(clean(f"skipped: {why}: {name}"), file=sys.stderr)
+        say(f"skipped: {why}: {name}", file=sys.stderr)
     if more := len(done.skipped) - len(done.skipped[:SHOWN]):
         print(f"skipped: {more:,} more", file=sys.stderr)
     _tell_lost(done.lost, config)
-    print(f'Next: lacy source ask {config.out} "..."')
-    print(f"      lacy generate MODEL --source {config.out}")
+    out = shlex.quote(str(config.out))
+    say(f'Next: lacy source ask {out} "..."')
+    say(f"      lacy generate MODEL --source {out}")
     return 0
 
 
@@ -204,7 +205,7 @@ def _tell_lost(lost: Lost, config: BuildSource) -> None:
     if lost.elsewhere:
         lines.append(f"kept: {lost.elsewhere:,} from other places than {config.texts}")
     for line in lines:
-        print(f"{line[:2] if line.startswith('  ') else ''}{clean(line)}", file=sys.stderr)
+        say(line, file=sys.stderr)
 
 
 def _map(argv: Sequence[str]) -> int:
@@ -218,7 +219,8 @@ def _map(argv: Sequence[str]) -> int:
         raise LacyError("E12", key="out", value=str(config.out), why=why, do="name another file")
     write_atomic(config.out, text)
     print(text)
-    print(f'Next: correct {config.out}, then lacy source ask {config.out} "..."')
+    out = shlex.quote(str(config.out))
+    say(f'Next: correct {out}, then lacy source ask {out} "..."')
     return 0
 
 
@@ -239,7 +241,7 @@ def _ask(argv: Sequence[str]) -> int:
         getattr(source, "close", lambda: None)()
     if reply.candidates:
         named = shlex.quote(without_secret(config.source))
-        print(f'Next: lacy generate MODEL --prompt "..." --source {named}')
+        say(f'Next: lacy generate MODEL --prompt "..." --source {named}')
     elif isinstance(names, NameIndex) and not reply.fault:
         print(_known(names))
     return 4 if reply.fault else 0

@@ -9,6 +9,10 @@ from typing import Any
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Characters that steer a terminal or turn the order of letters, other than tabs and line feeds."""
 
+LIST = "\n  - "
+"""How a list of problems begins."""
+
+_ENDS = re.compile("[\n\u2028\u2029]+")
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
@@ -21,16 +25,18 @@ def clean(text: str) -> str:
 
 
 def cleaned(value: Any) -> Any:
-    """A value as it may stand in a message of lines that lacy has made.
+    """A value as it may stand in a message: texts and paths on one line, without what steers.
 
-    Paths become one line. Other texts keep their line feeds, which part the problems of a list.
+    A list of problems, which lacy itself begins with ``LIST``, keeps its lines.
     """
     if isinstance(value, PurePath | BaseException):
-        return clean(str(value))
-    if isinstance(value, str):
-        return "\n".join(map(_line, value.split("\n"))) if value else value
-    return value
+        value = str(value)
+    if not isinstance(value, str):
+        return value
+    if value.startswith(LIST):
+        return "\n".join(map(_line, value.split("\n")))
+    return _line(value)
 
 
-def _line(line: str) -> str:
-    return _HALVES.sub("\ufffd", STEERING.sub(" ", line))
+def _line(text: str) -> str:
+    return _HALVES.sub("\ufffd", STEERING.sub(" ", _ENDS.sub(" ", text)))
