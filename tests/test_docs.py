@@ -63,7 +63,7 @@ GIVEN = {
     "how-to/engine.md": ["runs/mine"],
     "how-to/judge.md": ["labels.json"],
     "how-to/own-source.md": ["world", "runs/mine", "runs/partner"],
-    "how-to/own-texts.md": ["articles.jsonl.gz", "held-out.jsonl.gz"],
+    "how-to/own-texts.md": ["articles.jsonl.gz", "held-out.jsonl.gz", "letters.txt"],
     "how-to/own-trainer.md": ["packed"],
     "how-to/reading-results.md": ["world", "runs/mine", "held-out.jsonl.gz"],
     "how-to/resume.md": ["packed"],
@@ -151,6 +151,7 @@ def material(tmp_path_factory):
                     file.write(json.dumps(line) + "\n")
         examples = [{"annotated_text": judged(row)} for row in rows[:8]]
         Path("labels.json").write_text(json.dumps({"examples": examples}), encoding="utf-8")
+        Path("letters.txt").write_bytes("Мария Велл родилась 12 мая 1815.".encode("cp1251"))
         Path("notes").mkdir()
         Path("notes/a.md").write_text("# The telescope\n\nIt was built in Kiel in 1930.\n")
     return folder

@@ -91,3 +91,23 @@ def test_the_catalogue_needs_nothing_heavy():
     code = "import sys, lacy.errors; print('torch' in sys.modules, 'yaml' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_what_steers_a_terminal_stands_in_no_message():
+    path = Path("a\x1b[2J\nDone: b\u202e.txt")
+    for value in (path, str(path), OSError(str(path)), "half \udc80"):
+        message = str(LacyError("E13", path=value, do=value))
+        assert len(message.splitlines()) == 2
+        assert not any(c in message for c in "\x1b\u202e\udc80")
+    listed = "\n  - one \x07\n  - two"
+    message = str(LacyError("E14", count=2, where=path, problems=listed, verb="train"))
+    assert "\n  - one  \n  - two" in message and "\x07" not in message
+
+
+def test_tables_and_lines_of_the_command_line_are_clean(capsys):
+    from lacy.cli.verb import facts, say
+
+    facts("Texts of a\x1b[2J\n.txt", {"name\x07": "b\x1b]0;x\x07"})
+    say("  Next: lacy train a\x1b[31m\nb")
+    shown = capsys.readouterr().out
+    assert not any(c in shown for c in "\x1b\x07") and "  Next: lacy train a [31m b\n" in shown

@@ -61,6 +61,8 @@ class Document:
     text: str
     meta: dict[str, Any] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
+    file: str = field(default="", compare=False)
+    """The file that it was read from, if any; an absolute path."""
 
 
 @dataclass(frozen=True, slots=True)

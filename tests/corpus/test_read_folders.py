@@ -13,7 +13,7 @@ import json, sys
 from lacy.corpus.read import ReadReport, read
 report = ReadReport()
 documents = [document.id for document in read(sys.argv[1], report=report)]
-print(json.dumps([documents, report.places]))
+print(json.dumps([documents, report.places, report.left]))
 """
 
 
@@ -39,11 +39,12 @@ def test_links_hidden_files_and_shut_folders(tmp_path):
     (tmp_path / "gone.txt").symlink_to(tmp_path / "nothing.txt")
     (tmp_path / "circle.txt").symlink_to(tmp_path / "circle.txt")
     os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "d.docx").write_text("D.")
     modes = {tmp_path / "shut": 0o000, tmp_path / "names only": 0o444}
     for folder, mode in modes.items():
         folder.chmod(mode)
     try:
-        documents, places = as_reader(tmp_path)
+        documents, places, left = as_reader(tmp_path)
     finally:
         for folder in modes:
             folder.chmod(0o755)
@@ -52,3 +53,7 @@ def test_links_hidden_files_and_shut_folders(tmp_path):
         "unreadable folder": [f"{tmp_path / 'shut'}: Permission denied"],
         "unreadable file": [f"{tmp_path / 'names only' / 'n.txt'}: Permission denied"],
     }
+    assert {kind: sorted(map(os.path.basename, found)) for kind, found in left.items()} == {
+        "dead link": ["circle.txt", "gone.txt"], "link to a folder": ["up"], "pipe": ["pipe.txt"],
+        ".docx": ["d.docx"],
+    }  # fmt: skip

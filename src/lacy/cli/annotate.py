@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from ..annotate.config import AnnotateConfig
+from ..corpus.report import ReadReport
 from ..errors import LacyError
-from .verb import facts, room, settings
+from .reading import tell
+from .verb import facts, room, say, settings
 
 if TYPE_CHECKING:
     from ..types import Document
@@ -49,8 +52,8 @@ class Annotation:
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """Text, Markdown, HTML, PDF, JSON lines, Parquet (a file or folder), hf:owner/name, a folder of
-    `lacy world`, or the stored labels of a judge."""
+    """Text, Markdown, HTML, PDF, JSON, CSV, Parquet (a file, also compressed, or a folder),
+    hf:owner/name, a folder of `lacy world`, or the stored labels of a judge."""
     out: Path
     """The folder of packed data to write; replaced as a whole if it holds older ones."""
     annotator: Literal["spacy", "gold", "judge", "live"] = "spacy"
@@ -69,9 +72,14 @@ class Annotation:
     context: int = 256
     """Tokens per row; longer documents are cut into several."""
     text_field: str = "text"
-    """Where the text stands in JSON lines and Parquet."""
+    """Where the text stands in JSON, CSV and Parquet."""
     id_field: str = "id"
     """Where the id stands."""
+    encoding: str | None = None
+    """Of texts that are not UTF-8: windows-1252, utf-16, shift_jis ...; by default it is told by a
+    byte order mark, else guessed."""
+    follow_links: bool = False
+    """Read what links in a folder lead to, outside of it too."""
     split: str = "train"
     """Which split of a Hub data set."""
     limit: int | None = None
@@ -101,9 +109,12 @@ Documents = Callable[[], "Iterator[Document]"]
 def main(argv: Sequence[str]) -> int:
     """Annotates and packs."""
     config = settings(Annotation, argv, "annotate", EXAMPLE)
-    documents = _documents(config)
+    report = [ReadReport()]
+    documents = _documents(config, report)
     if config.dry_run:
-        return _estimate(config, documents)
+        _estimate(config, documents)
+        tell(report[-1])
+        return 0
     from ..annotate.align import encode_many
     from ..corpus import PackedData
 
@@ -121,12 +132,18 @@ def main(argv: Sequence[str]) -> int:
         "seconds": round(time.perf_counter() - begin, 1),
     }
     facts(f"Packed data in {config.out}", counts)
-    print(f"Next: lacy check marks {config.out}\n      lacy train --data {config.out}")
+    tell(report[-1])
+    out = shlex.quote(str(config.out))
+    say(f"Next: lacy check marks {out}")
+    say(f"      lacy train --data {out}")
     return 0
 
 
-def _documents(config: Annotation) -> Documents:
-    """How to read the documents again and again: tokenizer, marks and packing each pass once."""
+def _documents(config: Annotation, report: list[ReadReport]) -> Documents:
+    """How to read the documents again and again: tokenizer, marks and packing each pass once.
+
+    ``report`` holds what the last pass has met.
+    """
     from ..annotate import read_labels
     from ..corpus import read
 
@@ -137,12 +154,16 @@ def _documents(config: Annotation) -> Documents:
         source = Path(source) / "train.jsonl"
 
     def documents() -> Iterator[Document]:
+        report[:] = [ReadReport()]
         found = read(
             source,
             text_field=config.text_field,
             id_field=config.id_field,
             split=config.split,
             limit=None if config.only else config.limit,
+            report=report[0],
+            encoding=config.encoding,
+            follow_links=config.follow_links,
         )
         if config.only is None:
             return found
@@ -225,7 +246,7 @@ def _with_own_marks(config: Annotation, documents: Iterator[Document]) -> Iterat
     return itertools.chain(first, documents)
 
 
-def _estimate(config: Annotation, documents: Documents) -> int:
+def _estimate(config: Annotation, documents: Documents) -> None:
     """Annotates a sample and reports what the whole would take."""
     from ..annotate.align import encode_many
     from ..types import MarkFlag
@@ -264,9 +285,8 @@ def _estimate(config: Annotation, documents: Documents) -> int:
         "minutes, about": round(seconds / 60, 1),
     }
     facts(f"Would write to {config.out} (from a sample of {len(sample)} texts)", counts)
-    return 0
 
 
 def _say(sentence: str) -> None:
     """An automatic choice, beside the output rather than in it."""
-    print(sentence, file=sys.stderr)
+    say(sentence, file=sys.stderr)

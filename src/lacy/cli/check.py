@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from ..errors import LacyError
+from .reading import tell
 from .verb import choose, facts, room, settings
 
 WHAT = {
@@ -38,9 +40,15 @@ class CheckData:
     """Reads a source of texts to its end and reports what is skipped, with places."""
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A file or folder of text, JSON lines or Parquet, or hf:owner/name."""
+    """Text, Markdown, HTML, PDF, JSON, CSV, Parquet (a file, also compressed, or a folder), or
+    hf:owner/name."""
     text_field: str = "text"
-    """Where the text stands."""
+    """Where the text stands in JSON, CSV and Parquet."""
+    encoding: str | None = None
+    """Of texts that are not UTF-8: windows-1252, utf-16, shift_jis ...; by default it is told by a
+    byte order mark, else guessed."""
+    follow_links: bool = False
+    """Read what links in a folder lead to, outside of it too."""
     limit: int | None = None
     """Read so many documents only."""
 
@@ -87,7 +95,14 @@ def _data(argv: Sequence[str]) -> int:
 
     report = ReadReport()
     marked = marks = 0
-    source = read(config.source, text_field=config.text_field, limit=config.limit, report=report)
+    source = read(
+        config.source,
+        text_field=config.text_field,
+        limit=config.limit,
+        report=report,
+        encoding=config.encoding,
+        follow_links=config.follow_links,
+    )
     for document in source:
         marked += bool(document.marks)
         marks += len(document.marks)
@@ -100,10 +115,7 @@ def _data(argv: Sequence[str]) -> int:
         "repeated ids": report.renamed,
     }
     facts(f"Texts of {config.source}", counts)
-    for reason, count in report.skipped.most_common():
-        print(f"skipped: {count:,} x {reason}")
-        for place in report.places[reason][:3]:
-            print(f"  {place}")
+    tell(report, sys.stdout)
     return 0
 
 

@@ -13,7 +13,7 @@ import tyro
 
 from ..errors import LacyError
 from . import calibration
-from .verb import REPEATS, Repeated, room, settings, table
+from .verb import REPEATS, Repeated, room, say, settings, table
 
 if TYPE_CHECKING:
     from ..cascade.calibrate import Calibration
@@ -53,6 +53,8 @@ class EvaluateConfig:
     """Of the world: known people in new wording, in unknown phrasings, or strangers."""
     only: str | None = None
     """Of articles, those where this field is true (for example is_biography)."""
+    encoding: str | None = None
+    """Of articles that are not UTF-8, as in `lacy annotate`."""
     pipeline: str = "auto"
     """Of articles: the spaCy pipeline that finds names, numbers and dates."""
     unit: Literal["token", "word", "value"] = "value"
@@ -93,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
 
         results["environment"] = environment()
         write_atomic(config.out, json.dumps(results, indent=2) + "\n")
-        print(f"Written: {config.out}")
+        say(f"Written: {config.out}")
     return 0
 
 
@@ -203,7 +205,7 @@ def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Documen
     from ..corpus import read
 
     assert config.articles is not None
-    found = read(config.articles)
+    found = read(config.articles, encoding=config.encoding)
     chosen = (d for d in found if config.only is None or d.meta.get(config.only))
     articles = list(itertools.islice(chosen, config.people))
     if not articles:
@@ -220,7 +222,7 @@ def _calibration(
         return None
     if not others:
         why = f"{config.articles} holds no article beyond the {config.people} asked about"
-        print(f"Calibration: none, {why} (fewer --people leave some).", file=sys.stderr)
+        say(f"Calibration: none, {why} (fewer --people leave some).", file=sys.stderr)
         return None
     from ..evaluate.articles import calibrate_on
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from ..errors import LacyError
-from .verb import facts, settings
+from .verb import facts, say, settings
 
 if TYPE_CHECKING:
     from ..model.io import Loaded
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
             "context": loaded.context,
         },
     )
-    print(f"Serve it: {_SERVE[config.to].format(out=written)}", file=sys.stderr)
+    say(f"Serve it: {_SERVE[config.to].format(out=written)}", file=sys.stderr)
     return 0
 
 

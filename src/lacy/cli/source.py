@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,10 +17,12 @@ from ..errors import LacyError
 from ..sources.names import NameIndex
 from ..sources.stores import without_secret
 from ..sources.text import clean
-from .verb import choose, facts, settings
+from .reading import tell
+from .verb import choose, facts, say, settings
 
 if TYPE_CHECKING:
-    from ..types import Reply
+    from ..sources.origins import Lost
+    from ..types import Document, Reply
 
 WHAT = {
     "build": "make texts a source that needs no large model",
@@ -37,20 +39,25 @@ class BuildSource:
     """Indexes texts, so that the values in them can answer calls.
 
     Values are the texts' own marks, else what spaCy's rules find. Building again into the same
-    folder adds new texts and replaces changed ones, by their ids.
+    folder adds new texts, replaces changed ones by their ids, and removes those that are gone.
     """
 
     texts: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXTS")]
-    """Text, Markdown, HTML, PDF, JSON lines, Parquet (a file or folder), hf:owner/name, a folder of
-    `lacy world`."""
+    """Text, Markdown, HTML, PDF, JSON, CSV, Parquet (a file, also compressed, or a folder),
+    hf:owner/name, a folder of `lacy world`."""
     out: Path
     """The folder of the index."""
     pipeline: str = "bundled"
     """spaCy pipeline for texts without marks: bundled, auto, a package or a folder."""
     text_field: str = "text"
-    """Where the text stands in JSON lines and Parquet."""
+    """Where the text stands in JSON, CSV and Parquet."""
     id_field: str = "id"
     """Where the id stands."""
+    encoding: str | None = None
+    """Of texts that are not UTF-8: windows-1252, utf-16, shift_jis ...; by default it is told by a
+    byte order mark, else guessed."""
+    follow_links: bool = False
+    """Read what links in a folder lead to, outside of it too."""
     split: str = "train"
     """Which split of a Hub data set."""
     limit: int | None = None
@@ -59,6 +66,9 @@ class BuildSource:
     """Who searches words in a new index: SQLite (fts5, the default), or tantivy for many texts."""
     vectors: str | None = None
     """Find passages by meaning, too: a model2vec model's folder or Hub name."""
+    gone: Literal["auto", "keep", "remove"] = "auto"
+    """Texts of the index that TEXTS no longer hold: auto removes them, unless nearly all are gone
+    (a disk may be missing)."""
 
 
 @dataclass
@@ -117,47 +127,85 @@ def _build(argv: Sequence[str]) -> int:
     from ..sources.documents import Documents
     from ..sources.finding import finder
     from ..sources.index import BuildReport
+    from ..sources.origins import Root, count_of
 
     texts = Path(config.texts)
     if (texts / "world.json").is_file():
         texts = texts / "train.jsonl"
     source = config.texts if config.texts.startswith("hf:") else texts
     seen, done = ReadReport(), BuildReport()
-    documents = read(
-        source,
-        text_field=config.text_field,
-        id_field=config.id_field,
-        split=config.split,
-        limit=config.limit,
-        report=seen,
-    )
+    root = Root.of(str(source), config.gone, seen.unread, whole=config.limit is None)
+
+    def documents() -> Iterator[Document]:
+        try:
+            yield from read(
+                source,
+                text_field=config.text_field,
+                id_field=config.id_field,
+                split=config.split,
+                limit=config.limit,
+                report=seen,
+                encoding=config.encoding,
+                follow_links=config.follow_links,
+            )
+        except LacyError as error:  # no such file, no text in it, nothing to read in a folder
+            count = count_of(config.out, root) if error.code in ("E13", "E21", "E27") else 0
+            if not count:
+                raise
+            if config.gone != "remove":
+                values = {"root": config.texts, "path": config.out, "count": f"{count:,}"}
+                raise LacyError("E121", **values) from error
+
     extract = None if config.pipeline == "bundled" else finder(config.pipeline)
     with Documents.build(
-        documents,
+        documents(),
         config.out,
         extract=extract,
         report=done,
         engine=config.engine,
         vectors=config.vectors,
+        root=root,
     ) as built:
         counts = {
             "documents": len(built),
             "added": done.added,
             "replaced": done.replaced,
             "as they were": done.unchanged,
+            "removed": done.lost.removed,
             "skipped": sum(seen.skipped.values()) + len(done.skipped),
             "kinds of value": ", ".join(sorted(built.alternatives)) or "none",
         }
     facts(f"Index of texts in {config.out}", counts)
-    places = [f"{r}: {place}" for r, found in seen.places.items() for place in found]
-    skipped = [*places, *(f"{why}: {name}" for name, why in done.skipped)]
-    for line in skipped[:SHOWN]:
-        print(f"skipped: {clean(line)}", file=sys.stderr)
-    if more := sum(seen.skipped.values()) + len(done.skipped) - len(skipped[:SHOWN]):
+    tell(seen)
+    for name, why in done.skipped[:SHOWN]:
+        say(f"skipped: {why}: {name}", file=sys.stderr)
+    if more := len(done.skipped) - len(done.skipped[:SHOWN]):
         print(f"skipped: {more:,} more", file=sys.stderr)
-    print(f'Next: lacy source ask {config.out} "..."')
-    print(f"      lacy generate MODEL --source {config.out}")
+    _tell_lost(done.lost, config)
+    out = shlex.quote(str(config.out))
+    say(f'Next: lacy source ask {out} "..."')
+    say(f"      lacy generate MODEL --source {out}")
     return 0
+
+
+def _tell_lost(lost: Lost, config: BuildSource) -> None:
+    """Says what became of documents that are no longer there."""
+    names = ", ".join(map(repr, map(clean, lost.names[:SHOWN])))
+    texts, out = shlex.quote(config.texts), shlex.quote(str(config.out))
+    lines = []
+    if lost.removed:
+        lines.append(f"removed: {lost.removed:,} that are no longer in {config.texts}: {names}")
+    if lost.kept:
+        lines.append(f"kept: {lost.kept:,} that are no longer in {config.texts}: {names}")
+        if config.gone != "keep":
+            lines.append("  They are nearly all that the index had of it: is a disk missing? If")
+            lines.append(f"  they are to go: lacy source build {texts} --out {out} --gone remove")
+    if lost.unread:
+        lines.append(f"kept: {lost.unread:,} of files that could not be read this time")
+    if lost.elsewhere:
+        lines.append(f"kept: {lost.elsewhere:,} from other places than {config.texts}")
+    for line in lines:
+        say(line, file=sys.stderr)
 
 
 def _map(argv: Sequence[str]) -> int:
@@ -171,7 +219,8 @@ def _map(argv: Sequence[str]) -> int:
         raise LacyError("E12", key="out", value=str(config.out), why=why, do="name another file")
     write_atomic(config.out, text)
     print(text)
-    print(f'Next: correct {config.out}, then lacy source ask {config.out} "..."')
+    out = shlex.quote(str(config.out))
+    say(f'Next: correct {out}, then lacy source ask {out} "..."')
     return 0
 
 
@@ -192,7 +241,7 @@ def _ask(argv: Sequence[str]) -> int:
         getattr(source, "close", lambda: None)()
     if reply.candidates:
         named = shlex.quote(without_secret(config.source))
-        print(f'Next: lacy generate MODEL --prompt "..." --source {named}')
+        say(f'Next: lacy generate MODEL --prompt "..." --source {named}')
     elif isinstance(names, NameIndex) and not reply.fault:
         print(_known(names))
     return 4 if reply.fault else 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LacyError
 from ..study.plan import StudyPlan, cells, read_plan
-from .verb import settings
+from .verb import say, settings
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -225,7 +225,8 @@ def _write(plan: StudyPlan) -> None:
     pooled = results[(results.seed == POOLED) & (results.way != "")]
     if len(pooled):
         _show(pooled)
-    print(f"\nResults: {plan.out / 'results.csv'}, {plan.out / 'report.html'}")
+    print()
+    say(f"Results: {plan.out / 'results.csv'}, {plan.out / 'report.html'}")
 
 
 def _show(pooled: Any) -> None:

@@ -8,12 +8,13 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TextIO, TypeVar
 
 import tyro
 
 from ..config import REPEATED, parse
-from ..errors import LacyError
+from ..errors import LacyError, clean
+from ..errors.plain import cleaned
 
 T = TypeVar("T")
 
@@ -108,6 +109,12 @@ def note(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
+def say(line: str, file: TextIO | None = None) -> None:
+    """Prints a line in which names of files or other words from outside may stand."""
+    indent = line[: len(line) - len(line.lstrip(" "))]
+    print(f"{indent}{clean(line)}", file=file or sys.stdout)
+
+
 def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("", "")) -> None:
     """Prints a table; the first column is text, the others are aligned right."""
     from rich.console import Console
@@ -118,9 +125,9 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("
     for place, column in enumerate(columns):
         shown.add_column(column, justify="left" if place == 0 or len(columns) == 2 else "right")
     for row in rows:
-        shown.add_row(*(Text(readable(cell)) for cell in row))
+        shown.add_row(*(Text(cleaned(readable(cell))) for cell in row))
     console = Console()
-    console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print(Text(clean(title), style="bold"), soft_wrap=True)
     console.print(shown)
 
 
@@ -156,7 +163,7 @@ def choose(verb: str, options: Mapping[str, str], argv: Sequence[str]) -> tuple[
 
         close = difflib.get_close_matches(argv[0], options, 1, 0.5)
         hint = f" Did you mean: lacy {verb} {close[0]}" if close else ""
-        print(f"There is no `lacy {verb} {argv[0]}`.{hint}", file=out)
+        say(f"There is no `lacy {verb} {argv[0]}`.{hint}", file=out)
     print(f"usage: lacy {verb} WHAT ...", file=out)
     for option, purpose in options.items():
         print(f"  {option:<10}{purpose}", file=out)

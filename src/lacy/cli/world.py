@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from ..errors import LacyError
-from .verb import facts, settings
+from .verb import facts, say, settings
 
 if TYPE_CHECKING:
     from ..corpus.world import World
@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         world.save(folder, config.errors)
     counts |= {"wrong facts in truth.sqlite": wrong} if wrong else {}
     facts(f"World in {config.out}", {**_about(world), **counts})
-    print(f"Next: lacy annotate {config.out} --annotator gold --out {config.out}-packed")
+    say(f"Next: lacy annotate {config.out} --annotator gold --out {config.out}-packed")
     return 0
 
 

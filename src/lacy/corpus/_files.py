@@ -1,18 +1,20 @@
-"""Files as streams of rows, each with its place; damage is told to a listener, never fatal.
+"""Files as bytes, lines and whole texts; damage is told to a listener and is never fatal.
 
-Everything here holds at most one line, one Parquet row group or one document in memory.
+Everything here holds at most one line or one text in memory. Only plain files are read: a pipe or a
+device under the name of a text would be waited for, or read, without end.
 """
 
 from __future__ import annotations
 
-import json
-import zlib
+import os
+import stat
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from lacy.corpus import encoding
+from lacy.corpus._unpack import PACKED, unpacked
 
 Complain = Callable[[str, str, str], None]
 """Called with reason, place (``file:line``) and detail, for every piece that is left out."""
@@ -22,82 +24,103 @@ Row = tuple[str, dict[str, Any]]
 
 CHUNK = 1 << 20
 LARGEST = 64 << 20
-"""Longest line or text file in bytes. More is no document but a damaged or foreign file."""
+"""Longest line or text file in bytes. More is no document but a damaged or foreign file. Also the
+most bytes without a line that says anything."""
 
-BOM = b"\xef\xbb\xbf"
+ENDLESS = 16
+"""A line of so many times ``LARGEST`` ends the reading of its file."""
 
 
-# -------------------------------------------------------------------------------------- bytes
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the caller said about the files.
+
+    Args:
+        text_field: where rows have their text.
+        codec: the encoding of texts, as a codec of Python; None where nobody says.
+        note: called with reason, place and detail for what is read but worth a word.
+    """
+
+    text_field: str = "text"
+    codec: str | None = None
+    note: Complain = lambda *_: None
+
+
+def kind_of(mode: int) -> str:
+    """What something in a folder is that is neither file nor folder."""
+    kinds = (
+        (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"),
+        (stat.S_ISBLK, "device"), (stat.S_ISDIR, "folder"),
+    )  # fmt: skip
+    return next((name for test, name in kinds if test(mode)), "file")
 
 
 def chunks(path: Path, complain: Complain) -> Iterator[bytes]:
-    """The bytes of a file, unzipped where its name ends in ``.gz``.
+    """The bytes of a file, unpacked where its name ends in ``.gz`` or the like.
 
-    A zipped file that is cut or damaged gives everything before the damage.
+    A packed file that is cut or damaged gives everything before the damage.
     """
     try:
-        with open(path, "rb") as file:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            if not stat.S_ISREG(mode := os.fstat(file.fileno()).st_mode):
+                complain("unreadable file", str(path), f"it is a {kind_of(mode)}")
+                return
             pieces = iter(lambda: file.read(CHUNK), b"")
-            yield from _unzipped(path, pieces, complain) if path.suffix == ".gz" else pieces
+            packed = path.suffix.lower() in PACKED
+            yield from unpacked(path, pieces, complain) if packed else pieces
     except OSError as error:
         complain("unreadable file", str(path), error.strerror or str(error))
 
 
-def _unzipped(path: Path, pieces: Iterator[bytes], complain: Complain) -> Iterator[bytes]:
-    """Members of a gzip file one after the other, in pieces of bounded size."""
-    member: Any = None
-    for piece in pieces:
-        while piece:
-            if member is None:
-                piece = piece.lstrip(b"\0")  # padding after a member, as gzip itself allows
-                if not piece:
-                    break
-                member = zlib.decompressobj(wbits=31)
-            try:
-                data = member.decompress(piece, CHUNK)
-            except zlib.error as error:
-                complain("damaged gzip", str(path), str(error))
-                return
-            if data:
-                yield data
-            piece = member.unused_data if member.eof else member.unconsumed_tail
-            if member.eof:
-                member = None
-    if member is None:
-        return
-    try:
-        rest = member.flush()
-    except zlib.error as error:
-        complain("damaged gzip", str(path), str(error))
-        return
-    if rest:
-        yield rest
-    if not member.eof:
-        complain("truncated gzip", str(path), "the file ends in the middle; read up to there")
+def lines(
+    path: Path,
+    complain: Complain,
+    codec: str | None = None,
+    *,
+    guess: Callable[[], object] | None = None,
+    blanks: bool = False,
+) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines in UTF-8 without their newline.
 
+    A line longer than ``LARGEST`` is left out. Where blank lines or one line have no end, the rest
+    of the file is.
 
-def lines(path: Path, complain: Complain) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines without their newline; longer ones than ``LARGEST`` are left out."""
+    Args:
+        path: the file.
+        complain: told what is left out.
+        codec: the encoding, where the caller knows it.
+        guess: called where what is not UTF-8 is taken for Windows-1252; None where it may not be.
+        blanks: whether blank lines are given, too; many of them as one line with line feeds.
+    """
     parts: list[bytes] = []
-    number, size = 1, 0
-    for chunk in chunks(path, complain):
-        start = 0
+    number, size, blank = 1, 0, 0
+    for chunk in encoding.as_utf8(chunks(path, complain), codec, guess=guess):
+        if not size and not chunk.strip():
+            number, blank = number + chunk.count(b"\n"), blank + len(chunk)
+            if blank > LARGEST:
+                complain("blank lines", f"{path}:{number}", f"more than {LARGEST} bytes of them")
+                return
+            if blanks:
+                yield number, chunk.removesuffix(b"\n")
+            continue
+        blank, start = 0, 0
         while (end := chunk.find(b"\n", start)) >= 0:
             size += end - start
             if size > LARGEST:
                 complain("line too long", f"{path}:{number}", f"more than {LARGEST} bytes")
             else:
-                yield number, b"".join([*parts, chunk[start:end]])
+                line = b"".join([*parts, chunk[start:end]])
+                if blanks or line.strip():
+                    yield number, line
             number, parts, size, start = number + 1, [], 0, end + 1
         size += len(chunk) - start
+        if size > ENDLESS * LARGEST:
+            break
         parts = [*parts, chunk[start:]] if size <= LARGEST else []
     if size > LARGEST:
         complain("line too long", f"{path}:{number}", f"more than {LARGEST} bytes")
-    elif size:
-        yield number, b"".join(parts)
-
-
-# --------------------------------------------------------------------------------------- text
+    elif size and (line := b"".join(parts)).strip():
+        yield number, line
 
 
 def decoded(data: bytes, place: str, complain: Complain) -> str | None:
@@ -105,8 +128,7 @@ def decoded(data: bytes, place: str, complain: Complain) -> str | None:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-        what = "the file is UTF-16" if utf16 else f"byte 0x{data[error.start]:02x} is not UTF-8"
+        what = f"byte 0x{data[error.start]:02x} is not UTF-8"
         complain("wrong encoding", place, f"{what} (at byte {error.start})")
         return None
 
@@ -114,7 +136,8 @@ def decoded(data: bytes, place: str, complain: Complain) -> str | None:
 def whole(path: Path, complain: Complain) -> bytes | None:
     """All bytes of a file; None after a complaint where it is empty, too large or unreadable."""
     try:
-        empty = path.stat().st_size == 0
+        found = path.stat()
+        empty = found.st_size == 0 and stat.S_ISREG(found.st_mode)
     except OSError as error:
         complain("unreadable file", str(path), error.strerror or str(error))
         return None
@@ -131,109 +154,22 @@ def whole(path: Path, complain: Complain) -> bytes | None:
     return b"".join(parts) if parts else None  # chunks has said why
 
 
-def text_rows(path: Path, text_field: str, complain: Complain) -> Iterator[Row]:
+def text_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
     """A text file as one row; line ends become line feeds, a byte order mark goes away."""
     data = whole(path, complain)
     if data is None:
         return
-    data = data.removeprefix(BOM)
-    bad_line = 1 + data[: _first_bad(data)].count(b"\n")
-    text = decoded(data, f"{path}:{bad_line}", complain)
-    if text is not None:
-        yield str(path), {text_field: text.replace("\r\n", "\n").replace("\r", "\n")}
-
-
-def _first_bad(data: bytes) -> int:
-    """Position of the first byte that is not UTF-8; 0 if all are."""
     try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.start
-    return 0
+        found = encoding.decode(data, wanted.codec)
+    except encoding.Undecodable as error:
+        line = 1 + data[: error.at].count(b"\n")
+        complain("wrong encoding", f"{path}:{line}", str(error))
+        return
+    if found.guessed:
+        wanted.note(GUESSED, str(path), "")
+    text = found.text.replace("\r\n", "\n").replace("\r", "\n")
+    yield str(path), {wanted.text_field: text}
 
 
-def json_rows(path: Path, text_field: str, complain: Complain) -> Iterator[Row]:
-    """One JSON object per line; blank lines do not count."""
-    del text_field
-    for number, data in lines(path, complain):
-        place = f"{path}:{number}"
-        if number == 1:
-            data = data.removeprefix(BOM)
-        if not data.strip():
-            continue
-        line = decoded(data, place, complain)
-        if line is None:
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            complain("not JSON", place, str(error))
-            continue
-        if isinstance(row, dict):
-            yield place, row
-        else:
-            complain("not an object", place, f"a JSON {type(row).__name__}")
-
-
-# -------------------------------------------------------------------------------------- Arrow
-
-
-def parquet_rows(path: Path, text_field: str, complain: Complain) -> Iterator[Row]:
-    """Rows of a Parquet file, one row group in memory at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            names = columns(file.schema_arrow, text_field)
-            batches = file.iter_batches(batch_size=1024, columns=names)
-            yield from arrow_rows(batches, str(path), text_field, complain)
-    except (pa.ArrowException, OSError) as error:
-        complain("damaged Parquet", str(path), str(error).splitlines()[0])
-
-
-def columns(schema: pa.Schema, text_field: str) -> list[str]:
-    """The text, the marks, and every column with plain values (no images, vectors, structs)."""
-    import pyarrow.types as kinds
-
-    def plain(kind: pa.DataType) -> bool:
-        return not (kinds.is_nested(kind) or kinds.is_binary(kind) or kinds.is_large_binary(kind))
-
-    return [
-        field.name for field in schema if field.name in (text_field, "marks") or plain(field.type)
-    ]
-
-
-def arrow_rows(
-    batches: Iterator[pa.RecordBatch | pa.Table], name: str, text_field: str, complain: Complain
-) -> Iterator[Row]:
-    """Rows of Arrow batches; text is decoded row by row, so that one bad row costs one row."""
-    number = 0
-    for batch in batches:
-        columns = {field: batch.column(field) for field in batch.schema.names}
-        values = {
-            field: _bytes(column) if field == text_field else column.to_pylist()
-            for field, column in columns.items()
-        }
-        for index in range(batch.num_rows):
-            number += 1
-            place = f"{name}:{number}"
-            row = {field: column[index] for field, column in values.items()}
-            if isinstance(row.get(text_field), bytes):
-                row[text_field] = decoded(row[text_field], place, complain)
-                if row[text_field] is None:
-                    continue
-            yield place, row
-
-
-def _bytes(column: Any) -> list[Any]:
-    """Strings as raw bytes, without the check that would fail for the whole batch."""
-    import pyarrow as pa
-    import pyarrow.types as kinds
-
-    if kinds.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if kinds.is_string(column.type) or kinds.is_large_string(column.type):
-        column = column.cast(pa.large_binary())
-    values: list[Any] = column.to_pylist()
-    return values
+GUESSED = "read as windows-1252, a guess (else give --encoding)"
+"""The note about a text in no encoding that shows."""

@@ -13,72 +13,54 @@ import json
 import logging
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from ..errors import LacyError
-from ..types import Document, Mark, Reason
-from . import _files
-from ._files import Complain, Row
+from ..errors import LacyError, clean
+from ..types import Document
+from . import _arrow, _cells, _csv, _files, _folder, _json
+from ._files import Complain, Row, Wanted
+from ._unpack import PACKED
+from .encoding import codec_of
 from .read_formats import FORMATS
 from .read_pages import Pages
+from .report import ReadReport as ReadReport
 
-Stream = Callable[[str, Complain], Iterator[Row]]
-"""A source opened: takes the name of the text field and a listener, gives rows."""
+Rows = Callable[[Wanted, Complain], Iterator[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A source opened: ``rows`` takes what is wanted and a listener, and gives rows."""
+
+    rows: Rows
+    file: str = ""
+    """The file that they come from."""
+
 
 KINDS = {
     ".txt": _files.text_rows,
-    ".jsonl": _files.json_rows,
-    ".ndjson": _files.json_rows,
-    ".parquet": _files.parquet_rows,
+    ".text": _files.text_rows,
+    ".log": _files.text_rows,
+    ".rst": _files.text_rows,
+    ".jsonl": _json.json_lines,
+    ".ndjson": _json.json_lines,
+    ".json": _json.json_file,
+    ".csv": _csv.csv_rows,
+    ".tsv": _csv.csv_rows,
+    ".tab": _csv.csv_rows,
+    ".parquet": _arrow.parquet_rows,
 }
-"""What is read here, by the end of the name; ``.gz`` may follow all but ``.parquet``."""
+"""What is read here, by the end of the name; all but Parquet may be compressed."""
 
 _TABLES = {".jsonl", ".ndjson", ".parquet"}
-
-PLACES_KEPT = 20
-"""Places kept per reason in a report; all are counted."""
 
 IDS_KEPT = 1_000_000
 """Ids remembered to notice repeated ones; bounds the memory at about 100 MB."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_REASONS = frozenset(get_args(Reason))
-
-
-@dataclass
-class ReadReport:
-    """What was read and what was left out, filled while ``read`` runs."""
-
-    documents: int = 0
-    characters: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    """Reason -> how many lines, rows or files were left out."""
-    places: dict[str, list[str]] = field(default_factory=dict)
-    """Reason -> the first places, as ``file:line: detail``."""
-    renamed: int = 0
-    """Documents whose id had been seen before; they were given a new one (``id#2``)."""
-    fields: list[str] = field(default_factory=list)
-    """Names of the fields in the first row."""
-
-    def skip(self, reason: str, place: str, detail: str = "") -> None:
-        """Counts something that was left out."""
-        self.skipped[reason] += 1
-        kept = self.places.setdefault(reason, [])
-        if len(kept) < PLACES_KEPT:
-            kept.append(f"{place}: {detail}" if detail else place)
-
-    def summary(self) -> str:
-        """One line: how much was read, what was skipped and where first."""
-        parts = [f"{self.documents:,} documents, {self.characters:,} characters"]
-        for reason, count in self.skipped.most_common():
-            parts.append(f"{count:,} skipped: {reason} (first: {self.places[reason][0]})")
-        if self.renamed:
-            parts.append(f"{self.renamed:,} ids had been seen before and were changed")
-        return "; ".join(parts)
 
 
 def read(
@@ -89,35 +71,54 @@ def read(
     split: str = "train",
     limit: int | None = None,
     report: ReadReport | None = None,
+    encoding: str | None = None,
+    follow_links: bool = False,
 ) -> Iterator[Document]:
     """Reads documents as a stream.
 
     Args:
-        source: a ``.txt``, ``.md``, ``.html`` or ``.pdf`` file (one document; the title, and where
-            the pages of a PDF begin, in ``Document.meta``), ``.jsonl``/``.jsonl.gz``/``.ndjson``
-            (one object per line), ``.parquet``, a folder of such files (read in sorted order, with
-            its subfolders; a ``README.md`` beside tables describes them and is left out), a folder
-            written by ``datasets.save_to_disk``, or ``hf:owner/name`` or ``hf:owner/name:config``
-            (streamed from the Hub).
-        text_field: where the text stands. All other plain fields become ``Document.meta``,
-            except ``marks``: a list of ``[start, end, reason, relation]`` becomes the marks.
+        source: a text, Markdown, HTML or PDF file (one document; the title, and where the pages
+            of a PDF begin, in ``Document.meta``), ``.jsonl``/``.ndjson`` (one object per line),
+            ``.json`` (an array, lines, or one object), ``.csv``/``.tsv`` (with a line of names),
+            any of these compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``), ``.parquet``, a folder
+            of such files (read in sorted order, with its subfolders; a ``README.md`` beside tables
+            describes them and is left out), a folder written by ``datasets.save_to_disk``, or
+            ``hf:owner/name`` or ``hf:owner/name:config`` (streamed from the Hub).
+        text_field: where the text stands; in CSV, ``text`` stands for the usual names. All other
+            plain fields become ``Document.meta``, except ``marks``: a list of
+            ``[start, end, reason, relation]`` becomes the marks.
         id_field: where the id stands; without one the id is file name and line.
         split: which part of a ``datasets`` source; files have no parts.
         limit: stop after so many documents.
         report: filled on the way; without one, a summary of what was skipped is logged.
+        encoding: of texts without a byte order mark, by any name that browsers or Python know;
+            without one they are UTF-8, or are guessed (``lacy.corpus.encoding``).
+        follow_links: whether links out of a folder are followed.
 
     Returns:
         An iterator. Ids are unique: a repeated one is changed to ``id#2``, ``id#3`` ...
 
     Raises:
-        LacyError: E13 no such file, E27 an unknown kind (both at once); while reading E21
-            nothing usable, E22 no row has the text field, E23 the Hub cannot be read, E11 all
-            that there is needs a package that is not installed.
+        LacyError: E12 no such encoding, E13 no such file, E27 an unknown kind, E120 a pipe or
+            device (all at once); while reading E21 nothing usable, E22 no row has the text field,
+            E23 the Hub cannot be read, E11 all that there is needs a package that is not installed.
     """
-    name, pages = str(source), Pages()
-    local = not name.startswith("hf:")
-    streams = _local(Path(source), split, pages) if local else [_hub(name, split)]
-    return _documents(name, streams, text_field, id_field, limit, report, pages)
+    name, pages, told = str(source), Pages(), ReadReport() if report is None else report
+    wanted = Wanted(
+        text_field, codec_of(encoding) if encoding is not None else None, told.notes.add
+    )
+    if name.startswith("hf:"):
+        streams = [Stream(_hub(name, split))]
+    else:
+        streams = _local(Path(source), split, pages, told, follow_links)
+    found = _documents(name, streams, wanted, id_field, limit, told, pages)
+    return found if report is not None else _logged(name, found, told)
+
+
+def _logged(name: str, documents: Iterator[Document], told: ReadReport) -> Iterator[Document]:
+    yield from documents
+    if told.skipped or told.renamed or told.left or told.notes:
+        logging.getLogger(__name__).warning("%s: %s", clean(name), told.summary())
 
 
 def write_documents(documents: Iterable[Document], path: str | Path) -> int:
@@ -148,47 +149,36 @@ def _row(document: Document) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------ sources
 
 
-def _local(path: Path, split: str, pages: Pages) -> list[Stream]:
+def _local(
+    path: Path, split: str, pages: Pages, told: ReadReport, follow_links: bool
+) -> list[Stream]:
     if not path.exists() or path == Path():  # Path("") would be the current folder
         raise LacyError("E13", path=path, do="check the path; Hub names are written hf:owner/name")
     if path.is_file():
         return [_file(path, pages)]
+    if not path.is_dir():
+        raise LacyError("E120", path=path, kind=_files.kind_of(path.stat().st_mode))
     if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
-        return [_saved(path, split)]
-    found, shut = _walk(path)
-    tables = {file.parent for file in found if _kind(file) in _TABLES}
+        return [Stream(_saved(path, split))]
+    found = _folder.look(path, lambda file: bool(_kind(file)), follow=follow_links)
+    tables = {file.parent for file in found.files if _kind(file) in _TABLES}
     # In a data set README.md is its card, no text of it.
-    found = [f for f in found if not (f.name.lower() == "readme.md" and f.parent in tables)]
-    if not found and not shut:
-        raise LacyError("E27", path=f"{path}: no file in it")
-    return [*(_file(file, pages) for file in found), *map(_shut, shut)]
+    cards = [f for f in found.files if f.name.lower() == "readme.md" and f.parent in tables]
+    for kind, file in [*found.left, *(("README.md beside tables", card) for card in cards)]:
+        told.leave(kind, file)
+    files = sorted(set(found.files) - set(cards))
+    if not files and not found.shut:
+        left = ", ".join(f"{n:,} x {kind}" for kind, n in told.left.counts.most_common(5))
+        raise LacyError("E27", path=f"{path}: no file in it{left and f' ({left})'}")
+    return [
+        *(_file(file, pages) for file in files),
+        *(Stream(_shut(error)) for error in found.shut),
+    ]
 
 
-def _walk(path: Path) -> tuple[list[Path], list[OSError]]:
-    """Files of a folder that are read, in sorted order, and folders that could not be opened.
-
-    What begins with a dot is left out; linked folders are not gone into, as they may be a circle.
-    """
-    found: list[Path] = []
-    shut: list[OSError] = []
-    for folder, inner, names in os.walk(path, onerror=shut.append):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        files = [Path(folder, name) for name in names if not name.startswith(".")]
-        found += [file for file in files if _kind(file) and _is_file(file)]
-    return sorted(found), shut
-
-
-def _is_file(path: Path) -> bool:
-    """Whether it is to be read; where nobody may look, reading it says why not."""
-    try:
-        return path.is_file()
-    except OSError:
-        return True
-
-
-def _shut(error: OSError) -> Stream:
-    def rows(text_field: str, complain: Complain) -> Iterator[Row]:
-        del text_field
+def _shut(error: OSError) -> Rows:
+    def rows(wanted: Wanted, complain: Complain) -> Iterator[Row]:
+        del wanted
         complain("unreadable folder", str(error.filename), error.strerror or str(error))
         yield from ()
 
@@ -198,9 +188,9 @@ def _shut(error: OSError) -> Stream:
 def _kind(path: Path) -> str:
     """The end of a name by which a file is read, without ``.gz``; "" if it is not read."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    zipped = suffixes[-1:] == [".gz"]
-    kind = "".join(suffixes[:-1] if zipped else suffixes[-1:])
-    known = (kind in KINDS or kind in FORMATS) and not (zipped and kind == ".parquet")
+    packed = suffixes[-1:] != [] and suffixes[-1] in PACKED
+    kind = "".join(suffixes[:-1] if packed else suffixes[-1:])
+    known = (kind in KINDS or kind in FORMATS) and not (packed and kind == ".parquet")
     return kind if known else ""
 
 
@@ -208,24 +198,27 @@ def _file(path: Path, pages: Pages) -> Stream:
     kind = _kind(path)
     if not kind:
         raise LacyError("E27", path=path)
+    where = os.path.abspath(path)
     if kind in FORMATS:
-        return lambda text_field, complain: pages.rows(path, kind, text_field, complain)
-    return lambda text_field, complain: KINDS[kind](path, text_field, complain)
+        return Stream(lambda wanted, complain: pages.rows(path, kind, wanted, complain), where)
+    return Stream(lambda wanted, complain: KINDS[kind](path, wanted, complain), where)
 
 
-def _saved(path: Path, split: str) -> Stream:
+def _saved(path: Path, split: str) -> Rows:
     """A folder of ``datasets.save_to_disk``, read through memory mapping."""
 
-    def rows(text_field: str, complain: Complain) -> Iterator[Row]:
+    def rows(wanted: Wanted, complain: Complain) -> Iterator[Row]:
         import datasets
 
         try:
             found = datasets.load_from_disk(str(path))
             if isinstance(found, datasets.DatasetDict):
                 found = found[split]
-            kept = _files.columns(found.features.arrow_schema, text_field)
+            kept = _arrow.columns(found.features.arrow_schema, wanted.text_field)
             batches = found.select_columns(kept).with_format("arrow").iter(1024)
-            yield from _files.arrow_rows(batches, str(path), text_field, complain)
+            for _, place, row in _arrow.arrow_rows(batches, str(path), wanted, complain):
+                if row is not None:
+                    yield place, row
         except KeyError:
             raise LacyError("E23", name=path, why=f"it has no split {split!r}") from None
         except Exception as error:  # the library raises whatever its parts raise
@@ -234,13 +227,13 @@ def _saved(path: Path, split: str) -> Stream:
     return rows
 
 
-def _hub(name: str, split: str) -> Stream:
+def _hub(name: str, split: str) -> Rows:
     repository, _, config = name.removeprefix("hf:").partition(":")
     if not repository:
         raise LacyError("E23", name=name, why="no name after hf:")
 
-    def rows(text_field: str, complain: Complain) -> Iterator[Row]:
-        del text_field, complain
+    def rows(wanted: Wanted, complain: Complain) -> Iterator[Row]:
+        del wanted, complain
         import datasets
 
         try:
@@ -263,18 +256,17 @@ def _first_line(error: Exception) -> str:
 def _documents(
     source: str,
     streams: Iterable[Stream],
-    text_field: str,
+    wanted: Wanted,
     id_field: str,
     limit: int | None,
-    report: ReadReport | None,
+    told: ReadReport,
     pages: Pages,
 ) -> Iterator[Document]:
     path = Path(source)
     base = f"{path if path.is_dir() else path.parent}{os.sep}"
-    told = report if report is not None else ReadReport()
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     found = itertools.chain.from_iterable(
-        _usable(stream, text_field, id_field, base, told) for stream in streams
+        _usable(stream, wanted, id_field, base, told) for stream in streams
     )
     with pages:
         for document in itertools.islice(found, limit):
@@ -282,24 +274,23 @@ def _documents(
                 document = _renamed(document, seen)
                 told.renamed += 1
             if len(seen) < IDS_KEPT:
-                seen.add(document.id)
+                seen[document.id] = 2
             told.documents += 1
             told.characters += len(document.text)
             yield document
     if not told.documents and limit != 0:
-        raise _nothing(source, text_field, told, pages)
-    if report is None and (told.skipped or told.renamed):
-        logging.getLogger(__name__).warning("%s: %s", source, told.summary())
+        raise _nothing(source, wanted.text_field, told, pages)
 
 
 def _usable(
-    stream: Stream, text_field: str, id_field: str, base: str, report: ReadReport
+    stream: Stream, wanted: Wanted, id_field: str, base: str, report: ReadReport
 ) -> Iterator[Document]:
-    for place, row in stream(text_field, report.skip):
+    text_field = wanted.text_field
+    for place, row in stream.rows(wanted, report.skip):
         report.fields = report.fields or [str(key) for key in row]
         text = row.get(text_field)
         if text_field not in row:
-            report.skip("no text field", place, f"has {', '.join(map(str, row)) or 'nothing'}")
+            report.skip("no text field", place, f"has {_names(row) or 'nothing'}")
         elif text is None:
             report.skip("null text", place)
         elif not isinstance(text, str):
@@ -310,45 +301,52 @@ def _usable(
             report.skip("wrong encoding", place, f"half a surrogate pair at {found.start()}")
         else:
             try:
-                marks = _marks(row.get("marks"), len(text))
+                marks = _cells.marks_of(row.get("marks"), len(text))
             except (ValueError, TypeError, KeyError) as error:
-                report.skip("unusable marks", place, str(error))
+                report.skip("unusable marks", place, str(error)[:200])
                 continue
-            name = _id(row.get(id_field)) or place.removeprefix(base).replace("\\", "/")
-            yield Document(name, text, _meta(row, text_field, id_field), marks)
+            name = _id(row.get(id_field)) or _written(place.removeprefix(base)).replace("\\", "/")
+            meta = _meta(row, {text_field, id_field, "marks"}, place, report)
+            yield Document(name, text, meta, marks, stream.file)
+
+
+def _meta(
+    row: dict[str, Any], left_out: set[str], place: str, report: ReadReport
+) -> dict[str, Any]:
+    def damaged(name: str, why: str) -> None:
+        report.notes.add("unusable cell, left out", f"{place}, {name}", why)
+
+    return _cells.plain_cells(row, left_out, damaged)
+
+
+def _names(row: dict[str, Any]) -> str:
+    """The names of a row's fields, not too many of them."""
+    names = ", ".join(str(key) for key in itertools.islice(row, 20))
+    return names if len(names) <= 200 else f"{names[:200]}…"
 
 
 def _id(value: Any) -> str:
     """A stored id as text; empty where there is none that names anything."""
     usable = isinstance(value, str | int) and not isinstance(value, bool)
-    return str(value) if usable else ""
+    if not usable or (isinstance(value, int) and value.bit_length() > 4096):
+        return ""
+    name = str(value)
+    return "" if _SURROGATE.search(name) or not name.strip() else name
 
 
-def _meta(row: dict[str, Any], text_field: str, id_field: str) -> dict[str, Any]:
-    left_out = {text_field, id_field, "marks"}
-    return {str(key): value for key, value in row.items() if key not in left_out}
+def _written(name: str) -> str:
+    """A file's name as text; bytes of it that are not UTF-8 become U+FFFD."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _marks(stored: Any, length: int) -> tuple[Mark, ...]:
-    """Marks from lists ``[start, end, reason, relation]`` or objects with these names."""
-    if not isinstance(stored, list):
-        return ()
-    marks = []
-    for item in stored:
-        mark = Mark(**item) if isinstance(item, dict) else Mark(*item)
-        if not (type(mark.start) is type(mark.end) is int and 0 <= mark.start < mark.end <= length):
-            raise ValueError(f"[{mark.start}, {mark.end}) in a text of {length} characters")
-        if mark.reason not in _REASONS:
-            raise ValueError(f"unknown reason {mark.reason!r}")
-        marks.append(mark)
-    return tuple(sorted(marks, key=lambda mark: (mark.start, mark.end)))
-
-
-def _renamed(document: Document, seen: set[str]) -> Document:
-    fresh = next(
-        name for number in itertools.count(2) if (name := f"{document.id}#{number}") not in seen
-    )
-    return Document(fresh, document.text, document.meta, document.marks)
+def _renamed(document: Document, seen: dict[str, int]) -> Document:
+    """The document with an id that no other has; the next number is remembered."""
+    for number in itertools.count(seen[document.id]):
+        fresh = f"{document.id}#{number}"
+        if fresh not in seen:
+            break
+    seen[document.id] = number + 1
+    return replace(document, id=fresh)
 
 
 def _nothing(source: str, text_field: str, report: ReadReport, pages: Pages) -> LacyError:
@@ -365,5 +363,7 @@ def _nothing(source: str, text_field: str, report: ReadReport, pages: Pages) -> 
         f"{count} x {reason} (first: {report.places[reason][0]})"
         for reason, count in report.skipped.most_common()
     )
-    advice = "convert it to UTF-8" if "wrong encoding" in report.skipped else "look at that place"
+    advice = "look at that place"
+    if "wrong encoding" in report.skipped:
+        advice = "name the encoding (--encoding windows-1251), or convert it to UTF-8"
     return LacyError("E21", path=source, why=why, do=advice)

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from lacy.corpus._files import LARGEST, Complain, Row, whole
+from lacy.corpus._files import LARGEST, Complain, Row, Wanted, whole
+from lacy.corpus._plain import NOTE
 
 SECONDS = 120.0
 """Longest time for one file."""
@@ -50,12 +51,13 @@ class Pages:
     ) -> None:
         self._stop()
 
-    def rows(self, path: Path, kind: str, text_field: str, complain: Complain) -> Iterator[Row]:
+    def rows(self, path: Path, kind: str, wanted: Wanted, complain: Complain) -> Iterator[Row]:
         """The file as one row, or a complaint."""
         data = whole(path, complain)
         if data is None:
             return
-        answer = self._ask({"kind": kind, "text_field": text_field}, data)
+        what = {"kind": kind, "text_field": wanted.text_field, "codec": wanted.codec}
+        answer = self._ask(what, data)
         if package := answer.get("missing"):
             self.missing.append(package)
             why = f"it needs the package {package!r}: pip install 'lacy[documents]'"
@@ -63,9 +65,12 @@ class Pages:
         elif problem := answer.get("why"):
             complain(problem[0], str(path), problem[1])
         else:
-            yield str(path), answer["row"]
+            row = answer["row"]
+            if note := row.pop(NOTE, ""):
+                wanted.note(note, str(path), "")
+            yield str(path), row
 
-    def _ask(self, what: dict[str, str], data: bytes) -> dict[str, Any]:
+    def _ask(self, what: dict[str, str | None], data: bytes) -> dict[str, Any]:
         process = self._process
         if process is None or process.poll() is not None:
             self._stop()
@@ -127,11 +132,11 @@ def _limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
-def _answer(what: dict[str, str], data: bytes) -> dict[str, Any]:
+def _answer(what: dict[str, Any], data: bytes) -> dict[str, Any]:
     from lacy.corpus.read_formats import Unreadable, fields
 
     try:
-        row = dict(fields(what["kind"], data, what["text_field"]))
+        row = dict(fields(what["kind"], data, what["text_field"], what["codec"]))
         if len(row[what["text_field"]]) > LONGEST:
             return {"why": ("text too long", f"more than {LONGEST >> 20} million characters")}
         return {"row": row}

@@ -11,8 +11,9 @@ from typing import Any
 
 from lacy.errors import general, models, outside
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
+from lacy.errors.plain import clean, cleaned
 
-__all__ = ["CATALOG", "DATA", "SOURCE", "USAGE", "Entry", "LacyError"]
+__all__ = ["CATALOG", "DATA", "SOURCE", "USAGE", "Entry", "LacyError", "clean"]
 
 CATALOG: dict[str, Entry] = {**general.ENTRIES, **models.ENTRIES, **outside.ENTRIES}
 
@@ -22,15 +23,16 @@ class LacyError(Exception):
 
     Args:
         code: a key of ``CATALOG``.
-        values: what the entry's templates name.
+        values: what the entry's templates name; characters that steer a terminal are taken out.
     """
 
     def __init__(self, code: str, /, **values: Any) -> None:
         entry = CATALOG[code]
         self.code = code
         self.values = values
-        self.what = entry.what.format(**values)
-        self.do = entry.do.format(**values)
+        shown = {name: cleaned(value) for name, value in values.items()}
+        self.what = entry.what.format(**shown)
+        self.do = entry.do.format(**shown)
         self.exit_code = entry.exit_code
         super().__init__(f"[{code}] {self.what}\n  Do: {self.do}")
 

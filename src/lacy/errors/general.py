@@ -104,12 +104,18 @@ ENTRIES = {
     ),
     "E27": Entry(
         "{path} is not a kind of file that lacy reads",
-        "give .txt, .md, .html, .pdf, .jsonl, .jsonl.gz, .parquet, a folder of these, or "
-        "hf:owner/name",
+        "give .txt, .md, .html, .pdf, .jsonl, .json, .csv, .tsv (also as .gz, .bz2, .xz, .zst), "
+        ".parquet, a folder of these, or hf:owner/name; name plain text .txt, convert the rest",
         USAGE,
     ),
     "E28": Entry("cannot train a tokenizer: {why}", "{do}", DATA),
     "E29": Entry("cannot pack {where}: {why}", "{do}", DATA),
+    "E120": Entry(
+        "{path} is a {kind}, not a file or folder",
+        "write what it gives into a file first: cat {path} > texts.txt",
+        USAGE,
+        "Texts are read several times; a pipe can be read once, and a device may have no end.",
+    ),
     # E30-E39: annotation
     "E30": Entry(
         "no spaCy pipeline {name!r}: {why}",

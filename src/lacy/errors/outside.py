@@ -125,6 +125,14 @@ ENTRIES = {
         SOURCE,
         "Static embeddings are read from safetensors with their tokenizer, never from pickle.",
     ),
+    "E121": Entry(
+        "{root} gives no texts now, but the index {path} holds {count} documents of it; they stay",
+        "look whether the folder is there (is a disk not mounted?); if they are to go: "
+        "lacy source build {root} --out {path} --gone remove",
+        DATA,
+        "An index forgets what is no longer there, but an empty folder may be a disk that is not "
+        "mounted.",
+    ),
     # E106-E110: models as sources
     "E106": Entry(
         "the price {price!r} cannot be used: {why}",

@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lacy.errors import LacyError
-from lacy.sources import index
+from lacy.sources import index, origins
 from lacy.sources.index import FILE, BuildReport, Engine
 from lacy.sources.linking import Linker, normal
 from lacy.sources.names import NameIndex
+from lacy.sources.origins import Root
 from lacy.sources.passages import EMPTY_LINE, STOP, first_name, plain, wider, words_of
 from lacy.sources.stores.sqlite import read_only
 from lacy.sources.text import clean, completions
@@ -116,11 +117,13 @@ class Documents:
         report: BuildReport | None = None,
         engine: Engine | None = None,
         vectors: str | None = None,
+        root: Root | None = None,
     ) -> Documents:
         """Adds documents to the index in a folder and opens it.
 
-        New documents are added, changed ones replaced by their ids, others left as they are; none
-        is removed. A stopped build has kept what it wrote and goes on when it is called again.
+        New documents are added, changed ones replaced by their ids, others left as they are. With
+        ``root``, those from there that are no longer given are removed. A stopped build has kept
+        what it wrote and goes on when it is called again.
 
         Args:
             documents: texts. ``meta["person"]`` or ``meta["title"]`` is whom or what each is about,
@@ -132,6 +135,7 @@ class Documents:
             engine: who searches the words, for a new index ``"fts5"`` by default.
             vectors: a model2vec model's folder or Hub name: passages are then found by what they
                 mean, too. It can be added to an index later.
+            root: what the documents are all of, ``Root.of(source)``: a folder, a file, a data set.
 
         Raises:
             LacyError: E16, the folder holds something else; E71, the index cannot be written;
@@ -139,7 +143,8 @@ class Documents:
                 E11, a package is missing; E30 and E31 of the annotator.
         """
         done = report or BuildReport()
-        index.build(documents, Path(path), extract, done, engine=engine, vectors=vectors)
+        folder = Path(path)
+        index.build(documents, folder, extract, done, engine=engine, vectors=vectors, root=root)
         return cls(path)
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
@@ -171,6 +176,11 @@ class Documents:
         """How many documents there are."""
         with self._lock:
             return int(self._db.execute("SELECT COUNT(*) FROM document").fetchone()[0])
+
+    def missing(self) -> list[str]:
+        """Files that it was made from and that are no longer there."""
+        with self._lock:
+            return origins.missing(self._db)
 
     def link(self, text: str) -> str | None:
         """Whom a text is about, of those that documents are about: its last paragraph's first."""

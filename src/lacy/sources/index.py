@@ -16,15 +16,17 @@ import math
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from lacy.disk import refusal
 from lacy.errors import LacyError
-from lacy.sources import following
+from lacy.sources import following, origins
 from lacy.sources.finding import Finder, annotate
+from lacy.sources.origins import Lost, Root
 from lacy.sources.passages import cut, subject_of, values, words_of
 from lacy.sources.words import TOKENIZE, count_common
 from lacy.types import Document, Mark
@@ -87,6 +89,8 @@ class BuildReport:
     unchanged: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """Id and reason of each document that could not be used."""
+    lost: Lost = field(default_factory=Lost)
+    """Documents that are no longer there."""
 
 
 def alternatives(db: sqlite3.Connection) -> dict[str, float]:
@@ -116,6 +120,7 @@ def build(
     *,
     engine: Engine | None = None,
     vectors: str | None = None,
+    root: Root | None = None,
 ) -> None:
     """Writes documents into the index in ``folder``; see ``Documents.build``."""
     if engine is not None and engine not in get_args(Engine):
@@ -137,10 +142,14 @@ def build(
             for turn in count(1):
                 if not batch:
                     break
-                _write(db, batch, finder, report)
+                _write(db, batch, finder, report, root)
                 if turn % _OFTEN == 0:
                     _catch_up(db, followers, following.CHUNK)
                 batch = list(islice(rest, BATCH))
+            if root is not None and root.whole:
+                names = list(followers)
+                forget = partial(_forget, db, followers=names)
+                report.lost = origins.remove_gone(db, root, report.added, forget)
             _catch_up(db, followers, 1)
             with db:
                 db.execute(_BEGIN)
@@ -180,6 +189,8 @@ def _prepare(
             db.execute("INSERT INTO setting VALUES (?, ?)", (ENGINE, engine or "fts5"))
         elif why := unusable(db):
             raise sqlite3.DatabaseError(why)
+        for statement in filter(str.strip, origins.TABLES.split(";")):
+            db.execute(statement)
         has = settings(db)
         if vectors is not None and VECTORS not in has:
             db.execute("INSERT INTO setting VALUES (?, ?)", (VECTORS, vectors))
@@ -229,38 +240,52 @@ def unusable(db: sqlite3.Connection) -> str:
 
 
 def _write(
-    db: sqlite3.Connection, batch: Sequence[Document], finder: Finder, report: BuildReport
+    db: sqlite3.Connection,
+    batch: Sequence[Document],
+    finder: Finder,
+    report: BuildReport,
+    root: Root | None,
 ) -> None:
     """Writes those of some documents that are new or changed."""
     has = settings(db)
     followers = [name for name in (has[ENGINE], VECTORS if VECTORS in has else "") if name]
     followers = [name for name in followers if name != "fts5"]
     fresh: dict[str, tuple[Document, bytes]] = {}
+    moved: list[tuple[int, Document]] = []
     for document in batch:
         why = _problem(document)
         if why:
             report.skipped.append((str(document.id).encode(errors="replace").decode(), why))
             continue
         digest = _digest(document, finder.name)
-        known = db.execute("SELECT digest FROM document WHERE name = ?", (document.id,)).fetchone()
-        if document.id not in fresh and known and known[0] == digest:
+        name = origins.name_of(db, document, root)
+        query = "SELECT id, digest FROM document WHERE name = ?"
+        known = db.execute(query, (name,)).fetchone()
+        if name not in fresh and known and known[1] == digest:
             report.unchanged += 1
+            if not origins.noted(db, known[0], document, root):
+                moved.append((known[0], document))
         else:
-            fresh[document.id] = document, digest
+            fresh[name] = document, digest
+            if known:
+                origins.saw(db, known[0])
     bare = [document for document, _ in fresh.values() if not document.marks]
-    marks = annotate(bare, finder, lambda *why: report.skipped.append(why)) if bare else {}
+    found_in = annotate(bare, finder, lambda *why: report.skipped.append(why)) if bare else {}
     with db:
         db.execute(_BEGIN)
+        for number, document in moved:
+            origins.note(db, number, document, root)
         for name, (document, digest) in fresh.items():
-            found = list(document.marks) or marks.get(name)
+            found = list(document.marks) or found_in.get(document.id)
             if found is None:
                 continue
             replaced = _forget(db, name, followers)
-            _store(db, document, digest, found, followers)
+            number = _store(db, replace(document, id=name), digest, found, followers)
+            origins.note(db, number, document, root)
             report.replaced += replaced
             report.added += not replaced
         if fresh:
-            db.execute("DELETE FROM kind")
+            _count_anew(db)
 
 
 def _problem(document: Document) -> str:
@@ -269,8 +294,11 @@ def _problem(document: Document) -> str:
         return "id or text is no string"
     if not document.text.strip():
         return "empty text"
+    relations = [mark.relation for mark in document.marks if mark.relation is not None]
+    if not all(isinstance(relation, str) for relation in relations):
+        return "the relation of a mark is no string"
     try:
-        f"{document.id}{document.text}{subject_of(document)}".encode()
+        f"{document.id}{document.text}{subject_of(document)}{''.join(relations)}".encode()
     except UnicodeEncodeError:
         return "wrong encoding"
     end = len(document.text)
@@ -300,7 +328,14 @@ def _forget(db: sqlite3.Connection, name: str, followers: Iterable[str]) -> bool
     for table in ("passage", "page"):
         db.execute(f"DELETE FROM {table} WHERE document = ?", found)
     db.execute("DELETE FROM document WHERE id = ?", found)
+    db.execute("DELETE FROM origin WHERE document = ?", found)
+    _count_anew(db)
     return True
+
+
+def _count_anew(db: sqlite3.Connection) -> None:
+    """Lets a build count kinds and words at its end."""
+    db.execute("DELETE FROM kind")
 
 
 def _store(
@@ -309,14 +344,15 @@ def _store(
     digest: bytes,
     marks: list[Mark],
     followers: Sequence[str],
-) -> None:
-    """Adds a document with its passages and values."""
+) -> int:
+    """Adds a document with its passages and values; returns its number."""
     text, subject = document.text, subject_of(document)
     row = (document.id, subject, digest, text)
     insert = "INSERT INTO document (name, subject, digest, text) VALUES (?, ?, ?, ?)"
     number = db.execute(insert, row).lastrowid
     pages = document.meta.get("pages")
-    starts = [at for at in pages if type(at) is int] if isinstance(pages, list) else []
+    given = pages if isinstance(pages, list) else []
+    starts = [at for at in given if type(at) is int and 0 <= at <= len(text)]
     db.executemany("INSERT INTO page VALUES (?, ?)", ((number, at) for at in starts))
     found = values(text, marks, subject)
     about, at = " ".join(words_of(subject)), 0
@@ -338,3 +374,5 @@ def _store(
         for follower in followers:
             following.note(db, follower, [passage])
         db.executemany("INSERT INTO span VALUES (?, ?, ?, ?, ?)", [(passage, *s) for s in held])
+    assert number is not None
+    return number

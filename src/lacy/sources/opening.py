@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.errors import LacyError
+from lacy.errors import LacyError, clean
 
 if TYPE_CHECKING:
+    from lacy.sources.documents import Documents
     from lacy.sources.protocol import Source
 
 DATABASES = (".sqlite", ".sqlite3", ".db", ".duckdb", ".ddb")
@@ -120,7 +122,9 @@ def open_source(name: str | None) -> Source | None:
     if (path / "documents.sqlite").is_file():
         from lacy.sources.documents import Documents
 
-        return Documents(path)
+        texts = Documents(path)
+        _tell_missing(texts)
+        return texts
     if (path / "truth.sqlite").is_file():
         path = path / "truth.sqlite"
     if path.suffix in DATABASES:
@@ -138,6 +142,17 @@ def open_source(name: str | None) -> Source | None:
         "http://HOST:PORT/v1#MODEL, or llm:MODEL"
     )
     raise LacyError("E12", key="source", value=without_secret(name), why=what, do=do)
+
+
+def _tell_missing(texts: Documents) -> None:
+    """Says that files have gone since an index was made of them: it still answers from them."""
+    if files := texts.missing():
+        one = len(files) == 1
+        what = "a file that is" if one else f"{len(files):,} files that are"
+        logging.getLogger(__name__).warning(
+            "%s: it answers from %s no longer there, such as %s; build it again to remove them.",
+            clean(str(texts.path)), what, clean(files[0]),
+        )  # fmt: skip
 
 
 def _behind_a_server(address: str) -> Source:

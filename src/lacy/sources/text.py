@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from lacy.errors import clean as clean
+from lacy.errors.plain import STEERING as STEERING
 from lacy.types import Unit
-
-STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that steer a terminal or turn the order of letters, other than tabs and line feeds."""
 
 _ANCHORS = ("", "\n", "x", ".")
 """What to put before a text so that a tokenizer does not treat it as the start of a text."""
@@ -147,11 +146,6 @@ class TextStream:
     def finish(self) -> str:
         """What is left of an unfinished character (U+FFFD), usually nothing."""
         return self._decoder.decode(b"", final=True)
-
-
-def clean(text: str) -> str:
-    """A text in one line, without the characters that steer a terminal."""
-    return " ".join(STEERING.sub(" ", text).split())
 
 
 def continuation(text: str, value: str) -> str:

@@ -1,0 +1,22 @@
+"""What verbs that read texts tell about them: what was skipped, left out or guessed, and where."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from .verb import say
+
+if TYPE_CHECKING:
+    from ..corpus.report import ReadReport
+
+SHOWN = 3
+"""Places named for each reason."""
+
+
+def tell(report: ReadReport, out: TextIO | None = None) -> None:
+    """Prints each reason with its first places, by default beside the output."""
+    for sentence, places in report.lines():
+        say(sentence, file=out or sys.stderr)
+        for place in places[:SHOWN]:
+            say(f"  {place}", file=out or sys.stderr)

@@ -1,0 +1,137 @@
+"""What stands beside a text in its row: plain values are kept, others cost their cell only."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from lacy.types import Mark, Reason
+
+NAMES = ("title", "person", "subject")
+"""Fields that say whom or what a text is about: text, or a number read as text."""
+
+LONGEST_NAME = 1_000
+"""Characters of such a field; more is no name."""
+
+DEEPEST = 32
+"""Levels of lists and objects in a cell."""
+
+_BITS = 4_096
+"""Of an integer; larger ones cannot be written in decimal."""
+
+_MOST = 100_000
+"""Values in the lists and objects of a cell."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_REASONS = frozenset(get_args(Reason))
+_SPOKEN = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A value that could not be read."""
+
+    why: str
+
+
+def plain_cells(
+    row: Mapping[Any, Any], left_out: set[str], complain: Callable[[str, str], None]
+) -> dict[str, Any]:
+    """The cells of a row that hold plain values.
+
+    Args:
+        row: names and values.
+        left_out: names that are read otherwise.
+        complain: called with a name and a reason for each cell that is damaged.
+    """
+    kept: dict[str, Any] = {}
+    for key, value in row.items():
+        name = str(key)
+        if name in left_out:
+            continue
+        if _SURROGATE.search(name):
+            complain(repr(name), "half a surrogate pair in its name")
+        elif why := _problem(value):
+            complain(repr(name), why)
+        elif name in NAMES:
+            if why := _not_a_name(value):
+                complain(repr(name), why)
+            elif value is not None:
+                whole = isinstance(value, float) and value.is_integer()
+                kept[name] = str(int(value) if whole else value)
+        elif isinstance(value, _SPOKEN):
+            kept[name] = str(value)
+        elif value is None or isinstance(value, bool | int | float | str | list | dict):
+            kept[name] = value
+    return kept
+
+
+def _not_a_name(value: Any) -> str:
+    if not isinstance(value, str | int | float | None) or isinstance(value, bool):
+        return f"a {type(value).__name__}, no text"
+    long = len(str(value)) > LONGEST_NAME
+    return f"more than {LONGEST_NAME} characters" if long else ""
+
+
+def _problem(value: Any) -> str:
+    """Why a value cannot be kept; empty if it can."""
+    left = [(value, 0)]
+    count = 0
+    while left:
+        one, depth = left.pop()
+        count += 1
+        if count > _MOST or depth > DEEPEST:
+            return "too many values" if count > _MOST else f"nested deeper than {DEEPEST}"
+        if isinstance(one, dict):
+            left += ((inner, depth + 1) for pair in one.items() for inner in pair)
+        elif isinstance(one, list | tuple):
+            left += ((inner, depth + 1) for inner in one)
+        elif why := _scalar_problem(one):
+            return why
+    return ""
+
+
+def _scalar_problem(value: Any) -> str:
+    if isinstance(value, Bad):
+        return value.why
+    if isinstance(value, str):
+        return "half a surrogate pair" if _SURROGATE.search(value) else ""
+    if isinstance(value, int):
+        return f"a number of {value.bit_length()} bits" if value.bit_length() > _BITS else ""
+    return "no finite number" if isinstance(value, float) and not math.isfinite(value) else ""
+
+
+def marks_of(stored: Any, length: int) -> tuple[Mark, ...]:
+    """Marks from lists ``[start, end, reason, relation]`` or objects with these names.
+
+    Raises:
+        ValueError, TypeError: one of them does not fit a text of ``length`` characters.
+    """
+    if not isinstance(stored, list):
+        return ()
+    marks = []
+    for item in stored:
+        mark = Mark(**item) if isinstance(item, dict) else Mark(*item)
+        if not (type(mark.start) is type(mark.end) is int and 0 <= mark.start < mark.end <= length):
+            raise ValueError(f"{_short(mark.start, mark.end)} in a text of {length} characters")
+        if not isinstance(mark.reason, str) or mark.reason not in _REASONS:
+            raise ValueError(f"unknown reason {mark.reason!r:.80}")
+        if mark.relation is not None and not isinstance(mark.relation, str):
+            raise ValueError(f"the relation is a {type(mark.relation).__name__}, no text")
+        if mark.relation and (_SURROGATE.search(mark.relation) or len(mark.relation) > 1_000):
+            raise ValueError("the relation is no text that can be written")
+        marks.append(mark)
+    return tuple(sorted(marks, key=lambda mark: (mark.start, mark.end)))
+
+
+def _short(start: Any, end: Any) -> str:
+    def shown(value: Any) -> str:
+        big = isinstance(value, int) and value.bit_length() > 64
+        return "a huge number" if big else f"{value!r:.20}"
+
+    return f"[{shown(start)}, {shown(end)})"

@@ -1,0 +1,152 @@
+"""Tables as text: CSV, and columns parted by tabs, ``;`` or ``|``, with a line of names above."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from lacy.corpus import _files
+from lacy.corpus._files import GUESSED, Complain, Row, Wanted, lines
+
+USUAL = (
+    "text", "content", "body", "article", "document", "raw_content", "passage", "sentence",
+    "abstract", "story", "message", "description", "review", "comment",
+)  # fmt: skip
+"""Names of the column that holds the text, best first; used where nobody names one."""
+
+_DELIMITERS = (",", ";", "\t", "|")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def csv_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
+    """A table with a line of names above: CSV, or columns parted by tabs, ``;`` or ``|``."""
+    csv.field_size_limit(max(csv.field_size_limit(), _files.LARGEST))
+    source = _text_lines(path, wanted, complain)
+    head = next((line for line in source if line.strip()), None)
+    if head is None:
+        complain("empty text", str(path), "")
+        return
+    if told := re.fullmatch(r'"?sep=(.)"?\s*', head):
+        delimiter, head = told[1], next((line for line in source if line.strip()), "")
+    else:
+        delimiter = _delimiter(head, wanted.text_field)
+    names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]
+    text = _text_column(names, wanted.text_field)
+    if text is None:
+        yield str(path), dict.fromkeys(filter(None, names), "")
+        return
+    if text != wanted.text_field:
+        wanted.note(f"the column {text!r} is taken for the text", str(path), "")
+    for place, cells in _records(path, source, delimiter, complain):
+        yield from _row(names, cells, text, wanted.text_field, place, complain)
+
+
+class _Fed:
+    """Lines for a reader, which remembers those of the row that is being read."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self.row: list[str] = []
+        self.ended = False
+
+    def __iter__(self) -> _Fed:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            line = next(self._lines)
+        except StopIteration:
+            self.ended = True
+            raise
+        self.row.append(line)
+        return line
+
+
+def _records(
+    path: Path, source: Iterable[str], delimiter: str, complain: Complain
+) -> Iterator[tuple[str, list[str]]]:
+    """The rows behind the header, each with its place.
+
+    A quotation mark without an end would swallow the rest of the file: then it is a sign like any
+    other, and so are those behind it.
+    """
+    fed = _Fed(source)
+    reader = csv.reader(fed, delimiter=delimiter)
+    number = 2
+    while True:
+        fed.row.clear()
+        try:
+            cells = next(reader, None)
+        except csv.Error:  # a cell without end
+            cells, fed.ended = [], True
+        if cells is None:
+            return
+        if fed.ended:
+            break
+        if cells:
+            yield f"{path}:{number}", cells
+        number += sum(line.count("\n") for line in fed.row)
+    complain("quote without an end", f"{path}:{number}", "quotes are taken for text from here on")
+    rest = chain(fed.row.copy(), source)
+    for cells in csv.reader(rest, delimiter=delimiter, quoting=csv.QUOTE_NONE):
+        if cells:
+            yield f"{path}:{number}", cells
+        number += 1
+
+
+def _row(
+    names: Sequence[str],
+    cells: list[str],
+    text: str,
+    text_field: str,
+    place: str,
+    complain: Complain,
+) -> Iterator[Row]:
+    if any(map(str.strip, cells[len(names) :])):
+        why = f"{len(cells)} cells, {len(names)} columns: is a text with commas not in quotes?"
+        complain("row longer than the header", place, why)
+        return
+    row: dict[str, Any] = {}
+    for name, value in zip(names, cells, strict=False):
+        row.setdefault(name, value)
+    row.pop("", None)
+    said = row.pop(text, "")
+    if _SURROGATE.search(said):
+        complain("wrong encoding", place, "a byte that is not UTF-8")
+        return
+    yield place, {**row, text_field: said}
+
+
+def _text_lines(path: Path, wanted: Wanted, complain: Complain) -> Iterator[str]:
+    """Lines with their ends; bytes that are not UTF-8 become surrogates, which cost their row."""
+
+    def guessed() -> None:
+        wanted.note(GUESSED, str(path), "")
+
+    for _, data in lines(path, complain, wanted.codec, guess=guessed, blanks=True):
+        line = data.decode("utf-8", "surrogateescape").removesuffix("\r")
+        if "\r" in line:  # the line ends of old Macs, or a break inside a cell
+            yield from (part + "\n" for part in line.replace("\r\n", "\n").split("\r"))
+        else:
+            yield line + "\n"
+
+
+def _delimiter(head: str, text_field: str) -> str:
+    """What parts the columns: the sign by which the text is found, else most columns."""
+
+    def fit(sign: str) -> tuple[bool, int]:
+        names = [name.strip() for name in next(csv.reader([head], delimiter=sign), [])]
+        return _text_column(names, text_field) is not None, len(names)
+
+    return max(_DELIMITERS, key=fit)
+
+
+def _text_column(names: Sequence[str], text_field: str) -> str | None:
+    if text_field in names or text_field != Wanted().text_field:
+        return text_field if text_field in names else None
+    by = {name.lower(): name for name in reversed(names)}
+    return next((by[usual] for usual in USUAL if usual in by), None)

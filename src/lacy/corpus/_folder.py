@@ -1,0 +1,120 @@
+"""What is in a folder: files that are read, and what is left out, by its kind."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lacy.corpus._files import kind_of
+
+Identity = tuple[int, int]
+
+
+@dataclass
+class Folder:
+    """What was found."""
+
+    files: list[Path] = field(default_factory=list)
+    """What is to be read, in sorted order."""
+    shut: list[OSError] = field(default_factory=list)
+    """Folders that could not be opened."""
+    left: list[tuple[str, Path]] = field(default_factory=list)
+    """What is not read: its kind, and where it is."""
+
+
+def look(root: Path, reads: Callable[[Path], bool], *, follow: bool = False) -> Folder:
+    """Looks through a folder with its subfolders; what begins with a dot is not looked at.
+
+    Args:
+        root: the folder; it may be a link.
+        reads: whether a file is read, by its name.
+        follow: whether links that lead out of the folder, and linked folders, are gone into. Each
+            folder and file is read once, whatever links lead to it.
+    """
+    found = Folder()
+    links: list[Path] = []
+    seen: set[Identity] = set()
+    home = os.path.realpath(root)
+    for path in _walk(root, found, follow):
+        kind = _link(path, home, follow)
+        try:
+            mode = os.stat(path).st_mode
+        except OSError as error:
+            if kind is not None or isinstance(error, FileNotFoundError):
+                found.left.append(("dead link", path))
+            elif reads(path):  # where nobody may look, reading it says why not
+                found.files.append(path)
+            else:
+                found.shut.append(error)
+            continue
+        if kind:
+            found.left.append((kind, path))
+        elif not (stat.S_ISREG(mode) and reads(path)):
+            found.left.append((_kind(path, mode), path))
+        elif kind is None:
+            found.files.append(path)
+            seen.add(_identity(path))
+        else:
+            links.append(path)
+    for path in sorted(links):
+        if (identity := _identity(path)) in seen:
+            found.left.append(("link to a file that is read", path))
+        else:
+            seen.add(identity)
+            found.files.append(path)
+    found.files.sort()
+    return found
+
+
+def _link(path: Path, home: str, follow: bool) -> str | None:
+    """Why a link is not followed, "" if it is; None for what is no link."""
+    try:
+        if not stat.S_ISLNK(os.lstat(path).st_mode):
+            return None
+        outside = not os.path.realpath(path).startswith(home + os.sep)
+        return "link out of the folder" if outside and not follow else ""
+    except OSError:
+        return None
+
+
+def _walk(root: Path, found: Folder, follow: bool) -> Iterator[Path]:
+    """Everything in a folder but its subfolders; each folder once, by its own way if it has one."""
+    been: set[Identity] = set()
+    waiting = [root]
+    while waiting:
+        linked: list[Path] = []
+        for start in waiting:
+            if _identity(start) in been:
+                found.left.append(("link to a folder that is read", start))
+                continue
+            for folder, inner, names in os.walk(start, onerror=found.shut.append):
+                been.add(_identity(Path(folder)))
+                inner[:] = sorted(name for name in inner if not name.startswith("."))
+                paths = [Path(folder, name) for name in inner]
+                linked += (path for path in paths if os.path.islink(path))
+                yield from (Path(folder, name) for name in names if not name.startswith("."))
+        if not follow:
+            found.left += (("link to a folder", path) for path in linked)
+        waiting = sorted(linked) if follow else []
+
+
+def _identity(path: Path) -> Identity:
+    try:
+        found = path.stat()
+    except OSError:  # gone in the meantime
+        return -1, hash(path)
+    return found.st_dev, found.st_ino
+
+
+def _kind(path: Path, mode: int) -> str:
+    """What is left out: a pipe, a socket, or the ending of a file."""
+    if not stat.S_ISREG(mode):
+        return kind_of(mode)
+    endings = [part.lower() for part in path.suffixes[-2:]]
+    packed = endings[-1:] in ([".gz"], [".bz2"], [".xz"], [".zst"], [".zip"])
+    ending = "".join(endings if packed else endings[-1:])
+    known = 1 < len(ending) <= 16 and ending.replace(".", "").isalnum()
+    return ending if known else "no ending"

@@ -1,0 +1,168 @@
+"""Compressed files as streams of bounded pieces: gzip, bzip2, xz and zstd.
+
+A file of a few kilobytes may unpack to terabytes. It is read in pieces, and no further than
+``MOST_RATIO`` times its size; texts are packed to a twentieth, seldom to a fiftieth.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+CHUNK = 1 << 20
+"""Bytes of a piece."""
+
+MOST_RATIO = 250
+"""How many times its own size a file may unpack to."""
+
+SMALL = 64 << 20
+"""Bytes that every file may unpack to, whatever its size."""
+
+_WINDOW = 1 << 31
+"""Largest window of zstd, as its option --long=31 makes; only what is used takes memory."""
+
+_DICTIONARY = 1 << 30
+"""Most memory for the dictionary of xz in bytes."""
+
+_LITTLE = 1 << 10
+"""Bytes of zstd unpacked at a time: what comes out has no limit but 128 KiB for each 4 bytes."""
+
+Complain = Callable[[str, str, str], None]
+
+
+class Missing(Exception):
+    """The package that is needed and not installed."""
+
+
+class _Gzip:
+    """zlib with the interface of ``bz2.BZ2Decompressor``."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(wbits=31)
+        self._left = b""
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        found = self._inner.decompress(self._left + data, most)
+        self._left = self._inner.unconsumed_tail
+        return found
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._left
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+
+class _Zstd:
+    """The package ``zstandard`` with the same interface; what it gives is bounded by its input."""
+
+    needs_input = True
+
+    def __init__(self) -> None:
+        import zstandard
+
+        self._inner = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
+        self.unused_data = b""
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        del most
+        found: bytes = self._inner.decompress(data)
+        self.unused_data = self._inner.unused_data
+        return found
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof)
+
+
+def _gzip() -> Any:
+    return _Gzip()
+
+
+def _bz2() -> Any:
+    import bz2
+
+    return bz2.BZ2Decompressor()
+
+
+def _xz() -> Any:
+    import lzma
+
+    return lzma.LZMADecompressor(memlimit=_DICTIONARY)
+
+
+def _zstd() -> Any:
+    try:
+        from compression.zstd import ZstdDecompressor  # type: ignore[import-not-found]
+    except ImportError:
+        pass
+    else:
+        return ZstdDecompressor()
+    try:
+        return _Zstd()
+    except ImportError:
+        raise Missing("zstandard") from None
+
+
+PACKED: dict[str, tuple[str, Callable[[], Any]]] = {
+    ".gz": ("gzip", _gzip),
+    ".bz2": ("bzip2", _bz2),
+    ".xz": ("xz", _xz),
+    ".lzma": ("xz", _xz),
+    ".zst": ("zstd", _zstd),
+    ".zstd": ("zstd", _zstd),
+}
+"""Ending of a compressed file -> what it is, and who unpacks one member of it."""
+
+
+def unpacked(path: Path, pieces: Iterator[bytes], complain: Complain) -> Iterator[bytes]:
+    """The members of a compressed file one after the other, in pieces of bounded size.
+
+    A file that is cut or damaged gives everything before the damage.
+    """
+    name, make = PACKED[path.suffix.lower()]
+    if name == "zstd":
+        pieces = (piece[at : at + _LITTLE] for piece in pieces
+                  for at in range(0, len(piece), _LITTLE))  # fmt: skip
+    member: Any = None
+    taken = given = 0
+    try:
+        for piece in pieces:
+            taken += len(piece)
+            while piece or (member is not None and not member.needs_input):
+                if member is None:
+                    piece = piece.lstrip(b"\0")  # padding after a member, as gzip itself allows
+                    if not piece:
+                        break
+                    member = make()
+                data = member.decompress(piece, CHUNK)
+                given += len(data)
+                if data:
+                    yield data
+                if given > max(SMALL, MOST_RATIO * taken):
+                    why = f"more than {MOST_RATIO} times its size; read up to {given >> 20} MiB"
+                    complain("unpacks to too much", str(path), why)
+                    return
+                piece = b""
+                if member.eof:
+                    piece, member = member.unused_data, None
+    except Missing as error:
+        why = f"it needs the package {error.args[0]!r}: pip install {error.args[0]}"
+        complain("no reader", str(path), why)
+        return
+    except MemoryError as error:
+        complain(f"damaged {name}", str(path), f"it needs too much memory {error}".strip())
+        return
+    except Exception as error:  # each library has a class of its own
+        complain(f"damaged {name}", str(path), str(error))
+        return
+    if member is not None:
+        complain(f"truncated {name}", str(path), "the file ends in the middle; read up to there")

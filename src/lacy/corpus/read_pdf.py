@@ -1,0 +1,104 @@
+"""PDF as plain text: lines joined to paragraphs, without headers and footers that repeat."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+
+from lacy.corpus._plain import Plain, Unreadable
+
+_LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xAD: "-"}
+_NO_TITLE = re.compile(r"untitled|microsoft|\.(docx?|tex|dvi|indd|pdf|qxd|rtf)$", re.IGNORECASE)
+_END = re.compile(r"[.!?:…][\"'”’»)\]]*$")
+_DIGITS = re.compile(r"\d+")
+
+
+def pdf(data: bytes, codec: str | None = None) -> Plain:
+    """The text of a PDF, its lines joined to paragraphs; a page that is damaged is left out."""
+    del codec  # a PDF says itself how its texts are written
+    import logging
+
+    import pypdf
+
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    try:
+        reader = pypdf.PdfReader(io.BytesIO(data), strict=False)
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise Unreadable("encrypted PDF", "it asks for a password")
+        pages = list(reader.pages)
+        title = str((reader.metadata or {}).get("/Title") or "")
+    except (Unreadable, MemoryError):
+        raise
+    except Exception as error:  # pypdf raises whatever a damaged file leads to
+        raise Unreadable("damaged PDF", f"{type(error).__name__}: {error}"[:200]) from error
+    lines, problems = [], []
+    for page in pages:
+        try:
+            lines.append([line.strip() for line in page.extract_text().splitlines()])
+        except MemoryError:
+            raise
+        except Exception as error:
+            lines.append([])
+            problems.append(f"page {len(lines)}: {type(error).__name__}: {error}"[:200])
+    text, starts = _joined(_frameless(lines))
+    if not text.strip():
+        why = "its pages hold no text, perhaps they are pictures"
+        raise Unreadable("damaged PDF" if problems else "empty text", (problems or [why])[0])
+    return Plain(text, "" if _NO_TITLE.search(title.strip()) else title.strip(), tuple(starts))
+
+
+def _frameless(pages: list[list[str]]) -> list[list[str]]:
+    """Pages without first and last lines that stand on most of them (numbers may differ).
+
+    Empty lines stay where they are few: then they part paragraphs.
+    """
+    empty = sum(not line for page in pages for line in page)
+    few = empty <= sum(map(len, pages)) / 3
+    pages = [[line for line in page if line or few] for page in pages]
+    for _ in range(2 if len(pages) > 2 else 0):  # a header may have two lines
+        for place in (0, -1):
+            for page in pages:
+                while page and not page[place]:
+                    del page[place]
+            edges = [_DIGITS.sub("#", page[place]) if page else "" for page in pages]
+            often = {line for line, n in Counter(edges).items() if line and n > len(pages) / 2}
+            for page, edge in zip(pages, edges, strict=True):
+                if edge in often:
+                    del page[place]
+    return pages
+
+
+def _joined(pages: list[list[str]]) -> tuple[str, list[int]]:
+    """Lines as paragraphs, and where each page begins.
+
+    A PDF knows lines only. A paragraph ends with a sentence on a short line; a short line without
+    an end before a capital is a heading; a word cut by a hyphen goes on in lower case.
+    """
+    lengths = sorted(len(line) for page in pages for line in page if line)
+    width = lengths[len(lengths) * 9 // 10] if lengths else 0
+    parts: list[str] = []
+    starts: list[int] = []
+    size, before = 0, ""
+    for number, page in enumerate(pages, 1):
+        for line in page:
+            line = line.translate(_LIGATURES)
+            if line and before.endswith("-") and before[-2:-1].isalpha() and line[0].islower():
+                parts[-1] = parts[-1][:-1]
+                size -= 1
+            elif line and parts:
+                parts.append(" " if before and _goes_on(before, line, width) else "\n\n")
+                size += len(parts[-1])
+            if line and len(starts) < number:
+                starts.append(size)
+            parts += [line] if line else []
+            size, before = size + len(line), line
+        starts += [size] * (number - len(starts))
+    return "".join(parts), starts
+
+
+def _goes_on(before: str, line: str, width: int) -> bool:
+    """Whether a line goes on with the paragraph of the line before."""
+    if _END.search(before):
+        return len(before) >= 0.8 * width
+    return len(before) >= 0.6 * width or not (line[:1].isupper() or line[:1].isdigit())
