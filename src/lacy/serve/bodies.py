@@ -6,9 +6,10 @@ for something; fields that only describe the request are ignored; others are mis
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -158,6 +159,49 @@ class CompletionBody(Body):
         return bool(self.echo)
 
 
+class Called(BaseModel):
+    """A call of a tool in an earlier answer."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    arguments: str | None = None
+
+    @field_validator("name", "arguments")
+    @classmethod
+    def _speakable(cls, value: Any) -> Any:
+        return speakable(value)
+
+    def plain(self) -> dict[str, Any]:
+        """Name and arguments, which are values where they are the JSON of an object."""
+        try:
+            made = json.loads(self.arguments or "{}")
+            json.dumps(made, ensure_ascii=False).encode()
+        except (ValueError, RecursionError):
+            made = None
+        arguments = made if isinstance(made, dict) else self.arguments
+        return {"name": self.name, "arguments": arguments}
+
+
+class ToolCall(BaseModel):
+    """One of an assistant's ``tool_calls``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: Called
+
+    @field_validator("id")
+    @classmethod
+    def _speakable(cls, value: Any) -> Any:
+        return speakable(value)
+
+    def plain(self) -> dict[str, Any]:
+        """As chat templates know it."""
+        return {"id": self.id or "", "type": self.type, "function": self.function.plain()}
+
+
 class Part(BaseModel):
     """A part of a message; text alone is understood."""
 
@@ -168,30 +212,53 @@ class Part(BaseModel):
 
 
 class Message(BaseModel):
-    """A message of a chat."""
+    """A message of a chat.
+
+    Texts of the caller are checked, calls of tools included; what is left is passed on.
+    """
 
     model_config = Strict
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Part] | None = None
     name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: Called | None = None
     refusal: Any = None
     annotations: Any = None
     audio: None = None
-    function_call: None = None
-    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
+    reasoning_content: Any = None
 
-    @field_validator("content")
+    @field_validator("content", "name", "tool_call_id")
     @classmethod
     def _speakable(cls, value: Any) -> Any:
         return speakable(value)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Message:
+        if self.content is None and self.role != "assistant":
+            raise ValueError("content is missing")
+        return self
 
     @property
     def text(self) -> str:
         """The words."""
         if isinstance(self.content, str):
             return self.content
-        return "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content or ())
+
+    def plain(self) -> dict[str, Any]:
+        """As chat templates know messages: one text, the arguments of calls as values."""
+        told: dict[str, Any] = {"role": self.role, "content": self.text}
+        if self.role == "function":
+            told["role"] = "tool"
+        told |= {"name": self.name} if self.name else {}
+        told |= {"tool_call_id": self.tool_call_id} if self.tool_call_id else {}
+        calls = [call.plain() for call in self.tool_calls or ()]
+        if self.function_call is not None:
+            calls.append({"type": "function", "function": self.function_call.plain()})
+        return told | ({"tool_calls": calls} if calls else {})
 
 
 class ChatBody(Body):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lacy.cascade.chat import ChatRefused, chat_of
 from lacy.cascade.engine import Engine
 from lacy.serve.bodies import Message
 from lacy.serve.failures import ApiError
@@ -41,8 +42,8 @@ def prompt_of(messages: Sequence[Message], tokenizer: Any) -> Prompt:
     A model without a chat template continues the last message of the user, as it was trained to.
 
     Raises:
-        ApiError: 400 where there is nothing to answer, the template refuses, or a message holds
-            text that the template would turn into a control token.
+        ApiError: 400 where there is nothing to answer, or the template refuses the messages or
+            drops one of them.
     """
     if not getattr(tokenizer, "chat_template", None):
         users = [message.text for message in messages if message.role == "user"]
@@ -50,21 +51,20 @@ def prompt_of(messages: Sequence[Message], tokenizer: Any) -> Prompt:
             why = "this model has no chat template and needs a message of the user"
             raise ApiError(400, why, "no_user_message", "messages")
         return Prompt(users[-1])
-    controls = [str(token) for token in tokenizer.all_special_tokens]
-    for place, message in enumerate(messages):
-        for control in controls:
-            if control and control in message.text:
-                why = f"messages may not hold the model's control token {control!r}"
-                raise ApiError(400, why, "control_token", f"messages.{place}.content")
-    plain = [{"role": message.role, "content": message.text} for message in messages]
     try:
-        text = str(tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # a template may raise whatever it likes
-        raise ApiError(
-            400, f"the chat template refuses: {error}", "chat_template", "messages"
-        ) from error
-    # With special tokens read as such; TokenText's own encoding takes them for plain text.
-    return Prompt(
-        text,
-        lambda: tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False),
-    )
+        chat = chat_of([message.plain() for message in messages], tokenizer)
+    except ChatRefused as error:
+        raise _as_api_error(error) from error
+
+    def tokens() -> list[int]:
+        try:
+            return chat.tokens()
+        except ChatRefused as error:
+            raise _as_api_error(error) from error
+
+    return Prompt(chat.text, tokens)
+
+
+def _as_api_error(error: ChatRefused) -> ApiError:
+    param = "messages" if error.place is None else f"messages.{error.place}.role"
+    return ApiError(400, str(error), error.code, param)
