@@ -187,10 +187,11 @@ def test_a_prompt_may_come_as_tokens(client, engine):
     [one] = client.completions.create(prompt=ids, **how).choices
     several = client.completions.create(prompt=[ids, ids[1:]], **how)
     assert one.text == text.text == several.choices[0].text
-    for got in (one, several.choices[0]):
-        assert got.logprobs.tokens == text.logprobs.tokens
+    for got in (one, several.choices[0]):  # each token that was given has its entry
+        assert got.logprobs.tokens == ["", *text.logprobs.tokens]
+        assert got.logprobs.token_logprobs[0] is None and got.logprobs.text_offset[:2] == [0, 0]
         assert got.logprobs.token_logprobs[1:] == pytest.approx(
-            text.logprobs.token_logprobs[1:], abs=1e-4
+            text.logprobs.token_logprobs, abs=1e-4
         )
     assert several.choices[1].logprobs.token_logprobs[0] is None  # nothing stands before it
     assert several.usage.prompt_tokens == 2 * len(ids) - 1

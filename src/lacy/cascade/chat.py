@@ -61,8 +61,10 @@ class Controls:
         self._plain: _PlainText | None = None
         self._marked: Any = None
 
-    def encode(self, text: str) -> list[int]:
-        """Tokens of a text in which control tokens are read as such."""
+    def encode(self, text: str, plain: str = "") -> list[int]:
+        """Tokens of a text in which control tokens are read as such, but for ``plain``."""
+        if plain and plain in text:
+            return self.encode_marked(text.replace(plain, _mark(0)), {_mark(0): plain})
         ids: list[int] = self.tokenizer.encode(
             text, add_special_tokens=False, split_special_tokens=False
         )

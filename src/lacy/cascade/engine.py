@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -20,13 +19,14 @@ from torch import Tensor
 
 from lacy.cascade.calibrate import Calibration
 from lacy.cascade.call import Caller, Settled
+from lacy.cascade.loops import outside_loops
 from lacy.cascade.observing import Observer
 from lacy.cascade.parsing import parse_policy
 from lacy.cascade.policy import Controller, Decision, Never, Policy, seeded
 from lacy.cascade.rank import DEFAULT_ABSTAIN, Abstain
 from lacy.cascade.row import Row
 from lacy.cascade.signals import call_row, step_signals, without_call
-from lacy.cascade.speaking import begins_word, nucleus
+from lacy.cascade.speaking import begins_word, drawn, without_ends
 from lacy.errors import LacyError
 from lacy.model.building import gate_of
 from lacy.model.decode import Decoder
@@ -109,6 +109,9 @@ class Engine:
         self.remember = remember
         self.token_text = TokenText(self.tokenizer)
         self.call_id = call_row(loaded)
+        self.begin_id = self.tokenizer.bos_token_id
+        self.end_ids = frozenset({self.tokenizer.eos_token_id} - {None})
+        self.least = 0
         self.gate = gate_of(self.model)
         kinds = calibration.kinds if calibration else None
         usual = calibration.usual(loaded) if calibration else None
@@ -133,8 +136,11 @@ class Engine:
         temperature: float | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        least: int | None = None,
     ) -> Engine:
         """An engine with some settings of its own; model, source and calibration are shared.
+
+        Before ``least`` tokens no text ends, whatever the model or the source says.
 
         Raises:
             LacyError: as the class does.
@@ -150,6 +156,8 @@ class Engine:
             made.top_p = _at_least("top_p", top_p, 0.0)
         if seed is not None:
             made.seed = seed
+        if least is not None:
+            made.least = least
         if policy is not None:
             made._take(parse_policy(policy) if isinstance(policy, str) else policy)
         return made
@@ -203,15 +211,15 @@ class Engine:
         self._streams += len(rows)
         controller = self._controller if self.remember and self._controller else self.policy.start()
         self._controller = controller
-        _outside_loops(lambda loop: self._run_all(rows, controller, loop))
+        outside_loops(lambda loop: self._run_all(rows, controller, loop))
         return [row.answer() for row in rows]
 
     def row(
         self, number: int, prompt: str, subject: str | None, limit: int, given: Sequence[int] = ()
     ) -> Row:
         """A text to be continued; ``given`` are its tokens where a chat template made them."""
-        bos = self.tokenizer.bos_token_id
-        ids = list(given) or ([] if bos is None else [bos]) + self.token_text.encode(prompt)
+        begin = [] if given or self.begin_id is None else [self.begin_id]
+        ids = list(given) or begin + self.token_text.encode(prompt)
         if not ids:
             raise LacyError(
                 "E63", what="tokens of an empty prompt", given=0, wanted=1,
@@ -222,6 +230,7 @@ class Engine:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         out = self.token_text.stream()
         row = Row(number, self._streams + number, subject, ids, prompt, out, limit, generator)
+        row.implied = len(begin)
         row.spans.append(Span(prompt, "prompt", len(ids)))
         return row
 
@@ -331,7 +340,7 @@ class Engine:
 
     def apply(self, row: Row, token: int, result: Settled | None, context: int) -> int:
         """Write one row's outcome into its plan; returns tokens to take back from the cache."""
-        ended = token == self.tokenizer.eos_token_id
+        ended = token in self.end_ids
         back = 0
         if result is None:
             if ended:
@@ -339,10 +348,11 @@ class Engine:
             else:
                 row.say(token)
         elif result.option is None:
-            silent = ended or result.stop
+            stop = result.stop and row.spoken >= self.least
+            silent = ended or stop
             row.say_unanswered(None if silent else token, result.span)
             if silent:
-                row.end(finished=ended and not result.stop)
+                row.end(finished=ended and not stop)
         else:
             back = result.option.back
             row.borrow(result.option.tokens, back, result.span)
@@ -354,32 +364,12 @@ class Engine:
 
     def own_tokens(self, rows: list[Row], own_RV: Tensor) -> list[int]:
         """What the SLM itself would say next in each row."""
+        short = [n for n, row in enumerate(rows) if row.spoken < self.least]
+        own_RV = without_ends(own_RV, short, self.end_ids)
         if self.temperature == 0:
             greedy: list[int] = own_RV.argmax(dim=-1).tolist()
             return greedy
-        p_RV = torch.softmax(own_RV / self.temperature, dim=-1).cpu()
-        if self.top_p < 1:
-            p_RV = nucleus(p_RV, self.top_p)
-        return [
-            int(torch.multinomial(p_V, 1, generator=row.generator))
-            for row, p_V in zip(rows, p_RV, strict=True)
-        ]
-
-
-def _outside_loops(work: Callable[[asyncio.AbstractEventLoop], None]) -> None:
-    """Run ``work`` with an event loop of its own, also from within a running one (a notebook)."""
-
-    def run() -> None:
-        with asyncio.Runner() as runner:
-            work(runner.get_loop())
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        run()
-        return
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(run).result()
+        return drawn(own_RV, self.temperature, self.top_p, [row.generator for row in rows])
 
 
 def _one_of(name: str, value: Any, known: Sequence[str]) -> Any:

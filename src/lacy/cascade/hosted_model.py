@@ -9,8 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from lacy.cascade.engine import _outside_loops
 from lacy.cascade.hosted_server import Server
+from lacy.cascade.loops import outside_loops
 from lacy.cascade.signals import call_row
 from lacy.errors import LacyError
 from lacy.sources.text import TokenText
@@ -81,7 +81,7 @@ def connect(
         known = [n for n in (longest, shape.max_position_embeddings) if n]
         shape.max_position_embeddings = min(known) if known else None
 
-    _outside_loops(greet)
+    outside_loops(greet)
     return hosted
 
 

@@ -102,6 +102,8 @@ class Service:
         travelling = self.travelling(body.model)
         param = "model" if body.lacy.policy is None else "lacy.policy"
         policy = travelling if body.lacy.policy is None else body.lacy.policy
+        if body.scored is not None and body.echoed and limit <= 1:
+            policy = "never"  # the prompt is to be measured, and nobody asked to write a text
         seed = random.getrandbits(32) if body.seed is None else body.seed % 2**32
         cold = body.temperature is not None and body.temperature < COLD
         engine = self.engine(

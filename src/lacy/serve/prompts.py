@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from lacy.cascade.chat import ChatRefused, chat_of
+from lacy.cascade.chat import ChatRefused, chat_of, controls_of
 from lacy.cascade.engine import Engine
+from lacy.cascade.hosted import HostedEngine
 from lacy.serve.bodies import Message
 from lacy.serve.failures import ApiError
 from lacy.serve.writing import Prompt
+from lacy.types import CALL_TOKEN
 
 
 def prompts_of(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
@@ -20,11 +23,34 @@ def prompts_of(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
     Raises:
         ApiError: 400 for a token that the model does not have, or that is no text but a call.
     """
-    if isinstance(given, str):
-        return [Prompt(given)]
-    if isinstance(given[0], int):
+    if isinstance(given, str) or isinstance(given[0], int):
         given = [given]
-    return [Prompt(one) if isinstance(one, str) else _of_tokens(one, engine) for one in given]
+    return [
+        _of_text(one, engine) if isinstance(one, str) else _of_tokens(one, engine) for one in given
+    ]
+
+
+def _of_text(text: str, engine: Engine) -> Prompt:
+    """A prompt in which the names of special tokens are these tokens, but for ``<CALL>``.
+
+    A model at a server of others takes texts as they are.
+    """
+    tokenizer = engine.tokenizer
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    names = {str(token) for token in added.values() if token.special}
+    names = {name for name in names | set(tokenizer.all_special_tokens) if name in text}
+    names.discard(CALL_TOKEN)
+    if not names or isinstance(engine, HostedEngine):
+        return Prompt(text)
+    begin = [] if engine.begin_id is None else [engine.begin_id]
+    if begin and text.startswith(tokenizer.convert_ids_to_tokens(begin)[0]):
+        begin = []
+
+    def tokens() -> list[int]:
+        return begin + controls_of(tokenizer).encode(text, plain=CALL_TOKEN)
+
+    clean = re.sub("|".join(map(re.escape, sorted(names, key=len, reverse=True))), "", text)
+    return Prompt(clean, tokens, len(begin), text)
 
 
 def _of_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
