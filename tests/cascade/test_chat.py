@@ -116,7 +116,9 @@ def test_a_normalizer_does_not_hide_a_control_token():
 
 
 def test_a_control_token_put_together_from_two_fields_is_refused():
-    tokenizer = made("byte_level", "{% for m in messages %}<{{ m.name }}{{ m.content }}{% endfor %}")
+    tokenizer = made(
+        "byte_level", "{% for m in messages %}<{{ m.name }}{{ m.content }}{% endfor %}"
+    )
     with pytest.raises(ChatRefused) as caught:
         chat_of([user("d|>", name="|im_en")], tokenizer).tokens()
     assert caught.value.code == "control_token"
@@ -152,8 +154,10 @@ def test_roles_that_a_template_drops():
     plain = chat_of([{"role": "system", "content": " In French. "}, user("Hi")], tokenizer)
     mapped = chat_of([{"role": "developer", "content": " In French. "}, user("Hi")], tokenizer)
     assert mapped.text == plain.text and mapped.tokens() == plain.tokens()
-    known = chat_of([{"role": "developer", "content": "x"}], made("byte_level", ANY_ROLE))
-    assert "<|im_start|>developer" in known.text
+    messages = [{"role": "developer", "content": "x"}]
+    assert "<|im_start|>system" in chat_of(messages, made("byte_level", ANY_ROLE)).text
+    named = "{# system, developer #}" + ANY_ROLE
+    assert "<|im_start|>developer" in chat_of(messages, made("byte_level", named)).text
     no_system = made("byte_level", THREE_ROLES.replace("'system', ", ""))
     for role in ("system", "developer"):  # the same words elsewhere do not hide it
         with pytest.raises(ChatRefused, match="drops a message") as caught:

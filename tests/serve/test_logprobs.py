@@ -145,8 +145,8 @@ def test_stop_strings_cut_the_tokens_too_but_not_the_prompt():
 def test_what_makes_no_sense_is_refused(server):
     chat = {"model": "slm", "messages": [{"role": "user", "content": "Mara"}], "max_tokens": 1}
     for path, body, param in [
-        ("completions", {"max_tokens": 0}, "max_tokens"),
-        ("completions", {"max_tokens": 0, "echo": False, "logprobs": 1}, "max_tokens"),
+        ("completions", {"max_tokens": -1}, "max_tokens"),
+        ("chat/completions", {"max_tokens": 0}, "max_tokens"),
         ("completions", {"logprobs": 6}, "logprobs"),
         ("completions", {"logprobs": -1}, "logprobs"),
         ("chat/completions", {"top_logprobs": 2}, "top_logprobs"),

@@ -212,8 +212,8 @@ class Chat:
 def chat_of(messages: Sequence[Message], tokenizer: Any) -> Chat:
     """Put messages into the tokenizer's template.
 
-    Where the template drops a message because of its role, ``developer`` is read as ``system``,
-    and the results of tools as words of the user.
+    A ``developer`` message is a ``system`` message for a template that does not name this role,
+    and the results of tools are words of the user for one that drops them.
 
     Args:
         messages: as ``apply_chat_template`` takes them: ``role``, ``content`` (a text) and perhaps
@@ -224,7 +224,8 @@ def chat_of(messages: Sequence[Message], tokenizer: Any) -> Chat:
         ChatRefused: the template refuses, or drops a message whatever its role is called.
     """
     failure: ChatRefused | None = None
-    for reading in _readings([dict(message) for message in messages]):
+    knows = "developer" in str(tokenizer.chat_template)
+    for reading in _readings([dict(message) for message in messages], knows):
         try:
             text = _render(reading, tokenizer)
         except ChatRefused as error:
@@ -246,15 +247,16 @@ def chat_of(messages: Sequence[Message], tokenizer: Any) -> Chat:
     raise failure
 
 
-def _readings(messages: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Ways to name the roles of a chat, the literal one first."""
-    yield messages
+def _readings(messages: list[dict[str, Any]], knows: bool) -> Iterator[list[dict[str, Any]]]:
+    """Ways to name the roles of a chat; ``knows``: the template names the role ``developer``."""
     roles = {str(message["role"]) for message in messages}
+    as_system = [m | {"role": "system"} if m["role"] == "developer" else m for m in messages]
+    yield messages if knows else as_system
     if "developer" in roles:
-        messages = [m | {"role": "system"} if m["role"] == "developer" else m for m in messages]
-        yield messages
+        yield as_system if knows else messages
     if "tool" in roles or any(message.get("tool_calls") for message in messages):
-        yield [_without_tools(message) for message in messages]
+        for reading in (messages, as_system) if knows else (as_system, messages):
+            yield [_without_tools(message) for message in reading]
 
 
 def _without_tools(message: dict[str, Any]) -> dict[str, Any]:

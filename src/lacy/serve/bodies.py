@@ -11,25 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Strict = ConfigDict(extra="forbid", allow_inf_nan=False)
+from lacy.serve.fields import asking, declare
 
-NOTHING: dict[str, tuple[Any, ...]] = {
-    "best_of": (None, 1),
-    "frequency_penalty": (None, 0),
-    "presence_penalty": (None, 0),
-    "logit_bias": (None, {}),
-    "suffix": (None, ""),
-    "tools": (None, []),
-    "functions": (None, []),
-    "tool_choice": (None, "none", "auto"),
-    "function_call": (None, "none", "auto"),
-    "response_format": (None, {"type": "text"}),
-    "modalities": (None, ["text"]),
-    "audio": (None,),
-    "prediction": (None,),
-    "web_search_options": (None,),
-}
-"""Fields that lacy cannot honour, with the values that ask for nothing."""
+Strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 def speakable(value: Any) -> Any:
@@ -67,10 +51,14 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = None
 
 
-class Body(BaseModel):
-    """What both kinds of request have in common."""
+class Open(BaseModel):
+    """A request whose unknown fields are mistakes."""
 
     model_config = Strict
+
+
+class Body(declare("Common", Open, chat=None)):  # type: ignore[misc]
+    """What both kinds of request have in common."""
 
     model: str = Field(max_length=500)
     max_tokens: int | None = Field(None, ge=1)
@@ -81,18 +69,11 @@ class Body(BaseModel):
     stop: str | list[str] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    ignore_eos: bool | None = None
+    """Write until ``max_tokens``, whatever the model would end with."""
+    min_tokens: int | None = Field(None, ge=0)
+    """Tokens before which the text does not end."""
     lacy: Wishes = Wishes()
-
-    frequency_penalty: Any = None
-    presence_penalty: Any = None
-    logit_bias: Any = None
-    user: Any = None
-    metadata: Any = None
-    store: Any = None
-    service_tier: Any = None
-    safety_identifier: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_retention: Any = None
 
     @field_validator("lacy", mode="before")
     @classmethod
@@ -106,8 +87,11 @@ class Body(BaseModel):
 
     def refused(self) -> str | None:
         """The first field that asks for what lacy cannot do."""
-        given = {name: getattr(self, name) for name in NOTHING if name in self.model_fields_set}
-        return next((name for name, v in given.items() if v not in NOTHING[name]), None)
+        return asking({name: getattr(self, name) for name in self.model_fields_set})
+
+    def least(self, limit: int) -> int:
+        """Tokens before which the text does not end; ``limit`` is its most."""
+        return limit if self.ignore_eos else self.min_tokens or 0
 
     @property
     def stops(self) -> list[str]:
@@ -136,17 +120,15 @@ Several = Annotated[list[T], Field(min_length=1)]
 Tokens = Several[Token]
 
 
-class CompletionBody(Body):
+class CompletionBody(declare("OfCompletion", Body, chat=False)):  # type: ignore[misc]
     """``POST /v1/completions``."""
 
     prompt: str | Several[str] | Tokens | Several[Tokens]
     """Texts, or tokens of the model."""
     max_tokens: int | None = Field(None, ge=0)
-    """0 with ``echo`` alone: the prompt is measured, nothing is written."""
+    """0: nothing is written; with ``echo`` the prompt is measured."""
     echo: bool | None = None
     logprobs: Annotated[int, Field(strict=True, ge=0, le=5)] | None = None
-    best_of: Any = None
-    suffix: Any = None
 
     @property
     def scored(self) -> int | None:
@@ -209,6 +191,7 @@ class Part(BaseModel):
 
     type: Literal["text"]
     text: str
+    cache_control: Any = None
 
 
 class Message(BaseModel):
@@ -228,7 +211,11 @@ class Message(BaseModel):
     refusal: Any = None
     annotations: Any = None
     audio: None = None
+    reasoning: Any = None
     reasoning_content: Any = None
+    provider_specific_fields: Any = None
+    parsed: Any = None
+    cache_control: Any = None
 
     @field_validator("content", "name", "tool_call_id")
     @classmethod
@@ -261,25 +248,13 @@ class Message(BaseModel):
         return told | ({"tool_calls": calls} if calls else {})
 
 
-class ChatBody(Body):
+class ChatBody(declare("OfChat", Body, chat=True)):  # type: ignore[misc]
     """``POST /v1/chat/completions``."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    tools: Any = None
-    functions: Any = None
-    tool_choice: Any = None
-    function_call: Any = None
-    parallel_tool_calls: Any = None
-    response_format: Any = None
-    modalities: Any = None
-    audio: Any = None
-    prediction: Any = None
-    reasoning_effort: Any = None
-    verbosity: Any = None
-    web_search_options: Any = None
 
     @property
     def scored(self) -> int | None:
