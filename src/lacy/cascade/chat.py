@@ -58,6 +58,8 @@ class Controls:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.ids = _control_ids(tokenizer)
+        self.special = _special(tokenizer)
+        """Ids of the special tokens by their names."""
         self._plain: _PlainText | None = None
         self._marked: Any = None
 
@@ -69,6 +71,11 @@ class Controls:
             text, add_special_tokens=False, split_special_tokens=False
         )
         return ids
+
+    def first(self, text: str) -> int | None:
+        """The special token whose name a text begins with."""
+        found = [name for name in self.special if text.startswith(name)]
+        return self.special[max(found, key=len)] if found else None
 
     def within(self, ids: Sequence[int]) -> list[int]:
         """The control tokens among tokens, in their order."""
@@ -339,6 +346,12 @@ def _strings(messages: Any) -> list[str]:
 
 def _mark(number: int) -> str:
     return f"\ue000{NONCE}.{number}\ue001"
+
+
+def _special(tokenizer: Any) -> dict[str, int]:
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    named = zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
+    return {str(t): n for n, t in added.items() if t.special} | {str(t): n for t, n in named}
 
 
 def _control_ids(tokenizer: Any) -> set[int]:

@@ -99,7 +99,6 @@ class Service:
         limit = min(base.max_new_tokens, limits.max_new_tokens) if limit is None else limit
         _at_most("max_tokens", limit, limits.max_new_tokens)
         _at_most("n", count, min(limits.choices, self.scheduler.streams))
-        _at_most("prompt", len(prompts), limits.prompts)
         _at_most("stop", len(body.stops), limits.stops)
         _at_most("stop", max(map(len, body.stops), default=0), limits.stop_characters)
         if "" in body.stops:
@@ -263,6 +262,7 @@ def _asking(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/completions", responses=asking(Completion))
     async def completions(body: CompletionBody, request: Request) -> Response:
+        _at_most("prompt", body.prompts, service.limits.prompts)  # before tokens become texts
         prompts = prompts_of(body.prompt, service.scheduler.engine)
         wanted = service.wanted(body, prompts, body.max_tokens)
         return await service.answer(request, "completion", body, wanted)

@@ -14,6 +14,10 @@ from lacy.serve.scheduler import Busy, Closing
 LOG = logging.getLogger("lacy.serve")
 
 
+MESSAGE, PARAM = 2000, 200
+"""Most characters of a message and of a field's name, both of which may quote a request."""
+
+
 class ApiError(Exception):
     """A request that is not answered.
 
@@ -41,7 +45,9 @@ class ApiError(Exception):
         """What is sent."""
         kinds = {401: "authentication_error", 429: "rate_limit_error", 404: "not_found_error"}
         kind = kinds.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
-        error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
+        param = None if self.param is None else _short(self.param, PARAM)
+        message = _short(str(self), MESSAGE)
+        error = {"message": message, "type": kind, "param": param, "code": self.code}
         return {"error": error}
 
     def response(self) -> JSONResponse:
@@ -50,6 +56,10 @@ class ApiError(Exception):
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(self.body, self.status, headers)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def as_api_error(error: BaseException, param: str | None = None) -> ApiError:

@@ -9,8 +9,9 @@ from typing import Any
 from lacy.cascade.chat import ChatRefused, chat_of, controls_of
 from lacy.cascade.engine import Engine
 from lacy.cascade.hosted import HostedEngine
-from lacy.serve.bodies import Message
+from lacy.model.decode import context_of
 from lacy.serve.failures import ApiError
+from lacy.serve.messages import Message
 from lacy.serve.writing import Prompt
 from lacy.types import CALL_TOKEN
 
@@ -21,7 +22,8 @@ def prompts_of(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
     Tokens are taken as they are: nothing is put before them.
 
     Raises:
-        ApiError: 400 for a token that the model does not have, or that is no text but a call.
+        ApiError: 400 for a token that the model does not have, or that is no text but a call, and
+            for more tokens than the context holds.
     """
     if isinstance(given, str) or isinstance(given[0], int):
         given = [given]
@@ -35,26 +37,26 @@ def _of_text(text: str, engine: Engine) -> Prompt:
 
     A model at a server of others takes texts as they are.
     """
-    tokenizer = engine.tokenizer
-    added = getattr(tokenizer, "added_tokens_decoder", {})
-    names = {str(token) for token in added.values() if token.special}
-    names = {name for name in names | set(tokenizer.all_special_tokens) if name in text}
-    names.discard(CALL_TOKEN)
+    controls = controls_of(engine.tokenizer)
+    names = [name for name in controls.special if name in text and name != CALL_TOKEN]
     if not names or isinstance(engine, HostedEngine):
         return Prompt(text)
     begin = [] if engine.begin_id is None else [engine.begin_id]
-    if begin and text.startswith(tokenizer.convert_ids_to_tokens(begin)[0]):
+    if begin and engine.begin_id == controls.first(text):
         begin = []
 
     def tokens() -> list[int]:
-        return begin + controls_of(tokenizer).encode(text, plain=CALL_TOKEN)
+        return begin + controls.encode(text, plain=CALL_TOKEN)
 
     clean = re.sub("|".join(map(re.escape, sorted(names, key=len, reverse=True))), "", text)
     return Prompt(clean, tokens, len(begin), text)
 
 
 def _of_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
-    size = len(engine.tokenizer)
+    size, room = len(engine.tokenizer), context_of(engine.model)
+    if len(ids) > room:
+        why = f"a prompt of {len(ids):,} tokens is beyond the context of {room:,}"
+        raise ApiError(400, why, "context_length_exceeded", "prompt")
     for token in ids:
         if token >= size or token == engine.call_id:
             why = "calls a source" if token == engine.call_id else f"is none of {size:,}"
