@@ -145,8 +145,8 @@ def test_stop_strings_cut_the_tokens_too_but_not_the_prompt():
 def test_what_makes_no_sense_is_refused(server):
     chat = {"model": "slm", "messages": [{"role": "user", "content": "Mara"}], "max_tokens": 1}
     for path, body, param in [
-        ("completions", {"max_tokens": 0}, "max_tokens"),
-        ("completions", {"max_tokens": 0, "echo": False, "logprobs": 1}, "max_tokens"),
+        ("completions", {"max_tokens": -1}, "max_tokens"),
+        ("chat/completions", {"max_tokens": 0}, "max_tokens"),
         ("completions", {"logprobs": 6}, "logprobs"),
         ("completions", {"logprobs": -1}, "logprobs"),
         ("chat/completions", {"top_logprobs": 2}, "top_logprobs"),
@@ -187,10 +187,11 @@ def test_a_prompt_may_come_as_tokens(client, engine):
     [one] = client.completions.create(prompt=ids, **how).choices
     several = client.completions.create(prompt=[ids, ids[1:]], **how)
     assert one.text == text.text == several.choices[0].text
-    for got in (one, several.choices[0]):
-        assert got.logprobs.tokens == text.logprobs.tokens
+    for got in (one, several.choices[0]):  # each token that was given has its entry
+        assert got.logprobs.tokens == ["", *text.logprobs.tokens]
+        assert got.logprobs.token_logprobs[0] is None and got.logprobs.text_offset[:2] == [0, 0]
         assert got.logprobs.token_logprobs[1:] == pytest.approx(
-            text.logprobs.token_logprobs[1:], abs=1e-4
+            text.logprobs.token_logprobs, abs=1e-4
         )
     assert several.choices[1].logprobs.token_logprobs[0] is None  # nothing stands before it
     assert several.usage.prompt_tokens == 2 * len(ids) - 1

@@ -26,7 +26,7 @@ from lacy.cascade.policy import Controller, Decision, Never, Policy, seeded
 from lacy.cascade.rank import DEFAULT_ABSTAIN, Abstain
 from lacy.cascade.row import Row
 from lacy.cascade.signals import call_row, step_signals, without_call
-from lacy.cascade.speaking import begins_word, nucleus
+from lacy.cascade.speaking import begins_word, drawn, without_ends
 from lacy.corpus.borders import begin_end
 from lacy.errors import LacyError
 from lacy.model.building import gate_of
@@ -113,6 +113,7 @@ class Engine:
         self.call_id = call_row(loaded)
         self.begin_id = begin_end(self.tokenizer)[0]
         self.end_ids = end_ids(self.tokenizer, self.model)
+        self.least = 0
         self.gate = gate_of(self.model)
         kinds = calibration.kinds if calibration else None
         usual = calibration.usual(loaded) if calibration else None
@@ -137,8 +138,11 @@ class Engine:
         temperature: float | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        least: int | None = None,
     ) -> Engine:
         """An engine with some settings of its own; model, source and calibration are shared.
+
+        Before ``least`` tokens no text ends, whatever the model or the source says.
 
         Raises:
             LacyError: as the class does.
@@ -154,6 +158,8 @@ class Engine:
             made.top_p = _at_least("top_p", top_p, 0.0)
         if seed is not None:
             made.seed = seed
+        if least is not None:
+            made.least = least
         if policy is not None:
             made._take(parse_policy(policy) if isinstance(policy, str) else policy)
         return made
@@ -214,8 +220,8 @@ class Engine:
         self, number: int, prompt: str, subject: str | None, limit: int, given: Sequence[int] = ()
     ) -> Row:
         """A text to be continued; ``given`` are its tokens where a chat template made them."""
-        before = [] if self.begin_id is None else [self.begin_id]
-        ids = list(given) or before + self.token_text.encode(prompt)
+        begin = [] if given or self.begin_id is None else [self.begin_id]
+        ids = list(given) or begin + self.token_text.encode(prompt)
         if not ids:
             raise LacyError(
                 "E63", what="tokens of an empty prompt", given=0, wanted=1,
@@ -226,6 +232,7 @@ class Engine:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         out = self.token_text.stream()
         row = Row(number, self._streams + number, subject, ids, prompt, out, limit, generator)
+        row.implied = len(begin)
         row.spans.append(Span(prompt, "prompt", len(ids)))
         return row
 
@@ -343,10 +350,11 @@ class Engine:
             else:
                 row.say(token)
         elif result.option is None:
-            silent = ended or result.stop
+            stop = result.stop and row.spoken >= self.least
+            silent = ended or stop
             row.say_unanswered(None if silent else token, result.span)
             if silent:
-                row.end(finished=ended and not result.stop)
+                row.end(finished=ended and not stop)
         else:
             back = result.option.back
             row.borrow(result.option.tokens, back, result.span)
@@ -358,16 +366,12 @@ class Engine:
 
     def own_tokens(self, rows: list[Row], own_RV: Tensor) -> list[int]:
         """What the SLM itself would say next in each row."""
+        short = [n for n, row in enumerate(rows) if row.spoken < self.least]
+        own_RV = without_ends(own_RV, short, self.end_ids)
         if self.temperature == 0:
             greedy: list[int] = own_RV.argmax(dim=-1).tolist()
             return greedy
-        p_RV = torch.softmax(own_RV / self.temperature, dim=-1).cpu()
-        if self.top_p < 1:
-            p_RV = nucleus(p_RV, self.top_p)
-        return [
-            int(torch.multinomial(p_V, 1, generator=row.generator))
-            for row, p_V in zip(rows, p_RV, strict=True)
-        ]
+        return drawn(own_RV, self.temperature, self.top_p, [row.generator for row in rows])
 
 
 def _one_of(name: str, value: Any, known: Sequence[str]) -> Any:

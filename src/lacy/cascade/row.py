@@ -27,6 +27,8 @@ class Row:
     out: TextStream
     limit: int
     generator: torch.Generator | None = None
+    implied: int = 0
+    """Tokens at the beginning of ``ids`` that the engine put there: nobody wrote them."""
     spoken: int = 0
     """Tokens generated so far, whoever spoke them."""
     in_row: int = 0

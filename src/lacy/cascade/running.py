@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from torch import Tensor
@@ -152,14 +152,17 @@ class Running:
             decoder.feed([tokens])
             return
         ids, start = streams[0].row.ids, decoder.length
+        token_text = self.engine.token_text
+        bytes_of = token_text.written if scorers[0].named else token_text.bytes_of
         for scorer in scorers if start == 0 else ():
-            if ids[0] == self.engine.begin_id:
+            if streams[0].row.implied:
                 scorer.skip()
             else:
-                scorer.add([TokenScore(self.engine.token_text.bytes_of(ids[0]), None)])
+                scorer.add([TokenScore(bytes_of(ids[0]), None)])
         logits_TV = decoder.feed_all([tokens])[0]
         following = ids[start + 1 : start + 1 + len(tokens)]
         scores = self._scores(logits_TV[: len(following)], following, streams)
+        scores = [replace(s, text=bytes_of(n)) for s, n in zip(scores, following, strict=True)]
         for scorer in scorers:
             scorer.add(scores)
 
@@ -221,7 +224,7 @@ class Running:
         for place, n in enumerate(ready):
             stream = self.streams[n]
             stream.own = greedy[place]
-            if stream.engine.temperature > 0:
+            if stream.engine.temperature > 0 or stream.row.spoken < stream.engine.least:
                 try:
                     drawn = stream.engine.own_tokens([stream.row], own_RV[place : place + 1])
                 except Exception as error:  # no probabilities are left to draw from

@@ -58,11 +58,13 @@ class Scorer:
         row: the text, before anything is added to it.
         top: how many of the likeliest tokens are noted at each place.
         prompt: measure the prompt as well; it is then the first piece.
+        named: the prompt's text holds the names of its special tokens.
     """
 
     row: Row
     top: int = 0
     prompt: bool = False
+    named: bool = False
     at: int = field(init=False)
     """Tokens of the row's plan that have been measured, or that need not be."""
     _given: int = field(init=False)

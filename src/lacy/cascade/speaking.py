@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import torch
 from torch import Tensor
 
@@ -22,3 +24,29 @@ def nucleus(p_BV: Tensor, top_p: float) -> Tensor:
     drop_BV = sorted_BV.cumsum(dim=-1) - sorted_BV >= top_p
     drop_BV[:, 0] = False
     return torch.zeros_like(p_BV).scatter(-1, order_BV, sorted_BV.masked_fill(drop_BV, 0.0))
+
+
+def without_ends(own_RV: Tensor, rows: Sequence[int], ends: Collection[int]) -> Tensor:
+    """Logits in which the tokens ``ends`` are impossible in some ``rows``."""
+    if not rows or not ends:
+        return own_RV
+    open_RV = own_RV.clone()
+    for token in ends:
+        open_RV[list(rows), token] = -torch.inf
+    return open_RV
+
+
+def drawn(
+    own_RV: Tensor,
+    temperature: float,
+    top_p: float,
+    generators: Sequence[torch.Generator | None],
+) -> list[int]:
+    """A token for each row, drawn with the row's generator."""
+    p_RV = torch.softmax(own_RV / temperature, dim=-1).cpu()
+    if top_p < 1:
+        p_RV = nucleus(p_RV, top_p)
+    return [
+        int(torch.multinomial(p_V, 1, generator=generator))
+        for p_V, generator in zip(p_RV, generators, strict=True)
+    ]

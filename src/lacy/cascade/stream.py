@@ -63,6 +63,9 @@ class Stream:
         calls = int(result is not None)
         self.controller.account(calls=calls, asked=tokens * calls, tokens=tokens)
         self.tell(before)
+        if self.scorer is not None and row.finished and token in self.engine.end_ids:
+            row.ids.append(token)  # measured like the others, though it stands for no text
+            self.scorer.hold(Span("", "slm"))
 
     @property
     def grown(self) -> Grown:

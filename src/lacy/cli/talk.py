@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ..cascade import Engine
 from ..cascade.asking import Asker
+from ..cascade.chat import ChatRefused, chat_of
 from ..cascade.questions import hint
 from ..cascade.steps import Step, Watch
 from ..cascade.trace import bill, price_of, to_dict
@@ -159,18 +160,12 @@ class Talk:
         """The text to continue and its tokens, by the model's chat template if it has one."""
         if not self._templated:
             return line, ()
-        tokenizer = self._loaded.tokenizer
-        if any(token and str(token) in line for token in tokenizer.all_special_tokens):
-            raise LacyError("E112", why="the message holds one of its control tokens")
         messages = [*self._messages, {"role": "user", "content": line}]
         try:
-            text = str(
-                tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            )
-        except Exception as error:  # a template may raise whatever it likes
+            chat = chat_of(messages, self._loaded.tokenizer)
+            return chat.text, chat.tokens()
+        except ChatRefused as error:
             raise LacyError("E112", why=str(error)) from error
-        # With special tokens read as such; TokenText's own encoding takes them for plain text.
-        return text, tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False)
 
     def _command(self, line: str) -> bool:
         word, _, rest = line.partition(" ")

@@ -34,6 +34,7 @@ from lacy.serve.answers import (
 )
 from lacy.serve.bodies import Body, ChatBody, CompletionBody
 from lacy.serve.failures import ApiError, as_api_error
+from lacy.serve.fields import HELP
 from lacy.serve.front import add_page
 from lacy.serve.gate import Gate
 from lacy.serve.keys import Keys
@@ -85,7 +86,12 @@ class Service:
             why = f"a prompt of more than {self.longest:,} characters is beyond the context"
             raise ApiError(400, why, "context_length_exceeded", "prompt")
         if (field := body.refused()) is not None:
-            raise ApiError(400, f"{field} is not supported by lacy", "unsupported", field)
+            why = f"{field} is not supported by lacy"
+            why += f"; {HELP[field]}" if field in HELP else ""
+            raise ApiError(400, why, "unsupported", field)
+        if body.stream_options is not None and not body.stream:
+            why = "stream_options makes sense with stream: true alone"
+            raise ApiError(400, why, "invalid_value", "stream_options")
         if body.scored is not None and self.scheduler.hosted:
             why = "logprobs are not told of a model at another server"
             raise ApiError(400, why, "unsupported", "logprobs")
@@ -101,11 +107,20 @@ class Service:
         travelling = self.travelling(body.model)
         param = "model" if body.lacy.policy is None else "lacy.policy"
         policy = travelling if body.lacy.policy is None else body.lacy.policy
+        if body.scored is not None and body.echoed and limit <= 1:
+            policy = "never"  # the prompt is to be measured, and nobody asked to write a text
         seed = random.getrandbits(32) if body.seed is None else body.seed % 2**32
+        _at_most("min_tokens", body.min_tokens or 0, limit)
+        least = body.least(limit)
+        if least and self.scheduler.hosted:
+            field = "ignore_eos" if body.ignore_eos else "min_tokens"
+            why = f"{field} is not supported for a model at another server"
+            raise ApiError(400, why, "unsupported", field)
         cold = body.temperature is not None and body.temperature < COLD
         engine = self.engine(
             policy, param, unit=body.lacy.unit,
             temperature=0.0 if cold else body.temperature, top_p=body.top_p, seed=seed,
+            least=least,
         )  # fmt: skip
         return Wanted(
             engine, prompts, limit, count, body.stops, body.lacy.subject, body.scored, body.echoed
@@ -249,9 +264,6 @@ def _asking(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/completions", responses=asking(Completion))
     async def completions(body: CompletionBody, request: Request) -> Response:
-        if body.max_tokens == 0 and not body.echo:
-            why = "max_tokens: 0 is less than 1, which makes sense with echo alone"
-            raise ApiError(400, why, "invalid_value", "max_tokens")
         _at_most("prompt", body.prompts, service.limits.prompts)  # before tokens become texts
         prompts = prompts_of(body.prompt, service.scheduler.engine)
         wanted = service.wanted(body, prompts, body.max_tokens)

@@ -10,41 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from lacy.serve.bounds import Each, Messages, Parts, Prompts, Several, Strict
-
-NOTHING: dict[str, tuple[Any, ...]] = {
-    "best_of": (None, 1),
-    "frequency_penalty": (None, 0),
-    "presence_penalty": (None, 0),
-    "logit_bias": (None, {}),
-    "suffix": (None, ""),
-    "tools": (None, []),
-    "functions": (None, []),
-    "tool_choice": (None, "none", "auto"),
-    "function_call": (None, "none", "auto"),
-    "response_format": (None, {"type": "text"}),
-    "modalities": (None, ["text"]),
-    "audio": (None,),
-    "prediction": (None,),
-    "web_search_options": (None,),
-}
-"""Fields that lacy cannot honour, with the values that ask for nothing."""
-
-
-def speakable(value: Any) -> Any:
-    """Texts, or parts with a text; JSON can hold halves of characters, which no encoding allows.
-
-    Raises:
-        ValueError: there is one.
-    """
-    for part in value if isinstance(value, list) else [value]:
-        text = getattr(part, "text", part)
-        try:
-            if isinstance(text, str):
-                text.encode()
-        except UnicodeEncodeError:
-            raise ValueError("half a character (a lone surrogate) is no text") from None
-    return value
+from lacy.serve.bounds import Each, Messages, Prompts, Several, Strict
+from lacy.serve.fields import asking, declare
+from lacy.serve.messages import Message, speakable
 
 
 class Wishes(Strict):
@@ -64,7 +32,7 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = None
 
 
-class Body(Strict):
+class Body(declare("Common", Strict, chat=None)):  # type: ignore[misc]
     """What both kinds of request have in common."""
 
     model: str = Field(max_length=500)
@@ -76,18 +44,11 @@ class Body(Strict):
     stop: str | Each[str] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    ignore_eos: bool | None = None
+    """Write until ``max_tokens``, whatever the model would end with."""
+    min_tokens: int | None = Field(None, ge=0)
+    """Tokens before which the text does not end."""
     lacy: Wishes = Wishes()
-
-    frequency_penalty: Any = None
-    presence_penalty: Any = None
-    logit_bias: Any = None
-    user: Any = None
-    metadata: Any = None
-    store: Any = None
-    service_tier: Any = None
-    safety_identifier: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_retention: Any = None
 
     @field_validator("lacy", mode="before")
     @classmethod
@@ -101,8 +62,11 @@ class Body(Strict):
 
     def refused(self) -> str | None:
         """The first field that asks for what lacy cannot do."""
-        given = {name: getattr(self, name) for name in NOTHING if name in self.model_fields_set}
-        return next((name for name, v in given.items() if v not in NOTHING[name]), None)
+        return asking({name: getattr(self, name) for name in self.model_fields_set})
+
+    def least(self, limit: int) -> int:
+        """Tokens before which the text does not end; ``limit`` is its most."""
+        return limit if self.ignore_eos else self.min_tokens or 0
 
     @property
     def stops(self) -> list[str]:
@@ -129,17 +93,15 @@ Token = Annotated[int, Field(strict=True, ge=0)]
 Tokens = Several[Token]
 
 
-class CompletionBody(Body):
+class CompletionBody(declare("OfCompletion", Body, chat=False)):  # type: ignore[misc]
     """``POST /v1/completions``."""
 
     prompt: str | Prompts[str] | Tokens | Prompts[Tokens]
     """Texts, or tokens of the model."""
     max_tokens: int | None = Field(None, ge=0)
-    """0 with ``echo`` alone: the prompt is measured, nothing is written."""
+    """0: nothing is written; with ``echo`` the prompt is measured."""
     echo: bool | None = None
     logprobs: Annotated[int, Field(strict=True, ge=0, le=5)] | None = None
-    best_of: Any = None
-    suffix: Any = None
 
     @property
     def prompts(self) -> int:
@@ -158,57 +120,13 @@ class CompletionBody(Body):
         return bool(self.echo)
 
 
-class Part(Strict):
-    """A part of a message; text alone is understood."""
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(Strict):
-    """A message of a chat."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Parts[Part]
-    name: str | None = None
-    refusal: Any = None
-    annotations: Any = None
-    audio: None = None
-    function_call: None = None
-    tool_calls: Annotated[Each[Any], Field(max_length=0)] | None = None
-
-    @field_validator("content")
-    @classmethod
-    def _speakable(cls, value: Any) -> Any:
-        return speakable(value)
-
-    @property
-    def text(self) -> str:
-        """The words."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content)
-
-
-class ChatBody(Body):
+class ChatBody(declare("OfChat", Body, chat=True)):  # type: ignore[misc]
     """``POST /v1/chat/completions``."""
 
     messages: Messages[Message]
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    tools: Any = None
-    functions: Any = None
-    tool_choice: Any = None
-    function_call: Any = None
-    parallel_tool_calls: Any = None
-    response_format: Any = None
-    modalities: Any = None
-    audio: Any = None
-    prediction: Any = None
-    reasoning_effort: Any = None
-    verbosity: Any = None
-    web_search_options: Any = None
 
     @property
     def scored(self) -> int | None:

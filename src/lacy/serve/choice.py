@@ -65,6 +65,8 @@ class Choice:
         for piece in pieces:
             if isinstance(piece, ScoredSpan):
                 self.scored.append(piece)
+            if not (piece.text or piece.tokens or piece.asked):
+                continue  # the token that ended the text
             last = self.spans[-1] if self.spans else None
             if last is None or last.asked or piece.asked or last.speaker != piece.speaker:
                 self.spans.append(piece)

@@ -43,8 +43,9 @@ def of_completion(pieces: Sequence[Span], offset: int, top: int) -> dict[str, An
 
 
 def of_chat(pieces: Sequence[Span]) -> dict[str, Any]:
-    """``logprobs`` of a chat's message."""
-    scored = [score for p in pieces if isinstance(p, ScoredSpan) for score in p.scores]
+    """``logprobs`` of a chat's message, without the token that ended it (as OpenAI's)."""
+    said = [p for p in pieces if isinstance(p, ScoredSpan) and (p.text or p.tokens)]
+    scored = [score for piece in said for score in piece.scores]
     content = [
         _token(score.text, score.logprob)
         | {"top_logprobs": [_token(text, logprob) for text, logprob in score.top]}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from lacy.cascade.chat import ChatRefused, chat_of, controls_of
 from lacy.cascade.engine import Engine
+from lacy.cascade.hosted import HostedEngine
 from lacy.model.decode import context_of
-from lacy.serve.bodies import Message
 from lacy.serve.failures import ApiError
+from lacy.serve.messages import Message
 from lacy.serve.writing import Prompt
+from lacy.types import CALL_TOKEN
 
 
 def prompts_of(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
@@ -21,11 +25,31 @@ def prompts_of(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
         ApiError: 400 for a token that the model does not have, or that is no text but a call, and
             for more tokens than the context holds.
     """
-    if isinstance(given, str):
-        return [Prompt(given)]
-    if isinstance(given[0], int):
+    if isinstance(given, str) or isinstance(given[0], int):
         given = [given]
-    return [Prompt(one) if isinstance(one, str) else _of_tokens(one, engine) for one in given]
+    return [
+        _of_text(one, engine) if isinstance(one, str) else _of_tokens(one, engine) for one in given
+    ]
+
+
+def _of_text(text: str, engine: Engine) -> Prompt:
+    """A prompt in which the names of special tokens are these tokens, but for ``<CALL>``.
+
+    A model at a server of others takes texts as they are.
+    """
+    controls = controls_of(engine.tokenizer)
+    names = [name for name in controls.special if name in text and name != CALL_TOKEN]
+    if not names or isinstance(engine, HostedEngine):
+        return Prompt(text)
+    begin = [] if engine.begin_id is None else [engine.begin_id]
+    if begin and engine.begin_id == controls.first(text):
+        begin = []
+
+    def tokens() -> list[int]:
+        return begin + controls.encode(text, plain=CALL_TOKEN)
+
+    clean = re.sub("|".join(map(re.escape, sorted(names, key=len, reverse=True))), "", text)
+    return Prompt(clean, tokens, len(begin), text)
 
 
 def _of_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
@@ -46,8 +70,8 @@ def prompt_of(messages: Sequence[Message], tokenizer: Any) -> Prompt:
     A model without a chat template continues the last message of the user, as it was trained to.
 
     Raises:
-        ApiError: 400 where there is nothing to answer, the template refuses, or a message holds
-            text that the template would turn into a control token.
+        ApiError: 400 where there is nothing to answer, or the template refuses the messages or
+            drops one of them.
     """
     if not getattr(tokenizer, "chat_template", None):
         users = [message.text for message in messages if message.role == "user"]
@@ -55,21 +79,20 @@ def prompt_of(messages: Sequence[Message], tokenizer: Any) -> Prompt:
             why = "this model has no chat template and needs a message of the user"
             raise ApiError(400, why, "no_user_message", "messages")
         return Prompt(users[-1])
-    controls = [str(token) for token in tokenizer.all_special_tokens]
-    for place, message in enumerate(messages):
-        for control in controls:
-            if control and control in message.text:
-                why = f"messages may not hold the model's control token {control!r}"
-                raise ApiError(400, why, "control_token", f"messages.{place}.content")
-    plain = [{"role": message.role, "content": message.text} for message in messages]
     try:
-        text = str(tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # a template may raise whatever it likes
-        raise ApiError(
-            400, f"the chat template refuses: {error}", "chat_template", "messages"
-        ) from error
-    # With special tokens read as such; TokenText's own encoding takes them for plain text.
-    return Prompt(
-        text,
-        lambda: tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False),
-    )
+        chat = chat_of([message.plain() for message in messages], tokenizer)
+    except ChatRefused as error:
+        raise _as_api_error(error) from error
+
+    def tokens() -> list[int]:
+        try:
+            return chat.tokens()
+        except ChatRefused as error:
+            raise _as_api_error(error) from error
+
+    return Prompt(chat.text, tokens)
+
+
+def _as_api_error(error: ChatRefused) -> ApiError:
+    param = "messages" if error.place is None else f"messages.{error.place}.role"
+    return ApiError(400, str(error), error.code, param)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lacy.cascade.asking import Asker
 from lacy.cascade.engine import Engine
 from lacy.cascade.hosted import HostedEngine
+from lacy.cascade.row import Row
 from lacy.cascade.scores import Scorer
 from lacy.cascade.stream import Stream
 from lacy.cascade.texts import texts_of
@@ -52,8 +53,10 @@ class Order:
     """Told the number of the prompt's tokens when its turn has come."""
     scored: int | None = None
     """Pieces come with scores of their tokens and so many of the likeliest (``cascade.scores``)."""
-    echoed: bool = False
-    """The prompt is the first piece."""
+    echoed: str | None = None
+    """The prompt as the client wrote it, which is then the first piece."""
+    implied: int = 0
+    """How many of ``tokens`` the client did not write: one that begins the text, or none."""
     owner: str | None = None
     """Whose texts these are, where several share the server."""
     streams: list[Stream] = field(default_factory=list, init=False)
@@ -197,13 +200,17 @@ class Scheduler:
             given = order.tokens()
             for number in range(order.count):
                 row = order.engine.row(number, order.prompt, order.subject, order.limit, given)
+                if given:
+                    row.implied = order.implied
+                if order.echoed is not None:
+                    row.spans[0] = replace(row.spans[0], text=order.echoed)
                 streams.append(self._stream(order, number, Stream(order.engine, row)))
                 if order.scored is not None:
-                    streams[-1].scorer = Scorer(row, order.scored, order.echoed)
+                    streams[-1].scorer = _scorer(order, row)
             self._running.add(streams)
             order.started(len(streams[0].row.ids))
             for number, stream in enumerate(streams):
-                if order.echoed and stream.scorer is None:
+                if order.echoed is not None and stream.scorer is None:
                     order.heard(number, stream.row.spans[0])
             with self._changed:
                 order.streams = streams
@@ -226,3 +233,9 @@ class Scheduler:
         stream.heard = lambda piece: order.heard(number, piece)
         stream.ended = ended
         return stream
+
+
+def _scorer(order: Order, row: Row) -> Scorer:
+    """Measures a text of an order that wants it."""
+    named = order.echoed is not None and order.echoed != order.prompt
+    return Scorer(row, order.scored or 0, order.echoed is not None, named)

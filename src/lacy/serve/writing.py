@@ -17,10 +17,19 @@ from lacy.types import Answer, Span
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A text to continue; ``tokens`` gives its tokens where a chat template made it."""
+    """A text to continue.
+
+    Attributes:
+        text: its characters; control tokens stand for none.
+        tokens: gives its tokens where they are not simply the text encoded.
+        implied: how many of these the client did not write.
+        written: the prompt as the client wrote it, control tokens by their names.
+    """
 
     text: str
     tokens: Callable[[], Sequence[int]] = lambda: ()
+    implied: int = 0
+    written: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +184,11 @@ class Writing:
         def ended(which: int, answer: Answer | Exception) -> None:
             self._tell(answer if isinstance(answer, Exception) else (first + which, answer))
 
+        written = prompt.text if prompt.written is None else prompt.written
+        echoed = written if wanted.echoed else None
         return Order(
             wanted.engine, prompt.text, wanted.limit, wanted.count, wanted.subject,
-            prompt.tokens, heard, ended, self._tell_started, wanted.scored, wanted.echoed,
+            prompt.tokens, heard, ended, self._tell_started, wanted.scored, echoed, prompt.implied,
             wanted.owner,
         )  # fmt: skip
 

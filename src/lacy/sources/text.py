@@ -58,6 +58,12 @@ class TokenText:
             known = self._bytes[token] = self._look_up(token)
         return known
 
+    def written(self, token: int) -> bytes:
+        """The bytes by which a token is written in a prompt: special tokens have their names."""
+        if token not in self._special:
+            return self.bytes_of(token)
+        return str(self.tokenizer.convert_ids_to_tokens(token)).encode()
+
     def encode(self, text: str) -> list[int]:
         """Tokens of a whole text; nothing in it becomes a special token."""
         ids: list[int] = self.tokenizer.encode(
