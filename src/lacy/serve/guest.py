@@ -37,7 +37,7 @@ class Guest:
             return
         most = self.keys.most_of(self.key)
         if texts > most:
-            why = f"{texts} texts at once (prompts times n) are more than this key's {most:g} a minute"
+            why = f"{texts} texts (prompts times n) are more than the {most:g} a minute of this key"
             raise ApiError(400, why, "above_limit", "n")
         if seconds := self.keys.wait(self.key, texts, self.paid):
             self.paid = 0
