@@ -228,13 +228,51 @@ def test_what_comes_during_shutdown_is_refused(slow):
         assert [answer["usage"]["completion_tokens"] for answer in got] == [60, 60]
 
 
-def test_there_are_descriptors_for_all_connections():
-    code = (
-        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128));"
-        "from lacy.serve import Limits; print(Limits().connections)"
-    )
-    got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 30 <= int(got.stdout) <= 64
+FLOODED = """
+import resource, socket, sys, threading, time, httpx
+from lacy.cascade import Engine
+from lacy.serve import Limits, Scheduler, Server, make_app
+from lacy.testing import scripted
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+limits = Limits(head_seconds=3600)
+print(limits.connections)
+with Scheduler(Engine(scripted(lambda text: "x"), max_new_tokens=2)) as scheduler:
+    server = Server(make_app(scheduler, "slm", limits=limits), scheduler, port=0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    print(server.port, flush=True)
+    sys.stdin.read()
+    server.should_exit = True
+    thread.join()
+"""
+
+
+def test_a_flood_leaves_descriptors_to_others():
+    """Hundreds of silent connections come at once; who asks something is answered all the same."""
+    command = [sys.executable, "-c", FLOODED]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        connections, port = (int(process.stdout.readline()) for _ in range(2))
+        assert 30 <= connections <= 64
+        for _ in range(3):
+            flood = [stack.enter_context(socket.socket()) for _ in range(150)]
+            for sock in flood:
+                sock.setblocking(False)
+                sock.connect_ex(("127.0.0.1", port))
+            body = {"model": "slm", "prompt": "a"}
+            got = httpx.post(f"http://127.0.0.1:{port}/v1/completions", json=body, timeout=120)
+            assert got.status_code == 200
+        _, said = process.communicate("", timeout=120)
+        assert process.returncode == 0 and said == ""
+
+
+def test_more_connections_than_descriptors_are_not_the_default():
     assert Limits().connections == min(1024, affordable())
     with pytest.raises(LacyError, match="E12"):
         Limits(connections=0)
