@@ -156,7 +156,7 @@ def test_a_full_server_says_when_to_come_back(slow):
             time.sleep(0.005)
         refused = running.complete("b", max_tokens=1)
         assert problem(refused, 429)["type"] == "rate_limit_error"
-        assert refused.headers["retry-after"] == "1"
+        assert int(refused.headers["retry-after"]) >= 1  # how many: test_keys.py
         for thread in threads:
             thread.join()
         assert [response.status_code for response in done] == [200, 200]
