@@ -1,11 +1,14 @@
 """What ``/v1/lacy`` tells of sources."""
 
+import contextlib
+import sqlite3
+
 import httpx
 
 from lacy.cascade import Engine
 from lacy.serve import Keys
 from lacy.serve.about import told
-from lacy.sources import ScriptedSource
+from lacy.sources import Database, ScriptedSource
 from lacy.sources.cached import Cached
 from lacy.sources.endpoint import Endpoint
 from lacy.sources.resilience import Breaker, Chain, Metered
@@ -13,7 +16,7 @@ from lacy.sources.resilience import Breaker, Chain, Metered
 from .conftest import serving
 
 FIELDS = {
-    "name", "kind", "where", "price", "resting", "requests", "errors",
+    "name", "kind", "where", "price", "resting", "requests", "found", "not_found", "errors",
     "seconds_median", "seconds_p95", "cost",
 }  # fmt: skip
 
@@ -40,6 +43,47 @@ def test_one_source_and_its_figures(real):
     assert after[0]["requests"] == len(source.asked) == len(calls) > 3
     assert after[0]["cost"] == sum(span["cost"] for span in calls)
     assert 0 < after[0]["seconds_median"] <= after[0]["seconds_p95"] < 1
+
+
+def test_what_is_not_found_is_no_error(real, tmp_path):
+    """A healthy database that does not know, one that knows, and a source that fails."""
+    path = tmp_path / "facts.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as made:
+        made.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
+        made.execute("INSERT INTO fact VALUES ('Ulm', 'river', 'Danube')")
+        made.commit()
+    with Database(path) as database:
+        _, [told], spans = asked(Engine(real, database))
+    calls = sum(span["asked"] for span in spans)
+    assert told["requests"] == told["not_found"] == calls > 3
+    assert told["found"] == told["errors"] == 0
+
+    known = {True: None, False: " Ulm"}
+    source = ScriptedSource(lambda r: known["Ulm" in r.text], name="book")
+    broken = ScriptedSource([RuntimeError("down")], name="down")
+    _, [first, second], spans = asked(Engine(real, Chain([source, broken])))
+    found = sum(span["speaker"] == "book" for span in spans)
+    assert first["found"] == found > 0 and first["not_found"] == second["errors"] > 0
+    assert first["errors"] == second["found"] == second["not_found"] == 0
+
+
+def test_calls_are_counted_by_what_became_of_them(real):
+    known = {0: " Ulm", 1: None, 2: RuntimeError("down")}
+    with serving(Engine(real, ScriptedSource(lambda r: known[len(r.text) % 3]))) as running:
+        spans = []
+        for number in range(4):
+            got = running.complete("Mara " * (number + 1), max_tokens=8, lacy={"policy": "always"})
+            spans += [s for s in got.json()["choices"][0]["lacy"]["spans"] if s["asked"]]
+        figures = httpx.get(running.url + "/metrics").text
+        [told] = httpx.get(running.url + "/v1/lacy").json()["sources"]
+    outcomes = {
+        "found": sum(span["speaker"] != "slm" for span in spans),
+        "not_found": sum(span["speaker"] == "slm" and not span["fault"] for span in spans),
+        "failed": sum(span["fault"] for span in spans),
+    }
+    for outcome, count in outcomes.items():
+        assert count and f'lacy_calls_total{{outcome="{outcome}"}} {count:.1f}' in figures
+    assert [told["found"], told["not_found"], told["errors"]] == list(outcomes.values())
 
 
 def test_a_chain_tells_of_its_links_in_their_order(real, tmp_path):

@@ -15,16 +15,13 @@ from hypothesis import strategies as st
 
 from lacy.cascade import Engine
 from lacy.errors import LacyError
-from lacy.serve import Limits, connections
+from lacy.serve import Limits
 from lacy.serve.limits import affordable
 from lacy.testing import scripted
 
 from .conftest import serving
+from .raw import ASK, GET, HEAD, alive, ask_health, connected, error, everything, exchange, status
 
-BODY = json.dumps({"model": "slm", "prompt": "a", "max_tokens": 2}).encode()
-HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-ASK = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
-GET = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 FOREVER = 3600
 
 
@@ -38,147 +35,6 @@ def plain():
 def running(plain):
     with serving(plain) as running:
         yield running
-
-
-@contextlib.contextmanager
-def connected(running):
-    port = int(running.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
-        yield sock
-
-
-def everything(sock):
-    """What comes until the server closes."""
-    parts = []
-    with contextlib.suppress(ConnectionResetError):
-        while part := sock.recv(65536):
-            parts.append(part)
-    return b"".join(parts)
-
-
-def exchange(running, data, half_close=False):
-    with connected(running) as sock:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            sock.sendall(data)
-            if half_close:
-                sock.shutdown(socket.SHUT_WR)
-        return everything(sock)
-
-
-def status(answer):
-    return int(answer.split(b" ", 2)[1])
-
-
-def error(answer):
-    return json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
-
-
-def ask_health(sock):
-    """On a connection that is kept."""
-    sock.sendall(GET)
-    got = b""
-    while not got.endswith(b'{"status":"ok"}'):
-        part = sock.recv(65536)
-        assert part, got
-        got += part
-    return got.startswith(b"HTTP/1.1 200 OK")
-
-
-def alive(running):
-    return httpx.get(running.url + "/health", timeout=60).status_code == 200
-
-
-@contextlib.contextmanager
-def trickling(sock, data):
-    """Send ``data`` a byte at a time, over and over, until the server has had enough."""
-    stop = threading.Event()
-
-    def send():
-        with contextlib.suppress(OSError):
-            while not stop.wait(0.05):
-                sock.sendall(data)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def hasty(plain):
-    """A server that waits a second for heads and bodies and for further requests."""
-    limits = Limits(head_seconds=1, body_seconds=1, idle_seconds=1)
-    with pytest.MonkeyPatch.context() as patch, serving(plain, limits=limits) as running:
-        patch.setattr(connections, "LINGER_SECONDS", 1)
-        yield running
-
-
-def test_silence_ends(hasty):
-    assert exchange(hasty, b"") == b""
-
-
-@pytest.mark.parametrize("head", [b"GET /hea", b"GET / HTTP/1.1\r\nHost: a\r\n", b"\r\n" * 2])
-def test_half_a_head_ends(hasty, head):
-    answer = exchange(hasty, head)
-    assert status(answer) in (400, 408) and error(answer)["message"]
-
-
-def test_headers_that_never_end(hasty):
-    with connected(hasty) as sock:
-        sock.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n")
-        with trickling(sock, b"x"):
-            assert status(everything(sock)) == 408
-
-
-def test_headers_that_never_end_after_a_first_request(hasty):
-    with connected(hasty) as sock:
-        assert ask_health(sock)
-        with trickling(sock, b"x"):
-            assert status(everything(sock)) == 408
-
-
-@pytest.mark.parametrize(
-    "how", [b"Content-Length: 500\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"]
-)
-def test_half_a_body_ends(hasty, how):
-    with connected(hasty) as sock:
-        sock.sendall(HEAD + how)
-        answer = everything(sock)
-        assert status(answer) == 408 and error(answer)["code"] == "too_slow"
-
-
-@pytest.mark.parametrize(
-    ("how", "bit"),
-    [
-        (b"Content-Length: 50000\r\n\r\n", b" "),
-        (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
-    ],
-)
-def test_a_body_that_never_ends(hasty, how, bit):
-    with connected(hasty) as sock:
-        sock.sendall(HEAD + how)
-        with trickling(sock, bit):
-            answer = everything(sock)
-    assert status(answer) == 408
-
-
-def test_an_idle_connection_is_closed(hasty):
-    with connected(hasty) as sock:
-        for _ in range(3):
-            assert ask_health(sock)
-        assert everything(sock) == b""  # no word about a request that nobody began
-
-
-def test_the_rest_of_a_refused_body_is_not_awaited(hasty):
-    """What comes after a 413 is thrown away for a while, and then the connection is closed."""
-    with connected(hasty) as sock:
-        sock.sendall(HEAD + b"Content-Length: 99999999999\r\n\r\n")
-        assert status(sock.recv(65536)) == 413
-        with trickling(sock, b" "):
-            everything(sock)
 
 
 def test_a_refused_body_is_not_read_to_its_end(running):
@@ -300,6 +156,21 @@ def test_a_client_that_leaves_frees_its_place(slow, stream, abrupt, version, aft
         assert running.complete("b", max_tokens=1).status_code == 200
 
 
+@pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
+def test_a_client_that_reads_nothing_is_left(plain, close):
+    """Neither answers to many requests nor a last one wait for it for ever."""
+    get = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n"
+    with serving(plain, limits=Limits(patience=1)) as running, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        sock.connect(("127.0.0.1", running.server.port))
+        sock.sendall((get + b"\r\n") * 200 + get + close + b"\r\n")
+        assert sock.recv(1)
+        end = time.monotonic() + 60
+        while running.server.server_state.connections or running.server.server_state.tasks:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
 def test_silent_connections_do_not_shut_others_out(plain):
     limits = Limits(connections=8, head_seconds=FOREVER, body_seconds=FOREVER)
     with serving(plain, limits=limits) as running, contextlib.ExitStack() as stack:
@@ -357,13 +228,51 @@ def test_what_comes_during_shutdown_is_refused(slow):
         assert [answer["usage"]["completion_tokens"] for answer in got] == [60, 60]
 
 
-def test_there_are_descriptors_for_all_connections():
-    code = (
-        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128));"
-        "from lacy.serve import Limits; print(Limits().connections)"
-    )
-    got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 30 <= int(got.stdout) <= 64
+FLOODED = """
+import resource, socket, sys, threading, time, httpx
+from lacy.cascade import Engine
+from lacy.serve import Limits, Scheduler, Server, make_app
+from lacy.testing import scripted
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+limits = Limits(head_seconds=3600)
+print(limits.connections)
+with Scheduler(Engine(scripted(lambda text: "x"), max_new_tokens=2)) as scheduler:
+    server = Server(make_app(scheduler, "slm", limits=limits), scheduler, port=0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    print(server.port, flush=True)
+    sys.stdin.read()
+    server.should_exit = True
+    thread.join()
+"""
+
+
+def test_a_flood_leaves_descriptors_to_others():
+    """Hundreds of silent connections come at once; who asks something is answered all the same."""
+    command = [sys.executable, "-c", FLOODED]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        connections, port = (int(process.stdout.readline()) for _ in range(2))
+        assert 30 <= connections <= 64
+        for _ in range(3):
+            flood = [stack.enter_context(socket.socket()) for _ in range(150)]
+            for sock in flood:
+                sock.setblocking(False)
+                sock.connect_ex(("127.0.0.1", port))
+            body = {"model": "slm", "prompt": "a"}
+            got = httpx.post(f"http://127.0.0.1:{port}/v1/completions", json=body, timeout=120)
+            assert got.status_code == 200
+        _, said = process.communicate("", timeout=120)
+        assert process.returncode == 0 and said == ""
+
+
+def test_more_connections_than_descriptors_are_not_the_default():
     assert Limits().connections == min(1024, affordable())
     with pytest.raises(LacyError, match="E12"):
         Limits(connections=0)

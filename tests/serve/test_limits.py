@@ -156,7 +156,7 @@ def test_a_full_server_says_when_to_come_back(slow):
             time.sleep(0.005)
         refused = running.complete("b", max_tokens=1)
         assert problem(refused, 429)["type"] == "rate_limit_error"
-        assert refused.headers["retry-after"] == "1"
+        assert int(refused.headers["retry-after"]) >= 1  # how many: test_keys.py
         for thread in threads:
             thread.join()
         assert [response.status_code for response in done] == [200, 200]
@@ -252,8 +252,9 @@ def test_figures_and_the_log_hold_no_words_of_prompts(real, caplog):
     answered = sum(span["asked"] and span["speaker"] == "book" for span in account["spans"])
     unanswered = account["calls"] - answered
     assert answered and unanswered
-    assert f'lacy_calls_total{{outcome="answered"}} {answered:.1f}' in figures
-    assert f'lacy_calls_total{{outcome="unanswered"}} {unanswered:.1f}' in figures
+    assert f'lacy_calls_total{{outcome="found"}} {answered:.1f}' in figures
+    assert f'lacy_calls_total{{outcome="not_found"}} {unanswered:.1f}' in figures
+    assert 'outcome="failed"' not in figures
     assert f"lacy_cost_total {account['cost']}" in figures
     lines = [json.loads(r.message) for r in caplog.records if r.message.startswith("{")]
     assert lines[0]["status"] == 200 and lines[0]["tokens"] == got["usage"]["completion_tokens"]

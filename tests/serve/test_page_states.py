@@ -88,7 +88,9 @@ def test_the_panel_of_sources_follows_the_answers(seen):
         assert re.search(r"requests\s+0\s", card.inner_text())
         write(page, "Mara")
         calls = running.complete("Mara").json()["choices"][0]["lacy"]["calls"]
-        expect(card).to_contain_text(re.compile(rf"requests\s*{calls}errors0"))
+        expect(card).to_contain_text(
+            re.compile(rf"requests\s*{calls}found{calls}not found0failed0")
+        )
         told = card.inner_text()
         assert "12 ms" in told and re.search(rf"cost\s+{calls * 0.04:.3g}\b", told)
         look = "e => getComputedStyle(e).textDecorationStyle + getComputedStyle(e).color"
@@ -252,7 +254,7 @@ def test_who_asks_too_often_is_told_when_to_come_back(seen, engine, tmp_path):
         for _ in range(2):
             page.click("#write")
         problem = page.locator("#problem")
-        expect(problem).to_contain_text("this key may send 2 requests per minute")
+        expect(problem).to_contain_text("this key may ask for 2 texts per minute")
         seconds = int(re.search(r"Come back in (\d+) s", problem.inner_text())[1])
         assert 1 <= seconds <= 30
         assert page.locator(".text").count() == 0  # what was there answers another request

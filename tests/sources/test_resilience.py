@@ -206,11 +206,12 @@ def test_a_meter_counts_what_passes():
     metered = Metered(ScriptedSource(script, cost=0.5, delay=0.02))
     assert texts(ask(metered, 4)) == [" Paris", None, None, " Ulm"]
     usage = metered.usage
-    assert (usage.requests, usage.answered, usage.errors, usage.faults) == (4, 2, 1, 0)
+    assert (usage.requests, usage.answered, usage.unanswered, usage.faults) == (4, 2, 2, 0)
     assert usage.cost == 1.5 and 0.02 <= usage.median <= usage.p95 <= usage.p99 < 5
     metered.source = ScriptedSource([DOWN])
     ask(metered, 2)
-    assert (metered.usage.requests, metered.usage.errors, metered.usage.faults) == (6, 3, 2)
+    usage = metered.usage
+    assert (usage.requests, usage.answered, usage.unanswered, usage.faults) == (6, 2, 2, 2)
 
 
 def test_quantiles_are_those_of_the_sorted_latencies():

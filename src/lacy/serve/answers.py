@@ -156,7 +156,10 @@ class SourceTold(BaseModel):
     price: Price | None
     resting: bool
     requests: int
+    found: int
+    not_found: int
     errors: int
+    """Requests at which the source failed; one that found nothing is none of them."""
     seconds_median: float | None
     seconds_p95: float | None
     cost: float | None

@@ -12,7 +12,7 @@ import http
 import json
 import socket
 import time
-from typing import Any
+from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -87,6 +87,34 @@ def _check_head(request: h11.Request) -> None:
         raise h11.RemoteProtocolError("Transfer-Encoding in HTTP/1.0")
 
 
+class Ending:
+    """A transport whose ``close`` ends: what a client does not take in time is thrown away.
+
+    Args:
+        transport: the event loop's.
+        seconds: for what is still to be sent.
+    """
+
+    def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
+        self._transport, self._seconds = transport, seconds
+        self._end: asyncio.TimerHandle | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        """Send what is still to be sent, and close."""
+        self._transport.close()
+        if self._end is None:
+            loop = asyncio.get_running_loop()
+            self._end = loop.call_later(self._seconds, self._transport.abort)
+
+    def lost(self) -> None:
+        """It has been closed."""
+        if self._end is not None:
+            self._end.cancel()
+
+
 class Guarded(H11Protocol):
     """One connection.
 
@@ -105,13 +133,15 @@ class Guarded(H11Protocol):
         self._rest = 0
         """Bytes that were thrown away."""
         self._deadline: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
         self._stage = ""
 
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come; where too many are there, one that is silent has to go."""
-        super().connection_made(transport)
+        self._ending = Ending(transport, self.limits.patience)
+        super().connection_made(cast("asyncio.Transport", self._ending))
         if len(self.connections) > self.limits.connections and not self._make_room():
             why = f"{self.limits.connections} connections are being served, as many as there may be"
             self._refuse(ApiError(503, why, "too_many_connections", retry=1))
@@ -143,7 +173,21 @@ class Guarded(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
         self._forget_deadline()
+        self._ending.lost()
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client takes nothing at the moment. ``Gate`` ends its texts; then it is left."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.limits.patience + 1, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has taken most of it."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
 
     # What uvicorn calls
 
@@ -216,8 +260,10 @@ class Guarded(H11Protocol):
         if self._stage == "head" and self._begun:
             why = f"the headers took longer than {self.limits.head_seconds} s"
             self._refuse(ApiError(408, why, "too_slow"))
-        else:
+        elif self._stage == "rest":
             self.transport.abort()
+        else:
+            self.transport.close()
 
     def _forget_deadline(self) -> None:
         if self._deadline is not None:

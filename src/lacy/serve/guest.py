@@ -37,10 +37,10 @@ class Guest:
             return
         most = self.keys.most_of(self.key)
         if texts > most:
-            why = f"{texts} texts (prompts times n) are more than the {most:g} of this key a minute"
+            why = f"{texts} texts (prompts times n) are more than the {most:g} a minute of this key"
             raise ApiError(400, why, "above_limit", "n")
         if seconds := self.keys.wait(self.key, texts, self.paid):
             self.paid = 0
-            why = f"this key may ask for {self.key.per_minute:g} texts (prompts times n) per minute"
+            why = f"this key may ask for {self.key.per_minute:g} texts per minute"
             raise ApiError(429, why, "rate_limit_exceeded", retry=seconds)
         self.paid = texts

@@ -18,7 +18,7 @@ def affordable() -> int:
     """Connections for which there are file descriptors.
 
     A quarter of the process's limit is left to sources and files. Of the rest, each two connections
-    leave room for a third, as some are accepted before others have been closed.
+    leave room for a third, as some are accepted before others have been closed (``server.BURSTS``).
     """
     try:
         import resource

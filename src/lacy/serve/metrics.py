@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from lacy.serve.choice import PROMPT, Choice
 from lacy.serve.scheduler import Scheduler
+from lacy.types import Span
 
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
 
@@ -31,7 +32,10 @@ class Metrics:
             "lacy_tokens", "Tokens by speaker (slm or a source)", ["speaker"], registry=registry
         )
         self._calls = Counter(
-            "lacy_calls", "Calls by outcome: answered or not", ["outcome"], registry=registry
+            "lacy_calls",
+            "Calls by outcome: found, not_found (no error), or failed",
+            ["outcome"],
+            registry=registry,
         )
         self._cost = Counter("lacy_cost", "What sources charged", registry=registry)
         running = Gauge("lacy_streams", "Texts being written", registry=registry)
@@ -50,10 +54,16 @@ class Metrics:
                 continue
             self._tokens.labels(span.speaker).inc(span.tokens)
             if span.asked:
-                answered = "answered" if span.speaker != "slm" else "unanswered"
-                self._calls.labels(answered).inc()
+                self._calls.labels(_outcome(span)).inc()
                 self._cost.inc(max(span.cost, 0.0))
 
     def text(self) -> bytes:
         """All figures in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def _outcome(call: Span) -> str:
+    """What became of a call. Where a chain's first source failed and none knew, it failed."""
+    if call.speaker != "slm":
+        return "found"
+    return "failed" if call.fault else "not_found"

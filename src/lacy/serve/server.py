@@ -22,6 +22,13 @@ from lacy.serve.connections import Guarded
 from lacy.serve.limits import Limits
 from lacy.serve.scheduler import Scheduler
 
+BACKLOG = 2048
+"""Connections that the system holds until they are accepted."""
+
+BURSTS = 8
+"""asyncio accepts several connections at a time, and again before it has closed any of those that
+have to go: so many such bursts are as many connections as there may be."""
+
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -34,7 +41,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.getaddrinfo(host, None)  # what create_server raises does not tell a name's failure
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         if isinstance(error, socket.gaierror) or error.args[0] == errno.EADDRNOTAVAIL:
             raise LacyError(
@@ -78,7 +85,7 @@ class Server(uvicorn.Server):
             port=port,
             http=protocol,
             proxy_headers=False,  # nothing here depends on who a proxy says it forwards for
-            backlog=max(16, limits.connections // 2),  # accepted at once, before any is closed
+            backlog=max(1, limits.connections // BURSTS),
             timeout_keep_alive=limits.idle_seconds,
             log_level="warning",
             access_log=False,
@@ -122,6 +129,13 @@ class Server(uvicorn.Server):
                 sys.stderr.flush()
             os._exit(130)
         self._signalled = self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen. asyncio has one number for the queue of the system and for its own bursts."""
+        await super().startup(sockets)
+        for listening in [sock for server in self.servers for sock in server.sockets]:
+            with socket.fromfd(listening.fileno(), listening.family, listening.type) as same:
+                same.listen(BACKLOG)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse what is new, wait for what runs, end the rest."""

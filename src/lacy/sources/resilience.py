@@ -237,10 +237,10 @@ class Usage:
     requests: int = 0
     answered: int = 0
     """Replies with at least one candidate."""
-    errors: int = 0
-    """Replies with an error, also that it does not know."""
+    unanswered: int = 0
+    """Replies of a source that works and found nothing. That is no error."""
     faults: int = 0
-    """Those of them that say that the source failed."""
+    """Replies that say that the source failed."""
     cost: float = 0.0
     median: float = 0.0
     p95: float = 0.0
@@ -248,7 +248,7 @@ class Usage:
 
 
 class Metered:
-    """Counts requests, errors and costs of a source, and how long they took.
+    """Counts what a source found, what it did not find and where it failed; costs and times.
 
     Args:
         source: whom to ask.
@@ -295,13 +295,15 @@ class Metered:
         return replace(usage, median=at[0], p95=at[1], p99=at[2])
 
     def _add(self, replies: Sequence[Reply]) -> None:
+        faults = sum(reply.fault for reply in replies)
+        answered = sum(bool(reply.candidates) and not reply.fault for reply in replies)
         with self._lock:
             old = self._usage
             self._usage = Usage(
                 old.requests + len(replies),
-                old.answered + sum(bool(reply.candidates) for reply in replies),
-                old.errors + sum(reply.error is not None for reply in replies),
-                old.faults + sum(reply.fault for reply in replies),
+                old.answered + answered,
+                old.unanswered + len(replies) - answered - faults,
+                old.faults + faults,
                 old.cost + sum(reply.cost for reply in replies),
             )
             self._seconds.extend(reply.seconds for reply in replies)

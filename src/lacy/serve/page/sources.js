@@ -15,7 +15,9 @@ function card(source) {
   const timed = source.requests ? time : () => "–";
   const figures = pairs([
     ["requests", String(source.requests)],
-    ["errors", String(source.errors)],
+    ["found", String(source.found)],
+    ["not found", String(source.not_found)],
+    ["failed", String(source.errors)],
     ["median", known(source.seconds_median, timed)],
     ["p95", known(source.seconds_p95, timed)],
     ["cost", known(source.cost, amount)],

@@ -1,0 +1,90 @@
+"""How long a client may take before anybody has looked at a key."""
+
+import pytest
+
+from lacy.cascade import Engine
+from lacy.serve import Limits, connections
+from lacy.testing import scripted
+
+from .conftest import serving
+from .raw import HEAD, ask_health, connected, error, everything, exchange, status, trickling
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """An SLM that speaks at once; nothing is ever called."""
+    return Engine(scripted(lambda text: "x"), max_new_tokens=3)
+
+
+@pytest.fixture(scope="module")
+def hasty(plain):
+    """A server that waits a second for heads and bodies and for further requests."""
+    limits = Limits(head_seconds=1, body_seconds=1, idle_seconds=1)
+    with pytest.MonkeyPatch.context() as patch, serving(plain, limits=limits) as running:
+        patch.setattr(connections, "LINGER_SECONDS", 1)
+        yield running
+
+
+def test_silence_ends(hasty):
+    assert exchange(hasty, b"") == b""
+
+
+@pytest.mark.parametrize("head", [b"GET /hea", b"GET / HTTP/1.1\r\nHost: a\r\n", b"\r\n" * 2])
+def test_half_a_head_ends(hasty, head):
+    answer = exchange(hasty, head)
+    assert status(answer) in (400, 408) and error(answer)["message"]
+
+
+def test_headers_that_never_end(hasty):
+    with connected(hasty) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n")
+        with trickling(sock, b"x"):
+            assert status(everything(sock)) == 408
+
+
+def test_headers_that_never_end_after_a_first_request(hasty):
+    with connected(hasty) as sock:
+        assert ask_health(sock)
+        with trickling(sock, b"x"):
+            assert status(everything(sock)) == 408
+
+
+@pytest.mark.parametrize(
+    "how", [b"Content-Length: 500\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"]
+)
+def test_half_a_body_ends(hasty, how):
+    with connected(hasty) as sock:
+        sock.sendall(HEAD + how)
+        answer = everything(sock)
+        assert status(answer) == 408 and error(answer)["code"] == "too_slow"
+
+
+@pytest.mark.parametrize(
+    ("how", "bit"),
+    [
+        (b"Content-Length: 50000\r\n\r\n", b" "),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    ],
+)
+def test_a_body_that_never_ends(hasty, how, bit):
+    with connected(hasty) as sock:
+        sock.sendall(HEAD + how)
+        with trickling(sock, bit):
+            answer = everything(sock)
+    assert status(answer) == 408
+
+
+def test_an_idle_connection_is_closed(hasty):
+    with connected(hasty) as sock:
+        for _ in range(3):
+            assert ask_health(sock)
+        assert everything(sock) == b""  # no word about a request that nobody began
+
+
+def test_the_rest_of_a_refused_body_is_not_awaited(hasty):
+    """What comes after a 413 is thrown away for a while, and then the connection is closed."""
+    with connected(hasty) as sock:
+        sock.sendall(HEAD + b"Content-Length: 99999999999\r\n\r\n")
+        assert status(sock.recv(65536)) == 413
+        with trickling(sock, b" "):
+            everything(sock)
