@@ -21,6 +21,9 @@ from lacy.sources.notation import (
 )
 from lacy.sources.text import continuation
 
+READING = 2
+"""Of the way in which answers are read; kept answers of another one are not used."""
+
 _LOOK_BACK = 64
 """Words at the end of a text within which a repetition may begin (or with its very beginning)."""
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lacy.errors import LacyError
 from lacy.sources import chat
+from lacy.sources.answers import READING
 from lacy.sources.background import Background
 from lacy.sources.events import Piece, pieces
 from lacy.sources.growing import CHARACTERS_PER_TOKEN, Growing, Spent, Thinking
@@ -168,6 +169,7 @@ class Endpoint(Remote):
         return {
             "url": self.url, "model": self.model, "mode": self.mode, "body": self.body,
             "max_tokens": self.max_tokens, "characters": self.characters, "prompt": chat.PROMPT,
+            "reading": READING,
         }  # fmt: skip
 
     async def _all(self, requests: list[Request]) -> list[Reply]:

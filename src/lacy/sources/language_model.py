@@ -31,6 +31,7 @@ import torch
 from lacy.errors import LacyError
 from lacy.model.decode import context_of
 from lacy.model.ragged import RaggedDecoder, Rereading
+from lacy.sources.answers import READING
 from lacy.sources.growing import Growing
 from lacy.sources.text import TextStream, TokenText
 from lacy.sources.web import Failure
@@ -144,7 +145,8 @@ class LanguageModel:
     def settings(self) -> dict[str, Any]:
         """What the answers depend on: where the model was read from, its files, and the limits."""
         place = str(getattr(self.model, "name_or_path", ""))
-        return {"model": place, "files": self._files, "max_tokens": self._max_tokens}
+        limits = self._max_tokens
+        return {"model": place, "files": self._files, "max_tokens": limits, "reading": READING}
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Continue each text by one unit; no candidate where the partner ends the text itself."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from lacy.errors import LacyError
 from lacy.sources import chat
+from lacy.sources.answers import READING
 from lacy.sources.background import Background
 from lacy.sources.endpoint import CHAT_TOKENS, DEFAULT_TIMEOUT, Mode, limits
 from lacy.sources.growing import Growing, Spent
@@ -122,6 +123,7 @@ class LlmModel(Remote):
         return {
             "model": self.model, "raw": self.raw, "options": self.options,
             "max_tokens": self.max_tokens, "characters": self.characters, "prompt": chat.PROMPT,
+            "reading": READING,
         }  # fmt: skip
 
     async def _all(self, requests: list[Request]) -> list[Reply]:
