@@ -192,9 +192,10 @@ def text_of(content: Any) -> str | None:
 
 def unthought(answer: str) -> str:
     """An answer without the thoughts, in tags, that it begins with; nothing while they last."""
-    while (thought := _THOUGHT.match(answer)) and thought.end():
-        answer = answer[thought.end() :]
-    return answer
+    end = 0
+    while (thought := _THOUGHT.match(answer, end)) and thought.end() > end:
+        end = thought.end()
+    return answer[end:]
 
 
 def told_error(answer: Any, key: str = "") -> str:

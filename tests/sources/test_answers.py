@@ -300,3 +300,25 @@ def test_a_text_that_uses_notation_itself_keeps_it_in_raw_continuations():
     assert added(text, " **Kelfield**, in the south", raw=True) == " **Kelfield**, in the south"
     assert added("He left.", "\n\nHe came back", raw=True) == "\n\nHe came back"
     assert added("The", " answer is no", raw=True) == " answer is no"
+
+
+HOSTILE = [
+    "```\n" + " " * 400_000, "<!--" * 100_000, "[" * 400_000, "[a](" * 100_000, "*a" * 200_000,
+    "`" * 400_000, "~~a" * 100_000, "==a" * 100_000, "<a " * 100_000, "&amp" * 100_000,
+    "<think>" * 50_000, "</think>" * 50_000, "Sure! " * 60_000, "> " * 200_000, "- " * 200_000,
+    '"' * 400_000, "{" * 400_000, '{"answer": "' + "\\" * 400_000, "the answer " * 40_000,
+    BORN * 20_000, "Okay, " * 60_000, "\\(" * 200_000, "\n" * 400_000, "[[a|" * 100_000,
+    "<|im_start|>" * 40_000, "| " * 200_000, "\ufffd" * 400_000, "in " * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", HOSTILE, ids=lambda answer: answer[:8])
+def test_no_answer_takes_long_to_read(answer):
+    """Each is read in a fraction of a second; a pattern that goes back and forth takes hours."""
+    for raw, finish in ((False, "stop"), (True, "length"), (False, "error")):
+        growing = Growing(BORN, "value", raw=raw)
+        growing.add(answer)
+        try:
+            assert len(growing.outcome(finish)) < len(answer)
+        except Failure as failure:
+            assert str(failure)

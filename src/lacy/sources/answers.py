@@ -7,8 +7,11 @@ can change its beginning, so that a stream may be left: the unit is the same as 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from lacy.sources.notation import (
+    DEEPEST,
+    MOST,
     QUOTES,
     SIGNS,
     begins_plainly,
@@ -65,13 +68,13 @@ def settled(text: str, answer: str, *, raw: bool) -> bool:
         return False
     if not begins_plainly(body):
         return False
-    said, words = _words(text), _words(body)
+    said, words = _words_of(text), tuple(map(_compared, body.split()))
     if not raw and (words[0] in _PRONOUNS or words[0] in said) and not _differs(said, words[1:]):
         return False
     return _differs(said, words)
 
 
-def _differs(said: list[str], words: list[str]) -> bool:
+def _differs(said: tuple[str, ...], words: tuple[str, ...]) -> bool:
     """Whether an answer of these words, and more of them, repeats nothing of a text's end."""
     if not words:
         return False
@@ -97,15 +100,16 @@ def _added_by_chat(text: str, answer: str) -> str:
 
 def _bare(body: str) -> str:
     """Without what stands before and around the whole, in whatever order."""
-    while True:
+    for _ in range(DEEPEST):
         inner = unquoted(opened(body.strip())).strip()
         if inner == body:
-            return body
+            break
         body = inner
+    return body
 
 
 def _added_raw(text: str, answer: str, whole: bool) -> str:
-    body = without_text(text, without_thoughts(answer))
+    body = without_text(text, without_thoughts(answer))[:MOST]
     lead = body[: len(body) - len(body.lstrip())]
     rest, new = body[len(lead) :], _inside(text) and "\n" in lead
     if not SIGNS & set(text):
@@ -143,7 +147,7 @@ def without_text(text: str, answer: str) -> str:
 def _retold(text: str, body: str) -> int:
     """``_repeated`` where another word stands for the subject: "He was born in Kelfield"."""
     first = re.match(r"\S+\s+", body)
-    if first is None or _compared(first.group().strip()) not in (*_PRONOUNS, *_words(text)):
+    if first is None or _compared(first.group().strip()) not in (*_PRONOUNS, *_words_of(text)):
         return 0
     repeated = _repeated(text, body[first.end() :], 2)
     return first.end() + repeated if repeated else 0
@@ -155,9 +159,10 @@ def _inside(text: str) -> bool:
     return bool(end) and end[-1] not in ".!?…:;。！？\n"
 
 
-def _words(text: str) -> list[str]:
+@lru_cache(maxsize=64)
+def _words_of(text: str) -> tuple[str, ...]:
     """Words as they are compared: in small letters, with straight quotation marks around none."""
-    return [_compared(word) for word in text.split()]
+    return tuple(_compared(word) for word in text.split())
 
 
 def _compared(word: str) -> str:
@@ -172,7 +177,7 @@ def _repeated(text: str, body: str, least: int) -> int:
     capital at the beginning of an answer.
     """
     said = text.split()
-    low = [_compared(word) for word in said]
+    low = list(_words_of(text))
     words = list(re.finditer(r"\S+", body[: len(text) + 1000]))
     spoken = [_compared(word.group()) for word in words]
     for count in [len(said), *range(min(_LOOK_BACK, len(said)), 0, -1)]:

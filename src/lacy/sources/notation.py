@@ -17,6 +17,12 @@ from lacy.wire import THOUGHT_TAG, unthought
 SIGNS = frozenset('<>*_`~#|[]{}"“”„«»‹›「」『』\\…&$◁【=\ufeff\u200b\u2060')
 """An answer without these holds no notation but, at its beginning, marks and labels."""
 
+DEEPEST = 8
+"""Marks and labels around one another that are taken away; nobody writes as many."""
+
+MOST = 4_000
+"""Characters behind the thoughts that are read: a unit is shorter, and patterns take their time."""
+
 QUOTES = {
     '"': '"', "“": "”", "”": "”", "„": "“”", "«": "»", "»": "«", "‹": "›", "'": "'", "‘": "’",
     "`": "`", "「": "」", "『": "』", "[": "]", "(": ")",
@@ -140,7 +146,7 @@ _KEYS = (
 
 def plain(answer: str) -> str:
     """An answer without thoughts, JSON, fences, tags and inline marks."""
-    body = without_thoughts(answer).strip()
+    body = without_thoughts(answer).strip()[:MOST]
     body = _unfenced(_without_control(body)).strip()
     if body[:1] in ("{", "[") or (body[:1] == '"' and "\\" in body):
         body = _from_json(body)
@@ -178,20 +184,23 @@ def begins_plainly(answer: str) -> bool:
 
 def opened(body: str) -> str:
     """Without the marks of lines, labels and consent that it begins with."""
-    while True:
+    for _ in range(DEEPEST):
         rest = body.lstrip()
         for pattern in (*_MARKS, _DOTS, _AGREED):
             if found := pattern.match(rest):
                 rest = rest[found.end() :]
         rest = _unlabelled(rest)
         if rest == body:
-            return body
+            break
         body = rest
+    return body
 
 
 def labelled(body: str) -> str:
     """Without labels and consent that it begins with; in small letters they are words."""
-    while body[:1].isupper():
+    for _ in range(DEEPEST):
+        if not body[:1].isupper():
+            break
         rest = body[found.end() :] if (found := _AGREED.match(body)) else _unlabelled(body)
         if rest == body:
             break
@@ -263,7 +272,8 @@ def _without_emphasis(body: str) -> str:
     open_now = {"*": 0, "_": 0}
     kept, last = [], 0
     for run in _EMPHASIS.finditer(body):
-        before, after = body[: run.start()][-1:], body[run.end() :][:1]
+        before = body[run.start() - 1] if run.start() else ""
+        after = body[run.end() : run.end() + 1]
         mark, size = run.group()[0], len(run.group())
         if before == "\\":
             continue
