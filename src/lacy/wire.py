@@ -21,6 +21,8 @@ THOUGHT_TOKENS = 2_000
 
 _NEEDED = frozenset({"model", "prompt", "messages", "input"})
 _LIMIT, _NEW_LIMIT = "max_tokens", "max_completion_tokens"
+LIMITS = (_LIMIT, _NEW_LIMIT, "max_output_tokens", "num_predict")
+"""Parameters that bound an answer, by their names in different interfaces."""
 
 _REFUSES = re.compile(
     r"unsupported|not\s+(?:\w+\s+)?(?:support|accept|permit|allow|recogni|available|enabled"
@@ -101,7 +103,7 @@ class Accepted:
         made |= {key: value for key, value in self.instead.items() if key in made}
         if made.get("stream") is False or "stream" not in made:
             made.pop("stream_options", None)
-        for limit in (_LIMIT, _NEW_LIMIT):
+        for limit in LIMITS:
             if self.room and isinstance(made.get(limit), int):
                 made[limit] += self.room
         if not self.system and isinstance(made.get("messages"), list):
@@ -150,13 +152,6 @@ class Accepted:
         return (
             "asked without temperature, which it refuses" if "temperature" in self.without else ""
         )
-
-
-def refused_fields(sent: Mapping[str, Any], message: str) -> list[str]:
-    """The optional parameters of a request that an error's message refuses."""
-    if _NO_REFUSAL.search(message) or not _REFUSES.search(message):
-        return []
-    return list(_named(sent, message, ""))
 
 
 def finish_of(reason: Any) -> str | None:
