@@ -9,11 +9,12 @@ without knowing where to stop is cut to one unit: a token, a word or a value.
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from lacy.types import Unit
@@ -29,6 +30,7 @@ _REMEMBER = 65_536
 
 _WORD = re.compile(r"\s*(?:[\w]+(?:['’.,\-–]\w+)*|[^\w\s]+)")
 _CLAUSE = re.compile(r"[,;:!?…。，、](?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
+_DIGITS = re.compile(r"\d*(?:[.,]\d+)*")
 _JOINS = ("'", "’", ".", ",", "-", "–")
 _SHORT = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
 """A dot after these, or after an initial, ends no clause."""
@@ -58,6 +60,12 @@ class TokenText:
         if known is None:
             known = self._bytes[token] = self._look_up(token)
         return known
+
+    @cached_property
+    def name(self) -> str:
+        """Of these tokens: equal for tokenizers that know the same ones."""
+        known = json.dumps(sorted(self.tokenizer.get_vocab().items()))
+        return hashlib.sha256(known.encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a whole text; nothing in it becomes a special token."""
@@ -210,6 +218,24 @@ def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
         if before.strip() and not inside and not undecided:
             return before.rstrip()
     return text.rstrip() if ended else ""
+
+
+def whole_number(text: str, token: str, *, ended: bool) -> str | None:
+    """``token`` with all digits of the number that it begins; None while it may still go on.
+
+    Args:
+        text: what was said from ``token`` on; nothing comes of one that does not begin with it.
+        token: what was asked for; as it is if it does not end inside a number.
+        ended: whether nothing more will come.
+    """
+    if not token[-1:].isdigit():
+        return token
+    if not text.startswith(token):
+        return None
+    digits = _DIGITS.match(text, len(token))
+    end = digits.end() if digits else len(token)
+    undecided = text[end:] in ("", ".", ",")
+    return None if undecided and not ended else text[:end]
 
 
 def whole_words(text: str, unit: Unit) -> str:
