@@ -19,6 +19,7 @@ from lacy.sources.notation import (
     labelled,
     opened,
     plain,
+    unpaired,
     unquoted,
     without_thoughts,
 )
@@ -38,6 +39,11 @@ _LEAST_REPEATED = 3
 
 _PRONOUNS = ("he", "she", "it", "they", "this", "who", "i", "we", "you", "there")
 _HALF = re.compile("[\ud800-\udfff]")
+_RETOLD = 3
+"""Words by which a sentence is known that is told anew."""
+
+_MARKS = frozenset("-–—*#>_|=~+•: \n")
+"""An answer of nothing but these is a list or a line without words."""
 _STRAIGHT = str.maketrans("“”„«»‘’‚`´", "\"\"\"\"\"'''''")
 _AFTER_REPETITION = re.compile(r"(?:…|\.\.\.+|:(?=\s)|[\"”»]+(?=\s))\s*")
 
@@ -71,7 +77,35 @@ def settled(text: str, answer: str, *, raw: bool) -> bool:
     said, words = _words_of(text), tuple(map(_compared, body.split()))
     if not raw and (words[0] in _PRONOUNS or words[0] in said) and not _differs(said, words[1:]):
         return False
+    if not raw and any(_alike(said[start:], words) for start in _beginnings(text)):
+        return False
     return _differs(said, words)
+
+
+def retells(text: str, answer: str) -> bool:
+    """Whether a chat tells the text's sentence anew in other words, instead of going on with it."""
+    body = _bare(plain(answer))
+    if _repeated(text, body, 1) or _retold(text, body):
+        return False
+    said, words = _words_of(text), tuple(map(_compared, body.split()))
+    return len(words) >= _RETOLD and any(
+        said[start : start + _RETOLD] == words[:_RETOLD] for start in _beginnings(text)
+    )
+
+
+def _alike(said: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    """Whether an answer's first words are, or may become, those of a sentence."""
+    said, words = said[:_RETOLD], words[:_RETOLD]
+    part = said[: len(words)]
+    return part[:-1] == words[:-1] and len(part) == len(words) and part[-1].startswith(words[-1])
+
+
+@lru_cache(maxsize=64)
+def _beginnings(text: str) -> tuple[int, ...]:
+    """The numbers of the words that begin the text and its last sentence."""
+    words = text.split()
+    ends = [n + 1 for n, word in enumerate(words[:-1]) if word[-1] in ".!?"]
+    return (0, *ends[-1:])
 
 
 def _differs(said: tuple[str, ...], words: tuple[str, ...]) -> bool:
@@ -89,13 +123,18 @@ def _differs(said: tuple[str, ...], words: tuple[str, ...]) -> bool:
 
 def _added_by_chat(text: str, answer: str) -> str:
     body = _bare(plain(answer))
+    if _inside(text):
+        body = unpaired(body)
     repeated = _repeated(text, body, 1) or _retold(text, body)
     rest = body[repeated:]
     if repeated and (mark := _AFTER_REPETITION.match(rest)):
         rest = " " + rest[mark.end() :]
     if repeated and rest and not rest[0].isspace():
         return rest  # inside a word, or a mark directly after one
-    return continuation(text, _bare(rest) if repeated else rest)
+    rest = _bare(rest) if repeated else rest
+    if repeated and _inside(text):
+        rest = unpaired(rest)
+    return continuation(text, "" if set(rest) <= _MARKS else rest)
 
 
 def _bare(body: str) -> str:

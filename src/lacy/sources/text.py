@@ -28,7 +28,12 @@ _ANCHORS = ("", "\n", "x", ".")
 _REMEMBER = 65_536
 """Encoded continuations kept per tokenizer."""
 
-_WORD = re.compile(r"\s*(?:[\w]+(?:['’.,\-–]\w+)*|[^\w\s]+)")
+_WORD = re.compile(
+    r"\s*(?:(?:['’](?=[a-z]{1,2}\b)|[-−+±]?[$£€¥₹]?(?=\d))?\w+(?:['’.,\-–]\w+)*(?:(?<=\d)[%‰°])?"
+    r"|[^\w\s]+)"
+)
+"""A number's sign, currency and per cent are a part of it; 's-Hertogenbosch is one word."""
+_REST_OF_WORD = re.compile(r"\w*(?:['’.,\-–]\w+)*")
 _CLAUSE = re.compile(r"[,;:!?…。，、](?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
 _DIGITS = re.compile(r"\d*(?:[.,]\d+)*")
 _JOINS = ("'", "’", ".", ",", "-", "–")
@@ -205,11 +210,11 @@ def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
     if unit == "token":
         return text
     if unit == "word":
-        match = _WORD.match(text)
-        rest = text[match.end() :] if match else ""
+        end = _word_end(text)
+        rest = text[end:]
         # "O'" may become "O'Brien": one joining mark at the end decides nothing.
         undecided = not rest or rest in _JOINS
-        return match.group() if match and (ended or not undecided) else ""
+        return text[:end] if end and (ended or not undecided) else ""
     for match in _CLAUSE.finditer(text):
         before = text[: match.start()]
         word = before.rsplit(maxsplit=1)[-1] if before.strip() else ""
@@ -218,6 +223,21 @@ def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
         if before.strip() and not inside and not undecided:
             return before.rstrip()
     return text.rstrip() if ended else ""
+
+
+def _word_end(text: str) -> int:
+    """Where the first word ends; 0 for none. Accents and vowel signs of their own belong to it."""
+    match = _WORD.match(text)
+    end = match.end() if match else 0
+    while 0 < end < len(text) and _within_word(text[end]):
+        more = _REST_OF_WORD.match(text, end + 1)
+        end = more.end() if more else end + 1
+    return end
+
+
+def _within_word(character: str) -> bool:
+    """Whether it never stands between words: a combining mark, or what joins letters unseen."""
+    return character in "\u200c\u200d" or unicodedata.category(character)[0] == "M"
 
 
 def whole_number(text: str, token: str, *, ended: bool) -> str | None:
