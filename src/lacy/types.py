@@ -75,6 +75,9 @@ class Request:
     """Whom or what the text is about, where the caller knows; else the source links it itself."""
     stream: int = 0
     """Which of the caller's running texts this is; a source may keep a cache per stream."""
+    tokens: str = ""
+    """Which tokens the caller speaks, where it asks for one: models of other tokens give whole
+    numbers, as two models' digits make a number that neither of them meant."""
 
 
 @dataclass(frozen=True, slots=True)

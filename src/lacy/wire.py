@@ -21,6 +21,8 @@ THOUGHT_TOKENS = 2_000
 
 _NEEDED = frozenset({"model", "prompt", "messages", "input"})
 _LIMIT, _NEW_LIMIT = "max_tokens", "max_completion_tokens"
+LIMITS = (_LIMIT, _NEW_LIMIT, "max_output_tokens", "num_predict")
+"""Parameters that bound an answer, by their names in different interfaces."""
 
 _REFUSES = re.compile(
     r"unsupported|not\s+(?:\w+\s+)?(?:support|accept|permit|allow|recogni|available|enabled"
@@ -101,7 +103,7 @@ class Accepted:
         made |= {key: value for key, value in self.instead.items() if key in made}
         if made.get("stream") is False or "stream" not in made:
             made.pop("stream_options", None)
-        for limit in (_LIMIT, _NEW_LIMIT):
+        for limit in LIMITS:
             if self.room and isinstance(made.get(limit), int):
                 made[limit] += self.room
         if not self.system and isinstance(made.get("messages"), list):
@@ -152,13 +154,6 @@ class Accepted:
         )
 
 
-def refused_fields(sent: Mapping[str, Any], message: str) -> list[str]:
-    """The optional parameters of a request that an error's message refuses."""
-    if _NO_REFUSAL.search(message) or not _REFUSES.search(message):
-        return []
-    return list(_named(sent, message, ""))
-
-
 def finish_of(reason: Any) -> str | None:
     """Why an answer ended: "stop" by itself, "length" by the limit, else in the server's own word.
 
@@ -192,9 +187,10 @@ def text_of(content: Any) -> str | None:
 
 def unthought(answer: str) -> str:
     """An answer without the thoughts, in tags, that it begins with; nothing while they last."""
-    while (thought := _THOUGHT.match(answer)) and thought.end():
-        answer = answer[thought.end() :]
-    return answer
+    end = 0
+    while (thought := _THOUGHT.match(answer, end)) and thought.end() > end:
+        end = thought.end()
+    return answer[end:]
 
 
 def told_error(answer: Any, key: str = "") -> str:

@@ -53,6 +53,8 @@ class Engine:
         self.bodies, self.streams, self.lock = [], 0, threading.Lock()
         self.gone = False
         """Whether every request fails, and every stream breaks off."""
+        self.filtered = None
+        """Tokens after which a filter breaks every answer off."""
         self.longest = 1 << 30
         """Tokens after which every stream breaks off."""
 
@@ -74,7 +76,9 @@ class Engine:
         stops = set(body.get("stop_token_ids") or ())
         heat = body.get("temperature", 1.0)
         new, told = [], []
-        for _ in range(body.get("max_tokens") or 16):
+        for n in range(body.get("max_tokens") or 16):
+            if n == self.filtered:
+                return new, told, "content_filter", None
             logits = self.logits([*ids, *new])[-1]
             told.append(torch.log_softmax(logits, -1))
             biased = logits.clone()
@@ -148,7 +152,7 @@ class Engine:
         ids = self.tokenize(body["prompt"])
         new, told, why, stopped = self.generate(ids, body)
         shown, count = list(new), body.get("logprobs") or 0
-        if self.dialect == "text" and shown[-1] == self.end_id:
+        if self.dialect == "text" and shown and shown[-1] == self.end_id:
             shown.pop()
         text = self.text(new)
         for stop in body.get("stop") or ():

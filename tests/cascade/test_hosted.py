@@ -260,6 +260,19 @@ def test_a_server_that_goes_away_ends_with_a_reason(loaded, folder):
         HostedEngine(hosted, None, "never").generate(["Mara"])
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_a_filter_leaves_is_said_and_the_filter_named(loaded, folder, dialect):
+    with hosted_app.serving(loaded.model, loaded.tokenizer, dialect) as (url, server):
+        engine = HostedEngine(connect(url, "slm", folder), None, "never", max_new_tokens=12)
+        [whole] = engine.generate(["Mara"])
+        server.filtered = 3  # each answer ends so after three tokens; whoever asks goes on
+        [answer] = engine.generate(["Mara"])
+        assert answer.text == whole.text
+        server.filtered = 0
+        with pytest.raises(LacyError, match=r"E93.*content_filter"):
+            engine.generate(["Mara"])
+
+
 def test_policies_are_values_here_too(hosted, loaded):
     engine = HostedEngine(hosted, ScriptedSource([" ulm"]), parse_policy("budget=0.3"))
     first, second = (engine.generate(["Mara"], max_new_tokens=12) for _ in range(2))

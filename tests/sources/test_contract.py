@@ -16,6 +16,8 @@ from lacy.sources.resilience import Breaker, Chain, Metered
 from lacy.testing import ScriptedSource, byte_tokenizer, check_source
 from lacy.types import Candidate, Document, Reply, Request
 
+from .letters import speaks_letters
+
 KNOWN = Request("Mara Vell was born in")
 PARIS = Reply((Candidate(" Paris"),))
 
@@ -37,7 +39,7 @@ def partner():
         num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64,
         initializer_range=0.4, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
-    return LanguageModel(LlamaForCausalLM(config), tokenizer)
+    return LanguageModel(speaks_letters(LlamaForCausalLM(config), tokenizer), tokenizer)
 
 
 def test_scripts_and_sources_around_sources(tmp_path):

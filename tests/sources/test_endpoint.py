@@ -86,6 +86,24 @@ def test_a_token_that_is_no_character_is_completed(server, endpoint):
     assert [body["max_tokens"] for _, _, body in server.seen] == [1, 4]
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "wanted"),
+    [("born in", " 1893. He", " 1893"), ("born in", " 1893", " 1893"), ("in 1", "893. He", None),
+     ("born in", " May", " May")],
+)  # fmt: skip
+def test_a_token_that_begins_a_number_is_the_number(server, endpoint, text, line, wanted):
+    def play(handler, number):
+        short = handler.body["max_tokens"] == 1
+        said = line[:3] if short and line[1].isdigit() else line
+        handler.say({"choices": [{"text": said, "finish_reason": "length" if short else "stop"}]})
+
+    server.play = play
+    [reply] = ask(endpoint(mode="completions"), Request(text, "token", tokens="others"))
+    assert [c.text for c in reply.candidates] == ([wanted] if wanted else [])
+    [reply] = ask(endpoint(mode="completions"), Request(text, "token"))
+    assert reply.candidates[0].text == (line[:3] if line[1].isdigit() else line)
+
+
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
 def test_where_there_are_no_completions_it_chats_and_remembers(server, endpoint, status):
     def play(handler, number):

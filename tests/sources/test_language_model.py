@@ -117,6 +117,28 @@ def test_units(line, unit, expected):
     assert said(source, "He was@", unit) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "said_of_same", "said_of_others"),
+    [
+        ("@", "1893 he", "1", "1893"),
+        ("@", "1893", "1", "1893"),
+        ("@", "1893.", "1", "1893"),
+        ("@", "1,234.5 m", "1", "1,234.5"),
+        ("@", "a1", "a", "a"),
+        ("@", "123456789012 m", "1", None),  # longer than its limit
+        ("@1", "1893 he", "8", None),  # the other model's number
+        ("@1", "1 893 he", " ", " "),
+        ("@1", "1, he", ",", ","),
+    ],
+)
+def test_other_models_get_whole_numbers_or_none(text, line, said_of_same, said_of_others):
+    source = by_script(line)
+    for tokens, wanted in [("", said_of_same), (source._text.name, said_of_same),
+                           ("others", said_of_others)]:  # fmt: skip
+        [reply] = ask(source, Request(text, "token", tokens=tokens))
+        assert [c.text for c in reply.candidates] == ([] if wanted is None else [wanted])
+
+
 def test_a_limit_cuts_between_words():
     assert said(by_script(" one two three four", max_tokens=10), "@", "value") == " one two"
     assert said(by_script("abcdefghijklmnop", max_tokens=4), "@", "value") == "abcd"

@@ -280,3 +280,23 @@ def test_characters_split_over_tokens_pass_whole(line, unit):
     assert answer.text.startswith(f"He was@{first}")
     borrowed = "".join(span.text for span in answer.spans if span.speaker == "partner")
     assert line.startswith(borrowed) and len(borrowed) >= len(first)
+
+
+def test_a_number_is_borrowed_from_one_model():
+    """Asked token by token, a model of other tokens gives the whole number, or none of it."""
+    other = train_tokenizer(["born in 18 93 on 24 May"] * 9, 300, split_digits=False)
+
+    def speak(text):
+        done = text[text.index("@") + 1 :]
+        return "1893 he"[len(done) :] if "1893 he".startswith(done) else ""
+
+    partner = scripted_with(other, speak)
+    assert len(other.encode("1893")) > 1
+    source = LanguageModel(partner.model, other, name="partner", max_tokens=20)
+    loaded = scripted(lambda text: "!", lambda text: text.endswith("@"))
+    engine = Engine(loaded, source, "threshold=0", unit="token", max_new_tokens=20)
+    [answer] = engine.generate(["He was born in@"])
+    assert [span.text for span in answer.spans if span.speaker == "partner"] == ["1893"]
+    loaded = scripted(lambda text: "1!"[text.count("1") :], lambda text: text.endswith("1"))
+    [answer] = Engine(loaded, source, "threshold=0", unit="token").generate(["He was born in@"])
+    assert not any(span.speaker == "partner" for span in answer.spans)

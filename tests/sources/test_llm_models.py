@@ -187,6 +187,46 @@ def test_an_option_of_ours_that_a_model_refuses_is_left_out(monkeypatch):
         ] * 2
 
 
+def test_all_that_a_newer_model_refuses_is_left_out(monkeypatch):
+    seen = []
+
+    async def execute(self, prompt, stream, response, conversation):
+        seen.append(prompt)
+        for key in ("max_tokens", "temperature"):
+            if getattr(prompt.options, key) is not None:
+                raise llm.ModelError(
+                    f"Error code: 400 - {{'error': {{'message': \"Unsupported parameter: '{key}' "
+                    f"is not supported with this model.\", 'param': '{key}'}}}}"
+                )
+        if prompt.system:
+            raise llm.ModelError("messages[0].role does not support 'system' with this model")
+        yield "Answer: **Kelfield**."
+
+    monkeypatch.setattr(Chat, "execute", execute)
+    with LlmModel("talk") as source:
+        for _ in range(2):
+            assert ask(source, "He was in")[0].candidates[0].text == " Kelfield"
+    assert len(seen) == 5
+    assert seen[-1].prompt.endswith("<text>He was in</text>") and "continue" in seen[-1].prompt
+
+
+def test_a_model_that_thinks_gets_room_for_it(monkeypatch):
+    seen = []
+
+    async def execute(self, prompt, stream, response, conversation):
+        seen.append(prompt.options.max_tokens)
+        yield (
+            "<think>Who is he?" if prompt.options.max_tokens < 1000 else "<think>.</think>Kelfield"
+        )
+        response.set_usage(input=9, output=min(prompt.options.max_tokens, 90))
+
+    monkeypatch.setattr(Chat, "execute", execute)
+    with LlmModel("talk") as source:
+        for _ in range(2):
+            assert ask(source, "He was in")[0].candidates[0].text == " Kelfield"
+    assert seen == [40, 2040, 2040]
+
+
 def test_the_errors_of_a_model_are_told_without_the_key(monkeypatch):
     monkeypatch.setattr(Chat, "key", "sk-very-secret-123")
     monkeypatch.setattr(Chat, "needs_key", "chatty")

@@ -75,7 +75,8 @@ class Caller:
 
     def requests(self, rows: Sequence[Row]) -> list[Request]:
         """What the source is asked for rows."""
-        return [Request(row.text, self.unit, row.subject, row.stream) for row in rows]
+        tokens = self.token_text.name if self.unit == "token" else ""
+        return [Request(row.text, self.unit, row.subject, row.stream, tokens) for row in rows]
 
     def outcomes(
         self,

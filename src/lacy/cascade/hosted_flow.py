@@ -6,10 +6,11 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from lacy.cascade.hosted_server import IDS, MAX_BYTES, Server
+from lacy.cascade.hosted_server import IDS, MAX_BYTES, Server, silent
 from lacy.cascade.hosted_steps import Ask, Step
 from lacy.sources.events import events
 from lacy.sources.web import Failure, read_key
+from lacy.wire import finish_of
 
 if TYPE_CHECKING:
     import httpx
@@ -27,6 +28,7 @@ async def flow(
         LacyError: E93, the server gave no answer.
     """
     said: list[int] = []
+    finish: str | None = None
 
     def tell(step: Step) -> None:
         if len(said) < ask.most:
@@ -36,12 +38,14 @@ async def flow(
     async def read(response: httpx.Response) -> None:
         import httpx
 
+        nonlocal finish
         choice: dict[str, Any] = {}
         key = read_key(server.key_variable)
         try:
             async with aclosing(events(response, MAX_BYTES, key)) as arriving:
                 async for event in arriving:
                     for choice in event["choices"][:1]:
+                        finish = finish_of(choice.get("finish_reason")) or finish
                         for step in server.steps_of(choice, ""):
                             tell(step)
         except (Failure, httpx.HTTPError):
@@ -49,7 +53,7 @@ async def flow(
                 raise
             return
         last = said[-1] if said else None
-        if choice.get("finish_reason") == "stop" and last not in {server.call_id, *server.ends}:
+        if finish == "stop" and last not in {server.call_id, *server.ends}:
             stopped = server.call_id
             called = stopped is not None and choice.get("stop_reason") == stopped
             tell(Step(stopped if called and stopped is not None else server.end_id))
@@ -58,7 +62,7 @@ async def flow(
     try:
         await server.asked(body, read)
         if not said:
-            raise Failure("it said nothing")
+            raise silent(finish)
     except Failure as failure:
         if not said:
             raise server.lost(failure) from None

@@ -21,6 +21,7 @@ from lacy.errors import LacyError
 from lacy.sources.text import TokenText
 from lacy.sources.web import Failure, post, read_key, whole
 from lacy.types import CALL_TOKEN
+from lacy.wire import finish_of, plain, told_error
 
 if TYPE_CHECKING:
     import httpx
@@ -215,13 +216,14 @@ class Server:
         choice, _ = await self._told(self.body_of(ask, temperature, top_p))
         steps = self.steps_of(choice, ask.text)[: ask.most]
         said = steps[-1].token if steps else -1
-        if choice.get("finish_reason") == "stop" and said not in {self.call_id, *self.ends}:
+        finish = finish_of(choice.get("finish_reason"))
+        if finish == "stop" and said not in {self.call_id, *self.ends}:
             if choice.get("stop_reason") == self.call_id and self.call_id is not None:
                 steps.append(Step(self.call_id))
             elif CALL_TOKEN not in "".join(step.piece or "" for step in steps):
                 steps.append(await self._ended(ask, steps) if ask.ends else Step(self.end_id))
         if not steps:
-            raise self.lost(Failure("it said nothing"))
+            raise self.lost(silent(finish))
         return steps[: ask.most]
 
     async def _ended(self, ask: Ask, steps: Sequence[Step]) -> Step:
@@ -341,6 +343,8 @@ class Server:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The first choice of a completion, and what it took."""
         answer = await self.asked(body, lambda response: whole(response, MAX_BYTES), retries)
+        if answer.get("error"):
+            raise Failure(told_error(answer, read_key(self.key_variable)) or "it tells of an error")
         choices = answer.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
@@ -383,3 +387,14 @@ class Server:
             return [model for model in answer.json()["data"] if isinstance(model, dict)]
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise self.lost(Failure(str(error) or type(error).__name__)) from None
+
+
+def silent(finish: str | None) -> Failure:
+    """Why a model said nothing: what broke it off where that is told.
+
+    What was said before a filter or an error stays: it is the model's own, token by token, and
+    whoever asks goes on from there.
+    """
+    if finish in (None, "stop", "length"):
+        return Failure("it said nothing")
+    return Failure(f"it said nothing; its answer was broken off ({plain(str(finish))})")

@@ -7,8 +7,11 @@ can change its beginning, so that a stream may be left: the unit is the same as 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from lacy.sources.notation import (
+    DEEPEST,
+    MOST,
     QUOTES,
     SIGNS,
     begins_plainly,
@@ -16,10 +19,14 @@ from lacy.sources.notation import (
     labelled,
     opened,
     plain,
+    unpaired,
     unquoted,
     without_thoughts,
 )
 from lacy.sources.text import continuation
+
+READING = 2
+"""Of the way in which answers are read; kept answers of another one are not used."""
 
 _LOOK_BACK = 64
 """Words at the end of a text within which a repetition may begin (or with its very beginning)."""
@@ -32,6 +39,11 @@ _LEAST_REPEATED = 3
 
 _PRONOUNS = ("he", "she", "it", "they", "this", "who", "i", "we", "you", "there")
 _HALF = re.compile("[\ud800-\udfff]")
+_RETOLD = 3
+"""Words by which a sentence is known that is told anew."""
+
+_MARKS = frozenset("-–—*#>_|=~+•: \n")
+"""An answer of nothing but these is a list or a line without words."""
 _STRAIGHT = str.maketrans("“”„«»‘’‚`´", "\"\"\"\"\"'''''")
 _AFTER_REPETITION = re.compile(r"(?:…|\.\.\.+|:(?=\s)|[\"”»]+(?=\s))\s*")
 
@@ -62,13 +74,41 @@ def settled(text: str, answer: str, *, raw: bool) -> bool:
         return False
     if not begins_plainly(body):
         return False
-    said, words = _words(text), _words(body)
+    said, words = _words_of(text), tuple(map(_compared, body.split()))
     if not raw and (words[0] in _PRONOUNS or words[0] in said) and not _differs(said, words[1:]):
+        return False
+    if not raw and any(_alike(said[start:], words) for start in _beginnings(text)):
         return False
     return _differs(said, words)
 
 
-def _differs(said: list[str], words: list[str]) -> bool:
+def retells(text: str, answer: str) -> bool:
+    """Whether a chat tells the text's sentence anew in other words, instead of going on with it."""
+    body = _bare(plain(answer))
+    if _repeated(text, body, 1) or _retold(text, body):
+        return False
+    said, words = _words_of(text), tuple(map(_compared, body.split()))
+    return len(words) >= _RETOLD and any(
+        said[start : start + _RETOLD] == words[:_RETOLD] for start in _beginnings(text)
+    )
+
+
+def _alike(said: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    """Whether an answer's first words are, or may become, those of a sentence."""
+    said, words = said[:_RETOLD], words[:_RETOLD]
+    part = said[: len(words)]
+    return part[:-1] == words[:-1] and len(part) == len(words) and part[-1].startswith(words[-1])
+
+
+@lru_cache(maxsize=64)
+def _beginnings(text: str) -> tuple[int, ...]:
+    """The numbers of the words that begin the text and its last sentence."""
+    words = text.split()
+    ends = [n + 1 for n, word in enumerate(words[:-1]) if word[-1] in ".!?"]
+    return (0, *ends[-1:])
+
+
+def _differs(said: tuple[str, ...], words: tuple[str, ...]) -> bool:
     """Whether an answer of these words, and more of them, repeats nothing of a text's end."""
     if not words:
         return False
@@ -83,26 +123,32 @@ def _differs(said: list[str], words: list[str]) -> bool:
 
 def _added_by_chat(text: str, answer: str) -> str:
     body = _bare(plain(answer))
+    if _inside(text):
+        body = unpaired(body)
     repeated = _repeated(text, body, 1) or _retold(text, body)
     rest = body[repeated:]
     if repeated and (mark := _AFTER_REPETITION.match(rest)):
         rest = " " + rest[mark.end() :]
     if repeated and rest and not rest[0].isspace():
         return rest  # inside a word, or a mark directly after one
-    return continuation(text, _bare(rest) if repeated else rest)
+    rest = _bare(rest) if repeated else rest
+    if repeated and _inside(text):
+        rest = unpaired(rest)
+    return continuation(text, "" if set(rest) <= _MARKS else rest)
 
 
 def _bare(body: str) -> str:
     """Without what stands before and around the whole, in whatever order."""
-    while True:
+    for _ in range(DEEPEST):
         inner = unquoted(opened(body.strip())).strip()
         if inner == body:
-            return body
+            break
         body = inner
+    return body
 
 
 def _added_raw(text: str, answer: str, whole: bool) -> str:
-    body = without_text(text, without_thoughts(answer))
+    body = without_text(text, without_thoughts(answer))[:MOST]
     lead = body[: len(body) - len(body.lstrip())]
     rest, new = body[len(lead) :], _inside(text) and "\n" in lead
     if not SIGNS & set(text):
@@ -140,7 +186,7 @@ def without_text(text: str, answer: str) -> str:
 def _retold(text: str, body: str) -> int:
     """``_repeated`` where another word stands for the subject: "He was born in Kelfield"."""
     first = re.match(r"\S+\s+", body)
-    if first is None or _compared(first.group().strip()) not in (*_PRONOUNS, *_words(text)):
+    if first is None or _compared(first.group().strip()) not in (*_PRONOUNS, *_words_of(text)):
         return 0
     repeated = _repeated(text, body[first.end() :], 2)
     return first.end() + repeated if repeated else 0
@@ -152,9 +198,10 @@ def _inside(text: str) -> bool:
     return bool(end) and end[-1] not in ".!?…:;。！？\n"
 
 
-def _words(text: str) -> list[str]:
+@lru_cache(maxsize=64)
+def _words_of(text: str) -> tuple[str, ...]:
     """Words as they are compared: in small letters, with straight quotation marks around none."""
-    return [_compared(word) for word in text.split()]
+    return tuple(_compared(word) for word in text.split())
 
 
 def _compared(word: str) -> str:
@@ -169,7 +216,7 @@ def _repeated(text: str, body: str, least: int) -> int:
     capital at the beginning of an answer.
     """
     said = text.split()
-    low = [_compared(word) for word in said]
+    low = list(_words_of(text))
     words = list(re.finditer(r"\S+", body[: len(text) + 1000]))
     spoken = [_compared(word.group()) for word in words]
     for count in [len(said), *range(min(_LOOK_BACK, len(said)), 0, -1)]:

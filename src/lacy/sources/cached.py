@@ -146,6 +146,7 @@ class Cached:
 
     def _key(self, request: Request) -> str:
         parts = [FORMAT, self._about, request.text, request.unit, request.subject]
+        parts += [request.tokens] if request.tokens else []
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _read(self, keys: set[str]) -> dict[str, Reply]:

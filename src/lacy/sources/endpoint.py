@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lacy.errors import LacyError
 from lacy.sources import chat
+from lacy.sources.answers import READING
 from lacy.sources.background import Background
 from lacy.sources.events import Piece, pieces
 from lacy.sources.growing import CHARACTERS_PER_TOKEN, Growing, Spent, Thinking
 from lacy.sources.remote import Remote
-from lacy.sources.text import whole_words
+from lacy.sources.text import whole_number, whole_words
 from lacy.sources.web import Failure, checked_url, post, read_key
 from lacy.types import Candidate, Reply, Request, Unit
 from lacy.wire import THOUGHT_TOKENS, Accepted
@@ -46,6 +47,9 @@ _NOT_OFFERED = (400, 404, 405, 422, 501)
 
 _WHOLE_CHARACTER = 4
 """Tokens that hold at least one character, where one token held only a part of it."""
+
+_WHOLE_NUMBER = 12
+"""Tokens that hold nearly every number, where one token held its beginning."""
 
 _GRACE, _PATIENCE = 0.25, 2.0
 """Seconds to wait for what follows the reason to finish: the end, or a count of tokens."""
@@ -112,7 +116,8 @@ class Endpoint(Remote):
             ``transformers serve`` half the time of a word (``docs/how-to/endpoint.md``). Costs
             are then estimated, as the server's count comes last; False waits for it.
 
-    A unit ``"token"`` is one token of a raw completion; of a chat, which knows no tokens, a word.
+    A unit ``"token"`` is one token of a raw completion, or the whole number that it begins; of a
+    chat, which knows no tokens, a word.
 
     Raises:
         LacyError: E11, httpx is not installed; E12, a setting out of range; E72, an address that
@@ -168,6 +173,7 @@ class Endpoint(Remote):
         return {
             "url": self.url, "model": self.model, "mode": self.mode, "body": self.body,
             "max_tokens": self.max_tokens, "characters": self.characters, "prompt": chat.PROMPT,
+            "reading": READING,
         }  # fmt: skip
 
     async def _all(self, requests: list[Request]) -> list[Reply]:
@@ -229,6 +235,12 @@ class Endpoint(Remote):
             await self._post("completions", body, answer, deadline, taken, size)
             text = answer.body
             text = whole_words(text[: len(text) - len(text.lstrip()) + 1], "token")
+        if request.tokens and text[-1:].isdigit():
+            if request.text[-1:].isdigit() and text[0].isdigit():
+                return ""  # it would go on with the digits of another model's number
+            body["max_tokens"] = max(self.max_tokens["token"], _WHOLE_NUMBER)
+            await self._post("completions", body, answer, deadline, taken, size)
+            text = whole_number(answer.body, text, ended=answer.finish == "stop") or ""
         return text
 
     async def _by_chat(self, request: Request, deadline: float, taken: _Taken) -> str:

@@ -62,6 +62,8 @@ class Growing:
         self.text, self.raw = text, raw
         self.unit: Unit = unit if raw or unit != "token" else "word"
         self.said = ""
+        self.finish = ""
+        """Why it ended, as of ``outcome``."""
         self.thought = False
         """Whether it held thoughts, in a field of their own or among its words."""
 
@@ -109,8 +111,8 @@ class Growing:
         Args:
             ended: whether the model ended by itself.
         """
-        if self.unit == "token":  # taken as it is: a token has no form of its own
-            token = answers.without_text(self.text, self.said)
+        if self.unit == "token":
+            token = self.body  # as it is: a token has no form of its own
             return "" if _only_marks(token, self.text) else whole_words(token, self.unit)
         body = answers.added(self.text, self.said, raw=self.raw, whole=ended)
         return cut_unit(body, self.unit, ended=ended) or (
@@ -128,10 +130,13 @@ class Growing:
             Failure: it was broken off before its unit was complete, is no answer, or holds half a
                 character.
         """
+        self.finish = finish
         if finish not in ("", "stop", "length") and not self._was_complete():
             raise Failure(f"its answer was broken off ({plain(finish)})")
         if self.refused:
             raise Failure("it speaks of itself instead of going on")
+        if not self.raw and answers.retells(self.text, self.said):
+            raise Failure("it tells the text anew instead of going on")
         unit = self.cut(ended=finish == "stop")
         if finish == "length" and not unit.strip() and self._only_thought():
             raise Thinking("it was still thinking when its answer reached the limit of tokens")
@@ -143,6 +148,8 @@ class Growing:
     @property
     def body(self) -> str:
         """What it adds to the text, uncut."""
+        if self.unit == "token":
+            return answers.without_text(self.text, self.said)
         return answers.added(self.text, self.said, raw=self.raw)
 
 

@@ -35,8 +35,9 @@ from lacy.model.ends import end_ids
 from lacy.model.files import resolve
 from lacy.model.ragged import RaggedDecoder, Rereading
 from lacy.model.weights import read_model
+from lacy.sources.answers import READING
 from lacy.sources.growing import Growing
-from lacy.sources.text import TextStream, TokenText
+from lacy.sources.text import TextStream, TokenText, whole_number
 from lacy.sources.web import Failure
 from lacy.types import CALL_TOKEN, Candidate, Reply, Request, Unit
 
@@ -70,6 +71,10 @@ class _Text:
     """What the reply says, once it is there."""
     why: str = ""
     """Why nothing can be said."""
+    numbers: bool = False
+    """Whether a number is taken whole: a token of this model is none of the caller's."""
+    first: str | None = None
+    """The first token's text, once its characters are whole."""
     spoken: int = 0
     token: int = -1
     reply: Reply | None = None
@@ -83,14 +88,35 @@ class _Text:
         self.spoken += 1
         complete = not end and self.answer.add(self.out.add(token))
         if self.request.unit == "token":
-            complete = bool(self.answer.said and self.out.whole)
+            return self._take_token(end=end)
         if not (complete or end or self.spoken == self.limit):
             return False
+        self._end("" if complete else "stop" if end else "length")
+        return True
+
+    def _take_token(self, *, end: bool) -> bool:
+        """``take`` where one token is wanted, or the whole number that it begins."""
+        said, last = self.answer.said, end or self.spoken == self.limit
+        if self.first is None and said and self.out.whole:
+            self.first = said
+        if self.first is None or not self.numbers:
+            if last or self.first is not None:
+                self._end("length" if last and not end else "stop")
+            return last or self.first is not None
+        number = whole_number(said, self.first, ended=end)
+        if number is None and not last:
+            return False
+        self.answer.said = number or ""
+        self._end("stop")
+        if self.request.text[-1:].isdigit() and self.said[:1].isdigit():
+            self.said, self.why = "", "it would go on with the digits of another model's number"
+        return True
+
+    def _end(self, finish: str) -> None:
         try:
-            self.said = self.answer.outcome("" if complete else "stop" if end else "length")
+            self.said = self.answer.outcome(finish)
         except Failure as failure:
             self.why = str(failure)
-        return True
 
 
 class LanguageModel:
@@ -148,7 +174,8 @@ class LanguageModel:
     def settings(self) -> dict[str, Any]:
         """What the answers depend on: where the model was read from, its files, and the limits."""
         place = str(getattr(self.model, "name_or_path", ""))
-        return {"model": place, "files": self._files, "max_tokens": self._max_tokens}
+        limits = self._max_tokens
+        return {"model": place, "files": self._files, "max_tokens": limits, "reading": READING}
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Continue each text by one unit; no candidate where the partner ends the text itself."""
@@ -188,6 +215,7 @@ class LanguageModel:
             ids = ids[-(-(len(ids) - room) // jump) * jump :]
             evidence += f", which saw the last {len(ids)} tokens only"
         text = _Text(request, ids, limit, evidence, self._text.stream())
+        text.numbers = request.tokens not in ("", self._text.name)
         if not ids:
             text.reply = Reply(error=f"{self.name}: it cannot begin a text (no start token)")
         elif room < 1:

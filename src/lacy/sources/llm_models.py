@@ -20,13 +20,14 @@ from typing import Any
 
 from lacy.errors import LacyError
 from lacy.sources import chat
+from lacy.sources.answers import READING
 from lacy.sources.background import Background
 from lacy.sources.endpoint import CHAT_TOKENS, DEFAULT_TIMEOUT, Mode, limits
-from lacy.sources.growing import Growing, Spent
+from lacy.sources.growing import Growing, Spent, Thinking
 from lacy.sources.remote import Remote
 from lacy.sources.web import Failure
 from lacy.types import Candidate, Reply, Request, Unit
-from lacy.wire import plain, refused_fields
+from lacy.wire import THOUGHT_TOKENS, Accepted, plain
 
 MOST_CHARACTERS = 20_000
 """Of an answer; one without end is an error."""
@@ -111,6 +112,7 @@ class LlmModel(Remote):
             if not value >= least:
                 do = f"give at least {least}"
                 raise LacyError("E12", key=key, value=value, why="too little", do=do)
+        self._accepted = Accepted()
         self._turns = _Turns(concurrency)
         self._background = Background(self._turns.close)
 
@@ -122,6 +124,7 @@ class LlmModel(Remote):
         return {
             "model": self.model, "raw": self.raw, "options": self.options,
             "max_tokens": self.max_tokens, "characters": self.characters, "prompt": chat.PROMPT,
+            "reading": READING,
         }  # fmt: skip
 
     async def _all(self, requests: list[Request]) -> list[Reply]:
@@ -139,7 +142,7 @@ class LlmModel(Remote):
         why = ""
         try:
             async with asyncio.timeout(self.timeout):
-                text = answer.outcome(await self._fill(answer, spent))
+                text = await self._fill(answer, spent)
         except TimeoutError:
             why = f"no whole answer within {self.timeout:g} s"
         except Failure as failure:
@@ -153,26 +156,42 @@ class LlmModel(Remote):
         return Reply(found, cost=cost, seconds=seconds)
 
     async def _fill(self, answer: Growing, spent: Spent) -> str:
-        """Asks, once more without an option of ours that the model refuses; why it ended."""
-        while True:
-            own = dict(self._own)
-            try:
-                return await self._say(answer, spent, own)
-            except Exception as error:
-                refused = [] if answer.said else refused_fields(own, str(error))
-                if not refused:
-                    raise
-                for key in refused:
-                    self._own.pop(key, None)
+        """Asks, anew without what the model refuses; the unit of its answer.
 
-    async def _say(self, answer: Growing, spent: Spent, own: Mapping[str, Option]) -> str:
-        """Fills ``answer`` until its unit is there; why it ended, "" where it was left."""
+        A model whose thoughts reached the limit is asked once more with room for them.
+        """
+        while True:
+            room, sent = self._accepted.room, self._sent(answer)
+            try:
+                return answer.outcome(await self._say(answer, spent, sent))
+            except Thinking:
+                if room:
+                    raise
+                self._accepted.room = THOUGHT_TOKENS
+                answer.restart()
+            except Failure:
+                raise
+            except Exception as error:
+                self._accepted.learn(sent, 400, str(error))
+                if answer.said or self._sent(answer) == sent:
+                    raise
+
+    def _sent(self, answer: Growing) -> dict[str, Any]:
+        """Options of ours that the model has not refused, and its messages where it chats."""
         limit = self.max_tokens[answer.unit] + (0 if self.raw else CHAT_TOKENS)
-        options = {key: of(limit) for key, of in own.items()} | self.options
-        said = answer.text if self.raw else chat.messages(answer.text)[1]["content"]
+        own: dict[str, Any] = {key: of(limit) for key, of in self._own.items()}
+        if not self.raw:
+            own["messages"] = chat.messages(answer.text)
+        shaped = self._accepted.shaped(own)
+        return {key: value for key, value in shaped.items() if key in own}
+
+    async def _say(self, answer: Growing, spent: Spent, sent: dict[str, Any]) -> str:
+        """Fills ``answer`` until its unit is there; why it ended, "" where it was left."""
+        *system, said = sent.get("messages") or [{"content": answer.text}]
+        options = {key: value for key, value in sent.items() if key != "messages"} | self.options
         ask = {
-            "prompt": said,
-            "system": None if self.raw else chat.PROMPT,
+            "prompt": said["content"],
+            "system": system[0]["content"] if system else None,
             "options": {key: value for key, value in options.items() if value is not None},
             "stream": bool(self._model.can_stream),
         }
@@ -185,8 +204,9 @@ class LlmModel(Remote):
                 free.release()
         else:
             complete = await _in_a_thread(lambda: self._model.prompt(**ask), answer, spent, free)
-        limited = any(key in options for key in _LIMITS)
-        return "" if complete else "length" if limited and spent.spoken >= limit else "stop"
+        limits = [options[key] for key in _LIMITS if isinstance(options.get(key), int)]
+        limited = bool(limits) and spent.spoken >= min(limits)
+        return "" if complete else "length" if limited else "stop"
 
     def _key(self) -> str:
         """The key that ``llm`` holds for the model, only to keep it out of messages."""
@@ -251,6 +271,7 @@ def _told(error: BaseException) -> Exception:
 def _add(event: Any, answer: Growing, spent: Spent) -> bool:
     """Takes one event; whether the unit is complete."""
     if event.type != "text":
+        answer.thought = answer.thought or "reason" in event.type or "think" in event.type
         return False
     spent.spoken += bool(event.chunk)
     if len(answer.said) > MOST_CHARACTERS:

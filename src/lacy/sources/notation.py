@@ -17,9 +17,16 @@ from lacy.wire import THOUGHT_TAG, unthought
 SIGNS = frozenset('<>*_`~#|[]{}"“”„«»‹›「」『』\\…&$◁【=\ufeff\u200b\u2060')
 """An answer without these holds no notation but, at its beginning, marks and labels."""
 
+DEEPEST = 8
+"""Marks and labels around one another that are taken away; nobody writes as many."""
+
+MOST = 4_000
+"""Characters behind the thoughts that are read: a unit is shorter, and patterns take their time."""
+
 QUOTES = {
     '"': '"', "“": "”", "”": "”", "„": "“”", "«": "»", "»": "«", "‹": "›", "'": "'", "‘": "’",
     "`": "`", "「": "」", "『": "』", "[": "]", "(": ")",
+    "<": ">",
 }  # fmt: skip
 """Opening marks, and those that close them."""
 
@@ -36,6 +43,10 @@ _ALOUD = re.compile(
     re.IGNORECASE,
 )
 """How models think aloud where their chat template has opened the thought already."""
+
+_STEPS = re.compile(r"\W*(?:thoughts?|reasoning|analysis|question|q):", re.IGNORECASE)
+_LAST_STEP = re.compile(r"\n\W*(?:final )?(?:answer|a):\s*", re.IGNORECASE)
+"""How models write steps before an answer: "Thought: ..." and, in a line of its own, "Answer:"."""
 
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})[ \t]*[\w+-]*[ \t]*\n(.*?)(?:\n?\s*\1.*)?\s*$", re.DOTALL)
 _CONTROL = re.compile(
@@ -66,6 +77,8 @@ _BLANK = re.compile(r"_{3,}(?!\w)")
 _TICKS = re.compile(r"(?<!\w)`+|`+(?!\w)|`{2,}")
 _EMPHASIS = re.compile(r"\*+|_+")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+_ELIDED = re.compile(r"'[a-zA-Z]{1,3}\b")
+"""An apostrophe that belongs to a name: 's-Hertogenbosch."""
 _MATHS = re.compile(
     r"^\s*(?:\\\((?P<a>.*)\\\)|\\\[(?P<b>.*)\\\]|\$\$(?P<c>.*)\$\$|\$(?P<d>[^$]*)\$)\s*\.?\s*$",
     re.DOTALL,
@@ -76,6 +89,7 @@ _MONTH = r"(?:jan|feb|m[aä]r|apr|ma[iy]|ju[nl]|aug|sep|o[ck]t|nov|de[cz]|janv|f
 _MARKS = (
     re.compile(r"[#]{1,6}[ \t]+"),
     re.compile(r">[ \t]?(?=\S)"),
+    re.compile(r"(?:[-=]>|→|⇒|➜)[ \t]*(?=\S)"),
     re.compile(r"[-*+•‣◦▪·–—][ \t]+(?:\[[ xX]?\][ \t]+)?"),
     re.compile(rf"(?:\(?[1aA]\)|1\.)[ \t]+(?!{_MONTH})", re.IGNORECASE),
     re.compile(r"(?:[-*_=][ \t]*){3,}(?:\n|$)"),
@@ -88,11 +102,15 @@ _NOUN = (
 )
 _KIND = r"(?:(?:correct|final|right|best|most likely|likely|short|direct|true|actual|possible) )*"
 _LABEL = re.compile(
-    rf"(?:(?:the |my |your )?{_KIND}{_NOUN}"
+    rf"(?:(?:i (?:think|believe) )?(?:the |my |your )?{_KIND}{_NOUN}"
     rf"(?:(?: (?:to|of|for|that|in|with|here) [^:\n]{{0,60}})?"
     rf"(?:[ \t]*(?::|=|->|→|⇒|\n)|[ \t]+[–—-][ \t])"
-    rf"| (?:is|are|would be|should be|reads|with|as)(?: that)?\b[ \t]*:?)"
+    r"|(?: (?:to|of|for) [^:\n.]{0,60}?)? (?:is|are|would be|should be|reads|with|as)(?: that)?\b"
+    r"[ \t]*:?)"
     r"|(?:here(?:['’]s| is| are)|this is) (?:the|your|a|one|my) [^:\n]{0,80}:"
+    r"|here (?:you go|it is)[ \t]*[:!,.]"
+    r"|(?:based on|according to) (?:the|this) (?:text|context|passage|information|sentence)"
+    r"[^,:\n]{0,40}[,:]"
     r"|continu(?:ing|ed)(?: [^:\n]{0,40})?:|(?:assistant|ai|model|bot|chatbot|gpt|a|ans|text|value)"
     r":(?!//))\s*",
     re.IGNORECASE,
@@ -115,7 +133,8 @@ _STARTS = (
     "chatbot", "a:", "ans:", "sure", "certainly", "of course", "absolutely", "understood",
     "got it", "no problem", "gladly", "ok", "great", "perfect", "good question", "happy to",
     "alright", "all right", "hmm", "let me", "let's", "let’s", "we ", "i ", "first, ", "thinking",
-    "to continue", "to complete", "unfortunately",
+    "to continue", "to complete", "unfortunately", "based on", "according to", "thought",
+    "reasoning", "analysis:", "question", "q:",
 )  # fmt: skip
 """How labels, consent and thoughts begin; an answer that begins so is read to its end."""
 
@@ -140,7 +159,7 @@ _KEYS = (
 
 def plain(answer: str) -> str:
     """An answer without thoughts, JSON, fences, tags and inline marks."""
-    body = without_thoughts(answer).strip()
+    body = without_thoughts(answer).strip()[:MOST]
     body = _unfenced(_without_control(body)).strip()
     if body[:1] in ("{", "[") or (body[:1] == '"' and "\\" in body):
         body = _from_json(body)
@@ -152,6 +171,8 @@ def without_thoughts(answer: str) -> str:
     body = unthought(answer.lstrip("\ufeff\u200b\u2060"))
     if _ALOUD.match(body) and (end := _THOUGHT_END.search(body)):
         return without_thoughts(body[end.end() :])
+    if _STEPS.match(body) and (end := _LAST_STEP.search(body)):
+        return body[end.end() :]
     return body
 
 
@@ -163,7 +184,7 @@ def thinks(answer: str) -> bool:
 def refuses(answer: str) -> bool:
     """Whether a model speaks of itself or of its task instead of going on."""
     body = without_thoughts(answer)
-    if _ALOUD.match(body) or _PLACEHOLDER.match(opened(body)):
+    if _ALOUD.match(body) or _STEPS.match(body) or _PLACEHOLDER.match(opened(body)):
         return True
     return _REFUSAL.match(unquoted(opened(plain(body)))) is not None
 
@@ -178,20 +199,23 @@ def begins_plainly(answer: str) -> bool:
 
 def opened(body: str) -> str:
     """Without the marks of lines, labels and consent that it begins with."""
-    while True:
+    for _ in range(DEEPEST):
         rest = body.lstrip()
         for pattern in (*_MARKS, _DOTS, _AGREED):
             if found := pattern.match(rest):
                 rest = rest[found.end() :]
         rest = _unlabelled(rest)
         if rest == body:
-            return body
+            break
         body = rest
+    return body
 
 
 def labelled(body: str) -> str:
     """Without labels and consent that it begins with; in small letters they are words."""
-    while body[:1].isupper():
+    for _ in range(DEEPEST):
+        if not body[:1].isupper():
+            break
         rest = body[found.end() :] if (found := _AGREED.match(body)) else _unlabelled(body)
         if rest == body:
             break
@@ -217,9 +241,18 @@ def unquoted(body: str, *, closed: bool = False) -> str:
     whole = inner.rstrip(" .,!;")
     if whole[-1:] in (*close,) and whole and not any(mark in whole[:-1] for mark in close):
         return whole[:-1].strip() + inner[len(whole) :].strip()
-    if closed or body[0] in "[(" or any(mark in inner for mark in close):
+    if closed or body[0] in "[(<" or _ELIDED.match(body) or any(mark in inner for mark in close):
         return body
     return inner.strip()
+
+
+def unpaired(body: str) -> str:
+    """Without the quotation marks around its first words, where others follow: `"A" (1901)`."""
+    close = QUOTES.get(body[:1], "")
+    if body[:1] in ("", "(", "[", "<") or _ELIDED.match(body):
+        return body
+    end = min((place for mark in close if (place := body.find(mark, 1)) > 0), default=0)
+    return body[1:end] + body[end + 1 :] if end else body
 
 
 def inline(body: str) -> str:
@@ -227,8 +260,7 @@ def inline(body: str) -> str:
     if not SIGNS & set(body):
         return body
     if maths := _MATHS.match(body):
-        within = next(part for part in maths.groups() if part is not None)
-        body = within if "$" not in body or within[-1:].isdigit() or "\\" in within else body
+        body = next(part for part in maths.groups() if part is not None)
     body = _BOXED.sub(r"\1", body)
     body = _INLINE.sub("", _BLOCK.sub("\n", _without_control(body)))
     body = _LINK.sub(r"\1", _WIKI.sub(r"\1", _IMAGE.sub("", body)))
@@ -263,7 +295,8 @@ def _without_emphasis(body: str) -> str:
     open_now = {"*": 0, "_": 0}
     kept, last = [], 0
     for run in _EMPHASIS.finditer(body):
-        before, after = body[: run.start()][-1:], body[run.end() :][:1]
+        before = body[run.start() - 1] if run.start() else ""
+        after = body[run.end() : run.end() + 1]
         mark, size = run.group()[0], len(run.group())
         if before == "\\":
             continue

@@ -9,11 +9,12 @@ without knowing where to stop is cut to one unit: a token, a word or a value.
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from lacy.errors import clean as clean
@@ -26,8 +27,14 @@ _ANCHORS = ("", "\n", "x", ".")
 _REMEMBER = 65_536
 """Encoded continuations kept per tokenizer."""
 
-_WORD = re.compile(r"\s*(?:[\w]+(?:['’.,\-–]\w+)*|[^\w\s]+)")
+_WORD = re.compile(
+    r"\s*(?:(?:['’](?=[a-z]{1,2}\b)|[-−+±]?[$£€¥₹]?(?=\d))?\w+(?:['’.,\-–]\w+)*(?:(?<=\d)[%‰°])?"
+    r"|[^\w\s]+)"
+)
+"""A number's sign, currency and per cent are a part of it; 's-Hertogenbosch is one word."""
+_REST_OF_WORD = re.compile(r"\w*(?:['’.,\-–]\w+)*")
 _CLAUSE = re.compile(r"[,;:!?…。，、](?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
+_DIGITS = re.compile(r"\d*(?:[.,]\d+)*")
 _JOINS = ("'", "’", ".", ",", "-", "–")
 _SHORT = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
 """A dot after these, or after an initial, ends no clause."""
@@ -63,6 +70,12 @@ class TokenText:
         if token not in self._special:
             return self.bytes_of(token)
         return str(self.tokenizer.convert_ids_to_tokens(token)).encode()
+
+    @cached_property
+    def name(self) -> str:
+        """Of these tokens: equal for tokenizers that know the same ones."""
+        known = json.dumps(sorted(self.tokenizer.get_vocab().items()))
+        return hashlib.sha256(known.encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a whole text; nothing in it becomes a special token."""
@@ -197,11 +210,11 @@ def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
     if unit == "token":
         return text
     if unit == "word":
-        match = _WORD.match(text)
-        rest = text[match.end() :] if match else ""
+        end = _word_end(text)
+        rest = text[end:]
         # "O'" may become "O'Brien": one joining mark at the end decides nothing.
         undecided = not rest or rest in _JOINS
-        return match.group() if match and (ended or not undecided) else ""
+        return text[:end] if end and (ended or not undecided) else ""
     for match in _CLAUSE.finditer(text):
         before = text[: match.start()]
         word = before.rsplit(maxsplit=1)[-1] if before.strip() else ""
@@ -210,6 +223,39 @@ def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
         if before.strip() and not inside and not undecided:
             return before.rstrip()
     return text.rstrip() if ended else ""
+
+
+def _word_end(text: str) -> int:
+    """Where the first word ends; 0 for none. Accents and vowel signs of their own belong to it."""
+    match = _WORD.match(text)
+    end = match.end() if match else 0
+    while 0 < end < len(text) and _within_word(text[end]):
+        more = _REST_OF_WORD.match(text, end + 1)
+        end = more.end() if more else end + 1
+    return end
+
+
+def _within_word(character: str) -> bool:
+    """Whether it never stands between words: a combining mark, or what joins letters unseen."""
+    return character in "\u200c\u200d" or unicodedata.category(character)[0] == "M"
+
+
+def whole_number(text: str, token: str, *, ended: bool) -> str | None:
+    """``token`` with all digits of the number that it begins; None while it may still go on.
+
+    Args:
+        text: what was said from ``token`` on; nothing comes of one that does not begin with it.
+        token: what was asked for; as it is if it does not end inside a number.
+        ended: whether nothing more will come.
+    """
+    if not token[-1:].isdigit():
+        return token
+    if not text.startswith(token):
+        return None
+    digits = _DIGITS.match(text, len(token))
+    end = digits.end() if digits else len(token)
+    undecided = text[end:] in ("", ".", ",")
+    return None if undecided and not ended else text[:end]
 
 
 def whole_words(text: str, unit: Unit) -> str:
