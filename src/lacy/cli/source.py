@@ -171,6 +171,9 @@ def _map(argv: Sequence[str]) -> int:
         raise LacyError("E12", key="out", value=str(config.out), why=why, do="name another file")
     write_atomic(config.out, text)
     print(text)
+    for line in text.splitlines():
+        if line.startswith("# left out: "):
+            print(line[2:], file=sys.stderr)
     print(f'Next: correct {config.out}, then lacy source ask {config.out} "..."')
     return 0
 

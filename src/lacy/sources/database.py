@@ -278,6 +278,9 @@ class Database:
             other = bool(before) and (self._data.keyed or owners[one] != self._one(owner))
             owners[one] = self._one(owner)
             self._keys[one] = _Several() if other else (*before, key)
+        for one, owner in () if self._data.keyed else owners.items():
+            if owner != one and isinstance(self._keys[one], tuple):  # a further name
+                self._keys[one] = self._keys.get(owner, self._keys[one])
         return names
 
 

@@ -28,7 +28,7 @@ _STEPS_BETWEEN_CHECKS = 2_000
 """SQLite virtual-machine steps between two looks at the clock."""
 _OPEN_SECONDS = 2.0
 """Seconds for which opening waits for another process that writes."""
-_LONGEST = 16 * 2**20
+_LONGEST = 64 * 2**20
 """Bytes of one value or row above which SQLite gives up: a file of strangers may make any."""
 _LONGEST_READ = 10_000
 """Characters above which a value is not read."""
@@ -125,12 +125,12 @@ class Sqlite:
         return quoted(name)
 
     def text(self, column: str) -> str:
-        """The column itself: any value can be compared."""
-        return column
+        """The column itself, whose values can all be compared; novels and films are not read."""
+        return f"CASE WHEN length({column}) <= {_LONGEST_READ} THEN {column} END"
 
     def reading(self, table: str, column: str) -> Reading:
-        """The column itself; novels and films are not read."""
-        return Reading(f"CASE WHEN length({{}}) <= {_LONGEST_READ} THEN {{}} END")
+        """As ``text``: Python turns values into words."""
+        return Reading(self.text("{}"))
 
     def interrupt(self) -> None:
         """Ends the query that runs."""
