@@ -133,6 +133,31 @@ def test_a_view_that_never_ends_is_stopped_when_it_is_opened(view, tmp_path, mon
     assert base.VIEW_SECONDS <= 30
 
 
+def test_the_case_of_identifiers_and_text_that_is_no_utf8(tmp_path):
+    place = sqlite_with(
+        tmp_path / "own.sqlite",
+        ["CREATE TABLE Fact (Subject TEXT, Relation TEXT, VALUE TEXT)",
+         "INSERT INTO Fact VALUES ('Ada Vell', 'town', 'Kelfield'), ('Ada Vell', 'job',"
+         " CAST(x'ff62' AS TEXT)), (CAST(x'ff' AS TEXT), 'town', 'Ulm')"],
+    )  # fmt: skip
+    with Database(place) as source:
+        assert source.facts("Ada Vell") == [("town", "Kelfield")] and len(source.names) == 1
+    content = {"database": place, "subject": "fact.subject", "relations": {"a": "FACT.value"}}
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(content))
+    with Database.mapped(tmp_path / "m.yaml") as source:
+        assert source.facts("Ada Vell") == [("a", "Kelfield")]
+
+
+def test_views_of_views_of_views_are_left_out_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("lacy.sources.stores.sqlite.VIEW_SECONDS", 0.0)
+    bomb = ["CREATE VIEW v0 AS SELECT * FROM fact"] + [
+        f"CREATE VIEW v{n} AS SELECT * FROM v{n - 1} UNION ALL SELECT * FROM v{n - 1}"
+        for n in range(1, 60)
+    ]
+    with Database(sqlite_with(tmp_path / "own.sqlite", GOOD + bomb)) as source:
+        assert words(source, "Ada Vell lives in") == ["Kelfield"]
+
+
 def test_no_value_is_read_that_is_too_long_to_be_said(tmp_path):
     place = sqlite_with(
         tmp_path / "own.sqlite",
