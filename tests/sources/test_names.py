@@ -74,8 +74,12 @@ LONGER = [
     ("Japan", "Yahoo! Japan was"), ("Mara Vell", "Mara Vell Foundation was"),
     ("Mara Vell", "The Mara Vell Prize was"), ("Humphry Ward", "Mrs. Humphry Ward was"),
     ("Ada Lovelace", "Mary Ada Lovelase was"), ("Neill", "O'Neill was"),
-    ("京都", "東京都は"), ("山田", "山田太郎は"), ("マリ", "マリオは"),
-    ("マリ", "マリ・キュリーは"),
+    ("Visual Basic", "Visual Basic .NET was"), ("C++", "Visual C++ was"), ("C++", "C++/CLI was"),
+    ("Music", "C# Music was"), ("Pac-Man", "Ms. Pac-Man was"), ("Paris", "Paris (Texas) was"),
+    ("Mercury", "Mercury (planet) was"), ("Congo", "The Republic of the Congo was"),
+    ("Mexico", "New Mexico was"), ("Anna", "Anna Karenina was"), ("Greco", "El Greco was"),
+    ("Анна", "Анна Каренина родилась"), ("京都", "東京都は"), ("山田", "山田太郎は"),
+    ("マリ", "マリオは"), ("マリ", "マリ・キュリーは"),
     ("北京", "北京大学是"), ("हिन", "हिन्दी was"),
 ]  # fmt: skip
 

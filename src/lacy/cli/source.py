@@ -219,6 +219,9 @@ def _map(argv: Sequence[str]) -> int:
         raise LacyError("E12", key="out", value=str(config.out), why=why, do="name another file")
     write_atomic(config.out, text)
     print(text)
+    for line in text.splitlines():
+        if line.startswith("# left out: "):
+            say(line[2:], sys.stderr)
     out = shlex.quote(str(config.out))
     say(f'Next: correct {out}, then lacy source ask {out} "..."')
     return 0

@@ -19,10 +19,12 @@ from lacy.sources.function_words import (
     AND,
     BEFORE_HAN,
     BEHIND_HAN,
+    BRACKETED,
     BYNAMES,
     DATES,
     FOLLOW,
     LEAD,
+    LEAD_ABROAD,
     NAMES_OF_SAINTS,
     OF,
     POSTNOMINALS,
@@ -47,6 +49,7 @@ _NUMERAL = re.compile(r",?\s+(?:Jr|Sr|II|III|IV|VI{0,3})\b")
 _INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_])*")
 _CHUNK = re.compile(r"\S+")
 _WORD = re.compile(r"\w+(?:['.\-]\w+)*")
+_BRACKET = re.compile(r"\s*\(([^\W\d]+(?: [^\W\d]+){0,2})\)")
 _POSSESSIVE = re.compile(r"'[sS](?![\w\-])")
 
 
@@ -190,11 +193,13 @@ class _Place:
         first = chunks[0]
         if first in ("&", "/"):
             return len(chunks) > 1 and _capital(chunks[1])
-        if first[0] in "+#":  # "C ++"
+        if first[0] in "+#" or re.match(r"\.\w", first):  # "C ++", "Visual Basic .NET"
             return True
         word = _first_word(first)
+        if first[0] == "(":
+            return self.single and self._told_apart(rest)
         if first[0] in _OPENING:
-            return self.single and first[0] not in "([{" and _capital(word)
+            return self.single and first[0] not in "[{" and _capital(word)
         if not first[0].isalnum():
             return False
         low = word.lower()
@@ -206,6 +211,13 @@ class _Place:
             return not owner
         ends = not self.single and (owner or word in POSTNOMINALS)
         return not (ends or low in FOLLOW)
+
+    def _told_apart(self, rest: str) -> bool:
+        """Whether a bracket says which of a name is meant: "Paris (Texas)", "Mercury (planet)"."""
+        inside = _BRACKET.match(rest)
+        if inside is None or inside[1].isupper():  # none of few words; "the United Nations (UN)"
+            return False
+        return inside[1].split()[0].lower() not in BRACKETED
 
     def _joined(self, chunks: list[str], low: str, owner: bool) -> bool:
         """Whether a small word leads on to the rest of the name: "Catherine of Aragon"."""
@@ -286,16 +298,18 @@ class _Place:
             return not dated
         if low in LEAD:
             return False
-        return self.single or (low not in TITLES and low not in DATES)
+        return self.single or not any(low in some for some in (TITLES, DATES, LEAD_ABROAD))
 
     def _after_sign(self, word: str, chunks: list[str]) -> bool:
         """Whether a name goes on over a sign: "St. Paul", "Yahoo! Japan", "Paris, Texas"."""
-        sign, base = word[-1], word.rstrip(".!?,'\"”)")
+        sign, base = word[-1], word.rstrip(".!?,'\"”)+#*&$%")
         low = base.lower()
         if sign == "." and word.count(".") - base.count(".") == 1:
             if low in TITLES:
                 return self.single
             return bool(_INITIALS.fullmatch(base)) or low in NAMES_OF_SAINTS
+        if _is_sign(sign):  # "C# Music Awards"
+            return _capital(base) and low not in LEAD
         if not self.single or not _capital(base):
             return False
         if sign == ",":

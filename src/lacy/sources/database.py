@@ -24,6 +24,7 @@ from lacy.sources.facts import Column, Fact, Facts, Layout, Relation
 from lacy.sources.linking import Link, Linker
 from lacy.sources.names import plain, same
 from lacy.sources.stores import Catalogue, Store, StoreError, is_url, open_store
+from lacy.sources.stores.base import spelled
 from lacy.sources.text import clean, completions
 from lacy.sources.turns import Turns
 from lacy.types import Candidate, Reply, Request
@@ -75,9 +76,9 @@ class Database:
         fuzzy: bool = True,
     ) -> None:
         def layout(catalogue: Catalogue, place: str) -> Layout:
-            _check(catalogue, place, table, (subject, relation, value))
-            kind = Relation(Column(0, relation), (Column(0, value),))
-            return Layout(table, subject, subject, (kind,))
+            home, (who, kind, what) = _found(catalogue, place, table, (subject, relation, value))
+            relations = (Relation(Column(0, kind), (Column(0, what),)),)
+            return Layout(home, who, who, relations)
 
         self._open(path, layout, name, timeout, max_rows, fuzzy)
 
@@ -278,6 +279,9 @@ class Database:
             other = bool(before) and (self._data.keyed or owners[one] != self._one(owner))
             owners[one] = self._one(owner)
             self._keys[one] = _Several() if other else (*before, key)
+        for one, owner in () if self._data.keyed else owners.items():
+            if owner != one and isinstance(self._keys[one], tuple):  # a further name
+                self._keys[one] = self._keys.get(owner, self._keys[one])
         return names
 
 
@@ -289,17 +293,23 @@ class _Twice(Exception):
     """A name is that of several entries."""
 
 
-def _check(catalogue: Catalogue, place: str, table: str, columns: Sequence[str]) -> None:
-    """Raise a clear error unless the table and its columns are there."""
+def _found(
+    catalogue: Catalogue, place: str, table: str, columns: Sequence[str]
+) -> tuple[str, list[str]]:
+    """The table and its columns as they are spelled; a clear error unless they are there."""
     if table in catalogue.unreadable:
         raise LacyError("E74", path=place, table=table, why=catalogue.unreadable[table])
-    if table not in catalogue.tables:
+    home = spelled(table, catalogue.tables)
+    if home is None:
         raise LacyError("E67", path=place, table=table, found=_listed(catalogue.tables))
-    there = catalogue.tables[table]
+    there = catalogue.tables[home]
+    found = []
     for column in columns:
-        if column not in there:
-            found = _listed(there)
-            raise LacyError("E68", path=place, table=table, column=column, found=found)
+        known = spelled(column, there)
+        if known is None:
+            raise LacyError("E68", path=place, table=home, column=column, found=_listed(there))
+        found.append(known)
+    return home, found
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING
 from lacy.errors import LacyError
 from lacy.sources import index, origins
 from lacy.sources.index import FILE, BuildReport, Engine
-from lacy.sources.linking import Linker, normal
 from lacy.sources.names import NameIndex
+from lacy.sources.naming import of_this_name
 from lacy.sources.origins import Root
 from lacy.sources.passages import EMPTY_LINE, STOP, first_name, plain, wider, words_of
 from lacy.sources.stores.sqlite import read_only
@@ -250,33 +250,10 @@ class Documents:
         if not named:
             hits = [hit for hit in hits if hit[1] >= _FAINT * hits[0][1]]
         if about is None:
-            hits = self._of_this_name(hits, subject, sentence)
+            hits = of_this_name(self._db, hits, subject, self.names.others(sentence))
         if self._vectors is not None and said:
             hits = self._fused(sentence, hits, named, limit)
         return self._passages([number for number, _ in hits])
-
-    def _of_this_name(self, hits: list[Hit], subject: str, sentence: str) -> list[Hit]:
-        """Hits that name the subject, not somebody whose name holds its words and is longer.
-
-        The search knows words only: "Ada Love" is found in "Ada Love-Smith", "C" in "C++".
-        """
-        others = self.names.others(sentence)
-        if not others and subject == subject.lower():
-            return hits
-        who = Linker([subject], threshold=2.0)  # none is so similar
-        small, parts = subject == subject.lower(), sorted(normal(subject).split())
-        kept = []
-        for number, score in hits:
-            query = (
-                "SELECT subject, substr(text, start + 1, stop - start) FROM passage"
-                " JOIN document ON document.id = document WHERE passage.id = ?"
-            )
-            about, text = self._db.execute(query, (number,)).fetchone() or ("", "")
-            turned = sorted(normal(about).split()) == parts  # "Lovelace Ada"
-            named = small or turned or any(map(who.mentioned, (f"{about} was", text)))
-            if named and about not in others:
-                kept.append((number, score))
-        return kept
 
     def _fused(self, sentence: str, hits: list[Hit], named: Sequence[str], limit: int) -> list[Hit]:
         """Hits and their order by meaning as well; who is named must be in them all the same."""

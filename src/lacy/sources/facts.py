@@ -130,7 +130,7 @@ class Facts:
             if limit and len(rows) > _MOST_NAMES:
                 raise StoreError(f"a view has more than {_MOST_NAMES:,} names; does it end?")
             for stored, value in rows:
-                for one in said(value, kind):
+                for one in said(value, kind) if stored is not None else ():
                     owner = "" if self.keyed else one if column == own else text_of(stored)
                     found.add((stored, owner, one))
         return sorted(found, key=lambda row: (row[2], str(row[0])))

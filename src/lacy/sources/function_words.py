@@ -27,6 +27,23 @@ LEAD = PREPOSITIONS | _words(
 )
 """Words that a sentence may begin with before a name; with a capital they are no part of it."""
 
+LEAD_ABROAD = _words(
+    # German, French, Spanish, Italian, Portuguese, Dutch, Russian
+    "der die das ein eine als wenn weil nach vor im am bei mit von zu für und aber auch wo wann wer"
+    " wie hier da dann später seit während le la les un une quand lorsque en à au aux du des dans"
+    " par pour et mais où qui que comme après avant avec selon depuis el los las una cuando por"
+    " para con y pero donde quien como después antes según desde il lo gli nel nella per e ma dove"
+    " chi dopo prima secondo o os em no na com mas onde het een toen op met maar waar wie в на и но"
+    " когда где кто как что после до с по при для"
+)
+"""The same in other languages; no part of a name of several words ("El Greco" is one name)."""
+
+BRACKETED = _words(
+    "born née nee né died or also formerly pictured left right center centre above below aka then"
+    " now later since until circa ca see and in with from real full birth stage pronounced"
+)
+"""A bracket that begins so adds to a name; "(planet)" or "(Texas)" tells which one is meant."""
+
 THING = _words("was is were are has had")
 """A verb behind "'s": the name ends with it."""
 

@@ -28,6 +28,7 @@ from lacy.config import read_yaml
 from lacy.errors import LacyError
 from lacy.sources.facts import Column, Join, Layout, Relation
 from lacy.sources.stores import Catalogue, is_address, is_url, without_secret
+from lacy.sources.stores.base import spelled
 from lacy.sources.writing import check_date, check_number, writer
 
 TOP = ("database", "subject", "key", "aliases", "relations", "facts")
@@ -280,6 +281,11 @@ class _Reader:
         for dot in dots:
             if name[:dot] in self.tables and name[dot + 1 :] in self.tables[name[:dot]]:
                 return name[:dot], name[dot + 1 :]
+        for dot in dots:
+            table = spelled(name[:dot], self.tables)
+            column = spelled(name[dot + 1 :], self.tables[table]) if table else None
+            if table and column:
+                return table, column
         for dot in reversed(dots):
             if name[:dot] in self.tables:
                 near = _near(name[dot + 1 :], list(self.tables[name[:dot]]))

@@ -34,6 +34,8 @@ def normal(name: str, *, as_written: bool = False) -> str:
         name: as anybody spells it.
         as_written: leaves the order as it is ("Paris, Texas").
     """
+    if name.isascii() and name.isalnum():  # most words of a text
+        return name.lower()
     text = name
     if text.count(",") == 1 and _COMMA.search(text) and not as_written:
         last, first = text.split(",")
@@ -45,8 +47,8 @@ def normal(name: str, *, as_written: bool = False) -> str:
         text = "".join(c for c in text if not unicodedata.combining(c))
     text = text.casefold().translate(_LETTERS)
     text = _PUNCTUATION.sub(" ", text)
-    text = _AND.sub("and", _DOTS.sub(_dots, text))
-    text = _HYPHENS.sub(_hyphen, text)
+    text = _HYPHENS.sub(_hyphen, _DOTS.sub(_dots, text))
+    text = _AND.sub("and", text)
     return " ".join(_joined(text.split()))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -132,6 +132,15 @@ class Store(Protocol):
 def quoted(name: str) -> str:
     """A name in double quotes, as standard SQL wants it."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def spelled(name: str, there: Iterable[str]) -> str | None:
+    """A name as it is spelled there; its case may differ where only one can be meant."""
+    known = list(there)
+    if name in known:
+        return name
+    alike = [other for other in known if other.casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 else None
 
 
 def late(seconds: float) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from lacy.errors import LacyError
 from lacy.sources.stores.base import (
     SETUP_SECONDS,
+    VIEW_SECONDS,
     Catalogue,
     Reading,
     Reference,
@@ -28,7 +29,7 @@ _STEPS_BETWEEN_CHECKS = 2_000
 """SQLite virtual-machine steps between two looks at the clock."""
 _OPEN_SECONDS = 2.0
 """Seconds for which opening waits for another process that writes."""
-_LONGEST = 16 * 2**20
+_LONGEST = 64 * 2**20
 """Bytes of one value or row above which SQLite gives up: a file of strangers may make any."""
 _LONGEST_READ = 10_000
 """Characters above which a value is not read."""
@@ -58,7 +59,7 @@ class Sqlite:
         except (sqlite3.Error, MemoryError) as error:
             raise LacyError("E66", path=path, why=_why(error, path)) from error
         self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
-        self._db.text_factory = lambda raw: raw.decode("utf-8", errors="replace")
+        self._db.text_factory = _decoded
 
     def catalogue(self) -> Catalogue:
         """Tables and views, in the order of their names."""
@@ -68,14 +69,21 @@ class Sqlite:
         found: list[tuple[str, Any]] = []
         unreadable: dict[str, str] = {}
         views = set()
+        begin = time.perf_counter()
         for name, kind in self.rows(query):
+            if not isinstance(name, str):
+                unreadable[name.decode(errors="replace")] = "its name is no UTF-8"
+                continue
+            if kind == "view" and time.perf_counter() - begin > VIEW_SECONDS:
+                unreadable[name] = late(VIEW_SECONDS)  # views of views of views
+                continue
             try:
                 info = self.rows(f"PRAGMA table_xinfo({quoted(name)})")
                 foreign = self.rows(f"PRAGMA foreign_key_list({quoted(name)})")
             except StoreError as error:  # a view of a table that is gone, a module that is missing
                 unreadable[name] = str(error)
                 continue
-            info = [row for row in info if row[6] != _HIDDEN]
+            info = [row for row in info if row[6] != _HIDDEN and isinstance(row[1], str)]
             tables[name] = {row[1]: str(row[2]) for row in info}
             primary = [row[1] for row in info if row[5]]
             if len(primary) == 1:
@@ -125,12 +133,12 @@ class Sqlite:
         return quoted(name)
 
     def text(self, column: str) -> str:
-        """The column itself: any value can be compared."""
-        return column
+        """The column itself, whose values can all be compared; novels and films are not read."""
+        return f"CASE WHEN length({column}) <= {_LONGEST_READ} THEN {column} END"
 
     def reading(self, table: str, column: str) -> Reading:
-        """The column itself; novels and films are not read."""
-        return Reading(f"CASE WHEN length({{}}) <= {_LONGEST_READ} THEN {{}} END")
+        """As ``text``: Python turns values into words."""
+        return Reading(self.text("{}"))
 
     def interrupt(self) -> None:
         """Ends the query that runs."""
@@ -141,6 +149,14 @@ class Sqlite:
         """Ends the connection."""
         with self._lock:
             self._db.close()
+
+
+def _decoded(raw: bytes) -> str | bytes:
+    """A text, or its bytes where they are no UTF-8."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def read_only(path: Path, seconds: float = _OPEN_SECONDS) -> sqlite3.Connection:

@@ -1,0 +1,46 @@
+"""Passages that name whom they are asked about, not somebody whose name holds the same words."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+
+from lacy.sources.linking import Linker, normal
+from lacy.sources.words import Hit
+
+
+def of_this_name(
+    db: sqlite3.Connection, hits: Sequence[Hit], subject: str, others: Collection[str]
+) -> list[Hit]:
+    """Hits that name the subject.
+
+    A search knows words only: it finds "Ada Love" in "Ada Love-Smith", and "C" in "C++".
+
+    Args:
+        db: the index; who calls holds its lock.
+        hits: what the search found, best first.
+        subject: whom the sentence is about; without a capital it is a word, not a name, and any
+            passage with it will do.
+        others: subjects of documents whose words stand in the sentence as another name.
+
+    Raises:
+        sqlite3.Error: the index cannot be read.
+    """
+    small = subject == subject.lower()
+    if small and not others:
+        return list(hits)
+    who = Linker([subject], threshold=2.0)  # nothing is so similar
+    parts = sorted(normal(subject).split())
+    kept = []
+    for number, score in hits:
+        query = (
+            "SELECT subject, substr(text, start + 1, stop - start) FROM passage"
+            " JOIN document ON document.id = document WHERE passage.id = ?"
+        )
+        about, text = db.execute(query, (number,)).fetchone() or ("", "")
+        turned = sorted(normal(about).split()) == parts  # "Lovelace Ada"
+        # A title is no sentence: "Yahoo!" would be Yahoo with an exclamation mark.
+        named = small or turned or any(map(who.mentioned, (f"{about} was", text)))
+        if named and about not in others:
+            kept.append((number, score))
+    return kept
