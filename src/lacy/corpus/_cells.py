@@ -80,6 +80,8 @@ def _not_a_name(value: Any) -> str:
 
 def _problem(value: Any) -> str:
     """Why a value cannot be kept; empty if it can."""
+    if not isinstance(value, dict | list | tuple):
+        return _scalar_problem(value)
     left = [(value, 0)]
     count = 0
     while left:

@@ -44,7 +44,7 @@ KINDS = {
     ".txt": _files.text_rows,
     ".text": _files.text_rows,
     ".log": _files.text_rows,
-    ".rst": _files.text_rows,
+    ".rst": _files.rst_rows,
     ".jsonl": _json.json_lines,
     ".ndjson": _json.json_lines,
     ".json": _json.json_file,
@@ -198,7 +198,7 @@ def _file(path: Path, pages: Pages) -> Stream:
     kind = _kind(path)
     if not kind:
         raise LacyError("E27", path=path)
-    where = os.path.abspath(path)
+    where = os.path.realpath(path)
     if kind in FORMATS:
         return Stream(lambda wanted, complain: pages.rows(path, kind, wanted, complain), where)
     return Stream(lambda wanted, complain: KINDS[kind](path, wanted, complain), where)
@@ -238,6 +238,8 @@ def _hub(name: str, split: str) -> Rows:
 
         try:
             found = datasets.load_dataset(repository, config or None, split=split, streaming=True)
+            if found.features is not None:
+                found = found.decode(False)  # pictures and sounds are no texts
             for number, row in enumerate(found, 1):
                 yield f"{name}[{split}]:{number}", dict(row)
         except Exception as error:  # network, names, formats: each library its own class
