@@ -299,7 +299,7 @@ def _usable(
             report.skip("text is no string", place, type(text).__name__)
         elif not text.strip():
             report.skip("empty text", place)
-        elif found := _SURROGATE.search(text):
+        elif not text.isascii() and (found := _SURROGATE.search(text)):
             report.skip("wrong encoding", place, f"half a surrogate pair at {found.start()}")
         else:
             try:
