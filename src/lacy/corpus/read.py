@@ -91,8 +91,8 @@ def read(
         split: which part of a ``datasets`` source; files have no parts.
         limit: stop after so many documents.
         report: filled on the way; without one, a summary of what was skipped is logged.
-        encoding: of texts without a byte order mark, by any name that browsers or Python know;
-            without one they are UTF-8, or are guessed (``lacy.corpus.encoding``).
+        encoding: of texts that are not UTF-8 and do not say how they are written, by any name
+            that browsers or Python know; without one they are guessed (``lacy.corpus.encoding``).
         follow_links: whether links out of a folder are followed.
 
     Returns:
