@@ -96,6 +96,8 @@ def _problem(value: Any) -> str:
         count += 1
         if count > _MOST or depth > DEEPEST:
             return "too many values" if count > _MOST else f"nested deeper than {DEEPEST}"
+        if isinstance(one, dict | list | tuple) and len(one) > _MOST:
+            return "too many values"
         if isinstance(one, dict):
             left += ((inner, depth + 1) for pair in one.items() for inner in pair)
         elif isinstance(one, list | tuple):

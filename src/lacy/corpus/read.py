@@ -60,6 +60,9 @@ _TABLES = {".jsonl", ".ndjson", ".parquet"}
 IDS_KEPT = 1_000_000
 """Ids remembered to notice repeated ones; bounds the memory at about 100 MB."""
 
+LONGEST_ID = 1_000
+"""Characters of an id; a longer one names nothing."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -289,7 +292,7 @@ def _usable(
 ) -> Iterator[Document]:
     text_field = wanted.text_field
     for place, row in stream.rows(wanted, report.skip):
-        report.fields = report.fields or [str(key) for key in row]
+        report.fields = report.fields or [str(key)[:80] for key in itertools.islice(row, 50)]
         text = row.get(text_field)
         if text_field not in row:
             report.skip("no text field", place, f"has {_names(row) or 'nothing'}")
@@ -333,7 +336,8 @@ def _id(value: Any) -> str:
     if not usable or (isinstance(value, int) and value.bit_length() > 4096):
         return ""
     name = str(value)
-    return "" if _SURROGATE.search(name) or not name.strip() else name
+    unfit = len(name) > LONGEST_ID or not name.strip() or _SURROGATE.search(name)
+    return "" if unfit else name
 
 
 def _written(name: str) -> str:
