@@ -62,7 +62,7 @@ class Document:
     meta: dict[str, Any] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
     file: str = field(default="", compare=False)
-    """The file that it was read from, if any; an absolute path."""
+    """The file that it was read from, if any; an absolute path without links."""
 
 
 @dataclass(frozen=True, slots=True)

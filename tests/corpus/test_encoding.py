@@ -134,6 +134,42 @@ def test_any_bytes_are_decoded_or_refused(data):
         assert 0 <= error.at < len(data)
 
 
+def test_an_encoding_is_for_those_that_are_not_utf_8(tmp_path):
+    old, new = "Мария Велл", "Анна Рун, née"
+    (tmp_path / "a.txt").write_bytes(old.encode("cp1251"))
+    (tmp_path / "b.txt").write_text(new, encoding="utf-8")
+    (tmp_path / "c.csv").write_bytes(f"text\n{old}\n".encode("cp1251") + f'"{new}"\n'.encode())
+    (tmp_path / "d.txt").write_bytes("山田".encode("utf-16"))
+    assert [d.text for d in reading(tmp_path, encoding="cp1251")[0]] == [old, new, old, new, "山田"]
+    (tmp_path / "e.txt").write_bytes("山田は".encode("iso-2022-jp"))  # seven bits, hence UTF-8, too
+    assert reading(tmp_path / "e.txt", encoding="iso-2022-jp")[0][0].text == "山田は"
+    declared = page("<meta charset=koi8-r><p>Мария".encode("koi8-r"), "cp1251")
+    assert declared.text.endswith("Мария")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    texts=st.lists(st.text("aяб ,", max_size=9), max_size=9),
+    codec=st.sampled_from(["iso-8859-5", "utf-16-le", "utf-8"]),
+    size=st.integers(1, 7),
+)
+def test_lines_of_a_stream_are_decoded_whatever_the_pieces(texts, codec, size):
+    whole = "\n".join(texts)
+    data = whole.encode(codec)
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    found = b"".join(as_utf8(pieces, codec)).decode()
+    assert found == whole
+
+
+def test_lines_in_gb_18030_that_are_utf_8_by_chance_are_what_the_caller_says():
+    lines = ["李小明1815年出生于长沙", "ä", "他"]
+    pair = bytes([0xC4, 0xA3]).decode("gb18030")  # two bytes of UTF-8, too
+    data = "\n".join([*lines, pair]).encode("gb18030")
+    assert b"".join(as_utf8([data], "gb18030")).decode().split("\n") == [*lines, pair]
+    data = "\n".join(lines).encode()
+    assert b"".join(as_utf8([data], "gb18030")).decode().split("\n") == lines
+
+
 def test_files_in_old_encodings_are_read_and_the_guess_is_told(tmp_path):
     pytest.importorskip("trafilatura", exc_type=ImportError)
     texts = {"a.txt": "cp1252", "b.md": "cp1252", "c.html": "cp1252", "d.txt": "utf-16"}

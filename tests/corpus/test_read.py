@@ -236,6 +236,14 @@ def test_folder_in_sorted_order_with_relative_ids(tmp_path):
     assert report.left == {".docx": [str(tmp_path / "notes.docx")]}
 
 
+def test_restructured_text_has_a_title_and_no_underlines(tmp_path):
+    path = tmp_path / "a.rst"
+    path.write_text("=====\nMara\n=====\n\nMara Vell was born.\n\nLater\n-----\n\nShe left.\n")
+    [document], _ = reading(path)
+    assert document.text == "Mara\n\nMara Vell was born.\n\nLater\n\nShe left.\n"
+    assert document.meta == {"title": "Mara"}
+
+
 def test_unknown_kinds_and_missing_files_at_once(tmp_path):
     (tmp_path / "a.docx").write_bytes(b"x")
     for path, code in [

@@ -132,6 +132,25 @@ def test_a_mixed_folder_is_read_with_titles_and_pages(tmp_path):
     assert "The life of" not in pdf.text
 
 
+def test_pdfs_that_lost_something_but_not_their_words(tmp_path):
+    pytest.importorskip("pypdf")
+    good = pdf_of(["Ada Vell was born in Ulm."])
+    table = good.index(b"xref\n0")
+    files = {
+        "after.pdf": good + b"\0" * 4_000,
+        "before.pdf": b"HTTP/1.1 200 OK\r\n\r\n" + good,
+        "no table.pdf": good[:table],
+        "wrong table.pdf": good.replace(b"startxref\n", b"startxref\n9"),
+        "no end.pdf": good[: good.index(b"%%EOF")],
+        "UPPER.PDF": good,
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    documents, report = reading(tmp_path)
+    assert {d.id: d.text for d in documents} == dict.fromkeys(files, "Ada Vell was born in Ulm.")
+    assert not report.skipped
+
+
 def test_a_pdf_that_a_plotter_made(tmp_path):
     pytest.importorskip("pypdf")
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -174,6 +193,7 @@ def test_broken_files_cost_themselves_and_say_why(tmp_path):
         "encrypted.pdf": (encrypted(good), "encrypted PDF.*password"),
         "garbage.pdf": (b"%PDF-1.7\n" + bytes(range(256)) * 40_000, "damaged PDF|no text"),
         "picture.pdf": (pdf_of([]), "empty text.*pictures"),
+        "page.pdf": (b"<!DOCTYPE html><p>404", "damaged PDF.*no PDF.*DOCTYPE"),
         "empty.md": (b" \n", "empty text"),
         "cyrillic.md": ("Мария".encode("cp1251"), "wrong encoding.*0xcc"),
     }

@@ -118,6 +118,19 @@ def test_a_folder_that_moved_is_not_told_twice(tmp_path):
         assert source.missing() == [] and len(source) == 2
 
 
+def test_one_file_renamed_and_a_folder_by_a_link_are_not_told_twice(tmp_path):
+    kb, notes = tmp_path / "kb", tmp_path / "notes"
+    put(notes, a=ADA)
+    build(notes / "a.txt", kb)
+    (notes / "a.txt").rename(notes / "b.txt")
+    done = build(notes / "b.txt", kb)
+    assert (done.added, done.lost.names, done.lost.elsewhere) == (1, ("a.txt",), 0)
+    (tmp_path / "link").symlink_to(notes)
+    assert build(tmp_path / "link", kb).unchanged == 1
+    with Documents(kb) as source:
+        assert [d.id for d in source.documents()] == ["b.txt"]
+
+
 def test_rows_that_went_and_rows_with_ids_of_their_own(tmp_path):
     kb, rows = tmp_path / "kb", tmp_path / "rows.jsonl"
 

@@ -13,10 +13,12 @@ import pytest
 from lacy.cascade import Engine
 from lacy.cli import main
 from lacy.cli.policies import choose_policy, rankable
+from lacy.corpus.read import ReadReport, read
 from lacy.corpus.world import make_world
 from lacy.errors import LacyError
 from lacy.sources import Database
 from lacy.sources.documents import Documents
+from lacy.sources.index import BuildReport
 from lacy.sources.opening import open_source
 from lacy.sources.passages import wider
 from lacy.study.partners import open_source as open_partner
@@ -162,6 +164,31 @@ def test_values_are_offered_with_the_words_that_limit_them(text, value, kind, sa
     place = (start, start + len(value))
     assert wider(text, [(*place, kind)]) == {place: said}
     assert wider(text, [(*place, "a relation of the text's own marks")]) == {}
+
+
+def test_values_of_a_wrong_kind_cost_their_cell_or_row(tmp_path):
+    good = '"text":"Ada Vell was born in Ulm.","title":"Ada Vell","marks":[[21,24,"VALUE","place"]]'
+    rows = [
+        "{" + good + f',"pages":[0,{10**30},-5,"x",null,1e999]' + "}",
+        '{"id":"m","text":"Bo","marks":[[0,2,"VALUE","\\ud800"]]}',
+        '{"id":"t","text":"Cy Orr was in Rome.","title":["Cy"],"marks":[[14,18,"ENTITY"]]}',
+        '{"id":"n","text":"Di Orr was in Bonn.","title":NaN,"marks":[[14,18,"ENTITY"]]}',
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    odd = [
+        Document(
+            "x", "Eva is in Kiel.", {"pages": [10**40, True], "title": 7}, (Mark(10, 14, "DATE"),)
+        ),
+        Document("y", "Fe", {}, (Mark(0, 2, "VALUE", "\ud800"),)),
+        Document("z", "Ge", {}, (Mark(0, 2, "VALUE", ["x"]),)),
+    ]
+    report = BuildReport()
+    found = [*read(tmp_path / "a.jsonl", report=ReadReport()), *odd]
+    with Documents.build(found, tmp_path / "kb", report=report) as documents:
+        assert len(documents) == 4
+        assert texts(ask(documents, "Ada Vell was born in")) == [" Ulm"]
+        assert texts(ask(documents, "Cy Orr was in")) == [" Rome"]
+    assert [name for name, _ in report.skipped] == ["y", "z"]
 
 
 def test_evidence_names_the_page(tmp_path):

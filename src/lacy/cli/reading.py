@@ -18,5 +18,10 @@ def tell(report: ReadReport, out: TextIO | None = None) -> None:
     """Prints each reason with its first places, by default beside the output."""
     for sentence, places in report.lines():
         say(sentence, file=out or sys.stderr)
+        if sentence.endswith("x wrong encoding"):
+            say(
+                "  name it to read them: --encoding windows-1251, shift_jis ...",
+                file=out or sys.stderr,
+            )
         for place in places[:SHOWN]:
             say(f"  {place}", file=out or sys.stderr)

@@ -54,8 +54,8 @@ class BuildSource:
     id_field: str = "id"
     """Where the id stands."""
     encoding: str | None = None
-    """Of texts that are not UTF-8: windows-1252, utf-16, shift_jis ...; by default it is told by a
-    byte order mark, else guessed."""
+    """Of texts that are not UTF-8 and do not say how they are written: windows-1252, shift_jis ...
+    By default such texts are guessed or left out."""
     follow_links: bool = False
     """Read what links in a folder lead to, outside of it too."""
     split: str = "train"

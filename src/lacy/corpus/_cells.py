@@ -54,7 +54,9 @@ def plain_cells(
         name = str(key)
         if name in left_out:
             continue
-        if _SURROGATE.search(name):
+        if type(value) is str and value.isascii() and name.isascii() and name not in NAMES:
+            kept[name] = value  # nearly all cells: nothing can be wrong with it
+        elif _half(name):
             complain(repr(name), "half a surrogate pair in its name")
         elif why := _problem(value):
             complain(repr(name), why)
@@ -78,8 +80,15 @@ def _not_a_name(value: Any) -> str:
     return f"more than {LONGEST_NAME} characters" if long else ""
 
 
+def _half(text: str) -> bool:
+    """Whether half a surrogate pair is in a text: it cannot be written as UTF-8."""
+    return not text.isascii() and _SURROGATE.search(text) is not None
+
+
 def _problem(value: Any) -> str:
     """Why a value cannot be kept; empty if it can."""
+    if not isinstance(value, dict | list | tuple):
+        return _scalar_problem(value)
     left = [(value, 0)]
     count = 0
     while left:
@@ -87,6 +96,8 @@ def _problem(value: Any) -> str:
         count += 1
         if count > _MOST or depth > DEEPEST:
             return "too many values" if count > _MOST else f"nested deeper than {DEEPEST}"
+        if isinstance(one, dict | list | tuple) and len(one) > _MOST:
+            return "too many values"
         if isinstance(one, dict):
             left += ((inner, depth + 1) for pair in one.items() for inner in pair)
         elif isinstance(one, list | tuple):
@@ -100,7 +111,7 @@ def _scalar_problem(value: Any) -> str:
     if isinstance(value, Bad):
         return value.why
     if isinstance(value, str):
-        return "half a surrogate pair" if _SURROGATE.search(value) else ""
+        return "half a surrogate pair" if _half(value) else ""
     if isinstance(value, int):
         return f"a number of {value.bit_length()} bits" if value.bit_length() > _BITS else ""
     return "no finite number" if isinstance(value, float) and not math.isfinite(value) else ""
@@ -123,7 +134,7 @@ def marks_of(stored: Any, length: int) -> tuple[Mark, ...]:
             raise ValueError(f"unknown reason {mark.reason!r:.80}")
         if mark.relation is not None and not isinstance(mark.relation, str):
             raise ValueError(f"the relation is a {type(mark.relation).__name__}, no text")
-        if mark.relation and (_SURROGATE.search(mark.relation) or len(mark.relation) > 1_000):
+        if mark.relation and (_half(mark.relation) or len(mark.relation) > 1_000):
             raise ValueError("the relation is no text that can be written")
         marks.append(mark)
     return tuple(sorted(marks, key=lambda mark: (mark.start, mark.end)))

@@ -7,6 +7,7 @@ device under the name of a text would be waited for, or read, without end.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -169,6 +170,20 @@ def text_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
         wanted.note(GUESSED, str(path), "")
     text = found.text.replace("\r\n", "\n").replace("\r", "\n")
     yield str(path), {wanted.text_field: text}
+
+
+_UNDERLINE = re.compile(r"([!-/:-@\[-`{-~])\1{2,}\s*")
+
+
+def rst_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
+    """A reStructuredText file as plain text: without the lines under titles; the first title."""
+    for place, row in text_rows(path, wanted, complain):
+        lines = row[wanted.text_field].split("\n")
+        under = [bool(_UNDERLINE.fullmatch(line)) for line in lines]
+        titles = (line.strip() for line, below in zip(lines, under[1:], strict=False) if below)
+        title = next(filter(None, titles), "")
+        kept = (line for line, away in zip(lines, under, strict=True) if not away)
+        yield place, {**({"title": title} if title else {}), wanted.text_field: "\n".join(kept)}
 
 
 GUESSED = "read as windows-1252, a guess (else give --encoding)"

@@ -12,6 +12,9 @@ from lacy.corpus._files import kind_of
 
 Identity = tuple[int, int]
 
+OWN = frozenset(("documents.sqlite", "lacy_data.json", "marks.json", "model.safetensors"))
+"""Files by which a folder shows that it is an index, packed data, marks or a model: no texts."""
+
 
 @dataclass
 class Folder:
@@ -92,6 +95,10 @@ def _walk(root: Path, found: Folder, follow: bool) -> Iterator[Path]:
                 continue
             for folder, inner, names in os.walk(start, onerror=found.shut.append):
                 been.add(_identity(Path(folder)))
+                if folder != str(root) and OWN.intersection(names):
+                    found.left.append(("folder of an index, packed data or a model", Path(folder)))
+                    inner.clear()
+                    continue
                 inner[:] = sorted(name for name in inner if not name.startswith("."))
                 paths = [Path(folder, name) for name in inner]
                 linked += (path for path in paths if os.path.islink(path))

@@ -15,6 +15,9 @@ from lacy.corpus.encoding import as_utf8
 _HEAD = 50
 """Lines looked at to tell one object per line from one over many."""
 
+_LONG, _MOST = 16 << 20, 4_000_000
+"""Lists and objects in a row of so many bytes: each takes 60 bytes, though two are written."""
+
 _IN_STRING = re.compile(rb'["\\]')
 _OUTSIDE = re.compile(rb'["\[\]{},]')
 
@@ -51,6 +54,9 @@ def json_lines(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
 
 def _parsed(data: bytes, place: str, complain: Complain) -> Any:
     """The value, or None after a complaint."""
+    if len(data) > _LONG and data.count(b"[") + data.count(b"{") > _MOST:
+        complain("not JSON", place, f"more than {_MOST:,} lists and objects in it")
+        return None
     line = decoded(data, place, complain)
     if line is None:
         return None

@@ -12,12 +12,13 @@ from html.parser import HTMLParser
 _BLOCKS = frozenset(
     "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset"
     " figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav"
-    " ol optgroup option p pre search section select summary table tbody tfoot thead title tr ul"
+    " ol optgroup option p pre search section select summary table tbody text textarea tfoot thead"
+    " title tr ul"
     .split()
 )  # fmt: skip
 _HIDDEN = frozenset(
-    "script style template head title noscript svg math canvas iframe object audio video datalist"
-    " noembed noframes textarea rp".split()
+    "script style template head title noscript canvas iframe object audio video datalist noembed"
+    " noframes rp annotation annotation-xml desc metadata defs".split()
 )
 _VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))

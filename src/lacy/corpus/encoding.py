@@ -1,9 +1,10 @@
 """The encoding of a text: told by the caller, by its first bytes, by a page itself, or guessed.
 
-A byte order mark comes first, then what the caller says, then UTF-8. What is none of these is read
-as Windows-1252 if it looks like a Western European text, and the report says that this is a guess.
-Anything else is left out: words in a wrong encoding would pass for facts. Labels and the search
-for a page's own declaration follow the WHATWG Encoding Standard and HTML, as browsers do.
+A byte order mark comes first, then UTF-8, then what the caller says: a folder may hold both. What
+is none of these is read as Windows-1252 if it looks like a Western European text, and the report
+says that this is a guess. Anything else is left out: words in a wrong encoding would pass for
+facts. Labels and the search for a page's own declaration follow the WHATWG Encoding Standard and
+HTML, as browsers do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from lacy.corpus._labels import LABELS
 from lacy.errors import LacyError
@@ -33,6 +35,12 @@ _LOOKED_AT = 4096
 _DECLARED_WITHIN = 1 << 16
 """Bytes in which a page may declare its encoding. The standard asks for the first 1024, but
 browsers honour a later declaration as well."""
+
+_LONGEST = 64 << 20
+"""Bytes of a line that is decoded as a whole; nobody reads longer ones."""
+
+_NOT_BY_BYTE = ("utf", "iso-2022", "iso2022", "hz")
+"""How codecs begin whose bytes may look like UTF-8 and mean something else."""
 
 _NO_ENCODINGS = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"}
 _BAD = "\udcff"
@@ -113,7 +121,8 @@ def decode(data: bytes, codec: str | None = None) -> Decoded:
 
     Args:
         data: its bytes.
-        codec: how the caller says that it is written; a byte order mark says more.
+        codec: how the caller says that it is written, unless a byte order mark or bytes that
+            are UTF-8 say otherwise.
 
     Raises:
         Undecodable: it is not written so; or, if nobody says how, in no way that can be told.
@@ -121,11 +130,13 @@ def decode(data: bytes, codec: str | None = None) -> Decoded:
     shown, mark = sniffed(data)
     if mark or (shown and codec is None):
         return Decoded(_strict(data[mark:], shown, mark), shown)
-    if codec is not None:
+    if codec is not None and codec.startswith(_NOT_BY_BYTE):
         return Decoded(_strict(data, codec, 0), codec)
     try:
         return Decoded(data.decode("utf-8"), "utf-8")
     except UnicodeDecodeError as error:
+        if codec is not None:
+            return Decoded(_strict(data, codec, 0), codec)
         if not looks_western(data):
             why = f"byte 0x{data[error.start]:02x} is not UTF-8 (at byte {error.start})"
             raise Undecodable(why, error.start) from None
@@ -169,7 +180,7 @@ def as_utf8(
 
     Args:
         pieces: the stream.
-        codec: how the caller says that it is written.
+        codec: how the caller says that lines are written that are not UTF-8.
         guess: called where a beginning that is not UTF-8 is taken for Windows-1252; None where it
             may not be.
     """
@@ -189,16 +200,50 @@ def as_utf8(
         yield head
         yield from rest
         return
+    if not used.startswith(_NOT_BY_BYTE) and not _has_pairs(used):
+        yield from _by_line(chain([head], rest), used)
+        return
+    if _has_pairs(used) and _is_utf8(head) and not head.isascii():
+        yield from chain([head], rest)
+        return
     decoder = codecs.getincrementaldecoder(used)("lacy.bad")
     for piece in chain([head], rest):
         yield decoder.decode(piece).encode("utf-8", "lacy.bad")
     yield decoder.decode(b"", True).encode("utf-8", "lacy.bad")
 
 
-def _is_utf8(head: bytes) -> bool:
-    """Whether a beginning is UTF-8; its last character may be cut."""
+def _has_pairs(codec: str) -> bool:
+    """Whether a codec writes characters in several bytes: a short line may be UTF-8 by chance."""
+    decoder: Any = codecs.lookup(codec).incrementaldecoder
+    return any(base.__name__ == "MultibyteIncrementalDecoder" for base in decoder.__mro__)
+
+
+def _by_line(pieces: Iterable[bytes], codec: str) -> Iterator[bytes]:
+    """A stream whose lines are UTF-8 or else in an encoding in which a line feed is a line feed."""
+
+    def line(data: bytes) -> bytes:
+        if _is_utf8(data, whole=True):
+            return data
+        return data.decode(codec, "lacy.bad").encode("utf-8", "lacy.bad")
+
+    rest: list[bytes] = []
+    for piece in pieces:
+        end = piece.rfind(b"\n") + 1
+        if not end and sum(map(len, rest)) < _LONGEST:
+            rest.append(piece)
+            continue
+        end = end or len(piece)
+        block = b"".join([*rest, piece[:end]])
+        rest = [piece[end:]]
+        whole = _is_utf8(block, whole=True)
+        yield block if whole else b"".join(map(line, block.splitlines(keepends=True)))
+    yield line(b"".join(rest))
+
+
+def _is_utf8(data: bytes, *, whole: bool = False) -> bool:
+    """Whether bytes are UTF-8; unless they are a whole, the last character may be cut."""
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
+        codecs.getincrementaldecoder("utf-8")().decode(data, whole)
     except UnicodeDecodeError:
         return False
     return True
@@ -210,8 +255,8 @@ def _is_utf8(head: bytes) -> bool:
 def page(data: bytes, codec: str | None = None) -> Decoded:
     """An HTML page as a browser reads it; undecodable bytes become U+FFFD.
 
-    The byte order mark comes first, then ``codec``, then the page's own declaration, then UTF-8
-    where all bytes are, and at last Windows-1252.
+    The byte order mark comes first, then the page's own declaration, then UTF-8 where all bytes
+    are, then ``codec``, and at last Windows-1252.
 
     Raises:
         Undecodable: it declares an encoding that browsers refuse to read.
@@ -219,15 +264,18 @@ def page(data: bytes, codec: str | None = None) -> Decoded:
     shown, mark = sniffed(data)
     if mark or (shown and codec is None):
         return Decoded(data[mark:].decode(shown, "lacy.browser"), shown)
-    declared = codec or declaration(data[:_DECLARED_WITHIN])
+    declared = declaration(data[:_DECLARED_WITHIN])
     if declared == "":
         raise Undecodable("it declares an encoding that browsers refuse, too", 0)
+    if declared is None and codec is not None and codec.startswith(_NOT_BY_BYTE):
+        declared = codec
     if declared is not None:
         return Decoded(data.decode(declared, "lacy.browser"), declared)
     try:
         return Decoded(data.decode("utf-8"), "utf-8")
     except UnicodeDecodeError:
-        return Decoded(data.decode(FALLBACK, "lacy.c1"), FALLBACK, guessed=True)
+        used = codec or FALLBACK
+        return Decoded(data.decode(used, "lacy.browser"), used, guessed=codec is None)
 
 
 _COMMENT = re.compile(rb"<!--.*?-->|<!-->|<!--->", re.DOTALL)

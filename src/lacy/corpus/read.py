@@ -44,7 +44,7 @@ KINDS = {
     ".txt": _files.text_rows,
     ".text": _files.text_rows,
     ".log": _files.text_rows,
-    ".rst": _files.text_rows,
+    ".rst": _files.rst_rows,
     ".jsonl": _json.json_lines,
     ".ndjson": _json.json_lines,
     ".json": _json.json_file,
@@ -59,6 +59,9 @@ _TABLES = {".jsonl", ".ndjson", ".parquet"}
 
 IDS_KEPT = 1_000_000
 """Ids remembered to notice repeated ones; bounds the memory at about 100 MB."""
+
+LONGEST_ID = 1_000
+"""Characters of an id; a longer one names nothing."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -91,8 +94,8 @@ def read(
         split: which part of a ``datasets`` source; files have no parts.
         limit: stop after so many documents.
         report: filled on the way; without one, a summary of what was skipped is logged.
-        encoding: of texts without a byte order mark, by any name that browsers or Python know;
-            without one they are UTF-8, or are guessed (``lacy.corpus.encoding``).
+        encoding: of texts that are not UTF-8 and do not say how they are written, by any name
+            that browsers or Python know; without one they are guessed (``lacy.corpus.encoding``).
         follow_links: whether links out of a folder are followed.
 
     Returns:
@@ -198,7 +201,7 @@ def _file(path: Path, pages: Pages) -> Stream:
     kind = _kind(path)
     if not kind:
         raise LacyError("E27", path=path)
-    where = os.path.abspath(path)
+    where = os.path.realpath(path)
     if kind in FORMATS:
         return Stream(lambda wanted, complain: pages.rows(path, kind, wanted, complain), where)
     return Stream(lambda wanted, complain: KINDS[kind](path, wanted, complain), where)
@@ -238,6 +241,8 @@ def _hub(name: str, split: str) -> Rows:
 
         try:
             found = datasets.load_dataset(repository, config or None, split=split, streaming=True)
+            if found.features is not None:
+                found = found.decode(False)  # pictures and sounds are no texts
             for number, row in enumerate(found, 1):
                 yield f"{name}[{split}]:{number}", dict(row)
         except Exception as error:  # network, names, formats: each library its own class
@@ -287,7 +292,7 @@ def _usable(
 ) -> Iterator[Document]:
     text_field = wanted.text_field
     for place, row in stream.rows(wanted, report.skip):
-        report.fields = report.fields or [str(key) for key in row]
+        report.fields = report.fields or [str(key)[:80] for key in itertools.islice(row, 50)]
         text = row.get(text_field)
         if text_field not in row:
             report.skip("no text field", place, f"has {_names(row) or 'nothing'}")
@@ -297,7 +302,7 @@ def _usable(
             report.skip("text is no string", place, type(text).__name__)
         elif not text.strip():
             report.skip("empty text", place)
-        elif found := _SURROGATE.search(text):
+        elif not text.isascii() and (found := _SURROGATE.search(text)):
             report.skip("wrong encoding", place, f"half a surrogate pair at {found.start()}")
         else:
             try:
@@ -331,7 +336,8 @@ def _id(value: Any) -> str:
     if not usable or (isinstance(value, int) and value.bit_length() > 4096):
         return ""
     name = str(value)
-    return "" if _SURROGATE.search(name) or not name.strip() else name
+    unfit = len(name) > LONGEST_ID or not name.strip() or _SURROGATE.search(name)
+    return "" if unfit else name
 
 
 def _written(name: str) -> str:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
+from typing import Any
 
 from lacy.corpus._plain import Plain, Unreadable
 
 _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xAD: "-"}
 _NO_TITLE = re.compile(r"untitled|microsoft|\.(docx?|tex|dvi|indd|pdf|qxd|rtf)$", re.IGNORECASE)
 _END = re.compile(r"[.!?:…][\"'”’»)\]]*$")
+_HEADER = 1 << 16
+"""Bytes within which a PDF begins; other readers look at the first 1024."""
+
+_CATALOG = re.compile(rb"(\d{1,9})\s+(\d{1,5})\s+obj\s*<<[^<>]{0,2000}/Type\s*/Catalog\b")
 _DIGITS = re.compile(r"\d+")
 
 
@@ -23,7 +28,7 @@ def pdf(data: bytes, codec: str | None = None) -> Plain:
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
-        reader = pypdf.PdfReader(io.BytesIO(data), strict=False)
+        reader = _opened(data, pypdf.PdfReader)
         if reader.is_encrypted and not reader.decrypt(""):
             raise Unreadable("encrypted PDF", "it asks for a password")
         pages = list(reader.pages)
@@ -46,6 +51,25 @@ def pdf(data: bytes, codec: str | None = None) -> Plain:
         why = "its pages hold no text, perhaps they are pictures"
         raise Unreadable("damaged PDF" if problems else "empty text", (problems or [why])[0])
     return Plain(text, "" if _NO_TITLE.search(title.strip()) else title.strip(), tuple(starts))
+
+
+def _opened(data: bytes, opened: Any) -> Any:
+    """A reader; of a file that lost its table of contents, one that looks for its objects.
+
+    ``opened`` is pypdf's.
+    """
+    if b"%PDF-" not in data[:_HEADER] and b" obj" not in data:
+        begin = data[:20].decode("latin-1")
+        raise Unreadable("damaged PDF", f"it is no PDF: it begins with {begin!r}")
+    try:
+        return opened(io.BytesIO(data), strict=False)
+    except Exception:  # pypdf raises whatever a damaged file leads to
+        catalog = list(_CATALOG.finditer(data))
+        if not catalog:
+            raise
+        number, generation = catalog[-1].groups()
+        trailer = b"\ntrailer << /Root %s %s R >>\nstartxref\n0\n%%%%EOF\n" % (number, generation)
+        return opened(io.BytesIO(data + trailer), strict=False)
 
 
 def _frameless(pages: list[list[str]]) -> list[list[str]]:

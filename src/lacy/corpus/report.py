@@ -64,7 +64,7 @@ class ReadReport:
         """Counts something that could not be used."""
         self.skipped[reason] += 1
         if reason.startswith(_UNREAD):
-            self.unread.add(os.path.abspath(_LINE.sub("", place)))
+            self.unread.add(os.path.realpath(_LINE.sub("", place)))
         kept = self.places.setdefault(reason, [])
         if len(kept) < PLACES_KEPT:
             kept.append(clean(f"{place}: {detail}" if detail else place))

@@ -146,13 +146,15 @@ def open_source(name: str | None) -> Source | None:
 
 def _tell_missing(texts: Documents) -> None:
     """Says that files have gone since an index was made of them: it still answers from them."""
-    if files := texts.missing():
-        one = len(files) == 1
-        what = "a file that is" if one else f"{len(files):,} files that are"
-        logging.getLogger(__name__).warning(
-            "%s: it answers from %s no longer there, such as %s; build it again to remove them.",
-            clean(str(texts.path)), what, clean(files[0]),
-        )  # fmt: skip
+    files = texts.missing()
+    if not files:
+        return
+    some = f"{clean(files[0])}, ..." if len(files) > 1 else clean(files[0])
+    what = f"{len(files):,} files that are" if len(files) > 1 else "a file that is"
+    logging.getLogger(__name__).warning(
+        "%s: it answers from %s no longer there (%s); to remove what went, build it again.",
+        clean(str(texts.path)), what, some,
+    )  # fmt: skip
 
 
 def _behind_a_server(address: str) -> Source:

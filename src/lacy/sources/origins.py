@@ -52,7 +52,7 @@ class Root:
     """What one build reads.
 
     Args:
-        place: a folder's or file's absolute path, or a name such as ``hf:owner/name``.
+        place: a folder's or file's absolute path without links, or ``hf:owner/name``.
         gone: what becomes of its documents that are no longer there.
         unread: files and folders that could not be read this time; filled while reading.
         whole: whether all of it is read; else nothing can be said to be gone.
@@ -68,7 +68,7 @@ class Root:
         cls, source: str, gone: Gone = "auto", unread: Collection[str] = (), *, whole: bool = True
     ) -> Root:
         """The root of what ``lacy.read`` is given."""
-        place = source if source.startswith("hf:") else os.path.abspath(source)
+        place = source if source.startswith("hf:") else os.path.realpath(source)
         return cls(place, gone, unread, whole)
 
 
@@ -173,16 +173,19 @@ def remove_gone(
     )
     if root.gone == "keep" or (root.gone == "auto" and nearly_all):
         lost.kept = len(gone)
-    else:
-        lost.removed = len(gone)
-        rest = iter(gone)
-        while some := list(islice(rest, _AT_ONCE)):
-            with db:
-                db.execute("BEGIN IMMEDIATE")
-                for name in some:
-                    forget(name)
+        gone = []
+    elsewhere = _moved(db) - {name for name, _, _ in known}
+    gone += sorted(elsewhere)
+    lost.names = tuple(gone[:20]) or lost.names
+    lost.removed = len(gone)
+    rest = iter(gone)
+    while some := list(islice(rest, _AT_ONCE)):
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            for name in some:
+                forget(name)
     total = db.execute("SELECT COUNT(*) FROM document").fetchone()[0]
-    lost.elsewhere = total - len(known) + lost.removed
+    lost.elsewhere = total - len(known) + lost.removed - len(elsewhere)
     return lost
 
 
@@ -198,6 +201,16 @@ def _known(db: sqlite3.Connection, root: Root) -> list[tuple[str, str, bool]]:
     )
     found = db.execute(query, (place, place, inside, inside[:-1] + b"0"))  # 0 follows / in ASCII
     return [(name, os.fsdecode(file), bool(seen)) for name, file, seen in found]
+
+
+def _moved(db: sqlite3.Connection) -> set[str]:
+    """Names of documents whose file is gone and whose words were seen in another file."""
+    query = (
+        "SELECT name, file FROM document JOIN origin ON origin.document = document.id"
+        " WHERE length(file) AND document.id NOT IN seen AND digest IN"
+        " (SELECT digest FROM document JOIN seen ON seen.document = document.id)"
+    )
+    return {name for name, file in db.execute(query) if not os.path.lexists(file)}
 
 
 def _unread(file: str, unread: Collection[str]) -> bool:
