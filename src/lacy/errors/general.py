@@ -164,4 +164,11 @@ ENTRIES = {
         "repair the encoding of the source; such text cannot be written as UTF-8",
         DATA,
     ),
+    "E50": Entry(
+        "marking took longer than {seconds:g} s ({texts} texts were marked together)",
+        "give more time (--text-seconds), or leave the text out",
+        DATA,
+        "100,000 characters take about a second with the bundled pipeline. `lacy annotate` and "
+        "`lacy source build` leave out a text that takes longer, and name it.",
+    ),
 }
