@@ -59,6 +59,35 @@ def test_ways_of_finding_a_value(annotated, text, values, counter):
     assert getattr(report, counter) == 1
 
 
+@pytest.mark.parametrize(
+    ("annotated", "text", "values"),
+    [
+        ("b. [dblookup('Sinéad O'Connor', 'Birth') -> 19] 19.", "b. 19.", ["19"]),
+        ("b. [dblookup(\"Sinéad O'Connor\", \"Birth\") -> 19] 19.", "b. 19.", ["19"]),
+        ("b. [dblookup('\"Weird Al\" Yankovic', 'In') -> Ulm] Ulm.", "b. Ulm.", ["Ulm"]),
+        ("b. [dblookup('Ida, Countess of Roon', 'Title, full') -> X] X.", "b. X.", ["X"]),
+        ("b. [dblookup('Ann', 'Bo', 'Year') -> 19] 19.", "b. 19.", ["19"]),
+        ("b. [dblookup(\u2018Ann\u2019, \u201cYear\u201d) \u2192 19] 19.", "b. 19.", ["19"]),
+        ("b. [dblookup('Ann [Lee] (poet)', 'Year') -> 19] 19.", "b. 19.", ["19"]),
+        ("b. [dblookup('A -> B', 'In -> out') -> C -> D] C -> D.", "b. C -> D.", ["C -> D"]),
+        ("b. [dblookup('Ann', 'Year')] -> 19] 19.", "b. 19.", ["19"]),
+        (f"b. {look('Count [sic] of Roon')} Count [sic] of Roon.", "b. Count [sic] of Roon.",
+         ["Count [sic] of Roon"]),
+        (f"b. {look('Weird [title')} Weird [title.", "b. Weird [title.", ["Weird [title"]),
+        (f"b. {look('x] y')} x] y.", "b. x] y.", ["x] y"]),
+        (f"b. {look('one' + chr(10) + 'two')} one two.", "b. one two.", ["one two"]),
+        # What cannot be read takes nothing along that it did not hold.
+        (f"a [dblookup(no) -> x] b {look('c')} c", "a b c", ["c"]),
+        (f"a [dblookup('no {look('c')} c", "a c", ["c"]),
+        (f"a [dblookup('no', 'yes') -> {look('c')} c", "a c", ["c"]),
+        ("a\n\nb [dblookup('Ann', 'Ye\n\nc d] e", "a\n\nb \n\nc d] e", []),
+    ],
+)  # fmt: skip
+def test_lookups_with_signs_in_them(annotated, text, values):
+    clean, marked, _ = found(annotated)
+    assert (clean, [value for value, _ in marked]) == (text, values)
+
+
 words = st.text("abcdefgéß", min_size=1, max_size=6)
 
 

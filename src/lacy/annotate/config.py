@@ -19,6 +19,9 @@ RULES_VERSION = 2
 """Counts changes of what the rules mark; stored marks and indexes of other versions are made anew.
 2: whole values and names by the grammar."""
 
+TEXT_SECONDS = 60.0
+"""How long 100,000 characters may take to be marked: they take about a second (ours)."""
+
 MARKING = ("entities", "numbers", "dates", "proper_nouns", "keywords", "learned")
 """The switches that add marks."""
 
@@ -87,6 +90,9 @@ class AnnotateConfig:
     """The switches of the rules."""
     batch_size: int = 64
     """Texts that are parsed together."""
+    text_seconds: float = TEXT_SECONDS
+    """Seconds of processor time that one text may take (or 100,000 characters of a longer one); a
+    text that takes longer is left out and named."""
     n_process: int = 1
     """Worker processes; each loads the pipeline and uses one core."""
     shard_size: int = 1000

@@ -9,6 +9,7 @@ and sometimes rewords the value. ``LabelReport`` counts how each value was found
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -21,10 +22,18 @@ from ..types import Document, Mark
 from .protocol import settle
 
 OPENING = "[dblookup("
-ARGUMENTS = re.compile(r"\s*(['\"])(?P<entity>.*?)\1\s*,\s*(['\"])(?P<relation>.*?)\3\s*\)\s*->\s*")
+CLOSING_QUOTE = {"'": "'", '"': '"', "\u2018": "\u2019", "\u201c": "\u201d"}
+OPENING_QUOTE = re.compile(rf"\s*([{''.join(CLOSING_QUOTE)}])")
+ARROW = re.compile(rf"([{''.join(CLOSING_QUOTE.values())}])\s*\)\s*\]?\s*(?:->|=>|\u2192)[^\S\n]*")
 WORD = re.compile(r"\w+")
 WINDOW = 200
 """Characters after a look-up in which its value is searched; a sentence or two (ours)."""
+
+LONGEST = 2_000
+"""Characters of the longest look-up that is read (ours)."""
+
+CLOSINGS = 20
+"""Brackets of which one may close a look-up."""
 
 
 @dataclass
@@ -132,12 +141,12 @@ def _examples(path: Path) -> list[Any]:
     if not path.is_file():
         raise LacyError("E13", path=path, do="name a file of stored labels (LMLM's JSON)")
     try:
-        raw = path.read_text(encoding="utf-8")
+        raw = path.read_text(encoding="utf-8-sig")
         try:
             content = json.loads(raw)
         except json.JSONDecodeError:
             content = [json.loads(line) for line in raw.splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise LacyError("E32", path=path, why=str(error)) from None
     if isinstance(content, dict):
         content = content.get("examples", [content])
@@ -175,7 +184,7 @@ def _clean(annotated: str, report: LabelReport) -> tuple[str, list[Lookup]]:
         parsed = _parse(annotated, opening)
         if parsed is None:
             report.broken += 1
-            at = _line_end(annotated, opening)
+            at = _broken_end(annotated, opening)
             continue
         entity, relation, value, at = parsed
         lookups.append(Lookup(length, entity, relation, value))
@@ -188,18 +197,71 @@ def _clean(annotated: str, report: LabelReport) -> tuple[str, list[Lookup]]:
 
 
 def _parse(annotated: str, opening: int) -> tuple[str, str, str, int] | None:
-    """Entity, relation, value and the end of the look-up at ``opening``; None if it is broken."""
-    line = annotated[opening : _line_end(annotated, opening)]
-    arguments = ARGUMENTS.match(line, len(OPENING))
+    """Entity, relation, value and the end of the look-up at ``opening``; None if it is broken.
+
+    A look-up ends before the next one and before an empty line. Every step reads on from the last,
+    so that a text of half look-ups costs no more than its length.
+    """
+    start = opening + len(OPENING)
+    limit = min(len(annotated), opening + LONGEST)
+    for mark in (OPENING, "\n\n"):
+        place = annotated.find(mark, start, limit)
+        limit = place if place >= 0 else limit
+    arguments = _arguments(annotated, start, limit)
     if arguments is None:
         return None
-    depth = 0
-    for place in range(arguments.end(), len(line)):
-        depth += {"[": 1, "]": -1}.get(line[place], 0)
-        if depth < 0:  # the bracket that closes the look-up itself
-            value = line[arguments.end() : place].strip()
-            return arguments["entity"], arguments["relation"], value, opening + place + 1
+    entity, relation, begin = arguments
+    end = _closing(annotated, begin, limit)
+    if end is None:
+        return None
+    return entity, relation, " ".join(annotated[begin:end].split()), end + 1
+
+
+def _arguments(text: str, start: int, limit: int) -> tuple[str, str, int] | None:
+    """Entity, relation and where the value begins; quotes inside a name end nothing."""
+    quote = OPENING_QUOTE.match(text, start, limit)
+    if quote is None:
+        return None
+    between = {
+        second: re.compile(rf"{CLOSING_QUOTE[quote[1]]}\s*,\s*{first}").search(
+            text, quote.end(), limit
+        )
+        for first, second in CLOSING_QUOTE.items()
+    }
+    for arrow in ARROW.finditer(text, quote.end(), limit):
+        comma = between[arrow[1]]
+        if comma is not None and comma.end() <= arrow.start():
+            entity = text[quote.end() : comma.start()]
+            return entity, text[comma.end() : arrow.start()], arrow.end()
     return None
+
+
+def _closing(text: str, begin: int, limit: int) -> int | None:
+    """The bracket that closes a look-up whose value begins at ``begin``.
+
+    The first after which the value stands again; else the one that no bracket in the value opened;
+    else the first.
+    """
+    places = [m.start() for m in itertools.islice(re.finditer(r"\]", text[begin:limit]), CLOSINGS)]
+    for place in places:
+        value = text[begin : begin + place].strip()
+        after = begin + place + 1
+        if value and (text.startswith(value, after) or text.startswith(" " + value, after)):
+            return begin + place
+    for number, place in enumerate(places):
+        if text.count("[", begin, begin + place) <= number:
+            return begin + place
+    return begin + places[0] if places else None
+
+
+def _broken_end(text: str, opening: int) -> int:
+    """Where a look-up that cannot be read ends: at its bracket, else with its line."""
+    start = opening + len(OPENING)
+    limit = _line_end(text, opening)
+    following = text.find(OPENING, start, limit)
+    limit = following if following >= 0 else limit
+    bracket = text.find("]", start, limit)
+    return bracket + 1 if bracket >= 0 else limit
 
 
 def _line_end(text: str, start: int) -> int:

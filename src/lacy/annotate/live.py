@@ -23,8 +23,8 @@ from ..errors import LacyError
 from ..types import Mark
 from ..wire import THOUGHT_TOKENS, Accepted, finish_of, plain, text_of, told_error, unthought
 from .judge import find_whole
+from .pieces import cut
 from .protocol import settle
-from .spacy_rules import cut
 
 if TYPE_CHECKING:
     import httpx
@@ -282,6 +282,8 @@ def parse_answer(answer: str) -> list[tuple[str, str | None]] | None:
     body = body[min(starts) :]
     try:
         content, _ = json.JSONDecoder().raw_decode(body)
+    except RecursionError:  # nothing but brackets
+        return None
     except json.JSONDecodeError:
         content = _whole_items(body)
     items = content.get("facts") if isinstance(content, dict) else content
@@ -304,7 +306,7 @@ def _whole_items(body: str) -> list[Any] | None:
     while place > 0 and (place := body.find("{", place)) >= 0:
         try:
             item, place = decoder.raw_decode(body, place)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             break
         items.append(item)
     return items or None

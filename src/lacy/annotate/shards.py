@@ -1,7 +1,8 @@
 """Marks of a whole corpus: batched, in processes, stored in shards, resumable.
 
 A folder of marks holds ``marks.json`` (the manifest: settings, counts, one entry per shard) and
-``shard-00000.jsonl`` and so on, one line per document: its id, a digest of its text, its marks.
+``shard-00000.jsonl`` and so on, one line per document: its id, a digest of its text, its marks
+(null for a text whose marking took too long).
 Texts are not copied; ``attach`` joins marks to the documents of the same source again, and
 notices if that source has changed. A run that was stopped goes on after its last whole shard.
 """
@@ -27,6 +28,9 @@ from ..run import write_atomic
 from ..types import Document, Mark
 from .protocol import Annotator, checked, settings_of
 
+Found = list[Mark] | None
+"""Marks of a text; None where its marking took too long."""
+
 MANIFEST = "marks.json"
 FORMAT = 1
 
@@ -49,6 +53,8 @@ class Manifest:
     complete: bool = False
     shards: list[Shard] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
+    slow: list[str] = field(default_factory=list)
+    """Ids of the documents whose marking took too long (E50): they have no marks."""
     format: int = FORMAT
 
     @property
@@ -139,7 +145,7 @@ def load_manifest(folder: str | Path) -> Manifest:
 
 
 def attach(documents: Iterable[Document], folder: str | Path) -> Iterator[Document]:
-    """Yields the documents with their stored marks.
+    """Yields the documents with their stored marks, without those whose marking took too long.
 
     Args:
         documents: the same source, in the same order, as was annotated.
@@ -163,8 +169,9 @@ def attach(documents: Iterable[Document], folder: str | Path) -> Iterator[Docume
         if line["id"] != document.id or line["text"] != _digest(document.text):
             why = f"document {number} ({document.id!r}) is not the one that was annotated"
             raise LacyError("E34", folder=folder, why=why)
-        marks = tuple(Mark(*values) for values in line["marks"])
-        yield replace(document, marks=marks)
+        if line["marks"] is not None:
+            marks = tuple(Mark(*values) for values in line["marks"])
+            yield replace(document, marks=marks)
     if next(lines, None) is not None:
         why = f"there are only {number} documents now, {manifest.documents} were annotated"
         raise LacyError("E34", folder=folder, why=why)
@@ -220,23 +227,27 @@ def _skip(
 
 
 def _store(
-    folder: Path, manifest: Manifest, documents: Sequence[Document], marks: Sequence[Sequence[Mark]]
+    folder: Path, manifest: Manifest, documents: Sequence[Document], marks: Sequence[Found]
 ) -> None:
     """Writes a shard, then the manifest that counts it: a crash between loses only the shard."""
     lines = []
     for document, found in zip(documents, marks, strict=True):
-        rows = [
-            [m.start, m.end, m.reason, *([m.relation] if m.relation is not None else [])]
-            for m in found
-        ]
+        if found is None:
+            manifest.slow.append(document.id)
+        rows = None if found is None else [_row(mark) for mark in found]
         line = {"id": document.id, "text": _digest(document.text), "marks": rows}
         lines.append(json.dumps(line, separators=(",", ":")) + "\n")
-        for mark in found:
+        for mark in found or ():
             manifest.reasons[mark.reason] = manifest.reasons.get(mark.reason, 0) + 1
     write_atomic(_shard_path(folder, len(manifest.shards)), "".join(lines))
-    count = sum(map(len, marks))
+    count = sum(len(found or ()) for found in marks)
     manifest.shards.append(Shard(len(documents), count, _source(documents)))
     _write_manifest(folder, manifest)
+
+
+def _row(mark: Mark) -> list[Any]:
+    more = [] if mark.relation is None else [mark.relation]
+    return [mark.start, mark.end, mark.reason, *more]
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -268,19 +279,28 @@ def _start_worker(annotator: Annotator) -> None:
     end_with_parent()
 
 
-def _work(texts: Sequence[str], subjects: Sequence[str | None]) -> list[list[Mark]]:
+def _work(texts: Sequence[str], subjects: Sequence[str | None]) -> list[Found]:
     assert _worker is not None
     return _annotate(_worker, texts, subjects)
 
 
 def _annotate(
     annotator: Annotator, texts: Sequence[str], subjects: Sequence[str | None]
-) -> list[list[Mark]]:
-    if getattr(annotator, "uses_subjects", False):
-        marks = annotator.annotate(texts, subjects)  # type: ignore[call-arg]
-    else:
-        marks = annotator.annotate(texts)
-    return checked(texts, marks, annotator.name)
+) -> list[Found]:
+    """Marks of each text; where all of them take too long, each is tried by itself."""
+    try:
+        if getattr(annotator, "uses_subjects", False):
+            marks = annotator.annotate(texts, subjects)  # type: ignore[call-arg]
+        else:
+            marks = annotator.annotate(texts)
+    except LacyError as error:
+        if error.code != "E50":
+            raise
+        if len(texts) == 1:
+            return [None]
+        pairs = zip(texts, subjects, strict=True)
+        return [found for t, s in pairs for found in _annotate(annotator, [t], [s])]
+    return [*checked(texts, marks, annotator.name)]
 
 
 class _Asker:
@@ -302,21 +322,19 @@ class _Asker:
         if self.pool is not None:
             self.pool.shutdown(wait=True, cancel_futures=True)
 
-    def __call__(
-        self, documents: Sequence[Document], tick: Callable[[int], None]
-    ) -> list[list[Mark]]:
+    def __call__(self, documents: Sequence[Document], tick: Callable[[int], None]) -> list[Found]:
         batches = []
         for start in range(0, len(documents), self.batch_size):
             batch = documents[start : start + self.batch_size]
             batches.append(([d.text for d in batch], [d.meta.get("title") for d in batch]))
-        marks: list[list[Mark]] = []
+        marks: list[Found] = []
         if self.pool is None:
             for texts, subjects in batches:
                 marks += _annotate(self.annotator, texts, subjects)
                 tick(len(texts))
             return marks
         try:
-            futures: list[Future[list[list[Mark]]]] = [
+            futures: list[Future[list[Found]]] = [
                 self.pool.submit(_work, texts, subjects) for texts, subjects in batches
             ]
             for future in futures:

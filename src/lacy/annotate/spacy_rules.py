@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LacyError
 from ..types import Mark
-from .config import RULES_VERSION, Rules
+from .config import RULES_VERSION, TEXT_SECONDS, Rules
+from .pieces import TooSlow, batches, cut, prepared, time_limit
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -37,9 +38,6 @@ NO_ENTITIES = (
     "entities: off, the learned spans find them too, and marking is nearly twice as fast "
     "(--rules.entities turns them on)"
 )
-
-PIECE = 100_000
-"""Characters parsed at once; longer texts are cut at a line end (spaCy's memory grows with it)."""
 
 
 def choose_pipeline(wanted: str | Path = "auto") -> tuple[str, str]:
@@ -96,6 +94,7 @@ class SpacyAnnotator:
             used as it is and cannot be sent to worker processes.
         rules: the switches.
         batch_size: texts parsed together; 64 was fastest where measured.
+        seconds: processor time for one text, or 100,000 characters of a longer one; None: no limit.
         announce: receives a sentence for each choice made here; by default printed to stderr.
 
     Raises:
@@ -110,9 +109,11 @@ class SpacyAnnotator:
         rules: Rules | None = None,
         *,
         batch_size: int = 64,
+        seconds: float | None = TEXT_SECONDS,
         announce: Callable[[str], None] | None = None,
     ) -> None:
         self.batch_size = batch_size
+        self.seconds = seconds
         self.source: str | None = None
         if isinstance(pipeline, str | Path):
             self.source, self.choice = choose_pipeline(pipeline)
@@ -181,9 +182,10 @@ class SpacyAnnotator:
         Args:
             texts: any strings, also empty ones.
             subjects: whom or what each text is about, where known (its title).
-        """
-        from .rules import mark
 
+        Raises:
+            LacyError: E50, a text took too long.
+        """
         about = [None] * len(texts) if subjects is None else subjects
         marks: list[list[Mark]] = [[] for _ in texts]
         pieces = [
@@ -191,55 +193,65 @@ class SpacyAnnotator:
             for number, text in enumerate(texts)
             for piece in cut(text if text.isascii() else SURROGATE.sub("\ufffd", text))
         ]
-        parsed = self.parse([piece for _, _, piece in pieces])
-        for (number, offset, text), (doc, scores_TL) in zip(pieces, parsed, strict=True):
-            subject = about[number]
-            found_here = mark(doc, self.rules, text=text, scores_TL=scores_TL, subject=subject)
-            for found in found_here:
-                moved = Mark(found.start + offset, found.end + offset, found.reason)
-                marks[number].append(moved)
+        for group in batches([piece for _, _, piece in pieces], self.batch_size):
+            for (number, offset, _), found in zip(
+                pieces[group], self._batch(pieces[group], about), strict=True
+            ):
+                moved = (Mark(m.start + offset, m.end + offset, m.reason) for m in found)
+                marks[number].extend(moved)
         return marks
+
+    def _batch(
+        self, pieces: Sequence[tuple[int, int, str]], about: Sequence[str | None]
+    ) -> list[list[Mark]]:
+        """Marks of pieces that are parsed together, within the time for one."""
+        from .grammar.values import compile_all
+        from .rules import mark
+
+        compile_all()
+        try:
+            with time_limit(self.seconds):
+                parsed = self._together([text for _, _, text in pieces])
+                return [
+                    mark(doc, self.rules, text=text, scores_TL=scores_TL, subject=about[number])
+                    for (number, _, text), (doc, scores_TL) in zip(pieces, parsed, strict=True)
+                ]
+        except TooSlow:
+            raise LacyError(
+                "E50", seconds=self.seconds, texts=len({n for n, _, _ in pieces})
+            ) from None
 
     def parse(self, texts: Sequence[str]) -> Iterator[tuple[Doc, Any]]:
         """Parsed texts with the learned tagger's scores (or None), for ``rules.mark``."""
+        for group in batches(texts, self.batch_size):
+            yield from self._together(texts[group])
+
+    def _together(self, texts: Sequence[str]) -> Iterator[tuple[Doc, Any]]:
         import numpy as np
 
         skip = [FACTS] if self._facts is not None else []
-        for start in range(0, len(texts), self.batch_size):
-            batch = texts[start : start + self.batch_size]
-            docs = list(self.nlp.pipe(batch, batch_size=self.batch_size, disable=skip))
-            if self._facts is None:
-                yield from ((doc, None) for doc in docs)
-                continue
-            for doc, logits_TL in zip(docs, self._facts.model.predict(docs), strict=True):
-                exp_TL = np.exp(logits_TL - logits_TL.max(axis=1, keepdims=True))
-                yield doc, exp_TL / exp_TL.sum(axis=1, keepdims=True)
+        ready = [prepared(self.nlp, text) for text in texts]
+        docs = list(self.nlp.pipe(ready, batch_size=self.batch_size, disable=skip))
+        if self._facts is None:
+            yield from ((doc, None) for doc in docs)
+            return
+        for doc, logits_TL in zip(docs, self._facts.model.predict(docs), strict=True):
+            exp_TL = np.exp(logits_TL - logits_TL.max(axis=1, keepdims=True))
+            yield doc, exp_TL / exp_TL.sum(axis=1, keepdims=True)
 
     def __getstate__(self) -> dict[str, Any]:
         if self.source is None:
             why = "a loaded pipeline cannot be sent to a worker; give its name or folder"
             raise LacyError("E12", key="n_process", value="> 1", why=why, do="--n-process 1")
-        return {"source": self.source, "rules": self.rules, "batch_size": self.batch_size}
+        return {
+            "pipeline": self.source,
+            "rules": self.rules,
+            "batch_size": self.batch_size,
+            "seconds": self.seconds,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(  # type: ignore[misc]
-            state["source"], state["rules"], batch_size=state["batch_size"]
-        )
-
-
-def cut(text: str, size: int = PIECE) -> Iterator[tuple[int, str]]:
-    """Pieces of at most ``size`` characters with their offsets, cut after a line or a space."""
-    start = 0
-    while len(text) - start > size:
-        end = start + size
-        for mark in ("\n", " "):
-            place = text.rfind(mark, start + size // 2, end)
-            if place > 0:
-                end = place + 1
-                break
-        yield start, text[start:end]
-        start = end
-    yield start, text[start:]
+        self.__init__(**state)  # type: ignore[misc]
 
 
 def _say(sentence: str) -> None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SAMPLE, PAID_SAMPLE = 100, 3
 """Documents that a dry run annotates to estimate the rest; fewer where each is paid for."""
 
+NAMED = 10
+"""Texts that are left out and named; the marks' manifest names all."""
+
 STORED = ("spacy", "live")
 """Annotators whose marks are slow or dear, and therefore kept."""
 
@@ -195,7 +198,7 @@ def _marked(config: Annotation, documents: Documents) -> Iterator[Document]:
 
     annotator = _annotator(config)
     folder = config.marks or config.out.with_name(config.out.name + "-marks")
-    annotate_documents(
+    marked = annotate_documents(
         documents(),
         annotator,
         folder,
@@ -203,6 +206,12 @@ def _marked(config: Annotation, documents: Documents) -> Iterator[Document]:
         batch_size=config.spacy.batch_size,
         n_process=config.spacy.n_process if config.annotator == "spacy" else 1,
     )
+    if marked.slow:
+        from ..sources.text import clean
+
+        few = ", ".join(map(clean, marked.slow[:NAMED])) + (" ..." if marked.slow[NAMED:] else "")
+        limit = f"{config.spacy.text_seconds:g} s"
+        _say(f"Left out, as marking took longer than {limit}: {len(marked.slow)} ({few})")
     return attach(documents(), folder)
 
 
@@ -214,6 +223,7 @@ def _annotator(config: Annotation) -> Any:
         config.spacy.pipeline,
         config.spacy.rules,
         batch_size=config.spacy.batch_size,
+        seconds=config.spacy.text_seconds,
         announce=_say,
     )
     for switch, why in annotator.inactive.items():

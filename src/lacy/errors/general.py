@@ -186,4 +186,11 @@ ENTRIES = {
         "Windows writes some files as UTF-16. With a byte order mark they are read as they are; "
         "without one they cannot be told from binary data.",
     ),
+    "E50": Entry(
+        "marking took longer than {seconds:g} s ({texts} texts were marked together)",
+        "give more time (--text-seconds), or leave the text out",
+        DATA,
+        "100,000 characters take about a second with the bundled pipeline. `lacy annotate` and "
+        "`lacy source build` leave out a text that takes longer, and name it.",
+    ),
 }

@@ -19,7 +19,7 @@ ENTRIES = {
         "give one value per target",
         DATA,
     ),
-    # E45-E54: training
+    # E45-E49: training
     "E45": Entry(
         "{count} of the training settings do not fit:{problems}",
         "correct them; see the settings: lacy config train",

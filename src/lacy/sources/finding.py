@@ -54,7 +54,7 @@ def annotate(documents: Sequence[Document], finder: Finder, skip: Skip) -> Mappi
     try:
         return dict(zip((d.id for d in documents), finder.marks(documents), strict=True))
     except LacyError as error:
-        if error.code != "E31":  # not installed: none of the others would fare better
+        if error.code not in ("E31", "E50"):  # not installed: none of the others would fare better
             raise
         problem: Exception = error
     except Exception as error:  # an annotator may raise anything

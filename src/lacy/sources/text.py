@@ -36,6 +36,9 @@ _REST_OF_WORD = re.compile(r"\w*(?:['’.,\-–]\w+)*")
 _CLAUSE = re.compile(r"[,;:!?…。，、](?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
 _DIGITS = re.compile(r"\d*(?:[.,]\d+)*")
 _JOINS = ("'", "’", ".", ",", "-", "–")
+_FAR = 8
+"""Characters before a dot that are looked at: more than the longest of ``_SHORT`` and a space."""
+
 _SHORT = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
 """A dot after these, or after an initial, ends no clause."""
 
@@ -215,13 +218,13 @@ def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
         # "O'" may become "O'Brien": one joining mark at the end decides nothing.
         undecided = not rest or rest in _JOINS
         return text[:end] if end and (ended or not undecided) else ""
-    for match in _CLAUSE.finditer(text):
-        before = text[: match.start()]
-        word = before.rsplit(maxsplit=1)[-1] if before.strip() else ""
+    begin = len(text) - len(text.lstrip())
+    for match in _CLAUSE.finditer(text, begin):
+        word = _last_word(text, match.start())
         inside = match.group() == "." and (word in _SHORT or (len(word) == 1 and word.isupper()))
         undecided = match.end() == len(text) and not ended and match.group() != "\n"
-        if before.strip() and not inside and not undecided:
-            return before.rstrip()
+        if match.start() > begin and not inside and not undecided:
+            return text[: match.start()].rstrip()
     return text.rstrip() if ended else ""
 
 
@@ -256,6 +259,12 @@ def whole_number(text: str, token: str, *, ended: bool) -> str | None:
     end = digits.end() if digits else len(token)
     undecided = text[end:] in ("", ".", ",")
     return None if undecided and not ended else text[:end]
+
+
+def _last_word(text: str, end: int) -> str:
+    """The word before a place, as far as one of ``_SHORT`` would go."""
+    words = text[max(0, end - _FAR) : end].rsplit(maxsplit=1)
+    return words[-1] if words else ""
 
 
 def whole_words(text: str, unit: Unit) -> str:

@@ -26,7 +26,8 @@ _WORDS = dates.FIRST_WORDS | measures.FIRST_WORDS
 _ANY_CASE = dates.FIRST_WORDS_ANY_CASE | numbers.FIRST_WORDS
 _FIRST = re.compile(
     rf"(?P<word>[^\W\d_]{{1,12}}+)(?![^\W\d_])|\d++|[^\W\d_]{{13,}}+"
-    rf"|[{numbers.PARTS}{measures.FIRST_SIGNS}±~∼≈<>≤≥]|[.'’+\u2013\u2212-](?=[\d$£€¥])"
+    rf"|[{numbers.PARTS}]|[{measures.FIRST_SIGNS}±~∼≈<>≤≥](?={numbers.GAP}?[-+\u2212.$£€¥]?\d)"
+    r"|[.'’+\u2013\u2212-](?=\d|[$£€¥]\d)"
 )
 """What a value may begin with; a word must be one of the lists."""
 
@@ -57,8 +58,15 @@ MOST_SIDES = 3
 
 
 @cache
-def _compiled(*patterns: str) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(pattern, re.VERBOSE) for pattern in patterns)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.VERBOSE)
+
+
+def compile_all() -> None:
+    """Compiles the grammar, which takes some tenths of a second once."""
+    for pattern in (*dates.DATES, dates.UNTIL, dates.OPEN_END, *measures.MEASURES, measures.JOIN):
+        _compiled(pattern)
+    _compiled(numbers.COUNT)
 
 
 def whole_values(text: str) -> Iterator[Value]:
@@ -83,10 +91,9 @@ def qualified(text: str, start: int, end: int, *, date: bool) -> tuple[int, int]
     "40 km" becomes "about 40 km", "1890s" "the 1890s", "1914 to 1918" "from 1914 to 1918", and
     "12 May 1914" "12 May 1914 to 3 June 1915".
     """
-    [until] = _compiled(dates.UNTIL)
     limits = _DATE_LIMITS if date else _LIMITS
     before = limits.search(text, max(0, start - _LIMITED), start)
-    if (joined := until.match(text, end)) and _FULL.search(text, start, end):
+    if (joined := _compiled(dates.UNTIL).match(text, end)) and _FULL.search(text, start, end):
         after = _longest(text, joined.end(), dates.DATE)
         if after > joined.end() and (
             "and" not in joined.group() or _follows(text, start, "between ")
@@ -115,7 +122,7 @@ def _at(text: str, start: int) -> Value | None:
 
 def _longest(text: str, start: int, *patterns: str) -> int:
     """Where the longest match ends; ``start`` if nothing matches."""
-    matches = (pattern.match(text, start) for pattern in _compiled(*patterns))
+    matches = (_compiled(pattern).match(text, start) for pattern in patterns)
     return max((match.end() for match in matches if match), default=start)
 
 
@@ -126,12 +133,11 @@ def _span(text: str, start: int) -> int:
     year from the next one, make one ("1914–1918", "May to June 1914").
     """
     end = _longest(text, start, *dates.DATES)
-    [until, open_end] = _compiled(dates.UNTIL, dates.OPEN_END)
-    joined = until.match(text, end) if end > start else None
+    joined = _compiled(dates.UNTIL).match(text, end) if end > start else None
     if joined is None or ("and" in joined.group() and not _follows(text, start, "between ")):
         return end
     at = joined.end()
-    if present := open_end.match(text, at):
+    if present := _compiled(dates.OPEN_END).match(text, at):
         return present.end()
     after = _longest(text, at, dates.DATE)
     full = _FULL.search(text, start, end) and _FULL.search(text, at, after)
@@ -141,10 +147,9 @@ def _span(text: str, start: int) -> int:
 def _amount(text: str, start: int) -> int:
     """Where a number, measure or sum of money, or a range of them, ends."""
     end, bare = _measure(text, start)
-    [join] = _compiled(measures.JOIN)
     begin = start
     for _ in range(MOST_SIDES):
-        joined = join.match(text, end) if end > start else None
+        joined = _compiled(measures.JOIN).match(text, end) if end > start else None
         if joined is None:
             break
         at, word = joined.end(), joined.group().strip()
