@@ -54,7 +54,12 @@ LEFT_OUT: tuple[tuple[str, ...], ...] = (
 """Fields that are left as they are where all of them do not fit together, tried in turn."""
 
 _MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1}
-_LATENT = {"head_dim": 8, "qk_rope_head_dim": 8, "num_key_value_heads": 4, "first_k_dense_replace": 1}
+_LATENT = {
+    "head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "num_key_value_heads": 4,
+    "first_k_dense_replace": 1,
+}
 OWN: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("bamba", "granitemoehybrid"), _MAMBA),
     **dict.fromkeys(("deepseek_v2", "deepseek_v3", "glm4_moe_lite", "youtu"), _LATENT),

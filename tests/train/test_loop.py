@@ -270,12 +270,53 @@ def test_changed_data_and_damaged_state(config, data, tmp_path, monkeypatch):
     (place / "trainer.json").write_text(json.dumps(changed))
     assert "data have changed" in refused(quick, "E49")
     (place / "trainer.json").write_text(json.dumps(info))
-    tensors = (place / "trainer.safetensors").read_bytes()
-    (place / "trainer.safetensors").write_bytes(tensors[:-7])
+    for place in checkpoints(quick.out):
+        tensors = (place / "trainer.safetensors").read_bytes()
+        (place / "trainer.safetensors").write_bytes(tensors[:-7])
     assert "damaged" in refused(quick, "E49")
     (place / "trainer.safetensors").write_bytes(tensors)
     assert train(quick).finished
     assert "no checkpoint" in refused(config(fork=tmp_path, out=tmp_path / "f"), "E49")
+
+
+@pytest.mark.parametrize("name", ["trainer.safetensors", "model.safetensors", "config.json"])
+@pytest.mark.parametrize("left", [0, 0.9])
+def test_a_cut_newest_checkpoint_is_passed_over(
+    config, tmp_path, monkeypatch, capsys, caplog, name, left
+):
+    whole = train(config(steps=6, out=tmp_path / "whole"))
+    parts = config(steps=6, save_every=2, quiet=False)
+    monkeypatch.setattr(loop._Loop, "_finish", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(parts)
+    monkeypatch.undo()
+    older, cut = checkpoints(parts.out)
+    bytes_of = (cut / name).read_bytes()
+    (cut / name).write_bytes(bytes_of[: int(left * len(bytes_of))])
+    if name != "trainer.safetensors":  # the model's own files are whole
+        assert load(parts.out).meta["training"]["step"] == 4
+        assert str(cut) in caplog.text and str(older) in caplog.text
+        with pytest.raises(LacyError, match="damaged"):
+            load(cut)
+    capsys.readouterr()
+    result = train(parts)
+    printed = capsys.readouterr().out
+    assert str(cut) in printed and "not used" in printed and "going on at step 4" in printed
+    assert result.finished and metrics(result) == metrics(whole)
+    assert same(weights(parts.out), weights(whole.out))
+
+
+def test_no_checkpoint_is_whole(config, monkeypatch):
+    quick = config(steps=4, save_every=2)
+    monkeypatch.setattr(loop._Loop, "_finish", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(quick)
+    monkeypatch.undo()
+    for place in checkpoints(quick.out):
+        (place / "model.safetensors").write_bytes(b"")
+    assert "damaged" in refused(quick, "E56")
+    with pytest.raises(LacyError, match="step-00000004"):
+        load(quick.out)
 
 
 def test_a_reference_model_ranks(config, tmp_path):
