@@ -1,7 +1,9 @@
 """A hosted model says what the same model says in process, span for span."""
 
 import importlib.util
+import json
 import re
+import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +113,22 @@ def test_texts_end_as_they_do_in_process(hosted, loaded):
     end /= 1.5
     assert seen(found) == seen(expected)
     assert 0 < sum(answer.finished for answer in found) < len(found)
+
+
+@pytest.mark.parametrize("policy", ["never", "threshold=0", "budget=0.22"])
+def test_every_end_of_the_checkpoint_ends_a_text(place, folder, tmp_path, policy):
+    """The server does not know of the second; the folder's generation_config lists it."""
+    shutil.copytree(folder, tmp_path / "slm")
+    other = byte_tokenizer().encode("v", add_special_tokens=False)
+    settings = {"eos_token_id": [0, *other], "bos_token_id": 0}
+    (tmp_path / "slm" / "generation_config.json").write_text(json.dumps(settings))
+    hosted = connect(place[0], "slm", tmp_path / "slm", top=258)
+    mine = Engine(load(tmp_path / "slm"), ScriptedSource(one), policy)
+    expected = mine.generate(PROMPTS, max_new_tokens=40)
+    found = HostedEngine(hosted, ScriptedSource(one), policy).generate(PROMPTS, max_new_tokens=40)
+    assert seen(found) == seen(expected)
+    longer = Engine(load(folder), ScriptedSource(one), policy).generate(PROMPTS, max_new_tokens=40)
+    assert seen(longer) != seen(expected) and any(answer.finished for answer in expected)
 
 
 @pytest.mark.parametrize("unit", ["token", "word"])

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 
 from lacy.annotate import encode
 from lacy.corpus import PackedData
 from lacy.corpus.world import make_world
+from lacy.errors import LacyError
 from lacy.model import build, load
 from lacy.model.building import gate_of
 from lacy.run import read_metrics
@@ -106,3 +108,28 @@ def test_the_gate_is_noted_in_the_config(data, tmp_path):
         model = build("tiny", data.tokenizer, context=data.context, seed=0)
         CallTrainer(model, arguments, data=data, objective={"call_negative": negative})
         assert gate_of(model) == gate
+
+
+def test_a_checkpoint_opens_with_lacy_and_is_gone_on_from_only_if_whole(config, data, tmp_path):
+    trainer = theirs(config, data, tmp_path / "theirs", steps=4)
+    trainer.args.save_strategy = "steps"
+    trainer.args.save_steps = 2
+    trainer.train()
+    saved = tmp_path / "theirs" / "checkpoint-2"
+    loaded = load(tmp_path / "theirs" / "checkpoint-4")
+    for name, value in trainer.model.state_dict().items():
+        torch.testing.assert_close(value, loaded.model.state_dict()[name], rtol=0, atol=0)
+    again = theirs(config, data, tmp_path / "again", steps=4)
+    again.train(resume_from_checkpoint=str(saved))
+    for name, value in again.model.state_dict().items():
+        torch.testing.assert_close(value, trainer.model.state_dict()[name], rtol=0, atol=0)
+
+    file = saved / "model.safetensors"
+    weights = load_file(file)
+    save_file({k: v for k, v in weights.items() if "norm" not in k}, file, {"format": "pt"})
+    with pytest.raises(LacyError, match="weights missing") as caught:
+        theirs(config, data, tmp_path / "b", steps=4).train(resume_from_checkpoint=str(saved))
+    assert caught.value.code == "E56"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(LacyError, match="safetensors"):
+        theirs(config, data, tmp_path / "c", steps=4).train(resume_from_checkpoint=str(saved))

@@ -9,10 +9,13 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import AddedToken, Tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lacy.corpus import train_tokenizer
 from lacy.errors import LacyError
+from lacy.model import load, save
+from lacy.model.building import from_checkpoint
 from lacy.model.gguf import write_gguf
 from lacy.model.gguf_tokens import pre_tokenizer
 from lacy.model.io import Loaded
@@ -210,3 +213,96 @@ def test_llama_cpp_reads_the_same_model(tmp_path, precision, error, split_digits
     with torch.inference_mode():
         mine = loaded.model(torch.tensor([ids])).logits[0].numpy()
     assert np.abs(mine - np.array(told["logits"])).max() < error
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+)
+
+
+def chatting(folder, *, bos="<|im_start|>", eos="<|im_end|>", ends=None, template=CHATML, gap=0):
+    """A model of ours whose tokenizer knows chats, as it is opened again from its folder."""
+    tokenizer = trained()
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["added_tokens"].pop()
+    size = len(tokenizer) - 1
+    for n, token in enumerate(("<|im_start|>", "<|im_end|>", "<|pad|>", "<|x|>")):
+        number = size + n + gap * (n == 3)
+        state["model"]["vocab"][token] = number
+        state["added_tokens"].append({**state["added_tokens"][0], "id": number, "content": token})
+    foreign = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)), bos_token=bos, eos_token=eos,
+        pad_token="<|pad|>", unk_token="<|endoftext|>",
+    )  # fmt: skip
+    foreign.chat_template = template
+    foreign.save_pretrained(folder / "base")
+    model = model_of(size + 4 + gap)
+    model.generation_config.eos_token_id = foreign.convert_tokens_to_ids(ends or [eos])
+    model.save_pretrained(folder / "base")
+    return load(save(folder / "m", *from_checkpoint(folder / "base")))
+
+
+def test_chats_ends_and_control_tokens_are_in_the_file(tmp_path):
+    loaded = chatting(tmp_path, gap=3)
+    found = fields(write_gguf(loaded, tmp_path / "m.gguf", "f32"))
+    number = loaded.tokenizer.convert_tokens_to_ids
+    told = {name.removeprefix("tokenizer.ggml."): value for name, value in found.items()}
+    assert found["tokenizer.chat_template"] == CHATML
+    assert told["bos_token_id"] == number("<|endoftext|>")  # what texts began with
+    assert told["add_bos_token"] is True and told["add_eos_token"] is False
+    assert told["eos_token_id"] == number("<|im_end|>")
+    assert told["eot_token_id"] == number("<|endoftext|>")
+    assert told["padding_token_id"] == number("<|pad|>")
+    assert told["unknown_token_id"] == number("<|endoftext|>")
+    kinds = dict(zip(told["tokens"], told["token_type"], strict=True))
+    assert len(told["tokens"]) == found["llama.vocab_size"] == len(loaded.tokenizer)
+    for token in ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>", "<|x|>"):
+        assert kinds[token] == gguf.TokenType.CONTROL
+    unused = [token for token, kind in kinds.items() if kind == gguf.TokenType.UNUSED]
+    assert unused == [f"<|unused_{number('<|pad|>') + n}|>" for n in (1, 2, 3)]
+    assert kinds["<CALL>"] == gguf.TokenType.USER_DEFINED
+    assert told["tokens"] == loaded.tokenizer.convert_ids_to_tokens(range(len(loaded.tokenizer)))
+
+
+def test_the_end_of_turn_is_the_one_of_the_template(tmp_path):
+    loaded = chatting(tmp_path, bos="<|endoftext|>", eos="<|endoftext|>", ends=["<|x|>"])
+    found = fields(write_gguf(loaded, tmp_path / "m.gguf"))
+    number = loaded.tokenizer.convert_tokens_to_ids
+    ends = [found[f"tokenizer.ggml.{name}_token_id"] for name in ("eos", "eot", "eom")]
+    assert ends == number(["<|endoftext|>", "<|im_end|>", "<|x|>"])
+
+
+def test_more_ends_than_the_format_has_fields_for_are_refused(tmp_path):
+    loaded = chatting(tmp_path, ends=["<|x|>", "<|pad|>"])
+    with pytest.raises(LacyError, match="three at most") as caught:
+        write_gguf(loaded, tmp_path / "m.gguf")
+    assert caught.value.code == "E90" and not list(tmp_path.glob("*gguf*"))
+
+
+def test_numbers_beyond_half_precision_are_refused(loaded, tmp_path):
+    weight = loaded.model.model.layers[0].mlp.up_proj.weight.data
+    weight[0, 0], kept = 70_000.0, float(weight[0, 0])
+    try:
+        with pytest.raises(LacyError, match="--precision f32"):
+            write_gguf(loaded, tmp_path / "m.gguf", "f16")
+        write_gguf(loaded, tmp_path / "m.gguf", "f32")
+    finally:
+        weight[0, 0] = kept
+
+
+@pytest.mark.parametrize("way", ["ignore_merges", "end_of_word_suffix", "lstrip", "partial"])
+def test_what_llama_cpp_would_read_otherwise_is_refused(tmp_path, way):
+    tokenizer = trained()
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = model_of(len(tokenizer) + (way == "lstrip"))
+    if way == "ignore_merges":
+        state["model"][way] = True
+    elif way == "end_of_word_suffix":
+        state["model"][way] = "</w>"
+    elif way == "partial":
+        model.config.rope_parameters = {**model.config.rope_parameters, "partial_rotary_factor": 1}
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
+    if way == "lstrip":
+        tokenizer.add_tokens([AddedToken("x y", lstrip=True, normalized=False)])
+    with pytest.raises(LacyError, match="E90"):
+        write_gguf(Loaded(model, tokenizer), tmp_path / "m.gguf")

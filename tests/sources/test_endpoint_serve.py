@@ -73,7 +73,7 @@ def served(model, tmp_path_factory):
 
 def greedy(model, text, limit):
     """What the model says token by token, without a cache, and whether it ended by itself."""
-    ids = TOKENIZER.encode(text, add_special_tokens=False)
+    ids = [TOKENIZER.bos_token_id, *TOKENIZER.encode(text, add_special_tokens=False)]
     start = len(ids)
     with torch.inference_mode():
         while len(ids) < start + limit:

@@ -307,6 +307,28 @@ def test_a_damaged_checkpoint_is_put_aside_for_an_older_one(config, tmp_path, da
     assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("left", [0, 0.9])
+def test_a_model_is_loaded_from_the_newest_whole_checkpoint(
+    config, monkeypatch, caplog, name, left
+):
+    parts = config(steps=6, save_every=2)
+    monkeypatch.setattr(loop._Loop, "_finish", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(parts)
+    older, cut = checkpoints(parts.out)
+    content = (cut / name).read_bytes()
+    (cut / name).write_bytes(content[: int(left * len(content))])
+    assert load(parts.out).meta["training"]["step"] == 4
+    assert str(cut) in caplog.text and str(older) in caplog.text
+    for damaged in (cut, older):
+        (damaged / name).write_bytes(b"")
+        with pytest.raises(LacyError, match="damaged"):
+            load(cut)
+    with pytest.raises(LacyError, match=cut.name):
+        load(parts.out)
+
+
 def test_where_no_checkpoint_can_be_read_nothing_is_trained_anew(config, monkeypatch):
     quick = config(steps=6, save_every=2, decay=0.0)
     monkeypatch.setattr(loop._Loop, "_finish", lambda self: 1 / 0)

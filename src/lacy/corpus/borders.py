@@ -131,10 +131,13 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: str | os.PathLike
     begin, end = (str(t) for t in tokenizer.convert_ids_to_tokens(list(begin_end(tokenizer))))
     config = json.loads(config_file.read_text(encoding="utf-8"))
     if "bos_token" not in str(tokenizer.chat_template or ""):  # else chats would change
-        config["bos_token"] = begin
+        old, config["bos_token"] = config.get("bos_token"), begin
+        extra = config.setdefault("extra_special_tokens", [])
+        if old not in (None, begin) and isinstance(extra, list) and old not in extra:
+            extra.append(old)  # it stays a special token
     # With add_bos_token transformers makes the post-processor itself, from bos_token; without, the
     # one in tokenizer.json holds.
-    for key in ("add_bos_token", "add_eos_token"):
+    for key in ("add_bos_token", "add_eos_token", "auto_map"):  # the latter names code
         config.pop(key, None)
     if config.get("bos_token") == begin:
         config["add_bos_token"] = True

@@ -85,15 +85,15 @@ def _with_ids_of_file(tokenizer: Any, file: Path) -> PreTrainedTokenizerFast:
     taken = set(added.values())
     if isinstance(vocabulary, dict):
         taken |= set(vocabulary.values())
-        vocabulary |= {token: added[token] for token in moved}
+        vocabulary |= added  # tokenizers keeps the ids of those in the vocabulary only
     elif isinstance(vocabulary, list):
         taken |= set(range(len(vocabulary)))
-    missing = sorted(set(range(max(taken) + 1)) - taken)
-    if not isinstance(vocabulary, dict) or len(missing) > MOST_GAPS or _clash(vocabulary, added):
-        shown = ", ".join(map(str, missing[:5])) or "several"
-        why = f"tokens are missing for ids below its last one ({shown}, ...)"
+    count = max(taken) + 1 - len(taken)
+    if not isinstance(vocabulary, dict) or count > MOST_GAPS or _clash(vocabulary, added):
+        why = f"{count} tokens are missing for ids below its last one ({max(taken)})"
         do = "give those ids unused tokens in tokenizer.json"
         raise LacyError("E24", path=file.parent, why=why, do=do)
+    missing = sorted(set(range(max(taken) + 1)) - taken)
     for token in _unused(missing, set(vocabulary)):
         vocabulary[token["content"]] = token["id"]
         state["added_tokens"].append(token)

@@ -209,7 +209,8 @@ def _with_call(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:
 
     if CALL_TOKEN not in tokenizer.get_vocab():
         call = AddedToken(CALL_TOKEN, special=True, normalized=False)
-        tokenizer.add_special_tokens({"extra_special_tokens": [call]})
+        more = {"extra_special_tokens": [call]}
+        tokenizer.add_special_tokens(more, replace_extra_special_tokens=False)
     call_id = tokenizer.convert_tokens_to_ids(CALL_TOKEN)
     if call_id != len(tokenizer) - 1:
         why = f"{CALL_TOKEN} has id {call_id}, the last id is {len(tokenizer) - 1}"

@@ -100,7 +100,7 @@ def from_checkpoint(
             is not the checkpoint's, and those of ``read_model`` and ``load_tokenizer``.
     """
     from lacy.corpus import load_tokenizer
-    from lacy.model.files import META, resolve
+    from lacy.model.files import resolve
     from lacy.model.weights import read_model
 
     place = resolve(name)
@@ -111,7 +111,9 @@ def from_checkpoint(
         _require_same_text_tokens(place, own, tokenizer)
     chosen = tokenizer if tokenizer is not None else own
     require_call_last(chosen, str(place))
-    _resize(model, len(chosen), had_call=(Path(place) / META).is_file())
+    rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+    had_call = rows == len(chosen) and _has_call(Path(place))
+    _resize(model, len(chosen), had_call=had_call)
     _forget_padding(model, chosen)
     settle_generation(model, chosen)
     return model, chosen
@@ -243,6 +245,14 @@ def _forget_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
         model.config.pad_token_id = None
         embedding: Any = model.get_input_embeddings()
         embedding.padding_idx = None
+
+
+def _has_call(place: Path) -> bool:
+    """Whether the stored tokenizer already has ``<CALL>``, so that its row was trained."""
+    try:
+        return f'"{CALL_TOKEN}"' in (place / "tokenizer.json").read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def _require_same_text_tokens(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 SPARE = 64
 """Tokens of room that are kept beside those there are, at least."""
@@ -84,6 +84,15 @@ class RoomyLayer(DynamicLayer):
             and len(states) == len(room)
             for states, room in zip((self.keys, self.values), self._rooms, strict=True)
         )
+
+
+def keeps_keys_and_values(model: Any) -> bool:
+    """Whether ``transformers`` gives a model a cache of keys and values alone, as ours is."""
+    try:
+        layers = DynamicCache(config=model.config).layers
+    except Exception:  # no config of transformers: a model that takes what it is given
+        return True
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
 
 
 def new_cache(layers: int = 0) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lacy.corpus.borders import begin_end, turn_end
+from lacy.types import CALL_TOKEN
 
 
 def end_ids(tokenizer: Any, model: Any = None) -> frozenset[int]:
@@ -18,9 +19,10 @@ def end_ids(tokenizer: Any, model: Any = None) -> frozenset[int]:
         tokenizer: the model's.
         model: anything with ``generation_config`` or ``config``; None if only the tokenizer counts.
     """
-    found = {tokenizer.eos_token_id, begin_end(tokenizer)[1], turn_end(tokenizer)}
+    found: list[Any] = [tokenizer.eos_token_id, begin_end(tokenizer)[1], turn_end(tokenizer)]
     for name in ("generation_config", "config"):
         listed = getattr(getattr(model, name, None), "eos_token_id", None)
-        found |= set(listed) if isinstance(listed, list | tuple) else {listed}
-    size = len(tokenizer)
-    return frozenset(n for n in found if isinstance(n, int) and 0 <= n < size)
+        found += listed if isinstance(listed, list | tuple) else [listed]
+    size, call_id = len(tokenizer), tokenizer.get_vocab().get(CALL_TOKEN)
+    ids = (n for n in found if isinstance(n, int) and not isinstance(n, bool))
+    return frozenset(n for n in ids if 0 <= n < size and n != call_id)

@@ -79,7 +79,7 @@ def check_whole(place: Path) -> None:
     refuse_other_kinds(place)
     config = read_json(place / "config.json")
     quantised = config.get("quantization_config")
-    if quantised:
+    if quantised is not None:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
         raise LacyError("E130", path=place, method=method or "an unknown method")
     for name in sorted(_weight_files(place)):

@@ -94,8 +94,12 @@ def require_trainable(model: PreTrainedModel) -> None:
     Its logits must be ``hidden @ head.T``, its hidden states must not look at what follows, and
     documents in one row must come out as they do alone.
     """
-    head_weight(model)
+    head_VD = head_weight(model)
     kind = type(model).__name__
+    rows = {len(head_VD), len(model.get_input_embeddings().weight)}  # type: ignore[arg-type]
+    if rows != {getattr(model.config, "vocab_size", None)}:
+        why = "its tables of tokens are not of one size (a part of a model for images or sounds?)"
+        raise LacyError("E58", architecture=kind, why=why)
     try:
         ahead, apart = looks_ahead(model), separates_documents(model)
     except Exception as error:  # a forward pass that takes other inputs: each family its own class
@@ -103,6 +107,9 @@ def require_trainable(model: PreTrainedModel) -> None:
         raise LacyError("E58", architecture=kind, why=f"packed rows fail in it ({line})") from error
     if ahead:
         raise LacyError("E58", architecture=kind, why="its words look at what follows them")
+    if not continues_from_cache(model):
+        why = "what it keeps of a text is more than keys and values"
+        raise LacyError("E58", architecture=kind, why=why)
     if not apart:
         why = "documents packed into one row see or shift one another"
         raise LacyError("E58", architecture=kind, why=why)
@@ -122,6 +129,27 @@ def looks_ahead(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
     model.train(was_training)
     gap = (first_BTD - second_BTD).abs().max() / first_BTD.abs().max().clamp_min(1e-12)
     return not bool(gap < tolerance)
+
+
+@torch.no_grad()
+def continues_from_cache(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
+    """Whether a text read in two parts, through our cache, gives what it gives at once."""
+    from lacy.model.cache import keeps_keys_and_values, new_cache
+
+    if not keeps_keys_and_values(model):
+        return False
+
+    was_training = model.training
+    model.eval()
+    size = int(head_weight(model).shape[0])
+    ids_BT = (torch.arange(1, 13, device=head_weight(model).device) * 7 % size).view(1, 12)
+    whole_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits
+    cache = new_cache()
+    model(input_ids=ids_BT[:, :9], past_key_values=cache, use_cache=True)
+    rest_BTV: Any = model(input_ids=ids_BT[:, 9:], past_key_values=cache, use_cache=True).logits
+    model.train(was_training)
+    gap = (whole_BTV[:, 9:] - rest_BTV).abs().max() / whole_BTV.abs().max().clamp_min(1e-12)
+    return bool(gap < tolerance)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lacy import __version__
 from lacy.errors import LacyError
 from lacy.model.files import META, check_whole, damaged, first_line, read_json, resolve
-from lacy.model.weights import quiet, read_model
+from lacy.model.weights import quiet, read_model, require_known_kind
 from lacy.run import replace_folder
 from lacy.types import CALL_TOKEN
 
@@ -85,6 +85,24 @@ def write_model(
     card: str | None = None,
 ) -> None:
     """What ``save`` does, into a folder that the caller makes appear as a whole (a checkpoint)."""
+    with quiet():
+        model.save_pretrained(folder)
+    write_beside(folder, model, tokenizer, meta, card=card)
+
+
+def write_beside(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    meta: Mapping[str, Any] | None = None,
+    *,
+    card: str | None = None,
+) -> None:
+    """Everything of ``write_model`` but the weights and their config.
+
+    Raises:
+        LacyError: E57 if tokenizer and model do not end with ``<CALL>``.
+    """
     from lacy.corpus import tokenizer_fingerprint
     from lacy.corpus.borders import save_tokenizer
     from lacy.model.building import require_call_last
@@ -104,7 +122,6 @@ def write_model(
         **(meta or {}),
     }
     with quiet():
-        model.save_pretrained(folder)
         save_tokenizer(tokenizer, folder)
     (folder / META).write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(card or _short_card(full), encoding="utf-8")
@@ -127,6 +144,7 @@ def load(path: str | Path, *, context: int | None = None) -> Loaded:
     if not isinstance(place, Path):
         raise LacyError("E13", path=path, do="give the folder of a model or of a training run")
     check_whole(place)
+    require_known_kind(place)
     meta = _read_meta(place)
     tokenizer = _read_tokenizer(place)
     config = read_json(place / "config.json")

@@ -48,7 +48,7 @@ def read_model(
     """
     folder = place if isinstance(place, Path) else _fetched(place, revision)
     check_whole(folder)
-    _require_known_kind(folder)
+    require_known_kind(folder)
     model, info = _opened(folder, dtype)
     lacking = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if lacking:
@@ -110,7 +110,7 @@ def _opened(folder: Path, dtype: torch.dtype | str | None) -> tuple[PreTrainedMo
         raise damaged(folder, f"config.json does not make a model ({_lines(error)})") from error
 
 
-def _require_known_kind(folder: Path) -> None:
+def require_known_kind(folder: Path) -> None:
     """Raise E58 or E132 unless ``transformers`` itself has a causal model of this kind."""
     from transformers import __version__
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES

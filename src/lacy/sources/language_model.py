@@ -30,6 +30,7 @@ import torch
 
 from lacy.corpus.borders import begin_end, choose_borders
 from lacy.errors import LacyError
+from lacy.model.cache import keeps_keys_and_values
 from lacy.model.decode import context_of
 from lacy.model.ends import end_ids
 from lacy.model.files import resolve
@@ -336,7 +337,7 @@ def _alike(begun: Sequence[tuple[_Text, RaggedDecoder]]) -> Iterator[list[Any]]:
 
 def _stateful(model: Any) -> bool:
     """Whether a model keeps a state that cannot be taken back, rather than keys and values."""
-    return bool(getattr(model, "_is_stateful", False))
+    return bool(getattr(model, "_is_stateful", False)) or not keeps_keys_and_values(model)
 
 
 def _takes_rows(model: Any) -> bool:
@@ -359,7 +360,7 @@ def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:
         return model, tokenizer
     except LacyError as error:
         if error.code in ("E13", "E55"):
-            raise LacyError("E69", path=place, why=error.what) from error
+            raise LacyError("E69", path=place, why=f"{error.what} ({error.do})") from error
         raise
     except Exception as error:  # a tokenizer that is missing or damaged: each its own class
         lines = str(error).strip().splitlines() or [type(error).__name__]

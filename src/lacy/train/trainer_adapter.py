@@ -8,6 +8,9 @@ The Trainer shows its loss hook one piece at a time. Where a batch is one piece 
 choice is exact and a run is that of ``lacy.train.train`` (``tests/invariant`` holds losses and
 weights equal); under gradient accumulation or several processes a running quantile is used, which
 is saved with each checkpoint. Each piece's mean counts alike, however many targets it has.
+
+Given ``data``, a checkpoint also holds their tokenizer and ``lacy.json``, so that
+``lacy.load_model`` opens it. A checkpoint that lacks weights is not gone on from.
 """
 
 from __future__ import annotations
@@ -20,17 +23,17 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-from transformers import Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from lacy.model.building import set_gate
+from lacy.model.files import INDEX, WEIGHTS, check_whole, damaged
 from lacy.model.forward import head_weight
+from lacy.model.io import write_beside
 from lacy.objective import RunningQuantile, select_and_loss
 from lacy.train.step import GatheredQuantile, Micro
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from lacy.corpus import PackedData
 
 SELECTOR = "lacy_selector.safetensors"
@@ -112,6 +115,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
             set_gate(self.model, self.objective.get("call_negative", "none"))
         rate = self.objective["call_rate"]
         self.selector = RunningQuantile(rate) if pieces > 1 and calling else None
+        self._tokenizer = data.tokenizer if data is not None else None
         self._counts: Tensor | None = None
 
     def compute_loss(
@@ -166,6 +170,29 @@ class CallTrainer(Trainer):  # type: ignore[misc]
 
             self.selector.load_state_dict(load_file(Path(place) / SELECTOR))
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        plain = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        tokenizer = self._tokenizer
+        if tokenizer is None or not isinstance(plain, PreTrainedModel):
+            return
+        if plain.config.vocab_size == len(tokenizer):
+            write_beside(Path(output_dir or self.args.output_dir), plain, tokenizer)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        place = Path(resume_from_checkpoint)
+        if any((place / name).is_file() for name in (WEIGHTS, INDEX)):
+            check_whole(place)
+        self._resumed = place
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Missing weights are an error; one that is tied to another need not be there."""
+        tied = getattr(self.model, "all_tied_weights_keys", None) or {}
+        lacking = sorted(set(load_result.missing_keys) - set(tied))
+        if lacking:
+            raise damaged(self._resumed, f"{len(lacking)} weights missing, e.g. {lacking[0]}")
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)

@@ -1,0 +1,45 @@
+"""Families of models: each works to the end or is refused at the beginning (all: benchmarks)."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+_spec = importlib.util.spec_from_file_location(
+    "lacy_families", Path(__file__).parents[2] / "benchmarks" / "families.py"
+)
+families = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(families)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return families.prepare(tmp_path_factory.mktemp("families"))
+
+
+@pytest.mark.parametrize(
+    "kind", ["llama", "qwen2", "phi3", "gemma3_text", "gpt2", "gpt_neo", "deepseek_v3", "mixtral"]
+)
+def test_works_from_training_to_plain_transformers(prepared, tmp_path, kind):
+    assert families.tried(kind, *prepared, tmp_path) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("phi", "head bias"),
+        ("gemma2", "final_logit_softcapping"),
+        ("cohere", "logit_scale"),
+        ("bloom", "documents packed into one row"),
+        ("mamba", "more than keys and values"),
+        ("hy_v4", "more than keys and values"),
+        ("cpmant", "not of one size"),
+    ],
+)
+def test_is_refused_before_it_is_trained(prepared, tmp_path, kind, why):
+    found = families.tried(kind, *prepared, tmp_path)
+    assert found.startswith("[E58]") and why in found
+
+
+def test_the_sweep_knows_all_families():
+    assert len(families.families()) > 150
