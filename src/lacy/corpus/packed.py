@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
+from .._parse import parse_json
 from ..errors import LacyError
 from ..run import replace_folder
 from ..types import CALL_TOKEN, MarkFlag
@@ -315,7 +316,7 @@ def _read_info(path: Path) -> DataInfo:
     if not file.is_file():
         raise _damaged(path, f"it holds no {INFO_FILE}")
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = parse_json(file.read_text(encoding="utf-8"))
         number = stored.get("format")
         if number != FORMAT:
             raise _damaged(path, f"it has format {number}, this lacy {__version__} reads {FORMAT}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lacy import __version__
+from lacy._parse import parse_json
 from lacy.errors import LacyError
 from lacy.run import replace_folder
 from lacy.types import CALL_TOKEN
@@ -266,7 +267,7 @@ def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise LacyError(
             "E56", path=file.parent, why=f"{file.name}: {_first_line(error)}"
