@@ -90,8 +90,10 @@ class Way:
 
 @dataclass
 class Advantage:
-    """Against what the recovered share (cascade - alone) / (partner - alone) is measured. A study
-    without the arm and ways named by default has no such share."""
+    """Against what the recovered share (cascade - alone) / (partner - alone) is measured.
+
+    A study without the arm and ways that are named by default has no such share.
+    """
 
     alone: str = "plain/alone"
     """ARM/WAY that nobody helps."""
