@@ -209,7 +209,7 @@ def test_columns_that_do_not_fit_are_refused(data):
 
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
 def test_data_that_were_changed_at_equal_size_are_noticed(data, place):
-    """The header is intact, so ``load`` opens them; ``verify`` reads all, and training begins so."""
+    """The header is intact, so ``load`` opens them; training begins with ``verify``."""
     arrow = data.path / packed.ARROW_FILE
     data.verify()
     content = bytearray(arrow.read_bytes())
