@@ -106,7 +106,11 @@ def test_a_far_name_gets_no_suggestion(tmp_path):
         ("steps: true", "steps", "a whole number"),
         ("steps: .inf", "steps", "a whole number"),
         ("arm: lazy", "arm", "one of: lacy, none"),
-        ("name: 3", "name", "text or null"),
+        (
+            "name: 3",
+            "name",
+            "text or null; write names that look like numbers, true, false or null in quotes",
+        ),
         ("compile: 1", "compile", "true or false"),
         ("layers: 3", "layers", "a list (of a whole number)"),
         ("layers: abc", "layers", "a list (of a whole number)"),
@@ -291,3 +295,33 @@ def test_reading_settings_needs_neither_torch_nor_tyro():
     code = f"import sys, lacy.config, lacy.run; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_names_that_are_no_text_are_named_with_what_to_do(tmp_path):
+    """``[1]`` where names are due, and a null where one is."""
+    from lacy.study.plan import StudyPlan
+
+    path = file(tmp_path, "compare: [1]\n")
+    with pytest.raises(LacyError, match="in quotes") as caught:
+        load(StudyPlan, path)
+    assert "line 1" in str(caught.value)
+    with pytest.raises(LacyError, match="in quotes"):
+        load(TrainConfig, file(tmp_path, "name: 2024\n"))
+
+
+@pytest.mark.parametrize(("word", "value"), [("yes", True), ("Off", False), ("true", True)])
+def test_the_words_of_yaml_1_1_are_booleans_where_one_is_due(tmp_path, word, value):
+    assert load(Switch, file(tmp_path, f"on: {word}\n")).on is value
+
+
+@dataclass
+class Switch:
+    """One boolean, named as YAML 1.1 would not have it."""
+
+    on: bool = False
+
+
+def test_a_device_without_an_end_is_not_read_to_its_end():
+    with pytest.raises(LacyError) as caught:
+        load(TrainConfig, "/dev/zero")
+    assert caught.value.code == "E15"

@@ -44,6 +44,9 @@ class Mismatch(Exception):
     """The value does not have the type; the message says what was expected."""
 
 
+IN_QUOTES = "; write names that look like numbers, true, false or null in quotes"
+"""Where text is expected and YAML read something else."""
+
 REPEATED = "repeated"
 """In a field's metadata: its flag may stand several times; in a file one value may stand alone."""
 
@@ -115,8 +118,8 @@ def required(cls: type) -> list[str]:
 def convert(value: Any, hint: Any) -> Any:
     """Converts a YAML value to a type.
 
-    YAML 1.1 reads ``1e-3`` as text; here it is a number where a number is expected. A bool is
-    never a number, and a number never text.
+    YAML reads ``1e-3`` and ``on`` as text; here they are a number and a boolean where these are
+    expected. A bool is never a number, and a number never text.
 
     Raises:
         Mismatch: it does not fit; the message says what was expected.
@@ -153,6 +156,8 @@ def _convert_plain(value: Any, hint: type) -> Any:
     if issubclass(hint, enum.Enum):
         if isinstance(value, str) and value in hint.__members__:
             return hint[value]
+    elif hint is bool and isinstance(value, str):
+        return _switch(value)
     elif hint is float and isinstance(value, int | str) and not isinstance(value, bool):
         return _number(value, hint)
     elif hint is int and isinstance(value, float | str):
@@ -161,7 +166,15 @@ def _convert_plain(value: Any, hint: type) -> Any:
             return int(number)
     elif issubclass(hint, Path) and isinstance(value, str):
         return hint(value)
-    raise Mismatch(describe(hint))
+    raise Mismatch(describe(hint) + (IN_QUOTES if hint is str else ""))
+
+
+def _switch(word: str) -> bool:
+    """Reads a boolean that YAML 1.2 takes for a word (``yes``, ``off``)."""
+    for value, words in ((True, ("yes", "on", "y")), (False, ("no", "off", "n"))):
+        if word.lower() in words:
+            return value
+    raise Mismatch(describe(bool))
 
 
 def _number(value: float | str, hint: type) -> float:
@@ -178,12 +191,13 @@ def _convert_union(value: Any, hint: Any) -> Any:
     for member in members:
         if isinstance(member, type) and type(value) is member:
             return value
+    quotes = ""
     for member in members:
         try:
             return convert(value, member)
-        except Mismatch:
-            continue
-    raise Mismatch(describe(hint))
+        except Mismatch as mismatch:
+            quotes = IN_QUOTES if str(mismatch).endswith(IN_QUOTES) else quotes
+    raise Mismatch(describe(hint) + quotes)
 
 
 def _convert_sequence(value: Any, hint: Any, kind: type) -> Any:
@@ -199,8 +213,9 @@ def _convert_sequence(value: Any, hint: Any, kind: type) -> Any:
             convert(item, items[place] if items else args[0] if args else Any)
             for place, item in enumerate(value)
         )
-    except Mismatch:
-        raise Mismatch(describe(hint)) from None
+    except Mismatch as mismatch:
+        quotes = IN_QUOTES if str(mismatch).endswith(IN_QUOTES) else ""
+        raise Mismatch(describe(hint) + quotes) from None
 
 
 def _convert_dataclass(value: Any, hint: type) -> Any:

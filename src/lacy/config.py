@@ -36,6 +36,7 @@ from ._convert import (
     show,
     verb_of,
 )
+from ._parse import MOST_CHARACTERS, parse_yaml
 from .errors import LacyError
 
 T = TypeVar("T")
@@ -80,21 +81,19 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
     Raises:
         LacyError: E13 no such file, E15 not a readable YAML mapping, or one key twice.
     """
-    import yaml
-
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)  # it may be a device without an end
     except OSError as error:
         do = f"check the path ({error.strerror})" if path.exists() else "check the path"
         raise LacyError("E13", path=path, do=do) from error
     except UnicodeDecodeError as error:
         raise LacyError("E15", path=path, why=f"it is not UTF-8 text ({error.reason})") from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise LacyError("E15", path=path, why=" ".join(str(error).split())) from error
+        data, node = parse_yaml(text)
+    except ValueError as error:
+        raise LacyError("E15", path=path, why=str(error)) from error
     if data is None:
         return {}, {}
     if not isinstance(data, dict):

@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ._parse import parse_json
 from .disk import replace_folder as replace_folder
 from .disk import write_atomic as write_atomic
 from .errors import LacyError
@@ -147,7 +148,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             if number == len(lines):  # no newline after it
                 break

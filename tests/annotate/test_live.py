@@ -105,10 +105,10 @@ def test_busy_servers_and_lost_time_are_tried_again(server):
     server.replies = [
         says("", status=503),
         says("", status=429, headers={"Retry-After": "0.01"}),
-        says(facts("Paris"), pause=0.6),
+        says(facts("Paris"), pause=2.5),
         says(facts("London")),
     ]
-    live = judge(server, timeout=0.3)
+    live = judge(server, timeout=1.0)
     assert live.annotate([TEXT]) == [[Mark(25, 31, "VALUE", "r0")]]
     assert (live.report.requests, live.report.retries) == (4, 3)
 

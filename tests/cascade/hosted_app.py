@@ -214,5 +214,5 @@ def serving(model, tokenizer, dialect):
         yield f"http://127.0.0.1:{place.getsockname()[1]}/v1", engine
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=120)
         place.close()

@@ -68,7 +68,7 @@ def llama(folder):
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}/v1"
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while True:
             assert running.poll() is None
             assert time.monotonic() < end
@@ -80,7 +80,7 @@ def llama(folder):
         yield url
     finally:
         running.terminate()
-        running.wait(timeout=20)
+        running.wait(timeout=120)
 
 
 def answered(request):

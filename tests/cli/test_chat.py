@@ -55,7 +55,7 @@ class Terminal:
         self.raw = ""
         os.write(self.master, keys.encode())
 
-    def press(self, key, part, seconds=60.0):
+    def press(self, key, part, seconds=300.0):
         """Press a key until that shows: readline hears of Ctrl-C late where it has just begun."""
         self.raw, end = "", time.monotonic() + seconds
         while part not in ESCAPES.sub("", self.raw):
@@ -65,7 +65,7 @@ class Terminal:
             while part not in ESCAPES.sub("", self.raw) and time.monotonic() < pause:
                 self.read(0.1)
 
-    def until(self, part, seconds=60.0):
+    def until(self, part, seconds=300.0):
         """What is shown until ``part`` is, without escapes."""
         end = time.monotonic() + seconds
         while part not in ESCAPES.sub("", self.raw):
@@ -115,10 +115,9 @@ def test_a_conversation_in_a_terminal(room):
         assert "margin" in shown and "p(CALL)" not in shown  # 40 columns have no room for it
         terminal.type("/policy never\n")
         terminal.until("Policy: never")
-        terminal.type("\x04")
-        last = terminal.until("own words")
-        assert "1 answer" in last
-        assert terminal.process.wait(120) == 0
+        terminal.press("\x04", "own words")  # lost where it comes before the prompt is there
+        assert "1 answer" in ESCAPES.sub("", terminal.raw)
+        assert terminal.process.wait(300) == 0
     finally:
         terminal.close()
 
@@ -272,7 +271,7 @@ def test_ctrl_c_stops_an_answer_that_waits_for_its_source():
     finally:
         signal.signal(signal.SIGALRM, before)
     assert answer.text == "Maraxxxx" and not answer.finished
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -356,7 +355,7 @@ def test_generate_streams_in_a_terminal_and_counts_what_is_done(room):
     terminal = Terminal(*argv, columns=50)
     try:
         shown = terminal.until("no source has a price")
-        assert terminal.process.wait(120) == 0
+        assert terminal.process.wait(300) == 0
         assert "\x1b[32m" in terminal.raw and "60 tokens" in shown
         assert "found nothing" in shown or "model" in shown
     finally:

@@ -21,7 +21,7 @@ def demo(tmp_path_factory):
         capture_output=True,
         text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"},
-        timeout=280,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     return out, done.stdout

@@ -71,7 +71,7 @@ def test_words_are_heard_as_they_come(place, folder):
             == answer.text
         )
     assert engine.generate(["x"])[0].text == answer.text
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while there.streams:
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -92,7 +92,7 @@ def test_ctrl_c_ends_an_answer_whose_server_hangs(place, folder):
             stoppable=True,
         )
     assert answer.text == "Mara" and not answer.finished
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
     timer.join()
 
 
@@ -137,7 +137,7 @@ def test_lacy_serve_answers_in_front_of_it(place, folder):
         [*command, "--port", str(port)], stderr=subprocess.PIPE, text=True, env=env
     )
     try:
-        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 90
+        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 300
         while True:
             try:
                 assert httpx.get(url + "/health").json() == {"status": "ok"}
@@ -146,12 +146,12 @@ def test_lacy_serve_answers_in_front_of_it(place, folder):
                 assert process.poll() is None and time.monotonic() < end
                 time.sleep(0.2)
         body = {"model": "slm:threshold=0", "prompt": "Mara", "max_tokens": 8}
-        got = httpx.post(url + "/v1/completions", json=body, timeout=30).json()
+        got = httpx.post(url + "/v1/completions", json=body, timeout=120).json()
         expected = Engine(load(folder), None, "threshold=0").generate(["Mara"], max_new_tokens=8)
         assert got["choices"][0]["text"] == expected[0].continuation
         assert "<title>" in httpx.get(url + "/").text
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode in (0, 130), said

@@ -1,5 +1,6 @@
-"""What a command line does when its streams are closed, narrow or full, and when it is signalled."""
+"""What a command does when its streams are closed, narrow or full, and when it is signalled."""
 
+import json
 import os
 import pty
 import signal
@@ -13,16 +14,8 @@ from patience import PATIENCE, until
 
 BIN = Path(sys.executable).parent / "lacy"
 
-WORDS = (
-    "--help", "--version", "env", "explain", "explain E20", "config train", "train --help", "source",
-)  # fmt: skip
-MISTAKES = (
-    "trian",
-    "train --nonsense 3",
-    "check data /nowhere",
-    "config nothing",
-    "source nothing",
-)
+WORDS = ("--help", "--version", "env", "explain", "config train", "train --help", "source")
+MISTAKES = ("trian", "train --nonsense 3", "check data /nowhere", "source nothing")
 
 
 def shell(command, **env):
@@ -47,7 +40,7 @@ def test_a_mistake_that_nobody_reads_leaves_no_traceback(words):
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize(("words", "code"), [("env", 0), ("explain E20", 0), ("train --x", 2)])
+@pytest.mark.parametrize(("words", "code"), [("--version", 0), ("train --x", 2)])
 def test_closed_streams_are_the_null_device(words, code, closed, tmp_path):
     done = shell(f"cd {tmp_path}; {BIN} {words} {closed}")
     assert done.returncode == code
@@ -58,13 +51,14 @@ def test_nothing_is_written_into_a_file_that_took_the_number_of_a_closed_stream(
     """Without a null device the first file that is opened would be standard output."""
     done = shell(f"{BIN} world --people 12 --per-person 1 --out {tmp_path}/w >&- 2>&- <&-")
     assert done.returncode == 0
-    assert "people" not in (tmp_path / "w" / "train.jsonl").read_text().splitlines()[0][:8]
+    for line in (tmp_path / "w" / "train.jsonl").read_text(encoding="utf-8").splitlines():
+        json.loads(line)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("words", ["--help", "env", "explain"])
+@pytest.mark.parametrize("words", ["--help", "explain"])
 def test_a_full_disk_under_the_output_is_said(words, unbuffered):
     done = shell(f"{BIN} {words} > /dev/full", PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 2

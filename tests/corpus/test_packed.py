@@ -207,6 +207,31 @@ def test_columns_that_do_not_fit_are_refused(data):
     refused(data.path, "E25", "no column marks, segments")
 
 
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
+def test_data_that_were_changed_at_equal_size_are_noticed(data, place):
+    """The header is intact, so ``load`` opens them; training begins with ``verify``."""
+    arrow = data.path / packed.ARROW_FILE
+    data.verify()
+    content = bytearray(arrow.read_bytes())
+    content[int(place * len(content))] ^= 1
+    arrow.write_bytes(content)
+    with pytest.raises(LacyError, match="was changed after it was packed") as caught:
+        PackedData.load(data.path).verify()
+    assert caught.value.code == "E25"
+
+
+def test_folders_of_older_versions_have_no_digest_and_are_taken_as_they_are(data):
+    info = data.path / packed.INFO_FILE
+    stored = json.loads(info.read_text())
+    del stored["digests"]
+    info.write_text(json.dumps(stored))
+    PackedData.load(data.path).verify()
+    info.write_text(json.dumps({**stored, "digests": [1]}))
+    refused(data.path, "E25", "cannot be read")
+    info.write_text("[" * 100_000)
+    refused(data.path, "E25", "cannot be read")
+
+
 def test_garbage_of_the_right_size_is_refused(data):
     arrow = data.path / packed.ARROW_FILE
     arrow.write_bytes(b"\xab" * arrow.stat().st_size)

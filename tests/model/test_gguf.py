@@ -203,7 +203,7 @@ def test_llama_cpp_reads_the_same_model(tmp_path, precision, error, split_digits
     jobs = tmp_path / "jobs.json"
     jobs.write_text(json.dumps({"model": str(path), "texts": TEXTS, "ids": ids}))
     made = subprocess.run(
-        [LLAMA, "-c", SCRIPT, str(jobs)], capture_output=True, text=True, timeout=120,
+        [LLAMA, "-c", SCRIPT, str(jobs)], capture_output=True, text=True, timeout=600,
         env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
     )  # fmt: skip
     assert made.returncode == 0, made.stderr[-2000:]

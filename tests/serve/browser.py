@@ -54,7 +54,7 @@ class Watched:
     def __init__(self, browser, width=1200, height=844, **how):
         self.context = browser.new_context(viewport={"width": width, "height": height}, **how)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(120_000)
         self.asked, self.bad = [], []
         self.context.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.bad.append(str(error)))
@@ -89,10 +89,10 @@ def write(page, prompt=None, button="Write"):
 
 def done(page):
     """Wait until all is written; a page's own policy forbids Playwright's ``wait_for_function``."""
-    expect(page.locator("#status")).to_contain_text(DONE, timeout=20_000)
+    expect(page.locator("#status")).to_contain_text(DONE, timeout=120_000)
 
 
-def until(true, seconds=20):
+def until(true, seconds=120):
     """Wait until something is true."""
     end = time.monotonic() + seconds
     while not true():

@@ -36,7 +36,7 @@ class Running:
     def stop(self):
         self.server.should_exit = True
 
-    def post(self, path, timeout=30, headers=None, **body):
+    def post(self, path, timeout=120, headers=None, **body):
         return httpx.post(self.url + path, json=body, timeout=timeout, headers=headers)
 
     def complete(self, prompt="Mara", **body):
@@ -50,7 +50,7 @@ def serving(engine, streams=16, queue=32, grace=5.0, **how):
     server = Server(app, scheduler, port=0, grace=grace)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not server.started:
         assert thread.is_alive() and time.monotonic() < end
         time.sleep(0.01)
@@ -59,7 +59,7 @@ def serving(engine, streams=16, queue=32, grace=5.0, **how):
         yield running
     finally:
         running.stop()
-        thread.join(timeout=20)
+        thread.join(timeout=120)
         assert not thread.is_alive()
 
 

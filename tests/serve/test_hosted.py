@@ -91,7 +91,7 @@ def told(spans):
     return [[s[key] for key in keys] + s["reason"].split("; ")[1:] for s in spans]
 
 
-def until(true, seconds=10):
+def until(true, seconds=120):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end

@@ -56,7 +56,7 @@ def test_no_body_is_a_server_s_error(server, body, sound, path):
         words = {"prompt": "Mara"} if path == "/v1/completions" else {"messages": chat}
         body = {"model": "slm", "max_tokens": 2, **words, **body}
     raw = json.dumps(body)  # NaN and infinities among them, which JSON does not know
-    response = httpx.post(server.url + path, content=raw, headers=JSON, timeout=30)
+    response = httpx.post(server.url + path, content=raw, headers=JSON, timeout=120)
     event("answered" if response.status_code == 200 else "refused")
     assert response.status_code in (200, 400, 404), response.text
     if response.status_code != 200:
@@ -213,12 +213,14 @@ def test_shutting_down_ends_streams_well(grace, finish):
 
     with serving(Engine(scripted(speak), max_new_tokens=500), grace=grace) as running:
         body = {"model": "slm", "prompt": "a", "stream": True}
-        with httpx.stream("POST", running.url + "/v1/completions", json=body, timeout=20) as stream:
+        with httpx.stream(
+            "POST", running.url + "/v1/completions", json=body, timeout=120
+        ) as stream:
             lines = stream.iter_lines()
             next(lines)
             running.stop()
             rest = [line[6:] for line in lines if line]
-        running.thread.join(timeout=10)
+        running.thread.join(timeout=120)
     assert rest[-1] == "[DONE]"
     assert json.loads(rest[-2])["choices"][0]["finish_reason"] == finish
     with pytest.raises(Closing):

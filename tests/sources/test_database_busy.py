@@ -30,7 +30,7 @@ def test_a_look_up_waits_for_a_writer_no_longer_than_its_time(tmp_path):
         begin = time.perf_counter()
         reply = ask(database, "Ada Lovelace was")
         assert reply.fault and "another process is writing it" in reply.error
-        assert time.perf_counter() - begin < 1.5
+        assert time.perf_counter() - begin < 4
         other.rollback()
         assert ask(database, "Ada Lovelace was").candidates
 

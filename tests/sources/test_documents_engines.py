@@ -231,7 +231,7 @@ def test_two_processes_read_while_one_builds(tmp_path, monkeypatch, engine):
         more = [*WORLD.documents("train"), told("z", "Zorb Quux saw Oslo.", "Oslo", "Zorb Quux")]
         Documents.build(more, tmp_path / "kb").close()
         for reader in readers:
-            out, errors = reader.communicate(timeout=60)
+            out, errors = reader.communicate(timeout=300)
             assert (out, reader.returncode) == ("done\n", 0), errors
     finally:
         for reader in readers:

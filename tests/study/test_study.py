@@ -230,6 +230,24 @@ def test_workers_end_with_a_study_that_is_killed_and_two_studies_share_no_folder
     assert (folder / "metrics.jsonl").read_bytes() == rows
 
 
+def test_a_full_disk_ends_a_study_with_its_own_error(tmp_path):
+    """Files may hold 64 KiB: enough for the texts, too little for a model."""
+    recipe = write(tmp_path, seeds=[0], compare=[], arms={"plain": RECIPE["arms"]["plain"]})
+    limited = (
+        "import resource, sys\nfrom lacy.cli import main\n"
+        "most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, most))\n"
+        "if __name__ == '__main__':\n"
+        f"    sys.exit(main(['study', {str(recipe)!r}, '--jobs', '1']))\n"
+    )
+    script = tmp_path / "limited.py"
+    script.write_text(limited)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("[E19] ") and "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def alive(pid):
     """Whether a process runs; one that has ended may wait for its new parent."""
     try:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -398,6 +399,17 @@ def test_a_loss_that_is_no_number_is_noticed_however_rarely_it_is_logged(config,
     monkeypatch.setattr(loop, "FINITE_EVERY", 3)
     message = refused(config(steps=40, log_every=40), "E47")
     assert "by step 6 (it was a number until step 3)" in message
+
+
+def test_data_that_were_changed_at_equal_size_are_not_trained_on(config, data, tmp_path):
+    changed = tmp_path / "data"
+    shutil.copytree(data, changed)
+    arrow = next(changed.glob("*.arrow"))
+    content = bytearray(arrow.read_bytes())
+    content[len(content) // 2] ^= 1
+    arrow.write_bytes(content)
+    assert "was changed after it was packed" in refused(config(data=changed), "E25")
+    assert "was changed after it was packed" in refused(config(valid=changed), "E25")
 
 
 def test_a_reference_model_ranks(config, tmp_path):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .._children import end_with_parent
+from .._parse import parse_json
 from ..disk import lock
 from ..errors import LacyError
 from ..run import write_atomic
@@ -133,7 +134,7 @@ def load_manifest(folder: str | Path) -> Manifest:
     if not path.is_file():
         raise LacyError("E37", folder=folder, why=f"no {MANIFEST} there")
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = parse_json(path.read_text(encoding="utf-8"))
         shards = [Shard(**shard) for shard in raw.pop("shards")]
         raw.pop("fingerprint", None)
         manifest = Manifest(**raw, shards=shards)
@@ -262,7 +263,7 @@ def _lines(folder: Path, manifest: Manifest) -> Iterator[dict[str, Any]]:
             lines = path.read_text(encoding="utf-8").splitlines()
             if len(lines) != shard.documents:
                 raise ValueError(f"{len(lines)} lines, not {shard.documents}")
-            yield from map(json.loads, lines)
+            yield from map(parse_json, lines)
         except (OSError, ValueError) as error:
             why = f"{path.name} is damaged ({error})"
             raise LacyError("E37", folder=folder, why=why) from error

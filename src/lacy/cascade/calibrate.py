@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from lacy._parse import parse_json
 from lacy.cascade.signals import call_row, teacher_forced_signals
 from lacy.cascade.usual import Key, Reference, Usual
 from lacy.errors import LacyError
@@ -94,7 +95,7 @@ class Calibration:
             LacyError: E64, the file holds something else.
         """
         try:
-            data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+            data: Any = parse_json(Path(path).read_text(encoding="utf-8"))
             kinds = {
                 k: KindFit(tuple(Reference(*map(str, r)) for r in texts), float(low), int(n))
                 for k, (texts, low, n) in data["kinds"].items()

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lacy._parse import parse_json
 from lacy.cascade.unconfirmed import Unconfirmed
 from lacy.errors import LacyError
 from lacy.run import write_atomic
@@ -67,7 +68,7 @@ def read_answers(path: str | Path) -> list[Answer]:
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         try:
             if line.strip():
-                answers.append(from_dict(json.loads(line)))
+                answers.append(from_dict(parse_json(line)))
         except (ValueError, TypeError) as error:
             raise LacyError("E64", path=path, why=f"line {number}: {error}") from error
     return answers

@@ -7,6 +7,7 @@ all, and ``load`` refuses one that would shift marks against tokens.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
+from .._parse import parse_json
 from ..errors import LacyError
 from ..run import replace_folder
 from ..types import CALL_TOKEN, MarkFlag
@@ -64,6 +66,8 @@ class DataInfo:
     lacy: str = __version__
     files: dict[str, int] = field(default_factory=dict)
     """Size in bytes of each Arrow file."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each Arrow file; none in folders of older versions."""
 
     @property
     def padding(self) -> float:
@@ -125,6 +129,7 @@ class PackedData:
                 raise LacyError("E29", where=str(path), why="there are no documents", do=do)
             save_tokenizer(tokenizer, folder)
             info.files = {ARROW_FILE: (folder / ARROW_FILE).stat().st_size}
+            info.digests = {ARROW_FILE: _digest(folder / ARROW_FILE)}
             (folder / INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n")
         return cls.load(path)
 
@@ -158,6 +163,19 @@ class PackedData:
         if found != info.rows:
             raise _damaged(path, f"{found} rows, but {INFO_FILE} says {info.rows}")
         return cls(path, info, batches)
+
+    def verify(self) -> None:
+        """Reads all files once and holds them against what was packed (about 0.3 s for 100 MB).
+
+        ``load`` reads no more than the headers, so it cannot notice a file that was changed without
+        changing its size.
+
+        Raises:
+            LacyError: E25, a file is not the one that was packed.
+        """
+        for name, packed in self.info.digests.items():
+            if _digest(self.path / name) != packed:
+                raise _damaged(self.path, f"{name} was changed after it was packed")
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -307,6 +325,11 @@ def _named(rows: Rows) -> Iterator[tuple[str, NDArray[Any]]]:
 # ------------------------------------------------------------------------------------ loading
 
 
+def _digest(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _damaged(path: Path, why: str) -> LacyError:
     return LacyError("E25", path=path, why=why)
 
@@ -316,12 +339,13 @@ def _read_info(path: Path) -> DataInfo:
     if not file.is_file():
         raise _damaged(path, f"it holds no {INFO_FILE}")
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = parse_json(file.read_text(encoding="utf-8"))
         number = stored.get("format")
         if number != FORMAT:
             raise _damaged(path, f"it has format {number}, this lacy {__version__} reads {FORMAT}")
         info = DataInfo(**stored)
         sizes = {name: int(size) for name, size in info.files.items()}
+        info.digests = {str(name): str(digest) for name, digest in info.digests.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise _damaged(path, f"{INFO_FILE} cannot be read ({error})") from error
     for name, size in sizes.items():

@@ -6,11 +6,11 @@ own code, downloads that were cut. Each of these is named here, with what to do 
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
+from lacy._parse import parse_json
 from lacy.errors import LacyError
 
 META = "lacy.json"
@@ -121,8 +121,8 @@ def read_json(file: Path) -> dict[str, Any]:
         LacyError: E56 if it cannot be read or is no object.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise damaged(file.parent, f"{file.name}: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise damaged(file.parent, f"{file.name} is not an object")

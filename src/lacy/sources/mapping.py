@@ -161,9 +161,7 @@ class _Reader:
         found = []
         for name, entry in named.items():
             where = f"relations, {name}"
-            if not isinstance(name, str):
-                self.problems.append(f'{where}: a name is text; write "{name}" in quotes')
-            elif relation := self._entry(where, entry, ENTRY):
+            if relation := self._entry(where, entry, ENTRY):
                 found.append(Relation(name, relation.values, relation.joins, relation.writer))
         return found
 

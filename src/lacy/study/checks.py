@@ -13,6 +13,7 @@ from lacy.study.partners import parse_source
 from lacy.study.plan import (
     FIXED,
     OURS,
+    Advantage,
     ArmPlan,
     StudyPlan,
     Way,
@@ -143,7 +144,8 @@ def _comparisons(plan: StudyPlan, arms: Mapping[str, ArmPlan]) -> list[str]:
     found = [f"metrics names {name!r}, which is none of {', '.join(COMPARED)}"
              for name in plan.metrics if name not in COMPARED]  # fmt: skip
     named = [(f"compare: {text!r}", side) for text in plan.compare for side in sides(text)]
-    named += [("advantage", plan.advantage.alone), ("advantage", plan.advantage.partner)]
+    if plan.advantage != Advantage():  # the default needs not be there: nothing is recovered then
+        named += [("advantage", plan.advantage.alone), ("advantage", plan.advantage.partner)]
     for where, side in named:
         arm, _, way = side.partition("/")
         if arm not in arms or way not in (arms[arm].ways or ()):

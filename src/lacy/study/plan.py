@@ -90,7 +90,10 @@ class Way:
 
 @dataclass
 class Advantage:
-    """Against what the recovered share (cascade - alone) / (partner - alone) is measured."""
+    """Against what the recovered share (cascade - alone) / (partner - alone) is measured.
+
+    A study without the arm and ways that are named by default has no such share.
+    """
 
     alone: str = "plain/alone"
     """ARM/WAY that nobody helps."""
@@ -304,7 +307,8 @@ def sides(comparison: str) -> tuple[str, str]:
 
 def needs(plan: StudyPlan, arms: Iterable[str]) -> set[str]:
     """These arms, those whose models they need, and those the recovered share is held against."""
-    sought = {*arms, *(s.partition("/")[0] for s in vars(plan.advantage).values())}
+    measured = {side.partition("/")[0] for side in vars(plan.advantage).values()}
+    sought = {*arms, *(measured & set(plan.arms))}
     kept: set[str] = set()
     while sought:
         name = sought.pop()

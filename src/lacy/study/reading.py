@@ -7,7 +7,6 @@ mixed, and arms are held against each other at one call rate.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from lacy._parse import parse_json
 from lacy.errors import LacyError
 from lacy.evaluate.statistics import Score
 
@@ -305,7 +305,7 @@ def conditions(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise LacyError("E87", path=path, why=str(error)) from error
     if not isinstance(held, dict):

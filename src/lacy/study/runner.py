@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from lacy.disk import refusal
 from lacy.run import read_metrics, write_atomic
 from lacy.study import work
 from lacy.study.plan import Cell, Cue, StudyPlan, cells, partner_of
@@ -130,6 +131,9 @@ def run_study(plan: StudyPlan, *, jobs: int = 0, show: Callable[[Board], None]) 
 
     Returns:
         The board, for what failed.
+
+    Raises:
+        LacyError: E19, the disk takes no more.
     """
     board = Board(plan, jobs_of(plan))
     for job in board.jobs.values():
@@ -161,9 +165,16 @@ def _timed(do: Callable[..., None], args: Sequence[Any]) -> float:
 
 
 def _settle(plan: StudyPlan, job: Job, future: Future[float]) -> None:
-    """What became of a job; a failure's traceback goes to a file."""
+    """What became of a job; a failure's traceback goes to a file.
+
+    Raises:
+        LacyError: E19, the disk takes no more: no other job would succeed.
+    """
     error = future.exception()
     if error is not None:
+        full = error if getattr(error, "code", "") == "E19" else refusal(error)
+        if full is not None:
+            raise full
         file = plan.out / "errors" / f"{job.name.replace(' ', '.')}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, "".join(traceback.format_exception(error)))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lacy.errors import LacyError
 from lacy.evaluate.statistics import CONFIDENCE, Score, difference, of_sums, paired_test, ratio
 from lacy.evaluate.statistics import recovered as recovered_share
 from lacy.run import environment, read_metrics, write_atomic
@@ -79,8 +80,12 @@ def write_tables(plan: StudyPlan) -> dict[str, pd.DataFrame]:
 
 
 def _counts(file: Path) -> Counts:
-    held = json.loads(file.read_text())
-    return Counts(tuple(held["people"]), pd.DataFrame(held["counts"], columns=held["columns"]))
+    held = work.read_object(file)
+    try:
+        table = pd.DataFrame(held["counts"], columns=held["columns"])
+        return Counts(tuple(held["people"]), table)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LacyError("E87", path=file, why=f"it holds no counts ({error})") from error
 
 
 def _cells(plan: StudyPlan, done: Sequence[Cell]) -> pd.DataFrame:
@@ -209,7 +214,7 @@ def _reading(plan: StudyPlan, cell: Cell) -> dict[str, Score]:
     file = work.reading_file(plan, cell)
     if not file.exists():
         return {}
-    held = json.loads(file.read_text())
+    held = work.read_object(file)
     found = {name: _score(held, path) for name, path in READ.items()}
     return {name: score for name, score in found.items() if score is not None}
 
@@ -264,7 +269,7 @@ def _curves(plan: StudyPlan, done: Sequence[Cell]) -> pd.DataFrame:
     for cell in done:
         who = _who(cell)
         file = work.reading_file(plan, cell)
-        calls = json.loads(file.read_text()).get("calls") if file.exists() else None
+        calls = work.read_object(file).get("calls") if file.exists() else None
         for bin in ((calls or {}).get("decision") or {}).get("bins", ()):
             rows.append({**who, "curve": "calibration", "x": bin["predicted"],
                          "y": bin["observed"], "n": bin["tokens"]})  # fmt: skip

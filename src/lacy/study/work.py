@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lacy._parse import parse_json
 from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.run import read_metrics, replace_folder, write_atomic
@@ -63,7 +64,22 @@ def partner_name(cell: Cell, partner: str) -> str:
 def trained(plan: StudyPlan, cell: Cell) -> dict[str, Any] | None:
     """Facts of a finished training run; None before."""
     file = cell_folder(plan, cell) / "cell.json"
-    return json.loads(file.read_text()) if file.exists() else None
+    return read_object(file) if file.exists() else None
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON object that the study has written.
+
+    Raises:
+        LacyError: E87, if it is not one any more.
+    """
+    try:
+        found = parse_json(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise LacyError("E87", path=file, why=str(error)) from error
+    if not isinstance(found, dict):
+        raise LacyError("E87", path=file, why="it is not one JSON object")
+    return found
 
 
 def prepared(plan: StudyPlan, seed: int, cue: Cue) -> bool:

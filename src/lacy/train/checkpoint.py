@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lacy._parse import parse_json
 from lacy.errors import LacyError
 from lacy.model.files import newest_whole
 from lacy.model.io import write_model
@@ -96,10 +97,10 @@ def read_checkpoint(path: Path) -> Saved:
     from safetensors.torch import load_file
 
     try:
-        info = json.loads((path / INFO).read_text(encoding="utf-8"))
+        info = parse_json((path / INFO).read_text(encoding="utf-8"))
         tensors = load_file(path / TENSORS)
         known = info["format"] == FORMAT and int(info["step"]) >= 0
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         why = f"its trainer state is missing or damaged ({str(error).splitlines()[0][:120]})"
         raise LacyError("E49", path=path, why=why, do=_INSTEAD) from error
     if not known:

@@ -10,7 +10,6 @@ that a signal, a loss that is no number or too little memory leaves a run that c
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lacy._parse import parse_json
 from lacy.config import to_dict
 from lacy.disk import lock
 from lacy.errors import LacyError
@@ -127,7 +127,10 @@ def _finished_before(config: TrainConfig) -> TrainResult | None:
     meta_file = config.out / "model" / META
     if not meta_file.exists():
         return None
-    training = json.loads(meta_file.read_text(encoding="utf-8")).get("training", {})
+    try:
+        training = parse_json(meta_file.read_text(encoding="utf-8")).get("training", {})
+    except (ValueError, AttributeError):  # damaged: the checkpoints make it again
+        return None
     if training.get("step") != training.get("of"):
         return None
     if not config.quiet:

@@ -28,7 +28,13 @@ from lacy.train.checkpoint import (
     read_checkpoint,
     set_random_state,
 )
-from lacy.train.choices import check_rate, choose_bf16, choose_way, process_count
+from lacy.train.choices import (
+    check_rate,
+    choose_bf16,
+    choose_way,
+    first_process,
+    process_count,
+)
 from lacy.train.config import TrainConfig
 from lacy.train.optim import load_state_tensors, make_optimizers
 from lacy.train.reference import reference_losses
@@ -133,6 +139,10 @@ def prepare(config: TrainConfig, *, resume: bool = True) -> Session:
     assert config.data is not None
     data = PackedData.load(config.data)
     valid, valid_rows, train_rows = _validation(config, data)
+    if first_process():
+        data.verify()
+        if valid is not data:
+            valid.verify()
     why_rate = check_rate(config, data.info)
     order = _order(config, train_rows, accelerator)
     start_from = _starting_point(config, data, resume)
@@ -267,7 +277,8 @@ def fingerprint(data: PackedData) -> dict[str, Any]:
     """What must be the same when a run goes on."""
     info = data.info
     return {"tokenizer": info.tokenizer, "context": info.context, "rows": info.rows,
-            "tokens": info.tokens, "flags": info.flags}  # fmt: skip
+            "tokens": info.tokens, "flags": info.flags,
+            **({"digests": info.digests} if info.digests else {})}  # fmt: skip
 
 
 def _model(config: TrainConfig, data: PackedData, source: Saved | None) -> PreTrainedModel:

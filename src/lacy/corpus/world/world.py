@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from lacy._parse import parse_json
 from lacy.corpus.world.mistakes import mistaken
 from lacy.corpus.world.people import RELATIONS, Person, Values, make_people, make_values
 from lacy.corpus.world.reading import Claim, Reader
@@ -176,7 +177,7 @@ def load_world(folder: str | Path) -> World:
     """
     file = Path(folder) / "world.json"
     try:
-        settings = json.loads(file.read_text())
+        settings = parse_json(file.read_text(encoding="utf-8"))
         people, seed = int(settings["people"]), int(settings["seed"])
         return make_world(people, seed, prose=float(settings.get("prose", 0.0)))
     except (OSError, ValueError, KeyError, TypeError) as error:

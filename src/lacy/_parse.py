@@ -1,0 +1,149 @@
+"""YAML and JSON from files, with bounds on how deep and how large they may be.
+
+YAML is read as its version 1.2 has it: ``no``, ``on`` and dates are words, ``true`` and ``false``
+are the only booleans, 010 is ten, and every key of a mapping is text as it was written.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from typing import Any
+
+MOST_CHARACTERS = 1_000_000
+"""Of a YAML file: settings are short, and the parser takes ten seconds for as many."""
+
+MOST_NODES = 100_000
+"""Values of a YAML file, those that aliases repeat counted each time."""
+
+DEEPEST = 100
+"""Levels of mappings and lists within each other."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Reads JSON.
+
+    Raises:
+        ValueError: it is not JSON, or nested deeper than ``DEEPEST`` levels.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise _too_deep() from None
+    level, depth = [found], 0
+    while level:
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        depth += 1
+        if depth > DEEPEST:
+            raise _too_deep()
+    return found
+
+
+def parse_yaml(text: str) -> tuple[Any, Any]:
+    """Reads one YAML document.
+
+    Returns:
+        Its value, and PyYAML's tree of nodes (for the lines).
+
+    Raises:
+        ValueError: it is not YAML, or beyond the bounds of this module.
+    """
+    import yaml
+
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"it has more than {MOST_CHARACTERS:,} characters")
+    try:
+        loader = _loader()(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None, None
+        _measure(node, 0, {})
+        return loader.construct_document(node), node
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError:
+        raise _too_deep() from None
+    except (LookupError, ArithmeticError, AttributeError, TypeError) as error:
+        # PyYAML's constructors raise these for a tag that its value does not fit: !!int "x"
+        raise ValueError(f"a value does not fit its tag ({error})") from error
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"it is nested more than {DEEPEST} levels deep")
+
+
+def _measure(node: Any, depth: int, known: dict[int, int | None]) -> int:
+    """How many values a node unfolds to.
+
+    Raises:
+        ValueError: too many, too deep, or a node that holds itself.
+    """
+    if depth > DEEPEST:
+        raise _too_deep()
+    key = id(node)
+    if key in known:
+        size = known[key]
+        if size is None:
+            raise ValueError(f"line {node.start_mark.line + 1}: it holds itself (an alias)")
+        return size
+    known[key] = None
+    parts = node.value if isinstance(node.value, list) else []
+    size = 1
+    for part in parts:
+        for inner in part if isinstance(part, tuple) else (part,):
+            size += _measure(inner, depth + 1, known)
+    if size > MOST_NODES:
+        raise ValueError(f"it unfolds to more than {MOST_NODES:,} values")
+    known[key] = size
+    return size
+
+
+@functools.cache
+def _loader() -> Any:
+    """PyYAML's safe loader with the words of YAML 1.2."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            """Keys are text, as they stand."""
+            self.flatten_mapping(node)
+            found = {}
+            for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    why = f"line {key.start_mark.line + 1}: a key is text, not a list or mapping"
+                    raise yaml.YAMLError(why)
+                found[key.value] = self.construct_object(value, deep=deep)
+            return found
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, form) for tag, form in found if tag.rpartition(":")[2] not in OTHERWISE]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def integer(loader: Any, node: Any) -> int:
+        text = loader.construct_scalar(node).replace("_", "")
+        return int(text, 0 if re.match(r"[-+]?0[xob]", text) else 10)
+
+    for tag, form, first in FORMS:
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(form), list(first))
+    Loader.add_constructor("tag:yaml.org,2002:int", integer)
+    return Loader
+
+
+OTHERWISE = ("bool", "int", "float", "timestamp", "value")
+"""Tags that YAML 1.1 finds in plain words and YAML 1.2 does not, or finds otherwise."""
+
+FORMS = (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", r"^(?:[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)$", "-+0123456789"),
+    ("float", r"^(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?"
+              r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", "-+0123456789."),
+)  # fmt: skip
+"""Tag, how it is written, and with which characters it begins."""
