@@ -202,3 +202,70 @@ def test_tokens_that_there_are_not(server, engine, wrong):
     prompt = [engine.call_id] if wrong == "call" else wrong
     refused = server.complete(prompt)
     assert refused.status_code == 400 and refused.json()["error"]["param"].startswith("prompt")
+
+
+def test_names_of_special_tokens_in_a_text_are_these_tokens(client, engine):
+    end = engine.tokenizer.eos_token_id
+    encode = engine.token_text.encode
+    how = {"model": "slm:never", "max_tokens": 0, "echo": True, "logprobs": 1}
+    for text, ids in [
+        ("<|endoftext|>Mara", [end, *encode("Mara")]),  # none is put before the one that is there
+        ("Mara<|endoftext|>Jon", [*encode("Mara"), end, *encode("Jon")]),
+        ("<|endoftext|><|endoftext|>", [end, end]),
+        ("a <CALL> b", None),  # never a call
+    ]:
+        ids = encode(text) if ids is None else ids
+        got = client.completions.create(prompt=text, **how).choices[0]
+        assert got.text == text and "".join(got.logprobs.tokens) == text
+        assert len(got.logprobs.tokens) == len(ids) and engine.call_id not in ids
+        begun = ids if ids[0] == end else [end, *ids]
+        given = client.completions.create(prompt=begun, **how).choices[0].logprobs
+        found = given.token_logprobs[len(begun) - len(ids) :]
+        assert got.logprobs.token_logprobs == pytest.approx(found, abs=1e-4)
+        check_offsets(got.logprobs, text)
+    asked = client.completions.create(model="slm:never", prompt="a<|endoftext|>b", max_tokens=3)
+    given = [end, *encode("a"), end, *encode("b")]
+    again = client.completions.create(model="slm:never", prompt=given, max_tokens=3)
+    assert asked.choices[0].text == again.choices[0].text
+    assert asked.usage.prompt_tokens == again.usage.prompt_tokens == len(given)
+
+
+@pytest.mark.parametrize("policy", ["threshold=0", "always", "never"])
+@pytest.mark.parametrize("speak", ["", "x"])
+def test_a_scored_prompt_has_one_token_behind_it(policy, speak):
+    """Also where the model ends or calls there; nobody is asked, as no text is wanted."""
+    asked = []
+
+    def reply(request):
+        asked.append(request.text)
+        return " Ulm an der Donau"
+
+    loaded = scripted(lambda text: speak, lambda text: True)
+    with serving(Engine(loaded, ScriptedSource(reply), policy)) as running:
+        how = {"max_tokens": 1, "echo": True, "logprobs": 1}
+        for prompt in ("Ada.", [0, 34, 69]):
+            [choice] = running.complete(prompt, **how).json()["choices"]
+            count = len(prompt) + 1
+            assert len(choice["logprobs"]["tokens"]) == count
+            assert choice["logprobs"]["token_logprobs"][-1] == pytest.approx(0, abs=0.02)
+            assert choice["finish_reason"] == ("length" if speak else "stop")
+            assert {len(values) for values in choice["logprobs"].values()} == {count}
+    assert not asked
+
+
+def test_the_token_that_ends_a_text_is_told_in_completions():
+    loaded = scripted(lambda text: "ab"[len(text) - 1 :])
+    with serving(Engine(loaded)) as running:
+        for stream in (False, True):
+            got = running.complete("x", max_tokens=9, logprobs=1, stream=stream)
+            events = [e[6:] for e in got.text.split("\n\n") if e.startswith("data: {")]
+            parts = [json.loads(e) for e in events] if stream else [got.json()]
+            choices = [part["choices"][0] for part in parts]
+            tokens = [token for c in choices for token in c["logprobs"]["tokens"]]
+            assert tokens == ["a", "b", ""] and "".join(c["text"] for c in choices) == "ab"
+            spans = [span for c in choices for span in c["lacy"]["spans"]]
+            assert all(span["tokens"] for span in spans)
+        messages = [{"role": "user", "content": "x"}]
+        chat = running.post("/v1/chat/completions", model="slm", messages=messages, logprobs=True)
+        content = chat.json()["choices"][0]["logprobs"]["content"]
+        assert [token["token"] for token in content] == ["a", "b"]  # as OpenAI's

@@ -157,6 +157,47 @@ def test_a_chat_template_is_used_and_cannot_be_forged():
         client.close()
 
 
+THREE_ROLES = (
+    "{% for m in messages %}{% if m.role in ['system', 'user', 'assistant'] %}<|endoftext|>"
+    "{{ m.role }}: {{ m.content }}\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+def test_no_message_vanishes_because_of_its_role():
+    seen = []
+    loaded = scripted(lambda text: seen.append(text) or "", context=4096)
+    loaded.tokenizer.chat_template = THREE_ROLES
+    user = {"role": "user", "content": "Hi"}
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    with serving(Engine(loaded)) as running:
+
+        def said(*messages):
+            seen.clear()
+            got = running.post("/v1/chat/completions", model="slm", messages=[*messages, user])
+            return seen[0] if got.status_code == 200 else got.json()["error"]
+
+        assert said({"role": "developer", "content": "In French."}).startswith(
+            "system: In French.\nuser"
+        )
+        tools = [
+            user, {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": "rain"},
+            {"role": "assistant", "content": None, "function_call": {"name": "f",
+                                                                     "arguments": "no JSON"}},
+            {"role": "function", "name": "f", "content": "sun"},
+        ]  # fmt: skip
+        text = said(*tools)
+        assert "look" in text and "user: rain" in text and "user: sun" in text
+        assert "no JSON" in text and "None" not in text
+        deep = "[" * 900 + "]" * 900
+        assert "[[[[" in said({"role": "assistant", "tool_calls": [
+            call | {"function": {"name": "f", "arguments": deep}}]})  # fmt: skip
+        loaded.tokenizer.chat_template = THREE_ROLES.replace("'system', ", "")
+        refused = said({"role": "developer", "content": "In French."})
+        assert refused["code"] == "role_not_supported" and refused["param"] == "messages.0.role"
+
+
 def test_stop_strings_end_own_and_borrowed_words():
     line = "Ada lived in Rome. Then she left."
     loaded = scripted(

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from lacy.cli import main
-from lacy.cli.serve import ServeConfig, _say
+from lacy.cli.serve import ServeConfig, _hosts, _say
 
 from .conftest import kinds
 
@@ -147,6 +147,10 @@ def test_mistakes_and_warnings(model, capsys):
         ("--keys k.json --new-key ada --per-minute 0", "--per-minute 60"),
         ("--connections 0", "--connections 60"), ("--connections 2000000000", "ulimit -n"),
         ("--host no.where.invalid --port 0", "--host 127.0.0.1"), ("--host 192.0.2.1", "'host'"),
+        ("--origin chat.example", "--origin https://chat.example"),
+        ("--origin https://chat.example/page", "'origin'"),
+        ("--allow-host https://lacy.example", "--allow-host lacy.example"),
+        ("--allow-host lacy.example:80", "'allow_host'"),
     ],
 )  # fmt: skip
 def test_a_slip_is_told_before_the_model_is_loaded(tmp_path, monkeypatch, capsys, flags, told):
@@ -154,3 +158,14 @@ def test_a_slip_is_told_before_the_model_is_loaded(tmp_path, monkeypatch, capsys
     assert main(["serve", "no-such-model", *flags.split()]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "[E12]" in said and told in said and list(tmp_path.iterdir()) == []
+
+
+def test_names_by_which_it_may_be_called():
+    def hosts(**how):
+        return _hosts(ServeConfig("x", **how))
+
+    own = ["127.0.0.1", "::1", "localhost"]
+    assert list(hosts()) == own and hosts(host="0.0.0.0") is None
+    assert hosts(allow_host=["Lacy.example", "[fd00::1]"]) == [*own, "lacy.example", "fd00::1"]
+    assert hosts(host="0.0.0.0", allow_host=["lacy.example"]) == [*own, "lacy.example"]
+    assert hosts(allow_host=["a", "*"]) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -68,6 +69,13 @@ class ServeConfig:
     """Address to listen at. Anything but this computer's own should have --keys."""
     port: int = 8000
     """Port to listen at."""
+    allow_host: Repeated = field(default_factory=list, metadata=REPEATS)
+    """Another name by which the server may be called (of a proxy or a container: --allow-host
+    lacy.example); * for any. Without --keys, a server at this computer's own address answers to
+    localhost and 127.0.0.1 only, so that no web page reaches it."""
+    origin: Repeated = field(default_factory=list, metadata=REPEATS)
+    """A web page elsewhere that may ask from a browser (CORS): --origin https://chat.example; * for
+    any page."""
     name: str | None = None
     """What clients call the model; by default its folder's name, or that at its server."""
     max_new_tokens: int = 128
@@ -126,7 +134,8 @@ def main(argv: Sequence[str]) -> int:
                 limits=limits,
                 keys=keys,
                 log_prompts=config.log_prompts,
-                hosts=LOOPBACK if config.host in LOOPBACK and keys is None else None,
+                hosts=_hosts(config),
+                origins=config.origin,
                 prompts=_prompts(config.source),
             )
             server = Server(app, scheduler, grace=config.grace)
@@ -147,6 +156,18 @@ def _check(config: ServeConfig) -> None:
             why = f"it is at least {least:g}" + (f", at most {most:,.0f}" if most < LARGE else "")
             do = f"give another: --{key.replace('_', '-')} {getattr(ServeConfig, key) or 60}"
             raise LacyError("E12", key=key, value=value, why=why, do=do)
+    for name in config.allow_host:
+        if not re.fullmatch(r"\*|\[?[\w.:-]+\]?", name) or name.count(":") == 1:
+            raise LacyError(
+                "E12", key="allow_host", value=name, why="a name has no address before and no port "
+                "behind it", do="give a name alone: --allow-host lacy.example",
+            )  # fmt: skip
+    for origin in config.origin:
+        if not re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s?#@]+/?", origin, re.IGNORECASE):
+            raise LacyError(
+                "E12", key="origin", value=origin, why="an origin is a scheme and a host, perhaps "
+                "with a port", do="give it as the browser shows it: --origin https://chat.example",
+            )  # fmt: skip
     if config.per_minute is not None and config.new_key is None:
         raise LacyError(
             "E12", key="per_minute", value=config.per_minute, why="it is of a new key, by itself "
@@ -173,6 +194,16 @@ def _limits(config: ServeConfig) -> Limits:
             f"or give --connections {most}",
         )  # fmt: skip
     return Limits(**bounds, connections=config.connections)
+
+
+def _hosts(config: ServeConfig) -> Sequence[str] | None:
+    """Names by which the server may be called; None: any."""
+    if "*" in config.allow_host:
+        return None
+    given = [name.strip("[] ").lower() for name in config.allow_host]
+    if given:
+        return [*LOOPBACK, *given]
+    return LOOPBACK if config.host in LOOPBACK and config.keys is None else None
 
 
 def _engine(config: ServeConfig) -> tuple[Engine, str]:

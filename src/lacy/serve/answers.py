@@ -124,6 +124,53 @@ class Chat(Answered):
     choices: list[ChatChoice]
 
 
+class OutputText(BaseModel):
+    """What is said in a response."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[None]
+    logprobs: list[Scored]
+
+
+class OutputMessage(BaseModel):
+    """The message of a response."""
+
+    id: str
+    type: Literal["message"]
+    status: Literal["in_progress", "completed", "incomplete"]
+    role: Literal["assistant"]
+    content: list[OutputText]
+
+
+class ResponseUsage(BaseModel):
+    """Tokens of a response."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class Incomplete(BaseModel):
+    """Why a response was cut."""
+
+    reason: Literal["max_output_tokens"]
+
+
+class Responded(BaseModel):
+    """The answer of ``/v1/responses``."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["completed", "incomplete"]
+    incomplete_details: Incomplete | None
+    model: str
+    output: list[OutputMessage]
+    usage: ResponseUsage
+    lacy: Account
+
+
 class Model(BaseModel):
     """A model that can be asked."""
 
@@ -131,6 +178,11 @@ class Model(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
+    root: str
+    parent: None
+    permission: list[None]
+    max_model_len: int
+    """Tokens of the longest text, prompt and answer together."""
 
 
 class Models(BaseModel):

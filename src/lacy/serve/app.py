@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.exceptions import HTTPException
 
 from lacy import __version__
+from lacy.cascade.chat import controls_of
 from lacy.cascade.rank import CHARACTERS
 from lacy.errors import LacyError
 from lacy.model.decode import context_of
@@ -28,21 +27,26 @@ from lacy.serve.answers import (
     Health,
     Model,
     Models,
+    Responded,
     asking,
     describe,
     failures,
 )
 from lacy.serve.bodies import Body, ChatBody, CompletionBody
+from lacy.serve.envelope import Envelope
 from lacy.serve.failures import ApiError, as_api_error
 from lacy.serve.fields import HELP
 from lacy.serve.front import add_page
 from lacy.serve.gate import Gate
+from lacy.serve.handlers import add_handlers
 from lacy.serve.keys import Keys
 from lacy.serve.limits import Limits
 from lacy.serve.metrics import Metrics
 from lacy.serve.prompts import prompt_of, prompts_of
+from lacy.serve.response_bodies import ResponseBody
+from lacy.serve.responses import ResponseShape
 from lacy.serve.scheduler import Scheduler
-from lacy.serve.shapes import Kind, Shape
+from lacy.serve.shapes import Shape
 from lacy.serve.writing import Prompt, Wanted, Writing
 
 LOG = logging.getLogger("lacy.serve")
@@ -68,12 +72,17 @@ class Service:
     metrics: Metrics
     log_prompts: bool
     created: int
-    longest: int
-    """Characters beyond which no prompt fits: it is not even tokenized, as all texts wait then."""
+    context: int
+    """Tokens of the longest text."""
     prompts: Sequence[str] = ()
     """Prompts that the page offers."""
     ping: float = PING_SECONDS
     """Seconds of silence after which a stream says that it goes on."""
+
+    @property
+    def longest(self) -> int:
+        """Characters beyond which no prompt fits: it is not tokenized, as all texts wait then."""
+        return self.context * CHARACTERS
 
     def wanted(self, body: Body, prompts: list[Prompt], limit: int | None) -> Wanted:
         """A body's wishes, checked.
@@ -152,12 +161,19 @@ class Service:
         message = f"there is no model {model!r}; this server has {self.name!r}"
         raise ApiError(404, message, "model_not_found", "model")
 
-    async def answer(self, request: Request, kind: Kind, body: Body, wanted: Wanted) -> Response:
+    async def answer(
+        self, request: Request, body: Body, wanted: Wanted, shape: Shape | ResponseShape
+    ) -> Response:
         """Write and send, whole or as a stream."""
         note, guest = request.state.note, request.state.guest
         guest.pay(len(wanted.prompts) * wanted.count)
         wanted = replace(wanted, owner=guest.owner)
-        note |= {"model": body.model, "policy": str(wanted.engine.policy), "stream": body.stream}
+        note |= {
+            "id": request.state.request_id,
+            "model": body.model,
+            "policy": str(wanted.engine.policy),
+            "stream": body.stream,
+        }
         if self.log_prompts:
             note["prompts"] = [prompt.text for prompt in wanted.prompts]
         writing = Writing(self.scheduler, wanted)
@@ -168,7 +184,6 @@ class Service:
             if isinstance(error, asyncio.CancelledError | ApiError):
                 raise
             raise as_api_error(error, "prompt") from error
-        shape = Shape(kind, body.model, str(wanted.engine.policy))
         if body.stream:
             chunks = shape.chunks(writing, body.usage_wanted, patience)
             return Events(chunks, lambda: self._end(writing, note))
@@ -224,6 +239,7 @@ def make_app(
     hosts: Sequence[str] | None = None,
     prompts: Sequence[str] = (),
     ping: float = PING_SECONDS,
+    origins: Sequence[str] = (),
 ) -> FastAPI:
     """The ASGI application of one model.
 
@@ -236,11 +252,13 @@ def make_app(
         hosts: names by which the server may be called; None: by any.
         prompts: beginnings of texts that the page offers.
         ping: seconds of silence after which a stream says that it goes on.
+        origins: web pages of others that may ask from a browser, as ``https://chat.example``.
     """
     limits, metrics = limits or Limits(), Metrics(scheduler)
-    longest = context_of(scheduler.engine.model) * CHARACTERS
+    context = context_of(scheduler.engine.model)
+    controls_of(scheduler.engine.tokenizer)  # found once, while nobody else uses the tokenizer
     made = int(time.time())
-    service = Service(scheduler, name, limits, metrics, log_prompts, made, longest, prompts, ping)
+    service = Service(scheduler, name, limits, metrics, log_prompts, made, context, prompts, ping)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -251,11 +269,13 @@ def make_app(
                   redoc_url=None)  # fmt: skip
     app.state.service = service
     app.add_middleware(Gate, limits=limits, keys=keys, metrics=metrics, hosts=hosts)
-    _failures(app)
+    add_handlers(app)
     _asking(app, service)
     _looking(app, service)
     add_page(app)
     describe(app, keys=keys is not None)
+    inner = app.build_middleware_stack
+    app.build_middleware_stack = lambda: Envelope(inner(), origins)  # type: ignore[method-assign]
     return app
 
 
@@ -267,7 +287,8 @@ def _asking(app: FastAPI, service: Service) -> None:
         _at_most("prompt", body.prompts, service.limits.prompts)  # before tokens become texts
         prompts = prompts_of(body.prompt, service.scheduler.engine)
         wanted = service.wanted(body, prompts, body.max_tokens)
-        return await service.answer(request, "completion", body, wanted)
+        shape = Shape("completion", body.model, str(wanted.engine.policy))
+        return await service.answer(request, body, wanted, shape)
 
     @app.post("/v1/chat/completions", responses=asking(Chat))
     async def chat(body: ChatBody, request: Request) -> Response:
@@ -277,12 +298,24 @@ def _asking(app: FastAPI, service: Service) -> None:
         limit = body.max_completion_tokens or body.max_tokens
         prompt = prompt_of(body.messages, service.scheduler.engine.tokenizer)
         wanted = service.wanted(body, [prompt], limit)
-        return await service.answer(request, "chat", body, wanted)
+        shape = Shape("chat", body.model, str(wanted.engine.policy))
+        return await service.answer(request, body, wanted, shape)
+
+    @app.post("/v1/responses", responses=asking(Responded))
+    async def responses(body: ResponseBody, request: Request) -> Response:
+        prompt = prompt_of(body.messages(), service.scheduler.engine.tokenizer, "input")
+        wanted = service.wanted(body, [prompt], body.limit)
+        engine = wanted.engine
+        shape = ResponseShape(body, str(engine.policy), engine.temperature, engine.top_p)
+        return await service.answer(request, body, wanted, shape)
 
 
 def _looking(app: FastAPI, service: Service) -> None:
     """Paths that only tell."""
-    model = {"id": service.name, "object": "model", "created": service.created, "owned_by": "lacy"}
+    model = {
+        "id": service.name, "object": "model", "created": service.created, "owned_by": "lacy",
+        "root": service.name, "parent": None, "permission": [], "max_model_len": service.context,
+    }  # fmt: skip
 
     @app.get("/v1/models", response_model=Models, responses=failures())
     async def models() -> dict[str, Any]:
@@ -307,36 +340,6 @@ def _looking(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", response_class=PlainTextResponse, responses=failures())
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
-
-
-def _failures(app: FastAPI) -> None:
-    """Every error in OpenAI's shape."""
-
-    @app.exception_handler(ApiError)
-    async def api(request: Request, error: ApiError) -> Response:
-        return error.response()
-
-    @app.exception_handler(RequestValidationError)
-    async def body(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            why = f"the body is no JSON at character {first['loc'][-1]}"
-            return ApiError(400, why, "invalid_body").response()
-        param = ".".join(str(part) for part in first["loc"][1:]) or None
-        return ApiError(400, f"{param or 'body'}: {first['msg']}", "invalid_body", param).response()
-
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
-        code = {404: "not_found", 405: "method_not_allowed", 408: "too_slow",
-                413: "body_too_large", 499: "client_left"}  # fmt: skip
-        word = code.get(error.status_code, "http_error")
-        response = ApiError(error.status_code, str(error.detail), word).response()
-        response.headers.update(error.headers or {})  # 405 says what is allowed
-        return response
-
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> Response:
-        return as_api_error(error).response()
 
 
 def _at_most(param: str, value: int, most: int) -> None:

@@ -65,8 +65,8 @@ class Choice:
         for piece in pieces:
             if isinstance(piece, ScoredSpan):
                 self.scored.append(piece)
-            if not (piece.text or piece.tokens or piece.asked):
-                continue  # the token that ended the text
+            if not speaks(piece):
+                continue
             last = self.spans[-1] if self.spans else None
             if last is None or last.asked or piece.asked or last.speaker != piece.speaker:
                 self.spans.append(piece)
@@ -78,8 +78,14 @@ class Choice:
 
 
 def as_dicts(spans: Sequence[Span]) -> list[dict[str, Any]]:
-    """Spans as plain data for JSON, which has no infinities."""
-    return [{name: _finite(getattr(span, name)) for name in FIELDS} for span in spans]
+    """Spans that say something, as plain data for JSON, which has no infinities."""
+    told = [span for span in spans if speaks(span)]
+    return [{name: _finite(getattr(span, name)) for name in FIELDS} for span in told]
+
+
+def speaks(span: Span) -> bool:
+    """Whether a span has words or stands for a call; the token that ends a text does neither."""
+    return bool(span.text or span.tokens or span.asked or span.speaker == PROMPT)
 
 
 def _finite(value: Any) -> Any:

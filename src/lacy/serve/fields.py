@@ -75,10 +75,11 @@ IGNORED = (
 """Fields that describe a request, or ask for what a small model does not do (reasoning)."""
 
 STRUCTURE = 'see docs/how-to/clients.md, "Tools and structured output"'
-HELP = dict.fromkeys(
+STATE = "nothing is kept between requests: send the whole conversation as input"
+HELP = dict.fromkeys(("previous_response_id", "conversation", "background"), STATE) | dict.fromkeys(
     ("tools", "functions", "tool_choice", "function_call", "response_format", "guided_json",
      "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "grammar",
-     "json_schema"),
+     "json_schema", "text.format"),
     STRUCTURE,
 )  # fmt: skip
 """Where to read what to do instead."""
@@ -105,18 +106,19 @@ def declare(name: str, base: type[Any], *, chat: bool | None) -> type[Any]:
     return create_model(name, __base__=base, **told)
 
 
-def asking(given: dict[str, Any]) -> str | None:
+def asking(given: dict[str, Any], nothings: dict[str, tuple[Any, ...]] = NOTHING) -> str | None:
     """The first field that asks for what lacy cannot do.
 
     Args:
         given: the fields that a request sets.
+        nothings: fields that cannot be honoured, with the values that ask for nothing.
     """
     unused = set()  # tools that are not to be called ask for nothing
     for switch, what in (("tool_choice", "tools"), ("function_call", "functions")):
         if given.get(switch) == "none":
             unused.add(what)
     for name, value in given.items():
-        nothing = NOTHING.get(name)
+        nothing = nothings.get(name)
         if nothing is None or name in unused or value in nothing:
             continue
         if name == "best_of" and value == given.get("n"):  # all that are written are wanted

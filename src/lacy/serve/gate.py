@@ -104,6 +104,7 @@ class Gate:
         host = _host_of(headers.get(b"host", b"").decode("latin-1"))
         if self.hosts is not None and host not in self.hosts:
             why = f"this server is not called {host!r}" if host else "the request names no host"
+            why += f"; to let it be, start it with --allow-host {host}" if host else ""
             raise ApiError(421, why, "wrong_host")
         if self.keys is None or scope["path"] in OPEN:
             return Guest()

@@ -64,7 +64,7 @@ def _of_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
     return Prompt(engine.token_text.decode(ids), lambda: ids)
 
 
-def prompt_of(messages: Sequence[Message], tokenizer: Any) -> Prompt:
+def prompt_of(messages: Sequence[Message], tokenizer: Any, param: str = "messages") -> Prompt:
     """The text that answers a chat when continued.
 
     A model without a chat template continues the last message of the user, as it was trained to.
@@ -77,22 +77,23 @@ def prompt_of(messages: Sequence[Message], tokenizer: Any) -> Prompt:
         users = [message.text for message in messages if message.role == "user"]
         if not users:
             why = "this model has no chat template and needs a message of the user"
-            raise ApiError(400, why, "no_user_message", "messages")
+            raise ApiError(400, why, "no_user_message", param)
         return Prompt(users[-1])
     try:
         chat = chat_of([message.plain() for message in messages], tokenizer)
     except ChatRefused as error:
-        raise _as_api_error(error) from error
+        raise _as_api_error(error, param) from error
 
     def tokens() -> list[int]:
         try:
             return chat.tokens()
         except ChatRefused as error:
-            raise _as_api_error(error) from error
+            raise _as_api_error(error, param) from error
 
     return Prompt(chat.text, tokens)
 
 
-def _as_api_error(error: ChatRefused) -> ApiError:
-    param = "messages" if error.place is None else f"messages.{error.place}.role"
-    return ApiError(400, str(error), error.code, param)
+def _as_api_error(error: ChatRefused, param: str) -> ApiError:
+    place = error.place is not None and param == "messages"
+    at = f"messages.{error.place}.role" if place else param
+    return ApiError(400, str(error), error.code, at)

@@ -33,6 +33,8 @@ class Shape:
     created: int = field(default_factory=lambda: int(time.time()), init=False)
     _said: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int), init=False)
     """Characters of each answer that have been sent in chunks."""
+    _counts: bool = field(default=False, init=False)
+    """Whether the last chunk counts tokens."""
 
     def __post_init__(self) -> None:
         prefix = "cmpl" if self.kind == "completion" else "chatcmpl"
@@ -59,6 +61,7 @@ class Shape:
         After every ``patience`` seconds of silence comes a comment, which clients pass over and
         for which proxies keep the connection open.
         """
+        self._counts = usage_wanted
         try:
             if self.kind == "chat":
                 for index in range(len(writing.choices)):
@@ -66,10 +69,10 @@ class Shape:
                     yield self._event([self._part(index, {"delta": delta}, {"spans": []})])
             async for news in writing.news(patience):
                 yield PING if news is None else self._event([self._news(writing, news)])
-            if usage_wanted:
-                yield _event(self._envelope([], chunk=True) | {"usage": usage(writing)})
+            if usage_wanted:  # null in every other chunk, as the reference has it
+                yield event(self._envelope([], chunk=True) | {"usage": usage(writing)})
         except Exception as error:
-            yield _event(as_api_error(error).body)
+            yield event(as_api_error(error).body)
         finally:
             writing.cancel()
         yield b"data: [DONE]\n\n"
@@ -110,14 +113,14 @@ class Shape:
         return of_chat(pieces) if self.kind == "chat" else of_completion(pieces, offset, top)
 
     def _event(self, choices: list[dict[str, Any]]) -> bytes:
-        return _event(self._envelope(choices, chunk=True))
+        return event(self._envelope(choices, chunk=True))
 
     def _envelope(self, choices: list[dict[str, Any]], *, chunk: bool) -> dict[str, Any]:
         what = "text_completion"
         if self.kind == "chat":
             what = "chat.completion.chunk" if chunk else "chat.completion"
         head = {"id": self.id, "object": what, "created": self.created, "model": self.model}
-        return head | {"choices": choices}
+        return head | {"choices": choices} | ({"usage": None} if self._counts else {})
 
 
 def usage(writing: Writing) -> dict[str, int]:
@@ -126,5 +129,6 @@ def usage(writing: Writing) -> dict[str, int]:
     return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
 
 
-def _event(data: dict[str, Any]) -> bytes:
+def event(data: dict[str, Any]) -> bytes:
+    """Data as a server-sent event."""
     return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
