@@ -143,7 +143,7 @@ _NUMBERED = re.compile(r"\(?[1aA](?:[.)]|$)|\($")
 _REFUSAL = re.compile(
     r"(?:sorry\b|i['’]?\s?a?m (?:very |so )?sorry|(?:unfortunately|apologies|i apologi[sz]e)\b"
     r"|i (?:cannot|can ?not|can['’]t|am unable|am not able|do not have|don['’]t (?:have|know)"
-    r"|won['’]t|am not sure|could not|couldn['’]t)"
+    r"|won['’]t|am not sure|could not|could(?:n['’]t| not))"
     r"|i['’]m (?:unable|not able|not sure)|as an ai\b|there is (?:no|not enough) information)",
     re.IGNORECASE,
 )
