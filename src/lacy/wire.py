@@ -29,7 +29,7 @@ _REFUSES = re.compile(
     r"|implement|valid|compatible)"
     r"|n['’]t\s+(?:support|accept|allow|recogni)|only\s+(?:the\s+default|\w+ ?= ?1)"
     r"|unrecogni[sz]ed|unknown|unexpected|extra[_ ](?:inputs?|fields?|forbidden)|deprecated"
-    r"|additional propert|cannot (?:be|both)|can['’]t be|must be|has to be|should be|invalid"
+    r"|additional properties|cannot (?:be|both)|can['’]t be|must be|has to be|should be|invalid"
     r"|no such|removed|no longer|disabled|forbidden|\binstead\b|cannot find field"
     r"|not verified|be verified",
     re.IGNORECASE,

@@ -63,6 +63,8 @@ def test_cleaning(text, answer, expected):
         ('"I cannot continue"', True),
         ("As an AI language model", True),
         ("Sorry, ", True),
+        ("Unfortunately, I do not know", True),
+        ("Unfortunately, he died", False),
         ("Iceland", False),
         ("imposing", False),
         ("Kelfield", False),

@@ -111,7 +111,7 @@ _LABEL = re.compile(
     r"|here (?:you go|it is)[ \t]*[:!,.]"
     r"|(?:based on|according to) (?:the|this) (?:text|context|passage|information|sentence)"
     r"[^,:\n]{0,40}[,:]"
-    r"|continu(?:ing|ed)(?: [^:\n]{0,40})?:|(?:assistant|ai|model|bot|chatbot|gpt|a|ans|text|value)"
+    r"|continu(?:ing|ed)(?: [^:\n]{0,40})?:|(?:assistant|ai|model|bot|chatbot|gpt|a|text|value)"
     r":(?!//))\s*",
     re.IGNORECASE,
 )
@@ -130,7 +130,7 @@ _NAMED = (
 _STARTS = (
     *(f"{article}{noun}" for article in ("", "the ", "my ", "your ") for noun in _NAMED),
     "here", "this is ", "continuing", "continued", "assistant", "ai:", "model:", "bot:", "gpt:",
-    "chatbot", "a:", "ans:", "sure", "certainly", "of course", "absolutely", "understood",
+    "chatbot", "a:", "sure", "certainly", "of course", "absolutely", "understood",
     "got it", "no problem", "gladly", "ok", "great", "perfect", "good question", "happy to",
     "alright", "all right", "hmm", "let me", "let's", "let’s", "we ", "i ", "first, ", "thinking",
     "to continue", "to complete", "unfortunately", "based on", "according to", "thought",
@@ -141,9 +141,10 @@ _STARTS = (
 _LONGEST = max(map(len, _STARTS))
 _NUMBERED = re.compile(r"\(?[1aA](?:[.)]|$)|\($")
 _REFUSAL = re.compile(
-    r"(?:sorry\b|i['’]?\s?a?m (?:very |so )?sorry|(?:unfortunately|apologies|i apologi[sz]e)\b"
+    r"(?:sorry\b|i['’]?\s?a?m (?:very |so )?sorry"
+    r"|unfortunately,? (?:i|there|we|no)\b|apologies\b|i apologi[sz]e\b"
     r"|i (?:cannot|can ?not|can['’]t|am unable|am not able|do not have|don['’]t (?:have|know)"
-    r"|won['’]t|am not sure|could not|couldn['’]t)"
+    r"|won['’]t|am not sure|could(?:n['’]t| not))"
     r"|i['’]m (?:unable|not able|not sure)|as an ai\b|there is (?:no|not enough) information)",
     re.IGNORECASE,
 )
