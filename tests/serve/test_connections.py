@@ -131,9 +131,9 @@ def test_a_half_closed_client_gets_an_answer_that_takes_long(slow, stream):
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 @pytest.mark.parametrize("abrupt", [False, True])
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("after", [0, 1])
-def test_a_client_that_leaves_frees_its_place(slow, stream, abrupt, version, after):
-    """Before or after its text has begun; while it waits in the queue, too."""
+@pytest.mark.parametrize(("after", "more"), [(0, b""), (1, b""), (1, GET), (1, GET[:9])])
+def test_a_client_that_leaves_frees_its_place(slow, stream, abrupt, version, after, more):
+    """Before or after its text has begun, while it waits in the queue, with more sent already."""
     body = json.dumps({"model": "slm", "prompt": "a", "max_tokens": 500, "stream": stream}).encode()
     ask = HEAD.replace(b"1.1", version) + b"Content-Length: %d\r\n\r\n" % len(body) + body
     slow.max_new_tokens = 500
@@ -141,7 +141,7 @@ def test_a_client_that_leaves_frees_its_place(slow, stream, abrupt, version, aft
         scheduler, clients = running.scheduler, []
         for _ in range(2):
             clients.append(socket.create_connection(("127.0.0.1", running.server.port)))
-            clients[-1].sendall(ask)
+            clients[-1].sendall(ask + more)
         while after and scheduler.running + scheduler.waiting < 2:
             time.sleep(0.01)
         for client in clients:

@@ -24,6 +24,7 @@ from lacy.serve.scheduler import Order
 from lacy.testing import scripted
 
 from .conftest import serving
+from .raw import ASK, HEAD, connected, exchange, status
 from .test_limits import problem
 
 HASH = "0" * 64
@@ -144,6 +145,22 @@ def test_keys_come_and_go_while_the_server_runs(plain, tmp_path, caplog):
         assert [ask(running, key).status_code for key in (ada, bea)] == [401, 200]
     told = [r.getMessage() for r in caplog.records if "nobody can ask" in r.getMessage()]
     assert len(told) == 3 and all(str(path) in line for line in told)
+
+
+def test_a_body_without_a_key_is_not_waited_for(plain, tmp_path):
+    path = tmp_path / "keys.json"
+    key = Keys([]).add(path, "ada")
+    with serving(plain, keys=Keys.load(path)) as running:
+        for given in (
+            b"",
+            b"Authorization: Bearer lacy-wrong\r\n",
+            b"Authorization: Basic YTpi\r\n",
+        ):
+            with connected(running) as sock:
+                sock.sendall(HEAD + given + b"Content-Length: 1000\r\n\r\n")
+                assert status(sock.recv(65536)) == 401
+        given = f"Authorization: bearer {key}\r\nConnection: close\r\n".encode()
+        assert status(exchange(running, HEAD + given + ASK.removeprefix(HEAD))) == 200
 
 
 def test_a_rate_counts_texts(plain, tmp_path):

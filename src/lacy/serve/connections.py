@@ -159,6 +159,8 @@ class Guarded(H11Protocol):
             if self._discarding or self.transport.is_closing():
                 return
             super().data_received(data[begin : begin + HEAD_BYTES])
+        if self.answering and len(self.conn.trailing_data[0]) <= HEAD_BYTES:
+            self.flow.resume_reading()  # only who reads notices that a client has left
         self._watch()
 
     def eof_received(self) -> bool:  # type: ignore[override]
