@@ -190,6 +190,8 @@ def test_no_message_vanishes_because_of_its_role():
         text = said(*tools)
         assert "look" in text and "user: rain" in text and "user: sun" in text
         assert "no JSON" in text and "None" not in text
+        parts = [{"type": "text", "text": "No: "}, {"type": "refusal", "refusal": "I won't."}]
+        assert "assistant: No: I won't.\n" in said({"role": "assistant", "content": parts})
         deep = "[" * 900 + "]" * 900
         assert "[[[[" in said({"role": "assistant", "tool_calls": [
             call | {"function": {"name": "f", "arguments": deep}}]})  # fmt: skip

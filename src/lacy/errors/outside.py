@@ -159,10 +159,10 @@ ENTRIES = {
     ),
     "E112": Entry(
         "the model's chat template cannot be used: {why}",
-        "leave the control tokens out of the text, or begin anew",
+        "say it in another way, or begin anew: /new",
         USAGE,
-        "Messages are put into the template as they are; what looks like one of the model's "
-        "control tokens would let a message speak for somebody else.",
+        "The template refuses the conversation, or drops one of its messages. Control tokens that "
+        "a message spells out are encoded as ordinary text; a few tokenizers cannot do that.",
     ),
     "E113": Entry(
         "a picture cannot be written to {path}",

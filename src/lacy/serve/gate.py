@@ -22,7 +22,9 @@ from lacy.serve.metrics import Metrics
 
 LOG = logging.getLogger("lacy.serve")
 
-PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/models", "/health", "/metrics")
+PATHS = (
+    "/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/models", "/health", "/metrics",
+)  # fmt: skip
 """Paths that figures tell apart."""
 
 OPEN = ("/health", *FILES)

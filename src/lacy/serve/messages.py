@@ -14,13 +14,12 @@ NESTED = 64
 
 
 def speakable(value: Any) -> Any:
-    """Texts, or parts with a text; JSON can hold halves of characters, which no encoding allows.
+    """A text or a list of some; JSON can hold halves of characters, which no encoding allows.
 
     Raises:
         ValueError: there is one.
     """
-    for part in value if isinstance(value, list) else [value]:
-        text = getattr(part, "text", part)
+    for text in value if isinstance(value, list) else [value]:
         try:
             if isinstance(text, str):
                 text.encode()
@@ -75,11 +74,28 @@ class ToolCall(BaseModel):
 
 
 class Part(Strict):
-    """A part of a message; text alone is understood."""
+    """A part of a message; text alone is understood (and earlier answers that refused)."""
 
-    type: Literal["text"]
-    text: str
+    type: Literal["text", "refusal"]
+    text: str | None = None
+    refusal: str | None = None
     cache_control: Any = None
+
+    @field_validator("text", "refusal")
+    @classmethod
+    def _speakable(cls, value: Any) -> Any:
+        return speakable(value)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Part:
+        if self.words is None:
+            raise ValueError(f"{self.type} is missing")
+        return self
+
+    @property
+    def words(self) -> str | None:
+        """The text of the part."""
+        return self.refusal if self.type == "refusal" else self.text
 
 
 class Message(Strict):
@@ -116,7 +132,7 @@ class Message(Strict):
         """The words."""
         if isinstance(self.content, str):
             return self.content
-        return "".join(part.text for part in self.content or ())
+        return "".join(part.words or "" for part in self.content or ())
 
     def plain(self) -> dict[str, Any]:
         """As chat templates know messages: one text, the arguments of calls as values."""

@@ -9,36 +9,18 @@ from pydantic import Field, field_validator, model_validator
 from lacy.serve.bodies import Body
 from lacy.serve.bounds import Each, Messages, Parts, Strict
 from lacy.serve.fields import NOTHING, asking, declare
-from lacy.serve.messages import Called, Message, ToolCall, speakable
+from lacy.serve.messages import Called, Message, Part, ToolCall, speakable
 
 LOGPROBS = "message.output_text.logprobs"
 
 
-class InputPart(Strict):
+class InputPart(Part):
     """A part of a message; text alone is understood."""
 
-    type: Literal["input_text", "output_text", "text", "refusal"]
-    text: str | None = None
-    refusal: str | None = None
+    type: Literal["input_text", "output_text", "text", "refusal"]  # type: ignore[assignment]
     annotations: Any = None
     logprobs: Any = None
     prompt_cache_breakpoint: Any = None
-
-    @field_validator("text", "refusal")
-    @classmethod
-    def _speakable(cls, value: Any) -> Any:
-        return speakable(value)
-
-    @model_validator(mode="after")
-    def _says_something(self) -> InputPart:
-        if self.words is None:
-            raise ValueError("its text is missing")
-        return self
-
-    @property
-    def words(self) -> str | None:
-        """The text of the part."""
-        return self.refusal if self.type == "refusal" else self.text
 
 
 def _words(content: str | list[InputPart] | None) -> str:
