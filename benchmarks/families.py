@@ -2,6 +2,7 @@
 
     python benchmarks/families.py                 # all, a line each; minutes
     python benchmarks/families.py llama qwen3     # some
+    python benchmarks/families.py --out benchmarks/results/families.csv
 
 A tiny random model of each family goes through what a user does: opened as a checkpoint, one step
 of training, saved, opened again, asked for a few words, saved and opened once more, opened by plain
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import io
 import sys
 import tempfile
@@ -253,15 +255,21 @@ def main() -> int:
     """Try families and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kinds", nargs="*", help="model types; all of them by default")
-    wanted = parser.parse_args().kinds or families()
-    faults = 0
+    parser.add_argument("--out", type=Path, help="a CSV file for what became of each")
+    options = parser.parse_args()
+    wanted = options.kinds or families()
+    faults, rows = 0, []
     with tempfile.TemporaryDirectory() as root:
         tokenizer, data = prepare(Path(root))
         for kind in wanted:
             with tempfile.TemporaryDirectory(dir=root) as place:
                 found = tried(kind, tokenizer, data, Path(place))
             faults += found.startswith("FAULT")
+            rows.append((kind, found))
             print(f"{kind:28} {found}", flush=True)
+    if options.out is not None:
+        with options.out.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([("family", "result"), *rows])
     print(f"{len(wanted)} families, {faults} faults")
     return 1 if faults else 0
 

@@ -12,6 +12,7 @@ from ranking_candidates import Fact, Place
 from lacy.cascade.calibrate import Calibration
 from lacy.cascade.rank import DEFAULT_ABSTAIN, least, options_for, rank, when_due
 from lacy.cascade.signals import call_row
+from lacy.corpus.borders import begin_end
 from lacy.evaluate.statistics import Score, ratio
 from lacy.model import Decoder
 from lacy.sources.text import TokenText, continuation
@@ -117,7 +118,7 @@ class Scorer:
     def of(self, place: Place) -> dict[str, dict[Fact, float]]:
         """Each method's scores of all the candidates of a place."""
         decoder = Decoder(self.loaded.model, call_id=self.call_id)
-        ids = [self.loaded.tokenizer.bos_token_id, *self.text.encode(place.text)]
+        ids = [begin_end(self.loaded.tokenizer)[0], *self.text.encode(place.text)]
         decoder.feed([ids])
         offered = {fact: self.candidate(place, fact) for fact in place.facts()}
         options = options_for(list(offered.values()), self.text, ids, decoder.context - len(ids))

@@ -23,6 +23,7 @@ import torch
 from ranking_models import the_world
 
 from lacy.cascade.signals import call_row
+from lacy.corpus.borders import begin_end
 from lacy.model import Decoder, decode, load
 from lacy.sources.text import TokenText
 
@@ -71,7 +72,7 @@ def prepared(folder: Path, count: int, length: int, seed: int = 0) -> tuple[Deco
     values = sorted({value for person in world.everyone for value in person.facts.values()})
     words = " ".join(d.text for d in world.documents("valid"))
     decoder = Decoder(loaded.model, call_id=call_row(loaded))
-    begin = loaded.tokenizer.bos_token_id
+    begin = begin_end(loaded.tokenizer)[0]
     decoder.feed([[begin, *text.encode(words)][:length]])
     return decoder, [text.encode_continuation(f" {v}") for v in rng.sample(values, count)]
 

@@ -42,14 +42,14 @@ def loaded(request, tmp_path):
     state["added_tokens"].pop()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(state)), bos_token=bos, eos_token=eos,
-        extra_special_tokens=[START, STOP],
+        pad_token=END, extra_special_tokens=[START, STOP],
     )  # fmt: skip
     tokenizer.chat_template = template
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
         num_attention_heads=4, max_position_embeddings=64, initializer_range=0.4, bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
@@ -91,6 +91,9 @@ def test_every_way_of_reading_begins_as_training_did(loaded, tmp_path):
     usual = Usual(model, tokenizer, {"k": (Reference("Mara", "Mara"),)}, loaded.call_id)
     assert usual.after([("Mara", "Vell")]) == pytest.approx([sure], abs=1e-3)
     assert usual.after([("Mara", "Vell")] * 9) == pytest.approx([sure] * 9, abs=1e-3)
+
+    if begin == tokenizer.pad_token_id:  # its row learns, as padding is also a beginning
+        assert model.get_input_embeddings().padding_idx is None
 
     partner = LanguageModel(model, tokenizer)
     asyncio.run(partner.ask([Request(TEXT)]))

@@ -3,8 +3,13 @@
 import io
 import json
 import sys
+import tempfile
+from functools import lru_cache
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -17,16 +22,20 @@ TEXTS = ["Ada Lovelace was born on 10 December 1815 in London, and didn't like i
 PROBE = "Ada's café,  12 Москва <|reserved|> <|unused_301|>"
 
 
-@pytest.fixture
-def theirs(tmp_path):
-    """A folder with a tokenizer of others, ids 0 to 299."""
+@lru_cache(maxsize=1)
+def foreign():
+    """A tokenizer of others, ids 0 to 299."""
     state = json.loads(train_tokenizer(TEXTS, 301).backend_tokenizer.to_str())
     state["added_tokens"].pop()
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(state)),
-        bos_token="<|endoftext|>", eos_token="<|endoftext|>",
-    )  # fmt: skip
-    wrapped.save_pretrained(tmp_path / "theirs")
+    end = "<|endoftext|>"
+    backend = Tokenizer.from_str(json.dumps(state))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=end, eos_token=end)
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """Its folder."""
+    foreign().save_pretrained(tmp_path / "theirs")
     return tmp_path / "theirs"
 
 
@@ -86,6 +95,25 @@ def test_gaps_are_filled_and_ids_stay(theirs, tmp_path, tokens, vocabulary):
     )
     plain = AutoTokenizer.from_pretrained(tmp_path / "ours")
     assert plain.get_vocab() == tokenizer.get_vocab()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    ids=st.sets(st.integers(300, 360), min_size=1, max_size=6),
+    inside=st.booleans(),
+    named=st.sampled_from(["<|r{}|>", "<|unused_{}|>", "<|unused_3{}|>"]),
+)
+def test_any_set_of_ids_is_kept(ids, inside, named):
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        foreign().save_pretrained(folder)
+        tokens = [(number, named.format(number)) for number in ids]
+        with_tokens(folder, *tokens, vocabulary=inside)
+        tokenizer = load_tokenizer(folder)
+        assert tokenizer.convert_tokens_to_ids([t for _, t in tokens]) == [n for n, _ in tokens]
+        assert sorted(tokenizer.get_vocab().values()) == list(range(max(ids) + 2))
+        save_tokenizer(tokenizer, folder)
+        assert load_tokenizer(folder).get_vocab() == tokenizer.get_vocab()
 
 
 @pytest.mark.parametrize("last", [500_000, 2**31])

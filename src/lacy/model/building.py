@@ -241,7 +241,10 @@ def _resize(model: PreTrainedModel, size: int, *, had_call: bool) -> None:
 
 def _forget_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Let the padding row learn where padding is also the start or end of texts."""
-    if tokenizer.pad_token_id in (None, tokenizer.bos_token_id, tokenizer.eos_token_id):
+    from lacy.corpus.borders import begin_end
+
+    around = (tokenizer.bos_token_id, tokenizer.eos_token_id, *begin_end(tokenizer))  # type: ignore[arg-type]
+    if tokenizer.pad_token_id in (None, *around):
         model.config.pad_token_id = None
         embedding: Any = model.get_input_embeddings()
         embedding.padding_idx = None

@@ -131,7 +131,9 @@ def open_source(name: str | None) -> Source | None:
         from lacy.sources import Database
 
         return Database(path)
-    if (path / "config.json").is_file() or (not path.exists() and name.count("/") == 1):
+    parts = ("config.json", "model/config.json", "adapter_config.json")  # the last is refused there
+    holds_model = path.suffix == ".gguf" or any((path / part).is_file() for part in parts)
+    if holds_model or (not path.exists() and name.count("/") == 1):
         from lacy.sources import LanguageModel
 
         return LanguageModel(str(path))
