@@ -99,7 +99,8 @@ class Sqlite:
             there = row[2] in tables and column in tables[row[2]] and row[3] in tables[table]
             if (table, row[0]) not in several and column and there:
                 references.append(Reference(table, row[3], row[2], column))
-        return Catalogue(tables, keys, tuple(references), frozenset(views), unreadable)
+        seen = frozenset(views)
+        return Catalogue(tables, keys, tuple(references), seen, seen, unreadable)
 
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
