@@ -109,6 +109,26 @@ def test_a_virtual_table_without_its_module_is_left_out(tmp_path):
     assert "left out: map: no such module" in draft(place, tmp_path / "m.yaml")
 
 
+@pytest.mark.parametrize(
+    "sql", ["CREATE TABLE later (a TEXT,, b)", "CREATE VIEW later AS SELECT FROM", "x"]
+)
+def test_an_entry_that_this_sqlite_does_not_understand_is_left_out(sql, tmp_path):
+    place = sqlite_with(tmp_path / "own.sqlite", GOOD)
+    with closing(sqlite3.connect(place)) as db:
+        kind = "view" if "VIEW" in sql else "table"
+        db.execute("PRAGMA writable_schema = ON")
+        values = (kind, "later", "later", 0 if kind == "view" else 2, sql)
+        db.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", values)
+        db.commit()
+    with Database(place) as source:
+        assert words(source, "Ada Vell lives in") == ["Kelfield"]
+        with pytest.raises(StoreError, match="readonly"):
+            source._store.rows("DELETE FROM fact")
+    assert "left out: later: " in draft(place, tmp_path / "m.yaml")
+    with pytest.raises(LacyError, match="E74"):
+        Database(place, table="later")
+
+
 ENDLESS = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c)"
 
 

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from lacy.sources.stores import Store, StoreError
-from lacy.sources.stores.base import SETUP_SECONDS, VIEW_SECONDS, Reading
+from lacy.sources.stores.base import SETUP_SECONDS, VIEW_SECONDS, Reading, late
 from lacy.sources.values import Kind, said
 
 Writer = Callable[[str], list[str]]
@@ -126,7 +126,7 @@ class Facts:
                 f"SELECT DISTINCT {key}, {name} FROM {self._from(joins)}"
                 f" WHERE {there} IS NOT NULL AND {self._key} IS NOT NULL{limit}"
             )
-            rows = self.store.rows(query, seconds=self._patience(joins))
+            rows = self._counted(query, joins)
             if limit and len(rows) > _MOST_NAMES:
                 raise StoreError(f"a view has more than {_MOST_NAMES:,} names; does it end?")
             for stored, value in rows:
@@ -178,7 +178,7 @@ class Facts:
                 f" GROUP BY {self.store.text(kind)}, {self.store.text(value)}) AS counted"
                 " GROUP BY kind, count"
             )
-            rows = self.store.rows(query, seconds=self._patience(relation.joins))
+            rows = self._counted(query, relation.joins)
             for named, count, times in rows:
                 name = relation.name if isinstance(relation.name, str) else _named(named)
                 total[name] = total.get(name, 0) + count * times
@@ -212,9 +212,15 @@ class Facts:
     def _views(self, joins: Sequence[Join]) -> bool:
         return any(table in self.views for table in self._tables(joins))
 
-    def _patience(self, joins: Sequence[Join]) -> float:
-        """Seconds for a query while the database is opened."""
-        return VIEW_SECONDS if self._views(joins) else SETUP_SECONDS
+    def _counted(self, query: str, joins: Sequence[Join]) -> list[tuple[Any, ...]]:
+        """The answer to a query that reads whole tables, while the database is opened."""
+        if not self._views(joins):
+            return self.store.rows(query, seconds=SETUP_SECONDS)
+        try:
+            return self.store.rows(query, seconds=VIEW_SECONDS)
+        except StoreError as error:
+            why = f"{error}; it is a view: if it ends at all, store its rows in a table"
+            raise StoreError(why if str(error) == late(VIEW_SECONDS) else str(error)) from error
 
     def _from(self, joins: Sequence[Join]) -> str:
         parts = [f"{self.store.table(self.layout.table)} AS t0"]

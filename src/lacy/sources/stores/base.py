@@ -11,8 +11,8 @@ from lacy.sources.values import Kind
 SETUP_SECONDS = 600.0
 """Seconds that one query may take while a database is opened: names are read, values counted."""
 
-VIEW_SECONDS = 20.0
-"""The same where the query reads a view: a view may never end."""
+VIEW_SECONDS = 10.0
+"""The same where the query reads a view of a file: a stranger's view may never end."""
 
 PROBE_SECONDS = 2.0
 """Seconds for a look at whether a view can be read at all."""
@@ -40,7 +40,8 @@ class Catalogue:
         tables: tables and views, their columns with types.
         keys: primary keys of one column.
         references: foreign keys.
-        views: those of the tables that are none: they may fail or never end when they are read.
+        views: those of the tables that may never end when they are read.
+        doubtful: those that may fail when they are read: views, tables of other servers.
         unreadable: tables and views that are left out, and why.
     """
 
@@ -48,6 +49,7 @@ class Catalogue:
     keys: dict[str, str] = field(default_factory=dict)
     references: tuple[Reference, ...] = ()
     views: frozenset[str] = frozenset()
+    doubtful: frozenset[str] = frozenset()
     unreadable: dict[str, str] = field(default_factory=dict)
 
 

@@ -106,7 +106,8 @@ class Duck:
             elif kind == "FOREIGN KEY" and len(columns) == 1:
                 home = to if schema == "main" else f"{schema}.{to}"
                 references.append(Reference(name, columns[0], home, to_columns[0]))
-        return Catalogue(tables, keys, tuple(references), views & tables.keys())
+        views = views & tables.keys()
+        return Catalogue(tables, keys, tuple(references), views, views)
 
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS

@@ -89,7 +89,8 @@ class Postgres:
         """Tables and views that may be read; those on the search path without their schema."""
         found = self.rows(
             "SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),"
-            " pg_table_is_visible(c.oid), c.relkind IN ('v', 'm', 'f'), a.atttypid FROM pg_class c"
+            " pg_table_is_visible(c.oid), c.relkind IN ('v', 'f'), c.relispopulated, a.atttypid"
+            " FROM pg_class c"
             " JOIN pg_namespace n ON n.oid = c.relnamespace"
             " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
             " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')"
@@ -103,14 +104,19 @@ class Postgres:
         self._homes: dict[str, str] = {}
         self._readings: dict[tuple[str, str], Reading] = {}
         names: dict[tuple[str, str], str] = {}
-        views = set()
-        for schema, table, column, kind, visible, view, number in found:
-            name = names[schema, table] = table if visible else f"{schema}.{table}"
+        doubtful = set()
+        unreadable: dict[str, str] = {}
+        for schema, table, column, kind, visible, view, filled, number in found:
+            name = table if visible else f"{schema}.{table}"
+            if not filled:
+                unreadable[name] = "it holds nothing yet; REFRESH MATERIALIZED VIEW fills it"
+                continue
+            names[schema, table] = name
             tables.setdefault(name, {})[column] = kind
             self._homes[name] = f"{self.quoted(schema)}.{self.quoted(table)}"
             self._readings[name, column] = types.get(number, Reading(kind="none"))
             if view:
-                views.add(name)
+                doubtful.add(name)
         keys: dict[str, str] = {}
         references = []
         for kind, schema, table, column, to_schema, to, to_column in self.rows(
@@ -131,7 +137,9 @@ class Postgres:
                 keys[home] = column
             elif there is not None and to_column in tables[there]:
                 references.append(Reference(home, column, there, to_column))
-        return Catalogue(tables, keys, tuple(references), frozenset(views))
+        # A server stops no view of its own: whoever runs it trusts them.
+        views: frozenset[str] = frozenset()
+        return Catalogue(tables, keys, tuple(references), views, frozenset(doubtful), unreadable)
 
     def _type_kinds(self) -> dict[int, Reading]:
         """How values of each type are read; a domain as its base type."""

@@ -35,6 +35,7 @@ _LONGEST_READ = 10_000
 """Characters above which a value is not read."""
 _FAULTS = (sqlite3.Error, UnicodeError, OverflowError, ValueError, MemoryError)
 """What a query of a damaged file may end in."""
+_FIRST = "SELECT COUNT(*) FROM sqlite_master"
 _HIDDEN = 1
 """How ``table_xinfo`` marks a virtual table's hidden column; 2 and 3 are generated ones."""
 
@@ -56,7 +57,7 @@ class Sqlite:
         self._patience = 0.0
         try:
             self._db = read_only(path)
-        except (sqlite3.Error, MemoryError) as error:
+        except _FAULTS as error:
             raise LacyError("E66", path=path, why=_why(error, path)) from error
         self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
         self._db.text_factory = _decoded
@@ -83,6 +84,9 @@ class Sqlite:
             except StoreError as error:  # a view of a table that is gone, a module that is missing
                 unreadable[name] = str(error)
                 continue
+            if not info:
+                unreadable[name] = "this SQLite does not understand its definition"
+                continue
             info = [row for row in info if row[6] != _HIDDEN and isinstance(row[1], str)]
             tables[name] = {row[1]: str(row[2]) for row in info}
             primary = [row[1] for row in info if row[5]]
@@ -99,7 +103,8 @@ class Sqlite:
             there = row[2] in tables and column in tables[row[2]] and row[3] in tables[table]
             if (table, row[0]) not in several and column and there:
                 references.append(Reference(table, row[3], row[2], column))
-        return Catalogue(tables, keys, tuple(references), frozenset(views), unreadable)
+        seen = frozenset(views)
+        return Catalogue(tables, keys, tuple(references), seen, seen, unreadable)
 
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
@@ -177,8 +182,15 @@ def read_only(path: Path, seconds: float = _OPEN_SECONDS) -> sqlite3.Connection:
 def _used(uri: str, seconds: float) -> sqlite3.Connection:
     db = sqlite3.connect(uri, seconds, uri=True, check_same_thread=False)
     try:
-        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    except (sqlite3.Error, MemoryError):
+        try:
+            db.execute(_FIRST).fetchone()
+        except sqlite3.DatabaseError as error:
+            if "malformed database schema" not in str(error):
+                raise
+            # One entry is made for another SQLite: so it is passed over. The file is read-only.
+            db.execute("PRAGMA writable_schema = ON")
+            db.execute(_FIRST).fetchone()
+    except _FAULTS:
         db.close()
         raise
     return db
@@ -196,7 +208,11 @@ def _log(path: Path) -> bool:
 
 def _why(error: BaseException, path: Path | None = None) -> str:
     """What went wrong, in words that say what helps."""
-    said = "not enough memory" if isinstance(error, MemoryError) else first_line(error)
+    said = first_line(error)
+    if isinstance(error, MemoryError):
+        said = "not enough memory"
+    elif isinstance(error, UnicodeError):  # what SQLite says of a damaged file quotes it
+        said = "database disk image is malformed"
     if "locked" in said:
         return "another process is writing it; try again when it is done, or give a copy"
     if path is not None and "unable to open" in said and _log(path):
