@@ -4,6 +4,9 @@ A token is a fact token if it holds at least one character of a mark, spaces at 
 mark left aside. That rule alone settles the hard cases: a token's leading space never makes it a
 fact, each digit of a split number and each byte of a multi-byte character is one, and a space
 inside a value belongs to the value.
+
+What a token holds is not always what its offsets say: a tokenizer that puts a space before the
+text gives that space the place of the first letter. ``held`` tells the two apart.
 """
 
 from __future__ import annotations
@@ -24,6 +27,12 @@ from ..types import Document, Mark, MarkFlag
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+SIGN = "\u2581"
+"""How SentencePiece writes a space, and that a word begins."""
+
+BLANK = f"{SIGN}\u0120 "
+"""Ways in which pieces write spaces; the second is that of byte-level tokenizers."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -58,9 +67,33 @@ def encode_many(
         for document in group:
             _check(document)
         texts = [document.text for document in group]
-        for document, found in zip(group, encode_texts(tokenizer, texts), strict=True):
+        for document, found in zip(group, held(tokenizer, texts), strict=True):
             flags = flags_of(document.marks, document.text, found).tolist()
             yield Encoded(document.id, [begin, *found.ids, end][:context], [0, *flags, 0][:context])
+
+
+def held(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[Encoding]:
+    """Ids of texts, and for each the characters that it holds.
+
+    A piece that is nothing but SentencePiece's sign for "a word begins" holds none, nor does a
+    space that the tokenizer added.
+    """
+    for text, found in zip(texts, encode_texts(tokenizer, texts), strict=True):
+        offsets = list(found.offsets)
+        for place, is_sign in _spaces(tokenizer, found.ids):
+            start, end = offsets[place]
+            if is_sign or text[start:end].strip():
+                offsets[place] = (start, start)
+        yield Encoding(found.ids, offsets)
+
+
+def _spaces(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> Iterator[tuple[int, bool]]:
+    """Places of tokens that are nothing but spaces, and whether SentencePiece writes them."""
+    different = list(set(ids))
+    pieces = zip(different, tokenizer.convert_ids_to_tokens(different), strict=True)
+    blank = {n: piece[0] == SIGN for n, piece in pieces if piece and not piece.strip(BLANK)}
+    if blank:
+        yield from ((place, blank[n]) for place, n in enumerate(ids) if n in blank)
 
 
 def flags_of(marks: Sequence[Mark], text: str, encoding: Encoding) -> NDArray[np.uint8]:
@@ -94,9 +127,11 @@ def _first_tokens(ranges: list[tuple[int, int]], spans: NDArray[np.int64]) -> ND
     holding = np.flatnonzero(spans[:, 1] > spans[:, 0])
     begins, ends = spans[holding].T
     if np.any(ends[1:] < ends[:-1]):  # a normaliser that moves text about
-        hits = (np.flatnonzero((ends > start) & (begins < end))[:1] for start, end in ranges)
-        slow: NDArray[np.int64] = holding[np.concatenate([np.empty(0, np.int64), *hits])]
-        return slow
+        first_at = np.full(int(ends.max()) + 1, len(spans))
+        for token in holding[::-1].tolist():
+            first_at[spans[token, 0] : spans[token, 1]] = token
+        hits = (first_at[start:end].min(initial=len(spans)) for start, end in ranges)
+        return np.array([hit for hit in hits if hit < len(spans)], dtype=np.int64)
     wanted = np.asarray(ranges, dtype=np.int64).reshape(-1, 2)
     first = np.searchsorted(ends, wanted[:, 0], side="right")
     reached = first < len(holding)

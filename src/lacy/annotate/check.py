@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..corpus.packed import PackedData
-from ..corpus.tokenize import Encoding, decode, encode_texts
+from ..corpus.tokenize import Encoding, decode
 from ..types import Document, Mark, MarkFlag
-from .align import flags_of, trimmed, values
+from .align import flags_of, held, trimmed, values
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -131,7 +131,7 @@ def check_marks(
         raise ValueError("documents need a tokenizer to count tokens")
     stream = iter(source)
     while group := list(itertools.islice(stream, 256)):
-        encodings = encode_texts(tokenizer, [document.text for document in group])
+        encodings = held(tokenizer, [document.text for document in group])
         for document, encoding in zip(group, encodings, strict=True):
             _check_document(document, encoding, check, samples)
     return check

@@ -88,13 +88,13 @@ class Parsed:
         annotator: SpacyAnnotator,
         tokenizer: PreTrainedTokenizerFast,
     ) -> None:
-        from ..corpus.tokenize import encode_texts
+        from .align import held
 
         self.documents = list(documents)
         self.rules = annotator.rules
         texts = [document.text for document in self.documents]
         self.parsed = list(annotator.parse(texts))
-        self.encodings = list(encode_texts(tokenizer, texts))
+        self.encodings = list(held(tokenizer, texts))
         self.tokens = sum(len(encoding.ids) for encoding in self.encodings)
 
     def marks(self, rules: Rules) -> list[list[Mark]]:

@@ -95,10 +95,9 @@ def fact_index(document: Document, tokenizer: Any, targets: int) -> NDArray[np.i
         tokenizer: any fast tokenizer.
         targets: how many targets the model's context left.
     """
-    from lacy.annotate.align import trimmed
-    from lacy.corpus.tokenize import encode_texts
+    from lacy.annotate.align import held, trimmed
 
-    encoding = next(iter(encode_texts(tokenizer, [document.text])))
+    encoding = next(held(tokenizer, [document.text]))
     begins, ends = np.asarray(encoding.offsets, np.int64).reshape(-1, 2).T
     index = np.full(len(encoding.ids) + 1, -1, np.int32)
     facts = [mark for mark in document.marks if mark.reason != "CONTENT"]
