@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from .._parse import parse_json
 from ..errors import LacyError
 from ..types import CALL_TOKEN
 
@@ -196,7 +197,7 @@ def _loader(path: Path) -> Any:
 
     config = path / "tokenizer_config.json"
     try:
-        kind = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
+        kind = parse_json(config.read_text(encoding="utf-8")).get("tokenizer_class")
     except (OSError, ValueError, AttributeError):
         kind = None
     generic = kind in ("TokenizersBackend", "PreTrainedTokenizerFast")
