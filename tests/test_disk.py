@@ -190,17 +190,29 @@ def test_a_file_that_a_library_writes_is_whole_or_absent(tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a"]
 
 
-def test_the_rights_are_those_of_the_umask(tmp_path):
-    before = os.umask(0o077)
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o022])
+def test_the_rights_are_those_of_the_umask(tmp_path, mask):
+    """safetensors makes files that only their owner may read, whatever the umask."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from lacy.corpus.world import make_world
+
+    before = os.umask(mask)
     try:
         write_atomic(tmp_path / "file", "x")
         with replace_folder(tmp_path / "out") as fresh:
-            (fresh / "a").write_text("x")
+            (fresh / "deep").mkdir()
+            save_file({"a": np.zeros(3)}, fresh / "deep" / "a.safetensors")
+        make_world(12, 0).to_sqlite(tmp_path / "truth.sqlite")
         with lock(tmp_path / "run"):
-            found = [path for path in tmp_path.rglob("*") if path.stat().st_mode & 0o077]
+            modes = {p.name: (p.is_dir(), p.stat().st_mode & 0o777) for p in tmp_path.rglob("*")}
     finally:
         os.umask(before)
-    assert found == []
+    assert len(modes) == 8
+    right = {name: (0o777 if folder else 0o666) & ~mask for name, (folder, _) in modes.items()}
+    right["truth.sqlite"] &= 0o644  # SQLite's own choice
+    assert {name: mode for name, (_, mode) in modes.items()} == right
 
 
 # ------------------------------------------------------------------------------------- refusal

@@ -222,11 +222,18 @@ def _alive(pid: int) -> bool:
 
 
 def _flush(folder: Path) -> None:
-    """Sends every file and name of a folder to the disk, so that the rename cannot overtake it."""
+    """Sends every file and name of a folder to the disk, so that the rename cannot overtake it.
+
+    Files get the rights that the umask leaves: safetensors gives its files to their owner alone.
+    """
+    rights = 0o666 & ~umask()
     for inside in folder.rglob("*"):
+        if inside.is_symlink():
+            continue
         if inside.is_dir():
             sync_folder(inside)
         elif inside.is_file():
+            inside.chmod(rights)
             with open(inside, "rb") as stream:
                 os.fsync(stream.fileno())
     sync_folder(folder)

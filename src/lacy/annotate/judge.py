@@ -10,13 +10,13 @@ and sometimes rewords the value. ``LabelReport`` counts how each value was found
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._parse import parse_json
 from ..errors import LacyError
 from ..types import Document, Mark
 from .protocol import settle
@@ -143,10 +143,10 @@ def _examples(path: Path) -> list[Any]:
     try:
         raw = path.read_text(encoding="utf-8-sig")
         try:
-            content = json.loads(raw)
-        except json.JSONDecodeError:
-            content = [json.loads(line) for line in raw.splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            content = parse_json(raw)
+        except ValueError:
+            content = [parse_json(line) for line in raw.splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
         raise LacyError("E32", path=path, why=str(error)) from None
     if isinstance(content, dict):
         content = content.get("examples", [content])
