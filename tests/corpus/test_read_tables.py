@@ -178,12 +178,11 @@ def test_a_file_that_unpacks_to_nothing_for_ever_is_left_soon(tmp_path, monkeypa
     found, report = reading(tmp_path / f"a.jsonl{ending}", pack(first + b"\n" * (4 << 20)))
     assert [d.text for d in found] == ["first"]
     assert set(report.skipped) & {"unpacks to too much", "blank lines"}
-    found, report = reading(
-        tmp_path / f"b.jsonl{ending}", pack(first + b'{"text":""}\n' * (1 << 16))
-    )
+    many = 1 << (16 if ending == ".zst" else 18)
+    found, report = reading(tmp_path / f"b.jsonl{ending}", pack(first + b'{"text":""}\n' * many))
     assert [d.text for d in found] == ["first"] and report.skipped["unpacks to too much"] == 1
     if ending != ".zst":  # it comes out in one piece
-        assert report.skipped["empty text"] < 1 << 16
+        assert report.skipped["empty text"] < many
 
 
 def test_blank_lines_and_one_line_without_end(tmp_path, monkeypatch):
