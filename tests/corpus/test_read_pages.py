@@ -1,5 +1,7 @@
 """Markdown, HTML and PDF: what is text, what is a title, and files that are broken on purpose."""
 
+import base64
+import importlib.util
 import re
 import sys
 import zlib
@@ -132,6 +134,29 @@ def test_a_mixed_folder_is_read_with_titles_and_pages(tmp_path):
     assert "The life of" not in pdf.text
 
 
+def test_a_damaged_page_costs_itself_and_is_told(tmp_path):
+    pytest.importorskip("pypdf")
+    whole = pdf_of(["Ada Vell was born in Ulm."], ["gone"])
+    strange = b"7 0 obj\n<< /Length 5 /Filter /Nope >>\nstream\nabcde\nendstream\nendobj\n"
+    second, table = whole.index(b"7 0 obj"), whole.index(b"xref\n")
+    (tmp_path / "a.pdf").write_bytes(whole[:second] + strange + whole[table:])
+    [document], report = reading(tmp_path / "a.pdf")
+    assert document.text == "Ada Vell was born in Ulm."
+    assert list(report.notes) == ["some of its pages are damaged and were left out"]
+
+
+def test_a_pdf_encrypted_by_aes_is_read_or_names_the_package(tmp_path):
+    pytest.importorskip("pypdf")
+    (tmp_path / "a.pdf").write_bytes(AES)
+    (tmp_path / "b.txt").write_text("Text.")
+    documents, report = reading(tmp_path)
+    if importlib.util.find_spec("cryptography"):
+        assert documents[0].text == "Ada Vell was born in Ulm."
+    else:
+        [place] = report.places["no reader"]
+        assert "a.pdf" in place and "pip install cryptography" in place
+
+
 def test_pdfs_that_lost_something_but_not_their_words(tmp_path):
     pytest.importorskip("pypdf")
     good = pdf_of(["Ada Vell was born in Ulm."])
@@ -174,6 +199,20 @@ def encrypted(data):
     writer.write(out)
     return out.getvalue()
 
+
+AES = zlib.decompress(base64.b85decode(
+    'c-oCqJ7^R^7#0hQX|%L448m1nW@mPGb{39<JnrxnF61;#6rA0exm>vHhTXZm8Vf<NiU@Y1*eKW}g&-nUMlgj~XrY'
+    'aT56~io7J{9#yO-qPEZkj|`M>}B-}6_dCmW~ns0%8ezr1}1FmzxNE`Vwkpo?ou3Ze;NL^o*zG%eaHgTxYMK&=K;E'
+    'OR0mGAMWeo$tsD&OtZl!z%zyB)!-`JYeen(=-p1DoZURp(!OhVmw*3z8w29OrRf-(qn8aF@v;Z&ZsQurIAfC_t>!'
+    '7@_?bYmvs5{<I{oo7gXFf^N>5aJ~OEji(qr-!NU6O(NAwic7JbPzo}o3Jp1+j(W#T)j(yO7E^nWEI{k8c<;RW3;u'
+    'W~}5Y2rgKd-$wvh}rscUF#Go&A2|@U7kF8~XmnohM-H5WagnkK1?M&%hh%K%O-~tzKvfF$Xa~<04Z<J?M<;E-TZC'
+    '#6TTvz{@P8wh{TSUlAtUb`(+)(17_QAhsc$u2CsOEhAznQVCEKRz1eF;J&Mr>qdUyN74-ghiWOL=9mgCTq<=ST&|'
+    'gt6o&z)ibPBbA_UW34WLV~$|G*0xFHQfECQ+g(2|L8Fps>5MvCxIQ{^eDe2)u?8Fd^hGp)5HIox`gXcSXx8QDLL^'
+    '~`*IIlmETGKrc?D$Yq$5RKJav*e&q)}O95U2MS8K`x~G!a>VcQ>B3eec<drka?c#K@ImYY{ye*;scD)Aq*3D2qPX'
+    'I!dyO#(LtU`MW?IMVveoOy0Yn^nIy4GQ{L~hlXeHHR5>BRK^RhBYfc1_+QCftn0rKc0j~WI#coeMj?%Ry1KHkgWJ'
+    'aW>XpEf=s8s6B2KWn;_bG<'
+))  # fmt: skip
+"""A PDF with one line that anybody may read, encrypted by AES (by pypdf and cryptography)."""
 
 BROKEN_PAGES = {
     "refused.html": (b'<meta charset="iso-2022-kr"><p>x', "wrong encoding.*browsers refuse"),

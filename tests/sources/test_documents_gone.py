@@ -107,6 +107,21 @@ def test_a_subfolder_built_alone_is_no_second_text(tmp_path):
         assert sorted(d.id for d in source.documents()) == ["a.txt", "sub/c.txt"]
 
 
+def test_what_a_folder_does_not_give_by_itself_stays(tmp_path):
+    kb, notes = tmp_path / "kb", tmp_path / "notes"
+    put(notes, **{"a": ADA, ".hidden": JON})
+    rows = notes / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in (IDA, TOM)))
+    build(notes / ".hidden.txt", kb)
+    build(rows, kb)
+    done = build(notes, kb)
+    assert (done.added, done.unchanged, done.lost.removed, done.lost.elsewhere) == (1, 2, 0, 1)
+    build(rows, kb)
+    rows.write_text(json.dumps({"text": IDA}) + "\n")
+    (notes / ".hidden.txt").unlink()
+    assert build(notes, kb).lost.names == (".hidden.txt", "rows.jsonl:2")
+
+
 def test_a_folder_that_moved_is_not_told_twice(tmp_path):
     kb = tmp_path / "kb"
     put(tmp_path / "notes", a=ADA, b=JON)

@@ -6,6 +6,7 @@ device under the name of a text would be waited for, or read, without end.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lacy.corpus import encoding
-from lacy.corpus._unpack import PACKED, unpacked
+from lacy.corpus._unpack import packed_as, unpacked
 
 Complain = Callable[[str, str, str], None]
 """Called with reason, place (``file:line``) and detail, for every piece that is left out."""
@@ -27,6 +28,9 @@ CHUNK = 1 << 20
 LARGEST = 64 << 20
 """Longest line or text file in bytes. More is no document but a damaged or foreign file. Also the
 most bytes without a line that says anything."""
+
+_HEAD = 16
+"""Bytes by which a packed file is known."""
 
 ENDLESS = 16
 """A line of so many times ``LARGEST`` ends the reading of its file."""
@@ -66,9 +70,10 @@ def chunks(path: Path, complain: Complain) -> Iterator[bytes]:
             if not stat.S_ISREG(mode := os.fstat(file.fileno()).st_mode):
                 complain("unreadable file", str(path), f"it is a {kind_of(mode)}")
                 return
-            pieces = iter(lambda: file.read(CHUNK), b"")
-            packed = path.suffix.lower() in PACKED
-            yield from unpacked(path, pieces, complain) if packed else pieces
+            head = file.read(max(CHUNK, _HEAD))
+            pieces = itertools.chain([head] if head else [], iter(lambda: file.read(CHUNK), b""))
+            packed = packed_as(path, head)
+            yield from unpacked(path, packed, pieces, complain) if packed else pieces
     except OSError as error:
         complain("unreadable file", str(path), error.strerror or str(error))
 

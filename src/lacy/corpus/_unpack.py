@@ -6,10 +6,13 @@ A file of a few kilobytes may unpack to terabytes. It is read in pieces, and no 
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from lacy.corpus.encoding import is_utf8
 
 CHUNK = 1 << 20
 """Bytes of a piece."""
@@ -123,12 +126,45 @@ PACKED: dict[str, tuple[str, Callable[[], Any]]] = {
 """Ending of a compressed file -> what it is, and who unpacks one member of it."""
 
 
-def unpacked(path: Path, pieces: Iterator[bytes], complain: Complain) -> Iterator[bytes]:
+_MAGIC = (
+    (re.compile(rb"\x1f\x8b\x08"), ".gz"),
+    (re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), ".bz2"),
+    (re.compile(rb"\xfd7zXZ\x00"), ".xz"),
+    (re.compile(rb"\x28\xb5\x2f\xfd"), ".zst"),
+)
+"""How packed files begin."""
+
+
+def packed_as(path: Path, head: bytes) -> str:
+    """The ending for how a file is packed, whatever its name says; "" for one that is not.
+
+    Programs that fetch files from the web unpack some of them and keep the name.
+    """
+    for magic, ending in _MAGIC:
+        if magic.match(head):
+            return ending
+    ending = path.suffix.lower()
+    if ending not in PACKED:
+        return ""
+    text = head[:1024]
+    plain = text.strip() and is_utf8(text) and not re.search(rb"[\x00-\x08\x0e-\x1f\x7f]", text)
+    return "" if plain else ending
+
+
+def unpacked(
+    path: Path, ending: str, pieces: Iterator[bytes], complain: Complain
+) -> Iterator[bytes]:
     """The members of a compressed file one after the other, in pieces of bounded size.
 
     A file that is cut or damaged gives everything before the damage.
+
+    Args:
+        path: the file, for messages.
+        ending: how it is packed, a key of ``PACKED``.
+        pieces: its bytes.
+        complain: told of damage.
     """
-    name, make = PACKED[path.suffix.lower()]
+    name, make = PACKED[ending]
     if name == "zstd":
         pieces = (piece[at : at + _LITTLE] for piece in pieces
                   for at in range(0, len(piece), _LITTLE))  # fmt: skip

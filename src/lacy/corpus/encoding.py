@@ -192,7 +192,7 @@ def as_utf8(
             break
     shown, mark = sniffed(head)
     used = shown if mark or codec is None else codec
-    if not used and guess is not None and not _is_utf8(head) and looks_western(head):
+    if not used and guess is not None and not is_utf8(head) and looks_western(head):
         used = FALLBACK
         guess()
     head = head[mark:]
@@ -203,7 +203,7 @@ def as_utf8(
     if not used.startswith(_NOT_BY_BYTE) and not _has_pairs(used):
         yield from _by_line(chain([head], rest), used)
         return
-    if _has_pairs(used) and _is_utf8(head) and not head.isascii():
+    if _has_pairs(used) and is_utf8(head) and not head.isascii():
         yield from chain([head], rest)
         return
     decoder = codecs.getincrementaldecoder(used)("lacy.bad")
@@ -222,7 +222,7 @@ def _by_line(pieces: Iterable[bytes], codec: str) -> Iterator[bytes]:
     """A stream whose lines are UTF-8 or else in an encoding in which a line feed is a line feed."""
 
     def line(data: bytes) -> bytes:
-        if _is_utf8(data, whole=True):
+        if is_utf8(data, whole=True):
             return data
         return data.decode(codec, "lacy.bad").encode("utf-8", "lacy.bad")
 
@@ -235,12 +235,12 @@ def _by_line(pieces: Iterable[bytes], codec: str) -> Iterator[bytes]:
         end = end or len(piece)
         block = b"".join([*rest, piece[:end]])
         rest = [piece[end:]]
-        whole = _is_utf8(block, whole=True)
+        whole = is_utf8(block, whole=True)
         yield block if whole else b"".join(map(line, block.splitlines(keepends=True)))
     yield line(b"".join(rest))
 
 
-def _is_utf8(data: bytes, *, whole: bool = False) -> bool:
+def is_utf8(data: bytes, *, whole: bool = False) -> bool:
     """Whether bytes are UTF-8; unless they are a whole, the last character may be cut."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data, whole)

@@ -36,6 +36,7 @@ def pdf(data: bytes, codec: str | None = None) -> Plain:
     except (Unreadable, MemoryError):
         raise
     except Exception as error:  # pypdf raises whatever a damaged file leads to
+        _needs_a_package(error)
         raise Unreadable("damaged PDF", f"{type(error).__name__}: {error}"[:200]) from error
     lines, problems = [], []
     for page in pages:
@@ -44,13 +45,16 @@ def pdf(data: bytes, codec: str | None = None) -> Plain:
         except MemoryError:
             raise
         except Exception as error:
+            _needs_a_package(error)
             lines.append([])
             problems.append(f"page {len(lines)}: {type(error).__name__}: {error}"[:200])
     text, starts = _joined(_frameless(lines))
     if not text.strip():
         why = "its pages hold no text, perhaps they are pictures"
         raise Unreadable("damaged PDF" if problems else "empty text", (problems or [why])[0])
-    return Plain(text, "" if _NO_TITLE.search(title.strip()) else title.strip(), tuple(starts))
+    title = "" if _NO_TITLE.search(title.strip()) else title.strip()
+    note = "some of its pages are damaged and were left out" if problems else ""
+    return Plain(text, title, tuple(starts), note)
 
 
 def _opened(data: bytes, opened: Any) -> Any:
@@ -70,6 +74,13 @@ def _opened(data: bytes, opened: Any) -> Any:
         number, generation = catalog[-1].groups()
         trailer = b"\ntrailer << /Root %s %s R >>\nstartxref\n0\n%%%%EOF\n" % (number, generation)
         return opened(io.BytesIO(data + trailer), strict=False)
+
+
+def _needs_a_package(error: Exception) -> None:
+    """Raises for a file that is whole, but encrypted in a way that pypdf alone cannot read."""
+    if type(error).__name__ == "DependencyError" and "cryptography" in str(error):
+        why = "it is encrypted by AES: pip install cryptography"
+        raise Unreadable("no reader", why) from error
 
 
 def _frameless(pages: list[list[str]]) -> list[list[str]]:

@@ -107,7 +107,7 @@ def name_of(db: sqlite3.Connection, document: Document, root: Root | None) -> st
         return str(known[0])
     if _free(db, document.id, key):
         return document.id
-    folder = Path(root.place if root else document.file).name
+    folder = Path(root.place if root else document.file).name or "other"
     name = f"{folder}/{document.id}"
     number = 2
     while not _free(db, name, key):
@@ -190,17 +190,27 @@ def remove_gone(
 
 
 def _known(db: sqlite3.Connection, root: Root) -> list[tuple[str, str, bool]]:
-    """Name, file and whether it was seen, of each document of a root."""
+    """Name, file and whether it was seen, of each document of a root.
+
+    Files in the folder that were built by themselves, and may be none that the folder gives (a
+    hidden one), are documents of it only if they were seen or are no longer there.
+    """
     place = os.fsencode(root.place)
     inside = place.rstrip(b"/") + b"/"
     query = (
-        "SELECT name, file, seen.document IS NOT NULL FROM origin"
+        "SELECT name, file, seen.document IS NOT NULL, root = ? FROM origin"
         " JOIN document ON document.id = origin.document"
         " LEFT JOIN seen ON seen.document = origin.document"
         " WHERE root = ? OR file = ? OR (file > ? AND file < ?) ORDER BY name"
     )
-    found = db.execute(query, (place, place, inside, inside[:-1] + b"0"))  # 0 follows / in ASCII
-    return [(name, os.fsdecode(file), bool(seen)) for name, file, seen in found]
+    values = (place, place, place, inside, inside[:-1] + b"0")  # 0 follows / in ASCII
+    found = db.execute(query, values).fetchall()
+    read = {file for _, file, seen, _ in found if seen}
+    return [
+        (name, os.fsdecode(file), bool(seen))
+        for name, file, seen, own in found
+        if seen or own or file in read or not os.path.lexists(file)
+    ]
 
 
 def _moved(db: sqlite3.Connection) -> set[str]:
