@@ -120,13 +120,13 @@ class NameIndex:
 
     def names_in(self, text: str) -> Iterator[str]:
         """All names that a text mentions, in reading order."""
-        text = alike(text)
-        for mention in self._mentions(text):
-            if mention.name is not None:
-                yield self._spelled[mention.name]
-        for name in self._unspaced:
-            if any(ok for _, ok in _places(text, name)):
-                yield self._spelled[name]
+        for paragraph in PARAGRAPH.split(alike(text)):
+            for mention in self._mentions(paragraph):
+                if mention.name is not None:
+                    yield self._spelled[mention.name]
+            for name in self._unspaced:
+                if any(ok for _, ok in _places(paragraph, name)):
+                    yield self._spelled[name]
 
     def others(self, text: str) -> set[str]:
         """Names whose words a text has, but never as this name: "C++" where it says "C#"."""
