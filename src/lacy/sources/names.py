@@ -81,9 +81,10 @@ class NameIndex:
                 self._unspaced.append(known)
             elif words := _keys(written := alike(known)):
                 key = tuple(word for word, _, _ in words)
-                cores = (*self._words.get(key, ()), _Core.of(known, written, words))
+                core, others = _Core.of(known, written, words), self._words.get(key)
                 # "C++" before "C": the longest that stands there counts.
-                self._words[key] = tuple(sorted(cores, key=lambda core: -len(core.text)))
+                cores = sorted((*others, core), key=lambda c: -len(c.text)) if others else [core]
+                self._words[key] = tuple(cores)
         self._longest = max(map(len, self._words), default=0)
         self._first = {words[0] for words in self._words}
 
@@ -253,4 +254,6 @@ def same(name: str) -> str:
 
 
 def _is_unspaced(name: str) -> bool:
-    return any(0x0E00 <= ord(c) <= 0x0EFF or 0x2E80 <= ord(c) <= 0xA4CF for c in name)
+    return not name.isascii() and any(
+        0x0E00 <= ord(c) <= 0x0EFF or 0x2E80 <= ord(c) <= 0xA4CF for c in name
+    )
