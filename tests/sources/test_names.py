@@ -78,7 +78,10 @@ LONGER = [
     ("Music", "C# Music was"), ("Pac-Man", "Ms. Pac-Man was"), ("Paris", "Paris (Texas) was"),
     ("Mercury", "Mercury (planet) was"), ("Congo", "The Republic of the Congo was"),
     ("Mexico", "New Mexico was"), ("Anna", "Anna Karenina was"), ("Greco", "El Greco was"),
-    ("Анна", "Анна Каренина родилась"), ("京都", "東京都は"), ("山田", "山田太郎は"),
+    ("Анна", "Анна Каренина родилась"),
+    ("NY", "I ♥ NY was"), ("George Bush", "George W. Bush was"), ("M", "3M was"),
+    ("C", "Objective-C was"), ("C", "C/C++ was"), ("Cent", "50 Cent was"),
+    ("京都", "東京都は"), ("山田", "山田太郎は"),
     ("マリ", "マリオは"), ("マリ", "マリ・キュリーは"),
     ("北京", "北京大学是"), ("हिन", "हिन्दी was"),
 ]  # fmt: skip

@@ -27,6 +27,7 @@ from lacy.sources.function_words import (
     LEAD_ABROAD,
     NAMES_OF_SAINTS,
     OF,
+    OF_ONE,
     POSTNOMINALS,
     PREPOSITIONS,
     RANKS,
@@ -191,7 +192,7 @@ class _Place:
         if not chunks:
             return False
         first = chunks[0]
-        if first in ("&", "/"):
+        if _joins(first):
             return len(chunks) > 1 and _capital(chunks[1])
         if first[0] in "+#" or re.match(r"\.\w", first):  # "C ++", "Visual Basic .NET"
             return True
@@ -278,7 +279,7 @@ class _Place:
         low = word.lower()
         if self.small:
             return word[-1:].isalnum() and low not in LEAD and low not in FOLLOW
-        if last in ("&", "+", "/"):
+        if _joins(last):
             return bool(chunks) and _capital(chunks[-1])
         if not word or not (word[-1].isalnum() or word[-1] == "'"):
             return self._after_sign(word or last, chunks)
@@ -326,7 +327,8 @@ class _Place:
         if not chunks or not _capital(chunks[-1]) or not chunks[-1][-1].isalnum():
             return False
         word = chunks[-1].lstrip(_OPENING + _MARKUP)
-        if word.lower() in LEAD or word.isdigit():
+        own = not self.single and word.lower() in OF_ONE
+        if own or word.lower() in LEAD or word.isdigit():
             return False
         return self.single if low in ("the", *AND) else True
 
@@ -368,6 +370,11 @@ def _first_word(text: str) -> str:
     """The first word of a text, without what stands around it."""
     found = _WORD.search(text)
     return found.group() if found else ""
+
+
+def _joins(chunk: str) -> bool:
+    """Whether a sign that stands alone joins what is beside it: "Simon & Garfunkel"."""
+    return chunk in ("&", "+", "/") or all(unicodedata.category(c) == "So" for c in chunk)
 
 
 def _is_sign(character: str) -> bool:

@@ -276,8 +276,9 @@ class Database:
             before = self._keys.get(one, ())
             if isinstance(before, _Several) or key in before:
                 continue
-            other = bool(before) and (self._data.keyed or owners[one] != self._one(owner))
-            owners[one] = self._one(owner)
+            whose = one if owner in ("", name) else self._one(owner)
+            other = bool(before) and (self._data.keyed or owners[one] != whose)
+            owners[one] = whose
             self._keys[one] = _Several() if other else (*before, key)
         for one, owner in () if self._data.keyed else owners.items():
             if owner != one and isinstance(self._keys[one], tuple):  # a further name

@@ -23,7 +23,8 @@ LEAD = PREPOSITIONS | _words(
     " soon still only even just both either neither not no yes formerly previously currently"
     " sometimes often usually perhaps maybe indeed instead besides otherwise nevertheless"
     " nonetheless according together again never always did does do was is were are has had have"
-    " can could would should must born died named called known including such"
+    " can could would should must born died named called known including such married meet met tell"
+    " describe introducing dear hello hi question answer"
 )
 """Words that a sentence may begin with before a name; with a capital they are no part of it."""
 
@@ -93,6 +94,12 @@ POSTNOMINALS = _words(
 
 OF = _words("of de da do du di del della des van von zu der den ten ter la le bin ibn al el y upon")
 """They join the parts of a name."""
+
+OF_ONE = _words(
+    "biography life lives story works work birth death name profile portrait photo photograph"
+    " children parents son daughter wife husband mother father brother sister widow friend friends"
+)
+"""With "of" they tell something of a person; they are no part of a name of several words."""
 
 WITH_FIRST_NAME = _words("van von bin ibn zu ten ter")
 """They stand before a family name."""

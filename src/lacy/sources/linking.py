@@ -158,7 +158,8 @@ class Linker:
     def _read(self, names: Iterable[str]) -> None:
         """Normal forms of all names, and the index of their trigrams."""
         for name in names:
-            for form in {normal(name), normal(name, as_written=True)}:
+            forms = {normal(name)} | ({normal(name, as_written=True)} if "," in name else set())
+            for form in forms:
                 if not form:
                     continue
                 known = self._forms.setdefault(form, name)

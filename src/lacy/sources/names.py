@@ -81,9 +81,10 @@ class NameIndex:
                 self._unspaced.append(known)
             elif words := _keys(written := alike(known)):
                 key = tuple(word for word, _, _ in words)
-                cores = (*self._words.get(key, ()), _Core.of(known, written, words))
+                core, others = _Core.of(known, written, words), self._words.get(key)
                 # "C++" before "C": the longest that stands there counts.
-                self._words[key] = tuple(sorted(cores, key=lambda core: -len(core.text)))
+                cores = sorted((*others, core), key=lambda c: -len(c.text)) if others else [core]
+                self._words[key] = tuple(cores)
         self._longest = max(map(len, self._words), default=0)
         self._first = {words[0] for words in self._words}
 
@@ -120,13 +121,13 @@ class NameIndex:
 
     def names_in(self, text: str) -> Iterator[str]:
         """All names that a text mentions, in reading order."""
-        text = alike(text)
-        for mention in self._mentions(text):
-            if mention.name is not None:
-                yield self._spelled[mention.name]
-        for name in self._unspaced:
-            if any(ok for _, ok in _places(text, name)):
-                yield self._spelled[name]
+        for paragraph in PARAGRAPH.split(alike(text)):
+            for mention in self._mentions(paragraph):
+                if mention.name is not None:
+                    yield self._spelled[mention.name]
+            for name in self._unspaced:
+                if any(ok for _, ok in _places(paragraph, name)):
+                    yield self._spelled[name]
 
     def others(self, text: str) -> set[str]:
         """Names whose words a text has, but never as this name: "C++" where it says "C#"."""
@@ -253,4 +254,6 @@ def same(name: str) -> str:
 
 
 def _is_unspaced(name: str) -> bool:
-    return any(0x0E00 <= ord(c) <= 0x0EFF or 0x2E80 <= ord(c) <= 0xA4CF for c in name)
+    return not name.isascii() and any(
+        0x0E00 <= ord(c) <= 0x0EFF or 0x2E80 <= ord(c) <= 0xA4CF for c in name
+    )
