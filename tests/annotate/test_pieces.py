@@ -1,5 +1,6 @@
 """No text stalls the annotation: work grows with the length, whatever stands in it."""
 
+import json
 import signal
 import threading
 import time
@@ -24,6 +25,8 @@ from lacy.annotate.pieces import (
     time_limit,
 )
 from lacy.annotate.shards import attach, load_manifest
+from lacy.cli.annotate import main as annotate
+from lacy.corpus import PackedData
 from lacy.errors import LacyError
 from lacy.sources.documents import Documents
 from lacy.sources.index import BuildReport
@@ -216,6 +219,16 @@ def test_a_text_that_takes_too_long_is_left_out_and_named(tmp_path, stalls, proc
     assert all(document.marks for document in kept)
     again = annotate_documents(TEXTS, stalls, tmp_path / "m", shard_size=5)
     assert again.slow == manifest.slow
+
+
+def test_lacy_annotate_names_what_it_leaves_out(tmp_path, stalls, capsys):
+    lines = [json.dumps({"id": d.id, "text": d.text}) + "\n" for d in TEXTS]
+    (tmp_path / "t.jsonl").write_text("".join(lines))
+    options = ["--pipeline", stalls.source, "--text-seconds", "0.5", "--vocab-size", "260"]
+    assert annotate([str(tmp_path / "t.jsonl"), "--out", str(tmp_path / "d"), *options]) == 0
+    shown = capsys.readouterr()
+    assert "Left out, as marking took longer than 0.5 s: 1 (t3)" in shown.err
+    assert PackedData.load(tmp_path / "d").info.documents == len(TEXTS) - 1
 
 
 def test_other_errors_of_an_annotator_end_the_annotation(tmp_path):

@@ -1,10 +1,11 @@
 """Values end where a careful reader ends them: sentences with the value in brackets.
 
-What was expected was written by hand, before the rules. Values are marked in the sentence behind
-another one, as a text's first name is its subject.
+What was expected was written by hand, before the rules ("later": after most of them). Values are
+marked in the sentence behind another one, as a text's first name is its subject.
 """
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -223,6 +224,105 @@ The book is by [Gabriel García Márquez] and others.
 The work is by [Vincent van der Berg] and others.
 The firm was sold to [Procter & Gamble Co.] that year.
 """,
+    "later": """
+The document was dated [5 June, 1789] by him.
+It came into force on [1 Jan. 1973] there.
+They met on the [12th May 1815] in Ulm.
+The riot of [4/5 May 1886] was put down.
+It was held in [late May 1945] near Kiel.
+The castle dates from around the [11th century].
+It was reported in [early 2008] in Oslo.
+The city was taken in [1204 AD] by them.
+The tomb is from [c. 2500 BC] or so.
+It began in the [3rd millennium BC] already.
+He ruled from [336 to 323 BC] there.
+He lived [c. 1450 – c. 1519] in Rome.
+The event took place at [11:59 pm EST] that night.
+The bells ring at [12 noon] each day.
+The show airs [8–9 p.m.] on weekdays.
+It lasted [1 hour and 20 minutes] in all.
+He waited [three and a half hours] there.
+The child was [2½ years] old.
+She is a [45-year-old] teacher.
+It hosts [3,000–4,000] visitors a day.
+There are between [20 and 30] seats.
+It holds [twelve hundred] people.
+It has [1.5 million] followers.
+It has [15k] followers.
+Its price rose by [¾] in a day.
+They own [three-quarters] of it.
+It covers [1,234.5 km²] of land.
+It covers [12 acres] of land.
+It covers [12,000 sq ft] of land.
+The area is [10 m × 20 m] in all.
+He weighed [12 st 7 lb] then.
+She weighed [130 lbs] then.
+The engine gives [150 hp] at most.
+The engine gives [150 bhp] at most.
+Rainfall is [1,200 mm] a year.
+It flows at [3 m/s] there.
+It holds [5.5 gallons] of fuel.
+It boils at [100 °C] there.
+It boils at [212°F] there.
+It fell to [−12.5 °C] in March.
+It fell to [minus 12 degrees] in March.
+The angle is [45°] there.
+It lies at [51°30′N] on the map.
+It cost [$1,234.56] then.
+It cost [$40 million] then.
+It cost [€3.2bn] then.
+It cost [£12 10s 6d] then.
+It cost [CHF 500] then.
+It cost [₹2 crore] then.
+It cost [R$30] then.
+It cost [500 francs] then.
+It cost [ten shillings] then.
+It cost [75 cents] then.
+It earns [£30,000 a year] there.
+It paid [$5–$10] then.
+The loss was [-$5 million] then.
+Taxes are [5.25%] there.
+Taxes rose [25 basis points] there.
+A [0.1 per cent] rate applies.
+Turnout was [>90%] there.
+The odds are [5:1] there.
+The match ended [6–4] there.
+The score was [2-1] there.
+The vote was [51 to 49] there.
+It stands at [No. 221] there.
+She ranked [3rd] there.
+The version is [2.0.1] now.
+The number is [+44 20 7946 0958] now.
+The speed of light is [3×10⁸ m/s] here.
+The value is [6.02×10^23] here.
+It was led by [Otto von Bismarck] then.
+It was led by [Hugo van der Goes] then.
+It was led by [Simone de Beauvoir] then.
+It was led by [Osama bin Laden] then.
+It was led by [Miguel de Cervantes] then.
+It was led by [Conan O'Brien] then.
+It was led by [Ursula K. Le Guin] then.
+It was led by [C. S. Lewis] then.
+It was led by [H. G. Wells] then.
+It was led by [John F. Kennedy] then.
+It was led by [Robert Downey Jr.] then.
+It was led by [Pope John Paul II] then.
+It was led by [Elizabeth II] then.
+It was led by [Dr. Watson] then.
+It was led by [Mary-Kate Olsen] then.
+It was led by [Barnes & Noble] then.
+It was led by [Ernst & Young] then.
+They lived in [Stoke-on-Trent] then.
+They lived in [Port-au-Prince] then.
+They lived in [St. Louis] then.
+They lived in [Côte d'Ivoire] then.
+They lived in [Baden-Württemberg] then.
+They lived in [Trinidad and Tobago] then.
+They lived in [Frankfurt am Main] then.
+It is [Kelfield]’s oldest house.
+The painter [Frida Kahlo] was there.
+It was won by [Marie Curie], a chemist, that year.
+""",
 }
 
 
@@ -247,3 +347,8 @@ def test_whole_values_are_marked(annotator, sentence, value):
     text = INTRODUCTION + sentence
     [marks] = annotator.annotate([text], ["Aldbrook Hall"])
     assert value in [text[mark.start : mark.end] for mark in marks]
+
+
+def test_the_documentation_counts_the_sentences():
+    page = Path(__file__).parents[2] / "docs" / "annotation.md"
+    assert f"holds {len(sentences())} sentences" in page.read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,7 +85,8 @@ def _completed(spans: Sequence[Mark], text: str, rules: Rules) -> list[Mark]:
         name for name in names if rules.proper_nouns and OKINA.search(text, name.start, name.end)
     ]
     spans = _united([*spans, *okina, *_touching(names, spans)])
-    return [_bare(span, text, value) for span, value in _with_first(spans, values)]
+    spans = [_bare(span, text, value) for span, value in _with_first(spans, values)]
+    return _united(_balanced(span, text) for span in spans)
 
 
 def _touching(parts: Sequence[Mark], spans: Sequence[Mark]) -> Iterator[Mark]:
@@ -118,6 +120,18 @@ def _bare(span: Mark, text: str, value: Mark | None) -> Mark:
     if value is None or not _LOWER_WORDS.fullmatch(text, value.end, span.end):
         return span
     return value
+
+
+def _balanced(span: Mark, text: str) -> Mark:
+    """A span with the bracket that closes its last one, or without what stands in it."""
+    piece = text[span.start : span.end]
+    opened = piece.rfind("(")
+    if opened < 0 or piece.count("(") <= piece.count(")"):
+        return span
+    if text[span.end : span.end + 1] == ")":
+        return replace(span, end=span.end + 1)
+    kept = len(piece[:opened].rstrip())
+    return replace(span, end=span.start + kept) if kept else span
 
 
 def _cut(spans: Sequence[Mark], table: Table) -> Iterator[Mark]:

@@ -79,7 +79,7 @@ _BARE = rf"(?:(?!May|March)(?:{MONTHS})\b)"
 """A lone month; "May" and "March" are words as well."""
 _ONE = rf"""(?:
     {_FULL} | {_CENTURY} | {_DECADE} | {_SEASON} | {_FEASTS} | {_TERM}
-  | {_EARLY}?(?:{MONTH}\ )?{YEARS} | {WEEKDAY} | {_BARE}
+  | {_EARLY}?(?:{MONTH},?\ )?{YEARS} | {WEEKDAY} | {_BARE}
 )"""
 UNTIL = rf"(?:\ ?{DASH}\ ?|\ (?:to|until|till|through|and)\ (?:the\ )?)"
 """What stands between the ends of a span of time; "and" behind "between" only."""
@@ -93,9 +93,9 @@ DATE = rf"""(?:
   | (?<=[Bb]etween\ )(?:{DAY}(?:\ {MONTH})?|{MONTH}\ {DAY}|{MONTH})\ and\ (?:the\ )?{_FULL}
   | {_LISTED}
   | {_PART}(?:{_ONE})
-  | {_EARLY}(?:{MONTH})
   | {_CIRCA}?(?:{_ONE})
   | {DAY}\ (?:of\ )?{MONTH}
+  | {_EARLY}(?:{MONTH})
 )"""
 
 _HOURS = rf"(?:{ONES}|ten|eleven|twelve|(?:1[0-2]|[1-9])(?!\d))"

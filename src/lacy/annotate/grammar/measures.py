@@ -23,7 +23,7 @@ _WORDS = (
     " THz dB Pa kPa MPa hPa psi kJ MJ cal kcal eV keV MeV GeV TeV kN Nm mol ppm ppb px dpi rpm"
     " kB KB MB GB TB PB kbit Mbit Gbit Kbps Mbps Gbps kbps mph kmh kph kn Ma Ga lm lx Sv mSv Bq Gy"
     # shares and angles
-    " percent pct percentages? pp bps degrees? arcminutes? arcseconds?"
+    " storeys? stories story percent pct percentages? pp bps degrees? arcminutes? arcseconds?"
 ).split()
 
 _PLAIN = "|".join(sorted(_WORDS, key=len, reverse=True))

@@ -16,7 +16,8 @@ OKINA = re.compile(r"(?<=\w)[\u2018\u02bb\u02bc\u02bf](?=\w)")
 """Apostrophes that are letters, at which spaCy cuts a name ("Hawai\u02bbi")."""
 
 _INSIDE = (
-    "upon|on|sur|le|la|les|de|du|des|en|sous|under|in|by|the|am|an|der|da|do|e|y|al|el|of|and|und"
+    "upon|on|sur|au|aux|le|la|les|de|du|des|en|sous|under|in|by|the|am|an|der|da|do|e|y|al|el|of"
+    "|and|und"
 )
 _ARABIC = "al|el|ad|as|ash|at|ul|ur"
 _PARTICLE = (
@@ -34,9 +35,11 @@ _WORD = rf"""(?:
 _LINK = rf"""(?:
     \ (?:(?:{_PARTICLE})\ ){{1,3}}+
   | \ (?:(?:{_PARTICLE})\ )?(?=(?:{_ARABIC})-{_CAPITAL})
-  | \ &\ | \ ?{_APOSTROPHE}?[nN]{_APOSTROPHE}\ | \ am\ (?=Main\b|Rhein\b|Inn\b|See\b)
+  | \ &(?:amp;)?\ | \ ?{_APOSTROPHE}?[nN]{_APOSTROPHE}\ | \ am\ (?=Main\b|Rhein\b|Inn\b|See\b)
 )"""
-_INITIALS = r"(?:(?<!\w)(?:[A-Z]\.\ ?){1,4})"
+_SENTENCE = "The|He|She|It|They|In|On|At|A|An|This|His|Her|But|And|For|After|When|As|From|By|With"
+_INITIALS = rf"(?:(?<!\w)(?:[A-Z]\.\ ?){{1,4}}(?!(?:{_SENTENCE})\b))"
+_IRISH = rf"(?:[OD]{_APOSTROPHE}{_CAPITAL}\w{{1,40}}+)"
 _TITLE = r"(?:(?:Mrs?|Ms|Dr|Prof|Rev|Hon|Gen|Col|Lt|Maj|Capt|Sgt|Adm|Gov|Sen|Ste?|Mt|Ft|Fr)\b\.?\ )"
 _SUFFIX = r"""(?:
     ,?\ (?:Jr|Sr)\b\.?
@@ -55,6 +58,9 @@ _WITH_AND = (
 _BOUND = re.compile(
     rf"""\b(?:
         {_WITH_AND}
+      | {_INITIALS}?{_WORD}(?:\ {_INITIALS})?(?:\ {_WORD})?\ {_IRISH}
+      | {_CAPITAL}\w{{1,40}}+-{_CAPITAL}\w{{1,40}}+\ {_WORD}
+      | {_INITIALS}{_WORD}(?:\ {_WORD}){{0,2}}(?:{_SUFFIX})?
       | (?:{_TITLE}){{0,2}}{_INITIALS}?{_WORD}
         (?:{_LINK}{_INITIALS}?{_WORD}){{0,5}}(?:{_SUFFIX}){{0,2}}
     )""",

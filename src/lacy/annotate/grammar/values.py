@@ -170,6 +170,8 @@ def _one_range(
         return _follows(text, start, "between ")
     if not word.isalpha() or word == "x":
         return True
+    if word == "by" and bare and not text[begin].isdigit():  # "one by one"
+        return False
     if not bare:  # "from 5% to 12%" is a change, two values
         return word != "or" and not (word == "to" and _follows(text, start, "from "))
     if text[begin].isdigit() != text[at].isdigit():
