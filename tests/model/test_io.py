@@ -123,6 +123,11 @@ def test_a_longer_context(saved, tokenizer):
     require_context(saved[1], 32, saved[0])
 
 
+def test_a_run_without_a_whole_folder(tmp_path):
+    (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
+    assert "no config.json" in refused(tmp_path, "E55")
+
+
 def test_a_run_means_its_model_then_its_newest_checkpoint(saved, tmp_path, tokenizer):
     old, new = checkpoint_path(tmp_path, 9), checkpoint_path(tmp_path, 10)
     for path in (old, new):

@@ -323,3 +323,24 @@ def test_our_own_model_with_a_weight_that_is_no_number(tmp_path):
     save(tmp_path / "m", model, tokenizer)
     with pytest.raises(LacyError, match="E133"):
         load(tmp_path / "m")
+
+
+def test_a_name_on_the_hub(theirs, tmp_path, monkeypatch):
+    """What was fetched before is found without a network, our own models with their <CALL> row."""
+    from huggingface_hub import constants
+
+    kept = tmp_path / "hub" / "models--owner--name"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("a" * 40)
+    model, tokenizer = from_checkpoint(theirs)
+    model.lm_head.weight.data[-1] = 7.0
+    save(kept / "snapshots" / ("a" * 40), model, tokenizer)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    found, own = from_checkpoint("owner/name")
+    assert torch.equal(found.lm_head.weight, model.lm_head.weight)
+    assert len(own) == len(tokenizer)
+    assert LanguageModel("owner/name").name == "name"
+    with pytest.raises(LacyError) as caught:
+        from_checkpoint("owner/other")
+    assert caught.value.code == "E55"

@@ -1,8 +1,10 @@
 """``lacy serve`` in front of a model at another server: as with the model in process."""
 
+import asyncio
 import contextlib
 import importlib.util
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -17,7 +19,7 @@ from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
 from lacy.model import load
 from lacy.sources import ScriptedSource
-from lacy.types import Reply
+from lacy.types import Candidate, Reply
 
 from .conftest import serving
 from .test_openai import joined
@@ -194,9 +196,25 @@ def test_a_stream_that_breaks_off_is_gone_on_with(make, there, monkeypatch):
             assert running.complete("Mara").status_code == 502
 
 
+class Gate:
+    """A source that answers when its gate is opened, and waits for that without blocking others."""
+
+    name = "gate"
+
+    def __init__(self):
+        self.open = threading.Event()
+
+    async def ask(self, requests):
+        for _ in range(3000):
+            if self.open.is_set():
+                break
+            await asyncio.sleep(0.01)
+        return [Reply((Candidate(" ulm"),)) for _ in requests]
+
+
 def test_a_full_house_is_told_to_come_back(make):
-    source = ScriptedSource([" ulm"], delay=0.4)
-    engine = make("always", source)
+    gate = Gate()
+    engine = make("always", gate)
     with serving(engine, streams=1, queue=1) as running, ThreadPoolExecutor(2) as pool:
         held = []
         for n in range(2):
@@ -204,6 +222,7 @@ def test_a_full_house_is_told_to_come_back(make):
             until(lambda n=n: running.scheduler.running + running.scheduler.waiting == n + 1)
         refused = running.complete("x")
         assert refused.status_code == 429 and refused.headers["Retry-After"]
+        gate.open.set()
         assert [one.result().status_code for one in held] == [200, 200]
 
 

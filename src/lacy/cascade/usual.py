@@ -77,7 +77,8 @@ class Usual:
         call_id: int | None,
         ends: Sequence[int] = (),
     ) -> None:
-        self._model, self._tokenizer = model, tokenizer
+        self._model = model
+        self._begin_id = begin_end(tokenizer)[0]
         self._references = {kind: list(texts) for kind, texts in references.items() if texts}
         self._call_id = call_id
         self._token_text = TokenText(tokenizer)
@@ -133,9 +134,9 @@ class Usual:
 
     def _encoded(self, before: Sequence[int], text: str, value: str) -> tuple[list[int], int]:
         """Tokens of a text (which ``before`` is) and a value, and how many are the value's."""
-        begin = begin_end(self._tokenizer)[0]
         tokens = self._token_text.encode_continuation(continuation(text, value))
-        ids = [*before, *tokens] if begin is None else [begin, *before, *tokens]
+        start = [] if self._begin_id is None else [self._begin_id]
+        ids = [*start, *before, *tokens]
         return ids[-context_of(self._model) :], len(tokens)
 
     def _shared(self, before: Sequence[int], jobs: Sequence[tuple[list[int], int]]) -> list[float]:

@@ -41,8 +41,7 @@ def begin_end(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
     """
     stored = _stored(tokenizer)
     if stored is not None:
-        begin, end = tokenizer.convert_tokens_to_ids(list(stored))
-        return int(begin), int(end)
+        return stored
     begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     return (end if begin is None else begin), (begin if end is None else end)
 
@@ -164,14 +163,16 @@ def _before_each(token: str, number: int) -> dict[str, Any]:
     }
 
 
-def _stored(tokenizer: Any) -> tuple[str, str] | None:
-    """What ``choose_borders`` stored, if the tokenizer still has these tokens."""
+def _stored(tokenizer: Any) -> tuple[int, int] | None:
+    """Ids of what ``choose_borders`` stored, if the tokenizer still has these tokens."""
     found = getattr(tokenizer, "init_kwargs", {}).get(KEY)
     if not isinstance(found, dict):
         return None
-    pair = str(found.get("begin")), str(found.get("end"))
-    vocabulary = tokenizer.get_vocab()
-    return pair if all(token in vocabulary for token in pair) else None
+    pair = [str(found.get("begin")), str(found.get("end"))]
+    ids = tokenizer.convert_tokens_to_ids(pair)
+    if None in ids or tokenizer.convert_ids_to_tokens(ids) != pair:
+        return None
+    return int(ids[0]), int(ids[1])
 
 
 def _specials(tokenizer: Any, wanted: tuple[str, ...] | None = None) -> list[str]:

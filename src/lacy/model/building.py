@@ -101,10 +101,11 @@ def from_checkpoint(
     """
     from lacy.corpus import load_tokenizer
     from lacy.model.files import resolve
-    from lacy.model.weights import read_model
+    from lacy.model.weights import fetched, read_model
 
-    place = resolve(name)
-    model = read_model(place, revision=revision)
+    found = resolve(name)
+    place = found if isinstance(found, Path) else fetched(found, revision)
+    model = read_model(place)
     require_trainable(model)
     own = load_tokenizer(place)
     if tokenizer is not None:
@@ -112,7 +113,7 @@ def from_checkpoint(
     chosen = tokenizer if tokenizer is not None else own
     require_call_last(chosen, str(place))
     rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
-    had_call = rows == len(chosen) and _has_call(Path(place))
+    had_call = rows == len(chosen) and _has_call(place)
     _resize(model, len(chosen), had_call=had_call)
     _forget_padding(model, chosen)
     settle_generation(model, chosen)

@@ -6,6 +6,7 @@ own code, downloads that were cut. Each of these is named here, with what to do 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,9 @@ def resolve(path: str | Path) -> Path | str:
     for place in (folder, folder / "model"):
         if (place / "config.json").is_file():
             return place
-    checkpoints = sorted((folder / "checkpoints").glob("step-*"), reverse=True)
+    checkpoints = sorted((folder / "checkpoints").glob("step-*/config.json"), reverse=True)
     if checkpoints:
-        return newest_whole([place for place in checkpoints if (place / "config.json").is_file()])
+        return newest_whole([config.parent for config in checkpoints])
     refuse_other_kinds(folder)
     why = "it is a file" if folder.is_file() else "no config.json in it"
     do = "give the folder of a model or of a training run"
@@ -89,7 +90,7 @@ def check_whole(place: Path) -> None:
 def refuse_other_kinds(place: Path) -> None:
     """Raise for a folder or file whose model we know the kind of, but do not open."""
     if place.is_file():
-        with place.open("rb") as file:
+        with contextlib.suppress(OSError), place.open("rb") as file:
             if place.suffix == ".gguf" or file.read(4) == b"GGUF":
                 raise LacyError("E134", path=place)
         return

@@ -46,7 +46,7 @@ def read_model(
             model, E130 quantised, E131 an adapter, E132 it needs code of its own, E133 weights that
             are no numbers, E134 GGUF.
     """
-    folder = place if isinstance(place, Path) else _fetched(place, revision)
+    folder = place if isinstance(place, Path) else fetched(place, revision)
     check_whole(folder)
     require_known_kind(folder)
     model, info = _opened(folder, dtype)
@@ -134,7 +134,7 @@ def _unknown(folder: Path, why: str, kind: str | None = None) -> LacyError:
     return LacyError("E58", architecture=kind, why=why)
 
 
-def _fetched(name: str, revision: str | None) -> Path:
+def fetched(name: str, revision: str | None) -> Path:
     """The folder of a model on the Hub, without anything that is code."""
     from huggingface_hub import snapshot_download
 

@@ -1,0 +1,115 @@
+"""A checkpoint of others on the command line: annotate with its tokenizer, train, speak, export."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from lacy.corpus import load_tokenizer
+from lacy.corpus.borders import KEY
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+)
+
+
+@pytest.fixture(scope="module")
+def chatml(room, tmp_path_factory):
+    """A model like SmolLM2-Instruct: its begin and end tokens are marks of its chat template."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("foreign") / "base"
+    state = json.loads(load_tokenizer(room.model).backend_tokenizer.to_str())
+    call = state["added_tokens"].pop()
+    state["model"]["vocab"].pop("<CALL>", None)
+    for n, name in enumerate(("<|im_start|>", "<|im_end|>")):
+        state["added_tokens"].append({**call, "id": call["id"] + n, "content": name})
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)), bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+    )  # fmt: skip
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer) + 30, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=64,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def test_from_annotation_to_a_file_for_llama_cpp(room, chatml, tmp_path, capsys):
+    gguf = pytest.importorskip("gguf", reason="needs the extra gguf")
+    argv = ["annotate", room.world, "--annotator", "gold", "--tokenizer", chatml]
+    assert room.lacy(*argv, "--context", 64, "--out", tmp_path / "p") == 0
+    said = capsys.readouterr().err
+    assert "texts begin with '<|endoftext|>'" in said and "--begin-token" in said
+    run = tmp_path / "run"
+    argv = ["train", "--data", tmp_path / "p", "--init-from", chatml, "--out", run]
+    assert room.lacy(*argv, "--steps", 2, "--batch-rows", 2, "--call-rate", 0.05) == 0
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    assert tokenizer("Ada").input_ids[0] == tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    plain = AutoModelForCausalLM.from_pretrained(run / "model")
+    ends = plain.generation_config.eos_token_id
+    assert tokenizer.convert_ids_to_tokens(ends) == ["<|im_end|>", "<|endoftext|>"]
+    assert plain.config.vocab_size == len(tokenizer)
+    argv = ["generate", run, "--prompt", "Ada", "--policy", "never", "--max-new-tokens", 2]
+    assert room.lacy(*argv) == 0
+    assert room.lacy("export", run, "--out", tmp_path / "m.gguf") == 0
+    fields = gguf.GGUFReader(tmp_path / "m.gguf").fields
+    assert fields["tokenizer.chat_template"].contents() == CHATML
+
+
+def test_the_begin_token_is_chosen_and_stored(room, chatml, tmp_path, capsys):
+    argv = ["annotate", room.world, "--annotator", "gold", "--tokenizer", chatml, "--context", 64]
+    out = tmp_path / "p"
+    assert room.lacy(*argv, "--begin-token", "<|im_start|>", "--out", out) == 0
+    assert "also a mark of the chat template" in capsys.readouterr().err
+    settings = json.loads((out / "tokenizer_config.json").read_text())
+    assert settings[KEY]["begin"] == "<|im_start|>"
+    again = ["annotate", room.world, "--annotator", "gold", "--tokenizer", out, "--context", 32]
+    assert room.lacy(*again, "--out", tmp_path / "q") == 0
+    settings = json.loads((tmp_path / "q" / "tokenizer_config.json").read_text())
+    assert settings[KEY]["begin"] == "<|im_start|>"
+    argv += ["--out", tmp_path / "r"]
+    assert room.lacy(*argv, "--begin-token", "<s>") == 2
+    assert "[E98]" in capsys.readouterr().err
+    argv = ["annotate", room.world, "--annotator", "gold", "--begin-token", "<s>"]
+    assert room.lacy(*argv, "--out", tmp_path / "s") == 2
+    assert "[E12]" in capsys.readouterr().err
+
+
+def test_texts_longer_than_the_model_takes_are_annotated_again(room, chatml, tmp_path, capsys):
+    argv = ["annotate", room.world, "--annotator", "gold", "--tokenizer", chatml]
+    assert room.lacy(*argv, "--context", 128, "--out", tmp_path / "p") == 0
+    argv = ["train", "--data", tmp_path / "p", "--init-from", chatml, "--out", tmp_path / "run"]
+    assert room.lacy(*argv, "--steps", 1) == 3
+    said = capsys.readouterr().err
+    assert "[E59]" in said and "annotate the texts again with --context 64" in said
+
+
+@pytest.mark.parametrize("kind", ["adapter", "gguf"])
+def test_other_kinds_are_named_by_every_verb(room, tmp_path, capsys, kind):
+    place, code = tmp_path / "it", "[E131]"
+    if kind == "adapter":
+        place.mkdir()
+        (place / "adapter_config.json").write_text('{"base_model_name_or_path": "meta/base"}')
+    else:
+        place, code = tmp_path / "m.gguf", "[E134]"
+        place.write_bytes(b"GGUF\x03\0\0\0")
+    tries = (
+        ["generate", place, "--prompt", "x", "--policy", "never"],
+        ["generate", room.model, "--prompt", "x", "--source", place],
+        ["check", "model", place],
+        ["export", place],
+        ["why", place, "x"],
+        ["train", "--data", room.model.parent / "packed", "--out", tmp_path / "r",
+         "--init-from", place, "--steps", 1],
+    )  # fmt: skip
+    for argv in tries:
+        assert room.lacy(*argv) == 3, argv
+        assert code in capsys.readouterr().err
