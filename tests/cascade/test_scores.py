@@ -101,9 +101,11 @@ def test_scores_are_those_of_a_plain_forward_pass(jobs, name, prefill, delay):
             best = logp_V.topk(scorer["top"]) if scorer["top"] else None
             values = best.values.tolist() if best else []
             assert [value for _, value in score.top] == pytest.approx(values, abs=1e-4)
-        for piece in pieces[1 if scorer["prompt"] else 0 :]:
-            # the token that ends the text is measured, though it stands for no text
-            end = not (piece.tokens or piece.asked) and ids[-1] in base.end_ids
+        said = pieces[1 if scorer["prompt"] else 0 :]
+        # The token that ends a text is measured too, in a piece of its own that says nothing.
+        ends = [not (piece.text or piece.tokens or piece.asked) for piece in said]
+        assert sum(ends) == stream.row.finished
+        for piece, end in zip(said, ends, strict=True):
             assert len(getattr(piece, "scores", ())) == piece.tokens + end
 
 

@@ -16,7 +16,7 @@ from lacy.sources.resilience import Breaker, Chain, Metered
 from .conftest import serving
 
 FIELDS = {
-    "name", "kind", "where", "price", "resting", "requests", "found", "not_found", "errors",
+    "name", "kind", "where", "price", "resting", "failing", "requests", "found", "not_found", "errors",
     "seconds_median", "seconds_p95", "cost",
 }  # fmt: skip
 
@@ -96,6 +96,7 @@ def test_a_chain_tells_of_its_links_in_their_order(real, tmp_path):
         before, after, _ = asked(Engine(real, source))
         assert [s["name"] for s in after] == ["down", "silent", "book"]
         assert [s["resting"] for s in after] == [True, False, False]
+        assert not any(s["failing"] for s in after[1:])
         assert [s["requests"] for s in before] == [0, 0, 0]
         assert after[0]["requests"] == after[0]["errors"] == after[2]["requests"]
         assert after[1]["requests"] == len(silent.asked) and after[1]["errors"] == 0

@@ -92,7 +92,7 @@ def test_spans_account_for_every_character(server, prompt, stop, policy):
     [
         ({"n": 9}, "n"), ({"n": 0}, "n"), ({"max_tokens": -1}, "max_tokens"),
         ({"max_tokens": 65}, "max_tokens"), ({"stop": ["a"] * 5}, "stop"), ({"stop": ""}, "stop"),
-        ({"prompt": ["a"] * 33}, "prompt"), ({"prompt": [1.5]}, "prompt.str"),
+        ({"prompt": ["a"] * 33}, "prompt"), ({"prompt": [1.5]}, "prompt"),
         ({"suffix": "x"}, "suffix"), ({"temperature": 3}, "temperature"),
         ({"lacy": {"polcy": "never"}}, "lacy.polcy"), ({"lacy": {"unit": "page"}}, "lacy.unit"),
         ({"lacy": {"policy": "budget=7"}}, "lacy.policy"), ({"top_k": 5}, "top_k"),

@@ -84,7 +84,7 @@ def test_the_panel_of_sources_follows_the_answers(seen):
     with serving(calling(Partner())) as running:
         page = seen.open(running.url + "/")
         card = page.locator("#cards li")
-        assert "partner" in card.inner_text() and "ready" in card.inner_text()
+        assert "partner" in card.inner_text() and "not asked yet" in card.inner_text()
         assert re.search(r"requests\s+0\s", card.inner_text())
         write(page, "Mara")
         calls = running.complete("Mara").json()["choices"][0]["lacy"]["calls"]
@@ -113,6 +113,25 @@ def test_a_source_that_fails_is_seen_in_answer_and_panel(seen):
         expect(page.locator("#cards .state")).to_have_text("resting after failures")
         page.locator(".text .guess").first.click()
         assert "after a call that failed" in page.inner_text("#detail")
+        seen.clean(running.url)
+
+
+def test_the_light_of_a_source_follows_its_last_request(seen):
+    fails = [True]
+
+    def reply(request):
+        if fails[0]:
+            raise ConnectionError("refused")
+        return " Ulm"
+
+    with serving(calling(ScriptedSource(reply, name="book"))) as running:
+        page = seen.open(running.url + "/")
+        state = page.locator("#cards .state")
+        expect(state).to_have_text("not asked yet")
+        for broken, text in ((True, "its last request failed"), (False, "ready")):
+            fails[0] = broken
+            write(page, "Mara")
+            expect(state).to_have_text(text)
         seen.clean(running.url)
 
 

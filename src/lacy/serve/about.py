@@ -76,6 +76,7 @@ def _told(known: _Known) -> dict[str, Any]:
         "where": _where(source),
         "price": _price(source),
         "resting": known.resting,
+        "failing": usage.failing,
         "requests": usage.requests,
         "found": usage.answered,
         "not_found": usage.unanswered,

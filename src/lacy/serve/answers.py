@@ -207,6 +207,8 @@ class SourceTold(BaseModel):
     where: str | None
     price: Price | None
     resting: bool
+    failing: bool
+    """Whether its last reply was a failure."""
     requests: int
     found: int
     not_found: int

@@ -241,6 +241,8 @@ class Usage:
     """Replies of a source that works and found nothing. That is no error."""
     faults: int = 0
     """Replies that say that the source failed."""
+    failing: bool = False
+    """Whether the last reply says so."""
     cost: float = 0.0
     median: float = 0.0
     p95: float = 0.0
@@ -304,6 +306,7 @@ class Metered:
                 old.answered + answered,
                 old.unanswered + len(replies) - answered - faults,
                 old.faults + faults,
+                replies[-1].fault if replies else old.failing,
                 old.cost + sum(reply.cost for reply in replies),
             )
             self._seconds.extend(reply.seconds for reply in replies)

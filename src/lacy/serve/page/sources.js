@@ -5,11 +5,18 @@ import { markOf, said } from "./speakers.js";
 
 const known = (value, shown) => (value === null || value === undefined ? "–" : shown(value));
 
+/** How a source is doing: the class of its light, and the words beside it. */
+function stateOf(source) {
+  if (source.resting) return ["resting", "resting after failures"];
+  if (source.failing) return ["failing", "its last request failed"];
+  return source.requests ? ["ready", "ready"] : ["unasked", "not asked yet"];
+}
+
 function card(source) {
-  const state = source.resting ? "resting after failures" : "ready";
+  const [light, state] = stateOf(source);
   const head = element(
     "h3", {}, said(markOf(source.name), source.name), " ",
-    element("span", { class: `state ${source.resting ? "resting" : "ready"}` }, state),
+    element("span", { class: `state ${light}` }, state),
   );
   const place = [source.kind, source.where].filter((part) => part && part !== source.name).join(" · ");
   const timed = source.requests ? time : () => "–";
