@@ -16,8 +16,8 @@ from lacy.sources.resilience import Breaker, Chain, Metered
 from .conftest import serving
 
 FIELDS = {
-    "name", "kind", "where", "price", "resting", "failing", "requests", "found", "not_found", "errors",
-    "seconds_median", "seconds_p95", "cost",
+    "name", "kind", "where", "price", "resting", "failing", "requests", "found", "not_found",
+    "errors", "seconds_median", "seconds_p95", "cost",
 }  # fmt: skip
 
 
