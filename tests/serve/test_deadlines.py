@@ -1,5 +1,7 @@
 """How long a client may take before anybody has looked at a key."""
 
+import time
+
 import pytest
 
 from lacy.cascade import Engine
@@ -88,3 +90,16 @@ def test_the_rest_of_a_refused_body_is_not_awaited(hasty):
         assert status(sock.recv(65536)) == 413
         with trickling(sock, b" "):
             everything(sock)
+
+
+@pytest.mark.parametrize("data", [b"\x00" * 100, HEAD + b"Transfer-Encoding: chunked\r\n\r\nx\r\n"])
+def test_a_refused_connection_that_is_not_closed_is_closed(hasty, data):
+    """It has got its answer and the end of what the server says, and just stays."""
+    with connected(hasty) as sock:
+        sock.sendall(data)
+        assert status(everything(sock)) == 400
+        with trickling(sock, b"x"):
+            end = time.monotonic() + 60
+            while hasty.server.server_state.connections:
+                assert time.monotonic() < end
+                time.sleep(0.02)

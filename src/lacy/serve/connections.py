@@ -174,11 +174,11 @@ class Guarded(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
+        super().connection_lost(exc)
         self._forget_deadline()
         self._ending.lost()
         if self._unread is not None:
             self._unread.cancel()
-        super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """The client takes nothing at the moment. ``Gate`` ends its texts; then it is left."""
@@ -232,8 +232,8 @@ class Guarded(H11Protocol):
 
     def _watch(self) -> None:
         """Set the deadline of what is waited for now, if that has changed."""
-        stage = "" if self._discarding or self.transport.is_closing() else self._stage_now()
-        if stage == self._stage:
+        stage = "" if self.transport.is_closing() else self._stage_now()
+        if stage == self._stage or self._discarding:  # what is thrown away has its deadline
             return
         self._forget_deadline()
         self._stage, self.since = stage, time.monotonic()
