@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from lacy.cli import main
 from lacy.errors import LacyError
 from lacy.sources import Database
 from lacy.sources.draft import draft
-from lacy.sources.stores import StoreError, base, open_store
+from lacy.sources.stores import StoreError, open_store
 from lacy.types import Request
 
 from .stores import duck_with, sqlite_with
@@ -144,13 +143,11 @@ def test_a_view_that_never_ends_is_stopped_when_it_is_opened(view, tmp_path, mon
     monkeypatch.setattr("lacy.sources.facts.VIEW_SECONDS", 0.5)
     monkeypatch.setattr("lacy.sources.facts._MOST_NAMES", 10_000)
     place = sqlite_with(tmp_path / "own.sqlite", [*GOOD[2:], f"CREATE VIEW fact AS {view}"])
-    begin = time.perf_counter()
     with pytest.raises(LacyError, match=r"E66.*(no answer within 0\.5 s|more than 10,000 names)"):
         Database(place)
-    assert time.perf_counter() - begin < 30
     path = tmp_path / "m.yaml"
-    path.write_text(draft(place, path))
-    assert base.VIEW_SECONDS <= 30
+    path.write_text(draft(place, path))  # reads one row, or leaves the view out
+    assert "subject: " in path.read_text()
 
 
 def test_the_case_of_identifiers_and_text_that_is_no_utf8(tmp_path):
