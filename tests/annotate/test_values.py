@@ -323,6 +323,29 @@ It is [Kelfield]’s oldest house.
 The painter [Frida Kahlo] was there.
 It was won by [Marie Curie], a chemist, that year.
 """,
+    "added since": """
+It was signed on [Dec. 5, 1899] by him.
+It was signed on [5th of December, 1899] by him.
+The mill was built in the [12th–13th century] or so.
+It stood empty from [1939 until 1945] at least.
+The war lasted [six years and a day] in all.
+The war lasted [5 years, 3 months and 2 days] in all.
+The town has [4–5 thousand] people in it.
+The town has [4,000+] people in it.
+The town has [2·3 million] people in it.
+The town has [2'345'678] people in it.
+The bridge cost [2,000 pounds sterling] to build.
+The bridge cost [US$1.5bn] to build.
+The stamp cost [4s 6d] to buy.
+The temperature was [5 degrees below zero] there.
+The tower is [5′11″] high.
+The price rose [2.5-fold] there.
+About [a third] of them left.
+The train leaves at [ten past seven] daily.
+The train leaves at [7.05 a.m.] daily.
+She is [eighteen-year-old] twins' mother.
+He was [1st] in it.
+""",
 }
 
 

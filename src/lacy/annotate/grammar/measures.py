@@ -44,6 +44,7 @@ UNIT = rf"""(?:
     {GAP}?(?:{_SYMBOLS})
   | (?:{GAP}|-)(?:year|month|week|day|hour|minute)s?-olds?\b
   | (?:{GAP}|-)(?:{_PHRASES})\b
+  | -?fold\b
   | (?:{GAP}|-)?(?:{_PREFIX}{GAP})?(?:{_PLAIN}){_POWER}?(?![\w'’])(?:\.(?={GAP}[a-z\d(]))?
 )"""
 _LETTER = rf"(?:{GAP}?{_LETTERS}{_POWER}?|[ACFTp])(?![\w'’]|\.\w)"
@@ -74,7 +75,7 @@ COMPOUND = rf"""(?:
   | {_NUMBER}{GAP}?(?:st|stone|{_POUND})\.?,?\ (?:and\ )?{_NUMBER}{GAP}?(?:{_POUND}|oz|ounces?)\b
   | {_NUMBER}{GAP}?(?:in|inch(?:es)?)(?=\ \(\d|\ ?[×x]\ ?\d)                         # 12 in (30 cm)
   | {_NUMBER}(?:-in|″)(?!\w)
-  | {_COUNTED}{GAP}{_LONGER}(?:(?:,?\ and\ |,?\ ){_COUNTED}{GAP}{_SHORTER}\b){{1,4}}
+  | {_COUNTED}{GAP}{_LONGER}(?:(?:,?\ and\ |,?\ )(?:{_COUNTED}|an?){GAP}{_SHORTER}\b){{1,4}}
   | \d{{1,3}}{GAP}?h(?:{GAP}?\d{{1,2}}{GAP}?(?:m|min)\b)?
       (?:{GAP}?\d{{1,2}}(?:\.\d{{1,3}})?{GAP}?(?:s|sec)\b)?(?!\w)
   | \d{{1,3}}[°º]{GAP}?\d{{1,2}}(?:\.\d{{1,6}})?
@@ -113,8 +114,12 @@ MONEY = rf"""(?:
   | (?:{SIGN})?(?:(?:{_CODE})\ ?|(?:Rs|kr|Kč|zł|Fr|fr|DM|Dh)\.?{GAP}){_AMOUNTS}{_EACH}?
   | £{GAP}?{DIGITS}(?:{GAP}|/)\d{{1,2}}s?(?:{GAP}|/)\d{{1,2}}d\b                         # £5 6s 8d
   | \d{{1,4}}s\.?{GAP}\d{{1,2}}d\b
-  | {COUNT}(?:{GAP}?[€₽¢₫₸]|{GAP}?(?:{_CODE}|{_NAMED}|[$£]|(?<=\d)[pd])(?!\w)
-      |(?:{GAP}|-){_KINDS}?(?:{_NAMED})(?:\ sterling)?\b){_EACH}?
+  | {COUNT}(?:
+        (?:{GAP}|-){_KINDS}?(?:{_NAMED})\ sterling\b
+      | {GAP}?[€₽¢₫₸]
+      | {GAP}?(?:{_CODE}|{_NAMED}|[$£]|(?<=\d)[pd])(?!\w)
+      | (?:{GAP}|-){_KINDS}?(?:{_NAMED})\b
+    ){_EACH}?
 )"""
 
 CODED = rf"""(?:

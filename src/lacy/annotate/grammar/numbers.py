@@ -54,8 +54,15 @@ WORDS = rf"""(?i:
 )\b"""
 """Two hundred and fifty; one and a half million; half a million."""
 
-FRACTION_WORDS = rf"""(?i:(?:{ONES}|{TEENS})[- ](?:half|halves|thirds?|quarters?|fourths?|fifths?
-    |sixths?|sevenths?|eighths?|ninths?|tenths?|hundredths?|thousandths?))\b"""
+_PART = "half|third|quarter|fifth|sixth|eighth|tenth"
+PARTS_IN_WORDS = rf"(?:{_PART})(?=[ ]of\b|[.,;)])"
+"""A part as it stands behind "a"; "a third person" is none."""
+
+_PARTS = (
+    "half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?"
+    "|hundredths?|thousandths?"
+)
+FRACTION_WORDS = rf"(?i:an?\ {PARTS_IN_WORDS}|(?:{ONES}|{TEENS})[- ](?:{_PARTS})\b)"
 
 SCALE = rf"""(?:
     (?:{GAP}|-)(?i:{SCALES})s?\b(?:\ (?:{SCALES})\b)?
@@ -70,7 +77,9 @@ SIGN = rf"""(?:
   | (?i:minus|negative)[ ]
 )"""
 
-COUNT = rf"(?:{SIGN}?(?:(?:{FRACTION}|{DIGITS}){EXPONENT}?{SCALE}?|{FRACTION_WORDS}|{WORDS}))"
+COUNT = rf"""(?:{SIGN}?(?:
+    (?:{FRACTION}|{DIGITS}){EXPONENT}?{SCALE}?(?:\+(?![\w+]))? | {FRACTION_WORDS} | {WORDS}
+))"""
 """A number as it stands, with its sign and scale."""
 
 FIGURE = rf"(?:{SIGN}?(?:{FRACTION}|{DIGITS}){EXPONENT}?)"

@@ -31,7 +31,9 @@ _FIRST = re.compile(
 )
 """What a value may begin with; a word must be one of the lists."""
 
-_SCALE = re.compile(rf"[ -](?:{numbers.SCALES}|quarter (?:past|to)\b)|\.|\$")
+_SCALE = re.compile(
+    rf"[ -](?:{numbers.SCALES}|{numbers.PARTS_IN_WORDS}|quarter (?:past|to)\b)|\.|\$"
+)
 
 _LONE = re.compile(r"[^\W\d_]+")
 """A single word is a value only where it names a day or an hour."""
@@ -47,8 +49,8 @@ _LIMITS = re.compile(
     r"|no (?:more|less|fewer) than|just|well|exactly|only|between|from|some) ){1,3})$"
 )
 _DATE_LIMITS = re.compile(
-    r"(?<!\w)(?i:(?:(?:about|around|between|from|before|after|since|until|by|not|no|earlier|later|than"
-    r"|the|early in|late in) ){1,3})$"
+    r"(?<!\w)(?i:(?:(?:about|around|approximately|roughly|nearly|between|from|before|after|since|until|by|not|no|earlier|later|than"
+    r"|the|the year|early in|late in|fl\.|b\.|d\.|r\.) ){1,3})$"
 )
 _LIMITED = 40
 """Characters before a value in which words that limit it are looked for."""
@@ -77,7 +79,7 @@ def whole_values(text: str) -> Iterator[Value]:
         if start < reach:
             continue
         word = first["word"]
-        if word is not None and not _begins(text, word, first.end()):
+        if text[start].isalpha() and not (word and _begins(text, word, first.end())):
             continue
         value = _at(text, start)
         if value is not None:
