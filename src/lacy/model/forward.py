@@ -102,12 +102,13 @@ def require_trainable(model: PreTrainedModel) -> None:
         raise LacyError("E58", architecture=kind, why=why)
     try:
         ahead, apart = looks_ahead(model), separates_documents(model)
+        cached = continues_from_cache(model)
     except Exception as error:  # a forward pass that takes other inputs: each family its own class
         line = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise LacyError("E58", architecture=kind, why=f"packed rows fail in it ({line})") from error
+        raise LacyError("E58", architecture=kind, why=f"a forward pass fails ({line})") from error
     if ahead:
         raise LacyError("E58", architecture=kind, why="its words look at what follows them")
-    if not continues_from_cache(model):
+    if not cached:
         why = "what it keeps of a text is more than keys and values"
         raise LacyError("E58", architecture=kind, why=why)
     if not apart:
