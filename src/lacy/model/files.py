@@ -19,6 +19,9 @@ META = "lacy.json"
 
 WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 
+GENERATION = "generation_config.json"
+"""Settings of ``generate``: among them the tokens at which a model stops."""
+
 _LFS = b"version https://git-lfs"
 
 _LOG = logging.getLogger(__name__)
@@ -83,6 +86,8 @@ def check_whole(place: Path) -> None:
     if quantised is not None:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
         raise LacyError("E130", path=place, method=method or "an unknown method")
+    if (place / GENERATION).is_file():
+        read_json(place / GENERATION)  # transformers would go on without its end tokens
     for name in sorted(_weight_files(place)):
         _check_file(place, name)
 
