@@ -43,6 +43,8 @@ _WRAPPED = 50
 """A line that is shorter was not broken for its length: what follows is another line."""
 
 _SIGNS = frozenset("+#&@$%/^\\")
+_ORNAMENT = re.compile("[©®™℠\u2190-\u21ff\u2500-\u25ff\u2700-\u27bf]")
+"""What is no part of a name: trade marks, and arrows, squares and dingbats as marks of a list."""
 _MARKUP = "*_~`"
 _OPENING = "([{\"“„‘«‹'"
 _CLOSING = ")]}\"”’»›'"
@@ -378,5 +380,8 @@ def _joins(chunk: str) -> bool:
 
 
 def _is_sign(character: str) -> bool:
-    """Whether a character that touches a word makes it another: "C#", "$5", "A=B"."""
-    return character in _SIGNS or unicodedata.category(character) == "Sc"
+    """Whether a character that touches a word makes it another: "C#", "$5", "Na⁺", "F♭"."""
+    if character.isascii():
+        return character in _SIGNS
+    kind = unicodedata.category(character)
+    return kind == "Sc" or (kind in ("Sm", "So") and not _ORNAMENT.match(character))

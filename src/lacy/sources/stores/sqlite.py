@@ -66,6 +66,7 @@ class Sqlite:
         """Tables and views, in the order of their names."""
         query = "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
         tables: dict[str, dict[str, str]] = {}
+        self._types = tables
         keys: dict[str, str] = {}
         found: list[tuple[str, Any]] = []
         unreadable: dict[str, str] = {}
@@ -142,8 +143,9 @@ class Sqlite:
         return f"CASE WHEN length({column}) <= {_LONGEST_READ} THEN {column} END"
 
     def reading(self, table: str, column: str) -> Reading:
-        """As ``text``: Python turns values into words."""
-        return Reading(self.text("{}"))
+        """As ``text``: Python turns values into words; JSON is known by the declared type."""
+        kind = self._types.get(table, {}).get(column, "")
+        return Reading(self.text("{}"), "json" if "JSON" in kind.upper() else "any")
 
     def interrupt(self) -> None:
         """Ends the query that runs."""
