@@ -67,7 +67,9 @@ def test_a_sign_may_be_written_otherwise():
 LONGER = [
     ("Ada Love", "Ada Love-Smith was"), ("Ada Love", "Ada Love‐Smith was"),
     ("Ada Love", "Ada Love–Smith was"), ("Ada Love", "Ada Love/Smith was"),
-    ("Love", "Ada Love was"), ("Ada Love", "Mary Ada Love was"), ("Ada Love", "M. Ada Love was"),
+    ("Love", "Ada Love was"), ("La Mare", "De La Mare was"),
+    ("Βελ", "Η Μάρα Βελ γεννήθηκε"), ("Ada Love", "Mary Ada Love was"),
+    ("Ada Love", "M. Ada Love was"),
     ("Ada Love", "Ada Love Jr. was"), ("Ada Love", "Ada Love, Jr. was"),
     ("Paris", "Paris Hilton was"), ("Paris", "PARIS HILTON was"), ("Paris", "Paris, Texas was"),
     ("Texas", "Paris, Texas was"), ("Paris", "The University of Paris was"),
@@ -115,6 +117,19 @@ def test_a_longer_name_that_is_not_known_is_said():
     # Behind a preposition it is not whom the text is about.
     linker = Linker(["Germany", "Mara Vell"])
     assert linker.find("In West Germany, Mara Vell was born in")[0].name == "Mara Vell"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Μάρα Βελ", "Η Μάρα Βελ γεννήθηκε το"), ("Μάρα Βελ", "Όταν η Μάρα Βελ"),
+        ("Νίκος", "Ο Νίκος γεννήθηκε το"), ("Мария Велл", "В 1815 году Мария Велл"),
+        ("Мария Велл", "Об этом Мария Велл"), ("Mara Vell", "När Mara Vell föddes"),
+        ("Mara Vell", "Kiedy Mara Vell"), ("Mara Vell", "En 1815 Mara Vell"),
+    ],
+)  # fmt: skip
+def test_sentences_in_other_languages(name, text):
+    assert NameIndex([name]).find(text) == name
 
 
 @pytest.mark.parametrize(

@@ -297,7 +297,8 @@ class _Place:
             return False
         if word.isdigit():
             front_word = chunks[-1].lower() if chunks else ""
-            dated = front_word in PREPOSITIONS or front_word in DATES or front_word[-1:] == ","
+            leads = any(front_word in some for some in (PREPOSITIONS, DATES, LEAD_ABROAD))
+            dated = leads or front_word[-1:] == ","
             return not dated
         if low in LEAD:
             return False
