@@ -76,10 +76,15 @@ def test_ways_of_finding_a_value(annotated, text, values, counter):
         (f"b. {look('Weird [title')} Weird [title.", "b. Weird [title.", ["Weird [title"]),
         (f"b. {look('x] y')} x] y.", "b. x] y.", ["x] y"]),
         (f"b. {look('one' + chr(10) + 'two')} one two.", "b. one two.", ["one two"]),
+        (f"b. {look('“Ulm”')} Ulm.", "b. Ulm.", ["Ulm"]),
+        ("b. [dblookup('Ann', 'In') -> 'Ulm'] Ulm.", "b. Ulm.", ["Ulm"]),
+        ("b. [dblookup('Ann', 'In') -> 'Ulm'], Poland", "b. Ulm, Poland", ["Ulm"]),
+        ("b. [dblookup('Ann', 'Song') -> \"Joy\"] \"Joy\".", "b. \"Joy\".", ['"Joy"']),
         # What cannot be read takes nothing along that it did not hold.
         (f"a [dblookup(no) -> x] b {look('c')} c", "a b c", ["c"]),
         (f"a [dblookup('no {look('c')} c", "a c", ["c"]),
         (f"a [dblookup('no', 'yes') -> {look('c')} c", "a c", ["c"]),
+        ("a b [dblookup", "a b ", []),
         ("a\n\nb [dblookup('Ann', 'Ye\n\nc d] e", "a\n\nb \n\nc d] e", []),
     ],
 )  # fmt: skip

@@ -94,6 +94,56 @@ def test_generated_and_hidden_columns_of_sqlite(tmp_path):
         assert words(source, "Jo Orr lives in") == ["Roston"]
 
 
+def test_a_generated_column_by_an_unknown_function_is_left_out(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "own.sqlite")) as db, db:
+        db.create_function("theirs", 1, str, deterministic=True)
+        db.execute("CREATE TABLE person (name TEXT, town TEXT, nick TEXT AS (theirs(name)))")
+        db.execute("INSERT INTO person VALUES ('Ada Vell', 'Kelfield')")
+    path = tmp_path / "made.yaml"
+    path.write_text(draft(tmp_path / "own.sqlite", path))
+    assert "# left out: person.nick: unknown function: theirs()" in path.read_text()
+    with Database.mapped(path) as source:
+        assert words(source, "Ada Vell lives in") == ["Kelfield"]
+    path.write_text("database: own.sqlite\nsubject: person.name\nrelations: {nick: person.nick}\n")
+    with pytest.raises(LacyError, match=r"E95(.|\n)*person.nick cannot be read: unknown function"):
+        Database.mapped(path)
+    with pytest.raises(LacyError, match=r"E74.*person.nick"):
+        Database(tmp_path / "own.sqlite", table="person", subject="nick")
+
+
+def collated(path):
+    """A table of facts whose columns have a collation that takes Turkey for turkey."""
+    rows = [("Turkey", "kind", "country"), ("turkey", "kind", "bird"), ("Ada Vell", "kind", "x"),
+            ("ADA VELL", "kind", "X")]  # fmt: skip
+    listed = ", ".join(f"('{s}', '{r}', '{v}')" for s, r, v in rows)
+    columns = ", ".join(
+        f"{column} TEXT COLLATE NOCASE" for column in ("subject", "relation", "value")
+    )
+    made = [f"CREATE TABLE fact ({columns})", f"INSERT INTO fact VALUES {listed}"]
+    return (duck_with if path.suffix == ".duckdb" else sqlite_with)(path, made)
+
+
+@pytest.mark.parametrize("name", ["own.sqlite", "own.duckdb"])
+def test_a_collation_makes_no_two_names_one(name, tmp_path):
+    with Database(collated(tmp_path / name)) as source:
+        assert source.facts("Turkey") == [("kind", "country")]
+        assert source.facts("turkey") == [("kind", "bird")]
+        assert set(source.facts("Ada Vell")) == {("kind", "x"), ("kind", "X")}
+        assert source.alternatives == {"kind": pytest.approx(4.0)}
+
+
+@pytest.mark.parametrize("key", ["", " PRIMARY KEY"])
+def test_a_collation_of_another_program(key, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "own.sqlite")) as db, db:
+        db.create_collation("THEIRS", lambda a, b: (a > b) - (a < b))
+        db.execute(f"CREATE TABLE person (name TEXT COLLATE THEIRS{key}, town TEXT COLLATE THEIRS)")
+        db.execute("INSERT INTO person VALUES ('Ada Vell', 'Kelfield')")
+    path = tmp_path / "made.yaml"
+    path.write_text("database: own.sqlite\nsubject: person.name\nrelations: {town: person.town}\n")
+    with Database.mapped(path) as source:
+        assert words(source, "Ada Vell lives in") == ["Kelfield"]
+
+
 def test_a_virtual_table_without_its_module_is_left_out(tmp_path):
     place = sqlite_with(tmp_path / "own.sqlite", GOOD)
     with closing(sqlite3.connect(place)) as db:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lacy.errors import LacyError
 from lacy.sources import Database
 from lacy.sources.database import LONGEST_VALUE
+from lacy.sources.values import said
 from lacy.types import Request
 
 from .stores import SCHEMA, duck_with, sqlite_with
@@ -38,6 +39,11 @@ def ask(source, text, subject=None):
     return reply
 
 
+def spoken(value):
+    """The words of a text: itself, unless it is a list in JSON."""
+    return {word for word in said(value) if word.strip()}
+
+
 def sha(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
@@ -57,8 +63,8 @@ def test_sqlite_gives_whatever_stands_there_and_stays_as_it_is(rows, asked, tmp_
             ask(database, f"{subject} was", subject)
             ask(database, f"{subject} was")
         for subject, _, value in safe:
-            if isinstance(value, str) and value.strip() and subject.strip():
-                assert value in [v for _, v in database.facts(subject)]
+            if isinstance(value, str) and subject.strip():
+                assert spoken(value) <= {v for _, v in database.facts(subject)}
     assert sha(path) == before
     assert [p.name for p in tmp_path.iterdir()] == ["any.sqlite"]
 
@@ -71,8 +77,8 @@ def test_every_store_gives_the_same_texts(rows, asked, store):
     write(rows)
     with database() as source:
         for subject, _, value in rows:
-            if subject.strip() and value.strip():
-                assert value in [v for _, v in source.facts(subject)]
+            if subject.strip():
+                assert spoken(value) <= {v for _, v in source.facts(subject)}
             ask(source, f"{subject} was")
         ask(source, asked, asked)
         assert source._store.rows("SELECT COUNT(*) FROM fact") == [(len(rows),)] == [(count(),)]

@@ -139,6 +139,12 @@ def test_a_normal_form_is_its_own_normal_form(name):
 letters = st.text("abcdefgh", min_size=5, max_size=9)
 
 
+def test_words_of_roman_digits_are_words():
+    linker = Linker(["Nemanja Vidicc", "Henry XVIII"])
+    assert linker.resolve("Nemanja Viddicc")[0].name == "Nemanja Vidicc"
+    assert linker.resolve("Henry XXVIII")[0] is None
+
+
 @settings(deadline=None)
 @given(letters, letters, st.integers(0, 20), st.sampled_from("abcdefgh"))
 def test_one_mistake_in_a_long_name_is_forgiven(first, last, at, letter):

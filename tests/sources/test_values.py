@@ -34,7 +34,9 @@ from .stores import duck_with
         (True, ["true"]), (None, []), ("1815.0", ["1815.0"]), ("inf", ["inf"]),
         ("NaN", ["NaN"]), ("{a,b}", ["{a,b}"]), (b"Ulm", ["Ulm"]), (b"\xff\xd8", []),
         (b"GIF89a\x01\x00", []), (["Ulm", None, ["Roston"]], ["Ulm", "Roston"]), ({"a": 1}, []),
-        (datetime.date(1815, 12, 10), ["1815-12-10"]),
+        (datetime.date(1815, 12, 10), ["1815-12-10"]), ("1.0e+16", ["10000000000000000"]),
+        ('["Ulm", "Roston"]', ["Ulm", "Roston"]), ("[1815.0, null]", ["1815"]), ("[]", []),
+        ('{"job": "miller"}', []), ("[sic]", ["[sic]"]), ('"Ulm"', ['"Ulm"']), ("null", ["null"]),
         (uuid.UUID(int=1), ["00000000-0000-0000-0000-000000000001"]),
     ],
 )  # fmt: skip
@@ -54,6 +56,7 @@ def test_values_as_python_has_them(value, words):
         ('{"job": "miller"}', "json", []), ("null", "json", []), ("12.50", "json", ["12.50"]),
         ("[1815.0, true]", "json", ["1815", "true"]), ("[" * 50_000, "json", []),
         ("9" * 5_000, "json", []), ("{", "json", []),
+        ("miller", "json", ["miller"]), ("", "json", []),
         ("3 years 2 mons", "span", ["3 years 2 months"]), ("1 year", "span", ["1 year"]),
         ("1 day 04:00:00", "span", ["1 day 4 hours"]), ("00:00:01.50", "span", ["1.50 seconds"]),
         ("00:00:00", "span", []), ("-1 days", "span", []), ("P1Y", "span", []),
@@ -109,6 +112,26 @@ def test_floats_of_sqlite(tmp_path):
         words = [words for [words] in offered(source, "Ada Vell was").values()]
         assert words == ["1815", "10000000000000000", "1.62", "0", "1815.0", "1e16", "7"]
         assert source.facts("1815") == [("kind", "year")]
+
+
+def test_json_in_sqlite(tmp_path):
+    rows = ['["miller", "poet"]', '"miller"', "null", '{"job": "miller"}', "miller"]
+    with closing(sqlite3.connect(tmp_path / "j.sqlite")) as db, db:
+        db.execute("CREATE TABLE thing (name TEXT, note TEXT, job JSON)")
+        db.executemany(
+            "INSERT INTO thing VALUES (?, ?, ?)", [(f"Ada {n}", r, r) for n, r in enumerate(rows)]
+        )
+    found = []
+    with mapped(tmp_path, "j.sqlite", ["note", "job"]) as source:
+        for n in range(len(rows)):
+            found.append(offered(source, f"Ada {n} was"))
+    assert found == [
+        {"note": ["miller", "poet"], "job": ["miller", "poet"]},
+        {"note": ['"miller"'], "job": ["miller"]},
+        {"note": ["null"]},
+        {},
+        {"note": ["miller"], "job": ["miller"]},
+    ]
 
 
 TYPES = {

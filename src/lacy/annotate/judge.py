@@ -172,6 +172,9 @@ def _clean(annotated: str, report: LabelReport) -> tuple[str, list[Lookup]]:
     last = " "  # the last character so far; a text's start counts as a space
     while True:
         opening = annotated.find(OPENING, at)
+        if opening < 0 and annotated.endswith(OPENING[:-1]):  # cut off in its name
+            annotated = annotated.removesuffix(OPENING[:-1])
+            report.broken += 1
         piece = annotated[at:] if opening < 0 else annotated[at:opening]
         piece = piece.replace("( ", "(")  # the format leaves a space where a look-up was removed
         if at and last in " (\n":
@@ -187,8 +190,9 @@ def _clean(annotated: str, report: LabelReport) -> tuple[str, list[Lookup]]:
             at = _broken_end(annotated, opening)
             continue
         entity, relation, value, at = parsed
-        lookups.append(Lookup(length, entity, relation, value))
         rest = annotated[at : at + WINDOW]
+        value = _bare(value, rest)
+        lookups.append(Lookup(length, entity, relation, value))
         if rest[:1] in {",", ".", ";", ")"} and value not in rest:
             pieces.append(value)
             length += len(value)
@@ -298,6 +302,13 @@ def _find(text: str, lookup: Lookup, report: LabelReport) -> list[tuple[int, int
     else:
         report.lost += 1
     return places
+
+
+def _bare(value: str, rest: str) -> str:
+    """A value without quotes that the judge put round it and the text has not."""
+    close = CLOSING_QUOTE.get(value[:1])
+    quoted = len(value) > 2 and close is not None and value.endswith(close)
+    return value[1:-1].strip() if quoted and value not in rest else value
 
 
 def _whole(text: str, start: int, end: int) -> bool:

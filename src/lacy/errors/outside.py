@@ -57,7 +57,7 @@ ENTRIES = {
         "time.",
     ),
     "E74": Entry(
-        "the table or view {table!r} of {path} cannot be read: {why}",
+        "the table, view or column {table!r} of {path} cannot be read: {why}",
         "mend it in the database, or name another table: "
         "lacy source map {path} --out mapping.yaml lists what can be read",
         SOURCE,

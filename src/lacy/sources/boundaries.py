@@ -43,6 +43,8 @@ _WRAPPED = 50
 """A line that is shorter was not broken for its length: what follows is another line."""
 
 _SIGNS = frozenset("+#&@$%/^\\")
+_ORNAMENT = re.compile("[©®™℠\u2190-\u21ff\u2500-\u25ff\u2700-\u27bf]")
+"""What is no part of a name: trade marks, and arrows, squares and dingbats as marks of a list."""
 _MARKUP = "*_~`"
 _OPENING = "([{\"“„‘«‹'"
 _CLOSING = ")]}\"”’»›'"
@@ -295,7 +297,8 @@ class _Place:
             return False
         if word.isdigit():
             front_word = chunks[-1].lower() if chunks else ""
-            dated = front_word in PREPOSITIONS or front_word in DATES or front_word[-1:] == ","
+            leads = any(front_word in some for some in (PREPOSITIONS, DATES, LEAD_ABROAD))
+            dated = leads or front_word[-1:] == ","
             return not dated
         if low in LEAD:
             return False
@@ -378,5 +381,8 @@ def _joins(chunk: str) -> bool:
 
 
 def _is_sign(character: str) -> bool:
-    """Whether a character that touches a word makes it another: "C#", "$5", "A=B"."""
-    return character in _SIGNS or unicodedata.category(character) == "Sc"
+    """Whether a character that touches a word makes it another: "C#", "$5", "Na⁺", "F♭"."""
+    if character.isascii():
+        return character in _SIGNS
+    kind = unicodedata.category(character)
+    return kind == "Sc" or (kind in ("Sm", "So") and not _ORNAMENT.match(character))

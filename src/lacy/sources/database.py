@@ -307,6 +307,8 @@ def _found(
     found = []
     for column in columns:
         known = spelled(column, there)
+        if why := catalogue.unreadable.get(f"{home}.{column}"):
+            raise LacyError("E74", path=place, table=f"{home}.{column}", why=why)
         if known is None:
             raise LacyError("E68", path=place, table=home, column=column, found=_listed(there))
         found.append(known)

@@ -97,7 +97,8 @@ class Facts:
         self, store: Store, layout: Layout, seconds: float, views: Collection[str] = ()
     ) -> None:
         self.store, self.layout, self.seconds, self.views = store, layout, seconds, views
-        self._key = self._column(Column(0, layout.key))
+        key = self._column(Column(0, layout.key))
+        self._key = key if self.keyed else store.compared(key)
         self._groups = [
             tuple(found) for _, found in groupby(layout.relations, key=_together(layout))
         ]
@@ -117,14 +118,16 @@ class Facts:
         """
         found: set[tuple[Any, str, str]] = set()
         own = Column(0, self.layout.subject)
+        raw = self._column(Column(0, self.layout.key))
+        key = raw if self.keyed else self.store.text(raw)
         for column, joins in ((own, ()), *self.layout.aliases):
             name, kind = self._shown(column, joins)
-            key = self._key if self.keyed else self.store.text(self._key)
-            there = self._column(column)
+            # As texts: SQLite would go by an index, whose collation may be unknown.
+            there = self.store.text(self._column(column))
             limit = f" LIMIT {_MOST_NAMES + 1}" if self._views(joins) else ""
             query = (
                 f"SELECT DISTINCT {key}, {name} FROM {self._from(joins)}"
-                f" WHERE {there} IS NOT NULL AND {self._key} IS NOT NULL{limit}"
+                f" WHERE {there} IS NOT NULL AND {key} IS NOT NULL{limit}"
             )
             rows = self._counted(query, joins)
             if limit and len(rows) > _MOST_NAMES:

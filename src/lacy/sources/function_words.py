@@ -25,17 +25,23 @@ LEAD = PREPOSITIONS | _words(
     " nonetheless according together again never always did does do was is were are has had have"
     " can could would should must born died named called known including such married meet met tell"
     " describe introducing dear hello hi question answer"
+    # Greek puts an article before every name.
+    " ο η το οι τα του της των τον την στο στη στον στην στα στις από με για και όταν όπου αν ως"
+    " πριν μετά κατά ποιος ποια πότε πού που ότι αλλά"
 )
 """Words that a sentence may begin with before a name; with a capital they are no part of it."""
 
 LEAD_ABROAD = _words(
-    # German, French, Spanish, Italian, Portuguese, Dutch, Russian
+    # German, French, Spanish, Italian, Portuguese, Dutch, Russian, the Nordic languages, Polish,
+    # Czech, Hungarian, Turkish, Ukrainian
     "der die das ein eine als wenn weil nach vor im am bei mit von zu für und aber auch wo wann wer"
     " wie hier da dann später seit während le la les un une quand lorsque en à au aux du des dans"
     " par pour et mais où qui que comme après avant avec selon depuis el los las una cuando por"
     " para con y pero donde quien como después antes según desde il lo gli nel nella per e ma dove"
     " chi dopo prima secondo o os em no na com mas onde het een toen op met maar waar wie в на и но"
-    " когда где кто как что после до с по при для"
+    " когда где кто как что после до с по при для об о от из у за под в года году"
+    " när då där av efter före når hvor og etter før jossa missä mutta kiedy gdzie przed w z oraz"
+    " když kde kdo před v az és mikor hol után előtt nerede sonra önce коли де хто як після у і та"
 )
 """The same in other languages; no part of a name of several words ("El Greco" is one name)."""
 

@@ -274,8 +274,9 @@ class _Reader:
             raise _Bad("name a column: TABLE.COLUMN")
         dots = [match.start() for match in re.finditer(r"\.", name)]
         broken = self.catalogue.unreadable
-        if at := next((dot for dot in dots if name[:dot] in broken), 0):
-            raise _Bad(f"{name[:at]} cannot be read: {broken[name[:at]]}")
+        wholes = [name[:dot] for dot in dots] + [name]
+        if lost := next((one for one in wholes if one in broken), None):
+            raise _Bad(f"{lost} cannot be read: {broken[lost]}")
         for dot in dots:
             if name[:dot] in self.tables and name[dot + 1 :] in self.tables[name[:dot]]:
                 return name[:dot], name[dot + 1 :]

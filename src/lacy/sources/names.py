@@ -79,9 +79,9 @@ class NameIndex:
             self._spelled[known] = name
             if _is_unspaced(known):
                 self._unspaced.append(known)
-            elif words := _keys(written := alike(known)):
+            elif words := _keys(known):
                 key = tuple(word for word, _, _ in words)
-                core, others = _Core.of(known, written, words), self._words.get(key)
+                core, others = _Core.of(known, words), self._words.get(key)
                 # "C++" before "C": the longest that stands there counts.
                 cores = sorted((*others, core), key=lambda c: -len(c.text)) if others else [core]
                 self._words[key] = tuple(cores)
@@ -202,12 +202,12 @@ class _Core:
     trail: int
 
     @classmethod
-    def of(cls, name: str, written: str, words: list[tuple[str, int, int]]) -> _Core:
+    def of(cls, name: str, words: list[tuple[str, int, int]]) -> _Core:
         first, last = words[0][1], words[-1][2]
-        start = first - len(written[:first].lstrip(_AROUND))
-        behind = written[last:]
+        start = first - len(name[:first].lstrip(_AROUND))
+        behind = name[last:]
         end = last + len(behind if _OWN.match(behind) else behind.rstrip(_BEHIND))
-        return cls(written[start:end], name, first - start, end - last)
+        return cls(name[start:end], name, first - start, end - last)
 
 
 _OWN = re.compile(r"'[sS]$")
@@ -240,8 +240,8 @@ def alike(text: str) -> str:
 
 
 def plain(name: str) -> str:
-    """A name as it is compared: in one Unicode form, with single spaces."""
-    return " ".join(unicodedata.normalize("NFC", name).split())
+    """A name as it is compared: in one Unicode form, with single spaces and ASCII apostrophes."""
+    return " ".join(alike(name).split())
 
 
 def same(name: str) -> str:

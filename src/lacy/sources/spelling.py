@@ -24,7 +24,8 @@ _AND = re.compile(r"(?<=\s)&(?=\s)")
 _HYPHENS = re.compile("-+")
 _PUNCTUATION = re.compile(r"[,;:\"“”„«»‹›()\[\]{}<>|…·•・\\=~^]+")
 _SIGN = re.compile(r"[^\w\s]")
-_ROMAN = re.compile(r"[ivxlcdm]+|.*\d.*")
+_ROMAN = re.compile(r"(?=.)m{0,3}(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})|.*\d.*")
+"""A number in either way of writing; "Vidic" and "Civil" are words."""
 
 
 def normal(name: str, *, as_written: bool = False) -> str:

@@ -2,7 +2,8 @@
 
 A whole number is written without ".0" and without an exponent; what is no number (infinity, NaN) is
 no value. An array or a JSON list holds several values, its elements; a JSON string is its text. A
-machine's notation (bytes, composite values, ranges) is never said.
+machine's notation (bytes, composite values, ranges) is never said. A column of texts may hold JSON,
+too: SQLite has no type for lists.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import json
 import numbers
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
@@ -19,6 +21,8 @@ Kind = Literal["any", "text", "number", "time", "span", "json", "bytes", "none"]
 
 _LONGEST_NUMBER = 600
 """Digits above which a number is none that could be said."""
+_FLOAT = re.compile(r"-?\d\.\d+e[+-]\d\d+")
+"""How SQLite writes a large or small number in a column of texts; nobody writes so in a text."""
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 _SPAN = re.compile(r"(\d+) (year|mon|month|day)s?\b")
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
@@ -31,7 +35,7 @@ def said(value: Any, kind: Kind = "any") -> list[str]:
     if isinstance(value, list | tuple):
         return [word for element in value for word in said(element, kind)]
     if kind == "json" and isinstance(value, str):
-        return list(_json(value))
+        return _json(value)
     if isinstance(value, str):
         return _text(value, kind)
     if isinstance(value, bytes | bytearray | memoryview):
@@ -52,6 +56,19 @@ def _text(value: str, kind: Kind) -> list[str]:
         return _span(value)
     if kind == "time" and value.strip().lstrip("-").lower() in ("infinity", "inf"):
         return []
+    if kind in ("any", "text"):
+        return _written(value)
+    return [value]
+
+
+def _written(value: str) -> list[str]:
+    """What a column of texts holds, unless a program wrote it for programs."""
+    bare = value.strip()
+    if _FLOAT.fullmatch(bare):
+        return _number(bare)
+    if bare[:1] + bare[-1:] in ("[]", "{}"):
+        with suppress(ValueError, RecursionError):
+            return _elements(json.loads(bare, parse_float=Decimal, parse_int=Decimal))
     return [value]
 
 
@@ -78,15 +95,22 @@ def _bytes(value: bytes) -> list[str]:
     return [] if _CONTROL.search(text) else [text]
 
 
-def _json(text: str) -> Iterator[str]:
-    """The string of a JSON value, or those of a list; an object is none."""
+def _json(text: str) -> list[str]:
+    """The string of a JSON value, or those of a list; an object is none.
+
+    SQLite checks nothing: a word in its column of JSON stands for itself.
+    """
     try:
-        value = json.loads(text, parse_float=Decimal, parse_int=Decimal)
+        return _elements(json.loads(text, parse_float=Decimal, parse_int=Decimal))
     except (ValueError, RecursionError):
-        return
-    for element in value if isinstance(value, list) else [value]:
-        if isinstance(element, str | bool | Decimal):
-            yield from said(element)
+        return [] if text.lstrip()[:1] in ("", "[", "{", '"') else [text]
+
+
+def _elements(value: Any) -> list[str]:
+    """The words of a JSON value that was read."""
+    some = value if isinstance(value, list) else [value]
+    plain = [element for element in some if isinstance(element, str | bool | Decimal)]
+    return [word for element in plain for word in said(element)]
 
 
 def _span(text: str) -> list[str]:

@@ -118,6 +118,10 @@ class Store(Protocol):
         """SQL for a column's value as a text by which values are told apart."""
         ...
 
+    def compared(self, column: str) -> str:
+        """SQL by which a column of names is compared: letter by letter, by no collation."""
+        ...
+
     def reading(self, table: str, column: str) -> Reading:
         """How the values of a column of the catalogue are read."""
         ...

@@ -140,7 +140,11 @@ class Duck:
 
     def text(self, column: str) -> str:
         """The value as DuckDB writes it: dates as ``1815-12-10``."""
-        return f"CAST({column} AS VARCHAR)"
+        return f"CAST({column} AS VARCHAR) COLLATE C"
+
+    def compared(self, column: str) -> str:
+        """Its text, letter by letter: a NOCASE column takes Turkey for turkey."""
+        return self.text(column)
 
     def reading(self, table: str, column: str) -> Reading:
         """Lists as lists of texts, bytes as they are, all else as DuckDB writes it."""

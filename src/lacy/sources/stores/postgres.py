@@ -235,6 +235,10 @@ class Postgres:
         """The value as PostgreSQL writes it: dates as ``1815-12-10``."""
         return f"CAST({column} AS text)"
 
+    def compared(self, column: str) -> str:
+        """The column itself."""
+        return column
+
     def reading(self, table: str, column: str) -> Reading:
         """Arrays as lists of texts, bytes as they are, all else as PostgreSQL writes it."""
         return self._readings[table, column]

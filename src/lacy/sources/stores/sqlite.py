@@ -66,6 +66,7 @@ class Sqlite:
         """Tables and views, in the order of their names."""
         query = "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
         tables: dict[str, dict[str, str]] = {}
+        self._types = tables
         keys: dict[str, str] = {}
         found: list[tuple[str, Any]] = []
         unreadable: dict[str, str] = {}
@@ -88,6 +89,9 @@ class Sqlite:
                 unreadable[name] = "this SQLite does not understand its definition"
                 continue
             info = [row for row in info if row[6] != _HIDDEN and isinstance(row[1], str)]
+            lost = self._not_computed(name, [row[1] for row in info if row[6]])
+            unreadable |= {f"{name}.{column}": why for column, why in lost.items()}
+            info = [row for row in info if row[1] not in lost]
             tables[name] = {row[1]: str(row[2]) for row in info}
             primary = [row[1] for row in info if row[5]]
             if len(primary) == 1:
@@ -105,6 +109,16 @@ class Sqlite:
                 references.append(Reference(table, row[3], row[2], column))
         seen = frozenset(views)
         return Catalogue(tables, keys, tuple(references), seen, seen, unreadable)
+
+    def _not_computed(self, table: str, columns: Sequence[str]) -> dict[str, str]:
+        """Generated columns by a function that this SQLite does not have, and what it says."""
+        lost = {}
+        for column in columns:
+            try:
+                self.rows(f"SELECT {quoted(column)} FROM {quoted(table)} LIMIT 0")
+            except StoreError as error:
+                lost[column] = str(error)
+        return lost
 
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
@@ -141,9 +155,14 @@ class Sqlite:
         """The column itself, whose values can all be compared; novels and films are not read."""
         return f"CASE WHEN length({column}) <= {_LONGEST_READ} THEN {column} END"
 
+    def compared(self, column: str) -> str:
+        """Bytes are compared: a NOCASE column takes Turkey for turkey, and others are unknown."""
+        return f"{column} COLLATE BINARY"
+
     def reading(self, table: str, column: str) -> Reading:
-        """As ``text``: Python turns values into words."""
-        return Reading(self.text("{}"))
+        """As ``text``: Python turns values into words; JSON is known by the declared type."""
+        kind = self._types.get(table, {}).get(column, "")
+        return Reading(self.text("{}"), "json" if "JSON" in kind.upper() else "any")
 
     def interrupt(self) -> None:
         """Ends the query that runs."""
