@@ -157,3 +157,26 @@ def test_code_beside_a_whole_tokenizer_is_not_needed(theirs, monkeypatch):
     save_tokenizer(tokenizer, theirs)
     assert "auto_map" not in (theirs / "tokenizer_config.json").read_text()
     assert not (theirs / "ran").exists()
+
+
+def test_merges_are_never_dropped_by_chance(theirs, tmp_path):
+    """With BPE-dropout a text would become other tokens each time, in training and afterwards."""
+    plain = load_tokenizer(theirs)
+    file = theirs / "tokenizer.json"
+    state = json.loads(file.read_text())
+    state["model"]["dropout"] = 0.5
+    file.write_text(json.dumps(state))
+    chancy = load_tokenizer(theirs)
+    assert tokenizer_fingerprint(chancy) == tokenizer_fingerprint(plain)
+    assert all(ids_of(chancy) == ids_of(plain) for _ in range(5))
+    save_tokenizer(chancy, tmp_path / "saved")
+    saved = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert all(ids_of(saved) == ids_of(plain) for _ in range(5))
+
+
+def test_what_has_no_tokenizer_json_says_how_to_make_one(tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(b"\x0a\x0e\x0a\x05<unk>")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    with pytest.raises(LacyError, match="pip install sentencepiece") as caught:
+        load_tokenizer(tmp_path)
+    assert caught.value.code == "E24"

@@ -1,5 +1,6 @@
 """Our loop and ``transformers.Trainer`` with the adapter are the same training."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -133,3 +134,28 @@ def test_a_checkpoint_opens_with_lacy_and_is_gone_on_from_only_if_whole(config, 
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(LacyError, match="safetensors"):
         theirs(config, data, tmp_path / "c", steps=4).train(resume_from_checkpoint=str(saved))
+
+
+def test_data_that_were_changed_or_do_not_fit_are_refused(data, tmp_path):
+    copy = tmp_path / "data"
+    shutil.copytree(data.path, copy)
+    packed = PackedData.load(copy)
+    arguments = TrainingArguments(output_dir=str(tmp_path / "t"), use_cpu=True, report_to=[])
+    model = build("tiny", data.tokenizer, context=data.context)
+    CallTrainer(model, arguments, data=packed)
+
+    padded = build("tiny", data.tokenizer, context=data.context)
+    padded.resize_token_embeddings(len(data.tokenizer) + 6)
+    short = build("tiny", data.tokenizer, context=data.context - 1)
+    for wrong, why in ((padded, "tokens, <CALL> the last"), (short, "it takes at most 47")):
+        with pytest.raises(LacyError, match=why) as caught:
+            CallTrainer(wrong, arguments, data=packed)
+        assert caught.value.code == "E59"
+
+    (file,) = copy.glob("*.arrow")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(LacyError, match="changed after it was packed") as caught:
+        CallTrainer(model, arguments, data=PackedData.load(copy))
+    assert caught.value.code == "E25"

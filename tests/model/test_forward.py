@@ -8,7 +8,7 @@ from transformers import BloomConfig, BloomForCausalLM
 
 from lacy.errors import LacyError
 from lacy.model import build, head_weight, hidden_states
-from lacy.model.forward import positions, separates_documents
+from lacy.model.forward import positions, require_trainable, separates_documents
 from lacy.testing import byte_tokenizer
 
 SMALL = {"width": 32, "layers": 2, "heads": 2, "kv_heads": 2, "ffn": 64}
@@ -104,4 +104,20 @@ def test_a_head_that_is_more_than_a_matrix_is_refused(extra):
         model.config.final_logit_softcapping = 30.0
     with pytest.raises(LacyError, match="cannot be used here") as caught:
         head_weight(model)
+    assert caught.value.code == "E58"
+
+
+@pytest.mark.parametrize("what", ["scaled", "capped", "shifted"])
+def test_logits_that_are_more_than_hidden_times_head_are_refused(what):
+    """Families scale or cap logits by settings of many names: they are measured."""
+    model = build("tiny", byte_tokenizer(), context=32, **SMALL)
+    require_trainable(model)
+    change = {
+        "scaled": lambda logits: logits * 0.5,
+        "capped": lambda logits: torch.tanh(logits),
+        "shifted": lambda logits: logits + 1.0,
+    }
+    model.lm_head.register_forward_hook(lambda _module, _inputs, logits: change[what](logits))
+    with pytest.raises(LacyError, match="logits are more than its hidden states") as caught:
+        require_trainable(model)
     assert caught.value.code == "E58"

@@ -138,6 +138,28 @@ def infinite(folder):
     change(folder, lambda s: s["lm_head.weight"][3, :1].fill_(float("-inf")))
 
 
+def integers(folder):
+    name = "model.layers.1.mlp.up_proj.weight"
+    change(folder, lambda s: s.update({name: (s[name] * 100).to(torch.int8)}))
+
+
+def eights(folder):
+    name = "model.layers.1.mlp.up_proj.weight"
+    change(folder, lambda s: s.update({name: s[name].to(torch.float8_e4m3fn)}))
+
+
+def renamed(folder):
+    one_file(folder).rename(folder / "model.fp16.safetensors")
+
+
+def index_gone(folder):
+    (folder / "model.safetensors.index.json").unlink()
+
+
+def generation_is(text):
+    return lambda folder: (folder / "generation_config.json").write_text(text)
+
+
 def set_config(**values):
     def edit(folder):
         file = folder / "config.json"
@@ -180,7 +202,7 @@ BROKEN = [
     (cut_generation, "E56", "generation_config.json"),
     (lacking, "E56", "model.layers.1.mlp.up_proj.weight"),
     (lacking_head, "E56", "lm_head.weight"),
-    (other_shape, "E56", "mismatched"),
+    (other_shape, "E56", "model.norm.weight is of shape (7,), config.json wants (32,)"),
     (third_layer, "E56", "model.layers.2"),
     (empty_shard, "E56", "safetensors"),
     (no_tensors, "E56", "weights missing"),
@@ -208,7 +230,16 @@ BROKEN = [
     (set_config(num_attention_heads=0), "E56", "config.json"),
     (set_config(num_attention_heads=5), "E56", ""),
     (set_config(num_hidden_layers=1), "E56", "model.layers.1"),
-    (set_config(vocab_size=300), "E56", ""),
+    (set_config(vocab_size=300), "E56", "wants (300, 32)"),
+    (set_config(vocab_size=10**9), "E56", "wants (1000000000, 32)"),
+    (set_config(model_type=["llama"]), "E56", "model_type"),
+    (set_config(hidden_act="nothing"), "E56", "config.json"),
+    (integers, "E130", "up_proj.weight holds I8"),
+    (eights, "E130", "up_proj.weight holds F8_E4M3"),
+    (renamed, "E56", "there is model.fp16.safetensors"),
+    (index_gone, "E56", "model.safetensors.index.json is missing"),
+    (generation_is("{"), "E56", "generation_config.json"),
+    (generation_is("[]"), "E56", "generation_config.json"),
     (config_is("[1]"), "E56", "not an object"),
     (config_is("[" * 100_000), "E56", "config.json"),
 ]  # fmt: skip
@@ -310,6 +341,25 @@ def test_settings_of_generate_never_prevent_saving(theirs, tmp_path, settings):
         assert kept["temperature"] == 0.7
     load(tmp_path / "ours")
     AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
+
+
+def test_a_head_of_its_own_stays_though_the_config_ties_it(theirs, tmp_path):
+    set_config(tie_word_embeddings=True)(theirs)
+    head = AutoModelForCausalLM.from_pretrained(theirs).lm_head.weight
+    model, tokenizer = from_checkpoint(theirs)
+    save(tmp_path / "ours", model, tokenizer)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
+    for opened in (model, load(tmp_path / "ours").model, plain):
+        assert torch.equal(opened.lm_head.weight[:SIZE], head)
+        assert not torch.equal(opened.lm_head.weight, opened.get_input_embeddings().weight)
+
+
+def test_one_whole_file_is_used_whatever_index_lies_beside_it(theirs):
+    whole = AutoModelForCausalLM.from_pretrained(theirs)
+    index = (theirs / "model.safetensors.index.json").read_text()
+    one_file(theirs)
+    (theirs / "model.safetensors.index.json").write_text(index)
+    assert torch.equal(read_model(theirs).lm_head.weight, whole.lm_head.weight)
 
 
 def test_a_partner_keeps_the_numbers_of_its_file(theirs):

@@ -39,12 +39,21 @@ def open_tokenizer(path_or_name: str | Path) -> PreTrainedTokenizerFast:
         from transformers import PreTrainedTokenizerFast
 
         found = PreTrainedTokenizerFast.from_pretrained(str(folder), **options)
-        return _with_ids_of_file(found, folder / "tokenizer.json")
+        return _without_chance(_with_ids_of_file(found, folder / "tokenizer.json"))
     if _has_own_code(folder):
         raise LacyError("E132", path=path_or_name, what="tokenizer", kind="unknown")
     from transformers import AutoTokenizer
 
     opened: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(str(folder), **options)
+    return _without_chance(opened)
+
+
+def _without_chance(tokenizer: Any) -> PreTrainedTokenizerFast:
+    """Without dropout of merges, which makes other tokens of a text each time (BPE-dropout)."""
+    model: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    if getattr(model, "dropout", None):
+        model.dropout = None
+    opened: PreTrainedTokenizerFast = tokenizer
     return opened
 
 

@@ -188,7 +188,13 @@ def load_tokenizer(
     except LacyError:
         raise
     except Exception as error:  # missing, damaged, no network: each its own class
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        if path.is_dir() and not (path / "tokenizer.json").is_file():
+            advice = (
+                'write its tokenizer.json: python -c "from transformers import AutoTokenizer as T; '
+                f"T.from_pretrained('{path}').save_pretrained('{path}')\" (for SentencePiece files "
+                "after: pip install sentencepiece)"
+            )
         raise LacyError("E24", path=name, why=why, do=advice) from error
     if not getattr(found, "is_fast", False):
         why = "it is a slow tokenizer, without character offsets"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "
 
 GENERATION = "generation_config.json"
 """Settings of ``generate``: among them the tokens at which a model stops."""
+
+PACKED = ("I8", "U8", "F8_E4M3", "F8_E5M2", "I32", "U32", "I4", "F4")
+"""Number types of quantised weights, which mean nothing without their scales."""
+
+OTHERS = ("*.safetensors", "*.h5", "*.msgpack", "*.onnx", "*.bin", "*.pt", "*.pth")
+"""Files that hold weights for other programs, or under another name."""
 
 _LFS = b"version https://git-lfs"
 
@@ -86,10 +93,29 @@ def check_whole(place: Path) -> None:
     if quantised is not None:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
         raise LacyError("E130", path=place, method=method or "an unknown method")
-    if (place / GENERATION).is_file():
-        read_json(place / GENERATION)  # transformers would go on without its end tokens
+    if (place / GENERATION).is_file():  # transformers would pass over a damaged one in silence
+        read_json(place / GENERATION)
     for name in sorted(_weight_files(place)):
         _check_file(place, name)
+    for name, (kind, shape) in stored_tensors(place).items():
+        if kind in PACKED and len(shape) > 1 and name.endswith("weight"):
+            raise LacyError("E130", path=place, method=f"{name} holds {kind} numbers")
+
+
+def stored_tensors(place: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name, kind of numbers (``F32``, ``BF16``, ``I8`` ...) and shape of all weights in the files.
+
+    Only headers are read.
+    """
+    from safetensors import safe_open
+
+    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for file in sorted(_weight_files(place)):
+        with safe_open(place / file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 (no mapping)
+                part = opened.get_slice(name)
+                found[name] = (part.get_dtype(), tuple(part.get_shape()))
+    return found
 
 
 def refuse_other_kinds(place: Path) -> None:
@@ -149,13 +175,25 @@ def first_line(error: BaseException) -> str:
 
 def _weight_files(place: Path) -> set[str]:
     index = place / INDEX
-    if not index.is_file():
+    if not index.is_file() or (place / WEIGHTS).is_file():  # as transformers chooses
         return {WEIGHTS}
     listed = read_json(index).get("weight_map")
     names = set(listed.values()) if isinstance(listed, dict) else set()
     if not names or not all(isinstance(n, str) and Path(n).name == n for n in names):
         raise damaged(place, f"{INDEX} names no files of this folder")
     return names
+
+
+def _missing(place: Path, name: str) -> LacyError:
+    """E56 for a weight file that is not there, with what lies there instead."""
+    others = sorted(file.name for kind in OTHERS for file in place.glob(kind))
+    why = f"{name} is missing"
+    if not others or name != WEIGHTS:
+        return damaged(place, why)
+    if any(re.fullmatch(r"model-\d+-of-\d+\.safetensors", other) for other in others):
+        return damaged(place, f"{INDEX} is missing, which names its {len(others)} weight files")
+    do = f"save it as {name} with transformers (save_pretrained), or fetch that file"
+    return damaged(place, f"{why}; there is {', '.join(others[:3])}", do)
 
 
 def _check_file(place: Path, name: str) -> None:
@@ -169,6 +207,6 @@ def _check_file(place: Path, name: str) -> None:
         with safe_open(place / name, framework="pt"):
             pass
     except FileNotFoundError:
-        raise damaged(place, f"{name} is missing") from None
+        raise _missing(place, name) from None
     except (SafetensorError, OSError) as error:
         raise damaged(place, f"{name}: {first_line(error)}") from error

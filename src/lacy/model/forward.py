@@ -101,11 +101,14 @@ def require_trainable(model: PreTrainedModel) -> None:
         why = "its tables of tokens are not of one size (a part of a model for images or sounds?)"
         raise LacyError("E58", architecture=kind, why=why)
     try:
-        ahead, apart = looks_ahead(model), separates_documents(model)
+        plain, ahead, apart = has_plain_head(model), looks_ahead(model), separates_documents(model)
         cached = continues_from_cache(model)
     except Exception as error:  # a forward pass that takes other inputs: each family its own class
         line = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise LacyError("E58", architecture=kind, why=f"a forward pass fails ({line})") from error
+    if not plain:
+        why = "its logits are more than its hidden states times its head"
+        raise LacyError("E58", architecture=kind, why=why)
     if ahead:
         raise LacyError("E58", architecture=kind, why="its words look at what follows them")
     if not cached:
@@ -114,6 +117,20 @@ def require_trainable(model: PreTrainedModel) -> None:
     if not apart:
         why = "documents packed into one row see or shift one another"
         raise LacyError("E58", architecture=kind, why=why)
+
+
+@torch.no_grad()
+def has_plain_head(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
+    """Whether logits are hidden states times head (a measured probe); families scale them too."""
+    was_training = model.training
+    model.eval()
+    head_VD = head_weight(model)
+    ids_BT = (torch.arange(1, 13, device=head_VD.device) * 7 % len(head_VD)).view(1, 12)
+    wanted_BTV = hidden_states(model, ids_BT) @ head_VD.T
+    logits_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits
+    model.train(was_training)
+    gap = (wanted_BTV - logits_BTV).abs().max() / wanted_BTV.abs().max().clamp_min(1e-12)
+    return bool(gap < tolerance)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lacy.errors import LacyError
-from lacy.model.files import check_whole, damaged, first_line, read_json
+from lacy.model.files import check_whole, damaged, first_line, read_json, stored_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,20 @@ def read_model(
         why = f"{len(extra)} weights have no place in the model of its config, e.g. {extra[0]}"
         raise damaged(folder, why, "put back the config.json that belongs to these weights")
     require_numbers(model, place)
+    _keep_own_head(model)
     return model
+
+
+def _keep_own_head(model: Any) -> None:
+    """Note in the config where embedding and head of the files differ although it ties them.
+
+    ``transformers`` loads both, but the next resizing or saving would make one of them.
+    """
+    config = model.config.get_text_config()
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    own = hasattr(head, "weight") and head.weight is not embedding.weight
+    if own and getattr(config, "tie_word_embeddings", False):
+        config.tie_word_embeddings = model.config.tie_word_embeddings = False
 
 
 def require_numbers(model: Any, place: Path | str) -> None:
@@ -99,15 +112,34 @@ def _opened(folder: Path, dtype: torch.dtype | str | None) -> tuple[PreTrainedMo
             if "attention implementation" not in str(error):
                 raise
             return read()  # a family without that kernel: its own way is slower, not different
-    except (SafetensorError, RuntimeError, KeyError) as error:
-        raise damaged(folder, _lines(error)) from error
+    except (SafetensorError, RuntimeError) as error:
+        raise damaged(folder, _other_shape(folder) or _lines(error)) from error
     except OSError as error:
         do = "give a causal model with safetensors"
         raise LacyError("E55", path=folder, why=first_line(error), do=do) from error
     except ImportError as error:
         raise _unknown(folder, f"transformers needs a package for it ({_lines(error)})") from error
     except Exception as error:  # configs that contradict themselves fail in a hundred ways
-        raise damaged(folder, f"config.json does not make a model ({_lines(error)})") from error
+        what = f"{type(error).__name__}: {_lines(error)}"
+        raise damaged(folder, f"config.json does not make a model ({what})") from error
+
+
+def _other_shape(folder: Path) -> str:
+    """The first weight whose shape is not the one that the config asks for; "" if all agree."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with quiet(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            wanted = AutoModelForCausalLM.from_config(config).state_dict()
+    except Exception:  # the config makes no model at all; the caller's error says why
+        return ""
+    for name, (_, shape) in sorted(stored_tensors(folder).items()):
+        asked = wanted.get(name)
+        if asked is not None and tuple(asked.shape) != shape:
+            return f"{name} is of shape {shape}, config.json wants {tuple(asked.shape)}"
+    return ""
 
 
 def require_known_kind(folder: Path) -> None:
@@ -118,11 +150,13 @@ def require_known_kind(folder: Path) -> None:
 
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
+    if not isinstance(kind, str | None):
+        raise damaged(folder, "config.json: model_type is not a name")
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return
     if kind not in CONFIG_MAPPING_NAMES and config.get("auto_map"):
         raise LacyError("E132", path=folder, what="model", kind=kind)
-    if not isinstance(kind, str):
+    if kind is None:
         raise damaged(folder, "config.json names no model_type")
     known = kind in CONFIG_MAPPING_NAMES
     why = "it is no causal language model" if known else f"transformers {__version__} has none"

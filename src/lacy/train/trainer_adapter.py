@@ -26,11 +26,13 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from lacy.errors import LacyError
 from lacy.model.building import set_gate
 from lacy.model.files import INDEX, WEIGHTS, check_whole, damaged
 from lacy.model.forward import head_weight
-from lacy.model.io import write_beside
+from lacy.model.io import require_context, write_beside
 from lacy.objective import RunningQuantile, select_and_loss
+from lacy.train.choices import first_process
 from lacy.train.step import GatheredQuantile, Micro
 
 if TYPE_CHECKING:
@@ -90,6 +92,10 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         data: packed data with marks; or give ``train_dataset`` with the same columns.
         objective: keywords of ``lacy.objective.select_and_loss`` (``arm``, ``call_rate``, ...).
         kwargs: of ``Trainer``.
+
+    Raises:
+        LacyError: E25 the data were changed after they were packed, E59 the model has not one row
+            per token of theirs, or reads shorter texts than their rows.
     """
 
     loss_is_scaled_for_ga = False
@@ -105,6 +111,9 @@ class CallTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         args.remove_unused_columns = False
         if data is not None:
+            _require_fit(model, data)
+            if first_process():
+                data.verify()
             kwargs.setdefault("train_dataset", PackedRows(data))
         kwargs.setdefault("data_collator", collate)
         super().__init__(model, args, **kwargs)
@@ -205,3 +214,16 @@ class CallTrainer(Trainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         return EpochOrder(len(dataset), self.args.data_seed or self.args.seed)
+
+
+def _require_fit(model: Any, data: PackedData) -> None:
+    """Raise E59 unless the last row of the model is ``<CALL>``, and its context holds a row."""
+    config, wanted = model.config.get_text_config(), data.info.vocab_size
+    where = getattr(config, "_name_or_path", "") or "memory"
+    rows = getattr(config, "vocab_size", None)
+    if rows != wanted:
+        why = f"it has {rows} rows, the tokenizer of {data.path} {wanted} tokens, <CALL> the last"
+        do = "open it with lacy.model.building.from_checkpoint(name, data.tokenizer)"
+        raise LacyError("E59", path=where, why=why, do=do)
+    do = "annotate the texts again with --context {longest} or less"
+    require_context(model, data.context, where, do)
