@@ -1,6 +1,7 @@
 """The disk: writes that are whole or absent, locks, and what the system refuses."""
 
 import errno
+import math
 import os
 import signal
 import sqlite3
@@ -370,7 +371,7 @@ def test_who_waits_gets_the_lock_when_it_is_free(tmp_path, monkeypatch):
     inside, most, got = [], [], []
 
     def work(number):
-        with lock(tmp_path, wait=True):
+        with lock(tmp_path, wait=math.inf):
             inside.append(number)
             most.append(len(inside))
             inside.remove(number)

@@ -60,6 +60,8 @@ REFUSALS = [
                  "`litellm.drop_params=True` or for proxy: max_tokens"), {"temperature", "seed"}),
     (400, openai("litellm.UnsupportedParamsError: gpt-5 models (including gpt-5-codex) don't "
                  "support temperature=0. Only temperature=1 is supported."), {"temperature"}),
+    (400, openai("litellm.UnsupportedParamsError: gpt-5 models don't support temperature=0. Only "
+                 "temperature=1 is supported.", "None", "400"), {"temperature"}),
     # Groq, Gemini, Mistral, Anthropic, xAI, FastAPI
     (400, openai("property 'seed' is unsupported, did you mean 'stop'?"), {"seed"}),
     (400, [{"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "Invalid JSON payload "

@@ -27,7 +27,7 @@ LOCK = ".lock"
 """File that is locked while a process works in a folder."""
 
 LOOK = 0.5
-"""Seconds between two tries to get a lock that is waited for."""
+"""Most seconds between two tries to get a lock that is waited for; the first are sooner."""
 
 # ------------------------------------------------------------------------ what the system refuses
 
@@ -87,12 +87,13 @@ def _refusals_named(path: Path) -> Iterator[None]:
 # -------------------------------------------------------------------------------- whole or absent
 
 
-def write_atomic(path: str | Path, content: str | bytes) -> None:
+def write_atomic(path: str | Path, content: str | bytes, *, private: bool = False) -> None:
     """Writes a file so that readers see the old content or the new, never a part.
 
     Args:
         path: the file; its folder is made if needed.
         content: text (written as UTF-8) or bytes.
+        private: only the owner can read it, at any moment; else whoever the umask lets.
 
     Raises:
         LacyError: E19, the disk takes no more.
@@ -107,7 +108,8 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~umask())
+            if not private:  # as mkstemp made it
+                os.chmod(temporary, 0o666 & ~umask())
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -270,7 +272,7 @@ def umask() -> int:
 
 
 @contextlib.contextmanager
-def lock(folder: str | Path, *, name: str = LOCK, wait: bool = False) -> Iterator[None]:
+def lock(folder: str | Path, *, name: str = LOCK, wait: float = 0.0) -> Iterator[None]:
     """Keeps a folder for this block: a second process (or thread) that wants it is refused.
 
     The system holds the lock and lets go of it when the process ends in any way, ``kill -9``
@@ -280,7 +282,7 @@ def lock(folder: str | Path, *, name: str = LOCK, wait: bool = False) -> Iterato
     Args:
         folder: made if needed.
         name: of the file that is locked in it.
-        wait: for the other one to end, instead of refusing.
+        wait: seconds to wait for the other one to end before refusing; ``math.inf``: for ever.
 
     Raises:
         LacyError: E150, another process works there; E16, ``folder`` is a file.
@@ -304,8 +306,9 @@ def lock(folder: str | Path, *, name: str = LOCK, wait: bool = False) -> Iterato
                 folder.rmdir()
 
 
-def _acquired(file: Path, wait: bool) -> int | None:
+def _acquired(file: Path, wait: float) -> int | None:
     """The open handle of a locked file; None where the file system has no locks."""
+    end, pause = time.monotonic() + wait, 0.01
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -324,10 +327,11 @@ def _acquired(file: Path, wait: bool) -> int | None:
                 os.close(handle)
             raise
         os.close(handle)
-        if not got and not wait:
+        if not got and time.monotonic() >= end:
             raise LacyError("E150", folder=file.parent, who=_who(owner))
         if not got:
-            time.sleep(LOOK)
+            time.sleep(pause)
+            pause = min(2 * pause, LOOK)
 
 
 def _try_lock(handle: int) -> bool | None:

@@ -224,11 +224,17 @@ def _refusal(answer: Any) -> tuple[str, str]:
     if isinstance(error, list):
         return _listed(error)
     if not isinstance(error, dict):
-        return (error if isinstance(error, str) else ""), str(answer.get("param") or "")
-    more, param = error.get("message", ""), error.get("param") or ""
+        return (error if isinstance(error, str) else ""), _param(answer)
+    more, param = error.get("message", ""), _param(error)
     if isinstance(more, dict) and isinstance(more.get("detail"), list):  # Mistral's
         return _listed(more["detail"])
-    return (more if isinstance(more, str) else ""), str(param)
+    return (more if isinstance(more, str) else ""), param
+
+
+def _param(error: Mapping[str, Any]) -> str:
+    """The parameter that an error is about; LiteLLM writes "None" where it is about none."""
+    param = str(error.get("param") or "")
+    return "" if param.lower() in ("none", "null") else param
 
 
 def _listed(problems: list[Any]) -> tuple[str, str]:

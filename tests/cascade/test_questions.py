@@ -15,6 +15,8 @@ from lacy.cascade.questions import beginning, hint
         ("What is the Bank of England known for?", "the Bank of England is known for"),
         ("Some text.\nWhen was Zoë O'Brien born?", "Zoë O'Brien was born"),
         ("Where did Emil Quilodell study?", "Emil Quilodell"),
+        ("Q: When was Emil Quilodell born?", "Emil Quilodell was born"),
+        ("when was Emil Quilodell born", "Emil Quilodell was born"),
         ("Are you there?", ""),
         ("What is it?", ""),
         ("Emil Quilodell was born", ""),
@@ -22,6 +24,24 @@ from lacy.cascade.questions import beginning, hint
 )
 def test_questions_become_beginnings(question, start):
     assert beginning(question) == start
+
+
+@pytest.mark.parametrize(
+    ("prompt", "asks"),
+    [
+        ("who is emil quilodell", True),
+        ("What year was Emil Quilodell born", True),
+        ("Tell me where Emil Quilodell was born.", True),
+        ("Q: When was Emil Quilodell born?\nA:", True),
+        ("When Emil Quilodell was born", False),
+        ("What he was known for", False),
+        ("Who was he? He was born in Ulm. Listing", False),
+        ("Where is Ulm? Ulm is in", False),
+        ("Emil Quilodell, who was", False),
+    ],
+)
+def test_questions_are_known_without_their_mark(prompt, asks):
+    assert bool(hint(prompt, templated=False)) == asks
 
 
 def test_only_a_question_to_a_model_without_template_gets_a_hint():

@@ -40,6 +40,20 @@ def test_half_a_character_is_a_mistake_of_the_caller(server, path, body):
     assert got.json()["error"]["param"].split(".")[0] in ("prompt", "stop", "messages")
 
 
+@pytest.mark.parametrize("words", [400, 40_000])
+@pytest.mark.parametrize(
+    ("path", "param"),
+    [("completions", "prompt"), ("chat/completions", "messages"), ("responses", "input")],
+)
+def test_a_text_beyond_the_context_names_its_field(server, path, param, words):
+    text = "word " * words
+    given = [{"role": "user", "content": text}] if param == "messages" else text
+    got = server.post(f"/v1/{path}", model="slm", **{param: given})
+    assert got.status_code == 400, got.text
+    error = got.json()["error"]
+    assert (error["param"], error["code"]) == (param, "context_length_exceeded")
+
+
 def test_a_wrong_method_is_told_the_right_one(server):
     got = httpx.get(server.url + "/v1/completions")
     assert got.status_code == 405 and got.headers["allow"] == "POST"

@@ -86,6 +86,16 @@ def test_a_file_that_stays_locked_is_told(tmp_path, monkeypatch):
         keys.add(tmp_path / "keys.json", "ada")
 
 
+@pytest.mark.parametrize("name", ["", "a" * 201, "a\nb", "\x1b[31m", "\udcff"])
+def test_a_name_that_the_file_could_not_hold_is_refused(tmp_path, name):
+    """Before, it was written, and then nobody was let in."""
+    path = tmp_path / "keys.json"
+    ada = Keys([]).add(path, "ada")
+    with pytest.raises(LacyError, match="E12"):
+        Keys.load(path).add(path, name)
+    assert Keys.load(path).find(ada).name == "ada"
+
+
 def entry(**of):
     return json.dumps({"keys": [{"name": "ada", "sha256": HASH, **of}]})
 

@@ -14,6 +14,7 @@ from lacy.sources.opening import open_source
 from lacy.testing import scripted
 from lacy.types import Request
 from lacy.wire import THOUGHT_TOKENS
+from patience import PATIENCE
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_a_batch_is_asked_at_the_same_time_and_in_order(server, endpoint):
     barrier = threading.Barrier(4)
 
     def play(handler, number):
-        barrier.wait(5)  # passes only where four requests run together
+        barrier.wait(PATIENCE)  # passes only where four requests run together
         handler.say({"choices": [{"text": " " + handler.body["prompt"], "finish_reason": "stop"}]})
 
     server.play = play
@@ -179,7 +180,7 @@ def test_it_serves_several_event_loops_and_ends_by_itself(server):
     [thread] = threads()[before:]
     del source
     gc.collect()
-    thread.join(5)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
@@ -191,7 +192,7 @@ def test_a_closed_endpoint_answers_with_an_error(server, endpoint):
 
     async def closed_meanwhile():
         source = endpoint()
-        server.play = lambda handler, number: server.stop.wait(5)
+        server.play = lambda handler, number: server.stop.wait(PATIENCE)
         asked = asyncio.create_task(source.ask([Request("x")]))
         await asyncio.sleep(0.2)
         await asyncio.to_thread(source.close)
@@ -201,7 +202,7 @@ def test_a_closed_endpoint_answers_with_an_error(server, endpoint):
 
 
 def test_who_does_not_wait_any_more_ends_the_request(server, endpoint):
-    server.play = lambda handler, number: server.stop.wait(5)
+    server.play = lambda handler, number: server.stop.wait(PATIENCE)
 
     async def impatient(source):
         await asyncio.wait_for(source.ask([Request("x")]), 0.2)

@@ -17,17 +17,18 @@ from lacy.sources.endpoint import Endpoint
 from lacy.sources.web import seconds_of
 from lacy.testing import scripted
 from lacy.types import Request
+from patience import PATIENCE
 
 SOUND = json.dumps({"choices": [{"text": " Paris.", "finish_reason": "stop"}]}).encode()
 
 
 def hangs(handler, number):
-    handler.server.stop.wait(5)
+    handler.server.stop.wait(PATIENCE)
 
 
 def drips_body(handler, number):
     handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
+    handler.send_header("Content-Length", "1000000")
     handler.end_headers()
     drip(handler)
 
@@ -38,9 +39,7 @@ def drips_headers(handler, number):
 
 
 def drip(handler):
-    for _ in range(60):
-        if handler.server.stop.wait(0.05):
-            break
+    while not handler.server.stop.wait(0.05):
         handler.wfile.write(b"a")
         handler.wfile.flush()
 
@@ -117,7 +116,7 @@ FAULTS = {
     "500": (status(500, b'{"error": {"message": "out of memory"}}'), "HTTP 500 out of memory"),
     "500 with a page": (status(503, b"<html>" + b"x" * 5000), "HTTP 503, after 2 tries"),
     "500 of other JSON": (status(502, b'{"error": {"message": [1]}}'), "HTTP 502"),
-    "429": (status(429, Retry_After="60"), "HTTP 429, and no time for another try in 60.0 s"),
+    "429": (status(429, Retry_After="3600"), "HTTP 429, and no time for another try in 3600.0 s"),
     "401": (status(401), "HTTP 401; set the key: export OPENAI_API_KEY"),
     "elsewhere": (status(302, Location="http://127.0.0.1:1/"), "HTTP 302"),
     "418": (status(418, b"\x1b[31mred\x00\n\nteapot"), "HTTP 418 [31mred teapot"),
@@ -126,18 +125,18 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_becomes_a_reply_in_time(server, name):
+    """A server that never ends is left at the deadline; with any other fault it is not needed."""
     server.play, says = FAULTS[name]
+    hangs = says.startswith("no whole answer")
     requests = [Request("He was born in"), Request("She was born in", "word")]
     with Endpoint(
-        server.url, "m", mode="completions", timeout=1.5, retries=1, first_wait=0.01
-    ) as source:
-        begin = time.perf_counter()
+        server.url, "m", mode="completions", timeout=1.0 if hangs else PATIENCE, retries=1,
+        first_wait=0.01,
+    ) as source:  # fmt: skip
         replies = asyncio.run(source.ask(requests))
-        took = time.perf_counter() - begin
-    assert took < 4.5
     for reply in replies:
         assert reply.error.startswith("m: ") and says in reply.error
-        assert reply.fault and reply.candidates == () and 0 < reply.seconds < 4.5
+        assert reply.fault and reply.candidates == () and 0 < reply.seconds < PATIENCE / 2
         assert reply.error.isprintable() and len(reply.error) < 400
 
 

@@ -17,6 +17,7 @@ from lacy.sources.protocol import links
 from lacy.sources.text import cut_unit, whole_words
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Request
+from patience import PATIENCE
 
 llm = pytest.importorskip("llm", reason="the extra llm is not installed")
 TEXTS = ["Ada was", "Ada Lovelace was born in", "Émile", "He"]
@@ -102,7 +103,7 @@ class Blocking(llm.Model):
 
     def execute(self, prompt, stream, response, conversation):
         yield "Kel"
-        self.until.wait(5)
+        self.until.wait(PATIENCE)
         yield "field, where he grew up in a village"
 
 
@@ -269,7 +270,7 @@ def test_a_model_that_hangs_holds_its_turns_and_no_text():
     source = LlmModel(model, timeout=0.3, concurrency=2)
     before, begun = threading.active_count(), time.perf_counter()
     replies = ask(source, *["x"] * 6)
-    assert time.perf_counter() - begun < 4.5
+    assert time.perf_counter() - begun < PATIENCE / 2
     assert all(reply.error == "blocking: no whole answer within 0.3 s" for reply in replies)
     assert threading.active_count() <= before + 3  # two that hang, and the one that waits for them
     model.until.set()
@@ -288,8 +289,8 @@ def test_whoever_stops_waiting_does_not_wait():
     with LlmModel(Blocking()) as source:
         begun = time.perf_counter()
         asyncio.run(main(source))
-        assert time.perf_counter() - begun < 4.5
-    Blocking.until.set()
+        assert time.perf_counter() - begun < PATIENCE / 2
+        Blocking.until.set()
 
 
 def test_an_unknown_model_names_those_that_there_are():

@@ -1,6 +1,7 @@
 """Whole studies as a user types them: trained, stopped, continued, and their tables recomputed."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -224,7 +225,7 @@ def test_workers_end_with_a_study_that_is_killed_and_two_studies_share_no_folder
     assert said.count("[E150]") == 2 and f"(process {started.pid})" in said
     started.kill()  # the parent alone
     started.wait()
-    with lock(folder, wait=True):  # the worker has ended, or will now
+    with lock(folder, wait=math.inf):  # the worker has ended, or will now
         rows = (folder / "metrics.jsonl").read_bytes()
     until(lambda: not alive(worker))
     assert (folder / "metrics.jsonl").read_bytes() == rows

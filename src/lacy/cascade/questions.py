@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import re
 
-_QUESTION = re.compile(r"[?？؟]\W*\Z")
+_QUESTION = re.compile(r"[?？؟]\W*(?:\b(?:a|answer):\s*)?\Z", re.IGNORECASE)
+_VERB = r"(?:is|was|are|were|did|does|do|has|had|have|will|can)"
+_NOUN = r"(?!(?:he|she|it|they|we|you|this|that)\b)(?-i:[a-z]+)"
+_UNMARKED = re.compile(
+    rf"(?:(?:who|whom|what|when|where|why|how|(?:what|which|whose|how) {_NOUN}) {_VERB}\b"
+    r"|(?:please,? )?(?:tell me|give me|name the|list (?:all|the))\b)[^.!?？\n]*[.!]?\s*\Z",
+    re.IGNORECASE,
+)
+"""Questions without a question mark, and requests, as the whole of a prompt."""
 _ASKED = re.compile(
-    r"(?:when|where|who|whom|what|which|how|why|in|on|at|by|for|to)\b.*?"
-    r"\b(?P<verb>is|was|are|were|did|does|do|has|had|have|will|can)\s+(?P<rest>.+?)[?？]",
+    r"(?:when|where|who|whom|what|which|whose|how|why|in|on|at|by|for|to)\b.*?"
+    rf"\b(?P<verb>{_VERB})\s+(?P<rest>.+?)(?:[?？]|\s*\Z)",
     re.IGNORECASE | re.DOTALL,
 )
 _NAME = re.compile(
@@ -31,14 +39,20 @@ def hint(prompt: str, *, templated: bool) -> str:
         prompt: what the user wrote.
         templated: whether the model has a chat template, so that it was trained to answer.
     """
-    if templated or not _QUESTION.search(prompt[-_LONGEST:]):
+    if templated or not _asks(prompt):
         return ""
-    start = beginning(prompt)
+    start = beginning(re.sub(r"(?i)\s*\b(?:a|answer):\s*\Z", "", prompt[-2 * _LONGEST :]))
     how = f"“{start}”" if start else "with “Ada Lovelace was born”, not “When was she born?”"
     return (
         "This model continues texts and was not trained to answer questions. Begin the sentence "
         f"that holds the answer, for example {how}."
     )
+
+
+def _asks(prompt: str) -> bool:
+    if _QUESTION.search(prompt[-_LONGEST:]):
+        return True
+    return len(prompt) <= _LONGEST and _UNMARKED.match(prompt.strip()) is not None
 
 
 def beginning(question: str) -> str:
@@ -48,6 +62,7 @@ def beginning(question: str) -> str:
     change ("Where did Ada study?"), only the name is left.
     """
     last = question.strip().rpartition("\n")[2][-_LONGEST:]
+    last = re.sub(r"(?i)\A(?:q|question):\s*", "", last)
     found = _ASKED.match(last)
     if found is None:
         return ""

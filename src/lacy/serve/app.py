@@ -93,7 +93,7 @@ class Service:
         limits = self.limits
         if any(len(prompt.text) > self.longest for prompt in prompts):
             why = f"a prompt of more than {self.longest:,} characters is beyond the context"
-            raise ApiError(400, why, "context_length_exceeded", "prompt")
+            raise ApiError(400, why, "context_length_exceeded", body.asks)
         if (field := body.refused()) is not None:
             why = f"{field} is not supported by lacy"
             why += f"; {HELP[field]}" if field in HELP else ""
@@ -183,14 +183,14 @@ class Service:
         except Exception as error:
             if isinstance(error, asyncio.CancelledError | ApiError):
                 raise
-            raise as_api_error(error, "prompt") from error
+            raise as_api_error(error, body.asks) from error
         if body.stream:
             chunks = shape.chunks(writing, body.usage_wanted, patience)
             return Events(chunks, lambda: self._end(writing, note))
         try:
             await _unless_gone(request, _read(writing), writing)
         except LacyError as error:
-            raise as_api_error(error, "prompt") from error
+            raise as_api_error(error, body.asks) from error
         finally:
             self._end(writing, note)
         return JSONResponse(shape.whole(writing))

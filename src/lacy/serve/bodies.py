@@ -6,7 +6,7 @@ for something; fields that only describe the request are ignored; others are mis
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -35,6 +35,8 @@ class StreamOptions(BaseModel):
 class Body(declare("Common", Strict, chat=None)):  # type: ignore[misc]
     """What both kinds of request have in common."""
 
+    asks: ClassVar[str] = "prompt"
+    """The parameter with what the model is to continue."""
     model: str = Field(max_length=500)
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
@@ -123,6 +125,7 @@ class CompletionBody(declare("OfCompletion", Body, chat=False)):  # type: ignore
 class ChatBody(declare("OfChat", Body, chat=True)):  # type: ignore[misc]
     """``POST /v1/chat/completions``."""
 
+    asks = "messages"
     messages: Messages[Message]
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None

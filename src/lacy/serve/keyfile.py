@@ -8,15 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import re
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lacy._parse import parse_json
+from lacy.disk import lock, write_atomic
 from lacy.errors import LacyError
 
 MOST_BYTES = 1 << 20
@@ -49,9 +48,7 @@ def read(path: Path) -> list[Key]:
     try:
         if len(raw) > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        return [_key(number, entry) for number, entry in enumerate(_entries(json.loads(raw)), 1)]
-    except RecursionError:
-        why = "it is nested too deeply"
+        return [_key(number, entry) for number, entry in enumerate(_entries(parse_json(raw)), 1)]
     except ValueError as error:
         why = str(error)
     do = 'write {"keys": [{"name": ..., "sha256": ..., "per_minute": ...}]}'
@@ -75,10 +72,10 @@ def change(
         LacyError: E12 for a file that holds something else, E145 where it stays locked.
     """
     path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path):
         keys = how(read(path) if path.exists() else list(first))
-        _write(path, json.dumps({"keys": [asdict(key) for key in keys]}, indent=2) + "\n")
+        text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=2) + "\n"
+        write_atomic(path, text, private=True)
     return keys
 
 
@@ -101,13 +98,18 @@ def _key(number: int, entry: Any) -> Key:
     if more := entry.keys() - {"name", "sha256", "per_minute"}:
         raise ValueError(f"{where} has something else: {min(more)[:MOST_NAME]!r}")
     name, hashed, rate = entry["name"], entry["sha256"], entry.get("per_minute")
-    if not isinstance(name, str) or not 0 < len(name) <= MOST_NAME:
+    if not isinstance(name, str) or not is_name(name):
         raise ValueError(f"the name of {where} is no text of 1 to {MOST_NAME} characters")
     if not isinstance(hashed, str) or not re.fullmatch("[0-9a-fA-F]{64}", hashed):
         raise ValueError(f"the sha256 of {where} is not 64 hexadecimal digits")
     if rate is not None and not _is_rate(rate):
         raise ValueError(f"the per_minute of {where} is not a positive number")
     return Key(name, hashed.lower(), rate)
+
+
+def is_name(name: str) -> bool:
+    """Whether a key may be called so: a file with any other name could not be read again."""
+    return 0 < len(name) <= MOST_NAME
 
 
 def _is_rate(rate: Any) -> bool:
@@ -119,45 +121,18 @@ def _is_rate(rate: Any) -> bool:
         return False
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, and never readable for others (``write_atomic`` makes files of all)."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time. The folder is locked, as the file itself is replaced.
+    """One process at a time.
 
     Raises:
         LacyError: E145, another process does not let go.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows cannot lock folders
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock(path.parent, name=f".{path.name}.lock", wait=PATIENCE))
+        except LacyError as error:
+            if error.code != "E150":
+                raise
+            raise LacyError("E145", path=path) from error
         yield
-        return
-    handle, end = os.open(path.parent, os.O_RDONLY), time.monotonic() + PATIENCE
-    try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise LacyError("E145", path=path) from None
-                time.sleep(0.02)
-            except OSError:  # some network file systems have no such locks
-                break
-        yield
-    finally:
-        os.close(handle)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lacy.errors import LacyError
-from lacy.serve.keyfile import Key, change, read
+from lacy.serve.keyfile import MOST_NAME, Key, change, is_name, read
 
 LOG = logging.getLogger("lacy.serve")
 
@@ -74,8 +74,13 @@ class Keys:
         Several processes may do so at once.
 
         Raises:
-            LacyError: E12 for a file that holds something else, E145 where it stays locked.
+            LacyError: E12 for a file that holds something else and for a name that it could not
+                hold, E145 where it stays locked.
         """
+        if not is_name(name) or not name.isprintable():
+            why = f"a name has 1 to {MOST_NAME} printable characters"
+            do = "give the key another name: --new-key ada"
+            raise LacyError("E12", key="new_key", value=name, why=why, do=do)
         text = f"lacy-{secrets.token_urlsafe(32)}"
         key = Key(name, hash_of(text), per_minute)
         self.path = Path(path)

@@ -100,6 +100,7 @@ RESPONSE_NOTHING: dict[str, tuple[Any, ...]] = NOTHING | {
 class ResponseBody(declare("OfResponse", Body, chat=True)):  # type: ignore[misc]
     """``POST /v1/responses``."""
 
+    asks = "input"
     input: str | Messages[Item]
     """A text of the user, or a conversation."""
     instructions: str | None = None

@@ -148,6 +148,12 @@ _REFUSAL = re.compile(
     r"|i['’]m (?:unable|not able|not sure)|as an ai\b|there is (?:no|not enough) information)",
     re.IGNORECASE,
 )
+_NOTHING = re.compile(
+    r"(?:n/?a|n\.a|none|null|nil|unknown|undefined|no (?:answer|data|information)"
+    r"|not (?:available|specified|provided|known|mentioned|stated|given|applicable|found))[.!]?",
+    re.IGNORECASE,
+)
+"""An answer of nothing but this names no fact."""
 _PLACEHOLDER = re.compile(
     r"[\[<{(](?:insert|your|unknown|redacted|blank|placeholder|name|place|city|date)\b[^\]>})]*[\]>})]",
     re.IGNORECASE,
@@ -187,7 +193,8 @@ def refuses(answer: str) -> bool:
     body = without_thoughts(answer)
     if _ALOUD.match(body) or _STEPS.match(body) or _PLACEHOLDER.match(opened(body)):
         return True
-    return _REFUSAL.match(unquoted(opened(plain(body)))) is not None
+    bare = unquoted(opened(plain(body)))
+    return (_REFUSAL.match(bare) or _NOTHING.fullmatch(bare.strip())) is not None
 
 
 def begins_plainly(answer: str) -> bool:

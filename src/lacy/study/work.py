@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -93,7 +94,7 @@ def prepared(plan: StudyPlan, seed: int, cue: Cue) -> bool:
 def prepare(plan: StudyPlan, seed: int, cue: Cue) -> None:
     """Makes the world of a seed, its tokenizer, and its texts packed with the marks of a cue."""
     folder = shared_folder(plan, seed)
-    with lock(folder.parent, name=f".{folder.name}.lock", wait=True):
+    with lock(folder.parent, name=f".{folder.name}.lock", wait=math.inf):
         if not prepared(plan, seed, cue):  # else another study made them meanwhile
             _prepare(plan, seed, cue, folder)
 
@@ -162,7 +163,7 @@ def train_cell(plan: StudyPlan, cell: Cell) -> None:
     run that the first is training.
     """
     folder = cell_folder(plan, cell)
-    with lock(folder.parent, name=f".{folder.name}.lock", wait=True):
+    with lock(folder.parent, name=f".{folder.name}.lock", wait=math.inf):
         if trained(plan, cell) is None:
             _train(plan, cell, folder)
 
