@@ -38,7 +38,10 @@ SECTIONS = [
     ((100, 105), "Texts as a source"),
     ((106, 110), "Models as sources"),
     ((111, 114), "Terminal"),
+    ((120, 129), "Files that are read"),
+    ((130, 139), "Models from elsewhere"),
     ((145, 149), "The server"),
+    ((150, 159), "Files shared with other processes"),
 ]
 
 

@@ -3,7 +3,7 @@
 ``lacy --help`` must feel instant, so this file imports nothing but the standard library's lightest
 parts; each verb is a file of its own with ``main(argv)``, imported when it is called. Exit codes:
 0 done, 2 a mistake in the command, 3 in the data or a checkpoint, 4 a source failed, 130 stopped
-by Ctrl-C or a signal, 141 whoever read the output went away.
+by Ctrl-C or a signal, 141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code = _main(list(sys.argv[1:] if argv is None else argv))
     except OSError as error:
-        if not error.strerror:  # a bug, which `_guarded` has told
+        if not error.strerror:  # a bug, which `_guarded` has reported
             raise
         code = unwritten(error)  # help or a message could not be written
     except SystemExit:

@@ -26,7 +26,7 @@ SAMPLE, PAID_SAMPLE = 100, 3
 """Documents that a dry run annotates to estimate the rest; fewer where each is paid for."""
 
 NAMED = 10
-"""Texts that are left out and named; the marks' manifest names all."""
+"""Texts left out that are named in the message; the marks' manifest names them all."""
 
 STORED = ("spacy", "live")
 """Annotators whose marks are slow or dear, and therefore kept."""
@@ -55,7 +55,7 @@ class Annotation:
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """Text, Markdown, HTML, PDF, JSON, CSV, Parquet (a file, also compressed, or a folder),
+    """Text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file, compressed or not, or a folder),
     hf:owner/name, a folder of `lacy world`, or the stored labels of a judge."""
     out: Path
     """The folder of packed data to write; replaced as a whole if it holds older ones."""
@@ -65,30 +65,30 @@ class Annotation:
     tokenizer: str | None = None
     """A tokenizer's folder or Hub name; without one, a tokenizer is trained on the texts."""
     begin_token: str | None = None
-    """The token before every text, by its name. Without it the tokenizer's own begin token is
-    used, or the one that separates documents where its own is a mark of the chat template or
-    missing; the choice is printed and kept with the tokenizer."""
+    """Name of the token before every text. By default the tokenizer's begin token, or the token
+    that separates documents if the begin token belongs to the chat template or does not exist. The
+    choice is printed and stored with the tokenizer."""
     vocab_size: int = 4096
-    """Of a tokenizer trained here, both special tokens included."""
+    """Vocabulary size of a tokenizer that is trained here, including both special tokens."""
     kind: Literal["bpe", "unigram"] = "bpe"
-    """Of a tokenizer trained here."""
+    """Type of a tokenizer that is trained here."""
     context: int = 256
     """Tokens per row; longer documents are cut into several."""
     text_field: str = "text"
-    """Where the text stands in JSON, CSV and Parquet."""
+    """Name of the text field in JSON, CSV and Parquet."""
     id_field: str = "id"
-    """Where the id stands."""
+    """Name of the id field."""
     encoding: str | None = None
-    """Of texts that are not UTF-8 and do not say how they are written: windows-1252, shift_jis ...
-    By default such texts are guessed or left out."""
+    """Encoding of texts that are not UTF-8 and declare none: windows-1252, shift_jis ... By default
+    lacy reads Western European texts as windows-1252 and leaves out the rest."""
     follow_links: bool = False
-    """Read what links in a folder lead to, outside of it too."""
+    """Follow symbolic links to folders, and to files outside the folder."""
     split: str = "train"
-    """Which split of a Hub data set."""
+    """The split of a Hub data set."""
     limit: int | None = None
-    """Read so many documents only."""
+    """Read only this many documents."""
     only: str | None = None
-    """Read those documents only where this field is true (for example is_biography)."""
+    """Read only documents for which this field is true (for example is_biography)."""
     marks: Path | None = None
     """Where the marks of spaCy or a live judge are kept; by default OUT-marks."""
     spacy: Annotated[AnnotateConfig, tyro.conf.arg(name="")] = field(default_factory=AnnotateConfig)
@@ -143,9 +143,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _documents(config: Annotation, report: list[ReadReport]) -> Documents:
-    """How to read the documents again and again: tokenizer, marks and packing each pass once.
+    """Returns a function that reads the documents anew for each pass (tokenizer, marks, packing).
 
-    ``report`` holds what the last pass has met.
+    ``report`` holds the report of the last pass.
     """
     from ..annotate import read_labels
     from ..corpus import read
@@ -181,7 +181,7 @@ def _tokenizer(config: Annotation, documents: Documents) -> Any:
     if config.tokenizer is not None:
         return load_tokenizer(config.tokenizer, begin=config.begin_token, say=_say)
     if config.begin_token is not None:
-        why = "a tokenizer that is trained here has one token that begins and ends texts"
+        why = "a tokenizer that is trained here uses one token as begin and end token"
         do = "leave it out, or give a tokenizer with --tokenizer"
         raise LacyError("E12", key="begin_token", value=config.begin_token, why=why, do=do)
     _say(f"Training a tokenizer of {config.vocab_size:,} entries on the texts.")

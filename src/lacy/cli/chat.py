@@ -27,30 +27,30 @@ class ChatConfig:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22. Or
-    http://host:port/v1#name of one that another engine holds (see --tokenizer)."""
+    http://host:port/v1#name for a model served by another engine (see --tokenizer)."""
     source: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Who answers calls, as in `lacy generate`; the next one is asked for what those before it did
-    not answer."""
+    """What answers calls, as in `lacy generate`; if one source has no answer, the next one is
+    asked."""
     cache: Path | None = None
-    """File in which answers of language models are kept, so that each is asked for once."""
+    """File that caches answers of language models, so that each question is asked only once."""
     price: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Of a million tokens read and spoken, for receipts: 0.15,0.60, or NAME=0.15,0.60."""
+    """Price of a million input and output tokens, for receipts: 0.15,0.60, or NAME=0.15,0.60."""
     policy: str | None = None
     """When to call; by default as in `lacy generate`."""
     unit: Literal["token", "word", "value"] = "value"
     """How much one call returns."""
     calibrate: int = calibration.TEXTS
-    """Read the model along so many texts of its source first, as in `lacy generate`."""
+    """Number of texts of the source used for calibration first, as in `lacy generate`."""
     tokenizer: Path | None = None
-    """Of a model at a server: its folder here; the weights in it are not read."""
+    """For a model on another server: a local folder with its tokenizer; weights are not read."""
     max_new_tokens: int = 128
-    """Most tokens per answer, whoever speaks them."""
+    """Maximum number of tokens per answer, from the model and its sources together."""
     temperature: float = 0.0
-    """0 always takes the likeliest token."""
+    """Sampling temperature; 0 always takes the likeliest token."""
     top_p: float = 1.0
     """Sample from the smallest set of tokens with this probability."""
     seed: int = 0
-    """Of sampling."""
+    """Random seed for sampling."""
 
 
 SETTINGS = ChatConfig

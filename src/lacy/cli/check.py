@@ -40,17 +40,17 @@ class CheckData:
     """Reads a source of texts to its end and reports what is skipped, with places."""
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """Text, Markdown, HTML, PDF, JSON, CSV, Parquet (a file, also compressed, or a folder), or
+    """Text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file, compressed or not, or a folder), or
     hf:owner/name."""
     text_field: str = "text"
-    """Where the text stands in JSON, CSV and Parquet."""
+    """Name of the text field in JSON, CSV and Parquet."""
     encoding: str | None = None
-    """Of texts that are not UTF-8 and do not say how they are written: windows-1252, shift_jis ...
-    By default such texts are guessed or left out."""
+    """Encoding of texts that are not UTF-8 and declare none: windows-1252, shift_jis ... By default
+    lacy reads Western European texts as windows-1252 and leaves out the rest."""
     follow_links: bool = False
-    """Read what links in a folder lead to, outside of it too."""
+    """Follow symbolic links to folders, and to files outside the folder."""
     limit: int | None = None
-    """Read so many documents only."""
+    """Read only this many documents."""
 
 
 @dataclass

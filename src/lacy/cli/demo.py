@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(config: DemoConfig, out: Path, console: Console, begin: float) -> None:
-    """World, models, scores and report in a folder that is ours alone."""
+    """Makes the world, models, scores and report in a folder that this process has locked."""
     with _step(console, "Make a world of people whose every fact is known"):
         world = _make_world(config, out)
     title = (
@@ -114,7 +114,7 @@ def _run(config: DemoConfig, out: Path, console: Console, begin: float) -> None:
 
 @contextmanager
 def _prepared(out: Path) -> Iterator[Path]:
-    """The folder, locked and empty of an earlier demo; refuses one that holds other things."""
+    """Locks the folder and removes an earlier demo; refuses a folder with other contents."""
     from ..disk import OWNED, lock, replaceable
 
     if out.exists() and not replaceable(out):

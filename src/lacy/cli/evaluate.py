@@ -36,9 +36,9 @@ class EvaluateConfig:
     source: Repeated = field(default_factory=list, metadata=REPEATS)
     """Who answers calls in the world, as in `lacy generate`; by default its own database."""
     cache: Path | None = None
-    """File in which answers of language models are kept, as in `lacy generate`."""
+    """File that caches answers of language models, as in `lacy generate`."""
     price: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Of a million tokens, as in `lacy generate`."""
+    """Price of a million tokens, as in `lacy generate`."""
     policies: list[str] = field(default_factory=list)
     """When to call; one line of the table each. By default never, random and budget at
     --call-rate, and threshold=0 for a model that was taught where not to call."""
@@ -52,17 +52,17 @@ class EvaluateConfig:
     split: Literal["train", "valid", "fresh", "unseen"] = "valid"
     """Of the world: known people in new wording, in unknown phrasings, or strangers."""
     only: str | None = None
-    """Of articles, those where this field is true (for example is_biography)."""
+    """Read only articles for which this field is true (for example is_biography)."""
     encoding: str | None = None
-    """Of articles that are not UTF-8, as in `lacy annotate`."""
+    """Encoding of articles that are not UTF-8, as in `lacy annotate`."""
     pipeline: str = "auto"
-    """Of articles: the spaCy pipeline that finds names, numbers and dates."""
+    """The spaCy pipeline that finds names, numbers and dates in articles."""
     unit: Literal["token", "word", "value"] = "value"
     """How much one call returns."""
     max_new_tokens: int = 192
     """Most tokens per answer."""
     seed: int = 0
-    """Of the bootstraps behind the intervals."""
+    """Random seed of the bootstrap behind the intervals."""
     out: Path | None = None
     """Also write everything that was measured, as JSON."""
 

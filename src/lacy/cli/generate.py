@@ -29,18 +29,18 @@ class GenerateConfig:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22. Or
-    http://host:port/v1#name of one that another engine holds (see --tokenizer)."""
+    http://host:port/v1#name for a model served by another engine (see --tokenizer)."""
     prompt: list[str] = field(default_factory=list)
     """Texts to continue. Without any, lines are read from the standard input."""
     source: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Who answers calls: a .sqlite file, a folder of `lacy world` or `lacy source build`, a model's
-    folder or name, http://host:port/v1#name for a model behind a server, llm:name for one of the
-    llm package. The next one is asked for what those before it did not answer."""
+    """What answers calls: a .sqlite file, a folder of `lacy world` or `lacy source build`, a
+    model's folder or name, http://host:port/v1#name for a model on a server, llm:name for a model
+    of the llm package. If one source has no answer, the next one is asked."""
     cache: Path | None = None
-    """File in which answers of language models are kept, so that each is asked for once."""
+    """File that caches answers of language models, so that each question is asked only once."""
     price: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Of a million tokens read and spoken, for receipts: 0.15,0.60, or NAME=0.15,0.60 of one source
-    of several. For models behind servers and of the llm package."""
+    """Price of a million input and output tokens, for receipts: 0.15,0.60, or NAME=0.15,0.60 for
+    one of several sources. For models on servers and of the llm package."""
     policy: str | None = None
     """When to call: never, always, budget=0.22, threshold=0.5, entropy=2, top2=0.7,
     random=0.22. By default budget=0.22, the paper's; threshold=0 (where <CALL> is the likeliest
@@ -48,21 +48,20 @@ class GenerateConfig:
     unit: Literal["token", "word", "value"] = "value"
     """How much one call returns."""
     calibrate: int = calibration.TEXTS
-    """Where the source is a folder of `lacy world` or `lacy source build`: read the model along so
-    many of its texts first, so that it ranks what the source offers as it was measured to. 0 for
-    none."""
+    """If the source is a folder of `lacy world` or `lacy source build`: number of its texts used to
+    calibrate the ranking of the values that it offers. 0 turns calibration off."""
     max_new_tokens: int = 128
-    """Most tokens per answer, whoever speaks them."""
+    """Maximum number of tokens per answer, from the model and its sources together."""
     temperature: float = 0.0
-    """0 always takes the likeliest token."""
+    """Sampling temperature; 0 always takes the likeliest token."""
     top_p: float = 1.0
     """Sample from the smallest set of tokens with this probability."""
     seed: int = 0
-    """Of sampling."""
+    """Random seed for sampling."""
     tokenizer: Path | None = None
-    """Of a model at a server: its folder here; the weights in it are not read."""
+    """For a model on another server: a local folder with its tokenizer; weights are not read."""
     show: bool = False
-    """Show why and from where each borrowed word came, and what it all took."""
+    """Show the reason and origin of each word from a source, and a receipt."""
     out: Path | None = None
     """Also write the answers with their provenance, as JSON lines."""
 

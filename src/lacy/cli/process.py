@@ -1,6 +1,6 @@
-"""What a verb has from its process: streams that may be closed or narrow, signals that end it.
+"""Standard streams that may be closed or have a limited encoding, and signals that end a command.
 
-Imported at each start, so it needs nothing but ``os`` and ``sys``.
+Imported at every start, so it imports only ``os`` and ``sys``.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 STOPPED, CLOSED = 130, 141
-"""Exit codes: a signal ended the verb (as after Ctrl-C); the reader of its output is gone."""
+"""Exit codes: a signal ended the command (as Ctrl-C does); the reader of its output went away."""
 
 
 def prepare_streams() -> None:
     """Makes the standard streams safe to use, whatever they are connected to.
 
-    A closed one becomes the null device: otherwise the next file that is opened would take its
-    number, and messages would end up in it. What the encoding of an output cannot hold is shown as
-    a question mark.
+    A closed stream is replaced by the null device: otherwise the next file that is opened would get
+    its file descriptor, and messages would be written to it. Characters that the encoding of an
+    output cannot represent are shown as question marks.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
@@ -32,7 +32,7 @@ def prepare_streams() -> None:
 
 
 def _null(number: int, mode: str) -> Any:
-    """The null device as a standard stream, under the stream's own number if that is free."""
+    """Opens the null device as a standard stream, with the stream's own descriptor if free."""
     null = os.open(os.devnull, os.O_RDWR)
     try:
         os.fstat(number)
@@ -49,7 +49,7 @@ def _reconfigure(stream: Any, **options: Any) -> None:
 
 
 def reader_gone() -> bool:
-    """Whether a standard output is a pipe that nobody reads any more.
+    """Whether stdout or stderr is a pipe whose reader has gone away.
 
     A ``BrokenPipeError`` may also come from the connection of a source.
     """
@@ -60,14 +60,14 @@ def reader_gone() -> bool:
     look = select.poll()
     for stream in (sys.stdout, sys.stderr):
         try:
-            look.register(stream.fileno(), 0)  # errors are told without being asked for
+            look.register(stream.fileno(), 0)  # poll always reports errors
         except (OSError, ValueError):
             continue
     return any(found & select.POLLERR for _, found in look.poll(0))
 
 
 def lost_output() -> int:
-    """Writes out what is still buffered; 0, or the exit code if it could not be written."""
+    """Flushes the outputs; returns 0, or the exit code if that failed."""
     lost = 0
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -80,11 +80,11 @@ def lost_output() -> int:
 
 
 def unwritten(error: OSError) -> int:
-    """What to do when an output cannot be written.
+    """Handles an output that cannot be written.
 
     Returns:
-        The exit code: 141 where the reader has gone away (``lacy explain | head``), and nothing is
-        said; 2 for a full disk, which is said on standard error.
+        The exit code: 141 without a message if the reader has gone away (``lacy explain | head``);
+        2 with a message on standard error for a full disk.
     """
     if not isinstance(error, BrokenPipeError):
         from lacy.errors import LacyError
@@ -101,7 +101,7 @@ def unwritten(error: OSError) -> int:
 
 
 def _silence_if_stuck(stream: Any) -> None:
-    """Sends what a stream cannot write to the null device, as Python flushes it again at exit."""
+    """Redirects a stream that cannot be flushed to the null device; Python flushes it at exit."""
     try:
         stream.flush()
     except OSError:
@@ -113,14 +113,14 @@ def _silence_if_stuck(stream: Any) -> None:
 
 
 class Signals:
-    """Within this block SIGTERM and SIGHUP end a verb as Ctrl-C does: cleaning up, exit code 130.
+    """Context in which SIGTERM and SIGHUP end a command as Ctrl-C does: cleanup, exit code 130.
 
-    One that is ignored (``nohup``) stays ignored. A verb may set its own handlers inside (training
-    saves first, the server lets its texts end).
+    Ignored signals (``nohup``) stay ignored. A command may set its own handlers inside (training
+    saves first; the server lets running texts finish).
     """
 
     def __enter__(self) -> None:
-        """Sets the handlers; only the main thread can."""
+        """Sets the handlers; does nothing outside the main thread."""
         import signal
         import threading
 
@@ -133,7 +133,7 @@ class Signals:
                 self._before.append((number, signal.signal(number, _stop)))
 
     def __exit__(self, *_: object) -> None:
-        """Puts the handlers back."""
+        """Restores the previous handlers."""
         import signal
 
         for number, handler in self._before:

@@ -1,4 +1,4 @@
-"""What verbs that read texts tell about them: what was skipped, left out or guessed, and where."""
+"""Prints what was skipped, left out or guessed while texts were read, and where."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def tell(report: ReadReport, out: TextIO | None = None) -> None:
         say(sentence, file=out or sys.stderr)
         if sentence.endswith("x wrong encoding"):
             say(
-                "  name it to read them: --encoding windows-1251, shift_jis ...",
+                "  to read them, give their encoding: --encoding windows-1251, shift_jis ...",
                 file=out or sys.stderr,
             )
         for place in places[:SHOWN]:

@@ -41,69 +41,69 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "per_minute": (0.001, LARGE),
     "grace": (0, DAY),
 }
-"""Least and most of each number, so that a slip is told of before the model is loaded."""
+"""Least and greatest value of each number, so that typos are found before the model is loaded."""
 
 
 @dataclass
 class ServeConfig:
-    """Serves a model over HTTP: OpenAI's completions and chats, with who said what beside them."""
+    """Serves a model over HTTP with OpenAI's API; responses also show who said what."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22. Or
-    http://host:port/v1#name of one that another engine holds (see --tokenizer)."""
+    http://host:port/v1#name for a model served by another engine (see --tokenizer)."""
     source: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Who answers calls, as in `lacy generate`; several are asked in their order."""
+    """What answers calls, as in `lacy generate`; several sources are asked in order."""
     cache: Path | None = None
-    """File in which answers of language models are kept, as in `lacy generate`."""
+    """File that caches answers of language models, as in `lacy generate`."""
     price: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Of a million tokens, as in `lacy generate`; receipts and /v1/lacy show the costs."""
+    """Price of a million tokens, as in `lacy generate`; receipts and /v1/lacy show the costs."""
     policy: str | None = None
-    """When to call, where a request says nothing; by default as in `lacy generate`."""
+    """When to call if a request does not say; by default as in `lacy generate`."""
     unit: Literal["token", "word", "value"] = "value"
-    """How much one call returns, where a request says nothing."""
+    """How much one call returns if a request does not say."""
     calibrate: int = calibration.TEXTS
-    """Read the model along so many texts of its source first, as in `lacy generate`."""
+    """Number of texts of the source used for calibration first, as in `lacy generate`."""
     tokenizer: Path | None = None
-    """Of a model at a server: its folder here; the weights in it are not read."""
+    """For a model on another server: a local folder with its tokenizer; weights are not read."""
     host: str = "127.0.0.1"
-    """Address to listen at. Anything but this computer's own should have --keys."""
+    """Address to listen on. Use --keys if other computers can reach it."""
     port: int = 8000
-    """Port to listen at."""
+    """Port to listen on."""
     allow_host: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Another name by which the server may be called (of a proxy or a container: --allow-host
-    lacy.example); * for any. Without --keys, a server at this computer's own address answers to
-    localhost and 127.0.0.1 only, so that no web page reaches it."""
+    """Another host name that requests may use (of a proxy or a container: --allow-host
+    lacy.example); * for any. Without --keys, a server at 127.0.0.1 accepts only localhost and
+    127.0.0.1, so that no web page can reach it."""
     origin: Repeated = field(default_factory=list, metadata=REPEATS)
-    """A web page elsewhere that may ask from a browser (CORS): --origin https://chat.example; * for
-    any page."""
+    """Origin of web pages that may use the server from a browser (CORS): --origin
+    https://chat.example; * for any."""
     name: str | None = None
-    """What clients call the model; by default its folder's name, or that at its server."""
+    """Name of the model for clients; by default its folder's name, or its name at its server."""
     max_new_tokens: int = 128
-    """Tokens per answer, where a request says nothing."""
+    """Tokens per answer if a request does not say."""
     most_new_tokens: int = 1024
     """Most tokens that a request may ask for."""
     temperature: float = 0.0
-    """Where a request says nothing."""
+    """Sampling temperature if a request does not say."""
     timeout: float = 30.0
     """Seconds to wait for the source; then the model goes on in its own words."""
     streams: int = 32
-    """Texts written at the same time."""
+    """Texts that are generated at the same time."""
     queue: int = 64
-    """Further texts that may wait; beyond these a client is told to come back (429)."""
+    """Further texts that may wait; requests beyond these get 429."""
     body_kib: int = 1024
-    """Largest request, in KiB."""
+    """Largest request body, in KiB."""
     connections: int | None = None
-    """Connections at once; by default as many as there are file descriptors for, up to 1024."""
+    """Most open connections; by default as many as the file descriptors allow, up to 1024."""
     keys: Path | None = None
-    """File of accepted API keys; without one, whoever reaches the server may ask."""
+    """File of accepted API keys; without it, no key is needed."""
     new_key: str | None = None
-    """Add a key of this name to --keys, print it once, and leave."""
+    """Add a key with this name to --keys, print it once, and exit."""
     per_minute: float | None = None
-    """Texts per minute that the new key may ask for (prompts times n); by default any number."""
+    """Rate limit of the new key: texts (prompts times n) per minute; by default unlimited."""
     grace: float = 10.0
     """Seconds that texts have to finish when the server is stopped."""
     log_prompts: bool = False
-    """Write prompts into the log. By default it holds no words of anybody."""
+    """Write prompts to the log. By default it contains no prompts or answers."""
 
 
 SETTINGS = ServeConfig
@@ -145,10 +145,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check(config: ServeConfig) -> None:
-    """Numbers within their bounds, and no flag that would be passed over.
+    """Checks the values of the flags, and that none of them would be ignored.
 
     Raises:
-        LacyError: E12, one is not.
+        LacyError: E12, a flag has a wrong value or no effect.
     """
     for key, (least, most) in BOUNDS.items():
         value = getattr(config, key)
@@ -159,27 +159,28 @@ def _check(config: ServeConfig) -> None:
     for name in config.allow_host:
         if not re.fullmatch(r"\*|\[?[\w.:-]+\]?", name) or name.count(":") == 1:
             raise LacyError(
-                "E12", key="allow_host", value=name, why="a name has no address before and no port "
-                "behind it", do="give a name alone: --allow-host lacy.example",
+                "E12", key="allow_host", value=name, why="a host name contains no scheme and no "
+                "port", do="give only the name: --allow-host lacy.example",
             )  # fmt: skip
     for origin in config.origin:
         if not re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s?#@]+/?", origin, re.IGNORECASE):
             raise LacyError(
-                "E12", key="origin", value=origin, why="an origin is a scheme and a host, perhaps "
-                "with a port", do="give it as the browser shows it: --origin https://chat.example",
+                "E12", key="origin", value=origin, why="an origin is a scheme and a host, "
+                "optionally with a port",
+                do="give it as the browser shows it: --origin https://chat.example",
             )  # fmt: skip
     if config.per_minute is not None and config.new_key is None:
         raise LacyError(
-            "E12", key="per_minute", value=config.per_minute, why="it is of a new key, by itself "
-            "it limits nobody", do="add a key with it: --keys keys.json --new-key NAME",
+            "E12", key="per_minute", value=config.per_minute, why="it applies only to a new key",
+            do="add a key with it: --keys keys.json --new-key NAME",
         )  # fmt: skip
 
 
 def _limits(config: ServeConfig) -> Limits:
-    """Bounds of the server.
+    """The limits of the server.
 
     Raises:
-        LacyError: E12, more connections than there are file descriptors for.
+        LacyError: E12, more connections than the file descriptors allow.
     """
     from ..serve.limits import Limits, affordable
 
@@ -189,15 +190,15 @@ def _limits(config: ServeConfig) -> Limits:
     if config.connections > (most := affordable()):
         raise LacyError(
             "E12", key="connections", value=config.connections,
-            why=f"this process has file descriptors for {most:,}",
-            do=f"raise its limit first (ulimit -n {config.connections * 2 + 64}), "
-            f"or give --connections {most}",
+            why=f"this process has file descriptors for only {most:,}",
+            do=f"raise the limit first (ulimit -n {config.connections * 2 + 64}), "
+            f"or use --connections {most}",
         )  # fmt: skip
     return Limits(**bounds, connections=config.connections)
 
 
 def _hosts(config: ServeConfig) -> Sequence[str] | None:
-    """Names by which the server may be called; None: any."""
+    """The host names that requests may use; None for any."""
     if "*" in config.allow_host:
         return None
     given = [name.strip("[] ").lower() for name in config.allow_host]
@@ -281,7 +282,7 @@ def _say(config: ServeConfig, name: str, policy: str, port: int, keys: Keys | No
     print(f"{name} ({policy}) at http://{host}:{port}/v1; Ctrl-C stops it", file=sys.stderr)
     print(f"A page to try it: http://{host}:{port}/", file=sys.stderr)
     if keys and not keys.keys:
-        print(f"Warning: {config.keys} holds no key, so nobody can ask.", file=sys.stderr)
+        print(f"Warning: {config.keys} has no keys, so all requests are refused.", file=sys.stderr)
     if config.host not in LOOPBACK:
         open_to = "whoever has a key" if keys else "anybody, without a key (--keys)"
         line = f"Warning: {config.host} can be reached from other computers, by {open_to};"

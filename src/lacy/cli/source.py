@@ -38,37 +38,38 @@ SHOWN = 5
 class BuildSource:
     """Indexes texts, so that the values in them can answer calls.
 
-    Values are the texts' own marks, else what spaCy's rules find. Building again into the same
-    folder adds new texts, replaces changed ones by their ids, and removes those that are gone.
+    The values are those marked in the texts, or else those that spaCy's rules find. Building again
+    into the same folder adds new texts, replaces changed ones, and removes those that no longer
+    exist.
     """
 
     texts: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXTS")]
-    """Text, Markdown, HTML, PDF, JSON, CSV, Parquet (a file, also compressed, or a folder),
-    hf:owner/name, a folder of `lacy world`."""
+    """Text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file, compressed or not, or a folder),
+    hf:owner/name, or a folder of `lacy world`."""
     out: Path
     """The folder of the index."""
     pipeline: str = "bundled"
     """spaCy pipeline for texts without marks: bundled, auto, a package or a folder."""
     text_field: str = "text"
-    """Where the text stands in JSON, CSV and Parquet."""
+    """Name of the text field in JSON, CSV and Parquet."""
     id_field: str = "id"
-    """Where the id stands."""
+    """Name of the id field."""
     encoding: str | None = None
-    """Of texts that are not UTF-8 and do not say how they are written: windows-1252, shift_jis ...
-    By default such texts are guessed or left out."""
+    """Encoding of texts that are not UTF-8 and declare none: windows-1252, shift_jis ... By default
+    lacy reads Western European texts as windows-1252 and leaves out the rest."""
     follow_links: bool = False
-    """Read what links in a folder lead to, outside of it too."""
+    """Follow symbolic links to folders, and to files outside the folder."""
     split: str = "train"
-    """Which split of a Hub data set."""
+    """The split of a Hub data set."""
     limit: int | None = None
-    """Read so many documents only."""
+    """Read only this many documents."""
     engine: Literal["fts5", "tantivy"] | None = None
-    """Who searches words in a new index: SQLite (fts5, the default), or tantivy for many texts."""
+    """Search engine of a new index: SQLite (fts5, the default), or tantivy for many texts."""
     vectors: str | None = None
-    """Find passages by meaning, too: a model2vec model's folder or Hub name."""
+    """Also find passages by meaning: folder or Hub name of a model2vec model."""
     gone: Literal["auto", "keep", "remove"] = "auto"
-    """Texts of the index that TEXTS no longer hold: auto removes them, unless nearly all are gone
-    (a disk may be missing)."""
+    """What to do with indexed texts that are no longer in TEXTS: auto removes them unless nearly
+    all are missing (a disk may not be mounted)."""
 
 
 @dataclass
@@ -148,7 +149,7 @@ def _build(argv: Sequence[str]) -> int:
                 encoding=config.encoding,
                 follow_links=config.follow_links,
             )
-        except LacyError as error:  # no such file, no text in it, nothing to read in a folder
+        except LacyError as error:  # no such file, no text in it, or no readable file in a folder
             count = count_of(config.out, root) if error.code in ("E13", "E21", "E27") else 0
             if not count:
                 raise
@@ -189,7 +190,7 @@ def _build(argv: Sequence[str]) -> int:
 
 
 def _tell_lost(lost: Lost, config: BuildSource) -> None:
-    """Says what became of documents that are no longer there."""
+    """Reports what happened to documents that no longer exist."""
     names = ", ".join(map(repr, map(clean, lost.names[:SHOWN])))
     texts, out = shlex.quote(config.texts), shlex.quote(str(config.out))
     lines = []
@@ -198,10 +199,10 @@ def _tell_lost(lost: Lost, config: BuildSource) -> None:
     if lost.kept:
         lines.append(f"kept: {lost.kept:,} that are no longer in {config.texts}: {names}")
         if config.gone != "keep":
-            lines.append("  They are nearly all that the index had of it: is a disk missing? If")
-            lines.append(f"  they are to go: lacy source build {texts} --out {out} --gone remove")
+            lines.append("  These are nearly all its documents in the index: is a disk missing?")
+            lines.append(f"  To remove them: lacy source build {texts} --out {out} --gone remove")
     if lost.unread:
-        lines.append(f"kept: {lost.unread:,} of files that could not be read this time")
+        lines.append(f"kept: {lost.unread:,} from files that could not be read this time")
     if lost.elsewhere:
         lines.append(f"kept: {lost.elsewhere:,} from other places than {config.texts}")
     for line in lines:

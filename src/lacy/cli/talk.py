@@ -38,8 +38,8 @@ FAR = "The model is at a server, which does not tell enough for that; `lacy why`
 COMMANDS = {
     "/policy": ("[POLICY]", "say or change when to call: /policy budget=0.1, never, always"),
     "/source": ("[SOURCE]", "say or change who answers calls, one or several; none for nobody"),
-    "/why": ("[N|calls]", "the last answer step by step; its call number N; all its calls"),
-    "/more": ("", "write on where the last answer was cut off"),
+    "/why": ("[N|calls]", "show the last answer step by step; its call number N; all its calls"),
+    "/more": ("", "continue the last answer where it was cut off"),
     "/receipt": ("", "what this conversation took"),
     "/save": ("FILE", "write it: .jsonl with who said what, anything else as text"),
     "/new": ("", "forget what was said before"),
@@ -116,7 +116,7 @@ class Talk:
         self._end(answer)
 
     def _more(self, _: str) -> None:
-        """Writes on where the last answer was cut off."""
+        """Continues the last answer where it was cut off."""
         if not self.answers or self.answers[-1].finished:
             self._say("There is no answer that was cut off.")
             return
@@ -148,7 +148,7 @@ class Talk:
         return answer
 
     def _end(self, answer: Answer) -> None:
-        """Says what an answer took, and whether it was cut off."""
+        """Prints the receipt of an answer, and whether it was cut off."""
         if cut := live.cut_off(answer):
             self._say(f"{cut}; /more writes on.")
         found = bill([answer], seconds=self._took, price=price_of(self.engine.source))
@@ -207,8 +207,8 @@ class Talk:
             return
         calls = sum(step.called for step in self._steps)
         if which not in ("", "calls") and not (which.isdecimal() and 1 <= int(which) <= calls):
-            numbers = f"1 to {calls}" if calls else "none was made"
-            self._say(f"/why takes nothing, `calls`, or the number of a call ({numbers}).")
+            numbers = f"1 to {calls}" if calls else "there were none"
+            self._say(f"/why is followed by nothing, `calls`, or a call's number ({numbers}).")
             return
         if which:
             only = None if which == "calls" else int(which)

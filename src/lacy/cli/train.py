@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     from ..train.stopping import CLOSED_OUTPUT
 
     result = train(config)
-    if result.stopped and not config.dry_run:  # the console has said how to go on
+    if result.stopped and not config.dry_run:  # the console has said how to resume
         return CLOSED if result.stopped == CLOSED_OUTPUT else STOPPED
     if not (config.dry_run or config.quiet):
         print(f'Next: lacy generate {config.out} --prompt "..." --source FACTS.sqlite')

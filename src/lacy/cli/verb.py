@@ -62,14 +62,15 @@ def room(name: str, *, extra: str | None = None, what: str = "") -> Any:
 
 
 def input_lines() -> Iterator[str]:
-    """Lines of the standard input without the empty ones.
+    """Yields the lines of the standard input, without empty ones.
 
-    A byte order mark is not part of the first line; it tells UTF-16 apart. Anything else is read as
-    UTF-8 (on a terminal, or with PYTHONIOENCODING, in the encoding that is set); what does not fit
-    becomes U+FFFD.
+    A byte order mark is removed from the first line; it shows whether the input is UTF-16. All
+    other input is read as UTF-8 (from a terminal, or with PYTHONIOENCODING, in the encoding that is
+    set); invalid bytes become U+FFFD.
 
     Raises:
-        LacyError: E151, the input holds zero bytes: UTF-16 without its mark, or no text at all.
+        LacyError: E151, the input contains zero bytes: it is UTF-16 without a byte order mark, or
+            not text.
     """
     stream: Any = sys.stdin
     if isinstance(stream, io.TextIOWrapper):
@@ -85,10 +86,10 @@ def input_lines() -> Iterator[str]:
 
 
 def _input_encoding(stream: io.TextIOWrapper) -> str:
-    """UTF-16 where its byte order mark stands first, else UTF-8 or what the user has set."""
+    """UTF-16 if the input starts with its byte order mark, else UTF-8 or what the user has set."""
     if stream.isatty() or os.environ.get("PYTHONIOENCODING"):
         return stream.encoding
-    peek = getattr(stream.buffer, "peek", None)  # missing where Python runs unbuffered
+    peek = getattr(stream.buffer, "peek", None)  # missing if Python runs unbuffered
     first = peek(2)[:2] if peek is not None else b""
     return "utf-16" if first in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
 
@@ -99,7 +100,7 @@ def as_text(word: str) -> str:
 
 
 def note(sentence: str) -> None:
-    """Prints a remark beside the output, on the standard error; a terminal wraps it at words."""
+    """Prints a remark on standard error, wrapped at words if that is a terminal."""
     if sys.stderr.isatty():
         import shutil
         import textwrap
@@ -110,7 +111,7 @@ def note(sentence: str) -> None:
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Prints a line in which names of files or other words from outside may stand."""
+    """Prints a line that may contain file names or other untrusted text, which it cleans."""
     indent = line[: len(line) - len(line.lstrip(" "))]
     print(f"{indent}{clean(line)}", file=file or sys.stdout)
 

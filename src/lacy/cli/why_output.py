@@ -85,11 +85,11 @@ def show_calls(
     palette: dict[str, str],
     only: int | None = None,
 ) -> None:
-    """Prints each call by itself: after which words, what was offered, what was taken and why.
+    """Prints each call: the words before it, the values offered, the value taken, and why.
 
     Args:
-        console: where to.
-        steps: of the whole text.
+        console: where to print.
+        steps: the steps of the whole text.
         palette: colours by source.
         only: the number of one call, counted from 1; None for all.
     """

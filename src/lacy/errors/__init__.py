@@ -23,7 +23,7 @@ class LacyError(Exception):
 
     Args:
         code: a key of ``CATALOG``.
-        values: what the entry's templates name; characters that steer a terminal are taken out.
+        values: the fields of the entry's templates; terminal control characters are removed.
     """
 
     def __init__(self, code: str, /, **values: Any) -> None:

@@ -105,16 +105,18 @@ ENTRIES = {
     "E27": Entry(
         "{path} is not a kind of file that lacy reads",
         "give .txt, .md, .html, .pdf, .jsonl, .json, .csv, .tsv (also as .gz, .bz2, .xz, .zst), "
-        ".parquet, a folder of these, or hf:owner/name; name plain text .txt, convert the rest",
+        ".parquet, a folder of these, or hf:owner/name; rename plain text to .txt, and convert "
+        "other files",
         USAGE,
     ),
     "E28": Entry("cannot train a tokenizer: {why}", "{do}", DATA),
     "E29": Entry("cannot pack {where}: {why}", "{do}", DATA),
     "E120": Entry(
         "{path} is a {kind}, not a file or folder",
-        "write what it gives into a file first: cat {path} > texts.txt",
+        "save its output to a file first: cat {path} > texts.txt",
         USAGE,
-        "Texts are read several times; a pipe can be read once, and a device may have no end.",
+        "lacy reads its input several times. A pipe can be read only once, and a device may never "
+        "end.",
     ),
     # E30-E39: annotation
     "E30": Entry(
@@ -172,25 +174,24 @@ ENTRIES = {
     ),
     # E150-E159: files that several processes or other programs touch
     "E150": Entry(
-        "another lacy works in {folder}{who}",
+        "another lacy process is using {folder}{who}",
         "wait until it has ended, or choose another folder with --out",
         USAGE,
-        "Two processes that write into one folder would mix their numbers. The system lets go of "
-        "the lock when a process ends, however it ends; a lock file that is left over blocks "
-        "nobody.",
+        "Two processes that write to one folder would mix their results. The operating system "
+        "releases the lock however a process ends, so a leftover lock file does no harm.",
     ),
     "E151": Entry(
-        "the standard input is not UTF-8 text: line {line} holds a zero byte",
+        "the standard input is not UTF-8 text: line {line} contains a zero byte",
         "convert it first: iconv -f UTF-16 -t UTF-8 FILE > NEW",
         USAGE,
-        "Windows writes some files as UTF-16. With a byte order mark they are read as they are; "
-        "without one they cannot be told from binary data.",
+        "Some Windows programs write UTF-16. With a byte order mark, lacy reads it; without one, "
+        "it cannot be distinguished from binary data.",
     ),
     "E50": Entry(
         "marking took longer than {seconds:g} s ({texts} texts were marked together)",
-        "give more time (--text-seconds), or leave the text out",
+        "allow more time (--text-seconds), or leave the text out",
         DATA,
         "100,000 characters take about a second with the bundled pipeline. `lacy annotate` and "
-        "`lacy source build` leave out a text that takes longer, and name it.",
+        "`lacy source build` leave out a text that exceeds the limit, and name it.",
     ),
 }

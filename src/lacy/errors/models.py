@@ -49,8 +49,8 @@ ENTRIES = {
         "the model in {path} is damaged: {why}",
         "{do}",
         DATA,
-        "Weights that are missing or of another shape are never made up: the model would speak "
-        "at random.",
+        "lacy never replaces weights that are missing or have another shape by random ones: the "
+        "model would generate nonsense.",
     ),
     "E57": Entry(
         "the model in {path} has no <CALL> as its last token",
@@ -64,45 +64,44 @@ ENTRIES = {
         USAGE,
     ),
     "E59": Entry("the model in {path} does not fit: {why}", "{do}", DATA),
-    # E98, E130-E136: models and tokenizers of others
+    # E98, E130-E136: models and tokenizers from elsewhere
     "E98": Entry(
-        "the tokenizer of {path} has no token {token!r} that could begin texts",
+        "the tokenizer in {path} has no special token {token!r} that could be its begin token",
         "choose one of its special tokens: {known}",
         USAGE,
-        "The token before a text is to be the one that the model saw between documents when it "
-        "was pretrained; it need not be the one that begins a chat.",
+        "The begin token should be the token that separated documents in the model's pretraining; "
+        "it need not be the one that begins a chat.",
     ),
     "E130": Entry(
         "the weights in {path} are quantised ({method})",
-        "take the unquantised checkpoint that it was made from; a trained model is quantised "
-        "afterwards: lacy export RUN --to gguf --precision q8_0",
+        "use the unquantised checkpoint that they were made from; to quantise a trained model: "
+        "lacy export RUN --to gguf --precision q8_0",
         DATA,
-        "Quantised weights cannot be trained on, and their loaders need a GPU or packages of "
-        "their own.",
+        "Quantised weights cannot be trained, and loading them needs a GPU or additional packages.",
     ),
     "E131": Entry(
-        "{path} holds an adapter (LoRA) of {base}, not a whole model",
+        "{path} contains a LoRA adapter for {base}, not a complete model",
         'merge it into its base first: python -c "from peft import AutoPeftModelForCausalLM as M; '
         "M.from_pretrained('{path}').merge_and_unload().save_pretrained('MERGED')\", and copy the "
         "tokenizer's files to MERGED",
         DATA,
-        "An adapter changes the weights of another model and says nothing without it.",
+        "An adapter modifies the weights of another model and cannot be used without it.",
     ),
     "E132": Entry(
-        "the {what} in {path} brings its own code, which is not run (kind {kind})",
-        "use a model of a kind that transformers knows, or one converted to such a kind",
+        "the {what} in {path} requires its own code (type {kind}), which lacy does not run",
+        "use a model whose type transformers supports, or convert it to such a type",
         DATA,
-        "Code in a model's folder can do anything on this machine; lacy never runs it, whatever "
-        "is typed.",
+        "Code in a model folder could do anything on this machine, so lacy never runs it, "
+        "whatever the options.",
     ),
     "E133": Entry(
-        "the weight {name} of the model in {path} is not a number (NaN or infinite)",
-        "take an older checkpoint, or train again with a lower learning rate",
+        "the weight {name} of the model in {path} contains NaN or infinity",
+        "use an older checkpoint, or train again with a lower learning rate",
         DATA,
-        "One such number makes all that a model says meaningless.",
+        "A single such value makes all output of the model meaningless.",
     ),
     "E134": Entry(
-        "{path} is a GGUF model, which lacy writes but does not read",
+        "{path} is a GGUF model, which lacy can write but not read",
         "give the transformers folder (safetensors) that it was made from",
         DATA,
     ),

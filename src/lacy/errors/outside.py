@@ -58,8 +58,8 @@ ENTRIES = {
     ),
     "E74": Entry(
         "the table, view or column {table!r} of {path} cannot be read: {why}",
-        "mend it in the database, or name another table: "
-        "lacy source map {path} --out mapping.yaml lists what can be read",
+        "repair it in the database, or name another table; to list the tables that can be read: "
+        "lacy source map {path} --out mapping.yaml",
         SOURCE,
     ),
     # E90-E93: engines of others
@@ -126,12 +126,13 @@ ENTRIES = {
         "Static embeddings are read from safetensors with their tokenizer, never from pickle.",
     ),
     "E121": Entry(
-        "{root} gives no texts now, but the index {path} holds {count} documents of it; they stay",
-        "look whether the folder is there (is a disk not mounted?); if they are to go: "
+        "{root} contains no texts, but the index {path} has {count} documents from it; they stay "
+        "in the index",
+        "check that the folder exists and its disk is mounted; to remove the documents: "
         "lacy source build {root} --out {path} --gone remove",
         DATA,
-        "An index forgets what is no longer there, but an empty folder may be a disk that is not "
-        "mounted.",
+        "A build removes documents whose files no longer exist, but an empty folder may mean that "
+        "a disk is not mounted.",
     ),
     # E106-E110: models as sources
     "E106": Entry(
@@ -159,10 +160,10 @@ ENTRIES = {
     ),
     "E112": Entry(
         "the model's chat template cannot be used: {why}",
-        "say it in another way, or begin anew: /new",
+        "rephrase the message, or start a new conversation: /new",
         USAGE,
-        "The template refuses the conversation, or drops one of its messages. Control tokens that "
-        "a message spells out are encoded as ordinary text; a few tokenizers cannot do that.",
+        "The template rejects the conversation or drops one of its messages. Control tokens in a "
+        "message are encoded as ordinary text; a few tokenizers cannot do that.",
     ),
     "E113": Entry(
         "a picture cannot be written to {path}",
@@ -171,9 +172,9 @@ ENTRIES = {
     ),
     # E145-E149: the server
     "E145": Entry(
-        "another process has been changing {path} for half a minute",
-        "wait until it is done, or end it",
+        "another process has held the lock on {path} for half a minute",
+        "wait until that process has finished, or end it",
         USAGE,
-        "Keys are added one at a time, so that none is lost.",
+        "Only one process at a time may add keys, so that none is lost.",
     ),
 }

@@ -1,4 +1,4 @@
-"""Text from outside as it may stand in a message: on one line, steering no terminal."""
+"""Makes untrusted text safe for messages: one line, no terminal control characters."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from pathlib import PurePath
 from typing import Any
 
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that steer a terminal or turn the order of letters, other than tabs and line feeds."""
+"""Terminal control characters and bidirectional overrides, except tabs and line feeds."""
 
 LIST = "\n  - "
-"""How a list of problems begins."""
+"""The start of a list of problems."""
 
 _ENDS = re.compile("[\n\u2028\u2029]+")
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
-    """A text in one line, without the characters that steer a terminal.
+    """Returns the text on one line, without terminal control characters.
 
-    Halves of surrogate pairs, as in file names that are not UTF-8, become U+FFFD.
+    Lone surrogates, as in file names that are not UTF-8, become U+FFFD.
     """
     return " ".join(_HALVES.sub("\ufffd", STEERING.sub(" ", text)).split())
 
 
 def cleaned(value: Any) -> Any:
-    """A value as it may stand in a message: texts and paths on one line, without what steers.
+    """Returns a value that is safe in a message; strings, paths and exceptions become one line.
 
-    A list of problems, which lacy itself begins with ``LIST``, keeps its lines.
+    A list of problems, which lacy itself starts with ``LIST``, keeps its lines.
     """
     if isinstance(value, PurePath | BaseException):
         value = str(value)

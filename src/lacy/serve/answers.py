@@ -32,7 +32,7 @@ class Account(BaseModel):
     cost: float | None
     seconds: float | None
     hint: str = ""
-    """What to change in the prompt, where a model that continues texts was asked a question."""
+    """How to rephrase the prompt if it asks a question of a model that only continues texts."""
 
 
 class Logprobs(BaseModel):
@@ -125,7 +125,7 @@ class Chat(Answered):
 
 
 class OutputText(BaseModel):
-    """What is said in a response."""
+    """The text content of a response."""
 
     type: Literal["output_text"]
     text: str
@@ -144,7 +144,7 @@ class OutputMessage(BaseModel):
 
 
 class ResponseUsage(BaseModel):
-    """Tokens of a response."""
+    """Token counts of a response."""
 
     input_tokens: int
     output_tokens: int
@@ -152,7 +152,7 @@ class ResponseUsage(BaseModel):
 
 
 class Incomplete(BaseModel):
-    """Why a response was cut."""
+    """Why a response was cut off."""
 
     reason: Literal["max_output_tokens"]
 
@@ -182,7 +182,7 @@ class Model(BaseModel):
     parent: None
     permission: list[None]
     max_model_len: int
-    """Tokens of the longest text, prompt and answer together."""
+    """The context length: most tokens of prompt and answer together."""
 
 
 class Models(BaseModel):
@@ -208,12 +208,12 @@ class SourceTold(BaseModel):
     price: Price | None
     resting: bool
     failing: bool
-    """Whether its last reply was a failure."""
+    """Whether its last request failed."""
     requests: int
     found: int
     not_found: int
     errors: int
-    """Requests at which the source failed; one that found nothing is none of them."""
+    """Requests at which the source failed; finding nothing is not a failure."""
     seconds_median: float | None
     seconds_p95: float | None
     cost: float | None
@@ -254,7 +254,7 @@ _WHY = {
     400: "something in the request is wrong, or beyond a limit",
     401: "no valid API key",
     404: "there is no such model or path",
-    408: "the body did not come in time",
+    408: "the body did not arrive in time",
     413: "the body is too large",
     421: "the server is not called by this name",
     429: "too much at once, or too much for this key; `Retry-After` says when to come back",

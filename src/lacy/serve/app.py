@@ -81,7 +81,7 @@ class Service:
 
     @property
     def longest(self) -> int:
-        """Characters beyond which no prompt fits: it is not tokenized, as all texts wait then."""
+        """Most characters of a prompt; longer ones are refused before slow tokenization."""
         return self.context * CHARACTERS
 
     def wanted(self, body: Body, prompts: list[Prompt], limit: int | None) -> Wanted:
@@ -99,7 +99,7 @@ class Service:
             why += f"; {HELP[field]}" if field in HELP else ""
             raise ApiError(400, why, "unsupported", field)
         if body.stream_options is not None and not body.stream:
-            why = "stream_options makes sense with stream: true alone"
+            why = "stream_options needs stream: true"
             raise ApiError(400, why, "invalid_value", "stream_options")
         if body.scored is not None and self.scheduler.hosted:
             why = "logprobs are not told of a model at another server"
@@ -117,13 +117,13 @@ class Service:
         param = "model" if body.lacy.policy is None else "lacy.policy"
         policy = travelling if body.lacy.policy is None else body.lacy.policy
         if body.scored is not None and body.echoed and limit <= 1:
-            policy = "never"  # the prompt is to be measured, and nobody asked to write a text
+            policy = "never"  # the request only scores the prompt
         seed = random.getrandbits(32) if body.seed is None else body.seed % 2**32
         _at_most("min_tokens", body.min_tokens or 0, limit)
         least = body.least(limit)
         if least and self.scheduler.hosted:
             field = "ignore_eos" if body.ignore_eos else "min_tokens"
-            why = f"{field} is not supported for a model at another server"
+            why = f"{field} is not supported for a model on another server"
             raise ApiError(400, why, "unsupported", field)
         cold = body.temperature is not None and body.temperature < COLD
         engine = self.engine(
@@ -244,19 +244,19 @@ def make_app(
     """The ASGI application of one model.
 
     Args:
-        scheduler: writes the texts; closed when the application ends.
+        scheduler: generates the texts; closed when the application ends.
         name: the model's name for clients.
-        limits: bounds of a request.
-        keys: accepted API keys; None: whoever reaches the server may ask.
-        log_prompts: write prompts into the log, too.
-        hosts: names by which the server may be called; None: by any.
+        limits: limits on requests and connections.
+        keys: accepted API keys; None: no key is needed.
+        log_prompts: also write prompts to the log.
+        hosts: host names that requests may use; None: any.
         prompts: beginnings of texts that the page offers.
-        ping: seconds of silence after which a stream says that it goes on.
-        origins: web pages of others that may ask from a browser, as ``https://chat.example``.
+        ping: seconds of silence after which a stream sends a comment to keep the connection open.
+        origins: origins whose web pages may send requests, such as ``https://chat.example``.
     """
     limits, metrics = limits or Limits(), Metrics(scheduler)
     context = context_of(scheduler.engine.model)
-    controls_of(scheduler.engine.tokenizer)  # found once, while nobody else uses the tokenizer
+    controls_of(scheduler.engine.tokenizer)  # cached now, before threads share the tokenizer
     made = int(time.time())
     service = Service(scheduler, name, limits, metrics, log_prompts, made, context, prompts, ping)
 

@@ -47,9 +47,9 @@ class Body(declare("Common", Strict, chat=None)):  # type: ignore[misc]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     ignore_eos: bool | None = None
-    """Write until ``max_tokens``, whatever the model would end with."""
+    """Continue after end tokens until ``max_tokens``."""
     min_tokens: int | None = Field(None, ge=0)
-    """Tokens before which the text does not end."""
+    """Fewest tokens of the answer."""
     lacy: Wishes = Wishes()
 
     @field_validator("lacy", mode="before")
@@ -67,7 +67,7 @@ class Body(declare("Common", Strict, chat=None)):  # type: ignore[misc]
         return asking({name: getattr(self, name) for name in self.model_fields_set})
 
     def least(self, limit: int) -> int:
-        """Tokens before which the text does not end; ``limit`` is its most."""
+        """Fewest tokens of the answer, given that ``limit`` is the most."""
         return limit if self.ignore_eos else self.min_tokens or 0
 
     @property
@@ -101,7 +101,7 @@ class CompletionBody(declare("OfCompletion", Body, chat=False)):  # type: ignore
     prompt: str | Prompts[str] | Tokens | Prompts[Tokens]
     """Texts, or tokens of the model."""
     max_tokens: int | None = Field(None, ge=0)
-    """0: nothing is written; with ``echo`` the prompt is measured."""
+    """With 0 nothing is generated; with ``echo`` the prompt is scored."""
     echo: bool | None = None
     logprobs: Annotated[int, Field(strict=True, ge=0, le=5)] | None = None
 

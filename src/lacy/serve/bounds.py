@@ -1,9 +1,9 @@
-"""Types for request bodies whose check costs no more than reading them.
+"""Types for request bodies that are validated in linear time.
 
-pydantic collects every error that it finds, and tries each member of a union. A body of 0.7 MB with
-350,000 wrong elements then took seconds, during which nobody else was served. Lists made here end
-at their first wrong element, and objects report only their first unknown field, so that the number
-of errors depends on the fields of a body and not on its length.
+pydantic collects every error, and tries each member of a union. A body of 0.7 MB with 350,000
+invalid elements then blocked the server for seconds. Validation of the lists defined here stops at
+the first invalid element, and objects report only their first unknown field, so the number of
+errors depends on the fields of a body and not on its length.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 T = TypeVar("T")
 
 MOST_MESSAGES = 4096
-"""Messages of one chat. Each takes several tokens, so more do not fit into a small context."""
+"""Most messages of one chat. Each takes several tokens; more would not fit a small context."""
 
 MOST_PARTS = 1024
-"""Parts of one message."""
+"""Most parts of one message."""
 
 MOST_PROMPTS = 2048
-"""Prompts of one request, whatever ``Limits.prompts`` says (OpenAI's limit)."""
+"""Most prompts of one request, whatever ``Limits.prompts`` is (OpenAI's limit)."""
 
 Each = Annotated[list[T], Field(fail_fast=True)]
-"""A list that is checked up to its first error."""
+"""A list that is validated up to its first error."""
 
 Several = Annotated[list[T], Field(min_length=1, fail_fast=True)]
 """The same with at least one element."""
@@ -35,7 +35,7 @@ Messages = Annotated[list[T], Field(min_length=1, max_length=MOST_MESSAGES, fail
 
 
 class Strict(BaseModel):
-    """An object without unknown fields; the first unknown one is the only one that is reported."""
+    """An object that allows no unknown fields, and reports only the first one."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 

@@ -78,13 +78,13 @@ class Choice:
 
 
 def as_dicts(spans: Sequence[Span]) -> list[dict[str, Any]]:
-    """Spans that say something, as plain data for JSON, which has no infinities."""
+    """Spans with content, as plain data for JSON (which has no infinities)."""
     told = [span for span in spans if speaks(span)]
     return [{name: _finite(getattr(span, name)) for name in FIELDS} for span in told]
 
 
 def speaks(span: Span) -> bool:
-    """Whether a span has words or stands for a call; the token that ends a text does neither."""
+    """Whether a span has text or represents a call; the end token has neither."""
     return bool(span.text or span.tokens or span.asked or span.speaker == PROMPT)
 
 

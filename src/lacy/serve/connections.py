@@ -1,8 +1,8 @@
-"""Connections: how long a client may take, how many there may be, and what is no request.
+"""Limits on connections: deadlines, number of connections, and strict parsing of requests.
 
-All of this happens before a key is looked at, so nothing here may last or grow. uvicorn's protocol
-over h11 reads and writes; ``Guarded`` adds deadlines and a bound on connections, ``Checked``
-refuses requests whose end is ambiguous or whose form costs more than its bytes.
+All of this happens before authentication, so time and memory must be bounded here. uvicorn's h11
+protocol reads and writes; ``Guarded`` adds deadlines and a limit on connections; ``Checked``
+refuses requests with an ambiguous length or with an encoding that is expensive to parse.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from lacy.serve.failures import ApiError
 from lacy.serve.limits import MIB, Limits
 
 HEAD_BYTES = 16 * 1024
-"""Of a request line with all headers, and of what is parsed in one go."""
+"""Largest request line with headers, and the size of the pieces that are parsed at a time."""
 
 MOST_HEADERS = 100
 
 FREE_CHUNKS, CHUNK_BYTES = 1024, 64
-"""A chunked body may have so many chunks, and one more for so many bytes."""
+"""A chunked body may have ``FREE_CHUNKS`` chunks, plus one for each ``CHUNK_BYTES`` bytes."""
 
 LINGER_SECONDS, LINGER_BYTES = 5.0, 16 * MIB
-"""For how long, and how much, is read and thrown away after an early answer. A socket that is
-closed with unread data loses the answer on its way to the client."""
+"""How long and how much the server reads and discards after an early answer. If a socket is closed
+with unread data, the client may not receive the answer."""
 
 PROBE_SECONDS = 1.0
-"""After a client stopped sending while it waits for an answer: when to try whether it is there."""
+"""Delay before probing a client that closed its sending side while it waits for an answer."""
 
 
 PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus}
 
 
 class Checked(h11.Connection):
-    """h11's connection, stricter about requests."""
+    """h11's connection with stricter checks of requests."""
 
     refusal: h11.RemoteProtocolError | None = None
     """Why the last event could not be read."""
@@ -50,7 +50,7 @@ class Checked(h11.Connection):
         """The next event.
 
         Raises:
-            h11.RemoteProtocolError: what comes is no request, or one that is not taken.
+            h11.RemoteProtocolError: the data are not a valid request, or one that is refused.
         """
         try:
             event = super().next_event()
@@ -61,7 +61,7 @@ class Checked(h11.Connection):
                 self._chunks += 1
                 self._bytes += len(event.data)
                 if self._chunks > FREE_CHUNKS + self._bytes // CHUNK_BYTES:
-                    raise h11.RemoteProtocolError("the body comes in too many small chunks")
+                    raise h11.RemoteProtocolError("the body has too many small chunks")
         except h11.RemoteProtocolError as error:
             self.refusal = error
             raise
@@ -69,13 +69,13 @@ class Checked(h11.Connection):
 
 
 def _check_head(request: h11.Request) -> None:
-    """Refuses what a proxy in front may read otherwise than h11 does.
+    """Refuses requests that a proxy might interpret differently from h11.
 
     Raises:
-        h11.RemoteProtocolError: another version, too many headers, or two ends of the body.
+        h11.RemoteProtocolError: unsupported version, too many headers, or an ambiguous body length.
     """
     if request.http_version not in (b"1.0", b"1.1"):
-        why = f"HTTP/{request.http_version.decode()} is not spoken here"
+        why = f"HTTP/{request.http_version.decode()} is not supported"
         raise h11.RemoteProtocolError(why, error_status_hint=505)
     if len(request.headers) > MOST_HEADERS:
         why = f"more than {MOST_HEADERS} headers"
@@ -88,11 +88,11 @@ def _check_head(request: h11.Request) -> None:
 
 
 class Ending:
-    """A transport whose ``close`` ends: what a client does not take in time is thrown away.
+    """A transport whose ``close`` is bounded: data that a client does not read in time are dropped.
 
     Args:
-        transport: the event loop's.
-        seconds: for what is still to be sent.
+        transport: the event loop's transport.
+        seconds: time for the data still to be sent.
     """
 
     def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
@@ -103,7 +103,7 @@ class Ending:
         return getattr(self._transport, name)
 
     def close(self) -> None:
-        """Send what is still to be sent, and close."""
+        """Send the remaining data, and close."""
         self._transport.close()
         if self._end is None:
             loop = asyncio.get_running_loop()
@@ -128,22 +128,22 @@ class Guarded(H11Protocol):
         self.limits = limits
         self.conn = self._checked = Checked(h11.SERVER, HEAD_BYTES)
         self.since = time.monotonic()
-        """When it last began to wait for the client."""
+        """When the connection last started waiting for the client."""
         self._half_closed = self._discarding = False
         self._rest = 0
-        """Bytes that were thrown away."""
+        """Bytes that were discarded."""
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._stage = ""
 
-    # What the event loop calls
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has come; where too many are there, one that is silent has to go."""
+        """Accept a client; if there are too many, close an idle connection."""
         self._ending = Ending(transport, self.limits.patience)
         super().connection_made(cast("asyncio.Transport", self._ending))
         if len(self.connections) > self.limits.connections and not self._make_room():
-            why = f"{self.limits.connections} connections are being served, as many as there may be"
+            why = f"all {self.limits.connections} connections are in use"
             self._refuse(ApiError(503, why, "too_many_connections", retry=1))
             return
         self._watch()
@@ -160,11 +160,11 @@ class Guarded(H11Protocol):
                 return
             super().data_received(data[begin : begin + HEAD_BYTES])
         if self.answering and len(self.conn.trailing_data[0]) <= HEAD_BYTES:
-            self.flow.resume_reading()  # only who reads notices that a client has left
+            self.flow.resume_reading()  # a disconnect is noticed only while reading
         self._watch()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more. It may still wait for an answer, or be gone altogether."""
+        """The client closed its sending side; it may still wait for an answer, or be gone."""
         if not self.answering or self._discarding:
             return False
         if not self._half_closed:
@@ -181,20 +181,20 @@ class Guarded(H11Protocol):
             self._unread.cancel()
 
     def pause_writing(self) -> None:
-        """The client takes nothing at the moment. ``Gate`` ends its texts; then it is left."""
+        """The client has stopped reading: ``Gate`` ends its texts, then the connection closes."""
         super().pause_writing()
         self._unread = self.loop.call_later(self.limits.patience + 1, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client has taken most of it."""
+        """The client reads again."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
 
-    # What uvicorn calls
+    # Called by uvicorn
 
     def send_400_response(self, msg: str) -> None:
-        """What came is no request."""
+        """The data are not a valid request."""
         error = self._checked.refusal
         hint = error.error_status_hint if error else 400
         self._refuse(ApiError(hint, str(error or msg), "invalid_request"))
@@ -207,7 +207,7 @@ class Guarded(H11Protocol):
         self._watch()
 
     def shutdown(self) -> None:
-        """The server ends: only what was asked before is still answered."""
+        """The server shuts down: only requests that are already complete are answered."""
         if self.answering:
             self.cycle.keep_alive = False
         elif self.receiving and not self._discarding:
@@ -219,7 +219,7 @@ class Guarded(H11Protocol):
 
     @property
     def answering(self) -> bool:
-        """Whether a whole request waits for its answer."""
+        """Whether a complete request is waiting for its answer."""
         cycle = self.cycle
         return cycle is not None and not cycle.response_complete and not cycle.more_body
 
@@ -231,9 +231,9 @@ class Guarded(H11Protocol):
     # Deadlines
 
     def _watch(self) -> None:
-        """Set the deadline of what is waited for now, if that has changed."""
+        """Set a new deadline if the stage of the connection has changed."""
         stage = "" if self.transport.is_closing() else self._stage_now()
-        if stage == self._stage or self._discarding:  # what is thrown away has its deadline
+        if stage == self._stage or self._discarding:  # discarding has its own deadline
             return
         self._forget_deadline()
         self._stage, self.since = stage, time.monotonic()
@@ -244,18 +244,18 @@ class Guarded(H11Protocol):
             self._deadline = self.loop.call_later(allowed[stage], self._too_late)
 
     def _stage_now(self) -> str:
-        """What is waited for; a body that the application reads has its deadline in ``Gate``."""
+        """What the connection waits for; ``Gate`` sets the deadline for bodies."""
         if self.answering:
             return "answer"
         if self.receiving:
             return "body"
         if self.conn.their_state is h11.SEND_BODY:
-            return "rest"  # of a body that nobody reads any more
+            return "rest"  # of a body that the application no longer reads
         return "head" if self.cycle is None or self._begun else "idle"
 
     @property
     def _begun(self) -> bool:
-        """Whether a part of a head has come."""
+        """Whether part of the headers has arrived."""
         return bool(self.conn.trailing_data[0])
 
     def _too_late(self) -> None:
@@ -273,22 +273,22 @@ class Guarded(H11Protocol):
             self._deadline = None
 
     def _make_room(self) -> bool:
-        """Close the connection that has been waiting longest for its client; False: none is."""
+        """Close the connection that has been idle longest; False if none is idle."""
         others = [other for other in self.connections if other is not self]
         waiting = [other for other in others if isinstance(other, Guarded) and not other.answering]
         if not waiting:
             return False
-        # A client that has at least sent headers may be slow; one that is silent costs nobody.
+        # Close connections without a request first: a client that has sent headers may be slow.
         longest = min(waiting, key=lambda other: (other.receiving, other.since))
         self.connections.discard(longest)
         longest.transport.abort()
         return True
 
     def _probe(self) -> None:
-        """Whether a client that sends no more is still there; if not, nobody needs the answer.
+        """Find out whether a client that closed its sending side is still there.
 
-        A closed socket answers anything that is sent to it with a reset. "100 Continue" may come
-        before any answer, and clients pass over it.
+        A closed socket responds to any data with a reset. "100 Continue" may precede any answer,
+        and clients ignore it.
         """
         if self.transport.is_closing() or not self.answering:
             return
@@ -297,20 +297,20 @@ class Guarded(H11Protocol):
             self.transport.abort()
             return
         if not self.cycle.response_started:
-            if self.scope["http_version"] < "1.1":  # it does not know of 100
+            if self.scope["http_version"] < "1.1":  # it has no status 100
                 self.transport.abort()
                 return
             event = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
             self.transport.write(self.conn.send(event) or b"")
         self.loop.call_later(PROBE_SECONDS / 4, self._probe)
 
-    # Ends
+    # Closing
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer without the application, and end the connection."""
+        """Send an error without the application, and close the connection."""
         if self.cycle is not None and not self.cycle.response_complete:
             begun, self.cycle.disconnected = self.cycle.response_started, True
-            self.cycle.message_event.set()  # whoever reads the body is told
+            self.cycle.message_event.set()  # wake the reader of the body
             if begun:
                 self.transport.abort()
                 return

@@ -1,6 +1,6 @@
-"""What every response has around it: an id, CORS headers, HEAD, and paths with a slash at the end.
+"""Outermost middleware: request ids, CORS headers, HEAD, and paths with a trailing slash.
 
-It is the outermost layer, so that it holds for errors as well, those of bugs included.
+It is the outermost layer so that it also applies to errors, including those from bugs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ METHODS = "GET, HEAD, POST"
 HEADERS = "Authorization, Content-Type, X-Request-Id"
 EXPOSED = "X-Request-Id, Retry-After"
 REMEMBER = "600"
-"""Seconds for which a browser need not ask again."""
+"""Seconds for which a browser may cache a preflight response."""
 
 
 class Envelope:
@@ -29,14 +29,14 @@ class Envelope:
 
     Args:
         app: the application with all other middleware.
-        origins: web pages that may ask from a browser (``https://chat.example``); ``*`` is any.
+        origins: origins whose pages may send requests (``https://chat.example``); ``*`` is any.
     """
 
     def __init__(self, app: Any, origins: Sequence[str] = ()) -> None:
         self.app, self.origins = app, {tidy(origin) for origin in origins}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -87,7 +87,7 @@ def tidy(origin: str) -> str:
 
 
 def _told_before(asked: MutableMapping[bytes, str]) -> list[tuple[bytes, bytes]]:
-    """What a browser wants to know before it sends a request."""
+    """The response to a browser's preflight request."""
     wanted = asked.get(b"access-control-request-headers", "")
     names = f"{HEADERS}, {wanted}" if _NAMES.fullmatch(wanted) else HEADERS
     told = [

@@ -16,7 +16,7 @@ LOG = logging.getLogger("lacy.serve")
 
 
 MESSAGE, PARAM = 2000, 200
-"""Most characters of a message and of a field's name, both of which may quote a request."""
+"""Most characters of a message and of a field name; both may quote the request."""
 
 
 class ApiError(Exception):
@@ -53,7 +53,7 @@ class ApiError(Exception):
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds after which it may be tried again; at least 1."""
+        """Whole seconds after which the request may be retried; at least 1."""
         return max(1, math.ceil(self.retry or 0))
 
     def response(self) -> JSONResponse:
@@ -73,7 +73,7 @@ def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, Busy):
-        message = "as many texts are being written and waiting as this server takes"
+        message = "the server is at capacity: no more texts can run or wait"
         return ApiError(429, message, "busy", retry=error.seconds)
     if isinstance(error, Closing):
         return ApiError(503, "the server is shutting down", "shutting_down", retry=5)

@@ -1,8 +1,8 @@
-"""Fields of requests that lacy does not act on, and the values of these that ask for nothing.
+"""Request fields that lacy does not implement, and their values that have no effect.
 
-OpenAI's own clients send some, clients of vLLM, llama.cpp and others send more, mostly with their
-defaults. A field that only describes the request is ignored; one that would change the answer is
-accepted with a value that asks for nothing, and refused with any other.
+OpenAI's clients send some of them, and clients of vLLM, llama.cpp and others send more, mostly with
+default values. A field that only describes the request is ignored. A field that would change the
+answer is accepted if its value has no effect, and refused otherwise.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ NOTHING: dict[str, tuple[Any, ...]] = {
     "continue_final_message": (None, False),
     "documents": (None, []),
 }
-"""Fields that lacy cannot honour, with the values that ask for nothing."""
+"""Unsupported fields, with the values that have no effect."""
 
 IGNORED = (
     "cache_prompt", "cache_salt", "chat_id", "data_sources", "kv_transfer_params", "metadata",
@@ -72,17 +72,17 @@ IGNORED = (
     "request_id", "safety_identifier", "service_tier", "session_id", "store", "user", "verbosity",
     "reasoning_effort", "include_reasoning",
 )  # fmt: skip
-"""Fields that describe a request, or ask for what a small model does not do (reasoning)."""
+"""Ignored fields: they describe the request, or do not apply to small models (reasoning)."""
 
 STRUCTURE = 'see docs/how-to/clients.md, "Tools and structured output"'
-STATE = "nothing is kept between requests: send the whole conversation as input"
+STATE = "the server stores nothing between requests: send the whole conversation as input"
 HELP = dict.fromkeys(("previous_response_id", "conversation", "background"), STATE) | dict.fromkeys(
     ("tools", "functions", "tool_choice", "function_call", "response_format", "guided_json",
      "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "grammar",
      "json_schema", "text.format"),
     STRUCTURE,
 )  # fmt: skip
-"""Where to read what to do instead."""
+"""What to do instead, or where to read about it."""
 
 CHAT_ONLY = frozenset(
     ("tools", "functions", "tool_choice", "function_call", "response_format", "modalities",
@@ -97,8 +97,8 @@ def declare(name: str, base: type[Any], *, chat: bool | None) -> type[Any]:
 
     Args:
         name: its name.
-        base: what it extends.
-        chat: those of chats or of completions; None: those that both have.
+        base: the model to extend.
+        chat: use the fields of chats or those of completions; None: those that both have.
     """
     every = {*NOTHING, *IGNORED, "parallel_tool_calls"}
     some = {None: every - CHAT_ONLY - COMPLETION_ONLY, True: CHAT_ONLY, False: COMPLETION_ONLY}
@@ -107,13 +107,13 @@ def declare(name: str, base: type[Any], *, chat: bool | None) -> type[Any]:
 
 
 def asking(given: dict[str, Any], nothings: dict[str, tuple[Any, ...]] = NOTHING) -> str | None:
-    """The first field that asks for what lacy cannot do.
+    """The first unsupported field of a request that would have an effect.
 
     Args:
         given: the fields that a request sets.
-        nothings: fields that cannot be honoured, with the values that ask for nothing.
+        nothings: unsupported fields, with the values that have no effect.
     """
-    unused = set()  # tools that are not to be called ask for nothing
+    unused = set()  # tools that must not be called have no effect
     for switch, what in (("tool_choice", "tools"), ("function_call", "functions")):
         if given.get(switch) == "none":
             unused.add(what)
@@ -121,7 +121,7 @@ def asking(given: dict[str, Any], nothings: dict[str, tuple[Any, ...]] = NOTHING
         nothing = nothings.get(name)
         if nothing is None or name in unused or value in nothing:
             continue
-        if name == "best_of" and value == given.get("n"):  # all that are written are wanted
+        if name == "best_of" and value == given.get("n"):  # every generated text is returned
             continue
         return name
     return None

@@ -45,7 +45,7 @@ def add_page(app: FastAPI) -> None:
 
 
 def read(name: str) -> bytes:
-    """A file of the page; its design is that of the reports."""
+    """A file of the page, which shares its design with the reports."""
     folder = files("lacy.evaluate") / "templates" if name == "design.css" else PAGE
     return (folder / name).read_bytes()
 

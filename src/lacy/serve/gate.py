@@ -105,31 +105,31 @@ class Gate:
         headers = {name.lower(): value for name, value in scope["headers"]}
         host = _host_of(headers.get(b"host", b"").decode("latin-1"))
         if self.hosts is not None and host not in self.hosts:
-            why = f"this server is not called {host!r}" if host else "the request names no host"
-            why += f"; to let it be, start it with --allow-host {host}" if host else ""
+            why = f"the host name {host!r} is not allowed" if host else "the request has no Host"
+            why += f"; to allow it, start the server with --allow-host {host}" if host else ""
             raise ApiError(421, why, "wrong_host")
         if self.keys is None or scope["path"] in OPEN:
             return Guest()
         key = self._key(headers.get(b"authorization", b"").decode("latin-1"))
         note["key"] = key.name
         guest = Guest(self.keys, key)
-        # What only tells is free: the page looks at its sources after each answer.
+        # Informational requests are free: the page fetches its sources after each answer.
         if scope["method"] == "POST":
             guest.pay(1)
         return guest
 
     def _key(self, authorization: str) -> Key:
-        """The key that a request brings.
+        """The key of a request.
 
         Raises:
-            ApiError: 401, it is none; 503, keys cannot be looked up.
+            ApiError: 401, missing or unknown key; 503, the file of keys cannot be read.
         """
         assert self.keys is not None
         scheme, _, text = authorization.partition(" ")
         try:
             key = self.keys.find(text.strip()) if scheme.lower() == "bearer" else None
         except Unreadable:
-            why = "the server cannot read its keys; its log says why"
+            why = "the server cannot read its file of keys; its log says why"
             raise ApiError(503, why, "keys_unreadable", retry=60) from None
         if key is None:
             message = "no valid API key; send it as: Authorization: Bearer KEY"
@@ -146,7 +146,7 @@ class Gate:
         end = asyncio.get_running_loop().time() + self.limits.body_deadline
         total, whole = 0, False
 
-        # An HTTPException is the one kind that passes through FastAPI's reading of bodies.
+        # FastAPI lets only an HTTPException through while it reads a body.
         async def bounded() -> Message:
             nonlocal total, whole
             if whole:
@@ -157,7 +157,7 @@ class Gate:
             except TimeoutError:
                 raise HTTPException(408, late) from None
             if message["type"] == "http.disconnect":
-                raise HTTPException(499, "the client has left")
+                raise HTTPException(499, "the client closed the connection")
             total += len(message.get("body", b""))
             whole = not message.get("more_body", False)
             if total > self.limits.body_bytes:

@@ -1,4 +1,4 @@
-"""Who asks: the key of a request, and what it may still ask for."""
+"""The client of a request: its key, and how much of its rate limit is left."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lacy.serve.keys import Key, Keys
 
 @dataclass
 class Guest:
-    """Whoever sent a request; without keys all are the same.
+    """The client of a request; without keys, all clients are the same.
 
     Args:
-        keys: all keys.
-        key: the one that came with the request.
+        keys: all accepted keys.
+        key: the key of the request.
     """
 
     keys: Keys | None = None
@@ -24,20 +24,20 @@ class Guest:
 
     @property
     def owner(self) -> str | None:
-        """Whose texts these are, where several share the server."""
+        """The key that owns the texts, if several keys share the server."""
         return self.key.sha256 if self.keys and self.key and self.keys.shared else None
 
     def pay(self, texts: int) -> None:
-        """Count the texts of this request against the key's rate, those counted before included.
+        """Count the texts of this request against the key's rate, including those counted before.
 
         Raises:
-            ApiError: 400, so many can never be asked for at once; 429, not now.
+            ApiError: 400, more than the rate ever allows at once; 429, more than it allows now.
         """
         if self.keys is None or self.key is None:
             return
         most = self.keys.most_of(self.key)
         if texts > most:
-            why = f"{texts} texts (prompts times n) are more than the {most:g} a minute of this key"
+            why = f"{texts} texts (prompts times n) exceed this key's limit of {most:g} per minute"
             raise ApiError(400, why, "above_limit", "n")
         if seconds := self.keys.wait(self.key, texts, self.paid):
             self.paid = 0

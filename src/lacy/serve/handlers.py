@@ -1,4 +1,4 @@
-"""Every error of the application in OpenAI's shape."""
+"""Returns all errors of the application in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ FIELDS = frozenset(name for model in MODELS for name in model.model_fields)
 
 
 def param_of(place: tuple[Any, ...], found: Any = None) -> str | None:
-    """The parameter at fault, as a client names it: ``prompt``, ``messages.0.content``.
+    """The name of the invalid parameter for clients: ``prompt``, ``messages.0.content``.
 
     Args:
-        place: of an error; pydantic puts the types it tried between the names.
-        found: what the error says of its last part, where that is an unknown field.
+        place: location of the error; pydantic puts the types that it tried between the names.
+        found: the error's text about the last part, if that is an unknown field.
     """
     parts = [part for part in place if isinstance(part, int) or part in FIELDS]
     if found == "extra_forbidden" and place and place[-1] not in parts:
         parts.append(place[-1])
     while parts and isinstance(parts[-1], int) and parts[0] == "prompt":
-        parts.pop()  # which prompt, or which token: the parameter is the same
+        parts.pop()  # drop the index of a prompt or token: the parameter is the same
     return ".".join(str(part) for part in parts) or None
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Let an application answer with errors in OpenAI's shape."""
+    """Make an application return errors in OpenAI's format."""
 
     @app.exception_handler(ApiError)
     async def api(request: Request, error: ApiError) -> Response:
@@ -65,9 +65,9 @@ def add_handlers(app: FastAPI) -> None:
         word, why = code.get(error.status_code, "http_error"), str(error.detail)
         origin = request.headers.get("origin")
         if error.status_code == 405 and request.method == "OPTIONS" and origin:
-            why += f"; to let this page ask, start the server with --origin {origin[:200]}"
+            why += f"; to allow this page, start the server with --origin {origin[:200]}"
         response = ApiError(error.status_code, why, word).response()
-        response.headers.update(error.headers or {})  # 405 says what is allowed
+        response.headers.update(error.headers or {})  # 405 lists the allowed methods
         return response
 
     @app.exception_handler(Exception)
@@ -76,7 +76,7 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def _most_telling(errors: Sequence[Any]) -> Any:
-    """The first error; where it comes from a union, that of the member which fits best."""
+    """The first error; for a union, the error of the member that fits best."""
     field = errors[0]["loc"][:2]
     same = [error for error in errors if error["loc"][:2] == field]
     return max(same, key=lambda error: len(error["loc"]))

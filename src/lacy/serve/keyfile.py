@@ -1,6 +1,6 @@
 """The file of keys: ``{"keys": [{"name": "ada", "sha256": "...", "per_minute": 60}]}``.
 
-Its owner alone can read it, and several processes can add to it at once.
+It is readable only by its owner, and several processes can add keys at the same time.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ MOST_BYTES = 1 << 20
 MOST_NAME = 200
 
 PATIENCE = 30.0
-"""Seconds to wait for another process that changes the file."""
+"""Seconds to wait for another process that is changing the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a key."""
+    """One API key."""
 
     name: str
     sha256: str
@@ -39,7 +39,7 @@ def read(path: Path) -> list[Key]:
     """The keys in a file.
 
     Raises:
-        LacyError: E13 no such file, E12 something else in it.
+        LacyError: E13, no such file; E12, the file is invalid.
     """
     if not path.is_file():
         raise LacyError("E13", path=path, do=f"make a key: lacy serve --keys {path} --new-key NAME")
@@ -58,18 +58,18 @@ def read(path: Path) -> list[Key]:
 def change(
     path: Path, how: Callable[[list[Key]], list[Key]], first: Sequence[Key] = ()
 ) -> list[Key]:
-    """Change the keys in a file, which nobody else changes meanwhile.
+    """Change the keys in a file while it is locked.
 
     Args:
-        path: the file; its folder is made if needed.
-        how: gives the new keys for the old ones.
-        first: the old ones where there is no file yet.
+        path: the file; its folder is created if needed.
+        how: returns the new keys, given the old ones.
+        first: the old keys if the file does not exist yet.
 
     Returns:
-        What the file holds now.
+        The keys that are now in the file.
 
     Raises:
-        LacyError: E12 for a file that holds something else, E145 where it stays locked.
+        LacyError: E12, the file is invalid; E145, it stays locked.
     """
     path = path.resolve()
     with _locked(path):
@@ -87,19 +87,19 @@ def _entries(data: Any) -> list[Any]:
 
 
 def _key(number: int, entry: Any) -> Key:
-    """An entry, checked.
+    """Validates an entry and returns its key.
 
     Raises:
-        ValueError: it is no key.
+        ValueError: the entry is invalid.
     """
     where = f"key {number}"
     if not isinstance(entry, dict) or not {"name", "sha256"} <= entry.keys():
         raise ValueError(f"{where} has no name or no sha256")
     if more := entry.keys() - {"name", "sha256", "per_minute"}:
-        raise ValueError(f"{where} has something else: {min(more)[:MOST_NAME]!r}")
+        raise ValueError(f"{where} has an unknown field: {min(more)[:MOST_NAME]!r}")
     name, hashed, rate = entry["name"], entry["sha256"], entry.get("per_minute")
     if not isinstance(name, str) or not is_name(name):
-        raise ValueError(f"the name of {where} is no text of 1 to {MOST_NAME} characters")
+        raise ValueError(f"the name of {where} is not a string of 1 to {MOST_NAME} characters")
     if not isinstance(hashed, str) or not re.fullmatch("[0-9a-fA-F]{64}", hashed):
         raise ValueError(f"the sha256 of {where} is not 64 hexadecimal digits")
     if rate is not None and not _is_rate(rate):
@@ -123,10 +123,10 @@ def _is_rate(rate: Any) -> bool:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time.
+    """Lets one process in at a time.
 
     Raises:
-        LacyError: E145, another process does not let go.
+        LacyError: E145, another process keeps the lock.
     """
     with contextlib.ExitStack() as stack:
         try:

@@ -1,7 +1,6 @@
-"""API keys: who may ask, and how many texts each has asked for lately.
+"""API keys, and how many texts each has requested recently.
 
-Only hashes are stored (``keyfile``). A key is a random text of 32 bytes, so that a plain hash is
-enough.
+Only hashes are stored (``keyfile``). Keys are made from 32 random bytes, so a plain hash is enough.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ from lacy.serve.keyfile import MOST_NAME, Key, change, is_name, read
 LOG = logging.getLogger("lacy.serve")
 
 Stamp = tuple[int, ...] | None
-"""What changes when a file does; None: there is none."""
+"""Identifies a version of a file by its metadata; None: there is no file."""
 
 ROUNDING = 1e-6
-"""Texts by which a rate may be exceeded, so that a wait which was told is long enough."""
+"""Texts by which a rate may be exceeded, so that waiting for ``Retry-After`` is always enough."""
 
 
 class Unreadable(Exception):
-    """The file of keys is gone or wrong, so nobody can be let in."""
+    """The file of keys is missing or invalid, so all keys are refused."""
 
 
 class Keys:
-    """The keys that a server accepts, and how much each has asked lately.
+    """The keys that a server accepts, and how many texts each has requested recently.
 
     Args:
-        keys: the accepted ones.
-        clock: seconds, for tests.
-        path: their file; it is read again whenever it has changed. What cannot be read accepts
-            nobody.
+        keys: the accepted keys.
+        clock: returns seconds; for tests.
+        path: their file, which is read again whenever it has changed. If it cannot be read, all
+            keys are refused.
     """
 
     def __init__(
@@ -58,24 +57,23 @@ class Keys:
 
     @classmethod
     def load(cls, path: str | Path) -> Keys:
-        """Read a file of keys, and follow its changes.
+        """Read a file of keys, and read it again when it changes.
 
         Raises:
-            LacyError: E13 no such file, E12 something else in it.
+            LacyError: E13, no such file; E12, the file is invalid.
         """
         path = Path(path)
-        keys = cls([], path=path)  # its stamp is older than what is read
+        keys = cls([], path=path)  # takes the stamp before the file is read
         keys.keys = read(path)
         return keys
 
     def add(self, path: str | Path, name: str, per_minute: float | None = None) -> str:
-        """A new key, whose hash is added to the file; it is shown once and stored nowhere.
+        """Make a key and add its hash to the file; the key itself is not stored.
 
-        Several processes may do so at once.
+        Several processes may do so at the same time.
 
         Raises:
-            LacyError: E12 for a file that holds something else and for a name that it could not
-                hold, E145 where it stays locked.
+            LacyError: E12, the file or the name is invalid; E145, the file stays locked.
         """
         if not is_name(name) or not name.isprintable():
             why = f"a name has 1 to {MOST_NAME} printable characters"
@@ -85,14 +83,14 @@ class Keys:
         key = Key(name, hash_of(text), per_minute)
         self.path = Path(path)
         self.keys = change(self.path, lambda known: [*known, key], self.keys)
-        self._stamp = ()  # read again, as another process may have added one as well
+        self._stamp = ()  # read again: another process may have added a key as well
         return text
 
     def find(self, text: str) -> Key | None:
-        """The key of a text; as slow for a wrong one as for a right one.
+        """The key of a given secret; takes as long for a wrong one as for a right one.
 
         Raises:
-            Unreadable: the keys cannot be read any more.
+            Unreadable: the file of keys cannot be read any more.
         """
         self._refresh()
         given, found = hash_of(text), None
@@ -102,16 +100,16 @@ class Keys:
         return found
 
     def wait(self, key: Key, texts: int = 1, paid: int = 0) -> float:
-        """Count texts that a key asks for.
+        """Count texts against a key's rate.
 
         Args:
-            key: who asks.
-            texts: how many, at most ``most_of(key)``.
+            key: the key of the request.
+            texts: number of texts, at most ``most_of(key)``.
             paid: how many of them have been counted already.
 
         Returns:
-            0.0, or the seconds after which the key may ask for so many; then nothing is counted,
-            nor what was paid.
+            0.0, or the seconds after which the key may request so many. In that case nothing is
+            counted, and the texts already counted are returned.
         """
         if key.per_minute is None:
             return 0.0
@@ -124,7 +122,7 @@ class Keys:
         return 0.0 if enough else (texts - left) * 60 / key.per_minute
 
     def most_of(self, key: Key) -> float:
-        """Most texts that a key may ask for at once."""
+        """Most texts that a key may request at once."""
         return float("inf") if key.per_minute is None else max(1.0, key.per_minute)
 
     @property
@@ -136,7 +134,7 @@ class Keys:
         """Read the file again if it has changed.
 
         Raises:
-            Unreadable: it is gone or wrong.
+            Unreadable: the file is missing or invalid.
         """
         if self.path is None:
             return
@@ -155,7 +153,7 @@ class Keys:
             known = {key.sha256 for key in self.keys}
             self._left = {hashed: left for hashed, left in self._left.items() if hashed in known}
             if before != [key.name for key in self.keys]:
-                LOG.warning("%s has changed: it holds %d keys", path, len(self.keys))
+                LOG.warning("%s has changed: it now has %d keys", path, len(self.keys))
         except (LacyError, OSError) as error:
             self.keys, self._readable = [], False
             LOG.error("nobody can ask until %s is repaired: %s", path, error)

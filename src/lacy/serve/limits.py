@@ -11,21 +11,21 @@ from lacy.errors import LacyError
 MIB = 1 << 20
 
 MOST_CONNECTIONS = 1024
-"""Connections at once by default, however many file descriptors there are."""
+"""Default limit on connections, even if there are more file descriptors."""
 
 
 def affordable() -> int:
-    """Connections for which there are file descriptors.
+    """The number of connections that the file descriptors allow.
 
-    A quarter of the process's limit is left to sources and files. Of the rest, each two connections
-    leave room for a third, as some are accepted before others have been closed (``server.BURSTS``).
+    A quarter of the process's limit is reserved for sources and files. Of the rest, one third stays
+    free, because connections are accepted before others have been closed (``server.BURSTS``).
     """
     try:
         import resource
 
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         used = len(os.listdir("/dev/fd"))
-    except (ImportError, OSError):  # not on Windows, where sockets are no descriptors
+    except (ImportError, OSError):  # Windows: sockets are not file descriptors
         return sys.maxsize
     if soft == resource.RLIM_INFINITY:
         return sys.maxsize
@@ -55,12 +55,12 @@ class Limits:
     patience: int = 60
     """Seconds for which a client may take nothing of what it is sent; then its texts end."""
     connections: int = field(default_factory=lambda: min(MOST_CONNECTIONS, affordable()))
-    """At the same time. Where all are taken, the one that has been silent longest is closed."""
+    """Most open connections. Beyond these, the connection that has been idle longest is closed."""
     head_seconds: int = 10
-    """From a connection's beginning, or from the first byte of a later request, to the end of the
+    """From the start of the connection, or the first byte of a later request, to the end of the
     request's headers."""
     body_seconds: int = 30
-    """From the headers to the end of the body; as many more for each MiB of ``body_bytes``."""
+    """From the headers to the end of the body; the same again for each MiB of ``body_bytes``."""
     idle_seconds: int = 15
     """Between two requests on one connection."""
 
@@ -74,5 +74,5 @@ class Limits:
 
     @property
     def body_deadline(self) -> float:
-        """Seconds for the largest body."""
+        """Seconds allowed for the largest body."""
         return self.body_seconds * max(1.0, self.body_bytes / MIB)

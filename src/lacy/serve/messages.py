@@ -10,26 +10,26 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from lacy.serve.bounds import Each, Parts, Strict
 
 NESTED = 64
-"""Deepest nesting of a call's arguments that is passed to templates as values."""
+"""Deepest nesting of a tool call's arguments that are passed to templates as values."""
 
 
 def speakable(value: Any) -> Any:
-    """A text or a list of some; JSON can hold halves of characters, which no encoding allows.
+    """Checks a text or list of texts for lone surrogates: JSON allows them, but no encoding does.
 
     Raises:
-        ValueError: there is one.
+        ValueError: a text contains a lone surrogate.
     """
     for text in value if isinstance(value, list) else [value]:
         try:
             if isinstance(text, str):
                 text.encode()
         except UnicodeEncodeError:
-            raise ValueError("half a character (a lone surrogate) is no text") from None
+            raise ValueError("the text contains a lone surrogate (half a character)") from None
     return value
 
 
 class Called(BaseModel):
-    """A call of a tool in an earlier answer."""
+    """A tool call in an earlier answer."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -42,14 +42,14 @@ class Called(BaseModel):
         return speakable(value)
 
     def plain(self) -> dict[str, Any]:
-        """Name and arguments, which are values where they are the JSON of an object."""
+        """Name and arguments; arguments that are a JSON object are parsed."""
         told = self.arguments or "{}"
         made = None
         if _depth(told) <= NESTED:
             try:
                 made = json.loads(told)
                 json.dumps(made, ensure_ascii=False).encode()
-            except ValueError:  # no JSON, or half a character in it
+            except ValueError:  # not JSON, or a lone surrogate in it
                 made = None
         return {"name": self.name, "arguments": made if isinstance(made, dict) else told}
 
@@ -69,12 +69,12 @@ class ToolCall(BaseModel):
         return speakable(value)
 
     def plain(self) -> dict[str, Any]:
-        """As chat templates know it."""
+        """The format that chat templates expect."""
         return {"id": self.id or "", "type": self.type, "function": self.function.plain()}
 
 
 class Part(Strict):
-    """A part of a message; text alone is understood (and earlier answers that refused)."""
+    """A part of a message; only text is supported (and refusals in earlier answers)."""
 
     type: Literal["text", "refusal"]
     text: str | None = None
@@ -99,7 +99,7 @@ class Part(Strict):
 
 
 class Message(Strict):
-    """A message of a chat. Fields that earlier answers bring along are ignored."""
+    """A message of a chat. Additional fields from earlier answers are ignored."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | Parts[Part] | None = None
@@ -135,7 +135,7 @@ class Message(Strict):
         return "".join(part.words or "" for part in self.content or ())
 
     def plain(self) -> dict[str, Any]:
-        """As chat templates know messages: one text, the arguments of calls as values."""
+        """The format that chat templates expect: one text, tool arguments as values."""
         told: dict[str, Any] = {"role": self.role, "content": self.text}
         if self.role == "function":
             told["role"] = "tool"
@@ -148,7 +148,7 @@ class Message(Strict):
 
 
 def _depth(text: str) -> int:
-    """How deep brackets are nested in a text, those in strings counted as well."""
+    """Nesting depth of the brackets in a text, including those in strings."""
     depth = most = 0
     for letter in text:
         depth += (letter in "[{") - (letter in "]}")

@@ -63,7 +63,7 @@ class Metrics:
 
 
 def _outcome(call: Span) -> str:
-    """What became of a call. Where a chain's first source failed and none knew, it failed."""
+    """The outcome of a call. In a chain, it failed if a source failed and none had an answer."""
     if call.speaker != "slm":
         return "found"
     return "failed" if call.fault else "not_found"

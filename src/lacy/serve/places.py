@@ -1,8 +1,8 @@
-"""Which orders have a place, whose turn is next, and when there is room again.
+"""Admission and scheduling: which orders are accepted, which runs next, and when there is room.
 
-Where several keys share a server, none can take it for itself: each may hold a share of the places
-that leaves one for a key that comes later, a free place goes to the key with the fewest running
-texts, and some places are never all one key's.
+If several keys share a server, none can use all of it: each key's share leaves room for one more
+key, a free stream goes to the key with the fewest running texts, and a few streams are always kept
+free of any single key.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from lacy.serve.scheduler import Order
 
 SECONDS_PER_TOKEN = 0.05
-"""Assumed until a text has shown it."""
+"""Assumed until a text has been measured."""
 
 WEIGHT = 0.2
-"""Of the latest text in the average."""
+"""Weight of the latest text in the moving average."""
 
 
 class Busy(Exception):
-    """As many texts are being written and waiting as the server takes, or as one key may have.
+    """The server is full, or the key has used its share.
 
     Args:
-        seconds: after which there is room, if nobody else takes it and no text ends earlier.
+        seconds: time until there is room, if no other client takes it and no text ends earlier.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -36,7 +36,7 @@ class Busy(Exception):
 
 
 class Places:
-    """Orders by the order in which they came; whoever uses it holds a lock.
+    """Orders in order of arrival; not thread-safe: callers must hold a lock.
 
     Args:
         streams: texts that run at the same time.
@@ -46,7 +46,7 @@ class Places:
     def __init__(self, streams: int, queue: int) -> None:
         self.streams, self.queue = streams, queue
         self.pace = SECONDS_PER_TOKEN
-        """Seconds for each token of a text, waiting for sources included."""
+        """Seconds per token of a text, including time spent waiting for sources."""
         self._waiting: dict[Order, None] = {}
         self._begun: dict[Order, None] = {}
         self._leaving: deque[Order] = deque()
@@ -59,14 +59,14 @@ class Places:
 
     @property
     def waiting(self) -> int:
-        """Texts whose turn has not come."""
+        """Number of texts that have not started."""
         return sum(order.count for order in self._waiting)
 
     def add(self, orders: Sequence[Order]) -> None:
-        """Give places to all of them.
+        """Accept all of the orders.
 
         Raises:
-            Busy: there is no room for all.
+            Busy: there is no room for all of them.
         """
         wanted, owner = sum(order.count for order in orders), orders[0].owner
         excess = self._held() + wanted - (self.streams + self.queue)
@@ -77,13 +77,13 @@ class Places:
         self._waiting.update(dict.fromkeys(orders))
 
     def next(self, room: int) -> Order | None:
-        """The order to begin now, which counts as begun from here on.
+        """The order to start now, which counts as running from then on; None if there is none.
 
         Args:
-            room: texts for which there is room.
+            room: number of texts for which there is room.
         """
         order: Order | None = None
-        while self._leaving:  # nobody waits behind an order that ends at once
+        while self._leaving:  # cancelled orders go first: they end at once
             order = self._leaving.popleft()
             if order in self._waiting:
                 break
@@ -96,12 +96,12 @@ class Places:
         return order
 
     def cancel(self, order: Order) -> None:
-        """Let an order have its turn next, to end."""
+        """Mark an order as cancelled and schedule it next, so that it can end."""
         order.cancelled = True
         self._leaving.append(order)
 
     def ended(self, order: Order, tokens: int = 0) -> None:
-        """A text of an order has ended, after so many tokens."""
+        """Record that a text of an order has ended after this many tokens."""
         if tokens and order.begun:
             pace = (time.monotonic() - order.begun) / tokens
             self.pace += WEIGHT * (pace - self.pace)
@@ -110,7 +110,7 @@ class Places:
             self._begun.pop(order, None)
 
     def _next(self, room: int) -> Order | None:
-        """The first order of the key that has the fewest texts running."""
+        """The first order of the key with the fewest running texts."""
         running = Counter[str | None]()
         for order in self._begun:
             running[order.owner] += order.left
@@ -119,25 +119,25 @@ class Places:
             firsts.setdefault(order.owner, order)
         may = [first for first in firsts.values() if self._may_run(first, running[first.owner])]
         first = min(may, key=lambda order: running[order.owner], default=None)
-        # Where it needs more room than there is, nobody passes it.
+        # If it needs more room than there is, no other order overtakes it.
         return first if first is not None and first.count <= room else None
 
     def _may_run(self, order: Order, running: int) -> bool:
-        """Whether a key may have this order running besides what it has running."""
+        """Whether a key may run this order in addition to its running texts."""
         kept = 0 if order.owner is None else min(self.streams - 1, max(1, self.streams // 8))
         return not running or running + order.count <= self.streams - kept
 
     def _held(self, owner: str | None = None) -> int:
-        """Places that are taken, by all or by one key."""
+        """Number of running and waiting texts, of all keys or of one."""
         return sum(order.left for order in self if owner in (None, order.owner))
 
     def _share(self, owner: str | None) -> int:
-        """Places that a key may hold: as many as each of those that ask would get, and one more."""
+        """Most texts of a key: the capacity divided by the number of active keys plus one."""
         others = {order.owner for order in self} - {owner}
         return -(-(self.streams + self.queue) // (len(others) + 2))
 
     def _until(self, texts: int, owner: str | None = None) -> float:
-        """Seconds until so many texts (of one key) will have ended, if all use their limit."""
+        """Seconds until this many texts (of one key) end, if all use their token limit."""
         if texts <= 0:
             return 0.0
         ends = [
@@ -154,7 +154,7 @@ class Places:
         return _after(texts, ends, later)
 
     def _pace_of(self, order: Order) -> float:
-        """Seconds per token of an order that runs."""
+        """Seconds per token of a running order."""
         spoken = order.limit - min(order.tokens_left, default=order.limit)
         if spoken <= 0 or order.begun is None:
             return self.pace
@@ -164,7 +164,7 @@ class Places:
 def _after(
     texts: int, ends: list[tuple[float, int, bool]], later: deque[tuple[float, bool]]
 ) -> float:
-    """When so many texts have ended, each making room for the next of ``later``."""
+    """Seconds until this many texts have ended, each making room for the next of ``later``."""
     now = 0.0
     while texts > 0 and (ends or later):
         if ends:

@@ -19,11 +19,11 @@ from lacy.types import CALL_TOKEN
 def prompts_of(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
     """The prompts of a completion: a text, its tokens, or several of either.
 
-    Tokens are taken as they are: nothing is put before them.
+    Tokens are used unchanged: no begin token is added.
 
     Raises:
-        ApiError: 400 for a token that the model does not have, or that is no text but a call, and
-            for more tokens than the context holds.
+        ApiError: 400 for an unknown token or ``<CALL>``, and for more tokens than fit into the
+            context.
     """
     if isinstance(given, str) or isinstance(given[0], int):
         given = [given]
@@ -33,9 +33,9 @@ def prompts_of(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
 
 
 def _of_text(text: str, engine: Engine) -> Prompt:
-    """A prompt in which the names of special tokens are these tokens, but for ``<CALL>``.
+    """A prompt in which the names of special tokens, except ``<CALL>``, stand for these tokens.
 
-    A model at a server of others takes texts as they are.
+    A model on another server gets the text unchanged.
     """
     controls = controls_of(engine.tokenizer)
     names = [name for name in controls.special if name in text and name != CALL_TOKEN]
@@ -55,7 +55,7 @@ def _of_text(text: str, engine: Engine) -> Prompt:
 def _of_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
     size, room = len(engine.tokenizer), context_of(engine.model)
     if len(ids) > room:
-        why = f"a prompt of {len(ids):,} tokens is beyond the context of {room:,}"
+        why = f"the prompt has {len(ids):,} tokens, more than the context of {room:,}"
         raise ApiError(400, why, "context_length_exceeded", "prompt")
     for token in ids:
         if token >= size or token == engine.call_id:
@@ -65,13 +65,13 @@ def _of_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
 
 
 def prompt_of(messages: Sequence[Message], tokenizer: Any, param: str = "messages") -> Prompt:
-    """The text that answers a chat when continued.
+    """The text whose continuation is the answer to a chat.
 
-    A model without a chat template continues the last message of the user, as it was trained to.
+    A model without a chat template continues the user's last message, as it was trained to.
 
     Raises:
-        ApiError: 400 where there is nothing to answer, or the template refuses the messages or
-            drops one of them.
+        ApiError: 400, there is no message to answer, or the template rejects the messages or drops
+            one of them.
     """
     if not getattr(tokenizer, "chat_template", None):
         users = [message.text for message in messages if message.role == "user"]

@@ -1,4 +1,4 @@
-"""``POST /v1/responses``: what clients send, as messages of a chat."""
+"""Request bodies of ``POST /v1/responses``, and their conversion to chat messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOGPROBS = "message.output_text.logprobs"
 
 
 class InputPart(Part):
-    """A part of a message; text alone is understood."""
+    """A part of a message; only text is supported."""
 
     type: Literal["input_text", "output_text", "text", "refusal"]  # type: ignore[assignment]
     annotations: Any = None
@@ -30,7 +30,7 @@ def _words(content: str | list[InputPart] | None) -> str:
 
 
 class Item(Strict):
-    """A part of a conversation: a message, or a call of a tool and what came of it."""
+    """An item of a conversation: a message, a tool call, or the output of a tool."""
 
     type: Literal["message", "function_call", "function_call_output", "reasoning"] = "message"
     role: Literal["system", "developer", "user", "assistant"] | None = None
@@ -64,7 +64,7 @@ class Item(Strict):
         return self
 
     def message(self) -> Message | None:
-        """As a chat has it; None for what another model thought, which is not passed on."""
+        """The item as a chat message; None for reasoning items, which are ignored."""
         if self.type == "reasoning":
             return None
         if self.type == "function_call":
@@ -77,7 +77,7 @@ class Item(Strict):
 
 
 class TextFormat(Strict):
-    """``text``: the form of the answer."""
+    """The field ``text``: the format of the answer."""
 
     format: dict[str, Any] | None = None
     verbosity: Any = None
@@ -94,7 +94,7 @@ RESPONSE_NOTHING: dict[str, tuple[Any, ...]] = NOTHING | {
     "moderation": (None,),
     "n": (None, 1),
 }
-"""Fields of ``/v1/responses`` that cannot be honoured, with the values that ask for nothing."""
+"""Unsupported fields of ``/v1/responses``, with the values that have no effect."""
 
 
 class ResponseBody(declare("OfResponse", Body, chat=True)):  # type: ignore[misc]
@@ -102,9 +102,9 @@ class ResponseBody(declare("OfResponse", Body, chat=True)):  # type: ignore[misc
 
     asks = "input"
     input: str | Messages[Item]
-    """A text of the user, or a conversation."""
+    """The user's text, or a conversation."""
     instructions: str | None = None
-    """A system message before it."""
+    """A system message before the input."""
     max_output_tokens: int | None = Field(None, ge=1)
     text: TextFormat | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
@@ -124,7 +124,7 @@ class ResponseBody(declare("OfResponse", Body, chat=True)):  # type: ignore[misc
         return speakable(value)
 
     def refused(self) -> str | None:
-        """The first field that asks for what lacy cannot do."""
+        """The first unsupported field that would have an effect."""
         given = {name: getattr(self, name) for name in self.model_fields_set}
         told = self.text.format if self.text else None
         if told is not None and told != {"type": "text"}:
@@ -132,7 +132,7 @@ class ResponseBody(declare("OfResponse", Body, chat=True)):  # type: ignore[misc
         return asking(given, RESPONSE_NOTHING)
 
     def messages(self) -> list[Message]:
-        """The conversation as a chat."""
+        """The conversation as chat messages."""
         begin = [Message(role="system", content=self.instructions)] if self.instructions else []
         if isinstance(self.input, str):
             return [*begin, Message(role="user", content=self.input)]
@@ -146,6 +146,6 @@ class ResponseBody(declare("OfResponse", Body, chat=True)):  # type: ignore[misc
 
     @property
     def scored(self) -> int | None:
-        """How many of the likeliest tokens are wanted at each place; None: no logprobs at all."""
+        """Number of likeliest tokens to return at each position; None: no logprobs at all."""
         wanted = bool(self.top_logprobs) or LOGPROBS in (self.include or ())
         return (self.top_logprobs or 0) if wanted else None

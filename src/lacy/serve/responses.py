@@ -1,4 +1,4 @@
-"""Answers in the shapes of ``/v1/responses``, whole or as typed events."""
+"""Formats answers of ``/v1/responses``, as one object or as a stream of typed events."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ResponseShape:
 
     Args:
         body: the request.
-        policy: when there are calls.
-        temperature, top_p: what the tokens are drawn with.
+        policy: when the model calls.
+        temperature, top_p: the sampling parameters.
     """
 
     body: ResponseBody
@@ -35,22 +35,22 @@ class ResponseShape:
     top_p: float
     created: int = field(default_factory=lambda: int(time.time()), init=False)
     _number: int = field(default=0, init=False)
-    """Events sent so far."""
+    """Number of events sent so far."""
 
     def __post_init__(self) -> None:
         self.id, self.item_id = f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}"
 
     def whole(self, writing: Writing) -> dict[str, Any]:
-        """The answer at once."""
+        """The complete answer."""
         return self._response(_status(writing.choices[0]), writing)
 
     async def chunks(
         self, writing: Writing, usage_wanted: bool, patience: float | None = None
     ) -> AsyncIterator[bytes]:
-        """Server-sent events; a failure under way is an event too.
+        """Server-sent events; a failure during generation is an event too.
 
-        After every ``patience`` seconds of silence comes a comment, which clients pass over and
-        for which proxies keep the connection open.
+        After every ``patience`` seconds of silence, a comment is sent. Clients ignore it, and
+        proxies keep the connection open.
         """
         place = {"item_id": self.item_id, "output_index": 0, "content_index": 0}
         try:
@@ -102,7 +102,7 @@ class ResponseShape:
         return head | {"content": content}
 
     def _response(self, status: Status, writing: Writing | None = None) -> dict[str, Any]:
-        """The whole object; without ``writing`` that of an answer still to come."""
+        """The response object; without ``writing``, the one before generation starts."""
         body, ended = self.body, status in ("completed", "incomplete")
         output, usage, account = [], None, None
         if writing is not None:

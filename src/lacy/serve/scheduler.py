@@ -46,32 +46,32 @@ class Order:
     count: int = 1
     subject: str | None = None
     tokens: Callable[[], Sequence[int]] = lambda: ()
-    """Gives the prompt's tokens where they are not simply the prompt encoded."""
+    """Returns the prompt's tokens if they differ from the encoded prompt."""
     heard: Callable[[int, Span], bool] = lambda number, piece: False
     ended: Callable[[int, Answer | Exception], None] = lambda number, answer: None
     started: Callable[[int], None] = lambda tokens: None
-    """Told the number of the prompt's tokens when its turn has come."""
+    """Called with the number of prompt tokens when the order starts."""
     scored: int | None = None
     """Pieces come with scores of their tokens and so many of the likeliest (``cascade.scores``)."""
     echoed: str | None = None
-    """The prompt as the client wrote it, which is then the first piece."""
+    """The prompt as the client wrote it, which is then sent as the first piece."""
     implied: int = 0
-    """How many of ``tokens`` the client did not write: one that begins the text, or none."""
+    """How many of ``tokens`` the server added: the begin token, or none."""
     owner: str | None = None
-    """Whose texts these are, where several share the server."""
+    """The key that owns the texts, if several keys share the server."""
     streams: list[Stream] = field(default_factory=list, init=False)
     cancelled: bool = field(default=False, init=False)
     begun: float | None = field(default=None, init=False)
-    """When its turn came (``time.monotonic``)."""
+    """When the order started (``time.monotonic``)."""
     left: int = field(default=0, init=False)
-    """Texts that have not ended."""
+    """Number of texts that have not ended."""
 
     def __post_init__(self) -> None:
         self.left = self.count
 
     @property
     def tokens_left(self) -> list[int]:
-        """Most tokens that each of its texts may still get."""
+        """How many more tokens each of its texts may get."""
         if not self.streams:
             return [self.limit] * self.left
         return [max(0, self.limit - stream.row.spoken) for stream in list(self.streams)]
@@ -115,11 +115,11 @@ class Scheduler:
             return self._places.waiting
 
     def submit(self, *orders: Order) -> None:
-        """Take orders, all or none.
+        """Accept all of the orders, or none.
 
         Raises:
-            Busy: there is no room for them, or their owner has its share.
-            Closing: no more orders are taken.
+            Busy: there is no room for them, or their owner has used its share.
+            Closing: the scheduler is shutting down.
         """
         with self._changed:
             if self._closing:
@@ -186,7 +186,7 @@ class Scheduler:
                 self._running.fail(error)
 
     def _turns(self) -> list[Order]:
-        """The orders whose turn it is."""
+        """The orders to start now."""
         orders, room = [], self.streams - len(self._running)
         while (order := self._places.next(room)) is not None:
             room -= 0 if order.cancelled else order.count

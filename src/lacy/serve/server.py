@@ -23,11 +23,11 @@ from lacy.serve.limits import Limits
 from lacy.serve.scheduler import Scheduler
 
 BACKLOG = 2048
-"""Connections that the system holds until they are accepted."""
+"""Connections that the operating system queues until they are accepted."""
 
 BURSTS = 8
-"""asyncio accepts several connections at a time, and again before it has closed any of those that
-have to go: so many such bursts are as many connections as there may be."""
+"""asyncio accepts connections in bursts, and may accept another burst before it has closed the
+connections that must make room. This many bursts equal the limit on connections."""
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -55,17 +55,17 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """Runs an application; on SIGTERM or Ctrl-C takes nothing new and lets texts finish.
+    """Runs an application; on SIGTERM or Ctrl-C, refuses new requests and lets texts finish.
 
     A second signal ends the process at once.
 
     Args:
-        app: of ``make_app``.
-        scheduler: the one the application was made with.
-        host: address to listen at; loopback by default.
-        port: 0 takes a free one.
-        grace: seconds that texts have to finish; what is left then ends as it stands, its clients
-            get a regular last chunk.
+        app: the application, from ``make_app``.
+        scheduler: the scheduler of the application.
+        host: address to listen on; loopback by default.
+        port: port to listen on; 0 chooses a free one.
+        grace: seconds that texts have to finish; then the rest is cut off, with a regular last
+            chunk for each client.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
             host=host,
             port=port,
             http=protocol,
-            proxy_headers=False,  # nothing here depends on who a proxy says it forwards for
+            proxy_headers=False,  # nothing here depends on X-Forwarded-For
             backlog=max(1, limits.connections // BURSTS),
             timeout_keep_alive=limits.idle_seconds,
             log_level="warning",
@@ -104,13 +104,13 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Within this block SIGTERM and Ctrl-C stop the server; afterwards both are a Ctrl-C.
+        """Context in which SIGTERM and Ctrl-C stop the server; afterwards both act as Ctrl-C.
 
         Raises:
-            KeyboardInterrupt: one of them came, and the server has been shut down.
+            KeyboardInterrupt: a signal arrived, and the server has shut down.
         """
         if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread hears signals
+            yield  # only the main thread receives signals
             return
         before = {number: signal.signal(number, self.handle_exit) for number in STOPPING}
         try:
@@ -122,7 +122,7 @@ class Server(uvicorn.Server):
             raise KeyboardInterrupt
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to shut down; the second signal ends the process as it stands, with code 130."""
+        """Begin to shut down; a second signal ends the process at once with code 130."""
         if self._signalled:
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write("Ended at once.\n")
@@ -131,7 +131,7 @@ class Server(uvicorn.Server):
         self._signalled = self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen. asyncio has one number for the queue of the system and for its own bursts."""
+        """Listen. asyncio uses one number for the system's queue and for its own bursts."""
         await super().startup(sockets)
         for listening in [sock for server in self.servers for sock in server.sockets]:
             with socket.fromfd(listening.fileno(), listening.family, listening.type) as same:

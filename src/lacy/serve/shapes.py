@@ -69,7 +69,7 @@ class Shape:
                     yield self._event([self._part(index, {"delta": delta}, {"spans": []})])
             async for news in writing.news(patience):
                 yield PING if news is None else self._event([self._news(writing, news)])
-            if usage_wanted:  # null in every other chunk, as the reference has it
+            if usage_wanted:  # null in every other chunk, as in OpenAI's reference
                 yield event(self._envelope([], chunk=True) | {"usage": usage(writing)})
         except Exception as error:
             yield event(as_api_error(error).body)
@@ -130,5 +130,5 @@ def usage(writing: Writing) -> dict[str, int]:
 
 
 def event(data: dict[str, Any]) -> bytes:
-    """Data as a server-sent event."""
+    """Formats data as a server-sent event."""
     return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()

@@ -20,10 +20,10 @@ class Prompt:
     """A text to continue.
 
     Attributes:
-        text: its characters; control tokens stand for none.
-        tokens: gives its tokens where they are not simply the text encoded.
-        implied: how many of these the client did not write.
-        written: the prompt as the client wrote it, control tokens by their names.
+        text: its characters, without control tokens.
+        tokens: returns its tokens if they differ from the encoded text.
+        implied: how many of the tokens the server added.
+        written: the prompt as the client wrote it, with control tokens by name.
     """
 
     text: str
@@ -43,10 +43,10 @@ class Wanted:
     stops: Sequence[str] = ()
     subject: str | None = None
     scored: int | None = None
-    """Logprobs, with so many of the likeliest tokens; None: none."""
+    """Number of likeliest tokens to return with log-probabilities; None: no log-probabilities."""
     echoed: bool = False
     owner: str | None = None
-    """Whose texts these are, where several share the server."""
+    """The key that owns the texts, if several keys share the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +133,9 @@ class Writing:
                 yield News(index, pieces)
 
     def hint(self, index: int) -> dict[str, str]:
-        """What the user of an answer should know about the prompt, as ``{"hint": ...}`` or {}.
+        """A hint for the user about the prompt, as ``{"hint": ...}``, or {}.
 
-        A model without a chat template continues texts; a question gets no answer from it.
+        A model without a chat template continues texts and does not answer questions.
         """
         prompt = self.wanted.prompts[index // self.wanted.count].text
         templated = bool(getattr(self.wanted.engine.tokenizer, "chat_template", None))
