@@ -215,7 +215,10 @@ def test_dates_are_written_as_texts_write_them(stored, date, said):
 @pytest.mark.parametrize(
     ("stored", "number", "said"),
     [(1234567, ",", "1,234,567"), ("1.625", ".2f", "1.62"), ("many", ",", "many"),
-     (1815.0, ".0f", "1815"), ("9" * 400 + ".5", ",.1f", "9" * 400 + ".5")],
+     (1815.0, ".0f", "1815"), ("2.675", ".2f", "2.68"), (1815, "05d", "01815"),
+     ("12345678901234567890.55", ",.2f", "12,345,678,901,234,567,890.55"),
+     ("12345678901234567890123", ",.0f", "12,345,678,901,234,567,890,123"),
+     ("9" * 400 + ".5", ",.1f", "9" * 400 + ".5")],
 )  # fmt: skip
 def test_numbers_are_written_as_texts_write_them(stored, number, said):
     assert writer(number=number)(stored) == [said]

@@ -60,3 +60,60 @@ def test_only_the_whole_name_is_answered_for(source, text, found):
 )  # fmt: skip
 def test_so_is_a_subject_that_the_caller_names(source, subject, found):
     assert texts(source, "It was founded in", subject) == found
+
+
+MORE = [
+    ("Henry VIII", "Henry VIII was born in Greenwich.", "Greenwich"),
+    ("GPT-3", "GPT-3 was released in June.", "June"),
+    ("iPhone 4S", "iPhone 4S was released in October.", "October"),
+    ("Ada Vell", "Ada Vell was born in Kelfield.", "Kelfield"),
+    ("ADA VELL", "ADA VELL died in Roston.", "Roston"),
+    ("Mo O’Brien", "Mo O’Brien died in Selby.", "Selby"),
+    ("Mo O'Brien", "Mo O'Brien was born in Quorn.", "Quorn"),
+    ("", "Bridges are built of steel in Ulm.", "Ulm"),
+    ("", "In that year gold was found in Fenton.", "Fenton"),
+]
+
+
+@pytest.fixture(scope="module", params=["fts5", "tantivy"])
+def more(request, tmp_path_factory):
+    documents = []
+    for number, (title, text, value) in enumerate(MORE):
+        start = text.index(value)
+        marks = (Mark(start, start + len(value), "VALUE", "place"),)
+        documents.append(Document(str(number), text, {"title": title} if title else {}, marks))
+    place = tmp_path_factory.mktemp("more") / "kb"
+    with Documents.build(documents, place, engine=request.param) as built:
+        yield built
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Henry was born in", "When was Henry born? He was born in", "GPT was released in",
+        "GPT-4 was released in", "The GPT-4 was released in", "iPhone was released in",
+        "iPhone 4 was released in", "Vell was born in", "Henry ruled. He was born in",
+        "Zorblax was born in",
+    ],
+)  # fmt: skip
+def test_one_word_is_a_name_too(more, text):
+    assert texts(more, text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Henry VIII was born in", ["Greenwich"]), ("GPT-3 was released in", ["June"]),
+        ("Bridges are built of steel in", ["Ulm"]), ("Gold was found in", ["Fenton"]),
+        ("A bridge is built of steel in", ["Ulm"]),
+    ],
+)  # fmt: skip
+def test_a_word_at_the_beginning_may_be_no_name(more, text, found):
+    assert texts(more, text)[: len(found)] == found
+
+
+@pytest.mark.parametrize("name", ["Ada Vell", "ADA VELL", "Mo O'Brien", "Mo O’Brien"])
+def test_texts_about_all_spellings_of_a_subject(more, name):
+    both = {"Kelfield", "Roston"} if name.endswith(("Vell", "VELL")) else {"Selby", "Quorn"}
+    assert set(texts(more, f"{name} was born in")) == both
+    assert set(texts(more, "It was in", name)) == both

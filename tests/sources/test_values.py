@@ -114,6 +114,15 @@ def test_floats_of_sqlite(tmp_path):
         assert source.facts("1815") == [("kind", "year")]
 
 
+def test_what_cannot_be_seen_is_no_value(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "f.sqlite")) as db, db:
+        db.execute("CREATE TABLE fact (subject, relation, value)")
+        rows = [("Ada Vell", str(n), v) for n, v in enumerate(["\u200b", "\ufeff \u00a0", "x"])]
+        db.executemany("INSERT INTO fact VALUES (?, ?, ?)", rows)
+    with Database(tmp_path / "f.sqlite") as source:
+        assert offered(source, "Ada Vell was") == {"2": ["x"]}
+
+
 def test_json_in_sqlite(tmp_path):
     rows = ['["miller", "poet"]', '"miller"', "null", '{"job": "miller"}', "miller"]
     with closing(sqlite3.connect(tmp_path / "j.sqlite")) as db, db:

@@ -55,19 +55,26 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     main = threading.current_thread() is threading.main_thread()
     clock = time.process_time if main else time.thread_time
     end = clock() + seconds
-    with _timer(seconds) if main and hasattr(signal, "SIGPROF") else nullcontext():
+    over = threading.Event()
+    with _timer(seconds, over) if main and hasattr(signal, "SIGPROF") else nullcontext():
         yield
-    if clock() > end:  # no signal here, or it was caught on its way
+    # No signal here, or it was caught on its way; its clock is coarser and may be ahead of ours.
+    if over.is_set() or clock() > end:
         raise TooSlow
 
 
 @contextmanager
-def _timer(seconds: float) -> Iterator[None]:
-    """Raises ``TooSlow`` in the block; does nothing where a profiler uses the signal."""
+def _timer(seconds: float, over: threading.Event) -> Iterator[None]:
+    """Sets ``over`` and raises ``TooSlow`` in the block; not where a profiler uses the signal."""
+
+    def stop(*_: Any) -> None:
+        over.set()
+        raise TooSlow
+
     if signal.getsignal(signal.SIGPROF) is not signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGPROF, _raise)
+    signal.signal(signal.SIGPROF, stop)
     try:
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
@@ -76,10 +83,6 @@ def _timer(seconds: float) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_PROF, 0)
     finally:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
-
-
-def _raise(*_: Any) -> None:
-    raise TooSlow
 
 
 def cut(text: str, size: int = PIECE) -> Iterator[tuple[int, str]]:

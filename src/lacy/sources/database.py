@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -202,7 +203,7 @@ class Database:
         subject = request.subject if request.subject and not link.note else link.name
         offered = []
         for relation, stored in found:
-            ways = [way for way in map(clean, stored) if 0 < len(way) <= LONGEST_VALUE]
+            ways = [way for way in map(clean, stored) if len(way) <= LONGEST_VALUE and _seen(way)]
             if not ways:
                 continue
             evidence = clean(f"{link.name} · {relation} · {ways[0]} ({self.name}{note})")
@@ -313,6 +314,11 @@ def _found(
             raise LacyError("E68", path=place, table=home, column=column, found=_listed(there))
         found.append(known)
     return home, found
+
+
+def _seen(value: str) -> bool:
+    """Whether there is anything to see in a value: a zero-width space is no word."""
+    return any(unicodedata.category(character)[0] not in "CZ" for character in value)
 
 
 def _listed(names: Iterable[str]) -> str:

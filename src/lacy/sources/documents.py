@@ -21,6 +21,7 @@ import sqlite3
 import threading
 import time
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -29,8 +30,8 @@ from typing import TYPE_CHECKING
 from lacy.errors import LacyError
 from lacy.sources import index, origins
 from lacy.sources.index import FILE, BuildReport, Engine
-from lacy.sources.names import NameIndex
-from lacy.sources.naming import of_this_name
+from lacy.sources.names import NameIndex, same
+from lacy.sources.naming import of_this_name, one_word
 from lacy.sources.origins import Root
 from lacy.sources.passages import EMPTY_LINE, STOP, first_name, plain, wider, words_of
 from lacy.sources.stores.sqlite import read_only
@@ -206,7 +207,8 @@ class Documents:
     def _reply(self, request: Request) -> Reply:
         begin = time.perf_counter()
         linked = self.link(request.text)
-        subject = request.subject or linked or first_name(_paragraph(request.text.rstrip()))
+        paragraph = _paragraph(request.text.rstrip())
+        subject = request.subject or linked or first_name(paragraph) or one_word(paragraph)
         try:
             with self._lock, self._one_state():
                 found = self._search(request, subject)
@@ -244,16 +246,20 @@ class Documents:
         sentence = _sentence(request.text)
         words = dict.fromkeys(words_of(sentence.lower()))
         said = [word for word in words if word not in named][-_WORDS:]
-        about = plain(self.names.spelled(subject)) if subject in self.names else None
+        about = self._about(subject) if subject in self.names else ()
         limit = _MORE * self.passages
-        hits = self._words.find(Wanted(said, named, about if named else None), limit)
+        hits = self._words.find(Wanted(said, named, about if named else ()), limit)
         if not named:
             hits = [hit for hit in hits if hit[1] >= _FAINT * hits[0][1]]
-        if about is None:
+        if not about:
             hits = of_this_name(self._db, hits, subject, self.names.others(sentence))
         if self._vectors is not None and said:
             hits = self._fused(sentence, hits, named, limit)
         return self._passages([number for number, _ in hits])
+
+    def _about(self, subject: str) -> Sequence[str]:
+        """The spellings under which documents are about a known subject."""
+        return self._spellings.get(same(subject)) or (plain(self.names.spelled(subject)),)
 
     def _fused(self, sentence: str, hits: list[Hit], named: Sequence[str], limit: int) -> list[Hit]:
         """Hits and their order by meaning as well; who is named must be in them all the same."""
@@ -315,7 +321,11 @@ class Documents:
         if why := index.unusable(self._db):
             raise sqlite3.DatabaseError(why)
         subjects = self._db.execute("SELECT DISTINCT subject FROM document WHERE subject != ''")
-        names = NameIndex(name for (name,) in subjects)
+        known = [name for (name,) in subjects]
+        names, spellings = NameIndex(known), defaultdict[str, list[str]](list)
+        for name in known:
+            spellings[same(name)].append(name)
+        self._spellings = {one: found for one, found in spellings.items() if len(found) > 1}
         stored = dict(self._db.execute("SELECT name, alternatives FROM kind").fetchall())
         return names, stored or index.alternatives(self._db)  # none stored: a stopped build
 

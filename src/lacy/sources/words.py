@@ -41,8 +41,8 @@ class Wanted:
     """Words of the sentence so far: the more of them the better."""
     named: Sequence[str] = ()
     """The subject's words, which must be there; empty if nobody is named."""
-    about: str | None = None
-    """Only texts about exactly this one."""
+    about: Sequence[str] = ()
+    """Only texts about exactly this one, in all spellings; empty if nobody is known."""
 
 
 class Words(Protocol):
@@ -92,7 +92,7 @@ class Fts:
             return self._about_nobody(said or self._rarest(wanted.said), limit)
         phrase = f'"{" ".join(wanted.named)}"'
         more = "".join(f" OR {_quoted(word)}" for word in said)
-        if wanted.about is not None:
+        if wanted.about:
             return self._match(f"subject : {phrase} AND ({phrase}{more})", limit, wanted.about)
         found = self._match(f"{phrase} AND ({phrase}{more})", limit)
         every = " AND ".join(map(_quoted, wanted.named))  # "Lovelace, Ada"
@@ -118,17 +118,17 @@ class Fts:
             return found
         return self._match(f"({_any(said[: entry + 1])}) AND ({every})", limit)
 
-    def _match(self, query: str, limit: int, about: str | None = None) -> list[Hit]:
+    def _match(self, query: str, limit: int, about: Sequence[str] = ()) -> list[Hit]:
         # Every word of the query was quoted; it is bound like all other values.
         join = where = ""
         values: list[str | int | float] = [SUBJECT_WEIGHT, query]
-        if about is not None:
+        if about:
             join = (
                 " JOIN passage ON passage.id = words.rowid"
                 " JOIN document ON document.id = passage.document"
             )
-            where = " AND document.subject = ?"
-            values.append(about)
+            where = f" AND document.subject IN ({', '.join('?' * len(about))})"
+            values += about
         rows = self._db.execute(
             f"SELECT words.rowid, -bm25(words, ?, 1.0) AS score FROM words{join}"
             f" WHERE words MATCH ?{where} ORDER BY score DESC, words.rowid LIMIT ?",

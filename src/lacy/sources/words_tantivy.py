@@ -114,9 +114,11 @@ class Tantivy:
         if not wanted.named:
             return self._search([], said, limit)
         phrase = self._phrase(wanted.named)
-        if wanted.about is not None:
-            about = self._tantivy.Query.term_query(self._schema, "about", wanted.about)
-            about = self._tantivy.Query.const_score_query(about, 0.0)
+        if wanted.about:
+            query, any_of = self._tantivy.Query, self._tantivy.Occur.Should
+            terms = [query.term_query(self._schema, "about", one) for one in wanted.about]
+            about = query.boolean_query([(any_of, term) for term in terms])
+            about = query.const_score_query(about, 0.0)
             return self._search([about], [phrase, *said], limit)
         every = [self._word(word) for word in wanted.named]  # "Lovelace, Ada"
         return self._search([phrase], said, limit) or self._search(every, said, limit)

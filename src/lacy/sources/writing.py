@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from lacy.sources.facts import Writer
@@ -79,10 +80,11 @@ def _date(value: str, pattern: str) -> str:
 
 
 def _number(value: str, pattern: str) -> str:
-    for kind in (int, float):
+    # A Decimal keeps every digit, but not all patterns are for it ("d" wants an integer).
+    for kind in (Decimal, int, float):
         try:
             number = kind(value)
             return format(number, pattern) if math.isfinite(number) else value
-        except (ValueError, OverflowError):
+        except (ValueError, ArithmeticError):
             continue
     return value
