@@ -1,8 +1,8 @@
-"""What a stored value says in a text: one function for the values of all databases.
+"""Converts stored values to words of a text; used for the values of all databases.
 
-A whole number is written without ".0" and without an exponent; what is no number (infinity, NaN) is
-no value. An array or a JSON list holds several values, its elements; a JSON string is its text. A
-machine's notation (bytes, composite values, ranges) is never said.
+Whole numbers are written without ".0" and without an exponent; infinity and NaN give no value. Each
+element of an array or JSON list is a value; a JSON string gives its text. Binary data, composite
+values and ranges give no value.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 Kind = Literal["any", "text", "number", "time", "span", "json", "bytes", "none"]
-"""How an answer to a query holds a value: as Python has it, or as a text of a certain form."""
+"""The form of a value in a query's result: a Python object, or text in a certain format."""
 
 _LONGEST_NUMBER = 600
-"""Digits above which a number is none that could be said."""
+"""Most digits of a number; longer ones give no value."""
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 _SPAN = re.compile(r"(\d+) (year|mon|month|day)s?\b")
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
@@ -38,7 +38,7 @@ def said(value: Any, kind: Kind = "any") -> list[str]:
         return _bytes(bytes(value))
     if isinstance(value, Mapping | set | frozenset):
         return []
-    if isinstance(value, bool) or str(value) in ("True", "False"):  # numpy's are no bool
+    if isinstance(value, bool) or str(value) in ("True", "False"):  # numpy.bool is not bool
         return [str(value).lower()]
     if isinstance(value, numbers.Number):
         return _number(value)
@@ -70,7 +70,7 @@ def _number(value: Any) -> list[str]:
 
 
 def _bytes(value: bytes) -> list[str]:
-    """The text that bytes hold; a picture holds none."""
+    """The text in some bytes; binary data such as images give none."""
     try:
         text = value.decode()
     except UnicodeDecodeError:
@@ -79,7 +79,7 @@ def _bytes(value: bytes) -> list[str]:
 
 
 def _json(text: str) -> Iterator[str]:
-    """The string of a JSON value, or those of a list; an object is none."""
+    """The string of a JSON value, or the strings of a list; an object gives none."""
     try:
         value = json.loads(text, parse_float=Decimal, parse_int=Decimal)
     except (ValueError, RecursionError):
@@ -90,13 +90,13 @@ def _json(text: str) -> Iterator[str]:
 
 
 def _span(text: str) -> list[str]:
-    """A span of time: "3 years 2 mons 04:00:00" is 3 years 2 months 4 hours."""
+    """An interval: "3 years 2 mons 04:00:00" becomes 3 years 2 months 4 hours."""
     parts = [(n, "month" if unit == "mon" else unit) for n, unit in _SPAN.findall(text)]
     rest = _SPAN.sub(" ", text)
     if clock := _CLOCK.search(rest):
         parts += zip(clock.groups(), ("hour", "minute", "second"), strict=True)
         rest = _CLOCK.sub(" ", rest, count=1)
-    if rest.strip():  # a sign, or a notation that is not known
+    if rest.strip():  # a sign or an unknown notation
         return []
     counts = [(_number(n)[0], unit) for n, unit in parts]
     words = [f"{n} {unit}{'s' * (n != '1')}" for n, unit in counts if n != "0"]
