@@ -135,7 +135,7 @@ def marks_of(stored: Any, length: int) -> tuple[Mark, ...]:
         if mark.relation is not None and not isinstance(mark.relation, str):
             raise ValueError(f"the relation is a {type(mark.relation).__name__}, no text")
         if mark.relation and (_half(mark.relation) or len(mark.relation) > 1_000):
-            raise ValueError("the relation is no text that can be written")
+            raise ValueError("the relation is not valid text (a lone surrogate)")
         marks.append(mark)
     return tuple(sorted(marks, key=lambda mark: (mark.start, mark.end)))
 

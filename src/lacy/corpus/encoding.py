@@ -93,7 +93,7 @@ def codec_of(name: str, setting: str = "encoding") -> str:
         except (LookupError, ValueError, TypeError, UnicodeError):
             codec = ""
     if codec in ("", "x-user-defined"):
-        why, do = "there is no such encoding of texts", "--encoding windows-1252, utf-16, shift_jis"
+        why, do = "there is no such text encoding", "--encoding windows-1252, utf-16, shift_jis"
         raise LacyError("E12", key=setting, value=name, why=why, do=do)
     return codec.removesuffix("-sig").removesuffix("_sig")
 
