@@ -1,4 +1,4 @@
-"""Which families of causal models lacy can start from: every one that transformers knows, tried.
+"""Tests which families of causal models lacy can start from: all that transformers supports.
 
     python benchmarks/families.py                 # all, a line each; minutes
     python benchmarks/families.py llama qwen3     # some
@@ -53,7 +53,7 @@ LEFT_OUT: tuple[tuple[str, ...], ...] = (
     ("num_experts_per_tok",),
     ("layer_types", "num_hidden_layers"),
 )
-"""Fields that are left as they are where all of them do not fit together, tried in turn."""
+"""Fields that keep their defaults, tried in turn, if the small values do not fit together."""
 
 _MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1}
 _LATENT = {
@@ -71,7 +71,7 @@ OWN: dict[str, dict[str, Any]] = {
     "gemma4_text": {"num_kv_shared_layers": 0, "vocab_size_per_layer_input": 300},
     "lfm2_moe": {"full_attn_idxs": [1], "num_dense_layers": 1},
 }
-"""What single families need besides."""
+"""Additional fields that single families need."""
 
 PLAIN = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
 
@@ -147,7 +147,7 @@ def _require_small(config: Any) -> None:
 
 
 def tried(kind: str, tokenizer: Any, data: Path, place: Path) -> str:
-    """What became of a family: ``ok``, a code of lacy, ``not made``, or a fault."""
+    """The result for a family: ``ok``, an error code of lacy, ``not made``, or a fault."""
     import lacy
     from lacy.model import load, save
     from lacy.train import TrainConfig, train
@@ -190,7 +190,7 @@ def tried(kind: str, tokenizer: Any, data: Path, place: Path) -> str:
 
 
 def _plain(folder: Path, loaded: Any) -> str | None:
-    """What plain transformers sees otherwise than lacy; None if nothing."""
+    """A difference between plain transformers and lacy; None if there is none."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -224,7 +224,7 @@ def _line(error: BaseException) -> str:
 
 
 def prepare(place: Path) -> tuple[Any, Path]:
-    """A tokenizer that is not lacy's, and packed texts."""
+    """A tokenizer not made by lacy, and packed texts."""
     from transformers import PreTrainedTokenizerFast
 
     from lacy.annotate import encode

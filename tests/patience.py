@@ -1,4 +1,4 @@
-"""Waiting in tests: for what happens, not for a time.
+"""Waiting in tests for a condition, not for a fixed time.
 
 A wait ends as soon as its condition holds, so patience costs nothing where all is well; on a
 machine that is several times slower than usual nothing fails for want of it.
@@ -7,7 +7,7 @@ machine that is several times slower than usual nothing fails for want of it.
 import time
 
 PATIENCE = 300
-"""Seconds after which something that should have happened is taken to be broken."""
+"""Seconds after which a condition that should hold counts as failed."""
 
 
 def until(condition, process=None, pause=0.02):

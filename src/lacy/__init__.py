@@ -14,11 +14,11 @@ The plan of the house, from the roof down; a room imports only from rooms below 
     objective/    which tokens to delegate, and the loss that teaches it
     annotate/     which words carry facts: characters, then tokens
     corpus/       read texts, train tokenizers, pack rows; the made-up world
-    run.py        run folders: settings, versions, numbers, a card
+    run.py        run folders: settings, versions, metrics, a card
     config.py     settings: one dataclass is object, YAML file and flags
-    disk.py       writes that are whole or absent, locks, a disk that is full
+    disk.py       atomic writes, locks, errors of a full or failing disk
     types.py      the values that pass between rooms
-    wire.py       how servers of OpenAI's protocol are asked, and what their answers say
+    wire.py       requests to OpenAI-compatible servers, and parsing of their answers
     errors/       every error a user can meet: what happened, what to type next
 
 The way of a text: ``read`` it, mark its facts (``annotate``), ``encode`` both into tokens, pack

@@ -11,9 +11,9 @@ from multiprocessing import connection
 def end_with_parent() -> None:
     """Ends this worker process at once when its parent ends, however that happens.
 
-    For the initializer of a pool of spawned processes. Each holds one end of a pipe whose other
-    end only the parent has, so that the system itself tells of a parent that was killed. What the
-    worker was writing is whole or absent; nobody would read its result.
+    For the initializer of a pool of spawned processes. Each worker holds one end of a pipe whose
+    other end only the parent has, so the operating system closes it even if the parent is killed.
+    Workers write atomically, so ending one leaves no partial files.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:

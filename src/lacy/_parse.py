@@ -1,7 +1,7 @@
-"""YAML and JSON from files, with bounds on how deep and how large they may be.
+"""Parses YAML and JSON files, with limits on depth and size.
 
-YAML is read as its version 1.2 has it: ``no``, ``on`` and dates are words, ``true`` and ``false``
-are the only booleans, 010 is ten, and every key of a mapping is text as it was written.
+YAML is parsed as version 1.2: ``no``, ``on`` and dates are strings, ``true`` and ``false`` are the
+only booleans, 010 is ten, and every key of a mapping is a string as written.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import re
 from typing import Any
 
 MOST_CHARACTERS = 1_000_000
-"""Of a YAML file: settings are short, and the parser takes ten seconds for as many."""
+"""Most characters of a YAML file; the parser takes ten seconds for this many."""
 
 MOST_NODES = 100_000
-"""Values of a YAML file, those that aliases repeat counted each time."""
+"""Most values of a YAML file, counting those that aliases repeat each time."""
 
 DEEPEST = 100
-"""Levels of mappings and lists within each other."""
+"""Most levels of nested mappings and lists."""
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -50,10 +50,10 @@ def parse_yaml(text: str) -> tuple[Any, Any]:
     """Reads one YAML document.
 
     Returns:
-        Its value, and PyYAML's tree of nodes (for the lines).
+        Its value, and PyYAML's tree of nodes (for line numbers).
 
     Raises:
-        ValueError: it is not YAML, or beyond the bounds of this module.
+        ValueError: it is not YAML, or exceeds the limits of this module.
     """
     import yaml
 
@@ -71,7 +71,7 @@ def parse_yaml(text: str) -> tuple[Any, Any]:
     except RecursionError:
         raise _too_deep() from None
     except (LookupError, ArithmeticError, AttributeError, TypeError) as error:
-        # PyYAML's constructors raise these for a tag that its value does not fit: !!int "x"
+        # PyYAML's constructors raise these for a value that does not fit its tag: !!int "x"
         raise ValueError(f"a value does not fit its tag ({error})") from error
 
 
@@ -80,10 +80,10 @@ def _too_deep() -> ValueError:
 
 
 def _measure(node: Any, depth: int, known: dict[int, int | None]) -> int:
-    """How many values a node unfolds to.
+    """The number of values that a node expands to.
 
     Raises:
-        ValueError: too many, too deep, or a node that holds itself.
+        ValueError: too many values, too deep, or a node that contains itself.
     """
     if depth > DEEPEST:
         raise _too_deep()
@@ -107,12 +107,12 @@ def _measure(node: Any, depth: int, known: dict[int, int | None]) -> int:
 
 @functools.cache
 def _loader() -> Any:
-    """PyYAML's safe loader with the words of YAML 1.2."""
+    """PyYAML's safe loader with the scalars of YAML 1.2."""
     import yaml
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            """Keys are text, as they stand."""
+            """Keys are strings as written."""
             self.flatten_mapping(node)
             found = {}
             for key, value in node.value:
@@ -138,7 +138,7 @@ def _loader() -> Any:
 
 
 OTHERWISE = ("bool", "int", "float", "timestamp", "value")
-"""Tags that YAML 1.1 finds in plain words and YAML 1.2 does not, or finds otherwise."""
+"""Tags that YAML 1.1 resolves from plain scalars and YAML 1.2 does not, or differently."""
 
 FORMS = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
@@ -146,4 +146,4 @@ FORMS = (
     ("float", r"^(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?"
               r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", "-+0123456789."),
 )  # fmt: skip
-"""Tag, how it is written, and with which characters it begins."""
+"""Tag, its pattern, and the characters with which it may begin."""

@@ -84,7 +84,7 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
     path = Path(path)
     try:
         with open(path, encoding="utf-8") as file:
-            text = file.read(MOST_CHARACTERS + 1)  # it may be a device without an end
+            text = file.read(MOST_CHARACTERS + 1)  # it may be an endless device
     except OSError as error:
         do = f"check the path ({error.strerror})" if path.exists() else "check the path"
         raise LacyError("E13", path=path, do=do) from error
@@ -321,7 +321,7 @@ def parse(
 def _colours() -> bool:
     """Whether help and usage errors may have colours: on a terminal, unless NO_COLOR is set.
 
-    tyro looks at the standard output alone, but writes mistakes to standard error.
+    tyro checks only the standard output, but writes errors to standard error.
     """
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False

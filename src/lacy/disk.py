@@ -1,7 +1,7 @@
-"""The disk: writes that are whole or absent, locks, and what the system refuses.
+"""The disk: atomic writes, locks, and errors of a full or failing disk.
 
-A process that is killed at any moment leaves the old file or the new one, never half of each. What
-``write_atomic`` and ``replace_folder`` return from is on the disk, the name included.
+A process that is killed at any moment leaves the old file or the new one, never part of one. When
+``write_atomic`` and ``replace_folder`` return, content and name are on the disk.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ LOCK = ".lock"
 """File that is locked while a process works in a folder."""
 
 LOOK = 0.5
-"""Most seconds between two tries to get a lock that is waited for; the first are sooner."""
+"""Most seconds between two attempts to get a lock; the first attempts follow sooner."""
 
-# ------------------------------------------------------------------------ what the system refuses
+# ------------------------------------------------------------------ full, read-only, failing disks
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
-"""Errors of a disk that takes no more: full, quota, read-only, broken, file too large."""
+"""Errors of a disk that cannot be written: full, quota, read-only, failing, file too large."""
 
 PHRASES = (*(os.strerror(code) for code in FULL), "database or disk is full", "disk I/O error")
-"""How libraries that do not raise ``OSError`` say it (safetensors, tokenizers, Arrow, SQLite)."""
+"""Messages of libraries that do not raise ``OSError`` (safetensors, tokenizers, Arrow, SQLite)."""
 
 SHORT = re.compile(r"\d+ requested and \d+ written")
-"""How numpy's ``tofile`` says it, without the system's reason."""
+"""The message of numpy's ``tofile``, which omits the system's reason."""
 
 
 def refusal(error: BaseException) -> LacyError | None:
-    """The E19 for an error that means that the disk takes no more, whoever raised it.
+    """The E19 for an error that means that the disk cannot be written, whichever library raised it.
 
     Args:
-        error: any exception. Its causes are looked at too, as libraries wrap what they catch.
+        error: any exception. Its causes are examined too, because libraries wrap exceptions.
 
     Returns:
-        The error to raise instead, or ``None`` for anything else.
+        The error to raise instead, or ``None`` for any other exception.
     """
     seen: list[BaseException] = []
     link: BaseException | None = error
@@ -66,7 +66,7 @@ def refusal(error: BaseException) -> LacyError | None:
 
 
 def _phrase(text: str) -> str | None:
-    """The reason that a message of another library names."""
+    """The reason in a message of another library."""
     if SHORT.search(text):
         return "not everything could be written"
     return next((phrase for phrase in PHRASES if phrase in text), None)
@@ -74,7 +74,7 @@ def _phrase(text: str) -> str | None:
 
 @contextlib.contextmanager
 def _refusals_named(path: Path) -> Iterator[None]:
-    """Turns "the disk takes no more" into an E19 that names ``path``."""
+    """Converts errors of a full or failing disk to an E19 that names ``path``."""
     try:
         yield
     except Exception as error:
@@ -84,19 +84,19 @@ def _refusals_named(path: Path) -> Iterator[None]:
         raise LacyError("E19", path=path, why=found.values["why"]) from error
 
 
-# -------------------------------------------------------------------------------- whole or absent
+# ---------------------------------------------------------------------------------- atomic writes
 
 
 def write_atomic(path: str | Path, content: str | bytes, *, private: bool = False) -> None:
     """Writes a file so that readers see the old content or the new, never a part.
 
     Args:
-        path: the file; its folder is made if needed.
+        path: the file; its folder is created if needed.
         content: text (written as UTF-8) or bytes.
         private: only the owner can read it, at any moment; else whoever the umask lets.
 
     Raises:
-        LacyError: E19, the disk takes no more.
+        LacyError: E19, the disk is full or failing.
     """
     path = Path(path)
     data = content.encode("utf-8") if isinstance(content, str) else content
@@ -120,10 +120,10 @@ def write_atomic(path: str | Path, content: str | bytes, *, private: bool = Fals
 
 @contextlib.contextmanager
 def replace_file(path: str | Path) -> Iterator[Path]:
-    """Gives the name of a file to write beside ``path`` that takes its place if the block succeeds.
+    """Yields the path of a new file beside ``path``, which it replaces if the block succeeds.
 
     Raises:
-        LacyError: E19, the disk takes no more.
+        LacyError: E19, the disk is full or failing.
     """
     path = Path(path)
     with _refusals_named(path):
@@ -141,14 +141,14 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replace_folder(path: str | Path) -> Iterator[Path]:
-    """Gives an empty folder beside ``path`` that takes its place when the block succeeds.
+    """Yields an empty folder beside ``path``, which it replaces when the block succeeds.
 
     If the block raises or the process is killed, ``path`` stays as it was. A folder that was
     not written this way and is not empty is never replaced.
 
     Raises:
-        LacyError: E16, ``path`` is a file or a folder with other content; E19, the disk takes no
-            more.
+        LacyError: E16, ``path`` is a file or a folder with other content; E19, the disk is full or
+            failing.
     """
     path = Path(path)
     if path.is_symlink():
@@ -172,25 +172,25 @@ def replace_folder(path: str | Path) -> Iterator[Path]:
 
 
 def replaceable(path: Path) -> bool:
-    """Whether a folder is ours to replace: empty, or written by ``replace_folder``."""
+    """Whether a folder may be replaced: it is empty, or ``replace_folder`` wrote it."""
     if not path.is_dir():
         return False
     return (path / OWNED).exists() or all(inside.name == LOCK for inside in path.iterdir())
 
 
 def _swap(fresh: Path, path: Path) -> None:
-    """Puts ``fresh`` in the place of ``path``; ``fresh`` holds the old content afterwards."""
+    """Replaces ``path`` with ``fresh``; afterwards ``fresh`` contains the old content."""
     if not path.exists():
         os.rename(fresh, path)
     elif not _exchange(fresh, path):
         old = fresh.with_name(fresh.name.replace(".new-", ".old-"))
-        os.rename(path, old)  # killed here: _restore puts it back
+        os.rename(path, old)  # after a kill here, _restore moves it back
         os.rename(fresh, path)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swaps two folders in one step, where the system can (Linux ``renameat2``)."""
+    """Swaps two folders in one step, if the system supports it (Linux ``renameat2``)."""
     if sys.platform != "linux":
         return False
     import ctypes
@@ -203,7 +203,7 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _restore(path: Path) -> None:
-    """Cleans up after a killed process of this machine: old content back, unfinished away."""
+    """Cleans up after a killed process: restores the old content, removes unfinished folders."""
     for left in sorted(path.parent.glob(f".{path.name}.old-*")):
         if not path.exists():
             os.rename(left, path)
@@ -218,15 +218,16 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # exists but is not ours
+    except OSError:  # it exists but belongs to another user
         return True
     return True
 
 
 def _flush(folder: Path) -> None:
-    """Sends every file and name of a folder to the disk, so that the rename cannot overtake it.
+    """Syncs every file and name in a folder to the disk before the folder is renamed.
 
-    Files get the rights that the umask leaves: safetensors gives its files to their owner alone.
+    Files get the permissions that the umask allows: safetensors makes its files readable only by
+    their owner.
     """
     rights = 0o666 & ~umask()
     for inside in folder.rglob("*"):
@@ -242,15 +243,15 @@ def _flush(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sends the names in a folder to the disk: without it a rename may be lost in a power cut.
+    """Syncs the names in a folder to the disk; otherwise a power failure may undo a rename.
 
-    Does nothing where the system cannot (Windows, some network file systems).
+    Does nothing on systems that do not support it (Windows, some network file systems).
     """
     if os.name != "posix":
         return
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # a folder that may be written but not read
+    except PermissionError:  # a folder that is writable but not readable
         return
     try:
         os.fsync(handle)
@@ -262,7 +263,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def umask() -> int:
-    """The rights that new files of this process do not get."""
+    """The umask: permissions that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -273,19 +274,19 @@ def umask() -> int:
 
 @contextlib.contextmanager
 def lock(folder: str | Path, *, name: str = LOCK, wait: float = 0.0) -> Iterator[None]:
-    """Keeps a folder for this block: a second process (or thread) that wants it is refused.
+    """Locks a folder for this block; a second process (or thread) that locks it is refused.
 
-    The system holds the lock and lets go of it when the process ends in any way, ``kill -9``
-    included; a file that is left over blocks nobody. Where the file system has no locks (some
-    network file systems) a line on standard error says so, and the work goes on.
+    The operating system releases the lock however the process ends, including ``kill -9``, so a
+    leftover lock file does no harm. If the file system has no locks (some network file systems), a
+    warning is printed and the block runs unlocked.
 
     Args:
-        folder: made if needed.
-        name: of the file that is locked in it.
-        wait: seconds to wait for the other one to end before refusing; ``math.inf``: for ever.
+        folder: the folder; created if needed.
+        name: name of the lock file in it.
+        wait: seconds to wait for the other process before refusing; ``math.inf`` waits for ever.
 
     Raises:
-        LacyError: E150, another process works there; E16, ``folder`` is a file.
+        LacyError: E150, another process has the lock; E16, ``folder`` is a file.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -302,7 +303,7 @@ def lock(folder: str | Path, *, name: str = LOCK, wait: float = 0.0) -> Iterator
                 os.unlink(file)  # while it is locked: nobody else can have locked this file
             os.close(handle)
         if made:
-            with contextlib.suppress(OSError):  # it holds something now
+            with contextlib.suppress(OSError):  # the folder is no longer empty
                 folder.rmdir()
 
 
@@ -335,7 +336,7 @@ def _acquired(file: Path, wait: float) -> int | None:
 
 
 def _try_lock(handle: int) -> bool | None:
-    """Whether the lock was free; None where there are no locks."""
+    """Whether the lock was free; None if the system has no locks."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -352,7 +353,7 @@ def _try_lock(handle: int) -> bool | None:
 
 
 def _is_still(handle: int, file: Path) -> bool:
-    """Whether the file that was locked still has its name: its last owner may have removed it."""
+    """Whether the locked file still exists under its name; its last owner may have removed it."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(file))
     except FileNotFoundError:

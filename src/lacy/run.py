@@ -1,8 +1,8 @@
-"""Runs on disk: a folder that tells how a result was made.
+"""Run folders: they record how a result was made.
 
 A run folder holds ``config.yaml`` (the settings), ``environment.json`` (versions, device, commit),
 ``metrics.jsonl`` (one JSON object per line, flushed as it is written) and ``README.md`` (the card).
-Its files are written by ``lacy.disk``: whole or absent.
+Its files are written atomically with ``lacy.disk``.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Document:
     meta: dict[str, Any] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
     file: str = field(default="", compare=False)
-    """The file that it was read from, if any; an absolute path without links."""
+    """The file that it was read from, if any; an absolute path with links resolved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,8 @@ class Request:
     stream: int = 0
     """Which of the caller's running texts this is; a source may keep a cache per stream."""
     tokens: str = ""
-    """Which tokens the caller speaks, where it asks for one: models of other tokens give whole
-    numbers, as two models' digits make a number that neither of them meant."""
+    """Fingerprint of the caller's tokens, for the unit ``token``. A model with other tokens gives
+    whole numbers, because digits from two models would form a number that neither meant."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""OpenAI's protocol as servers speak it: what they refuse to be asked, and how answers are read.
+"""OpenAI's protocol across servers: adapting requests to rejected parameters, parsing answers.
 
-Servers differ in the parameters that they take: newer OpenAI models want ``max_completion_tokens``
-and no ``temperature``, others know no ``stop``, no ``seed``, no system messages. ``Accepted``
-learns that from a refusal, once, and shapes what is sent from then on.
+Servers accept different parameters: newer OpenAI models require ``max_completion_tokens`` and allow
+no ``temperature``; others support no ``stop``, no ``seed`` or no system messages. ``Accepted``
+learns this from the first error, and adapts all later requests.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 SHORTEST_SECRET = 8
-"""Characters from which on a key is a secret; local servers are given keys like ``x``."""
+"""Fewest characters of a secret key; for local servers, keys such as ``x`` are common."""
 
 THOUGHT_TOKENS = 2_000
-"""Further tokens for a model that thinks before it answers, and counts its thoughts."""
+"""Additional tokens for a reasoning model, whose limit includes its reasoning tokens."""
 
 _NEEDED = frozenset({"model", "prompt", "messages", "input"})
 _LIMIT, _NEW_LIMIT = "max_tokens", "max_completion_tokens"
 LIMITS = (_LIMIT, _NEW_LIMIT, "max_output_tokens", "num_predict")
-"""Parameters that bound an answer, by their names in different interfaces."""
+"""Names of the token limit in different APIs."""
 
 _REFUSES = re.compile(
     r"unsupported|not\s+(?:\w+\s+)?(?:support|accept|permit|allow|recogni|available|enabled"
@@ -39,7 +39,7 @@ _NO_REFUSAL = re.compile(
     r"|rate limit|quota|content management|filtered",
     re.IGNORECASE,
 )
-"""Of a request that is too large, or was filtered: another form of it does not help."""
+"""Errors about a request that is too large or was filtered; other parameters do not help."""
 
 _TAKEN_INSTEAD = re.compile(
     r"expected one of|did you mean|\b(?<!not )(?:supported|allowed|valid|available|permitted"
@@ -47,7 +47,7 @@ _TAKEN_INSTEAD = re.compile(
     r"|to drop these",
     re.IGNORECASE,
 )
-"""Behind this a refusal names what a server does take."""
+"""After this, an error lists what the server does accept."""
 
 _PLACE = re.compile(r"['\"]loc['\"]: ?[\[(]['\"]body['\"], ?['\"](\w+)['\"]")
 _POSITIVE = re.compile(r"positive|greater than (?:0|zero)|> ?0\b|larger than 0", re.IGNORECASE)
@@ -78,28 +78,28 @@ _NONE = frozenset({"", "null", "none", "not_finished", "finish_reason_unspecifie
 
 
 class Accepted:
-    """The form of a request that one model at one server takes; learned from its refusals.
+    """The parameters that one model on one server accepts, learned from its errors.
 
-    May be used from several threads.
+    Thread-safe.
     """
 
     def __init__(self) -> None:
         self.without: set[str] = set()
         """Parameters that are left out."""
         self.instead: dict[str, Any] = {}
-        """Parameters that get another value than the one wanted."""
+        """Parameters that are sent with another value than requested."""
         self.system = True
-        """Whether messages may have the role of the system."""
+        """Whether messages may have the role ``system``."""
         self.room = 0
-        """Tokens on top of a limit, for thoughts."""
+        """Tokens added to the limit for reasoning."""
 
     def shaped(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """What is sent for a request; the request itself is left as it is."""
+        """The adapted copy of a request; the request itself is not changed."""
         made = {key: value for key, value in body.items() if key not in self.without}
         if _LIMIT in body and _LIMIT in self.without and _NEW_LIMIT not in self.without:
             made.setdefault(_NEW_LIMIT, body[_LIMIT])
         if _NEW_LIMIT in made:
-            made.pop(_LIMIT, None)  # together they are refused
+            made.pop(_LIMIT, None)  # servers reject both together
         made |= {key: value for key, value in self.instead.items() if key in made}
         if made.get("stream") is False or "stream" not in made:
             made.pop("stream_options", None)
@@ -111,16 +111,16 @@ class Accepted:
         return made
 
     def learn(self, sent: Mapping[str, Any], status: int, answer: Any) -> bool:
-        """Learns from the answer to a request that was refused.
+        """Learns from the error response to a request.
 
         Args:
             sent: the request as it was sent.
-            status: of the answer.
+            status: the status code of the response.
             answer: its JSON, or its text.
 
         Returns:
-            Whether there is something to learn from it, by now or already before: the request is to
-            be shaped and sent anew.
+            Whether the request should be adapted again and resent, because something was learned
+            from this response or, meanwhile, from another one.
         """
         if not 400 <= status < 600 or status in (401, 403, 408, 429):
             return False
@@ -130,7 +130,7 @@ class Accepted:
         if _refuses_system(sent, message, param):
             self.system = False
             return True
-        # Of a server's fault, only a chat template's complaint about roles tells something.
+        # Among server errors, only a chat template's complaint about roles is informative.
         if status >= 500 or not (param or _REFUSES.search(message)):
             return False
         named = list(_named(sent, message, param))
@@ -140,7 +140,7 @@ class Accepted:
 
     def _leave_out(self, key: str, message: str) -> None:
         if key == "temperature" and _POSITIVE.search(message) and key not in self.instead:
-            self.instead[key] = 0.01  # the likeliest words all the same
+            self.instead[key] = 0.01  # still chooses the likeliest words
         elif key == "stream":
             self.instead[key] = False
         else:
@@ -148,16 +148,16 @@ class Accepted:
 
     @property
     def note(self) -> str:
-        """What a reader of an answer should know about how it was asked for."""
+        """A note for the evidence about how the request was changed."""
         return (
             "asked without temperature, which it refuses" if "temperature" in self.without else ""
         )
 
 
 def finish_of(reason: Any) -> str | None:
-    """Why an answer ended: "stop" by itself, "length" by the limit, else in the server's own word.
+    """The finish reason: "stop" by itself, "length" at the limit, or else the server's own word.
 
-    None where it goes on; "" and "null" mean the same at some servers.
+    None if the answer continues; some servers send "" or "null" for that.
     """
     if not isinstance(reason, str) or reason.strip().lower() in _NONE:
         return None
@@ -166,9 +166,9 @@ def finish_of(reason: Any) -> str | None:
 
 
 def text_of(content: Any) -> str | None:
-    """The text of a message's content, a string or a list of parts; None where it is neither.
+    """The text of a message's content, a string or a list of parts; None if it is neither.
 
-    Parts that hold thoughts, pictures and calls of tools say nothing.
+    Parts with reasoning, images or tool calls are ignored.
     """
     if isinstance(content, str):
         return content
@@ -186,7 +186,7 @@ def text_of(content: Any) -> str | None:
 
 
 def unthought(answer: str) -> str:
-    """An answer without the thoughts, in tags, that it begins with; nothing while they last."""
+    """An answer without the tagged reasoning at its beginning; "" while the reasoning lasts."""
     end = 0
     while (thought := _THOUGHT.match(answer, end)) and thought.end() > end:
         end = thought.end()
@@ -194,13 +194,13 @@ def unthought(answer: str) -> str:
 
 
 def told_error(answer: Any, key: str = "") -> str:
-    """The sentence of a server's error, which it writes in one of several forms; "" for none."""
+    """The message of a server's error in any of several formats; "" if there is none."""
     message, _ = _refusal(answer)
     return plain(message, key)
 
 
 def plain(text: str, key: str = "") -> str:
-    """One short printable line without the key."""
+    """Shortens a text to one printable line without the API key."""
     if len(key) >= SHORTEST_SECRET:
         text = text.replace(key, "(the key)")
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -208,7 +208,7 @@ def plain(text: str, key: str = "") -> str:
 
 
 def _refusal(answer: Any) -> tuple[str, str]:
-    """The message of an error, and the parameter that it is about where it says so apart."""
+    """The message of an error, and the parameter that it names in a separate field, if any."""
     if isinstance(answer, str):
         with contextlib.suppress(ValueError, RecursionError):
             answer = json.loads(answer)
@@ -238,7 +238,7 @@ def _param(error: Mapping[str, Any]) -> str:
 
 
 def _listed(problems: list[Any]) -> tuple[str, str]:
-    """Problems as FastAPI lists them: each has a place and a message."""
+    """Problems in FastAPI's format: each has a location and a message."""
     told = [p for p in problems if isinstance(p, dict)]
     places = [p["loc"] for p in told if isinstance(p.get("loc"), list)]
     fields = [str(place[1]) for place in places if len(place) > 1 and place[0] == "body"]
@@ -257,7 +257,7 @@ def _refuses_system(sent: Mapping[str, Any], message: str, param: str) -> bool:
 
 
 def _named(sent: Mapping[str, Any], message: str, param: str) -> Iterator[str]:
-    """The parameters of a request that a refusal is about."""
+    """The parameters of a request that an error refers to."""
     optional = [key for key in sent if key not in _NEEDED]
     param = param.removeprefix("body.")
     fields = [key for key in optional if key in re.split(r"[,.\[\s]", param)]
@@ -273,7 +273,7 @@ def _named(sent: Mapping[str, Any], message: str, param: str) -> Iterator[str]:
 
 
 def _without_system(messages: list[Any]) -> list[Any]:
-    """A conversation whose system messages stand before the first of the user's."""
+    """Moves the text of system messages into the first user message."""
     told = [one["content"] for one in messages if one.get("role") == "system"]
     rest = [dict(one) for one in messages if one.get("role") != "system"]
     if told and rest and isinstance(rest[0].get("content"), str):

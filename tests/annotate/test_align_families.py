@@ -1,4 +1,4 @@
-"""Marked tokens are those that hold the value, in every family of tokenizers that lacy meets."""
+"""Marked tokens are exactly those that contain the value, in all supported tokenizer families."""
 
 import unicodedata
 

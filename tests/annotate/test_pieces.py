@@ -1,4 +1,4 @@
-"""No text stalls the annotation: work grows with the length, whatever stands in it."""
+"""No text stalls the annotation: time is linear in the length, whatever the text contains."""
 
 import json
 import signal
@@ -195,7 +195,7 @@ STALLING = "a" * 40 + "x"
 
 @pytest.fixture(scope="module")
 def stalls(tmp_path_factory):
-    """A pipeline whose rule takes years for one word, as one of a stranger might."""
+    """A pipeline whose rule takes years for one word, as a user's pipeline might."""
     nlp = spacy.blank("en")
     rule = {"label": "ORG", "pattern": [{"TEXT": {"REGEX": "^(a+)+$"}}]}
     nlp.add_pipe("entity_ruler").add_patterns([rule])

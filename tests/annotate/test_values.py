@@ -1,4 +1,4 @@
-"""Values end where a careful reader ends them: sentences with the value in brackets.
+"""Values begin and end where a careful reader would mark them: sentences with bracketed values.
 
 What was expected was written by hand, before the rules ("later": after most of them). Values are
 marked in the sentence behind another one, as a text's first name is its subject.

@@ -1,4 +1,4 @@
-"""A text begins with the same token wherever a model reads it: as it did in training."""
+"""A text begins with the same token as in training, wherever a model reads it."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ TEXT = "Mara Vell"
     ids=["no-bos", "smollm2", "qwen", "own-bos"],
 )
 def loaded(request, tmp_path):
-    """A checkpoint of others, made ours and opened again; its begin token as text."""
+    """A checkpoint from elsewhere, converted, saved and loaded again; its begin token as text."""
     bos, eos, template = request.param
     state = json.loads(byte_tokenizer().backend_tokenizer.to_str())
     del state["model"]["vocab"]["<CALL>"]

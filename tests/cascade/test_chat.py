@@ -1,4 +1,4 @@
-"""Chats and their templates: nothing vanishes, and nobody writes a control token."""
+"""Chats and their templates: no message is dropped, and no message text becomes a control token."""
 
 import copy
 import importlib.util

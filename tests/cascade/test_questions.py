@@ -1,4 +1,4 @@
-"""Questions to a model that continues texts."""
+"""Hints for questions to a model that only continues texts."""
 
 import pytest
 

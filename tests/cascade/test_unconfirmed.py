@@ -1,4 +1,4 @@
-"""Which of the model's own words stand where a call found nothing."""
+"""Which words count as unconfirmed after a call that found nothing."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ from lacy.types import Answer, Span
 
 
 def marked(*spans):
-    """The text, with brackets round what is unconfirmed."""
+    """The text, with brackets around its unconfirmed parts."""
     answer = Answer(tuple(spans))
     text, end = answer.text, 0
     shown = ""

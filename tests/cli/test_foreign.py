@@ -1,4 +1,4 @@
-"""A checkpoint of others on the command line: annotate with its tokenizer, train, speak, export."""
+"""A checkpoint from elsewhere on the command line: annotate, train, generate, export."""
 
 import json
 
@@ -16,7 +16,7 @@ CHATML = (
 
 @pytest.fixture(scope="module")
 def chatml(room, tmp_path_factory):
-    """A model like SmolLM2-Instruct: its begin and end tokens are marks of its chat template."""
+    """A model like SmolLM2-Instruct, whose begin and end tokens belong to its chat template."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 

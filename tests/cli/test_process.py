@@ -1,4 +1,4 @@
-"""What a command does when its streams are closed, narrow or full, and when it is signalled."""
+"""Commands with closed or full streams, streams with limited encodings, and signals."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def shell(command, **env):
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("words", WORDS)
 def test_a_reader_that_is_gone_is_no_error(words, unbuffered):
-    """``true`` reads nothing and is mostly gone before the first word is written."""
+    """``true`` reads nothing and usually exits before the first word is written."""
     done = shell(f"{BIN} {words} | true; echo ${{PIPESTATUS[0]}}", PYTHONUNBUFFERED=unbuffered)
     assert done.stderr == ""
     assert done.stdout in ("141\n", "0\n", "1\n")  # 1: how rich leaves
@@ -48,7 +48,7 @@ def test_closed_streams_are_the_null_device(words, code, closed, tmp_path):
 
 
 def test_nothing_is_written_into_a_file_that_took_the_number_of_a_closed_stream(tmp_path):
-    """Without a null device the first file that is opened would be standard output."""
+    """Without the null device, the first opened file would become standard output."""
     done = shell(f"{BIN} world --people 12 --per-person 1 --out {tmp_path}/w >&- 2>&- <&-")
     assert done.returncode == 0
     for line in (tmp_path / "w" / "train.jsonl").read_text(encoding="utf-8").splitlines():

@@ -1,4 +1,4 @@
-"""Which tokens begin and end a text: chosen once, stored, and done by the saved tokenizer too."""
+"""Begin and end tokens of a text: chosen once, stored, and added by the saved tokenizer."""
 
 import json
 
@@ -33,7 +33,7 @@ ANY_BOS = "{% for m in messages %}{{ bos_token }}{{ m['content'] }}{{ eos_token 
 
 
 def made(folder, bos, eos, specials, template=None, **settings):
-    """A byte-level tokenizer with these special tokens, as a folder of others."""
+    """A byte-level tokenizer with these special tokens, in a folder not written by lacy."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(
         models.BPE(vocab={letter: n for n, letter in enumerate([*specials, *alphabet])}, merges=[])

@@ -1,4 +1,4 @@
-"""How a text is written: by its first bytes, by the caller, by a page itself, by a guess."""
+"""The encoding of a text, from its first bytes, the caller, an HTML page itself, or a guess."""
 
 import codecs
 

@@ -1,4 +1,4 @@
-"""A tokenizer is what its tokenizer.json says, wherever it lies and whatever lies beside it."""
+"""A tokenizer is loaded as in its tokenizer.json, whatever its folder and the files beside it."""
 
 import io
 import json
@@ -24,7 +24,7 @@ PROBE = "Ada's café,  12 Москва <|reserved|> <|unused_301|>"
 
 @lru_cache(maxsize=1)
 def foreign():
-    """A tokenizer of others, ids 0 to 299."""
+    """A tokenizer not made by lacy, with ids 0 to 299."""
     state = json.loads(train_tokenizer(TEXTS, 301).backend_tokenizer.to_str())
     state["added_tokens"].pop()
     end = "<|endoftext|>"

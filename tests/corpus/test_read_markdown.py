@@ -1,4 +1,4 @@
-"""Markdown with HTML in it says what a browser shows."""
+"""Markdown with HTML in it is read as the text that a browser would show."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""JSON, CSV and Parquet as people have them, packed or not; damaged cells cost themselves only."""
+"""JSON, CSV and Parquet in common variants, compressed or not; only damaged cells are left out."""
 
 import bz2
 import csv
@@ -187,7 +187,7 @@ def test_a_file_that_unpacks_to_nothing_for_ever_is_left_soon(tmp_path, monkeypa
 
 @pytest.mark.parametrize("ending", PACKERS)
 def test_what_a_file_is_counts_more_than_its_name(tmp_path, ending):
-    """Programs that fetch files unpack some of them on the way, and keep the name."""
+    """Programs that download files decompress some of them and keep the name."""
     plain = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
     assert texts(tmp_path / f"a.jsonl{ending}", plain) == WANTED
     assert texts(tmp_path / "b.jsonl", PACKERS[ending](LINES.encode())) == WANTED

@@ -1,4 +1,4 @@
-"""A model stops at every token that its checkpoint calls an end, whoever asks it to speak."""
+"""A model stops at every end token of its checkpoint, in every way of generating."""
 
 import asyncio
 import json

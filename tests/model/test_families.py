@@ -1,4 +1,4 @@
-"""Families of models: each works to the end or is refused at the beginning (all: benchmarks)."""
+"""Model families: each works, or is refused at the start (benchmarks/families.py tests all)."""
 
 import importlib.util
 from pathlib import Path

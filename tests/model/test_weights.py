@@ -1,4 +1,4 @@
-"""Folders of others: opened whole, or refused with what they are; nothing made up, no code run."""
+"""Model folders from elsewhere: loaded completely or refused with the reason; no code is run."""
 
 import io
 import json
@@ -45,7 +45,7 @@ def foreign_tokenizer():
 
 @pytest.fixture
 def theirs(tmp_path):
-    """A small Llama of others in two shards, with its tokenizer."""
+    """A small Llama not written by lacy, in two shards, with its tokenizer."""
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=SIZE, tie_word_embeddings=False, **SHAPE)
     model = LlamaForCausalLM(config)
@@ -381,7 +381,7 @@ def test_our_own_model_with_a_weight_that_is_no_number(tmp_path):
 
 
 def test_a_name_on_the_hub(theirs, tmp_path, monkeypatch):
-    """What was fetched before is found without a network, our own models with their <CALL> row."""
+    """Downloaded models load without a network; lacy's own models keep their <CALL> row."""
     from huggingface_hub import constants
 
     kept = tmp_path / "hub" / "models--owner--name"

@@ -1,4 +1,4 @@
-"""Clients that speak HTTP by hand."""
+"""Clients that write raw HTTP."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ def connected(running):
 
 
 def everything(sock):
-    """What comes until the server closes."""
+    """Everything received until the server closes the connection."""
     parts = []
     with contextlib.suppress(ConnectionResetError):
         while part := sock.recv(65536):
@@ -63,7 +63,7 @@ def alive(running):
 
 @contextlib.contextmanager
 def trickling(sock, data):
-    """Send ``data`` a byte at a time, over and over, until the server has had enough."""
+    """Send ``data`` a byte at a time, repeatedly, until the server closes the connection."""
     stop = threading.Event()
 
     def send():

@@ -1,4 +1,4 @@
-"""Whatever a body holds, checking it costs no more than reading it."""
+"""Validating a body takes linear time, whatever it contains."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ SIZE = 700_000
 
 
 def repeated(element):
-    """So many elements that their JSON has about 0.7 MB."""
+    """As many elements as fit into about 0.7 MB of JSON."""
     return [element] * (SIZE // (len(json.dumps(element)) + 2))
 
 
@@ -92,7 +92,7 @@ def test_a_longer_list_has_no_more_errors(element, path, data):
 
 
 def parts_of(schema):
-    """Every schema within one, itself included."""
+    """A schema and every schema inside it."""
     if isinstance(schema, dict):
         yield schema
         for part in schema.values():
@@ -103,7 +103,7 @@ def parts_of(schema):
 
 
 def test_every_list_and_object_of_a_body_is_bounded(server):
-    """Of every path, so that it holds for fields and paths that are added later, too."""
+    """Checks the schemas of all paths, so that it also covers fields and paths added later."""
     routes = [route for route in server.server.config.app.routes if getattr(route, "methods", None)]
     fields = [route.body_field for route in routes if getattr(route, "body_field", None)]
     assert len(fields) >= 2

@@ -1,4 +1,4 @@
-"""What clients do with connections before anybody has looked at a key."""
+"""Connections before authentication: limits, slow or silent clients, shutdown."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ FOREVER = 3600
 
 @pytest.fixture(scope="module")
 def plain():
-    """An SLM that speaks at once; nothing is ever called."""
+    """A model that answers at once and never calls."""
     return Engine(scripted(lambda text: "x"), max_new_tokens=3)
 
 
@@ -199,7 +199,7 @@ def test_where_every_connection_is_answered_a_further_one_is_told_so(slow):
 
 
 def test_what_comes_during_shutdown_is_refused(slow):
-    """Idle connections end, half requests are told, what runs and waits is still answered."""
+    """Idle connections close, incomplete requests get an error, and other requests are answered."""
     with serving(slow, streams=1, queue=5, grace=60) as running, contextlib.ExitStack() as stack:
         got = []
         threads = [
@@ -251,7 +251,7 @@ with Scheduler(Engine(scripted(lambda text: "x"), max_new_tokens=2)) as schedule
 
 
 def test_a_flood_leaves_descriptors_to_others():
-    """Hundreds of silent connections come at once; who asks something is answered all the same."""
+    """Hundreds of silent connections arrive at once; real requests are still answered."""
     command = [sys.executable, "-c", FLOODED]
     pipe = subprocess.PIPE
     with (

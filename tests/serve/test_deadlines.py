@@ -1,4 +1,4 @@
-"""How long a client may take before anybody has looked at a key."""
+"""Deadlines for clients before authentication."""
 
 import time
 
@@ -14,7 +14,7 @@ from .raw import HEAD, ask_health, connected, error, everything, exchange, statu
 
 @pytest.fixture(scope="module")
 def plain():
-    """An SLM that speaks at once; nothing is ever called."""
+    """A model that answers at once and never calls."""
     return Engine(scripted(lambda text: "x"), max_new_tokens=3)
 
 
@@ -84,7 +84,7 @@ def test_an_idle_connection_is_closed(hasty):
 
 
 def test_the_rest_of_a_refused_body_is_not_awaited(hasty):
-    """What comes after a 413 is thrown away for a while, and then the connection is closed."""
+    """Data after a 413 are discarded for a while, and then the connection is closed."""
     with connected(hasty) as sock:
         sock.sendall(HEAD + b"Content-Length: 99999999999\r\n\r\n")
         assert status(sock.recv(65536)) == 413
@@ -94,7 +94,7 @@ def test_the_rest_of_a_refused_body_is_not_awaited(hasty):
 
 @pytest.mark.parametrize("data", [b"\x00" * 100, HEAD + b"Transfer-Encoding: chunked\r\n\r\nx\r\n"])
 def test_a_refused_connection_that_is_not_closed_is_closed(hasty, data):
-    """It has got its answer and the end of what the server says, and just stays."""
+    """The client has received its answer and the end of the stream, but does not close."""
     with connected(hasty) as sock:
         sock.sendall(data)
         assert status(everything(sock)) == 400

@@ -1,4 +1,4 @@
-"""What every response has around it, and who may ask from elsewhere."""
+"""Request ids and CORS headers of all responses, and which origins may send requests."""
 
 import httpx
 import openai
@@ -21,7 +21,7 @@ PREFLIGHT = {
 
 @pytest.fixture(scope="module")
 def shared():
-    """A server that one page elsewhere may ask."""
+    """A server that allows the pages of one other origin."""
     engine = Engine(scripted(lambda text: "x"), max_new_tokens=3)
     with serving(engine, origins=[CHAT + "/"]) as running:
         yield running

@@ -1,4 +1,4 @@
-"""Fields that clients send: those that ask for nothing are accepted, those that ask are named."""
+"""Unsupported fields are accepted if they have no effect, and refused by name otherwise."""
 
 import pytest
 

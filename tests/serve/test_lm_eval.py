@@ -1,4 +1,4 @@
-"""lm-eval itself: what it measures at the server is what it measures of the model's folder."""
+"""lm-eval gives the same results for the server as for the model's folder."""
 
 import copy
 import json
@@ -60,7 +60,7 @@ def url(folder):
 
 @pytest.fixture(scope="module")
 def hf(folder):
-    """lm-eval's own way to a model, with `<CALL>` masked as docs/how-to/clients.md tells."""
+    """lm-eval's own model class, with `<CALL>` masked as in docs/how-to/clients.md."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -1,4 +1,4 @@
-"""``/v1/responses`` with the official client: whole, as events, and what is refused."""
+"""``/v1/responses`` with the official client: complete answers, events, refused requests."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Random models that speak letters: neither parts of characters nor notation."""
+"""Random models that generate only letters: no partial characters and no notation."""
 
 import torch
 
@@ -6,7 +6,7 @@ PLAIN = " ,aehilnorstKM"
 
 
 def speaks_letters(model, tokenizer):
-    """The model, with other tokens than letters and the end as good as never the likeliest."""
+    """The model with all tokens except letters and the end made practically impossible."""
     spoken = [set(tokenizer.decode([n])) <= set(PLAIN) for n in range(len(tokenizer))]
     spoken[tokenizer.eos_token_id] = True
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What is left of a model's answer: cases as models give them, and properties for any text."""
+"""The words extracted from a model's answer: real-world cases, and properties for any text."""
 
 import pytest
 from hypothesis import assume, given
@@ -245,7 +245,7 @@ def outcome(answer, unit, raw, finish="stop"):
 
 
 def streamed_everywhere(answer, unit, raw):
-    """What a stream gives that brings a character at a time and is left where it may be."""
+    """The unit of a stream that sends one character at a time and is closed when possible."""
     growing = Growing(BORN, unit, raw=raw)
     left = any(growing.add(letter) for letter in answer)
     return growing.outcome("" if left else "stop")
@@ -342,7 +342,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda answer: answer[:8])
 def test_no_answer_takes_long_to_read(answer):
-    """Each is read in a fraction of a second; a pattern that goes back and forth takes hours."""
+    """Each is processed in a fraction of a second; a backtracking pattern would take hours."""
     for raw, finish in ((False, "stop"), (True, "length"), (False, "error")):
         growing = Growing(BORN, "value", raw=raw)
         growing.add(answer)

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode: connections are shared, so nothing may be left on them."""
+"""PgBouncer in transaction mode: connections are shared, so no settings may remain on them."""
 
 import asyncio
 import os

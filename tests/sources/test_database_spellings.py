@@ -1,4 +1,4 @@
-"""Spellings that are one subject when they are compared: the facts of all of them are found."""
+"""The facts of all spellings of one subject are found."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Files and servers of strangers: what cannot be read is named, the rest works, nothing hangs."""
+"""Databases from elsewhere: unreadable parts are named, the rest works, nothing hangs."""
 
 import asyncio
 import sqlite3

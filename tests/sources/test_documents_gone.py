@@ -1,4 +1,4 @@
-"""An index follows its folders: what is gone there is removed, told, and answers no more."""
+"""Documents whose files no longer exist are removed from the index and reported."""
 
 import asyncio
 import gzip

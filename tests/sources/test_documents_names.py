@@ -1,4 +1,4 @@
-"""Texts about somebody whose name only holds the words that are asked for answer for nobody."""
+"""Texts about someone whose name merely contains the requested words give no answer."""
 
 import asyncio
 

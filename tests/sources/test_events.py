@@ -1,4 +1,4 @@
-"""Streams as servers write them, byte by byte over HTTP: nothing finished is lost or changed."""
+"""Streams in servers' formats, byte by byte over HTTP: no finished answer is lost or changed."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Where a name begins and ends in a text: its signs are its own, and a part is not the whole."""
+"""Names in texts: symbols belong to a name, and part of a longer name does not match."""
 
 import pytest
 from hypothesis import given, settings

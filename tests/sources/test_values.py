@@ -1,4 +1,4 @@
-"""What stored values say: numbers, lists, JSON, spans of time, and what is said of none."""
+"""Words for stored values: numbers, lists, JSON, intervals, and values that give none."""
 
 import asyncio
 import datetime

@@ -1,12 +1,12 @@
-"""Character marks become token marks, for any fast tokenizer.
+"""Converts character marks to token marks, for any fast tokenizer.
 
-A token is a fact token if it holds at least one character of a mark, spaces at the ends of the
-mark left aside. That rule alone settles the hard cases: a token's leading space never makes it a
-fact, each digit of a split number and each byte of a multi-byte character is one, and a space
-inside a value belongs to the value.
+A token is a fact token if it contains at least one character of a mark, ignoring spaces at the ends
+of the mark. This rule covers the hard cases: a leading space never makes a token a fact, every
+digit of a split number and every byte of a multi-byte character is one, and a space inside a value
+belongs to the value.
 
-What a token holds is not always what its offsets say: a tokenizer that puts a space before the
-text gives that space the place of the first letter. ``held`` tells the two apart.
+A token's offsets do not always show its characters: a tokenizer that adds a space before the text
+gives that space the offsets of the first letter. ``held`` distinguishes the two.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SIGN = "\u2581"
-"""How SentencePiece writes a space, and that a word begins."""
+"""SentencePiece's character for a space, which also marks the beginning of a word."""
 
 BLANK = f"{SIGN}\u0120 "
-"""Ways in which pieces write spaces; the second is that of byte-level tokenizers."""
+"""Characters for a space in tokens; the second is that of byte-level tokenizers."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -73,10 +73,10 @@ def encode_many(
 
 
 def held(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[Encoding]:
-    """Ids of texts, and for each the characters that it holds.
+    """The token ids of texts, and the characters that each token contains.
 
-    A piece that is nothing but SentencePiece's sign for "a word begins" holds none, nor does a
-    space that the tokenizer added.
+    A token that is only SentencePiece's word-begin character contains none; a space that the
+    tokenizer added does not count either.
     """
     for text, found in zip(texts, encode_texts(tokenizer, texts), strict=True):
         offsets = list(found.offsets)
@@ -88,7 +88,7 @@ def held(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[E
 
 
 def _spaces(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> Iterator[tuple[int, bool]]:
-    """Places of tokens that are nothing but spaces, and whether SentencePiece writes them."""
+    """Positions of tokens that are only spaces, and whether they use SentencePiece's character."""
     different = list(set(ids))
     pieces = zip(different, tokenizer.convert_ids_to_tokens(different), strict=True)
     blank = {n: piece[0] == SIGN for n, piece in pieces if piece and not piece.strip(BLANK)}

@@ -16,11 +16,11 @@ CONLL = ("PER", "LOC", "ORG", "MISC")
 """The four entity types of CoNLL 2003 and wikigold, which the bundled pipeline uses."""
 
 RULES_VERSION = 2
-"""Counts changes of what the rules mark; stored marks and indexes of other versions are made anew.
+"""Version of the rules; stored marks and indexes of other versions are rebuilt.
 2: whole values and names by the grammar."""
 
 TEXT_SECONDS = 60.0
-"""How long 100,000 characters may take to be marked: they take about a second (ours)."""
+"""Time limit for marking 100,000 characters, which takes about a second (our choice)."""
 
 MARKING = ("entities", "numbers", "dates", "proper_nouns", "keywords", "learned")
 """The switches that add marks."""
@@ -91,7 +91,7 @@ class AnnotateConfig:
     batch_size: int = 64
     """Texts that are parsed together."""
     text_seconds: float = TEXT_SECONDS
-    """Seconds of processor time that one text may take (or 100,000 characters of a longer one); a
+    """Processor time in seconds for one text (or for each 100,000 characters of a longer one). A
     text that takes longer is left out and named."""
     n_process: int = 1
     """Worker processes; each loads the pipeline and uses one core."""

@@ -30,10 +30,10 @@ WINDOW = 200
 """Characters after a look-up in which its value is searched; a sentence or two (ours)."""
 
 LONGEST = 2_000
-"""Characters of the longest look-up that is read (ours)."""
+"""Most characters of a look-up (our choice)."""
 
 CLOSINGS = 20
-"""Brackets of which one may close a look-up."""
+"""Most brackets that are tried as the end of a look-up."""
 
 
 @dataclass
@@ -201,10 +201,10 @@ def _clean(annotated: str, report: LabelReport) -> tuple[str, list[Lookup]]:
 
 
 def _parse(annotated: str, opening: int) -> tuple[str, str, str, int] | None:
-    """Entity, relation, value and the end of the look-up at ``opening``; None if it is broken.
+    """Entity, relation, value and end of the look-up at ``opening``; None if it is malformed.
 
-    A look-up ends before the next one and before an empty line. Every step reads on from the last,
-    so that a text of half look-ups costs no more than its length.
+    A look-up ends before the next one and before an empty line. Every step continues where the last
+    one stopped, so a text of incomplete look-ups takes linear time.
     """
     start = opening + len(OPENING)
     limit = min(len(annotated), opening + LONGEST)
@@ -222,7 +222,7 @@ def _parse(annotated: str, opening: int) -> tuple[str, str, str, int] | None:
 
 
 def _arguments(text: str, start: int, limit: int) -> tuple[str, str, int] | None:
-    """Entity, relation and where the value begins; quotes inside a name end nothing."""
+    """Entity, relation and the start of the value; quotation marks inside a name do not end it."""
     quote = OPENING_QUOTE.match(text, start, limit)
     if quote is None:
         return None
@@ -243,8 +243,8 @@ def _arguments(text: str, start: int, limit: int) -> tuple[str, str, int] | None
 def _closing(text: str, begin: int, limit: int) -> int | None:
     """The bracket that closes a look-up whose value begins at ``begin``.
 
-    The first after which the value stands again; else the one that no bracket in the value opened;
-    else the first.
+    This is the first one that is followed by the value, or else the first unbalanced one, or else
+    the first one.
     """
     places = [m.start() for m in itertools.islice(re.finditer(r"\]", text[begin:limit]), CLOSINGS)]
     for place in places:
@@ -259,7 +259,7 @@ def _closing(text: str, begin: int, limit: int) -> int | None:
 
 
 def _broken_end(text: str, opening: int) -> int:
-    """Where a look-up that cannot be read ends: at its bracket, else with its line."""
+    """The end of a malformed look-up: its bracket, or else the end of its line."""
     start = opening + len(OPENING)
     limit = _line_end(text, opening)
     following = text.find(OPENING, start, limit)

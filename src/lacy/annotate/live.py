@@ -62,7 +62,7 @@ class JudgeReport:
     unreadable: int = 0
     """Answers without usable JSON; the piece of text stays without marks."""
     broken: int = 0
-    """Those of them that the endpoint filtered or broke off."""
+    """How many of them the endpoint filtered or aborted."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -177,7 +177,7 @@ class LiveJudge:
                 if response.status_code not in RETRIED:
                     self._accepted.learn(sent, response.status_code, response.text)
                     if self._accepted.shaped(body) != sent and response.status_code != 200:
-                        continue  # what it refused is not asked again
+                        continue  # retry at once without the rejected parameters
                     answer = self._content(response, count)
                     if answer is not None:
                         return answer
@@ -200,7 +200,7 @@ class LiveJudge:
         return {"Authorization": f"Bearer {key}"} if key else {}
 
     def _content(self, response: httpx.Response, count: _Counter) -> str | None:
-        """What an answer says; None where its thoughts took all the room that it had."""
+        """The text of an answer; None if reasoning used up its token limit."""
         status = response.status_code
         if status != 200:
             do = {
@@ -268,10 +268,10 @@ def located(
 
 
 def parse_answer(answer: str) -> list[tuple[str, str | None]] | None:
-    """Values and relations of a model's answer; None if there is no usable JSON in it.
+    """Values and relations in a model's answer; None if it contains no usable JSON.
 
-    Accepts thoughts, a code fence or prose around the JSON, a bare list, values as plain strings,
-    and an answer that was cut off (its whole items are kept).
+    Accepts reasoning, a code fence or prose around the JSON, a bare list, values as plain strings,
+    and a truncated answer (its complete items are kept).
     """
     answer = unthought(answer)
     fence = FENCE.search(answer)

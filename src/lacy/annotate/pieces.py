@@ -1,9 +1,9 @@
-"""Texts of any length and content, in pieces that spaCy can parse in bounded time and memory.
+"""Splits texts of any length and content into pieces that spaCy parses in bounded time and memory.
 
-spaCy's tokenizer peels signs off a run of characters one by one and copies the rest each time, so
-a run without spaces costs the square of its length: 100,000 quotation marks take hours. Runs
-longer than ``LONGEST_RUN`` are therefore tokenized in parts; every character keeps its place. What
-may still stall (a pipeline of someone else) ends by ``time_limit``.
+spaCy's tokenizer splits punctuation off a run of characters one by one and copies the rest each
+time, so a run without spaces takes quadratic time: 100,000 quotation marks take hours. Runs longer
+than ``LONGEST_RUN`` are therefore tokenized in parts; no character is moved. ``time_limit`` ends
+anything else that is slow, such as a user's pipeline.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc
 
 PIECE = 100_000
-"""Characters parsed at once; longer texts are cut at a line end (spaCy's memory grows with it)."""
+"""Characters parsed at once, which limits spaCy's memory; longer texts are cut at a line end."""
 
 TOGETHER = 200_000
-"""Characters of the texts that are parsed together."""
+"""Most characters of texts that are parsed together."""
 
 LONGEST_RUN = 64
-"""Characters without a space that are tokenized together; longer words are rare (links)."""
+"""Longest run without a space that is tokenized as a whole; longer words are rare (links)."""
 
 LONGEST_SIGNS = 16
-"""The same where all of them are signs, which cost most."""
+"""The same for a run of punctuation only, which is the slowest case."""
 
 _LONG_RUN = re.compile(rf"(?<!\S)\S{{{LONGEST_RUN + 1},}}")
 
 
 class TooSlow(Exception):
-    """A block of code took longer than its limit."""
+    """A block took longer than its time limit."""
 
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Ends a block that takes longer, in seconds of processor time: a busy machine changes nothing.
+    """Limits a block to some seconds of processor time, which does not depend on other load.
 
-    In the main thread of a process it is interrupted by a signal, where the system has one.
-    Elsewhere it runs to its end, and is then refused all the same.
+    In the main thread a signal interrupts the block, if the system supports it. Otherwise the block
+    runs to its end, and the error is raised then.
 
     Raises:
-        TooSlow: the time is over.
+        TooSlow: the time limit was exceeded.
     """
     if seconds is None:
         yield
@@ -113,7 +113,7 @@ def batches(texts: Sequence[str], size: int) -> Iterator[slice]:
 
 
 def prepared(nlp: Language, text: str) -> str | Doc:
-    """A text for ``nlp.pipe``: as it is, or tokenized where it has long runs without a space."""
+    """A text for ``nlp.pipe``: unchanged, or tokenized if it has long runs without a space."""
     places = list(_places(text))
     if not places:
         return text
@@ -126,7 +126,7 @@ def prepared(nlp: Language, text: str) -> str | Doc:
 
 
 def _places(text: str) -> Iterator[int]:
-    """Where long runs are cut: between two kinds of characters, if there is such a place."""
+    """Where long runs are split: between two kinds of characters, if possible."""
     for run in _LONG_RUN.finditer(text):
         at, end = run.span()
         while end - at > LONGEST_RUN:

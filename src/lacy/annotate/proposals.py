@@ -1,7 +1,7 @@
-"""What the marking switches propose: spans of tokens with a reason.
+"""Spans of tokens that the marking switches propose, each with a reason.
 
-Scores, spans and words are handled as numpy arrays and ints, because a loop over spaCy's token
-objects would cost as much as the parse.
+Scores, spans and words are numpy arrays and ints, because a loop over spaCy's token objects would
+take as long as the parse.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TYPE_REASON: dict[str, Reason] = {
     **dict.fromkeys(("DATE", "TIME"), "DATE"),
     **dict.fromkeys(("CARDINAL", "ORDINAL", "MONEY", "PERCENT", "QUANTITY"), "NUMBER"),
 }
-"""Reasons of the entity types that are no names."""
+"""Reasons for the entity types that are not names."""
 
 DIGITS = re.compile(r"\d+")
 
@@ -67,7 +67,7 @@ class Table:
         self.end = self.start + length.astype(np.int64)
         self.like_num, self.gap, self.blank = number, space, punct | space
         self.capital = title | upper
-        # "May 1900" and "Will Smith" are no modal verbs; "The Hague" keeps its article outside
+        # "May 1900" and "Will Smith" are not modal verbs; "The Hague" keeps its article outside
         name = self.capital & ((self.pos == PROPN) | np.isin(self.lower, MONTH_OR_MODAL))
         name &= ~np.isin(self.lower, ARTICLES)
         self.function = self.blank | (_among(self.lower, "function_words") & ~name)
@@ -115,13 +115,13 @@ def _entities(table: Table, rules: Rules) -> Iterator[Proposal]:
 
 
 def _numbers(table: Table) -> Iterator[Proposal]:
-    """Numerals: number-like words that are no pronoun ("one"), the tag NUM, any digit."""
+    """Numerals: number-like words that are not pronouns ("one"), the tag NUM, any digit."""
     chosen = table.like_num & (table.pos != PRON) & (table.pos != DET)
     chosen |= table.pos == NUM
     for match in DIGITS.finditer(table.text):
         first, last = table.tokens(*match.span())
         if last - first > 1 or not is_unspaced(table.text[table.start[first] : table.end[first]]):
-            chosen[first:last] = True  # where no spaces are written, a token may be a sentence
+            chosen[first:last] = True  # in scripts without spaces, a token may be a sentence
     for start, end in runs_of(chosen & ~table.blank):
         yield Proposal(start, end, "NUMBER")
 
@@ -170,7 +170,7 @@ def _learned(threshold: float, scores_TL: NDArray[np.float32]) -> Iterator[Propo
 def propose(
     table: Table, rules: Rules, scores_TL: NDArray[np.float32] | None
 ) -> Iterator[Proposal]:
-    """What the marking switches of ``rules`` would mark; spans may overlap."""
+    """The spans that the marking switches of ``rules`` propose; they may overlap."""
     if rules.entities is not False:
         yield from _entities(table, rules)
     if rules.numbers:

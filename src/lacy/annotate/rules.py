@@ -1,9 +1,9 @@
-"""From a parsed text to marks: what was proposed, made whole and trimmed, less what is known.
+"""Turns a parsed text into marks: completes, trims and merges proposed spans.
 
-Every marking switch proposes spans of tokens (``proposals``); written values (``grammar``) are
-found on characters, as spaCy cuts "£3.5m." and "12½ feet" elsewhere than a reader does. The ends
-of the spans are trimmed, overlapping ones become one, and what can be copied from the text so far
-is taken away again.
+Every marking switch proposes spans of tokens (``proposals``). Values are found on characters
+(``grammar``), because spaCy does not split "£3.5m." and "12½ feet" where a reader would. The ends
+of the spans are trimmed, overlapping spans are merged, and values that can be copied from the text
+so far are unmarked.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ LONGEST_NAME = 6
 """Words of the longest part of a name that counts as seen; names are rarely longer (ours)."""
 
 UNSPACED = 8
-"""Letters of the longest name in a script without spaces; longer tokens are clauses (ours)."""
+"""Longest name in a script without spaces; longer tokens are clauses (our choice)."""
 
 _LOWER_WORDS = re.compile(r"[.,;:]?(?:[ -][a-z]++)*+\W*+")
-"""What a span may hold behind a number without being more than the number and what it counts."""
+"""What may follow a number in a span that is only the number and the thing that it counts."""
 
 
 # ------------------------------------------------------------------------- trim, unite, complete
@@ -73,7 +73,7 @@ def _united(spans: Iterable[Mark]) -> list[Mark]:
 
 
 def _completed(spans: Sequence[Mark], text: str, rules: Rules) -> list[Mark]:
-    """Whole values and names in place of the parts that were proposed."""
+    """Replaces the proposed parts by complete values and names."""
     spans = [
         s for s in spans if s.end - s.start <= UNSPACED or not is_unspaced(text[s.start : s.end])
     ]
@@ -113,9 +113,9 @@ def _with_first(
 
 
 def _bare(span: Mark, text: str, value: Mark | None) -> Mark:
-    """A span cut to the value it begins with, where only what it counts follows.
+    """Cuts a span to the value with which it begins, if only the counted thing follows.
 
-    "98 metres high" becomes "98 metres"; other spans stay as they are.
+    "98 metres high" becomes "98 metres"; other spans do not change.
     """
     if value is None or not _LOWER_WORDS.fullmatch(text, value.end, span.end):
         return span
@@ -123,7 +123,7 @@ def _bare(span: Mark, text: str, value: Mark | None) -> Mark:
 
 
 def _balanced(span: Mark, text: str) -> Mark:
-    """A span with the bracket that closes its last one, or without what stands in it."""
+    """A span extended by its missing closing bracket, or cut before the open one."""
     piece = text[span.start : span.end]
     opened = piece.rfind("(")
     if opened < 0 or piece.count("(") <= piece.count(")"):
@@ -173,7 +173,7 @@ def _unknown(
     about = subject_words(table, subject, spans) if rules.unmark_subject else set()
     seen: set[tuple[int, ...]] = set()
     for span in spans:
-        if span.reason in {"DATE", "NUMBER"}:  # a repeated year is still one choice of many
+        if span.reason in {"DATE", "NUMBER"}:  # a repeated year is still hard to predict
             yield span
             continue
         tokens = slice(*table.tokens(span.start, span.end))

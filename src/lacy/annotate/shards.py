@@ -1,10 +1,10 @@
 """Marks of a whole corpus: batched, in processes, stored in shards, resumable.
 
-A folder of marks holds ``marks.json`` (the manifest: settings, counts, one entry per shard) and
-``shard-00000.jsonl`` and so on, one line per document: its id, a digest of its text, its marks
-(null for a text whose marking took too long).
-Texts are not copied; ``attach`` joins marks to the documents of the same source again, and
-notices if that source has changed. A run that was stopped goes on after its last whole shard.
+A folder of marks contains ``marks.json`` (the manifest: settings, counts, one entry per shard) and
+``shard-00000.jsonl`` and so on, with one line per document: its id, a digest of its text, and its
+marks (null for a text whose marking took too long). Texts are not copied; ``attach`` joins the
+marks to the documents of the same source, and notices if that source has changed. An interrupted
+run resumes after its last complete shard.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..types import Document, Mark
 from .protocol import Annotator, checked, settings_of
 
 Found = list[Mark] | None
-"""Marks of a text; None where its marking took too long."""
+"""The marks of a text; None if marking it took too long."""
 
 MANIFEST = "marks.json"
 FORMAT = 1
@@ -80,12 +80,12 @@ def annotate_documents(
     total: int | None = None,
     progress: bool = True,
 ) -> Manifest:
-    """Marks documents and stores the marks; goes on where an earlier call stopped.
+    """Marks documents and stores the marks; resumes where an earlier call stopped.
 
     Args:
-        documents: read as a stream, in an order that is the same at every call.
-        annotator: where it has ``uses_subjects``, it is given ``meta["title"]`` too.
-        folder: where the marks are stored; made if needed.
+        documents: read as a stream, in the same order at every call.
+        annotator: if it has ``uses_subjects``, it also gets ``meta["title"]``.
+        folder: where the marks are stored; created if needed.
         shard_size: documents per shard.
         batch_size: documents per call of the annotator.
         n_process: worker processes. They are spawned and get a pickled copy of the annotator, so
@@ -97,10 +97,10 @@ def annotate_documents(
         The manifest.
 
     Raises:
-        LacyError: E33, the folder holds marks made with other settings; E34, the documents are
-            not those of the finished shards; E36, a worker died; E31, the annotator's marks are
-            out of order; E150, another process annotates into the folder. The finished shards stay
-            usable in every case.
+        LacyError: E33, the folder has marks made with other settings; E34, the documents are not
+            those of the finished shards; E36, a worker died; E31, the annotator's marks are out of
+            order; E150, another process is using the folder. Finished shards stay usable in every
+            case.
     """
     folder = Path(folder)
     if total is None and isinstance(documents, Sized):
@@ -153,7 +153,7 @@ def attach(documents: Iterable[Document], folder: str | Path) -> Iterator[Docume
         folder: what ``annotate_documents`` wrote.
 
     Raises:
-        LacyError: E37, no marks there or an annotation that is not finished; E34, a document is
+        LacyError: E37, there are no marks, or the annotation is not finished; E34, a document is
             not the one that was annotated.
     """
     manifest = load_manifest(folder)
@@ -288,7 +288,7 @@ def _work(texts: Sequence[str], subjects: Sequence[str | None]) -> list[Found]:
 def _annotate(
     annotator: Annotator, texts: Sequence[str], subjects: Sequence[str | None]
 ) -> list[Found]:
-    """Marks of each text; where all of them take too long, each is tried by itself."""
+    """Marks of each text; if a batch takes too long, its texts are tried one by one."""
     try:
         if getattr(annotator, "uses_subjects", False):
             marks = annotator.annotate(texts, subjects)  # type: ignore[call-arg]

@@ -86,16 +86,16 @@ def load_pipeline(name: str | Path) -> Language:
 
 
 class SpacyAnnotator:
-    """Marks facts by rules on what a spaCy pipeline says of each token.
+    """Marks facts with rules on the output of a spaCy pipeline.
 
     Args:
-        pipeline: ``auto`` (``en_core_web_sm`` where installed, as in the paper, else the bundled
-            one), ``bundled``, a package name, a folder, or a loaded pipeline. A loaded one is
-            used as it is and cannot be sent to worker processes.
+        pipeline: ``auto`` (``en_core_web_sm`` if installed, as in the paper, else the bundled one),
+            ``bundled``, a package name, a folder, or a loaded pipeline. A loaded pipeline cannot be
+            sent to worker processes.
         rules: the switches.
-        batch_size: texts parsed together; 64 was fastest where measured.
+        batch_size: texts parsed together; 64 was fastest in our measurements.
         seconds: processor time for one text, or 100,000 characters of a longer one; None: no limit.
-        announce: receives a sentence for each choice made here; by default printed to stderr.
+        announce: called with a sentence for each choice made here; by default prints to stderr.
 
     Raises:
         LacyError: E11, E30.
@@ -164,7 +164,7 @@ class SpacyAnnotator:
         return missing
 
     def settings(self) -> dict[str, Any]:
-        """What the marks depend on: the pipeline, spaCy, the rules and their switches."""
+        """Everything on which the marks depend: the pipeline, spaCy, the rules and switches."""
         import spacy
 
         return {
@@ -180,8 +180,8 @@ class SpacyAnnotator:
         """Marks of each text.
 
         Args:
-            texts: any strings, also empty ones.
-            subjects: whom or what each text is about, where known (its title).
+            texts: any strings, including empty ones.
+            subjects: the subject of each text (its title), if known.
 
         Raises:
             LacyError: E50, a text took too long.
@@ -204,7 +204,7 @@ class SpacyAnnotator:
     def _batch(
         self, pieces: Sequence[tuple[int, int, str]], about: Sequence[str | None]
     ) -> list[list[Mark]]:
-        """Marks of pieces that are parsed together, within the time for one."""
+        """Marks of pieces that are parsed together, within the time limit of one."""
         from .grammar.values import compile_all
         from .rules import mark
 

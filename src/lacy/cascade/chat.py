@@ -1,10 +1,10 @@
-"""A chat as the tokens that the tokenizer's template makes of it.
+"""Renders a chat with the tokenizer's template, and tokenizes it safely.
 
-Two things must not happen on the way. A message must not vanish because the template does not know
-its role, and text in a message must not become a control token. Both are seen by rendering the
-chat a second time with neutral words in place of everything that the caller wrote: a neutral word
-that is missing is a message that the template drops, and a control token that is not in the second
-rendering comes from the caller's text. Such text is encoded as ordinary text.
+Two things must not happen: a message must not be dropped because the template does not know its
+role, and text in a message must not become a control token. To detect both, the chat is rendered a
+second time with placeholder words in place of everything that the caller wrote. If a placeholder is
+missing, the template dropped that message. A control token that is not in the second rendering
+comes from the caller's text, which is then encoded as ordinary text.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from weakref import WeakKeyDictionary
 from lacy.sources.text import TokenText
 
 NONCE = secrets.token_hex(6)
-"""Nobody can write a mark or a neutral word into a message without knowing this."""
+"""Random, so that no message can contain a marker or a placeholder word."""
 
 MARKS = 64
-"""Different control tokens that the messages of one chat may spell out."""
+"""Most different control tokens in the text of one chat's messages."""
 
 _MARKER = re.compile(r"[<\[{(|｜].*[>\])}|｜]", re.DOTALL)
-"""How control tokens are written that a tokenizer does not list as special."""
+"""Pattern of control tokens that a tokenizer does not list as special."""
 
 _FORBIDDEN = "messages may not hold the model's control token {!r}"
 
@@ -35,12 +35,12 @@ Message = Mapping[str, Any]
 
 
 class ChatRefused(Exception):
-    """A chat that cannot be put into the template.
+    """A chat that cannot be rendered or tokenized.
 
     Args:
-        why: a sentence for the caller.
-        code: a word for programs: ``chat_template``, ``role_not_supported``, ``control_token``.
-        place: the message at fault, if it is one.
+        why: a message for the caller.
+        code: a code for programs: ``chat_template``, ``role_not_supported``, ``control_token``.
+        place: the index of the message at fault, if it is a single one.
     """
 
     def __init__(self, why: str, code: str, place: int | None = None) -> None:
@@ -51,8 +51,8 @@ class ChatRefused(Exception):
 class Controls:
     """The control tokens of a tokenizer, and ways to encode text with and without them.
 
-    A control token is one that the tokenizer lists as special, and any other added token that is
-    written like one (``<|user|>``, ``[INST]``). Added words and runs of spaces are ordinary text.
+    A control token is a token that the tokenizer lists as special, or another added token that
+    looks like one (``<|user|>``, ``[INST]``). Added words and runs of spaces are ordinary text.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -64,7 +64,7 @@ class Controls:
         self._marked: Any = None
 
     def encode(self, text: str, plain: str = "") -> list[int]:
-        """Tokens of a text in which control tokens are read as such, but for ``plain``."""
+        """Tokens of a text in which control tokens are recognised, except those in ``plain``."""
         if plain and plain in text:
             return self.encode_marked(text.replace(plain, _mark(0)), {_mark(0): plain})
         ids: list[int] = self.tokenizer.encode(
@@ -73,12 +73,12 @@ class Controls:
         return ids
 
     def first(self, text: str) -> int | None:
-        """The special token whose name a text begins with."""
+        """The special token with whose name a text begins."""
         found = [name for name in self.special if text.startswith(name)]
         return self.special[max(found, key=len)] if found else None
 
     def within(self, ids: Sequence[int]) -> list[int]:
-        """The control tokens among tokens, in their order."""
+        """The control tokens among some tokens, in order."""
         return [token for token in ids if token in self.ids]
 
     def spelled(self, text: str) -> list[str]:
@@ -86,7 +86,7 @@ class Controls:
 
         Raises:
             ChatRefused: there are some, and this tokenizer (one without a ``tokenizers`` backend)
-                does not tell where.
+                does not report their positions.
         """
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None and self.within(self.encode(text)):
@@ -99,11 +99,11 @@ class Controls:
         return [text[begin:end] for token, (begin, end) in places if token in self.ids]
 
     def encode_marked(self, text: str, marks: Mapping[str, str]) -> list[int]:
-        """Tokens of a text in which each mark stands for a piece of ordinary text.
+        """Tokens of a text in which markers stand for pieces of ordinary text.
 
         Args:
-            text: the text; control tokens in it are read as such.
-            marks: the marks and what they stand for.
+            text: the text; control tokens in it are recognised.
+            marks: the markers and the text that they stand for.
 
         Raises:
             ChatRefused: the tokenizer cannot encode a piece as ordinary text.
@@ -125,7 +125,7 @@ class Controls:
         return out
 
     def _prepare(self) -> None:
-        """Make the encoders that are rarely needed; seconds for a large vocabulary."""
+        """Build the encoders that are rarely needed; takes seconds for a large vocabulary."""
         if self._plain is not None:
             return
         backend = self.tokenizer.backend_tokenizer
@@ -159,7 +159,7 @@ _KNOWN: WeakKeyDictionary[Any, Controls] = WeakKeyDictionary()
 
 
 def controls_of(tokenizer: Any) -> Controls:
-    """The control tokens of a tokenizer; found once."""
+    """The control tokens of a tokenizer (cached)."""
     if tokenizer not in _KNOWN:
         _KNOWN[tokenizer] = Controls(tokenizer)
     return _KNOWN[tokenizer]
@@ -167,18 +167,18 @@ def controls_of(tokenizer: Any) -> Controls:
 
 @dataclass
 class Chat:
-    """A chat put into its tokenizer's template, ready for the model's answer."""
+    """A rendered chat, ready for the model's answer."""
 
     tokenizer: Any
     messages: list[dict[str, Any]]
-    """As they were rendered: roles that the template does not know have been mapped."""
+    """The messages as rendered; roles that the template does not know have been mapped."""
     text: str
     neutral: str | None
-    """The same with neutral words in the messages; None where the template refuses those."""
+    """The rendering with placeholder words; None if the template rejects them."""
     _ids: list[int] | None = field(default=None, init=False)
 
     def tokens(self) -> list[int]:
-        """Its tokens. To be called in the one thread that uses the tokenizer.
+        """The tokens of the chat. Call this only in the thread that uses the tokenizer.
 
         Raises:
             ChatRefused: text of a message would become a control token, and cannot be encoded
@@ -217,18 +217,18 @@ class Chat:
 
 
 def chat_of(messages: Sequence[Message], tokenizer: Any) -> Chat:
-    """Put messages into the tokenizer's template.
+    """Render messages with the tokenizer's template.
 
-    A ``developer`` message is a ``system`` message for a template that does not name this role,
-    and the results of tools are words of the user for one that drops them.
+    If the template does not know the role ``developer``, such a message is rendered as ``system``.
+    If it drops results of tools, these are rendered as ``user`` messages.
 
     Args:
-        messages: as ``apply_chat_template`` takes them: ``role``, ``content`` (a text) and perhaps
+        messages: as for ``apply_chat_template``: ``role``, ``content`` (a text) and optionally
             ``name``, ``tool_calls``, ``tool_call_id``.
-        tokenizer: one with a chat template.
+        tokenizer: a tokenizer with a chat template.
 
     Raises:
-        ChatRefused: the template refuses, or drops a message whatever its role is called.
+        ChatRefused: the template rejects the messages, or drops one of them under every role.
     """
     failure: ChatRefused | None = None
     knows = "developer" in str(tokenizer.chat_template)
@@ -240,7 +240,7 @@ def chat_of(messages: Sequence[Message], tokenizer: Any) -> Chat:
             continue
         words = [_Words(place) for place in range(len(reading))]
         neutral = None
-        with suppress(ChatRefused):  # by a template that looks at what the messages say
+        with suppress(ChatRefused):  # a template that examines the content of messages
             neutral = _render(
                 [_changed(m, say) for m, say in zip(reading, words, strict=True)], tokenizer
             )
@@ -255,7 +255,7 @@ def chat_of(messages: Sequence[Message], tokenizer: Any) -> Chat:
 
 
 def _readings(messages: list[dict[str, Any]], knows: bool) -> Iterator[list[dict[str, Any]]]:
-    """Ways to name the roles of a chat; ``knows``: the template names the role ``developer``."""
+    """Possible role mappings; ``knows``: the template mentions the role ``developer``."""
     roles = {str(message["role"]) for message in messages}
     as_system = [m | {"role": "system"} if m["role"] == "developer" else m for m in messages]
     yield messages if knows else as_system
@@ -267,7 +267,7 @@ def _readings(messages: list[dict[str, Any]], knows: bool) -> Iterator[list[dict
 
 
 def _without_tools(message: dict[str, Any]) -> dict[str, Any]:
-    """A message of a chat with tools for a template that knows none."""
+    """A message of a chat with tools, for a template without tools."""
     said = str(message["content"])
     if message["role"] == "tool":
         return {"role": "user", "content": said}
@@ -281,7 +281,7 @@ def _without_tools(message: dict[str, Any]) -> dict[str, Any]:
 def _lost(
     messages: Sequence[Message], words: Sequence[_Words], neutral: str | None, text: str
 ) -> int | None:
-    """The first message of which something does not appear in the prompt."""
+    """The first message that is not completely contained in the prompt."""
     for place, message in enumerate(messages):
         said = [str(message["content"])]
         said += [str(call["function"]["name"]) for call in message.get("tool_calls") or ()]
@@ -293,7 +293,7 @@ def _lost(
 
 
 class _Words:
-    """Neutral words for one message: the same for the same text, blank for blank texts."""
+    """Placeholder words for one message: the same for the same text, blank for blank text."""
 
     def __init__(self, place: int) -> None:
         self._place = place
@@ -313,16 +313,16 @@ def _render(messages: Sequence[Message], tokenizer: Any) -> str:
                 [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
             )
         )
-    except Exception as error:  # a template may raise whatever it likes
+    except Exception as error:  # a template may raise anything
         raise ChatRefused(f"the chat template refuses: {error}", "chat_template") from error
 
 
 def _changed(value: Any, change: Callable[[str], str], key: str = "") -> Any:
-    """A copy of messages in which every text of the caller is changed; roles and types stay."""
+    """A copy of messages with every text of the caller replaced; roles and types stay."""
     if isinstance(value, str):
         return value if key in ("role", "type") else change(value)
     if isinstance(value, Mapping):
-        free = key == "arguments"  # the caller names these keys
+        free = key == "arguments"  # the caller chooses these keys
         return {
             (change(name) if free else name): _changed(part, change, key if free else name)
             for name, part in value.items()
@@ -358,7 +358,7 @@ def _control_ids(tokenizer: Any) -> set[int]:
     ids = set(tokenizer.all_special_ids)
     added = getattr(tokenizer, "added_tokens_decoder", {})
     ids |= {n for n, t in added.items() if t.special or _MARKER.fullmatch(str(t).strip())}
-    # Characters that the vocabulary lacks become this token, which steers nothing.
+    # Characters that are not in the vocabulary become this token, which is not a control token.
     unknown = getattr(tokenizer, "unk_token_id", None)
     steering = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     return ids - {unknown} if unknown not in steering else ids

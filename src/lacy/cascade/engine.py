@@ -140,9 +140,9 @@ class Engine:
         seed: int | None = None,
         least: int | None = None,
     ) -> Engine:
-        """An engine with some settings of its own; model, source and calibration are shared.
+        """An engine with some other settings that shares model, source and calibration.
 
-        Before ``least`` tokens no text ends, whatever the model or the source says.
+        No text ends before ``least`` tokens, even if the model or the source would end it.
 
         Raises:
             LacyError: as the class does.

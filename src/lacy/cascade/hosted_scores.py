@@ -119,7 +119,7 @@ def _likelihood(
     likely = math.fsum(map(math.exp, shown))
     if server.dialect == "text" and any(
         n in ends for n in server.ends
-    ):  # it is never told: what is left over
+    ):  # servers never report it: compute it from the rest
         likely += max(0.0, hidden)
     return total + (math.log(likely) if likely > 0 else end.floor)
 

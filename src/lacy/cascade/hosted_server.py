@@ -87,7 +87,7 @@ class Server:
 
     @property
     def ends(self) -> list[int]:
-        """All ids that end a text."""
+        """The ids of all end tokens."""
         return [self.end_id, *sorted(self.other_ends)]
 
     @contextmanager
@@ -390,10 +390,10 @@ class Server:
 
 
 def silent(finish: str | None) -> Failure:
-    """Why a model said nothing: what broke it off where that is told.
+    """Why a model generated nothing, including the finish reason if there is one.
 
-    What was said before a filter or an error stays: it is the model's own, token by token, and
-    whoever asks goes on from there.
+    Text generated before a filter or an error is kept: it consists of the model's own tokens, and
+    the caller continues from there.
     """
     if finish in (None, "stop", "length"):
         return Failure("it said nothing")

@@ -1,4 +1,4 @@
-"""An event loop of one's own, also where one runs already (a notebook)."""
+"""Runs coroutines in a new event loop, even inside a running one (a notebook)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def outside_loops(work: Callable[[asyncio.AbstractEventLoop], None]) -> None:
-    """Run ``work`` with an event loop of its own, also from within a running one (a notebook)."""
+    """Run ``work`` in a new event loop, even inside a running one (a notebook)."""
 
     def run() -> None:
         with asyncio.Runner() as runner:

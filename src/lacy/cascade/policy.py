@@ -353,7 +353,7 @@ SENTENCES: dict[str, str] = {
     "top2": "the model's two best words were about equally likely",
     "random": "this place was drawn at random",
 }
-"""Why a call was made, for a reader who knows none of the signals."""
+"""Why a call was made, for readers who do not know the signals."""
 
 EVERYWHERE = "the policy calls wherever it can"
 

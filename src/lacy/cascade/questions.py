@@ -1,7 +1,7 @@
-"""Questions to a model that only continues texts: say so, and suggest the beginning of a sentence.
+"""Hints for users who ask a question of a model that only continues texts.
 
-A base model does not answer "When was Ada Lovelace born?"; it writes on, often with an invented
-date, though a source knows the right one. "Ada Lovelace was born" is a text that it continues.
+A base model does not answer "When was Ada Lovelace born?"; it continues the text, often with an
+invented date, although a source has the right one. "Ada Lovelace was born" works.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _NAME = re.compile(
     r"(?:the\s+)?[^\W\d_a-z][\w'’.\-]*(?:\s+(?:(?:of|the|de|da|di|van|von|der|la|le|al|and)\s+)*"
     r"[^\W\d_a-z][\w'’.\-]*)*"
 )
-"""Capitalised words in a row; joined by particles: whom or what a question is about."""
+"""Capitalised words in a row, which may be joined by particles: the subject of a question."""
 
 _LONGEST = 300
-"""Characters of a question that is still turned into a beginning."""
+"""Most characters of a question for which a beginning is suggested."""
 
 
 def hint(prompt: str, *, templated: bool) -> str:
-    """What to tell a user who asked a question of a model that continues texts; "" for nothing.
+    """A hint for a user who asked a question of a model that only continues texts, or "".
 
     Args:
         prompt: what the user wrote.
@@ -56,7 +56,7 @@ def _asks(prompt: str) -> bool:
 
 
 def beginning(question: str) -> str:
-    """The beginning of the sentence that answers a question, or "" where none can be made.
+    """The beginning of the sentence that answers a question, or "" if none can be formed.
 
     "When was Ada Lovelace born?" becomes "Ada Lovelace was born"; where the verb would have to
     change ("Where did Ada study?"), only the name is left.

@@ -28,7 +28,7 @@ class Row:
     limit: int
     generator: torch.Generator | None = None
     implied: int = 0
-    """Tokens at the beginning of ``ids`` that the engine put there: nobody wrote them."""
+    """Number of tokens at the beginning of ``ids`` that the engine added (the begin token)."""
     spoken: int = 0
     """Tokens generated so far, whoever spoke them."""
     in_row: int = 0

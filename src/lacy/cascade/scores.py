@@ -52,13 +52,13 @@ class ScoredSpan(Span):
 
 @dataclass(eq=False)
 class Scorer:
-    """Measures one text, and holds its pieces until they are measured.
+    """Scores the tokens of one text, and holds its pieces back until they are scored.
 
     Args:
         row: the text, before anything is added to it.
-        top: how many of the likeliest tokens are noted at each place.
-        prompt: measure the prompt as well; it is then the first piece.
-        named: the prompt's text holds the names of its special tokens.
+        top: number of likeliest tokens to record at each position.
+        prompt: score the prompt as well; it is then the first piece.
+        named: the prompt's text contains the names of its special tokens.
     """
 
     row: Row

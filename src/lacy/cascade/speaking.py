@@ -27,7 +27,7 @@ def nucleus(p_BV: Tensor, top_p: float) -> Tensor:
 
 
 def without_ends(own_RV: Tensor, rows: Sequence[int], ends: Collection[int]) -> Tensor:
-    """Logits in which the tokens ``ends`` are impossible in some ``rows``."""
+    """Logits with the tokens ``ends`` masked in some ``rows``."""
     if not rows or not ends:
         return own_RV
     open_RV = own_RV.clone()
@@ -42,7 +42,7 @@ def drawn(
     top_p: float,
     generators: Sequence[torch.Generator | None],
 ) -> list[int]:
-    """A token for each row, drawn with the row's generator."""
+    """A token for each row, sampled with the row's generator."""
     p_RV = torch.softmax(own_RV / temperature, dim=-1).cpu()
     if top_p < 1:
         p_RV = nucleus(p_RV, top_p)

@@ -64,7 +64,7 @@ class Stream:
         self.controller.account(calls=calls, asked=tokens * calls, tokens=tokens)
         self.tell(before)
         if self.scorer is not None and row.finished and token in self.engine.end_ids:
-            row.ids.append(token)  # measured like the others, though it stands for no text
+            row.ids.append(token)  # scored like the others, although it has no text
             self.scorer.hold(Span("", "slm"))
 
     @property

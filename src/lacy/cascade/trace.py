@@ -86,21 +86,21 @@ def colours(answers: Sequence[Answer]) -> dict[str, str]:
 
 
 def guess_style(colour: bool = True) -> str:
-    """How words look that the model said after a call that found nothing."""
+    """The style of words that the model wrote after a call that found nothing."""
     return "red underline" if colour else "underline"
 
 
 def style_of(
     span: Span, palette: dict[str, str], colour: bool = True, *, guessed: bool | None = None
 ) -> str:
-    """How a span looks; a source that has no colour in ``palette`` yet is given one there.
+    """The style of a span; a source without a colour in ``palette`` gets one there.
 
     Args:
-        span: who speaks.
+        span: the span.
         palette: colours by source.
-        colour: whether colours are wanted.
-        guessed: whether its words are unconfirmed (see ``Unconfirmed``); by default only those of a
-            call that found nothing.
+        colour: whether to use colours.
+        guessed: whether its words are unconfirmed (see ``Unconfirmed``); by default, only those of
+            a call that found nothing are.
     """
     if span.speaker == "prompt":
         return "bold"
@@ -131,7 +131,7 @@ def render(answer: Answer, palette: dict[str, str] | None = None, colour: bool =
 def legend(
     palette: dict[str, str], colour: bool = True, *, prompt: bool = True, silent: bool = True
 ) -> Text:
-    """Who is shown how: the prompt, own words, each source, guesses after an unanswered call."""
+    """The legend: styles of the prompt, own words, each source, and unconfirmed words."""
     from rich.text import Text
 
     text = Text()

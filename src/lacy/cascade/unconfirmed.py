@@ -1,8 +1,8 @@
-"""Which of the model's own words stand where a call found nothing: the least trustworthy ones.
+"""Finds the words that the model wrote after a call that found nothing.
 
-The model asked for a fact, nobody had it, and the model went on alone: what it says until the end
-of the clause is a guess. Pages and terminals mark these words (``page/unconfirmed.js`` applies the
-same rule in the browser).
+The model asked for a fact, no source had it, and the model continued alone: its words up to the end
+of the clause are a guess, so they are the least reliable ones. Pages and terminals mark them
+(``page/unconfirmed.js`` applies the same rule in the browser).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import re
 from lacy.types import Answer, Span
 
 _END = re.compile(r"(?:(?<!\b[A-Z])\.|[;:!?])\s$|,\s[^\d\s]$|[\n)\]}]$")
-"""The end of a clause, as it shows one character later: "J. R." and "May 12, 1815" go on."""
+"""The end of a clause, recognised one character later: "J. R." and "May 12, 1815" continue."""
 
 _TAIL = 4
-"""Characters that ``_END`` looks back on."""
+"""Number of characters that ``_END`` examines."""
 
 
 class Unconfirmed:
@@ -26,7 +26,7 @@ class Unconfirmed:
         self._tail = ""
 
     def split(self, span: Span) -> list[tuple[str, bool]]:
-        """The text of a span in stretches, each with whether it is unconfirmed.
+        """The parts of a span's text, each with whether it is unconfirmed.
 
         Args:
             span: the next span, or the next piece of one.
@@ -47,7 +47,7 @@ class Unconfirmed:
 
 
 def unconfirmed(answer: Answer) -> list[tuple[int, int]]:
-    """The stretches of an answer's text that are unconfirmed, as [start, end) in characters."""
+    """The unconfirmed parts of an answer's text, as [start, end) in characters."""
     follow, found, place = Unconfirmed(), list[tuple[int, int]](), 0
     for span in answer.spans:
         for text, doubtful in follow.split(span):

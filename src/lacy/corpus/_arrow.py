@@ -1,4 +1,4 @@
-"""Parquet files and Arrow tables as rows; a value that cannot be read costs its cell or row."""
+"""Rows of Parquet files and Arrow tables; for an unreadable value, its cell or row is left out."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NEEDED = ("id", "title", "person", "subject", "marks")
-"""Columns that are read beside the text where the others cannot be."""
+"""Columns that are read besides the text if other columns cannot be read."""
 
 
 def parquet_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
     """Rows of a Parquet file, one row group in memory at a time.
 
-    Where a column that nobody needs is damaged, the rest is read without the columns of its kind.
+    If a column that is not needed is damaged, the file is read without most other columns.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -84,10 +84,10 @@ def arrow_rows(
 
     Args:
         batches: tables of any size.
-        name: what places begin with.
-        wanted: names the column of texts.
-        complain: told of texts that are not UTF-8.
-        skip: rows that were given before.
+        name: prefix of the places in messages.
+        wanted: names the text column.
+        complain: called for texts that are not UTF-8.
+        skip: number of rows that were yielded before.
     """
     rows = _numbered(batches, wanted.text_field)
     for number, row in islice(rows, skip, None):
@@ -117,9 +117,9 @@ def _numbered(
 
 
 def _values(column: Any, *, strings: bool) -> list[Any]:
-    """The values of a column, ``Bad`` for those that Python cannot hold.
+    """The values of a column, with ``Bad`` for those that Python cannot represent.
 
-    Strings are read as bytes: the check in Arrow would fail for the whole batch.
+    Strings are read as bytes, because Arrow's UTF-8 check would fail for the whole batch.
     """
     import pyarrow as pa
     import pyarrow.types as kinds
@@ -132,7 +132,7 @@ def _values(column: Any, *, strings: bool) -> list[Any]:
             return [_string(value) for value in found] if strings else found
         values: list[Any] = column.to_pylist()
         return values
-    except Exception:  # dates beyond Python's, nanoseconds, kinds that a version does not know
+    except Exception:  # dates beyond Python's range, nanoseconds, types unknown to this version
         return [_one(column, index) for index in range(len(column))]
 
 

@@ -1,4 +1,4 @@
-"""What stands beside a text in its row: plain values are kept, others cost their cell only."""
+"""The other fields of a text's row: plain values are kept, damaged cells are left out."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any, get_args
 from lacy.types import Mark, Reason
 
 NAMES = ("title", "person", "subject")
-"""Fields that say whom or what a text is about: text, or a number read as text."""
+"""Fields that contain the subject of a text: a string, or a number read as a string."""
 
 LONGEST_NAME = 1_000
-"""Characters of such a field; more is no name."""
+"""Most characters of such a field; longer values are not names."""
 
 DEEPEST = 32
-"""Levels of lists and objects in a cell."""
+"""Most levels of nested lists and objects in a cell."""
 
 _BITS = 4_096
-"""Of an integer; larger ones cannot be written in decimal."""
+"""Most bits of an integer; Python does not convert larger ones to decimal."""
 
 _MOST = 100_000
-"""Values in the lists and objects of a cell."""
+"""Most values in the lists and objects of a cell."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REASONS = frozenset(get_args(Reason))
@@ -42,12 +42,12 @@ class Bad:
 def plain_cells(
     row: Mapping[Any, Any], left_out: set[str], complain: Callable[[str, str], None]
 ) -> dict[str, Any]:
-    """The cells of a row that hold plain values.
+    """The cells of a row with plain values.
 
     Args:
         row: names and values.
-        left_out: names that are read otherwise.
-        complain: called with a name and a reason for each cell that is damaged.
+        left_out: names that are handled elsewhere.
+        complain: called with a name and a reason for each damaged cell.
     """
     kept: dict[str, Any] = {}
     for key, value in row.items():
@@ -55,7 +55,7 @@ def plain_cells(
         if name in left_out:
             continue
         if type(value) is str and value.isascii() and name.isascii() and name not in NAMES:
-            kept[name] = value  # nearly all cells: nothing can be wrong with it
+            kept[name] = value  # nearly all cells; these types need no check
         elif _half(name):
             complain(repr(name), "half a surrogate pair in its name")
         elif why := _problem(value):
@@ -81,7 +81,7 @@ def _not_a_name(value: Any) -> str:
 
 
 def _half(text: str) -> bool:
-    """Whether half a surrogate pair is in a text: it cannot be written as UTF-8."""
+    """Whether a text contains a lone surrogate, which cannot be written as UTF-8."""
     return not text.isascii() and _SURROGATE.search(text) is not None
 
 
@@ -135,7 +135,7 @@ def marks_of(stored: Any, length: int) -> tuple[Mark, ...]:
         if mark.relation is not None and not isinstance(mark.relation, str):
             raise ValueError(f"the relation is a {type(mark.relation).__name__}, no text")
         if mark.relation and (_half(mark.relation) or len(mark.relation) > 1_000):
-            raise ValueError("the relation is no text that can be written")
+            raise ValueError("the relation is not valid text (a lone surrogate)")
         marks.append(mark)
     return tuple(sorted(marks, key=lambda mark: (mark.start, mark.end)))
 

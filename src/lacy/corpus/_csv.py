@@ -1,4 +1,4 @@
-"""Tables as text: CSV, and columns parted by tabs, ``;`` or ``|``, with a line of names above."""
+"""Tables in text files: CSV, or columns separated by tabs, ``;`` or ``|``, with a header line."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ USUAL = (
     "text", "content", "body", "article", "document", "raw_content", "passage", "sentence",
     "abstract", "story", "message", "description", "review", "comment",
 )  # fmt: skip
-"""Names of the column that holds the text, best first; used where nobody names one."""
+"""Common names of the text column, best first; used if the caller names none."""
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def csv_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
-    """A table with a line of names above: CSV, or columns parted by tabs, ``;`` or ``|``."""
+    """A table with a header line: CSV, or columns separated by tabs, ``;`` or ``|``."""
     csv.field_size_limit(max(csv.field_size_limit(), _files.LARGEST))
     source = _text_lines(path, wanted, complain)
     head = next((line for line in source if line.strip()), None)
@@ -46,7 +46,7 @@ def csv_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
 
 
 class _Fed:
-    """Lines for a reader, which remembers those of the row that is being read."""
+    """Lines for a reader; remembers the lines of the current row."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
@@ -69,10 +69,10 @@ class _Fed:
 def _records(
     path: Path, source: Iterable[str], delimiter: str, complain: Complain
 ) -> Iterator[tuple[str, list[str]]]:
-    """The rows behind the header, each with its place.
+    """The rows after the header, each with its place.
 
-    A quotation mark without an end would swallow the rest of the file: then it is a sign like any
-    other, and so are those behind it.
+    An unclosed quotation mark would swallow the rest of the file; in that case, it and all later
+    quotation marks are read as ordinary characters.
     """
     fed = _Fed(source)
     reader = csv.reader(fed, delimiter=delimiter)
@@ -81,7 +81,7 @@ def _records(
         fed.row.clear()
         try:
             cells = next(reader, None)
-        except csv.Error:  # a cell without end
+        except csv.Error:  # an unclosed cell
             cells, fed.ended = [], True
         if cells is None:
             return
@@ -122,21 +122,21 @@ def _row(
 
 
 def _text_lines(path: Path, wanted: Wanted, complain: Complain) -> Iterator[str]:
-    """Lines with their ends; bytes that are not UTF-8 become surrogates, which cost their row."""
+    """Lines with their ends; for bytes that are not UTF-8, the row is left out later."""
 
     def guessed() -> None:
         wanted.note(GUESSED, str(path), "")
 
     for _, data in lines(path, complain, wanted.codec, guess=guessed, blanks=True):
         line = data.decode("utf-8", "surrogateescape").removesuffix("\r")
-        if "\r" in line:  # the line ends of old Macs, or a break inside a cell
+        if "\r" in line:  # line ends of classic Mac OS, or a line break inside a cell
             yield from (part + "\n" for part in line.replace("\r\n", "\n").split("\r"))
         else:
             yield line + "\n"
 
 
 def _delimiter(head: str, text_field: str) -> str:
-    """What parts the columns: the sign by which the text is found, else most columns."""
+    """The delimiter: one with which the text column is found, else the one with most columns."""
 
     def fit(sign: str) -> tuple[bool, int]:
         names = [name.strip() for name in next(csv.reader([head], delimiter=sign), [])]

@@ -1,7 +1,7 @@
-"""Files as bytes, lines and whole texts; damage is told to a listener and is never fatal.
+"""Reads files as bytes, lines and whole texts; damage is reported to a callback and never raised.
 
-Everything here holds at most one line or one text in memory. Only plain files are read: a pipe or a
-device under the name of a text would be waited for, or read, without end.
+At most one line or one text is in memory at a time. Only regular files are read: reading a pipe or
+device might never end.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ Row = tuple[str, dict[str, Any]]
 
 CHUNK = 1 << 20
 LARGEST = 64 << 20
-"""Longest line or text file in bytes. More is no document but a damaged or foreign file. Also the
-most bytes without a line that says anything."""
+"""Longest line or text file in bytes; a longer one is damaged or not a document. Also the limit on
+blank lines in a row, in bytes."""
 
 _HEAD = 16
-"""Bytes by which a packed file is known."""
+"""Bytes by which a compressed file is recognised."""
 
 ENDLESS = 16
-"""A line of so many times ``LARGEST`` ends the reading of its file."""
+"""Reading of a file stops at a line of this many times ``LARGEST``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the caller said about the files.
+    """The caller's options for reading files.
 
     Args:
-        text_field: where rows have their text.
-        codec: the encoding of texts, as a codec of Python; None where nobody says.
-        note: called with reason, place and detail for what is read but worth a word.
+        text_field: name of the text field of rows.
+        codec: the encoding of texts, as a Python codec; None if not given.
+        note: called with reason, place and detail for remarks about data that are read.
     """
 
     text_field: str = "text"
@@ -52,7 +52,7 @@ class Wanted:
 
 
 def kind_of(mode: int) -> str:
-    """What something in a folder is that is neither file nor folder."""
+    """The kind of a directory entry that is neither file nor folder."""
     kinds = (
         (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"),
         (stat.S_ISBLK, "device"), (stat.S_ISDIR, "folder"),
@@ -61,9 +61,9 @@ def kind_of(mode: int) -> str:
 
 
 def chunks(path: Path, complain: Complain) -> Iterator[bytes]:
-    """The bytes of a file, unpacked where its name ends in ``.gz`` or the like.
+    """The bytes of a file, decompressed if its name ends in ``.gz`` or a similar suffix.
 
-    A packed file that is cut or damaged gives everything before the damage.
+    A truncated or damaged compressed file yields everything before the damage.
     """
     try:
         with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
@@ -88,15 +88,15 @@ def lines(
 ) -> Iterator[tuple[int, bytes]]:
     """Numbered lines in UTF-8 without their newline.
 
-    A line longer than ``LARGEST`` is left out. Where blank lines or one line have no end, the rest
-    of the file is.
+    A line longer than ``LARGEST`` is left out. If a line or a series of blank lines does not end,
+    the rest of the file is left out.
 
     Args:
         path: the file.
-        complain: told what is left out.
-        codec: the encoding, where the caller knows it.
-        guess: called where what is not UTF-8 is taken for Windows-1252; None where it may not be.
-        blanks: whether blank lines are given, too; many of them as one line with line feeds.
+        complain: called for everything that is left out.
+        codec: the encoding, if the caller knows it.
+        guess: called if text that is not UTF-8 is read as Windows-1252; None forbids that.
+        blanks: whether blank lines are yielded too; many of them as one line with line feeds.
     """
     parts: list[bytes] = []
     number, size, blank = 1, 0, 0
@@ -181,7 +181,7 @@ _UNDERLINE = re.compile(r"([!-/:-@\[-`{-~])\1{2,}\s*")
 
 
 def rst_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
-    """A reStructuredText file as plain text: without the lines under titles; the first title."""
+    """A reStructuredText file as plain text without title underlines, and its first title."""
     for place, row in text_rows(path, wanted, complain):
         lines = row[wanted.text_field].split("\n")
         under = [bool(_UNDERLINE.fullmatch(line)) for line in lines]
@@ -192,4 +192,4 @@ def rst_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
 
 
 GUESSED = "read as windows-1252, a guess (else give --encoding)"
-"""The note about a text in no encoding that shows."""
+"""The note about a text whose encoding was guessed."""

@@ -1,4 +1,4 @@
-"""What is in a folder: files that are read, and what is left out, by its kind."""
+"""Lists a folder: the files to read, and what is left out, by kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lacy.corpus._files import kind_of
 Identity = tuple[int, int]
 
 OWN = frozenset(("documents.sqlite", "lacy_data.json", "marks.json", "model.safetensors"))
-"""Files by which a folder shows that it is an index, packed data, marks or a model: no texts."""
+"""Files by which a folder is recognised as an index, packed data, marks or a model."""
 
 
 @dataclass
@@ -21,21 +21,21 @@ class Folder:
     """What was found."""
 
     files: list[Path] = field(default_factory=list)
-    """What is to be read, in sorted order."""
+    """The files to read, in sorted order."""
     shut: list[OSError] = field(default_factory=list)
     """Folders that could not be opened."""
     left: list[tuple[str, Path]] = field(default_factory=list)
-    """What is not read: its kind, and where it is."""
+    """What is not read: its kind and path."""
 
 
 def look(root: Path, reads: Callable[[Path], bool], *, follow: bool = False) -> Folder:
-    """Looks through a folder with its subfolders; what begins with a dot is not looked at.
+    """Lists a folder with its subfolders, without hidden entries.
 
     Args:
         root: the folder; it may be a link.
-        reads: whether a file is read, by its name.
-        follow: whether links that lead out of the folder, and linked folders, are gone into. Each
-            folder and file is read once, whatever links lead to it.
+        reads: whether a file is read, given its path.
+        follow: whether to follow links to folders, and to files outside the folder. Each folder and
+            file is read once, even if several links lead to it.
     """
     found = Folder()
     links: list[Path] = []
@@ -48,7 +48,7 @@ def look(root: Path, reads: Callable[[Path], bool], *, follow: bool = False) -> 
         except OSError as error:
             if kind is not None or isinstance(error, FileNotFoundError):
                 found.left.append(("dead link", path))
-            elif reads(path):  # where nobody may look, reading it says why not
+            elif reads(path):  # if there is no permission, reading it reports that
                 found.files.append(path)
             else:
                 found.shut.append(error)
@@ -73,7 +73,7 @@ def look(root: Path, reads: Callable[[Path], bool], *, follow: bool = False) -> 
 
 
 def _link(path: Path, home: str, follow: bool) -> str | None:
-    """Why a link is not followed, "" if it is; None for what is no link."""
+    """Why a link is not followed, "" if it is followed, None if the path is not a link."""
     try:
         if not stat.S_ISLNK(os.lstat(path).st_mode):
             return None
@@ -84,7 +84,7 @@ def _link(path: Path, home: str, follow: bool) -> str | None:
 
 
 def _walk(root: Path, found: Folder, follow: bool) -> Iterator[Path]:
-    """Everything in a folder but its subfolders; each folder once, by its own way if it has one."""
+    """All entries except folders; each folder is visited once, preferably not through a link."""
     been: set[Identity] = set()
     waiting = [root]
     while waiting:
@@ -111,13 +111,13 @@ def _walk(root: Path, found: Folder, follow: bool) -> Iterator[Path]:
 def _identity(path: Path) -> Identity:
     try:
         found = path.stat()
-    except OSError:  # gone in the meantime
+    except OSError:  # deleted in the meantime
         return -1, hash(path)
     return found.st_dev, found.st_ino
 
 
 def _kind(path: Path, mode: int) -> str:
-    """What is left out: a pipe, a socket, or the ending of a file."""
+    """The kind of something that is left out: a pipe, a socket, or a file's extension."""
     if not stat.S_ISREG(mode):
         return kind_of(mode)
     endings = [part.lower() for part in path.suffixes[-2:]]

@@ -1,4 +1,4 @@
-"""JSON as rows, in bounded memory; a row that cannot be used costs itself."""
+"""Reads JSON as rows in bounded memory; unusable rows are left out."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lacy.corpus._files import Complain, Row, Wanted, chunks, decoded, lines
 from lacy.corpus.encoding import as_utf8
 
 _HEAD = 50
-"""Lines looked at to tell one object per line from one over many."""
+"""Lines examined to distinguish one object per line from one object over many lines."""
 
 _LONG, _MOST = 16 << 20, 4_000_000
-"""Lists and objects in a row of so many bytes: each takes 60 bytes, though two are written."""
+"""Most lists and objects in a row; each takes 60 bytes of memory but only two in the file."""
 
 _IN_STRING = re.compile(rb'["\\]')
 _OUTSIDE = re.compile(rb'["\[\]{},]')
 
 
 def parsed(line: str) -> Any:
-    """A JSON value; a number with too many digits for an integer becomes infinity.
+    """Parses JSON; an integer with too many digits becomes infinity.
 
     Raises:
         ValueError: it is not JSON, or nested too deep.
@@ -42,7 +42,7 @@ def parsed(line: str) -> Any:
 
 
 def json_lines(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
-    """One JSON object per line; blank lines do not count."""
+    """One JSON object per line; blank lines are ignored."""
     for number, data in lines(path, complain, wanted.codec):
         place = f"{path}:{number}"
         row = _parsed(data, place, complain)
@@ -79,10 +79,10 @@ def _name(value: Any) -> str:
 
 
 def json_file(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
-    """JSON in any of the ways in which texts are kept.
+    """Rows of a JSON file in any common layout.
 
-    An array of objects or of texts, one object per line, objects one after the other, or one object
-    that is a text or holds a list of such.
+    An array of objects or strings, one object per line, concatenated objects, or one object that is
+    a text or contains a list of texts.
     """
     pieces = as_utf8(chunks(path, lambda *_: None), wanted.codec)
     head = next((piece for piece in pieces if piece.strip()), b"").lstrip()
@@ -103,7 +103,7 @@ def _is_object(line: bytes) -> bool:
 
 
 def _elements(path: Path, wanted: Wanted, complain: Complain, depth: int) -> Iterator[Row]:
-    """The elements of an array (depth 1), or values one after the other (depth 0)."""
+    """The elements of an array (depth 1), or concatenated values (depth 0)."""
     stream = as_utf8(chunks(path, complain), wanted.codec)
     for number, data in enumerate(_split(stream, depth, path, complain), 1):
         place = f"{path}:{number}"
@@ -122,7 +122,7 @@ def _elements(path: Path, wanted: Wanted, complain: Complain, depth: int) -> Ite
 def _split(
     stream: Iterable[bytes], wanted_depth: int, path: Path, complain: Complain
 ) -> Iterator[bytes | None]:
-    """The bytes of values at a depth, found by brackets and quotes; None for one too long."""
+    """The bytes of values at a depth, found by brackets and quotes; None if one is too long."""
     depth, inside, skip = 0, False, 0
     parts: list[bytes] = []
     size = 0
@@ -173,7 +173,7 @@ def _split(
 
 
 def _unfolded(place: str, row: dict[str, Any], text_field: str) -> Iterator[Row]:
-    """The row, or the rows in a list of it (``{"data": [{"text": ...}]}``)."""
+    """The row, or the rows in one of its lists (``{"data": [{"text": ...}]}``)."""
     lists = [] if text_field in row else [v for v in row.values() if isinstance(v, list)]
     for rows in lists:
         inner = [r["row"] if isinstance(r, dict) and isinstance(r.get("row"), dict) else r

@@ -1,7 +1,7 @@
 """Compressed files as streams of bounded pieces: gzip, bzip2, xz and zstd.
 
-A file of a few kilobytes may unpack to terabytes. It is read in pieces, and no further than
-``MOST_RATIO`` times its size; texts are packed to a twentieth, seldom to a fiftieth.
+A file of a few kilobytes may expand to terabytes. It is read in pieces, up to ``MOST_RATIO`` times
+its size; texts are compressed to a twentieth of their size, rarely to a fiftieth.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from typing import Any
 from lacy.corpus.encoding import is_utf8
 
 CHUNK = 1 << 20
-"""Bytes of a piece."""
+"""Bytes per piece."""
 
 MOST_RATIO = 250
-"""How many times its own size a file may unpack to."""
+"""Largest expansion of a file, as a multiple of its size."""
 
 SMALL = 64 << 20
-"""Bytes that every file may unpack to, whatever its size."""
+"""Bytes to which every file may expand, whatever its size."""
 
 _WINDOW = 1 << 31
-"""Largest window of zstd, as its option --long=31 makes; only what is used takes memory."""
+"""Largest window of zstd, as with its option --long=31; only used parts take memory."""
 
 _DICTIONARY = 1 << 30
 """Most memory for the dictionary of xz in bytes."""
 
 _LITTLE = 1 << 10
-"""Bytes of zstd unpacked at a time: what comes out has no limit but 128 KiB for each 4 bytes."""
+"""Bytes of zstd input at a time: every 4 bytes may expand to 128 KiB."""
 
 Complain = Callable[[str, str, str], None]
 
 
 class Missing(Exception):
-    """The package that is needed and not installed."""
+    """A required package is not installed; its name is the argument."""
 
 
 class _Gzip:
@@ -65,7 +65,7 @@ class _Gzip:
 
 
 class _Zstd:
-    """The package ``zstandard`` with the same interface; what it gives is bounded by its input."""
+    """The package ``zstandard`` with the same interface; output is bounded by small inputs."""
 
     needs_input = True
 
@@ -123,7 +123,7 @@ PACKED: dict[str, tuple[str, Callable[[], Any]]] = {
     ".zst": ("zstd", _zstd),
     ".zstd": ("zstd", _zstd),
 }
-"""Ending of a compressed file -> what it is, and who unpacks one member of it."""
+"""Suffix of a compressed file -> name of the format, and the decompressor for one member."""
 
 
 _MAGIC = (
@@ -132,13 +132,13 @@ _MAGIC = (
     (re.compile(rb"\xfd7zXZ\x00"), ".xz"),
     (re.compile(rb"\x28\xb5\x2f\xfd"), ".zst"),
 )
-"""How packed files begin."""
+"""First bytes of compressed files."""
 
 
 def packed_as(path: Path, head: bytes) -> str:
-    """The ending for how a file is packed, whatever its name says; "" for one that is not.
+    """The suffix of a file's actual compression, whatever its name is; "" if uncompressed.
 
-    Programs that fetch files from the web unpack some of them and keep the name.
+    Programs that download files sometimes decompress them and keep the name.
     """
     for magic, ending in _MAGIC:
         if magic.match(head):
@@ -154,15 +154,15 @@ def packed_as(path: Path, head: bytes) -> str:
 def unpacked(
     path: Path, ending: str, pieces: Iterator[bytes], complain: Complain
 ) -> Iterator[bytes]:
-    """The members of a compressed file one after the other, in pieces of bounded size.
+    """The decompressed members of a file, in pieces of bounded size.
 
-    A file that is cut or damaged gives everything before the damage.
+    A truncated or damaged file yields everything before the damage.
 
     Args:
         path: the file, for messages.
-        ending: how it is packed, a key of ``PACKED``.
+        ending: its compression, a key of ``PACKED``.
         pieces: its bytes.
-        complain: told of damage.
+        complain: called for damage.
     """
     name, make = PACKED[ending]
     if name == "zstd":
@@ -175,7 +175,7 @@ def unpacked(
             taken += len(piece)
             while piece or (member is not None and not member.needs_input):
                 if member is None:
-                    piece = piece.lstrip(b"\0")  # padding after a member, as gzip itself allows
+                    piece = piece.lstrip(b"\0")  # padding after a member, which gzip allows
                     if not piece:
                         break
                     member = make()
@@ -197,7 +197,7 @@ def unpacked(
     except MemoryError as error:
         complain(f"damaged {name}", str(path), f"it needs too much memory {error}".strip())
         return
-    except Exception as error:  # each library has a class of its own
+    except Exception as error:  # each library has its own class
         complain(f"damaged {name}", str(path), str(error))
         return
     if member is not None:

@@ -1,7 +1,7 @@
-"""The words of HTML as a browser shows them: paragraphs, without what is hidden.
+"""The visible text of HTML, as paragraphs, without hidden elements.
 
-For Markdown only: a page's main text is found by another program. The parser of the standard
-library makes something of any input, however broken.
+Used only for Markdown: trafilatura extracts the main text of HTML pages. The parser of the standard
+library accepts any input, however broken.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class _Reader(HTMLParser):
         """A CDATA section in HTML is a comment."""
 
     def finish(self) -> None:
-        """Ends what is still open."""
+        """Closes all open elements."""
         self.close()
         self._end()
         while self._rows:

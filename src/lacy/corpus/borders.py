@@ -1,12 +1,11 @@
-"""Which tokens begin and end a text, and what the saved tokenizer says of it.
+"""Chooses and stores the tokens that begin and end a text.
 
-A tokenizer's ``bos_token`` is not always the token that texts began with in pretraining: Qwen has
-none, and SmolLM2-Instruct's is ``<|im_start|>``, a mark of its chat template, while documents were
-separated by ``<|endoftext|>``. So the two tokens around a text are chosen once, when a foreign
-tokenizer is first loaded, and are stored in ``tokenizer_config.json`` under ``lacy_text``. Packed
-data, training, calibration, generation and serving all ask ``begin_end``. A saved tokenizer also
-puts the begin token before a text by itself, so that other tools feed a model what it was trained
-on.
+A tokenizer's ``bos_token`` is not always the token that began texts in pretraining: Qwen has none,
+and SmolLM2-Instruct's is ``<|im_start|>``, which belongs to its chat template, while documents were
+separated by ``<|endoftext|>``. So the two tokens around a text are chosen once, when a tokenizer
+from elsewhere is first loaded, and stored in ``tokenizer_config.json`` under ``lacy_text``. Packed
+data, training, calibration, generation and serving all use ``begin_end``. A saved tokenizer also
+adds the begin token itself, so that other tools give a model the input that it was trained on.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 KEY = "lacy_text"
-"""Where the two tokens stand among a tokenizer's settings."""
+"""The key of the two tokens in a tokenizer's settings."""
 
 SEPARATORS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
-"""Tokens that stand between documents in pretraining, by the names that models give them."""
+"""Names of tokens that separate documents in pretraining."""
 
 BEGINNINGS = ("<|begin_of_text|>", "<s>", "<bos>")
-"""Tokens that begin a document, likewise."""
+"""Names of tokens that begin a document in pretraining."""
 
 _TURN = "lacyturn"
 
@@ -36,8 +35,8 @@ _TURN = "lacyturn"
 def begin_end(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
     """Ids of the tokens that begin and end every text.
 
-    Those that were chosen when the tokenizer was first loaded (``choose_borders``); otherwise its
-    own begin and end token, and where it has only one of them, that one is both.
+    These are the tokens chosen when the tokenizer was first loaded (``choose_borders``), or else
+    its own begin and end token. If it has only one of them, that one is used for both.
     """
     stored = _stored(tokenizer)
     if stored is not None:
@@ -49,19 +48,19 @@ def begin_end(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
 def choose_borders(tokenizer: Any, name: str, wanted: str | None = None) -> str:
     """Choose the tokens around a text and store them in the tokenizer's settings.
 
-    Without ``wanted`` the begin token is the tokenizer's own (its end token, if it has none),
-    unless that one is a mark of its chat template and it has a token that separates documents.
+    Without ``wanted``, the begin token is the tokenizer's own (its end token, if it has none),
+    unless that token belongs to the chat template and another token separates documents.
 
     Args:
         tokenizer: changed in place.
-        name: for messages.
-        wanted: the begin token that the user asks for.
+        name: name of the tokenizer for messages.
+        wanted: the begin token that the user wants.
 
     Returns:
-        A sentence that says why, or "" where the tokenizer's own begin token is used.
+        A sentence that explains the choice, or "" if the tokenizer's own begin token is used.
 
     Raises:
-        LacyError: E98 if the tokenizer has no such token.
+        LacyError: E98, the tokenizer has no such token.
     """
     bos, eos = tokenizer.bos_token, tokenizer.eos_token
     if wanted is not None and tokenizer.get_vocab().get(wanted) is None:
@@ -99,13 +98,13 @@ def choose_borders(tokenizer: Any, name: str, wanted: str | None = None) -> str:
 def chat_marks(tokenizer: Any) -> set[str]:
     """Special tokens that the chat template writes at every turn.
 
-    The begin token that stands once before a whole chat is no mark of turns.
+    A begin token that appears once before the whole chat is not among them.
     """
     if not getattr(tokenizer, "chat_template", None):
         return set()
     text = _dialogue(tokenizer, turns=3)
     specials = {*_specials(tokenizer), tokenizer.bos_token, tokenizer.eos_token} - {None}
-    if text is None:  # a template that wants other things than a chat: look into it
+    if text is None:  # a template that cannot render a simple chat: search its source
         return {token for token in specials if token in str(tokenizer.chat_template)}
     return {token for token in specials if text.count(token) >= 3}
 
@@ -124,7 +123,7 @@ def turn_end(tokenizer: Any) -> int | None:
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: str | os.PathLike[str]) -> None:
-    """Write the tokenizer's files into a folder; texts begin there as they do in training."""
+    """Save the tokenizer in a folder so that it adds the begin token, as training does."""
     tokenizer.save_pretrained(str(folder))
     config_file, file = Path(folder) / "tokenizer_config.json", Path(folder) / "tokenizer.json"
     begin, end = (str(t) for t in tokenizer.convert_ids_to_tokens(list(begin_end(tokenizer))))
@@ -134,8 +133,8 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: str | os.PathLike
         extra = config.setdefault("extra_special_tokens", [])
         if old not in (None, begin) and isinstance(extra, list) and old not in extra:
             extra.append(old)  # it stays a special token
-    # With add_bos_token transformers makes the post-processor itself, from bos_token; without, the
-    # one in tokenizer.json holds.
+    # With add_bos_token, transformers builds the post-processor itself from bos_token; without it,
+    # it uses the one in tokenizer.json.
     for key in ("add_bos_token", "add_eos_token", "auto_map"):  # the latter names code
         config.pop(key, None)
     if config.get("bos_token") == begin:
@@ -164,7 +163,7 @@ def _before_each(token: str, number: int) -> dict[str, Any]:
 
 
 def _stored(tokenizer: Any) -> tuple[int, int] | None:
-    """Ids of what ``choose_borders`` stored, if the tokenizer still has these tokens."""
+    """Ids of the tokens that ``choose_borders`` stored, if the tokenizer still has them."""
     found = getattr(tokenizer, "init_kwargs", {}).get(KEY)
     if not isinstance(found, dict):
         return None
@@ -183,14 +182,14 @@ def _specials(tokenizer: Any, wanted: tuple[str, ...] | None = None) -> list[str
 
 
 def _dialogue(tokenizer: Any, turns: int) -> str | None:
-    """A chat of so many questions and answers by the template; None if it cannot be written."""
+    """A rendered chat with this many questions and answers; None if the template fails."""
     messages = []
     for _ in range(turns):
         messages.append({"role": "user", "content": "x"})
         messages.append({"role": "assistant", "content": _TURN})
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False))
-    except Exception:  # whatever a template of strangers raises
+    except Exception:  # a template from elsewhere may raise anything
         return None
 
 

@@ -1,10 +1,9 @@
-"""The encoding of a text: told by the caller, by its first bytes, by a page itself, or guessed.
+"""Determines the encoding of a text: byte order mark, UTF-8, the caller's choice, or a guess.
 
-A byte order mark comes first, then UTF-8, then what the caller says: a folder may hold both. What
-is none of these is read as Windows-1252 if it looks like a Western European text, and the report
-says that this is a guess. Anything else is left out: words in a wrong encoding would pass for
-facts. Labels and the search for a page's own declaration follow the WHATWG Encoding Standard and
-HTML, as browsers do.
+A byte order mark comes first, then UTF-8, then the caller's encoding, because a folder may contain
+both. Other texts are read as Windows-1252 if they look Western European, and the report says that
+this is a guess. The rest is left out: words in a wrong encoding would pass for facts. Labels and
+the search for a page's own declaration follow the WHATWG Encoding Standard and HTML.
 """
 
 from __future__ import annotations
@@ -20,31 +19,31 @@ from lacy.corpus._labels import LABELS
 from lacy.errors import LacyError
 
 FALLBACK = "cp1252"
-"""The codec tried where nothing tells the encoding; Windows programs wrote it for decades."""
+"""The codec that is tried if the encoding is unknown; Windows programs used it for decades."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins like that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins like the mark of UTF-16
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _LOOKED_AT = 4096
-"""Bytes in which zeros are counted: UTF-16 and UTF-32 without a byte order mark show by them."""
+"""Bytes in which zeros are counted to recognise UTF-16 and UTF-32 without a byte order mark."""
 
 _DECLARED_WITHIN = 1 << 16
-"""Bytes in which a page may declare its encoding. The standard asks for the first 1024, but
-browsers honour a later declaration as well."""
+"""Bytes in which a page may declare its encoding. The standard requires the first 1024, but
+browsers also accept a later declaration."""
 
 _LONGEST = 64 << 20
-"""Bytes of a line that is decoded as a whole; nobody reads longer ones."""
+"""Longest line in bytes that is decoded as a whole; longer ones are left out anyway."""
 
 _NOT_BY_BYTE = ("utf", "iso-2022", "iso2022", "hz")
-"""How codecs begin whose bytes may look like UTF-8 and mean something else."""
+"""Prefixes of codecs whose bytes may be valid UTF-8 with another meaning."""
 
 _NO_ENCODINGS = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"}
 _BAD = "\udcff"
-"""What a byte becomes that cannot be decoded in a stream; written as 0xFF, which is no UTF-8."""
+"""Replaces an undecodable byte in a stream; written as 0xFF, which is not valid UTF-8."""
 
 _BEHIND = re.compile(rb"[\x80-\xff]")
 _UTF8_PAIR = re.compile(
@@ -54,14 +53,14 @@ _STRANGE = re.compile(
     r"[a-zß-ÿ][A-ZÀ-ÖØ-ÞŠŒŽŸ\x80-\x9f¡¢£¤¥¦¨©¬®¯±²³¹¼½¾¿×÷ˆ˜‰†‡][a-zß-ÿ]"
     r"|[A-Za-zß-ÿ][¡¤¥¦¬¯¿×÷][A-Za-zß-ÿ]|(?<!\w)[£¥¦¯][a-z]{2}"
 )
-"""Signs and capitals inside words: the text was not written in Windows-1252."""
+"""Symbols and capitals inside words, which show that a text is not Windows-1252."""
 
 _FOREIGN = re.compile("[À-ÖØ-öø-ÿŠŒŽšœžŸƒªº]{4}")
 """More letters beyond ASCII in a row than Western European languages have."""
 
 
 class Undecodable(Exception):
-    """Bytes that are no text; ``at`` is where the first bad one stands."""
+    """Bytes that cannot be decoded; ``at`` is the position of the first bad one."""
 
     def __init__(self, why: str, at: int) -> None:
         super().__init__(why)
@@ -70,7 +69,7 @@ class Undecodable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A text, the codec it was read with, and whether that is a guess."""
+    """A text, the codec with which it was read, and whether that is a guess."""
 
     text: str
     codec: str
@@ -78,10 +77,10 @@ class Decoded:
 
 
 def codec_of(name: str, setting: str = "encoding") -> str:
-    """Python's codec for an encoding that a user names, by the standard's labels or Python's.
+    """Python's codec for a user's encoding name, which may be a WHATWG label or Python's name.
 
     Raises:
-        LacyError: E12, there is no such encoding of text.
+        LacyError: E12, there is no such text encoding.
     """
     label = name.strip().lower()
     codec = LABELS.get(label)
@@ -94,13 +93,13 @@ def codec_of(name: str, setting: str = "encoding") -> str:
         except (LookupError, ValueError, TypeError, UnicodeError):
             codec = ""
     if codec in ("", "x-user-defined"):
-        why, do = "there is no such encoding of texts", "--encoding windows-1252, utf-16, shift_jis"
+        why, do = "there is no such text encoding", "--encoding windows-1252, utf-16, shift_jis"
         raise LacyError("E12", key=setting, value=name, why=why, do=do)
     return codec.removesuffix("-sig").removesuffix("_sig")
 
 
 def sniffed(data: bytes) -> tuple[str, int]:
-    """The codec that the first bytes show, and the length of the byte order mark; or "" and 0."""
+    """The codec recognised from the first bytes, and the length of a byte order mark; or "", 0."""
     for mark, codec in _MARKS:
         if data.startswith(mark):
             return codec, len(mark)
@@ -117,15 +116,14 @@ def sniffed(data: bytes) -> tuple[str, int]:
 
 
 def decode(data: bytes, codec: str | None = None) -> Decoded:
-    """A whole text.
+    """Decodes a whole text.
 
     Args:
         data: its bytes.
-        codec: how the caller says that it is written, unless a byte order mark or bytes that
-            are UTF-8 say otherwise.
+        codec: the caller's encoding, used unless there is a byte order mark or the bytes are UTF-8.
 
     Raises:
-        Undecodable: it is not written so; or, if nobody says how, in no way that can be told.
+        Undecodable: the bytes are not in ``codec``, or, without one, the encoding is unknown.
     """
     shown, mark = sniffed(data)
     if mark or (shown and codec is None):
@@ -155,8 +153,8 @@ def _strict(data: bytes, codec: str, before: int) -> str:
 def looks_western(data: bytes) -> bool:
     """Whether bytes that are not UTF-8 look like a Western European text in Windows-1252.
 
-    Most letters are ASCII, no sign or capital stands inside a word, no byte is a control
-    character. A text in UTF-8 with some damaged bytes is none, nor one in Cyrillic or Japanese.
+    Most letters must be ASCII, with no symbol or capital inside a word and no control characters.
+    UTF-8 with damaged bytes does not qualify, nor does Cyrillic or Japanese text.
     """
     high = len(_BEHIND.findall(data))
     if sum(map(len, _UTF8_PAIR.findall(data))) * 2 > high:
@@ -174,15 +172,14 @@ def looks_western(data: bytes) -> bool:
 def as_utf8(
     pieces: Iterable[bytes], codec: str | None, *, guess: Callable[[], object] | None = None
 ) -> Iterator[bytes]:
-    """A stream of bytes in UTF-8, without a byte order mark; bytes already in UTF-8 stay as are.
+    """Converts a stream of bytes to UTF-8 without a byte order mark.
 
-    What cannot be decoded becomes bytes that are not UTF-8, so that it costs its own line.
+    Undecodable bytes become bytes that are not UTF-8, so that only their line is left out.
 
     Args:
         pieces: the stream.
-        codec: how the caller says that lines are written that are not UTF-8.
-        guess: called where a beginning that is not UTF-8 is taken for Windows-1252; None where it
-            may not be.
+        codec: the caller's encoding for lines that are not UTF-8.
+        guess: called if a beginning that is not UTF-8 is read as Windows-1252; None forbids that.
     """
     rest = iter(pieces)
     head = b""
@@ -213,13 +210,13 @@ def as_utf8(
 
 
 def _has_pairs(codec: str) -> bool:
-    """Whether a codec writes characters in several bytes: a short line may be UTF-8 by chance."""
+    """Whether a codec is multi-byte, so that a short line may be valid UTF-8 by chance."""
     decoder: Any = codecs.lookup(codec).incrementaldecoder
     return any(base.__name__ == "MultibyteIncrementalDecoder" for base in decoder.__mro__)
 
 
 def _by_line(pieces: Iterable[bytes], codec: str) -> Iterator[bytes]:
-    """A stream whose lines are UTF-8 or else in an encoding in which a line feed is a line feed."""
+    """Converts a stream whose lines are UTF-8 or in an encoding with ASCII line feeds."""
 
     def line(data: bytes) -> bytes:
         if is_utf8(data, whole=True):
@@ -241,7 +238,7 @@ def _by_line(pieces: Iterable[bytes], codec: str) -> Iterator[bytes]:
 
 
 def is_utf8(data: bytes, *, whole: bool = False) -> bool:
-    """Whether bytes are UTF-8; unless they are a whole, the last character may be cut."""
+    """Whether bytes are UTF-8; unless they are complete, the last character may be cut off."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data, whole)
     except UnicodeDecodeError:
@@ -253,10 +250,10 @@ def is_utf8(data: bytes, *, whole: bool = False) -> bool:
 
 
 def page(data: bytes, codec: str | None = None) -> Decoded:
-    """An HTML page as a browser reads it; undecodable bytes become U+FFFD.
+    """Decodes an HTML page as a browser does; undecodable bytes become U+FFFD.
 
-    The byte order mark comes first, then the page's own declaration, then UTF-8 where all bytes
-    are, then ``codec``, and at last Windows-1252.
+    The byte order mark comes first, then the page's own declaration, then UTF-8 if all bytes are
+    valid, then ``codec``, and finally Windows-1252.
 
     Raises:
         Undecodable: it declares an encoding that browsers refuse to read.
@@ -292,7 +289,7 @@ _IN_CONTENT = re.compile(rb"charset\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;\"']+)
 def declaration(data: bytes) -> str | None:
     """The codec that the beginning of a page declares: "prescan a byte stream" of HTML.
 
-    None where it declares none that is known, "" where it is one that browsers refuse to read.
+    None if it declares no known encoding, "" if browsers refuse to read the declared one.
     """
     if (xml := _XML.match(data)) and (codec := _known(xml[1])) is not None:
         return codec
@@ -334,7 +331,7 @@ def _of_meta(attributes: dict[bytes, bytes]) -> str | None:
 
 
 def _known(label: bytes) -> str | None:
-    """The codec of a label in a page: one that can be read byte by byte is no UTF-16."""
+    """The codec of a label in a page; a page whose label was readable as ASCII is not UTF-16."""
     codec = LABELS.get(label.strip(b"\t\n\f\r ").decode("latin-1").lower())
     if codec in ("utf-16-le", "utf-16-be"):
         return "utf-8"
@@ -345,7 +342,7 @@ def _known(label: bytes) -> str | None:
 
 
 def _c1(error: UnicodeError) -> tuple[str, int]:
-    """Bytes that Windows' code pages leave open are control characters, as in the standard."""
+    """Decodes bytes that Windows code pages leave undefined as control characters (WHATWG)."""
     if isinstance(error, UnicodeDecodeError) and error.encoding == "charmap":
         byte = error.object[error.start]
         if byte < 0xA0:

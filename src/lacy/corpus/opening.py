@@ -1,10 +1,10 @@
-"""The one way in which a tokenizer's files are opened, whatever model they belong to.
+"""Opens tokenizer files in one way, whatever model they belong to.
 
-``tokenizer.json`` is read as it is, by the generic class of ``transformers``. The classes of single
-families rebuild a tokenizer from its vocabulary by rules of their own, and which class
-``AutoTokenizer`` takes depends on the model's config beside the files: the same files would be
-another tokenizer in another folder. ``AutoTokenizer`` opens what has no ``tokenizer.json`` only
-(SentencePiece files, ``vocab.json``). Code that lies beside a tokenizer is never run.
+``tokenizer.json`` is loaded unchanged with the generic class of ``transformers``. The classes of
+single model families rebuild a tokenizer from its vocabulary with their own rules, and the class
+that ``AutoTokenizer`` picks depends on the model's config beside the files, so the same files could
+give different tokenizers in different folders. ``AutoTokenizer`` is used only for folders without
+``tokenizer.json`` (SentencePiece files, ``vocab.json``). Code beside a tokenizer is never run.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 HUB_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
-"""What a tokenizer may need of a repository on the Hub."""
+"""Files of a Hub repository that a tokenizer may need."""
 
 MOST_GAPS = 100_000
-"""Missing ids that are filled with unused tokens, at most."""
+"""Most missing ids that are filled with unused tokens."""
 
 
 def open_tokenizer(path_or_name: str | Path) -> PreTrainedTokenizerFast:
     """The tokenizer of a folder, or of a repository on the Hub, with the ids of its files.
 
     Raises:
-        LacyError: E132 where it is code of its own, E24 if ids are missing that cannot be filled.
-        OSError, ValueError, ImportError: what ``transformers`` raises for files that it cannot use.
+        LacyError: E132, it requires its own code; E24, too many ids are missing.
+        OSError, ValueError, ImportError: raised by ``transformers`` for files that it cannot use.
     """
     folder = local_folder(path_or_name)
     options = {"clean_up_tokenization_spaces": False, "trust_remote_code": False}
@@ -58,7 +58,7 @@ def _without_chance(tokenizer: Any) -> PreTrainedTokenizerFast:
 
 
 def local_folder(path_or_name: str | Path) -> Path:
-    """The folder itself, or that of a repository on the Hub after fetching its small files."""
+    """The folder itself, or the local folder of a Hub repository after fetching its small files."""
     folder = Path(path_or_name).expanduser()
     if folder.is_dir():
         return folder
@@ -78,11 +78,11 @@ def _has_own_code(folder: Path) -> bool:
 
 
 def _with_ids_of_file(tokenizer: Any, file: Path) -> PreTrainedTokenizerFast:
-    """The same tokenizer with every token at the id that its file says, and no id without a token.
+    """The same tokenizer with every token at the id in its file, and no id without a token.
 
-    ``tokenizers`` moves added tokens up to the end of the vocabulary where their ids leave a gap,
-    and counts tokens instead of ids. Gaps are filled with unused tokens (``<|unused_7|>``) that no
-    text becomes.
+    ``tokenizers`` moves added tokens to the end of the vocabulary if their ids leave a gap, and
+    counts tokens instead of ids. Gaps are filled with unused tokens (``<|unused_7|>``), which no
+    text produces.
     """
     opened: PreTrainedTokenizerFast = tokenizer
     state = json.loads(file.read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def _with_ids_of_file(tokenizer: Any, file: Path) -> PreTrainedTokenizerFast:
     state["added_tokens"].sort(key=lambda token: token["id"])
     from tokenizers import Tokenizer
 
-    # The class has no other way to replace what it wraps; settings and templates stay.
+    # The class has no other way to replace its backend; settings and templates stay.
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
     return opened
 
@@ -127,6 +127,6 @@ def _unused(ids: list[int], known: set[str]) -> Iterator[dict[str, Any]]:
 
 
 def _clash(vocabulary: dict[str, int], added: dict[str, int]) -> bool:
-    """Whether two tokens of a file have one id."""
+    """Whether two tokens of a file have the same id."""
     ids = {**vocabulary, **added}
     return len(set(ids.values())) < len(ids)

@@ -67,7 +67,7 @@ class DataInfo:
     files: dict[str, int] = field(default_factory=dict)
     """Size in bytes of each Arrow file."""
     digests: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of each Arrow file; none in folders of older versions."""
+    """SHA-256 of each Arrow file; empty for folders of older versions."""
 
     @property
     def padding(self) -> float:
@@ -165,13 +165,12 @@ class PackedData:
         return cls(path, info, batches)
 
     def verify(self) -> None:
-        """Reads all files once and holds them against what was packed (about 0.3 s for 100 MB).
+        """Reads all files once and compares their checksums (about 0.3 s for 100 MB).
 
-        ``load`` reads no more than the headers, so it cannot notice a file that was changed without
-        changing its size.
+        ``load`` reads only the headers, so it cannot notice a changed file of the same size.
 
         Raises:
-            LacyError: E25, a file is not the one that was packed.
+            LacyError: E25, a file has changed since it was packed.
         """
         for name, packed in self.info.digests.items():
             if _digest(self.path / name) != packed:

@@ -33,11 +33,11 @@ Rows = Callable[[Wanted, Complain], Iterator[Row]]
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A source opened: ``rows`` takes what is wanted and a listener, and gives rows."""
+    """An opened source: ``rows`` takes the options and a callback for damage, and yields rows."""
 
     rows: Rows
     file: str = ""
-    """The file that they come from."""
+    """The file that the rows come from."""
 
 
 KINDS = {
@@ -53,7 +53,7 @@ KINDS = {
     ".tab": _csv.csv_rows,
     ".parquet": _arrow.parquet_rows,
 }
-"""What is read here, by the end of the name; all but Parquet may be compressed."""
+"""File formats by suffix; all except Parquet may be compressed."""
 
 _TABLES = {".jsonl", ".ndjson", ".parquet"}
 
@@ -61,7 +61,7 @@ IDS_KEPT = 1_000_000
 """Ids remembered to notice repeated ones; bounds the memory at about 100 MB."""
 
 LONGEST_ID = 1_000
-"""Characters of an id; a longer one names nothing."""
+"""Most characters of an id; longer ones are replaced."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -82,29 +82,29 @@ def read(
     Args:
         source: a text, Markdown, HTML or PDF file (one document; the title, and where the pages
             of a PDF begin, in ``Document.meta``), ``.jsonl``/``.ndjson`` (one object per line),
-            ``.json`` (an array, lines, or one object), ``.csv``/``.tsv`` (with a line of names),
+            ``.json`` (an array, lines, or one object), ``.csv``/``.tsv`` (with a header line),
             any of these compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``), ``.parquet``, a folder
             of such files (read in sorted order, with its subfolders; a ``README.md`` beside tables
             describes them and is left out), a folder written by ``datasets.save_to_disk``, or
             ``hf:owner/name`` or ``hf:owner/name:config`` (streamed from the Hub).
-        text_field: where the text stands; in CSV, ``text`` stands for the usual names. All other
-            plain fields become ``Document.meta``, except ``marks``: a list of
+        text_field: name of the text field; in CSV, ``text`` also matches other common names. All
+            other plain fields become ``Document.meta``, except ``marks``: a list of
             ``[start, end, reason, relation]`` becomes the marks.
-        id_field: where the id stands; without one the id is file name and line.
-        split: which part of a ``datasets`` source; files have no parts.
-        limit: stop after so many documents.
-        report: filled on the way; without one, a summary of what was skipped is logged.
-        encoding: of texts that are not UTF-8 and do not say how they are written, by any name
-            that browsers or Python know; without one they are guessed (``lacy.corpus.encoding``).
-        follow_links: whether links out of a folder are followed.
+        id_field: name of the id field; without one, the id is file name and line.
+        split: the split of a ``datasets`` source; files have none.
+        limit: stop after this many documents.
+        report: filled while reading; without one, a summary of what was skipped is logged.
+        encoding: the encoding of texts that are not UTF-8 and declare none, by any name that
+            browsers or Python know; without it, it is guessed (``lacy.corpus.encoding``).
+        follow_links: whether to follow links to folders, and to files outside the folder.
 
     Returns:
         An iterator. Ids are unique: a repeated one is changed to ``id#2``, ``id#3`` ...
 
     Raises:
-        LacyError: E12 no such encoding, E13 no such file, E27 an unknown kind, E120 a pipe or
-            device (all at once); while reading E21 nothing usable, E22 no row has the text field,
-            E23 the Hub cannot be read, E11 all that there is needs a package that is not installed.
+        LacyError: at the call: E12, no such encoding; E13, no such file; E27, unknown format; E120,
+            a pipe or device. While reading: E21, nothing usable; E22, no row has the text field;
+            E23, the Hub cannot be read; E11, all files need a package that is not installed.
     """
     name, pages, told = str(source), Pages(), ReadReport() if report is None else report
     wanted = Wanted(
@@ -242,7 +242,7 @@ def _hub(name: str, split: str) -> Rows:
         try:
             found = datasets.load_dataset(repository, config or None, split=split, streaming=True)
             if found.features is not None:
-                found = found.decode(False)  # pictures and sounds are no texts
+                found = found.decode(False)  # do not decode images and audio
             for number, row in enumerate(found, 1):
                 yield f"{name}[{split}]:{number}", dict(row)
         except Exception as error:  # network, names, formats: each library its own class
@@ -325,7 +325,7 @@ def _meta(
 
 
 def _names(row: dict[str, Any]) -> str:
-    """The names of a row's fields, not too many of them."""
+    """The names of a row's fields, shortened if there are many."""
     names = ", ".join(str(key) for key in itertools.islice(row, 20))
     return names if len(names) <= 200 else f"{names[:200]}…"
 
@@ -341,12 +341,12 @@ def _id(value: Any) -> str:
 
 
 def _written(name: str) -> str:
-    """A file's name as text; bytes of it that are not UTF-8 become U+FFFD."""
+    """A file name as text; bytes that are not UTF-8 become U+FFFD."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _renamed(document: Document, seen: dict[str, int]) -> Document:
-    """The document with an id that no other has; the next number is remembered."""
+    """The document with a unique id."""
     for number in itertools.count(seen[document.id]):
         fresh = f"{document.id}#{number}"
         if fresh not in seen:

@@ -51,13 +51,13 @@ FORMATS: dict[str, Callable[..., Plain]] = {
     ".md": markdown, ".markdown": markdown, ".mdown": markdown, ".mkd": markdown,
     ".html": html, ".htm": html, ".xhtml": html, ".pdf": pdf,
 }  # fmt: skip
-"""Who reads what, by the end of the name; each takes the bytes and perhaps their encoding."""
+"""Readers by suffix; each takes the bytes and an optional encoding."""
 
 
 def fields(
     kind: str, data: bytes, text_field: str, codec: str | None = None
 ) -> Iterator[tuple[str, Any]]:
-    """What a file becomes as a row: title and pages where it has some, a note, and the text."""
+    """A file as a row: the text, a note, and title and pages if it has them."""
     plain = FORMATS[kind](data, codec)
     if plain.title:
         yield "title", plain.title.encode(errors="replace").decode()

@@ -1,6 +1,6 @@
-"""Markdown as plain text: rendered to HTML, of which the visible words are taken.
+"""Converts Markdown to plain text: it is rendered to HTML, whose visible text is extracted.
 
-So a README with paragraphs in ``<div>`` or ``<table>`` says what it says in a browser.
+This way, paragraphs in ``<div>`` or ``<table>`` elements of a README are read as in a browser.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _SENTENCE = re.compile(r"(?:[^\W\d_]+[,;:]?[ \n]+){3}[^{}=;<>|]*[.!?…:][\"'”
 _CODE = re.compile(r"[{}=;|]|^\s*[$#>/]|\w\(|->", re.MULTILINE)
 _TAG = re.compile(r"\s*</?[A-Za-z][^<>]*>")
 _NESTED = 300
-"""Levels of lists and quotations that are read; the default leaves out the text below 20."""
+"""Most levels of lists and quotations; the parser's default drops text below 20 levels."""
 
 
 def markdown_text(text: str) -> tuple[str, str]:
     """Text and title of CommonMark with tables and footnotes.
 
-    Blocks of code are left out, as they hold no sentences; indented paragraphs that are prose or
-    HTML are read. The title is ``title:`` above all, else the first heading.
+    Code blocks are left out because they contain no sentences; indented paragraphs of prose or HTML
+    are read. The title is ``title:`` in the front matter, or else the first heading.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     title = ""
     if front := _FRONT.match(text):
         found = _FRONT_TITLE.search(front[2] or "")
         title, text = found[1].strip("\"'") if found else "", text[front.end() :]
-    # A footnote of one word would be read as the address of a link, and vanish.
+    # A footnote of one word would be parsed as the address of a link, and disappear.
     text = _TO_FOOTNOTE.sub("", _FOOTNOTE.sub(r"\n\1", text))
     paragraphs, heading = visible(_renderer().render(text))
     return "\n\n".join(paragraphs), title or heading
@@ -52,7 +52,7 @@ def _renderer() -> Any:
 
 
 def _fence(self: Any, tokens: Sequence[Any], at: int, options: Any, env: Any) -> str:
-    """A block of code, which is left out."""
+    """A code block, which is left out."""
     del self, tokens, at, options, env
     return ""
 

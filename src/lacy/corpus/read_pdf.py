@@ -1,4 +1,4 @@
-"""PDF as plain text: lines joined to paragraphs, without headers and footers that repeat."""
+"""Converts PDF to plain text: joins lines to paragraphs, and drops repeated headers and footers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "
 _NO_TITLE = re.compile(r"untitled|microsoft|\.(docx?|tex|dvi|indd|pdf|qxd|rtf)$", re.IGNORECASE)
 _END = re.compile(r"[.!?:…][\"'”’»)\]]*$")
 _HEADER = 1 << 16
-"""Bytes within which a PDF begins; other readers look at the first 1024."""
+"""Bytes within which the header of a PDF must be; other readers search the first 1024."""
 
 _CATALOG = re.compile(rb"(\d{1,9})\s+(\d{1,5})\s+obj\s*<<[^<>]{0,2000}/Type\s*/Catalog\b")
 _DIGITS = re.compile(r"\d+")
 
 
 def pdf(data: bytes, codec: str | None = None) -> Plain:
-    """The text of a PDF, its lines joined to paragraphs; a page that is damaged is left out."""
-    del codec  # a PDF says itself how its texts are written
+    """The text of a PDF, with lines joined to paragraphs; damaged pages are left out."""
+    del codec  # a PDF declares its own encodings
     import logging
 
     import pypdf
@@ -50,7 +50,7 @@ def pdf(data: bytes, codec: str | None = None) -> Plain:
             problems.append(f"page {len(lines)}: {type(error).__name__}: {error}"[:200])
     text, starts = _joined(_frameless(lines))
     if not text.strip():
-        why = "its pages hold no text, perhaps they are pictures"
+        why = "its pages contain no text; they may be scanned images"
         raise Unreadable("damaged PDF" if problems else "empty text", (problems or [why])[0])
     title = "" if _NO_TITLE.search(title.strip()) else title.strip()
     note = "some of its pages are damaged and were left out" if problems else ""
@@ -58,9 +58,9 @@ def pdf(data: bytes, codec: str | None = None) -> Plain:
 
 
 def _opened(data: bytes, opened: Any) -> Any:
-    """A reader; of a file that lost its table of contents, one that looks for its objects.
+    """A reader; for a file with a damaged cross-reference table, one that searches for objects.
 
-    ``opened`` is pypdf's.
+    ``opened`` opens a file with pypdf.
     """
     if b"%PDF-" not in data[:_HEADER] and b" obj" not in data:
         begin = data[:20].decode("latin-1")
@@ -77,16 +77,16 @@ def _opened(data: bytes, opened: Any) -> Any:
 
 
 def _needs_a_package(error: Exception) -> None:
-    """Raises for a file that is whole, but encrypted in a way that pypdf alone cannot read."""
+    """Raises for an intact file with an encryption that pypdf alone cannot read."""
     if type(error).__name__ == "DependencyError" and "cryptography" in str(error):
         why = "it is encrypted by AES: pip install cryptography"
         raise Unreadable("no reader", why) from error
 
 
 def _frameless(pages: list[list[str]]) -> list[list[str]]:
-    """Pages without first and last lines that stand on most of them (numbers may differ).
+    """Pages without first and last lines that repeat on most of them (numbers may differ).
 
-    Empty lines stay where they are few: then they part paragraphs.
+    If there are few empty lines, they separate paragraphs and are kept.
     """
     empty = sum(not line for page in pages for line in page)
     few = empty <= sum(map(len, pages)) / 3
@@ -105,10 +105,10 @@ def _frameless(pages: list[list[str]]) -> list[list[str]]:
 
 
 def _joined(pages: list[list[str]]) -> tuple[str, list[int]]:
-    """Lines as paragraphs, and where each page begins.
+    """Joins lines to paragraphs, and returns where each page begins.
 
-    A PDF knows lines only. A paragraph ends with a sentence on a short line; a short line without
-    an end before a capital is a heading; a word cut by a hyphen goes on in lower case.
+    A PDF contains only lines. A paragraph ends with a sentence on a short line; a short line
+    without a sentence end before a capital is a heading; a hyphenated word continues in lower case.
     """
     lengths = sorted(len(line) for page in pages for line in page if line)
     width = lengths[len(lengths) * 9 // 10] if lengths else 0
@@ -133,7 +133,7 @@ def _joined(pages: list[list[str]]) -> tuple[str, list[int]]:
 
 
 def _goes_on(before: str, line: str, width: int) -> bool:
-    """Whether a line goes on with the paragraph of the line before."""
+    """Whether a line continues the paragraph of the line before."""
     if _END.search(before):
         return len(before) >= 0.8 * width
     return len(before) >= 0.6 * width or not (line[:1].isupper() or line[:1].isdigit())

@@ -1,4 +1,4 @@
-"""What reading has met: how much was read, what was skipped, left out or changed, and where."""
+"""Report of a reading pass: how much was read, what was skipped, left out or changed, and where."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ PLACES_KEPT = 20
 """Places kept per reason in a report; all are counted."""
 
 _UNREAD = ("unreadable", "no reader", "damaged", "truncated", "unpacks", "blank", "encrypted")
-"""How reasons begin by which a file may hold more than was read of it."""
+"""Prefixes of reasons that mean that a file may contain more than was read."""
 
 _LINE = re.compile(r":\d+\Z")
 
 KINDS_KEPT = 30
-"""Kinds of files that a report counts by themselves."""
+"""Kinds of files that a report counts separately."""
 
 
 class Places(dict[str, list[str]]):
-    """Reasons, each with how often it was seen (``counts``) and the first places."""
+    """Reasons, each with its count (``counts``) and the first places."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,13 +55,13 @@ class ReadReport:
     left: Places = field(default_factory=Places)
     """Files of a folder that are not read, by their kind: an ending, ``dead link``, ``pipe`` ..."""
     notes: Places = field(default_factory=Places)
-    """What was read, but not as it stands: a guessed encoding, a cell that was left out."""
+    """Data that were read with changes: a guessed encoding, a cell that was left out."""
 
     unread: set[str] = field(default_factory=set)
-    """Files and folders that could not be read this time, or not to their end."""
+    """Files and folders that could not be read this time, or only in part."""
 
     def skip(self, reason: str, place: str, detail: str = "") -> None:
-        """Counts something that could not be used."""
+        """Counts a line, row or file that could not be used."""
         self.skipped[reason] += 1
         if reason.startswith(_UNREAD):
             self.unread.add(os.path.realpath(_LINE.sub("", place)))
@@ -75,7 +75,7 @@ class ReadReport:
         self.left.add("other kinds" if many else kind, str(path))
 
     def lines(self) -> Iterator[tuple[str, list[str]]]:
-        """Sentences on what was skipped, left out or changed, each with its first places."""
+        """Sentences about what was skipped, left out or changed, each with its first places."""
         for reason, count in self.skipped.most_common():
             yield f"skipped: {count:,} x {reason}", self.places[reason]
         for kind, count in self.left.counts.most_common():

@@ -160,18 +160,18 @@ def load_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Loads any fast tokenizer and adds ``<CALL>`` as the last entry if it lacks one.
 
-    For a tokenizer that is not one of ours (it lacks ``<CALL>``) the tokens that begin and end a
-    text are chosen here (``borders.choose_borders``) and stored in its settings.
+    If the tokenizer is not lacy's own (it lacks ``<CALL>``), the tokens that begin and end a text
+    are chosen here (``borders.choose_borders``) and stored in its settings.
 
     Args:
         path_or_name: a folder with ``tokenizer.json`` (a model, packed data), that file, or a
             name on the Hub.
-        begin: the token that is to begin every text; None leaves the choice to lacy.
-        say: told why texts begin with another token than the tokenizer's own.
+        begin: the token that begins every text; None leaves the choice to lacy.
+        say: called with the reason if texts begin with another token than the tokenizer's own.
 
     Raises:
-        LacyError: E13 no such folder, E24 it holds no tokenizer that can be used, E98 it has no
-            token ``begin``, E132 it is code of its own.
+        LacyError: E13, no such folder; E24, no usable tokenizer in it; E98, it has no token
+            ``begin``; E132, it requires its own code.
     """
     name = str(path_or_name)
     path = Path(name).expanduser()

@@ -66,7 +66,7 @@ ENTRIES = {
     "E59": Entry("the model in {path} does not fit: {why}", "{do}", DATA),
     # E98, E130-E136: models and tokenizers from elsewhere
     "E98": Entry(
-        "the tokenizer in {path} has no special token {token!r} that could be its begin token",
+        "the tokenizer in {path} has no token {token!r} that could be the begin token",
         "choose one of its special tokens: {known}",
         USAGE,
         "The begin token should be the token that separated documents in the model's pretraining; "

@@ -31,7 +31,7 @@ Gate = Literal["softmax", "sigmoid"]
 (``call_negative="sigmoid"``)."""
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
-"""Settings of ``generate`` that mean something only with ``do_sample``."""
+"""Settings of ``generate`` that have an effect only with ``do_sample``."""
 
 
 def build(
@@ -83,21 +83,21 @@ def from_checkpoint(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Any causal language model (folder or Hub name) in fp32, its last row ``<CALL>``.
 
-    The tables are cut or grown to exactly ``len(tokenizer)``. A new ``<CALL>`` row is the mean of
-    the other rows, in the head as in the embedding: as a target its logit then starts at the mean
-    of all logits, which takes next to nothing from the other tokens; as an input it never occurs.
+    Embedding and head are resized to exactly ``len(tokenizer)``. A new ``<CALL>`` row is the mean
+    of the other rows, in the head and in the embedding: as a target, its logit starts at the mean
+    of all logits and takes almost no probability from other tokens; it never occurs as an input.
 
     Args:
-        name: a folder of a model (also one of ours, or a run's), or a name on the Hub.
-        tokenizer: the one the data was encoded with; ``None`` takes the checkpoint's own.
+        name: folder of a model (of lacy or others, or of a run), or a name on the Hub.
+        tokenizer: the tokenizer with which the data were encoded; ``None``: the checkpoint's own.
         revision: Hub revision.
 
     Returns:
-        model and tokenizer.
+        Model and tokenizer.
 
     Raises:
-        LacyError: E58 for an architecture whose head or masks we cannot use, E59 if ``tokenizer``
-            is not the checkpoint's, and those of ``read_model`` and ``load_tokenizer``.
+        LacyError: E58, the architecture's head or masks are not supported; E59, ``tokenizer`` is
+            not the checkpoint's; and those of ``read_model`` and ``load_tokenizer``.
     """
     from lacy.corpus import load_tokenizer
     from lacy.model.files import resolve
@@ -121,10 +121,10 @@ def from_checkpoint(
 
 
 def settle_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Make the model's settings for ``generate`` say what training does, and fit to be saved.
+    """Make the model's settings for ``generate`` consistent with training, and valid for saving.
 
-    All tokens that end a text are listed, the begin token is the one of training, and values for
-    sampling that contradict ``do_sample`` (which ``transformers`` reads but refuses to write) go:
+    All end tokens are listed, and the begin token is that of training. Sampling values that
+    contradict ``do_sample`` (which ``transformers`` reads but refuses to write) are removed;
     without ``do_sample`` they had no effect.
     """
     from lacy.corpus.borders import begin_end
@@ -141,7 +141,7 @@ def settle_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     if not settings.do_sample:
         for name in SAMPLING:
             setattr(settings, name, None)
-    if hasattr(model.config, "auto_map"):  # names code that is not in the folder we write
+    if hasattr(model.config, "auto_map"):  # refers to code that is not in the saved folder
         del model.config.auto_map
 
 
@@ -264,7 +264,7 @@ def _require_same_text_tokens(
 ) -> None:
     from lacy.corpus import tokenizer_fingerprint
 
-    # Which token begins a text is the data's choice (lacy annotate --begin-token).
+    # The data determine the begin token (lacy annotate --begin-token).
     if tokenizer_fingerprint(own, borders=False) != tokenizer_fingerprint(wanted, borders=False):  # type: ignore[arg-type]
         raise LacyError(
             "E59",

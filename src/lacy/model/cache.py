@@ -87,10 +87,10 @@ class RoomyLayer(DynamicLayer):
 
 
 def keeps_keys_and_values(model: Any) -> bool:
-    """Whether ``transformers`` gives a model a cache of keys and values alone, as ours is."""
+    """Whether the model's cache in ``transformers`` contains only keys and values, as ours does."""
     try:
         layers = DynamicCache(config=model.config).layers
-    except Exception:  # no config of transformers: a model that takes what it is given
+    except Exception:  # no transformers config: a model that accepts any cache
         return True
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
 

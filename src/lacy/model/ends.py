@@ -9,15 +9,15 @@ from lacy.types import CALL_TOKEN
 
 
 def end_ids(tokenizer: Any, model: Any = None) -> frozenset[int]:
-    """Ids of all tokens that end what a model says.
+    """Ids of all tokens at which generation stops.
 
     These are the tokenizer's end token, the token that ends texts in training, the token that ends
     an answer in the chat template, and every end token that the model's ``generation_config`` and
     ``config`` list (Llama 3 and Gemma name their end-of-turn tokens only there).
 
     Args:
-        tokenizer: the model's.
-        model: anything with ``generation_config`` or ``config``; None if only the tokenizer counts.
+        tokenizer: the model's tokenizer.
+        model: an object with ``generation_config`` or ``config``; None to use only the tokenizer.
     """
     found: list[Any] = [tokenizer.eos_token_id, begin_end(tokenizer)[1], turn_end(tokenizer)]
     for name in ("generation_config", "config"):

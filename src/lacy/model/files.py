@@ -1,7 +1,7 @@
-"""What a model's folder holds, looked at before any weight is read.
+"""Checks the files in a model folder before any weights are read.
 
-Folders come from many tools: adapters, quantised weights, GGUF, pickles, models that bring their
-own code, downloads that were cut. Each of these is named here, with what to do about it.
+Folders come from many tools: adapters, quantised weights, GGUF, pickles, models that need their own
+code, truncated downloads. The errors raised here say which it is and what to do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lacy._parse import parse_json
 from lacy.errors import LacyError
 
 META = "lacy.json"
-"""Beside the weights of our models."""
+"""File beside the weights of lacy's models."""
 
 WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 
@@ -35,14 +35,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def resolve(path: str | Path) -> Path | str:
-    """The folder that holds the weights: ``path``, its ``model``, or its newest whole checkpoint.
+    """The folder with the weights: ``path``, its ``model``, or its newest complete checkpoint.
 
-    Where the newest checkpoint of a run is damaged, an older one is taken, with a warning. A text
-    that names no folder here is returned as it is: a name on the Hub.
+    If the newest checkpoint of a run is damaged, an older one is used, with a warning. A string
+    that is not the name of a local folder is returned unchanged, as a name on the Hub.
 
     Raises:
-        LacyError: E55 for a folder without a model, E13 for a path that cannot be a Hub name, E131
-            for an adapter, E134 for GGUF, E56 if the run's only checkpoints are damaged.
+        LacyError: E55, a folder without a model; E13, a path that cannot be a Hub name; E131, an
+            adapter; E134, GGUF; E56, all checkpoints of the run are damaged.
     """
     folder = Path(path)
     if not folder.exists():
@@ -63,10 +63,10 @@ def resolve(path: str | Path) -> Path | str:
 
 
 def newest_whole(checkpoints: list[Path]) -> Path:
-    """The first of these checkpoints that is whole; a warning names those that are not.
+    """The first of these checkpoints that is complete; a warning names the damaged ones.
 
     Raises:
-        LacyError: that of the first one, if none is whole.
+        LacyError: the error of the first one, if none is complete.
     """
     failures: list[LacyError] = []
     for place in checkpoints:
@@ -82,10 +82,10 @@ def newest_whole(checkpoints: list[Path]) -> Path:
 
 
 def check_whole(place: Path) -> None:
-    """Raise unless config and every weight file are there, of their full length, and plain.
+    """Raise unless config and all weight files exist, are complete, and are not quantised.
 
     Raises:
-        LacyError: E55 no model, E56 damaged, E130 quantised, E131 an adapter, E134 GGUF.
+        LacyError: E55, no model; E56, damaged; E130, quantised; E131, an adapter; E134, GGUF.
     """
     refuse_other_kinds(place)
     config = read_json(place / "config.json")
@@ -119,7 +119,7 @@ def stored_tensors(place: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def refuse_other_kinds(place: Path) -> None:
-    """Raise for a folder or file whose model we know the kind of, but do not open."""
+    """Raise for a folder or file in a known format that lacy does not read."""
     if place.is_file():
         with contextlib.suppress(OSError), place.open("rb") as file:
             if place.suffix == ".gguf" or file.read(4) == b"GGUF":
@@ -139,7 +139,7 @@ def refuse_other_kinds(place: Path) -> None:
     pickled = [p for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in place.glob(kind)]
     if pickled and not (place / INDEX).is_file():
         do = (
-            'convert it where you trust it: python -c "from transformers import '
+            'if you trust it, convert it: python -c "from transformers import '
             f"AutoModelForCausalLM as M; M.from_pretrained('{place}').save_pretrained('NEW')\", "
             "and copy the tokenizer's files to NEW"
         )
@@ -147,10 +147,10 @@ def refuse_other_kinds(place: Path) -> None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """An object from a file of the model.
+    """The JSON object in a file of the model.
 
     Raises:
-        LacyError: E56 if it cannot be read or is no object.
+        LacyError: E56, it cannot be read or is not an object.
     """
     try:
         content = parse_json(file.read_text(encoding="utf-8"))
@@ -162,14 +162,14 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def damaged(place: Path | str, why: str, do: str = "") -> LacyError:
-    """E56 with advice that fits where the model comes from."""
+    """E56 with advice that depends on where the model comes from."""
     if not do and (Path(place) / META).is_file():
-        do = "take another checkpoint of that run, or train again"
-    return LacyError("E56", path=place, why=why, do=do or "fetch or copy the model again")
+        do = "use another checkpoint of that run, or train again"
+    return LacyError("E56", path=place, why=why, do=do or "download or copy the model again")
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one short line."""
+    """The message of an error, on one short line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 

@@ -89,10 +89,10 @@ def head_weight(model: PreTrainedModel) -> torch.Tensor:
 
 
 def require_trainable(model: PreTrainedModel) -> None:
-    """Raise E58 unless losses from hidden states and head are right for this model.
+    """Raise E58 unless losses computed from hidden states and head are correct for this model.
 
-    Its logits must be ``hidden @ head.T``, its hidden states must not look at what follows, and
-    documents in one row must come out as they do alone.
+    Its logits must be ``hidden @ head.T``, its attention must be causal, and packed documents must
+    give the same results as single ones.
     """
     head_VD = head_weight(model)
     kind = type(model).__name__
@@ -103,7 +103,7 @@ def require_trainable(model: PreTrainedModel) -> None:
     try:
         plain, ahead, apart = has_plain_head(model), looks_ahead(model), separates_documents(model)
         cached = continues_from_cache(model)
-    except Exception as error:  # a forward pass that takes other inputs: each family its own class
+    except Exception as error:  # a forward pass with other inputs may raise any class
         line = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise LacyError("E58", architecture=kind, why=f"a forward pass fails ({line})") from error
     if not plain:
@@ -135,7 +135,7 @@ def has_plain_head(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
 
 @torch.no_grad()
 def looks_ahead(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
-    """Whether a later token changes earlier hidden states, as in BERT (a measured probe)."""
+    """Whether a later token changes earlier hidden states, as in BERT (tested with a probe)."""
     was_training = model.training
     model.eval()
     size = int(head_weight(model).shape[0])
@@ -151,7 +151,7 @@ def looks_ahead(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
 
 @torch.no_grad()
 def continues_from_cache(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
-    """Whether a text read in two parts, through our cache, gives what it gives at once."""
+    """Whether reading a text in two parts, with our cache, gives the same as reading it at once."""
     from lacy.model.cache import keeps_keys_and_values, new_cache
 
     if not keeps_keys_and_values(model):

@@ -26,7 +26,7 @@ Precision = Literal["f32", "f16", "q8_0"]
 """Numbers of the weights: exact, halved, or about one byte each (blocks of 32 with a scale)."""
 
 _ROPE = ("rope_type", "rope_theta")
-"""Settings of rotary positions that are written."""
+"""Settings of rotary position embeddings that are exported."""
 
 _BLOCK = 32
 """Numbers that ``q8_0`` stores with one scale; rows of another length stay ``f16``."""
@@ -155,7 +155,7 @@ def _kind(gguf: Any, weight: NDArray[np.float32], precision: Precision) -> Any:
 def _require_room(
     gguf: Any, name: str, weight: NDArray[np.float32], kind: Any, where: str | Path
 ) -> None:
-    """Raise E90 if a weight is too large for half precision, whose numbers end at 65,504."""
+    """Raise E90 if a weight is too large for half precision (more than 65,504)."""
     largest = np.finfo(np.float16).max
     if kind == gguf.GGMLQuantizationType.F16 and weight.size and np.abs(weight).max() > largest:
         raise unwritable(where, f"{name} has numbers beyond {largest:g}; use --precision f32")

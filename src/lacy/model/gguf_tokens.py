@@ -1,7 +1,7 @@
-"""A tokenizer's part of a GGUF file: tokens and their kinds, the ends of texts, the chat template.
+"""Writes a tokenizer to a GGUF file: tokens and their types, end tokens, the chat template.
 
-What llama.cpp has no field for, or would read otherwise, is refused: a server that runs past the
-end of an answer is worse than none.
+Anything that llama.cpp has no field for, or would interpret differently, is refused: a server that
+does not stop at the end of an answer is worse than none.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from lacy.model.ends import end_ids
 
 _DIGITS = {"type": "Digits", "individual_digits": True}
 _PROBE = "In 1879 she'll  owe $1,234.50 — naïve?\n\n\t東京 x_y <CALL>"
-"""Text that must not be changed before it is cut into tokens."""
+"""Text that the tokenizer must not normalise before splitting it."""
 
 _UNUSED = "<|unused_"
 
 
 def pre_tokenizer(tokenizer: Any, where: str | Path = "memory") -> str:
-    """llama.cpp's name for how a tokenizer cuts text before it merges bytes.
+    """llama.cpp's name for a tokenizer's pre-tokenization.
 
     Raises:
-        LacyError: E90 for any that llama.cpp would cut in another way.
+        LacyError: E90, llama.cpp would split texts differently.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     model = state["model"]
@@ -37,7 +37,7 @@ def pre_tokenizer(tokenizer: Any, where: str | Path = "memory") -> str:
     parts = (state["pre_tokenizer"] or {}).get("pretokenizers", [state["pre_tokenizer"]])
     *before, last = [part or {} for part in parts]
     bytewise = last.get("type") == "ByteLevel" and not last.get("add_prefix_space")
-    # A tokenizer that merges nothing cuts into bytes, however it is cut before.
+    # A tokenizer without merges gives single bytes, whatever its pre-tokenization.
     cut = last.get("use_regex", True) or not model["merges"]
     if changed or not bytewise or not cut or before not in ([], [_DIGITS]):
         raise unwritable(where, "its tokenizer cuts texts in a way that llama.cpp has no name for")
@@ -52,10 +52,10 @@ def pre_tokenizer(tokenizer: Any, where: str | Path = "memory") -> str:
 
 
 def add_tokens(writer: Any, gguf: Any, model: Any, tokenizer: Any, where: str | Path) -> None:
-    """Write vocabulary, merges, special tokens and chat template; ids stay as they are.
+    """Write vocabulary, merges, special tokens and chat template; ids do not change.
 
     Raises:
-        LacyError: E90 for what llama.cpp would read otherwise or has no field for.
+        LacyError: E90, llama.cpp would interpret something differently or has no field for it.
     """
     pre = pre_tokenizer(tokenizer, where)
     merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
@@ -75,7 +75,7 @@ def add_tokens(writer: Any, gguf: Any, model: Any, tokenizer: Any, where: str | 
         writer.add_pad_token_id(tokenizer.pad_token_id)
     if tokenizer.unk_token_id is not None:
         writer.add_unk_token_id(tokenizer.unk_token_id)
-    writer.add_add_bos_token(True)  # as every text of the training began
+    writer.add_add_bos_token(True)  # every training text began with it
     writer.add_add_eos_token(False)
     writer.add_add_space_prefix(False)
     if tokenizer.chat_template:
@@ -88,7 +88,7 @@ def unwritable(where: str | Path, why: str) -> LacyError:
 
 
 def _kinds(gguf: Any, tokenizer: Any) -> list[int]:
-    """The kind of every token.
+    """The type of every token.
 
     ``<CALL>`` is user-defined: llama.cpp's servers show such a token and can stop at it, while the
     text of a control token is empty.
@@ -106,7 +106,7 @@ def _kinds(gguf: Any, tokenizer: Any) -> list[int]:
 
 
 def _ends(model: Any, tokenizer: Any, where: str | Path) -> list[int]:
-    """Ids of the end of text, the end of a turn and one more; there are no other fields."""
+    """Ids of up to three end tokens: end of text, end of turn and one more field."""
     ends = end_ids(tokenizer, model)
     first = tokenizer.eos_token_id if tokenizer.eos_token_id in ends else begin_end(tokenizer)[1]
     turn = turn_end(tokenizer)

@@ -44,7 +44,7 @@ class Loaded:
 
     @property
     def context(self) -> int:
-        """The longest text in tokens; very large where the model has no limit."""
+        """The context length in tokens; very large if the model has no limit."""
         from lacy.model.decode import context_of
 
         return context_of(self.model)
@@ -98,10 +98,10 @@ def write_beside(
     *,
     card: str | None = None,
 ) -> None:
-    """Everything of ``write_model`` but the weights and their config.
+    """Writes everything that ``write_model`` writes except the weights and their config.
 
     Raises:
-        LacyError: E57 if tokenizer and model do not end with ``<CALL>``.
+        LacyError: E57, ``<CALL>`` is not the last token of tokenizer and model.
     """
     from lacy.corpus import tokenizer_fingerprint
     from lacy.corpus.borders import save_tokenizer
@@ -162,13 +162,13 @@ def load(path: str | Path, *, context: int | None = None) -> Loaded:
 
 
 def require_context(model: PreTrainedModel, context: int, path: str | Path, do: str = "") -> None:
-    """Raise E59 if texts of ``context`` tokens are longer than the model was made for.
+    """Raise E59 if texts of ``context`` tokens exceed the model's context length.
 
     Args:
-        model: its config says how many it takes; no limit stands there for some families.
+        model: its config has the limit; for some families there is none.
         context: tokens of the longest text.
-        path: of the model, for the message.
-        do: what the caller's user can do about it; ``{longest}`` is the model's limit.
+        path: path of the model, for the message.
+        do: what the user can do; ``{longest}`` is replaced by the model's limit.
     """
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and context > longest:

@@ -1,8 +1,8 @@
-"""The weights of a model, every one of them read from its files.
+"""Loads the weights of a model; every weight must come from its files.
 
-``transformers`` fills in what a file lacks with random numbers and a warning, and runs code that
-lies beside a model where the user types "y". Here both are errors, whoever opens a model: training,
-the verbs, partners and references.
+``transformers`` replaces missing weights by random numbers with a warning, and runs code beside a
+model if the user types "y". Here both are errors, wherever a model is opened: in training, in
+commands, as a partner or as a reference.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
-"""What is fetched of a model on the Hub; none of it is code or pickled."""
+"""Files that are downloaded from the Hub; none of them is code or pickled."""
 
 BODY = re.compile(r"(^|\.)(h|layers?|blocks?)\.\d+\.")
-"""Names of weights that belong to the layers of a model."""
+"""Pattern of the names of weights in the layers of a model."""
 
 HARMLESS = re.compile(r"(inv_freq|masked_bias|\.attn\.bias|\.attention\.bias|rotary_emb\..*)$")
-"""Constants that older versions of ``transformers`` stored beside the weights."""
+"""Constants that older versions of ``transformers`` stored with the weights."""
 
 
 def read_model(
     place: Path | str, *, revision: str | None = None, dtype: torch.dtype | str | None = None
 ) -> PreTrainedModel:
-    """The causal language model of a folder or Hub name.
+    """Loads the causal language model of a folder or Hub name.
 
     Args:
-        place: a folder, or a name on the Hub (fetched first, safetensors only).
+        place: a folder, or a name on the Hub (downloaded first, safetensors only).
         revision: Hub revision.
-        dtype: of the weights; fp32 by default, ``"auto"`` as the file has them.
+        dtype: dtype of the weights; fp32 by default, ``"auto"`` for that of the file.
 
     Raises:
-        LacyError: E55 no model, E56 damaged, incomplete or of other shapes than its config says,
-            E58 an architecture that ``transformers`` does not know or that is no causal language
-            model, E130 quantised, E131 an adapter, E132 it needs code of its own, E133 weights that
-            are no numbers, E134 GGUF.
+        LacyError: E55, no model; E56, damaged, incomplete or with other shapes than in its config;
+            E58, an architecture that is unknown to ``transformers`` or not a causal language model;
+            E130, quantised; E131, an adapter; E132, it needs its own code; E133, weights with NaN
+            or infinity; E134, GGUF.
     """
     folder = place if isinstance(place, Path) else fetched(place, revision)
     check_whole(folder)
@@ -81,13 +81,13 @@ def require_numbers(model: Any, place: Path | str) -> None:
     for name, weight in model.state_dict().items():
         if not weight.is_floating_point() or weight.device.type == "meta":
             continue
-        # The sum is quick and needs no memory; only where it overflows every number is looked at.
+        # The sum is fast and needs no memory; all numbers are checked only if it is not finite.
         if not torch.isfinite(weight.float().sum()) and not torch.isfinite(weight).all():
             raise LacyError("E133", path=place, name=name)
 
 
 def _opened(folder: Path, dtype: torch.dtype | str | None) -> tuple[PreTrainedModel, Any]:
-    """The model, and what ``transformers`` says about its loading."""
+    """The model, and the loading report of ``transformers``."""
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -169,27 +169,27 @@ def _unknown(folder: Path, why: str, kind: str | None = None) -> LacyError:
 
 
 def fetched(name: str, revision: str | None) -> Path:
-    """The folder of a model on the Hub, without anything that is code."""
+    """Downloads a model from the Hub, without code, and returns its folder."""
     from huggingface_hub import snapshot_download
 
     try:
         found = snapshot_download(
             name, revision=revision, allow_patterns=list(HUB_FILES), ignore_patterns="*/*"
         )
-    except Exception as error:  # no such name, no network, no rights: each its own class
+    except Exception as error:  # unknown name, no network, no permission: various classes
         do = "check the name; a model on the Hub must be a causal one with safetensors"
         raise LacyError("E55", path=name, why=first_line(error), do=do) from error
     return Path(found)
 
 
 def _lines(error: BaseException) -> str:
-    """An error of several lines in one."""
+    """The message of an error on one line."""
     return " ".join((str(error).strip() or type(error).__name__).split())[:300]
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars or notes from ``transformers``; what matters we raise ourselves."""
+    """Silences progress bars and messages of ``transformers``; problems are raised as errors."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,7 +1,7 @@
-"""What an answer adds to a text: continuing words, whatever stands around or before them.
+"""Extracts from a model's answer the words that continue a text, without notation or repetition.
 
-``added`` reads an answer as far as it is known. ``settled`` says from when on nothing that follows
-can change its beginning, so that a stream may be left: the unit is the same as from the whole.
+``added`` processes the answer received so far. ``settled`` says whether later text can no longer
+change the beginning, so that a stream may be closed: the unit is the same as from the whole answer.
 """
 
 from __future__ import annotations
@@ -26,46 +26,46 @@ from lacy.sources.notation import (
 from lacy.sources.text import continuation
 
 READING = 2
-"""Of the way in which answers are read; kept answers of another one are not used."""
+"""Version of the rules that process answers; cached answers of other versions are not used."""
 
 _LOOK_BACK = 64
 """Words at the end of a text within which a repetition may begin (or with its very beginning)."""
 
 _OPENING = 32
-"""Characters from which on a chat's answer can no more become a refusal."""
+"""Number of characters after which a chat answer can no longer become a refusal."""
 
 _LEAST_REPEATED = 3
-"""Words of a text's end that a raw completion must repeat to be one that repeats."""
+"""Words of a text's end that a raw completion must repeat to count as a repetition."""
 
 _PRONOUNS = ("he", "she", "it", "they", "this", "who", "i", "we", "you", "there")
 _HALF = re.compile("[\ud800-\udfff]")
 _RETOLD = 3
-"""Words by which a sentence is known that is told anew."""
+"""Words by which a restated sentence is recognised."""
 
 _MARKS = frozenset("-–—*#>_|=~+•: \n")
-"""An answer of nothing but these is a list or a line without words."""
+"""An answer of only these characters is a list marker or a line without words."""
 _STRAIGHT = str.maketrans("“”„«»‘’‚`´", "\"\"\"\"\"'''''")
 _AFTER_REPETITION = re.compile(r"(?:…|\.\.\.+|:(?=\s)|[\"”»]+(?=\s))\s*")
 
 
 def added(text: str, answer: str, *, raw: bool, whole: bool = False) -> str:
-    """What an answer adds to a text, with the space between them where one is due.
+    """What an answer adds to a text, including a space between them where one is needed.
 
     Args:
-        text: what is continued.
-        answer: what was said so far.
-        raw: whether it is the raw continuation, rather than a chat's answer. Of a raw one, notation
-            is left where the text uses it itself.
+        text: the text to continue.
+        answer: the answer so far.
+        raw: whether it is a raw continuation rather than a chat answer. A raw continuation keeps
+            notation that the text itself uses.
         whole: whether the model ended its answer by itself.
     """
     return _added_raw(text, answer, whole) if raw else _added_by_chat(text, answer)
 
 
 def settled(text: str, answer: str, *, raw: bool) -> bool:
-    """Whether the beginning of an answer shows what it is: more of it changes nothing there.
+    """Whether more of the answer can no longer change how its beginning is read.
 
-    Not while it may still become a refusal, a thought, a label, a list, a quotation or a
-    repetition of the text, and not where it holds any sign of notation.
+    False while it may still become a refusal, reasoning, a label, a list, a quotation or a
+    repetition of the text, and false if it contains any notation.
     """
     body = answer.lstrip()
     if not body or (len(body) < _OPENING and not raw):
@@ -83,7 +83,7 @@ def settled(text: str, answer: str, *, raw: bool) -> bool:
 
 
 def retells(text: str, answer: str) -> bool:
-    """Whether a chat tells the text's sentence anew in other words, instead of going on with it."""
+    """Whether a chat answer restates the text's sentence instead of continuing it."""
     body = _bare(plain(answer))
     if _repeated(text, body, 1) or _retold(text, body):
         return False
@@ -109,13 +109,13 @@ def _beginnings(text: str) -> tuple[int, ...]:
 
 
 def _differs(said: tuple[str, ...], words: tuple[str, ...]) -> bool:
-    """Whether an answer of these words, and more of them, repeats nothing of a text's end."""
+    """Whether an answer that starts with these words cannot repeat the end of a text."""
     if not words:
         return False
     for start in [0, *range(max(0, len(said) - _LOOK_BACK), len(said))]:
         part = said[start : start + len(words)]
         if len(part) < len(words) or part[:-1] != words[:-1]:
-            continue  # what it repeats, if anything, is behind it
+            continue  # any repetition comes later
         if part[-1].startswith(words[-1]) or words[-1].startswith(part[-1]):
             return False
     return True
@@ -138,7 +138,7 @@ def _added_by_chat(text: str, answer: str) -> str:
 
 
 def _bare(body: str) -> str:
-    """Without what stands before and around the whole, in whatever order."""
+    """Removes what precedes or encloses the whole answer, in any order."""
     for _ in range(DEEPEST):
         inner = unquoted(opened(body.strip())).strip()
         if inner == body:
@@ -159,12 +159,12 @@ def _added_raw(text: str, answer: str, whole: bool) -> str:
 
 
 def _marked(rest: str) -> bool:
-    """Whether notation stands at the very beginning."""
+    """Whether the answer starts with notation."""
     return rest[0] in SIGNS or not begins_plainly(rest)
 
 
 def _plain_raw(rest: str, whole: bool, *, new_line: bool, inside: bool) -> str:
-    """A raw continuation's words where its text holds no notation."""
+    """The words of a raw continuation of a text without notation."""
     if SIGNS & set(rest):
         rest = plain(rest) if inside else inline(rest)
     if inside:
@@ -173,7 +173,7 @@ def _plain_raw(rest: str, whole: bool, *, new_line: bool, inside: bool) -> str:
 
 
 def without_text(text: str, answer: str) -> str:
-    """A raw completion without the text that some servers repeat, or a second space."""
+    """A raw completion without the prompt that some servers repeat, or a second space."""
     new_line = answer.lstrip(" \t")[:1] == "\n"
     begin = answer.lstrip() if new_line and text.strip() else answer
     if text and begin.startswith(text.strip() if new_line else text):
@@ -184,7 +184,7 @@ def without_text(text: str, answer: str) -> str:
 
 
 def _retold(text: str, body: str) -> int:
-    """``_repeated`` where another word stands for the subject: "He was born in Kelfield"."""
+    """``_repeated`` if another word replaces the subject: "He was born in Kelfield"."""
     first = re.match(r"\S+\s+", body)
     if first is None or _compared(first.group().strip()) not in (*_PRONOUNS, *_words_of(text)):
         return 0
@@ -193,7 +193,7 @@ def _retold(text: str, body: str) -> int:
 
 
 def _inside(text: str) -> bool:
-    """Whether a text stops inside a sentence, where no line may begin."""
+    """Whether a text stops inside a sentence, where no new line can begin."""
     end = text.rstrip(" \t").rstrip("\"'”’»)]")
     return bool(end) and end[-1] not in ".!?…:;。！？\n"
 

@@ -1,12 +1,12 @@
-"""Whether a name in a text stands alone, or is a part of a longer one.
+"""Decides whether a name in a text is complete or part of a longer name.
 
-"Paris" does not answer for "Paris Hilton", "New York" not for "New York City FC", "C" not for
-"C++". A parser would be needed to be sure, so the rules lean to one side: where a neighbour may
-belong to the name, it does. A wrong subject is a wrong fact, no subject is only a missing one.
+"Paris" must not match in "Paris Hilton", "New York" not in "New York City FC", and "C" not in
+"C++". Certainty would need a parser, so the rules err on one side: if a neighbouring word may
+belong to the name, it does. A wrong subject gives a wrong fact; no subject only gives no fact.
 
-What counts: a sign or a letter that is attached to the name, and the words beside it. A capital
-next to a name makes it longer, unless it begins a sentence with a function word ("When Ada
-Lovelace"), is a title ("Dr. Ada Lovelace") or a verb ("Ada Lovelace Was Born").
+The rules look at symbols and letters attached to the name, and at the words beside it. A
+capitalised word next to a name makes it longer, unless it is a function word that begins a sentence
+("When Ada Lovelace"), a title ("Dr. Ada Lovelace") or a verb ("Ada Lovelace Was Born").
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from lacy.sources.function_words import (
 )
 
 _SEEN = 160
-"""Characters that are looked at on either side."""
+"""Characters that are examined on either side of the name."""
 
 _WRAPPED = 50
-"""A line that is shorter was not broken for its length: what follows is another line."""
+"""A shorter line was not wrapped because of its length, so the next line is separate."""
 
 _SIGNS = frozenset("+#&@$%/^\\")
 _ORNAMENT = re.compile("[©®™℠\u2190-\u21ff\u2500-\u25ff\u2700-\u27bf]")
@@ -80,18 +80,18 @@ _SHADOW = _Shadow()
 
 
 def shadow(text: str) -> str:
-    """A text of equal length in which each character that varies stands for its kind."""
+    """A text of equal length in which variants of a character are replaced by one of them."""
     return text if text.isascii() else text.translate(_SHADOW)
 
 
 def alone(text: str, start: int, end: int, *, small: bool = False) -> bool:
-    """Whether ``text[start:end]`` is a whole name; in doubt it is not.
+    """Whether ``text[start:end]`` is a complete name; False in case of doubt.
 
     Args:
         text: any text.
-        start: where the name begins.
-        end: where it ends.
-        small: whether the text writes no capitals, so that they tell nothing.
+        start: first character of the name.
+        end: the position after its last character.
+        small: whether the text has no capitals, so that case carries no information.
     """
     first = max(0, start - _SEEN)
     seen = shadow(text[first : end + _SEEN])
@@ -102,7 +102,7 @@ def alone(text: str, start: int, end: int, *, small: bool = False) -> bool:
 def introduced(text: str, start: int) -> bool:
     """Whether a preposition leads to the longer name around ``start``: "in the New York Times".
 
-    Such a name is not whom a sentence is about.
+    Such a name is not the subject of a sentence.
     """
     chunks = shadow(text[max(0, start - _SEEN) : start]).split()
     while chunks and _capital(chunks[-1]) and chunks[-1].lower() not in LEAD:
@@ -113,7 +113,7 @@ def introduced(text: str, start: int) -> bool:
 
 
 class _Place:
-    """A name's place in the (shadow of the) text around it."""
+    """A name and the text around it (in the form that ``shadow`` returns)."""
 
     def __init__(self, text: str, start: int, end: int, small: bool) -> None:
         self.before, self.name, self.rest = text[:start], text[start:end], text[end:]
@@ -123,7 +123,7 @@ class _Place:
     # ------------------------------------------------------------------------------ its end
 
     def ends(self) -> bool:
-        """Whether nothing that belongs to the name follows."""
+        """Whether the text that follows does not belong to the name."""
         rest, owner = self.rest, _POSSESSIVE.match(self.rest)
         if owner:
             rest = rest[2:]
@@ -137,7 +137,7 @@ class _Place:
         return not self._goes_on(rest, bool(owner))
 
     def _attached(self, rest: str) -> bool | None:
-        """Whether what touches the name's end is no part of it; None where words decide."""
+        """Whether characters attached to the name's end are not part of it; None: words decide."""
         sign, behind = rest[0], rest[1:]
         if sign == "'":
             if re.search(r"(?:^|[\s(])['‘]", self.before[-60:]):
@@ -185,7 +185,7 @@ class _Place:
         return owner or any(low in some for some in (LEAD, FOLLOW, RANKS, TITLES, DATES))
 
     def _goes_on(self, rest: str, owner: bool) -> bool:
-        """Whether the words behind the name are a part of it."""
+        """Whether the words after the name are part of it."""
         gap = rest[: len(rest) - len(rest.lstrip())]
         line = (self.before + self.name).rpartition("\n")[2]
         if "\t" in gap or gap.count("\n") > 1 or ("\n" in gap and len(line) < _WRAPPED):
@@ -216,7 +216,7 @@ class _Place:
         return not (ends or low in FOLLOW)
 
     def _told_apart(self, rest: str) -> bool:
-        """Whether a bracket says which of a name is meant: "Paris (Texas)", "Mercury (planet)"."""
+        """Whether a bracket disambiguates the name: "Paris (Texas)", "Mercury (planet)"."""
         inside = _BRACKET.match(rest)
         if inside is None or inside[1].isupper():  # none of few words; "the United Nations (UN)"
             return False
@@ -240,13 +240,13 @@ class _Place:
         return True
 
     def _small_goes_on(self, low: str, capital: bool) -> bool:
-        """In a text without capitals only words that begin no name may follow."""
+        """In a text without capitals, only words that cannot begin a name may follow."""
         return not capital and low not in FOLLOW and low not in LEAD
 
     # ---------------------------------------------------------------------------- its beginning
 
     def begins(self) -> bool:
-        """Whether nothing that belongs to the name stands before it."""
+        """Whether the text before the name does not belong to it."""
         before = self.before
         if not before:
             return True
@@ -268,7 +268,7 @@ class _Place:
         return not _is_sign(sign) and not (sign.isalnum() or sign == "_")
 
     def _began_before(self, before: str) -> bool:
-        """Whether the words before the name are a part of it."""
+        """Whether the words before the name are part of it."""
         front = before.rstrip()
         gap, line = before[len(front) :], front.rpartition("\n")[2]
         if not front or "\t" in gap or gap.count("\n") > 1:
@@ -305,7 +305,7 @@ class _Place:
         return self.single or not any(low in some for some in (TITLES, DATES, LEAD_ABROAD))
 
     def _after_sign(self, word: str, chunks: list[str]) -> bool:
-        """Whether a name goes on over a sign: "St. Paul", "Yahoo! Japan", "Paris, Texas"."""
+        """Whether a name continues across a symbol: "St. Paul", "Yahoo! Japan", "Paris, Texas"."""
         sign, base = word[-1], word.rstrip(".!?,'\"”)+#*&$%")
         low = base.lower()
         if sign == "." and word.count(".") - base.count(".") == 1:
@@ -337,9 +337,10 @@ class _Place:
 
 
 def alone_unspaced(text: str, start: int, end: int) -> bool:
-    """Whether a name stands alone in a script that writes no spaces.
+    """Whether a name is complete in a script that writes no spaces.
 
-    Next to Chinese characters only a particle or a mark ends a name, next to katakana no katakana.
+    Next to Chinese characters, only a particle or punctuation ends a name; a name in katakana must
+    not be next to katakana.
     """
     before, behind = text[start - 1 : start], text[end : end + 1]
     if behind and unicodedata.category(behind)[0] == "M":
@@ -364,19 +365,19 @@ def _katakana(character: str) -> bool:
 
 
 def _capital(word: str) -> bool:
-    """Whether a word may be a part of a name: it has a capital, or begins with a digit."""
+    """Whether a word may be part of a name: it has a capital, or begins with a digit."""
     word = word.lstrip(_OPENING + _MARKUP)
     return word != word.lower() or word[:1].isdigit()
 
 
 def _first_word(text: str) -> str:
-    """The first word of a text, without what stands around it."""
+    """The first word of a text, without surrounding punctuation."""
     found = _WORD.search(text)
     return found.group() if found else ""
 
 
 def _joins(chunk: str) -> bool:
-    """Whether a sign that stands alone joins what is beside it: "Simon & Garfunkel"."""
+    """Whether a separate symbol joins the words beside it: "Simon & Garfunkel"."""
     return chunk in ("&", "+", "/") or all(unicodedata.category(c) == "So" for c in chunk)
 
 

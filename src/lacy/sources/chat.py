@@ -1,4 +1,4 @@
-"""Text continued by a model that only chats: what it is told."""
+"""The instructions that make a chat model continue a text."""
 
 from __future__ import annotations
 

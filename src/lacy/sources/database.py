@@ -263,10 +263,10 @@ class Database:
         return found, cut
 
     def _read_names(self) -> Iterable[str]:
-        """All names; and by what they have in common, the keys under which their facts stand.
+        """All names, and for each normalised name the keys of its facts.
 
-        Where only names tell subjects apart, a subject has its spellings as keys. Where they have
-        keys, one name with two keys may mean either.
+        Without a key column, the keys of a subject are the spellings of its name. With one, a name
+        that has two keys is ambiguous.
         """
         self._keys: dict[str, tuple[Any, ...] | _Several] = {}
         owners: dict[str, str] = {}
@@ -298,7 +298,7 @@ class _Twice(Exception):
 def _found(
     catalogue: Catalogue, place: str, table: str, columns: Sequence[str]
 ) -> tuple[str, list[str]]:
-    """The table and its columns as they are spelled; a clear error unless they are there."""
+    """The table and its columns as the database spells them; raises if they do not exist."""
     if table in catalogue.unreadable:
         raise LacyError("E74", path=place, table=table, why=catalogue.unreadable[table])
     home = spelled(table, catalogue.tables)

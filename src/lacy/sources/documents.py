@@ -122,26 +122,27 @@ class Documents:
     ) -> Documents:
         """Adds documents to the index in a folder and opens it.
 
-        New documents are added, changed ones replaced by their ids, others left as they are. With
-        ``root``, those from there that are no longer given are removed. A stopped build has kept
-        what it wrote and goes on when it is called again.
+        New documents are added, changed ones are replaced by id, and others stay. With ``root``,
+        documents from there that are not among ``documents`` are removed. An interrupted build
+        keeps what it wrote and resumes when called again.
 
         Args:
-            documents: texts. ``meta["person"]`` or ``meta["title"]`` is whom or what each is about,
-                else the first name in it. Their marks are the values, the relation (else the
-                reason) being the kind.
-            path: the folder; made if needed.
+            documents: the texts. The subject of each is ``meta["person"]`` or ``meta["title"]``, or
+                else the first name in it. Their marks are the values; the kind of a value is the
+                mark's relation, or else its reason.
+            path: the folder; created if needed.
             extract: finds the values of texts without marks; spaCy's bundled pipeline by default.
-            report: filled with what was done; documents that cannot be used are listed there.
-            engine: who searches the words, for a new index ``"fts5"`` by default.
-            vectors: a model2vec model's folder or Hub name: passages are then found by what they
-                mean, too. It can be added to an index later.
-            root: what the documents are all of, ``Root.of(source)``: a folder, a file, a data set.
+            report: filled with what was done, including documents that cannot be used.
+            engine: search engine of a new index; ``"fts5"`` by default.
+            vectors: folder or Hub name of a model2vec model, to find passages by meaning as well.
+                Vectors can be added to an index later.
+            root: the source that contains all the documents, ``Root.of(source)``: a folder, a file
+                or a data set.
 
         Raises:
-            LacyError: E16, the folder holds something else; E71, the index cannot be written;
+            LacyError: E16, the folder contains something else; E71, the index cannot be written;
                 E100, it has another engine or other vectors; E101, there are no such vectors;
-                E11, a package is missing; E30 and E31 of the annotator.
+                E11, a package is missing; E30 and E31, errors of the annotator.
         """
         done = report or BuildReport()
         folder = Path(path)
@@ -179,7 +180,7 @@ class Documents:
             return int(self._db.execute("SELECT COUNT(*) FROM document").fetchone()[0])
 
     def missing(self) -> list[str]:
-        """Files that it was made from and that are no longer there."""
+        """Files that the index was built from and that no longer exist."""
         with self._lock:
             return origins.missing(self._db)
 

@@ -184,7 +184,7 @@ class _Draft:
         query = f"SELECT {there} FROM {home} WHERE {there} IS NOT NULL LIMIT {_LOOKED_AT}"
         try:
             seen = [str(v) for (v,) in self.store.rows(query, seconds=PROBE_SECONDS)]
-        except StoreError:  # too slow, or a value that cannot be computed: as it stands
+        except StoreError:  # too slow, or a value that cannot be computed
             return False
         return bool(seen) and all(_DATE.fullmatch(value) for value in seen)
 
@@ -197,17 +197,17 @@ class _Draft:
 
 
 def readable(store: Store) -> Catalogue:
-    """What can be read in a database: a view is looked at first, as it may fail or never end.
+    """The readable part of a database's catalogue; views are tried, as they may fail or never end.
 
     Raises:
-        StoreError: not even the catalogue can be read.
+        StoreError: the catalogue cannot be read.
     """
     found = store.catalogue()
     broken = dict(found.unreadable)
     begin = time.perf_counter()
     for table in sorted(found.doubtful):
         if time.perf_counter() - begin > VIEW_SECONDS:
-            break  # the others are taken as they are
+            break  # the others are not tried
         query = f"SELECT COUNT(*) FROM (SELECT * FROM {store.table(table)} LIMIT 1) AS one"
         try:
             store.rows(query, seconds=PROBE_SECONDS)

@@ -49,10 +49,10 @@ _WHOLE_CHARACTER = 4
 """Tokens that hold at least one character, where one token held only a part of it."""
 
 _WHOLE_NUMBER = 12
-"""Tokens that hold nearly every number, where one token held its beginning."""
+"""Tokens that suffice for nearly every number after its first token."""
 
 _GRACE, _PATIENCE = 0.25, 2.0
-"""Seconds to wait for what follows the reason to finish: the end, or a count of tokens."""
+"""Seconds to wait, after the finish reason, for the end of the stream or the token count."""
 
 
 @dataclass
@@ -99,25 +99,26 @@ class Endpoint(Remote):
         model: the model's name there.
         key_variable: environment variable with the key; read at each request, never kept or shown.
             None, or a variable that is not set: no key is sent.
-        mode: ``"completions"`` sends the raw text, ``"chat"`` asks in a conversation, ``"auto"``
-            takes the first of them that the server offers for this model.
-        name: who speaks; the model's name by default.
-        max_tokens: most tokens asked for, by unit or one number for all.
-        timeout: seconds for one request: waiting for its turn, all tries, the whole answer.
+        mode: ``"completions"`` sends the raw text, ``"chat"`` sends messages, ``"auto"`` uses the
+            first of them that the server offers for this model.
+        name: the speaker's name; the model's name by default.
+        max_tokens: most tokens per request, by unit or one number for all.
+        timeout: seconds for one request, including its wait for a free slot and all retries.
         retries: further tries after 429, 5xx and lost connections.
         first_wait: seconds before the second try; each further wait is twice as long, and at least
-            what ``Retry-After`` asks for.
+            ``Retry-After``.
         concurrency: requests at the same time.
-        cost: of 1,000 tokens, or a pair: of 1,000 tokens read and of 1,000 spoken.
-        characters: most characters sent; of longer texts the end.
+        cost: price of 1,000 tokens, or a pair: of 1,000 tokens read and of 1,000 spoken.
+        characters: most characters sent; longer texts are cut at the beginning.
         max_bytes: most bytes of an answer.
         body: further fields of each request, such as ``{"reasoning_effort": "low"}``.
-        stream: read the answer token by token and hang up as soon as its unit is there: against
-            ``transformers serve`` half the time of a word (``docs/how-to/endpoint.md``). Costs
-            are then estimated, as the server's count comes last; False waits for it.
+        stream: read the answer token by token and close the connection as soon as the unit is
+            complete: with ``transformers serve``, a word takes half the time
+            (``docs/how-to/endpoint.md``). Costs are then estimated, because the server's count
+            comes last; False waits for it.
 
-    A unit ``"token"`` is one token of a raw completion, or the whole number that it begins; of a
-    chat, which knows no tokens, a word.
+    A unit ``"token"`` is one token of a raw completion, or the whole number that it begins. A chat
+    gives a word instead.
 
     Raises:
         LacyError: E11, httpx is not installed; E12, a setting out of range; E72, an address that
@@ -237,7 +238,7 @@ class Endpoint(Remote):
             text = whole_words(text[: len(text) - len(text.lstrip()) + 1], "token")
         if request.tokens and text[-1:].isdigit():
             if request.text[-1:].isdigit() and text[0].isdigit():
-                return ""  # it would go on with the digits of another model's number
+                return ""  # it would continue a number of another model
             body["max_tokens"] = max(self.max_tokens["token"], _WHOLE_NUMBER)
             await self._post("completions", body, answer, deadline, taken, size)
             text = whole_number(answer.body, text, ended=answer.finish == "stop") or ""
@@ -256,10 +257,10 @@ class Endpoint(Remote):
         self, path: str, body: dict[str, Any], answer: Growing, deadline: float, taken: _Taken,
         size: int,
     ) -> str:  # fmt: skip
-        """Fills ``answer``; its unit. What it took is added to ``taken``.
+        """Fills ``answer`` and returns its unit; usage is added to ``taken``.
 
-        A model whose thoughts reached the limit is asked once more with room for them, which it has
-        from then on.
+        If a model's reasoning reached the token limit, it is asked once more with a higher limit,
+        which also applies to later requests.
         """
         client, _ = self._held.open()
         key = read_key(self.key_variable)
@@ -269,7 +270,7 @@ class Endpoint(Remote):
             body["stream_options"] = {"include_usage": True}
 
         async def read(response: httpx.Response) -> str:
-            answer.restart()  # another try begins anew
+            answer.restart()  # another try starts from the beginning
             spent = Spent.guessed(size)
             try:
                 arriving = pieces(response, self.max_bytes, key)
@@ -319,10 +320,10 @@ class Endpoint(Remote):
 async def _grow(
     answer: Growing, stream: AsyncGenerator[Piece, None], spent: Spent, *, patient: bool
 ) -> str:
-    """Reads an answer until the unit is complete; why it ended, "" where it was left.
+    """Reads an answer until the unit is complete; returns the finish reason, "" if cut off there.
 
-    After the reason to finish only the count of tokens may follow. What goes wrong from there on
-    costs nothing that was said; without patience it is not waited for.
+    After the finish reason only the token count may follow. Errors from there on do not affect the
+    answer; without patience the count is not waited for.
     """
     import httpx
 
@@ -352,14 +353,14 @@ async def _grow(
 
 
 def _worse(finish: str | None, other: str | None) -> str | None:
-    """The reason that counts of two: one that broke the answer off, before one that did not."""
+    """The more important of two finish reasons: one that aborted the answer comes first."""
     if finish is None or (other is not None and finish == "stop"):
         return other
     return finish
 
 
 def _tokens(piece: Piece) -> int:
-    """Tokens of a piece at a guess: most servers send token by token."""
+    """Estimated tokens of a piece: most servers send one token at a time."""
     if piece.whole:
         return -(-len(piece.text) // CHARACTERS_PER_TOKEN)
     return bool(piece.text)

@@ -1,8 +1,8 @@
-"""Answers as servers send them: events (the WHATWG standard and its dialects) or JSON.
+"""Parses servers' answers: server-sent events (the WHATWG standard and its dialects) or JSON.
 
-The beginning of a body shows which of them it is, whatever its header says. A stream may break off,
-drip, hold nonsense or never end: each is a ``Failure`` with a sentence, or left to the caller's
-deadline. What a text says is data; nothing in it is taken for an event.
+The beginning of a body decides which it is, whatever its header says. A stream that breaks off or
+contains invalid data raises ``Failure`` with a message; a slow or endless one is left to the
+caller's deadline. The content of a text is never interpreted as an event.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Piece:
 
     text: str = ""
     finish: str | None = None
-    """Why the answer ends, where it does: ``"stop"`` by itself, ``"length"`` by the limit, any
-    other word where it was broken off."""
+    """The finish reason, if the answer ends: ``"stop"`` by itself, ``"length"`` at the limit; any
+    other word means that it was aborted."""
     usage: dict[str, Any] | None = None
     """Tokens that it took, where a server says so (with the last event)."""
     thought: bool = False
-    """Whether it holds thoughts, which are no part of the text."""
+    """Whether it is reasoning, which is not part of the text."""
     whole: bool = False
     """Whether it is the whole answer."""
 
@@ -53,13 +53,13 @@ async def pieces(
     """The pieces of an answer, streamed or whole.
 
     Args:
-        response: whose body has not been read.
+        response: a response whose body has not been read.
         max_bytes: most bytes of all events together.
-        key: never repeated in a message.
+        key: the API key, which is removed from messages.
 
     Raises:
-        Failure: no events, not UTF-8, no JSON, an error of the server, too long, or the end of the
-            stream before that of the answer (``again``: it may help to ask once more).
+        Failure: no events, not UTF-8, not JSON, an error of the server, too long, or a stream that
+            ends before the answer does (``again``: a retry may help).
     """
     joined = _Characters()
     async with aclosing(events(response, max_bytes, key)) as arriving:
@@ -87,7 +87,7 @@ async def events(
                     finish = finish_of(choices[0].get("finish_reason"))
                     finished = finished or finish is not None or event["whole"]
                 elif chosen and isinstance(event.get("usage"), dict):
-                    finished = True  # it comes last, and once
+                    finished = True  # the last event
                 yield event
     if not finished:
         raise Failure("the stream ended before the answer did", again=True)
@@ -101,7 +101,7 @@ async def events(
 async def _messages(
     response: httpx.Response, max_bytes: int
 ) -> AsyncGenerator[tuple[str, bytes], None]:
-    """The messages of a body, each with its kind: of events, or ``"json"`` for what is no event."""
+    """The messages of a body, each with its kind: that of the event, or ``"json"``."""
     streams = "event-stream" in response.headers.get("content-type", "").lower()
     reader: _Events | _Json | None = None
     begun = b""
@@ -110,7 +110,7 @@ async def _messages(
             if reader is None:
                 begun += raw
                 if len(begun.removeprefix(_BOM).lstrip()) < _LOOKED_AT:
-                    continue  # too little to see what it is
+                    continue  # too little to recognise the format
                 raw = begun.removeprefix(_BOM)
                 reader = _reader(raw, streams)
             for message in reader.add(raw):
@@ -132,7 +132,7 @@ def _reader(raw: bytes, streams: bool) -> _Events | _Json:
 
 
 class _Events:
-    """Server-sent events: lines end in CR, LF or both, a blank one ends an event."""
+    """Server-sent events: lines end in CR, LF or CR LF, and a blank line ends an event."""
 
     def __init__(self) -> None:
         self._rest, self._skip = b"", False
@@ -147,7 +147,7 @@ class _Events:
             yield from self._line(line)
 
     def end(self) -> Iterator[tuple[str, bytes]]:
-        """The last event of servers that leave out what ends it."""
+        """The last event, for servers that omit the blank line after it."""
         yield from self._line(self._rest)
         yield from self._line(b"")
 
@@ -159,7 +159,7 @@ class _Events:
                 yield self._kind, b"\n".join(self._data)
             self._kind, self._data = "", []
         elif name == b"data" and (colon or not value):
-            while value.startswith(b"data:"):  # packed twice by some proxies
+            while value.startswith(b"data:"):  # some proxies wrap events twice
                 value = value[5:].removeprefix(b" ")
             self._data.append(value)
         elif name == b"event":
@@ -171,7 +171,7 @@ class _Events:
 
 
 class _Json:
-    """A whole answer as JSON, or one JSON a line."""
+    """A whole answer as JSON, or one JSON value per line."""
 
     def __init__(self, streams: bool) -> None:
         self._held, self._streams = list[bytes](), streams
@@ -202,7 +202,7 @@ def _done(data: bytes) -> bool:
 
 
 def _loads(data: bytes) -> Any:
-    """What JSON says; None where it is none."""
+    """The parsed JSON; None if it is invalid."""
     try:
         return json.loads(data.decode("utf-8", errors="surrogateescape"))
     except (ValueError, RecursionError):
@@ -210,7 +210,7 @@ def _loads(data: bytes) -> Any:
 
 
 def _parsed(kind: str, data: bytes, key: str) -> Iterator[dict[str, Any]]:
-    """The events of one message, checked: one, or one a line where blank lines were left out."""
+    """The validated events of one message: one, or one per line if blank lines were omitted."""
     what = "the answer" if kind == "json" else "an event of the answer"
     found = [_loads(data)]
     if found == [None] and kind != "json":
@@ -239,7 +239,7 @@ def _text_in(data: bytes) -> None:
 
 
 def _event(event: dict[str, Any], key: str, *, whole: bool) -> dict[str, Any]:
-    """One event in the shape of OpenAI's, with a list of choices of dictionaries."""
+    """One event in OpenAI's format, with a list of choices."""
     if event.get("error") or event.get("object") == "error":
         raise Failure(told_error(event, key) or "the server broke off with an error")
     choices = event.get("choices")
@@ -257,7 +257,7 @@ def _event(event: dict[str, Any], key: str, *, whole: bool) -> dict[str, Any]:
 
 
 def _others(event: dict[str, Any]) -> list[Any]:
-    """The choices of events in other shapes: Ollama's, llama.cpp's, Anthropic's, Responses."""
+    """The choices of events in other formats: Ollama, llama.cpp, Anthropic, Responses API."""
     delta, kind = event.get("delta"), event.get("type")
     if isinstance(event.get("done"), bool):
         finish = (event.get("done_reason") or "stop") if event["done"] else None
@@ -278,10 +278,10 @@ def _others(event: dict[str, Any]) -> list[Any]:
 
 
 def piece_of(event: dict[str, Any]) -> Piece:
-    """What one event says.
+    """The content of one event.
 
     Raises:
-        Failure: it holds no text where one is due.
+        Failure: the text is missing or invalid.
     """
     choice = event["choices"][0] if event["choices"] else {}
     usage = event.get("usage")
@@ -308,15 +308,15 @@ def piece_of(event: dict[str, Any]) -> Piece:
 
 
 class _Characters:
-    """Puts characters together that a server cut in two: bytes of UTF-8, or halves of UTF-16."""
+    """Joins characters that a server split: bytes of UTF-8, or halves of surrogate pairs."""
 
     def __init__(self) -> None:
         self._open = ""
 
     def add(self, text: str, *, end: bool) -> str:
-        """The text with what was left open before; at the end nothing stays open."""
+        """The text, preceded by the incomplete character of the previous piece."""
         text, self._open = self._open + text, ""
-        if text.isascii():  # most are
+        if text.isascii():  # the usual case
             return text
         if not end and (left := _OPEN_END.search(text)) and len(left.group()) <= _MOST_OPEN:
             text, self._open = text[: left.start()], left.group()

@@ -17,13 +17,13 @@ from lacy.sources.stores.base import SETUP_SECONDS, VIEW_SECONDS, Reading, late
 from lacy.sources.values import Kind, said
 
 Writer = Callable[[str], list[str]]
-"""A value in the ways in which texts write it; none where it is no value."""
+"""Returns the forms in which texts write a value; none if it cannot be said."""
 
 _TOGETHER = 100
-"""Spellings of one subject that a query asks for."""
+"""Most spellings of one subject in a query."""
 
 _MOST_NAMES = 2_000_000
-"""Names that a view may have: one that never ends has more."""
+"""Most names in a view; an endless view has more."""
 
 Fact = tuple[str, tuple[str, ...]]
 """A relation and the writings of one value, the usual one first."""
@@ -87,10 +87,10 @@ class Facts:
     """The facts of a layout in a store.
 
     Args:
-        store: an open database whose catalogue was read.
-        layout: where they stand.
-        seconds: that one query of ``of`` may take.
-        views: tables that are views, which may never end.
+        store: an open database whose catalogue has been read.
+        layout: the tables and columns of the facts.
+        seconds: time limit of one query of ``of``.
+        views: the tables that are views, which may never end.
     """
 
     def __init__(
@@ -109,9 +109,9 @@ class Facts:
         return self.layout.key != self.layout.subject
 
     def subjects(self) -> list[tuple[Any, str, str]]:
-        """Every (key, whose name the key is or "", name), in the order of names.
+        """Yields (key, name of the key's owner or "", name), ordered by name.
 
-        Without a key beside the name, the key is the subject's name as it is stored.
+        Without a key column, the key is the subject's name as stored.
 
         Raises:
             StoreError: the database cannot be read.
@@ -190,7 +190,7 @@ class Facts:
         return {r: 2.0 ** (math.log2(n) - weighted[r] / n) for r, n in total.items()}
 
     def _query(self, relations: Sequence[Relation], spellings: int) -> tuple[str, tuple[Kind, ...]]:
-        """One query for relations that are reached in the same way, and how its columns read."""
+        """One query for relations with the same joins, and how its columns are read."""
         joins = relations[0].joins
         named = [self._shown(r.name, joins) for r in relations if isinstance(r.name, Column)]
         columns = [column for r in relations for column in r.values]
@@ -205,7 +205,7 @@ class Facts:
         return query, tuple(kind for _, kind in shown)
 
     def _shown(self, column: Column, joins: Sequence[Join]) -> tuple[str, Kind]:
-        """SQL for a column's values, and how they are read."""
+        """The SQL for a column's values, and how they are read."""
         reading: Reading = self.store.reading(self._tables(joins)[column.at], column.column)
         return reading.of(self._column(column)), reading.kind
 
@@ -216,7 +216,7 @@ class Facts:
         return any(table in self.views for table in self._tables(joins))
 
     def _counted(self, query: str, joins: Sequence[Join]) -> list[tuple[Any, ...]]:
-        """The answer to a query that reads whole tables, while the database is opened."""
+        """The result of a query that reads whole tables when the database is opened."""
         if not self._views(joins):
             return self.store.rows(query, seconds=SETUP_SECONDS)
         try:
@@ -244,7 +244,7 @@ def _together(layout: Layout) -> Callable[[Relation], Any]:
 
 
 def _facts(relations: Sequence[Relation], row: Sequence[Any], kinds: Sequence[Kind]) -> list[Fact]:
-    """The facts in one row of an answer; each element of a list is a fact of its own."""
+    """The facts in one row; each element of a list is a separate fact."""
     place, found = 0, []
     for relation in relations:
         name = relation.name
@@ -264,7 +264,7 @@ def _facts(relations: Sequence[Relation], row: Sequence[Any], kinds: Sequence[Ki
 
 
 def _named(value: Any, kind: Kind = "any") -> str:
-    """A relation's name as its column has it; of no name, nothing."""
+    """The name of a relation from its column; "" if there is none."""
     return next(iter(said(value, kind)), "")
 
 
@@ -273,7 +273,7 @@ def _as_it_stands(value: str) -> list[str]:
 
 
 def text_of(value: Any) -> str:
-    """A key as text; bytes that are no UTF-8 are replaced."""
+    """A key as text; bytes that are not UTF-8 are replaced."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     return str(value)

@@ -1,4 +1,4 @@
-"""English words beside a name that tell whether it goes on; and Chinese characters that do."""
+"""Words (and Chinese characters) beside a name that show whether the name continues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PREPOSITIONS = _words(
     " throughout between among amid against about above below near behind beyond despite without"
     " within along across around like unlike via per outside inside toward towards past and"
 )
-"""A name behind them is not whom a sentence is about. "Of" joins names and is not one of them."""
+"""A name after one of these is not the subject. "Of" joins names and is not among them."""
 
 LEAD = PREPOSITIONS | _words(
     "the a an of as or but nor yet so because although though while when whenever where wherever"
@@ -29,7 +29,7 @@ LEAD = PREPOSITIONS | _words(
     " ο η το οι τα του της των τον την στο στη στον στην στα στις από με για και όταν όπου αν ως"
     " πριν μετά κατά ποιος ποια πότε πού που ότι αλλά"
 )
-"""Words that a sentence may begin with before a name; with a capital they are no part of it."""
+"""Words that may begin a sentence before a name; capitalised, they are not part of the name."""
 
 LEAD_ABROAD = _words(
     # German, French, Spanish, Italian, Portuguese, Dutch, Russian, the Nordic languages, Polish,
@@ -43,16 +43,16 @@ LEAD_ABROAD = _words(
     " när då där av efter före når hvor og etter før jossa missä mutta kiedy gdzie przed w z oraz"
     " když kde kdo před v az és mikor hol után előtt nerede sonra önce коли де хто як після у і та"
 )
-"""The same in other languages; no part of a name of several words ("El Greco" is one name)."""
+"""The same in other languages, not part of names of several words ("El Greco" is one name)."""
 
 BRACKETED = _words(
     "born née nee né died or also formerly pictured left right center centre above below aka then"
     " now later since until circa ca see and in with from real full birth stage pronounced"
 )
-"""A bracket that begins so adds to a name; "(planet)" or "(Texas)" tells which one is meant."""
+"""A bracket that begins with these adds to a name; "(planet)" or "(Texas)" disambiguates it."""
 
 THING = _words("was is were are has had")
-"""A verb behind "'s": the name ends with it."""
+"""A verb after "'s": the name includes the "'s" ("McDonald's was")."""
 
 FOLLOW = THING | _words(
     "be been being did does do can could would should must in on at by from to with for as until"
@@ -83,7 +83,7 @@ TITLES = _words(
     " director producer journalist politician footballer player coach lawyer doctor nurse teacher"
     " explorer manager monsieur madame signor señor señora herr frau"
 )
-"""Before a name of several words they are no part of it. "Mrs." is not among them: Mrs. Humphry
+"""Not part of a name of several words that they precede. "Mrs." is not among them: Mrs. Humphry
 Ward is not Humphry Ward."""
 
 RANKS = _words(
@@ -99,16 +99,16 @@ POSTNOMINALS = _words(
 )
 
 OF = _words("of de da do du di del della des van von zu der den ten ter la le bin ibn al el y upon")
-"""They join the parts of a name."""
+"""Words that join the parts of a name."""
 
 OF_ONE = _words(
     "biography life lives story works work birth death name profile portrait photo photograph"
     " children parents son daughter wife husband mother father brother sister widow friend friends"
 )
-"""With "of" they tell something of a person; they are no part of a name of several words."""
+"""With "of" they describe a person and are not part of a name of several words."""
 
 WITH_FIRST_NAME = _words("van von bin ibn zu ten ter")
-"""They stand before a family name."""
+"""Particles before a family name."""
 
 AND = ("and",)
 
@@ -126,4 +126,4 @@ BEHIND_HAN = frozenset(
     "是在于於的和与與及等生出曾为為有也被从從到至将將任又自以位一所而毕畢卒死去就著创創写寫氏"
 )
 BEFORE_HAN = frozenset("在於于是和与與及从從到对對向由为為叫名的人国國年月日")
-"""Particles and verbs: next to other characters a Chinese name goes on."""
+"""Particles and verbs; next to any other character, a Chinese name continues."""

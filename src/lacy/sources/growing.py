@@ -63,9 +63,9 @@ class Growing:
         self.unit: Unit = unit if raw or unit != "token" else "word"
         self.said = ""
         self.finish = ""
-        """Why it ended, as of ``outcome``."""
+        """The finish reason, as for ``outcome``."""
         self.thought = False
-        """Whether it held thoughts, in a field of their own or among its words."""
+        """Whether it contained reasoning, in a separate field or in its text."""
 
     def add(self, piece: str) -> bool:
         """Takes a piece; whether the unit is complete."""
@@ -73,12 +73,12 @@ class Growing:
         return bool(piece) and self.complete
 
     def restart(self) -> None:
-        """Begins anew, for another try."""
+        """Discards the answer, for another try."""
         self.said, self.thought = "", False
 
     @property
     def half(self) -> bool:
-        """Whether a token is only a part of a character."""
+        """Whether a token is only part of a character."""
         return self.said.endswith("\ufffd")
 
     @property
@@ -91,12 +91,12 @@ class Growing:
         return bool(cut_unit(self.body, self.unit, ended=False))
 
     def _was_complete(self) -> bool:
-        """Whether a stream would have been left before the end."""
+        """Whether a stream would have been closed before the end."""
         growing = Growing(self.text, self.unit, raw=self.raw)
         return any(growing.add(letter) for letter in self.said[:LOOKED_AT])
 
     def _only_thought(self) -> bool:
-        """Whether nothing but thoughts were said, shown or (in a chat) not shown."""
+        """Whether the answer contained only reasoning, whether shown or (in a chat) hidden."""
         silent = not self.raw and not self.said.strip()
         return self.thought or silent or notation.thinks(self.said)
 
@@ -112,7 +112,7 @@ class Growing:
             ended: whether the model ended by itself.
         """
         if self.unit == "token":
-            token = self.body  # as it is: a token has no form of its own
+            token = self.body  # unchanged: the rules for answers do not apply to a token
             return "" if _only_marks(token, self.text) else whole_words(token, self.unit)
         body = answers.added(self.text, self.said, raw=self.raw, whole=ended)
         return cut_unit(body, self.unit, ended=ended) or (
@@ -120,15 +120,15 @@ class Growing:
         )
 
     def outcome(self, finish: str = "stop") -> str:
-        """The unit as a source gives it; empty where there is nothing to say.
+        """The unit for the reply of a source; "" if there is nothing to say.
 
         Args:
-            finish: why the answer ended: "stop" by itself, "length" by the limit, "" where it was
-                left because its unit was complete; anything else broke it off.
+            finish: why the answer ended: "stop" by itself, "length" at the limit, "" if it was cut
+                off because its unit was complete; anything else aborted it.
 
         Raises:
-            Failure: it was broken off before its unit was complete, is no answer, or holds half a
-                character.
+            Failure: the answer was aborted before its unit was complete, does not continue the
+                text, or contains half a character.
         """
         self.finish = finish
         if finish not in ("", "stop", "length") and not self._was_complete():
@@ -154,10 +154,10 @@ class Growing:
 
 
 class Thinking(Failure):
-    """All that was said are thoughts; more room may help."""
+    """The answer contained only reasoning; a higher token limit may help."""
 
 
 def _only_marks(token: str, text: str) -> bool:
-    """Whether a token is a mark of Markdown and nothing else, where the text has none."""
+    """Whether a token is only Markdown markup, in a text without markup."""
     marks = set("*_`#~")
     return bool(token.strip()) and set(token.strip()) <= marks and not marks & set(text)

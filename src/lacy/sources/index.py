@@ -90,7 +90,7 @@ class BuildReport:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """Id and reason of each document that could not be used."""
     lost: Lost = field(default_factory=Lost)
-    """Documents that are no longer there."""
+    """Documents that no longer exist."""
 
 
 def alternatives(db: sqlite3.Connection) -> dict[str, float]:
@@ -296,7 +296,7 @@ def _problem(document: Document) -> str:
         return "empty text"
     relations = [mark.relation for mark in document.marks if mark.relation is not None]
     if not all(isinstance(relation, str) for relation in relations):
-        return "the relation of a mark is no string"
+        return "the relation of a mark is not a string"
     try:
         f"{document.id}{document.text}{subject_of(document)}{''.join(relations)}".encode()
     except UnicodeEncodeError:
@@ -334,7 +334,7 @@ def _forget(db: sqlite3.Connection, name: str, followers: Iterable[str]) -> bool
 
 
 def _count_anew(db: sqlite3.Connection) -> None:
-    """Lets a build count kinds and words at its end."""
+    """Discards the counts of kinds and words, so that the build counts them at its end."""
     db.execute("DELETE FROM kind")
 
 

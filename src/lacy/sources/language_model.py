@@ -69,13 +69,13 @@ class _Text:
     evidence: str
     out: TextStream
     said: str = ""
-    """What the reply says, once it is there."""
+    """The text of the reply, once it is complete."""
     why: str = ""
-    """Why nothing can be said."""
+    """Why there is no answer."""
     numbers: bool = False
-    """Whether a number is taken whole: a token of this model is none of the caller's."""
+    """Whether numbers are taken whole, because the caller has another tokenizer."""
     first: str | None = None
-    """The first token's text, once its characters are whole."""
+    """The first token's text, once its characters are complete."""
     spoken: int = 0
     token: int = -1
     reply: Reply | None = None
@@ -84,7 +84,7 @@ class _Text:
         self.answer = Growing(self.request.text, self.request.unit, raw=True)
 
     def take(self, token: int, *, end: bool) -> bool:
-        """Add a token; whether that was all."""
+        """Add a token; returns whether the answer is complete."""
         self.token = token
         self.spoken += 1
         complete = not end and self.answer.add(self.out.add(token))
@@ -96,7 +96,7 @@ class _Text:
         return True
 
     def _take_token(self, *, end: bool) -> bool:
-        """``take`` where one token is wanted, or the whole number that it begins."""
+        """``take`` for the unit ``token``: one token, or the whole number that it begins."""
         said, last = self.answer.said, end or self.spoken == self.limit
         if self.first is None and said and self.out.whole:
             self.first = said
@@ -110,7 +110,7 @@ class _Text:
         self.answer.said = number or ""
         self._end("stop")
         if self.request.text[-1:].isdigit() and self.said[:1].isdigit():
-            self.said, self.why = "", "it would go on with the digits of another model's number"
+            self.said, self.why = "", "it would continue the digits of another model's number"
         return True
 
     def _end(self, finish: str) -> None:
@@ -347,7 +347,7 @@ def _takes_rows(model: Any) -> bool:
 
 
 def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:
-    """The weights as they are stored, and the tokenizer, nothing added to it."""
+    """The stored weights and the tokenizer, without additions."""
     from lacy.corpus.opening import open_tokenizer
 
     try:
@@ -362,7 +362,7 @@ def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:
         if error.code in ("E13", "E55"):
             raise LacyError("E69", path=place, why=f"{error.what} ({error.do})") from error
         raise
-    except Exception as error:  # a tokenizer that is missing or damaged: each its own class
+    except Exception as error:  # a missing or damaged tokenizer raises various classes
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise LacyError("E69", path=place, why=lines[0]) from error
 

@@ -1,14 +1,14 @@
-"""Whom a text means, where it spells the name otherwise: exact, then normalised, then similar.
+"""Links a name in a text to a known name: by exact match, then normal form, then similarity.
 
-- **Exact**: ``NameIndex``, as before; where it finds a name, nothing else is asked.
-- **Normalised**: equal without case, accents, punctuation and doubled spaces, "Lovelace, Ada" read
-  as "Ada Lovelace", "J. R. R." as "JRR". Signs are no punctuation: "C#" is not "C".
-- **Similar**: a few letters differ. Names that share a third of their letters in a row are found by
-  an in-memory full-text index over trigrams (SQLite's FTS5), then compared by edits.
+- **Exact**: ``NameIndex``; if it finds a name, the other steps are skipped.
+- **Normalised**: equal without case, accents, punctuation and double spaces; "Lovelace, Ada" is
+  read as "Ada Lovelace" and "J. R. R." as "JRR". Symbols are not punctuation: "C#" is not "C".
+- **Similar**: a few letters differ. Names that share a third of their letters in a row are found
+  with an in-memory full-text index of trigrams (SQLite's FTS5), then compared by edit distance.
 
-A wrong subject is a wrong fact, so that a doubt means no link: two names that are equally near,
-other numbers or first letters, another count of words, a name of few letters.
-``benchmarks/linking.py`` measures it, and ``THRESHOLD`` and ``MARGIN`` were chosen by it.
+A wrong subject gives a wrong fact, so a doubtful name is not linked: two names that are equally
+near, different numbers or first letters, a different number of words, or a short name.
+``THRESHOLD`` and ``MARGIN`` were chosen with ``benchmarks/linking.py``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _WORDS = 8
 
 _TOKEN = re.compile(r"\w+(?:['\-–]\w+)*\.?")
 _SIGNS = re.compile(r"[^\w\s()\[\]{}\"“”„«»,;:]+")
-"""What may be attached to a word and belong to a name: "C++", "Yahoo!"."""
+"""Symbols that may be attached to a word as part of a name: "C++", "Yahoo!"."""
 _PARTICLES = frozenset(
     "of the de da di du del la le von van der den ten ter bin al el y and".split()
 )
@@ -80,14 +80,14 @@ class Link:
 
 
 class Linker:
-    """Finds names in texts and names that are spelled otherwise.
+    """Finds known names in texts, including other spellings of them.
 
     Args:
         names: the known names.
-        fuzzy: whether anything but exact names counts.
+        fuzzy: whether to accept names that are not exact.
         threshold: least similarity.
         margin: least distance to the second best.
-        same: what spellings of one name have in common.
+        same: returns the same value for all spellings of one name.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Linker:
             return None, exact.why if exact else ""
         why = ""
         for paragraph in reversed(PARAGRAPH.split(alike(text))):
-            # Who is named behind a longer name is not whom the paragraph is about.
+            # A name after an unknown longer name is not the subject of the paragraph.
             last = exact.start if exact and exact.paragraph == paragraph else len(paragraph)
             words = list(_TOKEN.finditer(shadow(paragraph)))
             link, doubt = self._normalised_in(paragraph, words, last)
@@ -139,7 +139,7 @@ class Linker:
         return None, why
 
     def mentioned(self, text: str) -> bool:
-        """Whether a text names one of them anywhere, exactly or by its normal form."""
+        """Whether a text contains a known name, exactly or in its normal form."""
         return any(True for _ in self.exact.names_in(text)) or self.find(text)[0] is not None
 
     def resolve(self, name: str) -> tuple[Link | None, str]:
@@ -185,12 +185,12 @@ class Linker:
     def _normalised_in(
         self, text: str, words: list[re.Match[str]], last: int
     ) -> tuple[Link | None, str | Doubt]:
-        """The first mention whose normal form is known, the longest of several.
+        """The first mention whose normal form is known; the longest if several begin there.
 
         Args:
             text: one paragraph.
             words: its words.
-            last: where a mention may begin at the latest.
+            last: the last position at which a mention may begin.
         """
         forms = [normal(text[word.start() : word.end()]) for word in words]
         small = text == text.lower()
@@ -215,7 +215,7 @@ class Linker:
     def _normalised_at(
         self, text: str, group: list[re.Match[str]], small: bool
     ) -> tuple[Link | None, str | Doubt | None]:
-        """Who is called like some words; a text if that may be two, a doubt if it is longer."""
+        """The known name for some words; a reason if ambiguous, a doubt if the name is longer."""
         doubt = None
         for start, end in _spans(text, group):
             span = text[start:end]
@@ -315,7 +315,7 @@ def _mentions(text: str, words: list[re.Match[str]]) -> Iterator[str]:
 
 
 def _spans(text: str, group: list[re.Match[str]]) -> list[tuple[int, int]]:
-    """Where a name of these words may begin and end, with its signs first; none over a stop."""
+    """Possible spans of a name of these words, with symbols first; none across a full stop."""
     for one, other in pairwise(group):
         word = text[one.start() : one.end()]
         ends = word.endswith(".") and len(word) > 3 and word not in ("Prof.", "Capt.")

@@ -156,9 +156,9 @@ class LlmModel(Remote):
         return Reply(found, cost=cost, seconds=seconds)
 
     async def _fill(self, answer: Growing, spent: Spent) -> str:
-        """Asks, anew without what the model refuses; the unit of its answer.
+        """Asks the model and returns the unit; retries without options that the model rejects.
 
-        A model whose thoughts reached the limit is asked once more with room for them.
+        If its reasoning reached the token limit, the model is asked once more with a higher limit.
         """
         while True:
             room, sent = self._accepted.room, self._sent(answer)
@@ -177,7 +177,7 @@ class LlmModel(Remote):
                     raise
 
     def _sent(self, answer: Growing) -> dict[str, Any]:
-        """Options of ours that the model has not refused, and its messages where it chats."""
+        """The options that the model has not rejected, and the messages for a chat model."""
         limit = self.max_tokens[answer.unit] + (0 if self.raw else CHAT_TOKENS)
         own: dict[str, Any] = {key: of(limit) for key, of in self._own.items()}
         if not self.raw:
@@ -186,7 +186,7 @@ class LlmModel(Remote):
         return {key: value for key, value in shaped.items() if key in own}
 
     async def _say(self, answer: Growing, spent: Spent, sent: dict[str, Any]) -> str:
-        """Fills ``answer`` until its unit is there; why it ended, "" where it was left."""
+        """Fills ``answer`` up to its unit; returns the finish reason, "" if it was cut off."""
         *system, said = sent.get("messages") or [{"content": answer.text}]
         options = {key: value for key, value in sent.items() if key != "messages"} | self.options
         ask = {

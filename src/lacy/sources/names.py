@@ -1,12 +1,12 @@
-"""Which known name a text is about: the first of its last paragraph, the longest of several.
+"""Finds the subject of a text among known names: the first name in its last paragraph.
 
-A paragraph is about whom it names first; whoever is named later (a spouse, a teacher) is part of
-what is said.
+The subject of a paragraph is what it names first; people named later (a spouse, a teacher) are part
+of the statement. If several names begin at one place, the longest counts.
 
-Names are compared as whole names with their signs (``lacy.sources.boundaries``): "Mara Vell" is not
-found in "Mara Vellin", "Mara Vell-Smith" or "Mara Vell Foundation", "C" not in "C++". Where a
-paragraph first names someone by such a longer name that is not known, it is about nobody known.
-Scripts that write no spaces are searched as plain text.
+Only complete names count, including their symbols (``lacy.sources.boundaries``): "Mara Vell" is not
+found in "Mara Vellin", "Mara Vell-Smith" or "Mara Vell Foundation", nor "C" in "C++". If the first
+name in a paragraph is such a longer, unknown name, the paragraph has no known subject. Scripts that
+write no spaces are searched as plain text.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Mention:
     """A known name in a text.
 
     Args:
-        start: where it begins.
-        end: where it ends.
-        name: as it is compared; None where it is part of a longer name that is not known.
+        start: first character of the name.
+        end: the position after its last character.
+        name: its compared form; None if it is part of a longer, unknown name.
     """
 
     start: int
@@ -43,10 +43,10 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why a text is about nobody: it names someone by a longer name than those that are known.
+    """A text without a known subject, because a known name is only part of a longer name in it.
 
     Args:
-        paragraph: the text's paragraph with this name.
+        paragraph: the paragraph with the longer name.
         start: where the known part of the name begins in it.
         part: the known part.
     """
@@ -57,7 +57,7 @@ class Doubt:
 
     @property
     def why(self) -> str:
-        """What is said of it."""
+        """The reason, for messages."""
         return f"{self.part!r} may be a part of a longer name in the text"
 
 
@@ -110,7 +110,7 @@ class NameIndex:
         return found if isinstance(found, str) else None
 
     def search(self, text: str) -> str | Doubt | None:
-        """What ``find`` gives, or why it gives nothing."""
+        """The result of ``find``, or why it found nothing."""
         for paragraph in reversed(PARAGRAPH.split(alike(text))):
             found = self._first_in(paragraph)
             if isinstance(found, Doubt):
@@ -130,7 +130,7 @@ class NameIndex:
                     yield self._spelled[name]
 
     def others(self, text: str) -> set[str]:
-        """Names whose words a text has, but never as this name: "C++" where it says "C#"."""
+        """Names whose words are in a text, but only as another name: "C++" if it has "C#"."""
         text = alike(text)
         words, seen = _keys(text), set()
         for place in range(len(words)):
@@ -149,7 +149,7 @@ class NameIndex:
             part = text[mention.start : mention.end]
             doubt = doubt or Doubt(text, mention.start, part)
             if not introduced(text, mention.start):
-                break  # whom the paragraph is about is not known
+                break  # the subject of the paragraph is unknown
         for name in self._unspaced:
             places = list(_places(text, name))
             at = next((place for place, ok in places if ok), -1)
@@ -174,7 +174,7 @@ class NameIndex:
     def _at(
         self, text: str, words: list[tuple[str, int, int]], place: int
     ) -> tuple[int, Mention] | None:
-        """The longest whole name at a word, else a part of a longer one, with its words."""
+        """The longest complete name at a word, or else part of a longer one, with its words."""
         part = None
         for count in range(min(self._longest, len(words) - place), 0, -1):
             group = words[place : place + count]
@@ -191,9 +191,9 @@ class NameIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Core:
-    """A name without what may stand around it (brackets, a final dot), but with its signs.
+    """A name without surrounding characters (brackets, a final dot), but with its symbols.
 
-    ``lead`` and ``trail`` are how many characters stand before its first word and after its last.
+    ``lead`` and ``trail`` are the numbers of characters before its first word and after its last.
     """
 
     text: str
@@ -211,7 +211,7 @@ class _Core:
 
 
 _OWN = re.compile(r"'[sS]$")
-"""A name's own ending: McDonald's."""
+"""An ending that is part of the name: McDonald's."""
 
 
 def _keys(text: str) -> list[tuple[str, int, int]]:
@@ -226,7 +226,7 @@ def _keys(text: str) -> list[tuple[str, int, int]]:
 
 
 def _places(text: str, name: str) -> Iterator[tuple[int, bool]]:
-    """Where a name stands in a text without spaces, and whether alone."""
+    """Positions of a name in a text without spaces, and whether the name is complete there."""
     at = text.find(name)
     while at >= 0:
         yield at, alone_unspaced(text, at, at + len(name))
@@ -234,7 +234,7 @@ def _places(text: str, name: str) -> Iterator[tuple[int, bool]]:
 
 
 def alike(text: str) -> str:
-    """A text in one Unicode form, in which apostrophes and hyphens are the ASCII ones."""
+    """A text in one Unicode normal form, with ASCII apostrophes and hyphens."""
     text = unicodedata.normalize("NFC", text)
     return text if text.isascii() else text.translate(_ALIKE)
 
@@ -245,9 +245,9 @@ def plain(name: str) -> str:
 
 
 def same(name: str) -> str:
-    """What names that are one subject have in common: ``plain``, of several words in any case.
+    """A form shared by all names of one subject: ``plain``; names of several words ignore case.
 
-    "Turkey" and "turkey" are two things; "ADA LOVELACE" and "Ada Lovelace" are one.
+    "Turkey" and "turkey" are two subjects; "ADA LOVELACE" and "Ada Lovelace" are one.
     """
     known = plain(name)
     return known.casefold() if " " in known else known

@@ -1,4 +1,4 @@
-"""Passages that name whom they are asked about, not somebody whose name holds the same words."""
+"""Keeps search hits that name the subject, and drops those with the same words in another name."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def of_this_name(
 ) -> list[Hit]:
     """Hits that name the subject.
 
-    A search knows words only: it finds "Ada Love" in "Ada Love-Smith", and "C" in "C++".
+    A search compares only words: it finds "Ada Love" in "Ada Love-Smith", and "C" in "C++".
 
     Args:
-        db: the index; who calls holds its lock.
-        hits: what the search found, best first.
-        subject: whom the sentence is about; without a capital it is a word, not a name, and any
-            passage with it will do.
-        others: subjects of documents whose words stand in the sentence as another name.
+        db: the index; the caller holds its lock.
+        hits: the results of the search, best first.
+        subject: the subject of the sentence. Without a capital it is a word, not a name, and every
+            passage with it is kept.
+        others: subjects of documents whose words are in the sentence as another name.
 
     Raises:
         sqlite3.Error: the index cannot be read.
@@ -73,7 +73,7 @@ def of_this_name(
     capital = re.compile(rf"(?<!\w)(?:{re.escape(subject)}|{re.escape(subject.upper())})(?!\w)")
     if small and not others:
         return list(hits)
-    who = Linker([subject], threshold=2.0)  # nothing is so similar
+    who = Linker([subject], threshold=2.0)  # no similarity reaches this
     parts = sorted(normal(subject).split())
     kept = []
     for number, score in hits:
@@ -83,7 +83,7 @@ def of_this_name(
         )
         about, text = db.execute(query, (number,)).fetchone() or ("", "")
         turned = sorted(normal(about).split()) == parts  # "Lovelace Ada"
-        # A title is no sentence: "Yahoo!" would be Yahoo with an exclamation mark.
+        # A title is not a sentence: in one, "Yahoo!" would be Yahoo with an exclamation mark.
         named = small or turned or any(map(who.mentioned, (f"{about} was", text)))
         if not named and plain_word:  # "Poets" for poets, but not Henry for Henry VIII
             named = not capital.search(f"{about} {text}")

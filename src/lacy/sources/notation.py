@@ -1,8 +1,8 @@
-"""Plain words from what a model writes around them: Markdown, tags, JSON, thoughts, labels.
+"""Removes the notation around a model's words: Markdown, tags, JSON, reasoning, labels.
 
-A model that was asked for the next words of a text answers in the form it was trained to give:
+A model that is asked for the next words of a text answers in the format it was trained on:
 ``**Kelfield**``, ``Answer: Kelfield``, ``{"answer": "Kelfield"}``, ``<think>...</think>Kelfield``.
-None of these signs belongs into the text. Each function here takes one kind away.
+This notation does not belong in the text. Each function here removes one kind of it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 from lacy.wire import THOUGHT_TAG, unthought
 
 SIGNS = frozenset('<>*_`~#|[]{}"“”„«»‹›「」『』\\…&$◁【=\ufeff\u200b\u2060')
-"""An answer without these holds no notation but, at its beginning, marks and labels."""
+"""An answer without these contains no notation except marks and labels at its beginning."""
 
 DEEPEST = 8
-"""Marks and labels around one another that are taken away; nobody writes as many."""
+"""Most nested marks and labels that are removed; more than any real answer has."""
 
 MOST = 4_000
-"""Characters behind the thoughts that are read: a unit is shorter, and patterns take their time."""
+"""Characters after the reasoning that are processed: units are shorter, and patterns are slow."""
 
 QUOTES = {
     '"': '"', "“": "”", "”": "”", "„": "“”", "«": "»", "»": "«", "‹": "›", "'": "'", "‘": "’",
@@ -42,11 +42,11 @@ _ALOUD = re.compile(
     r"|to (?:continue|complete) (?:the|this) )",
     re.IGNORECASE,
 )
-"""How models think aloud where their chat template has opened the thought already."""
+"""How reasoning begins if the chat template has already opened its tag."""
 
 _STEPS = re.compile(r"\W*(?:thoughts?|reasoning|analysis|question|q):", re.IGNORECASE)
 _LAST_STEP = re.compile(r"\n\W*(?:final )?(?:answer|a):\s*", re.IGNORECASE)
-"""How models write steps before an answer: "Thought: ..." and, in a line of its own, "Answer:"."""
+"""How models write steps before an answer: "Thought: ..." and, on a separate line, "Answer:"."""
 
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})[ \t]*[\w+-]*[ \t]*\n(.*?)(?:\n?\s*\1.*)?\s*$", re.DOTALL)
 _CONTROL = re.compile(
@@ -136,7 +136,7 @@ _STARTS = (
     "to continue", "to complete", "unfortunately", "based on", "according to", "thought",
     "reasoning", "analysis:", "question", "q:",
 )  # fmt: skip
-"""How labels, consent and thoughts begin; an answer that begins so is read to its end."""
+"""How labels, acknowledgements and reasoning begin; such an answer is read to its end."""
 
 _LONGEST = max(map(len, _STARTS))
 _NUMBERED = re.compile(r"\(?[1aA](?:[.)]|$)|\($")
@@ -165,7 +165,7 @@ _KEYS = (
 
 
 def plain(answer: str) -> str:
-    """An answer without thoughts, JSON, fences, tags and inline marks."""
+    """An answer without reasoning, JSON, fences, tags and inline marks."""
     body = without_thoughts(answer).strip()[:MOST]
     body = _unfenced(_without_control(body)).strip()
     if body[:1] in ("{", "[") or (body[:1] == '"' and "\\" in body):
@@ -174,7 +174,7 @@ def plain(answer: str) -> str:
 
 
 def without_thoughts(answer: str) -> str:
-    """What comes after the thoughts that an answer begins with; nothing while they last."""
+    """The part of an answer after its reasoning; "" while the reasoning lasts."""
     body = unthought(answer.lstrip("\ufeff\u200b\u2060"))
     if _ALOUD.match(body) and (end := _THOUGHT_END.search(body)):
         return without_thoughts(body[end.end() :])
@@ -184,12 +184,12 @@ def without_thoughts(answer: str) -> str:
 
 
 def thinks(answer: str) -> bool:
-    """Whether an answer holds thoughts, and no more than thoughts."""
+    """Whether an answer contains reasoning and nothing else."""
     return bool(answer.strip()) and not without_thoughts(answer).strip()
 
 
 def refuses(answer: str) -> bool:
-    """Whether a model speaks of itself or of its task instead of going on."""
+    """Whether a model speaks of itself or its task instead of continuing the text."""
     body = without_thoughts(answer)
     if _ALOUD.match(body) or _STEPS.match(body) or _PLACEHOLDER.match(opened(body)):
         return True
@@ -198,7 +198,7 @@ def refuses(answer: str) -> bool:
 
 
 def begins_plainly(answer: str) -> bool:
-    """Whether no label, thought or list mark can begin with this beginning of an answer."""
+    """Whether this beginning of an answer cannot become a label, reasoning or a list marker."""
     low = " ".join(answer[: 3 * _LONGEST].split()).lower()
     if _NUMBERED.match(low) or low.startswith(_STARTS):
         return False
@@ -206,7 +206,7 @@ def begins_plainly(answer: str) -> bool:
 
 
 def opened(body: str) -> str:
-    """Without the marks of lines, labels and consent that it begins with."""
+    """Removes line markers, labels and acknowledgements at the beginning."""
     for _ in range(DEEPEST):
         rest = body.lstrip()
         for pattern in (*_MARKS, _DOTS, _AGREED):
@@ -220,7 +220,7 @@ def opened(body: str) -> str:
 
 
 def labelled(body: str) -> str:
-    """Without labels and consent that it begins with; in small letters they are words."""
+    """Removes labels and acknowledgements at the beginning; in lower case they are words."""
     for _ in range(DEEPEST):
         if not body[:1].isupper():
             break
@@ -232,7 +232,7 @@ def labelled(body: str) -> str:
 
 
 def _unlabelled(body: str) -> str:
-    """Without a label: "Answer:", "The answer is", but not "the result is" inside a sentence."""
+    """Removes a label: "Answer:", "The answer is", but not "the result is" inside a sentence."""
     found = _LABEL.match(body)
     if found is None:
         return body
@@ -241,7 +241,7 @@ def _unlabelled(body: str) -> str:
 
 
 def unquoted(body: str, *, closed: bool = False) -> str:
-    """Without the marks that enclose the whole, or (unless ``closed``) were never closed."""
+    """Removes marks that enclose the whole answer, or (unless ``closed``) were never closed."""
     close = QUOTES.get(body[:1])
     if close is None or len(body) < 2:
         return body
@@ -255,7 +255,7 @@ def unquoted(body: str, *, closed: bool = False) -> str:
 
 
 def unpaired(body: str) -> str:
-    """Without the quotation marks around its first words, where others follow: `"A" (1901)`."""
+    """Removes quotation marks around the first words if others follow: `"A" (1901)`."""
     close = QUOTES.get(body[:1], "")
     if body[:1] in ("", "(", "[", "<") or _ELIDED.match(body):
         return body
@@ -264,7 +264,7 @@ def unpaired(body: str) -> str:
 
 
 def inline(body: str) -> str:
-    """Without tags, links, references, code, emphasis, escapes and entities."""
+    """Removes tags, links, references, code marks, emphasis, escapes and entities."""
     if not SIGNS & set(body):
         return body
     if maths := _MATHS.match(body):
@@ -280,7 +280,7 @@ def inline(body: str) -> str:
 
 
 def _without_control(body: str) -> str:
-    """Control tokens end what was said; those that it begins with are left out."""
+    """Cuts the answer at its first control token, after removing those at its beginning."""
     while found := _CONTROL.match(body.lstrip()):
         body = body.lstrip()[found.end() :]
     return _CONTROL.sub("\n", body)
@@ -296,9 +296,9 @@ def _unescaped(body: str) -> str:
 
 
 def _without_emphasis(body: str) -> str:
-    """``*`` and ``_`` go where CommonMark would read them as opening or closing emphasis.
+    """Removes ``*`` and ``_`` that open or close emphasis according to CommonMark.
 
-    A single one that closes nothing belongs to a name ("A*"); escaped ones are signs.
+    A single one without a partner belongs to a name ("A*"); escaped ones are literal.
     """
     open_now = {"*": 0, "_": 0}
     kept, last = [], 0
@@ -322,7 +322,7 @@ def _without_emphasis(body: str) -> str:
 
 
 def _from_json(body: str) -> str:
-    """The words that a JSON answer holds, cut or whole; the body itself where it is no JSON."""
+    """The words in a JSON answer, complete or cut off; the body itself if it is not JSON."""
     try:
         value, _ = json.JSONDecoder().raw_decode(body)
     except (ValueError, RecursionError):
@@ -342,7 +342,7 @@ def _words_of(value: Any, body: str) -> str:
 
 
 def _from_cut_json(body: str) -> str:
-    """A string that the limit cut, if it is an answer's."""
+    """A JSON string that the token limit cut off, if it is the answer."""
     start = re.match(r'\{\s*"(\w+)"\s*:\s*"((?:[^"\\]|\\.)*)', body)
     if start is None:
         return "" if re.match(r'\{\s*"?|\[\s*"', body) and not _LINK.match(body) else body

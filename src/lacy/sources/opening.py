@@ -147,7 +147,7 @@ def open_source(name: str | None) -> Source | None:
 
 
 def _tell_missing(texts: Documents) -> None:
-    """Says that files have gone since an index was made of them: it still answers from them."""
+    """Logs that files of an index no longer exist; the index still answers from them."""
     files = texts.missing()
     if not files:
         return

@@ -1,10 +1,10 @@
-"""Where the documents of an index come from, and which of them are no longer there.
+"""Records where the documents of an index come from, and removes those that no longer exist.
 
-An index follows the folders it was built from. When one is built again, documents that it no longer
-gives are removed: those whose file is gone, and those whose file no longer holds them. Documents
-from elsewhere stay. What could not be read this time (a folder without rights, a damaged file, a
-package that is missing) is no proof that it is gone; and where nearly everything seems to be gone,
-a disk may not be mounted: then nothing is removed unless the caller insists.
+When an index is built again from a folder, documents that the folder no longer contains are
+removed: those whose file was deleted, and those that are no longer in their file. Documents from
+elsewhere stay. Documents that could not be read this time (no permission, a damaged file, a missing
+package) also stay. If nearly everything seems to be missing, a disk may not be mounted, so nothing
+is removed unless the caller insists.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from typing import Literal
 from lacy.types import Document
 
 Gone = Literal["auto", "keep", "remove"]
-"""What becomes of documents that are no longer there: ``auto`` removes them unless nearly all of a
-folder's are gone."""
+"""What to do with documents that no longer exist: ``auto`` removes them unless nearly all of a
+folder's documents are missing."""
 
 LOOKED_AT = 20_000
-"""Files looked for when an index is opened; it takes about a tenth of a second."""
+"""Most files whose existence is checked when an index is opened (about a tenth of a second)."""
 
 _AT_ONCE = 200
-"""Documents removed in a transaction."""
+"""Documents removed per transaction."""
 
 _FEW = 50
-"""Fewest lost documents that count as nearly all where a tenth or less is left."""
+"""Fewest missing documents that count as nearly all, if a tenth or less is left."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS origin (
@@ -41,21 +41,21 @@ CREATE INDEX IF NOT EXISTS origin_root ON origin (root);
 CREATE INDEX IF NOT EXISTS origin_file ON origin (file);
 CREATE TEMP TABLE IF NOT EXISTS seen (document INTEGER PRIMARY KEY);
 """
-"""Not in indices of lacy 0.1.0, hence made when they are built again. Paths are bytes, as they are
-for the system: their text may be no UTF-8."""
+"""Missing in indexes of lacy 0.1.0, so created when they are built again. Paths are stored as
+bytes because they may not be valid UTF-8."""
 
 _TAIL = re.compile(r"(?::\d+)*(?:#\d+)*\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """What one build reads.
+    """The source of one build.
 
     Args:
-        place: a folder's or file's absolute path without links, or ``hf:owner/name``.
-        gone: what becomes of its documents that are no longer there.
+        place: absolute path of a folder or file, with links resolved, or ``hf:owner/name``.
+        gone: what to do with its documents that no longer exist.
         unread: files and folders that could not be read this time; filled while reading.
-        whole: whether all of it is read; else nothing can be said to be gone.
+        whole: whether everything is read; otherwise no document counts as missing.
     """
 
     place: str
@@ -67,28 +67,28 @@ class Root:
     def of(
         cls, source: str, gone: Gone = "auto", unread: Collection[str] = (), *, whole: bool = True
     ) -> Root:
-        """The root of what ``lacy.read`` is given."""
+        """The root for a source as given to ``lacy.read``."""
         place = source if source.startswith("hf:") else os.path.realpath(source)
         return cls(place, gone, unread, whole)
 
 
 @dataclass
 class Lost:
-    """Documents that are no longer there."""
+    """Documents that no longer exist."""
 
     removed: int = 0
     kept: int = 0
-    """Nearly all of a folder's, or the caller wants to keep them."""
+    """Kept because nearly all of a folder's documents are missing, or at the caller's request."""
     unread: int = 0
-    """Of files that could not be read this time; they stay."""
+    """Kept because their files could not be read this time."""
     elsewhere: int = 0
-    """Of other folders; they stay."""
+    """Kept because they come from other folders."""
     names: tuple[str, ...] = ()
-    """Some of those removed, or kept."""
+    """Names of some documents that were removed or kept."""
 
 
 def key_of(document: Document) -> str:
-    """What a document is known by: its file and place in it, or an id of its own."""
+    """The identity of a document: its file and the place in it, or its own id."""
     head = _TAIL.sub("", document.id)
     file = document.file.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if file and (file == head or file.replace(os.sep, "/").endswith("/" + head)):
@@ -97,9 +97,10 @@ def key_of(document: Document) -> str:
 
 
 def name_of(db: sqlite3.Connection, document: Document, root: Root | None) -> str:
-    """The name under which a document stands, or will stand, in the index.
+    """The name of a document in the index.
 
-    Its id, unless another file has that: files of two folders may have one name.
+    This is its id unless a document of another file has it: files in two folders may have the same
+    name.
     """
     key = key_of(document)
     query = "SELECT name FROM document JOIN origin ON document = document.id WHERE key = ?"
@@ -116,7 +117,7 @@ def name_of(db: sqlite3.Connection, document: Document, root: Root | None) -> st
 
 
 def _free(db: sqlite3.Connection, name: str, key: str) -> bool:
-    """Whether nobody else has a name: only one of unknown origin, or of a file that went, may."""
+    """Whether a name is free: unused, or used by a document of unknown origin or a deleted file."""
     query = (
         "SELECT key, file FROM document LEFT JOIN origin ON document = document.id WHERE name = ?"
     )
@@ -129,7 +130,7 @@ def _free(db: sqlite3.Connection, name: str, key: str) -> bool:
 
 
 def noted(db: sqlite3.Connection, number: int, document: Document, root: Root | None) -> bool:
-    """Whether it is known already where a document comes from; notes that it was seen."""
+    """Whether the origin of a document is already recorded; marks the document as seen."""
     saw(db, number)
     query = "SELECT document, key, root, file FROM origin WHERE document = ?"
     return bool(db.execute(query, (number,)).fetchone() == _row(number, document, root))
@@ -141,26 +142,26 @@ def _row(number: int, document: Document, root: Root | None) -> tuple[int, str, 
 
 
 def note(db: sqlite3.Connection, number: int, document: Document, root: Root | None) -> None:
-    """Notes where a document comes from and that it was seen; in the caller's transaction."""
+    """Records a document's origin and marks it as seen, in the caller's transaction."""
     row = _row(number, document, root)
     db.execute("INSERT OR REPLACE INTO origin VALUES (?, ?, ?, ?)", row)
     saw(db, number)
 
 
 def saw(db: sqlite3.Connection, number: int) -> None:
-    """Notes that a document is still there."""
+    """Marks a document as seen."""
     db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (number,))
 
 
 def remove_gone(
     db: sqlite3.Connection, root: Root, added: int, forget: Callable[[str], object]
 ) -> Lost:
-    """Removes a root's documents that were not seen, and says what stays.
+    """Removes a root's documents that were not seen, and reports which ones stay.
 
     Args:
-        db: the index; every document that is there has been noted as seen.
-        root: what was read, to its end.
-        added: how many documents are new.
+        db: the index; every existing document has been marked as seen.
+        root: the source, which has been read to its end.
+        added: the number of new documents.
         forget: removes a document by its name.
     """
     known = _known(db, root)
@@ -190,10 +191,10 @@ def remove_gone(
 
 
 def _known(db: sqlite3.Connection, root: Root) -> list[tuple[str, str, bool]]:
-    """Name, file and whether it was seen, of each document of a root.
+    """Name, file, and whether it was seen, for each document of a root.
 
-    Files in the folder that were built by themselves, and may be none that the folder gives (a
-    hidden one), are documents of it only if they were seen or are no longer there.
+    Files in the folder that were indexed separately, and might not be read as part of the folder (a
+    hidden file), count as its documents only if they were seen or no longer exist.
     """
     place = os.fsencode(root.place)
     inside = place.rstrip(b"/") + b"/"
@@ -214,7 +215,7 @@ def _known(db: sqlite3.Connection, root: Root) -> list[tuple[str, str, bool]]:
 
 
 def _moved(db: sqlite3.Connection) -> set[str]:
-    """Names of documents whose file is gone and whose words were seen in another file."""
+    """Names of documents whose file no longer exists and whose text was seen in another file."""
     query = (
         "SELECT name, file FROM document JOIN origin ON origin.document = document.id"
         " WHERE length(file) AND document.id NOT IN seen AND digest IN"
@@ -224,14 +225,14 @@ def _moved(db: sqlite3.Connection) -> set[str]:
 
 
 def _unread(file: str, unread: Collection[str]) -> bool:
-    """Whether a file, or a folder that it is in, could not be read."""
+    """Whether a file or one of its parent folders could not be read."""
     if not file or not unread:
         return False
     return any(str(place) in unread for place in (file, *map(str, Path(file).parents)))
 
 
 def count_of(folder: Path, root: Root) -> int:
-    """How many documents an index has from a root; 0 where there is no index."""
+    """Number of documents from a root in an index; 0 if there is no index."""
     from lacy.sources.index import FILE
 
     if not (folder / FILE).is_file():
@@ -249,7 +250,7 @@ def count_of(folder: Path, root: Root) -> int:
 
 
 def missing(db: sqlite3.Connection) -> list[str]:
-    """Files that an index was made from and that are no longer there; not all are looked for."""
+    """Files of an index that no longer exist; not all files are checked."""
     if not _has(db):
         return []
     query = "SELECT DISTINCT file FROM origin WHERE length(file) LIMIT ?"
@@ -263,5 +264,5 @@ def _has(db: sqlite3.Connection) -> bool:
 
 
 def _text(path: str) -> str:
-    """A path as text; bytes of it that are not UTF-8 are written in hexadecimal."""
+    """A path as text; bytes that are not UTF-8 are written in hexadecimal."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

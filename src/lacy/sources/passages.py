@@ -112,15 +112,15 @@ def first_name(text: str) -> str:
 
 
 def wider(text: str, spans: Iterable[tuple[int, int, str]]) -> dict[tuple[int, int], str]:
-    """What values may be said as, besides themselves, by their places.
+    """Alternative forms of values, by their positions.
 
-    A part of a name is completed ("One" of "CBC Radio One"): a name is a run of capitalised words;
-    an article at its beginning may begin a sentence and is left out. A number or date takes along
-    the words that limit it ("about 40 km", "before 1450", "the 1890s").
+    A part of a name is completed ("One" in "CBC Radio One"): a name is a run of capitalised words,
+    without an article at its beginning, which may begin a sentence. A number or date is extended by
+    the words that qualify it ("about 40 km", "before 1450", "the 1890s").
 
     Args:
         text: a passage.
-        spans: start, end and kind of each value; kinds that no rule gave are left as they are.
+        spans: start, end and kind of each value; kinds that no rule assigns are not changed.
     """
     names = [_without_article(text, *run) for run in runs(text)]
     found = {}

@@ -238,11 +238,11 @@ class Usage:
     answered: int = 0
     """Replies with at least one candidate."""
     unanswered: int = 0
-    """Replies of a source that works and found nothing. That is no error."""
+    """Replies of a working source that found nothing, which is not an error."""
     faults: int = 0
-    """Replies that say that the source failed."""
+    """Replies that report a failure of the source."""
     failing: bool = False
-    """Whether the last reply says so."""
+    """Whether the last reply reports a failure."""
     cost: float = 0.0
     median: float = 0.0
     p95: float = 0.0
@@ -250,10 +250,10 @@ class Usage:
 
 
 class Metered:
-    """Counts what a source found, what it did not find and where it failed; costs and times.
+    """Counts how often a source found a value, found nothing or failed, and its costs and times.
 
     Args:
-        source: whom to ask.
+        source: the source to ask.
         timeout: seconds for one ``ask``.
     """
 

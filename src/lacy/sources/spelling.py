@@ -1,7 +1,8 @@
-"""A name's normal form, by which spellings are compared, and how similar two forms are.
+"""Normal forms of names, by which spellings are compared, and the similarity of two forms.
 
 Punctuation does not count: dots of initials, apostrophes, hyphens between words, commas, quotes and
-brackets. Signs do: "C", "C#" and "C++" are three names, "Yahoo!" is not "Yahoo", ".NET" not "NET".
+brackets. Other symbols do: "C", "C#" and "C++" are three names, "Yahoo!" is not "Yahoo", and ".NET"
+is not "NET".
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 
 EDITS = 2
-"""Most edits; three pieces of a name then hold at least one without any."""
+"""Most edits. Of three pieces of a name, at least one then has no edit."""
 
 _LETTERS = str.maketrans(
     {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h",
@@ -29,11 +30,11 @@ _ROMAN = re.compile(r"(?=.)m{0,3}(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?
 
 
 def normal(name: str, *, as_written: bool = False) -> str:
-    """A name in small letters without accents and punctuation; "Last, First" in speaking order.
+    """A name in lower case without accents and punctuation; "Last, First" becomes "First Last".
 
     Args:
-        name: as anybody spells it.
-        as_written: leaves the order as it is ("Paris, Texas").
+        name: the name in any spelling.
+        as_written: keep the order of the words ("Paris, Texas").
     """
     if name.isascii() and name.isalnum():  # most words of a text
         return name.lower()
@@ -54,12 +55,12 @@ def normal(name: str, *, as_written: bool = False) -> str:
 
 
 def _counts(character: str) -> bool:
-    """Whether a character is one that is read, not a control or an invisible mark."""
+    """Whether a character is visible, not a control character or an invisible mark."""
     return unicodedata.category(character)[0] != "C"
 
 
 def _dots(match: re.Match[str]) -> str:
-    """Dots go, but that of ".NET" and that of "3.5"."""
+    """Removes dots, except in ".NET" and "3.5"."""
     before, dots, after = match.groups()
     number = before.isdigit() and after.isdigit()
     leads = not before and bool(after)
@@ -67,7 +68,7 @@ def _dots(match: re.Match[str]) -> str:
 
 
 def _hyphen(match: re.Match[str]) -> str:
-    """Hyphens between words are spaces; those of "C--", "A-" and "-5" are signs."""
+    """Replaces hyphens between words with spaces; those in "C--", "A-" and "-5" are symbols."""
     before = match.string[: match.start()][-1:]
     after = match.string[match.end() :][:1]
     ends = (before.isalnum() or before in tuple("+#*!?")) and not after.strip()
@@ -76,7 +77,7 @@ def _hyphen(match: re.Match[str]) -> str:
 
 
 def _joined(words: list[str]) -> Iterator[str]:
-    """Words; letters that stand alone beside each other are one: J R R, JRR."""
+    """Splits into words; adjacent single letters become one word: J R R, JRR."""
     letters = ""
     for word in words:
         if len(word) == 1 and word.isalpha():
@@ -91,11 +92,11 @@ def _joined(words: list[str]) -> Iterator[str]:
 
 
 def similarity(one: str, other: str) -> float:
-    """1 - edits / letters of two normal forms; 0 where they cannot mean the same.
+    """1 - edits / letters of two normal forms; 0 if they cannot mean the same.
 
-    Edits are letters added, left out, replaced, or two that changed places. Names with other
-    numbers, other signs, another count of words or other first letters of words mean someone else,
-    and so do those that differ in a word of up to three letters.
+    An edit inserts, deletes or replaces a letter, or swaps two neighbours. Names are different if
+    their numbers, symbols, number of words or first letters of words differ, or if they differ in a
+    word of up to three letters.
     """
     words, others = one.split(), other.split()
     if len(words) != len(others):
@@ -115,13 +116,13 @@ def similarity(one: str, other: str) -> float:
 
 
 def shape(form: str) -> str:
-    """Number of words and their first letters, which similar names share."""
+    """The number of words and their first letters, which similar names have in common."""
     words = form.split()
     return f"={len(words)}{''.join(word[0] for word in words)}="
 
 
 def _distance(a: str, b: str) -> int:
-    """Edits between two words, ``EDITS + 1`` for more (optimal string alignment)."""
+    """Edit distance of two words (optimal string alignment), at most ``EDITS + 1``."""
     if abs(len(a) - len(b)) > EDITS:
         return EDITS + 1
     before: list[int] = []

@@ -31,13 +31,13 @@ _WORD = re.compile(
     r"\s*(?:(?:['’](?=[a-z]{1,2}\b)|[-−+±]?[$£€¥₹]?(?=\d))?\w+(?:['’.,\-–]\w+)*(?:(?<=\d)[%‰°])?"
     r"|[^\w\s]+)"
 )
-"""A number's sign, currency and per cent are a part of it; 's-Hertogenbosch is one word."""
+"""Sign, currency and per cent are part of a number; 's-Hertogenbosch is one word."""
 _REST_OF_WORD = re.compile(r"\w*(?:['’.,\-–]\w+)*")
 _CLAUSE = re.compile(r"[,;:!?…。，、](?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
 _DIGITS = re.compile(r"\d*(?:[.,]\d+)*")
 _JOINS = ("'", "’", ".", ",", "-", "–")
 _FAR = 8
-"""Characters before a dot that are looked at: more than the longest of ``_SHORT`` and a space."""
+"""Characters examined before a dot: more than the longest of ``_SHORT`` and a space."""
 
 _SHORT = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
 """A dot after these, or after an initial, ends no clause."""
@@ -69,14 +69,14 @@ class TokenText:
         return known
 
     def written(self, token: int) -> bytes:
-        """The bytes by which a token is written in a prompt: special tokens have their names."""
+        """The bytes of a token in a prompt; for special tokens, their names."""
         if token not in self._special:
             return self.bytes_of(token)
         return str(self.tokenizer.convert_ids_to_tokens(token)).encode()
 
     @cached_property
     def name(self) -> str:
-        """Of these tokens: equal for tokenizers that know the same ones."""
+        """A fingerprint, equal for tokenizers with the same tokens."""
         known = json.dumps(sorted(self.tokenizer.get_vocab().items()))
         return hashlib.sha256(known.encode()).hexdigest()
 
@@ -229,7 +229,7 @@ def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
 
 
 def _word_end(text: str) -> int:
-    """Where the first word ends; 0 for none. Accents and vowel signs of their own belong to it."""
+    """Where the first word ends; 0 for none. Combining accents and vowel signs belong to it."""
     match = _WORD.match(text)
     end = match.end() if match else 0
     while 0 < end < len(text) and _within_word(text[end]):
@@ -239,17 +239,17 @@ def _word_end(text: str) -> int:
 
 
 def _within_word(character: str) -> bool:
-    """Whether it never stands between words: a combining mark, or what joins letters unseen."""
+    """Whether a character never separates words: a combining mark or an invisible joiner."""
     return character in "\u200c\u200d" or unicodedata.category(character)[0] == "M"
 
 
 def whole_number(text: str, token: str, *, ended: bool) -> str | None:
-    """``token`` with all digits of the number that it begins; None while it may still go on.
+    """``token`` with all digits of the number that it begins; None while the number may continue.
 
     Args:
-        text: what was said from ``token`` on; nothing comes of one that does not begin with it.
-        token: what was asked for; as it is if it does not end inside a number.
-        ended: whether nothing more will come.
+        text: the text from ``token`` on; "" is returned if it does not begin with ``token``.
+        token: the requested token; returned unchanged if it does not end inside a number.
+        ended: whether the text is complete.
     """
     if not token[-1:].isdigit():
         return token
@@ -262,7 +262,7 @@ def whole_number(text: str, token: str, *, ended: bool) -> str | None:
 
 
 def _last_word(text: str, end: int) -> str:
-    """The word before a place, as far as one of ``_SHORT`` would go."""
+    """The word before a position, up to the length of the longest of ``_SHORT``."""
     words = text[max(0, end - _FAR) : end].rsplit(maxsplit=1)
     return words[-1] if words else ""
 

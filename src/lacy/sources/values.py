@@ -1,4 +1,4 @@
-"""What a stored value says in a text: one function for the values of all databases.
+"""Converts stored values to words of a text; used for the values of all databases.
 
 A whole number is written without ".0" and without an exponent; what is no number (infinity, NaN) is
 no value. An array or a JSON list holds several values, its elements; a JSON string is its text. A
@@ -17,7 +17,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 Kind = Literal["any", "text", "number", "time", "span", "json", "bytes", "none"]
-"""How an answer to a query holds a value: as Python has it, or as a text of a certain form."""
+"""The form of a value in a query's result: a Python object, or text in a certain format."""
 
 _LONGEST_NUMBER = 600
 """Digits above which a number is none that could be said."""
@@ -42,7 +42,7 @@ def said(value: Any, kind: Kind = "any") -> list[str]:
         return _bytes(bytes(value))
     if isinstance(value, Mapping | set | frozenset):
         return []
-    if isinstance(value, bool) or str(value) in ("True", "False"):  # numpy's are no bool
+    if isinstance(value, bool) or str(value) in ("True", "False"):  # numpy.bool is not bool
         return [str(value).lower()]
     if isinstance(value, numbers.Number):
         return _number(value)
@@ -87,7 +87,7 @@ def _number(value: Any) -> list[str]:
 
 
 def _bytes(value: bytes) -> list[str]:
-    """The text that bytes hold; a picture holds none."""
+    """The text in some bytes; binary data such as images give none."""
     try:
         text = value.decode()
     except UnicodeDecodeError:
@@ -114,13 +114,13 @@ def _elements(value: Any) -> list[str]:
 
 
 def _span(text: str) -> list[str]:
-    """A span of time: "3 years 2 mons 04:00:00" is 3 years 2 months 4 hours."""
+    """An interval: "3 years 2 mons 04:00:00" becomes 3 years 2 months 4 hours."""
     parts = [(n, "month" if unit == "mon" else unit) for n, unit in _SPAN.findall(text)]
     rest = _SPAN.sub(" ", text)
     if clock := _CLOCK.search(rest):
         parts += zip(clock.groups(), ("hour", "minute", "second"), strict=True)
         rest = _CLOCK.sub(" ", rest, count=1)
-    if rest.strip():  # a sign, or a notation that is not known
+    if rest.strip():  # a sign or an unknown notation
         return []
     counts = [(_number(n)[0], unit) for n, unit in parts]
     words = [f"{n} {unit}{'s' * (n != '1')}" for n, unit in counts if n != "0"]

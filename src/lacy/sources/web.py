@@ -88,26 +88,29 @@ async def post(
     deadline: float,
     accepted: Accepted | None = None,
 ) -> T:
-    """What ``read`` makes of a server's answer; the connection is closed where it leaves a rest.
+    """Sends a request and returns what ``read`` makes of the answer, with retries.
+
+    If ``read`` does not consume the whole answer, the connection is closed.
 
     Args:
         client: an open ``httpx`` client.
-        url: where to.
-        body: what to send.
+        url: the address.
+        body: the JSON body.
         read: called with each answer of status 200; it may raise ``Failure``.
         key: sent as a bearer token unless empty.
         retries: further tries after 429, 5xx and lost connections, each after a longer wait (twice
-            the last, half of it by chance) or what ``Retry-After`` asks for.
-        first_wait: seconds before the first of them.
-        deadline: of ``time.monotonic``; a wait that would end after it is not begun.
-        accepted: shapes what is sent and learns from refusals; what was learned is tried at once.
+            the last one, half of it random) or after ``Retry-After``.
+        first_wait: seconds before the first retry.
+        deadline: of ``time.monotonic``; a wait that would end after it is not started.
+        accepted: adapts the body to the model and learns from rejections, after which the request
+            is sent again at once.
 
     Raises:
-        Failure: no usable answer. The caller sees to it that nothing lasts beyond ``deadline``.
+        Failure: no usable answer. The caller must enforce ``deadline`` for everything else.
     """
     import httpx
 
-    headers = {"Accept-Encoding": "identity"}  # unpacking costs time, and streams wait for it
+    headers = {"Accept-Encoding": "identity"}  # compression costs time and delays streams
     accepted = accepted or Accepted()
     if key:
         headers["Authorization"] = f"Bearer {key}"
@@ -169,16 +172,16 @@ async def whole(response: httpx.Response, max_bytes: int) -> dict[str, Any]:
 
 
 async def readable(response: httpx.Response, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """An answer's bytes as they come; those of a proxy that packs unasked are unpacked.
+    """The bytes of an answer as they arrive, decompressed if a proxy compressed them.
 
     Raises:
-        Failure: they are packed otherwise than by gzip or deflate, badly, or are more than
-            ``max_bytes``, packed or unpacked.
+        Failure: the compression is damaged or neither gzip nor deflate, or the answer has more than
+            ``max_bytes``, compressed or not.
     """
     packed = response.headers.get("content-encoding", "identity").strip().lower()
     unpack = None
     if packed in ("gzip", "x-gzip", "deflate"):
-        unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out which of the two it is
+        unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)  # detects gzip or zlib
     elif packed not in ("", "identity"):
         raise Failure(f"the answer is packed ({plain(packed)}), which was not asked for")
     size = 0
@@ -209,7 +212,7 @@ async def _beginning(response: httpx.Response) -> bytes:
                 raw += piece
                 if len(raw) >= _SHOWN_BYTES:
                     break
-    except Failure:  # badly packed, or very long: its status says enough
+    except Failure:  # damaged or very long: the status is enough
         pass
     return raw[:_SHOWN_BYTES]
 

@@ -144,7 +144,7 @@ def _comparisons(plan: StudyPlan, arms: Mapping[str, ArmPlan]) -> list[str]:
     found = [f"metrics names {name!r}, which is none of {', '.join(COMPARED)}"
              for name in plan.metrics if name not in COMPARED]  # fmt: skip
     named = [(f"compare: {text!r}", side) for text in plan.compare for side in sides(text)]
-    if plan.advantage != Advantage():  # the default needs not be there: nothing is recovered then
+    if plan.advantage != Advantage():  # the default may be missing: then there is no such share
         named += [("advantage", plan.advantage.alone), ("advantage", plan.advantage.partner)]
     for where, side in named:
         arm, _, way = side.partition("/")

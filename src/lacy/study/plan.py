@@ -90,9 +90,9 @@ class Way:
 
 @dataclass
 class Advantage:
-    """Against what the recovered share (cascade - alone) / (partner - alone) is measured.
+    """The baselines of the recovered share (cascade - alone) / (partner - alone).
 
-    A study without the arm and ways that are named by default has no such share.
+    A study without the default arm and ways has no such share.
     """
 
     alone: str = "plain/alone"

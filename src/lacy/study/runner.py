@@ -122,18 +122,18 @@ def _asked(plan: StudyPlan, cell: Cell, every: dict[str, Cell]) -> Callable[[], 
 
 
 def run_study(plan: StudyPlan, *, jobs: int = 0, show: Callable[[Board], None]) -> Board:
-    """Runs all jobs that are not done; one that fails leaves the others alone.
+    """Runs all jobs that are not done; if one fails, the others continue.
 
     Args:
         plan: what to run.
-        jobs: processes side by side; 0: one per GPU, else one per core.
+        jobs: number of parallel processes; 0: one per GPU, else one per core.
         show: called about every second.
 
     Returns:
-        The board, for what failed.
+        The board, which lists failures.
 
     Raises:
-        LacyError: E19, the disk takes no more.
+        LacyError: E19, the disk is full or failing.
     """
     board = Board(plan, jobs_of(plan))
     for job in board.jobs.values():
@@ -165,10 +165,10 @@ def _timed(do: Callable[..., None], args: Sequence[Any]) -> float:
 
 
 def _settle(plan: StudyPlan, job: Job, future: Future[float]) -> None:
-    """What became of a job; a failure's traceback goes to a file.
+    """The outcome of a job; the traceback of a failure is written to a file.
 
     Raises:
-        LacyError: E19, the disk takes no more: no other job would succeed.
+        LacyError: E19, the disk is full or failing, so no other job would succeed.
     """
     error = future.exception()
     if error is not None:

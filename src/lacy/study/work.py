@@ -69,10 +69,10 @@ def trained(plan: StudyPlan, cell: Cell) -> dict[str, Any] | None:
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """A JSON object that the study has written.
+    """A JSON object that the study wrote.
 
     Raises:
-        LacyError: E87, if it is not one any more.
+        LacyError: E87, the file is not a JSON object.
     """
     try:
         found = parse_json(file.read_text(encoding="utf-8"))
@@ -157,10 +157,10 @@ def _annotated(texts: Iterable[Document], annotator: Any) -> Iterable[Document]:
 
 
 def train_cell(plan: StudyPlan, cell: Cell) -> None:
-    """Trains one model (or continues a run that was stopped).
+    """Trains one model (or resumes an interrupted run).
 
-    Studies that share a folder of runs may be under way at the same time: the second waits for the
-    run that the first is training.
+    Studies that share a folder of runs may run at the same time: one waits for a run that another
+    is training.
     """
     folder = cell_folder(plan, cell)
     with lock(folder.parent, name=f".{folder.name}.lock", wait=math.inf):

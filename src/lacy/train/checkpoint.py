@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STABLE = "stable"
 """The folder of the checkpoint before the decay, which forks start from."""
 FOLDER = "checkpoints"
-"""Where in a run's folder the checkpoints lie."""
+"""The folder of checkpoints in a run folder."""
 TENSORS, INFO = "trainer.safetensors", "trainer.json"
 FORMAT = 1
 
@@ -123,7 +123,7 @@ def checkpoints(out: Path) -> list[Path]:
 
 
 def candidates(out: Path) -> list[Path]:
-    """What a run may go on from, best first: its checkpoints, then the one before its decay."""
+    """Checkpoints from which a run may resume, best first; the one before its decay is last."""
     stable = out / STABLE
     return [*reversed(checkpoints(out)), *([stable] if (stable / INFO).is_file() else [])]
 
@@ -135,7 +135,7 @@ def newest(out: Path) -> Path | None:
 
 
 def put_aside(path: Path) -> None:
-    """Rename a checkpoint that cannot be read, so that it no longer counts as one of the newest."""
+    """Rename an unreadable checkpoint, so that it no longer counts as one of the newest."""
     aside = path.with_name(f"unreadable-{path.name}")
     if path.is_dir() and path.parent.name == FOLDER:
         shutil.rmtree(aside, ignore_errors=True)

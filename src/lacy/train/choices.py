@@ -108,7 +108,7 @@ def process_count() -> int:
 
 
 def first_process() -> bool:
-    """Whether this process is the only one, or the first of those that were started together."""
+    """Whether this process is the only one, or the first of a distributed run."""
     import os
 
     return int(os.environ.get("RANK", "0")) == 0

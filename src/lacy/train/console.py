@@ -18,10 +18,10 @@ LINE_SECONDS = 10.0
 
 
 class _Screen(RichConsole):
-    """rich's console, without its habit of leaving the program where nobody reads any more."""
+    """rich's console, which raises on a broken pipe instead of exiting the program."""
 
     def on_broken_pipe(self) -> None:
-        """Raise the error that rich has just caught."""
+        """Re-raise the error that rich has just caught."""
         raise BrokenPipeError
 
 
@@ -33,8 +33,8 @@ class Console:
         step: where it begins.
         silent: print nothing.
 
-    A terminal or a disk that is gone does not end the run: nothing more is printed. A closed pipe
-    sets ``lost``, and the loop saves and leaves.
+    A lost terminal or a full disk does not end the run; nothing more is printed. A closed pipe sets
+    ``lost``, and the loop saves and stops.
     """
 
     def __init__(self, total: int, step: int = 0, *, silent: bool = False) -> None:
@@ -76,7 +76,7 @@ class Console:
 
     @contextlib.contextmanager
     def _tolerant(self) -> Iterator[None]:
-        """Notes that the output cannot be written any more."""
+        """Records that the output can no longer be written."""
         try:
             yield
         except OSError as error:

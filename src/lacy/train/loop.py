@@ -51,7 +51,7 @@ SEED_STRIDE = 1_000_003
 
 
 FINITE_EVERY = 50
-"""Steps after which a loss that is no number is noticed, however rarely it is logged."""
+"""Steps after which a loss that is NaN or infinite is noticed, however rarely it is logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +69,19 @@ class TrainResult:
 
 
 def train(config: TrainConfig) -> TrainResult:
-    """Train a model, or go on with a run that was stopped.
+    """Train a model, or resume an interrupted run.
 
     Args:
         config: the settings.
 
     Returns:
-        How it ended. With ``dry_run``, nothing was written and step is 0.
+        How the run ended. With ``dry_run``, nothing was written and step is 0.
 
     Raises:
-        LacyError: E45 (settings), E17 (the folder holds another run), E150 (another process
-            trains there), E46 (call rate above the share of marks), E47 (loss or gradient no
-            number), E48 (out of memory), E49 (the checkpoint), E19 (the disk is full), or what data
-            and model raise. The checkpoints written before stay whole.
+        LacyError: E45 (settings), E17 (the folder has another run), E150 (another process trains
+            there), E46 (call rate above the share of marks), E47 (loss or gradient NaN or
+            infinite), E48 (out of memory), E49 (the checkpoint), E19 (the disk is full), or errors
+            of data and model. Earlier checkpoints stay intact.
     """
     config.check()
     if config.dry_run:
@@ -129,7 +129,7 @@ def _finished_before(config: TrainConfig) -> TrainResult | None:
         return None
     try:
         training = parse_json(meta_file.read_text(encoding="utf-8")).get("training", {})
-    except (ValueError, AttributeError):  # damaged: the checkpoints make it again
+    except (ValueError, AttributeError):  # damaged: it is restored from the checkpoints
         return None
     if training.get("step") != training.get("of"):
         return None
@@ -157,7 +157,7 @@ class _Loop:
     short: bool = False
     """Whether it was said that marks were too few."""
     finite: int = 0
-    """The last step by which loss and gradient were known to be numbers."""
+    """The last step at which loss and gradient were known to be finite."""
 
     def __post_init__(self) -> None:
         session = self.session

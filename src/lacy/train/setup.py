@@ -69,7 +69,7 @@ class Session:
     reasons: list[str] = field(default_factory=list)
     """Automatic choices, for the user."""
     unreadable: list[Path] = field(default_factory=list)
-    """Newer checkpoints of this run that could not be read."""
+    """Newer checkpoints of this run that are unreadable."""
 
     @property
     def main(self) -> bool:
@@ -222,7 +222,7 @@ def _order(config: TrainConfig, rows: int, accelerator: Accelerator | None) -> B
 
 @dataclass
 class _Start:
-    """From where a run begins: a checkpoint of its own, one it is forked from, or neither."""
+    """The starting point of a run: its own checkpoint, one that it is forked from, or neither."""
 
     saved: Saved | None = None
     forked: Saved | None = None
@@ -233,10 +233,10 @@ class _Start:
 
 
 def _starting_point(config: TrainConfig, data: PackedData, resume: bool) -> _Start:
-    """The newest checkpoint of this run that can be read whole, or the one it is forked from.
+    """The newest readable checkpoint of this run, or the one from which it is forked.
 
     Raises:
-        LacyError: E49, if the run has checkpoints and none can be read, or the data have changed.
+        LacyError: E49, the run has checkpoints but none is readable, or the data have changed.
     """
     start = _Start()
     first: LacyError | None = None
@@ -269,7 +269,7 @@ def require_same_data(saved: Saved, data: PackedData) -> None:
     """Raise E49 unless a checkpoint was written while training on these data."""
     if not same_data(saved, data):
         why = "the data have changed since it was written"
-        do = "put the old data back, or begin anew in another folder (--out)"
+        do = "restore the old data, or start again in another folder (--out)"
         raise LacyError("E49", path=saved.path, why=why, do=do)
 
 
@@ -282,7 +282,7 @@ def fingerprint(data: PackedData) -> dict[str, Any]:
 
 
 def _model(config: TrainConfig, data: PackedData, source: Saved | None) -> PreTrainedModel:
-    """The model of a checkpoint, of --init-from, or a fresh one of a preset."""
+    """The model of a checkpoint, of --init-from, or a new one from a preset."""
     tokenizer = data.tokenizer
     if source is not None or config.init_from is not None:
         place = source.path if source is not None else str(config.init_from)

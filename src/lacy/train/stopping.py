@@ -1,4 +1,4 @@
-"""What ends a run before its last step: signals, an output that nobody reads, too little memory."""
+"""What ends a run early: signals, an output whose reader went away, too little memory."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 import torch
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""After one of these a run saves and leaves. SIGHUP: the terminal was closed."""
+"""On these signals a run saves and stops. SIGHUP: the terminal was closed."""
 
 CLOSED_OUTPUT = "the output was closed"
-"""Why a run stops whose output goes into a pipe that nobody reads any more."""
+"""Why a run stops if its output is a pipe whose reader went away."""
 
 
 @contextlib.contextmanager
 def signals() -> Iterator[list[str]]:
     """A list that receives the name of the first signal; the second one ends the run at once.
 
-    Handlers can be set in the main thread only; elsewhere the list stays empty. SIGHUP stays
-    ignored where it is (``nohup``).
+    Handlers can only be set in the main thread; elsewhere the list stays empty. If SIGHUP is
+    ignored (``nohup``), it stays ignored.
     """
     came: list[str] = []
     if threading.current_thread() is not threading.main_thread():

@@ -9,8 +9,8 @@ choice is exact and a run is that of ``lacy.train.train`` (``tests/invariant`` h
 weights equal); under gradient accumulation or several processes a running quantile is used, which
 is saved with each checkpoint. Each piece's mean counts alike, however many targets it has.
 
-Given ``data``, a checkpoint also holds their tokenizer and ``lacy.json``, so that
-``lacy.load_model`` opens it. A checkpoint that lacks weights is not gone on from.
+With ``data``, a checkpoint also contains the tokenizer and ``lacy.json``, so that
+``lacy.load_model`` can open it. Resuming from a checkpoint without weights is an error.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Missing weights are an error; one that is tied to another need not be there."""
+        """Raises if weights are missing, except those that are tied to others."""
         tied = getattr(self.model, "all_tied_weights_keys", None) or {}
         lacking = sorted(set(load_result.missing_keys) - set(tied))
         if lacking:

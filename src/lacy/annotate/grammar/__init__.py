@@ -1,1 +1,1 @@
-"""The grammar of values: how numbers, measures, money, dates, times and names are written."""
+"""A grammar of values: patterns for numbers, measures, money, dates, times and names."""

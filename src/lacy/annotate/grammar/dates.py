@@ -1,4 +1,4 @@
-"""Dates, times, decades, centuries and eras, as they are written in English."""
+"""Patterns for dates, times, decades, centuries and eras in English."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ _PART = (
     r"|(?i:beginning|start|middle|end|turn|close|dawn))\ of\ (?:the\ )?"
 )
 _BARE = rf"(?:(?!May|March)(?:{MONTHS})\b)"
-"""A lone month; "May" and "March" are words as well."""
+"""A month alone; "May" and "March" are ordinary words as well."""
 _ONE = rf"""(?:
     {_FULL} | {_CENTURY} | {_DECADE} | {_SEASON} | {_FEASTS} | {_TERM}
   | {_EARLY}?(?:{MONTH},?\ )?{YEARS} | {WEEKDAY} | {_BARE}
 )"""
 UNTIL = rf"(?:\ ?{DASH}\ ?|\ (?:to|until|till|through|and)\ (?:the\ )?)"
-"""What stands between the ends of a span of time; "and" behind "between" only."""
+"""Joins the ends of a period; "and" only after "between"."""
 
 OPEN_END = r"(?:[Pp]resent|today|now)\b"
 
@@ -128,7 +128,7 @@ UNSPACED = (
 )
 
 DATES = (DATE, TIME, UNSPACED)
-"""Every way of writing a point in time; the longest that matches counts."""
+"""All patterns for a point in time; the longest match counts."""
 
 FIRST_WORDS = frozenset(
     f"{MONTHS}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec|Monday|Tuesday|Wednesday|Thursday"

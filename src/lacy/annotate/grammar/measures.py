@@ -1,4 +1,4 @@
-"""Numbers with what they count: units, money, shares, ranges, ratios and compounds of them."""
+"""Patterns for numbers with units: measures, money, shares, ranges, ratios and compounds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ UNIT = rf"""(?:
   | (?:{GAP}|-)?(?:{_PREFIX}{GAP})?(?:{_PLAIN}){_POWER}?(?![\w'’])(?:\.(?={GAP}[a-z\d(]))?
 )"""
 _LETTER = rf"(?:{GAP}?{_LETTERS}{_POWER}?|[ACFTp])(?![\w'’]|\.\w)"
-"""Units of one letter stand behind digits only."""
+"""Units of one letter, only after digits."""
 
 _PER = rf"""(?:{GAP}?/{GAP}?|\ per\ |-per-)(?:{_PREFIX}{GAP})?(?:{_PLAIN}|{_LETTERS})
     {_POWER}?(?!\w)(?:\ per\ (?:{_PLAIN})\b)?"""
@@ -137,12 +137,12 @@ CODED = rf"""(?:
 """Ratios, shares in words, dimensions, ordinals, and numbers that are codes."""
 
 JOIN = rf"(?:{DASH}|\ {DASH}\ |\ to\ |\ or\ |\ and\ |\ ?[×x]\ ?|\ by\ )"
-"""What stands between the ends of a range and the sides of an area."""
+"""Joins the ends of a range or the sides of an area."""
 
 NUMBERED = rf"(?:(?:[Nn]os?\.|No|№|\#){GAP}?\d++(?:{DASH}\d++)?)"
 
 MEASURES = (MONEY, COMPOUND, QUANTITY, CODED, NUMBERED)
-"""The ways of writing a number with what it counts; the longest that matches counts."""
+"""All patterns for a number with its unit; the longest match counts."""
 
 FIRST_WORDS = frozenset(
     f"{_CODE}|Rs|kr|Kč|zł|Fr|fr|Dh|US|A|AU|C|CA|CAN|NZ|HK|S|SG|NT|R|Mex|AR|Z|J|no|No|Nos|nos".split(

@@ -1,8 +1,8 @@
-"""How names are written: initials, particles, hyphens, apostrophes, ampersands and suffixes.
+"""Patterns for names: initials, particles, hyphens, apostrophes, ampersands and suffixes.
 
-``runs`` are capitalised words that may be one name; ``bound`` are those parts that cannot be taken
-apart, as a particle, initial or suffix holds them together. Repeats are bounded or possessive, so
-that no text costs more than its length.
+``runs`` finds capitalised words that may be one name; ``bound`` finds parts that a particle,
+initial or suffix holds together. Repetitions are bounded or possessive, so matching takes linear
+time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 _CAPITAL = r"[^\W\d_a-z]"
 _APOSTROPHE = "['\u2018\u2019\u02bb\u02bc\u02bf]"
 OKINA = re.compile(r"(?<=\w)[\u2018\u02bb\u02bc\u02bf](?=\w)")
-"""Apostrophes that are letters, at which spaCy cuts a name ("Hawai\u02bbi")."""
+"""Apostrophes that are letters, at which spaCy splits a name ("Hawai\u02bbi")."""
 
 _INSIDE = (
     "upon|on|sur|au|aux|le|la|les|de|du|des|en|sous|under|in|by|the|am|an|der|da|do|e|y|al|el|of"
@@ -76,11 +76,11 @@ _RUN = re.compile(
     re.VERBOSE,
 )
 _ENDED = re.compile(r"(?<=\w\w\w)\. |(?<=\w\w\w)\.$")
-"""A sentence's end in a run of capitalised words; "J. S. Bach" has none inside."""
+"""The end of a sentence in a run of capitalised words; there is none inside "J. S. Bach"."""
 
 
 def bound(text: str) -> Iterator[tuple[int, int]]:
-    """Parts of names that stand together, as ``[start, end)`` in their order."""
+    """Parts of names that belong together, as ``[start, end)`` in order."""
     for match in _BOUND.finditer(text):
         if not _SIMPLE.fullmatch(match.group()):
             yield match.span()

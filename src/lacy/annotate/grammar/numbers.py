@@ -1,8 +1,7 @@
 r"""How numbers are written: digits with groups and fractions, number words, signs, scales.
 
 Each constant is a piece of a verbose regular expression (a space is written ``\ ``). Runs of
-digits are matched possessively and every repeat is bounded, so that no text costs more than its
-length.
+digits are matched possessively and every repetition is bounded, so matching takes linear time.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ GAP = "[ \u00a0\u2009\u202f]"
 """A space inside a value."""
 
 DASH = "[-\u2010-\u2015\u2212]"
-"""Hyphens and dashes that stand between the ends of a range."""
+"""Hyphens and dashes between the ends of a range."""
 
 PARTS = "\u00bc-\u00be\u2150-\u215e"
-"""Fractions that are one character, such as a half."""
+"""Fractions that are a single character, such as ½."""
 
 RAISED = "\u00b2\u00b3\u00b9\u2070\u2074-\u2079"
 
@@ -56,7 +55,7 @@ WORDS = rf"""(?i:
 
 _PART = "half|third|quarter|fifth|sixth|eighth|tenth"
 PARTS_IN_WORDS = rf"(?:{_PART})(?=[ ]of\b|[.,;)])"
-"""A part as it stands behind "a"; "a third person" is none."""
+"""A fraction word after "a"; "a third person" is not one."""
 
 _PARTS = (
     "half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?"
@@ -69,7 +68,7 @@ SCALE = rf"""(?:
   | {GAP}?(?:mn|mln|bn|tn|trn)\b
   | [kKmMB](?!\w)
 )"""
-"""What multiplies digits: 3.5m, 1.2 billion."""
+"""Multipliers after digits: 3.5m, 1.2 billion."""
 
 SIGN = rf"""(?:
     (?<![\w)\]%])[-+\u2013\u2212](?=[\d.]|{GAP}?[$£€¥])
@@ -80,7 +79,7 @@ SIGN = rf"""(?:
 COUNT = rf"""(?:{SIGN}?(?:
     (?:{FRACTION}|{DIGITS}){EXPONENT}?{SCALE}?(?:\+(?![\w+]))? | {FRACTION_WORDS} | {WORDS}
 ))"""
-"""A number as it stands, with its sign and scale."""
+"""A number with its sign and scale."""
 
 FIGURE = rf"(?:{SIGN}?(?:{FRACTION}|{DIGITS}){EXPONENT}?)"
 """A number in digits, with its sign."""
@@ -95,4 +94,4 @@ ORDINAL_WORDS = (
 FIRST_WORDS = frozenset(
     f"{ONES}|{TEENS}|{TENS}|{ORDINAL_WORDS}|a|an|half|several|minus|negative".split("|")
 )
-"""Words, in lower case, that numbers begin with."""
+"""Lower-case words with which numbers begin."""

@@ -1,6 +1,6 @@
-"""Where written values begin and end: numbers, measures, money, dates and times in any text.
+"""Finds where values begin and end in a text: numbers, measures, money, dates and times.
 
-A value is taken whole: with its sign, qualifier (``c.``), currency, unit and both ends of a range.
+A value includes its sign, qualifier (``c.``), currency, unit and both ends of a range.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from . import dates, measures, numbers
 
 
 class Value(NamedTuple):
-    """A whole value, the characters ``[start, end)``; ``reason`` is DATE or NUMBER."""
+    """A complete value, the characters ``[start, end)``; ``reason`` is DATE or NUMBER."""
 
     start: int
     end: int
@@ -29,14 +29,14 @@ _FIRST = re.compile(
     rf"|[{numbers.PARTS}]|[{measures.FIRST_SIGNS}±~∼≈<>≤≥](?={numbers.GAP}?[-+\u2212.$£€¥]?\d)"
     r"|[.'’+\u2013\u2212-](?=\d|[$£€¥]\d)"
 )
-"""What a value may begin with; a word must be one of the lists."""
+"""Possible beginnings of a value; a word must be in one of the lists."""
 
 _SCALE = re.compile(
     rf"[ -](?:{numbers.SCALES}|{numbers.PARTS_IN_WORDS}|quarter (?:past|to)\b)|\.|\$"
 )
 
 _LONE = re.compile(r"[^\W\d_]+")
-"""A single word is a value only where it names a day or an hour."""
+"""A single word is a value only if it names a day or an hour."""
 
 _FULL = re.compile(r"[A-Z][a-z]{2,}\W.{0,8}\d{3}|\d{1,4}[./-]\d{1,2}[./-]\d{1,4}")
 """A date with month and year."""
@@ -53,10 +53,10 @@ _DATE_LIMITS = re.compile(
     r"|the|the year|early in|late in|fl\.|b\.|d\.|r\.) ){1,3})$"
 )
 _LIMITED = 40
-"""Characters before a value in which words that limit it are looked for."""
+"""Characters before a value that are searched for words that qualify it."""
 
 MOST_SIDES = 3
-"""Numbers joined on to a first one: three sides of a box."""
+"""Most numbers joined to a first one, as in the three sides of a box."""
 
 
 @cache
@@ -65,14 +65,14 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def compile_all() -> None:
-    """Compiles the grammar, which takes some tenths of a second once."""
+    """Compiles the grammar, once; this takes some tenths of a second."""
     for pattern in (*dates.DATES, dates.UNTIL, dates.OPEN_END, *measures.MEASURES, measures.JOIN):
         _compiled(pattern)
     _compiled(numbers.COUNT)
 
 
 def whole_values(text: str) -> Iterator[Value]:
-    """The values of a text in their order, not overlapping; time is linear in the text."""
+    """The values of a text in order, without overlap, in linear time."""
     reach = 0
     for first in _FIRST.finditer(text):
         start = first.start()
@@ -88,7 +88,7 @@ def whole_values(text: str) -> Iterator[Value]:
 
 
 def qualified(text: str, start: int, end: int, *, date: bool) -> tuple[int, int]:
-    """A value's range with the words before it that limit it, and the other end of a span of time.
+    """Extends a value by the words before it that qualify it, and by the other end of a period.
 
     "40 km" becomes "about 40 km", "1890s" "the 1890s", "1914 to 1918" "from 1914 to 1918", and
     "12 May 1914" "12 May 1914 to 3 June 1915".
@@ -112,7 +112,7 @@ def _begins(text: str, word: str, end: int) -> bool:
 
 
 def _at(text: str, start: int) -> Value | None:
-    """The longest value that begins at a place; of equally long ones a date."""
+    """The longest value that begins at a position; a date if several are equally long."""
     if start and _joins(text[start - 1]) and _joins(text[start]):
         return None
     date, number = _span(text, start), _amount(text, start)
@@ -129,10 +129,10 @@ def _longest(text: str, start: int, *patterns: str) -> int:
 
 
 def _span(text: str, start: int) -> int:
-    """Where a date, an hour or a span of time ends.
+    """The end of a date, an hour or a period.
 
-    Two full dates stay two values ("12 May 1751 – 3 June 1801"); years, and a date that takes its
-    year from the next one, make one ("1914–1918", "May to June 1914").
+    Two full dates stay two values ("12 May 1751 – 3 June 1801"); two years, and a date that takes
+    its year from the next one, are one value ("1914–1918", "May to June 1914").
     """
     end = _longest(text, start, *dates.DATES)
     joined = _compiled(dates.UNTIL).match(text, end) if end > start else None
@@ -147,7 +147,7 @@ def _span(text: str, start: int) -> int:
 
 
 def _amount(text: str, start: int) -> int:
-    """Where a number, measure or sum of money, or a range of them, ends."""
+    """The end of a number, measure or sum of money, or of a range of them."""
     end, bare = _measure(text, start)
     begin = start
     for _ in range(MOST_SIDES):
@@ -182,7 +182,7 @@ def _one_range(
 
 
 def _measure(text: str, start: int) -> tuple[int, bool]:
-    """Where one number ends with what it counts, and whether it counts nothing."""
+    """The end of one number with its unit, and whether it has no unit."""
     bare = _longest(text, start, numbers.COUNT)
     end = _longest(text, start, *measures.MEASURES)
     return max(bare, end), bare >= end
@@ -193,10 +193,10 @@ def _follows(text: str, start: int, word: str) -> bool:
 
 
 def _joins(character: str) -> bool:
-    """Whether a character makes one word with a neighbour of its kind."""
+    """Whether a character forms one word with a neighbour of its kind."""
     return (character.isalnum() or character == "_") and not is_unspaced(character)
 
 
 def is_unspaced(text: str) -> bool:
-    """Whether a text holds letters of a script without spaces (Chinese, Japanese, Thai, ...)."""
+    """Whether a text contains a script without spaces (Chinese, Japanese, Thai, ...)."""
     return any(0x0E00 <= ord(c) <= 0x0EFF or 0x2E80 <= ord(c) <= 0xA4CF for c in text)

@@ -12,10 +12,10 @@ SETUP_SECONDS = 600.0
 """Seconds that one query may take while a database is opened: names are read, values counted."""
 
 VIEW_SECONDS = 10.0
-"""The same where the query reads a view of a file: a stranger's view may never end."""
+"""The same if the query reads a view in a file: a view from elsewhere may never end."""
 
 PROBE_SECONDS = 2.0
-"""Seconds for a look at whether a view can be read at all."""
+"""Seconds for a test whether a view can be read at all."""
 
 
 class StoreError(Exception):
@@ -34,14 +34,14 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What a database holds.
+    """The contents of a database.
 
     Args:
-        tables: tables and views, their columns with types.
+        tables: tables and views, with their columns and types.
         keys: primary keys of one column.
         references: foreign keys.
-        views: those of the tables that may never end when they are read.
-        doubtful: those that may fail when they are read: views, tables of other servers.
+        views: tables that are views, whose reading may never end.
+        doubtful: tables whose reading may fail: views, tables on other servers.
         unreadable: tables and views that are left out, and why.
     """
 
@@ -55,18 +55,18 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a column's values are asked for.
+    """How a column's values are queried.
 
     Args:
-        sql: an expression in which ``{}`` is the column.
-        kind: how the answer holds a value (``lacy.sources.values``).
+        sql: an SQL expression in which ``{}`` is the column.
+        kind: the form of a value in the result (``lacy.sources.values``).
     """
 
     sql: str = "{}"
     kind: Kind = "any"
 
     def of(self, column: str) -> str:
-        """The expression for one column, as it stands in SQL."""
+        """The SQL expression for one column."""
         return self.sql.replace("{}", column)
 
 
@@ -115,7 +115,7 @@ class Store(Protocol):
         ...
 
     def text(self, column: str) -> str:
-        """SQL for a column's value as a text by which values are told apart."""
+        """SQL for a column's value as text, by which values are distinguished."""
         ...
 
     def compared(self, column: str) -> str:
@@ -123,7 +123,7 @@ class Store(Protocol):
         ...
 
     def reading(self, table: str, column: str) -> Reading:
-        """How the values of a column of the catalogue are read."""
+        """How the values of a column are read."""
         ...
 
     def interrupt(self) -> None:
@@ -141,7 +141,7 @@ def quoted(name: str) -> str:
 
 
 def spelled(name: str, there: Iterable[str]) -> str | None:
-    """A name as it is spelled there; its case may differ where only one can be meant."""
+    """A name as the database spells it; case may differ if only one name matches."""
     known = list(there)
     if name in known:
         return name

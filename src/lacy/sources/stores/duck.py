@@ -41,7 +41,7 @@ _KINDS: dict[str, Kind] = {
     "TIMESTAMP_MS": "time", "TIMESTAMP_NS": "time", "TIMETZ": "time", "TIMESTAMPTZ": "time",
     "UUID": "text", "VARCHAR": "text",
 }  # fmt: skip
-"""Types whose values can be said; structs, maps, unions and bits are a machine's."""
+"""Types whose values can be words of a text, unlike structs, maps, unions and bit strings."""
 _LIST = re.compile(r"(.*)\[\d*\]$", re.DOTALL)
 
 
@@ -147,7 +147,7 @@ class Duck:
         return self.text(column)
 
     def reading(self, table: str, column: str) -> Reading:
-        """Lists as lists of texts, bytes as they are, all else as DuckDB writes it."""
+        """Lists become lists of texts, bytes stay bytes, all else is formatted by DuckDB."""
         return _reading(self._types[table][column])
 
     def interrupt(self) -> None:

@@ -38,10 +38,10 @@ _BEGIN = (
     "BEGIN READ ONLY; SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'postgres';"
     " SET LOCAL extra_float_digits = 1;"
 )
-"""Nothing is set for longer than a transaction: behind PgBouncer others use the connection next."""
+"""All settings end with the transaction: PgBouncer may give the connection to other programs."""
 
 _INET = 869
-"""The type's number in every PostgreSQL."""
+"""The type's oid, which is the same in every PostgreSQL."""
 
 _SYSTEM = "('pg_catalog', 'information_schema', 'pg_toast')"
 
@@ -109,7 +109,7 @@ class Postgres:
         for schema, table, column, kind, visible, view, filled, number in found:
             name = table if visible else f"{schema}.{table}"
             if not filled:
-                unreadable[name] = "it holds nothing yet; REFRESH MATERIALIZED VIEW fills it"
+                unreadable[name] = "it is not populated; run REFRESH MATERIALIZED VIEW"
                 continue
             names[schema, table] = name
             tables.setdefault(name, {})[column] = kind
@@ -137,12 +137,12 @@ class Postgres:
                 keys[home] = column
             elif there is not None and to_column in tables[there]:
                 references.append(Reference(home, column, there, to_column))
-        # A server stops no view of its own: whoever runs it trusts them.
+        # Views on a server get no time limit: its operator trusts them.
         views: frozenset[str] = frozenset()
         return Catalogue(tables, keys, tuple(references), views, frozenset(doubtful), unreadable)
 
     def _type_kinds(self) -> dict[int, Reading]:
-        """How values of each type are read; a domain as its base type."""
+        """How values of each type are read; a domain is read as its base type."""
         found = self.rows(
             "WITH RECURSIVE base AS (SELECT oid AS own, oid, typtype, typcategory, typname,"
             " typbasetype, typelem FROM pg_type WHERE typtype IN ('b', 'd', 'e')"
@@ -209,7 +209,7 @@ class Postgres:
 
     def _connect(self) -> psycopg.Connection[Any]:
         wait = {"connect_timeout": _CONNECT_SECONDS, **self._address}
-        # Prepared statements would belong to a connection that a pool may give to others.
+        # Prepared statements belong to a connection, which a pool may give to other programs.
         return self._psycopg.connect(
             **{**wait, "client_encoding": "utf8", "application_name": "lacy"},
             autocommit=True,
@@ -240,7 +240,7 @@ class Postgres:
         return column
 
     def reading(self, table: str, column: str) -> Reading:
-        """Arrays as lists of texts, bytes as they are, all else as PostgreSQL writes it."""
+        """Arrays become lists of texts, bytes stay bytes, all else is formatted by PostgreSQL."""
         return self._readings[table, column]
 
     def interrupt(self) -> None:
@@ -264,7 +264,7 @@ def _hang_up(db: psycopg.Connection[Any]) -> None:
 
 
 def _kind(group: str, name: str) -> Kind:
-    """How a type's text is read, by its category and name; what only a machine reads is none."""
+    """How a type is read, by its category and name; "none" for types that are not words."""
     if name in ("json", "jsonb"):
         return "json"
     if name == "bytea":

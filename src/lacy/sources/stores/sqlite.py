@@ -30,11 +30,11 @@ _STEPS_BETWEEN_CHECKS = 2_000
 _OPEN_SECONDS = 2.0
 """Seconds for which opening waits for another process that writes."""
 _LONGEST = 64 * 2**20
-"""Bytes of one value or row above which SQLite gives up: a file of strangers may make any."""
+"""Largest value or row in bytes; a file from elsewhere could otherwise exhaust the memory."""
 _LONGEST_READ = 10_000
 """Characters above which a value is not read."""
 _FAULTS = (sqlite3.Error, UnicodeError, OverflowError, ValueError, MemoryError)
-"""What a query of a damaged file may end in."""
+"""Errors that a query of a damaged file may raise."""
 _FIRST = "SELECT COUNT(*) FROM sqlite_master"
 _HIDDEN = 1
 """How ``table_xinfo`` marks a virtual table's hidden column; 2 and 3 are generated ones."""
@@ -74,7 +74,7 @@ class Sqlite:
         begin = time.perf_counter()
         for name, kind in self.rows(query):
             if not isinstance(name, str):
-                unreadable[name.decode(errors="replace")] = "its name is no UTF-8"
+                unreadable[name.decode(errors="replace")] = "its name is not UTF-8"
                 continue
             if kind == "view" and time.perf_counter() - begin > VIEW_SECONDS:
                 unreadable[name] = late(VIEW_SECONDS)  # views of views of views
@@ -82,7 +82,7 @@ class Sqlite:
             try:
                 info = self.rows(f"PRAGMA table_xinfo({quoted(name)})")
                 foreign = self.rows(f"PRAGMA foreign_key_list({quoted(name)})")
-            except StoreError as error:  # a view of a table that is gone, a module that is missing
+            except StoreError as error:  # a view of a dropped table, a missing module
                 unreadable[name] = str(error)
                 continue
             if not info:
@@ -152,7 +152,7 @@ class Sqlite:
         return quoted(name)
 
     def text(self, column: str) -> str:
-        """The column itself, whose values can all be compared; novels and films are not read."""
+        """The column itself, without very long values, so that all values can be compared."""
         return f"CASE WHEN length({column}) <= {_LONGEST_READ} THEN {column} END"
 
     def compared(self, column: str) -> str:
@@ -176,7 +176,7 @@ class Sqlite:
 
 
 def _decoded(raw: bytes) -> str | bytes:
-    """A text, or its bytes where they are no UTF-8."""
+    """A text, or its bytes if they are not UTF-8."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -206,7 +206,7 @@ def _used(uri: str, seconds: float) -> sqlite3.Connection:
         except sqlite3.DatabaseError as error:
             if "malformed database schema" not in str(error):
                 raise
-            # One entry is made for another SQLite: so it is passed over. The file is read-only.
+            # Skip an entry made for another SQLite version. The file is read-only.
             db.execute("PRAGMA writable_schema = ON")
             db.execute(_FIRST).fetchone()
     except _FAULTS:
@@ -230,7 +230,7 @@ def _why(error: BaseException, path: Path | None = None) -> str:
     said = first_line(error)
     if isinstance(error, MemoryError):
         said = "not enough memory"
-    elif isinstance(error, UnicodeError):  # what SQLite says of a damaged file quotes it
+    elif isinstance(error, UnicodeError):  # SQLite's message about a damaged file quotes it
         said = "database disk image is malformed"
     if "locked" in said:
         return "another process is writing it; try again when it is done, or give a copy"
