@@ -220,7 +220,8 @@ def chat_of(messages: Sequence[Message], tokenizer: Any) -> Chat:
     """Put messages into the tokenizer's template.
 
     A ``developer`` message is a ``system`` message for a template that does not name this role,
-    and the results of tools are words of the user for one that drops them.
+    and the results of tools are words of the user for one that drops them. Where roles must
+    alternate, neighbours that got the same role by this are one message.
 
     Args:
         messages: as ``apply_chat_template`` takes them: ``role``, ``content`` (a text) and perhaps
@@ -247,6 +248,8 @@ def chat_of(messages: Sequence[Message], tokenizer: Any) -> Chat:
         lost = _lost(reading, words, neutral, text)
         if lost is None:
             return Chat(tokenizer, reading, text, neutral)
+        if failure is not None and len(reading) < len(messages):
+            continue  # the places are not the caller's
         role = messages[lost]["role"]
         why = f"the model's chat template drops a message of the role {role!r} at this place"
         failure = ChatRefused(why, "role_not_supported", lost)
@@ -264,6 +267,22 @@ def _readings(messages: list[dict[str, Any]], knows: bool) -> Iterator[list[dict
     if "tool" in roles or any(message.get("tool_calls") for message in messages):
         for reading in (messages, as_system) if knows else (as_system, messages):
             yield [_without_tools(message) for message in reading]
+        # results of several tools, or one and the user's next words, are neighbours by now
+        yield _joined([_without_tools(message) for message in as_system])
+    elif "developer" in roles:
+        yield _joined(as_system)
+
+
+def _joined(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Neighbours of one role as one message, for templates in which roles must alternate."""
+    found: list[dict[str, Any]] = []
+    for message in messages:
+        if found and found[-1]["role"] == message["role"]:
+            said = [str(found[-1]["content"]), str(message["content"])]
+            found[-1] = found[-1] | {"content": "\n\n".join(filter(str.strip, said))}
+        else:
+            found.append(message)
+    return found
 
 
 def _without_tools(message: dict[str, Any]) -> dict[str, Any]:
