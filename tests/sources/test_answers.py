@@ -65,11 +65,6 @@ def test_cleaning(text, answer, expected):
         ("Sorry, ", True),
         ("Unfortunately, I do not know", True),
         ("Unfortunately, he died", False),
-        ("N/A", True),
-        ("**Unknown.**", True),
-        ('{"answer": "not specified"}', True),
-        ("Unknown to all, he left", False),
-        ("None of them", False),
         ("Iceland", False),
         ("imposing", False),
         ("Kelfield", False),
@@ -78,6 +73,29 @@ def test_cleaning(text, answer, expected):
 )
 def test_models_that_speak_of_themselves(answer, is_one):
     assert refuses(answer) == is_one
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_none"),
+    [
+        ("N/A", True),
+        ("n/a.", True),
+        ("**Unknown.**", True),
+        ('{"answer": "not specified"}', True),
+        ("Answer: None", True),
+        ("Unknown to all, he left", False),
+        ("None of them", False),
+        ("N", False),
+        ("Nil Kelfield", False),
+    ],
+)
+def test_an_answer_that_says_that_there_is_none(answer, is_none):
+    growing = Growing("He was born in", "word", raw=False)
+    growing.add(answer)
+    assert (growing.outcome() == "") == is_none
+    raw = Growing("He was", "word", raw=True)
+    raw.add(" unknown")
+    assert raw.outcome() == " unknown"
 
 
 ANY = st.text(max_size=80)

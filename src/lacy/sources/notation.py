@@ -153,7 +153,7 @@ _NOTHING = re.compile(
     r"|not (?:available|specified|provided|known|mentioned|stated|given|applicable|found))[.!]?",
     re.IGNORECASE,
 )
-"""An answer of nothing but this names no fact."""
+"""A chat's answer of nothing but this names no fact."""
 _PLACEHOLDER = re.compile(
     r"[\[<{(](?:insert|your|unknown|redacted|blank|placeholder|name|place|city|date)\b[^\]>})]*[\]>})]",
     re.IGNORECASE,
@@ -193,8 +193,13 @@ def refuses(answer: str) -> bool:
     body = without_thoughts(answer)
     if _ALOUD.match(body) or _STEPS.match(body) or _PLACEHOLDER.match(opened(body)):
         return True
-    bare = unquoted(opened(plain(body)))
-    return (_REFUSAL.match(bare) or _NOTHING.fullmatch(bare.strip())) is not None
+    return _REFUSAL.match(unquoted(opened(plain(body)))) is not None
+
+
+def names_nothing(answer: str) -> bool:
+    """Whether all that an answer says is that there is none: "N/A", "unknown"."""
+    bare = unquoted(opened(plain(without_thoughts(answer))))
+    return _NOTHING.fullmatch(bare.strip()) is not None
 
 
 def begins_plainly(answer: str) -> bool:
