@@ -65,7 +65,11 @@ _INLINE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
-_REFERENCE = re.compile(r"(?<=\S)\[\^?\d{1,3}\]|【[^】]*】")
+_REFERENCE = re.compile(
+    r"(?<=[^\s\]])[ \t]?(?:\[\^?\d{1,3}(?:[ \t]?[,–-][ \t]?\d{1,3})*\](?:\([^()\s]*\))?)+"
+    r"|【[^】]*】"
+)
+"""Marks of sources, one or several: ``[1][2]``, ``[3, 4]``, ``[5](https://...)``."""
 _IMAGE = re.compile(r"!\[[^\[\]]*\]\([^()\s]*(?:\s+\"[^\"]*\")?\)")
 _LINK = re.compile(
     r"\[([^\[\]]+)\](?:\((?:[^()\s]|\([^()\s]*\))*(?:\s+\"[^\"]*\")?\)|\[[^\[\]]*\])"
@@ -276,6 +280,7 @@ def inline(body: str) -> str:
         body = next(part for part in maths.groups() if part is not None)
     body = _BOXED.sub(r"\1", body)
     body = _INLINE.sub("", _BLOCK.sub("\n", _without_control(body)))
+    body = _REFERENCE.sub("", body)  # before links: "[1][2]" is two marks and no link
     body = _LINK.sub(r"\1", _WIKI.sub(r"\1", _IMAGE.sub("", body)))
     body = _REFERENCE.sub("", body)
     body = _LIGHT.sub(r"\1", _STRUCK.sub("", body))
