@@ -172,6 +172,10 @@ def pickled(folder):
     one_file(folder).rename(folder / "pytorch_model.bin")
 
 
+def generation_is(text):
+    return lambda folder: (folder / "generation_config.json").write_text(text)
+
+
 BROKEN = [
     (lacking, "E56", "model.layers.1.mlp.up_proj.weight"),
     (lacking_head, "E56", "lm_head.weight"),
@@ -206,6 +210,8 @@ BROKEN = [
     (set_config(vocab_size=300), "E56", ""),
     (config_is("[1]"), "E56", "not an object"),
     (config_is("[" * 100_000), "E56", "config.json"),
+    (generation_is("{"), "E56", "generation_config.json"),
+    (generation_is("[1]"), "E56", "not an object"),
 ]  # fmt: skip
 
 

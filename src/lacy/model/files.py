@@ -83,6 +83,8 @@ def check_whole(place: Path) -> None:
     if quantised is not None:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
         raise LacyError("E130", path=place, method=method or "an unknown method")
+    if (place / "generation_config.json").is_file():  # transformers goes on without: no ends
+        read_json(place / "generation_config.json")
     for name in sorted(_weight_files(place)):
         _check_file(place, name)
 
