@@ -128,6 +128,8 @@ def test_retries_are_bounded(server):
         ((200, b"<html>hello</html>", {}, 0.0), "base address"),
         ((200, {"choices": []}, {}, 0.0), "base address"),
         ((200, [1], {}, 0.0), "base address"),
+        ((200, b'{"choices": ' + b"[" * 200_000, {}, 0.0), "base address"),
+        ((200, b"9" * 5000, {}, 0.0), "base address"),
     ],
 )
 def test_refusals_are_not_tried_again(server, reply, says_what):
@@ -135,6 +137,26 @@ def test_refusals_are_not_tried_again(server, reply, says_what):
     with pytest.raises(LacyError, match=says_what):
         judge(server).annotate([TEXT])
     assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("usage", [[], "x", {"prompt_tokens": "x"}, {"prompt_tokens": [1]}, None])
+def test_counts_that_are_none_cost_no_answer(server, usage):
+    reply = says(facts("London"))
+    reply[1]["usage"] = usage
+    server.replies = [reply]
+    live = judge(server)
+    assert live.annotate([TEXT]) == [[Mark(25, 31, "VALUE", "r0")]]
+    assert live.report.prompt_tokens == 0
+
+
+def test_an_answer_that_is_not_packed_as_it_says_is_tried_again(server):
+    server.replies = [says("", headers={"Content-Encoding": "gzip"}), says(facts("London"))]
+    assert judge(server).annotate([TEXT]) == [[Mark(25, 31, "VALUE", "r0")]]
+
+
+def test_no_address():
+    with pytest.raises(LacyError, match="E35"):
+        LiveJudge("http://[::1/v1", "model").annotate([TEXT])
 
 
 def test_no_server():
@@ -159,6 +181,7 @@ def test_unreadable_answers_leave_the_text_unmarked(server):
         ('["a", {"value": " b "}, 3, {"value": ""}]', ["a", "b"]),
         (facts("a", "b", "c")[:-15], ["a", "b"]),
         ('{"facts": []}', []),
+        ('{"facts": [{"value": "a"}, {"value": ' + "9" * 5000 + "}]}", ["a"]),
         ('{"other": 1}', None),
         (f"<think>Perhaps {{this}}?</think>{facts('a')}", ["a"]),
         ("<think>Perhaps {this", None),

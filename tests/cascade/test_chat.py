@@ -190,6 +190,22 @@ def test_a_history_of_tools_reaches_every_template():
     assert '{"name": "look", "arguments": {"at": "Ulm"}}' in told and "user\nrain" in told
 
 
+ALTERNATING = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
+    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("after", [CALLS[2] | {"content": "17 degrees"}, user("17 degrees")])
+def test_a_history_of_tools_where_roles_must_alternate(after):
+    told = chat_of([*CALLS, after], made("byte_level", ALTERNATING))
+    assert told.text.endswith("<|im_start|>user\nrain\n\n17 degrees<|im_end|>\n")
+    with pytest.raises(ChatRefused, match="alternate") as caught:  # the caller's own mistake
+        chat_of([user("a"), user("b")], made("byte_level", ALTERNATING))
+    assert caught.value.place is None
+
+
 def test_templates_that_change_or_check_what_is_said():
     thoughts = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}"
     tokenizer = made("byte_level", thoughts)

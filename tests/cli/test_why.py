@@ -167,6 +167,16 @@ def test_json_has_no_infinities():
     assert all(len(step["words"]) == 5 for step in shown)
 
 
+@pytest.mark.parametrize(("said", "shown"), [(" ", "␣"), ("\n", "⏎"), ("", "(end)"), ("x", "x")])
+def test_a_call_names_the_word_that_stands_in_its_place(said, shown):
+    loaded = scripted(lambda text: said if text == "Ada" else "", lambda text: text == "Ada")
+    _, steps = explain(Engine(loaded, ScriptedSource([None]), "threshold=0"), "Ada")
+    page = io.StringIO()
+    console = Console(file=page, width=80, color_system=None)
+    why_output.show(console, steps, {}, notes=[])
+    assert f"▸ 1 … {shown}\n" in page.getvalue()
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 132])
 def test_tables_fit_the_terminal(width):
     engine = Engine(REAL["llama"], ScriptedSource(reply), "budget=0.4,window=9")

@@ -89,6 +89,8 @@ def test_what_is_no_request_is_refused_and_the_connection_closed(running, data, 
     [
         b"GET /health HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 101 + b"\r\n",
         b"GET /health HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 100_000 + b"\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a\r\na: " + b"b" * 16_400 + b"\r\n\r\n",
+        b"GET /" + b"b" * 16_400 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /health HTTP/1.1\r\nHost: a\r\na: " + b"b" * 300_000 + b"\r\n\r\n",
         b"GET /" + b"b" * 300_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /health HTTP/1.1\r\nHost: a\r\na: " + b"b" * 300_000,

@@ -171,7 +171,10 @@ class LiveJudge:
                 response = client.post(
                     f"{self.url}/chat/completions", json=sent, headers=self._headers()
                 )
-            except httpx.TransportError as error:  # time-outs are among them
+            except httpx.InvalidURL as error:
+                do = "give the base address, such as http://localhost:8000/v1"
+                raise LacyError("E35", url=self.url, why=str(error), do=do) from None
+            except (httpx.TransportError, httpx.DecodingError) as error:  # and time-outs
                 why = f"{type(error).__name__} {error}".strip()
             else:
                 if response.status_code not in RETRIED:
@@ -214,15 +217,14 @@ class LiveJudge:
             answer = response.json()
             choice = answer["choices"][0]
             content = text_of(choice["message"].get("content")) or ""
-            usage = answer.get("usage") or {}
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            usage = answer.get("usage")
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             why = f"the answer is not that of a chat endpoint: {plain(response.text)}"
             do = "give the base address, which usually ends in /v1"
             raise LacyError("E35", url=self.url, why=why, do=do) from None
-        count.add(
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
-        )
+        told = usage if isinstance(usage, dict) else {}
+        names = ("prompt_tokens", "completion_tokens")
+        count.add(**{name: told[name] for name in names if isinstance(told.get(name), int)})
         finish = finish_of(choice.get("finish_reason"))
         if finish not in (None, "stop", "length"):
             count.add(broken=1)
@@ -284,7 +286,7 @@ def parse_answer(answer: str) -> list[tuple[str, str | None]] | None:
         content, _ = json.JSONDecoder().raw_decode(body)
     except RecursionError:  # nothing but brackets
         return None
-    except json.JSONDecodeError:
+    except ValueError:  # also a number of thousands of digits
         content = _whole_items(body)
     items = content.get("facts") if isinstance(content, dict) else content
     if not isinstance(items, list):
@@ -306,7 +308,7 @@ def _whole_items(body: str) -> list[Any] | None:
     while place > 0 and (place := body.find("{", place)) >= 0:
         try:
             item, place = decoder.raw_decode(body, place)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             break
         items.append(item)
     return items or None

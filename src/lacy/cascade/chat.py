@@ -221,6 +221,7 @@ def chat_of(messages: Sequence[Message], tokenizer: Any) -> Chat:
 
     If the template does not know the role ``developer``, such a message is rendered as ``system``.
     If it drops results of tools, these are rendered as ``user`` messages.
+    Where roles must alternate, neighbours that get the same role this way become one message.
 
     Args:
         messages: as for ``apply_chat_template``: ``role``, ``content`` (a text) and optionally
@@ -247,6 +248,8 @@ def chat_of(messages: Sequence[Message], tokenizer: Any) -> Chat:
         lost = _lost(reading, words, neutral, text)
         if lost is None:
             return Chat(tokenizer, reading, text, neutral)
+        if failure is not None and len(reading) < len(messages):
+            continue  # the places are not the caller's
         role = messages[lost]["role"]
         why = f"the model's chat template drops a message of the role {role!r} at this place"
         failure = ChatRefused(why, "role_not_supported", lost)
@@ -264,6 +267,22 @@ def _readings(messages: list[dict[str, Any]], knows: bool) -> Iterator[list[dict
     if "tool" in roles or any(message.get("tool_calls") for message in messages):
         for reading in (messages, as_system) if knows else (as_system, messages):
             yield [_without_tools(message) for message in reading]
+        # results of several tools, or one and the user's next words, are neighbours by now
+        yield _joined([_without_tools(message) for message in as_system])
+    elif "developer" in roles:
+        yield _joined(as_system)
+
+
+def _joined(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Neighbours of one role as one message, for templates in which roles must alternate."""
+    found: list[dict[str, Any]] = []
+    for message in messages:
+        if found and found[-1]["role"] == message["role"]:
+            said = [str(found[-1]["content"]), str(message["content"])]
+            found[-1] = found[-1] | {"content": "\n\n".join(filter(str.strip, said))}
+        else:
+            found.append(message)
+    return found
 
 
 def _without_tools(message: dict[str, Any]) -> dict[str, Any]:

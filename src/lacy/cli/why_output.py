@@ -143,10 +143,14 @@ def _said(step: Step, palette: dict[str, str], console: Console, most: int) -> T
         style = "reverse" if console.no_color else palette[step.speaker]
     elif step.called:
         style = guess_style(not console.no_color)
-    shown = visible(step.text).replace("\n", "\u23ce").strip(" ") or (step.text and "\u2423")
-    text = Text("\u25b8 " if step.called else "  ").append(shown or "(end)", style)
+    text = Text("\u25b8 " if step.called else "  ").append(_word(step.text), style)
     text.truncate(most, overflow="ellipsis")
     return text
+
+
+def _word(text: str) -> str:
+    """A word without the spaces around it; a space or a line's end as a sign, "" as the end."""
+    return visible(text).replace("\n", "\u23ce").strip(" ") or ("\u2423" if text else "(end)")
 
 
 def _fact(step: Step) -> str:
@@ -159,7 +163,7 @@ def _best(step: Step, most: int, room: int) -> Text:
     """As many of the next best words as fit into ``room``, at least one."""
     text = Text()
     for word in step.words[:most]:
-        shown = visible(word.text).replace("\n", "\u23ce").strip(" ") or "\u2423"
+        shown = _word(word.text or " ")
         more = Text("  " if text else "").append(shown).append(f" {_share(word.p)}", "dim")
         if text and text.cell_len + more.cell_len > room:
             break
@@ -188,7 +192,7 @@ def _call(
         style = "reverse" if console.no_color else palette.get(step.speaker, "bold")
         asked.append(visible(taken.text).strip(), style)
     else:
-        asked.append(visible(step.text).strip() or "(end)", guess_style(not console.no_color))
+        asked.append(_word(step.text), guess_style(not console.no_color))
     found: list[Any] = [asked, Padding(Text(visible(step.reason)), (0, 0, 0, 4), expand=False)]
     if step.seconds or step.cost:
         took = f"took {step.seconds * 1000:.1f} ms" + (f", cost {step.cost:g}" if step.cost else "")

@@ -72,11 +72,17 @@ def _check_head(request: h11.Request) -> None:
     """Refuses requests that a proxy might interpret differently from h11.
 
     Raises:
-        h11.RemoteProtocolError: unsupported version, too many headers, or an ambiguous body length.
+        h11.RemoteProtocolError: unsupported version, too many or too long headers, or an ambiguous
+            body length.
     """
     if request.http_version not in (b"1.0", b"1.1"):
         why = f"HTTP/{request.http_version.decode()} is not supported"
         raise h11.RemoteProtocolError(why, error_status_hint=505)
+    size = len(request.method) + len(request.target)
+    size += sum(len(name) + len(value) for name, value in request.headers)
+    if size > HEAD_BYTES:  # h11 looks at the size of incomplete ones only
+        why = f"the request line and headers have more than {HEAD_BYTES:,} bytes"
+        raise h11.RemoteProtocolError(why, error_status_hint=431)
     if len(request.headers) > MOST_HEADERS:
         why = f"more than {MOST_HEADERS} headers"
         raise h11.RemoteProtocolError(why, error_status_hint=431)

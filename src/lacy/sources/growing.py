@@ -137,6 +137,8 @@ class Growing:
             raise Failure("it speaks of itself instead of going on")
         if not self.raw and answers.retells(self.text, self.said):
             raise Failure("it tells the text anew instead of going on")
+        if not self.raw and notation.names_nothing(self.said):
+            return ""
         unit = self.cut(ended=finish == "stop")
         if finish == "length" and not unit.strip() and self._only_thought():
             raise Thinking("it was still thinking when its answer reached the limit of tokens")

@@ -65,7 +65,11 @@ _INLINE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
-_REFERENCE = re.compile(r"(?<=\S)\[\^?\d{1,3}\]|【[^】]*】")
+_REFERENCE = re.compile(
+    r"(?<=[^\s\]])[ \t]?(?:\[\^?\d{1,3}(?:[ \t]?[,–-][ \t]?\d{1,3})*\](?:\([^()\s]*\))?)+"
+    r"|【[^】]*】"
+)
+"""Marks of sources, one or several: ``[1][2]``, ``[3, 4]``, ``[5](https://...)``."""
 _IMAGE = re.compile(r"!\[[^\[\]]*\]\([^()\s]*(?:\s+\"[^\"]*\")?\)")
 _LINK = re.compile(
     r"\[([^\[\]]+)\](?:\((?:[^()\s]|\([^()\s]*\))*(?:\s+\"[^\"]*\")?\)|\[[^\[\]]*\])"
@@ -153,7 +157,7 @@ _NOTHING = re.compile(
     r"|not (?:available|specified|provided|known|mentioned|stated|given|applicable|found))[.!]?",
     re.IGNORECASE,
 )
-"""An answer of nothing but this names no fact."""
+"""A chat's answer of nothing but this names no fact."""
 _PLACEHOLDER = re.compile(
     r"[\[<{(](?:insert|your|unknown|redacted|blank|placeholder|name|place|city|date)\b[^\]>})]*[\]>})]",
     re.IGNORECASE,
@@ -193,8 +197,13 @@ def refuses(answer: str) -> bool:
     body = without_thoughts(answer)
     if _ALOUD.match(body) or _STEPS.match(body) or _PLACEHOLDER.match(opened(body)):
         return True
-    bare = unquoted(opened(plain(body)))
-    return (_REFUSAL.match(bare) or _NOTHING.fullmatch(bare.strip())) is not None
+    return _REFUSAL.match(unquoted(opened(plain(body)))) is not None
+
+
+def names_nothing(answer: str) -> bool:
+    """Whether all that an answer says is that there is none: "N/A", "unknown"."""
+    bare = unquoted(opened(plain(without_thoughts(answer))))
+    return _NOTHING.fullmatch(bare.strip()) is not None
 
 
 def begins_plainly(answer: str) -> bool:
@@ -271,6 +280,7 @@ def inline(body: str) -> str:
         body = next(part for part in maths.groups() if part is not None)
     body = _BOXED.sub(r"\1", body)
     body = _INLINE.sub("", _BLOCK.sub("\n", _without_control(body)))
+    body = _REFERENCE.sub("", body)  # before links: "[1][2]" is two marks and no link
     body = _LINK.sub(r"\1", _WIKI.sub(r"\1", _IMAGE.sub("", body)))
     body = _REFERENCE.sub("", body)
     body = _LIGHT.sub(r"\1", _STRUCK.sub("", body))

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
+from lacy.annotate.grammar.dates import MONTHS
 from lacy.errors import clean as clean
 from lacy.errors.plain import STEERING as STEERING
 from lacy.types import Unit
@@ -33,11 +34,19 @@ _WORD = re.compile(
 )
 """Sign, currency and per cent are part of a number; 's-Hertogenbosch is one word."""
 _REST_OF_WORD = re.compile(r"\w*(?:['’.,\-–]\w+)*")
-_CLAUSE = re.compile(r"[,;:!?…。，、](?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
+_CLAUSE = re.compile(r"(?:[,;!?…。，、]|:(?!/))(?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
 _DIGITS = re.compile(r"\d*(?:[.,]\d+)*")
 _JOINS = ("'", "’", ".", ",", "-", "–")
 _FAR = 8
 """Characters examined before a dot: more than the longest of ``_SHORT`` and a space."""
+
+_MONTHS = "|".join(f"{name}|{name[:3]}" for name in MONTHS.split("|"))
+_DAY = re.compile(rf"\b(?:{_MONTHS}) \d{{1,2}}(?:st|nd|rd|th)?$")
+_ABOUT = re.compile(r"(?:^|\s)(?:c|ca)$")
+_YEAR, _YEAR_BEGUN = re.compile(r" \d{3,4}(?!\d)"), re.compile(r" ?\d{0,4}$")
+_NUMBER, _NUMBER_BEGUN = re.compile(r" \d"), re.compile(r" ?$")
+_DAY_LENGTH = 20
+"""Characters that the day of a date takes, at most."""
 
 _SHORT = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
 """A dot after these, or after an initial, ends no clause."""
@@ -222,10 +231,27 @@ def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
     for match in _CLAUSE.finditer(text, begin):
         word = _last_word(text, match.start())
         inside = match.group() == "." and (word in _SHORT or (len(word) == 1 and word.isupper()))
+        goes_on = _date_goes_on(text, match, ended=ended)
+        inside = inside or goes_on is True
         undecided = match.end() == len(text) and not ended and match.group() != "\n"
+        undecided = undecided or goes_on is None
         if match.start() > begin and not inside and not undecided:
             return text[: match.start()].rstrip()
     return text.rstrip() if ended else ""
+
+
+def _date_goes_on(text: str, sign: re.Match[str], *, ended: bool) -> bool | None:
+    """Whether a sign is one inside a date ("May 12, 1815", "c. 1815"); None: not known yet."""
+    before, rest = text[max(0, sign.start() - _DAY_LENGTH) : sign.start()], text[sign.end() :]
+    if sign.group() == "," and _DAY.search(before):
+        whole, begun = _YEAR, _YEAR_BEGUN
+    elif sign.group() == "." and _ABOUT.search(before):
+        whole, begun = _NUMBER, _NUMBER_BEGUN
+    else:
+        return False
+    if not ended and begun.match(rest):
+        return None
+    return whole.match(rest) is not None
 
 
 def _word_end(text: str) -> int:
