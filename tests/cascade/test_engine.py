@@ -363,3 +363,22 @@ def test_decoding_reads_every_token_once():
     prompt = answer.spans[0].tokens
     assert loaded.model.tokens_read == prompt + answer.tokens  # the last one decides the end
     assert Never() == Engine(loaded).policy and Always().start()
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_settings_of_sampling_are_finite_numbers(name, value):
+    (loaded, *_) = REAL.values()
+    with pytest.raises(LacyError, match=name) as caught:
+        Engine(loaded, **{name: value})
+    assert caught.value.code == "E12"
+
+
+@pytest.mark.parametrize("seed", [-7, 2**63 - 1, 10**30])
+def test_any_whole_number_is_a_seed(seed):
+    (loaded, *_) = REAL.values()
+    first, second = (
+        Engine(loaded, temperature=1.0, seed=seed, max_new_tokens=8).generate(["Mara Vell"])
+        for _ in range(2)
+    )
+    assert first == second

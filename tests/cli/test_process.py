@@ -142,3 +142,11 @@ def test_the_terminating_signals_end_a_verb_as_ctrl_c_does(tmp_path):
         _, shown = process.communicate(timeout=PATIENCE)
         assert (process.returncode, shown) == (130, "\nStopped.\n")
         assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "-5", "wide", ""])
+def test_a_terminal_without_columns_is_not_believed(columns):
+    """Help would never end in one column, and answers would vanish in none."""
+    shown = shell(f"{BIN} train --help", COLUMNS=columns)
+    assert shown.returncode == 0
+    assert "--call-rate" in shown.stdout

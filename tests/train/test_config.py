@@ -65,3 +65,15 @@ def test_settings_and_schedule_load_no_torch():
         "import sys, lacy.train, lacy.train.schedule, lacy.model; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["data", "valid", "init_from"])
+def test_a_run_never_begins_in_the_folder_it_reads_from(data, tmp_path, name):
+    """The next lacy annotate would replace the folder, and the model in it."""
+    out = tmp_path / "a" / ".." / "folder"
+    (tmp_path / "a").mkdir()
+    given = {"data": data, name: tmp_path / "folder"}
+    assert TrainConfig(out=out, **given).problems() == [
+        f"out is the folder of {name}, give one of its own"
+    ]
+    assert TrainConfig(out=tmp_path / "folder" / "run", **given).problems() == []

@@ -7,7 +7,8 @@ import torch
 from lacy.corpus import PackedData
 from lacy.model import build, head_weight
 from lacy.objective import RunningQuantile, loss, select, token_losses
-from lacy.train.step import SUMS, Body, Micro, Stepper
+from lacy.testing import byte_tokenizer
+from lacy.train.step import SUMS, Body, Micro, Stepper, _chance
 
 CPU = torch.device("cpu")
 OBJECTIVE = {"arm": "lacy", "call_rate": 0.1, "call_negative": "softmax", "text_weight": 0.1,
@@ -128,3 +129,12 @@ def test_bfloat16_is_near(packed, model):
     near = dict(zip(SUMS, sums.tolist(), strict=True))
     assert near["total"] == pytest.approx(whole["total"], rel=0.02)
     assert all(p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize("seed", [-3, 2**64, 10**30])
+def test_any_whole_number_is_a_seed(seed):
+    device = torch.device("cpu")
+    first, second = (torch.rand(4, generator=_chance(seed, device)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, torch.rand(4, generator=_chance(seed + 1, device)))
+    build("tiny", byte_tokenizer(), context=16, seed=seed, width=8, layers=1, heads=1, kv_heads=1)

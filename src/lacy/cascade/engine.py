@@ -229,7 +229,7 @@ class Engine:
             )  # fmt: skip
         generator = None
         if self.temperature > 0:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
         out = self.token_text.stream()
         row = Row(number, self._streams + number, subject, ids, prompt, out, limit, generator)
         row.implied = len(begin)
@@ -384,8 +384,7 @@ def _one_of(name: str, value: Any, known: Sequence[str]) -> Any:
 
 
 def _at_least(name: str, value: float, least: float) -> Any:
-    if value < least:
-        raise LacyError(
-            "E12", key=name, value=value, why=f"less than {least:g}", do=f"give {least:g} or more"
-        )
+    if not least <= value < float("inf"):  # not a number is neither
+        why = f"less than {least:g}" if value < least else "not a finite number"
+        raise LacyError("E12", key=name, value=value, why=why, do=f"give {least:g} or more")
     return value

@@ -12,6 +12,9 @@ TYPE_CHECKING = False  # typing itself costs milliseconds
 if TYPE_CHECKING:
     from typing import Any
 
+NARROWEST = 20
+"""Columns of a terminal; a smaller COLUMNS is not believed."""
+
 STOPPED, CLOSED = 130, 141
 """Exit codes: a signal ended the command (as Ctrl-C does); the reader of its output went away."""
 
@@ -26,6 +29,9 @@ def prepare_streams() -> None:
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             setattr(sys, name, _null(number, mode))
+    columns = os.environ.get("COLUMNS", "")
+    if columns and not (columns.isdecimal() and int(columns) >= NARROWEST):
+        del os.environ["COLUMNS"]  # texts would be cut away, and help would never end
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) in ("strict", "surrogateescape"):
             _reconfigure(stream, errors="replace")

@@ -65,7 +65,7 @@ def build(
         ) from None
     require_call_last(tokenizer, shape.name)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed % 2**63)
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
             _config(shape, tokenizer, context), dtype=torch.float32, attn_implementation="sdpa"
         )

@@ -173,6 +173,10 @@ class TrainConfig:
                 "selection running ranks tokens of all batches together: with delegate"
                 f" {self.delegate}, rank_within {self.rank_within} choose auto, exact or two_pass"
             )
+        for name in ("data", "valid", "init_from", "reference"):
+            given_path = getattr(self, name)
+            if given_path is not None and Path(given_path).resolve() == self.out.resolve():
+                found.append(f"out is the folder of {name}, give one of its own")
         if self.init_from is not None and self.fork is not None:
             found.append("init_from and fork are both given, choose one")
         if self.warmup + (self.decay or 0.0) > 1 and self.fork is None:

@@ -265,7 +265,7 @@ class Stepper:
 
 def _chance(seed: int, device: torch.device) -> torch.Generator:
     """Chance that depends on the step alone, so that nothing of it has to be saved."""
-    return torch.Generator(device).manual_seed(seed)
+    return torch.Generator(device).manual_seed(seed % 2**63)
 
 
 def _sums(loss: Any, loss_BT: Tensor, call_BT: Tensor, ignore_BT: Tensor) -> Tensor:
