@@ -75,57 +75,6 @@ def test_models_that_speak_of_themselves(answer, is_one):
     assert refuses(answer) == is_one
 
 
-@pytest.mark.parametrize(
-    ("answer", "is_none"),
-    [
-        ("N/A", True),
-        ("n/a.", True),
-        ("**Unknown.**", True),
-        ('{"answer": "not specified"}', True),
-        ("Answer: None", True),
-        ("Unknown to all, he left", False),
-        ("None of them", False),
-        ("N", False),
-        ("Nil Kelfield", False),
-    ],
-)
-def test_an_answer_that_says_that_there_is_none(answer, is_none):
-    growing = Growing("He was born in", "word", raw=False)
-    growing.add(answer)
-    assert (growing.outcome() == "") == is_none
-    raw = Growing("He was", "word", raw=True)
-    raw.add(" unknown")
-    assert raw.outcome() == " unknown"
-
-
-@pytest.mark.parametrize(
-    ("answer", "unit"),
-    [
-        ("May 12, 1815, in London.", " May 12, 1815"),
-        ("Jan 3, 44", " Jan 3"),
-        ("On May 12, he left", " On May 12"),
-        ("c. 1450, at home", " c. 1450"),
-        ("vitamin c. Then", " vitamin c"),
-        ("https://example.com/a_b, a page", " https://example.com/a_b"),
-        ("Ulm: a town", " Ulm"),
-        ("12 May 1815[1][2].", " 12 May 1815"),
-        ("Ulm [1], a town", " Ulm"),
-        ("Ulm[1, 3]", " Ulm"),
-        ("Ulm[2](https://example.com), a town", " Ulm"),
-        ("[Ulm][1], a town", " Ulm"),
-    ],
-)
-def test_values_that_hold_signs_or_marks_of_sources(answer, unit):
-    for raw in (False, True):
-        growing = Growing("It was", "value", raw=raw)
-        growing.add(answer if not raw else f" {answer}")
-        assert growing.outcome() == unit
-    for end in range(len(answer)):  # what a stream takes for complete stays the same
-        growing = Growing("It was", "value", raw=True)
-        if growing.add(f" {answer[:end]}"):
-            assert growing.outcome("") == unit
-
-
 ANY = st.text(max_size=80)
 WORD = st.from_regex(r"[a-z]{2,8}", fullmatch=True)
 FORMS = ["{}", '"{}"', "... {}", "\n{}\n", "“{}”"]

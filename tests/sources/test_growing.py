@@ -14,7 +14,8 @@ WORDS = st.sampled_from(
      '"', "'", "“", "<think>", "</think>", "</text>", "```", "\n", "I'm", "sorry", "St.", "東京",
      "*", "**", "__", "~~", "`", "-", "#", ">", "|", "1.", "[", "](x)", "[1]", "\\", "&amp;", "&",
      "<answer>", "</answer>", "<|im_end|>", "Answer:", "Sure!", "Here", "is", "the", "The", "next",
-     "word", ":", "{", '{"answer": "', "}", "\ufffd", "Okay,", "He", "we", "need", "to", "$", "="]
+     "word", ":", "{", '{"answer": "', "}", "\ufffd", "Okay,", "He", "we", "need", "to", "$", "=",
+     "May", "12,", "1815", "c.", "https://a", "<sup>2</sup>", "[source](x)"]
 )  # fmt: skip
 ANSWERS = st.lists(st.tuples(st.sampled_from(["", " ", "  ", "\n"]), WORDS), max_size=30).map(
     lambda parts: "".join(space + word for space, word in parts)
@@ -87,3 +88,58 @@ def test_an_answer_without_end_is_not_looked_at_again_and_again():
     growing = Growing("x", "value", raw=True)
     growing.add("a" * (LOOKED_AT + 1))
     assert not growing.add(", and")
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_none"),
+    [
+        ("N/A", True),
+        ("n/a.", True),
+        ("**Unknown.**", True),
+        ('{"answer": "not specified"}', True),
+        ("Answer: None", True),
+        ("Unknown to all, he left", False),
+        ("None of them", False),
+        ("N", False),
+        ("Nil Kelfield", False),
+    ],
+)
+def test_an_answer_that_says_that_there_is_none(answer, is_none):
+    growing = Growing("He was born in", "word", raw=False)
+    growing.add(answer)
+    assert (growing.outcome() == "") == is_none
+    raw = Growing("He was", "word", raw=True)
+    raw.add(" unknown")
+    assert raw.outcome() == " unknown"
+
+
+@pytest.mark.parametrize(
+    ("answer", "unit"),
+    [
+        ("May 12, 1815, in London.", " May 12, 1815"),
+        ("Jan 3, 44", " Jan 3"),
+        ("On May 12, he left", " On May 12"),
+        ("c. 1450, at home", " c. 1450"),
+        ("vitamin c. Then", " vitamin c"),
+        ("https://example.com/a_b, a page", " https://example.com/a_b"),
+        ("Ulm: a town", " Ulm"),
+        ("12 May 1815[1][2].", " 12 May 1815"),
+        ("Ulm [1], a town", " Ulm"),
+        ("Ulm[1, 3]", " Ulm"),
+        ("Ulm[2](https://example.com), a town", " Ulm"),
+        ("[Ulm][1], a town", " Ulm"),
+        ("Ulm [source](https://example.com), a town", " Ulm"),
+        ("Ulmer<sup>1</sup>, a town", " Ulmer"),
+        ("10<sup>6</sup>, or more", " 10⁶"),
+        ("9 km<sup>2</sup>, or more", " 9 km²"),
+    ],
+)
+def test_values_that_hold_signs_or_marks_of_sources(answer, unit):
+    for raw in (False, True):
+        growing = Growing("It was", "value", raw=raw)
+        growing.add(answer if not raw else f" {answer}")
+        assert growing.outcome() == unit
+    for end in range(len(answer)):  # what a stream takes for complete stays the same
+        growing = Growing("It was", "value", raw=True)
+        if growing.add(f" {answer[:end]}"):
+            assert growing.outcome("") == unit

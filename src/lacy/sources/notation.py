@@ -14,7 +14,7 @@ from typing import Any
 
 from lacy.wire import THOUGHT_TAG, unthought
 
-SIGNS = frozenset('<>*_`~#|[]{}"“”„«»‹›「」『』\\…&$◁【=\ufeff\u200b\u2060')
+SIGNS = frozenset('<>*_`~#|[]{}"“”„«»‹›「」『』\\…&$◁【=\ue200\ufeff\u200b\u2060')
 """An answer without these contains no notation except marks and labels at its beginning."""
 
 DEEPEST = 8
@@ -67,9 +67,13 @@ _INLINE = re.compile(
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
 _REFERENCE = re.compile(
     r"(?<=[^\s\]])[ \t]?(?:\[\^?\d{1,3}(?:[ \t]?[,–-][ \t]?\d{1,3})*\](?:\([^()\s]*\))?)+"
-    r"|【[^】]*】"
+    r"|【[^】]*】|\ue200[^\ue201]*\ue201|<sup>\[[\d, ]{1,9}\]</sup>"
+    r"|(?:(?<=[^\W\d_]{3})|(?<=[.,;)]))[ \t]?<sup>\d{1,3}</sup>"
+    r"|(?<=[^\s\]])[ \t]?\[source\]\([^()\s]*\)"
 )
 """Marks of sources, one or several: ``[1][2]``, ``[3, 4]``, ``[5](https://...)``."""
+_POWER = re.compile(r"<sup>([-−+]?\d{1,3})</sup>")
+_RAISED = str.maketrans("0123456789-−+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺")
 _IMAGE = re.compile(r"!\[[^\[\]]*\]\([^()\s]*(?:\s+\"[^\"]*\")?\)")
 _LINK = re.compile(
     r"\[([^\[\]]+)\](?:\((?:[^()\s]|\([^()\s]*\))*(?:\s+\"[^\"]*\")?\)|\[[^\[\]]*\])"
@@ -278,9 +282,9 @@ def inline(body: str) -> str:
         return body
     if maths := _MATHS.match(body):
         body = next(part for part in maths.groups() if part is not None)
-    body = _BOXED.sub(r"\1", body)
+    body = _REFERENCE.sub("", _BOXED.sub(r"\1", body))  # "[1][2]" is two marks and no link
+    body = _POWER.sub(lambda found: found[1].translate(_RAISED), body)
     body = _INLINE.sub("", _BLOCK.sub("\n", _without_control(body)))
-    body = _REFERENCE.sub("", body)  # before links: "[1][2]" is two marks and no link
     body = _LINK.sub(r"\1", _WIKI.sub(r"\1", _IMAGE.sub("", body)))
     body = _REFERENCE.sub("", body)
     body = _LIGHT.sub(r"\1", _STRUCK.sub("", body))

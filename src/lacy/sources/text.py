@@ -266,7 +266,7 @@ def _word_end(text: str) -> int:
 
 def _within_word(character: str) -> bool:
     """Whether a character never separates words: a combining mark or an invisible joiner."""
-    return character in "\u200c\u200d" or unicodedata.category(character)[0] == "M"
+    return character in "\u00ad\u200c\u200d" or unicodedata.category(character)[0] == "M"
 
 
 def whole_number(text: str, token: str, *, ended: bool) -> str | None:
