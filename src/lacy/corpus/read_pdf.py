@@ -50,7 +50,7 @@ def pdf(data: bytes, codec: str | None = None) -> Plain:
             problems.append(f"page {len(lines)}: {type(error).__name__}: {error}"[:200])
     text, starts = _joined(_frameless(lines))
     if not text.strip():
-        why = "its pages contain no text; they may be scanned images"
+        why = "its pages contain no text; they may be scanned pictures"
         raise Unreadable("damaged PDF" if problems else "empty text", (problems or [why])[0])
     title = "" if _NO_TITLE.search(title.strip()) else title.strip()
     note = "some of its pages are damaged and were left out" if problems else ""
