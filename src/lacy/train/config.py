@@ -175,7 +175,7 @@ class TrainConfig:
             )
         for name in ("data", "valid", "init_from", "reference"):
             given_path = getattr(self, name)
-            if given_path is not None and Path(given_path).resolve() == self.out.resolve():
+            if given_path is not None and Path(given_path).resolve() == Path(self.out).resolve():
                 found.append(f"out is the folder of {name}, give one of its own")
         if self.init_from is not None and self.fork is not None:
             found.append("init_from and fork are both given, choose one")
