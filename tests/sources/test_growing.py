@@ -39,6 +39,8 @@ def result(growing, finish):
 )
 @example(TEXT, "Kelfield</text> and more, so it is, and more", "value", False, True)
 @example(TEXT, TEXT + " Kelfield, where he grew up, and more", "value", True, True)
+@example(TEXT, "c.\nEmil", "value", True, False)
+@example(TEXT, "May 12,\nand more, and more", "value", True, True)
 def test_the_unit_stays_whatever_follows(text, answer, unit, raw, ended):
     whole = Growing(text, unit, raw=raw)
     whole.add(answer)

@@ -232,9 +232,10 @@ def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
         word = _last_word(text, match.start())
         inside = match.group() == "." and (word in _SHORT or (len(word) == 1 and word.isupper()))
         goes_on = _date_goes_on(text, match, ended=ended)
-        inside = inside or goes_on is True
+        if goes_on is None:
+            return ""  # no later sign can decide for this one
+        inside = inside or goes_on
         undecided = match.end() == len(text) and not ended and match.group() != "\n"
-        undecided = undecided or goes_on is None
         if match.start() > begin and not inside and not undecided:
             return text[: match.start()].rstrip()
     return text.rstrip() if ended else ""
