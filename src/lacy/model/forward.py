@@ -135,7 +135,7 @@ def has_plain_head(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
 
 @torch.no_grad()
 def looks_ahead(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
-    """Whether a later token changes earlier hidden states, as in BERT (tested with a probe)."""
+    """True if a later token changes earlier hidden states, as in BERT (measured on a probe)."""
     was_training = model.training
     model.eval()
     size = int(head_weight(model).shape[0])

@@ -132,7 +132,7 @@ def _other_shape(folder: Path) -> str:
     try:
         with quiet(), torch.device("meta"):
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            wanted = AutoModelForCausalLM.from_config(config).state_dict()
+            wanted = AutoModelForCausalLM.from_config(config, trust_remote_code=False).state_dict()
     except Exception:  # the config makes no model at all; the caller's error says why
         return ""
     for name, (_, shape) in sorted(stored_tensors(folder).items()):
