@@ -24,12 +24,12 @@ from pathlib import Path
 import torch
 
 import lacy
-from lacy.cascade.calibrate import calibrate
+from lacy.cascade.calibration import calibrate
 from lacy.cascade.rank import DEFAULT_ABSTAIN
-from lacy.corpus.world import load_world
 from lacy.evaluate import evaluate_world
 from lacy.run import environment
 from lacy.sources import Database
+from lacy.world import load_world
 
 RESULTS = Path(__file__).parent / "results" / "abstain.json"
 MISSING = 0.3

@@ -34,9 +34,9 @@ import torch
 from streams import interval
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lacy.model import save
+from lacy.model import save_model
 from lacy.run import environment
-from lacy.sources.endpoint import DEFAULT_MAX_TOKENS, Endpoint
+from lacy.sources.models.endpoint import DEFAULT_MAX_TOKENS, Endpoint
 from lacy.testing import byte_tokenizer
 from lacy.types import Request
 
@@ -59,7 +59,7 @@ def make(folder: Path, width: int, layers: int) -> int:
     spoken[tokenizer.encode(" ")[0]], spoken[tokenizer.encode(",")[0]] = 4.0, 2.0
     # Logits are 0 where a row is; the largest of those spoken is above that at every step.
     model.lm_head.weight.data *= spoken
-    save(folder, model, tokenizer)
+    save_model(folder, model, tokenizer)
     return sum(p.numel() for p in model.parameters())
 
 

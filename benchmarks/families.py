@@ -149,7 +149,7 @@ def _require_small(config: Any) -> None:
 def tried(kind: str, tokenizer: Any, data: Path, place: Path) -> str:
     """The result for a family: ``ok``, an error code of lacy, ``not made``, or a fault."""
     import lacy
-    from lacy.model import load, save
+    from lacy.model import load_model, save_model
     from lacy.train import TrainConfig, train
 
     base, run = place / "base", place / "run"
@@ -174,8 +174,8 @@ def tried(kind: str, tokenizer: Any, data: Path, place: Path) -> str:
             engine = lacy.Engine(loaded, None, "threshold=0", max_new_tokens=4)
             first = engine.generate(["Mara Vell", "Jon"])
             step = "again"
-            save(place / "again", loaded.model, loaded.tokenizer)
-            again = lacy.Engine(load(place / "again"), None, "threshold=0", max_new_tokens=4)
+            save_model(place / "again", loaded.model, loaded.tokenizer)
+            again = lacy.Engine(load_model(place / "again"), None, "threshold=0", max_new_tokens=4)
             if [a.text for a in again.generate(["Mara Vell", "Jon"])] != [a.text for a in first]:
                 return "FAULT again: other words after saving"
             step = "plain"
@@ -195,7 +195,7 @@ def _plain(folder: Path, loaded: Any) -> str | None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from lacy.corpus.borders import begin_end
-    from lacy.sources.text import TokenText
+    from lacy.corpus.token_text import TokenText
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     wanted = [begin_end(loaded.tokenizer)[0], *TokenText(loaded.tokenizer).encode("Mara Vell")]

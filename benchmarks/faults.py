@@ -117,7 +117,7 @@ def partner():
 def run_server(args):
     """A server whose source is the partner in one of its moods."""
     from lacy.cascade import Engine
-    from lacy.sources.endpoint import Endpoint
+    from lacy.sources.models.endpoint import Endpoint
     from lacy.sources.resilience import Breaker
 
     endpoint = Endpoint(

@@ -67,7 +67,7 @@ def clean():
 def agreement(loaded, files, texts, scratch):
     import torch
 
-    from lacy.sources.text import TokenText
+    from lacy.corpus.token_text import TokenText
 
     text = TokenText(loaded.tokenizer)
     ids = [[0, *text.encode(t)][: loaded.context] for t in texts]
@@ -174,9 +174,9 @@ def ranking(loaded, folder, path, prompts, world):
 def main():
     import torch
 
-    from lacy.corpus.world import load_world
-    from lacy.model import build, load, save
+    from lacy.model import build, load_model, save_model
     from lacy.model.gguf import write_gguf
+    from lacy.world import load_world
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("demo/lacy"))
@@ -189,7 +189,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     begin = time.perf_counter()
-    loaded = load(args.model)
+    loaded = load_model(args.model)
     where = args.world or args.model.parent / "world"
     world = load_world(where)
     prompts = world.prompts(limit=args.prompts)
@@ -201,8 +201,8 @@ def main():
         print(json.dumps(result["agreement"], indent=2), flush=True)
         sizes = {"trained": (loaded, loaded.path)}
         larger = build(args.preset, loaded.tokenizer, context=loaded.context)
-        save(scratch / "larger", larger, loaded.tokenizer)
-        sizes[args.preset] = (load(scratch / "larger"), scratch / "larger")
+        save_model(scratch / "larger", larger, loaded.tokenizer)
+        sizes[args.preset] = (load_model(scratch / "larger"), scratch / "larger")
         result["speed"] = {}
         for name, (model, place) in sizes.items():
             path = write_gguf(model, scratch / f"{name}.gguf", "f32")

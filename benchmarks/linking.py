@@ -27,9 +27,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lacy.corpus.world import make_world
 from lacy.run import environment
-from lacy.sources.linking import MARGIN, THRESHOLD, Linker
+from lacy.sources.names.linking import MARGIN, THRESHOLD, Linker
+from lacy.world import make_world
 
 RESULTS = Path(__file__).parent / "results"
 THRESHOLDS = (0.80, 0.85, 0.88, 0.90, 0.92)

@@ -27,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lacy.run import environment
-from lacy.sources.linking import Linker
+from lacy.sources.names.linking import Linker
 
 RESULTS = Path(__file__).parent / "results"
 SENTENCE = re.compile(r"(?<=[^A-Z.][.!?])\s")

@@ -35,9 +35,9 @@ import torch
 from ranking_scores import Counts, Scorer, curve, measure
 
 from lacy.annotate.judge import read_labels
-from lacy.cascade.calibrate import calibrate
+from lacy.cascade.calibration import calibrate
 from lacy.evaluate.articles import opening, write_values
-from lacy.model import load
+from lacy.model import load_model
 from lacy.run import environment, write_atomic
 from lacy.sources import Database
 from lacy.types import Document
@@ -109,7 +109,7 @@ def one_model(spec: models.Spec, args: argparse.Namespace) -> tuple[Counts, dict
 
 
 def measure_world(spec: models.Spec, folder: Path, args: argparse.Namespace) -> Counts:
-    loaded, world = load(folder), models.the_world(spec.seed, args.people)
+    loaded, world = load_model(folder), models.the_world(spec.seed, args.people)
     read_again = list(itertools.islice(world.documents("train"), CALIBRATION))
     with TemporaryDirectory() as place, Database(world.to_sqlite(f"{place}/t.sqlite")) as source:
         scorer = Scorer(loaded, calibrate(loaded, read_again), source.alternatives)
@@ -123,7 +123,7 @@ def measure_world(spec: models.Spec, folder: Path, args: argparse.Namespace) -> 
 
 def measure_wiki(spec: models.Spec, folder: Path, args: argparse.Namespace) -> Counts:
     """Both ways of naming kinds; calibrated on other labelled biographies than are scored."""
-    loaded, counts = load(folder), []
+    loaded, counts = load_model(folder), []
     found = offered.biographies(read_labels(models.labels_of(args.data)))
     for kinds in ("relations", "coarse"):
         marked = [offered.with_kinds(article, kinds) for article in found]

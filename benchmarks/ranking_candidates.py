@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lacy.corpus.world import World
 from lacy.evaluate.articles import opening
 from lacy.evaluate.entities import words
 from lacy.types import Document, Mark
+from lacy.world import World
 
 COUNTS = (2, 4, 8, 16, 32, 64)
 NATURAL = "natural"

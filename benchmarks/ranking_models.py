@@ -16,12 +16,12 @@ from lacy.annotate import SpacyAnnotator
 from lacy.annotate.align import encode_many
 from lacy.annotate.judge import read_labels
 from lacy.corpus import PackedData, load_tokenizer, read, train_tokenizer
-from lacy.corpus.world import World, make_world
-from lacy.model import build, save
+from lacy.model import build, save_model
 from lacy.model.presets import Preset
 from lacy.run import read_metrics, write_atomic
 from lacy.train import TrainConfig, train
 from lacy.types import Document
+from lacy.world import World, make_world
 
 SMALLEST = Preset("micro", "llama", 32, 3, 2, 2, 96, note="0.1M, smaller than any preset")
 CONTEXT = 256
@@ -125,7 +125,7 @@ def smallest(out: Path, packed: Path, seed: int) -> Path:
     folder = out / "begin" / f"{packed.name}.micro.s{seed}"
     if not folder.exists():
         tokenizer = load_tokenizer(packed)
-        save(folder, build(SMALLEST, tokenizer, context=CONTEXT, seed=seed), tokenizer)
+        save_model(folder, build(SMALLEST, tokenizer, context=CONTEXT, seed=seed), tokenizer)
     return folder
 
 
@@ -155,12 +155,12 @@ def trained(spec: Spec, out: Path, packed: Path, steps: int, **more: object) -> 
 
 def read_off(folder: Path, settings: dict, steps: int) -> dict:
     """Parameters, tokens and losses of a finished run."""
-    from lacy.model import load
+    from lacy.model import load_model
 
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if "loss" in row]
     valid = [row for row in read_metrics(folder / "metrics.jsonl") if "valid_loss" in row]
     return {
-        "parameters": load(folder).model.num_parameters(),
+        "parameters": load_model(folder).model.num_parameters(),
         "steps": steps,
         "tokens": steps * settings["batch_rows"] * CONTEXT,
         "loss": rows[-1]["loss"],

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from ranking_candidates import Fact, Place
 
-from lacy.cascade.calibrate import Calibration
+from lacy.cascade.calibration import Calibration
 from lacy.cascade.rank import DEFAULT_ABSTAIN, least, options_for, rank, when_due
 from lacy.cascade.signals import call_row
 from lacy.corpus.borders import begin_end
+from lacy.corpus.token_text import TokenText
 from lacy.evaluate.statistics import Score, ratio
 from lacy.model import Decoder
-from lacy.sources.text import TokenText, continuation
+from lacy.sources.units import continuation
 from lacy.types import Candidate
 
 SCORED = ("likelihood", "per_token", "uncalibrated", "calibrated")

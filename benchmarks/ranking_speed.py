@@ -24,8 +24,8 @@ from ranking_models import the_world
 
 from lacy.cascade.signals import call_row
 from lacy.corpus.borders import begin_end
-from lacy.model import Decoder, decode, load
-from lacy.sources.text import TokenText
+from lacy.corpus.token_text import TokenText
+from lacy.model import Decoder, decode, load_model
 
 COUNTS = (2, 4, 8, 16, 32, 64)
 LENGTHS = (32, 128, 224)
@@ -65,7 +65,7 @@ SIDES: dict[str, Callable[[Decoder, list[list[int]]], list[float]]] = {
 
 def prepared(folder: Path, count: int, length: int, seed: int = 0) -> tuple[Decoder, list]:
     """A decoder that has read a text of some length, and values of the world as candidates."""
-    loaded = load(folder)
+    loaded = load_model(folder)
     text = TokenText(loaded.tokenizer)
     world = the_world(seed, 60)
     rng = random.Random(f"{count}/{length}/{seed}")

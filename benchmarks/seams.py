@@ -20,16 +20,16 @@ from pathlib import Path
 import torch
 
 from lacy.annotate.align import encode_many
-from lacy.cascade.calibrate import calibrate
+from lacy.cascade.calibration import calibrate
 from lacy.corpus import PackedData, train_tokenizer
-from lacy.corpus.world import load_world
 from lacy.evaluate.evaluate import answer_all
 from lacy.evaluate.facts import precision_counts
 from lacy.evaluate.statistics import recovered
-from lacy.model import load
+from lacy.model import load_model
 from lacy.run import environment
 from lacy.sources import LanguageModel
 from lacy.train import TrainConfig, train
+from lacy.world import load_world
 
 RESULTS = Path(__file__).parent / "results"
 RATES = (0.22, 0.5, 0.8)
@@ -50,7 +50,7 @@ def other_partner(folder: Path, world, texts: int, vocabulary: int, steps: int):
         batch_rows=6, optimizer="muon", lr=6e-3, decay=0.3, decay_shape="linear", dtype="fp32",
         device="cpu", threads=1, quiet=True,
     ))  # fmt: skip
-    return load(folder / "run")
+    return load_model(folder / "run")
 
 
 def main() -> None:
@@ -66,14 +66,14 @@ def main() -> None:
     world = load_world(shared / "world")
     other = other_partner(args.runs / f"seams.s{args.seed}", world, 30, args.vocabulary, args.steps)
     (same,) = (args.runs / "cells").glob(f"demo.larger.steps.s{args.seed}.*")
-    partners = {"same tokenizer": load(same), "other tokenizer": other}
+    partners = {"same tokenizer": load_model(same), "other tokenizer": other}
     people = [person.name for person in world.people("valid")[: args.people]]
     (plain,) = (args.runs / "cells").glob(f"demo.plain.steps.s{args.seed}.*")
-    alone = answer_all(load(plain), world, None, "never", people)
+    alone = answer_all(load_model(plain), world, None, "never", people)
     rows = []
     for arm in ("lacy", "paper"):
         (cell,) = (args.runs / "cells").glob(f"demo.{arm}.steps.s{args.seed}.*")
-        small = load(cell)
+        small = load_model(cell)
         calibration = calibrate(small, itertools.islice(world.documents("train"), 100))
         for name, partner in partners.items():
             source = LanguageModel(partner.model, partner.tokenizer, name="partner")

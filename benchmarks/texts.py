@@ -39,7 +39,7 @@ import numpy as np
 
 import lacy
 from lacy.run import environment
-from lacy.sources.documents import Documents
+from lacy.sources.texts.documents import Documents
 from lacy.types import Document, Mark, Request
 from sources import FIELDS, PLACES, RESULTS, name_of, text_of
 

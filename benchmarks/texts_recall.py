@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 
 from lacy.annotate import read_labels
-from lacy.sources.documents import Documents
-from lacy.sources.passages import clean, subject_of, values
+from lacy.sources.texts.documents import Documents
+from lacy.sources.texts.passages import clean, subject_of, values
 from lacy.types import Document, Request
 
 RESULTS = Path(__file__).parent / "results"

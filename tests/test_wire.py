@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lacy.wire import Accepted, finish_of, plain, text_of, told_error
+from lacy.remote.wire import Accepted, finish_of, plain, text_of, told_error
 
 BODY = {
     "model": "m",

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import LacyError
+from lacy.errors import LacyError
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ._convert import (
+from lacy._convert import (
     REPEATED,
     Nested,
     Problem,
@@ -36,8 +36,8 @@ from ._convert import (
     show,
     verb_of,
 )
-from ._parse import MOST_CHARACTERS, parse_yaml
-from .errors import LacyError
+from lacy._parse import MOST_CHARACTERS, parse_yaml
+from lacy.errors import LacyError
 
 T = TypeVar("T")
 

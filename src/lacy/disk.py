@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import LacyError
+from lacy.errors import LacyError
 
 OWNED = ".lacy"
 """File that marks a folder as written by ``replace_folder``, so that it may be replaced."""

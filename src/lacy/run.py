@@ -18,10 +18,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ._parse import parse_json
-from .disk import replace_folder as replace_folder
-from .disk import write_atomic as write_atomic
-from .errors import LacyError
+from lacy._parse import parse_json
+from lacy.disk import replace_folder as replace_folder
+from lacy.disk import write_atomic as write_atomic
+from lacy.errors import LacyError
 
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "spacy", "numpy")
 
@@ -81,7 +81,7 @@ class Run:
         return self.folder / "README.md"
 
     def _check_same(self, config: Any, may_differ: Collection[str]) -> None:
-        from .config import read_yaml
+        from lacy.config import read_yaml
 
         if not self.config_file.exists():
             return
@@ -177,7 +177,7 @@ def _finite(value: Any) -> Any:
 
 
 def _as_dict(config: Any) -> dict[str, Any]:
-    from .config import to_dict
+    from lacy.config import to_dict
 
     return dict(config) if isinstance(config, Mapping) else to_dict(config)
 
@@ -188,7 +188,7 @@ def _defaults(config: Any) -> dict[str, Any]:
 
 
 def _as_yaml(config: Any) -> str:
-    from .config import dump_commented
+    from lacy.config import dump_commented
 
     if not isinstance(config, Mapping):
         return dump_commented(config)

@@ -20,9 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lacy.sources.contract import check_source
-from lacy.sources.scripted import ScriptedSource
-from lacy.sources.text import TokenText
+from lacy.corpus import TokenText
+from lacy.sources import ScriptedSource, check_source
 from lacy.types import CALL_TOKEN
 
 __all__ = [

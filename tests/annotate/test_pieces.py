@@ -28,10 +28,10 @@ from lacy.annotate.shards import attach, load_manifest
 from lacy.cli.annotate import main as annotate
 from lacy.corpus import PackedData
 from lacy.errors import LacyError
-from lacy.sources.documents import Documents
-from lacy.sources.index import BuildReport
-from lacy.sources.passages import cut
-from lacy.sources.text import cut_unit
+from lacy.sources.texts.documents import Documents
+from lacy.sources.texts.index import BuildReport
+from lacy.sources.texts.passages import cut
+from lacy.sources.units import cut_unit
 from lacy.types import Document
 
 NLP = spacy.blank("en")

@@ -17,7 +17,7 @@ from lacy.cascade.steps import read_along
 from lacy.cascade.stream import Stream
 from lacy.cascade.usual import Reference, Usual
 from lacy.corpus import PackedData
-from lacy.model import load, save
+from lacy.model import load_model, save_model
 from lacy.model.building import from_checkpoint
 from lacy.sources import LanguageModel
 from lacy.testing import byte_tokenizer
@@ -53,7 +53,7 @@ def loaded(request, tmp_path):
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
-    return load(save(tmp_path / "m", *from_checkpoint(tmp_path / "base")))
+    return load_model(save_model(tmp_path / "m", *from_checkpoint(tmp_path / "base")))
 
 
 @torch.no_grad()

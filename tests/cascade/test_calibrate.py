@@ -9,7 +9,7 @@ import torch
 
 from lacy.annotate import encode
 from lacy.cascade import Engine
-from lacy.cascade.calibrate import LOW, SEEDS, VALUES, Calibration, KindFit, calibrate
+from lacy.cascade.calibration import LOW, SEEDS, VALUES, Calibration, KindFit, calibrate
 from lacy.cascade.policy import Budget, Never, seeded
 from lacy.cascade.rank import (
     CALIBRATED_ABSTAIN,
@@ -21,11 +21,11 @@ from lacy.cascade.rank import (
 )
 from lacy.cascade.usual import SHARED, Key, Reference
 from lacy.corpus import train_tokenizer
-from lacy.corpus.world import make_world
 from lacy.errors import LacyError
 from lacy.model import build
 from lacy.model.io import Loaded
 from lacy.types import Candidate, MarkFlag
+from lacy.world import make_world
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers
 
 from lacy.cascade.chat import ChatRefused, Controls, chat_of
-from lacy.sources.text import TokenText
+from lacy.corpus.token_text import TokenText
 
 _spec = importlib.util.spec_from_file_location(
     "lacy_kinds", Path(__file__).parents[1] / "sources" / "kinds.py"

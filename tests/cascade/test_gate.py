@@ -9,16 +9,16 @@ import torch
 
 from lacy.annotate import encode
 from lacy.cascade import Engine, teacher_forced_signals
-from lacy.cascade.calibrate import calibrate
+from lacy.cascade.calibration import calibrate
 from lacy.cascade.signals import measure, step_signals
 from lacy.corpus import PackedData
-from lacy.corpus.world import make_world
-from lacy.model import build, load, save
+from lacy.model import build, load_model, save_model
 from lacy.model.building import gate_of, set_gate
 from lacy.testing import byte_tokenizer
 from lacy.train import TrainConfig, train
 from lacy.train.checkpoint import newest
 from lacy.types import call_rate
+from lacy.world import make_world
 
 TOKENS = 40
 
@@ -67,11 +67,11 @@ def slow_calls(loaded, prompt):
 def test_the_config_carries_the_gate(run):
     for folder in (run / "model", newest(run)):
         assert json.loads((folder / "config.json").read_text())["lacy_gate"] == "sigmoid"
-        assert gate_of(load(folder).model) == "sigmoid"
+        assert gate_of(load_model(folder).model) == "sigmoid"
 
 
 def test_a_threshold_of_zero_is_even_odds(run, prompts):
-    loaded = load(run)
+    loaded = load_model(run)
     engine = Engine(loaded, policy="threshold=0", unit="token", max_new_tokens=TOKENS)
     answers = engine.generate(prompts[:4])
     for prompt, answer in zip(prompts, answers, strict=False):
@@ -87,7 +87,7 @@ def test_a_threshold_of_zero_is_even_odds(run, prompts):
 
 
 def test_a_budget_is_kept_on_the_gate(run, world, prompts):
-    loaded = load(run)
+    loaded = load_model(run)
     texts = list(world.documents("train"))[:8]
     calibration = calibrate(loaded, texts)
     [signals] = teacher_forced_signals(loaded, texts[:1])
@@ -114,9 +114,13 @@ def test_a_model_without_the_note_is_read_by_the_softmax(run, tmp_path):
     tokenizer = byte_tokenizer()
     model = build("tiny", tokenizer, context=32, seed=0)
     assert gate_of(model) == "softmax" and not hasattr(model.config, "lacy_gate")
-    save(tmp_path / "old", model, tokenizer)
+    save_model(tmp_path / "old", model, tokenizer)
     assert "lacy_gate" not in json.loads((tmp_path / "old" / "config.json").read_text())
-    assert gate_of(load(tmp_path / "old").model) == Engine(load(tmp_path / "old")).gate == "softmax"
+    assert (
+        gate_of(load_model(tmp_path / "old").model)
+        == Engine(load_model(tmp_path / "old")).gate
+        == "softmax"
+    )
     set_gate(model, "sigmoid")
     assert gate_of(model) == "sigmoid"
     set_gate(model, "none")  # the paper's: p(CALL) is that of the whole softmax

@@ -13,12 +13,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lacy.cascade import Engine, Oracle, parse_policy
-from lacy.cascade.calibrate import Calibration, KindFit
+from lacy.cascade.calibration import Calibration, KindFit
 from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
 from lacy.cascade.usual import Reference
 from lacy.errors import LacyError
-from lacy.model import load, save
+from lacy.model import load_model, save_model
 from lacy.sources import ScriptedSource
 from lacy.testing import byte_tokenizer
 from lacy.types import Candidate, Reply
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return load(folder)
+    return load_model(folder)
 
 
 @pytest.fixture(scope="module", params=DIALECTS)
@@ -123,11 +123,13 @@ def test_every_end_of_the_checkpoint_ends_a_text(place, folder, tmp_path, policy
     settings = {"eos_token_id": [0, *other], "bos_token_id": 0}
     (tmp_path / "slm" / "generation_config.json").write_text(json.dumps(settings))
     hosted = connect(place[0], "slm", tmp_path / "slm", top=258)
-    mine = Engine(load(tmp_path / "slm"), ScriptedSource(one), policy)
+    mine = Engine(load_model(tmp_path / "slm"), ScriptedSource(one), policy)
     expected = mine.generate(PROMPTS, max_new_tokens=40)
     found = HostedEngine(hosted, ScriptedSource(one), policy).generate(PROMPTS, max_new_tokens=40)
     assert seen(found) == seen(expected)
-    longer = Engine(load(folder), ScriptedSource(one), policy).generate(PROMPTS, max_new_tokens=40)
+    longer = Engine(load_model(folder), ScriptedSource(one), policy).generate(
+        PROMPTS, max_new_tokens=40
+    )
     assert seen(longer) != seen(expected) and any(answer.finished for answer in expected)
 
 
@@ -239,8 +241,8 @@ def test_characters_of_several_tokens_come_whole(tmp_path_factory):
         num_attention_heads=2, max_position_embeddings=96, bos_token_id=0, eos_token_id=0,
     )).eval()  # fmt: skip
     model.lm_head.weight.data *= 30
-    folder = save(tmp_path_factory.mktemp("bytes") / "slm", model, tokenizer)
-    mine = Engine(load(folder), ScriptedSource([" é"]), "threshold=-2")
+    folder = save_model(tmp_path_factory.mktemp("bytes") / "slm", model, tokenizer)
+    mine = Engine(load_model(folder), ScriptedSource([" é"]), "threshold=-2")
     expected = mine.generate(PROMPTS, max_new_tokens=24)
     with hosted_app.serving(model, tokenizer, "ids") as (url, _):
         engine = HostedEngine(connect(url, "slm", folder), ScriptedSource([" é"]), "threshold=-2")

@@ -19,7 +19,7 @@ from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
 from lacy.cli import main
 from lacy.corpus import train_tokenizer
-from lacy.model import build, load, save
+from lacy.model import build, load_model, save_model
 from lacy.serve import Scheduler, make_app
 from lacy.sources import ScriptedSource
 
@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
     head[silent] = 0.0
     head[spoken] *= 12.0
     head[-1] *= 20.0
-    return save(tmp_path_factory.mktemp("llama") / "slm", model, tokenizer)
+    return save_model(tmp_path_factory.mktemp("llama") / "slm", model, tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def seen(answers):
 
 @pytest.mark.parametrize("policy", ["never", "threshold=0", "random=0.3", "budget=0.2"])
 def test_llama_cpp_says_the_same_as_in_process(llama, folder, policy):
-    mine = Engine(load(folder), ScriptedSource(answered), policy, max_new_tokens=12)
+    mine = Engine(load_model(folder), ScriptedSource(answered), policy, max_new_tokens=12)
     hosted = connect(llama, "slm", folder, top=400)
     assert hosted.server.dialect == "text"
     theirs = HostedEngine(hosted, ScriptedSource(answered), policy, max_new_tokens=12)
@@ -108,7 +108,7 @@ def test_llama_cpp_says_the_same_as_in_process(llama, folder, policy):
 @pytest.mark.parametrize("policy", ["never", "threshold=0"])
 def test_lacy_serves_in_front_of_llama_cpp(llama, folder, policy):
     """Whole and streamed, several at once: the words of the model in process."""
-    mine = Engine(load(folder), ScriptedSource(answered), policy, max_new_tokens=12)
+    mine = Engine(load_model(folder), ScriptedSource(answered), policy, max_new_tokens=12)
     expected = [answer.continuation for answer in mine.generate(PROMPTS)]
     hosted = connect(llama, "slm", folder, top=20)
     theirs = HostedEngine(hosted, ScriptedSource(answered), policy, max_new_tokens=12)
@@ -127,7 +127,7 @@ def test_lacy_serves_in_front_of_llama_cpp(llama, folder, policy):
 
 
 def test_generate_speaks_through_a_server(folder, tmp_path, capsys):
-    loaded = load(folder)
+    loaded = load_model(folder)
     out = tmp_path / "answers.jsonl"
     with hosted_app.serving(loaded.model, loaded.tokenizer, "ids") as (url, _):
         words = ["generate", f"{url}#slm:threshold=0", "--tokenizer", str(folder)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacy.cascade.unconfirmed import Unconfirmed, unconfirmed
+from lacy.cascade.guesses import Unconfirmed, unconfirmed
 from lacy.types import Answer, Span
 
 

@@ -19,7 +19,7 @@ def lacy(*argv):
 def room(tmp_path_factory):
     """A world, a model with much room, and the same with a chat template."""
     from lacy.corpus import load_tokenizer
-    from lacy.model import build, save
+    from lacy.model import build, save_model
 
     folder = tmp_path_factory.mktemp("room")
     assert lacy("world", "--people", 20, "--per-person", 1, "--out", folder / "world") == 0
@@ -27,11 +27,11 @@ def room(tmp_path_factory):
     assert lacy(*argv, "--vocab-size", 400, "--context", 128) == 0
     tokenizer = load_tokenizer(folder / "packed")
     model = build("tiny", tokenizer, context=4096, seed=0)
-    save(folder / "model", model, tokenizer, {"preset": "tiny"})
+    save_model(folder / "model", model, tokenizer, {"preset": "tiny"})
     tokenizer.chat_template = (
         "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]"
     )
-    save(folder / "chatty", model, tokenizer, {"preset": "tiny"})
+    save_model(folder / "chatty", model, tokenizer, {"preset": "tiny"})
     return SimpleNamespace(
         world=folder / "world", model=folder / "model", chatty=folder / "chatty", lacy=lacy
     )

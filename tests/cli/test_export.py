@@ -3,7 +3,7 @@
 import pytest
 
 from lacy.cli import main
-from lacy.model import build, save
+from lacy.model import build, save_model
 from lacy.testing import byte_tokenizer
 
 gguf = pytest.importorskip("gguf", reason="needs the extra gguf")
@@ -13,7 +13,7 @@ gguf = pytest.importorskip("gguf", reason="needs the extra gguf")
 def folder(tmp_path_factory):
     tokenizer = byte_tokenizer()
     model = build("tiny", tokenizer, context=64)
-    return save(tmp_path_factory.mktemp("export") / "mine", model, tokenizer)
+    return save_model(tmp_path_factory.mktemp("export") / "mine", model, tokenizer)
 
 
 def test_writes_beside_the_model_unless_told(folder, tmp_path, capsys):
@@ -32,7 +32,7 @@ def test_mistakes_are_named(folder, tmp_path, capsys):
     assert "[E12]" in capsys.readouterr().err
     gated = build("tiny", byte_tokenizer(), context=64)
     gated.config.lacy_gate = "sigmoid"
-    save(tmp_path / "gated", gated, byte_tokenizer())
+    save_model(tmp_path / "gated", gated, byte_tokenizer())
     assert main(["export", str(tmp_path / "gated")]) == 3
     assert "call_negative" in capsys.readouterr().err
     assert not (tmp_path / "gated.gguf").exists()

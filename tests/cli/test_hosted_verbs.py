@@ -24,7 +24,7 @@ from lacy.cli import live, main
 from lacy.cli.chat import ChatConfig
 from lacy.cli.serve import ServeConfig, _engine
 from lacy.cli.talk import Talk
-from lacy.model import load
+from lacy.model import load_model
 from lacy.sources import ScriptedSource
 
 _spec = importlib.util.spec_from_file_location(
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["ids", "text"])
 def place(request, folder):
-    loaded = load(folder)
+    loaded = load_model(folder)
     with hosted_app.serving(loaded.model, loaded.tokenizer, request.param) as (url, there):
         yield f"{url}#slm", there
 
@@ -52,7 +52,9 @@ def test_words_are_heard_as_they_come(place, folder):
     engine = HostedEngine(
         connect(address.partition("#")[0], "slm", folder), source, "threshold=0", max_new_tokens=20
     )
-    expected = Engine(load(folder), source, "threshold=0", max_new_tokens=20).generate(["x"])[0]
+    expected = Engine(load_model(folder), source, "threshold=0", max_new_tokens=20).generate(["x"])[
+        0
+    ]
     heard = []
     with Asker() as asker:
         answer = live.speak(
@@ -101,7 +103,7 @@ def test_generate_in_a_terminal_shows_the_text_once(place, folder, monkeypatch, 
     monkeypatch.setenv("COLUMNS", "200")
     words = ["generate", place[0], "--tokenizer", str(folder), "--prompt", "Mara"]
     assert main([*words, "--max-new-tokens", "12", "--policy", "never"]) == 0
-    expected = Engine(load(folder), None, "never").generate(["Mara"], max_new_tokens=12)[0]
+    expected = Engine(load_model(folder), None, "never").generate(["Mara"], max_new_tokens=12)[0]
     shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert shown.count(expected.text.strip()) == 1
 
@@ -112,7 +114,7 @@ def test_a_conversation_with_a_hosted_model(place, folder):
     with Talk(config, Console(file=page, width=200, force_terminal=True)) as talk:
         assert talk.hear("Mara") and talk.hear("/why") and talk.hear("/policy threshold=0")
         assert talk.hear("Mara") and talk.hear("/policy entropy=2")
-    expected = Engine(load(folder), None, "never").generate(["Mara"], max_new_tokens=8)[0]
+    expected = Engine(load_model(folder), None, "never").generate(["Mara"], max_new_tokens=8)[0]
     assert talk.answers[0].text == expected.text
     assert "lacy why" in page.getvalue() and "E92" in page.getvalue()
 
@@ -147,7 +149,9 @@ def test_lacy_serve_answers_in_front_of_it(place, folder):
                 time.sleep(0.2)
         body = {"model": "slm:threshold=0", "prompt": "Mara", "max_tokens": 8}
         got = httpx.post(url + "/v1/completions", json=body, timeout=120).json()
-        expected = Engine(load(folder), None, "threshold=0").generate(["Mara"], max_new_tokens=8)
+        expected = Engine(load_model(folder), None, "threshold=0").generate(
+            ["Mara"], max_new_tokens=8
+        )
         assert got["choices"][0]["text"] == expected[0].continuation
         assert "<title>" in httpx.get(url + "/").text
         process.send_signal(signal.SIGINT)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lacy.corpus import read
 from lacy.corpus.encoding import Undecodable, as_utf8, codec_of, declaration, decode, page
-from lacy.corpus.read import ReadReport
+from lacy.corpus.reading import ReadReport
 from lacy.errors import LacyError
 
 ADA = "Ada Vell said “café” in Kelfield — 1815, at 12½ % and £3.5m."

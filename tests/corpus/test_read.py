@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacy.corpus import _files, read
-from lacy.corpus.read import ReadReport, write_documents
+from lacy.corpus.reading import ReadReport, write_documents
 from lacy.errors import LacyError
 from lacy.types import Document, Mark
 

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from lacy.corpus.read import ReadReport, read
+from lacy.corpus.reading import ReadReport, read
 from lacy.errors import LacyError
 
 READ = """
 import json, sys
-from lacy.corpus.read import ReadReport, read
+from lacy.corpus.reading import ReadReport, read
 report = ReadReport()
 documents = [document.id for document in read(sys.argv[1], report=report)]
 print(json.dumps([documents, report.places, report.left]))

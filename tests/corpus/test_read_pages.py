@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacy.corpus import read, read_pages
-from lacy.corpus.read import ReadReport
 from lacy.corpus.read_formats import FORMATS, Unreadable, markdown
+from lacy.corpus.reading import ReadReport
 from lacy.errors import LacyError
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacy.corpus import _files, _unpack, read
-from lacy.corpus.read import ReadReport
+from lacy.corpus.reading import ReadReport
 from lacy.errors import LacyError
 
 ROWS = [{"id": str(n), "text": f'Row {n}: é "[,]{{}}\\" end.'} for n in range(3)]

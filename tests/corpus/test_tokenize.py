@@ -210,7 +210,7 @@ def test_door_is_light_and_no_torch_is_loaded(tmp_path):
         "import sys, lacy.corpus\n"
         "heavy = {'torch', 'transformers', 'datasets', 'pyarrow', 'numpy', 'tokenizers'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-        "from lacy.corpus.read import ReadReport\n"
+        "from lacy.corpus.reading import ReadReport\n"
         "assert callable(lacy.corpus.read)\n"
         f"lacy.corpus.load_tokenizer({str(tmp_path)!r})\n"
         "lacy.corpus.PackedData, lacy.corpus.BatchOrder, lacy.corpus.Encoded\n"

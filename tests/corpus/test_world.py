@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.corpus.world import RELATIONS, load_world, make_world, phrasings
-from lacy.corpus.world.grammar import choose, forms
 from lacy.errors import LacyError
+from lacy.world import RELATIONS, load_world, make_world, phrasings
+from lacy.world.grammar import choose, forms
 
 SPLITS = ("train", "valid", "fresh", "unseen")
 

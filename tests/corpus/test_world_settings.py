@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from lacy.corpus.world import load_world, make_world
-from lacy.corpus.world.mistakes import mistaken, other_value, pools
 from lacy.errors import LacyError
+from lacy.world import load_world, make_world
+from lacy.world.mistakes import mistaken, other_value, pools
 
 TEXTS_WITHOUT_PROSE = "d03bb855de40c8399727424b55466a04e066ab5dbccd29d73869e029f30c0932"
 """Of every text and mark of a small world, as they were before prose could be asked for."""

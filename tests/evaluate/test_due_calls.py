@@ -10,11 +10,11 @@ import pytest
 from lacy.cascade import Engine, Never, Oracle
 from lacy.cascade.policy import Always, Random
 from lacy.corpus import train_tokenizer
-from lacy.corpus.world import make_world
 from lacy.evaluate.facts import COLUMNS, counts, due_calls, grade, score_facts
 from lacy.sources import ScriptedSource
 from lacy.sources.truth import Truth
 from lacy.testing import scripted_with
+from lacy.world import make_world
 
 from .worlds import TinyWorld, answer
 

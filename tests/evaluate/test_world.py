@@ -10,7 +10,6 @@ import torch
 
 from lacy.cascade import Never, Oracle, teacher_forced_signals
 from lacy.corpus import train_tokenizer
-from lacy.corpus.world import make_world
 from lacy.evaluate.curves import Line
 from lacy.evaluate.evaluate import advantage, evaluate_world, leak, recovered_share, world_bits
 from lacy.evaluate.facts import grade, score_facts
@@ -22,6 +21,7 @@ from lacy.model import build
 from lacy.model.io import Loaded
 from lacy.sources import Database
 from lacy.types import Answer, MarkFlag, Span
+from lacy.world import make_world
 
 
 @pytest.fixture(scope="module")

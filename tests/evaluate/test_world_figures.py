@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from lacy.corpus import train_tokenizer
-from lacy.corpus.world import make_world
 from lacy.evaluate.evaluate import answer_all, evaluate_world
 from lacy.evaluate.facts import score_facts
 from lacy.model import build
 from lacy.model.io import Loaded
 from lacy.sources.truth import Truth
 from lacy.testing import scripted_with
+from lacy.world import make_world
 
 SIZE = 500
 

@@ -10,9 +10,8 @@ from transformers import TrainingArguments
 
 from lacy.annotate import encode
 from lacy.corpus import PackedData
-from lacy.corpus.world import make_world
 from lacy.errors import LacyError
-from lacy.model import build, load
+from lacy.model import build, load_model
 from lacy.model.building import gate_of
 from lacy.run import read_metrics
 from lacy.testing import byte_tokenizer
@@ -20,6 +19,7 @@ from lacy.train import CallTrainer, TrainConfig, train
 from lacy.train.optim import make_optimizers
 from lacy.train.schedule import make_schedule
 from lacy.train.trainer_adapter import SELECTOR
+from lacy.world import make_world
 
 STEPS, ROWS = 12, 4
 
@@ -73,7 +73,7 @@ def test_same_losses_and_weights(config, data, tmp_path, arm):
         assert mine["loss"] == pytest.approx(other["loss"], abs=2e-4)
         assert mine["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
         assert mine["call_rate"] == pytest.approx(other["call_rate"], abs=1e-6)
-    weights = load(config.out).model.state_dict()
+    weights = load_model(config.out).model.state_dict()
     for name, value in trainer.model.state_dict().items():
         torch.testing.assert_close(value, weights[name], rtol=1e-4, atol=1e-5)
 
@@ -117,7 +117,7 @@ def test_a_checkpoint_opens_with_lacy_and_is_gone_on_from_only_if_whole(config, 
     trainer.args.save_steps = 2
     trainer.train()
     saved = tmp_path / "theirs" / "checkpoint-2"
-    loaded = load(tmp_path / "theirs" / "checkpoint-4")
+    loaded = load_model(tmp_path / "theirs" / "checkpoint-4")
     for name, value in trainer.model.state_dict().items():
         torch.testing.assert_close(value, loaded.model.state_dict()[name], rtol=0, atol=0)
     again = theirs(config, data, tmp_path / "again", steps=4)

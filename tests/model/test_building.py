@@ -4,7 +4,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from lacy.corpus import train_tokenizer
 from lacy.errors import LacyError
-from lacy.model import build, hidden_states, load, save
+from lacy.model import build, hidden_states, load_model, save_model
 from lacy.model.building import from_checkpoint
 from lacy.testing import byte_tokenizer
 from lacy.types import CALL_TOKEN
@@ -53,7 +53,7 @@ def test_the_row_of_begin_end_and_padding_learns(preset, tokenizer):
 
 def test_gpt2_has_no_biases_in_effect_also_after_saving(tokenizer, tmp_path):
     model = build("334m", tokenizer, context=32, **SHAPE)
-    for candidate in (model, load(save(tmp_path / "m", model, tokenizer)).model):
+    for candidate in (model, load_model(save_model(tmp_path / "m", model, tokenizer)).model):
         biases = {n: p for n, p in candidate.named_parameters() if n.endswith(".bias")}
         assert biases
         assert not any(p.requires_grad or p.any() for p in biases.values())
@@ -123,7 +123,7 @@ def test_a_checkpoint_gets_a_mean_call_row_and_stays_itself(tmp_path, tied, extr
 
 def test_our_own_model_keeps_its_call_row(tmp_path, tokenizer):
     model = build("tiny", tokenizer, context=32, seed=1)
-    save(tmp_path / "m", model, tokenizer)
+    save_model(tmp_path / "m", model, tokenizer)
     again, _ = from_checkpoint(tmp_path / "m")
     assert equal(model, again)
 

@@ -11,7 +11,7 @@ from lacy.cascade.asking import Asker
 from lacy.cascade.running import Running
 from lacy.cascade.steps import END, explain
 from lacy.cascade.stream import Stream
-from lacy.model import build, load, save
+from lacy.model import build, load_model, save_model
 from lacy.model.building import from_checkpoint
 from lacy.model.ends import end_ids
 from lacy.sources import LanguageModel
@@ -39,7 +39,7 @@ def ender(folder, stop, generation=None, config=None):
         table[b, 0], table[b, 1] = 0.0, 1.0
         head.zero_()
         head[b, 0] = head[stop, 1] = 1.0
-    save(folder, model, tokenizer)
+    save_model(folder, model, tokenizer)
     for name, value in (("generation_config", generation), ("config", config)):
         file = folder / f"{name}.json"
         content = {**json.loads(file.read_text()), "eos_token_id": value}
@@ -57,7 +57,7 @@ def folder(request, tmp_path):
 
 
 def test_all_ways_of_speaking_stop(folder):
-    loaded = load(folder)
+    loaded = load_model(folder)
     assert {0, STOP} <= end_ids(loaded.tokenizer, loaded.model)
     engine = Engine(loaded, None, "never", max_new_tokens=9)
     [answer] = engine.generate(["a"])
@@ -101,7 +101,7 @@ def test_ends_that_are_no_ids_are_left_out(bad):
 
 def test_a_checkpoint_keeps_its_ends_and_gets_those_of_training(tmp_path):
     folder = ender(tmp_path / "m", STOP, [STOP, 5], STOP)
-    save(tmp_path / "again", *from_checkpoint(folder))
+    save_model(tmp_path / "again", *from_checkpoint(folder))
     kept = json.loads((tmp_path / "again" / "generation_config.json").read_text())
     assert kept["eos_token_id"] == [STOP, 5, 0]
     assert kept["bos_token_id"] == 0

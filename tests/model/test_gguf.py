@@ -13,13 +13,13 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lacy.corpus import train_tokenizer
+from lacy.corpus.token_text import TokenText
 from lacy.errors import LacyError
-from lacy.model import load, save
+from lacy.model import load_model, save_model
 from lacy.model.building import from_checkpoint
 from lacy.model.gguf import write_gguf
 from lacy.model.gguf_tokens import pre_tokenizer
 from lacy.model.io import Loaded
-from lacy.sources.text import TokenText
 from lacy.testing import byte_tokenizer
 
 pytest.importorskip("gguf", reason="needs the extra gguf")
@@ -239,7 +239,7 @@ def chatting(folder, *, bos="<|im_start|>", eos="<|im_end|>", ends=None, templat
     model = model_of(size + 4 + gap)
     model.generation_config.eos_token_id = foreign.convert_tokens_to_ids(ends or [eos])
     model.save_pretrained(folder / "base")
-    return load(save(folder / "m", *from_checkpoint(folder / "base")))
+    return load_model(save_model(folder / "m", *from_checkpoint(folder / "base")))
 
 
 def test_chats_ends_and_control_tokens_are_in_the_file(tmp_path):

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lacy.errors import LacyError
-from lacy.model import build, load, save
+from lacy.model import build, load_model, save_model
 from lacy.model.io import META, require_context, resolve
 from lacy.train.checkpoint import checkpoint_path
 
@@ -19,7 +19,7 @@ def saved(tmp_path_factory):
     tokenizer = byte_tokenizer()
     model = build("tiny", tokenizer, context=32, seed=3)
     path = tmp_path_factory.mktemp("models") / "good"
-    save(path, model, tokenizer, {"training": {"step": 7}})
+    save_model(path, model, tokenizer, {"training": {"step": 7}})
     return path, model
 
 
@@ -31,14 +31,14 @@ def copy(saved, tmp_path):
 
 def refused(path, code, **options):
     with pytest.raises(LacyError) as caught:
-        load(path, **options)
+        load_model(path, **options)
     assert caught.value.code == code, caught.value
     return str(caught.value)
 
 
 def test_round_trip(saved):
     path, model = saved
-    loaded = load(path, context=32)
+    loaded = load_model(path, context=32)
     before, after = model.state_dict(), loaded.model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -62,8 +62,8 @@ def test_a_failed_save_leaves_the_old_model(saved, copy, monkeypatch, tokenizer)
     other = build("tiny", tokenizer, context=32, seed=4)
     monkeypatch.setattr(type(tokenizer), "save_pretrained", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        save(copy, other, tokenizer)
-    after = load(copy).model.state_dict()
+        save_model(copy, other, tokenizer)
+    after = load_model(copy).model.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in saved[1].state_dict().items())
     assert [path.name for path in copy.parent.iterdir()] == ["copy"]
 
@@ -131,9 +131,9 @@ def test_a_run_without_a_whole_folder(tmp_path):
 def test_a_run_means_its_model_then_its_newest_checkpoint(saved, tmp_path, tokenizer):
     old, new = checkpoint_path(tmp_path, 9), checkpoint_path(tmp_path, 10)
     for path in (old, new):
-        save(path, saved[1], tokenizer)
+        save_model(path, saved[1], tokenizer)
     assert resolve(tmp_path) == new
-    save(tmp_path / "model", saved[1], tokenizer)
+    save_model(tmp_path / "model", saved[1], tokenizer)
     assert resolve(tmp_path) == tmp_path / "model"
     assert resolve("owner/name") == "owner/name"
     with pytest.raises(LacyError, match="not found"):

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from lacy.errors import LacyError
-from lacy.model import build, load, save
+from lacy.model import build, load_model, save_model
 from lacy.model.building import from_checkpoint
 from lacy.model.weights import read_model
 from lacy.sources import LanguageModel
@@ -269,12 +269,12 @@ def test_a_file_given_as_a_model(tmp_path, theirs):
     file.write_bytes(b"GGUF\x03\0\0\0")
     for path in (file, theirs / "model.safetensors.index.json"):
         with pytest.raises(LacyError) as caught:
-            load(path)
+            load_model(path)
         assert caught.value.code == ("E134" if path == file else "E55")
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known-kind", "unknown-kind"])
-@pytest.mark.parametrize("opened", [from_checkpoint, LanguageModel, read_model, load])
+@pytest.mark.parametrize("opened", [from_checkpoint, LanguageModel, read_model, load_model])
 def test_code_beside_a_model_is_never_run(theirs, monkeypatch, opened, known):
     ran = theirs / "ran"
     code = f"open({str(ran)!r}, 'w').close()\nfrom transformers import LlamaConfig as C\n"
@@ -285,15 +285,15 @@ def test_code_beside_a_model_is_never_run(theirs, monkeypatch, opened, known):
     settings = json.loads((theirs / "tokenizer_config.json").read_text())
     (theirs / "tokenizer_config.json").write_text(json.dumps({**settings, "auto_map": names}))
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 20))
-    if known and opened is not load:
+    if known and opened is not load_model:
         opened(theirs)
     else:
         with pytest.raises(LacyError) as caught:
             opened(theirs)
-        assert caught.value.code == ("E57" if opened is load and known else "E132")
+        assert caught.value.code == ("E57" if opened is load_model and known else "E132")
     assert not ran.exists()
     if known and opened is from_checkpoint:
-        save(theirs.parent / "ours", *from_checkpoint(theirs))
+        save_model(theirs.parent / "ours", *from_checkpoint(theirs))
         for name in ("config.json", "tokenizer_config.json"):
             assert "auto_map" not in (theirs.parent / "ours" / name).read_text()
 
@@ -329,12 +329,12 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path):
 def test_settings_of_generate_never_prevent_saving(theirs, tmp_path, settings):
     full = {"_from_model_config": True, "bos_token_id": 0, "eos_token_id": [0, 5], **settings}
     (theirs / "generation_config.json").write_text(json.dumps(full))
-    save(tmp_path / "ours", *from_checkpoint(theirs))
+    save_model(tmp_path / "ours", *from_checkpoint(theirs))
     kept = json.loads((tmp_path / "ours" / "generation_config.json").read_text())
     assert kept["eos_token_id"] == [0, 5]
     if settings.get("do_sample"):
         assert kept["temperature"] == 0.7
-    load(tmp_path / "ours")
+    load_model(tmp_path / "ours")
     AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
 
 
@@ -342,9 +342,9 @@ def test_a_head_of_its_own_stays_though_the_config_ties_it(theirs, tmp_path):
     set_config(tie_word_embeddings=True)(theirs)
     head = AutoModelForCausalLM.from_pretrained(theirs).lm_head.weight
     model, tokenizer = from_checkpoint(theirs)
-    save(tmp_path / "ours", model, tokenizer)
+    save_model(tmp_path / "ours", model, tokenizer)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
-    for opened in (model, load(tmp_path / "ours").model, plain):
+    for opened in (model, load_model(tmp_path / "ours").model, plain):
         assert torch.equal(opened.lm_head.weight[:SIZE], head)
         assert not torch.equal(opened.lm_head.weight, opened.get_input_embeddings().weight)
 
@@ -370,9 +370,9 @@ def test_our_own_model_with_a_weight_that_is_no_number(tmp_path):
     tokenizer = byte_tokenizer()
     model = build("tiny", tokenizer, context=32)
     model.model.norm.weight.data[3] = float("nan")
-    save(tmp_path / "m", model, tokenizer)
+    save_model(tmp_path / "m", model, tokenizer)
     with pytest.raises(LacyError, match="E133"):
-        load(tmp_path / "m")
+        load_model(tmp_path / "m")
 
 
 def test_a_name_on_the_hub(theirs, tmp_path, monkeypatch):
@@ -384,7 +384,7 @@ def test_a_name_on_the_hub(theirs, tmp_path, monkeypatch):
     (kept / "refs" / "main").write_text("a" * 40)
     model, tokenizer = from_checkpoint(theirs)
     model.lm_head.weight.data[-1] = 7.0
-    save(kept / "snapshots" / ("a" * 40), model, tokenizer)
+    save_model(kept / "snapshots" / ("a" * 40), model, tokenizer)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     found, own = from_checkpoint("owner/name")

@@ -10,7 +10,7 @@ from lacy.serve import Keys
 from lacy.serve.about import told
 from lacy.sources import Database, ScriptedSource
 from lacy.sources.cached import Cached
-from lacy.sources.endpoint import Endpoint
+from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.resilience import Breaker, Chain, Metered
 
 from .conftest import serving

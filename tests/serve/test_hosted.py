@@ -17,7 +17,7 @@ import pytest
 from lacy.cascade import Engine
 from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
-from lacy.model import load
+from lacy.model import load_model
 from lacy.sources import ScriptedSource
 from lacy.types import Candidate, Reply
 
@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return load(folder)
+    return load_model(folder)
 
 
 @pytest.fixture(scope="module", params=["ids", "text"])

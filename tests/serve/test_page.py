@@ -11,7 +11,7 @@ import pytest
 
 import lacy.serve
 from lacy.cascade import Engine
-from lacy.cascade.unconfirmed import Unconfirmed
+from lacy.cascade.guesses import Unconfirmed
 from lacy.serve import Keys
 from lacy.serve.front import FILES, read
 from lacy.sources import ScriptedSource

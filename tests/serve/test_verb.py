@@ -20,10 +20,10 @@ from .conftest import kinds
 @pytest.fixture
 def model(tmp_path):
     """A saved model (weights are random)."""
-    from lacy.model import save
+    from lacy.model import save_model
 
     loaded = kinds.llama(kinds.ALL["byte_level"])
-    save(tmp_path / "mine", loaded.model, loaded.tokenizer)
+    save_model(tmp_path / "mine", loaded.model, loaded.tokenizer)
     return tmp_path / "mine"
 
 

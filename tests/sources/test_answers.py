@@ -4,12 +4,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lacy.sources.answers import added
-from lacy.sources.chat import messages
-from lacy.sources.growing import Growing
-from lacy.sources.notation import refuses
-from lacy.sources.text import continuation, cut_unit, whole_words
-from lacy.sources.web import Failure
+from lacy.remote.http import Failure
+from lacy.sources.models.answers import added
+from lacy.sources.models.chat import messages
+from lacy.sources.models.growing import Growing
+from lacy.sources.models.notation import refuses
+from lacy.sources.units import continuation, cut_unit, whole_words
 
 TEXT = "Emil Quilodell (born 1901) was an ethnologist. He was born in"
 

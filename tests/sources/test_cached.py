@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lacy.errors import LacyError
 from lacy.sources import Database, LanguageModel, ScriptedSource
 from lacy.sources.cached import Cached, _reply, _text
-from lacy.sources.endpoint import Endpoint
+from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.resilience import Breaker, Chain, Metered
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Candidate, Reply, Request

@@ -10,9 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lacy.sources import Database, LanguageModel
 from lacy.sources.cached import Cached
-from lacy.sources.documents import Documents
-from lacy.sources.endpoint import Endpoint
+from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.resilience import Breaker, Chain, Metered
+from lacy.sources.texts.documents import Documents
 from lacy.testing import ScriptedSource, byte_tokenizer, check_source
 from lacy.types import Candidate, Document, Reply, Request
 
@@ -70,7 +70,7 @@ def test_a_model_behind_a_server(server, stream):
 
 def test_a_model_of_the_llm_package():
     llm = pytest.importorskip("llm", reason="the extra llm is not installed")
-    from lacy.sources.llm_models import LlmModel
+    from lacy.sources.models.llm_models import LlmModel
 
     class Says(llm.Model):
         model_id = "says"

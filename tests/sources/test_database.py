@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lacy.errors import LacyError
 from lacy.sources import Database, Source
-from lacy.sources.names import NameIndex
-from lacy.sources.stores import StoreError
+from lacy.sources.db.stores import StoreError
+from lacy.sources.names.index import NameIndex
 from lacy.types import Request
 
 FACTS = [

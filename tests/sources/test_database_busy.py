@@ -36,7 +36,7 @@ def test_a_look_up_waits_for_a_writer_no_longer_than_its_time(tmp_path):
 
 
 def test_a_locked_file_is_named_as_such_when_it_is_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr("lacy.sources.stores.sqlite._OPEN_SECONDS", 0.1)
+    monkeypatch.setattr("lacy.sources.db.stores.sqlite._OPEN_SECONDS", 0.1)
     path = sqlite_with(tmp_path / "facts.sqlite")
     with closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN EXCLUSIVE")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from lacy.cli import main
 from lacy.errors import LacyError
 from lacy.sources import Database
-from lacy.sources.draft import draft
+from lacy.sources.db.mapping_draft import draft
+from lacy.sources.db.writing import writer
 from lacy.sources.opening import open_source
-from lacy.sources.writing import writer
 from lacy.types import Request
 
 from .stores import MAPPING, SCHEMA, duck_with, sqlite_with

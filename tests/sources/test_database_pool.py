@@ -14,7 +14,7 @@ import pytest
 
 from lacy.errors import LacyError
 from lacy.sources import Database
-from lacy.sources.stores import StoreError
+from lacy.sources.db.stores import StoreError
 from lacy.types import Request
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from lacy.errors import LacyError
 from lacy.sources import Database, guarded
+from lacy.sources.db.stores import StoreError
 from lacy.sources.opening import open_source
-from lacy.sources.stores import StoreError
 from lacy.types import Request
 
 from .stores import SCHEMA, duck_with, sqlite_with
@@ -217,7 +217,7 @@ def test_no_message_name_or_evidence_shows_a_password(postgres, tmp_path, caplog
         with pytest.raises(StoreError) as caught:
             database._store.rows("SELECT born")
         assert "***" in str(caught.value)
-    from lacy.sources.draft import draft
+    from lacy.sources.db.mapping_draft import draft
 
     said.append(draft(good, tmp_path / "m.yaml"))
     for bad in (
@@ -258,7 +258,7 @@ def test_other_schemas_and_odd_names(postgres):
 
 def test_importing_the_source_needs_no_driver():
     code = (
-        "import sys, lacy.sources.database, lacy.sources.mapping\n"
+        "import sys, lacy.sources.db.database, lacy.sources.db.mapping\n"
         "assert not {'duckdb', 'psycopg'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

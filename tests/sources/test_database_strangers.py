@@ -11,8 +11,8 @@ import yaml
 from lacy.cli import main
 from lacy.errors import LacyError
 from lacy.sources import Database
-from lacy.sources.draft import draft
-from lacy.sources.stores import StoreError, open_store
+from lacy.sources.db.mapping_draft import draft
+from lacy.sources.db.stores import StoreError, open_store
 from lacy.types import Request
 
 from .stores import duck_with, sqlite_with
@@ -190,8 +190,8 @@ ENDLESS = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c)"
     ],
 )
 def test_a_view_that_never_ends_is_stopped_when_it_is_opened(view, tmp_path, monkeypatch):
-    monkeypatch.setattr("lacy.sources.facts.VIEW_SECONDS", 0.5)
-    monkeypatch.setattr("lacy.sources.facts._MOST_NAMES", 10_000)
+    monkeypatch.setattr("lacy.sources.db.facts.VIEW_SECONDS", 0.5)
+    monkeypatch.setattr("lacy.sources.db.facts._MOST_NAMES", 10_000)
     place = sqlite_with(tmp_path / "own.sqlite", [*GOOD[2:], f"CREATE VIEW fact AS {view}"])
     with pytest.raises(LacyError, match=r"E66.*(no answer within 0\.5 s|more than 10,000 names)"):
         Database(place)
@@ -216,7 +216,7 @@ def test_the_case_of_identifiers_and_text_that_is_no_utf8(tmp_path):
 
 
 def test_views_of_views_of_views_are_left_out_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("lacy.sources.stores.sqlite.VIEW_SECONDS", 0.0)
+    monkeypatch.setattr("lacy.sources.db.stores.sqlite.VIEW_SECONDS", 0.0)
     bomb = ["CREATE VIEW v0 AS SELECT * FROM fact"] + [
         f"CREATE VIEW v{n} AS SELECT * FROM v{n - 1} UNION ALL SELECT * FROM v{n - 1}"
         for n in range(1, 60)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from lacy.errors import LacyError
 from lacy.sources import Database
-from lacy.sources.database import LONGEST_VALUE
-from lacy.sources.values import said
+from lacy.sources.db.database import LONGEST_VALUE
+from lacy.sources.db.values import said
 from lacy.types import Request
 
 from .stores import SCHEMA, duck_with, sqlite_with

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.corpus.world import make_world
 from lacy.errors import LacyError
 from lacy.sources import Source, guarded
-from lacy.sources.documents import Documents
-from lacy.sources.index import BuildReport
-from lacy.sources.passages import LONGEST, cut, first_name, values
+from lacy.sources.texts.documents import Documents
+from lacy.sources.texts.index import BuildReport
+from lacy.sources.texts.passages import LONGEST, cut, first_name, values
 from lacy.types import Document, Mark, Request
+from lacy.world import make_world
 
 WORLD = make_world(40, 3, prose=0.5)
 
@@ -216,8 +216,8 @@ def test_building_again_adds_and_replaces_by_id(tmp_path):
 def test_a_killed_build_keeps_whole_documents_and_goes_on(tmp_path):
     code = (
         "import os, sys\n"
-        "from lacy.corpus.world import make_world\n"
-        "from lacy.sources.documents import Documents\n"
+        "from lacy.world import make_world\n"
+        "from lacy.sources.texts.documents import Documents\n"
         "def some():\n"
         "    for n, document in enumerate(make_world(160, 0).documents('train')):\n"
         "        if n == 100: os.kill(os.getpid(), 9)\n"

@@ -11,13 +11,13 @@ from contextlib import closing
 import pytest
 
 from lacy.cli import main
-from lacy.corpus.world import make_world
 from lacy.errors import LacyError
-from lacy.sources import following, index, words
-from lacy.sources.documents import Documents
-from lacy.sources.index import BuildReport
-from lacy.sources.words import Fts, Wanted
+from lacy.sources.texts import following, index, words
+from lacy.sources.texts.documents import Documents
+from lacy.sources.texts.index import BuildReport
+from lacy.sources.texts.words import Fts, Wanted
 from lacy.types import Document, Mark, Request
+from lacy.world import make_world
 
 pytest.importorskip("tantivy", reason="the engine tantivy is an extra: pip install 'lacy[fast]'")
 WORLD = make_world(60, 3, prose=0.5)
@@ -149,14 +149,14 @@ def test_lost_words_are_said_so(tmp_path):
 
 KILLED = """
 import os, sys
-from lacy.corpus.world import make_world
+from lacy.world import make_world
 from lacy.sources import following, index
-from lacy.sources.documents import Documents
+from lacy.sources.texts.documents import Documents
 folder, engine, where = sys.argv[1:]
 following.CHUNK, index._OFTEN, index.BATCH = 40, 1, 16
 def die(): os.kill(os.getpid(), 9)
 if where == "between":
-    from lacy.sources.words_tantivy import Tantivy
+    from lacy.sources.texts.words_tantivy import Tantivy
     write, turns = Tantivy.write, []
     def last(self, *given):
         write(self, *given)
@@ -197,7 +197,7 @@ def test_a_killed_build_goes_on_as_if_nothing_had_been(both, tmp_path, engine, w
 
 READER = """
 import asyncio, sys, time
-from lacy.sources.documents import Documents
+from lacy.sources.texts.documents import Documents
 from lacy.types import Request
 with Documents(sys.argv[1]) as documents:
     print("open", flush=True)

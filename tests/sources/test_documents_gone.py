@@ -11,11 +11,11 @@ import shutil
 import pytest
 
 from lacy.cli import main
-from lacy.corpus.read import ReadReport, read
-from lacy.sources.documents import Documents
-from lacy.sources.index import BuildReport
+from lacy.corpus.reading import ReadReport, read
 from lacy.sources.opening import open_source
-from lacy.sources.origins import Root
+from lacy.sources.texts.documents import Documents
+from lacy.sources.texts.index import BuildReport
+from lacy.sources.texts.origins import Root
 from lacy.types import Mark, Request
 
 

@@ -13,18 +13,18 @@ import pytest
 from lacy.cascade import Engine
 from lacy.cli import main
 from lacy.cli.policies import choose_policy, rankable
-from lacy.corpus.read import ReadReport, read
-from lacy.corpus.world import make_world
+from lacy.corpus.reading import ReadReport, read
 from lacy.errors import LacyError
 from lacy.sources import Database
-from lacy.sources.documents import Documents
-from lacy.sources.index import BuildReport
 from lacy.sources.opening import open_source
-from lacy.sources.passages import wider
+from lacy.sources.texts.documents import Documents
+from lacy.sources.texts.index import BuildReport
+from lacy.sources.texts.passages import wider
 from lacy.study.partners import open_source as open_partner
 from lacy.study.partners import parse_source, texts_of
 from lacy.testing import scripted
 from lacy.types import Document, Mark, Request
+from lacy.world import make_world
 
 _spec = importlib.util.spec_from_file_location("lacy_kinds", Path(__file__).parent / "kinds.py")
 kinds = importlib.util.module_from_spec(_spec)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lacy.errors import LacyError
-from lacy.sources.documents import Documents
-from lacy.sources.vectors import Vectors, fused
+from lacy.sources.texts.documents import Documents
+from lacy.sources.texts.vectors import Vectors, fused
 from lacy.types import Document, Mark, Request
 
 model2vec = pytest.importorskip(

@@ -9,11 +9,11 @@ import pytest
 from lacy.cascade import Engine
 from lacy.cli import main
 from lacy.errors import LacyError
-from lacy.sources.endpoint import CHAT_TOKENS, Endpoint
+from lacy.remote.wire import THOUGHT_TOKENS
+from lacy.sources.models.endpoint import CHAT_TOKENS, Endpoint
 from lacy.sources.opening import open_source
 from lacy.testing import scripted
 from lacy.types import Request
-from lacy.wire import THOUGHT_TOKENS
 from patience import PATIENCE
 
 

@@ -12,9 +12,9 @@ from email.utils import formatdate
 import pytest
 
 from lacy.cascade import Engine
+from lacy.remote.http import seconds_of
 from lacy.sources import guarded
-from lacy.sources.endpoint import Endpoint
-from lacy.sources.web import seconds_of
+from lacy.sources.models.endpoint import Endpoint
 from lacy.testing import scripted
 from lacy.types import Request
 from patience import PATIENCE

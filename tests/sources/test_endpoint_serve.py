@@ -14,10 +14,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils.import_utils import is_serve_available
 
-from lacy.model import save
-from lacy.sources.endpoint import DEFAULT_MAX_TOKENS, Endpoint
-from lacy.sources.growing import Growing
-from lacy.sources.web import Failure
+from lacy.model import save_model
+from lacy.remote.http import Failure
+from lacy.sources.models.endpoint import DEFAULT_MAX_TOKENS, Endpoint
+from lacy.sources.models.growing import Growing
 from lacy.testing import byte_tokenizer
 from lacy.types import Request
 
@@ -46,7 +46,7 @@ def model():
 def served(model, tmp_path_factory):
     """The address of a running server and the name of the model there."""
     folder = tmp_path_factory.mktemp("served")
-    save(folder / "model", model, TOKENIZER)
+    save_model(folder / "model", model, TOKENIZER)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     command = [Path(sys.executable).parent / "transformers", "serve", "--host", "127.0.0.1"]

@@ -9,7 +9,7 @@ import warnings
 import pytest
 
 from lacy.cascade import Engine
-from lacy.sources.endpoint import Endpoint
+from lacy.sources.models.endpoint import Endpoint
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import CALL_TOKEN, Request
 from patience import PATIENCE, until

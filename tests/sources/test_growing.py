@@ -4,9 +4,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lacy.sources.answers import settled
-from lacy.sources.growing import LOOKED_AT, Growing
-from lacy.sources.web import Failure
+from lacy.remote.http import Failure
+from lacy.sources.models.answers import settled
+from lacy.sources.models.growing import LOOKED_AT, Growing
 
 TEXT = "Emil Quilodell (born 1901) was an ethnologist. He was born in"
 WORDS = st.sampled_from(

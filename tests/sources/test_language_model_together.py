@@ -24,10 +24,10 @@ from transformers import (
 from lacy.cascade import Engine
 from lacy.corpus import train_tokenizer
 from lacy.model.ragged import RaggedDecoder
+from lacy.remote.http import Failure
 from lacy.sources import LanguageModel, TokenText
-from lacy.sources.growing import Growing
+from lacy.sources.models.growing import Growing
 from lacy.sources.protocol import guarded
-from lacy.sources.web import Failure
 from lacy.testing import byte_tokenizer, scripted, scripted_with
 from lacy.types import Request
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.sources.linking import THRESHOLD, Linker, normal, similarity
-from lacy.sources.names import NameIndex
+from lacy.sources.names.index import NameIndex
+from lacy.sources.names.linking import THRESHOLD, Linker, normal, similarity
 
 NAMES = [
     "Ada Lovelace",

@@ -10,11 +10,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lacy.cascade import Engine
 from lacy.errors import LacyError
-from lacy.sources.endpoint import DEFAULT_MAX_TOKENS
-from lacy.sources.llm_models import LlmModel
+from lacy.sources.models.endpoint import DEFAULT_MAX_TOKENS
+from lacy.sources.models.llm_models import LlmModel
 from lacy.sources.opening import open_sources
 from lacy.sources.protocol import links
-from lacy.sources.text import cut_unit, whole_words
+from lacy.sources.units import cut_unit, whole_words
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Request
 from patience import PATIENCE

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.sources.boundaries import alone, shadow
-from lacy.sources.linking import Linker, normal
-from lacy.sources.names import NameIndex, same
+from lacy.sources.names.boundaries import alone, shadow
+from lacy.sources.names.index import NameIndex, same
+from lacy.sources.names.linking import Linker, normal
 
 SIGNS = [
     "C", "C++", "C#", "C--", "F", "F#", "A", "A*", "B-", "Yahoo!", "Yahoo", "AC/DC", "K-9", "$5",
@@ -166,7 +166,7 @@ def test_ordinary_neighbours_of_one_word(text):
 
 
 def test_the_people_of_a_world_are_found_in_their_texts():
-    from lacy.corpus.world import make_world
+    from lacy.world import make_world
 
     world = make_world(200, seed=3)
     linker = Linker(person.name for person in world.everyone)

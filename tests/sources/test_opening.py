@@ -12,8 +12,8 @@ from lacy.config import load, parse
 from lacy.errors import LacyError
 from lacy.sources import Database
 from lacy.sources.cached import Cached
-from lacy.sources.draft import draft
-from lacy.sources.endpoint import Endpoint
+from lacy.sources.db.mapping_draft import draft
+from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.opening import open_source, open_sources
 from lacy.sources.protocol import links
 from lacy.sources.resilience import Breaker, Chain, Metered

@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lacy.cascade import Engine
-from lacy.model import save
+from lacy.model import save_model
 from lacy.sources import LanguageModel
 from lacy.sources.cached import Cached
 from lacy.sources.resilience import about
@@ -50,7 +50,7 @@ ZERO = torch.tensor([0])
 
 
 def read(model, folder):
-    save(folder, model, TOKENIZER)
+    save_model(folder, model, TOKENIZER)
     return LanguageModel(str(folder))
 
 
@@ -113,7 +113,7 @@ def test_kept_answers_are_those_of_these_weights(tmp_path):
     assert about(source) == about(again)
     with Cached(source, tmp_path / "answers.sqlite") as cached:
         first = ask(cached, Request("Ada was"))
-    save(tmp_path / "partner", tiny(seed=7), TOKENIZER)
+    save_model(tmp_path / "partner", tiny(seed=7), TOKENIZER)
     os.utime(tmp_path / "partner" / "model.safetensors", ns=(1, 1))
     trained_anew = LanguageModel(str(tmp_path / "partner"))
     with Cached(trained_anew, tmp_path / "answers.sqlite") as cached:

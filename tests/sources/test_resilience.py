@@ -10,7 +10,7 @@ from lacy.cascade import Engine
 from lacy.errors import LacyError
 from lacy.sources import ScriptedSource, guarded
 from lacy.sources.cached import Cached
-from lacy.sources.endpoint import Endpoint
+from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.protocol import links
 from lacy.sources.resilience import Breaker, Chain, Metered
 from lacy.testing import scripted

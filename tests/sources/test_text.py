@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.sources.text import TokenText, completions, continuation
+from lacy.corpus.token_text import TokenText
+from lacy.sources.units import completions, continuation
 from lacy.testing import byte_tokenizer
 
 

@@ -7,7 +7,6 @@ import pytest
 from lacy.cascade import Engine, Oracle
 from lacy.cascade.policy import Always
 from lacy.corpus import train_tokenizer
-from lacy.corpus.world import make_world
 from lacy.errors import LacyError
 from lacy.evaluate.facts import score_facts
 from lacy.model import build
@@ -16,6 +15,7 @@ from lacy.sources import Source
 from lacy.sources.truth import Truth
 from lacy.testing import scripted_with
 from lacy.types import Request
+from lacy.world import make_world
 
 
 @pytest.fixture(scope="module")

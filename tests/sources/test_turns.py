@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from lacy.sources.turns import Turns
+from lacy.sources.db.turns import Turns
 from lacy.types import Reply, Request
 
 COUNT = (

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lacy.sources import Database
-from lacy.sources.values import said
+from lacy.sources.db.values import said
 from lacy.types import Request
 
 from .stores import duck_with

@@ -6,9 +6,9 @@ import pytest
 
 from lacy.annotate import encode
 from lacy.corpus import PackedData
-from lacy.corpus.world import make_world
 from lacy.testing import byte_tokenizer
 from lacy.train import TrainConfig
+from lacy.world import make_world
 
 CONTEXT = 48
 

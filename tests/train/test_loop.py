@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from lacy.corpus import PackedData
 from lacy.corpus.packed import DataInfo
 from lacy.errors import LacyError
-from lacy.model import load
+from lacy.model import load_model
 from lacy.run import read_metrics
 from lacy.train import dry_run, loop, train
 from lacy.train.checkpoint import candidates, checkpoints, newest
@@ -26,7 +26,7 @@ def metrics(result):
 
 
 def weights(path):
-    return load(path).model.state_dict()
+    return load_model(path).model.state_dict()
 
 
 def same(one, other):
@@ -56,7 +56,7 @@ def test_a_run_learns_to_speak_and_to_call(config):
     assert 0 <= measured[1]["turnover"] <= 1 and "turnover" not in measured[0]
 
     assert result.finished and result.metrics["step"] == 60
-    loaded = load(result.out)
+    loaded = load_model(result.out)
     assert loaded.meta["training"]["settings"]["call_rate"] == 0.1
     plain = AutoModelForCausalLM.from_pretrained(result.out / "model")
     assert same(plain.state_dict(), loaded.model.state_dict())
@@ -124,13 +124,13 @@ def test_a_signal_saves_and_leaves(config, monkeypatch, name):
     assert newest(result.out).name == f"step-{result.step:08d}"
     assert result.step < 8 and not (result.out / "model").exists()
     assert signal.getsignal(getattr(signal, name)) is before
-    assert load(result.out).meta["training"]["step"] == result.step
+    assert load_model(result.out).meta["training"]["step"] == result.step
 
 
 def test_checkpoints_are_kept_pruned_and_opened(config):
     result = train(config(steps=9, save_every=2, keep=2))
     assert [path.name for path in checkpoints(result.out)] == ["step-00000006", "step-00000008"]
-    assert load(newest(result.out)).meta["training"]["step"] == 8
+    assert load_model(newest(result.out)).meta["training"]["step"] == 8
     hidden = [p for p in (result.out / "checkpoints").iterdir() if p.name.startswith(".")]
     assert hidden == []
 
@@ -320,14 +320,14 @@ def test_a_model_is_loaded_from_the_newest_whole_checkpoint(
     older, cut = checkpoints(parts.out)
     content = (cut / name).read_bytes()
     (cut / name).write_bytes(content[: int(left * len(content))])
-    assert load(parts.out).meta["training"]["step"] == 4
+    assert load_model(parts.out).meta["training"]["step"] == 4
     assert str(cut) in caplog.text and str(older) in caplog.text
     for damaged in (cut, older):
         (damaged / name).write_bytes(b"")
         with pytest.raises(LacyError, match="damaged"):
-            load(cut)
+            load_model(cut)
     with pytest.raises(LacyError, match=cut.name):
-        load(parts.out)
+        load_model(parts.out)
 
 
 def test_where_no_checkpoint_can_be_read_nothing_is_trained_anew(config, monkeypatch):

@@ -8,46 +8,6 @@ in processes and resumable; ``encode`` turns character marks into flags beside t
 loads spaCy.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .align import encode as encode
-    from .check import check_marks as check_marks
-    from .config import Rules as Rules
-    from .judge import read_labels as read_labels
-    from .protocol import Annotator as Annotator
-    from .shards import annotate_documents as annotate_documents
-    from .spacy_rules import SpacyAnnotator as SpacyAnnotator
-
-_LAZY = {
-    "Annotator": "protocol",
-    "Rules": "config",
-    "SpacyAnnotator": "spacy_rules",
-    "annotate_documents": "shards",
-    "check_marks": "check",
-    "encode": "align",
-    "read_labels": "judge",
-}
-__all__ = [
-    "Annotator",
-    "Rules",
-    "SpacyAnnotator",
-    "annotate_documents",
-    "check_marks",
-    "encode",
-    "read_labels",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f".{_LAZY[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..corpus.borders import begin_end
-from ..corpus.pack import Encoded
-from ..corpus.tokenize import Encoding, encode_texts
-from ..errors import LacyError
-from ..types import Document, Mark, MarkFlag
+from lacy.corpus import Encoded, Encoding, begin_end, encode_texts
+from lacy.errors import LacyError
+from lacy.types import Document, Mark, MarkFlag
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..corpus.packed import PackedData
-from ..corpus.tokenize import Encoding, decode
-from ..types import Document, Mark, MarkFlag
-from .align import flags_of, held, trimmed, values
+from lacy.annotate.align import flags_of, held, trimmed, values
+from lacy.corpus import Encoding, PackedData, decode
+from lacy.types import Document, Mark, MarkFlag
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -16,10 +16,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._parse import parse_json
-from ..errors import LacyError
-from ..types import Document, Mark
-from .protocol import settle
+from lacy._parse import parse_json
+from lacy.annotate.protocol import settle
+from lacy.errors import LacyError
+from lacy.types import Document, Mark
 
 OPENING = "[dblookup("
 CLOSING_QUOTE = {"'": "'", '"': '"', "\u2018": "\u2019", "\u201c": "\u201d"}

@@ -19,12 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LacyError
-from ..types import Mark
-from ..wire import THOUGHT_TOKENS, Accepted, finish_of, plain, text_of, told_error, unthought
-from .judge import find_whole
-from .pieces import cut
-from .protocol import settle
+from lacy.annotate.judge import find_whole
+from lacy.annotate.pieces import cut
+from lacy.annotate.protocol import settle
+from lacy.errors import LacyError
+from lacy.remote import THOUGHT_TOKENS, Accepted, finish_of, plain, text_of, told_error, unthought
+from lacy.types import Mark
 
 if TYPE_CHECKING:
     import httpx

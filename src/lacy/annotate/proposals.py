@@ -18,10 +18,10 @@ from spacy import attrs
 from spacy.strings import hash_string  # type: ignore[attr-defined]
 from spacy.symbols import ADJ, ADV, DET, INTJ, NOUN, NUM, PRON, PROPN, VERB, X
 
-from ..types import Reason
-from .config import Rules
-from .grammar.values import is_unspaced
-from .words import word_list
+from lacy.annotate.config import Rules
+from lacy.annotate.grammar import is_unspaced
+from lacy.annotate.words import word_list
+from lacy.types import Reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

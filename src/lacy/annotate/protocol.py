@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, get_args, runtime_checkable
 
-from ..errors import LacyError
-from ..types import Mark, Reason
+from lacy.errors import LacyError
+from lacy.types import Mark, Reason
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import LacyError
-from ..types import Document, Mark, MarkFlag
-from .config import MARKING, UNMARKING, Rules
-from .spacy_rules import SpacyAnnotator
+from lacy.annotate.config import MARKING, UNMARKING, Rules
+from lacy.annotate.spacy_rules import SpacyAnnotator
+from lacy.errors import LacyError
+from lacy.types import Document, Mark, MarkFlag
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -88,7 +88,7 @@ class Parsed:
         annotator: SpacyAnnotator,
         tokenizer: PreTrainedTokenizerFast,
     ) -> None:
-        from .align import held
+        from lacy.annotate.align import held
 
         self.documents = list(documents)
         self.rules = annotator.rules
@@ -99,7 +99,7 @@ class Parsed:
 
     def marks(self, rules: Rules) -> list[list[Mark]]:
         """Marks of every document under ``rules``."""
-        from .rules import mark
+        from lacy.annotate.rules import mark
 
         return [
             mark(doc, rules, text=d.text, scores_TL=scores, subject=d.meta.get("title"))
@@ -108,7 +108,7 @@ class Parsed:
 
     def share(self, rules: Rules, name: str = "") -> Share:
         """Share of tokens that ``rules`` mark."""
-        from .align import flags_of
+        from lacy.annotate.align import flags_of
 
         facts = starts = content = 0
         marks = self.marks(rules)

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from spacy.strings import hash_string  # type: ignore[attr-defined]
 
-from ..types import Mark
-from .config import Rules
-from .grammar.names import OKINA, bound
-from .grammar.values import is_unspaced, whole_values
-from .proposals import ARTICLES, OPEN_CLASS, Proposal, Table, propose, runs_of
-from .protocol import STRENGTH as JUDGED
+from lacy.annotate.config import Rules
+from lacy.annotate.grammar import OKINA, bound, is_unspaced, whole_values
+from lacy.annotate.proposals import ARTICLES, OPEN_CLASS, Proposal, Table, propose, runs_of
+from lacy.annotate.protocol import STRENGTH as JUDGED
+from lacy.types import Mark
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc

@@ -21,13 +21,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from .._children import end_with_parent
-from .._parse import parse_json
-from ..disk import lock
-from ..errors import LacyError
-from ..run import write_atomic
-from ..types import Document, Mark
-from .protocol import Annotator, checked, settings_of
+from lacy._children import end_with_parent
+from lacy._parse import parse_json
+from lacy.annotate.protocol import Annotator, checked, settings_of
+from lacy.disk import lock
+from lacy.errors import LacyError
+from lacy.run import write_atomic
+from lacy.types import Document, Mark
 
 Found = list[Mark] | None
 """The marks of a text; None if marking it took too long."""

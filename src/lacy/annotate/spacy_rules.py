@@ -10,10 +10,10 @@ from importlib import resources, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LacyError
-from ..types import Mark
-from .config import RULES_VERSION, TEXT_SECONDS, Rules
-from .pieces import TooSlow, batches, cut, prepared, time_limit
+from lacy.annotate.config import RULES_VERSION, TEXT_SECONDS, Rules
+from lacy.annotate.pieces import TooSlow, batches, cut, prepared, time_limit
+from lacy.errors import LacyError
+from lacy.types import Mark
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -205,8 +205,8 @@ class SpacyAnnotator:
         self, pieces: Sequence[tuple[int, int, str]], about: Sequence[str | None]
     ) -> list[list[Mark]]:
         """Marks of pieces that are parsed together, within the time limit of one."""
-        from .grammar.values import compile_all
-        from .rules import mark
+        from lacy.annotate.grammar import compile_all
+        from lacy.annotate.rules import mark
 
         compile_all()
         try:

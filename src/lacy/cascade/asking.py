@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from lacy.sources.protocol import Source, guarded
+from lacy.sources import Source, guarded
 from lacy.types import Reply, Request
 
 T = TypeVar("T")

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lacy.cascade.calibrate import KindFit
+from lacy.cascade.calibration import KindFit
 from lacy.cascade.rank import Abstain, Option, best, least, options_for, rank, sound
 from lacy.cascade.row import Row
 from lacy.cascade.usual import Usual
-from lacy.model.decode import Decoder
-from lacy.sources.protocol import Source, guarded
-from lacy.sources.text import TokenText
+from lacy.corpus import TokenText
+from lacy.model import Decoder
+from lacy.sources import Source, guarded
 from lacy.types import Reply, Request, Span, Unit
 
 NOBODY = "no source is connected"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from lacy.sources.text import TokenText
+from lacy.corpus import TokenText
 
 NONCE = secrets.token_hex(6)
 """Random, so that no message can contain a marker or a placeholder word."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from lacy.cascade.calibrate import Calibration
+from lacy.cascade.calibration import Calibration
 from lacy.cascade.call import Caller, Settled
 from lacy.cascade.loops import outside_loops
 from lacy.cascade.observing import Observer
@@ -27,13 +27,10 @@ from lacy.cascade.rank import DEFAULT_ABSTAIN, Abstain
 from lacy.cascade.row import Row
 from lacy.cascade.signals import call_row, step_signals, without_call
 from lacy.cascade.speaking import begins_word, drawn, without_ends
-from lacy.corpus.borders import begin_end
+from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
-from lacy.model.building import gate_of
-from lacy.model.decode import Decoder
-from lacy.model.ends import end_ids
-from lacy.sources.protocol import DEFAULT_TIMEOUT, Source
-from lacy.sources.text import TokenText
+from lacy.model import Decoder, end_ids, gate_of
+from lacy.sources import DEFAULT_TIMEOUT, Source
 from lacy.types import Answer, Span, Unit
 
 DEFAULT_MAX_NEW_TOKENS = 128

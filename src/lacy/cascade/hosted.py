@@ -33,7 +33,7 @@ from lacy.cascade.row import Row
 from lacy.cascade.speaking import begins_word
 from lacy.cascade.stream import Stream
 from lacy.errors import LacyError
-from lacy.sources.protocol import Source
+from lacy.sources import Source
 from lacy.types import CALL_TOKEN, Reply, Span
 
 AHEAD = 8

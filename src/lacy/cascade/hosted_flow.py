@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lacy.cascade.hosted_server import IDS, MAX_BYTES, Server, silent
 from lacy.cascade.hosted_steps import Ask, Step
-from lacy.sources.events import events
-from lacy.sources.web import Failure, read_key
-from lacy.wire import finish_of
+from lacy.remote import Failure, events, finish_of, read_key
 
 if TYPE_CHECKING:
     import httpx

@@ -12,11 +12,10 @@ from lacy._parse import parse_json
 from lacy.cascade.hosted_server import Server
 from lacy.cascade.loops import outside_loops
 from lacy.cascade.signals import call_row
-from lacy.corpus.borders import begin_end
+from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
-from lacy.model.ends import end_ids
-from lacy.sources.text import TokenText
-from lacy.sources.web import checked_url
+from lacy.model import end_ids
+from lacy.remote import checked_url
 
 
 @dataclass(slots=True)

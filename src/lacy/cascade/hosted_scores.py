@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy.cascade.calibrate import Calibration
+from lacy.cascade.calibration import Calibration
 from lacy.cascade.hosted_server import Server
 from lacy.cascade.hosted_steps import Step
 from lacy.cascade.policy import Signals
 from lacy.cascade.row import Row
 from lacy.cascade.usual import Usual
-from lacy.model.decode import context_of
-from lacy.sources.text import TokenText, continuation
+from lacy.corpus import TokenText
+from lacy.model import context_of
+from lacy.sources import continuation
 
 
 def margin_of(step: Step, call_id: int | None) -> float:

@@ -17,11 +17,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from lacy.cascade.hosted_steps import Ask, Step, step_of
+from lacy.corpus import TokenText
 from lacy.errors import LacyError
-from lacy.sources.text import TokenText
-from lacy.sources.web import Failure, post, read_key, whole
+from lacy.remote import Failure, finish_of, plain, post, read_key, told_error, whole
 from lacy.types import CALL_TOKEN
-from lacy.wire import finish_of, plain, told_error
 
 if TYPE_CHECKING:
     import httpx

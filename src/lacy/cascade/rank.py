@@ -21,10 +21,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lacy.cascade.calibrate import KindFit
+from lacy.cascade.calibration import KindFit
 from lacy.cascade.usual import Key, Usual
-from lacy.model.decode import Decoder
-from lacy.sources.text import TokenText
+from lacy.corpus import TokenText
+from lacy.model import Decoder
 from lacy.types import Candidate
 
 DEFAULT_ABSTAIN = math.log(0.05)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from lacy.sources.text import TextStream
+from lacy.corpus import TextStream
 from lacy.types import Answer, Span
 
 

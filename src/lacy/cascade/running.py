@@ -29,7 +29,7 @@ from lacy.cascade.signals import step_signals, without_call
 from lacy.cascade.speaking import begins_word
 from lacy.cascade.stream import Stream
 from lacy.errors import LacyError
-from lacy.model.ragged import RaggedDecoder
+from lacy.model import RaggedDecoder
 from lacy.types import Reply, Span
 
 PREFILL = 256

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lacy.cascade.row import Row
 from lacy.cascade.signals import without_call
-from lacy.sources.text import TokenText
+from lacy.corpus import TokenText
 from lacy.types import Span
 
 

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lacy.cascade.policy import Signals
-from lacy.model.building import Gate, gate_of
-from lacy.model.decode import context_of
+from lacy.model import Gate, context_of, gate_of
 from lacy.types import Document
 
 _LOGITS_AT_ONCE = 33_554_432
@@ -123,7 +122,7 @@ def teacher_forced_signals(loaded: Any, documents: Iterable[Document]) -> Iterat
     Yields:
         One ``TokenSignals`` per document, in order, ``<|endoftext|>`` as the last target.
     """
-    from lacy.annotate.align import encode
+    from lacy.annotate import encode
 
     model, tokenizer = loaded.model.eval(), loaded.tokenizer
     call_id = call_row(loaded)

@@ -23,7 +23,7 @@ from lacy.cascade.rank import best, sound
 from lacy.cascade.row import Row
 from lacy.cascade.signals import measure, without_call
 from lacy.errors import LacyError
-from lacy.model.decode import Decoder
+from lacy.model import Decoder
 from lacy.types import Answer, Span
 
 WORDS = 5

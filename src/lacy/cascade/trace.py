@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lacy._parse import parse_json
-from lacy.cascade.unconfirmed import Unconfirmed
-from lacy.errors import LacyError
+from lacy.cascade.guesses import Unconfirmed
+from lacy.errors import STEERING, LacyError
 from lacy.run import write_atomic
-from lacy.sources.protocol import Source, links
-from lacy.sources.text import STEERING
+from lacy.sources import Source, links
 from lacy.types import Answer, Span, call_rate
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from lacy.corpus.borders import begin_end
-from lacy.model.decode import Decoder, context_of
-from lacy.sources.text import TokenText, continuation
+from lacy.corpus import TokenText, begin_end
+from lacy.model import Decoder, context_of
+from lacy.sources import continuation
 
 LOGITS_AT_ONCE = 1 << 23
 """Numbers in the logits of one forward pass."""

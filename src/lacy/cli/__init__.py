@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .process import (
+from lacy.cli.process import (
     STOPPED,
     Signals,
     lost_output,

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ..annotate.config import AnnotateConfig
-from ..corpus.report import ReadReport
-from ..errors import LacyError
-from .reading import tell
-from .verb import facts, room, say, settings
+from lacy.annotate import AnnotateConfig
+from lacy.cli.reading import tell
+from lacy.cli.verb import facts, room, say, settings
+from lacy.corpus import ReadReport
+from lacy.errors import LacyError
 
 if TYPE_CHECKING:
-    from ..types import Document
+    from lacy.types import Document
 
 SAMPLE, PAID_SAMPLE = 100, 3
 """Documents that a dry run annotates to estimate the rest; fewer where each is paid for."""
@@ -118,8 +118,8 @@ def main(argv: Sequence[str]) -> int:
         _estimate(config, documents)
         tell(report[-1])
         return 0
-    from ..annotate.align import encode_many
-    from ..corpus import PackedData
+    from lacy.annotate import encode_many
+    from lacy.corpus import PackedData
 
     begin = time.perf_counter()
     tokenizer = _tokenizer(config, documents)
@@ -147,8 +147,8 @@ def _documents(config: Annotation, report: list[ReadReport]) -> Documents:
 
     ``report`` holds the report of the last pass.
     """
-    from ..annotate import read_labels
-    from ..corpus import read
+    from lacy.annotate import read_labels
+    from lacy.corpus import read
 
     if config.annotator == "judge":
         return lambda: read_labels(config.source, limit=config.limit)
@@ -176,7 +176,7 @@ def _documents(config: Annotation, report: list[ReadReport]) -> Documents:
 
 
 def _tokenizer(config: Annotation, documents: Documents) -> Any:
-    from ..corpus import load_tokenizer, train_tokenizer
+    from lacy.corpus import load_tokenizer, train_tokenizer
 
     if config.tokenizer is not None:
         return load_tokenizer(config.tokenizer, begin=config.begin_token, say=_say)
@@ -193,8 +193,7 @@ def _marked(config: Annotation, documents: Documents) -> Iterator[Document]:
     """The documents with their marks."""
     if config.annotator not in STORED:
         return _with_own_marks(config, documents())
-    from ..annotate import annotate_documents
-    from ..annotate.shards import attach
+    from lacy.annotate import annotate_documents, attach
 
     annotator = _annotator(config)
     folder = config.marks or config.out.with_name(config.out.name + "-marks")
@@ -207,7 +206,7 @@ def _marked(config: Annotation, documents: Documents) -> Iterator[Document]:
         n_process=config.spacy.n_process if config.annotator == "spacy" else 1,
     )
     if marked.slow:
-        from ..sources.text import clean
+        from lacy.errors import clean
 
         few = ", ".join(map(clean, marked.slow[:NAMED])) + (" ..." if marked.slow[NAMED:] else "")
         limit = f"{config.spacy.text_seconds:g} s"
@@ -258,8 +257,8 @@ def _with_own_marks(config: Annotation, documents: Iterator[Document]) -> Iterat
 
 def _estimate(config: Annotation, documents: Documents) -> None:
     """Annotates a sample and reports what the whole would take."""
-    from ..annotate.align import encode_many
-    from ..types import MarkFlag
+    from lacy.annotate import encode_many
+    from lacy.types import MarkFlag
 
     few = PAID_SAMPLE if config.annotator == "live" else SAMPLE
     sample = list(itertools.islice(documents(), few))

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .verb import note
+from lacy.cli.verb import note
 
 if TYPE_CHECKING:
-    from ..cascade.calibrate import Calibration
+    from lacy.cascade import Calibration
 
 TEXTS = 100
 """Texts that a model is read along where nothing else is asked for."""
@@ -28,8 +28,8 @@ def in_world(loaded: Any, folder: str | Path | None, texts: int = TEXTS) -> Cali
     """
     if folder is None or texts <= 0 or not (Path(folder) / "world.json").is_file():
         return None
-    from ..cascade.calibrate import calibrate
-    from ..corpus.world import load_world
+    from lacy.cascade import calibrate
+    from lacy.world import load_world
 
     documents = list(itertools.islice(load_world(folder).documents("train"), texts))
     made = calibrate(loaded, documents)
@@ -51,10 +51,10 @@ def from_source(
     source = next((name for name in names if _holds_texts(name)), None)
     if source is None or texts <= 0 or not (Path(source) / "documents.sqlite").is_file():
         return in_world(loaded, source, texts)
-    from ..cascade.calibrate import calibrate
-    from ..evaluate.articles import opening
-    from ..model.decode import context_of
-    from ..sources.documents import Documents
+    from lacy.cascade import calibrate
+    from lacy.evaluate import opening
+    from lacy.model import context_of
+    from lacy.sources.texts import Documents
 
     length = context_of(loaded.model)
     with Documents(source) as index:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from . import calibration
-from .verb import REPEATS, Repeated, input_lines, settings
+from lacy.cli import calibration
+from lacy.cli.verb import REPEATS, Repeated, input_lines, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     config = settings(ChatConfig, argv, "chat", EXAMPLE)
     from rich.console import Console
 
-    from .talk import Talk
+    from lacy.cli.talk import Talk
 
     console = Console(highlight=False)
     with Talk(config, console) as talk:

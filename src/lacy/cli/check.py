@@ -10,9 +10,9 @@ from typing import Annotated
 
 import tyro
 
-from ..errors import LacyError
-from .reading import tell
-from .verb import choose, facts, room, settings
+from lacy.cli.reading import tell
+from lacy.cli.verb import choose, facts, room, settings
+from lacy.errors import LacyError
 
 WHAT = {
     "marks": "shares of marked tokens, what does not fit, coloured samples",
@@ -72,8 +72,8 @@ def _marks(argv: Sequence[str]) -> int:
     config = settings(CheckMarks, argv, "check marks", example)
     from rich.console import Console
 
-    from ..annotate import check_marks
-    from ..corpus import PackedData, load_tokenizer, read
+    from lacy.annotate import check_marks
+    from lacy.corpus import PackedData, load_tokenizer, read
 
     if config.data.is_dir() and (config.data / "lacy_data.json").exists():
         found = check_marks(PackedData.load(config.data), samples=config.samples)
@@ -91,7 +91,7 @@ def _marks(argv: Sequence[str]) -> int:
 
 def _data(argv: Sequence[str]) -> int:
     config = settings(CheckData, argv, "check data", "lacy check data wiki.jsonl.gz")
-    from ..corpus.read import ReadReport, read
+    from lacy.corpus import ReadReport, read
 
     report = ReadReport()
     marked = marks = 0

@@ -6,8 +6,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from ..config import dump_commented, load
-from .verb import choose
+from lacy.cli.verb import choose
+from lacy.config import dump_commented, load
 
 CONFIGURED = {
     "train": "what a training run reads",

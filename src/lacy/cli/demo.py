@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LacyError
-from .verb import settings
+from lacy.cli.verb import settings
+from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from rich.console import Console
 
-    from ..cascade.policy import Policy
-    from ..corpus.world import World
-    from ..evaluate.evaluate import WorldResult
+    from lacy.cascade import Policy
+    from lacy.evaluate import WorldResult
+    from lacy.world import World
 
 
 @dataclass
@@ -104,7 +104,7 @@ def _run(config: DemoConfig, out: Path, console: Console, begin: float) -> None:
     )
     with _step(console, title):
         results = _train_and_ask(config, out, console)
-    from . import demo_output
+    from lacy.cli import demo_output
 
     found = demo_output.results(results, config.budget)
     found["seconds"] = round(time.perf_counter() - begin, 1)
@@ -115,7 +115,7 @@ def _run(config: DemoConfig, out: Path, console: Console, begin: float) -> None:
 @contextmanager
 def _prepared(out: Path) -> Iterator[Path]:
     """Locks the folder and removes an earlier demo; refuses a folder with other contents."""
-    from ..disk import OWNED, lock, replaceable
+    from lacy.disk import OWNED, lock, replaceable
 
     if out.exists() and not replaceable(out):
         raise LacyError("E16", path=out)
@@ -137,9 +137,9 @@ def _step(console: Console, what: str) -> Iterator[None]:
 
 def _make_world(config: DemoConfig, out: Path) -> World:
     """World, tokenizer and packed training and validation texts."""
-    from ..annotate import encode
-    from ..corpus import PackedData, train_tokenizer
-    from ..corpus.world import make_world
+    from lacy.annotate import encode
+    from lacy.corpus import PackedData, train_tokenizer
+    from lacy.world import make_world
 
     world = make_world(config.people, config.seed)
     world.save(out / "world")
@@ -155,7 +155,7 @@ def _make_world(config: DemoConfig, out: Path) -> World:
 
 def _train_and_ask(config: DemoConfig, out: Path, console: Console) -> dict[str, WorldResult]:
     """Two processes with one thread each: for models this small faster than one with two."""
-    from ..study.workers import workers
+    from lacy.study import workers
 
     with workers(len(MODELS)) as pool:
         work = {name: pool.submit(_one_model, name, config, out) for name in MODELS}
@@ -165,12 +165,12 @@ def _train_and_ask(config: DemoConfig, out: Path, console: Console) -> dict[str,
 
 def _one_model(name: str, config: DemoConfig, out: Path) -> WorldResult:
     """Trains one of the models and asks it under every policy (in a process of its own)."""
-    from ..cascade.calibrate import calibrate
-    from ..corpus.world import load_world
-    from ..evaluate import evaluate_world
-    from ..model import load
-    from ..sources import Database
-    from ..train import TrainConfig, train
+    from lacy.cascade import calibrate
+    from lacy.evaluate import evaluate_world
+    from lacy.model import load_model
+    from lacy.sources.db import Database
+    from lacy.train import TrainConfig, train
+    from lacy.world import load_world
 
     shared: dict[str, Any] = {**TRAINING, "data": out / "data", "out": out / name}
     train(
@@ -182,7 +182,7 @@ def _one_model(name: str, config: DemoConfig, out: Path) -> WorldResult:
             seed=config.seed,
         )
     )
-    world, loaded = load_world(out / "world"), load(out / name)
+    world, loaded = load_world(out / "world"), load_model(out / name)
     read_again = itertools.islice(world.documents("train"), CALIBRATION)
     with Database(out / "world" / "truth.sqlite", name="database") as source:
         return evaluate_world(
@@ -198,7 +198,7 @@ def _one_model(name: str, config: DemoConfig, out: Path) -> WorldResult:
 
 
 def _policies(name: str, config: DemoConfig) -> dict[str, Policy | str]:
-    from ..cascade.policy import Budget, Never, Random, Threshold
+    from lacy.cascade import Budget, Never, Random, Threshold
 
     ways: dict[str, Policy | str] = {
         "alone": Never(),

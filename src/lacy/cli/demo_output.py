@@ -6,18 +6,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..evaluate.curves import Line
-from ..evaluate.evaluate import WorldResult, flat
-from ..evaluate.pages import Pick, world_page
-from ..evaluate.report import Step, write_report
-from ..run import environment, read_metrics, write_atomic
+from lacy.evaluate import Line, Pick, Step, WorldResult, flat, world_page, write_report
+from lacy.run import environment, read_metrics, write_atomic
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from ..corpus.world import World
-    from .demo import DemoConfig
+    from lacy.cli.demo import DemoConfig
+    from lacy.world import World
 
 WAYS = {
     "plain_alone": Pick("plain", "alone", "plain model, alone"),

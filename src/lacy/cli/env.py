@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from ..run import environment, flatten
+from lacy.run import environment, flatten
 
 HELP = """usage: lacy env [--json]
 

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ..errors import LacyError
-from . import calibration
-from .verb import REPEATS, Repeated, room, say, settings, table
+from lacy.cli import calibration
+from lacy.cli.verb import REPEATS, Repeated, room, say, settings, table
+from lacy.errors import LacyError
 
 if TYPE_CHECKING:
-    from ..cascade.calibrate import Calibration
-    from ..evaluate.articles import ArticleWay
-    from ..evaluate.entities import Extract
-    from ..evaluate.evaluate import WorldResult
-    from ..types import Document
+    from lacy.cascade import Calibration
+    from lacy.evaluate import ArticleWay, Extract, WorldResult
+    from lacy.types import Document
 
 
 @dataclass
@@ -81,9 +79,9 @@ def main(argv: Sequence[str]) -> int:
         why = "one of --world and --articles is needed"
         do = "lacy evaluate MODEL --world DIR, or lacy evaluate MODEL --articles FILE"
         raise LacyError("E12", key="world", value=config.world, why=why, do=do)
-    from ..model import load
+    from lacy.model import load_model
 
-    loaded = load(config.model)
+    loaded = load_model(config.model)
     policies = config.policies or _default_policies(config.call_rate, loaded.meta)
     results = (
         _in_world(config, loaded, policies)
@@ -91,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
         else _on_articles(config, loaded, policies)
     )
     if config.out is not None:
-        from ..run import environment, write_atomic
+        from lacy.run import environment, write_atomic
 
         results["environment"] = environment()
         write_atomic(config.out, json.dumps(results, indent=2) + "\n")
@@ -101,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _default_policies(rate: float, meta: Mapping[str, Any]) -> list[str]:
     """Never, the same share of calls at random places and where the model wants them; or freely."""
-    from .policies import held_down
+    from lacy.cli.policies import held_down
 
     policies = ["never", f"random={rate:g}", f"budget={rate:g}"]
     policies += ["threshold=0"] if held_down(meta) else []
@@ -113,9 +111,9 @@ def _default_policies(rate: float, meta: Mapping[str, Any]) -> list[str]:
 
 
 def _in_world(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
-    from ..corpus.world import load_world
-    from ..evaluate import evaluate_world
-    from ..sources.opening import open_sources
+    from lacy.evaluate import evaluate_world
+    from lacy.sources import open_sources
+    from lacy.world import load_world
 
     assert config.world is not None
     result = evaluate_world(
@@ -179,7 +177,7 @@ def short(score: Any) -> str:
 
 
 def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
-    from ..evaluate.articles import evaluate_articles
+    from lacy.evaluate import evaluate_articles
 
     articles, others = _read_articles(config)
     entities = room("evaluate.entities", extra="spacy", what="finding names, numbers and dates")
@@ -202,7 +200,7 @@ def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Documen
     """Articles to ask about, and others to calibrate on."""
     import itertools
 
-    from ..corpus import read
+    from lacy.corpus import read
 
     assert config.articles is not None
     found = read(config.articles, encoding=config.encoding)
@@ -224,7 +222,7 @@ def _calibration(
         why = f"{config.articles} holds no article beyond the {config.people} asked about"
         say(f"Calibration: none, {why} (fewer --people leave some).", file=sys.stderr)
         return None
-    from ..evaluate.articles import calibrate_on
+    from lacy.evaluate import calibrate_on
 
     made = calibrate_on(loaded, others, extract)
     calibration.say(made, f"{len(others)} other articles of {config.articles}")

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from ..errors import CATALOG, Entry
+from lacy.errors import CATALOG, Entry
 
 HELP = """usage: lacy explain [CODE ...]
 

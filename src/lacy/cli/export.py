@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ..errors import LacyError
-from .verb import facts, say, settings
+from lacy.cli.verb import facts, say, settings
+from lacy.errors import LacyError
 
 if TYPE_CHECKING:
-    from ..model.io import Loaded
+    from lacy.model import Loaded
 
 
 @dataclass
@@ -41,9 +41,9 @@ lacy export runs/mine --to gguf --out mine.gguf
 def main(argv: Sequence[str]) -> int:
     """Writes the file and says what is in it."""
     config = settings(ExportConfig, argv, "export", EXAMPLE)
-    from ..model import load
+    from lacy.model import load_model
 
-    loaded = load(config.model)
+    loaded = load_model(config.model)
     name = Path(config.model)
     out = config.out or name.with_name(f"{name.name}.{config.to}")
     if out.is_dir():
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _gguf(loaded: Loaded, out: Path, config: ExportConfig) -> Path:
-    from ..model.gguf import write_gguf
+    from lacy.model import write_gguf
 
     return write_gguf(loaded, out, config.precision)
 

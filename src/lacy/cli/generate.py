@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ..errors import LacyError
-from . import calibration
-from .verb import REPEATS, Repeated, as_text, input_lines, note, settings
+from lacy.cli import calibration
+from lacy.cli.verb import REPEATS, Repeated, as_text, input_lines, note, settings
+from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..cascade import Engine
-    from ..cascade.row import Row
-    from ..types import Answer
+    from lacy.cascade import Engine, Row
+    from lacy.types import Answer
 
 
 @dataclass
@@ -76,11 +75,10 @@ def main(argv: Sequence[str]) -> int:
     """Generates and prints."""
     config = settings(GenerateConfig, argv, "generate", EXAMPLE)
     prompts = [as_text(word) for word in config.prompt] or _from_input()
-    from ..cascade import Never
-    from ..cascade.questions import hint
-    from ..sources.opening import open_sources
-    from .hosting import at_a_server, open_model
-    from .policies import split_policy, told_policy
+    from lacy.cascade import Never, hint
+    from lacy.cli.hosting import at_a_server, open_model
+    from lacy.cli.policies import split_policy, told_policy
+    from lacy.sources import open_sources
 
     name, travelling = split_policy(config.model)
     loaded, engine_of = open_model(name, config.tokenizer)
@@ -106,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
             note(told)
     answers = _generate(engine, prompts, config.show)
     if config.out is not None:
-        from ..cascade.trace import write_answers
+        from lacy.cascade import write_answers
 
         write_answers(config.out, answers)
     return 0
@@ -134,9 +132,9 @@ def _generate(engine: Engine, prompts: Sequence[str], show: bool) -> list[Answer
 
 def _streamed(engine: Engine, prompt: str, console: Console, palette: dict[str, str]) -> Answer:
     """One answer, its words shown as they come."""
-    from ..cascade.asking import Asker
-    from ..types import Span
-    from .live import Pen, speak
+    from lacy.cascade import Asker
+    from lacy.cli.live import Pen, speak
+    from lacy.types import Span
 
     pen = Pen(console, palette)
     with Asker() as asker:
@@ -215,8 +213,8 @@ def _print(
     """Answers in colours (unless they were shown as they came), then what the calls took."""
     from rich.text import Text
 
-    from ..cascade.trace import bill, colours, price_of, receipt, render
-    from .live import cut_off, evidence, shown_legend, told_receipt
+    from lacy.cascade import bill, colours, price_of, receipt, render
+    from lacy.cli.live import cut_off, evidence, shown_legend, told_receipt
 
     for name, colour in colours(answers).items():
         palette.setdefault(name, colour)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..cascade import Engine
+    from lacy.cascade import Engine
 
 
 def at_a_server(name: str) -> bool:
@@ -32,12 +32,11 @@ def open_model(name: str, tokenizer: Path | None = None) -> tuple[Any, type[Engi
         LacyError: as of ``lacy.model.load`` or ``lacy.cascade.hosted_model.connect``.
     """
     if not at_a_server(name):
-        from ..cascade import Engine
-        from ..model import load
+        from lacy.cascade import Engine
+        from lacy.model import load_model
 
-        return load(name), Engine
-    from ..cascade.hosted import HostedEngine
-    from ..cascade.hosted_model import connect
+        return load_model(name), Engine
+    from lacy.cascade import HostedEngine, connect
 
     url, _, model = name.partition("#")
     return connect(url, model, tokenizer), HostedEngine

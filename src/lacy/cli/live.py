@@ -15,16 +15,13 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from ..cascade.trace import Bill, legend, style_of, visible
-from ..cascade.unconfirmed import Unconfirmed
-from ..types import Answer, Span
+from lacy.cascade import Bill, Unconfirmed, legend, style_of, visible
+from lacy.types import Answer, Span
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ..cascade import Engine
-    from ..cascade.asking import Asker
-    from ..cascade.row import Row
+    from lacy.cascade import Asker, Engine, Row
 
 _SPACES = re.compile(r"(\s+)")
 _BAR = 20
@@ -122,8 +119,7 @@ def speak(
     Raises:
         LacyError: as ``Engine.generate`` does.
     """
-    from ..cascade.stream import Stream
-    from ..cascade.texts import texts_of
+    from lacy.cascade import Stream, texts_of
 
     ends: list[Answer | Exception] = []
 

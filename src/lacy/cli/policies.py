@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .verb import note
+from lacy.cli.verb import note
 
 if TYPE_CHECKING:
-    from ..cascade.policy import Policy
-    from ..sources import Source
+    from lacy.cascade import Policy
+    from lacy.sources import Source
 
 
 def split_policy(model: str) -> tuple[str, str | None]:
@@ -35,7 +35,7 @@ def choose_policy(
         source: who answers.
         meta: what ``lacy.json`` says about the model.
     """
-    from ..cascade import Never, parse_policy
+    from lacy.cascade import Never, parse_policy
 
     if policy is not None:
         return parse_policy(policy), ""
@@ -52,14 +52,14 @@ def looks_up(source: Source | None) -> bool:
 
     Of several it is the first that counts: most calls are answered there.
     """
-    from ..sources import Database
-    from ..sources.documents import Documents
+    from lacy.sources.db import Database
+    from lacy.sources.texts import Documents
 
     return isinstance(_first(source), Database | Documents)
 
 
 def _what(source: Source | None) -> str:
-    from ..sources import Database
+    from lacy.sources.db import Database
 
     looked_up = isinstance(_first(source), Database)
     return "a database costs nothing" if looked_up else "texts cost nothing"
@@ -67,7 +67,7 @@ def _what(source: Source | None) -> str:
 
 def _first(source: Source | None) -> Source | None:
     """Who is asked first, behind whatever stands around."""
-    from ..sources.protocol import links
+    from lacy.sources import links
 
     return next((link for link in links(source) if not getattr(link, "inner", ())), None)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from .verb import say
+from lacy.cli.verb import say
 
 if TYPE_CHECKING:
-    from ..corpus.report import ReadReport
+    from lacy.corpus import ReadReport
 
 SHOWN = 3
 """Places named for each reason."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ..errors import LacyError
-from . import calibration
-from .verb import REPEATS, Repeated, room, settings
+from lacy.cli import calibration
+from lacy.cli.verb import REPEATS, Repeated, room, settings
+from lacy.errors import LacyError
 
 if TYPE_CHECKING:
-    from ..cascade import Engine
-    from ..serve import Keys, Limits
+    from lacy.cascade import Engine
+    from lacy.serve import Keys, Limits
 
 PROMPTS = 5
 """Prompts that the page offers where the source is a world."""
@@ -117,8 +117,7 @@ def main(argv: Sequence[str]) -> int:
     config = settings(ServeConfig, argv, "serve", EXAMPLE)
     _check(config)
     room("serve.app", extra="serve", what="lacy serve")
-    from ..serve import Keys, Scheduler, Server, make_app
-    from ..serve.server import open_socket
+    from lacy.serve import Keys, Scheduler, Server, make_app, open_socket
 
     if config.new_key is not None:
         return _new_key(config)
@@ -182,7 +181,7 @@ def _limits(config: ServeConfig) -> Limits:
     Raises:
         LacyError: E12, more connections than the file descriptors allow.
     """
-    from ..serve.limits import Limits, affordable
+    from lacy.serve import Limits, affordable
 
     bounds = {"body_bytes": config.body_kib * 1024, "max_new_tokens": config.most_new_tokens}
     if config.connections is None:
@@ -209,9 +208,9 @@ def _hosts(config: ServeConfig) -> Sequence[str] | None:
 
 def _engine(config: ServeConfig) -> tuple[Engine, str]:
     """The model with its source, and what clients call it."""
-    from ..sources.opening import open_sources
-    from .hosting import at_a_server, name_of, open_model
-    from .policies import split_policy, told_policy
+    from lacy.cli.hosting import at_a_server, name_of, open_model
+    from lacy.cli.policies import split_policy, told_policy
+    from lacy.sources import open_sources
 
     path, travelling = split_policy(config.model)
     name = name_of(path) if config.name is None else config.name
@@ -247,14 +246,14 @@ def _prompts(sources: Sequence[str]) -> list[str]:
     worlds = [source for source in sources if (Path(source) / "world.json").is_file()]
     if not worlds:
         return []
-    from ..corpus.world import load_world
+    from lacy.world import load_world
 
     return load_world(worlds[0]).prompts(limit=PROMPTS)
 
 
 def _new_key(config: ServeConfig) -> int:
     """Adds a key to the file and prints it."""
-    from ..serve import Keys
+    from lacy.serve import Keys
 
     if config.keys is None:
         do = f"give one: lacy serve MODEL --keys keys.json --new-key {config.new_key}"

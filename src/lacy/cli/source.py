@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ..errors import LacyError
-from ..sources.names import NameIndex
-from ..sources.stores import without_secret
-from ..sources.text import clean
-from .reading import tell
-from .verb import choose, facts, say, settings
+from lacy.cli.reading import tell
+from lacy.cli.verb import choose, facts, say, settings
+from lacy.errors import LacyError, clean
+from lacy.sources.db.stores import without_secret
+from lacy.sources.names import NameIndex
 
 if TYPE_CHECKING:
-    from ..sources.origins import Lost
-    from ..types import Document, Reply
+    from lacy.sources.texts import Lost
+    from lacy.types import Document, Reply
 
 WHAT = {
     "build": "make texts a source that needs no large model",
@@ -124,11 +123,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _build(argv: Sequence[str]) -> int:
     config = settings(BuildSource, argv, "source build", BUILD_EXAMPLE)
-    from ..corpus.read import ReadReport, read
-    from ..sources.documents import Documents
-    from ..sources.finding import finder
-    from ..sources.index import BuildReport
-    from ..sources.origins import Root, count_of
+    from lacy.corpus import ReadReport, read
+    from lacy.sources.texts import BuildReport, Documents, Root, count_of, finder
 
     texts = Path(config.texts)
     if (texts / "world.json").is_file():
@@ -211,8 +207,8 @@ def _tell_lost(lost: Lost, config: BuildSource) -> None:
 
 def _map(argv: Sequence[str]) -> int:
     config = settings(MapSource, argv, "source map", MAP_EXAMPLE, file=False)
-    from ..run import write_atomic
-    from ..sources.draft import draft
+    from lacy.run import write_atomic
+    from lacy.sources.db import draft
 
     text = draft(config.database, config.out)
     if config.out.exists():
@@ -230,9 +226,8 @@ def _map(argv: Sequence[str]) -> int:
 
 def _ask(argv: Sequence[str]) -> int:
     config = settings(AskSource, argv, "source ask", ASK_EXAMPLE, file=False)
-    from ..sources import guarded
-    from ..sources.opening import open_source
-    from ..types import Request
+    from lacy.sources import guarded, open_source
+    from lacy.types import Request
 
     source = open_source(config.source)
     assert source is not None  # only None is nobody

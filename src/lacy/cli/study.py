@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LacyError
-from ..study.plan import StudyPlan, cells, read_plan
-from .verb import say, settings
+from lacy.cli.verb import say, settings
+from lacy.errors import LacyError
+from lacy.study import StudyPlan, cells, read_plan
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from ..study.runner import Board, Job
+    from lacy.study import Board, Job
 
 
 @dataclass
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     if flags.tables:
         _write(plan)
         return 0
-    from ..disk import lock, write_atomic
+    from lacy.disk import lock, write_atomic
 
     with lock(plan.out):
         write_atomic(plan.out / "recipe.yaml", Path(recipe).read_text(encoding="utf-8"))
@@ -106,7 +106,7 @@ def _narrowed(plan: StudyPlan, only: Sequence[str]) -> StudyPlan:
     if unknown:
         do = f"choose among {', '.join(plan.arms)}"
         raise LacyError("E12", key="--only", value=unknown[0], why="no arm of this study", do=do)
-    from ..study.plan import needs
+    from lacy.study import needs
 
     kept = needs(plan, only)
     arms = {name: arm for name, arm in plan.arms.items() if name in kept}
@@ -119,8 +119,8 @@ def _narrowed(plan: StudyPlan, only: Sequence[str]) -> StudyPlan:
 
 def _say_plan(plan: StudyPlan) -> int:
     """What would be done."""
-    from ..study.runner import jobs_of
-    from .verb import facts
+    from lacy.cli.verb import facts
+    from lacy.study import jobs_of
 
     jobs = jobs_of(plan)
     done = sum(job.done() for job in jobs.values())
@@ -146,8 +146,7 @@ def _run(plan: StudyPlan, jobs: int) -> list[Job]:
     from rich.console import Console
     from rich.live import Live
 
-    from ..study.runner import run_study
-    from ..study.workers import default_workers
+    from lacy.study import default_workers, run_study
 
     workers = jobs or default_workers()
     console = Console()
@@ -182,7 +181,7 @@ def _table(board: Board, workers: int) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    from ..study.runner import progress_of
+    from lacy.study import progress_of
 
     every = [job for job in board.jobs.values() if job.cell is not None]
     seeds = sorted({job.cell.seed for job in every if job.cell})
@@ -212,12 +211,12 @@ def _minutes(seconds: float) -> str:
 
 def _write(plan: StudyPlan) -> None:
     """Tables, report, and a short table on the console."""
-    from ..study.tables import POOLED, write_tables
+    from lacy.study import POOLED, write_tables
 
     tables = write_tables(plan)
     results = tables["results"]
     try:
-        from ..study.pages import report_html
+        from lacy.study import report_html
 
         report_html(plan.out, plan.out / "report.html")
     except LacyError as error:  # matplotlib is not installed: the tables are there all the same
@@ -230,7 +229,7 @@ def _write(plan: StudyPlan) -> None:
 
 
 def _show(pooled: Any) -> None:
-    from .verb import table
+    from lacy.cli.verb import table
 
     shown = ("facts_right", "f1", "recovered", "call_rate", "calls_per_fact")
     rows = []

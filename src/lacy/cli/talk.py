@@ -10,21 +10,27 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from ..cascade import Engine
-from ..cascade.asking import Asker
-from ..cascade.chat import ChatRefused, chat_of
-from ..cascade.questions import hint
-from ..cascade.steps import Step, Watch
-from ..cascade.trace import bill, price_of, to_dict
-from ..errors import LacyError
-from ..sources.opening import open_sources
-from ..types import Answer, Span
-from . import calibration, live, why_output
-from .hosting import at_a_server, open_model
-from .policies import choose_policy, rankable, split_policy
+from lacy.cascade import (
+    Asker,
+    ChatRefused,
+    Engine,
+    Step,
+    Watch,
+    bill,
+    chat_of,
+    hint,
+    price_of,
+    to_dict,
+)
+from lacy.cli import calibration, live, why_output
+from lacy.cli.hosting import at_a_server, open_model
+from lacy.cli.policies import choose_policy, rankable, split_policy
+from lacy.errors import LacyError
+from lacy.sources import open_sources
+from lacy.types import Answer, Span
 
 if TYPE_CHECKING:
-    from .chat import ChatConfig
+    from lacy.cli.chat import ChatConfig
 
 RAW = (
     "This model has no chat template: it continues texts. Type the beginning of one; each is "
@@ -233,7 +239,7 @@ class Talk:
             return
         import json
 
-        from ..run import write_atomic
+        from lacy.run import write_atomic
 
         path = Path(name).expanduser()
         if path.suffix == ".jsonl":

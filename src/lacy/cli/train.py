@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..train.config import TrainConfig
-from .process import CLOSED, STOPPED
-from .verb import settings
+from lacy.cli.process import CLOSED, STOPPED
+from lacy.cli.verb import settings
+from lacy.train import TrainConfig
 
 SETTINGS = TrainConfig
 EXAMPLE = """
@@ -20,8 +20,7 @@ def main(argv: Sequence[str]) -> int:
     """Trains."""
     config = settings(TrainConfig, argv, "train", EXAMPLE)
     config.check()
-    from ..train import train
-    from ..train.stopping import CLOSED_OUTPUT
+    from lacy.train import CLOSED_OUTPUT, train
 
     result = train(config)
     if result.stopped and not config.dry_run:  # the console has said how to resume

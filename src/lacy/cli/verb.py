@@ -12,9 +12,8 @@ from typing import Annotated, Any, TextIO, TypeVar
 
 import tyro
 
-from ..config import REPEATED, parse
-from ..errors import LacyError, clean
-from ..errors.plain import cleaned
+from lacy.config import REPEATED, parse
+from lacy.errors import LacyError, clean, cleaned
 
 T = TypeVar("T")
 

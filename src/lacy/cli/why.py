@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from . import calibration
-from .verb import REPEATS, Repeated, as_text, settings
+from lacy.cli import calibration
+from lacy.cli.verb import REPEATS, Repeated, as_text, settings
 
 if TYPE_CHECKING:
-    from ..cascade import Engine
-    from ..cascade.steps import Step
+    from lacy.cascade import Engine, Step
 
 PAGE = 120
 """Letters per line of a table in a file."""
@@ -75,10 +74,10 @@ def main(argv: Sequence[str]) -> int:
     """Explains and prints."""
     config = settings(WhyConfig, argv, "why", EXAMPLE)
     config.text = as_text(config.text)
-    from .why_output import check_picture, draw
+    from lacy.cli.why_output import check_picture, draw
 
     check_picture(config.plot)
-    from ..cascade.steps import explain, read_along
+    from lacy.cascade import explain, read_along
 
     engine = _engine(config)
     if config.teacher:
@@ -88,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
         text = answer.text
     notes = []
     if config.marks:
-        from .why_output import with_marks
+        from lacy.cli.why_output import with_marks
 
         steps, note = with_marks(steps, text)
         notes += [note] * bool(note)
@@ -103,13 +102,13 @@ def main(argv: Sequence[str]) -> int:
 
 def _engine(config: WhyConfig) -> Engine:
     """The model with its source, as ``lacy generate`` makes it."""
-    from ..cascade import Engine, Never
-    from ..model import load
-    from ..sources.opening import open_sources
-    from .policies import split_policy, told_policy
+    from lacy.cascade import Engine, Never
+    from lacy.cli.policies import split_policy, told_policy
+    from lacy.model import load_model
+    from lacy.sources import open_sources
 
     name, travelling = split_policy(config.model)
-    loaded = load(name)
+    loaded = load_model(name)
     source = open_sources(config.source, cache=config.cache)
     policy = told_policy(config.policy or travelling, source, loaded.meta)
     calls = source is not None and not isinstance(policy, Never)
@@ -127,7 +126,7 @@ def _engine(config: WhyConfig) -> Engine:
 def _data(
     engine: Engine, config: WhyConfig, text: str, steps: Sequence[Step], notes: Sequence[str]
 ) -> dict[str, Any]:
-    from ..cascade.steps import plain
+    from lacy.cascade import plain
 
     return {
         "model": config.model,
@@ -142,7 +141,7 @@ def _data(
 
 
 def _write_json(config: WhyConfig, data: dict[str, Any]) -> None:
-    from ..run import write_atomic
+    from lacy.run import write_atomic
 
     shown = json.dumps(data, ensure_ascii=False, indent=None if config.out is None else 1)
     if config.out is None:
@@ -157,8 +156,8 @@ def _write_table(config: WhyConfig, text: str, steps: Sequence[Step], notes: Seq
     from rich.console import Console
     from rich.text import Text
 
-    from ..run import write_atomic
-    from .why_output import opening, show
+    from lacy.cli.why_output import opening, show
+    from lacy.run import write_atomic
 
     page = io.StringIO()
     console = Console() if config.out is None else Console(file=page, width=PAGE)

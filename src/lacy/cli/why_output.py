@@ -14,13 +14,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..cascade.trace import guess_style, style_of, visible
-from ..cascade.unconfirmed import Unconfirmed
-from ..errors import LacyError
-from ..types import Span
+from lacy.cascade import Unconfirmed, guess_style, style_of, visible
+from lacy.errors import LacyError
+from lacy.types import Span
 
 if TYPE_CHECKING:
-    from ..cascade.steps import Offer, Step
+    from lacy.cascade import Offer, Step
 
 SHOWN = 5
 """Offers that are listed of each call; the others are counted."""
@@ -30,7 +29,7 @@ NO_MARKS = "Marks are left out: they need spaCy (pip install 'lacy[spacy]')."
 
 def with_marks(steps: Sequence[Step], text: str) -> tuple[list[Step], str]:
     """Steps with what the bundled annotator says of their words, and a note where it cannot."""
-    from ..annotate import SpacyAnnotator
+    from lacy.annotate import SpacyAnnotator
 
     try:
         annotator = SpacyAnnotator("bundled", announce=lambda sentence: None)
@@ -282,8 +281,8 @@ def draw(file: Path, steps: Sequence[Step], title: str) -> None:
         LacyError: E11, matplotlib is not installed; E113, a name that is neither PNG nor SVG.
     """
     check_picture(file)
-    from ..study.drawing import COLOURS as INKS
-    from ..study.drawing import sheet
+    from lacy.study import COLOURS as INKS
+    from lacy.study import sheet
 
     margin = any(step.by in ("", "margin") for step in steps)
     by = "margin" if margin else steps[0].by or next(step.by for step in steps if step.by)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from ..errors import LacyError
-from .verb import facts, say, settings
+from lacy.cli.verb import facts, say, settings
+from lacy.errors import LacyError
 
 if TYPE_CHECKING:
-    from ..corpus.world import World
+    from lacy.world import World
 
 
 @dataclass
@@ -54,16 +54,15 @@ def main(argv: Sequence[str]) -> int:
         do = "give 1 or more"
         why = "no text to train on"
         raise LacyError("E12", key="per_person", value=config.per_person, why=why, do=do)
-    from ..corpus.world import make_world
-    from ..corpus.world.mistakes import mistaken
+    from lacy.world import make_world, mistaken
 
     world = make_world(config.people, config.seed, prose=config.prose)
     wrong = len(mistaken(world.everyone, config.errors, config.seed))  # refuses what is no share
     if config.dry_run:
         return _estimate(config, world)
-    from ..corpus.read import write_documents
-    from ..corpus.world.world import Split
-    from ..run import replace_folder
+    from lacy.corpus import write_documents
+    from lacy.run import replace_folder
+    from lacy.world import Split
 
     counts: dict[str, object] = {}
     with replace_folder(config.out) as folder:

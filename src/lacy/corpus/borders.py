@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LacyError
+from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LacyError
+from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

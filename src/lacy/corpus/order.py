@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LacyError
+from lacy.errors import LacyError
 
 
 class BatchOrder:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LacyError
+from lacy.errors import LacyError
 
 WINDOW_TOKENS = 1 << 20
 """Documents are placed best-fit-decreasing within windows of so many tokens, which bounds the

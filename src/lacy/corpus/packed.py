@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import __version__
-from .._parse import parse_json
-from ..errors import LacyError
-from ..run import replace_folder
-from ..types import CALL_TOKEN, MarkFlag
-from .borders import begin_end, save_tokenizer
-from .pack import Encoded, Piece, Rows, checked, pack, split
-from .tokenize import load_tokenizer, tokenizer_fingerprint
+from lacy import __version__
+from lacy._parse import parse_json
+from lacy.corpus.borders import begin_end, save_tokenizer
+from lacy.corpus.pack import Encoded, Piece, Rows, checked, pack, split
+from lacy.corpus.tokenize import load_tokenizer, tokenizer_fingerprint
+from lacy.errors import LacyError
+from lacy.run import replace_folder
+from lacy.types import CALL_TOKEN, MarkFlag
 
 if TYPE_CHECKING:
     import datasets

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..errors import LacyError
-from ..types import CALL_TOKEN
-from .borders import begin_end, choose_borders
-from .opening import open_tokenizer
+from lacy.corpus.borders import begin_end, choose_borders
+from lacy.corpus.opening import open_tokenizer
+from lacy.errors import LacyError
+from lacy.types import CALL_TOKEN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

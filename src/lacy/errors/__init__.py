@@ -11,9 +11,11 @@ from typing import Any
 
 from lacy.errors import general, models, outside
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
-from lacy.errors.plain import clean, cleaned
+from lacy.errors.plain import STEERING, clean, cleaned
 
-__all__ = ["CATALOG", "DATA", "SOURCE", "USAGE", "Entry", "LacyError", "clean"]
+__all__ = [
+    "CATALOG", "DATA", "SOURCE", "STEERING", "USAGE", "Entry", "LacyError", "clean", "cleaned",
+]  # fmt: skip
 
 CATALOG: dict[str, Entry] = {**general.ENTRIES, **models.ENTRIES, **outside.ENTRIES}
 

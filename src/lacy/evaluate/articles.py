@@ -27,9 +27,8 @@ from lacy.evaluate.lookahead import look_ahead
 from lacy.types import Answer, Document, Mark, Reply, Request, Unit, call_rate
 
 if TYPE_CHECKING:
-    from lacy.cascade.calibrate import Calibration
-    from lacy.cascade.policy import Policy
-    from lacy.sources.protocol import Source
+    from lacy.cascade import Calibration, Policy
+    from lacy.sources import Source
 
 PROMPT_WORDS = 4
 """Words of an article that are given where its text does not begin with its title."""
@@ -77,7 +76,7 @@ def evaluate_articles(
         engine: more arguments of ``cascade.Engine`` (``calibration=calibrate_on(...)``).
     """
     from lacy.cascade import Engine
-    from lacy.sources import Database
+    from lacy.sources.db import Database
 
     texts = [article.text for article in articles]
     subjects = [subject_of(article) for article in articles]
@@ -156,8 +155,8 @@ def calibrate_on(loaded: Any, articles: Sequence[Document], extract: Extract) ->
         articles: a hundred or so, others than those that scores are taken on.
         extract: finds their values, as in ``evaluate_articles``.
     """
-    from lacy.cascade.calibrate import calibrate
-    from lacy.model.decode import context_of
+    from lacy.cascade import calibrate
+    from lacy.model import context_of
 
     length = context_of(loaded.model)
     marked = with_values(articles, extract)

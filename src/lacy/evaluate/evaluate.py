@@ -21,9 +21,9 @@ from lacy.evaluate.statistics import Score, difference, recovered
 from lacy.types import Answer, Document, Unit
 
 if TYPE_CHECKING:
-    from lacy.cascade.policy import Policy
-    from lacy.corpus.world import Split, World
-    from lacy.sources.protocol import Source
+    from lacy.cascade import Policy
+    from lacy.sources import Source
+    from lacy.world import Split, World
 
 PROBE_TOKENS = 16
 """Tokens that a leakage probe may take: more than the longest value of the world."""
@@ -189,7 +189,7 @@ def leak(
         seed: of the bootstrap.
     """
     from lacy.cascade import Engine, Never
-    from lacy.model.decode import context_of
+    from lacy.model import context_of
 
     alone = Engine(loaded, None, Never(), max_new_tokens=max_new_tokens, batch_size=PROBE_BATCH)
 
@@ -213,7 +213,7 @@ def leak(
 
 def world_bits(world: World) -> dict[str, float]:
     """Bits in one value of each relation of a world."""
-    from lacy.corpus.world import RELATIONS
+    from lacy.world import RELATIONS
 
     return {relation: world.values.bits(relation) for relation in RELATIONS}
 

@@ -17,8 +17,7 @@ from lacy.evaluate.provenance import Speakers, is_borrowed
 from lacy.types import Answer, Mark
 
 if TYPE_CHECKING:
-    from lacy.cascade import Engine
-    from lacy.cascade.policy import Policy
+    from lacy.cascade import Engine, Policy
 
 ROUNDS = 40
 """Most names, numbers and dates of one text that are answered, one per round."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Literal
 
-from lacy.cascade.unconfirmed import unconfirmed
+from lacy.cascade import unconfirmed
 from lacy.evaluate.facts import Verdict
 from lacy.evaluate.provenance import Speakers, is_borrowed
 from lacy.types import Answer, Span

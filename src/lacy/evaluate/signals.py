@@ -95,7 +95,7 @@ def fact_index(document: Document, tokenizer: Any, targets: int) -> NDArray[np.i
         tokenizer: any fast tokenizer.
         targets: how many targets the model's context left.
     """
-    from lacy.annotate.align import held, trimmed
+    from lacy.annotate import held, trimmed
 
     encoding = next(held(tokenizer, [document.text]))
     begins, ends = np.asarray(encoding.offsets, np.int64).reshape(-1, 2).T

@@ -127,7 +127,7 @@ def settle_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     contradict ``do_sample`` (which ``transformers`` reads but refuses to write) are removed;
     without ``do_sample`` they had no effect.
     """
-    from lacy.corpus.borders import begin_end
+    from lacy.corpus import begin_end
     from lacy.model.ends import end_ids
 
     begin, _ = begin_end(tokenizer)  # type: ignore[arg-type]
@@ -242,7 +242,7 @@ def _resize(model: PreTrainedModel, size: int, *, had_call: bool) -> None:
 
 def _forget_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Let the padding row learn where padding is also the start or end of texts."""
-    from lacy.corpus.borders import begin_end
+    from lacy.corpus import begin_end
 
     around = (tokenizer.bos_token_id, tokenizer.eos_token_id, *begin_end(tokenizer))  # type: ignore[arg-type]
     if tokenizer.pad_token_id in (None, *around):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lacy.corpus.borders import begin_end, turn_end
+from lacy.corpus import begin_end, turn_end
 from lacy.types import CALL_TOKEN
 
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lacy.corpus.borders import begin_end, turn_end
+from lacy.corpus import begin_end, turn_end
 from lacy.errors import LacyError
 from lacy.model.ends import end_ids
 

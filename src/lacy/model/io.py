@@ -50,7 +50,7 @@ class Loaded:
         return context_of(self.model)
 
 
-def save(
+def save_model(
     path: str | Path,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
@@ -103,8 +103,7 @@ def write_beside(
     Raises:
         LacyError: E57, ``<CALL>`` is not the last token of tokenizer and model.
     """
-    from lacy.corpus import tokenizer_fingerprint
-    from lacy.corpus.borders import save_tokenizer
+    from lacy.corpus import save_tokenizer, tokenizer_fingerprint
     from lacy.model.building import require_call_last
 
     call_id = require_call_last(tokenizer, str(folder))
@@ -127,7 +126,7 @@ def write_beside(
     (folder / "README.md").write_text(card or _short_card(full), encoding="utf-8")
 
 
-def load(path: str | Path, *, context: int | None = None) -> Loaded:
+def load_model(path: str | Path, *, context: int | None = None) -> Loaded:
     """Open a model trained by us: its folder, its run's folder, or one of its checkpoints.
 
     Args:
@@ -202,7 +201,7 @@ def _read_meta(place: Path) -> dict[str, Any]:
 
 def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
     """The tokenizer as it lies there, nothing added."""
-    from lacy.corpus.opening import open_tokenizer
+    from lacy.corpus import open_tokenizer
 
     try:
         with quiet():

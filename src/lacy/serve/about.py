@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lacy.cascade.engine import Engine
-from lacy.sources.protocol import Source
-from lacy.sources.resilience import Breaker, Chain, Metered, Usage
+from lacy.cascade import Engine
+from lacy.sources import Breaker, Chain, Metered, Source, Usage
 
 KINDS = {
     "Chain": "chain",

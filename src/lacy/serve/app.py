@@ -15,10 +15,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from lacy import __version__
-from lacy.cascade.chat import controls_of
-from lacy.cascade.rank import CHARACTERS
+from lacy.cascade import CHARACTERS, controls_of
 from lacy.errors import LacyError
-from lacy.model.decode import context_of
+from lacy.model import context_of
 from lacy.serve.about import told
 from lacy.serve.answers import (
     About,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from lacy.cascade.scores import ScoredSpan
+from lacy.cascade import ScoredSpan
 from lacy.serve.stops import Stops
 from lacy.types import Answer, Span
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from lacy.cascade.scores import ScoredSpan, TokenScore
+from lacy.cascade import ScoredSpan, TokenScore
 from lacy.types import Span
 
 LEAST = -9999.0

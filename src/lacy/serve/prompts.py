@@ -6,10 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lacy.cascade.chat import ChatRefused, chat_of, controls_of
-from lacy.cascade.engine import Engine
-from lacy.cascade.hosted import HostedEngine
-from lacy.model.decode import context_of
+from lacy.cascade import ChatRefused, Engine, HostedEngine, chat_of, controls_of
+from lacy.model import context_of
 from lacy.serve.failures import ApiError
 from lacy.serve.messages import Message
 from lacy.serve.writing import Prompt

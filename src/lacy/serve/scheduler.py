@@ -13,13 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from lacy.cascade.asking import Asker
-from lacy.cascade.engine import Engine
-from lacy.cascade.hosted import HostedEngine
-from lacy.cascade.row import Row
-from lacy.cascade.scores import Scorer
-from lacy.cascade.stream import Stream
-from lacy.cascade.texts import texts_of
+from lacy.cascade import Asker, Engine, HostedEngine, Row, Scorer, Stream, texts_of
 from lacy.serve.about import metered
 from lacy.serve.places import Places
 from lacy.types import Answer, Span

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lacy.cascade.scores import ScoredSpan
+from lacy.cascade import ScoredSpan
 from lacy.types import Span
 
 

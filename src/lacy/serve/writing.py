@@ -7,8 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from lacy.cascade.engine import Engine
-from lacy.cascade.questions import hint
+from lacy.cascade import Engine, hint
 from lacy.serve.choice import PROMPT, Choice
 from lacy.serve.scheduler import Order, Scheduler
 from lacy.serve.stops import Stops

@@ -8,41 +8,6 @@ a server), ``truth.Truth`` (a made-up world's), and sources around sources: ``ca
 ``resilience.Breaker``, ``Chain`` and ``Metered``.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from lacy.sources.database import Database
-    from lacy.sources.language_model import LanguageModel
-    from lacy.sources.protocol import Source, guarded
-    from lacy.sources.scripted import ScriptedSource
-    from lacy.sources.text import TokenText, continuation
-
-__all__ = [
-    "Database",
-    "LanguageModel",
-    "ScriptedSource",
-    "Source",
-    "TokenText",
-    "continuation",
-    "guarded",
-]
-
-_HOME = {
-    "Database": "lacy.sources.database",
-    "LanguageModel": "lacy.sources.language_model",
-    "ScriptedSource": "lacy.sources.scripted",
-    "Source": "lacy.sources.protocol",
-    "TokenText": "lacy.sources.text",
-    "continuation": "lacy.sources.text",
-    "guarded": "lacy.sources.protocol",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a source, and what it needs, only when it is first used."""
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lacy.errors import LacyError, clean
 
 if TYPE_CHECKING:
-    from lacy.sources.documents import Documents
     from lacy.sources.protocol import Source
+    from lacy.sources.texts import Documents
 
 DATABASES = (".sqlite", ".sqlite3", ".db", ".duckdb", ".ddb")
 MAPPINGS = (".yaml", ".yml")
@@ -55,10 +55,10 @@ def open_sources(
 
 def _kept(source: Source, cache: str | Path) -> Source:
     """A source whose answers are kept; one that looks up is quick, and may change: as it is."""
-    from lacy.sources import Database
     from lacy.sources.cached import Cached
-    from lacy.sources.documents import Documents
+    from lacy.sources.db import Database
     from lacy.sources.protocol import links
+    from lacy.sources.texts import Documents
 
     if any(isinstance(link, Database | Documents) for link in links(source)):
         return source
@@ -104,23 +104,23 @@ def open_source(name: str | None) -> Source | None:
     if name.lower().startswith(("http://", "https://")):
         return _behind_a_server(name)
     if name.startswith("llm:"):
-        from lacy.sources.llm_models import LlmModel
+        from lacy.sources.models import LlmModel
         from lacy.sources.resilience import Breaker
 
         return Breaker(LlmModel(name.removeprefix("llm:")))
-    from lacy.sources.stores import is_address, is_url, without_secret
+    from lacy.sources.db.stores import is_address, is_url, without_secret
 
     if is_url(name) or is_address(name):  # whatever it is, its password stands in no message
-        from lacy.sources import Database
+        from lacy.sources.db import Database
 
         return Database(name)
     path = Path(name)
     if path.suffix in MAPPINGS:
-        from lacy.sources import Database
+        from lacy.sources.db import Database
 
         return Database.mapped(path)
     if (path / "documents.sqlite").is_file():
-        from lacy.sources.documents import Documents
+        from lacy.sources.texts import Documents
 
         texts = Documents(path)
         _tell_missing(texts)
@@ -128,13 +128,13 @@ def open_source(name: str | None) -> Source | None:
     if (path / "truth.sqlite").is_file():
         path = path / "truth.sqlite"
     if path.suffix in DATABASES:
-        from lacy.sources import Database
+        from lacy.sources.db import Database
 
         return Database(path)
     parts = ("config.json", "model/config.json", "adapter_config.json")  # the last is refused there
     holds_model = path.suffix == ".gguf" or any((path / part).is_file() for part in parts)
     if holds_model or (not path.exists() and name.count("/") == 1):
-        from lacy.sources import LanguageModel
+        from lacy.sources.models import LanguageModel
 
         return LanguageModel(str(path))
     what = "is no folder of a model, a world or an index" if path.is_dir() else "is no source"
@@ -161,9 +161,9 @@ def _tell_missing(texts: Documents) -> None:
 
 def _behind_a_server(address: str) -> Source:
     """A model behind a server, left alone for a while when it fails again and again."""
-    from lacy.sources.endpoint import Endpoint
+    from lacy.remote import checked_url
+    from lacy.sources.models import Endpoint
     from lacy.sources.resilience import Breaker
-    from lacy.sources.web import checked_url
 
     url, _, model = address.partition("#")
     url = checked_url(url)

@@ -12,14 +12,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lacy.corpus.world.mistakes import other_value, pools
+from lacy.corpus import TokenText
 from lacy.errors import LacyError
 from lacy.sources.names import NameIndex
-from lacy.sources.text import TokenText, continuation
+from lacy.sources.units import continuation
 from lacy.types import Candidate, Reply, Request, Unit
+from lacy.world import other_value, pools
 
 if TYPE_CHECKING:
-    from lacy.corpus.world import World
+    from lacy.world import World
 
 _WORD = re.compile(r"\s*\S+")
 

@@ -23,7 +23,7 @@ from lacy.study.plan import (
     sides,
     way_values,
 )
-from lacy.train.config import TrainConfig
+from lacy.train import TrainConfig
 
 COMPARED = (*RATIOS, "f1")
 """Metrics that can be compared person by person."""
@@ -94,7 +94,7 @@ def _checked_arm(plan: StudyPlan, name: str, found: list[str]) -> ArmPlan:
 
 
 def _way(plan: StudyPlan, arms: Mapping[str, ArmPlan], name: str) -> list[str]:
-    from lacy.cascade.parsing import parse_policy
+    from lacy.cascade import parse_policy
 
     where = f"ways.{name}"
     problems: list[Problem] = []

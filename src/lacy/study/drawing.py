@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lacy.evaluate.curves import CONTROLS
+from lacy.evaluate import CONTROLS
 from lacy.run import write_atomic
-
-from .reading import EQUAL, Study, need
+from lacy.study.reading import EQUAL, Study, need
 
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1d2530", "#8a8f98",

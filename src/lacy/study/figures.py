@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.evaluate.calls import BINS
-
-from .drawing import MUTED, Pen, sheet, titles
-from .frontier import arms as arms
-from .frontier import frontier as frontier
-from .reading import EQUAL, Key, measure, read
-from .settings import Points, points
+from lacy.evaluate import BINS
+from lacy.study.drawing import MUTED, Pen, sheet, titles
+from lacy.study.frontier import arms as arms
+from lacy.study.frontier import frontier as frontier
+from lacy.study.reading import EQUAL, Key, measure, read
+from lacy.study.settings import Points, points
 
 STEPS = 60
 """A curve over training is drawn with at most this many points."""

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.evaluate.statistics import Score
-
-from .drawing import GRID, HOLLOW, MUTED, Pen, alike, sheet, titles
-from .reading import Key, Study, Way, at_rate, measure, read
+from lacy.evaluate import Score
+from lacy.study.drawing import GRID, HOLLOW, MUTED, Pen, alike, sheet, titles
+from lacy.study.reading import Key, Study, Way, at_rate, measure, read
 
 
 def frontier(

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.evaluate.report import number
-from lacy.evaluate.statistics import Score
-
-from .reading import EQUAL, Found, Key, Study, Way, at_rate, measure, read, table
+from lacy.evaluate import Score, number
+from lacy.study.reading import EQUAL, Found, Key, Study, Way, at_rate, measure, read, table
 
 ARMS = (
     "call_rate", "facts_right", "recall", "f1", "leakage", "auroc_start", "calls_per_fact",

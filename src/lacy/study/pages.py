@@ -21,10 +21,9 @@ from typing import Any
 
 from lacy.errors import LacyError
 from lacy.run import write_atomic
-
-from . import figures
-from .markdown import arms_table, comparisons_table
-from .report import report_html as report_html
+from lacy.study import figures
+from lacy.study.markdown import arms_table, comparisons_table
+from lacy.study.report import report_html as report_html
 
 FIGURES: dict[str, Callable[..., str]] = {
     "arms": figures.arms,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lacy.corpus.world import World
-    from lacy.sources.documents import Documents
-    from lacy.sources.protocol import Source
+    from lacy.sources import Source
+    from lacy.sources.texts import Documents
+    from lacy.world import World
 
 OPTIONS = {"": (), "database": ("errors",), "truth": ("knows", "errors"), "documents": ()}
 
@@ -49,8 +49,9 @@ def open_source(
         tokenizer: of the small model, for a truth that is told token by token.
         partner: the loaded model that ``@ARM`` names.
     """
-    from lacy.sources import Database, LanguageModel
-    from lacy.sources.truth import Truth
+    from lacy.sources import Truth
+    from lacy.sources.db import Database
+    from lacy.sources.models import LanguageModel
 
     if text.startswith("@"):
         yield LanguageModel(partner.model, partner.tokenizer, name=text[1:])
@@ -79,7 +80,7 @@ def texts_of(world: World, folder: Path) -> Documents:
     It appears whole, so that two processes may do so at once.
     """
     from lacy.run import replace_folder
-    from lacy.sources.documents import Documents
+    from lacy.sources.texts import Documents
 
     if not folder.exists():
         try:

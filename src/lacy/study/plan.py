@@ -17,7 +17,7 @@ from typing import Any, Literal
 from lacy._convert import Problem, fields_from
 from lacy.config import load
 from lacy.errors import LacyError
-from lacy.train.config import TrainConfig
+from lacy.train import TrainConfig
 from lacy.types import Unit
 
 Equal = Literal["steps", "text_tokens"]

@@ -20,7 +20,7 @@ import numpy as np
 
 from lacy._parse import parse_json
 from lacy.errors import LacyError
-from lacy.evaluate.statistics import Score
+from lacy.evaluate import Score
 
 POOLED = -1
 """``seed`` of the rows that pool all seeds."""

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.evaluate.report import Figure, ReportData, Row, Table, number, write_report
-from lacy.evaluate.statistics import RESAMPLES, Score
-
-from . import figures
-from .drawing import inline
-from .markdown import ARMS, Block, blocks, comparisons, gap, label, p_value
-from .reading import EQUAL, Found, Study, measure, read
+from lacy.evaluate import RESAMPLES, Figure, ReportData, Row, Score, Table, number, write_report
+from lacy.study import figures
+from lacy.study.drawing import inline
+from lacy.study.markdown import ARMS, Block, blocks, comparisons, gap, label, p_value
+from lacy.study.reading import EQUAL, Found, Study, measure, read
 
 DRAWN: tuple[tuple[str, Callable[..., str]], ...] = (
     ("The arms at one call rate", figures.arms),

@@ -19,7 +19,7 @@ from lacy.disk import refusal
 from lacy.run import read_metrics, write_atomic
 from lacy.study import work
 from lacy.study.plan import Cell, Cue, StudyPlan, cells, partner_of
-from lacy.study.workers import default_workers, gpus, workers
+from lacy.study.processes import default_workers, gpus, workers
 
 WORKER_DIED = "a worker died (killed, or out of memory); try fewer --jobs"
 LOOK = 1.0

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lacy.errors import LacyError
-
-from .reading import Key, Study, Way, at_rate
+from lacy.study.reading import Key, Study, Way, at_rate
 
 GIVEN = (
     "cell", "seed", "parameters", "steps", "tokens", "text_tokens", "seconds", "trained", "equal",

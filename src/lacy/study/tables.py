@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from lacy.errors import LacyError
-from lacy.evaluate.statistics import CONFIDENCE, Score, difference, of_sums, paired_test, ratio
-from lacy.evaluate.statistics import recovered as recovered_share
+from lacy.evaluate import CONFIDENCE, Score, difference, of_sums, paired_test, ratio
+from lacy.evaluate import recovered as recovered_share
 from lacy.run import environment, read_metrics, write_atomic
 from lacy.study import work
 from lacy.study.metrics import RATIOS, READ
@@ -91,7 +91,7 @@ def _counts(file: Path) -> Counts:
 def _cells(plan: StudyPlan, done: Sequence[Cell]) -> pd.DataFrame:
     """One row per training run, with the settings in which the runs differ."""
     names = sorted({key for cell in cells(plan) for key in cell.settings})
-    from lacy.train.config import TrainConfig
+    from lacy.train import TrainConfig
 
     rows = []
     for cell in done:

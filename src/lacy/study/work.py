@@ -25,8 +25,8 @@ from lacy.study.plan import Cell, Cue, StudyPlan, cells, digest, partner_of, way
 from lacy.types import Document
 
 if TYPE_CHECKING:
-    from lacy.corpus.world import World
-    from lacy.evaluate.evaluate import Way as Asked
+    from lacy.evaluate import Way as Asked
+    from lacy.world import World
 
 SEEN_FOR_TOKENIZER = 3000
 """Texts that the tokenizer is trained on."""
@@ -100,9 +100,9 @@ def prepare(plan: StudyPlan, seed: int, cue: Cue) -> None:
 
 
 def _prepare(plan: StudyPlan, seed: int, cue: Cue, folder: Path) -> None:
-    from lacy.annotate.align import encode_many
+    from lacy.annotate import encode_many
     from lacy.corpus import PackedData, load_tokenizer, train_tokenizer
-    from lacy.corpus.world import make_world
+    from lacy.world import make_world
 
     world = make_world(plan.world.people, seed, prose=plan.world.prose)
     texts = world.documents("train", per_person=plan.world.texts)
@@ -169,7 +169,7 @@ def train_cell(plan: StudyPlan, cell: Cell) -> None:
 
 
 def _train(plan: StudyPlan, cell: Cell, folder: Path) -> None:
-    from lacy.model import load
+    from lacy.model import load_model
     from lacy.train import TrainConfig, train
 
     every = {other.name: other for other in cells(plan)}
@@ -199,7 +199,7 @@ def _train(plan: StudyPlan, cell: Cell, folder: Path) -> None:
         raise LacyError("E86", cell=f"{cell.name} ({result.stopped})")
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if "call_rate" in row]
     facts = {
-        "parameters": sum(p.numel() for p in load(folder).model.parameters()),
+        "parameters": sum(p.numel() for p in load_model(folder).model.parameters()),
         "steps": rows[-1]["step"],
         "tokens": rows[-1]["tokens"],
         "text_tokens": round(text_tokens(rows, config)),
@@ -231,13 +231,13 @@ def _stretched(plan: StudyPlan, base: Cell) -> int:
 
 def ask_cell(plan: StudyPlan, cell: Cell) -> None:
     """Asks a trained model in every way that is not answered yet, and reads it along true texts."""
-    from lacy.cascade.calibrate import calibrate
-    from lacy.corpus.world import load_world
-    from lacy.model import load
+    from lacy.cascade import calibrate
+    from lacy.model import load_model
+    from lacy.world import load_world
 
     every = {other.name: other for other in cells(plan)}
     shared = shared_folder(plan, cell.seed)
-    world, loaded = load_world(shared / "world"), load(cell_folder(plan, cell))
+    world, loaded = load_world(shared / "world"), load_model(cell_folder(plan, cell))
     texts = itertools.islice(world.documents("train"), plan.world.calibration)
     calibration = calibrate(loaded, texts) if plan.world.calibration else None
     for name in cell.ways:
@@ -245,7 +245,9 @@ def ask_cell(plan: StudyPlan, cell: Cell) -> None:
         if not file.exists():
             partner = partner_of(plan.way(name))
             helper = (
-                load(cell_folder(plan, every[partner_name(cell, partner)])) if partner else None
+                load_model(cell_folder(plan, every[partner_name(cell, partner)]))
+                if partner
+                else None
             )
             asked = _ask(plan, cell, name, world, loaded, calibration, helper)
             write_atomic(file, json.dumps(_numbers(asked)) + "\n")
@@ -257,8 +259,8 @@ def ask_cell(plan: StudyPlan, cell: Cell) -> None:
 def _ask(
     plan: StudyPlan, cell: Cell, name: str, world: World, loaded: Any, calibration: Any, helper: Any
 ) -> Asked:
-    from lacy.cascade.policy import Oracle
-    from lacy.evaluate.evaluate import answer_all
+    from lacy.cascade import Oracle
+    from lacy.evaluate import answer_all
 
     way = plan.way(name)
     policy = Oracle(world.expects_value) if way.policy == "oracle" else way.policy
@@ -273,7 +275,7 @@ def _ask(
 
 def _numbers(asked: Asked) -> dict[str, Any]:
     """The counts of each person, which all figures of a way are made from (``tables``)."""
-    from lacy.evaluate.facts import COLUMNS, counts
+    from lacy.evaluate import COLUMNS, counts
 
     people, table = counts(asked.answers, asked.subjects, asked.graded)
     return {

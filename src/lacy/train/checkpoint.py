@@ -20,8 +20,7 @@ from torch import Tensor
 
 from lacy._parse import parse_json
 from lacy.errors import LacyError
-from lacy.model.files import newest_whole
-from lacy.model.io import write_model
+from lacy.model import newest_whole, write_model
 from lacy.run import replace_folder
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from lacy.errors import LacyError
-from lacy.objective.arms import ARMS
+from lacy.objective import ARMS
 from lacy.train.config import TrainConfig
 from lacy.train.step import Way
 from lacy.types import MarkFlag
 
 if TYPE_CHECKING:
-    from lacy.corpus.packed import DataInfo
+    from lacy.corpus import DataInfo
 
 
 def choose_bf16(config: TrainConfig, device: torch.device) -> tuple[bool, str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lacy.errors import LacyError
-from lacy.model.presets import preset_names
-from lacy.objective.arms import ARMS, ArmName, CallNegative, Delegate, Ignore, RankWithin
+from lacy.model import preset_names
+from lacy.objective import ARMS, ArmName, CallNegative, Delegate, Ignore, RankWithin
 
 Selection = Literal["auto", "exact", "two_pass", "running"]
 Decay = Literal["linear", "1-sqrt", "cosine", "exponential"]

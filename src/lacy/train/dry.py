@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lacy.model.presets import Memory, get_preset, training_memory
+from lacy.model import Memory, get_preset, training_memory
 from lacy.train.choices import choose_way, process_count
 from lacy.train.config import TrainConfig
 from lacy.train.console import duration

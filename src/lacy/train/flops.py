@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lacy.model.presets import Preset
+from lacy.model import Preset
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -24,8 +24,7 @@ from lacy._parse import parse_json
 from lacy.config import to_dict
 from lacy.disk import lock
 from lacy.errors import LacyError
-from lacy.model import save
-from lacy.model.io import META
+from lacy.model import META, save_model
 from lacy.run import Run
 from lacy.train.card import CARD, card_facts
 from lacy.train.checkpoint import (
@@ -345,7 +344,7 @@ class _Loop:
             title = f"{config.out.name}: a small language model that knows when to call"
             self.run.card(title, facts, CARD)
             card = self.run.card_file.read_text(encoding="utf-8")
-            save(config.out / "model", session.model, session.tokenizer,
+            save_model(config.out / "model", session.model, session.tokenizer,
                  session.meta(session.step), card=card)  # fmt: skip
         where = config.out / "model"
         self.console.say(f"done in {duration(self.meter.seconds)}: {where}")

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from lacy.corpus import PackedData
 from lacy.errors import LacyError
-from lacy.model.forward import head_weight, hidden_states
-from lacy.model.io import load, require_context
-from lacy.objective import token_losses
-from lacy.objective.arms import ARMS
+from lacy.model import head_weight, hidden_states, load_model, require_context
+from lacy.objective import ARMS, token_losses
 from lacy.run import write_atomic
 from lacy.train.config import TrainConfig
 from lacy.train.step import Micro
@@ -65,7 +63,7 @@ def _read(file: Path, asked: str) -> NDArray[np.float16] | None:
 
 @torch.no_grad()
 def _compute(path: Path, data: PackedData, device: torch.device) -> NDArray[np.float16]:
-    loaded = load(path)
+    loaded = load_model(path)
     do = f"train the reference model on rows of {data.context} tokens"
     require_context(loaded.model, data.context, path, do)
     if loaded.meta.get("tokenizer", data.info.tokenizer) != data.info.tokenizer:

@@ -15,12 +15,8 @@ from torch import Tensor
 from lacy.config import to_dict
 from lacy.corpus import BatchOrder, PackedData
 from lacy.errors import LacyError
-from lacy.model import build
-from lacy.model.building import freeze_biases, from_checkpoint, set_gate
-from lacy.model.io import require_context
-from lacy.model.weights import read_model
-from lacy.objective.losses import choose_impl
-from lacy.objective.quantile import RunningQuantile
+from lacy.model import build, freeze_biases, from_checkpoint, read_model, require_context, set_gate
+from lacy.objective import RunningQuantile, choose_impl
 from lacy.train.checkpoint import (
     Saved,
     candidates,

@@ -23,11 +23,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from lacy.model.forward import head_weight, hidden_states, positions
+from lacy.model import head_weight, hidden_states, positions
+from lacy.objective import (
+    IGNORE_INDEX,
+    RunningQuantile,
+    select,
+    select_and_loss,
+    shift,
+    token_losses,
+)
 from lacy.objective import loss as objective_loss
-from lacy.objective import select, select_and_loss, shift, token_losses
-from lacy.objective.losses import IGNORE_INDEX
-from lacy.objective.quantile import RunningQuantile
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -27,10 +27,16 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from lacy.errors import LacyError
-from lacy.model.building import set_gate
-from lacy.model.files import INDEX, WEIGHTS, check_whole, damaged
-from lacy.model.forward import head_weight
-from lacy.model.io import require_context, write_beside
+from lacy.model import (
+    INDEX,
+    WEIGHTS,
+    check_whole,
+    damaged,
+    head_weight,
+    require_context,
+    set_gate,
+    write_beside,
+)
 from lacy.objective import RunningQuantile, select_and_loss
 from lacy.train.choices import first_process
 from lacy.train.step import GatheredQuantile, Micro
@@ -73,7 +79,7 @@ class EpochOrder(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """The rows of this epoch."""
-        from lacy.corpus.order import permutation
+        from lacy.corpus import permutation
 
         return iter(permutation(self.rows, self.seed, self.epoch).tolist())
 

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lacy.model.forward import head_weight, hidden_states
-from lacy.objective import select, token_losses
-from lacy.objective.arms import ARMS
+from lacy.model import head_weight, hidden_states
+from lacy.objective import ARMS, select, token_losses
 from lacy.train.setup import Session
 from lacy.types import MarkFlag
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .numbers import DASH, GAP, ONES, ORDINAL, ORDINAL_WORDS, TEENS, TENS
+from lacy.annotate.grammar.numbers import DASH, GAP, ONES, ORDINAL, ORDINAL_WORDS, TEENS, TENS
 
 MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 MONTH = rf"(?:(?:{MONTHS})\b|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?)"

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from .numbers import COUNT, DASH, DIGITS, FIGURE, FRACTION, GAP, ORDINAL, SCALE, SIGN, SMALL
+from lacy.annotate.grammar.numbers import (
+    COUNT,
+    DASH,
+    DIGITS,
+    FIGURE,
+    FRACTION,
+    GAP,
+    ORDINAL,
+    SCALE,
+    SIGN,
+    SMALL,
+)
 
 _WORDS = (
     # length, area, volume

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
-from ...types import Reason
-from . import dates, measures, numbers
+from lacy.annotate.grammar import dates, measures, numbers
+from lacy.types import Reason
 
 
 class Value(NamedTuple):

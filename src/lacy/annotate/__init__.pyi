@@ -1,0 +1,25 @@
+from .align import encode, encode_many, held, trimmed
+from .check import check_marks
+from .config import RULES_VERSION, AnnotateConfig, Rules
+from .judge import read_labels
+from .protocol import Annotator, checked, settle
+from .shards import annotate_documents, attach
+from .spacy_rules import SpacyAnnotator
+
+__all__ = [
+    "RULES_VERSION",
+    "AnnotateConfig",
+    "Annotator",
+    "Rules",
+    "SpacyAnnotator",
+    "annotate_documents",
+    "attach",
+    "check_marks",
+    "checked",
+    "encode",
+    "encode_many",
+    "held",
+    "read_labels",
+    "settle",
+    "trimmed",
+]

@@ -1,0 +1,79 @@
+from .asking import Asker
+from .calibration import Calibration, calibrate
+from .chat import ChatRefused, chat_of, controls_of
+from .engine import Engine
+from .guesses import Unconfirmed, unconfirmed
+from .hosted import HostedEngine
+from .hosted_model import connect
+from .parsing import parse_policy
+from .policy import Budget, Never, Oracle, Policy, Random, Threshold
+from .questions import hint
+from .rank import CHARACTERS
+from .row import Row
+from .scores import ScoredSpan, Scorer, TokenScore
+from .signals import teacher_forced_signals
+from .steps import Offer, Step, Watch, explain, plain, read_along
+from .stream import Stream
+from .texts import texts_of
+from .trace import (
+    Bill,
+    bill,
+    colours,
+    guess_style,
+    legend,
+    price_of,
+    receipt,
+    render,
+    style_of,
+    to_dict,
+    visible,
+    write_answers,
+)
+
+__all__ = [
+    "CHARACTERS",
+    "Asker",
+    "Bill",
+    "Budget",
+    "Calibration",
+    "ChatRefused",
+    "Engine",
+    "HostedEngine",
+    "Never",
+    "Offer",
+    "Oracle",
+    "Policy",
+    "Random",
+    "Row",
+    "ScoredSpan",
+    "Scorer",
+    "Step",
+    "Stream",
+    "Threshold",
+    "TokenScore",
+    "Unconfirmed",
+    "Watch",
+    "bill",
+    "calibrate",
+    "chat_of",
+    "colours",
+    "connect",
+    "controls_of",
+    "explain",
+    "guess_style",
+    "hint",
+    "legend",
+    "parse_policy",
+    "plain",
+    "price_of",
+    "read_along",
+    "receipt",
+    "render",
+    "style_of",
+    "teacher_forced_signals",
+    "texts_of",
+    "to_dict",
+    "unconfirmed",
+    "visible",
+    "write_answers",
+]

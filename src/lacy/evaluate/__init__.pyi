@@ -1,0 +1,55 @@
+from .articles import ArticleWay, calibrate_on, evaluate_articles, opening
+from .calls import BINS
+from .curves import CONTROLS, Line
+from .entities import Extract, entity_precision
+from .evaluate import Way, WorldResult, answer_all, evaluate_world, flat
+from .facts import COLUMNS, counts, score_facts
+from .pages import Pick, world_page
+from .report import Figure, ReportData, Row, Step, Table, number, write_report
+from .statistics import (
+    CONFIDENCE,
+    RESAMPLES,
+    Score,
+    difference,
+    of_sums,
+    paired_test,
+    ratio,
+    recovered,
+)
+
+__all__ = [
+    "BINS",
+    "COLUMNS",
+    "CONFIDENCE",
+    "CONTROLS",
+    "RESAMPLES",
+    "ArticleWay",
+    "Extract",
+    "Figure",
+    "Line",
+    "Pick",
+    "ReportData",
+    "Row",
+    "Score",
+    "Step",
+    "Table",
+    "Way",
+    "WorldResult",
+    "answer_all",
+    "calibrate_on",
+    "counts",
+    "difference",
+    "entity_precision",
+    "evaluate_articles",
+    "evaluate_world",
+    "flat",
+    "number",
+    "of_sums",
+    "opening",
+    "paired_test",
+    "ratio",
+    "recovered",
+    "score_facts",
+    "world_page",
+    "write_report",
+]

@@ -1,0 +1,50 @@
+from .building import Gate, build, freeze_biases, from_checkpoint, gate_of, set_gate
+from .cache import keeps_keys_and_values
+from .decode import Decoder, context_of
+from .ends import end_ids
+from .files import INDEX, WEIGHTS, check_whole, damaged, newest_whole, resolve
+from .forward import head_weight, hidden_states, positions
+from .gguf import write_gguf
+from .io import META, Loaded, load_model, require_context, save_model, write_beside, write_model
+from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory
+from .ragged import RaggedDecoder, Rereading
+from .weights import read_model
+
+__all__ = [
+    "INDEX",
+    "META",
+    "PRESETS",
+    "WEIGHTS",
+    "Decoder",
+    "Gate",
+    "Loaded",
+    "Memory",
+    "Preset",
+    "RaggedDecoder",
+    "Rereading",
+    "build",
+    "check_whole",
+    "context_of",
+    "damaged",
+    "end_ids",
+    "freeze_biases",
+    "from_checkpoint",
+    "gate_of",
+    "get_preset",
+    "head_weight",
+    "hidden_states",
+    "keeps_keys_and_values",
+    "load_model",
+    "newest_whole",
+    "positions",
+    "preset_names",
+    "read_model",
+    "require_context",
+    "resolve",
+    "save_model",
+    "set_gate",
+    "training_memory",
+    "write_beside",
+    "write_gguf",
+    "write_model",
+]

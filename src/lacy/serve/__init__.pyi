@@ -1,0 +1,15 @@
+from .app import make_app
+from .keys import Keys
+from .limits import Limits, affordable
+from .scheduler import Scheduler
+from .server import Server, open_socket
+
+__all__ = [
+    "Keys",
+    "Limits",
+    "Scheduler",
+    "Server",
+    "affordable",
+    "make_app",
+    "open_socket",
+]

@@ -1,0 +1,9 @@
+from .database import Database
+from .mapping_draft import draft
+from .turns import Turns
+
+__all__ = [
+    "Database",
+    "Turns",
+    "draft",
+]

@@ -1,0 +1,16 @@
+from .config import TrainConfig
+from .dry import dry_run
+from .loop import TrainResult, train
+from .schedule import WSD
+from .stopping import CLOSED_OUTPUT
+from .trainer_adapter import CallTrainer
+
+__all__ = [
+    "CLOSED_OUTPUT",
+    "WSD",
+    "CallTrainer",
+    "TrainConfig",
+    "TrainResult",
+    "dry_run",
+    "train",
+]

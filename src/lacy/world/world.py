@@ -1,0 +1,184 @@
+"""A made-up world of people whose every fact is known, written in wording that is free.
+
+Physics of Language Models 3.3 (arXiv 2404.05405) measures knowledge in such worlds; this one adds
+what a study of *calls* needs: gold marks per character, wording as uncertain as the facts, and a
+reader that gets the claims back out of a generated text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import random
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from lacy._parse import parse_json
+from lacy.disk import replace_file
+from lacy.errors import LacyError
+from lacy.types import Document
+from lacy.world.mistakes import mistaken
+from lacy.world.people import RELATIONS, Person, Values, make_people, make_values
+from lacy.world.reading import Claim, Reader
+from lacy.world.writing import write_biography
+
+Split = Literal["train", "valid", "fresh", "unseen"]
+"""``train``; ``valid``: the same people in new wording; ``fresh``: in phrasings never trained on;
+``unseen``: people no training text speaks of."""
+
+UNSEEN = 0.1
+"""Share of the people whom no training text speaks of."""
+
+
+@dataclass(frozen=True)
+class World:
+    """People, their facts, and the values that facts can take. Make one with ``make_world``."""
+
+    seed: int
+    everyone: tuple[Person, ...]
+    values: Values
+    prose: float = 0.0
+    """Mean number of further sentences without a fact per biography."""
+
+    @cached_property
+    def _by_name(self) -> dict[str, Person]:
+        return {person.name: person for person in self.everyone}
+
+    @cached_property
+    def _reader(self) -> Reader:
+        known: dict[str, set[str]] = {relation: set() for relation in RELATIONS}
+        for person in self.everyone:
+            for relation, value in person.facts.items():
+                known[relation].add(value)
+        return Reader(known)
+
+    def people(self, split: Split = "train") -> tuple[Person, ...]:
+        """The people a split speaks of; the last ``UNSEEN`` share is kept out of training."""
+        cut = max(1, round(len(self.everyone) * (1 - UNSEEN)))
+        return self.everyone[cut:] if split == "unseen" else self.everyone[:cut]
+
+    def documents(self, split: Split = "train", *, per_person: int = 1) -> Iterator[Document]:
+        """Biographies with gold marks, round after round over the people of the split.
+
+        Every text depends only on the world's seed, the split, the person and the round, so a
+        longer run begins with the same texts as a shorter one.
+        """
+        for turn in range(per_person):
+            for person in self.people(split):
+                rng = random.Random(f"{self.seed}/{split}/{person.name}/{turn}")
+                text, marks = write_biography(
+                    person, rng, held_out=split == "fresh", prose=self.prose
+                )
+                yield Document(
+                    f"{split}/{person.name}/{turn}", text, {"person": person.name}, marks
+                )
+
+    def prompts(self, split: Split = "train", limit: int | None = None) -> list[str]:
+        """What to ask for a biography with: the person's full name."""
+        return [person.name for person in self.people(split)[:limit]]
+
+    def truth(self, name: str) -> dict[str, str]:
+        """Relation -> value for a person; empty for a stranger."""
+        person = self._by_name.get(name)
+        return dict(person.facts) if person else {}
+
+    def claims(self, text: str) -> list[Claim]:
+        """The facts that a text states (see ``reading``)."""
+        return self._reader.claims(text)
+
+    def expects_value(self, text: str) -> str | None:
+        """The relation whose value is due at the end of ``text``, or None: the oracle's eye."""
+        return self._reader.expects_value(text)
+
+    def bits(self, split: Split = "train") -> float:
+        """Information in the facts of a split's people, to be held against a model's capacity."""
+        return sum(
+            self.values.bits(relation) for person in self.people(split) for relation in person.facts
+        )
+
+    def to_sqlite(self, path: str | Path, errors: float = 0.0, seed: int = 0) -> Path:
+        """Write the truth as a database: ``person(id, name)``, ``fact(subject, relation, value)``.
+
+        The file appears whole or not at all.
+
+        Args:
+            path: the file; an older one is replaced.
+            errors: share of the facts that get another person's value (see ``mistakes``).
+            seed: of which facts these are and what they become.
+
+        Raises:
+            LacyError: E12, if ``errors`` is no share.
+        """
+        wrong = mistaken(self.everyone, errors, seed)
+        path = Path(path)
+        with replace_file(path) as half, contextlib.closing(sqlite3.connect(half)) as db, db:
+            db.execute("CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT UNIQUE)")
+            db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
+            db.execute("CREATE INDEX fact_subject ON fact (subject)")
+            db.executemany(
+                "INSERT INTO person (name) VALUES (?)", [(p.name,) for p in self.everyone]
+            )
+            db.executemany(
+                "INSERT INTO fact VALUES (?, ?, ?)",
+                [
+                    (p.name, r, wrong.get((p.name, r), v))
+                    for p in self.everyone
+                    for r, v in p.facts.items()
+                ],
+            )
+        return path
+
+    def describe(self) -> dict[str, float]:
+        """What is needed to make the same world again."""
+        return {"people": len(self.everyone), "seed": self.seed, "prose": self.prose}
+
+    def save(self, folder: str | Path, errors: float = 0.0) -> None:
+        """Write ``world.json`` and ``truth.sqlite`` into a folder; ``errors`` as in ``to_sqlite``.
+
+        ``world.json`` always describes the truth, whatever the database says.
+        """
+        folder = Path(folder)
+        self.to_sqlite(folder / "truth.sqlite", errors, self.seed)
+        (folder / "world.json").write_text(json.dumps(self.describe()) + "\n")
+
+
+def make_world(people: int = 400, seed: int = 0, *, prose: float = 0.0) -> World:
+    """Make a world from a seed; the same arguments always give the same world.
+
+    Args:
+        people: how many; with about 65 bits of facts each, this sets the load on a model.
+        seed: any integer.
+        prose: mean number of further sentences without a fact per biography; people and facts do
+            not depend on it.
+
+    Raises:
+        LacyError: E80, for fewer than 10 people; E12, if ``prose`` is no number of sentences.
+    """
+    if people < 10:
+        raise LacyError("E80", people=people)
+    if not 0.0 <= prose < math.inf:
+        do = "give 0 or more"
+        raise LacyError("E12", key="prose", value=prose, why="no number of sentences", do=do)
+    rng = random.Random(seed)
+    values = make_values(rng)
+    return World(seed, make_people(people, values, rng), values, float(prose))
+
+
+def load_world(folder: str | Path) -> World:
+    """The world that ``World.save`` or ``lacy world`` described in a folder.
+
+    Raises:
+        LacyError: E81, if the folder holds no (readable) ``world.json``.
+    """
+    file = Path(folder) / "world.json"
+    try:
+        settings = parse_json(file.read_text(encoding="utf-8"))
+        people, seed = int(settings["people"]), int(settings["seed"])
+        return make_world(people, seed, prose=float(settings.get("prose", 0.0)))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LacyError("E81", path=file, why=error) from error

@@ -1,0 +1,90 @@
+"""Biographies with gold marks: every fact in free wording, its value's characters known."""
+
+from __future__ import annotations
+
+import random
+
+from lacy.types import Mark
+from lacy.world import phrasings
+from lacy.world.grammar import choose
+from lacy.world.people import Person
+
+STATED = 0.9
+"""Chance that a biography states a fact it could state."""
+
+DISORDER = 2.5
+"""By how many places, at most, two facts of a life may be told in the wrong order."""
+
+FILLERS = (0, 0, 1, 1, 2)
+"""How many sentences without a fact a biography has, drawn uniformly."""
+
+_VALUE = "\x00"
+
+
+def _pool(options: tuple[str, ...], held_out: bool) -> tuple[str, ...]:
+    """The phrasings kept for testing, or those for training."""
+    cut = phrasings.HELD_OUT
+    return options[-cut:] if held_out else options[:-cut]
+
+
+def _subject(person: Person, rng: random.Random) -> str:
+    return rng.choice([person.first, person.last, person.first, person.last, person.name])
+
+
+def _sentence(person: Person, relation: str | None, frames: tuple[str, ...], held_out: bool,
+              rng: random.Random) -> str:  # fmt: skip
+    """One sentence; the value of its fact stands as ``_VALUE``."""
+    frame = choose(rng.choice(frames), rng)
+    if relation is not None:
+        lead = choose(rng.choice(_pool(phrasings.LEADS[relation], held_out)), rng)
+        tail = choose(rng.choice(phrasings.TAILS), rng)
+        frame = frame.replace("{F}", f"{lead} {_VALUE}{tail}") + "."
+    text = frame.replace("{N}", person.name).replace("{S}", _subject(person, rng))
+    return text[0].upper() + text[1:]
+
+
+def _more(mean: float, rng: random.Random) -> int:
+    """A number with this mean, as near to it as whole numbers allow.
+
+    Nothing is drawn for a whole number, so that no prose leaves a text as it is without.
+    """
+    whole = int(mean)
+    rest = mean - whole
+    return whole + (rest > 0 and rng.random() < rest)
+
+
+def write_biography(
+    person: Person, rng: random.Random, *, held_out: bool = False, prose: float = 0.0
+) -> tuple[str, tuple[Mark, ...]]:
+    """Write one biography.
+
+    Args:
+        person: whose facts are told.
+        rng: source of every choice.
+        held_out: use only the phrasings that training texts never use.
+        prose: mean number of further sentences without a fact; what is left over of a whole number
+            by chance.
+
+    Returns:
+        The text, which begins with the full name, and one ``VALUE`` mark per stated fact.
+    """
+    relations = [r for r in person.facts if rng.random() < STATED] or ["birth_date"]
+    # A life is told roughly in its order: a fact may come DISORDER places late or early.
+    place = {r: i + rng.uniform(0.0, DISORDER) for i, r in enumerate(person.facts)}
+    relations.sort(key=lambda r: place[r])
+    plan: list[str | None] = list(relations[1:])
+    for _ in range(rng.choice(FILLERS) + _more(prose, rng)):
+        plan.insert(rng.randint(0, len(plan)), None)
+    parts: list[tuple[str | None, tuple[str, ...]]] = [(relations[0], phrasings.OPENINGS)]
+    parts += [(r, phrasings.FILLERS if r is None else phrasings.FRAMES) for r in plan]
+    text, marks = "", []
+    for relation, frames in parts:
+        sentence = _sentence(person, relation, _pool(frames, held_out), held_out, rng)
+        text += " " if text else ""
+        if relation is not None:
+            value = person.facts[relation]
+            start = len(text) + sentence.index(_VALUE)
+            marks.append(Mark(start, start + len(value), "VALUE", relation))
+            sentence = sentence.replace(_VALUE, value)
+        text += sentence
+    return text, tuple(marks)
