@@ -53,8 +53,8 @@ def model(packed, tmp_path_factory):
 def test_explain_says_what_to_do(capsys):
     assert lacy("explain", "E20", "[e10]") == 0
     shown = capsys.readouterr().out
-    assert "[E20] marks do not fit tokens: TOKENS tokens" in shown
-    assert "Do: see the settings: lacy config VERB" in shown
+    assert "[E20] WHERE has TOKENS tokens but MARKS marks" in shown
+    assert "Do: list all settings with: lacy config VERB" in shown
     assert "exit code 3, in the data" in shown
 
 

@@ -21,7 +21,7 @@ def test_all_problems_are_told_at_once(data):
              "call_rate is 1.5", "'2m'", "init_from and fork", "arm rho", "keep is 0")  # fmt: skip
     for word in words:
         assert word in text, word
-    assert text.startswith("[E45] 10 of the training settings")
+    assert text.startswith("[E45] 10 training setting(s)")
 
 
 def test_the_defaults_lack_only_data(data):

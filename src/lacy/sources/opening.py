@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 
 if TYPE_CHECKING:
     from lacy.sources.protocol import Source
@@ -151,11 +151,11 @@ def _tell_missing(texts: Documents) -> None:
     files = texts.missing()
     if not files:
         return
-    some = f"{clean(files[0])}, ..." if len(files) > 1 else clean(files[0])
+    some = f"{one_line(files[0])}, ..." if len(files) > 1 else one_line(files[0])
     what = f"{len(files):,} files that are" if len(files) > 1 else "a file that is"
     logging.getLogger(__name__).warning(
         "%s: it answers from %s no longer there (%s); to remove what went, build it again.",
-        clean(str(texts.path)), what, some,
+        one_line(str(texts.path)), what, some,
     )  # fmt: skip
 
 
