@@ -19,7 +19,7 @@ from lacy.sources.protocol import links
 from lacy.sources.resilience import Breaker, Chain, Metered
 from lacy.types import Request
 
-TAUGHT = {"training": {"settings": {"arm": "lacy", "call_negative": "softmax"}}}
+TAUGHT = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
 
 
 @pytest.fixture

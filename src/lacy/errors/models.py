@@ -6,12 +6,12 @@ from lacy.errors.entry import DATA, USAGE, Entry
 
 ENTRIES = {
     # E40-E44: objective
-    "E40": Entry("there is no arm {arm!r}{hint}", "choose one of: {arms}", USAGE),
+    "E40": Entry("there is no selection method {method!r}{hint}", "choose one of: {methods}", USAGE),
     "E41": Entry(
-        "the arm {arm!r} ranks tokens by {what}, which was not given",
+        "the selection method {method!r} ranks tokens by {what}, which was not given",
         "{do}",
         USAGE,
-        "Some arms need more than the marks: the model's own losses, or those of a reference "
+        "Some methods need more than the marks: the model's own losses, or those of a reference "
         "model, stored beside the tokens.",
     ),
     "E42": Entry(
@@ -27,8 +27,8 @@ ENTRIES = {
     ),
     "E46": Entry(
         "call_rate {rate} is more than the data can give: only {share:.1%} of its targets are "
-        "{kind} (what the arm {arm!r} delegates)",
-        "choose --call-rate {most:.2f} or less, another --arm, or annotate with more rules",
+        "{kind} (what the method {method!r} delegates)",
+        "choose --call-rate {most:.2f} or less, another --method, or annotate with more rules",
         DATA,
     ),
     "E47": Entry(
