@@ -213,8 +213,9 @@ def _print(
     """Answers in colours (unless they were shown as they came), then what the calls took."""
     from rich.text import Text
 
-    from lacy.cascade import bill, colours, price_of, receipt, render
+    from lacy.cascade import bill, colours, receipt, render
     from lacy.cli.live import cut_off, evidence, shown_legend, told_receipt
+    from lacy.sources import price_of
 
     for name, colour in colours(answers).items():
         palette.setdefault(name, colour)

@@ -19,14 +19,13 @@ from lacy.cascade import (
     bill,
     chat_of,
     hint,
-    price_of,
     to_dict,
 )
 from lacy.cli import calibration, live, why_output
 from lacy.cli.hosting import at_a_server, open_model
 from lacy.cli.policies import choose_policy, rankable, split_policy
 from lacy.errors import LacyError
-from lacy.sources import open_sources
+from lacy.sources import open_sources, price_of
 from lacy.types import Answer, Span
 
 if TYPE_CHECKING:

@@ -7,23 +7,19 @@ from collections.abc import Sequence
 from typing import Self
 
 from lacy.remote import Background
+from lacy.sources.protocol import TokenPrice
 from lacy.types import Reply, Request
 
 
 class Remote:
     """A source whose work runs in a ``Background``; what closes it ends in replies, not in errors.
 
-    Those that inherit set ``name``, ``cost`` and ``_background`` and answer in ``_all``.
+    Those that inherit set ``name``, ``price`` and ``_background`` and answer in ``_all``.
     """
 
     name: str
-    cost: tuple[float, float]
-    """Of 1,000 tokens read and of 1,000 spoken."""
+    price: TokenPrice
     _background: Background
-
-    def price(self, read: float, spoken: float) -> None:
-        """Sets what a token costs, one that it reads and one that it speaks."""
-        self.cost = (1000 * read, 1000 * spoken)
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Continue each text by one unit, several at the same time; never raises for a failure."""
