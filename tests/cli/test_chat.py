@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.text import Text
 
 from lacy.cascade import Engine
-from lacy.cascade.asking import Asker
 from lacy.cascade.trace import bill, receipt, visible
 from lacy.cli import live
 from lacy.cli.chat import ChatConfig
 from lacy.errors import LacyError
+from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource, TokenPrice, price_of
 from lacy.testing import scripted
 from lacy.types import Answer, Span
@@ -264,9 +264,9 @@ def test_ctrl_c_stops_an_answer_that_waits_for_its_source():
     before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         begin = time.monotonic()
-        with Asker() as asker:
+        with LoopThread() as loop_thread:
             answer = live.speak(
-                engine, asker, engine.row(0, "Mara", None, 50), hear, stoppable=True
+                engine, loop_thread, engine.row(0, "Mara", None, 50), hear, stoppable=True
             )
     finally:
         signal.signal(signal.SIGALRM, before)

@@ -171,7 +171,7 @@ def test_long_texts_lose_their_beginning_and_say_so(server, endpoint):
 
 def test_it_serves_several_event_loops_and_ends_by_itself(server):
     def threads():
-        return [thread for thread in threading.enumerate() if thread.name == "lacy-source"]
+        return [thread for thread in threading.enumerate() if thread.name == "lacy-loop"]
 
     before = len(threads())
     source = Endpoint(server.url, "m")

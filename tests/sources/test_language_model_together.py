@@ -22,10 +22,10 @@ from transformers import (
 )
 
 from lacy.cascade import Engine
-from lacy.corpus import train_tokenizer
+from lacy.corpus import TokenText, train_tokenizer
 from lacy.model.ragged import RaggedDecoder
 from lacy.remote.http import Failure
-from lacy.sources import LanguageModel, TokenText
+from lacy.sources import LanguageModel
 from lacy.sources.models.growing import Growing
 from lacy.sources.protocol import guarded
 from lacy.testing import byte_tokenizer, scripted, scripted_with

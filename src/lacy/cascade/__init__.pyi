@@ -1,4 +1,3 @@
-from .asking import Asker
 from .calibration import Calibration, calibrate
 from .chat import ChatRefused, chat_of, controls_of
 from .engine import Engine
@@ -31,7 +30,6 @@ from .trace import (
 
 __all__ = [
     "CHARACTERS",
-    "Asker",
     "Bill",
     "Budget",
     "Calibration",

@@ -132,16 +132,16 @@ def _generate(engine: Engine, prompts: Sequence[str], show: bool) -> list[Answer
 
 def _streamed(engine: Engine, prompt: str, console: Console, palette: dict[str, str]) -> Answer:
     """One answer, its words shown as they come."""
-    from lacy.cascade import Asker
     from lacy.cli.live import Pen, speak
+    from lacy.remote import LoopThread
     from lacy.types import Span
 
     pen = Pen(console, palette)
-    with Asker() as asker:
+    with LoopThread() as loop_thread:
         pen.write(Span(prompt, "prompt"))
         try:
             row = engine.row(0, prompt, None, engine.max_new_tokens)
-            return speak(engine, asker, row, pen.write)
+            return speak(engine, loop_thread, row, pen.write)
         finally:
             pen.end()
 

@@ -19,8 +19,8 @@ from lacy.errors import LacyError
 from lacy.remote import (
     THOUGHT_TOKENS,
     Accepted,
-    Background,
     Failure,
+    LoopThread,
     Piece,
     checked_url,
     pieces,
@@ -172,7 +172,7 @@ class Endpoint(Remote):
         self._way: Mode = mode
         self._accepted = Accepted()
         self._held = _Held(concurrency)
-        self._background = Background(self._held.close)
+        self._loop_thread = LoopThread(self._held.close)
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r}, {self.model!r}, mode={self.mode!r})"

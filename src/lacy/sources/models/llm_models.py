@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.remote import THOUGHT_TOKENS, Accepted, Background, Failure, plain
+from lacy.remote import THOUGHT_TOKENS, Accepted, Failure, LoopThread, plain
 from lacy.sources.models import chat
 from lacy.sources.models.answers import READING
 from lacy.sources.models.endpoint import CHAT_TOKENS, DEFAULT_TIMEOUT, Mode, limits
@@ -113,7 +113,7 @@ class LlmModel(Remote):
                 raise LacyError("E12", key=key, value=value, why="too little", do=do)
         self._accepted = Accepted()
         self._turns = _Turns(concurrency)
-        self._background = Background(self._turns.close)
+        self._loop_thread = LoopThread(self._turns.close)
 
     def __repr__(self) -> str:
         return f"LlmModel({self.model!r})"
