@@ -121,7 +121,7 @@ def _data(argv: Sequence[str]) -> int:
 
 def _model(argv: Sequence[str]) -> int:
     config = settings(CheckModel, argv, "check model", "lacy check model runs/mine")
-    loaded = room("model").load(config.model)
+    loaded = room("model").load_model(config.model)
     model, meta = loaded.model, loaded.meta
     parameters = sum(parameter.numel() for parameter in model.parameters())
     about = {

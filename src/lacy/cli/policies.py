@@ -67,9 +67,9 @@ def _what(source: Source | None) -> str:
 
 def _first(source: Source | None) -> Source | None:
     """Who is asked first, behind whatever stands around."""
-    from lacy.sources import links
+    from lacy.sources import wrapped_sources
 
-    return next((link for link in links(source) if not getattr(link, "inner", ())), None)
+    return next((s for s in wrapped_sources(source) if not getattr(s, "inner", ())), None)
 
 
 def told_policy(policy: str | None, source: Source | None, meta: Mapping[str, Any]) -> Policy:

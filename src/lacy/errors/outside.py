@@ -137,7 +137,7 @@ ENTRIES = {
     # E106-E110: models as sources
     "E106": Entry(
         "the price {price!r} cannot be used: {why}",
-        "give the price of a million tokens read and spoken: --price 0.15,0.60, or of one source "
+        "give US dollars per million input and output tokens: --price 0.15,0.60, or for one source "
         "of several: --price NAME=0.15,0.60",
         USAGE,
         "Prices stand in receipts. Models behind servers and of the llm package can have one; "
