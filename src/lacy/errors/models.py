@@ -6,7 +6,9 @@ from lacy.errors.entry import DATA, USAGE, Entry
 
 ENTRIES = {
     # E40-E44: objective
-    "E40": Entry("there is no selection method {method!r}{hint}", "choose one of: {methods}", USAGE),
+    "E40": Entry(
+        "there is no selection method {method!r}{hint}", "choose one of: {methods}", USAGE
+    ),
     "E41": Entry(
         "the selection method {method!r} ranks tokens by {what}, which was not given",
         "{do}",
