@@ -131,7 +131,7 @@ def test_a_wrong_value_is_named_with_what_was_expected(tmp_path, line, key, expe
 
 
 def test_all_problems_are_reported_at_once(tmp_path):
-    error = wrong(tmp_path, "data: x\nstpes: 3\narm: lazy\noptim:\n  lrr: 1\n")
+    error = wrong(tmp_path, "data: x\nstpes: 3\nmethod: lazy\noptim:\n  lrr: 1\n")
     assert error.code == "E14"
     assert "3 problems" in str(error)
     for part in ("'stpes' (line 2)", "method is 'lazy'", "(line 3)", "'optim.lrr' (line 5)"):
@@ -183,7 +183,7 @@ def test_the_commented_file_holds_docs_choices_and_defaults():
     text = dump_commented(TrainConfig(Path("x"), steps=5))
     assert text.startswith("# A training run: data in, model out.\n")
     assert "# Packed data, from ``lacy annotate``.\ndata: x\n" in text
-    assert "# What is delegated. One of: lacy, none.\narm: lacy\n" in text
+    assert "# What is delegated. One of: lacy, none.\nmethod: lacy\n" in text
     assert "# Optimizer steps. Default: 100.\nsteps: 5\n" in text
     assert "  # Peak learning rate.\n  lr: 0.001\n" in text
     assert "More about it" not in text
