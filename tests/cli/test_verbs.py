@@ -304,14 +304,14 @@ def test_sources_and_policies_are_words(world, tmp_path):
 
 def test_the_default_policy_follows_what_the_model_was_taught(world):
     def meta(**settings):
-        return {"training": {"settings": {"arm": "lacy", "text_weight": 0.7, **settings}}}
+        return {"training": {"settings": {"method": "lacy", "text_weight": 0.7, **settings}}}
 
     with open_source(str(world)) as database:
         chosen = {
             name: str(choose_policy(None, database, meta(call_negative=name))[0])
             for name in ("none", "softmax", "sigmoid")
         }
-        plain = choose_policy(None, database, meta(arm="none", call_negative="softmax"))
+        plain = choose_policy(None, database, meta(method="none", call_negative="softmax"))
         assert str(plain[0]) == str(choose_policy(None, database, {})[0]) == "budget=0.22"
         assert "text-weight 0" in rankable(meta(text_weight=0.0), database)
         assert rankable(meta(), database) == rankable({}, database) == ""

@@ -2,7 +2,7 @@
 
 The model is asked for verbatim words in their order, so that the answer needs no offsets and
 cannot change the text; each is searched after the one before it, and what is not found is
-counted in ``LiveJudge.report`` and left out. Slow and paid for: for the paper's "LLM judge" arm
+counted in ``LiveJudge.report`` and left out. Slow and paid for: for the paper's "LLM judge" method
 and for samples to check the rules with, not for a corpus.
 """
 

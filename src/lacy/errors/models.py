@@ -6,9 +6,9 @@ from lacy.errors.entry import DATA, USAGE, Entry
 
 ENTRIES = {
     # E40-E44: objective
-    "E40": Entry("unknown selection method {arm!r}{hint}", "choose one of: {arms}", USAGE),
+    "E40": Entry("unknown selection method {method!r}{hint}", "choose one of: {methods}", USAGE),
     "E41": Entry(
-        "the method {arm!r} ranks tokens by {what}, which is missing",
+        "the method {method!r} ranks tokens by {what}, which is missing",
         "{do}",
         USAGE,
         "Some selection methods need more than marks: the losses of the model itself or of a "
@@ -26,7 +26,7 @@ ENTRIES = {
         USAGE,
     ),
     "E46": Entry(
-        "call_rate {rate} is too high: method {arm!r} delegates {kind}, which are only "
+        "call_rate {rate} is too high: method {method!r} delegates {kind}, which are only "
         "{share:.1%} of the targets",
         "use --call-rate {most:.2f} or less, choose another --method, or annotate with more rules",
         DATA,

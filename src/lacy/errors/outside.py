@@ -141,7 +141,7 @@ ENTRIES = {
     # E106-E110: models as sources
     "E106": Entry(
         "invalid price {price!r}: {why}",
-        "give dollars per million input and output tokens, such as --price 0.15,0.60; to set it "
+        "give US dollars per million input and output tokens, such as --price 0.15,0.60; to set it "
         "for one of several sources: --price NAME=0.15,0.60",
         USAGE,
         "Prices are used to report costs. Only models behind servers and models of the llm package "
