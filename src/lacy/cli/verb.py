@@ -12,6 +12,7 @@ from typing import Annotated, Any, TextIO, TypeVar
 
 import tyro
 
+from lacy._text import format_value
 from lacy.config import REPEATED, parse
 from lacy.errors import LacyError, one_line, sanitized
 
@@ -125,7 +126,7 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("
     for place, column in enumerate(columns):
         shown.add_column(column, justify="left" if place == 0 or len(columns) == 2 else "right")
     for row in rows:
-        shown.add_row(*(Text(sanitized(readable(cell))) for cell in row))
+        shown.add_row(*(Text(sanitized(format_value(cell))) for cell in row))
     console = Console()
     console.print(Text(one_line(title), style="bold"), soft_wrap=True)
     console.print(shown)
@@ -134,19 +135,6 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("
 def facts(title: str, values: Mapping[str, Any]) -> None:
     """Prints names with their values."""
     table(title, list(values.items()))
-
-
-def readable(value: Any) -> str:
-    """A value for people: numbers with separators or four significant digits, None as a dash."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
 
 
 def choose(verb: str, options: Mapping[str, str], argv: Sequence[str]) -> tuple[str, list[str]]:
