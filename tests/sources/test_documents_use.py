@@ -92,7 +92,9 @@ def test_a_study_indexes_the_training_texts_once(tmp_path):
 
 
 def test_a_user_types_it(tmp_path, capsys):
-    assert lacy("world", "--people", 20, "--per-person", 1, "--out", tmp_path / "world") == 0
+    assert (
+        lacy("data", "world", "--people", 20, "--per-person", 1, "--out", tmp_path / "world") == 0
+    )
     build = ["source", "build", tmp_path / "world", "--out", tmp_path / "kb"]
     assert lacy(*build) == 0
     assert re.search(r"added\s+18", capsys.readouterr().out)

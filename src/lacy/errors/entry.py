@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Entry:
     """One kind of error: templates for what happened and what to do, exit status, and more.
 
-    ``more`` is what ``lacy explain`` adds: why this is an error, in a sentence or two.
+    ``more`` is what ``lacy help error`` adds: why this is an error, in a sentence or two.
     """
 
     what: str

@@ -8,7 +8,7 @@ ENTRIES = {
     # E10-E19: settings and installation
     "E10": Entry(
         "unknown setting {key!r} in {where}{hint}",
-        "see the settings: lacy config {verb}",
+        "see the settings: lacy help config {verb}",
         USAGE,
         "A file or call names a setting that does not exist; nothing is ignored silently.",
     ),
@@ -27,13 +27,13 @@ ENTRIES = {
     "E13": Entry("file or folder not found: {path}", "{do}", USAGE),
     "E14": Entry(
         "{count} problems in {where}:{problems}",
-        "correct them; see the settings: lacy config {verb}",
+        "correct them; see the settings: lacy help config {verb}",
         USAGE,
         "All problems of a settings file are reported together, each with its line.",
     ),
     "E15": Entry(
         "{path} cannot be read as settings: {why}",
-        "write `key: value` lines; start from: lacy config train > train.yaml",
+        "write `key: value` lines; start from: lacy help config train > train.yaml",
         USAGE,
         "Settings files are YAML: one mapping, each key once, UTF-8.",
     ),
@@ -90,7 +90,7 @@ ENTRIES = {
     "E24": Entry("cannot load a tokenizer from {path}: {why}", "{do}", DATA),
     "E25": Entry(
         "packed data in {path} cannot be used: {why}",
-        "make it again: lacy annotate --out {path}",
+        "make it again: lacy data mark --out {path}",
         DATA,
         "A packed folder is written as a whole; a file that is missing, cut or changed later "
         "would shift marks against tokens, so none of it is used.",
@@ -161,7 +161,7 @@ ENTRIES = {
         DATA,
         "The usual causes are too little memory, and a script that starts workers at import.",
     ),
-    "E37": Entry("no marks in {folder}: {why}", "make them: lacy annotate", DATA),
+    "E37": Entry("no marks in {folder}: {why}", "make them: lacy data mark", DATA),
     "E38": Entry(
         "mark [{start}, {end}) does not fit the text of document {id!r} ({length} characters)",
         "annotate the text again; marks count characters of exactly this text",
@@ -191,7 +191,7 @@ ENTRIES = {
         "marking took longer than {seconds:g} s ({texts} texts were marked together)",
         "allow more time (--text-seconds), or leave the text out",
         DATA,
-        "100,000 characters take about a second with the bundled pipeline. `lacy annotate` and "
+        "100,000 characters take about a second with the bundled pipeline. `lacy data mark` and "
         "`lacy source build` leave out a text that exceeds the limit, and name it.",
     ),
 }

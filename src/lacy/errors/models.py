@@ -22,7 +22,7 @@ ENTRIES = {
     # E45-E49: training
     "E45": Entry(
         "{count} of the training settings do not fit:{problems}",
-        "correct them; see the settings: lacy config train",
+        "correct them; see the settings: lacy help config train",
         USAGE,
     ),
     "E46": Entry(
@@ -128,10 +128,12 @@ ENTRIES = {
     "E64": Entry("{path} holds no answers: {why}", "give a file written by lacy generate", DATA),
     # E80-E83: the made-up world
     "E80": Entry(
-        "a world needs at least 10 people, not {people}", "lacy world --people 400", USAGE
+        "a world needs at least 10 people, not {people}", "lacy data world --people 400", USAGE
     ),
     "E81": Entry(
-        "no made-up world at {path}: {why}", "make one: lacy world --people 400 --out DIR", DATA
+        "no made-up world at {path}: {why}",
+        "make one: lacy data world --people 400 --out DIR",
+        DATA,
     ),
     # E84-E89: studies
     "E84": Entry(
@@ -141,7 +143,7 @@ ENTRIES = {
     ),
     "E85": Entry(
         "{count} problem(s) in the plan of the study:{problems}",
-        "correct the recipe; all its settings: lacy config study",
+        "correct the recipe; all its settings: lacy help config study",
         USAGE,
     ),
     "E86": Entry(

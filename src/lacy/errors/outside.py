@@ -7,7 +7,7 @@ from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
 ENTRIES = {
     # E65-E74: sources
     "E65": Entry(
-        "no database at {path}", "check the path; a world's is written by: lacy world", SOURCE
+        "no database at {path}", "check the path; a world's is written by: lacy data world", SOURCE
     ),
     "E66": Entry(
         "cannot read the database {path}: {why}",
