@@ -66,7 +66,8 @@ def troubles() -> str:
     parts = [
         "# Troubles",
         "Written by `make docs` from the error catalogue. On the command line: "
-        "`lacy help error E20`. Capitals stand for values that the message fills in. `--debug` after any command shows "
+        "`lacy help error E20`. Capitals stand for values that the message fills in. "
+        "`--debug` after any command shows "
         "where an error came from; anything that is not a line `[E..]` is a bug: please report it "
         "with the output of `lacy help env`.",
     ]

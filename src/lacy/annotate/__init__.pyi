@@ -3,7 +3,7 @@ from .check import check_marks
 from .config import RULES_VERSION, AnnotateConfig, Rules
 from .judge import read_labels
 from .live import LiveJudge
-from .protocol import Annotator, checked, settle
+from .protocol import Annotator, merge_marks, validated_marks
 from .shards import annotate_documents, attach
 from .spacy_rules import SpacyAnnotator
 
@@ -17,11 +17,11 @@ __all__ = [
     "annotate_documents",
     "attach",
     "check_marks",
-    "checked",
     "encode",
     "encode_many",
     "held",
+    "merge_marks",
     "read_labels",
-    "settle",
     "trimmed",
+    "validated_marks",
 ]

@@ -111,7 +111,7 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
     """Read a model along true texts.
 
     Args:
-        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load``.
+        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
         documents: texts with marks, a hundred or so, best not those that scores are taken on. A
             mark's kind is its relation, or its reason where it has none.
 

@@ -210,7 +210,7 @@ def _unknown(arguments: list[str]) -> str:
     import difflib
     import shlex
 
-    from lacy.errors import clean
+    from lacy.errors import one_line
 
     word, *rest = arguments
     if word == "check" and rest[:1] in (["data"], ["marks"], ["model"]):
@@ -228,6 +228,6 @@ def _unknown(arguments: list[str]) -> str:
         close = difflib.get_close_matches(word, names, 1, 0.5)
     if close:
         meant = shlex.join([*names[close[0]].split(), *rest])
-        return f"There is no command {clean(typed)!r}. Did you mean: lacy {clean(meant)}"
+        return f"There is no command {one_line(typed)!r}. Did you mean: lacy {one_line(meant)}"
     listed = ", ".join(names.values() if group else PURPOSES)
-    return f"There is no command {clean(typed)!r}. The commands are: {listed}"
+    return f"There is no command {one_line(typed)!r}. The commands are: {listed}"

@@ -140,6 +140,6 @@ def _check_model(path: str) -> None:
         "<CALL>": f"id {loaded.call_id}, the last",
         "memory to generate": f"{4 * parameters / 2**20:,.0f} MiB",
     }
-    names = ("preset", "arm", "steps", "call_rate")
+    names = ("preset", "method", "steps", "call_rate")
     values |= {name: loaded.meta[name] for name in names if name in loaded.meta}
     facts("The model is complete", values)

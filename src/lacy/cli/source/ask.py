@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lacy.cli.terminal import say
-from lacy.errors import clean
+from lacy.errors import one_line
 from lacy.sources.db.stores import without_secret
 from lacy.sources.names import NameIndex
 
@@ -67,7 +67,7 @@ def run(config: AskSource) -> int:
 
 def _known_names(names: NameIndex) -> str:
     """Whom a source can be asked about."""
-    some = ", ".join(repr(clean(name)) for name in islice(names, 3))
+    some = ", ".join(repr(one_line(name)) for name in islice(names, 3))
     if not some:
         return "It knows no names: nothing is in it that could answer."
     known = f"the name {some}" if len(names) == 1 else f"{len(names):,} names, such as {some}"
@@ -81,10 +81,12 @@ def _print_reply(reply: Reply) -> None:
 
     console = Console()
     if not reply.candidates:
-        said = clean(f"No answer. {reply.error or ''}")
+        said = one_line(f"No answer. {reply.error or ''}")
         console.print(Text(said), soft_wrap=True)
     for candidate in reply.candidates:
-        line = Text(clean(candidate.text), style="bold")
-        console.print(line.append(f"  {clean(candidate.kind)}", style="not bold"), soft_wrap=True)
+        line = Text(one_line(candidate.text), style="bold")
+        console.print(
+            line.append(f"  {one_line(candidate.kind)}", style="not bold"), soft_wrap=True
+        )
         if candidate.evidence:
-            console.print(Text(f"  {clean(candidate.evidence)}", style="dim"), soft_wrap=True)
+            console.print(Text(f"  {one_line(candidate.evidence)}", style="dim"), soft_wrap=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from lacy.cli.terminal import facts, print_report, say
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 
 if TYPE_CHECKING:
     from lacy.sources.texts import Lost
@@ -133,7 +133,7 @@ def run(config: BuildSource) -> int:
 
 def _print_lost(lost: Lost, config: BuildSource) -> None:
     """Reports what happened to documents that no longer exist."""
-    names = ", ".join(map(repr, map(clean, lost.names[:SHOWN])))
+    names = ", ".join(map(repr, map(one_line, lost.names[:SHOWN])))
     texts, out = shlex.quote(config.texts), shlex.quote(str(config.out))
     lines = []
     if lost.removed:
