@@ -16,7 +16,6 @@ from rich.console import Console
 
 from helpers import hosted_app
 from lacy.cascade import Engine
-from lacy.cascade.asking import Asker
 from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
 from lacy.cli import live, main
@@ -24,6 +23,7 @@ from lacy.cli.chat import ChatConfig
 from lacy.cli.serve import ServeConfig, _engine
 from lacy.cli.talk import Talk
 from lacy.model import load_model
+from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
 
 
@@ -49,9 +49,9 @@ def test_words_are_heard_as_they_come(place, folder):
         0
     ]
     heard = []
-    with Asker() as asker:
+    with LoopThread() as loop_thread:
         answer = live.speak(
-            engine, asker, engine.row(0, "x", None, engine.max_new_tokens), heard.append
+            engine, loop_thread, engine.row(0, "x", None, engine.max_new_tokens), heard.append
         )
         assert [(s.text, s.speaker) for s in answer.spans] == [
             (s.text, s.speaker) for s in expected.spans
@@ -61,7 +61,7 @@ def test_words_are_heard_as_they_come(place, folder):
         # and again, as a second line of a conversation is
         assert (
             live.speak(
-                engine, asker, engine.row(0, "x", None, engine.max_new_tokens), heard.append
+                engine, loop_thread, engine.row(0, "x", None, engine.max_new_tokens), heard.append
             ).text
             == answer.text
         )
@@ -77,11 +77,11 @@ def test_ctrl_c_ends_an_answer_whose_server_hangs(place, folder):
     engine = HostedEngine(connect(address.partition("#")[0], "slm", folder), None, "never")
     timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     begin = time.monotonic()
-    with there.lock, Asker() as asker:
+    with there.lock, LoopThread() as loop_thread:
         timer.start()
         answer = live.speak(
             engine,
-            asker,
+            loop_thread,
             engine.row(0, "Mara", None, engine.max_new_tokens),
             lambda piece: None,
             stoppable=True,

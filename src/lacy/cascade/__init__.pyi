@@ -1,4 +1,3 @@
-from .asking import Asker
 from .calibration import Calibration, calibrate
 from .chat import ChatRefused, chat_of, controls_of
 from .engine import Engine
@@ -21,7 +20,6 @@ from .trace import (
     colours,
     guess_style,
     legend,
-    price_of,
     receipt,
     render,
     style_of,
@@ -32,7 +30,6 @@ from .trace import (
 
 __all__ = [
     "CHARACTERS",
-    "Asker",
     "Bill",
     "Budget",
     "Calibration",
@@ -65,7 +62,6 @@ __all__ = [
     "legend",
     "parse_policy",
     "plain",
-    "price_of",
     "read_along",
     "receipt",
     "render",

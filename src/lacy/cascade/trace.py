@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from lacy._parse import parse_json
 from lacy.cascade.guesses import Unconfirmed
-from lacy.errors import STEERING, LacyError
+from lacy.errors import CONTROL_CHARACTERS, LacyError
 from lacy.run import write_atomic
-from lacy.sources import Source, links
+from lacy.sources import TokenPrice
 from lacy.types import Answer, Span, call_rate
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def style_of(
 
 def visible(text: str) -> str:
     """A text without characters that would steer a terminal; each becomes U+FFFD."""
-    return STEERING.sub("\ufffd", text)
+    return CONTROL_CHARACTERS.sub("\ufffd", text)
 
 
 def render(answer: Answer, palette: dict[str, str] | None = None, colour: bool = True) -> Text:
@@ -189,7 +189,7 @@ class Bill:
     seconds: float | None
     """Wall time of all answers."""
     undelegated: float | None
-    """Cost of the prompts read and every token spoken by the source; None without a price."""
+    """Cost if the source had read the prompts and written every token; None without a price."""
 
     @property
     def own(self) -> float:
@@ -201,14 +201,14 @@ def bill(
     answers: Sequence[Answer],
     *,
     seconds: float | None = None,
-    price: tuple[float, float] | None = None,
+    price: TokenPrice | None = None,
 ) -> Bill:
     """Adds up answers.
 
     Args:
         answers: what was said.
         seconds: wall time that it took.
-        price: of 1,000 tokens that the source reads and of 1,000 that it speaks (``price_of``).
+        price: the price of the source (``lacy.sources.price_of``).
     """
     spans = [s for answer in answers for s in answer.spans if s.speaker != "prompt"]
     shares = {}
@@ -230,14 +230,5 @@ def bill(
         call_rate(answers),
         sum(span.cost for span in spans),
         seconds,
-        None if price is None else (price[0] * read + price[1] * tokens) / 1000,
+        None if price is None else price.cost(read, tokens),
     )
-
-
-def price_of(source: Source | None) -> tuple[float, float] | None:
-    """Of 1,000 tokens read and of 1,000 spoken, by the first source behind it that has a price."""
-    for link in links(source):
-        cost = getattr(link, "cost", None)
-        if isinstance(cost, tuple) and len(cost) == 2 and any(cost):
-            return float(cost[0]), float(cost[1])
-    return None

@@ -133,7 +133,7 @@ def _model(argv: Sequence[str]) -> int:
         "<CALL>": f"id {loaded.call_id}, the last",
         "memory to speak": f"{4 * parameters / 2**20:,.0f} MiB",
     }
-    for name in ("preset", "arm", "steps", "call_rate"):
+    for name in ("preset", "method", "steps", "call_rate"):
         if name in meta:
             about[name] = meta[name]
     facts("The model is whole", about)
