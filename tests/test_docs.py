@@ -7,29 +7,19 @@ above it: ``<!-- not executed: reason -->``.
 
 import contextlib
 import gzip
-import importlib.util
 import io
 import json
 import re
 import shlex
 import shutil
-import sys
 import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from helpers.pages import ROOT, lacy
 
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "test_readme.py")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-readme = _load("lacy_test_readme")
-lacy, ROOT = readme.lacy, readme.ROOT
 DOCS = ROOT / "docs"
 
 LONG = {

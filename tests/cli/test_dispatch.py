@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers.waiting import PATIENCE, until
 from lacy import cli
 from lacy.cli import PURPOSES, main
 from lacy.errors import CATALOG, LacyError
-from patience import PATIENCE, until
 
 BIN = Path(sys.executable).with_name("lacy")
 

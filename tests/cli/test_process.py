@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from patience import PATIENCE, until
+from helpers.waiting import PATIENCE, until
 
 BIN = Path(sys.executable).parent / "lacy"
 
