@@ -1,9 +1,20 @@
-from .calibration import Calibration, calibrate
+from .calibration import Calibration, calibrate, truncate_document
 from .chat import ChatRefused, chat_of, controls_of
 from .engine import Engine
 from .guesses import Unconfirmed, unconfirmed
 from .hosted import HostedEngine
 from .hosted_model import connect
+from .opening import (
+    CALIBRATION_TEXTS,
+    calibrate_on_sources,
+    calibration_note,
+    default_policy,
+    model_name,
+    open_engine,
+    open_model,
+    split_policy,
+    trained_not_to_call,
+)
 from .parsing import parse_policy
 from .policy import Budget, Never, Oracle, Policy, Random, Threshold
 from .questions import hint
@@ -29,6 +40,7 @@ from .trace import (
 )
 
 __all__ = [
+    "CALIBRATION_TEXTS",
     "CHARACTERS",
     "Bill",
     "Budget",
@@ -52,23 +64,32 @@ __all__ = [
     "Watch",
     "bill",
     "calibrate",
+    "calibrate_on_sources",
+    "calibration_note",
     "chat_of",
     "colours",
     "connect",
     "controls_of",
+    "default_policy",
     "explain",
     "guess_style",
     "hint",
     "legend",
+    "model_name",
+    "open_engine",
+    "open_model",
     "parse_policy",
     "plain",
     "read_along",
     "receipt",
     "render",
+    "split_policy",
     "style_of",
     "teacher_forced_signals",
     "texts_of",
     "to_dict",
+    "trained_not_to_call",
+    "truncate_document",
     "unconfirmed",
     "visible",
     "write_answers",

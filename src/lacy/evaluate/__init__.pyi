@@ -1,4 +1,4 @@
-from .articles import ArticleWay, calibrate_on, evaluate_articles, opening
+from .articles import ArticleWay, calibrate_on, evaluate_articles
 from .calls import BINS
 from .curves import CONTROLS, Line
 from .entities import Extract, entity_precision
@@ -45,7 +45,6 @@ __all__ = [
     "flat",
     "number",
     "of_sums",
-    "opening",
     "paired_test",
     "ratio",
     "recovered",
