@@ -18,7 +18,7 @@ from lacy.sources.opening import open_source, open_sources
 from lacy.sources.resilience import Breaker, Chain, Metered
 from lacy.types import Request
 
-TAUGHT = {"training": {"settings": {"arm": "lacy", "call_negative": "softmax"}}}
+TAUGHT = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
 
 
 @pytest.fixture
