@@ -71,7 +71,7 @@ def main():
                     loaded, world, source, ["threshold=0"], people=args.people, split=split,
                     read=False, probe=False, calibration=calibration, abstain=limit,
                 )  # fmt: skip
-            facts = result.ways["threshold=0"].facts
+            facts = result.conditions["threshold=0"].facts
             row = {"database": name, "split": split, "abstain": limit if limit == "usual" else ""}
             for key in SCORES:
                 score = getattr(facts, key)

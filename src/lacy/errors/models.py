@@ -147,7 +147,7 @@ ENTRIES = {
         USAGE,
     ),
     "E86": Entry(
-        "the training run {cell} is not finished",
+        "the training run {run} is not finished",
         "run the same lacy study again: it goes on where it stopped",
         DATA,
     ),
