@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers.stores import duck_with, sqlite_with
 from lacy.cli import main
 from lacy.errors import LacyError
 from lacy.sources import Database
 from lacy.sources.db.mapping_draft import draft
 from lacy.sources.db.stores import StoreError, open_store
 from lacy.types import Request
-
-from .stores import duck_with, sqlite_with
 
 GOOD = [
     "CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)",
@@ -61,7 +60,7 @@ def test_one_broken_view_is_named_and_the_rest_works(place, tmp_path, capsys):
     assert "left out: bro ken: x: " in said.err
     with Database.mapped(path) as source:
         assert words(source, "Ada Vell lives in")
-    with pytest.raises(LacyError, match=r"E74.*cannot be read|E66|E94"):
+    with pytest.raises(LacyError, match=r"E74.*cannot read|E66|E94"):
         Database(place, table="bro\nken: x", subject="name", relation="town", value="town")
 
 

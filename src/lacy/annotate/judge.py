@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lacy._parse import parse_json
-from lacy.annotate.protocol import settle
+from lacy.annotate.protocol import merge_marks
 from lacy.errors import LacyError
 from lacy.types import Document, Mark
 
@@ -134,7 +134,7 @@ def parse_labels(annotated: str, report: LabelReport | None = None) -> tuple[str
             marks.append(Mark(start, end, "VALUE", lookup.relation))
     report.documents += 1
     report.lookups += len(lookups)
-    return text, settle(marks)
+    return text, merge_marks(marks)
 
 
 def _examples(path: Path) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lacy._parse import parse_json
 from lacy.cascade.guesses import Unconfirmed
-from lacy.errors import STEERING, LacyError
+from lacy.errors import CONTROL_CHARACTERS, LacyError
 from lacy.run import write_atomic
 from lacy.sources import TokenPrice
 from lacy.types import Answer, Span, call_rate
@@ -111,7 +111,7 @@ def style_of(
 
 def visible(text: str) -> str:
     """A text without characters that would steer a terminal; each becomes U+FFFD."""
-    return STEERING.sub("\ufffd", text)
+    return CONTROL_CHARACTERS.sub("\ufffd", text)
 
 
 def render(answer: Answer, palette: dict[str, str] | None = None, colour: bool = True) -> Text:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 
 if TYPE_CHECKING:
     from lacy.sources.protocol import Source
@@ -93,7 +93,7 @@ def open_source(name: str | None) -> Source | None:
 
     Args:
         name: a ``.sqlite``, ``.db`` or ``.duckdb`` file, ``postgresql://user@host/name``, or the
-            ``.yaml`` of a mapping; a folder that ``lacy world`` wrote (its truth) or
+            ``.yaml`` of a mapping; a folder that ``lacy data world`` wrote (its truth) or
             ``lacy source build`` (its texts); the folder or Hub name (``owner/name``) of a causal
             language model, ``http://host:port/v1#name`` of one behind a server, or ``llm:NAME`` of
             one of the ``llm`` package; None for nobody.
@@ -142,7 +142,7 @@ def open_source(name: str | None) -> Source | None:
     what = "is no folder of a model, a world or an index" if path.is_dir() else "is no source"
     do = (
         "give a .sqlite or .duckdb file, postgresql://USER@HOST/NAME, a mapping.yaml, a folder of "
-        "`lacy world` or `lacy source build`, a model's folder or Hub name, "
+        "`lacy data world` or `lacy source build`, a model's folder or Hub name, "
         "http://HOST:PORT/v1#MODEL, or llm:MODEL"
     )
     raise LacyError("E12", key="source", value=without_secret(name), why=what, do=do)
@@ -153,11 +153,11 @@ def _tell_missing(texts: Documents) -> None:
     files = texts.missing()
     if not files:
         return
-    some = f"{clean(files[0])}, ..." if len(files) > 1 else clean(files[0])
+    some = f"{one_line(files[0])}, ..." if len(files) > 1 else one_line(files[0])
     what = f"{len(files):,} files that are" if len(files) > 1 else "a file that is"
     logging.getLogger(__name__).warning(
         "%s: it answers from %s no longer there (%s); to remove what went, build it again.",
-        clean(str(texts.path)), what, some,
+        one_line(str(texts.path)), what, some,
     )  # fmt: skip
 
 
