@@ -214,8 +214,7 @@ class Study:
             return rate
         most = max(asked.values())
         rates = sorted(budget for budget, times in asked.items() if budget and times == most)
-        middle = rates[len(rates) // 2] if rate is None else rate
-        return min(rates, key=lambda budget: abs(budget - middle))
+        return min(rates, key=lambda x: abs(x - (rates[len(rates) // 2] if rate is None else rate)))
 
     def _rate(self) -> float | None:
         """What the study says, else the rate that most models were trained at."""
