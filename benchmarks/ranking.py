@@ -45,8 +45,8 @@ from lacy.types import Document
 RESULTS = Path(__file__).parent / "results"
 CALIBRATION = 100
 COLUMNS = (
-    "data", "size", "arm", "split", "distractors", "k", "method", "kind", "value", "low", "high",
-    "units", "places", "seeds",
+    "data", "size", "method", "split", "distractors", "k", "ranking", "kind", "value", "low",
+    "high", "units", "places", "seeds",
 )  # fmt: skip
 
 
@@ -153,20 +153,20 @@ def write(found: dict[models.Spec, tuple[Counts, dict]], args: argparse.Namespac
     """Everything as tables; seeds of a model are pooled over their people."""
     groups: dict[tuple[str, str, str], list[models.Spec]] = {}
     for spec in found:
-        groups.setdefault((spec.data, spec.size, spec.arm), []).append(spec)
+        groups.setdefault((spec.data, spec.size, spec.method), []).append(spec)
     accuracy, curves = [], []
     for name, specs in groups.items():
         each = [found[spec][0] for spec in specs]
         pooled = Counts().merge(each)
-        labels = dict(zip(("data", "size", "arm"), name, strict=True))
+        labels = dict(zip(("data", "size", "method"), name, strict=True))
         accuracy += [labels | row for row in pooled.rows(each)]
-        for (split, method), taken in pooled.taken.items():
-            curves += [labels | {"split": split, "method": method} | row for row in curve(taken)]
+        for (split, ranking), taken in pooled.taken.items():
+            curves += [labels | {"split": split, "ranking": ranking} | row for row in curve(taken)]
     args.results.mkdir(parents=True, exist_ok=True)
     table(args.results / "ranking.csv", accuracy)
     table(args.results / "ranking_abstain.csv", curves)
     trained = [
-        {"data": s.data, "size": s.size, "arm": s.arm, "seed": s.seed,
+        {"data": s.data, "size": s.size, "method": s.method, "seed": s.seed,
          **{k: v for k, v in facts.items() if k != "last"},
          **{k: facts["last"].get(k) for k in ("valid_loss", "valid_fact_loss", "valid_other_loss")}}
         for s, (_, facts) in found.items()

@@ -53,7 +53,7 @@ NEAR = 120
 """Characters in which the bracket with the birth date begins."""
 
 
-SETTINGS = ("arm", "delegate", "call_rate", "text_weight", "call_negative", "steps", "seed")
+SETTINGS = ("method", "delegate", "call_rate", "text_weight", "call_negative", "steps", "seed")
 """Of training, told with each model."""
 
 COUNTS = ("own", "own_held", "borrowed", "borrowed_held", "tokens", "asked", "born", "born_right")

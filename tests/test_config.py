@@ -43,7 +43,7 @@ class TrainConfig:
     data: Path
     """Packed data,
     from ``lacy annotate``."""
-    arm: Literal["lacy", "none"] = "lacy"
+    method: Literal["lacy", "none"] = "lacy"
     """What is delegated."""
     steps: int = 100
     """Optimizer steps."""
@@ -105,7 +105,7 @@ def test_a_far_name_gets_no_suggestion(tmp_path):
         ("steps: 1.5", "steps", "a whole number"),
         ("steps: true", "steps", "a whole number"),
         ("steps: .inf", "steps", "a whole number"),
-        ("arm: lazy", "arm", "one of: lacy, none"),
+        ("method: lazy", "method", "one of: lacy, none"),
         (
             "name: 3",
             "name",
@@ -131,10 +131,10 @@ def test_a_wrong_value_is_named_with_what_was_expected(tmp_path, line, key, expe
 
 
 def test_all_problems_are_reported_at_once(tmp_path):
-    error = wrong(tmp_path, "data: x\nstpes: 3\narm: lazy\noptim:\n  lrr: 1\n")
+    error = wrong(tmp_path, "data: x\nstpes: 3\nmethod: lazy\noptim:\n  lrr: 1\n")
     assert error.code == "E14"
     assert "3 problems" in str(error)
-    for part in ("'stpes' (line 2)", "arm is 'lazy'", "(line 3)", "'optim.lrr' (line 5)"):
+    for part in ("'stpes' (line 2)", "method is 'lazy'", "(line 3)", "'optim.lrr' (line 5)"):
         assert part in str(error)
 
 
@@ -183,7 +183,7 @@ def test_the_commented_file_holds_docs_choices_and_defaults():
     text = dump_commented(TrainConfig(Path("x"), steps=5))
     assert text.startswith("# A training run: data in, model out.\n")
     assert "# Packed data, from ``lacy annotate``.\ndata: x\n" in text
-    assert "# What is delegated. One of: lacy, none.\narm: lacy\n" in text
+    assert "# What is delegated. One of: lacy, none.\nmethod: lacy\n" in text
     assert "# Optimizer steps. Default: 100.\nsteps: 5\n" in text
     assert "  # Peak learning rate.\n  lr: 0.001\n" in text
     assert "More about it" not in text
@@ -199,7 +199,7 @@ words = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Z", "S"
 configs = st.builds(
     TrainConfig,
     data=words.map(Path),
-    arm=st.sampled_from(["lacy", "none"]),
+    method=st.sampled_from(["lacy", "none"]),
     steps=st.integers(),
     name=st.none() | words,
     compile=st.booleans(),

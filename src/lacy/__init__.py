@@ -5,7 +5,7 @@ The plan of the house, from the roof down; a room imports only from rooms below 
     cli/          the command line, one file per verb
     testing.py    byte tokenizer, scripted model and source, for tests and demonstrations
     serve/        one model and its source behind OpenAI's API, many texts at once
-    study/        arms x seeds x sizes as one plan, with tidy results and figures
+    study/        methods x seeds x sizes as one plan, with tidy results and figures
     evaluate/     facts right and wrong, leakage, call quality, curves, intervals, the report
     cascade/      who speaks next: engine, policies, traces
     train/        the training loop, its schedule and checkpoints; the Trainer adapter

@@ -10,7 +10,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lacy.annotate import encode
 from lacy.cascade import Engine
-from lacy.cascade.asking import Asker
 from lacy.cascade.reference import ReferenceLikelihoods, ReferenceText
 from lacy.cascade.running import Running
 from lacy.cascade.scores import Scorer
@@ -19,6 +18,7 @@ from lacy.cascade.stream import Stream
 from lacy.corpus import PackedData
 from lacy.model import load_model, save_model
 from lacy.model.building import from_checkpoint
+from lacy.remote import LoopThread
 from lacy.sources import LanguageModel
 from lacy.testing import byte_tokenizer
 from lacy.types import Document, Request
@@ -111,8 +111,8 @@ def test_every_way_of_reading_begins_as_training_did(loaded, tmp_path):
 def test_echoed_scores_are_those_behind_the_begin_token(loaded):
     engine = Engine(loaded, None, "never", max_new_tokens=1)
     heard = []
-    with Asker() as asker:
-        running = Running(engine, asker)
+    with LoopThread() as loop_thread:
+        running = Running(engine, loop_thread)
         row = engine.row(0, TEXT, None, 1)
         scorer = Scorer(row, prompt=True)
         running.add([Stream(engine, row, heard=heard.append, scorer=scorer)])

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from lacy.cascade import Budget, Engine, Never, Oracle
 from lacy.cascade.policy import Always
+from lacy.corpus import TokenText
 from lacy.errors import LacyError
-from lacy.sources import LanguageModel, ScriptedSource, TokenText
+from lacy.sources import LanguageModel, ScriptedSource
 from lacy.testing import byte_tokenizer, scripted, scripted_with
 from lacy.types import Candidate, Reply, call_rate
 

@@ -38,7 +38,7 @@ def run(world, tmp_path_factory):
     train(
         TrainConfig(
             data=folder / "data", out=folder / "run", model="tiny", steps=60, batch_rows=4,
-            arm="loss_top", call_rate=0.5, call_negative="sigmoid", lr=1e-2, save_every=30,
+            method="loss_top", call_rate=0.5, call_negative="sigmoid", lr=1e-2, save_every=30,
             save_minutes=0.0, dtype="fp32", device="cpu", threads=1, quiet=True,
         )
     )  # fmt: skip

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lacy.cascade import Engine
-from lacy.sources import Database, TokenText
+from lacy.corpus import TokenText
+from lacy.sources import Database
 from lacy.testing import scripted
 
 _spec = importlib.util.spec_from_file_location(

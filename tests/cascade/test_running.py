@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacy.cascade import Engine, Oracle
-from lacy.cascade.asking import Asker
 from lacy.cascade.running import Running, Stream
 from lacy.errors import LacyError
+from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
-from lacy.types import Reply
 
 _spec = importlib.util.spec_from_file_location(
     "lacy_kinds", Path(__file__).parents[1] / "sources" / "kinds.py"
@@ -102,8 +101,8 @@ def test_each_text_says_what_it_says_alone(data, name):
         for prompt, how, limit, _ in jobs
     ]
     texts = [Heard(base.variant(**how), prompt, limit) for prompt, how, limit, _ in jobs]
-    with Asker() as asker:
-        running = Running(base, asker, prefill=data.draw(st.sampled_from([3, 256])))
+    with LoopThread() as loop_thread:
+        running = Running(base, loop_thread, prefill=data.draw(st.sampled_from([3, 256])))
         coming = sorted(range(len(jobs)), key=lambda n: jobs[n][3])
         for step in range(8):
             while coming and jobs[coming[0]][3] <= step:
@@ -120,8 +119,8 @@ def test_several_answers_to_one_prompt_read_it_once():
     expected = engine.generate(["A prompt"] * 4, max_new_tokens=12)
     texts = [Heard(engine, "A prompt", 12, number) for number in range(4)]
     loaded.model.tokens_read = 0
-    with Asker() as asker:
-        running = Running(engine, asker)
+    with LoopThread() as loop_thread:
+        running = Running(engine, loop_thread)
         running.add([heard.stream for heard in texts])
         run(running)
     for heard, answer in zip(texts, expected, strict=True):
@@ -135,8 +134,8 @@ def test_a_slow_source_holds_up_only_who_calls():
     loaded = scripted(lambda text: "." if len(text) < 60 else "", lambda t: t.endswith(" in"))
     engine = Engine(loaded, source, "threshold=0")
     calling, silent = Heard(engine, "Ada was born in", 100), Heard(engine, "Bea ran", 100)
-    with Asker() as asker:
-        running = Running(engine, asker)
+    with LoopThread() as loop_thread:
+        running = Running(engine, loop_thread)
         running.add([calling.stream])
         running.add([silent.stream])
         begin = time.monotonic()
@@ -155,8 +154,8 @@ def test_cancelling_ends_a_text_wherever_it_is():
         Heard(own, "Mara " * 20, 5), Heard(engine, "Mara", 5), Heard(engine, "Mara", 5),
         Heard(own, "Mara", 50), Heard(own, "Mara", 50, enough=3),
     )  # fmt: skip
-    with Asker() as asker:
-        running = Running(engine, asker, prefill=8)
+    with LoopThread() as loop_thread:
+        running = Running(engine, loop_thread, prefill=8)
         running.add([away.stream, other.stream])
         running.add([here.stream])
         running.add([enough.stream])
@@ -178,8 +177,8 @@ def test_cancelling_ends_a_text_wherever_it_is():
 def test_a_failure_ends_all_texts_and_the_next_begin_anew():
     engine = Engine(REAL["gpt2"], ScriptedSource(["x"], delay=0.05), "always")
     texts = [Heard(engine, "Mara", 5), Heard(engine.variant("never"), "Mara Vell", 5)]
-    with Asker() as asker:
-        running = Running(engine, asker)
+    with LoopThread() as loop_thread:
+        running = Running(engine, loop_thread)
         for heard in texts:
             running.add([heard.stream])
             running.step()
@@ -199,8 +198,8 @@ def test_a_policy_that_fails_ends_its_own_text_alone():
     bad = Heard(engine.variant(Oracle(fail)), "Mara", 5)
     cold = Heard(engine.variant(temperature=1e-320), "Mara", 5)
     good = Heard(engine, "Mara", 5)
-    with Asker() as asker:
-        running = Running(engine, asker)
+    with LoopThread() as loop_thread:
+        running = Running(engine, loop_thread)
         running.add([bad.stream, cold.stream, good.stream])
         run(running)
     assert isinstance(bad.answer, ZeroDivisionError) and isinstance(cold.answer, RuntimeError)
@@ -211,8 +210,8 @@ def test_an_endless_answer_is_not_even_read():
     engine = Engine(REAL["llama"], ScriptedSource(["x" * 10_000_000]), "always")
     heard = Heard(engine, "Mara", 5)
     begin = time.monotonic()
-    with Asker() as asker:
-        running = Running(engine, asker)
+    with LoopThread() as loop_thread:
+        running = Running(engine, loop_thread)
         running.add([heard.stream])
         run(running)
     assert time.monotonic() - begin < 2
@@ -221,12 +220,12 @@ def test_an_endless_answer_is_not_even_read():
 
 def test_prompts_without_room_and_settings_that_there_are_not():
     engine = Engine(scripted(lambda text: "x", context=8))
-    with Asker() as asker:
-        running = Running(engine, asker)
+    with LoopThread() as loop_thread:
+        running = Running(engine, loop_thread)
         with pytest.raises(LacyError, match="E60"):
             running.add([Heard(engine, "12345678", 5).stream])
         with pytest.raises(ValueError, match="healing"):
-            Running(Engine(REAL["llama"], heal=True), asker)
+            Running(Engine(REAL["llama"], heal=True), loop_thread)
     with pytest.raises(LacyError, match="E12"):
         engine.variant(unit="page")
     with pytest.raises(LacyError, match="E61"):
@@ -234,22 +233,16 @@ def test_prompts_without_room_and_settings_that_there_are_not():
     assert engine.variant(unit="token").calls_in_row is None and engine.calls_in_row == 2
 
 
-def test_asking_goes_on_beside_a_source_that_blocks_and_ends_when_told():
-    told = threading.Event()
-
-    def block(request):
-        time.sleep(0.1)
-        return "x"
-
-    asker = Asker(told.set)
-    request = Engine(REAL["llama"]).caller.requests(
-        [Heard(Engine(REAL["llama"]), "a", 1).stream.row]
-    )
-    begin = time.monotonic()
-    blocked = asker(ScriptedSource(block), request, 5.0)
-    assert time.monotonic() - begin < 0.05 and not blocked.done()
-    assert isinstance(blocked.result(60)[0], Reply) and told.wait(60)
-    hanging = asker(ScriptedSource(["x"], delay=60), request, None)
-    asker.close()
-    asker.close()
-    assert hanging.cancelled() or hanging.exception(1) is not None
+def test_replies_wake_whoever_waits_for_them():
+    """Running steps only when ``on_reply`` says that there is something to do."""
+    engine = Engine(REAL["llama"], ScriptedSource([" Ulm"], delay=0.05), "always")
+    woken = threading.Event()
+    heard = Heard(engine, "Mara", 1)
+    with LoopThread() as loop_thread:
+        running = Running(engine, loop_thread, woken.set)
+        running.add([heard.stream])
+        while not running.stuck:
+            running.step()
+        assert woken.wait(60) and not running.stuck
+        run(running)
+    assert heard.answer.calls == 1

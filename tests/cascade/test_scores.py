@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacy.cascade import Engine
-from lacy.cascade.asking import Asker
 from lacy.cascade.running import Running
 from lacy.cascade.scores import ScoredSpan, Scorer, TokenScore
 from lacy.cascade.signals import without_call
 from lacy.cascade.stream import Stream
 from lacy.errors import LacyError
+from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
@@ -46,8 +46,8 @@ def plain(engine, ids):
 
 
 def run(engine, texts, prefill=256):
-    with Asker() as asker:
-        running = Running(engine, asker, prefill=prefill)
+    with LoopThread() as loop_thread:
+        running = Running(engine, loop_thread, prefill=prefill)
         for text in texts:
             running.add([text])
         while len(running):
@@ -133,8 +133,8 @@ def test_a_text_broken_off_says_what_it_has():
     """Its borrowed words have been taken up, but not all of their tokens have been read."""
     engine = Engine(scripted(lambda t: "x"), ScriptedSource([" Ulm an der Donau"]), "always")
     stream, pieces = text(engine, "Ada", 40, top=0)
-    with Asker() as asker:
-        running = Running(engine, asker)
+    with LoopThread() as loop_thread:
+        running = Running(engine, loop_thread)
         running.add([stream])
         while not stream.row.spoken:
             running.step()

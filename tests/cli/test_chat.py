@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.text import Text
 
 from lacy.cascade import Engine
-from lacy.cascade.asking import Asker
-from lacy.cascade.trace import bill, price_of, receipt, visible
+from lacy.cascade.trace import bill, receipt, visible
 from lacy.cli import live
 from lacy.cli.chat import ChatConfig
 from lacy.errors import LacyError
-from lacy.sources import ScriptedSource
+from lacy.remote import LoopThread
+from lacy.sources import ScriptedSource, TokenPrice, price_of
 from lacy.testing import scripted
 from lacy.types import Answer, Span
 
@@ -264,9 +264,9 @@ def test_ctrl_c_stops_an_answer_that_waits_for_its_source():
     before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         begin = time.monotonic()
-        with Asker() as asker:
+        with LoopThread() as loop_thread:
             answer = live.speak(
-                engine, asker, engine.row(0, "Mara", None, 50), hear, stoppable=True
+                engine, loop_thread, engine.row(0, "Mara", None, 50), hear, stoppable=True
             )
     finally:
         signal.signal(signal.SIGALRM, before)
@@ -311,12 +311,12 @@ def test_a_bill_says_what_it_would_have_cost_without_delegation():
     class Priced(ScriptedSource):
         def __init__(self):
             super().__init__([])
-            self.cost = (2.0, 4.0)
+            self.price = TokenPrice(2_000, 4_000)
 
     class Around(ScriptedSource):
         inner = (ScriptedSource([]), Priced())
 
-    assert price_of(Around([])) == (2.0, 4.0) and price_of(ScriptedSource([], cost=3.0)) is None
+    assert price_of(Around([])) == (2_000, 4_000) and price_of(ScriptedSource([], cost=3.0)) is None
     found = bill([answer, answer], seconds=2.1, price=price_of(Around([])))
     assert (found.tokens, found.calls, found.unanswered) == (42, 4, 2)
     assert found.undelegated == pytest.approx((2.0 * 20 + 4.0 * 42) / 1000)

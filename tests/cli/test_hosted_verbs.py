@@ -17,7 +17,6 @@ import pytest
 from rich.console import Console
 
 from lacy.cascade import Engine
-from lacy.cascade.asking import Asker
 from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
 from lacy.cli import live, main
@@ -25,6 +24,7 @@ from lacy.cli.chat import ChatConfig
 from lacy.cli.serve import ServeConfig, _engine
 from lacy.cli.talk import Talk
 from lacy.model import load_model
+from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
 
 _spec = importlib.util.spec_from_file_location(
@@ -56,9 +56,9 @@ def test_words_are_heard_as_they_come(place, folder):
         0
     ]
     heard = []
-    with Asker() as asker:
+    with LoopThread() as loop_thread:
         answer = live.speak(
-            engine, asker, engine.row(0, "x", None, engine.max_new_tokens), heard.append
+            engine, loop_thread, engine.row(0, "x", None, engine.max_new_tokens), heard.append
         )
         assert [(s.text, s.speaker) for s in answer.spans] == [
             (s.text, s.speaker) for s in expected.spans
@@ -68,7 +68,7 @@ def test_words_are_heard_as_they_come(place, folder):
         # and again, as a second line of a conversation is
         assert (
             live.speak(
-                engine, asker, engine.row(0, "x", None, engine.max_new_tokens), heard.append
+                engine, loop_thread, engine.row(0, "x", None, engine.max_new_tokens), heard.append
             ).text
             == answer.text
         )
@@ -84,11 +84,11 @@ def test_ctrl_c_ends_an_answer_whose_server_hangs(place, folder):
     engine = HostedEngine(connect(address.partition("#")[0], "slm", folder), None, "never")
     timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     begin = time.monotonic()
-    with there.lock, Asker() as asker:
+    with there.lock, LoopThread() as loop_thread:
         timer.start()
         answer = live.speak(
             engine,
-            asker,
+            loop_thread,
             engine.row(0, "Mara", None, engine.max_new_tokens),
             lambda piece: None,
             stoppable=True,

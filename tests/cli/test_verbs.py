@@ -53,8 +53,8 @@ def model(packed, tmp_path_factory):
 def test_explain_says_what_to_do(capsys):
     assert lacy("explain", "E20", "[e10]") == 0
     shown = capsys.readouterr().out
-    assert "[E20] marks do not fit tokens: TOKENS tokens" in shown
-    assert "Do: see the settings: lacy config VERB" in shown
+    assert "[E20] WHERE has TOKENS tokens but MARKS marks" in shown
+    assert "Do: list all settings with: lacy config VERB" in shown
     assert "exit code 3, in the data" in shown
 
 
@@ -304,14 +304,14 @@ def test_sources_and_policies_are_words(world, tmp_path):
 
 def test_the_default_policy_follows_what_the_model_was_taught(world):
     def meta(**settings):
-        return {"training": {"settings": {"arm": "lacy", "text_weight": 0.7, **settings}}}
+        return {"training": {"settings": {"method": "lacy", "text_weight": 0.7, **settings}}}
 
     with open_source(str(world)) as database:
         chosen = {
             name: str(choose_policy(None, database, meta(call_negative=name))[0])
             for name in ("none", "softmax", "sigmoid")
         }
-        plain = choose_policy(None, database, meta(arm="none", call_negative="softmax"))
+        plain = choose_policy(None, database, meta(method="none", call_negative="softmax"))
         assert str(plain[0]) == str(choose_policy(None, database, {})[0]) == "budget=0.22"
         assert "text-weight 0" in rankable(meta(text_weight=0.0), database)
         assert rankable(meta(), database) == rankable({}, database) == ""

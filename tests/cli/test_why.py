@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lacy.cascade import Engine
-from lacy.cascade.asking import Asker
 from lacy.cascade.steps import END, Watch, explain, plain, read_along
 from lacy.cli import why_output
 from lacy.cli.live import speak
 from lacy.errors import LacyError
+from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
@@ -113,8 +113,8 @@ def test_running_tells_the_same_steps():
     watched = Engine(REAL["llama"], ScriptedSource(reply), "budget=0.3,window=9", unit="word")
     watched.observer = watch = Watch(watched)
     heard = []
-    with Asker() as asker:
-        live = speak(watched, asker, watched.row(0, "Mara", None, 12), heard.append)
+    with LoopThread() as loop_thread:
+        live = speak(watched, loop_thread, watched.row(0, "Mara", None, 12), heard.append)
     assert said(live)[0] == said(answer)[0]
     assert live.text == answer.text == "Mara" + "".join(piece.text for piece in heard)
     for mine, other in zip(watch.steps[0], steps, strict=True):

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from lacy.cascade import Engine
-from lacy.cascade.asking import Asker
 from lacy.cascade.running import Running
 from lacy.cascade.steps import END, explain
 from lacy.cascade.stream import Stream
 from lacy.model import build, load_model, save_model
 from lacy.model.building import from_checkpoint
 from lacy.model.ends import end_ids
+from lacy.remote import LoopThread
 from lacy.sources import LanguageModel
 from lacy.testing import byte_tokenizer
 from lacy.types import Request
@@ -66,8 +66,8 @@ def test_all_ways_of_speaking_stop(folder):
     assert (unanswered.text, unanswered.finished) == ("ab", True)
 
     told = []
-    with Asker() as asker:
-        running = Running(engine, asker)
+    with LoopThread() as loop_thread:
+        running = Running(engine, loop_thread)
         row = engine.row(0, "a", None, 9)
         running.add([Stream(engine, row, ended=told.append)])
         for _ in range(9):

@@ -105,10 +105,10 @@ def test_a_chain_tells_of_its_links_in_their_order(real, tmp_path):
 
 
 def test_places_and_prices_without_secrets(tmp_path):
-    with Endpoint("http://127.0.0.1:9/v1", "large", cost=(0.5, 1.5)) as endpoint:
+    with Endpoint("http://127.0.0.1:9/v1", "large", price=(0.5, 1.5)) as endpoint:
         [one] = told(Cached(endpoint, tmp_path / "private" / "answers.sqlite"))
     assert one["kind"] == "model behind a server" and one["where"] == "http://127.0.0.1:9/v1"
-    assert one["price"] == {"read": 0.5, "spoken": 1.5}
+    assert one["price"] == {"input": 0.5, "output": 1.5}
 
     class PostgresFacts(ScriptedSource):
         def __init__(self, **of):

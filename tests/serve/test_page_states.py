@@ -7,7 +7,7 @@ import pytest
 
 from lacy.cascade import Engine
 from lacy.serve import Keys
-from lacy.sources import ScriptedSource
+from lacy.sources import ScriptedSource, TokenPrice
 from lacy.sources.resilience import Breaker
 from lacy.testing import scripted
 from lacy.types import Candidate, Reply
@@ -16,14 +16,14 @@ from .browser import Watched, done, expect, needs_browser, until, write
 from .conftest import serving
 
 pytestmark = needs_browser
-READ, SPOKEN = 2.0, 10.0
+PRICE = TokenPrice(input=2_000, output=10_000)
 
 
 class Partner:
     """A source with a price per token, as a model behind a server has."""
 
     name = "partner"
-    cost = (READ, SPOKEN)
+    price = PRICE
 
     async def ask(self, requests):
         return [Reply((Candidate(" Ulm"),), cost=0.04, seconds=0.012) for _ in requests]
@@ -56,7 +56,7 @@ def test_what_it_would_have_cost_is_beside_what_was_paid(seen):
         write(page, "Mara")
         told = running.complete("Mara").json()
         usage, lacy = told["usage"], told["choices"][0]["lacy"]
-        alone = (usage["prompt_tokens"] * READ + usage["completion_tokens"] * SPOKEN) / 1000
+        alone = PRICE.cost(usage["prompt_tokens"], usage["completion_tokens"])
         got = rows(page)
         share = f"{round(100 * lacy['cost'] / alone)}%"
         assert got["paid"] == [f"{lacy['cost']:.3g}", share] and lacy["cost"] > 0

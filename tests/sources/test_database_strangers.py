@@ -61,7 +61,7 @@ def test_one_broken_view_is_named_and_the_rest_works(place, tmp_path, capsys):
     assert "left out: bro ken: x: " in said.err
     with Database.mapped(path) as source:
         assert words(source, "Ada Vell lives in")
-    with pytest.raises(LacyError, match=r"E74.*cannot be read|E66|E94"):
+    with pytest.raises(LacyError, match=r"E74.*cannot read|E66|E94"):
         Database(place, table="bro\nken: x", subject="name", relation="town", value="town")
 
 

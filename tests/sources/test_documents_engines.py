@@ -150,7 +150,7 @@ def test_lost_words_are_said_so(tmp_path):
 KILLED = """
 import os, sys
 from lacy.world import make_world
-from lacy.sources import following, index
+from lacy.sources.texts import following, index
 from lacy.sources.texts.documents import Documents
 folder, engine, where = sys.argv[1:]
 following.CHUNK, index._OFTEN, index.BATCH = 40, 1, 16

@@ -126,10 +126,10 @@ def test_a_folder_of_texts_as_a_user_has_it(tmp_path, capsys):
     source = open_source(str(tmp_path / "kb"))
     with source:
         assert {" London", " 1815"} <= set(texts(ask(source, "Ada Lovelace was born in")))
-        meta = {"training": {"settings": {"arm": "lacy", "call_negative": "softmax"}}}
+        meta = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
         policy, why = choose_policy(None, source, meta)
     assert str(policy) == "threshold=0" and "texts cost nothing" in why
-    forgot = {"training": {"settings": {"arm": "lacy", "text_weight": 0.0}}}
+    forgot = {"training": {"settings": {"method": "lacy", "text_weight": 0.0}}}
     assert "what a source offers" in rankable(forgot, source)
 
 

@@ -156,10 +156,10 @@ def test_a_batch_is_asked_at_the_same_time_and_in_order(server, endpoint):
 
 def test_cost_counts_tokens_read_and_spoken(server, endpoint):
     server.says(" Paris", usage=(2000, 500))
-    assert ask(endpoint(cost=(0.1, 1.0)), Request("x"))[0].cost == pytest.approx(0.2 + 0.5)
-    assert ask(endpoint(cost=1.0), Request("x"))[0].cost == pytest.approx(2.5)
+    assert ask(endpoint(price=(100, 1000)), Request("x"))[0].cost == pytest.approx(0.2 + 0.5)
+    assert ask(endpoint(price=1000), Request("x"))[0].cost == pytest.approx(2.5)
     server.says(" Paris", usage=None)
-    reply = ask(endpoint(cost=(1.0, 0.0)), Request("x" * 4000))[0]
+    reply = ask(endpoint(price=(1000, 0)), Request("x" * 4000))[0]
     assert reply.cost == pytest.approx(1.0)  # an estimate: four characters per token
 
 
@@ -171,7 +171,7 @@ def test_long_texts_lose_their_beginning_and_say_so(server, endpoint):
 
 def test_it_serves_several_event_loops_and_ends_by_itself(server):
     def threads():
-        return [thread for thread in threading.enumerate() if thread.name == "lacy-source"]
+        return [thread for thread in threading.enumerate() if thread.name == "lacy-loop"]
 
     before = len(threads())
     source = Endpoint(server.url, "m")
@@ -329,7 +329,7 @@ def test_a_cascade_borrows_from_it(server, endpoint):
         speak=lambda text: "." if text.endswith("Paris") else "",
         call=lambda text: text.endswith(" in"),
     )
-    engine = Engine(loaded, endpoint(cost=1.0), "threshold=0")
+    engine = Engine(loaded, endpoint(price=1000), "threshold=0")
     for _ in range(2):  # each with an event loop of its own
         [answer] = engine.generate(["He was born in"])
         assert answer.text == "He was born in Paris."

@@ -64,7 +64,7 @@ def ask(server, unit="value", text=TEXT, mode="completions", **options):
 @pytest.mark.parametrize(("unit", "said"), [("value", " Kelfield"), ("word", " Kelfield")])
 def test_reading_stops_when_the_unit_is_complete(server, unit, said):
     server.play = streams(*map(event, WORDS * 1000), pause=0.03)
-    reply = ask(server, unit, cost=1000.0)
+    reply = ask(server, unit, price=1e6)
     assert reply.candidates[0].text == said
     until(lambda: not server.running)  # it could not send the rest, for which it needs minutes
     assert server.sent < len(WORDS) * 1000
@@ -92,7 +92,7 @@ def test_a_chat_is_read_until_it_cannot_be_a_refusal(server):
 def test_the_last_event_says_what_it_took(server):
     last = b'data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}'
     server.play = streams(event(" Kel"), event("field", "stop"), last)
-    reply = ask(server, cost=(1000.0, 2000.0))
+    reply = ask(server, price=(1e6, 2e6))
     assert reply.candidates[0].text == " Kelfield" and reply.cost == pytest.approx(7 + 2 * 3)
     assert server.seen[0][2]["stream_options"] == {"include_usage": True}
 
@@ -172,7 +172,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_of_a_stream_becomes_a_reply_in_time(server, name):
     server.play, says = FAULTS[name]
-    reply = ask(server, cost=1.0, timeout=1.0 if says.startswith("no whole") else PATIENCE)
+    reply = ask(server, price=1.0, timeout=1.0 if says.startswith("no whole") else PATIENCE)
     assert reply.error.startswith("m: ") and says in reply.error, reply.error
     assert reply.fault and reply.candidates == () and reply.error.isprintable()
     assert reply.cost > 0  # the text was read, perhaps twice
@@ -191,7 +191,7 @@ def test_what_was_complete_before_a_stream_broke_counts(server):
 def test_a_lost_stream_is_asked_for_again_and_both_are_paid(server):
     sound = streams(event(" Kelfield"), event(finish="stop"))
     server.play = lambda handler, number: (sound if number else half_closed)(handler, number)
-    reply = ask(server, cost=1000.0)
+    reply = ask(server, price=1e6)
     assert reply.candidates[0].text == " Kelfield"  # not " Kel Kelfield"
     assert reply.cost == pytest.approx(2 * (len(TEXT) // 4) + 2)
 

@@ -274,4 +274,4 @@ def test_a_server_that_stays_open_after_the_end_costs_no_answer(server):
 
     server.play = stays
     assert ask(server, timeout=15.0).candidates[0].text == " Łódź"
-    assert ask(server, timeout=15.0, cost=1.0).candidates[0].text == " Łódź"
+    assert ask(server, timeout=15.0, price=1.0).candidates[0].text == " Łódź"

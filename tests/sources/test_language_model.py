@@ -162,7 +162,7 @@ def test_long_texts_lose_their_beginning_and_say_so():
 
 
 def test_cost_counts_partner_tokens():
-    reply = ask(by_script(" Paris in", cost=0.25), Request("@", "word"))[0]
+    reply = ask(by_script(" Paris in", price=250_000), Request("@", "word"))[0]
     assert reply.cost == 0.25 * 7 and reply.seconds > 0
 
 

@@ -22,10 +22,10 @@ from transformers import (
 )
 
 from lacy.cascade import Engine
-from lacy.corpus import train_tokenizer
+from lacy.corpus import TokenText, train_tokenizer
 from lacy.model.ragged import RaggedDecoder
 from lacy.remote.http import Failure
-from lacy.sources import LanguageModel, TokenText
+from lacy.sources import LanguageModel
 from lacy.sources.models.growing import Growing
 from lacy.sources.protocol import guarded
 from lacy.testing import byte_tokenizer, scripted, scripted_with
@@ -92,9 +92,9 @@ asked = st.lists(
 )  # fmt: skip
 def test_together_they_say_what_each_says_alone(rounds, batch, kind):
     model = MODELS[kind]
-    source = LanguageModel(model, TOKENIZER, batch=batch, streams=3, cost=1.0)
+    source = LanguageModel(model, TOKENIZER, batch=batch, streams=3, price=1e6)
     for requests in rounds:  # later rounds meet the caches of earlier ones, fitting or not
-        wanted = [alone(model, request, cost=1.0) for request in requests]
+        wanted = [alone(model, request, price=1e6) for request in requests]
         got = ask(source, *requests)
         assert [(r.candidates, r.cost, r.error) for r in got] == [
             (r.candidates, r.cost, r.error) for r in wanted

@@ -10,10 +10,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lacy.cascade import Engine
 from lacy.errors import LacyError
+from lacy.sources import wrapped_sources
 from lacy.sources.models.endpoint import DEFAULT_MAX_TOKENS
 from lacy.sources.models.llm_models import LlmModel
 from lacy.sources.opening import open_sources
-from lacy.sources.protocol import links
 from lacy.sources.units import cut_unit, whole_words
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Request
@@ -135,7 +135,7 @@ def ask(source, *texts, unit="value"):
 
 @pytest.mark.parametrize("unit", ["token", "word", "value"])
 def test_it_says_what_the_model_says(unit):
-    with LlmModel("small", cost=1.0) as source:
+    with LlmModel("small", price=1.0) as source:
         replies = ask(source, *TEXTS, unit=unit)
     limit = DEFAULT_MAX_TOKENS[unit]
     for text, reply in zip(TEXTS, replies, strict=True):
@@ -156,13 +156,13 @@ def test_it_is_left_as_soon_as_the_unit_is_there():
 
 def test_usage_becomes_cost_where_it_is_known(monkeypatch):
     monkeypatch.setattr(Chat, "says", ["Kelfield"])
-    with LlmModel("talk", cost=(1000.0, 2000.0)) as source:
+    with LlmModel("talk", price=(1e6, 2e6)) as source:
         [reply] = ask(source, "He was born in")
     assert reply.candidates[0].text == " Kelfield" and reply.cost == 50 + 2 * 5
 
 
 def test_a_chat_is_asked_in_a_conversation():
-    with LlmModel("talk", name="T", cost=1000.0) as source:
+    with LlmModel("talk", name="T", price=1e6) as source:
         [reply] = ask(source, "He was born in")
         assert (
             reply.candidates[0].text == " Kelfield"
@@ -311,6 +311,6 @@ def test_in_a_cascade_by_its_name_on_the_command_line():
     [answer] = Engine(loaded, source, "threshold=0", max_new_tokens=12).generate(["Born in"])
     borrowed = [span for span in answer.spans if span.speaker == "chatty"]
     assert [span.text for span in borrowed] == [" Kelfield"] and borrowed[0].cost > 0
-    [model] = [link for link in links(source) if isinstance(link, LlmModel)]
-    assert model.cost == pytest.approx((0.0005, 0.002))
+    [model] = [s for s in wrapped_sources(source) if isinstance(s, LlmModel)]
+    assert model.price == (0.5, 2.0)
     model.close()

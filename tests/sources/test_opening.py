@@ -10,16 +10,15 @@ from lacy.cli.policies import choose_policy, looks_up
 from lacy.cli.serve import _prompts
 from lacy.config import load, parse
 from lacy.errors import LacyError
-from lacy.sources import Database
+from lacy.sources import Database, wrapped_sources
 from lacy.sources.cached import Cached
 from lacy.sources.db.mapping_draft import draft
 from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.opening import open_source, open_sources
-from lacy.sources.protocol import links
 from lacy.sources.resilience import Breaker, Chain, Metered
 from lacy.types import Request
 
-TAUGHT = {"training": {"settings": {"arm": "lacy", "call_negative": "softmax"}}}
+TAUGHT = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def ask(source, text):
 
 
 def kinds(source):
-    return [type(link).__name__ for link in links(source)]
+    return [type(wrapped).__name__ for wrapped in wrapped_sources(source)]
 
 
 def test_nobody_one_and_several(facts, server):
@@ -61,7 +60,7 @@ def test_they_are_asked_in_their_order_and_counted(facts, server):
     assert (second.speaker, second.candidates[0].text) == ("m", " Paris")
     assert second.cost == pytest.approx((7 * 1 + 3 * 4) / 1e6)
     assert "facts" in second.candidates[0].evidence  # why it was asked
-    counted = [link.usage for link in links(source) if isinstance(link, Metered)]
+    counted = [s.usage for s in wrapped_sources(source) if isinstance(s, Metered)]
     assert [usage.requests for usage in counted] == [2, 1]
     assert [usage.answered for usage in counted] == [1, 1]
 
@@ -79,8 +78,8 @@ def test_kept_answers_are_paid_once(facts, server, tmp_path):
 def test_a_price_of_one_source_of_several(server):
     addresses = [f"{server.url}#a", f"{server.url}#b"]
     source = open_sources(addresses, prices=["1,2", "b=3,4"])
-    costs = [link.cost for link in links(source) if isinstance(link, Endpoint)]
-    assert costs == [(0.001, 0.002), (0.003, 0.004)]
+    prices = [s.price for s in wrapped_sources(source) if isinstance(s, Endpoint)]
+    assert prices == [(1, 2), (3, 4)]
 
 
 @pytest.mark.parametrize("price", ["", "1", "1,2,3", "a,b", "-1,2", "nan,1", "1,inf", "c=1,2"])
@@ -126,7 +125,7 @@ def test_prompts_come_from_the_first_world(tmp_path, facts):
 
 def test_what_stands_around_is_what_it_says(facts, server, tmp_path):
     source = open_sources([facts, f"{server.url}#m"], cache=tmp_path / "answers.sqlite")
-    chain, metered, database, _, cached, breaker, endpoint = links(source)
+    chain, metered, database, _, cached, breaker, endpoint = wrapped_sources(source)
     assert isinstance(chain, Chain) and isinstance(metered, Metered)
     assert isinstance(database, Database) and isinstance(cached, Cached)
     assert isinstance(breaker, Breaker) and isinstance(endpoint, Endpoint)

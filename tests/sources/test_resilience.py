@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from lacy.cascade import Engine
 from lacy.errors import LacyError
-from lacy.sources import ScriptedSource, guarded
+from lacy.sources import ScriptedSource, guarded, wrapped_sources
 from lacy.sources.cached import Cached
 from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.protocol import links
 from lacy.sources.resilience import Breaker, Chain, Metered
 from lacy.testing import scripted
 from lacy.types import Candidate, Reply, Request
@@ -259,7 +258,7 @@ def test_links_walk_through_sources_around_sources(tmp_path):
         breaker, metered = Breaker(cached), Metered(two)
         chain = Chain([breaker, metered, breaker])
         outer = Metered(chain)
-        assert links(outer) == [outer, chain, breaker, cached, one, metered, two]
-    assert links(one) == [one] and links(None) == []
+        assert wrapped_sources(outer) == [outer, chain, breaker, cached, one, metered, two]
+    assert wrapped_sources(one) == [one] and wrapped_sources(None) == []
     one.inner = None  # means something else there
-    assert links(one) == [one]
+    assert wrapped_sources(one) == [one]

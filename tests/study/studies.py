@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-ARMS = {
+METHODS = {
     # name: (objective, facts right at 22%, leakage, AUROC, language loss, stored bits)
     "plain": ("none", 0.45, 0.42, 0.64, 1.89, 12.1),
     "lacy": ("lacy", 0.95, 0.18, 0.999, 1.87, 7.4),
@@ -17,7 +17,7 @@ ARMS = {
     "random|tokens": ("random", 0.52, 0.36, 0.57, 1.95, 10.8),
 }
 BUDGETS = (0.1, 0.22, 0.35)
-WHO = ("cell", "size", "arm", "equal", "seed")
+WHO = ("cell", "size", "method", "equal", "seed")
 UNITS = {
     "auroc_margin_start": "AUROC",
     "auroc_entropy_start": "AUROC",
@@ -34,9 +34,9 @@ def write_csv(path, columns, rows):
         writer.writerows(rows)
 
 
-def figures_of(arm, way, budget, seed, scale):
+def figures_of(method, way, budget, seed, scale):
     """Figures of a way as (metric, value): more calls help, with less and less gain."""
-    right = ARMS[arm][1] * scale
+    right = METHODS[method][1] * scale
     wobble = 0.01 * (seed - 1)
     if budget is None:
         return {"facts_right": 0.3 * right + wobble, "call_rate": 0.0}
@@ -51,8 +51,8 @@ def figures_of(arm, way, budget, seed, scale):
     }  # fmt: skip
 
 
-def model_figures(arm, seed, scale):
-    _, _, leakage, auroc, loss, bits = ARMS[arm]
+def model_figures(method, seed, scale):
+    _, _, leakage, auroc, loss, bits = METHODS[method]
     return {
         "leakage": leakage + 0.01 * (seed - 1), "auroc_margin_start": auroc,
         "auroc_entropy_start": 0.6, "language_loss": loss / scale, "stored_bits": bits * scale,
@@ -60,20 +60,26 @@ def model_figures(arm, seed, scale):
 
 
 def write_study(
-    folder: Path, *, seeds=(0, 1, 2), sizes=("small",), equals=("steps",), curves=True, arms=ARMS
+    folder: Path,
+    *,
+    seeds=(0, 1, 2),
+    sizes=("small",),
+    equals=("steps",),
+    curves=True,
+    methods=METHODS,
 ) -> Path:
-    """Writes a study; the plain arm is trained under ``steps`` only."""
+    """Writes a study; the plain method is trained under ``steps`` only."""
     folder.mkdir(parents=True, exist_ok=True)
     cells, results, points, people = [], [], [], []
     for seed in seeds:
         for number, size in enumerate(sizes):
-            for arm in arms:
-                for equal in equals if arm != "plain" else equals[:1]:
-                    name = f"{size}.{arm}.{equal}.s{seed}"
-                    who = (name, size, arm, equal, seed)
+            for method in methods:
+                for equal in equals if method != "plain" else equals[:1]:
+                    name = f"{size}.{method}.{equal}.s{seed}"
+                    who = (name, size, method, equal, seed)
                     scale = 1 + 0.03 * number
                     cells.append((*who, 600_000 * 4**number, 450, 1_843_200, 1_437_000, 30.5,
-                                  ARMS[arm][0], 0.22))  # fmt: skip
+                                  METHODS[method][0], 0.22))  # fmt: skip
                     results += rows_of(who, scale)
                     points += curve_rows(who) if curves else []
                     people += [(name, "budget=0.22", seed, f"Person {i}", 5, 6, 7, 9, 20, 90)
@@ -102,16 +108,16 @@ def write_study(
 
 
 def rows_of(who, scale):
-    arm, seed = who[2], who[4]
+    method, seed = who[2], who[4]
     ways = {"alone": None, **{f"budget={budget}": budget for budget in BUDGETS}}
-    if arm == "plain":
+    if method == "plain":
         ways |= {f"budget={budget},by=entropy": budget for budget in BUDGETS}
     rows = []
     for way, budget in ways.items():
-        for metric, value in figures_of(arm, way, budget, seed, scale).items():
+        for metric, value in figures_of(method, way, budget, seed, scale).items():
             rows.append((*who, way, metric, value, value - 0.03, value + 0.03, 100,
                          UNITS.get(metric, "share")))  # fmt: skip
-    for metric, value in model_figures(arm, seed, scale).items():
+    for metric, value in model_figures(method, seed, scale).items():
         rows.append((*who, "", metric, value, math.nan, math.nan, 100, UNITS.get(metric, "share")))
     return rows
 
@@ -121,20 +127,20 @@ def pooled(rows):
     groups = {}
     for row in rows:
         groups.setdefault((row[1], row[2], row[3], row[5], row[6], row[11]), []).append(row)
-    for (size, arm, equal, way, metric, unit), same in groups.items():
+    for (size, method, equal, way, metric, unit), same in groups.items():
         value = sum(row[7] for row in same) / len(same)
-        who = (f"{size}.{arm}.{equal}", size, arm, equal, -1)
+        who = (f"{size}.{method}.{equal}", size, method, equal, -1)
         reach = 0.02 if way else 0.01
         yield (*who, way, metric, value, value - reach, value + reach, 100 * len(same), unit)
 
 
 def curve_rows(who):
-    arm, seed = who[2], who[4]
+    method, seed = who[2], who[4]
     rows = []
-    if arm != "plain":
+    if method != "plain":
         for i in range(15):
             p = (i + 0.5) / 15
-            seen = min(1.0, p ** (0.8 + 0.3 * list(ARMS).index(arm)) + 0.01 * seed)
+            seen = min(1.0, p ** (0.8 + 0.3 * list(METHODS).index(method)) + 0.01 * seed)
             rows.append((*who, "calibration", p, seen, int(4000 / (1 + i))))
         rows += [(*who, "turnover", step, 0.6 * 0.99 ** (step / 4) + 0.02 * seed, 1)
                  for step in range(0, 450, 5)]  # fmt: skip
@@ -144,15 +150,15 @@ def curve_rows(who):
 
 
 def write_sweep(folder: Path, *, seeds=(0, 1, 2), equals=("steps",)) -> Path:
-    """A study of settings: text_weight by call_negative, an arm for each pair; and call rates."""
+    """A study of settings: text_weight by call_negative, a method for each pair; and call rates."""
     folder.mkdir(parents=True, exist_ok=True)
     cells, results = [], []
     for seed in seeds:
         for negative in ("none", "softmax", "sigmoid"):
             for weight in (0.0, 0.3, 0.6, 1.0):
                 for equal in equals:
-                    arm = f"{negative}-{weight}"
-                    who = (f"s.{arm}.{equal}.s{seed}", "s", arm, equal, seed)
+                    method = f"{negative}-{weight}"
+                    who = (f"s.{method}.{equal}.s{seed}", "s", method, equal, seed)
                     cells.append((*who, 600_000, negative, weight, 0.22))
                     shift = ("none", "softmax", "sigmoid").index(negative)
                     right = 0.3 + 0.6 * weight + 0.03 * shift + 0.015 * (seed - 1)
@@ -178,9 +184,9 @@ def write_rates(folder: Path, *, sizes=("0.6M", "2.4M"), equals=("steps",)) -> P
     for seed in (0, 1):
         for number, size in enumerate(sizes):
             for rate in (0.0, 0.1, 0.22, 0.35):
-                arm = "plain" if rate == 0 else f"rate-{rate}"
+                method = "plain" if rate == 0 else f"rate-{rate}"
                 for equal in equals if rate else equals[:1]:
-                    who = (f"{size}.{arm}.{equal}.s{seed}", size, arm, equal, seed)
+                    who = (f"{size}.{method}.{equal}.s{seed}", size, method, equal, seed)
                     objective = "lacy" if rate else "none"
                     cells.append((*who, 600_000 * 4**number, objective, rate or 0.22))
                     for metric, value, unit in (

@@ -28,12 +28,12 @@ RECIPE = {
     "sizes": {"tiny": {"model": "tiny"}},
     "seeds": [0, 1],
     "ask": 4,
-    "arms": {
-        "plain": {"arm": "none", "ways": ["alone", "random", "oracle"]},
-        "lacy": {"arm": "lacy", "ways": ["half", "token"], "equal": ["steps", "text_tokens"],
+    "methods": {
+        "plain": {"method": "none", "ways": ["alone", "random", "oracle"]},
+        "lacy": {"method": "lacy", "ways": ["half", "token"], "equal": ["steps", "text_tokens"],
                  "text_weight": 0.0},
-        "rho": {"arm": "rho", "reference": "@plain", "ways": ["lm"], "seeds": [0]},
-        "cue": {"arm": "lacy", "cue": "bundled", "ways": ["half"], "seeds": [0],
+        "rho": {"method": "rho", "reference": "@plain", "ways": ["lm"], "seeds": [0]},
+        "cue": {"method": "lacy", "cue": "bundled", "ways": ["half"], "seeds": [0],
                 "call_rate": 0.05},
     },
     "ways": {
@@ -88,7 +88,7 @@ def test_every_cell_and_way_has_rows(study):
 def test_every_metric_is_there(study):
     _, out = study
     results = pd.read_csv(out / "results.csv", keep_default_na=False)
-    mine = results[(results.arm == "lacy") & (results.seed == 0)]
+    mine = results[(results.method == "lacy") & (results.seed == 0)]
     assert set(READ) <= set(mine[mine.way == ""].metric)
     assert set(mine[mine.way == "half"].metric) <= {*RATIOS, "f1", "recovered"}
     assert {"call_rate", "recall", "calls_per_answer"} <= set(mine[mine.way == "half"].metric)
@@ -123,7 +123,9 @@ def test_nothing_is_repeated_and_only_what_is_new_is_run(study, capsys):
     assert "done train" not in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in before} == before
     ways = {**RECIPE["ways"], "new": {"policy": "never", "max_new_tokens": 8}}
-    more = write(recipe.parent, arms={**RECIPE["arms"], "plain": {"arm": "none"}}, ways=ways)
+    more = write(
+        recipe.parent, methods={**RECIPE["methods"], "plain": {"method": "none"}}, ways=ways
+    )
     plan = read_plan(more)
     todo = [name for name, job in runner.jobs_of(plan).items() if not job.done()]
     assert sorted(todo) == ["ask tiny.plain.steps.s0", "ask tiny.plain.steps.s1"]
@@ -137,10 +139,10 @@ def test_dry_run_and_mistakes(study, capsys):
     assert lacy("study") == 2
     assert "no recipe was given" in capsys.readouterr().err
     assert lacy("study", recipe, "--only", "laci") == 2
-    assert "no arm of this study" in capsys.readouterr().err
+    assert "no method of this study" in capsys.readouterr().err
 
 
-def test_seeds_given_are_those_of_every_arm(study, capsys):
+def test_seeds_given_are_those_of_every_method(study, capsys):
     recipe, _ = study
     assert lacy("study", recipe, "--seeds", 0, "--dry-run") == 0
     shown = capsys.readouterr().out
@@ -150,10 +152,11 @@ def test_seeds_given_are_those_of_every_arm(study, capsys):
 
 
 def test_a_run_that_fails_leaves_the_others_alone(tmp_path, capsys):
-    arms = {"plain": RECIPE["arms"]["plain"],
-            "bad": {"arm": "lacy", "ways": ["alone"], "init_from": str(tmp_path / "nothing")},
-            "rho": {**RECIPE["arms"]["rho"], "reference": "@bad", "ways": ["alone"]}}  # fmt: skip
-    recipe = write(tmp_path, arms=arms, seeds=[0], compare=[])
+    methods = {"plain": RECIPE["methods"]["plain"],
+            "bad": {"method": "lacy", "ways": ["alone"], "init_from": str(tmp_path / "nothing")},
+            "rho": {**RECIPE["methods"]["rho"], "reference": "@bad",
+                    "ways": ["alone"]}}  # fmt: skip
+    recipe = write(tmp_path, methods=methods, seeds=[0], compare=[])
     assert lacy("study", recipe, "--jobs", 1) == 3
     shown = capsys.readouterr()
     assert "[E84] 1 job(s) of the study failed" in shown.err
@@ -161,7 +164,7 @@ def test_a_run_that_fails_leaves_the_others_alone(tmp_path, capsys):
     assert "skipped train tiny.rho.steps.s0" in shown.out
     assert "Traceback" in (tmp_path / "out/errors/train.tiny.bad.steps.s0.txt").read_text()
     results = pd.read_csv(tmp_path / "out/results.csv")
-    assert set(results.arm) == {"plain"}
+    assert set(results.method) == {"plain"}
 
 
 def test_a_worker_that_dies_ends_the_study_with_a_reason(tmp_path, monkeypatch):
@@ -176,7 +179,7 @@ def test_a_worker_that_dies_ends_the_study_with_a_reason(tmp_path, monkeypatch):
 
 
 def test_a_study_that_is_killed_goes_on(tmp_path):
-    recipe = write(tmp_path, seeds=[0], compare=[], arms={"plain": RECIPE["arms"]["plain"]})
+    recipe = write(tmp_path, seeds=[0], compare=[], methods={"plain": RECIPE["methods"]["plain"]})
     command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
     started = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     plan = read_plan(recipe)
@@ -194,7 +197,7 @@ def test_a_study_that_is_killed_goes_on(tmp_path):
 def test_ctrl_c_stops_the_workers_and_says_so(tmp_path):
     long = {**RECIPE["train"], "steps": 100_000}
     recipe = write(tmp_path, seeds=[0], compare=[], train=long,
-                   arms={"plain": RECIPE["arms"]["plain"]})  # fmt: skip
+                   methods={"plain": RECIPE["methods"]["plain"]})  # fmt: skip
     command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
     started = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     metrics = work.cell_folder(read_plan(recipe), cells(read_plan(recipe))[0]) / "metrics.jsonl"
@@ -210,7 +213,7 @@ LONG = {**RECIPE["train"], "steps": 100_000}
 
 def test_workers_end_with_a_study_that_is_killed_and_two_studies_share_no_folder(tmp_path, capsys):
     recipe = write(tmp_path, seeds=[0], compare=[], train=LONG,
-                   arms={"plain": RECIPE["arms"]["plain"]})  # fmt: skip
+                   methods={"plain": RECIPE["methods"]["plain"]})  # fmt: skip
     command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
     started = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     plan = read_plan(recipe)
@@ -233,7 +236,7 @@ def test_workers_end_with_a_study_that_is_killed_and_two_studies_share_no_folder
 
 def test_a_full_disk_ends_a_study_with_its_own_error(tmp_path):
     """Files may hold 64 KiB: enough for the texts, too little for a model."""
-    recipe = write(tmp_path, seeds=[0], compare=[], arms={"plain": RECIPE["arms"]["plain"]})
+    recipe = write(tmp_path, seeds=[0], compare=[], methods={"plain": RECIPE["methods"]["plain"]})
     limited = (
         "import resource, sys\nfrom lacy.cli import main\n"
         "most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
@@ -259,12 +262,12 @@ def alive(pid):
 
 def test_two_studies_with_the_same_runs_train_each_of_them_once(tmp_path):
     """The second waits for the run that the first is training, and uses it."""
-    plain = {"plain": RECIPE["arms"]["plain"]}
+    plain = {"plain": RECIPE["methods"]["plain"]}
     plans = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         recipe = write(tmp_path / name, runs=str(tmp_path / "runs"), seeds=[0], compare=[],
-                       arms=plain)  # fmt: skip
+                       methods=plain)  # fmt: skip
         plans.append(read_plan(recipe))
     cell = cells(plans[0])[0]
     threads = [threading.Thread(target=work.prepare, args=(plan, 0, "gold")) for plan in plans]
@@ -283,14 +286,14 @@ def test_two_studies_with_the_same_runs_train_each_of_them_once(tmp_path):
 
 
 def test_a_study_that_was_moved_goes_on(tmp_path):
-    recipe = write(tmp_path, seeds=[0], compare=[], arms={"plain": RECIPE["arms"]["plain"]})
+    recipe = write(tmp_path, seeds=[0], compare=[], methods={"plain": RECIPE["methods"]["plain"]})
     plan = read_plan(recipe)
     cell = cells(plan)[0]
     work.prepare(plan, 0, "gold")
     work.train_cell(plan, cell)
     (tmp_path / "out").rename(tmp_path / "moved")
     recipe = write(tmp_path, out=str(tmp_path / "moved"), seeds=[0], compare=[],
-                   arms={"plain": RECIPE["arms"]["plain"]})  # fmt: skip
+                   methods={"plain": RECIPE["methods"]["plain"]})  # fmt: skip
     moved = read_plan(recipe)
     folder = work.cell_folder(moved, cell)
     assert work.trained(moved, cell)
@@ -299,13 +302,13 @@ def test_a_study_that_was_moved_goes_on(tmp_path):
     assert work.trained(moved, cell)["steps"] == 8
 
 
-def test_the_recipe_of_all_arms_runs_small(tmp_path):
-    """Every arm, control and way of the published table, as a user would try the recipe first."""
-    recipe = Path(__file__).parents[2] / "recipes" / "arms-world.yaml"
+def test_the_recipe_of_all_methods_runs_small(tmp_path):
+    """Every method, control and way of the published table, as a user first tries the recipe."""
+    recipe = Path(__file__).parents[2] / "recipes" / "methods-world.yaml"
     out = tmp_path / "out"
     assert lacy("study", recipe, "--smoke", "--out", out, "--jobs", 2) == 0
     results = pd.read_csv(out / "results.csv", keep_default_na=False)
     plan = read_plan(recipe)
-    assert set(results.arm) == set(plan.arms)
+    assert set(results.method) == set(plan.methods)
     assert set(results.way) == {*plan.ways, ""}
     assert not (out / "errors").exists()

@@ -77,7 +77,7 @@ def test_gpu_hours_are_operations_over_speed():
 
 
 def test_with_data_the_report_adds_up(config):
-    report = dry_run(config(steps=50, arm="none"))
+    report = dry_run(config(steps=50, method="none"))
     preset = get_preset("tiny")
     forward = Work.of_preset(preset, len(byte_tokenizer()), 48).forward
     assert report.flops == 3 * forward * 50 * 4 * 48

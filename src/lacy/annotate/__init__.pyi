@@ -2,7 +2,7 @@ from .align import encode, encode_many, held, trimmed
 from .check import check_marks
 from .config import RULES_VERSION, AnnotateConfig, Rules
 from .judge import read_labels
-from .protocol import Annotator, checked, settle
+from .protocol import Annotator, merge_marks, validated_marks
 from .shards import annotate_documents, attach
 from .spacy_rules import SpacyAnnotator
 
@@ -15,11 +15,11 @@ __all__ = [
     "annotate_documents",
     "attach",
     "check_marks",
-    "checked",
     "encode",
     "encode_many",
     "held",
+    "merge_marks",
     "read_labels",
-    "settle",
     "trimmed",
+    "validated_marks",
 ]

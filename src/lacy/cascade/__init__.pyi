@@ -1,4 +1,3 @@
-from .asking import Asker
 from .calibration import Calibration, calibrate
 from .chat import ChatRefused, control_tokens, render_chat
 from .engine import Engine
@@ -20,7 +19,6 @@ from .trace import (
     colours,
     guess_style,
     legend,
-    price_of,
     receipt,
     render,
     style_of,
@@ -31,7 +29,6 @@ from .trace import (
 
 __all__ = [
     "MAX_TOKEN_CHARACTERS",
-    "Asker",
     "Bill",
     "Budget",
     "Calibration",
@@ -63,7 +60,6 @@ __all__ = [
     "legend",
     "parse_policy",
     "plain",
-    "price_of",
     "question_hint",
     "read_along",
     "receipt",

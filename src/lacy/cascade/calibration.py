@@ -113,7 +113,7 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
     """Measure a model on true texts.
 
     Args:
-        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load``.
+        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
         documents: about a hundred texts with marks, preferably none that are evaluated later. A
             mark's kind is its relation, or its reason if it has no relation.
 

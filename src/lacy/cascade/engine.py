@@ -47,7 +47,7 @@ class Engine:
     """An SLM that calls a source.
 
     Args:
-        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load``.
+        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
         source: who answers; None: calls are decided and counted, but stay without an answer.
         policy: when to call, as a value or its text (``"budget=0.22"``).
         unit: how much one call returns: ``"token"`` (the paper), ``"word"`` or ``"value"``.

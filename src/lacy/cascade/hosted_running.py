@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack
 
-from lacy.cascade.asking import Asker
 from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_turns import Here, Place, Turns
 from lacy.cascade.stream import Stream
 from lacy.errors import LacyError
+from lacy.remote import LoopThread
 
 
 class HostedRunning:
@@ -28,7 +28,7 @@ class HostedRunning:
     Args:
         engine: the model, its source and what all texts share; each stream has a ``variant``. It is
             not to be used otherwise until this is closed.
-        asker: asks sources.
+        loop_thread: where sources are asked.
         told: called when a text has ended.
         threads: texts that are written at the same time.
     """
@@ -36,7 +36,7 @@ class HostedRunning:
     def __init__(
         self,
         engine: HostedEngine,
-        asker: Asker,
+        loop_thread: LoopThread,
         told: Callable[[], None] = lambda: None,
         threads: int = 32,
     ) -> None:
@@ -47,10 +47,10 @@ class HostedRunning:
         self._numbers = itertools.count()
         self._here = Here()
         self._open = ExitStack()
-        serving = self._open.enter_context(Asker())
+        serving = self._open.enter_context(LoopThread())
         self._serving = Turns(serving, self.turn, self._here)
-        self._asking = Turns(asker, self.turn, self._here)
-        self._open.enter_context(engine.server.connected(self._serving))  # type: ignore[arg-type]  # asks like an Asker
+        self._asking = Turns(loop_thread, self.turn, self._here)
+        self._open.enter_context(engine.server.connected(self._serving))  # type: ignore[arg-type]  # runs like a loop
         self._pool = ThreadPoolExecutor(threads, "lacy-text")
 
     def __len__(self) -> int:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from lacy.cascade.asking import Asker
 from lacy.cascade.stream import Stream
+from lacy.remote import LoopThread
 
 T = TypeVar("T")
 
@@ -45,13 +45,13 @@ class Turns:
     """An event loop for code that waits by ``run_until_complete``: work runs in another thread.
 
     Args:
-        asker: whose thread that is.
+        loop_thread: that thread.
         turn: held by whoever computes.
         here: says which text waits; without one (nobody else computes) the turn is not held.
     """
 
-    def __init__(self, asker: Asker, turn: threading.Lock, here: Here) -> None:
-        self._asker, self._turn, self._here = asker, turn, here
+    def __init__(self, loop_thread: LoopThread, turn: threading.Lock, here: Here) -> None:
+        self._loop_thread, self._turn, self._here = loop_thread, turn, here
 
     def run_until_complete(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of ``work``.
@@ -59,7 +59,7 @@ class Turns:
         Raises:
             concurrent.futures.CancelledError: the text was cancelled.
         """
-        future = self._asker.run(work)
+        future = self._loop_thread.submit(work)
         return self._wait(future, future.result)
 
     def each(
@@ -74,7 +74,7 @@ class Turns:
             concurrent.futures.CancelledError: the text was cancelled.
         """
         told: SimpleQueue[T | Future[None]] = SimpleQueue()
-        future = self._asker.run(make(told.put))
+        future = self._loop_thread.submit(make(told.put))
         future.add_done_callback(told.put)
         try:
             while (item := self._wait(future, told.get)) is not future:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -19,7 +19,6 @@ from functools import cache
 
 from torch import Tensor
 
-from lacy.cascade.asking import Asker
 from lacy.cascade.call import NOBODY
 from lacy.cascade.engine import Engine
 from lacy.cascade.policy import Decision, Never, Signals
@@ -30,6 +29,8 @@ from lacy.cascade.speaking import begins_word
 from lacy.cascade.stream import Stream
 from lacy.errors import LacyError
 from lacy.model import RaggedDecoder
+from lacy.remote import LoopThread
+from lacy.sources import guarded
 from lacy.types import Reply, Span
 
 PREFILL = 256
@@ -53,13 +54,21 @@ class Running:
 
     Args:
         engine: the model, its source and what all texts share; each stream has a ``variant``.
-        asker: asks sources without waiting for them.
+        loop_thread: where sources are asked.
+        on_reply: called in that thread after each reply of a source.
         prefill: most prompt tokens read per step.
     """
 
     turn: AbstractContextManager[None] = nullcontext()  # one thread does everything here
 
-    def __init__(self, engine: Engine, asker: Asker, *, prefill: int = PREFILL) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        loop_thread: LoopThread,
+        on_reply: Callable[[], None] = lambda: None,
+        *,
+        prefill: int = PREFILL,
+    ) -> None:
         if engine.caller.heal:
             raise ValueError("healing takes back a token of every text")
         self.engine = engine
@@ -67,7 +76,7 @@ class Running:
         self.streams: list[Stream] = []
         self.away: list[Away] = []
         self._new: deque[tuple[list[Stream], RaggedDecoder]] = deque()
-        self._asker, self._prefill = asker, prefill
+        self._loop_thread, self._on_reply, self._prefill = loop_thread, on_reply, prefill
         self._quick = True
         self._numbers = itertools.count()
 
@@ -283,8 +292,10 @@ class Running:
             return
         requests = [stream.engine.caller.requests([stream.row])[0] for stream in streams]
         begin = time.perf_counter()
-        replies = self._asker(source, requests, self.engine.caller.timeout)
+        work = guarded(source, requests, timeout=self.engine.caller.timeout)
+        replies = self._loop_thread.submit(work)
         replies.add_done_callback(lambda _: self._note(time.perf_counter() - begin))
+        replies.add_done_callback(lambda _: self._on_reply())
         if self._quick and _done_within(replies, GRACE):
             self._settle(places, _replies(replies, len(places)))
             return

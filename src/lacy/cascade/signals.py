@@ -116,7 +116,7 @@ def teacher_forced_signals(loaded: Any, documents: Iterable[Document]) -> Iterat
     """Yield the model's signals before each token of true texts.
 
     Args:
-        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load``.
+        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
         documents: texts with their marks; texts without a token are left out.
 
     Yields:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from lacy.cascade.asking import Asker
 from lacy.cascade.engine import Engine
 from lacy.cascade.stream import Stream
+from lacy.remote import LoopThread
 
 
 class Texts(Protocol):
@@ -44,14 +44,17 @@ class Texts(Protocol):
 
 
 def texts_of(
-    engine: Engine, asker: Asker, told: Callable[[], None] = lambda: None, most: int = 32
+    engine: Engine,
+    loop_thread: LoopThread,
+    wake: Callable[[], None] = lambda: None,
+    most: int = 32,
 ) -> Texts:
     """What writes the texts of an engine.
 
     Args:
         engine: what all texts share.
-        asker: asks sources.
-        told: called when a text has ended elsewhere than in ``step``.
+        loop_thread: where sources are asked.
+        wake: called, in another thread, when a source has replied or a text has ended.
         most: texts at the same time.
     """
     from lacy.cascade.hosted import HostedEngine
@@ -59,7 +62,7 @@ def texts_of(
     if isinstance(engine, HostedEngine):
         from lacy.cascade.hosted_running import HostedRunning
 
-        return HostedRunning(engine, asker, told, most)
+        return HostedRunning(engine, loop_thread, wake, most)
     from lacy.cascade.running import Running
 
-    return Running(engine, asker)
+    return Running(engine, loop_thread, wake)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lacy.cascade.guesses import GuessTracker
-from lacy.errors import STEERING
+from lacy.errors import CONTROL_CHARACTERS
 from lacy.run import write_atomic
-from lacy.sources import Source, links
+from lacy.sources import TokenPrice
 from lacy.types import Answer, Span, call_rate
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def style_of(
 
 def visible(text: str) -> str:
     """Replace characters that would control a terminal by U+FFFD."""
-    return STEERING.sub("\ufffd", text)
+    return CONTROL_CHARACTERS.sub("\ufffd", text)
 
 
 def render(answer: Answer, palette: dict[str, str] | None = None, colour: bool = True) -> Text:
@@ -164,14 +164,14 @@ def bill(
     answers: Sequence[Answer],
     *,
     seconds: float | None = None,
-    price: tuple[float, float] | None = None,
+    price: TokenPrice | None = None,
 ) -> Bill:
     """Add up tokens, calls and cost of answers.
 
     Args:
         answers: the answers.
         seconds: wall-clock time that they took.
-        price: of 1,000 tokens that the source reads and of 1,000 that it speaks (``price_of``).
+        price: the price of the source (``lacy.sources.price_of``).
     """
     spans = [s for answer in answers for s in answer.spans if s.speaker != "prompt"]
     shares = {}
@@ -193,14 +193,5 @@ def bill(
         call_rate(answers),
         sum(span.cost for span in spans),
         seconds,
-        None if price is None else (price[0] * read + price[1] * tokens) / 1000,
+        None if price is None else price.cost(read, tokens),
     )
-
-
-def price_of(source: Source | None) -> tuple[float, float] | None:
-    """Of 1,000 tokens read and of 1,000 spoken, by the first source behind it that has a price."""
-    for link in links(source):
-        cost = getattr(link, "cost", None)
-        if isinstance(cost, tuple) and len(cost) == 2 and any(cost):
-            return float(cost[0]), float(cost[1])
-    return None

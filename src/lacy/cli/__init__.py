@@ -44,7 +44,7 @@ VERBS: dict[str, dict[str, str]] = {
         "why": "see for each word who said it, what led to it, what was offered",
         "serve": "let OpenAI clients ask a model and its source",
         "evaluate": "measure which facts came out right",
-        "study": "compare arms, seeds and sizes as one plan that can be stopped",
+        "study": "compare methods, seeds and sizes as one plan that can be stopped",
     },
     "Find out": {
         "config": "write the settings of a verb as a commented file",

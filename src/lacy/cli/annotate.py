@@ -206,9 +206,11 @@ def _marked(config: Annotation, documents: Documents) -> Iterator[Document]:
         n_process=config.spacy.n_process if config.annotator == "spacy" else 1,
     )
     if marked.slow:
-        from lacy.errors import clean
+        from lacy.errors import one_line
 
-        few = ", ".join(map(clean, marked.slow[:NAMED])) + (" ..." if marked.slow[NAMED:] else "")
+        few = ", ".join(map(one_line, marked.slow[:NAMED])) + (
+            " ..." if marked.slow[NAMED:] else ""
+        )
         limit = f"{config.spacy.text_seconds:g} s"
         _say(f"Left out, as marking took longer than {limit}: {len(marked.slow)} ({few})")
     return attach(documents(), folder)

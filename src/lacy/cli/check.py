@@ -121,7 +121,7 @@ def _data(argv: Sequence[str]) -> int:
 
 def _model(argv: Sequence[str]) -> int:
     config = settings(CheckModel, argv, "check model", "lacy check model runs/mine")
-    loaded = room("model").load(config.model)
+    loaded = room("model").load_model(config.model)
     model, meta = loaded.model, loaded.meta
     parameters = sum(parameter.numel() for parameter in model.parameters())
     about = {
@@ -133,7 +133,7 @@ def _model(argv: Sequence[str]) -> int:
         "<CALL>": f"id {loaded.call_id}, the last",
         "memory to speak": f"{4 * parameters / 2**20:,.0f} MiB",
     }
-    for name in ("preset", "arm", "steps", "call_rate"):
+    for name in ("preset", "method", "steps", "call_rate"):
         if name in meta:
             about[name] = meta[name]
     facts("The model is whole", about)

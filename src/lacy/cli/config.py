@@ -15,7 +15,7 @@ CONFIGURED = {
     "world": "what a made-up world is made from",
     "generate": "how a model speaks and whom it may call",
     "evaluate": "what is measured",
-    "study": "which arms, seeds, sizes and ways of asking are compared",
+    "study": "which methods, seeds, sizes and ways of asking are compared",
 }
 
 HELP = """

@@ -74,8 +74,8 @@ TRAINING: dict[str, Any] = {
 }  # fmt: skip
 """Both models alike; fp32 and one thread, so that all machines train nearly the same models."""
 MODELS: dict[str, dict[str, Any]] = {
-    "plain": {"arm": "none"},
-    "lacy": {"arm": "lacy", "call_negative": "softmax", "text_weight": TEXT_WEIGHT},
+    "plain": {"method": "none"},
+    "lacy": {"method": "lacy", "call_negative": "softmax", "text_weight": TEXT_WEIGHT},
 }
 CALIBRATION = 100
 """Training texts that each model reads once more, before it is asked."""

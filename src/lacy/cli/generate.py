@@ -132,16 +132,16 @@ def _generate(engine: Engine, prompts: Sequence[str], show: bool) -> list[Answer
 
 def _streamed(engine: Engine, prompt: str, console: Console, palette: dict[str, str]) -> Answer:
     """One answer, its words shown as they come."""
-    from lacy.cascade import Asker
     from lacy.cli.live import Pen, speak
+    from lacy.remote import LoopThread
     from lacy.types import Span
 
     pen = Pen(console, palette)
-    with Asker() as asker:
+    with LoopThread() as loop_thread:
         pen.write(Span(prompt, "prompt"))
         try:
             row = engine.row(0, prompt, None, engine.max_new_tokens)
-            return speak(engine, asker, row, pen.write)
+            return speak(engine, loop_thread, row, pen.write)
         finally:
             pen.end()
 
@@ -213,8 +213,9 @@ def _print(
     """Answers in colours (unless they were shown as they came), then what the calls took."""
     from rich.text import Text
 
-    from lacy.cascade import bill, colours, price_of, receipt, render
+    from lacy.cascade import bill, colours, receipt, render
     from lacy.cli.live import cut_off, evidence, shown_legend, told_receipt
+    from lacy.sources import price_of
 
     for name, colour in colours(answers).items():
         palette.setdefault(name, colour)

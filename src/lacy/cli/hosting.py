@@ -29,7 +29,7 @@ def open_model(name: str, tokenizer: Path | None = None) -> tuple[Any, type[Engi
         tokenizer: of a model at a server its folder; by default the folder NAME.
 
     Raises:
-        LacyError: as of ``lacy.model.load`` or ``lacy.cascade.hosted_model.connect``.
+        LacyError: as of ``lacy.model.load_model`` or ``lacy.cascade.hosted_model.connect``.
     """
     if not at_a_server(name):
         from lacy.cascade import Engine

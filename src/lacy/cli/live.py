@@ -21,7 +21,8 @@ from lacy.types import Answer, Span
 if TYPE_CHECKING:
     from types import FrameType
 
-    from lacy.cascade import Asker, Engine, Row
+    from lacy.cascade import Engine, Row
+    from lacy.remote import LoopThread
 
 _SPACES = re.compile(r"(\s+)")
 _BAR = 20
@@ -100,7 +101,7 @@ class Pen:
 
 def speak(
     engine: Engine,
-    asker: Asker,
+    loop_thread: LoopThread,
     row: Row,
     heard: Callable[[Span], object],
     *,
@@ -110,7 +111,7 @@ def speak(
 
     Args:
         engine: who speaks.
-        asker: asks its source.
+        loop_thread: where its source is asked.
         row: the text to continue, made by ``engine.row``; holds all its tokens afterwards.
         heard: is given the pieces.
         stoppable: Ctrl-C ends the text as it stands, instead of the program; a second one, while
@@ -129,7 +130,7 @@ def speak(
 
     stream = Stream(engine, row, hear, ends.append)
     with (
-        closing(texts_of(engine, asker, most=1)) as running,
+        closing(texts_of(engine, loop_thread, most=1)) as running,
         _stopping(stream) if stoppable else _nothing(),
     ):
         running.add([stream])

@@ -15,7 +15,7 @@ import tyro
 
 from lacy.cli.reading import tell
 from lacy.cli.verb import choose, facts, say, settings
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 from lacy.sources.db.stores import without_secret
 from lacy.sources.names import NameIndex
 
@@ -187,7 +187,7 @@ def _build(argv: Sequence[str]) -> int:
 
 def _tell_lost(lost: Lost, config: BuildSource) -> None:
     """Reports what happened to documents that no longer exist."""
-    names = ", ".join(map(repr, map(clean, lost.names[:SHOWN])))
+    names = ", ".join(map(repr, map(one_line, lost.names[:SHOWN])))
     texts, out = shlex.quote(config.texts), shlex.quote(str(config.out))
     lines = []
     if lost.removed:
@@ -248,7 +248,7 @@ def _ask(argv: Sequence[str]) -> int:
 
 def _known(names: NameIndex) -> str:
     """Whom a source can be asked about."""
-    some = ", ".join(repr(clean(name)) for name in islice(names, 3))
+    some = ", ".join(repr(one_line(name)) for name in islice(names, 3))
     if not some:
         return "It knows no names: nothing is in it that could answer."
     known = f"the name {some}" if len(names) == 1 else f"{len(names):,} names, such as {some}"
@@ -262,10 +262,12 @@ def _print(reply: Reply) -> None:
 
     console = Console()
     if not reply.candidates:
-        said = clean(f"No answer. {reply.error or ''}")
+        said = one_line(f"No answer. {reply.error or ''}")
         console.print(Text(said), soft_wrap=True)
     for candidate in reply.candidates:
-        line = Text(clean(candidate.text), style="bold")
-        console.print(line.append(f"  {clean(candidate.kind)}", style="not bold"), soft_wrap=True)
+        line = Text(one_line(candidate.text), style="bold")
+        console.print(
+            line.append(f"  {one_line(candidate.kind)}", style="not bold"), soft_wrap=True
+        )
         if candidate.evidence:
-            console.print(Text(f"  {clean(candidate.evidence)}", style="dim"), soft_wrap=True)
+            console.print(Text(f"  {one_line(candidate.evidence)}", style="dim"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``lacy study``: arms x seeds x sizes trained, asked and compared; it may be stopped any time."""
+"""``lacy study``: train, ask and compare methods x seeds x sizes; it may be stopped any time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class StudyFlags:
-    """Trains every arm of a recipe with every seed and size, asks all models, and compares them.
+    """Trains every method of a recipe with every seed and size, asks all models, and compares them.
 
     First argument: the recipe (`lacy config study` writes one with all settings explained). OUT
     then holds results.csv and results.parquet (one figure per row, with interval), comparisons.csv
@@ -34,11 +34,11 @@ class StudyFlags:
     jobs: int = 0
     """Runs side by side; 0: one per GPU, else one per CPU core."""
     only: tuple[str, ...] = ()
-    """These arms only (and those whose models they need)."""
+    """These methods only (and those whose models they need)."""
     seeds: tuple[int, ...] = ()
-    """These seeds, for every arm."""
+    """These seeds, for every method."""
     smoke: bool = False
-    """Every arm and way, but so small that it takes seconds: does the recipe run at all?"""
+    """Every method and way, but so small that it takes seconds: does the recipe run at all?"""
     dry_run: bool = False
     """Say what would be trained and asked, and what is done already."""
     tables: bool = False
@@ -47,8 +47,8 @@ class StudyFlags:
 
 SETTINGS = StudyPlan
 EXAMPLE = """
-lacy study recipes/arms-world.yaml --smoke
-lacy study recipes/arms-world.yaml --only lacy plain --seeds 0 --jobs 2
+lacy study recipes/methods-world.yaml --smoke
+lacy study recipes/methods-world.yaml --only lacy plain --seeds 0 --jobs 2
 """
 LISTED = 10
 """Failed jobs that are named."""
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     recipe = argv[0] if argv and not argv[0].startswith("-") else None
     flags = settings(StudyFlags, argv[1:] if recipe else argv, "study RECIPE.yaml", EXAMPLE)
     if recipe is None:
-        do = "lacy study recipes/arms-world.yaml"
+        do = "lacy study recipes/methods-world.yaml"
         raise LacyError("E12", key="RECIPE", value=None, why="no recipe was given", do=do)
     plan = _plan(recipe, flags)
     if flags.dry_run:
@@ -85,11 +85,11 @@ def _plan(recipe: str, flags: StudyFlags) -> StudyPlan:
     """The recipe with the flags applied."""
     plan = read_plan(recipe)
     if flags.seeds:
-        arms = {
-            name: {key: value for key, value in (arm or {}).items() if key != "seeds"}
-            for name, arm in plan.arms.items()
+        methods = {
+            name: {key: value for key, value in (method or {}).items() if key != "seeds"}
+            for name, method in plan.methods.items()
         }
-        plan = replace(plan, seeds=flags.seeds, arms=arms)
+        plan = replace(plan, seeds=flags.seeds, methods=methods)
     if flags.only:
         plan = _narrowed(plan, flags.only)
     if flags.smoke:
@@ -101,20 +101,20 @@ def _plan(recipe: str, flags: StudyFlags) -> StudyPlan:
 
 
 def _narrowed(plan: StudyPlan, only: Sequence[str]) -> StudyPlan:
-    """The plan with some arms, and the arms whose models these need."""
-    unknown = [name for name in only if name not in plan.arms]
+    """The plan with some methods, and the methods whose models these need."""
+    unknown = [name for name in only if name not in plan.methods]
     if unknown:
-        do = f"choose among {', '.join(plan.arms)}"
-        raise LacyError("E12", key="--only", value=unknown[0], why="no arm of this study", do=do)
+        do = f"choose among {', '.join(plan.methods)}"
+        raise LacyError("E12", key="--only", value=unknown[0], why="no method of this study", do=do)
     from lacy.study import needs
 
     kept = needs(plan, only)
-    arms = {name: arm for name, arm in plan.arms.items() if name in kept}
+    methods = {name: method for name, method in plan.methods.items() if name in kept}
     there = [
         text for text in plan.compare
         if all(side.partition("/")[0].strip() in kept for side in text.split(" - "))
     ]  # fmt: skip
-    return replace(plan, arms=arms, compare=tuple(there))
+    return replace(plan, methods=methods, compare=tuple(there))
 
 
 def _say_plan(plan: StudyPlan) -> int:
@@ -131,7 +131,7 @@ def _say_plan(plan: StudyPlan) -> int:
         {
             "training runs": len(runs),
             "steps in all": steps,
-            "arms": ", ".join(plan.arms),
+            "methods": ", ".join(plan.methods),
             "sizes": ", ".join(plan.sizes),
             "seeds": ", ".join(map(str, plan.seeds)),
             "answers": f"{sum(len(cell.ways) for cell in runs) * plan.ask:,} biographies",
@@ -176,7 +176,7 @@ def _lines(board: Board, seen: set[str]) -> None:
 
 
 def _table(board: Board, workers: int) -> Group:
-    """How far it is; arms down, seeds across."""
+    """How far it is; methods down, seeds across."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -191,7 +191,7 @@ def _table(board: Board, workers: int) -> Group:
     title = f"{place} of {len(board.jobs)} jobs, {_minutes(took)}"
     title += f", about {_minutes(left)} to go" if left else ""
     table = Table(box=None)
-    table.add_column("arm")
+    table.add_column("method")
     for seed in seeds:
         table.add_column(f"seed {seed}")
     rows: dict[str, dict[int, list[str]]] = {}
@@ -233,13 +233,13 @@ def _show(pooled: Any) -> None:
 
     shown = ("facts_right", "f1", "recovered", "call_rate", "calls_per_fact")
     rows = []
-    for (size, arm, equal, way), part in pooled.groupby(
-        ["size", "arm", "equal", "way"], sort=False
+    for (size, method, equal, way), part in pooled.groupby(
+        ["size", "method", "equal", "way"], sort=False
     ):
         values = {row.metric: row for row in part.itertuples()}
         cells_of = [_cell(values.get(metric)) for metric in shown]
         rows.append(
-            [f"{size} {arm}/{way}" + (f" ({equal})" if equal != "steps" else ""), *cells_of]
+            [f"{size} {method}/{way}" + (f" ({equal})" if equal != "steps" else ""), *cells_of]
         )
     names = ("", "facts right", "F1", "recovered", "tokens asked for", "calls per fact")
     table("All seeds together, 95% intervals", rows, names)

@@ -11,13 +11,11 @@ from rich.console import Console
 from rich.text import Text
 
 from lacy.cascade import (
-    Asker,
     ChatRefused,
     Engine,
     Step,
     Watch,
     bill,
-    price_of,
     question_hint,
     render_chat,
     to_dict,
@@ -26,7 +24,8 @@ from lacy.cli import calibration, live, why_output
 from lacy.cli.hosting import at_a_server, open_model
 from lacy.cli.policies import choose_policy, rankable, split_policy
 from lacy.errors import LacyError
-from lacy.sources import open_sources
+from lacy.remote import LoopThread
+from lacy.sources import open_sources, price_of
 from lacy.types import Answer, Span
 
 if TYPE_CHECKING:
@@ -78,14 +77,14 @@ class Talk:
         self._templated = bool(getattr(self._loaded.tokenizer, "chat_template", None))
         self._answered = 0
         self.engine = self._engine(config.source)
-        self._asker = Asker()
+        self._loop_thread = LoopThread()
 
     def __enter__(self) -> Talk:
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
-            self._asker.close()
+            self._loop_thread.close()
         except TimeoutError:  # a source that holds up its thread; the program ends anyway
             return
 
@@ -144,7 +143,7 @@ class Talk:
         number, self._answered = self._answered, self._answered + 1
         try:
             row = watched.row(number, prompt, None, watched.max_new_tokens, given)
-            answer = live.speak(watched, self._asker, row, pen.write, stoppable=True)
+            answer = live.speak(watched, self._loop_thread, row, pen.write, stoppable=True)
         finally:
             pen.end()
         self._took = time.perf_counter() - begin

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TextIO, TypeVar
 import tyro
 
 from lacy.config import REPEATED, parse
-from lacy.errors import LacyError, clean, cleaned
+from lacy.errors import LacyError, one_line, sanitized
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ def note(sentence: str) -> None:
 def say(line: str, file: TextIO | None = None) -> None:
     """Prints a line that may contain file names or other untrusted text, which it cleans."""
     indent = line[: len(line) - len(line.lstrip(" "))]
-    print(f"{indent}{clean(line)}", file=file or sys.stdout)
+    print(f"{indent}{one_line(line)}", file=file or sys.stdout)
 
 
 def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("", "")) -> None:
@@ -125,9 +125,9 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("
     for place, column in enumerate(columns):
         shown.add_column(column, justify="left" if place == 0 or len(columns) == 2 else "right")
     for row in rows:
-        shown.add_row(*(Text(cleaned(readable(cell))) for cell in row))
+        shown.add_row(*(Text(sanitized(readable(cell))) for cell in row))
     console = Console()
-    console.print(Text(clean(title), style="bold"), soft_wrap=True)
+    console.print(Text(one_line(title), style="bold"), soft_wrap=True)
     console.print(shown)
 
 

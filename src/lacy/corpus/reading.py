@@ -25,7 +25,7 @@ from lacy.corpus.encoding import codec_of
 from lacy.corpus.read_formats import FORMATS
 from lacy.corpus.read_pages import Pages
 from lacy.corpus.report import ReadReport as ReadReport
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 from lacy.types import Document
 
 Rows = Callable[[Wanted, Complain], Iterator[Row]]
@@ -121,7 +121,7 @@ def read(
 def _logged(name: str, documents: Iterator[Document], told: ReadReport) -> Iterator[Document]:
     yield from documents
     if told.skipped or told.renamed or told.left or told.notes:
-        logging.getLogger(__name__).warning("%s: %s", clean(name), told.summary())
+        logging.getLogger(__name__).warning("%s: %s", one_line(name), told.summary())
 
 
 def write_documents(documents: Iterable[Document], path: str | Path) -> int:
@@ -172,7 +172,8 @@ def _local(
     files = sorted(set(found.files) - set(cards))
     if not files and not found.shut:
         left = ", ".join(f"{n:,} x {kind}" for kind, n in told.left.counts.most_common(5))
-        raise LacyError("E27", path=f"{path}: no file in it{left and f' ({left})'}")
+        why = f"it contains no supported files{left and f' (only {left})'}"
+        raise LacyError("E27", path=path, why=why)
     return [
         *(_file(file, pages) for file in files),
         *(Stream(_shut(error)) for error in found.shut),
@@ -200,7 +201,7 @@ def _kind(path: Path) -> str:
 def _file(path: Path, pages: Pages) -> Stream:
     kind = _kind(path)
     if not kind:
-        raise LacyError("E27", path=path)
+        raise LacyError("E27", path=path, why="its file type is not supported")
     where = os.path.realpath(path)
     if kind in FORMATS:
         return Stream(lambda wanted, complain: pages.rows(path, kind, wanted, complain), where)

@@ -63,7 +63,7 @@ def evaluate_articles(
     """Scores a model on held-out articles under several policies.
 
     Args:
-        loaded: the model, as from ``lacy.model.load``.
+        loaded: the model, as from ``lacy.model.load_model``.
         articles: held-out texts; ``meta["title"]`` is whom or what each is about.
         extract: finds the values of the articles (for the database) and the entities of the
             answers (for the scores); see ``entities.default_extract``.

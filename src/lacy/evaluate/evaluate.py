@@ -92,7 +92,7 @@ def evaluate_world(
     """Scores a model in a world.
 
     Args:
-        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load``.
+        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
         world: who lives there and what is true.
         source: who answers calls.
         policies: when to call, by name (or their texts, which then are the names).

@@ -59,7 +59,7 @@ def read_signals(loaded: Any, documents: Iterable[Document]) -> list[Reading]:
     """Runs a model over marked documents (cut where the model's context ends).
 
     Args:
-        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load``.
+        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
         documents: texts with gold marks.
 
     Returns:

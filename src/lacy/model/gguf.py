@@ -36,7 +36,7 @@ def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") ->
     """Write a model and its tokenizer as GGUF; the file is whole or absent.
 
     Args:
-        loaded: as from ``lacy.model.load``.
+        loaded: as from ``lacy.model.load_model``.
         out: the file to write or replace.
         precision: of the matrices; norms are always ``f32``.
 

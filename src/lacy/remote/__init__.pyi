@@ -1,5 +1,5 @@
-from .background import Background
 from .http import Failure, checked_url, post, read_key, whole
+from .loop import LoopThread
 from .sse import Piece, events, pieces
 from .wire import (
     THOUGHT_TAG,
@@ -16,8 +16,8 @@ __all__ = [
     "THOUGHT_TAG",
     "THOUGHT_TOKENS",
     "Accepted",
-    "Background",
     "Failure",
+    "LoopThread",
     "Piece",
     "checked_url",
     "events",

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lacy.cascade import Engine
-from lacy.sources import Breaker, Chain, Metered, Source, Usage
+from lacy.sources import Breaker, Chain, Metered, Source, TokenPrice, Usage
 
 KINDS = {
     "Chain": "chain",
@@ -139,12 +139,11 @@ def _address(url: str) -> str | None:
 
 
 def _price(source: Source) -> dict[str, float] | None:
-    """Of 1,000 tokens, where a source has a price for those it reads and those it speaks."""
-    cost = getattr(source, "cost", None)
-    if not (isinstance(cost, tuple) and len(cost) == 2):
+    """Return a source's price in US dollars per million tokens, if it has one."""
+    price = getattr(source, "price", None)
+    if not isinstance(price, TokenPrice) or not all(map(math.isfinite, price)):
         return None
-    read, spoken = (_finite(part) for part in cost)
-    return None if read is None or spoken is None else {"read": read, "spoken": spoken}
+    return price._asdict()
 
 
 def _finite(value: Any) -> float | None:

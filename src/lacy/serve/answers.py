@@ -193,10 +193,10 @@ class Models(BaseModel):
 
 
 class Price(BaseModel):
-    """Of 1,000 tokens."""
+    """US dollars per million tokens."""
 
-    read: float
-    spoken: float
+    input: float
+    output: float
 
 
 class SourceTold(BaseModel):

@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from lacy.cascade import Asker, Engine, HostedEngine, Row, Scorer, Stream, texts_of
+from lacy.cascade import Engine, HostedEngine, Row, Scorer, Stream, texts_of
+from lacy.remote import LoopThread
 from lacy.serve.about import metered
 from lacy.serve.places import Places
 from lacy.types import Answer, Span
@@ -87,8 +88,8 @@ class Scheduler:
         self._changed = threading.Condition()
         self._places = Places(streams, queue)
         self._closing = self._closed = False
-        self._asker = Asker(self._wake)
-        self._running = texts_of(engine, self._asker, self._wake, streams)
+        self._loop_thread = LoopThread()
+        self._running = texts_of(engine, self._loop_thread, self._wake, streams)
         self._thread = threading.Thread(target=self._work, name="lacy-scheduler", daemon=True)
         self._thread.start()
 
@@ -150,7 +151,7 @@ class Scheduler:
             self._changed.notify_all()
         self._thread.join(timeout=10)
         self._running.close()
-        self._asker.close()
+        self._loop_thread.close()
 
     def __enter__(self) -> Scheduler:
         return self

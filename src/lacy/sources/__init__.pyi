@@ -2,7 +2,7 @@ from .contract import check_source
 from .db.database import Database
 from .models.language_model import LanguageModel
 from .opening import open_source, open_sources
-from .protocol import DEFAULT_TIMEOUT, Source, guarded, links
+from .protocol import DEFAULT_TIMEOUT, Source, TokenPrice, guarded, price_of, wrapped_sources
 from .resilience import Breaker, Chain, Metered, Usage
 from .scripted import ScriptedSource
 from .truth import Truth
@@ -17,12 +17,14 @@ __all__ = [
     "Metered",
     "ScriptedSource",
     "Source",
+    "TokenPrice",
     "Truth",
     "Usage",
     "check_source",
     "continuation",
     "guarded",
-    "links",
     "open_source",
     "open_sources",
+    "price_of",
+    "wrapped_sources",
 ]

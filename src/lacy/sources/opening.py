@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 
 if TYPE_CHECKING:
     from lacy.sources.protocol import Source
@@ -33,18 +33,18 @@ def open_sources(
     Args:
         names: each as in ``open_source``, in the order in which they are asked.
         cache: file in which answers of language models are kept; what looks up needs none.
-        prices: of models behind servers and of the ``llm`` package, each ``READ,SPOKEN`` or
-            ``NAME=READ,SPOKEN``: of a million tokens, as price lists have it.
+        prices: of models behind servers and of the ``llm`` package, each ``INPUT,OUTPUT`` or
+            ``NAME=INPUT,OUTPUT`` in US dollars per million tokens.
         seconds: that a chain may take; each of its sources has an equal share.
 
     Raises:
         LacyError: E106 for a price that cannot be used, and what ``open_source`` raises.
     """
-    from lacy.sources.protocol import links
+    from lacy.sources.protocol import wrapped_sources
     from lacy.sources.resilience import Chain, Metered
 
     opened = [source for source in map(open_source, names) if source is not None]
-    _put_prices([link for source in opened for link in links(source)], prices)
+    _set_prices([s for source in opened for s in wrapped_sources(source)], prices)
     if cache is not None:
         opened = [_kept(source, cache) for source in opened]
     counted = [Metered(source, timeout=None) for source in opened]
@@ -57,23 +57,25 @@ def _kept(source: Source, cache: str | Path) -> Source:
     """A source whose answers are kept; one that looks up is quick, and may change: as it is."""
     from lacy.sources.cached import Cached
     from lacy.sources.db import Database
-    from lacy.sources.protocol import links
+    from lacy.sources.protocol import wrapped_sources
     from lacy.sources.texts import Documents
 
-    if any(isinstance(link, Database | Documents) for link in links(source)):
+    if any(isinstance(wrapped, Database | Documents) for wrapped in wrapped_sources(source)):
         return source
     return Cached(source, cache, timeout=None)
 
 
-def _put_prices(sources: Sequence[Any], prices: Sequence[str]) -> None:
-    """Gives each its price."""
+def _set_prices(sources: Sequence[Any], prices: Sequence[str]) -> None:
+    """Set the prices given as ``INPUT,OUTPUT`` (all sources) or ``NAME=INPUT,OUTPUT``."""
+    from lacy.sources.protocol import TokenPrice
+
     priced = [source for source in sources if hasattr(source, "price")]
     for written in prices:
         name, named, price = written.rpartition("=")
         chosen = [source for source in priced if not named or source.name == name]
         try:
-            read, spoken = (float(part) for part in price.split(","))
-            if not (0 <= read < float("inf") and 0 <= spoken < float("inf")):
+            parts = [float(part) for part in price.split(",")]
+            if len(parts) != 2 or not all(0 <= part < float("inf") for part in parts):
                 raise ValueError
         except ValueError:
             why = "it is not two numbers of at least 0 with a comma between them"
@@ -83,7 +85,7 @@ def _put_prices(sources: Sequence[Any], prices: Sequence[str]) -> None:
             why = f"of those asked, {names or 'nobody'} can have one"
             raise LacyError("E106", price=written, why=why)
         for source in chosen:
-            source.price(read / 1e6, spoken / 1e6)
+            source.price = TokenPrice(*parts)
 
 
 def open_source(name: str | None) -> Source | None:
@@ -151,11 +153,11 @@ def _tell_missing(texts: Documents) -> None:
     files = texts.missing()
     if not files:
         return
-    some = f"{clean(files[0])}, ..." if len(files) > 1 else clean(files[0])
+    some = f"{one_line(files[0])}, ..." if len(files) > 1 else one_line(files[0])
     what = f"{len(files):,} files that are" if len(files) > 1 else "a file that is"
     logging.getLogger(__name__).warning(
         "%s: it answers from %s no longer there (%s); to remove what went, build it again.",
-        clean(str(texts.path)), what, some,
+        one_line(str(texts.path)), what, some,
     )  # fmt: skip
 
 

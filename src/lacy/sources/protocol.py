@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from lacy.errors import LacyError
 from lacy.types import Candidate, Reply, Request
@@ -31,22 +31,43 @@ class Source(Protocol):
         ...
 
 
-def links(source: Source | None) -> list[Source]:
-    """A source and all those behind it, each once, in the order in which they are asked.
+def wrapped_sources(source: Source | None) -> list[Source]:
+    """Return a source and all sources wrapped by it, each once, in the order they are asked.
 
-    A source around others names them by a property ``inner``, a tuple of sources; one without it
-    stands for itself. Figures (``Metered``), rests (``Breaker``) and prices (``Endpoint``) are
-    found by walking here, whichever way the sources nest.
+    A wrapper lists its sources in a property ``inner``, a tuple. This is how usage (``Metered``),
+    circuit breakers and prices are found, however the sources are nested.
     """
     found: list[Source] = []
-    waiting = [] if source is None else [source]
-    while waiting:
-        first = waiting.pop(0)
+    pending = [] if source is None else [source]
+    while pending:
+        first = pending.pop(0)
         if not any(first is known for known in found):
             found.append(first)
             inner = getattr(first, "inner", ())
-            waiting = [*(inner if isinstance(inner, tuple) else ()), *waiting]
+            pending = [*(inner if isinstance(inner, tuple) else ()), *pending]
     return found
+
+
+class TokenPrice(NamedTuple):
+    """US dollars per million input and output tokens."""
+
+    input: float = 0.0
+    output: float = 0.0
+
+    @classmethod
+    def of(cls, price: float | tuple[float, float]) -> TokenPrice:
+        """Return a price from a pair, or from one number for both kinds of token."""
+        return cls(*price) if isinstance(price, tuple) else cls(price, price)
+
+    def cost(self, input_tokens: int, output_tokens: int) -> float:
+        """Return the cost of these tokens in US dollars."""
+        return (self.input * input_tokens + self.output * output_tokens) / 1e6
+
+
+def price_of(source: Source | None) -> TokenPrice | None:
+    """Return the first price above zero among a source and its wrapped sources."""
+    prices = (getattr(wrapped, "price", None) for wrapped in wrapped_sources(source))
+    return next((p for p in prices if isinstance(p, TokenPrice) and any(p)), None)
 
 
 async def guarded(

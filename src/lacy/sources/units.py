@@ -6,7 +6,6 @@ import re
 import unicodedata
 
 from lacy.annotate.grammar import MONTHS
-from lacy.errors import clean as clean
 from lacy.types import Unit
 
 _WORD = re.compile(

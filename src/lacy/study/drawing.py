@@ -25,7 +25,7 @@ COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1d2530", "#8a8f98",
     "#882255", "#999933", "#332288", "#7a4b1e", "#b7a9d9",
 )  # fmt: skip
-"""Okabe and Ito's without the yellow, grey, and five more for studies of many arms."""
+"""Okabe and Ito's without the yellow, grey, and five more for studies of many methods."""
 MARKERS = "osD^vPX*"
 HOLLOW = "os^Dv<>p*PXd8h"
 """Markers of ways that have a name instead of a budget."""

@@ -1,4 +1,4 @@
-"""Figures of arms and ways: facts right against their cost, and side by side at one call rate."""
+"""Figures of methods and ways: facts right against cost, and side by side at one call rate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def frontier(
     ways: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """Facts right against the realised call rate: a line per arm over its budgets.
+    """Facts right against the realised call rate: a line per method over its budgets.
 
     Ways of which there is only one budget, or none, are single hollow markers. Bars are the
     intervals of the figures pooled over seeds.
@@ -44,14 +44,14 @@ def frontier(
     counts = Counter(kind for kind, _ in budgets)
     kinds = [k for k in dict.fromkeys(way.kind for way in every) if counts[k] > 1]
     names = list(dict.fromkeys(way.name for way in every if not _on_line(way, kinds)))
-    what = "Facts right against the share of tokens asked for, by arm; bars are 95% intervals."
+    what = "Facts right against the share of tokens asked for, by method; bars are 95% intervals."
     with sheet(file, len(study.groups), what) as panels:
         for axes, group in zip(panels, study.groups, strict=True):
             for key in study.members(*group):
-                number, costs = study.arms.index(key[2]), found[key]
+                number, costs = study.methods.index(key[2]), found[key]
                 _lines_of(axes, key[2], costs, {k: Pen(number, i) for i, k in enumerate(kinds)})
                 _named(axes, key[2], Pen(number), [c for c in costs if c[0].name in names], names)
-            _legend_of_names(axes, names, study.arms)
+            _legend_of_names(axes, names, study.methods)
             titles(axes, group, study, "tokens asked for, %", "facts right, %")
             axes.margins(x=0.06, y=0.08)
         alike(panels, "x")
@@ -82,19 +82,19 @@ def _costs(study: Study, key: Key, ways: Sequence[str]) -> list[Cost]:
     return sorted(found, key=lambda cost: cost[1])
 
 
-def _lines_of(axes: Any, arm: str, costs: Sequence[Cost], pens: Mapping[str, Pen]) -> None:
+def _lines_of(axes: Any, method: str, costs: Sequence[Cost], pens: Mapping[str, Pen]) -> None:
     for kind, pen in pens.items():
         line = [cost for cost in costs if cost[0].budget is not None and cost[0].kind == kind]
         if not line:
             continue
         _, x, y, _, _ = zip(*line, strict=True)
-        label = f"{arm}, {kind}" if kind else arm
+        label = f"{method}, {kind}" if kind else method
         axes.plot(x, y, color=pen.colour, marker=pen.marker, linestyle=pen.dash, label=label)
         _bars(axes, line, pen)
 
 
-def _named(axes: Any, arm: str, pen: Pen, costs: Sequence[Cost], names: Sequence[str]) -> None:
-    """Single markers; an arm that has no line is told by its colour."""
+def _named(axes: Any, method: str, pen: Pen, costs: Sequence[Cost], names: Sequence[str]) -> None:
+    """Single markers; a method that has no line is told by its colour."""
     for cost in costs:
         axes.plot(
             cost[1], cost[2], marker=HOLLOW[names.index(cost[0].name) % len(HOLLOW)],
@@ -102,8 +102,8 @@ def _named(axes: Any, arm: str, pen: Pen, costs: Sequence[Cost], names: Sequence
             linestyle="", zorder=4,
         )  # fmt: skip
         _bars(axes, [cost], pen)
-    if costs and arm not in axes.get_legend_handles_labels()[1]:
-        axes.plot([], [], color=pen.colour, linewidth=5, solid_capstyle="butt", label=arm)
+    if costs and method not in axes.get_legend_handles_labels()[1]:
+        axes.plot([], [], color=pen.colour, linewidth=5, solid_capstyle="butt", label=method)
 
 
 def _bars(axes: Any, costs: Sequence[Cost], pen: Pen) -> None:
@@ -114,16 +114,16 @@ def _bars(axes: Any, costs: Sequence[Cost], pen: Pen) -> None:
     )  # fmt: skip
 
 
-def _legend_of_names(axes: Any, names: Sequence[str], arms: Sequence[str]) -> None:
+def _legend_of_names(axes: Any, names: Sequence[str], methods: Sequence[str]) -> None:
     for i, name in enumerate(names):
         axes.plot(
             [], [], marker=HOLLOW[i % len(HOLLOW)], markersize=7.5, markerfacecolor="white",
             markeredgewidth=1.6, color=MUTED, linestyle="",
-            label=f"{name} (way)" if name in arms else name,
+            label=f"{name} (way)" if name in methods else name,
         )  # fmt: skip
 
 
-def arms(
+def methods(
     folder: str | Path,
     file: str | Path,
     metric: str = "facts_right",
@@ -131,7 +131,7 @@ def arms(
     ways: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """A metric of every arm side by side: a row per arm, a marker per way, bars for intervals.
+    """Draw one metric of every method: a row per method, a marker per way, bars for intervals.
 
     Args:
         folder: of the study.
@@ -147,17 +147,21 @@ def arms(
     found = {key: _side_by_side(study, key, metric, ways) for key in study.keys}
     names = list(dict.fromkeys(name for scores in found.values() for name in scores))
     if not names:
-        raise LacyError("E88", what=f"no {metric} of the arms", where=folder)
+        raise LacyError("E88", what=f"no {metric} of the methods", where=folder)
     shown = measure(metric)
-    what = f"{shown.label[0].upper()}{shown.label[1:]} by arm; bars are 95% intervals."
-    rows = [arm for arm in study.arms if any(found[key] for key in study.keys if key[2] == arm)]
+    what = f"{shown.label[0].upper()}{shown.label[1:]} by method; bars are 95% intervals."
+    rows = [
+        method
+        for method in study.methods
+        if any(found[key] for key in study.keys if key[2] == method)
+    ]
     most = max(map(len, found.values()))
     high = 0.7 + len(rows) * (0.16 + 0.1 * most)
     high = high if len(study.groups) == 1 else high / 0.76
     with sheet(file, len(study.groups), what, height=high) as panels:
         for i, (axes, group) in enumerate(zip(panels, study.groups, strict=True)):
             here = {key[2]: found[key] for key in study.members(*group)}
-            _rows(axes, [here.get(arm, {}) for arm in rows], names, shown.unit)
+            _rows(axes, [here.get(method, {}) for method in rows], names, shown.unit)
             axes.set_yticks(range(len(rows)), rows if i % 2 == 0 else [""] * len(rows))
             unit = {"share": ", %", "AUROC": "", "": ""}.get(shown.unit, f", {shown.unit}")
             titles(axes, group, study, f"{shown.label}{unit}", "")
@@ -205,5 +209,5 @@ def _rows(axes: Any, rows: Sequence[Mapping[str, Score]], names: Sequence[str], 
 
 
 def _height(row: int, name: str, scores: Mapping[str, Score]) -> float:
-    """Where the marker of a way stands within the row of an arm."""
+    """Where the marker of a way stands within the row of a method."""
     return row + 0.76 * ((list(scores).index(name) + 0.5) / len(scores) - 0.5)

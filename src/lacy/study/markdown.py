@@ -1,4 +1,4 @@
-"""Tables of a study as Markdown: the arms at one call rate, and their paired comparisons."""
+"""Tables of a study as Markdown: the methods at one call rate, and their paired comparisons."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lacy.errors import LacyError
 from lacy.evaluate import Score, number
 from lacy.study.reading import EQUAL, Found, Key, Study, Way, at_rate, measure, read, table
 
-ARMS = (
+METHODS = (
     "call_rate", "facts_right", "recall", "f1", "leakage", "auroc_start", "calls_per_fact",
     "call_starts", "language_loss", "stored_bits",
 )  # fmt: skip
-"""Columns of the table of arms; ``auroc_start`` is that of the signal which a way reads."""
+"""Columns of the table of methods; ``auroc_start`` is that of the signal which a way reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One arm asked in one way, and its figures by column."""
+    """One method asked in one way, and its figures by column."""
 
-    arm: str
+    method: str
     way: Way
     found: dict[str, Found]
 
@@ -38,21 +38,21 @@ class Block:
     """Whether all stand at one call rate, so that a best one can be told."""
 
 
-def arms_table(
+def methods_table(
     folder: str | Path,
     *,
-    metrics: Sequence[str] = ARMS,
+    metrics: Sequence[str] = METHODS,
     ways: Sequence[str] = (),
     call_rate: float | None = None,
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """Every arm and way at the common call rate, as Markdown; ways at other rates below.
+    """Every method and way at the common call rate, as Markdown; ways at other rates below.
 
     Args:
         folder: of the study.
         metrics: the columns; those that were not measured are left out.
         ways: only these, by name.
-        call_rate: the budget to compare at; by default that at which most arms were asked.
+        call_rate: the budget to compare at; by default that at which most methods were asked.
         where: only cells with these values, as in ``reading.read``.
 
     Raises:
@@ -83,7 +83,7 @@ def _note(study: Study, metrics: Sequence[str]) -> str:
 
 def blocks(
     study: Study,
-    metrics: Sequence[str] = ARMS,
+    metrics: Sequence[str] = METHODS,
     rate: float | None = None,
     ways: Sequence[str] = (),
 ) -> list[Block]:
@@ -141,13 +141,13 @@ def label(metric: str) -> str:
 def _block(block: Block, metrics: Sequence[str]) -> str:
     columns = [m for m in metrics if any(m in line.found for line in block.lines)]
     best = {metric: _best(block, metric) for metric in columns}
-    rows = [["arm", "way", *map(label, columns)], ["---", "---", *["---:"] * len(columns)]]
+    rows = [["method", "way", *map(label, columns)], ["---", "---", *["---:"] * len(columns)]]
     for line in block.lines:
         cells = [
             _cell(line.found[metric], best[metric]) if metric in line.found else "–"
             for metric in columns
         ]
-        rows.append([_text(line.arm), _text(line.way.name), *cells])
+        rows.append([_text(line.method), _text(line.way.name), *cells])
     return f"**{_text(block.title)}**\n\n" + _rows(rows)
 
 

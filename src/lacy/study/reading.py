@@ -1,8 +1,8 @@
 """A study's files as they are read again: cells, figures by key, curves, and the common call rate.
 
 Nothing here runs a model: tables and figures are functions of what ``lacy study`` wrote. Figures
-are looked up by size, rule of equality, arm, way and metric; ``size`` and ``equal`` are never
-mixed, and arms are held against each other at one call rate.
+are looked up by size, rule of equality, method, way and metric; ``size`` and ``equal`` are never
+mixed, and methods are held against each other at one call rate.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ POOLED = -1
 """``seed`` of the rows that pool all seeds."""
 
 PLAIN = ("none", "plain")
-"""Names of arms that delegate nothing, where cells.csv does not tell the objective."""
+"""Names of methods that delegate nothing, where cells.csv does not tell the objective."""
 
 NEAR = 0.1
 """A way without a budget stands at the common rate if its own is within this share of it."""
 
-TEXTS = ("cell", "size", "arm", "equal", "way", "metric", "unit", "curve", "a", "b")
+TEXTS = ("cell", "size", "method", "equal", "way", "metric", "unit", "curve", "a", "b")
 EQUAL = {"steps": "the same number of steps", "text_tokens": "the same number of text tokens"}
 COLUMNS = {
-    "cells.csv": ("cell", "size", "arm", "equal", "seed"),
-    "results.csv": ("size", "arm", "equal", "seed", "way", "metric", "value", "low", "high", "n"),
-    "curves.csv": ("size", "arm", "equal", "seed", "curve", "x", "y", "n"),
+    "cells.csv": ("cell", "size", "method", "equal", "seed"),
+    "results.csv": (
+        "size", "method", "equal", "seed", "way", "metric", "value", "low", "high", "n",
+    ),
+    "curves.csv": ("size", "method", "equal", "seed", "curve", "x", "y", "n"),
     "comparisons.csv": (
         "size", "equal", "metric", "a", "b", "difference", "low", "high", "p", "n", "seeds",
     ),
@@ -44,7 +46,7 @@ COLUMNS = {
 """What must stand in each file."""
 
 Key = tuple[str, str, str]
-"""Size, rule of equality, arm."""
+"""Size, rule of equality, method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Study:
-    """The files of a study. ``found`` holds every figure by (size, equal, arm, way, metric)."""
+    """The files of a study. ``found`` holds every figure by (size, equal, method, way, metric)."""
 
     folder: Path
     cells: Any
@@ -147,24 +149,30 @@ class Study:
     def members(self, size: str, equal: str) -> list[Key]:
         """What stands in one table or panel.
 
-        A plain arm delegates nothing, so it is the same under both rules and is trained once.
+        A plain method delegates nothing, so it is the same under both rules and is trained once.
         """
         plain = self.plain
-        arms = {arm: key for key in self.keys if key[0] == size and (arm := key[2]) in plain}
+        methods = {
+            method: key for key in self.keys if key[0] == size and (method := key[2]) in plain
+        }
         own = {key[2]: key for key in self.keys if key[:2] == (size, equal)}
-        return [{**arms, **own}[arm] for arm in self.arms if arm in arms or arm in own]
+        return [
+            {**methods, **own}[method]
+            for method in self.methods
+            if method in methods or method in own
+        ]
 
     @property
     def plain(self) -> set[str]:
-        """Arms that delegate nothing."""
+        """Methods that delegate nothing."""
         if "objective" not in self.cells:
-            return set(self.arms) & set(PLAIN)
-        return set(self.cells["arm"][self.cells["objective"] == "none"])
+            return set(self.methods) & set(PLAIN)
+        return set(self.cells["method"][self.cells["objective"] == "none"])
 
     @property
-    def arms(self) -> list[str]:
-        """Every arm once, in the recipe's order."""
-        return list(dict.fromkeys(arm for _, _, arm in self.keys))
+    def methods(self) -> list[str]:
+        """Every method once, in the recipe's order."""
+        return list(dict.fromkeys(method for _, _, method in self.keys))
 
     @property
     def groups(self) -> list[tuple[str, str]]:
@@ -183,13 +191,13 @@ class Study:
         return self.found.get((*key, way, metric))
 
     def ways(self, key: Key) -> list[Way]:
-        """How an arm was asked, in the order of the file."""
+        """How a method was asked, in the order of the file."""
         names = dict.fromkeys(way for *rest, way, _ in self.found if tuple(rest) == key and way)
         settings = self.conditions.get("ways") or {}
         return [parse_way(name, settings.get(name)) for name in names]
 
     def common_rate(self) -> float | None:
-        """The budget that most arms were asked at; of several, the nearest to the study's rate.
+        """The budget that most methods were asked at; of several, the nearest to the study's rate.
 
         Where no way has a budget, that rate; None if it is not known either.
         """
@@ -210,7 +218,7 @@ class Study:
             return float(self.conditions["call_rate"])
         if "call_rate" not in self.cells:
             return None
-        rates = self.cells["call_rate"][~self.cells["arm"].isin(self.plain)]
+        rates = self.cells["call_rate"][~self.cells["method"].isin(self.plain)]
         rates = rates[rates > 0]
         return float(rates.median()) if len(rates) else None
 
@@ -225,7 +233,9 @@ class Study:
             raise LacyError("E88", what="no curves.csv", where=self.folder)
         rows = table(path)
         keys = set(self.keys)
-        mine = [key in keys for key in zip(rows["size"], rows["equal"], rows["arm"], strict=True)]
+        mine = [
+            key in keys for key in zip(rows["size"], rows["equal"], rows["method"], strict=True)
+        ]
         rows = rows[np.array(mine, dtype=bool)]
         rows = rows[rows["curve"] == name].dropna(subset=["x", "y"])
         if rows.empty:
@@ -285,7 +295,7 @@ def read(folder: str | Path, where: Mapping[str, str] | None = None) -> Study:
     cells = _only(table(folder / "cells.csv"), where or {}, folder)
     order = "parameters" if "parameters" in cells else "seed"
     size_of = {size: rank for rank, size in enumerate(cells.sort_values(order)["size"].unique())}
-    triples = dict.fromkeys(zip(cells["size"], cells["equal"], cells["arm"], strict=True))
+    triples = dict.fromkeys(zip(cells["size"], cells["equal"], cells["method"], strict=True))
     equals = list(EQUAL)
     keys = sorted(
         triples,
@@ -342,7 +352,7 @@ def _figures(rows: Any, keys: set[Key]) -> dict[tuple[str, str, str, str, str], 
     """Every figure under its key: the pooled row, or what can be said from single seeds."""
     by_key: dict[tuple[str, str, str, str, str], dict[int, Score]] = {}
     unit = rows["unit"] if "unit" in rows else [""] * len(rows)
-    names = ("size", "equal", "arm", "way", "metric", "seed", "value", "low", "high", "n")
+    names = ("size", "equal", "method", "way", "metric", "seed", "value", "low", "high", "n")
     for *key, seed, value, low, high, n, what in zip(
         *(rows[name] for name in names), unit, strict=True
     ):
@@ -371,7 +381,7 @@ def _finite(value: float) -> bool:
 
 
 def at_rate(study: Study, keys: Iterable[Key], rate: float | None) -> Iterator[tuple[Key, Way]]:
-    """Arms and ways at a call rate: with that budget, or whose own rate came out near it.
+    """Methods and ways at a call rate: with that budget, or whose own rate came out near it.
 
     Without a rate (no way has a budget), all of them.
     """

@@ -1,4 +1,4 @@
-"""A study as one HTML file: the arms, their comparisons, the frontier, calibration, conditions.
+"""A study as one HTML file: the methods, their comparisons, the frontier, calibration, conditions.
 
 It has the look of the report of a world (``evaluate.report``): no scripts, no requests, figures
 within the page.
@@ -15,22 +15,22 @@ from lacy.errors import LacyError
 from lacy.evaluate import RESAMPLES, Figure, ReportData, Row, Score, Table, number, write_report
 from lacy.study import figures
 from lacy.study.drawing import inline
-from lacy.study.markdown import ARMS, Block, blocks, comparisons, gap, label, p_value
+from lacy.study.markdown import METHODS, Block, blocks, comparisons, gap, label, p_value
 from lacy.study.reading import EQUAL, Found, Study, measure, read
 
 DRAWN: tuple[tuple[str, Callable[..., str]], ...] = (
-    ("The arms at one call rate", figures.arms),
+    ("The methods at one call rate", figures.methods),
     ("Quality and cost", figures.frontier),
     ("Does it know when to ask?", figures.calibration),
     ("Does the choice settle?", figures.turnover),
 )
 MODELS = ("leakage", "auroc_start", "language_loss", "stored_bits")
-ANSWERS = tuple(metric for metric in ARMS if metric not in MODELS)
+ANSWERS = tuple(metric for metric in METHODS if metric not in MODELS)
 NOTES = (
     f"Intervals are 95% percentile intervals of {RESAMPLES:,} bootstrap draws over the people of "
     "all seeds; those of what a model is by itself (leakage, AUROC, language loss, stored bits) "
-    "are t intervals over seeds (n). Arms are compared at one call rate, and models of different "
-    "sizes, or trained for different numbers of tokens, are never put into one table.",
+    "are t intervals over seeds (n). Methods are compared at one call rate, and models of "
+    "different sizes, or trained for different numbers of tokens, are never put into one table.",
 )
 
 
@@ -46,15 +46,15 @@ def report_html(folder: str | Path, out: str | Path) -> None:
     """
     study = read(folder)
     missing: list[str] = []
-    tables = [table for block in blocks(study) for table in _arms(block)]
+    tables = [table for block in blocks(study) for table in _methods(block)]
     try:
         tables += _comparisons(study)
     except LacyError as error:
         missing.append(_left_out(error, "the comparisons"))
     seeds = f"{study.seeds} seed{'s' if study.seeds != 1 else ''}"
     data = ReportData(
-        title="One study, every arm at the same call rate",
-        lede=f"{len(study.cells)} models: {', '.join(study.arms)}; {seeds}.",
+        title="One study, every method at the same call rate",
+        lede=f"{len(study.cells)} models: {', '.join(study.methods)}; {seeds}.",
         tables=tables,
         figures=_figures(study.folder, missing),
         conditions={
@@ -79,7 +79,7 @@ def _left_out(error: LacyError, what: str) -> str:
     return f"Not shown: {error.values.get('what', what)}."
 
 
-def _arms(block: Block) -> list[Table]:
+def _methods(block: Block) -> list[Table]:
     """Two tables of a block, so that each fits a page: of the answers, and of the models."""
     found = []
     for what, columns in (("", ANSWERS), (": the models by themselves", MODELS)):
@@ -90,7 +90,7 @@ def _arms(block: Block) -> list[Table]:
             right = line.found.get("facts_right") if columns is ANSWERS else None
             rows.append(
                 Row(
-                    line.arm,
+                    line.method,
                     [f.score if f else None for f in figures_],
                     _note(line.way.name, right),
                 )

@@ -56,7 +56,7 @@ def points(study: Study, metric: str, x: str, group: str = "", way: str = "") ->
             raise LacyError("E87", path=path, why=why)
     found: dict[Point, Any] = {}
     for cell in _everywhere(study):
-        key: Key = (cell["size"], cell["trained"], cell["arm"])
+        key: Key = (cell["size"], cell["trained"], cell["method"])
         value, at = _figure(study, key, cell, metric, way), _setting(cell, x)
         if value is None or at is None:
             continue
@@ -81,11 +81,11 @@ def _everywhere(study: Study) -> list[dict[str, Any]]:
     """The cells; a plain one stands under each rule of equality. ``trained``: under its own."""
     found = []
     for cell in study.cells.to_dict("records"):
-        size, equal, arm = cell["size"], cell["equal"], cell["arm"]
-        if arm in study.plain:
+        size, equal, method = cell["size"], cell["equal"], cell["method"]
+        if method in study.plain:
             cell["call_rate"] = 0.0
         for group in study.groups:
-            if (size, equal, arm) in study.members(*group):
+            if (size, equal, method) in study.members(*group):
                 found.append({**cell, "equal": group[1], "trained": equal})
     return found
 
@@ -121,7 +121,7 @@ def _ways(study: Study, key: Key, cell: dict[str, Any], way: str) -> list[Way]:
 
 
 def _alone(point: Point, found: dict[Point, Any], cell: dict[str, Any], path: Any) -> None:
-    """Refuses to lay two different arms on one point: their mean would mean nothing."""
+    """Refuses to lay two different methods on one point: their mean would mean nothing."""
     for other, theirs in found.items():
         same = (other.x, other.group, other.equal, other.seed)
         if same == (point.x, point.group, point.equal, point.seed):

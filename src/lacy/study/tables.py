@@ -101,14 +101,14 @@ def _cells(plan: StudyPlan, done: Sequence[Cell]) -> pd.DataFrame:
             for key in names
             if key not in ("steps", "out")
         }
-        given = {("objective" if key == "arm" else key): value for key, value in given.items()}
+        given = {("objective" if key == "method" else key): value for key, value in given.items()}
         rows.append({**_who(cell), **facts, "cue": cell.cue, **given})
     return pd.DataFrame(rows)
 
 
 def _who(cell: Cell) -> dict[str, Any]:
     return {
-        "cell": cell.name, "size": cell.size, "arm": cell.arm, "equal": cell.equal,
+        "cell": cell.name, "size": cell.size, "method": cell.method, "equal": cell.equal,
         "seed": cell.seed,
     }  # fmt: skip
 
@@ -137,7 +137,7 @@ def _results(
                 scores = way_scores([counts[cell.name, way] for cell in members], others)
                 rows += _rows(who, way, scores)
         rows += _rows(who, "", _mean_reading([_reading(plan, cell) for cell in group]))
-    columns = ["cell", "size", "arm", "equal", "seed", "way", "metric", "value", "low", "high",
+    columns = ["cell", "size", "method", "equal", "seed", "way", "metric", "value", "low", "high",
                "n", "unit"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
@@ -154,7 +154,7 @@ def _groups(done: Sequence[Cell]) -> list[list[Cell]]:
     """Cells that differ in their seed only."""
     found: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in done:
-        found.setdefault((cell.size, cell.arm, cell.equal), []).append(cell)
+        found.setdefault((cell.size, cell.method, cell.equal), []).append(cell)
     return list(found.values())
 
 
@@ -165,8 +165,8 @@ def _helped(plan: StudyPlan, cell: Cell, counts: Mapping[tuple[str, str], Counts
     """Answers of the plain model alone and of its partner, of the same size and seed."""
     found = []
     for side in (plan.advantage.alone, plan.advantage.partner):
-        arm, _, way = side.partition("/")
-        found.append(counts.get((work.partner_name(cell, arm), way)))
+        method, _, way = side.partition("/")
+        found.append(counts.get((work.partner_name(cell, method), way)))
     alone, partner = found
     return (alone, partner) if alone and partner else None
 
@@ -278,7 +278,7 @@ def _curves(plan: StudyPlan, done: Sequence[Cell]) -> pd.DataFrame:
                 if row.get(key) is not None:
                     rows.append({**who, "curve": curve, "x": row["step"], "y": row[key], "n": 1})
     return pd.DataFrame(
-        rows, columns=["cell", "size", "arm", "equal", "seed", "curve", "x", "y", "n"]
+        rows, columns=["cell", "size", "method", "equal", "seed", "curve", "x", "y", "n"]
     )
 
 
@@ -310,23 +310,25 @@ def _pairs(
 ) -> list[tuple[Counts, Counts]]:
     """Answers of both sides, seed by seed."""
     found: list[tuple[Counts, Counts]] = []
-    arms = [arm for arm, _ in sides_of]
+    methods = [method for method, _ in sides_of]
     if equal == "text_tokens" and not any(
-        f"{size}.{arm}.{equal}." in n for arm in arms for n in every
+        f"{size}.{method}.{equal}." in n for method in methods for n in every
     ):
         return found
     for seed in sorted({cell.seed for cell in every.values()}):
-        both = [counts.get((_name(size, arm, equal, seed, every), way)) for arm, way in sides_of]
+        both = [
+            counts.get((_name(size, method, equal, seed, every), way)) for method, way in sides_of
+        ]
         if both[0] is not None and both[1] is not None:
             found.append((both[0], both[1]))
     return found
 
 
-def _name(size: str, arm: str, equal: str, seed: int, every: Mapping[str, Cell]) -> str:
-    """The cell that stands for an arm; a plain one trains once, being taught all text."""
-    steps = every.get(f"{size}.{arm}.steps.s{seed}")
-    plain = steps is not None and steps.settings.get("arm") == "none"
-    return f"{size}.{arm}.{'steps' if plain else equal}.s{seed}"
+def _name(size: str, method: str, equal: str, seed: int, every: Mapping[str, Cell]) -> str:
+    """The cell that stands for a method; a plain one trains once, being taught all text."""
+    steps = every.get(f"{size}.{method}.steps.s{seed}")
+    plain = steps is not None and steps.settings.get("method") == "none"
+    return f"{size}.{method}.{'steps' if plain else equal}.s{seed}"
 
 
 def _comparison(

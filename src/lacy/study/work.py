@@ -219,7 +219,7 @@ def text_tokens(rows: Sequence[Mapping[str, Any]], config: Any) -> float:
 
 
 def _stretched(plan: StudyPlan, base: Cell) -> int:
-    """Steps after which an arm was taught as many tokens of text as a plain run of equal steps."""
+    """Steps after which a method was taught as many text tokens as a plain run of equal steps."""
     facts = trained(plan, base)
     if facts is None:
         raise LacyError("E86", cell=base.name)

@@ -1,6 +1,6 @@
 """Checkpoints: a model folder with the trainer's state beside it, whole or absent.
 
-``checkpoints/step-00000100/`` opens like any model (``lacy.model.load``, plain ``transformers``);
+``checkpoints/step-00000100/`` opens like any model (``load_model``, plain ``transformers``);
 ``trainer.safetensors`` and ``trainer.json`` hold what going on bit for bit needs: optimizer,
 running quantile, torch's random state, half-filled log window. The position in the data and the
 learning rate are functions of the step. A folder takes its name only when all of it is on the disk,

@@ -18,7 +18,7 @@ from lacy.train.choices import choose_way, process_count
 from lacy.train.config import TrainConfig
 from lacy.train.console import duration
 from lacy.train.flops import SMALL, Work, gpu_lines
-from lacy.train.optim import set_rate
+from lacy.train.optim import set_lr
 from lacy.train.schedule import make_schedule
 from lacy.train.setup import Session, prepare
 
@@ -243,7 +243,7 @@ def _measure(session: Session) -> float:
     times = []
     for step in range(MEASURED + 1):
         begin = time.perf_counter()
-        set_rate(session.optimizers, 0.0)
+        set_lr(session.optimizers, 0.0)
         sums = session.stepper(session.batch(step), config.objective(), seed=step)
         torch.nn.utils.clip_grad_norm_(session.parameters(), config.clip or float("inf"))
         for optimizer in session.optimizers:

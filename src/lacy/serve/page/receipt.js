@@ -45,7 +45,7 @@ function bar(sum) {
   return drawing;
 }
 
-const priced = (source) => source.price && source.price.read + source.price.spoken > 0;
+const priced = (source) => source.price && source.price.input + source.price.output > 0;
 
 /** Rows and an explanation of what all the words would have cost from each source with a price. */
 function without(sum, read, sources) {
@@ -57,9 +57,9 @@ function without(sum, read, sources) {
     return { paid: "", rows: [["written by itself", own, ""]], why: [why] };
   }
   const all = known.map(({ name, price }) => {
-    const cost = (read * price.read + sum.tokens * price.spoken) / 1000;
-    const why = `Without delegation ${name} would read the prompt (${count(read, "token")}, ${amount(price.read)} per 1000) `
-      + `and write the whole answer (${count(sum.tokens, "token")}, ${amount(price.spoken)} per 1000) = ${amount(cost)}. `
+    const cost = (read * price.input + sum.tokens * price.output) / 1e6;
+    const why = `Without delegation ${name} would read the prompt (${count(read, "token")}, ${amount(price.input)} per million) `
+      + `and write the whole answer (${count(sum.tokens, "token")}, ${amount(price.output)} per million) = ${amount(cost)}. `
       + "Tokens are counted as the small model does.";
     return { name, cost, why };
   });

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 from lacy.sources.db.facts import Column, Fact, Facts, Layout, Relation
 from lacy.sources.db.stores import Catalogue, Store, StoreError, is_url, open_store, spelled
 from lacy.sources.db.turns import Turns
@@ -201,10 +201,12 @@ class Database:
         subject = request.subject if request.subject and not link.note else link.name
         offered = []
         for relation, stored in found:
-            ways = [way for way in map(clean, stored) if len(way) <= LONGEST_VALUE and _seen(way)]
+            ways = [
+                way for way in map(one_line, stored) if len(way) <= LONGEST_VALUE and _seen(way)
+            ]
             if not ways:
                 continue
-            evidence = clean(f"{link.name} · {relation} · {ways[0]} ({self.name}{note})")
+            evidence = one_line(f"{link.name} · {relation} · {ways[0]} ({self.name}{note})")
             alternatives = self.alternatives.get(relation, 1.0)
             for text in dict.fromkeys(t for way in ways for t in completions(request.text, way)):
                 offered.append(Candidate(text, evidence, relation, alternatives, subject))

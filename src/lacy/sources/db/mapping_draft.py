@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 from lacy.sources.db.stores import (
     PROBE_SECONDS,
     VIEW_SECONDS,
@@ -88,7 +88,7 @@ class _Draft:
         yield "# Whom or what facts are about: the column that holds the name."
         others = [f"{t}.{c}" for (t, c), _ in ranked[1:5]]
         if others:
-            yield f"# It could also be: {clean(', '.join(others))}"
+            yield f"# It could also be: {one_line(', '.join(others))}"
         yield f"subject: {_text(f'{table}.{subject}')}"
         aliases = [c for c in self.catalogue.tables[table] if c.lower() in _ALIASES]
         aliases = [c for c in aliases if c != subject]
@@ -178,7 +178,7 @@ class _Draft:
             parts.append(f"join: [{', '.join(map(_text, join))}]")
         if self._is_date(table, column, kind):
             parts.append('date: "%-d %B %Y"')
-        note = f"  # {clean(kind)}" if kind and not join else ""
+        note = f"  # {one_line(kind)}" if kind and not join else ""
         return f"  {_text(name)}: {{{', '.join(parts)}}}{note}"
 
     def _is_date(self, table: str, column: str, kind: str) -> bool:
@@ -232,7 +232,7 @@ def readable(store: Store) -> Catalogue:
 
 def left_out(catalogue: Catalogue) -> list[str]:
     """A line for each table or view that cannot be read."""
-    return [f"left out: {clean(t)}: {clean(why)}" for t, why in catalogue.unreadable.items()]
+    return [f"left out: {one_line(t)}: {one_line(why)}" for t, why in catalogue.unreadable.items()]
 
 
 def _is_text(kind: str) -> bool:

@@ -19,8 +19,8 @@ from lacy.errors import LacyError
 from lacy.remote import (
     THOUGHT_TOKENS,
     Accepted,
-    Background,
     Failure,
+    LoopThread,
     Piece,
     checked_url,
     pieces,
@@ -31,6 +31,7 @@ from lacy.sources.models import chat
 from lacy.sources.models.answers import READING
 from lacy.sources.models.growing import CHARACTERS_PER_TOKEN, Growing, Spent, Thinking
 from lacy.sources.models.remote import Remote
+from lacy.sources.protocol import TokenPrice
 from lacy.sources.units import whole_number, whole_words
 from lacy.types import Candidate, Reply, Request, Unit
 
@@ -115,7 +116,7 @@ class Endpoint(Remote):
         first_wait: seconds before the second try; each further wait is twice as long, and at least
             ``Retry-After``.
         concurrency: requests at the same time.
-        cost: price of 1,000 tokens, or a pair: of 1,000 tokens read and of 1,000 spoken.
+        price: US dollars per million tokens, or a pair: input tokens, output tokens.
         characters: most characters sent; longer texts are cut at the beginning.
         max_bytes: most bytes of an answer.
         body: further fields of each request, such as ``{"reasoning_effort": "low"}``.
@@ -145,7 +146,7 @@ class Endpoint(Remote):
         retries: int = 3,
         first_wait: float = 0.25,
         concurrency: int = 8,
-        cost: float | tuple[float, float] = 0.0,
+        price: float | tuple[float, float] = 0.0,
         characters: int = 16_000,
         max_bytes: int = 1_000_000,
         body: Mapping[str, Any] | None = None,
@@ -164,14 +165,14 @@ class Endpoint(Remote):
         self.mode: Mode = mode
         self.max_tokens = limits(max_tokens)
         self.timeout, self.retries, self.first_wait = timeout, retries, first_wait
-        self.cost = cost if isinstance(cost, tuple) else (cost, cost)
+        self.price = TokenPrice.of(price)
         self.characters, self.max_bytes = characters, max_bytes
         self.body, self.stream = dict(body or {}), stream
         self._check(concurrency)
         self._way: Mode = mode
         self._accepted = Accepted()
         self._held = _Held(concurrency)
-        self._background = Background(self._held.close)
+        self._loop_thread = LoopThread(self._held.close)
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r}, {self.model!r}, mode={self.mode!r})"
@@ -273,7 +274,7 @@ class Endpoint(Remote):
         key = read_key(self.key_variable)
         body = {"model": self.model, **body, "temperature": 0}
         body["stream"] = self.stream and answer.unit != "token"
-        if body["stream"] and any(self.cost):
+        if body["stream"] and any(self.price):
             body["stream_options"] = {"include_usage": True}
 
         async def read(response: httpx.Response) -> str:
@@ -281,10 +282,10 @@ class Endpoint(Remote):
             spent = Spent.guessed(size)
             try:
                 arriving = pieces(response, self.max_bytes, key)
-                finish = await _grow(answer, arriving, spent, patient=any(self.cost))
+                finish = await _grow(answer, arriving, spent, patient=any(self.price))
                 return answer.outcome(finish)
             finally:
-                taken.cost += spent.cost(self.cost)
+                taken.cost += self.price.cost(spent.read, spent.spoken)
 
         while True:
             room = self._accepted.room

@@ -38,10 +38,6 @@ class Spent:
         """Takes what the model says, where that is a count."""
         self.read, self.spoken = _count(read, self.read), _count(spoken, self.spoken)
 
-    def cost(self, price: tuple[float, float]) -> float:
-        """Of these tokens; a price is that of 1,000 tokens read and of 1,000 spoken."""
-        return (price[0] * self.read + price[1] * self.spoken) / 1000
-
 
 def _count(said: Any, otherwise: int) -> int:
     sound = isinstance(said, int) and not isinstance(said, bool) and said >= 0

@@ -42,6 +42,7 @@ from lacy.model import (
 from lacy.remote import Failure
 from lacy.sources.models.answers import READING
 from lacy.sources.models.growing import Growing
+from lacy.sources.protocol import TokenPrice
 from lacy.sources.units import whole_number
 from lacy.types import CALL_TOKEN, Candidate, Reply, Request, Unit
 
@@ -135,7 +136,7 @@ class LanguageModel:
         batch: how many texts are computed together, at most; with ``streams`` it bounds the memory
             of caches. Answers are those of each alone, up to rounding.
         device: where to put a model that is read from a folder.
-        cost: cost of one partner token, in whatever unit the caller counts.
+        price: US dollars per million tokens that it generates.
 
     Raises:
         LacyError: E69 if no causal model can be read from the given place.
@@ -151,7 +152,7 @@ class LanguageModel:
         streams: int = DEFAULT_STREAMS,
         batch: int = DEFAULT_BATCH,
         device: str | torch.device | None = None,
-        cost: float = 0.0,
+        price: float = 0.0,
     ) -> None:
         if isinstance(model, str | Path):
             name = name or Path(model).name
@@ -161,7 +162,7 @@ class LanguageModel:
             raise TypeError("a model object needs its tokenizer: LanguageModel(model, tokenizer)")
         self.model = model.eval()
         self.name = name or type(model).__name__
-        self.cost = cost
+        self._price = TokenPrice(output=price)
         self.tokens_read = 0
         self._text = TokenText(tokenizer)
         self._context = context_of(model)
@@ -242,7 +243,7 @@ class LanguageModel:
                 found = (Candidate(text.said, text.evidence),) if text.said else ()
                 why = f"{self.name}: {text.why}" if text.why else None
                 seconds = time.perf_counter() - begin
-                cost = self.cost * text.spoken
+                cost = self._price.cost(0, text.spoken)
                 text.reply = Reply(found, cost=cost, seconds=seconds, error=why)
             if not going:
                 return

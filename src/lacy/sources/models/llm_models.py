@@ -19,12 +19,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.remote import THOUGHT_TOKENS, Accepted, Background, Failure, plain
+from lacy.remote import THOUGHT_TOKENS, Accepted, Failure, LoopThread, plain
 from lacy.sources.models import chat
 from lacy.sources.models.answers import READING
 from lacy.sources.models.endpoint import CHAT_TOKENS, DEFAULT_TIMEOUT, Mode, limits
 from lacy.sources.models.growing import Growing, Spent, Thinking
 from lacy.sources.models.remote import Remote
+from lacy.sources.protocol import TokenPrice
 from lacy.types import Candidate, Reply, Request, Unit
 
 MOST_CHARACTERS = 20_000
@@ -68,7 +69,7 @@ class LlmModel(Remote):
         max_tokens: most tokens asked for, by unit or one number for all.
         timeout: seconds for one request, waiting for its turn included.
         concurrency: requests at the same time.
-        cost: of 1,000 tokens, or a pair: of 1,000 tokens read and of 1,000 spoken.
+        price: US dollars per million tokens, or a pair: input tokens, output tokens.
         characters: most characters shown to it; of longer texts the end.
         options: of the model, as in ``llm models --options``; None as a value leaves one out.
 
@@ -89,7 +90,7 @@ class LlmModel(Remote):
         max_tokens: int | Mapping[Unit, int] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         concurrency: int = 4,
-        cost: float | tuple[float, float] = 0.0,
+        price: float | tuple[float, float] = 0.0,
         characters: int = 16_000,
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -99,7 +100,7 @@ class LlmModel(Remote):
         self.raw = mode == "completions" or (mode == "auto" and _completes(self._model))
         self.max_tokens = limits(max_tokens)
         self.timeout, self.characters = timeout, characters
-        self.cost = cost if isinstance(cost, tuple) else (cost, cost)
+        self.price = TokenPrice.of(price)
         self.options = dict(options or {})
         known = getattr(self._model.Options, "model_fields", {})
         self._own = {key: of for key, of in _OWN_OPTIONS.items() if key in known}
@@ -112,7 +113,7 @@ class LlmModel(Remote):
                 raise LacyError("E12", key=key, value=value, why="too little", do=do)
         self._accepted = Accepted()
         self._turns = _Turns(concurrency)
-        self._background = Background(self._turns.close)
+        self._loop_thread = LoopThread(self._turns.close)
 
     def __repr__(self) -> str:
         return f"LlmModel({self.model!r})"
@@ -147,7 +148,8 @@ class LlmModel(Remote):
             why = str(failure)
         except Exception as error:  # whatever a plugin raises must not end the text
             why = plain(f"{type(error).__name__} {error}", self._key())
-        seconds, cost = time.perf_counter() - begin, spent.cost(self.cost)
+        seconds = time.perf_counter() - begin
+        cost = self.price.cost(spent.read, spent.spoken)
         if why:
             return Reply(error=f"{self.name}: {why}", fault=True, cost=cost, seconds=seconds)
         found = (Candidate(text, f"continued by {self.name}{note}"),) if text else ()

@@ -6,35 +6,31 @@ import asyncio
 from collections.abc import Sequence
 from typing import Self
 
-from lacy.remote import Background
+from lacy.remote import LoopThread
+from lacy.sources.protocol import TokenPrice
 from lacy.types import Reply, Request
 
 
 class Remote:
-    """A source whose work runs in a ``Background``; what closes it ends in replies, not in errors.
+    """A source whose work runs in a ``LoopThread``; what closes it ends in replies, not in errors.
 
-    Those that inherit set ``name``, ``cost`` and ``_background`` and answer in ``_all``.
+    Those that inherit set ``name``, ``price`` and ``_loop_thread`` and answer in ``_all``.
     """
 
     name: str
-    cost: tuple[float, float]
-    """Of 1,000 tokens read and of 1,000 spoken."""
-    _background: Background
-
-    def price(self, read: float, spoken: float) -> None:
-        """Sets what a token costs, one that it reads and one that it speaks."""
-        self.cost = (1000 * read, 1000 * spoken)
+    price: TokenPrice
+    _loop_thread: LoopThread
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Continue each text by one unit, several at the same time; never raises for a failure."""
         if not requests:
             return []
         try:
-            return await self._background.run(self._all(list(requests)))
+            return await self._loop_thread.run(self._all(list(requests)))
         except RuntimeError as error:
             why = str(error)
         except asyncio.CancelledError:
-            if not self._background.closed:  # whoever asked does not wait any more
+            if not self._loop_thread.closed:  # whoever asked does not wait any more
                 raise
             why = "it was closed"
         return [Reply(error=f"{self.name}: {why}", fault=True)] * len(requests)
@@ -45,7 +41,7 @@ class Remote:
 
     def close(self) -> None:
         """Close the connections; asking afterwards gives replies with an error."""
-        self._background.close()
+        self._loop_thread.close()
 
     def __enter__(self) -> Self:
         return self

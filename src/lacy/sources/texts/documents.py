@@ -27,7 +27,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 from lacy.sources.db import Turns
 from lacy.sources.db.stores import read_only
 from lacy.sources.names import NameIndex, same
@@ -307,7 +307,7 @@ class Documents:
             whole = wider(text[start:stop], parts)
             for a, b, kind, value in spans:
                 page = f"page {bisect_right(pages, a)}, " if pages else ""
-                where = f"{self.name}/{clean(name)}, {page}passage {number}, characters {a}-{b}"
+                where = f"{self.name}/{one_line(name)}, {page}passage {number}, characters {a}-{b}"
                 evidence = f"{where}: {_excerpt(text, start, stop, a, b)}"
                 alternatives = self.alternatives.get(kind, 1.0)
                 for said in filter(None, (value, whole.get((a - start, b - start)))):
@@ -377,4 +377,4 @@ def _excerpt(text: str, start: int, stop: int, a: int, b: int) -> str:
     side = max(0, (_EXCERPT - (b - a)) // 2)
     first, last = max(start, a - side), min(stop, b + side)
     before, after = "…" * (first > start), "…" * (last < stop)
-    return f"{before}{clean(text[first:last])}{after}"
+    return f"{before}{one_line(text[first:last])}{after}"

@@ -1,6 +1,6 @@
-"""The arms: ways to choose what a small model delegates, compared at equal call rate. No torch.
+"""The methods: ways to choose what a small model delegates, compared at equal call rate. No torch.
 
-An arm is two answers: *among* which tokens may be delegated, and *by* what they are ranked. The
+A method is two answers: *among* which tokens may be delegated, and *by* what they are ranked. The
 table below is the whole truth about them; ``select`` reads it, the command line lists it.
 """
 
@@ -12,7 +12,7 @@ from typing import Literal
 
 from lacy.errors import LacyError
 
-ArmName = Literal[
+MethodName = Literal[
     "lacy", "none", "random", "loss_top", "marks_only", "marks_reference", "rho", "judge", "oracle"
 ]
 CallNegative = Literal["none", "softmax", "sigmoid"]
@@ -31,13 +31,13 @@ Impl = Literal["auto", "reference", "split", "fused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class Method:
     """One way of choosing what to delegate.
 
     ``among`` names the tokens that may be delegated, ``by`` what ranks them (highest first).
     """
 
-    name: ArmName
+    name: MethodName
     among: Literal["nothing", "facts", "values", "all"]
     by: Literal["loss", "random", "reference", "low_excess"]
     summary: str
@@ -53,32 +53,32 @@ class Arm:
         return self.by in ("reference", "low_excess")
 
 
-ARMS: dict[str, Arm] = {
-    arm.name: arm
-    for arm in (
-        Arm("lacy", "facts", "loss", "fact tokens with the highest current loss (paper §4)"),
-        Arm("none", "nothing", "loss", "nothing is delegated: a plain language model"),
-        Arm("random", "all", "random", "any tokens, uniformly (loss-based calls, §5.1)"),
-        Arm("loss_top", "all", "loss", "any tokens, highest current loss first"),
-        Arm("marks_only", "facts", "random", "fact tokens, uniformly (spaCy only, §5.4)"),
-        Arm("marks_reference", "facts", "reference",
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("lacy", "facts", "loss", "fact tokens with the highest current loss (paper §4)"),
+        Method("none", "nothing", "loss", "nothing is delegated: a plain language model"),
+        Method("random", "all", "random", "any tokens, uniformly (loss-based calls, §5.1)"),
+        Method("loss_top", "all", "loss", "any tokens, highest current loss first"),
+        Method("marks_only", "facts", "random", "fact tokens, uniformly (spaCy only, §5.4)"),
+        Method("marks_reference", "facts", "reference",
             "fact tokens with the highest loss of a reference model (§5.4)"),
-        Arm("rho", "all", "low_excess",
+        Method("rho", "all", "low_excess",
             "any tokens whose own loss exceeds a reference model's the least (Rho-1, §5.1)"),
-        Arm("judge", "values", "random", "tokens a judge labelled as values, uniformly (§5.1)"),
-        Arm("oracle", "values", "loss", "gold value tokens with the highest current loss"),
+        Method("judge", "values", "random", "tokens a judge labelled as values, uniformly (§5.1)"),
+        Method("oracle", "values", "loss", "gold value tokens with the highest current loss"),
     )
 }  # fmt: skip
 
 
-def get_arm(name: str) -> Arm:
-    """Looks an arm up by name.
+def get_method(name: str) -> Method:
+    """Looks a method up by name.
 
     Raises:
         LacyError: E40, with the nearest name, where there is none.
     """
-    if name not in ARMS:
-        close = difflib.get_close_matches(name, ARMS, n=1)
+    if name not in METHODS:
+        close = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise LacyError("E40", arm=name, hint=hint, arms=", ".join(ARMS))
-    return ARMS[name]
+        raise LacyError("E40", method=name, hint=hint, methods=", ".join(METHODS))
+    return METHODS[name]
