@@ -42,7 +42,7 @@ class TrainConfig:
 
     data: Path
     """Packed data,
-    from ``lacy annotate``."""
+    from ``lacy data mark``."""
     method: Literal["lacy", "none"] = "lacy"
     """What is delegated."""
     steps: int = 100
@@ -85,7 +85,7 @@ def test_an_unknown_key_is_an_error_with_a_suggestion_and_its_line(tmp_path):
     assert "'stpes'" in str(error)
     assert "did you mean 'steps'?" in str(error)
     assert "train.yaml, line 3" in str(error)
-    assert "lacy config train" in str(error)
+    assert "lacy help config train" in str(error)
 
 
 def test_a_nested_unknown_key_is_named_with_its_path(tmp_path):
@@ -182,7 +182,7 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path):
 def test_the_commented_file_holds_docs_choices_and_defaults():
     text = dump_commented(TrainConfig(Path("x"), steps=5))
     assert text.startswith("# A training run: data in, model out.\n")
-    assert "# Packed data, from ``lacy annotate``.\ndata: x\n" in text
+    assert "# Packed data, from ``lacy data mark``.\ndata: x\n" in text
     assert "# What is delegated. One of: lacy, none.\nmethod: lacy\n" in text
     assert "# Optimizer steps. Default: 100.\nsteps: 5\n" in text
     assert "  # Peak learning rate.\n  lr: 0.001\n" in text

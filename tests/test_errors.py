@@ -105,7 +105,7 @@ def test_what_steers_a_terminal_stands_in_no_message():
 
 
 def test_tables_and_lines_of_the_command_line_are_clean(capsys):
-    from lacy.cli.verb import facts, say
+    from lacy.cli.terminal import facts, say
 
     facts("Texts of a\x1b[2J\n.txt", {"name\x07": "b\x1b]0;x\x07"})
     say("  Next: lacy train a\x1b[31m\nb")

@@ -2,7 +2,7 @@
 
 The plan of the house, from the roof down; a room imports only from rooms below it:
 
-    cli/          the command line, one file per verb
+    cli/          the command line, one file per command
     testing.py    byte tokenizer, scripted model and source, for tests and demonstrations
     serve/        one model and its source behind OpenAI's API, many texts at once
     study/        methods x seeds x sizes as one plan, with tidy results and figures

@@ -93,7 +93,7 @@ def construct(cls: type[T], values: dict[str, Any], where: str, verb: str) -> T:
             key=key,
             value=None,
             why=f"it has no default and {where} does not give it",
-            do=f"give {', '.join(missing)}; see: lacy config {verb}",
+            do=f"give {', '.join(missing)}; see: lacy help config {verb}",
         )
     built = {
         name: construct(value.cls, value.values, where, verb)

@@ -58,7 +58,7 @@ def load(
         cls: a dataclass.
         path: a YAML file with some or all of the fields; ``None`` reads no file.
         overrides: values by name; nested ones by dotted name (``{"optim.lr": 1e-3}``).
-        verb: named in the advice ``lacy config VERB``; by default from the class's name.
+        verb: named in the advice ``lacy help config VERB``; by default from the class's name.
 
     Raises:
         LacyError: E13 no such file, E15 not YAML, E10 an unknown key, E12 a bad or missing
@@ -149,7 +149,7 @@ def _report(problems: list[Problem], where: str, lines: Mapping[str, int], verb:
     if not first.expected:
         raise LacyError("E10", key=first.key, where=where + line, hint=first.hint, verb=verb)
     why = f"expected {first.expected} ({where}{line})"
-    do = f"see the setting: lacy config {verb}"
+    do = f"see the setting: lacy help config {verb}"
     raise LacyError("E12", key=first.key, value=first.value, why=why, do=do)
 
 

@@ -120,9 +120,9 @@ def test_the_low_is_that_of_right_values(world, loaded, calibration):
     ]
     seen = [(r, value) for r, value in seen if r not in fit.references][: fit.n]
     below = []
-    for reference, value in seen:
-        key = ValueKey(reference.subject, kind, value)
-        here = slow(loaded, reference.text, value, calibration.ends)
+    for text, value in seen:
+        key = ValueKey(text.subject, kind, value)
+        here = slow(loaded, text.text, value, calibration.ends)
         below.append(here - reference.look_up([key])[key])
     assert fit.low == pytest.approx(np.quantile(below, LOW_QUANTILE), abs=1e-3)
 

@@ -1,22 +1,15 @@
 """Chats and their templates: no message is dropped, and no message text becomes a control token."""
 
 import copy
-import importlib.util
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers
 
+from helpers import models
 from lacy.cascade.chat import ChatRefused, ControlTokens, render_chat
 from lacy.corpus.token_text import TokenText
-
-_spec = importlib.util.spec_from_file_location(
-    "lacy_kinds", Path(__file__).parents[1] / "sources" / "kinds.py"
-)
-kinds = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kinds)
 
 ANY_ROLE = (
     "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}{% if m.name %} {{ m.name }}"
@@ -37,7 +30,7 @@ TOOLS = (
 
 
 def made(kind, template=ANY_ROLE):
-    tokenizer = copy.deepcopy(kinds.ALL[kind])
+    tokenizer = copy.deepcopy(models.ALL[kind])
     tokenizer.add_tokens(
         [
             AddedToken("<|im_start|>", special=True),
@@ -53,7 +46,7 @@ def made(kind, template=ANY_ROLE):
     return tokenizer
 
 
-TOKENIZERS = {kind: made(kind) for kind in kinds.ALL}
+TOKENIZERS = {kind: made(kind) for kind in models.ALL}
 CONTROLS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<CALL>", "<|reserved_7|>",
             "<tool_call>", "</tool_call>"]  # fmt: skip
 
@@ -67,7 +60,7 @@ def user(text, **more):
     return {"role": "user", "content": text, **more}
 
 
-@pytest.mark.parametrize("kind", list(kinds.ALL))
+@pytest.mark.parametrize("kind", list(models.ALL))
 def test_ordinary_chats_are_encoded_as_transformers_does(kind):
     tokenizer = TOKENIZERS[kind]
     for text in ("Who was Ada?", "a  b", "Kelfield is < 3 miles > off | [x]", "", "東京 é\n\n"):
@@ -79,7 +72,7 @@ def test_ordinary_chats_are_encoded_as_transformers_does(kind):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    kind=st.sampled_from(list(kinds.ALL)),
+    kind=st.sampled_from(list(models.ALL)),
     pieces=st.lists(
         st.sampled_from([*CONTROLS, " ", "a", "Mara", "é東", "\n", "<", "|>", "<|im_"]), max_size=7
     ),

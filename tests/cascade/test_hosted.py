@@ -1,17 +1,16 @@
 """A hosted model says what the same model says in process, span for span."""
 
-import importlib.util
 import json
 import re
 import shutil
 import socket
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from helpers import hosted_app
 from lacy.cascade import Engine, Oracle, parse_policy
 from lacy.cascade.calibration import Calibration, KindFit
 from lacy.cascade.hosted import HostedEngine
@@ -22,12 +21,6 @@ from lacy.model import load_model, save_model
 from lacy.sources import ScriptedSource
 from lacy.testing import byte_tokenizer
 from lacy.types import Candidate, Reply
-
-_spec = importlib.util.spec_from_file_location(
-    "lacy_hosted_app", Path(__file__).parent / "hosted_app.py"
-)
-hosted_app = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(hosted_app)
 
 LETTERS = hosted_app.LETTERS
 PROMPTS = ["Mara", "The old ", "x"]

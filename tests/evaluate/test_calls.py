@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.readings import F, N, S, reading
 from lacy.evaluate.calls import (
     calibration,
     call_quality,
@@ -18,8 +19,6 @@ from lacy.evaluate.calls import (
     separation,
     threshold_at,
 )
-
-from .readings import F, N, S, reading
 
 DOCUMENTS = [
     reading([N, S, F, N], [0.0, 3.0, -2.0, 1.0]),

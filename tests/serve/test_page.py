@@ -10,15 +10,14 @@ import httpx
 import pytest
 
 import lacy.serve
+from helpers.browser import WORDS, Watched, done, expect, needs_browser, until, write
+from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.cascade.guesses import GuessTracker
 from lacy.serve import Keys
 from lacy.serve.front import FILES, read
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
-
-from .browser import WORDS, Watched, done, expect, needs_browser, until, write
-from .conftest import serving
 
 FOLDER = Path(lacy.serve.__file__).parent / "page"
 SCRIPTS = [name for name, kind in FILES.values() if kind == "text/javascript"]

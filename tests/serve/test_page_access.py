@@ -2,13 +2,12 @@
 
 import pytest
 
+from helpers.browser import WORDS, Watched, expect, needs_browser, write
+from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.sources import ScriptedSource
 from lacy.sources.resilience import Chain
 from lacy.testing import scripted
-
-from .browser import WORDS, Watched, expect, needs_browser, write
-from .conftest import serving
 
 try:
     from axe_playwright_python.sync_playwright import Axe

@@ -11,11 +11,10 @@ from contextlib import closing
 
 import pytest
 
+from helpers.stores import SCHEMA, duck_with, sqlite_with
 from lacy.errors import LacyError
 from lacy.sources import Database
 from lacy.types import Request
-
-from .stores import SCHEMA, duck_with, sqlite_with
 
 
 def ask(source, text):

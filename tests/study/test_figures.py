@@ -11,12 +11,11 @@ import matplotlib
 import pandas as pd
 import pytest
 
+from helpers.studies import METHODS, write_rates, write_study, write_sweep
 from lacy.errors import LacyError
 from lacy.study import figures
 from lacy.study.drawing import COLOURS, inline
 from lacy.study.reading import parse_way, read
-
-from .studies import METHODS, write_rates, write_study, write_sweep
 
 SVG = "{http://www.w3.org/2000/svg}"
 DRAW = {

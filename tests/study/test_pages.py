@@ -13,13 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.studies import METHODS, write_study, write_sweep
 from lacy.errors import LacyError
 from lacy.study.markdown import comparisons_table, methods_table, p_value
 from lacy.study.pages import write_page
 from lacy.study.reading import read
 from lacy.study.report import report_html
-
-from .studies import METHODS, write_study, write_sweep
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "results_pages.py"
 PAGE = """# Methods

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from helpers.waiting import PATIENCE, until
 from lacy.cli import main
 from lacy.disk import OWNED, lock
 from lacy.study import runner, work
 from lacy.study.metrics import RATIOS, READ
 from lacy.study.plan import cells, read_plan
-from patience import PATIENCE, until
 
 RECIPE = {
     "world": {"people": 16, "texts": 3, "vocabulary": 512, "calibration": 8},

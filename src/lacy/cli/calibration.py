@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.cli.verb import note
+from lacy.cli.terminal import note
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration
@@ -23,7 +23,7 @@ def in_world(loaded: Any, folder: str | Path | None, texts: int = TEXTS) -> Cali
 
     Args:
         loaded: the model.
-        folder: of ``lacy world``; anything else gives None.
+        folder: of ``lacy data world``; anything else gives None.
         texts: how many; 0 for none.
     """
     if folder is None or texts <= 0 or not (Path(folder) / "world.json").is_file():

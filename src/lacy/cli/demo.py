@@ -11,13 +11,12 @@ import itertools
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.cli.verb import settings
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
@@ -56,8 +55,8 @@ class DemoConfig:
     """Of the world and of both models."""
 
 
-SETTINGS = DemoConfig
-EXAMPLE = """
+FLAGS = DemoConfig
+EXAMPLES = """
 lacy demo
 lacy demo --out /tmp/look --people 60 --steps 300
 """
@@ -82,10 +81,9 @@ CALIBRATION = 100
 KEPT = ("world", "data", "plain", "lacy", "results.json", "report.html")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the demo."""
+def run(config: DemoConfig) -> int:
+    """Run the demo."""
     begin = time.perf_counter()
-    config = settings(DemoConfig, argv, "demo", EXAMPLE)
     from rich.console import Console
 
     console = Console()

@@ -114,7 +114,7 @@ def next_steps(out: Path, world: World) -> list[Step]:
             "talk to it in the browser, or with any OpenAI client (needs lacy[serve])",
         ),
         Step("lacy demo --people 400", "a world too large to learn by heart"),
-        Step("lacy annotate my-texts.jsonl --out data", "begin with your own texts"),
+        Step("lacy data mark my-texts.jsonl --out data", "begin with your own texts"),
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from lacy.cli import calibration
-from lacy.cli.verb import REPEATS, Repeated, room, say, settings, table
+from lacy.cli.flags import REPEATS, Repeated
+from lacy.cli.terminal import needs_extra, say, table
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class EvaluateConfig:
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Folder of a model or a run."""
     world: Path | None = None
-    """A folder of `lacy world`: facts, calls, leakage and stored bits against exact truth."""
+    """A folder of `lacy data world`: facts, calls, leakage and stored bits against exact truth."""
     articles: Path | None = None
     """Held-out texts: the share of generated names, numbers and dates that the article holds."""
     source: Repeated = field(default_factory=list, metadata=REPEATS)
@@ -52,7 +53,7 @@ class EvaluateConfig:
     only: str | None = None
     """Read only articles for which this field is true (for example is_biography)."""
     encoding: str | None = None
-    """Encoding of articles that are not UTF-8, as in `lacy annotate`."""
+    """Encoding of articles that are not UTF-8, as in `lacy data mark`."""
     pipeline: str = "auto"
     """The spaCy pipeline that finds names, numbers and dates in articles."""
     unit: Literal["token", "word", "value"] = "value"
@@ -65,16 +66,15 @@ class EvaluateConfig:
     """Also write everything that was measured, as JSON."""
 
 
-SETTINGS = EvaluateConfig
-EXAMPLE = """
+FLAGS = EvaluateConfig
+EXAMPLES = """
 lacy evaluate runs/mine --world world --out runs/mine/world.json
 lacy evaluate runs/mine --articles held-out.jsonl.gz --call-rate 0.15
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Scores and prints."""
-    config = settings(EvaluateConfig, argv, "evaluate", EXAMPLE)
+def run(config: EvaluateConfig) -> int:
+    """Evaluate the model and print the results."""
     if (config.world is None) == (config.articles is None):
         why = "one of --world and --articles is needed"
         do = "lacy evaluate MODEL --world DIR, or lacy evaluate MODEL --articles FILE"
@@ -177,11 +177,11 @@ def short(score: Any) -> str:
 
 
 def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
-    from lacy.evaluate import evaluate_articles
+    from lacy.evaluate import default_extract, evaluate_articles
 
     articles, others = _read_articles(config)
-    entities = room("evaluate.entities", extra="spacy", what="finding names, numbers and dates")
-    extract = entities.default_extract(config.pipeline)
+    with needs_extra("spacy", "finding names, numbers and dates"):
+        extract = default_extract(config.pipeline)
     ways = evaluate_articles(
         loaded,
         articles,
@@ -207,7 +207,7 @@ def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Documen
     chosen = (d for d in found if config.only is None or d.meta.get(config.only))
     articles = list(itertools.islice(chosen, config.people))
     if not articles:
-        why, do = "no article has it", "lacy check data FILE shows what is there"
+        why, do = "no article has it", "lacy data check FILE shows what is there"
         raise LacyError("E12", key="only", value=config.only, why=why, do=do)
     return articles, list(itertools.islice(chosen, max(0, config.calibrate)))
 

@@ -7,9 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from lacy.cli.verb import say, settings
+import tyro
+
+from lacy.cli.terminal import say
 from lacy.errors import LacyError
 from lacy.study import StudyPlan, cells, read_plan
 
@@ -21,14 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class StudyFlags:
-    """Trains every method of a recipe with every seed and size, asks all models, and compares them.
+    """Train every method of a recipe with every seed and size, evaluate all models, compare them.
 
-    First argument: the recipe (`lacy config study` writes one with all settings explained). OUT
-    then holds results.csv and results.parquet (one figure per row, with interval), comparisons.csv
-    (paired, with a test), and report.html. The same command continues a stopped study; finished
-    runs are never repeated.
+    OUT then holds results.csv and results.parquet (one figure per row, with interval),
+    comparisons.csv (paired, with a test), and report.html. The same command continues a stopped
+    study; finished runs are never repeated.
     """
 
+    recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE.yaml")]
+    """The plan; `lacy help config study` writes one with all settings explained."""
     out: Path | None = None
     """Another folder than the recipe's."""
     jobs: int = 0
@@ -45,8 +48,9 @@ class StudyFlags:
     """Train nothing: make tables and report of what is finished."""
 
 
-SETTINGS = StudyPlan
-EXAMPLE = """
+FILE = False
+FLAGS, SETTINGS = StudyFlags, StudyPlan
+EXAMPLES = """
 lacy study recipes/methods-world.yaml --smoke
 lacy study recipes/methods-world.yaml --only lacy plain --seeds 0 --jobs 2
 """
@@ -55,14 +59,9 @@ LISTED = 10
 MARKS = {"waiting": "·", "running": "…", "done": "✓", "old": "✓", "failed": "✗", "skipped": "-"}
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs a study."""
-    recipe = argv[0] if argv and not argv[0].startswith("-") else None
-    flags = settings(StudyFlags, argv[1:] if recipe else argv, "study RECIPE.yaml", EXAMPLE)
-    if recipe is None:
-        do = "lacy study recipes/methods-world.yaml"
-        raise LacyError("E12", key="RECIPE", value=None, why="no recipe was given", do=do)
-    plan = _plan(recipe, flags)
+def run(flags: StudyFlags) -> int:
+    """Run a study."""
+    plan = _plan(flags)
     if flags.dry_run:
         return _say_plan(plan)
     if flags.tables:
@@ -71,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     from lacy.disk import lock, write_atomic
 
     with lock(plan.out):
-        write_atomic(plan.out / "recipe.yaml", Path(recipe).read_text(encoding="utf-8"))
+        write_atomic(plan.out / "recipe.yaml", flags.recipe.read_text(encoding="utf-8"))
         failed = _run(plan, flags.jobs)
         _write(plan)
     if failed:
@@ -81,9 +80,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _plan(recipe: str, flags: StudyFlags) -> StudyPlan:
-    """The recipe with the flags applied."""
-    plan = read_plan(recipe)
+def _plan(flags: StudyFlags) -> StudyPlan:
+    """Read the recipe and apply the flags."""
+    plan = read_plan(flags.recipe)
     if flags.seeds:
         methods = {
             name: {key: value for key, value in (method or {}).items() if key != "seeds"}
@@ -119,7 +118,7 @@ def _narrowed(plan: StudyPlan, only: Sequence[str]) -> StudyPlan:
 
 def _say_plan(plan: StudyPlan) -> int:
     """What would be done."""
-    from lacy.cli.verb import facts
+    from lacy.cli.terminal import facts
     from lacy.study import jobs_of
 
     jobs = jobs_of(plan)
@@ -229,7 +228,7 @@ def _write(plan: StudyPlan) -> None:
 
 
 def _show(pooled: Any) -> None:
-    from lacy.cli.verb import table
+    from lacy.cli.terminal import table
 
     shown = ("facts_right", "f1", "recovered", "call_rate", "calls_per_fact")
     rows = []

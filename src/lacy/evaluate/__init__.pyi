@@ -1,7 +1,7 @@
 from .articles import ArticleWay, calibrate_on, evaluate_articles, opening
 from .calls import BINS
 from .curves import CONTROLS, Line
-from .entities import Extract, entity_precision
+from .entities import Extract, default_extract, entity_precision
 from .evaluate import Way, WorldResult, answer_all, evaluate_world, flat
 from .facts import COLUMNS, counts, score_facts
 from .pages import Pick, world_page
@@ -38,6 +38,7 @@ __all__ = [
     "answer_all",
     "calibrate_on",
     "counts",
+    "default_extract",
     "difference",
     "entity_precision",
     "evaluate_articles",

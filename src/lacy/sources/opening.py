@@ -93,7 +93,7 @@ def open_source(name: str | None) -> Source | None:
 
     Args:
         name: a ``.sqlite``, ``.db`` or ``.duckdb`` file, ``postgresql://user@host/name``, or the
-            ``.yaml`` of a mapping; a folder that ``lacy world`` wrote (its truth) or
+            ``.yaml`` of a mapping; a folder that ``lacy data world`` wrote (its truth) or
             ``lacy source build`` (its texts); the folder or Hub name (``owner/name``) of a causal
             language model, ``http://host:port/v1#name`` of one behind a server, or ``llm:NAME`` of
             one of the ``llm`` package; None for nobody.
@@ -142,7 +142,7 @@ def open_source(name: str | None) -> Source | None:
     what = "is no folder of a model, a world or an index" if path.is_dir() else "is no source"
     do = (
         "give a .sqlite or .duckdb file, postgresql://USER@HOST/NAME, a mapping.yaml, a folder of "
-        "`lacy world` or `lacy source build`, a model's folder or Hub name, "
+        "`lacy data world` or `lacy source build`, a model's folder or Hub name, "
         "http://HOST:PORT/v1#MODEL, or llm:MODEL"
     )
     raise LacyError("E12", key="source", value=without_secret(name), why=what, do=do)

@@ -117,7 +117,7 @@ class StudyPlan:
     world: WorldPlan = field(default_factory=WorldPlan)
     """The made-up world."""
     train: dict[str, Any] = field(default_factory=dict)
-    """Training settings of all cells (see `lacy config train`)."""
+    """Training settings of all cells (see `lacy help config train`)."""
     sizes: dict[str, Any] = field(default_factory=lambda: {"demo": {"model": "demo"}})
     """Name of a size -> training settings."""
     methods: dict[str, Any] = field(default_factory=dict)

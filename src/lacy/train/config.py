@@ -29,7 +29,7 @@ class TrainConfig:
     """
 
     data: Path | None = None
-    """Packed data of `lacy annotate`."""
+    """Packed data of `lacy data mark`."""
     out: Path = Path("runs/lacy")
     """The run's folder."""
     valid: Path | None = None
@@ -158,7 +158,7 @@ class TrainConfig:
             f"{name} is {value!r}, {why}" for name, value, why, good in self._rules() if not good
         ]
         if self.data is None:
-            found.append("data is not given (lacy annotate makes it)")
+            found.append("data is not given (lacy data mark makes it)")
         given = [name for name in ("steps", "tokens", "epochs") if getattr(self, name) is not None]
         if len(given) > 1:
             found.append(f"{' and '.join(given)} are all given, choose one")

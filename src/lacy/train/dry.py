@@ -33,7 +33,7 @@ PAPER = {"334m": (32_001, 1_024)}
 """Vocabulary (``<CALL>`` included) and context of the paper (§5.1), by preset."""
 
 USUAL = (4_096, 256)
-"""Those of ``lacy annotate`` where it is not told otherwise; a test holds them equal."""
+"""Those of ``lacy data mark`` where it is not told otherwise; a test holds them equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ def _without_data(config: TrainConfig) -> DryRun:
     preset = get_preset(config.model)
     way, why = choose_way(config, process_count())
     steps = make_schedule(config, rows=0, context=context).total
-    of = "the paper's, §5.1" if config.model in PAPER else "defaults of lacy annotate"
+    of = "the paper's, §5.1" if config.model in PAPER else "defaults of lacy data mark"
     kind = "--kind unigram " if config.model in PAPER else ""
     return DryRun(
         data=f"{config.data} is missing; make it with",
@@ -198,7 +198,7 @@ def _without_data(config: TrainConfig) -> DryRun:
         ),
         seconds_per_step=None,
         untimed="the data are missing",
-        advice=f"lacy annotate TEXTS {kind}--vocab-size {vocabulary} --context {context} "
+        advice=f"lacy data mark TEXTS {kind}--vocab-size {vocabulary} --context {context} "
         f"--out {config.data}\n"
         f"assumed: {vocabulary:,} tokens of vocabulary, {context:,} per row ({of})",
         fp32=config.dtype == "fp32",

@@ -1,67 +1,41 @@
-"""What the verbs share: reading their settings with help that ends in an example, and tables."""
+"""Read lines from standard input; print remarks, tables and reports."""
 
 from __future__ import annotations
 
 import codecs
-import importlib
 import io
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, TextIO, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
 
-import tyro
-
-from lacy.config import REPEATED, parse
 from lacy.errors import LacyError, one_line, sanitized
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from lacy.corpus import ReadReport
 
-Repeated = Annotated[list[str], tyro.conf.UseAppendAction]
-"""A flag that may stand several times, each with one value, in an order that counts."""
-
-
-REPEATS = {REPEATED: True}
-"""Metadata of such a field."""
+PLACES = 3
+"""Places listed for each reason why texts were skipped."""
 
 
-def settings(cls: type[T], argv: Sequence[str], verb: str, example: str, *, file: bool = True) -> T:
-    """Reads a verb's settings from its arguments; ``--help`` ends with an example.
-
-    Args:
-        cls: the dataclass of the settings.
-        argv: the arguments after the verb.
-        verb: for the help's program name; may have two words (``"check marks"``).
-        example: one or more lines that can be typed as they stand.
-        file: whether settings may stand in a file; False where a ``.yaml`` means something else.
-    """
-    try:
-        return parse(cls, argv, verb=verb, file=file)
-    except SystemExit as leaving:
-        if not leaving.code:
-            label = "Example" if "\n" not in example.strip() else "Examples"
-            print(f"{label}:")
-            for line in example.strip().splitlines():
-                print(f"  {line.strip()}")
-        raise
-
-
-def room(name: str, *, extra: str | None = None, what: str = "") -> Any:
-    """Imports a module of lacy; a package it misses is an error that names the line to type.
+@contextmanager
+def needs_extra(extra: str, what: str) -> Iterator[None]:
+    """Turn a missing package of an optional extra into an error that says what to install.
 
     Raises:
         LacyError: E11, a package is not installed.
     """
     try:
-        return importlib.import_module(f"lacy.{name}")
+        yield
     except ModuleNotFoundError as error:
-        if extra is None or (error.name or "").startswith("lacy"):
+        if (error.name or "").startswith("lacy"):
             raise
         raise LacyError("E11", extra_for=what, package=error.name, extra=extra) from error
 
 
 def input_lines() -> Iterator[str]:
-    """Yields the lines of the standard input, without empty ones.
+    """Yield the lines of standard input, without empty ones.
 
     A byte order mark is removed from the first line; it shows whether the input is UTF-16. All
     other input is read as UTF-8 (from a terminal, or with PYTHONIOENCODING, in the encoding that is
@@ -85,7 +59,7 @@ def input_lines() -> Iterator[str]:
 
 
 def _input_encoding(stream: io.TextIOWrapper) -> str:
-    """UTF-16 if the input starts with its byte order mark, else UTF-8 or what the user has set."""
+    """Return UTF-16 if the input begins with its byte order mark, else UTF-8 or the set one."""
     if stream.isatty() or os.environ.get("PYTHONIOENCODING"):
         return stream.encoding
     peek = getattr(stream.buffer, "peek", None)  # missing if Python runs unbuffered
@@ -94,12 +68,12 @@ def _input_encoding(stream: io.TextIOWrapper) -> str:
 
 
 def as_text(word: str) -> str:
-    """A word of the command line; bytes that are no UTF-8 become U+FFFD."""
+    """Return an argument of the command line as text; bytes that are not UTF-8 become U+FFFD."""
     return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def note(sentence: str) -> None:
-    """Prints a remark on standard error, wrapped at words if that is a terminal."""
+    """Print a remark on standard error, wrapped at words if that is a terminal."""
     if sys.stderr.isatty():
         import shutil
         import textwrap
@@ -110,13 +84,13 @@ def note(sentence: str) -> None:
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Prints a line that may contain file names or other untrusted text, which it cleans."""
+    """Print a line that may contain untrusted text, without its control characters."""
     indent = line[: len(line) - len(line.lstrip(" "))]
     print(f"{indent}{one_line(line)}", file=file or sys.stdout)
 
 
 def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("", "")) -> None:
-    """Prints a table; the first column is text, the others are aligned right."""
+    """Print a table; the first column is text, the others are aligned right."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -132,12 +106,12 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("
 
 
 def facts(title: str, values: Mapping[str, Any]) -> None:
-    """Prints names with their values."""
+    """Print names with their values."""
     table(title, list(values.items()))
 
 
 def readable(value: Any) -> str:
-    """A value for people: numbers with separators or four significant digits, None as a dash."""
+    """Format a value: numbers with separators or four significant digits, None as a dash."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -149,22 +123,12 @@ def readable(value: Any) -> str:
     return str(value)
 
 
-def choose(verb: str, options: Mapping[str, str], argv: Sequence[str]) -> tuple[str, list[str]]:
-    """Splits off the second word of a verb (``lacy check marks``).
-
-    Prints the choices and leaves (0 for help, 2 for a word that is none of them).
-    """
-    if argv and argv[0] in options:
-        return argv[0], list(argv[1:])
-    asked = not argv or argv[0] in ("-h", "--help")
-    out = sys.stdout if asked else sys.stderr
-    if not asked:
-        import difflib
-
-        close = difflib.get_close_matches(argv[0], options, 1, 0.5)
-        hint = f" Did you mean: lacy {verb} {close[0]}" if close else ""
-        say(f"There is no `lacy {verb} {argv[0]}`.{hint}", file=out)
-    print(f"usage: lacy {verb} WHAT ...", file=out)
-    for option, purpose in options.items():
-        print(f"  {option:<10}{purpose}", file=out)
-    raise SystemExit(0 if asked else 2)
+def print_report(report: ReadReport, out: TextIO | None = None) -> None:
+    """Print what was skipped while texts were read, and where; by default on standard error."""
+    out = out or sys.stderr
+    for sentence, places in report.lines():
+        say(sentence, out)
+        if sentence.endswith("x wrong encoding"):
+            say("  to read them, give their encoding: --encoding windows-1251, shift_jis ...", out)
+        for place in places[:PLACES]:
+            say(f"  {place}", out)

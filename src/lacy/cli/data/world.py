@@ -1,15 +1,14 @@
-"""``lacy world``: a made-up world as files: texts with gold marks, the truth, held-out splits."""
+"""``lacy data world``: a made-up world as files: marked texts, their facts, held-out splits."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from lacy.cli.verb import facts, say, settings
+from lacy.cli.terminal import facts, say
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class WorldConfig:
-    """Makes a world of people whose every fact is known, as texts with marks and a database.
+    """Make a world of people whose every fact is known, as texts with marks and a database.
 
     OUT holds train.jsonl, valid.jsonl (the same people, new wording), fresh.jsonl (phrasings
     never trained on), unseen.jsonl (people never trained on), truth.sqlite and world.json.
@@ -37,19 +36,18 @@ class WorldConfig:
     per_person: int = 8
     """Differently worded texts per person for training (held-out splits have one)."""
     dry_run: bool = False
-    """Say what would be written, with sizes and time, and write nothing."""
+    """Print what would be written, with sizes and time, and write nothing."""
 
 
-SETTINGS = WorldConfig
-EXAMPLE = """
-lacy world --people 20000 --out world
-lacy annotate world --annotator gold --out data/world
+FLAGS = WorldConfig
+EXAMPLES = """
+lacy data world --people 20000 --out world
+lacy data mark world --annotator gold --out data/world
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Writes the world."""
-    config = settings(WorldConfig, argv, "world", EXAMPLE)
+def run(config: WorldConfig) -> int:
+    """Write the world."""
     if config.per_person < 1:
         do = "give 1 or more"
         why = "no text to train on"
@@ -73,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         world.save(folder, config.errors)
     counts |= {"wrong facts in truth.sqlite": wrong} if wrong else {}
     facts(f"World in {config.out}", {**_about(world), **counts})
-    say(f"Next: lacy annotate {config.out} --annotator gold --out {config.out}-packed")
+    say(f"Next: lacy data mark {config.out} --annotator gold --out {config.out}-packed")
     return 0
 
 

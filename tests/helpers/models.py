@@ -116,3 +116,7 @@ ALL = {
     "metaspace_first": metaspace("first"),
     "llama2_style": llama2_style(),
 }
+
+
+REAL = {"llama": llama(ALL["byte_level"]), "gpt2": gpt2(ALL["metaspace"])}
+"""Two tiny random models of different families and tokenizers."""

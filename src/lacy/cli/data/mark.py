@@ -1,4 +1,4 @@
-"""``lacy annotate``: texts in, packed tokens with marks out, ready to train on."""
+"""``lacy data mark``: mark the fact tokens of texts and pack them for training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from lacy.annotate import AnnotateConfig
-from lacy.cli.reading import tell
-from lacy.cli.verb import facts, room, say, settings
+from lacy.cli.terminal import facts, needs_extra, print_report, say
 from lacy.corpus import ReadReport
 from lacy.errors import LacyError
 
@@ -47,7 +46,7 @@ class Judge:
 
 
 @dataclass
-class Annotation:
+class MarkConfig:
     """Marks the words that carry facts, and packs tokens and marks for training.
 
     The marks are kept beside the packed data (OUT-marks) and are used again when only tokenizer
@@ -56,7 +55,7 @@ class Annotation:
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """Text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file, compressed or not, or a folder),
-    hf:owner/name, a folder of `lacy world`, or the stored labels of a judge."""
+    hf:owner/name, a folder of `lacy data world`, or the stored labels of a judge."""
     out: Path
     """The folder of packed data to write; replaced as a whole if it holds older ones."""
     annotator: Literal["spacy", "gold", "judge", "live"] = "spacy"
@@ -99,24 +98,23 @@ class Annotation:
     """Annotate a sample, estimate the rest, write nothing."""
 
 
-SETTINGS = Annotation
-EXAMPLE = """
-lacy annotate wiki.jsonl.gz --out data/wiki --vocab-size 8192 --context 512
-lacy annotate world --annotator gold --out data/world
+FLAGS = MarkConfig
+EXAMPLES = """
+lacy data mark wiki.jsonl.gz --out data/wiki --vocab-size 8192 --context 512
+lacy data mark world --annotator gold --out data/world
 """
 
 Documents = Callable[[], "Iterator[Document]"]
 """Reads the documents from the beginning each time it is called."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Annotates and packs."""
-    config = settings(Annotation, argv, "annotate", EXAMPLE)
+def run(config: MarkConfig) -> int:
+    """Mark and pack the texts."""
     report = [ReadReport()]
     documents = _documents(config, report)
     if config.dry_run:
         _estimate(config, documents)
-        tell(report[-1])
+        print_report(report[-1])
         return 0
     from lacy.annotate import encode_many
     from lacy.corpus import PackedData
@@ -135,14 +133,14 @@ def main(argv: Sequence[str]) -> int:
         "seconds": round(time.perf_counter() - begin, 1),
     }
     facts(f"Packed data in {config.out}", counts)
-    tell(report[-1])
+    print_report(report[-1])
     out = shlex.quote(str(config.out))
-    say(f"Next: lacy check marks {out}")
+    say(f"Next: lacy data check {out}")
     say(f"      lacy train --data {out}")
     return 0
 
 
-def _documents(config: Annotation, report: list[ReadReport]) -> Documents:
+def _documents(config: MarkConfig, report: list[ReadReport]) -> Documents:
     """Returns a function that reads the documents anew for each pass (tokenizer, marks, packing).
 
     ``report`` holds the report of the last pass.
@@ -175,7 +173,7 @@ def _documents(config: Annotation, report: list[ReadReport]) -> Documents:
     return documents
 
 
-def _tokenizer(config: Annotation, documents: Documents) -> Any:
+def _tokenizer(config: MarkConfig, documents: Documents) -> Any:
     from lacy.corpus import load_tokenizer, train_tokenizer
 
     if config.tokenizer is not None:
@@ -189,7 +187,7 @@ def _tokenizer(config: Annotation, documents: Documents) -> Any:
     return train_tokenizer(texts, config.vocab_size, kind=config.kind)
 
 
-def _marked(config: Annotation, documents: Documents) -> Iterator[Document]:
+def _marked(config: MarkConfig, documents: Documents) -> Iterator[Document]:
     """The documents with their marks."""
     if config.annotator not in STORED:
         return _with_own_marks(config, documents())
@@ -216,11 +214,12 @@ def _marked(config: Annotation, documents: Documents) -> Iterator[Document]:
     return attach(documents(), folder)
 
 
-def _annotator(config: Annotation) -> Any:
+def _annotator(config: MarkConfig) -> Any:
     if config.annotator == "live":
         return _live(config.judge)
-    rules = room("annotate.spacy_rules", extra="spacy", what="marking by spaCy")
-    annotator = rules.SpacyAnnotator(
+    with needs_extra("spacy", "marking by spaCy"):
+        from lacy.annotate import SpacyAnnotator
+    annotator = SpacyAnnotator(
         config.spacy.pipeline,
         config.spacy.rules,
         batch_size=config.spacy.batch_size,
@@ -237,13 +236,14 @@ def _live(judge: Judge) -> Any:
         do = "--judge.url http://localhost:8000/v1 --judge.model NAME"
         why = "the endpoint is asked for a model by name"
         raise LacyError("E12", key="judge.model", value="", why=why, do=do)
-    live = room("annotate.live", extra="judge", what="a live judge").LiveJudge
-    return live(
+    with needs_extra("judge", "a live judge"):
+        from lacy.annotate import LiveJudge
+    return LiveJudge(
         judge.url, judge.model, key_variable=judge.key_variable, concurrency=judge.concurrency
     )
 
 
-def _with_own_marks(config: Annotation, documents: Iterator[Document]) -> Iterator[Document]:
+def _with_own_marks(config: MarkConfig, documents: Iterator[Document]) -> Iterator[Document]:
     """Passes documents on; an error if none of the first thousand has a mark."""
     first = list(itertools.islice(documents, 1000))
     if not any(document.marks for document in first):
@@ -252,12 +252,12 @@ def _with_own_marks(config: Annotation, documents: Iterator[Document]) -> Iterat
             key="annotator",
             value=config.annotator,
             why=f"the texts of {config.source} carry no marks",
-            do=f"lacy annotate {config.source} --annotator spacy --out {config.out}",
+            do=f"lacy data mark {config.source} --annotator spacy --out {config.out}",
         )
     return itertools.chain(first, documents)
 
 
-def _estimate(config: Annotation, documents: Documents) -> None:
+def _estimate(config: MarkConfig, documents: Documents) -> None:
     """Annotates a sample and reports what the whole would take."""
     from lacy.annotate import encode_many
     from lacy.types import MarkFlag
