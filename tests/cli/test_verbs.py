@@ -6,10 +6,10 @@ import sqlite3
 
 import pytest
 
+from lacy._text import format_value
 from lacy.cli import main
 from lacy.cli.help.error import plain
 from lacy.cli.policies import choose_policy, rankable, split_policy
-from lacy.cli.terminal import readable
 from lacy.errors import CATALOG, LacyError
 from lacy.sources.opening import open_source
 
@@ -326,7 +326,7 @@ def test_the_default_policy_follows_what_the_model_was_taught(world):
 
 
 def test_values_are_shown_for_people():
-    shown = [readable(value) for value in (None, True, False, 12345, 0.123456, "x")]
+    shown = [format_value(value) for value in (None, True, False, 12345, 0.123456, "x")]
     assert shown == ["-", "yes", "no", "12,345", "0.1235", "x"]
 
 

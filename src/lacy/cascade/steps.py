@@ -8,7 +8,6 @@ happened. A ``Watch`` may also sit on any engine while it writes (``engine.obser
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lacy._text import json_safe
 from lacy.cascade.call import Settled
 from lacy.cascade.engine import Engine
 from lacy.cascade.policy import Controller, Decision
@@ -104,15 +104,7 @@ class Step:
 
 def plain(steps: Sequence[Step]) -> list[dict[str, Any]]:
     """Steps as data for JSON; figures without a bound (a threshold that none reaches) are None."""
-    return [_finite(asdict(step)) for step in steps]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return [json_safe(asdict(step)) for step in steps]
 
 
 @dataclass(frozen=True, slots=True)
