@@ -1,8 +1,7 @@
-"""A study's files as they are read again: runs, figures by key, curves, and the common call rate.
+"""Read a study's files: runs, figures by key, curves, and the call rate to compare at.
 
-Nothing here runs a model: tables and figures are functions of what ``lacy study`` wrote. Figures
-are looked up by size, rule of equality, method, condition and metric; ``size`` and ``equal`` are
-never mixed, and methods are held against each other at one call rate.
+Nothing here runs a model. Figures are looked up by size, rule of equality, method, condition and
+metric; ``size`` and ``equal`` are never mixed, and methods are compared at one call rate.
 """
 
 from __future__ import annotations
