@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python benchmarks/abstain.py demo       # about a minute
 
 The model of a demo tells of people of its world, of whom the database knows everything or, drawn
-by a seed, 70% of the facts. Conditions: the default limit, and ``Engine(abstain="reference")``, below
+by a seed, 70% of the facts. Compared: the default limit, and ``Engine(abstain="reference")``, below
 which right values seldom fall. People of the training texts in new texts (``valid``), and strangers
 (``unseen``). Figures with 95% bootstrap intervals over people go to ``results/abstain.json``.
 """
