@@ -1,7 +1,7 @@
 from .calibration import Calibration, calibrate, truncate_document
-from .chat import ChatRefused, chat_of, controls_of
+from .chat import ChatRefused, control_tokens, render_chat
 from .engine import Engine
-from .guesses import Unconfirmed, unconfirmed
+from .guesses import GuessTracker, guessed_ranges
 from .hosted import HostedEngine
 from .hosted_model import connect
 from .opening import (
@@ -15,10 +15,9 @@ from .opening import (
     split_policy,
     trained_not_to_call,
 )
-from .parsing import parse_policy
-from .policy import Budget, Never, Oracle, Policy, Random, Threshold
-from .questions import hint
-from .rank import CHARACTERS
+from .policy import Budget, Never, Oracle, Policy, Random, Threshold, parse_policy
+from .questions import question_hint
+from .rank import MAX_TOKEN_CHARACTERS
 from .row import Row
 from .scores import ScoredSpan, Scorer, TokenScore
 from .signals import teacher_forced_signals
@@ -41,12 +40,13 @@ from .trace import (
 
 __all__ = [
     "CALIBRATION_TEXTS",
-    "CHARACTERS",
+    "MAX_TOKEN_CHARACTERS",
     "Bill",
     "Budget",
     "Calibration",
     "ChatRefused",
     "Engine",
+    "GuessTracker",
     "HostedEngine",
     "Never",
     "Offer",
@@ -60,29 +60,29 @@ __all__ = [
     "Stream",
     "Threshold",
     "TokenScore",
-    "Unconfirmed",
     "Watch",
     "bill",
     "calibrate",
     "calibrate_on_sources",
     "calibration_note",
-    "chat_of",
     "colours",
     "connect",
-    "controls_of",
+    "control_tokens",
     "default_policy",
     "explain",
     "guess_style",
-    "hint",
+    "guessed_ranges",
     "legend",
     "model_name",
     "open_engine",
     "open_model",
     "parse_policy",
     "plain",
+    "question_hint",
     "read_along",
     "receipt",
     "render",
+    "render_chat",
     "split_policy",
     "style_of",
     "teacher_forced_signals",
@@ -90,7 +90,6 @@ __all__ = [
     "to_dict",
     "trained_not_to_call",
     "truncate_document",
-    "unconfirmed",
     "visible",
     "write_answers",
 ]

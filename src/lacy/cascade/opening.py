@@ -13,8 +13,7 @@ from typing import Any, TypeAlias
 
 from lacy.cascade.calibration import Calibration, calibrate, truncate_document
 from lacy.cascade.engine import Engine
-from lacy.cascade.parsing import parse_policy
-from lacy.cascade.policy import Never, Policy, Threshold
+from lacy.cascade.policy import Never, Policy, Threshold, parse_policy
 from lacy.model import context_of, load_model
 from lacy.sources import DEFAULT_TIMEOUT, Source, open_sources, wrapped_sources
 from lacy.types import Document
