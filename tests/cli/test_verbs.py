@@ -6,10 +6,10 @@ import sqlite3
 
 import pytest
 
+from lacy._text import format_value
 from lacy.cli import main
 from lacy.cli.help.error import plain
 from lacy.cli.policies import choose_policy, rankable, split_policy
-from lacy.cli.terminal import readable
 from lacy.errors import CATALOG, LacyError
 from lacy.sources.opening import open_source
 
@@ -281,10 +281,16 @@ def test_evaluate_in_a_world(model, world, tmp_path, capsys):
     argv = ["evaluate", model, "--world", world, "--people", 6, "--max-new-tokens", 12]
     assert lacy(*argv, "--out", tmp_path / "results.json") == 0
     shown = capsys.readouterr().out
-    for part in ("facts right", "random=0.22", "AUROC of margin", "leakage", "over 6 people"):
+    for part in (
+        "facts right",
+        "random=0.22",
+        "AUROC of margin",
+        "closed-book recall",
+        "over 6 people",
+    ):
         assert part in shown
     results = json.loads((tmp_path / "results.json").read_text())
-    assert set(results["ways"]) == {"never", "random=0.22", "budget=0.22"}
+    assert set(results["conditions"]) == {"never", "random=0.22", "budget=0.22"}
     assert results["environment"]["packages"]["torch"]
 
 
@@ -326,7 +332,7 @@ def test_the_default_policy_follows_what_the_model_was_taught(world):
 
 
 def test_values_are_shown_for_people():
-    shown = [readable(value) for value in (None, True, False, 12345, 0.123456, "x")]
+    shown = [format_value(value) for value in (None, True, False, 12345, 0.123456, "x")]
     assert shown == ["-", "yes", "no", "12,345", "0.1235", "x"]
 
 

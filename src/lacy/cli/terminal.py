@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from lacy._text import format_value
 from lacy.errors import LacyError, one_line, sanitized
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("
     for place, column in enumerate(columns):
         shown.add_column(column, justify="left" if place == 0 or len(columns) == 2 else "right")
     for row in rows:
-        shown.add_row(*(Text(sanitized(readable(cell))) for cell in row))
+        shown.add_row(*(Text(sanitized(format_value(cell))) for cell in row))
     console = Console()
     console.print(Text(one_line(title), style="bold"), soft_wrap=True)
     console.print(shown)
@@ -108,19 +109,6 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("
 def facts(title: str, values: Mapping[str, Any]) -> None:
     """Print names with their values."""
     table(title, list(values.items()))
-
-
-def readable(value: Any) -> str:
-    """Format a value: numbers with separators or four significant digits, None as a dash."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
 
 
 def print_report(report: ReadReport, out: TextIO | None = None) -> None:

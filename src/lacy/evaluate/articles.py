@@ -35,8 +35,8 @@ PROMPT_WORDS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class ArticleWay:
-    """One way of answering over all articles, and what came of it."""
+class ArticleAnswers:
+    """One condition over all articles, and what came of it."""
 
     policy: str
     scores: EntityScores
@@ -59,7 +59,7 @@ def evaluate_articles(
     max_new_tokens: int = 128,
     seed: int = 0,
     **engine: Any,
-) -> dict[str, ArticleWay]:
+) -> dict[str, ArticleAnswers]:
     """Scores a model on held-out articles under several policies.
 
     Args:
@@ -82,7 +82,7 @@ def evaluate_articles(
     subjects = [subject_of(article) for article in articles]
     prompts = [prompt_of(article) for article in articles]
     named = policies if isinstance(policies, Mapping) else {text: text for text in policies}
-    ways = {}
+    conditions = {}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "articles.sqlite"
         marked = with_values(articles, extract)
@@ -104,8 +104,8 @@ def evaluate_articles(
                     made = under(policy)
                     shown, answers = str(made.policy), made.generate(prompts, subjects)
                 scores = entity_precision(answers, texts, extract, seed=seed)
-                ways[name] = ArticleWay(shown, scores, call_rate(answers), tuple(answers))
-    return ways
+                conditions[name] = ArticleAnswers(shown, scores, call_rate(answers), tuple(answers))
+    return conditions
 
 
 def oracle_rate(policy: Policy | str) -> float | None:
