@@ -15,7 +15,7 @@ from lacy.cascade import Engine, Oracle, parse_policy
 from lacy.cascade.calibration import Calibration, KindFit
 from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
-from lacy.cascade.usual import Reference
+from lacy.cascade.reference import ReferenceText
 from lacy.errors import LacyError
 from lacy.model import load_model, save_model
 from lacy.sources import ScriptedSource
@@ -137,7 +137,7 @@ def test_units_and_places_are_held(hosted, loaded, unit):
 
 def test_a_calibration_ranks_as_in_process(wide, loaded):
     fits = {
-        kind: KindFit((Reference("Mara was born in", "Mara"), Reference("she", "")), low, 9)
+        kind: KindFit((ReferenceText("Mara was born in", "Mara"), ReferenceText("she", "")), low, 9)
         for kind, low in (("town", -30.0), ("year", -60.0))
     }
     ends = (*loaded.tokenizer.encode("., a"), 0)

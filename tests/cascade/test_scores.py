@@ -103,7 +103,7 @@ def test_scores_are_those_of_a_plain_forward_pass(jobs, name, prefill, delay):
 
 def test_nothing_is_measured_unasked(monkeypatch):
     engine = Engine(REAL["llama"], ScriptedSource(reply), "always")
-    monkeypatch.setattr("lacy.cascade.running.scores_of", None)
+    monkeypatch.setattr("lacy.cascade.running.token_scores", None)
     stream, pieces = text(engine, "Mara", 9)
     run(engine, [stream])
     assert pieces and not any(isinstance(piece, ScoredSpan) for piece in pieces)

@@ -281,10 +281,16 @@ def test_evaluate_in_a_world(model, world, tmp_path, capsys):
     argv = ["evaluate", model, "--world", world, "--people", 6, "--max-new-tokens", 12]
     assert lacy(*argv, "--out", tmp_path / "results.json") == 0
     shown = capsys.readouterr().out
-    for part in ("facts right", "random=0.22", "AUROC of margin", "leakage", "over 6 people"):
+    for part in (
+        "facts right",
+        "random=0.22",
+        "AUROC of margin",
+        "closed-book recall",
+        "over 6 people",
+    ):
         assert part in shown
     results = json.loads((tmp_path / "results.json").read_text())
-    assert set(results["ways"]) == {"never", "random=0.22", "budget=0.22"}
+    assert set(results["conditions"]) == {"never", "random=0.22", "budget=0.22"}
     assert results["environment"]["packages"]["torch"]
 
 

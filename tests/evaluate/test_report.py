@@ -94,7 +94,7 @@ def data(text="A title", passage=None):
         tables=[Table(text, [text, "calls"], [Row(text, [share, count], text, True)], text)],
         figures=[figure],
         passages=[shown],
-        conditions={text: text},
+        setup={text: text},
         notes=[text],
         next=[Step(text, text)],
     )

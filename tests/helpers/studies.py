@@ -10,14 +10,15 @@ from pathlib import Path
 import pandas as pd
 
 METHODS = {
-    # name: (objective, facts right at 22%, leakage, AUROC, language loss, stored bits)
+    # name: (objective, facts right at 22%, closed-book recall, AUROC, language loss, stored bits)
     "plain": ("none", 0.45, 0.42, 0.64, 1.89, 12.1),
     "lacy": ("lacy", 0.95, 0.18, 0.999, 1.87, 7.4),
     "loss only": ("loss_top", 0.71, 0.24, 0.91, 1.91, 9.0),
     "random|tokens": ("random", 0.52, 0.36, 0.57, 1.95, 10.8),
 }
 BUDGETS = (0.1, 0.22, 0.35)
-WHO = ("cell", "size", "method", "equal", "seed")
+WHO = ("run", "size", "method", "equal", "seed")
+COLUMNS = (*WHO, "condition", "metric", "value", "low", "high", "n", "unit")
 UNITS = {
     "auroc_margin_start": "AUROC",
     "auroc_entropy_start": "AUROC",
@@ -34,14 +35,14 @@ def write_csv(path, columns, rows):
         writer.writerows(rows)
 
 
-def figures_of(method, way, budget, seed, scale):
-    """Figures of a way as (metric, value): more calls help, with less and less gain."""
+def figures_of(method, condition, budget, seed, scale):
+    """Figures of a condition as (metric, value): more calls help, with less and less gain."""
     right = METHODS[method][1] * scale
     wobble = 0.01 * (seed - 1)
     if budget is None:
         return {"facts_right": 0.3 * right + wobble, "call_rate": 0.0}
     gain = math.tanh(9 * budget) / math.tanh(9 * 0.22)
-    if "entropy" in way:
+    if "entropy" in condition:
         gain *= 0.8
     right = min(0.99, right * gain + wobble)
     return {
@@ -52,9 +53,9 @@ def figures_of(method, way, budget, seed, scale):
 
 
 def model_figures(method, seed, scale):
-    _, _, leakage, auroc, loss, bits = METHODS[method]
+    _, _, closed_book, auroc, loss, bits = METHODS[method]
     return {
-        "leakage": leakage + 0.01 * (seed - 1), "auroc_margin_start": auroc,
+        "closed_book_recall": closed_book + 0.01 * (seed - 1), "auroc_margin_start": auroc,
         "auroc_entropy_start": 0.6, "language_loss": loss / scale, "stored_bits": bits * scale,
     }  # fmt: skip
 
@@ -70,7 +71,7 @@ def write_study(
 ) -> Path:
     """Writes a study; the plain method is trained under ``steps`` only."""
     folder.mkdir(parents=True, exist_ok=True)
-    cells, results, points, people = [], [], [], []
+    runs, results, points, people = [], [], [], []
     for seed in seeds:
         for number, size in enumerate(sizes):
             for method in methods:
@@ -78,20 +79,19 @@ def write_study(
                     name = f"{size}.{method}.{equal}.s{seed}"
                     who = (name, size, method, equal, seed)
                     scale = 1 + 0.03 * number
-                    cells.append((*who, 600_000 * 4**number, 450, 1_843_200, 1_437_000, 30.5,
+                    runs.append((*who, 600_000 * 4**number, 450, 1_843_200, 1_437_000, 30.5,
                                   METHODS[method][0], 0.22))  # fmt: skip
                     results += rows_of(who, scale)
                     points += curve_rows(who) if curves else []
                     people += [(name, "budget=0.22", seed, f"Person {i}", 5, 6, 7, 9, 20, 90)
                                for i in range(3)]  # fmt: skip
     results += list(pooled(results))
-    write_csv(folder / "cells.csv", [*WHO, "parameters", "steps", "tokens", "text_tokens",
-              "seconds", "objective", "call_rate"], cells)  # fmt: skip
-    columns = [*WHO, "way", "metric", "value", "low", "high", "n", "unit"]
-    write_csv(folder / "results.csv", columns, results)
-    pd.DataFrame(results, columns=columns).to_parquet(folder / "results.parquet")
+    write_csv(folder / "runs.csv", [*WHO, "parameters", "steps", "tokens", "text_tokens",
+              "seconds", "objective", "call_rate"], runs)  # fmt: skip
+    write_csv(folder / "results.csv", COLUMNS, results)
+    pd.DataFrame(results, columns=COLUMNS).to_parquet(folder / "results.parquet")
     write_csv(folder / "curves.csv", [*WHO, "curve", "x", "y", "n"], points)
-    columns = "cell way seed person right claims facts calls called tokens".split()
+    columns = "run condition seed person right claims facts calls called tokens".split()
     pd.DataFrame(people, columns=columns).to_parquet(folder / "people.parquet")
     compared = [
         (size, equal, metric, "lacy/budget=0.22", other, 0.24, 0.2149, 0.265, p, 300, len(seeds))
@@ -102,20 +102,20 @@ def write_study(
     ]  # fmt: skip
     write_csv(folder / "comparisons.csv", ["size", "equal", "metric", "a", "b", "difference", "low",
               "high", "p", "n", "seeds"], compared)  # fmt: skip
-    conditions = {"lacy": "0.1.0", "device": "cpu", "seeds": list(seeds), "world": {"people": 200}}
-    (folder / "conditions.json").write_text(json.dumps(conditions))
+    setup = {"lacy": "0.1.0", "device": "cpu", "seeds": list(seeds), "world": {"people": 200}}
+    (folder / "setup.json").write_text(json.dumps(setup))
     return folder
 
 
 def rows_of(who, scale):
     method, seed = who[2], who[4]
-    ways = {"alone": None, **{f"budget={budget}": budget for budget in BUDGETS}}
+    conditions = {"alone": None, **{f"budget={budget}": budget for budget in BUDGETS}}
     if method == "plain":
-        ways |= {f"budget={budget},by=entropy": budget for budget in BUDGETS}
+        conditions |= {f"budget={budget},by=entropy": budget for budget in BUDGETS}
     rows = []
-    for way, budget in ways.items():
-        for metric, value in figures_of(method, way, budget, seed, scale).items():
-            rows.append((*who, way, metric, value, value - 0.03, value + 0.03, 100,
+    for condition, budget in conditions.items():
+        for metric, value in figures_of(method, condition, budget, seed, scale).items():
+            rows.append((*who, condition, metric, value, value - 0.03, value + 0.03, 100,
                          UNITS.get(metric, "share")))  # fmt: skip
     for metric, value in model_figures(method, seed, scale).items():
         rows.append((*who, "", metric, value, math.nan, math.nan, 100, UNITS.get(metric, "share")))
@@ -127,11 +127,11 @@ def pooled(rows):
     groups = {}
     for row in rows:
         groups.setdefault((row[1], row[2], row[3], row[5], row[6], row[11]), []).append(row)
-    for (size, method, equal, way, metric, unit), same in groups.items():
+    for (size, method, equal, condition, metric, unit), same in groups.items():
         value = sum(row[7] for row in same) / len(same)
         who = (f"{size}.{method}.{equal}", size, method, equal, -1)
-        reach = 0.02 if way else 0.01
-        yield (*who, way, metric, value, value - reach, value + reach, 100 * len(same), unit)
+        reach = 0.02 if condition else 0.01
+        yield (*who, condition, metric, value, value - reach, value + reach, 100 * len(same), unit)
 
 
 def curve_rows(who):
@@ -152,27 +152,27 @@ def curve_rows(who):
 def write_sweep(folder: Path, *, seeds=(0, 1, 2), equals=("steps",)) -> Path:
     """A study of settings: text_weight by call_negative, a method for each pair; and call rates."""
     folder.mkdir(parents=True, exist_ok=True)
-    cells, results = [], []
+    runs, results = [], []
     for seed in seeds:
         for negative in ("none", "softmax", "sigmoid"):
             for weight in (0.0, 0.3, 0.6, 1.0):
                 for equal in equals:
                     method = f"{negative}-{weight}"
                     who = (f"s.{method}.{equal}.s{seed}", "s", method, equal, seed)
-                    cells.append((*who, 600_000, negative, weight, 0.22))
+                    runs.append((*who, 600_000, negative, weight, 0.22))
                     shift = ("none", "softmax", "sigmoid").index(negative)
                     right = 0.3 + 0.6 * weight + 0.03 * shift + 0.015 * (seed - 1)
-                    leakage = 0.02 + 0.3 * weight**2 + 0.01 * seed
-                    for way, metric, value in (
+                    closed_book = 0.02 + 0.3 * weight**2 + 0.01 * seed
+                    for condition, metric, value in (
                         ("budget=0.22", "facts_right", right), ("budget=0.22", "call_rate", 0.22),
-                        ("", "leakage", leakage),
+                        ("", "closed_book_recall", closed_book),
                     ):  # fmt: skip
-                        results.append((*who, way, metric, value, value - 0.03, value + 0.03, 100,
-                                        "share"))  # fmt: skip
+                        results.append((*who, condition, metric, value, value - 0.03, value + 0.03,
+                                        100, "share"))  # fmt: skip
     results += list(pooled(results))
-    write_csv(folder / "cells.csv", [*WHO, "parameters", "call_negative", "text_weight",
-              "call_rate"], cells)  # fmt: skip
-    write_csv(folder / "results.csv", [*WHO, "way", "metric", "value", "low", "high", "n", "unit"],
+    write_csv(folder / "runs.csv", [*WHO, "parameters", "call_negative", "text_weight",
+              "call_rate"], runs)  # fmt: skip
+    write_csv(folder / "results.csv", COLUMNS,
               results)  # fmt: skip
     return folder
 
@@ -180,7 +180,7 @@ def write_sweep(folder: Path, *, seeds=(0, 1, 2), equals=("steps",)) -> Path:
 def write_rates(folder: Path, *, sizes=("0.6M", "2.4M"), equals=("steps",)) -> Path:
     """A study of freed bits: a plain model and three trained call rates, in several sizes."""
     folder.mkdir(parents=True, exist_ok=True)
-    cells, results = [], []
+    runs, results = [], []
     for seed in (0, 1):
         for number, size in enumerate(sizes):
             for rate in (0.0, 0.1, 0.22, 0.35):
@@ -188,7 +188,7 @@ def write_rates(folder: Path, *, sizes=("0.6M", "2.4M"), equals=("steps",)) -> P
                 for equal in equals if rate else equals[:1]:
                     who = (f"{size}.{method}.{equal}.s{seed}", size, method, equal, seed)
                     objective = "lacy" if rate else "none"
-                    cells.append((*who, 600_000 * 4**number, objective, rate or 0.22))
+                    runs.append((*who, 600_000 * 4**number, objective, rate or 0.22))
                     for metric, value, unit in (
                         (
                             "stored_bits",
@@ -196,14 +196,14 @@ def write_rates(folder: Path, *, sizes=("0.6M", "2.4M"), equals=("steps",)) -> P
                             "bits",
                         ),
                         (
-                            "leakage",
+                            "closed_book_recall",
                             (0.3 + 0.2 * number) * math.exp(-6 * rate) + 0.01 * seed,
                             "share",
                         ),
                     ):
                         results.append((*who, "", metric, value, "", "", 100, unit))
     results += list(pooled(results))
-    write_csv(folder / "cells.csv", [*WHO, "parameters", "objective", "call_rate"], cells)
-    write_csv(folder / "results.csv", [*WHO, "way", "metric", "value", "low", "high", "n", "unit"],
+    write_csv(folder / "runs.csv", [*WHO, "parameters", "objective", "call_rate"], runs)
+    write_csv(folder / "results.csv", COLUMNS,
               results)  # fmt: skip
     return folder

@@ -198,15 +198,15 @@ def _one_model(name: str, config: DemoConfig, out: Path) -> WorldResult:
 def _policies(name: str, config: DemoConfig) -> dict[str, Policy | str]:
     from lacy.cascade import Budget, Never, Random, Threshold
 
-    ways: dict[str, Policy | str] = {
+    conditions: dict[str, Policy | str] = {
         "alone": Never(),
         "random": Random(config.budget, seed=config.seed),
     }
     if name == "plain":
-        ways["entropy"] = Budget(config.budget, by="entropy")
+        conditions["entropy"] = Budget(config.budget, by="entropy")
     else:
-        ways["database"] = Threshold(0.0)
-    return ways
+        conditions["database"] = Threshold(0.0)
+    return conditions
 
 
 def _watch(work: dict[str, Future[WorldResult]], out: Path, steps: int, console: Console) -> None:

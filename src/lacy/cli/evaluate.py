@@ -1,4 +1,4 @@
-"""``lacy evaluate``: which facts came out right, where the model called, what it leaks."""
+"""``lacy evaluate``: which facts came out right, where the model called, what it has memorized."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration
-    from lacy.evaluate import ArticleWay, Extract, WorldResult
+    from lacy.evaluate import ArticleAnswers, Extract, WorldResult
     from lacy.types import Document
 
 
@@ -29,7 +29,7 @@ class EvaluateConfig:
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Folder of a model or a run."""
     world: Path | None = None
-    """A folder of `lacy data world`: facts, calls, leakage and stored bits against exact truth."""
+    """A folder of `lacy data world`: scores facts, calls, closed-book recall and stored bits."""
     articles: Path | None = None
     """Held-out texts: the share of generated names, numbers and dates that the article holds."""
     source: Repeated = field(default_factory=list, metadata=REPEATS)
@@ -135,8 +135,8 @@ def _in_world(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[
 def _print_world(result: WorldResult) -> None:
     columns = ("policy", "facts right", "recall", "calls/answer", "call rate")
     rows = []
-    for name, way in result.ways.items():
-        facts = way.facts
+    for name, condition in result.conditions.items():
+        facts = condition.facts
         scores = (facts.facts_right, facts.recall, facts.calls_per_answer, facts.call_rate)
         rows.append((name, *map(short, scores)))
     table("Facts", rows, columns)
@@ -152,10 +152,10 @@ def _print_world(result: WorldResult) -> None:
         found["language loss, nats per token"] = short(result.language_loss)
     if result.bits is not None:
         found["stored bits per fact"] = short(result.bits.per_fact)
-    if result.leakage is not None:
-        found["leakage (calls switched off)"] = short(result.leakage.anywhere)
+    if result.closed_book is not None:
+        found["closed-book recall"] = short(result.closed_book.anywhere)
     table("The model by itself", list(found.items()), ("", "value"))
-    people = next(iter(result.ways.values())).facts.facts_right.n
+    people = next(iter(result.conditions.values())).facts.facts_right.n
     print(f"In brackets: 95% interval over {people} people.")
 
 
@@ -182,7 +182,7 @@ def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> di
     articles, others = _read_articles(config)
     with needs_extra("spacy", "finding names, numbers and dates"):
         extract = default_extract(config.pipeline)
-    ways = evaluate_articles(
+    conditions = evaluate_articles(
         loaded,
         articles,
         extract,
@@ -192,8 +192,11 @@ def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> di
         seed=config.seed,
         calibration=_calibration(config, loaded, others, extract),
     )
-    _print_articles(ways, len(articles))
-    return {"articles": len(articles), "ways": {name: w.as_dict() for name, w in ways.items()}}
+    _print_articles(conditions, len(articles))
+    return {
+        "articles": len(articles),
+        "conditions": {name: w.as_dict() for name, w in conditions.items()},
+    }
 
 
 def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Document]]:
@@ -229,12 +232,12 @@ def _calibration(
     return made
 
 
-def _print_articles(ways: dict[str, ArticleWay], articles: int) -> None:
+def _print_articles(conditions: dict[str, ArticleAnswers], articles: int) -> None:
     columns = ("policy", "entities right", "own", "borrowed", "per text", "call rate")
     rows = []
-    for name, way in ways.items():
-        scores = way.scores
+    for name, condition in conditions.items():
+        scores = condition.scores
         cells = (scores.precision, scores.own_precision, scores.borrowed_precision, scores.per_text)
-        rows.append((name, *map(short, cells), f"{way.call_rate:.3f}"))
+        rows.append((name, *map(short, cells), f"{condition.call_rate:.3f}"))
     table("Names, numbers and dates that the article holds", rows, columns)
     print(f"In brackets: 95% interval over {articles} articles.")

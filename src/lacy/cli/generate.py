@@ -75,7 +75,7 @@ lacy generate runs/mine --prompt "Emil Quilodell" --source world --policy budget
 def run(config: GenerateConfig) -> int:
     """Generate and print."""
     prompts = [as_text(word) for word in config.prompt] or _from_input()
-    from lacy.cascade import Never, hint
+    from lacy.cascade import Never, question_hint
     from lacy.cli.hosting import at_a_server, open_model
     from lacy.cli.policies import split_policy, told_policy
     from lacy.sources import open_sources
@@ -99,7 +99,7 @@ def run(config: GenerateConfig) -> int:
         ),
     )
     templated = bool(getattr(loaded.tokenizer, "chat_template", None))
-    for told in dict.fromkeys(hint(prompt, templated=templated) for prompt in prompts):
+    for told in dict.fromkeys(question_hint(prompt, templated=templated) for prompt in prompts):
         if told:
             note(told)
     answers = _generate(engine, prompts, config.show)

@@ -13,7 +13,7 @@ import tyro
 
 from lacy.cli.terminal import say
 from lacy.errors import LacyError
-from lacy.study import StudyPlan, cells, read_plan
+from lacy.study import StudyPlan, planned_runs, read_plan
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -41,7 +41,7 @@ class StudyFlags:
     seeds: tuple[int, ...] = ()
     """These seeds, for every method."""
     smoke: bool = False
-    """Every method and way, but so small that it takes seconds: does the recipe run at all?"""
+    """Run every method and condition so small that it takes seconds, to test the recipe."""
     dry_run: bool = False
     """Say what would be trained and asked, and what is done already."""
     tables: bool = False
@@ -123,8 +123,8 @@ def _say_plan(plan: StudyPlan) -> int:
 
     jobs = jobs_of(plan)
     done = sum(job.done() for job in jobs.values())
-    runs = cells(plan)
-    steps = sum(int(cell.settings.get("steps") or 0) for cell in runs)
+    runs = planned_runs(plan)
+    steps = sum(int(run.settings.get("steps") or 0) for run in runs)
     facts(
         f"Study in {plan.out}",
         {
@@ -133,7 +133,7 @@ def _say_plan(plan: StudyPlan) -> int:
             "methods": ", ".join(plan.methods),
             "sizes": ", ".join(plan.sizes),
             "seeds": ", ".join(map(str, plan.seeds)),
-            "answers": f"{sum(len(cell.ways) for cell in runs) * plan.ask:,} biographies",
+            "answers": f"{sum(len(run.conditions) for run in runs) * plan.ask:,} biographies",
             "jobs done before": f"{done} of {len(jobs)}",
         },
     )
@@ -150,7 +150,7 @@ def _run(plan: StudyPlan, jobs: int) -> list[Job]:
     workers = jobs or default_workers()
     console = Console()
     console.print(
-        f"{len(cells(plan))} training runs in {plan.out}, {workers} side by side. "
+        f"{len(planned_runs(plan))} training runs in {plan.out}, {workers} side by side. "
         "Stop with Ctrl-C; the same command goes on."
     )
     if not console.is_terminal:
@@ -182,8 +182,8 @@ def _table(board: Board, workers: int) -> Group:
 
     from lacy.study import progress_of
 
-    every = [job for job in board.jobs.values() if job.cell is not None]
-    seeds = sorted({job.cell.seed for job in every if job.cell})
+    every = [job for job in board.jobs.values() if job.run is not None]
+    seeds = sorted({job.run.seed for job in every if job.run})
     left = board.left(workers)
     took = time.perf_counter() - board.begin
     place = board.count("done", "old", "failed", "skipped")
@@ -195,10 +195,10 @@ def _table(board: Board, workers: int) -> Group:
         table.add_column(f"seed {seed}")
     rows: dict[str, dict[int, list[str]]] = {}
     for job in every:
-        assert job.cell is not None
-        row = rows.setdefault(job.cell.name.rpartition(".")[0], {})
+        assert job.run is not None
+        row = rows.setdefault(job.run.name.rpartition(".")[0], {})
         shown = progress_of(board.plan, job)
-        row.setdefault(job.cell.seed, []).append(MARKS[job.state] if shown == job.state else shown)
+        row.setdefault(job.run.seed, []).append(MARKS[job.state] if shown == job.state else shown)
     for name, row in rows.items():
         table.add_row(name, *(" ".join(row.get(seed, ())) for seed in seeds))
     return Group(Text(title, style="italic"), table)
@@ -220,7 +220,7 @@ def _write(plan: StudyPlan) -> None:
         report_html(plan.out, plan.out / "report.html")
     except LacyError as error:  # matplotlib is not installed: the tables are there all the same
         print(error, file=sys.stderr)
-    pooled = results[(results.seed == POOLED) & (results.way != "")]
+    pooled = results[(results.seed == POOLED) & (results.condition != "")]
     if len(pooled):
         _show(pooled)
     print()
@@ -232,13 +232,16 @@ def _show(pooled: Any) -> None:
 
     shown = ("facts_right", "f1", "recovered", "call_rate", "calls_per_fact")
     rows = []
-    for (size, method, equal, way), part in pooled.groupby(
-        ["size", "method", "equal", "way"], sort=False
+    for (size, method, equal, condition), part in pooled.groupby(
+        ["size", "method", "equal", "condition"], sort=False
     ):
         values = {row.metric: row for row in part.itertuples()}
         cells_of = [_cell(values.get(metric)) for metric in shown]
         rows.append(
-            [f"{size} {method}/{way}" + (f" ({equal})" if equal != "steps" else ""), *cells_of]
+            [
+                f"{size} {method}/{condition}" + (f" ({equal})" if equal != "steps" else ""),
+                *cells_of,
+            ]
         )
     names = ("", "facts right", "F1", "recovered", "tokens asked for", "calls per fact")
     table("All seeds together, 95% intervals", rows, names)

@@ -151,7 +151,7 @@ ENTRIES = {
         USAGE,
     ),
     "E86": Entry(
-        "the training run {cell} has not finished",
+        "the training run {run} has not finished",
         "run the same lacy study command again; it continues from the last checkpoint",
         DATA,
     ),

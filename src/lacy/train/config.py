@@ -62,7 +62,7 @@ class TrainConfig:
     text_weight: float = 0.5
     """Weight of the true token where the target is <CALL>. 0 is the paper's, and enough where a
     language model answers; a little keeps the kind of value known, which ranking a database's
-    candidates needs, and leaks a little for it (docs/results/calibration.md)."""
+    candidates needs, and memorizes a little for it (docs/results/calibration.md)."""
     ignore: Ignore = "none"
     """No gradient on facts that are not delegated (facts), on hard content words too (all): the
     ablations of paper §5.4."""

@@ -1,8 +1,9 @@
-"""What a model still says by itself: calls switched off, is the fact told all the same?
+"""Closed-book recall: the share of facts that a model states correctly without any source.
 
 A probe is a true text cut right before a value (a cloze); the model continues greedily with the
-``<CALL>`` logit at minus infinity. A leak is a gold value in the continuation: at its start, or
-anywhere in it (LaCy §5.1 counts the latter). Guessing the most frequent value is the chance level.
+``<CALL>`` logit at minus infinity. A probe is recalled if the continuation holds the gold value: at
+its start, or anywhere in it (LaCy §5.1 counts the latter). Guessing the most frequent value is the
+chance level.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Leakage:
-    """Share of facts told with calls switched off; intervals over people."""
+class ClosedBookRecall:
+    """Share of facts recalled with calls switched off; intervals over people."""
 
     start: Score
     """The continuation begins with the gold value."""
@@ -120,14 +121,14 @@ def most_frequent(truths: Iterable[Mapping[str, str]]) -> dict[str, str]:
     }
 
 
-def leakage(
+def closed_book_recall(
     asked: Sequence[Probe],
     generate: Callable[[Sequence[str]], Sequence[str]],
     frequent: Mapping[str, str],
     *,
     seed: int = 0,
-) -> Leakage:
-    """Asks the probes and counts what is told.
+) -> ClosedBookRecall:
+    """Run the probes and count which values the model recalls.
 
     Args:
         asked: see ``probes``.
@@ -159,7 +160,7 @@ def leakage(
 
     relation_of = np.array([probe.relation for probe in asked], dtype=object)
     every = np.ones(len(asked), bool)
-    return Leakage(
+    return ClosedBookRecall(
         start=over_people(start, every),
         anywhere=over_people(anywhere, every),
         chance=over_people(chance, every),

@@ -1,4 +1,4 @@
-"""Leakage probes: where texts are cut, and what counts as told."""
+"""Closed-book probes: where texts are cut, and what counts as told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lacy.evaluate.leakage import begins, contains, leakage, most_frequent, probes
+from lacy.evaluate.closed_book import begins, closed_book_recall, contains, most_frequent, probes
 from lacy.types import Document, Mark
 
 
@@ -68,13 +68,13 @@ def test_whole_values_only(text, value, at_start, anywhere):
     assert contains(text, value) is anywhere
 
 
-def test_leakage_by_hand():
+def test_closed_book_recall_by_hand():
     asked = cut(
         document("Ann from Oslo born 1901.", ("Oslo", "town"), ("1901", "born")),
         document("Bob from Rome born 1902.", ("Rome", "town"), ("1902", "born"), name="Bob"),
     )
     answers = {"Ann from": " Oslo", "Ann from Oslo born": " in 1901", "Bob from": " Oslo"}
-    found = leakage(
+    found = closed_book_recall(
         asked,
         lambda prompts: [answers.get(p, "") for p in prompts],
         {"town": "Oslo", "born": "1900"},
@@ -88,14 +88,14 @@ def test_leakage_by_hand():
 
 
 def test_nothing_to_ask():
-    found = leakage([], lambda prompts: [], {})
+    found = closed_book_recall([], lambda prompts: [], {})
     assert (found.probes, found.start.n) == (0, 0)
 
 
 def test_a_missing_continuation_is_refused():
     asked = cut(document("Ann from Oslo.", ("Oslo", "town")))
     with pytest.raises(ValueError, match="0 continuations"):
-        leakage(asked, lambda prompts: [], {})
+        closed_book_recall(asked, lambda prompts: [], {})
 
 
 def test_most_frequent_values():
