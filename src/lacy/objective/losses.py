@@ -46,7 +46,7 @@ class Loss:
 
     total: Tensor
     text: Tensor
-    """Text losses of positions that are not delegated (and of delegated ones, times ``text_weight``)."""
+    """Text losses of targets that are text (and of delegated ones, times ``text_weight``)."""
     call: Tensor
     """``-log p(CALL)`` at delegated positions."""
     negative: Tensor
