@@ -163,12 +163,12 @@ def _tell_missing(texts: Documents) -> None:
 
 def _behind_a_server(address: str) -> Source:
     """A model behind a server, left alone for a while when it fails again and again."""
-    from lacy.remote import checked_url
+    from lacy.remote import check_url
     from lacy.sources.models import Endpoint
     from lacy.sources.resilience import Breaker
 
     url, _, model = address.partition("#")
-    url = checked_url(url)
+    url = check_url(url)
     if not model:
         raise LacyError("E72", url=url, why=f"it names no model; write {url}#MODEL")
     return Breaker(Endpoint(url, model))
