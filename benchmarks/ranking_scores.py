@@ -10,8 +10,8 @@ import numpy as np
 from ranking_candidates import Fact, Place
 
 from lacy.cascade.calibration import Calibration
-from lacy.cascade.rank import DEFAULT_ABSTAIN, least, options_for, rank, when_due
-from lacy.cascade.signals import call_row
+from lacy.cascade.rank import DEFAULT_ABSTAIN, min_score, rank, reference_score, tokenize_candidates
+from lacy.cascade.signals import call_id_of
 from lacy.corpus.borders import begin_end
 from lacy.corpus.token_text import TokenText
 from lacy.evaluate.statistics import Score, ratio
@@ -111,10 +111,10 @@ class Scorer:
     ) -> None:
         self.loaded = loaded
         self.kinds = calibration.kinds
-        self.usual = calibration.usual(loaded)
+        self.reference = calibration.reference(loaded)
         self.alternatives = alternatives
         self.text = TokenText(loaded.tokenizer)
-        self.call_id = call_row(loaded)
+        self.call_id = call_id_of(loaded)
 
     def of(self, place: Place) -> dict[str, dict[Fact, float]]:
         """Each ranking's scores of all the candidates of a place."""
@@ -122,19 +122,22 @@ class Scorer:
         ids = [begin_end(self.loaded.tokenizer)[0], *self.text.encode(place.text)]
         decoder.feed([ids])
         offered = {fact: self.candidate(place, fact) for fact in place.facts()}
-        options = options_for(list(offered.values()), self.text, ids, decoder.context - len(ids))
+        options = tokenize_candidates(
+            list(offered.values()), self.text, ids, decoder.context - len(ids)
+        )
         fits = {id(option.candidate): option for option in options}
         facts = {f: fits[id(c)] for f, c in offered.items() if id(c) in fits}
         group = list(facts.values())
         uncalibrated = rank(decoder, [0], [group])[0]
         alone = [  # without the second term
-            score + when_due(o.candidate, {}) for score, o in zip(uncalibrated, group, strict=True)
+            score + reference_score(o.candidate, {})
+            for score, o in zip(uncalibrated, group, strict=True)
         ]
         found = {
             "likelihood": alone,
             "per_token": [s / len(o.tokens) for s, o in zip(alone, group, strict=True)],
             "uncalibrated": uncalibrated,
-            "calibrated": rank(decoder, [0], [group], self.usual)[0],
+            "calibrated": rank(decoder, [0], [group], self.reference)[0],
         }
         return {name: dict(zip(facts, scores, strict=True)) for name, scores in found.items()}
 
@@ -148,7 +151,7 @@ class Scorer:
     def limit(self, ranking: str, place: Place, fact: Fact) -> float:
         """The score from which on the cascade takes it."""
         kinds = self.kinds if ranking == "calibrated" else None
-        return least(self.candidate(place, fact), DEFAULT_ABSTAIN, kinds)
+        return min_score(self.candidate(place, fact), DEFAULT_ABSTAIN, kinds)
 
 
 def measure(scorer: Scorer, places: Sequence[Place], frequent: Sequence[str]) -> Counts:

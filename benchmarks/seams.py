@@ -65,15 +65,15 @@ def main() -> None:
     (shared,) = (args.runs / "shared").glob(f"s{args.seed}.*")
     world = load_world(shared / "world")
     other = other_partner(args.runs / f"seams.s{args.seed}", world, 30, args.vocabulary, args.steps)
-    (same,) = (args.runs / "cells").glob(f"demo.larger.steps.s{args.seed}.*")
+    (same,) = (args.runs / "runs").glob(f"demo.larger.steps.s{args.seed}.*")
     partners = {"same tokenizer": load_model(same), "other tokenizer": other}
     people = [person.name for person in world.people("valid")[: args.people]]
-    (plain,) = (args.runs / "cells").glob(f"demo.plain.steps.s{args.seed}.*")
+    (plain,) = (args.runs / "runs").glob(f"demo.plain.steps.s{args.seed}.*")
     alone = answer_all(load_model(plain), world, None, "never", people)
     rows = []
     for method in ("lacy", "paper"):
-        (cell,) = (args.runs / "cells").glob(f"demo.{method}.steps.s{args.seed}.*")
-        small = load_model(cell)
+        (folder,) = (args.runs / "runs").glob(f"demo.{method}.steps.s{args.seed}.*")
+        small = load_model(folder)
         calibration = calibrate(small, itertools.islice(world.documents("train"), 100))
         for name, partner in partners.items():
             source = LanguageModel(partner.model, partner.tokenizer, name="partner")

@@ -83,7 +83,7 @@ def main() -> None:
     people = [person.name for person in world.people("valid")[: args.people]]
     rows = []
     for method in args.methods:
-        found = sorted((args.runs / "cells").glob(f"{args.size}.{method}.steps.s{args.seed}.*"))
+        found = sorted((args.runs / "runs").glob(f"{args.size}.{method}.steps.s{args.seed}.*"))
         loaded = load_model(found[-1])
         texts = itertools.islice(world.documents("train"), 100)
         source = Truth(world, tokenizer=loaded.tokenizer)

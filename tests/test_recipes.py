@@ -60,7 +60,7 @@ def test_a_recipe_loads_and_its_commands_exist(recipe, capsys):
     config = load(TrainConfig, recipe, overrides={"data": "somewhere"})
     config.check()
     commands = list(shown(recipe.read_text(encoding="utf-8")))
-    assert {"train", "annotate"} <= {words[0] for words in commands}
+    assert {"train", "data"} <= {words[0] for words in commands}
     for words in commands:
         kept = [word for word in words if not word.endswith(".yaml")]
         lacy(*kept, "--no-such-flag")
@@ -123,7 +123,8 @@ def test_the_paper_s_hours_as_a_user_types_it(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     for words in (
         "data/wiki-334m is missing",
-        "lacy annotate TEXTS --kind unigram --vocab-size 32001 --context 1024 --out data/wiki-334m",
+        "lacy data mark TEXTS --kind unigram --vocab-size 32001 --context 1024 "
+        "--out data/wiki-334m",
         "assumed: 32,001 tokens of vocabulary, 1,024 per row (the paper's, §5.1)",
         "335,857,664 parameters",
         "391,000 steps, 51,249,152,000 tokens",

@@ -5,6 +5,7 @@ import sqlite3
 
 import httpx
 
+from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.serve import Keys
 from lacy.serve.about import told
@@ -12,8 +13,6 @@ from lacy.sources import Database, ScriptedSource
 from lacy.sources.cached import Cached
 from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.resilience import Breaker, Chain, Metered
-
-from .conftest import serving
 
 FIELDS = {
     "name", "kind", "where", "price", "resting", "failing", "requests", "found", "not_found",

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from helpers.letters import speaks_letters
 from lacy.sources import Database, LanguageModel
 from lacy.sources.cached import Cached
 from lacy.sources.models.endpoint import Endpoint
@@ -15,8 +16,6 @@ from lacy.sources.resilience import Breaker, Chain, Metered
 from lacy.sources.texts.documents import Documents
 from lacy.testing import ScriptedSource, byte_tokenizer, check_source
 from lacy.types import Candidate, Document, Reply, Request
-
-from .letters import speaks_letters
 
 KNOWN = Request("Mara Vell was born in")
 PARIS = Reply((Candidate(" Paris"),))

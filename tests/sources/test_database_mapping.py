@@ -7,6 +7,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.stores import MAPPING, SCHEMA, duck_with, sqlite_with
 from lacy.cli import main
 from lacy.errors import LacyError
 from lacy.sources import Database
@@ -14,8 +15,6 @@ from lacy.sources.db.mapping_draft import draft
 from lacy.sources.db.writing import writer
 from lacy.sources.opening import open_source
 from lacy.types import Request
-
-from .stores import MAPPING, SCHEMA, duck_with, sqlite_with
 
 
 @pytest.fixture(params=["sqlite", "duckdb", "postgres"])

@@ -12,13 +12,12 @@ import time
 
 import pytest
 
+from helpers.stores import SCHEMA, duck_with, sqlite_with
 from lacy.errors import LacyError
 from lacy.sources import Database, guarded
 from lacy.sources.db.stores import StoreError
 from lacy.sources.opening import open_source
 from lacy.types import Request
-
-from .stores import SCHEMA, duck_with, sqlite_with
 
 
 @pytest.fixture(params=["sqlite", "duckdb", "postgres"])

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers.stores import duck_with, sqlite_with
 from lacy.cli import main
 from lacy.errors import LacyError
 from lacy.sources import Database
 from lacy.sources.db.mapping_draft import draft
 from lacy.sources.db.stores import StoreError, open_store
 from lacy.types import Request
-
-from .stores import duck_with, sqlite_with
 
 GOOD = [
     "CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)",

@@ -11,13 +11,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.stores import SCHEMA, duck_with, sqlite_with
 from lacy.errors import LacyError
 from lacy.sources import Database
 from lacy.sources.db.database import LONGEST_VALUE
 from lacy.sources.db.values import said
 from lacy.types import Request
-
-from .stores import SCHEMA, duck_with, sqlite_with
 
 HOSTILE = [
     "'", '"', '""', "';--", "Robert'); DROP TABLE fact;--", "x' OR '1'='1", '" OR ""="', "%s", 

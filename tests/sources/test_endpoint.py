@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.cli import main
 from lacy.errors import LacyError
@@ -15,7 +16,6 @@ from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.opening import open_source
 from lacy.testing import scripted
 from lacy.types import Request
-from patience import PATIENCE
 
 
 @pytest.fixture
@@ -327,7 +327,7 @@ def test_settings_are_checked(wrong):
 def test_a_cascade_borrows_from_it(server, endpoint):
     server.says(" Paris, France", usage=(10, 4))
     loaded = scripted(
-        speak=lambda text: "." if text.endswith("Paris") else "",
+        next_text=lambda text: "." if text.endswith("Paris") else "",
         call=lambda text: text.endswith(" in"),
     )
     engine = Engine(loaded, endpoint(price=1000), "threshold=0")

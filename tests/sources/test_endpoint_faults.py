@@ -11,13 +11,13 @@ from email.utils import formatdate
 
 import pytest
 
+from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.remote.http import retry_after_seconds
 from lacy.sources import guarded
 from lacy.sources.models.endpoint import Endpoint
 from lacy.testing import scripted
 from lacy.types import Request
-from patience import PATIENCE
 
 SOUND = json.dumps({"choices": [{"text": " Paris.", "finish_reason": "stop"}]}).encode()
 
@@ -220,7 +220,7 @@ def test_a_text_goes_on_and_its_spans_show_the_degradation(server):
     server.play = play
     line = "He was born in Paris and lived in sunny Rome"
     loaded = scripted(
-        speak=lambda text: line[len(text) :][:1], call=lambda text: text.endswith(" in")
+        next_text=lambda text: line[len(text) :][:1], call=lambda text: text.endswith(" in")
     )
     with Endpoint(server.url, "m", retries=0, mode="completions") as source:
         engine = Engine(loaded, source, "threshold=0", max_new_tokens=40)

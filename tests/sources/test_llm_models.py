@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.errors import LacyError
 from lacy.sources import wrapped_sources
@@ -17,7 +18,6 @@ from lacy.sources.opening import open_sources
 from lacy.sources.units import cut_unit, whole_words
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Request
-from patience import PATIENCE
 
 llm = pytest.importorskip("llm", reason="the extra llm is not installed")
 TEXTS = ["Ada was", "Ada Lovelace was born in", "Émile", "He"]

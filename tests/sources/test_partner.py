@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from helpers.letters import speaks_letters
 from lacy.cascade import Engine
 from lacy.model import save_model
 from lacy.sources import LanguageModel
@@ -15,8 +16,6 @@ from lacy.sources.cached import Cached
 from lacy.sources.resilience import about
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import CALL_TOKEN, Request
-
-from .letters import speaks_letters
 
 TOKENIZER = byte_tokenizer()
 CALL = TOKENIZER.convert_tokens_to_ids(CALL_TOKEN)

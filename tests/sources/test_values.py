@@ -14,11 +14,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.stores import duck_with
 from lacy.sources import Database
 from lacy.sources.db.values import said
 from lacy.types import Request
-
-from .stores import duck_with
 
 
 @pytest.mark.parametrize(

@@ -13,20 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.studies import METHODS, write_study, write_sweep
 from lacy.errors import LacyError
 from lacy.study.markdown import comparisons_table, methods_table, p_value
 from lacy.study.pages import write_page
 from lacy.study.reading import read
 from lacy.study.report import report_html
 
-from .studies import METHODS, write_study, write_sweep
-
 SCRIPT = Path(__file__).parents[2] / "scripts" / "results_pages.py"
 PAGE = """# Methods
 
 Prose that stays.
 
-<!-- table: methods metrics=facts_right,leakage -->
+<!-- table: methods metrics=facts_right,closed_book_recall -->
 <!-- end -->
 
 More prose.
@@ -63,7 +62,7 @@ HERE = "Size small, the same number of steps, 22% of the tokens asked for"
 def test_the_table_of_methods_is_exact(study):
     head, rule, *body = rows_of(methods_table(study), HERE)
     assert head == [
-        "method", "way", "call rate", "facts right", "recall", "F1", "leakage",
+        "method", "condition", "call rate", "facts right", "recall", "F1", "closed-book recall",
         "AUROC at value starts", "calls per fact", "calls at value starts", "language loss, nats",
         "stored bits, per fact",
     ]  # fmt: skip
@@ -92,24 +91,24 @@ def test_the_table_of_methods_is_exact(study):
     assert [row[7] for row in body[:2]] == ["0.640 [0.630-0.650]", "0.600 [0.590-0.610]"]
 
 
-def test_ways_at_other_rates_stand_apart_and_nothing_is_best_there(study):
+def test_conditions_at_other_rates_stand_apart_and_nothing_is_best_there(study):
     text = methods_table(study)
     head, _, *body = rows_of(
         text, "Size small, the same number of steps, at call rates of their own"
     )
-    assert head == ["method", "way", "call rate", "facts right"]
+    assert head == ["method", "condition", "call rate", "facts right"]
     assert [row[1] for row in body] == ["alone"] * 4
     assert "**" not in "".join("".join(row) for row in body)
     assert "budget=0.35" not in text
     assert text.splitlines()[-1].startswith("<sub>3 seeds. ")
 
 
-def test_another_rate_and_chosen_ways(study):
+def test_another_rate_and_chosen_conditions(study):
     text = methods_table(study, call_rate=0.35, metrics=["f1"], where={"method": "lacy"})
     rows = rows_of(text, "Size small, the same number of steps, 35% of the tokens asked for")
     assert [row[:2] for row in rows[2:]] == [["lacy", "budget=0.35"]]
     assert "**9" not in text  # one row has no best
-    only = methods_table(study, ways=["alone"])
+    only = methods_table(study, conditions=["alone"])
     assert "22%" not in only.split("<sub>")[0]
 
 
@@ -137,7 +136,7 @@ def test_without_pooled_rows_the_mean_of_the_seeds_stands_without_an_interval(tm
 def test_methods_called_like_nothing_keep_their_name(tmp_path):
     """pandas takes None and NA for a missing value; they are names here."""
     study = write_study(tmp_path, methods={"plain": METHODS["plain"]}, seeds=(0,))
-    for name in ("cells.csv", "results.csv"):
+    for name in ("runs.csv", "results.csv"):
         text = (study / name).read_text().replace("plain", "None")
         (study / name).write_text(text)
     assert read(study).methods == ["None"]
@@ -216,8 +215,8 @@ def test_a_sweep_of_a_page(tmp_path):
     study = write_sweep(tmp_path / "s")
     page = tmp_path / "p.md"
     page.write_text(
-        "<!-- figure: sweep s.svg x=text_weight metrics=facts_right,leakage group=call_negative"
-        " way=budget=0.22 -->\n<!-- end -->\n"
+        "<!-- figure: sweep s.svg x=text_weight metrics=facts_right,closed_book_recall"
+        " group=call_negative condition=budget=0.22 -->\n<!-- end -->\n"
     )
     write_page(page, study, page)
     assert "call negative: sigmoid" in (tmp_path / "s.svg").read_text()

@@ -26,7 +26,7 @@ def test_all_problems_are_told_at_once(data):
 
 
 def test_the_defaults_lack_only_data(data):
-    assert TrainConfig().problems() == ["data is not given (lacy annotate makes it)"]
+    assert TrainConfig().problems() == ["data is not given (lacy data mark makes it)"]
     assert TrainConfig(data=data).problems() == []
 
 
@@ -73,7 +73,7 @@ def test_settings_and_schedule_load_no_torch():
 
 @pytest.mark.parametrize("name", ["data", "valid", "init_from"])
 def test_a_run_never_begins_in_the_folder_it_reads_from(data, tmp_path, name):
-    """The next lacy annotate would replace the folder, and the model in it."""
+    """The next lacy data mark would replace the folder, and the model in it."""
     out = tmp_path / "a" / ".." / "folder"
     (tmp_path / "a").mkdir()
     given = {"data": data, name: tmp_path / "folder"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.cli.verb import note
+from lacy.cli.terminal import note
 
 if TYPE_CHECKING:
     from lacy.cascade import Policy

@@ -7,11 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from lacy.cli.verb import say, settings
+import tyro
+
+from lacy.cli.terminal import say
 from lacy.errors import LacyError
-from lacy.study import StudyPlan, cells, read_plan
+from lacy.study import StudyPlan, planned_runs, read_plan
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -21,14 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class StudyFlags:
-    """Trains every method of a recipe with every seed and size, asks all models, and compares them.
+    """Train every method of a recipe with every seed and size, evaluate all models, compare them.
 
-    First argument: the recipe (`lacy config study` writes one with all settings explained). OUT
-    then holds results.csv and results.parquet (one figure per row, with interval), comparisons.csv
-    (paired, with a test), and report.html. The same command continues a stopped study; finished
-    runs are never repeated.
+    OUT then holds results.csv and results.parquet (one figure per row, with interval),
+    comparisons.csv (paired, with a test), and report.html. The same command continues a stopped
+    study; finished runs are never repeated.
     """
 
+    recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE.yaml")]
+    """The plan; `lacy help config study` writes one with all settings explained."""
     out: Path | None = None
     """Another folder than the recipe's."""
     jobs: int = 0
@@ -38,15 +41,16 @@ class StudyFlags:
     seeds: tuple[int, ...] = ()
     """These seeds, for every method."""
     smoke: bool = False
-    """Every method and way, but so small that it takes seconds: does the recipe run at all?"""
+    """Run every method and condition so small that it takes seconds, to test the recipe."""
     dry_run: bool = False
     """Say what would be trained and asked, and what is done already."""
     tables: bool = False
     """Train nothing: make tables and report of what is finished."""
 
 
-SETTINGS = StudyPlan
-EXAMPLE = """
+FILE = False
+FLAGS, SETTINGS = StudyFlags, StudyPlan
+EXAMPLES = """
 lacy study recipes/methods-world.yaml --smoke
 lacy study recipes/methods-world.yaml --only lacy plain --seeds 0 --jobs 2
 """
@@ -55,14 +59,9 @@ LISTED = 10
 MARKS = {"waiting": "·", "running": "…", "done": "✓", "old": "✓", "failed": "✗", "skipped": "-"}
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs a study."""
-    recipe = argv[0] if argv and not argv[0].startswith("-") else None
-    flags = settings(StudyFlags, argv[1:] if recipe else argv, "study RECIPE.yaml", EXAMPLE)
-    if recipe is None:
-        do = "lacy study recipes/methods-world.yaml"
-        raise LacyError("E12", key="RECIPE", value=None, why="no recipe was given", do=do)
-    plan = _plan(recipe, flags)
+def run(flags: StudyFlags) -> int:
+    """Run a study."""
+    plan = _plan(flags)
     if flags.dry_run:
         return _say_plan(plan)
     if flags.tables:
@@ -71,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     from lacy.disk import lock, write_atomic
 
     with lock(plan.out):
-        write_atomic(plan.out / "recipe.yaml", Path(recipe).read_text(encoding="utf-8"))
+        write_atomic(plan.out / "recipe.yaml", flags.recipe.read_text(encoding="utf-8"))
         failed = _run(plan, flags.jobs)
         _write(plan)
     if failed:
@@ -81,9 +80,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _plan(recipe: str, flags: StudyFlags) -> StudyPlan:
-    """The recipe with the flags applied."""
-    plan = read_plan(recipe)
+def _plan(flags: StudyFlags) -> StudyPlan:
+    """Read the recipe and apply the flags."""
+    plan = read_plan(flags.recipe)
     if flags.seeds:
         methods = {
             name: {key: value for key, value in (method or {}).items() if key != "seeds"}
@@ -119,13 +118,13 @@ def _narrowed(plan: StudyPlan, only: Sequence[str]) -> StudyPlan:
 
 def _say_plan(plan: StudyPlan) -> int:
     """What would be done."""
-    from lacy.cli.verb import facts
+    from lacy.cli.terminal import facts
     from lacy.study import jobs_of
 
     jobs = jobs_of(plan)
     done = sum(job.done() for job in jobs.values())
-    runs = cells(plan)
-    steps = sum(int(cell.settings.get("steps") or 0) for cell in runs)
+    runs = planned_runs(plan)
+    steps = sum(int(run.settings.get("steps") or 0) for run in runs)
     facts(
         f"Study in {plan.out}",
         {
@@ -134,7 +133,7 @@ def _say_plan(plan: StudyPlan) -> int:
             "methods": ", ".join(plan.methods),
             "sizes": ", ".join(plan.sizes),
             "seeds": ", ".join(map(str, plan.seeds)),
-            "answers": f"{sum(len(cell.ways) for cell in runs) * plan.ask:,} biographies",
+            "answers": f"{sum(len(run.conditions) for run in runs) * plan.ask:,} biographies",
             "jobs done before": f"{done} of {len(jobs)}",
         },
     )
@@ -151,7 +150,7 @@ def _run(plan: StudyPlan, jobs: int) -> list[Job]:
     workers = jobs or default_workers()
     console = Console()
     console.print(
-        f"{len(cells(plan))} training runs in {plan.out}, {workers} side by side. "
+        f"{len(planned_runs(plan))} training runs in {plan.out}, {workers} side by side. "
         "Stop with Ctrl-C; the same command goes on."
     )
     if not console.is_terminal:
@@ -183,8 +182,8 @@ def _table(board: Board, workers: int) -> Group:
 
     from lacy.study import progress_of
 
-    every = [job for job in board.jobs.values() if job.cell is not None]
-    seeds = sorted({job.cell.seed for job in every if job.cell})
+    every = [job for job in board.jobs.values() if job.run is not None]
+    seeds = sorted({job.run.seed for job in every if job.run})
     left = board.left(workers)
     took = time.perf_counter() - board.begin
     place = board.count("done", "old", "failed", "skipped")
@@ -196,10 +195,10 @@ def _table(board: Board, workers: int) -> Group:
         table.add_column(f"seed {seed}")
     rows: dict[str, dict[int, list[str]]] = {}
     for job in every:
-        assert job.cell is not None
-        row = rows.setdefault(job.cell.name.rpartition(".")[0], {})
+        assert job.run is not None
+        row = rows.setdefault(job.run.name.rpartition(".")[0], {})
         shown = progress_of(board.plan, job)
-        row.setdefault(job.cell.seed, []).append(MARKS[job.state] if shown == job.state else shown)
+        row.setdefault(job.run.seed, []).append(MARKS[job.state] if shown == job.state else shown)
     for name, row in rows.items():
         table.add_row(name, *(" ".join(row.get(seed, ())) for seed in seeds))
     return Group(Text(title, style="italic"), table)
@@ -221,7 +220,7 @@ def _write(plan: StudyPlan) -> None:
         report_html(plan.out, plan.out / "report.html")
     except LacyError as error:  # matplotlib is not installed: the tables are there all the same
         print(error, file=sys.stderr)
-    pooled = results[(results.seed == POOLED) & (results.way != "")]
+    pooled = results[(results.seed == POOLED) & (results.condition != "")]
     if len(pooled):
         _show(pooled)
     print()
@@ -229,17 +228,20 @@ def _write(plan: StudyPlan) -> None:
 
 
 def _show(pooled: Any) -> None:
-    from lacy.cli.verb import table
+    from lacy.cli.terminal import table
 
     shown = ("facts_right", "f1", "recovered", "call_rate", "calls_per_fact")
     rows = []
-    for (size, method, equal, way), part in pooled.groupby(
-        ["size", "method", "equal", "way"], sort=False
+    for (size, method, equal, condition), part in pooled.groupby(
+        ["size", "method", "equal", "condition"], sort=False
     ):
         values = {row.metric: row for row in part.itertuples()}
         cells_of = [_cell(values.get(metric)) for metric in shown]
         rows.append(
-            [f"{size} {method}/{way}" + (f" ({equal})" if equal != "steps" else ""), *cells_of]
+            [
+                f"{size} {method}/{condition}" + (f" ({equal})" if equal != "steps" else ""),
+                *cells_of,
+            ]
         )
     names = ("", "facts right", "F1", "recovered", "tokens asked for", "calls per fact")
     table("All seeds together, 95% intervals", rows, names)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lacy._text import first_line
 from lacy.corpus import _arrow, _cells, _csv, _files, _folder, _json
 from lacy.corpus._files import Complain, Row, Wanted
 from lacy.corpus._unpack import PACKED
@@ -226,7 +227,9 @@ def _saved(path: Path, split: str) -> Rows:
         except KeyError:
             raise LacyError("E23", name=path, why=f"it has no split {split!r}") from None
         except Exception as error:  # the library raises whatever its parts raise
-            raise LacyError("E23", name=path, why=_first_line(error)) from error
+            raise LacyError(
+                "E23", name=path, why=f"{type(error).__name__}: {first_line(error)}"
+            ) from error
 
     return rows
 
@@ -247,13 +250,11 @@ def _hub(name: str, split: str) -> Rows:
             for number, row in enumerate(found, 1):
                 yield f"{name}[{split}]:{number}", dict(row)
         except Exception as error:  # network, names, formats: each library its own class
-            raise LacyError("E23", name=name, why=_first_line(error)) from error
+            raise LacyError(
+                "E23", name=name, why=f"{type(error).__name__}: {first_line(error)}"
+            ) from error
 
     return rows
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 # ---------------------------------------------------------------------------------- documents

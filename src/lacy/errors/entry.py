@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Entry:
     """One kind of error: templates for what happened and what to do, and an exit code.
 
-    ``more`` explains in a sentence or two why this is an error; ``lacy explain`` prints it.
+    ``more`` explains in a sentence or two why this is an error; ``lacy help error`` prints it.
     """
 
     what: str

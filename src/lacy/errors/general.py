@@ -8,7 +8,7 @@ ENTRIES = {
     # E10-E19: settings and installation
     "E10": Entry(
         "unknown setting {key!r} in {where}{hint}",
-        "list all settings with: lacy config {verb}",
+        "list all settings with: lacy help config {command}",
         USAGE,
         "A file or call names a setting that does not exist. Unknown settings are never ignored.",
     ),
@@ -27,14 +27,14 @@ ENTRIES = {
     "E13": Entry("file or folder not found: {path}", "{do}", USAGE),
     "E14": Entry(
         "{count} problems in {where}:{problems}",
-        "correct the settings above; list all settings with: lacy config {verb}",
+        "correct the settings above; list all settings with: lacy help config {command}",
         USAGE,
         "All problems in a settings file are reported at once, with line numbers.",
     ),
     "E15": Entry(
         "cannot read settings from {path}: {why}",
         "write one `key: value` per line; for a file with all settings, run: "
-        "lacy config train > train.yaml",
+        "lacy help config train > train.yaml",
         USAGE,
         "A settings file is YAML in UTF-8: one mapping, with each key at most once.",
     ),
@@ -93,7 +93,7 @@ ENTRIES = {
     "E24": Entry("cannot load a tokenizer from {path}: {why}", "{do}", DATA),
     "E25": Entry(
         "the packed data in {path} cannot be used: {why}",
-        "pack it again: lacy annotate --out {path}",
+        "pack it again: lacy data mark --out {path}",
         DATA,
         "A file of the folder is missing, truncated or modified. Marks could then be shifted "
         "against tokens, so none of it is used.",
@@ -166,7 +166,7 @@ ENTRIES = {
         "The usual causes are too little memory and a script that starts workers when imported.",
     ),
     "E37": Entry(
-        "no usable marks in {folder}: {why}", "annotate the texts with: lacy annotate", DATA
+        "no usable marks in {folder}: {why}", "annotate the texts with: lacy data mark", DATA
     ),
     "E38": Entry(
         "mark [{start}, {end}) is outside the text of document {id!r} ({length} characters)",
@@ -197,7 +197,7 @@ ENTRIES = {
         "marking took longer than {seconds:g} s (batch of {texts} texts)",
         "raise the limit (--text-seconds), or remove the text",
         DATA,
-        "100,000 characters take about a second with the bundled pipeline. `lacy annotate` and "
+        "100,000 characters take about a second with the bundled pipeline. `lacy data mark` and "
         "`lacy source build` skip texts that exceed the limit, and list them.",
     ),
 }

@@ -22,7 +22,7 @@ ENTRIES = {
     # E45-E49: training
     "E45": Entry(
         "{count} training setting(s) cannot be used:{problems}",
-        "correct the settings above; list all settings with: lacy config train",
+        "correct the settings above; list all settings with: lacy help config train",
         USAGE,
     ),
     "E46": Entry(
@@ -132,11 +132,11 @@ ENTRIES = {
     ),
     # E80-E83: the made-up world
     "E80": Entry(
-        "a world needs at least 10 people, got {people}", "lacy world --people 400", USAGE
+        "a world needs at least 10 people, got {people}", "lacy data world --people 400", USAGE
     ),
     "E81": Entry(
         "cannot load a made-up world from {path}: {why}",
-        "make one with: lacy world --people 400 --out DIR",
+        "make one with: lacy data world --people 400 --out DIR",
         DATA,
     ),
     # E84-E89: studies
@@ -147,11 +147,11 @@ ENTRIES = {
     ),
     "E85": Entry(
         "{count} problem(s) in the study plan:{problems}",
-        "correct the plan; list all its settings with: lacy config study",
+        "correct the plan; list all its settings with: lacy help config study",
         USAGE,
     ),
     "E86": Entry(
-        "the training run {cell} has not finished",
+        "the training run {run} has not finished",
         "run the same lacy study command again; it continues from the last checkpoint",
         DATA,
     ),

@@ -8,7 +8,7 @@ ENTRIES = {
     # E65-E74: sources
     "E65": Entry(
         "no database at {path}",
-        "check the path; lacy world writes a database of its people",
+        "check the path; lacy data world writes a database of its people",
         SOURCE,
     ),
     "E66": Entry(

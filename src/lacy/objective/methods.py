@@ -6,10 +6,10 @@ table below is the whole truth about them; ``select`` reads it, the command line
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal
 
+from lacy._text import did_you_mean
 from lacy.errors import LacyError
 
 MethodName = Literal[
@@ -78,7 +78,6 @@ def get_method(name: str) -> Method:
         LacyError: E40, with the nearest name, where there is none.
     """
     if name not in METHODS:
-        close = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, METHODS)
         raise LacyError("E40", method=name, hint=hint, methods=", ".join(METHODS))
     return METHODS[name]

@@ -22,7 +22,7 @@ CHAIN_SECONDS = 25.0
 
 
 def open_sources(
-    names: Sequence[str],
+    sources: Sequence[str | Path | Source],
     *,
     cache: str | Path | None = None,
     prices: Sequence[str] = (),
@@ -31,7 +31,7 @@ def open_sources(
     """Opens those who answer calls, each counted (``Metered``); several are a ``Chain``.
 
     Args:
-        names: each as in ``open_source``, in the order in which they are asked.
+        sources: sources, or names as in ``open_source``, in the order in which they are asked.
         cache: file in which answers of language models are kept; what looks up needs none.
         prices: of models behind servers and of the ``llm`` package, each ``INPUT,OUTPUT`` or
             ``NAME=INPUT,OUTPUT`` in US dollars per million tokens.
@@ -43,7 +43,8 @@ def open_sources(
     from lacy.sources.protocol import wrapped_sources
     from lacy.sources.resilience import Chain, Metered
 
-    opened = [source for source in map(open_source, names) if source is not None]
+    found = [open_source(str(s)) if isinstance(s, str | Path) else s for s in sources]
+    opened = [source for source in found if source is not None]
     _set_prices([s for source in opened for s in wrapped_sources(source)], prices)
     if cache is not None:
         opened = [_kept(source, cache) for source in opened]
@@ -93,7 +94,7 @@ def open_source(name: str | None) -> Source | None:
 
     Args:
         name: a ``.sqlite``, ``.db`` or ``.duckdb`` file, ``postgresql://user@host/name``, or the
-            ``.yaml`` of a mapping; a folder that ``lacy world`` wrote (its truth) or
+            ``.yaml`` of a mapping; a folder that ``lacy data world`` wrote (its truth) or
             ``lacy source build`` (its texts); the folder or Hub name (``owner/name``) of a causal
             language model, ``http://host:port/v1#name`` of one behind a server, or ``llm:NAME`` of
             one of the ``llm`` package; None for nobody.
@@ -142,7 +143,7 @@ def open_source(name: str | None) -> Source | None:
     what = "is no folder of a model, a world or an index" if path.is_dir() else "is no source"
     do = (
         "give a .sqlite or .duckdb file, postgresql://USER@HOST/NAME, a mapping.yaml, a folder of "
-        "`lacy world` or `lacy source build`, a model's folder or Hub name, "
+        "`lacy data world` or `lacy source build`, a model's folder or Hub name, "
         "http://HOST:PORT/v1#MODEL, or llm:MODEL"
     )
     raise LacyError("E12", key="source", value=without_secret(name), why=what, do=do)

@@ -28,7 +28,7 @@ COLOURS = (
 """Okabe and Ito's without the yellow, grey, and five more for studies of many methods."""
 MARKERS = "osD^vPX*"
 HOLLOW = "os^Dv<>p*PXd8h"
-"""Markers of ways that have a name instead of a budget."""
+"""Markers of conditions that have a name instead of a budget."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 INK, MUTED, GRID = "#1d2530", "#5a6472", "#e3e6ea"
 WIDTH = 7.5

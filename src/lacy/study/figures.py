@@ -1,6 +1,6 @@
 """Figures of a study: calibration, settings, the choice's turnover, freed bits.
 
-Those of methods and ways, ``frontier`` and ``methods``, are in ``frontier.py``.
+Those of methods and conditions, ``frontier`` and ``methods``, are in ``frontier.py``.
 
 Each function reads the study's folder, writes one file and returns a sentence that says what it
 shows (the text for those who cannot see it). Where what it needs was not measured it raises E88.
@@ -35,7 +35,7 @@ def calibration(folder: str | Path, file: str | Path, *, where: Where = None) ->
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        where: only cells with these values, as in ``reading.read``.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
         LacyError: E88 if there is no calibration curve.
@@ -86,7 +86,7 @@ def turnover(folder: str | Path, file: str | Path, *, where: Where = None) -> st
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        where: only cells with these values, as in ``reading.read``.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
         LacyError: E88 if there is no such curve.
@@ -126,7 +126,7 @@ def sweep(
     metrics: Sequence[str],
     group: str = "",
     *,
-    way: str = "",
+    condition: str = "",
     where: Where = None,
 ) -> str:
     """Metrics against a training setting: small panels, a point per seed, a line through means.
@@ -134,19 +134,19 @@ def sweep(
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        x: the setting, a column of cells.csv.
-        metrics: one panel each, such as ``facts_right`` or ``leakage``.
-        group: a column of cells.csv; one line per value.
-        way: how to ask, for metrics of a way; "own" is the budget that equals a cell's own
-            ``call_rate``. By default the common rate.
-        where: only cells with these values, as in ``reading.read``.
+        x: the setting, a column of runs.csv.
+        metrics: one panel each, such as ``facts_right`` or ``closed_book_recall``.
+        group: a column of runs.csv; one line per value.
+        condition: the condition, for metrics of answers; "own" is the budget that equals a run's
+            own ``call_rate``. By default the common rate.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
-        LacyError: E87 for a column that cells.csv has not, or where several cells fall on one
+        LacyError: E87 for a column that runs.csv has not, or where several runs fall on one
             point; E88 where nothing of a metric was measured.
     """
     study = read(folder, where)
-    found = {metric: points(study, metric, x, group, way) for metric in metrics}
+    found = {metric: points(study, metric, x, group, condition) for metric in metrics}
     # One order for all panels, so that a group has one colour, also where a panel lacks another.
     groups = list(dict.fromkeys(point.group for of in found.values() for point in of.points))
     equals = list(dict.fromkeys(equal for _, equal in study.groups))
@@ -211,17 +211,19 @@ def _lines(axes: Any, found: Points, equal: str, group: str, names: Sequence[str
 def freed_bits(
     folder: str | Path, file: str | Path, group: str = "size", *, where: Where = None
 ) -> str:
-    """What a model still holds (stored bits, leakage) against its trained call rate, by size.
+    """What a model holds (stored bits, closed-book recall) against its trained call rate, by size.
 
     A model that delegates nothing stands at a call rate of 0.
 
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        group: a column of cells.csv; one line per value.
-        where: only cells with these values, as in ``reading.read``.
+        group: a column of runs.csv; one line per value.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
         LacyError: E87, E88 as ``sweep``.
     """
-    return sweep(folder, file, "call_rate", ["stored_bits", "leakage"], group, where=where)
+    return sweep(
+        folder, file, "call_rate", ["stored_bits", "closed_book_recall"], group, where=where
+    )

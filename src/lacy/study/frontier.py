@@ -1,4 +1,4 @@
-"""Figures of methods and ways: facts right against cost, and side by side at one call rate."""
+"""Figures of methods and conditions: facts right against cost, and all side by side."""
 
 from __future__ import annotations
 
@@ -11,39 +11,43 @@ from typing import Any
 from lacy.errors import LacyError
 from lacy.evaluate import Score
 from lacy.study.drawing import GRID, HOLLOW, MUTED, Pen, alike, sheet, titles
-from lacy.study.reading import Key, Study, Way, at_rate, measure, read
+from lacy.study.reading import Key, ParsedCondition, Study, at_rate, measure, read
 
 
 def frontier(
     folder: str | Path,
     file: str | Path,
     *,
-    ways: Sequence[str] = (),
+    conditions: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
 ) -> str:
     """Facts right against the realised call rate: a line per method over its budgets.
 
-    Ways of which there is only one budget, or none, are single hollow markers. Bars are the
+    Conditions of which there is only one budget, or none, are single hollow markers. Bars are the
     intervals of the figures pooled over seeds.
 
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        ways: only these, by name.
-        where: only cells with these values, as in ``reading.read``.
+        conditions: only these, by name.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
-        LacyError: E88 if no way tells a call rate and facts right.
+        LacyError: E88 if no condition tells a call rate and facts right.
     """
     study = read(folder, where)
-    found = {key: _costs(study, key, ways) for key in study.keys}
+    found = {key: _costs(study, key, conditions) for key in study.keys}
     every = [cost[0] for costs in found.values() for cost in costs]
     if not every:
-        raise LacyError("E88", what="no way with a call rate and facts right", where=folder)
-    budgets = {(way.kind, way.budget) for way in every if way.budget is not None}
+        raise LacyError("E88", what="no condition with a call rate and facts right", where=folder)
+    budgets = {
+        (condition.kind, condition.budget) for condition in every if condition.budget is not None
+    }
     counts = Counter(kind for kind, _ in budgets)
-    kinds = [k for k in dict.fromkeys(way.kind for way in every) if counts[k] > 1]
-    names = list(dict.fromkeys(way.name for way in every if not _on_line(way, kinds)))
+    kinds = [k for k in dict.fromkeys(condition.kind for condition in every) if counts[k] > 1]
+    names = list(
+        dict.fromkeys(condition.name for condition in every if not _on_line(condition, kinds))
+    )
     what = "Facts right against the share of tokens asked for, by method; bars are 95% intervals."
     with sheet(file, len(study.groups), what) as panels:
         for axes, group in zip(panels, study.groups, strict=True):
@@ -59,26 +63,29 @@ def frontier(
     return what
 
 
-Cost = tuple[Way, float, float, float, float]
-"""A way with its call rate, facts right, and the interval of these, in percent."""
+Cost = tuple[ParsedCondition, float, float, float, float]
+"""A condition with its call rate, facts right, and the interval of these, in percent."""
 
 
-def _on_line(way: Way, kinds: Sequence[str]) -> bool:
-    return way.budget is not None and way.kind in kinds
+def _on_line(condition: ParsedCondition, kinds: Sequence[str]) -> bool:
+    return condition.budget is not None and condition.kind in kinds
 
 
-def _costs(study: Study, key: Key, ways: Sequence[str]) -> list[Cost]:
+def _costs(study: Study, key: Key, conditions: Sequence[str]) -> list[Cost]:
     found: list[Cost] = []
-    for way in study.ways(key):
-        rate, right = study.get(key, "call_rate", way.name), study.get(key, "facts_right", way.name)
-        if (ways and way.name not in ways) or not rate or not right:
+    for condition in study.conditions(key):
+        rate, right = (
+            study.get(key, "call_rate", condition.name),
+            study.get(key, "facts_right", condition.name),
+        )
+        if (conditions and condition.name not in conditions) or not rate or not right:
             continue
         score = right.score
         if math.isfinite(rate.score.value) and math.isfinite(score.value):
             x, y, low, high = (
                 100 * value for value in (rate.score.value, score.value, score.low, score.high)
             )
-            found.append((way, x, y, low, high))
+            found.append((condition, x, y, low, high))
     return sorted(found, key=lambda cost: cost[1])
 
 
@@ -119,7 +126,7 @@ def _legend_of_names(axes: Any, names: Sequence[str], methods: Sequence[str]) ->
         axes.plot(
             [], [], marker=HOLLOW[i % len(HOLLOW)], markersize=7.5, markerfacecolor="white",
             markeredgewidth=1.6, color=MUTED, linestyle="",
-            label=f"{name} (way)" if name in methods else name,
+            label=f"{name} (condition)" if name in methods else name,
         )  # fmt: skip
 
 
@@ -128,23 +135,23 @@ def methods(
     file: str | Path,
     metric: str = "facts_right",
     *,
-    ways: Sequence[str] = (),
+    conditions: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """Draw one metric of every method: a row per method, a marker per way, bars for intervals.
+    """Draw one metric of every method: a row per method, a marker per condition.
 
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        metric: of a way, or of the model itself.
-        ways: only these, by name; by default those at the common call rate.
-        where: only cells with these values, as in ``reading.read``.
+        metric: of a condition, or of the model itself.
+        conditions: only these, by name; by default those at the common call rate.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
         LacyError: E88 if the metric was not measured.
     """
     study = read(folder, where)
-    found = {key: _side_by_side(study, key, metric, ways) for key in study.keys}
+    found = {key: _side_by_side(study, key, metric, conditions) for key in study.keys}
     names = list(dict.fromkeys(name for scores in found.values() for name in scores))
     if not names:
         raise LacyError("E88", what=f"no {metric} of the methods", where=folder)
@@ -169,19 +176,23 @@ def methods(
     return what
 
 
-def _side_by_side(study: Study, key: Key, metric: str, ways: Sequence[str]) -> dict[str, Score]:
-    """The metric by the name of a way; "" where it is the model's own."""
+def _side_by_side(
+    study: Study, key: Key, metric: str, conditions: Sequence[str]
+) -> dict[str, Score]:
+    """The metric by the name of a condition; "" where it is the model's own."""
     own = study.get(key, metric)
     if own:
         return {"": own.score} if math.isfinite(own.score.value) else {}
     asked = (
-        study.ways(key) if ways else [way for _, way in at_rate(study, [key], study.common_rate())]
+        study.conditions(key)
+        if conditions
+        else [condition for _, condition in at_rate(study, [key], study.common_rate())]
     )
-    found = {way.name: study.get(key, metric, way.name) for way in asked}
+    found = {condition.name: study.get(key, metric, condition.name) for condition in asked}
     return {
         name: each.score
         for name, each in found.items()
-        if each and math.isfinite(each.score.value) and (not ways or name in ways)
+        if each and math.isfinite(each.score.value) and (not conditions or name in conditions)
     }
 
 
@@ -209,5 +220,5 @@ def _rows(axes: Any, rows: Sequence[Mapping[str, Score]], names: Sequence[str], 
 
 
 def _height(row: int, name: str, scores: Mapping[str, Score]) -> float:
-    """Where the marker of a way stands within the row of a method."""
+    """Where the marker of a condition stands within the row of a method."""
     return row + 0.76 * ((list(scores).index(name) + 0.5) / len(scores) - 0.5)

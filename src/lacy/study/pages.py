@@ -5,10 +5,10 @@ files each time, so that no number on a page is ever typed:
 
     <!-- table: methods -->
     <!-- end -->
-    <!-- figure: sweep weights.svg x=text_weight metrics=facts_right,leakage group=method -->
+    <!-- figure: sweep weights.svg x=text_weight metrics=facts_right,language_loss group=method -->
     <!-- end -->
 
-Any other ``key=value`` of a marker chooses cells: ``size=small method=lacy,plain``.
+Any other ``key=value`` of a marker chooses runs: ``size=small method=lacy,plain``.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ FIGURES: dict[str, Callable[..., str]] = {
 }
 TABLES: dict[str, Callable[..., str]] = {"methods": methods_table, "comparisons": comparisons_table}
 OWN: dict[str, tuple[str, ...]] = {
-    "figure methods": ("metric", "ways"),
-    "figure frontier": ("ways",),
-    "figure sweep": ("x", "metrics", "group", "way"),
+    "figure methods": ("metric", "conditions"),
+    "figure frontier": ("conditions",),
+    "figure sweep": ("x", "metrics", "group", "condition"),
     "figure freed_bits": ("group",),
-    "table methods": ("metrics", "ways", "call_rate"),
+    "table methods": ("metrics", "conditions", "call_rate"),
     "table comparisons": ("metrics",),
 }
-"""Options of a figure or table; all others choose cells."""
+"""Options of a figure or table; all others choose runs."""
 
 MARKER = re.compile(r"\s*<!--\s*(figure|table)\b(.*?)-->\s*$")
 END = re.compile(r"\s*<!--\s*end\s*-->\s*$")
@@ -159,7 +159,7 @@ def _content(marker: Marker, folder: Path, place: Path) -> tuple[str, Path | Non
         for key, value in marker.options.items()
         if key in OWN.get(f"{marker.kind} {marker.name}", ())
     }
-    own |= {name: own[name].split(",") for name in ("metrics", "ways") if name in own}
+    own |= {name: own[name].split(",") for name in ("metrics", "conditions") if name in own}
     if "call_rate" in own:
         own["call_rate"] = float(own["call_rate"])
     where = {key: value for key, value in marker.options.items() if key not in own}

@@ -1,4 +1,4 @@
-"""A study as one HTML file: the methods, their comparisons, the frontier, calibration, conditions.
+"""A study as one HTML file: the methods, their comparisons, the frontier, calibration, setup.
 
 It has the look of the report of a world (``evaluate.report``): no scripts, no requests, figures
 within the page.
@@ -24,12 +24,12 @@ DRAWN: tuple[tuple[str, Callable[..., str]], ...] = (
     ("Does it know when to ask?", figures.calibration),
     ("Does the choice settle?", figures.turnover),
 )
-MODELS = ("leakage", "auroc_start", "language_loss", "stored_bits")
+MODELS = ("closed_book_recall", "auroc_start", "language_loss", "stored_bits")
 ANSWERS = tuple(metric for metric in METHODS if metric not in MODELS)
 NOTES = (
     f"Intervals are 95% percentile intervals of {RESAMPLES:,} bootstrap draws over the people of "
-    "all seeds; those of what a model is by itself (leakage, AUROC, language loss, stored bits) "
-    "are t intervals over seeds (n). Methods are compared at one call rate, and models of "
+    "all seeds; for figures of the model itself (closed-book recall, AUROC, language loss, stored "
+    "bits) they are t intervals over seeds (n). Methods are compared at one call rate; models of "
     "different sizes, or trained for different numbers of tokens, are never put into one table.",
 )
 
@@ -54,22 +54,27 @@ def report_html(folder: str | Path, out: str | Path) -> None:
     seeds = f"{study.seeds} seed{'s' if study.seeds != 1 else ''}"
     data = ReportData(
         title="One study, every method at the same call rate",
-        lede=f"{len(study.cells)} models: {', '.join(study.methods)}; {seeds}.",
+        lede=f"{len(study.runs)} models: {', '.join(study.methods)}; {seeds}.",
         tables=tables,
         figures=_figures(study.folder, missing),
-        conditions={
+        setup={
             name.replace("_", " "): str(value)
-            for name, value in study.conditions.items()
-            if name != "ways"
+            for name, value in study.setup.items()
+            if name != "conditions"
         }
-        | {f"way {name}": _words(way) for name, way in study.conditions.get("ways", {}).items()},
+        | {
+            f"condition {name}": _words(condition)
+            for name, condition in study.setup.get("conditions", {}).items()
+        },
         notes=[*NOTES, *missing],
     )
     write_report(out, data)
 
 
-def _words(way: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in way.items() if value not in ("", None))
+def _words(condition: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value}" for name, value in condition.items() if value not in ("", None)
+    )
 
 
 def _left_out(error: LacyError, what: str) -> str:
@@ -92,7 +97,7 @@ def _methods(block: Block) -> list[Table]:
                 Row(
                     line.method,
                     [f.score if f else None for f in figures_],
-                    _note(line.way.name, right),
+                    _note(line.condition.name, right),
                 )
             )
         if shown:
@@ -100,12 +105,12 @@ def _methods(block: Block) -> list[Table]:
     return found
 
 
-def _note(way: str, right: Found | None) -> str:
+def _note(condition: str, right: Found | None) -> str:
     """How it was asked, and what single seeds gave."""
     if right is None or len(right.seeds) < 2:
-        return way
+        return condition
     ends = (number(end(right.seeds.values()), bare=True) for end in (min, max))
-    return f"{way}; facts right of single seeds {' to '.join(ends)}"
+    return f"{condition}; facts right of single seeds {' to '.join(ends)}"
 
 
 def _comparisons(study: Study) -> list[Table]:

@@ -29,7 +29,7 @@ class TrainConfig:
     """
 
     data: Path | None = None
-    """Packed data of `lacy annotate`."""
+    """Packed data of `lacy data mark`."""
     out: Path = Path("runs/lacy")
     """The run's folder."""
     valid: Path | None = None
@@ -62,7 +62,7 @@ class TrainConfig:
     text_weight: float = 0.5
     """Weight of the true token where the target is <CALL>. 0 is the paper's, and enough where a
     language model answers; a little keeps the kind of value known, which ranking a database's
-    candidates needs, and leaks a little for it (docs/results/calibration.md)."""
+    candidates needs, and memorizes a little for it (docs/results/calibration.md)."""
     ignore: Ignore = "none"
     """No gradient on facts that are not delegated (facts), on hard content words too (all): the
     ablations of paper §5.4."""
@@ -158,7 +158,7 @@ class TrainConfig:
             f"{name} is {value!r}, {why}" for name, value, why, good in self._rules() if not good
         ]
         if self.data is None:
-            found.append("data is not given (lacy annotate makes it)")
+            found.append("data is not given (lacy data mark makes it)")
         given = [name for name in ("steps", "tokens", "epochs") if getattr(self, name) is not None]
         if len(given) > 1:
             found.append(f"{' and '.join(given)} are all given, choose one")

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lacy._parse import parse_json
+from lacy._text import format_duration
 from lacy.config import to_dict
 from lacy.disk import lock
 from lacy.errors import LacyError
@@ -37,7 +38,7 @@ from lacy.train.checkpoint import (
 )
 from lacy.train.choices import first_process
 from lacy.train.config import MAY_DIFFER, TrainConfig
-from lacy.train.console import Console, duration
+from lacy.train.console import Console
 from lacy.train.meter import Meter
 from lacy.train.optim import set_lr
 from lacy.train.setup import Session, fingerprint, prepare, saved_groups
@@ -347,7 +348,7 @@ class _Loop:
             save_model(config.out / "model", session.model, session.tokenizer,
                  session.meta(session.step), card=card)  # fmt: skip
         where = config.out / "model"
-        self.console.say(f"done in {duration(self.meter.seconds)}: {where}")
+        self.console.say(f"done in {format_duration(self.meter.seconds)}: {where}")
         return TrainResult(config.out, session.step, True, metrics=self.last)
 
     # ---------------------------------------------------------------- what can go wrong

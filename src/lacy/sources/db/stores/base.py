@@ -152,9 +152,3 @@ def spelled(name: str, there: Iterable[str]) -> str | None:
 def late(seconds: float) -> str:
     """What is said of a query that took too long."""
     return f"no answer within {seconds:g} s"
-
-
-def first_line(error: BaseException) -> str:
-    """What went wrong in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.sources.db.stores.base import (
     SETUP_SECONDS,
@@ -16,7 +17,6 @@ from lacy.sources.db.stores.base import (
     Reading,
     Reference,
     StoreError,
-    first_line,
     late,
     quoted,
 )

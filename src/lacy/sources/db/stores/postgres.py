@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.sources.db.stores.base import (
     SETUP_SECONDS,
@@ -21,7 +22,6 @@ from lacy.sources.db.stores.base import (
     Reading,
     Reference,
     StoreError,
-    first_line,
     late,
     quoted,
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.sources.db.stores.base import (
     SETUP_SECONDS,
@@ -20,7 +21,6 @@ from lacy.sources.db.stores.base import (
     Reading,
     Reference,
     StoreError,
-    first_line,
     late,
     quoted,
 )
