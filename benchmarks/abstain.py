@@ -4,8 +4,8 @@
     OMP_NUM_THREADS=1 python benchmarks/abstain.py demo       # about a minute
 
 The model of a demo tells of people of its world, of whom the database knows everything or, drawn
-by a seed, 70% of the facts. Ways: the default limit, and ``Engine(abstain="usual")``, below which
-right values seldom fall. People of the training texts in new texts (``valid``), and strangers
+by a seed, 70% of the facts. Compared: the default limit, and ``Engine(abstain="reference")``, below
+which right values seldom fall. People of the training texts in new texts (``valid``), and strangers
 (``unseen``). Figures with 95% bootstrap intervals over people go to ``results/abstain.json``.
 """
 
@@ -64,15 +64,19 @@ def main():
         for (name, path), split, limit in itertools.product(
             [("all facts", whole), ("70% of the facts", gaps)],
             ["valid", "unseen"],
-            [DEFAULT_ABSTAIN, "usual"],
+            [DEFAULT_ABSTAIN, "reference"],
         ):
             with Database(path) as source:
                 result = evaluate_world(
                     loaded, world, source, ["threshold=0"], people=args.people, split=split,
                     read=False, probe=False, calibration=calibration, abstain=limit,
                 )  # fmt: skip
-            facts = result.ways["threshold=0"].facts
-            row = {"database": name, "split": split, "abstain": limit if limit == "usual" else ""}
+            facts = result.conditions["threshold=0"].facts
+            row = {
+                "database": name,
+                "split": split,
+                "abstain": limit if limit == "reference" else "",
+            }
             for key in SCORES:
                 score = getattr(facts, key)
                 row[key] = [round(v, 4) for v in (score.value, score.low, score.high)]

@@ -35,8 +35,8 @@ import torch
 from ranking_scores import Counts, Scorer, curve, measure
 
 from lacy.annotate.judge import read_labels
-from lacy.cascade.calibration import calibrate
-from lacy.evaluate.articles import opening, write_values
+from lacy.cascade.calibration import calibrate, truncate_document
+from lacy.evaluate.articles import write_values
 from lacy.model import load_model
 from lacy.run import environment, write_atomic
 from lacy.sources import Database
@@ -45,8 +45,8 @@ from lacy.types import Document
 RESULTS = Path(__file__).parent / "results"
 CALIBRATION = 100
 COLUMNS = (
-    "data", "size", "arm", "split", "distractors", "k", "method", "kind", "value", "low", "high",
-    "units", "places", "seeds",
+    "data", "size", "method", "split", "distractors", "k", "ranking", "kind", "value", "low",
+    "high", "units", "places", "seeds",
 )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def measure_wiki(spec: models.Spec, folder: Path, args: argparse.Namespace) -> C
         marked = [offered.with_kinds(article, kinds) for article in found]
         scored = marked[CALIBRATION : CALIBRATION + 3 * args.ask]
         length = loaded.model.config.max_position_embeddings
-        read_again = [opening(a, loaded.tokenizer, length) for a in marked[:CALIBRATION]]
+        read_again = [truncate_document(a, loaded.tokenizer, length) for a in marked[:CALIBRATION]]
         with TemporaryDirectory() as place:
             path = Path(place) / "facts.sqlite"
             write_values(path, ((a.id, a.text, a.marks) for a in scored))
@@ -153,20 +153,20 @@ def write(found: dict[models.Spec, tuple[Counts, dict]], args: argparse.Namespac
     """Everything as tables; seeds of a model are pooled over their people."""
     groups: dict[tuple[str, str, str], list[models.Spec]] = {}
     for spec in found:
-        groups.setdefault((spec.data, spec.size, spec.arm), []).append(spec)
+        groups.setdefault((spec.data, spec.size, spec.method), []).append(spec)
     accuracy, curves = [], []
     for name, specs in groups.items():
         each = [found[spec][0] for spec in specs]
         pooled = Counts().merge(each)
-        labels = dict(zip(("data", "size", "arm"), name, strict=True))
+        labels = dict(zip(("data", "size", "method"), name, strict=True))
         accuracy += [labels | row for row in pooled.rows(each)]
-        for (split, method), taken in pooled.taken.items():
-            curves += [labels | {"split": split, "method": method} | row for row in curve(taken)]
+        for (split, ranking), taken in pooled.taken.items():
+            curves += [labels | {"split": split, "ranking": ranking} | row for row in curve(taken)]
     args.results.mkdir(parents=True, exist_ok=True)
     table(args.results / "ranking.csv", accuracy)
     table(args.results / "ranking_abstain.csv", curves)
     trained = [
-        {"data": s.data, "size": s.size, "arm": s.arm, "seed": s.seed,
+        {"data": s.data, "size": s.size, "method": s.method, "seed": s.seed,
          **{k: v for k, v in facts.items() if k != "last"},
          **{k: facts["last"].get(k) for k in ("valid_loss", "valid_fact_loss", "valid_other_loss")}}
         for s, (_, facts) in found.items()

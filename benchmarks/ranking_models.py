@@ -43,18 +43,18 @@ class Spec:
 
     data: str
     size: str
-    arm: str = "lacy"
+    method: str = "lacy"
     seed: int = 0
 
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"{self.data}.{self.size}.{self.arm}.s{self.seed}"
+        return f"{self.data}.{self.size}.{self.method}.s{self.seed}"
 
 
-ARMS = {
+METHODS = {
     "lacy": {},
-    "plain": {"arm": "none"},
+    "plain": {"method": "none"},
     "text_weight_0": {"text_weight": 0.0},
 }
 SIZES = ("micro", "tiny", "demo", "1m", "3m")
@@ -69,7 +69,7 @@ def specs(seeds: int, wiki: bool, *, smoke: bool = False) -> list[Spec]:
     found = []
     for seed in range(seeds):
         found += [Spec("world", size, seed=seed) for size in sizes]
-        found += [Spec("world", MIDDLE, arm, seed) for arm in middle]
+        found += [Spec("world", MIDDLE, method, seed) for method in middle]
         if wiki and seed == 0:
             found += [Spec("wiki", size) for size in ("tiny",) * smoke or WIKI_SIZES]
     return found
@@ -143,7 +143,7 @@ def trained(spec: Spec, out: Path, packed: Path, steps: int, **more: object) -> 
     begin = time.perf_counter()
     settings = {
         "dtype": "fp32", "device": "cpu", "threads": 1, "quiet": True, "hold_out": 0.02,
-        "save_minutes": 1.0, **common, **shape, **ARMS[spec.arm], **more,
+        "save_minutes": 1.0, **common, **shape, **METHODS[spec.method], **more,
     }  # fmt: skip
     train(TrainConfig(data=packed, out=folder, steps=steps, seed=spec.seed, **settings))
     facts = {"seconds": round(time.perf_counter() - begin, 1), **read_off(folder, settings, steps)}

@@ -17,11 +17,11 @@ from lacy.study.drawing import MUTED, Pen, sheet
 MARKER = re.compile(r"(<!-- ranking: (\w+)((?: \S+)*) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 COUNTS = ("2", "4", "8", "16", "32", "64")
 ENDS = ("ratio", "low", "high")
-METHODS = {
+RANKINGS = {
     "calibrated": "calibrated", "uncalibrated": "uncalibrated", "per_token": "likelihood per token",
     "likelihood": "likelihood alone", "frequent_kind": "most frequent kind", "chance": "chance",
 }  # fmt: skip
-ARMS = {"lacy": "", "plain": ", plain", "text_weight_0": ", text weight 0"}
+METHODS = {"lacy": "", "plain": ", plain", "text_weight_0": ", text weight 0"}
 SPLITS = {
     "valid": "known people, new wording", "fresh": "phrasings never trained on",
     "unseen": "people never trained on", "relations": "the judge's relations",
@@ -47,17 +47,17 @@ class Results:
         return next(iter(chosen(self.accuracy, **where)), None)
 
     def trained(self, data: str) -> list[tuple[str, str]]:
-        """Sizes and arms, small to large, the other arms last."""
+        """Sizes and methods, small to large, the other methods last."""
         found: dict[tuple[str, str], float] = {}
         for row in chosen(self.models, data=data):
-            found.setdefault((row["size"], row["arm"]), float(row["parameters"]))
-        order = list(ARMS)
+            found.setdefault((row["size"], row["method"]), float(row["parameters"]))
+        order = list(METHODS)
         return sorted(found, key=lambda name: (order.index(name[1]), found[name]))
 
-    def name(self, data: str, size: str, arm: str) -> str:
+    def name(self, data: str, size: str, method: str) -> str:
         """As tables and legends call a model."""
-        row = chosen(self.models, data=data, size=size, arm=arm)[0]
-        return f"{float(row['parameters']) / 1e6:.2g}M{ARMS[arm]}"
+        row = chosen(self.models, data=data, size=size, method=method)[0]
+        return f"{float(row['parameters']) / 1e6:.2g}M{METHODS[method]}"
 
 
 def _read(file: Path) -> list[dict[str, str]]:
@@ -77,77 +77,78 @@ def models(found: Results) -> str:
     lines = [["texts", "model", "seeds", "parameters", "steps", "tokens", "loss on held-out texts",
               "of it: values", "other words"]]  # fmt: skip
     for data in ("world", "wiki"):
-        for size, arm in found.trained(data):
-            rows = chosen(found.models, data=data, size=size, arm=arm)
+        for size, method in found.trained(data):
+            rows = chosen(found.models, data=data, size=size, method=method)
             mean = {
                 name: sum(float(row[name]) for row in rows) / len(rows)
                 for name in ("valid_loss", "valid_fact_loss", "valid_other_loss")
             }
             first = rows[0]
             lines.append([
-                data, f"{found.name(data, size, arm)} (`{size}`)", str(len(rows)),
+                data, f"{found.name(data, size, method)} (`{size}`)", str(len(rows)),
                 f"{int(first['parameters']):,}", first["steps"], f"{int(first['tokens']):,}",
                 *(f"{v:.2f}" for v in mean.values()),
             ])  # fmt: skip
     return table(lines, left=2)
 
 
-def methods(found: Results, data: str, split: str, distractors: str, k: str = "0") -> str:
-    """Every model and method on one split."""
-    lines = [["model", *METHODS.values(), "candidates", "places"]]
-    for size, arm in found.trained(data):
-        where = {"data": data, "size": size, "arm": arm, "split": split,
+def rankings(found: Results, data: str, split: str, distractors: str, k: str = "0") -> str:
+    """Every model and ranking on one split."""
+    lines = [["model", *RANKINGS.values(), "candidates", "places"]]
+    for size, method in found.trained(data):
+        where = {"data": data, "size": size, "method": method, "split": split,
                  "distractors": distractors, "k": k}  # fmt: skip
-        rows = [found.one(**where, method=method) for method in METHODS]
-        count = found.one(**where, method="candidates")
+        rows = [found.one(**where, ranking=ranking) for ranking in RANKINGS]
+        count = found.one(**where, ranking="candidates")
         if count is None:
             continue
-        lines.append([found.name(data, size, arm), *map(cell, rows),
+        lines.append([found.name(data, size, method), *map(cell, rows),
                       f"{float(count['value']):.1f}", count["places"]])  # fmt: skip
     return table(lines)
 
 
-def splits(found: Results, method: str = "calibrated") -> str:
+def splits(found: Results, ranking: str = "calibrated") -> str:
     """All of the subject's values, by split."""
     names = ("valid", "fresh", "unseen")
     lines = [["model", *(SPLITS[name] for name in names)]]
-    for size, arm in found.trained("world"):
+    for size, method in found.trained("world"):
         rows = [
-            found.one(data="world", size=size, arm=arm, split=split, distractors="natural",
-                      method=method) for split in names
+            found.one(data="world", size=size, method=method, split=split, distractors="natural",
+                      ranking=ranking) for split in names
         ]  # fmt: skip
-        lines.append([found.name("world", size, arm), *map(cell, rows)])
+        lines.append([found.name("world", size, method), *map(cell, rows)])
     return table(lines)
 
 
-def counts(found: Results, data: str, split: str, distractors: str, method: str) -> str:
+def counts(found: Results, data: str, split: str, distractors: str, ranking: str) -> str:
     """By number of candidates."""
     lines = [["model", *(f"K = {k}" for k in COUNTS)]]
     where = {"data": data, "split": split, "distractors": distractors}
-    for size, arm in found.trained(data):
-        rows = [found.one(**where, size=size, arm=arm, k=k, method=method) for k in COUNTS]
-        lines.append([found.name(data, size, arm), *map(cell, rows)])
-    size, arm = found.trained(data)[0]
+    for size, method in found.trained(data):
+        rows = [found.one(**where, size=size, method=method, k=k, ranking=ranking) for k in COUNTS]
+        lines.append([found.name(data, size, method), *map(cell, rows)])
+    size, method = found.trained(data)[0]
     for name, said in (("kind_known", "*kind known, value not*"), ("chance", "*chance*")):
-        rows = [found.one(**where, size=size, arm=arm, k=k, method=name) for k in COUNTS]
+        rows = [found.one(**where, size=size, method=method, k=k, ranking=name) for k in COUNTS]
         lines.append([said, *map(cell, rows)])
     return table(lines)
 
 
 def kinds(
-    found: Results, data: str, split: str, method: str = "calibrated", least: str = "1"
+    found: Results, data: str, split: str, ranking: str = "calibrated", least: str = "1"
 ) -> str:
     """By kind of the value, where a kind has at least so many places."""
-    where = {"data": data, "split": split, "method": method, "distractors": "natural"}
+    where = {"data": data, "split": split, "ranking": ranking, "distractors": "natural"}
     sizes = [name for name in found.trained(data) if name[1] == "lacy"]
     rows = [
-        row for row in chosen(found.accuracy, **where, size=sizes[0][0], arm="lacy")
+        row for row in chosen(found.accuracy, **where, size=sizes[0][0], method="lacy")
         if row["kind"] != "all" and int(row["places"]) >= int(least)
     ]  # fmt: skip
     lines = [["kind", "places", *(found.name(data, *name) for name in sizes)]]
     for row in sorted(rows, key=lambda row: -int(row["places"])):
         cells = [
-            found.one(**where, size=size, arm=arm, kind=row["kind"], k="0") for size, arm in sizes
+            found.one(**where, size=size, method=method, kind=row["kind"], k="0")
+            for size, method in sizes
         ]
         lines.append([row["kind"].replace("_", " "), row["places"], *map(cell, cells)])
     return table(lines)
@@ -158,9 +159,15 @@ def abstain(found: Results, data: str, split: str) -> str:
     lines = [["model", "score", "something is taken", "of it right", "right, without a limit",
               "taken though the right value is missing", "95% taken: right",
               "taken though missing"]]  # fmt: skip
-    for size, arm in found.trained(data):
-        for method in ("calibrated", "uncalibrated"):
-            where = {"data": data, "size": size, "arm": arm, "split": split, "method": method}
+    for size, method in found.trained(data):
+        for ranking in ("calibrated", "uncalibrated"):
+            where = {
+                "data": data,
+                "size": size,
+                "method": method,
+                "split": split,
+                "ranking": ranking,
+            }
             curve = chosen(found.abstain, **where)
             if not curve:
                 continue
@@ -168,7 +175,7 @@ def abstain(found: Results, data: str, split: str) -> str:
             least = min(curve, key=lambda row: float(row["limit"]))
             most = min(curve, key=lambda row: abs(float(row["coverage"]) - 0.95))
             lines.append([
-                found.name(data, size, arm), method,
+                found.name(data, size, method), ranking,
                 part(here, "coverage"), part(here, "precision"),
                 part(least, "precision") if float(least["coverage"]) > 0.999 else "–",
                 part(here, "absent"), part(most, "precision"), part(most, "absent"),
@@ -212,7 +219,7 @@ def cell(row: dict[str, str] | None) -> str:
     if row is None or not row["value"]:
         return "–"
     value = f"{100 * float(row['value']):.0f}%"
-    if row["method"] not in ("calibrated", "uncalibrated", "likelihood", "per_token"):
+    if row["ranking"] not in ("calibrated", "uncalibrated", "likelihood", "per_token"):
         return value  # an expectation, which nothing was drawn for
     return f"{value} [{100 * float(row['low']):.0f}-{100 * float(row['high']):.0f}]"
 
@@ -244,19 +251,20 @@ def by_count(found: Results, file: Path, data: str, split: str) -> str:
     with sheet(file, len(DISTRACTORS), said, columns=3, height=4.2) as panels:
         for axes, (distractors, title) in zip(panels, DISTRACTORS.items(), strict=True):
             where = {"data": data, "split": split, "distractors": distractors}
-            for number, (size, arm) in enumerate(sizes):
-                for variant, method in enumerate(("calibrated", "uncalibrated")):
+            for number, (size, method) in enumerate(sizes):
+                for variant, ranking in enumerate(("calibrated", "uncalibrated")):
                     rows = [
-                        found.one(**where, size=size, arm=arm, k=k, method=method) for k in COUNTS
+                        found.one(**where, size=size, method=method, k=k, ranking=ranking)
+                        for k in COUNTS
                     ]
                     pen = Pen(number, variant)
-                    line(axes, rows, pen, found.name(data, size, arm) if not variant else None)
-            for method, name in (("kind_known", "kind known"), ("chance", "chance")):
+                    line(axes, rows, pen, found.name(data, size, method) if not variant else None)
+            for ranking, name in (("kind_known", "kind known"), ("chance", "chance")):
                 rows = [
-                    found.one(**where, size=sizes[0][0], arm="lacy", k=k, method=method)
+                    found.one(**where, size=sizes[0][0], method="lacy", k=k, ranking=ranking)
                     for k in COUNTS
                 ]
-                line(axes, rows, Pen(7, 2 if method == "chance" else 1), name, MUTED)
+                line(axes, rows, Pen(7, 2 if ranking == "chance" else 1), name, MUTED)
             axes.set_xscale("log", base=2)
             axes.set_xticks([int(k) for k in COUNTS], COUNTS)
             axes.set_ylim(-0.02, 1.02)
@@ -288,15 +296,21 @@ def by_limit(found: Results, file: Path, data: str, split: str) -> str:
     )
     sizes = [name for name in found.trained(data) if name[1] == "lacy"]
     with sheet(file, 1, said) as (axes,):
-        for number, (size, arm) in enumerate(sizes):
-            for variant, method in enumerate(("calibrated", "uncalibrated")):
-                where = {"data": data, "size": size, "arm": arm, "split": split, "method": method}
+        for number, (size, method) in enumerate(sizes):
+            for variant, ranking in enumerate(("calibrated", "uncalibrated")):
+                where = {
+                    "data": data,
+                    "size": size,
+                    "method": method,
+                    "split": split,
+                    "ranking": ranking,
+                }
                 rows = [
                     r for r in chosen(found.abstain, **where) if r["precision"] not in ("", "nan")
                 ]
                 pen = Pen(number, variant)
                 points = sorted((float(r["coverage"]), float(r["precision"])) for r in rows)
-                label = None if variant else found.name(data, size, arm)
+                label = None if variant else found.name(data, size, method)
                 axes.plot(*zip(*points, strict=True), color=pen.colour, linestyle=pen.dash,
                           label=label)  # fmt: skip
                 here = [r for r in rows if float(r["limit"]) == 0.0]
@@ -310,7 +324,7 @@ def by_limit(found: Results, file: Path, data: str, split: str) -> str:
 
 
 TABLES: dict[str, Callable[..., str]] = {
-    "models": models, "methods": methods, "splits": splits, "counts": counts, "kinds": kinds,
+    "models": models, "rankings": rankings, "splits": splits, "counts": counts, "kinds": kinds,
     "abstain": abstain, "speed": speed, "memory": memory,
 }  # fmt: skip
 FIGURES: dict[str, Callable[..., str]] = {"by_count": by_count, "by_limit": by_limit}

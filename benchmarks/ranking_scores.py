@@ -10,8 +10,8 @@ import numpy as np
 from ranking_candidates import Fact, Place
 
 from lacy.cascade.calibration import Calibration
-from lacy.cascade.rank import DEFAULT_ABSTAIN, least, options_for, rank, when_due
-from lacy.cascade.signals import call_row
+from lacy.cascade.rank import DEFAULT_ABSTAIN, min_score, rank, reference_score, tokenize_candidates
+from lacy.cascade.signals import call_id_of
 from lacy.corpus.borders import begin_end
 from lacy.corpus.token_text import TokenText
 from lacy.evaluate.statistics import Score, ratio
@@ -30,7 +30,7 @@ LEAST = 10
 
 
 class Taken(NamedTuple):
-    """The best of a natural set by one method, and by how much it passes the limit."""
+    """The best of a natural set by one ranking, and by how much it passes the limit."""
 
     right: bool
     over: float
@@ -39,7 +39,7 @@ class Taken(NamedTuple):
 
 
 class Counts:
-    """Right choices and places per unit, by (split, distractors, K, method, kind)."""
+    """Right choices and places per unit, by (split, distractors, K, ranking, kind)."""
 
     def __init__(self) -> None:
         self.pairs: dict[tuple, dict[str, list[float]]] = defaultdict(dict)
@@ -74,7 +74,7 @@ class Counts:
                 continue
             score = self.score(key)
             apart = [each.score(key).value for each in seeds if key in each.pairs]
-            yield dict(zip(("split", "distractors", "k", "method", "kind"), key, strict=True)) | {
+            yield dict(zip(("split", "distractors", "k", "ranking", "kind"), key, strict=True)) | {
                 "value": score.value, "low": score.low, "high": score.high, "units": score.n,
                 "places": int(places),
                 "seeds": " ".join(f"{value:.4g}" for value in apart),
@@ -91,9 +91,9 @@ class Counts:
         counts = cls()
         for *key, units in kept["pairs"]:
             counts.pairs[tuple(key)] = units
-        for split, method, units in kept["taken"]:
+        for split, ranking, units in kept["taken"]:
             taken = {unit: [Taken(*t) for t in all_] for unit, all_ in units.items()}
-            counts.taken[split, method] = taken
+            counts.taken[split, ranking] = taken
         return counts
 
 
@@ -111,30 +111,33 @@ class Scorer:
     ) -> None:
         self.loaded = loaded
         self.kinds = calibration.kinds
-        self.usual = calibration.usual(loaded)
+        self.reference = calibration.reference(loaded)
         self.alternatives = alternatives
         self.text = TokenText(loaded.tokenizer)
-        self.call_id = call_row(loaded)
+        self.call_id = call_id_of(loaded)
 
     def of(self, place: Place) -> dict[str, dict[Fact, float]]:
-        """Each method's scores of all the candidates of a place."""
+        """Each ranking's scores of all the candidates of a place."""
         decoder = Decoder(self.loaded.model, call_id=self.call_id)
         ids = [begin_end(self.loaded.tokenizer)[0], *self.text.encode(place.text)]
         decoder.feed([ids])
         offered = {fact: self.candidate(place, fact) for fact in place.facts()}
-        options = options_for(list(offered.values()), self.text, ids, decoder.context - len(ids))
+        options = tokenize_candidates(
+            list(offered.values()), self.text, ids, decoder.context - len(ids)
+        )
         fits = {id(option.candidate): option for option in options}
         facts = {f: fits[id(c)] for f, c in offered.items() if id(c) in fits}
         group = list(facts.values())
         uncalibrated = rank(decoder, [0], [group])[0]
         alone = [  # without the second term
-            score + when_due(o.candidate, {}) for score, o in zip(uncalibrated, group, strict=True)
+            score + reference_score(o.candidate, {})
+            for score, o in zip(uncalibrated, group, strict=True)
         ]
         found = {
             "likelihood": alone,
             "per_token": [s / len(o.tokens) for s, o in zip(alone, group, strict=True)],
             "uncalibrated": uncalibrated,
-            "calibrated": rank(decoder, [0], [group], self.usual)[0],
+            "calibrated": rank(decoder, [0], [group], self.reference)[0],
         }
         return {name: dict(zip(facts, scores, strict=True)) for name, scores in found.items()}
 
@@ -145,10 +148,10 @@ class Scorer:
             alternatives=self.alternatives.get(fact.kind, 1.0),
         )  # fmt: skip
 
-    def limit(self, method: str, place: Place, fact: Fact) -> float:
+    def limit(self, ranking: str, place: Place, fact: Fact) -> float:
         """The score from which on the cascade takes it."""
-        kinds = self.kinds if method == "calibrated" else None
-        return least(self.candidate(place, fact), DEFAULT_ABSTAIN, kinds)
+        kinds = self.kinds if ranking == "calibrated" else None
+        return min_score(self.candidate(place, fact), DEFAULT_ABSTAIN, kinds)
 
 
 def measure(scorer: Scorer, places: Sequence[Place], frequent: Sequence[str]) -> Counts:
@@ -168,15 +171,15 @@ def measure(scorer: Scorer, places: Sequence[Place], frequent: Sequence[str]) ->
                 continue
             base = (place.split, distractors, count)
             chosen = {m: best_of(known, scores[m]) == place.right for m in SCORED}
-            for method, right in (chosen | expected(place.right, known, frequent)).items():
-                counts.add((*base, method, "all"), place.unit, right)
+            for ranking, right in (chosen | expected(place.right, known, frequent)).items():
+                counts.add((*base, ranking, "all"), place.unit, right)
                 if distractors in ("natural", "unsaid") or (distractors, count) == ("same", 16):
-                    counts.add((*base, method, place.right.kind), place.unit, right)
+                    counts.add((*base, ranking, place.right.kind), place.unit, right)
             counts.add((*base, "candidates", "all"), place.unit, len(known))
             if distractors == ("unsaid" if ("unsaid", 0) in place.sets else "natural"):
-                for method in ("uncalibrated", "calibrated"):
-                    taken = take(scorer, method, place, known, scores[method])
-                    by_unit = counts.taken[place.split, method]
+                for ranking in ("uncalibrated", "calibrated"):
+                    taken = take(scorer, ranking, place, known, scores[ranking])
+                    by_unit = counts.taken[place.split, ranking]
                     by_unit.setdefault(place.unit, []).append(taken)
     return counts
 
@@ -198,10 +201,10 @@ def expected(right: Fact, facts: Sequence[Fact], frequent: Sequence[str]) -> dic
 
 
 def take(
-    scorer: Scorer, method: str, place: Place, facts: Sequence[Fact], scores: Mapping[Fact, float]
+    scorer: Scorer, ranking: str, place: Place, facts: Sequence[Fact], scores: Mapping[Fact, float]
 ) -> Taken:
     """How far the best passes its limit, with the right value among the candidates and without."""
-    over = {fact: scores[fact] - scorer.limit(method, place, fact) for fact in facts}
+    over = {fact: scores[fact] - scorer.limit(ranking, place, fact) for fact in facts}
     first = best_of(facts, scores)
     rest = [fact for fact in facts if fact != place.right]
     return Taken(first == place.right, over[first], over[best_of(rest, scores)])

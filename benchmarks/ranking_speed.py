@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from ranking_models import the_world
 
-from lacy.cascade.signals import call_row
+from lacy.cascade.signals import call_id_of
 from lacy.corpus.borders import begin_end
 from lacy.corpus.token_text import TokenText
 from lacy.model import Decoder, decode, load_model
@@ -71,7 +71,7 @@ def prepared(folder: Path, count: int, length: int, seed: int = 0) -> tuple[Deco
     rng = random.Random(f"{count}/{length}/{seed}")
     values = sorted({value for person in world.everyone for value in person.facts.values()})
     words = " ".join(d.text for d in world.documents("valid"))
-    decoder = Decoder(loaded.model, call_id=call_row(loaded))
+    decoder = Decoder(loaded.model, call_id=call_id_of(loaded))
     begin = begin_end(loaded.tokenizer)[0]
     decoder.feed([[begin, *text.encode(words)][:length]])
     return decoder, [text.encode_continuation(f" {v}") for v in rng.sample(values, count)]

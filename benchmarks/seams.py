@@ -46,7 +46,7 @@ def other_partner(folder: Path, world, texts: int, vocabulary: int, steps: int):
     if not (folder / "data").exists():
         PackedData.write(encode_many(documents(), tokenizer), tokenizer, 320, folder / "data")
     train(TrainConfig(
-        data=folder / "data", out=folder / "run", model="1m", arm="none", steps=steps,
+        data=folder / "data", out=folder / "run", model="1m", method="none", steps=steps,
         batch_rows=6, optimizer="muon", lr=6e-3, decay=0.3, decay_shape="linear", dtype="fp32",
         device="cpu", threads=1, quiet=True,
     ))  # fmt: skip
@@ -65,15 +65,15 @@ def main() -> None:
     (shared,) = (args.runs / "shared").glob(f"s{args.seed}.*")
     world = load_world(shared / "world")
     other = other_partner(args.runs / f"seams.s{args.seed}", world, 30, args.vocabulary, args.steps)
-    (same,) = (args.runs / "cells").glob(f"demo.larger.steps.s{args.seed}.*")
+    (same,) = (args.runs / "runs").glob(f"demo.larger.steps.s{args.seed}.*")
     partners = {"same tokenizer": load_model(same), "other tokenizer": other}
     people = [person.name for person in world.people("valid")[: args.people]]
-    (plain,) = (args.runs / "cells").glob(f"demo.plain.steps.s{args.seed}.*")
+    (plain,) = (args.runs / "runs").glob(f"demo.plain.steps.s{args.seed}.*")
     alone = answer_all(load_model(plain), world, None, "never", people)
     rows = []
-    for arm in ("lacy", "paper"):
-        (cell,) = (args.runs / "cells").glob(f"demo.{arm}.steps.s{args.seed}.*")
-        small = load_model(cell)
+    for method in ("lacy", "paper"):
+        (folder,) = (args.runs / "runs").glob(f"demo.{method}.steps.s{args.seed}.*")
+        small = load_model(folder)
         calibration = calibrate(small, itertools.islice(world.documents("train"), 100))
         for name, partner in partners.items():
             source = LanguageModel(partner.model, partner.tokenizer, name="partner")
@@ -89,7 +89,7 @@ def main() -> None:
                 counts = [precision_counts(w.graded, w.subjects) for w in (way, alone, by_itself)]
                 share = recovered(*counts)
                 rows.append({
-                    "arm": arm, "partner": name, "policy": policy, "healing": heal,
+                    "method": method, "partner": name, "policy": policy, "healing": heal,
                     "facts_right": round(way.facts.facts_right.value, 4),
                     "recall": round(way.facts.recall.value, 4),
                     "partner_alone": round(by_itself.facts.facts_right.value, 4),

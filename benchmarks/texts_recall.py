@@ -31,7 +31,7 @@ import numpy as np
 
 from lacy.annotate import read_labels
 from lacy.sources.texts.documents import Documents
-from lacy.sources.texts.passages import clean, subject_of, values
+from lacy.sources.texts.passages import one_line, subject_of, values
 from lacy.types import Document, Request
 
 RESULTS = Path(__file__).parent / "results"
@@ -54,7 +54,7 @@ def fate(source: Documents, request: Request, value: str, held: set[str]) -> tup
 
 
 def measure(what: str, source: Documents, documents: list[Document]) -> list[dict]:
-    held = {d.id: {clean(d.text[m.start : m.end]) for m in d.marks} for d in source.documents()}
+    held = {d.id: {one_line(d.text[m.start : m.end]) for m in d.marks} for d in source.documents()}
     lines = []
     for source.passages, source.candidates in SETTINGS:
         fates, shares, offered = Counter(), [], []

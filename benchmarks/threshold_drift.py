@@ -1,8 +1,8 @@
 """Does the threshold of a call budget drift while texts are decoded?
 
-    python benchmarks/threshold_drift.py studies/world-runs --arms lacy paper sigmoid
+    python benchmarks/threshold_drift.py studies/world-runs --methods lacy paper sigmoid
 
-Runs the trained models of a study (``recipes/arms-world.yaml``) under ``budget=0.22``, with and
+Runs the trained models of a study (``recipes/methods-world.yaml``) under ``budget=0.22``, with and
 without the signals of a calibration, many texts after one another, and records the threshold at
 every decision. Writes ``results/threshold_drift.csv``: per model and window of generated tokens the
 quartiles of the threshold, and the rate.
@@ -71,7 +71,7 @@ def watched(loaded, world, source, calibration, rate: float, people: list[str]) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, help="folder of texts and training runs of the study")
-    parser.add_argument("--arms", nargs="*", default=["lacy", "paper", "sigmoid"])
+    parser.add_argument("--methods", nargs="*", default=["lacy", "paper", "sigmoid"])
     parser.add_argument("--size", default="demo")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--people", type=int, default=100)
@@ -82,23 +82,23 @@ def main() -> None:
     world = load_world(shared / "world")
     people = [person.name for person in world.people("valid")[: args.people]]
     rows = []
-    for arm in args.arms:
-        found = sorted((args.runs / "cells").glob(f"{args.size}.{arm}.steps.s{args.seed}.*"))
+    for method in args.methods:
+        found = sorted((args.runs / "runs").glob(f"{args.size}.{method}.steps.s{args.seed}.*"))
         loaded = load_model(found[-1])
         texts = itertools.islice(world.documents("train"), 100)
         source = Truth(world, tokenizer=loaded.tokenizer)
         for name, calibration in (("calibrated", calibrate(loaded, texts)), ("empty", None)):
             made = watched(loaded, world, source, calibration, args.rate, people)
-            rows += [{"arm": arm, "start": name, **row} for row in made]
+            rows += [{"method": method, "start": name, **row} for row in made]
             for row in made:
-                print(arm, name, row, flush=True)
+                print(method, name, row, flush=True)
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / "threshold_drift.csv").open("w", newline="") as sheet:
         writer = csv.DictWriter(sheet, rows[0])
         writer.writeheader()
         writer.writerows(rows)
     conditions = {
-        "command": f"python benchmarks/threshold_drift.py RUNS --arms {' '.join(args.arms)}",
+        "command": f"python benchmarks/threshold_drift.py RUNS --methods {' '.join(args.methods)}",
         "people": len(people), "rate": args.rate, "seed": args.seed, "window": WINDOW,
         "environment": environment(),
     }  # fmt: skip

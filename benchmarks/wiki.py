@@ -8,7 +8,7 @@ generated entities that the article holds (``lacy evaluate --articles`` prints t
 of birth dates that are right (which a value of the right kind in the wrong place does not pass),
 and, along the true articles, how well each model's signal finds the annotator's marks.
 
-*Recovered* is the share of the source's advantage: (way - plain alone) / (source - plain alone),
+*Recovered* is the share of the source's advantage, (condition - plain alone) / (source - plain),
 paired over articles. *Source* is the plain model with the article asked wherever it would itself
 begin a name, number or date (``oracle``, see ``evaluate/lookahead.py``), whatever that costs;
 ``oracle=0.22`` asks at the first of these places only, as far as the budget goes.
@@ -35,7 +35,7 @@ import numpy as np
 from lacy.annotate import SpacyAnnotator
 from lacy.config import load as load_settings
 from lacy.corpus import read
-from lacy.evaluate.articles import ArticleWay, calibrate_on, evaluate_articles
+from lacy.evaluate.articles import ArticleAnswers, calibrate_on, evaluate_articles
 from lacy.evaluate.bits import language_loss
 from lacy.evaluate.calls import call_quality
 from lacy.evaluate.entities import Reference, dates, default_extract, entity_counts
@@ -53,7 +53,7 @@ NEAR = 120
 """Characters in which the bracket with the birth date begins."""
 
 
-SETTINGS = ("arm", "delegate", "call_rate", "text_weight", "call_negative", "steps", "seed")
+SETTINGS = ("method", "delegate", "call_rate", "text_weight", "call_negative", "steps", "seed")
 """Of training, told with each model."""
 
 COUNTS = ("own", "own_held", "borrowed", "borrowed_held", "tokens", "asked", "born", "born_right")
@@ -61,7 +61,7 @@ COUNTS = ("own", "own_held", "borrowed", "borrowed_held", "tokens", "asked", "bo
 
 
 def policies(model: str, args: argparse.Namespace) -> list[str]:
-    """The ways to compare; budgets at several rates, controls at one of them."""
+    """The conditions to compare; budgets at several rates, controls at one of them."""
     rate = f"{args.rate:g}"
     if args.policies and model != "plain":
         return args.policies
@@ -85,10 +85,10 @@ def birth(text: str) -> tuple[int | None, int | None, int | None] | None:
     return next(iter(stated)) if len(stated) == 1 else None
 
 
-def births(way: ArticleWay, articles: list[Document]) -> np.ndarray:
+def births(condition: ArticleAnswers, articles: list[Document]) -> np.ndarray:
     """``[articles, 2]``: whether an answer states a birth date, and whether it is the article's."""
     rows = []
-    for answer, article in zip(way.answers, articles, strict=True):
+    for answer, article in zip(condition.answers, articles, strict=True):
         ours, theirs = birth(answer.text), birth(article.text)
         both = bool(ours and theirs)
         held = both and all(a in (None, b) for a, b in zip(ours, theirs, strict=True))
@@ -96,18 +96,18 @@ def births(way: ArticleWay, articles: list[Document]) -> np.ndarray:
     return np.asarray(rows, float)
 
 
-def counts_of(way: ArticleWay, articles: list[Document], extract) -> np.ndarray:
+def counts_of(condition: ArticleAnswers, articles: list[Document], extract) -> np.ndarray:
     """``COUNTS`` of each article."""
-    entities = entity_counts(way.answers, [a.text for a in articles], extract)
-    spent = [(answer.tokens, answer.called_tokens) for answer in way.answers]
-    return np.hstack([entities, np.asarray(spent, float), births(way, articles)])
+    entities = entity_counts(condition.answers, [a.text for a in articles], extract)
+    spent = [(answer.tokens, answer.called_tokens) for answer in condition.answers]
+    return np.hstack([entities, np.asarray(spent, float), births(condition, articles)])
 
 
-def wrong(way: ArticleWay, articles: list[Document], extract, count: int) -> list[str]:
+def wrong(condition: ArticleAnswers, articles: list[Document], extract, count: int) -> list[str]:
     """A random sample of generated entities that the article does not hold, in their sentence."""
     found = []
-    marks = extract([answer.text for answer in way.answers])
-    for answer, article, spans in zip(way.answers, articles, marks, strict=True):
+    marks = extract([answer.text for answer in condition.answers])
+    for answer, article, spans in zip(condition.answers, articles, marks, strict=True):
         held, given, speakers = Reference(article.text), len(answer.prompt), Speakers(answer)
         for mark in spans:
             entity = answer.text[mark.start : mark.end]
@@ -119,27 +119,29 @@ def wrong(way: ArticleWay, articles: list[Document], extract, count: int) -> lis
 
 
 def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> tuple:
-    """What is known of a model, a row per way, and counts per article of each way."""
+    """What is known of a model, a row per condition, and counts per article of each condition."""
     loaded = load_model(folder)
     extract, articles = data["extract"], data["articles"]
     begin = time.perf_counter()
-    ways = evaluate_articles(
+    conditions = evaluate_articles(
         loaded, articles, extract, policies(name, args), max_new_tokens=args.max_new_tokens,
         seed=args.seed, at=args.at, calls_in_row=args.in_row,
         calibration=calibrate_on(loaded, data["others"], extract),
     )  # fmt: skip
     rows, counts = [], {}
-    for policy, way in ways.items():
-        counts[name, policy] = counts_of(way, articles, extract)
-        calls = sum(answer.calls for answer in way.answers) / len(way.answers)
-        rows.append({"model": name, "calls_per_text": calls, **way.as_dict(), "policy": policy})
-        print(name, policy, f"{way.scores.precision.value:.3f}", f"{way.call_rate:.3f}",
-              f"own {way.scores.own_precision.value:.3f}",
-              f"of {way.scores.per_text.value:.1f}", flush=True)  # fmt: skip
+    for policy, condition in conditions.items():
+        counts[name, policy] = counts_of(condition, articles, extract)
+        calls = sum(answer.calls for answer in condition.answers) / len(condition.answers)
+        rows.append(
+            {"model": name, "calls_per_text": calls, **condition.as_dict(), "policy": policy}
+        )
+        print(name, policy, f"{condition.scores.precision.value:.3f}", f"{condition.call_rate:.3f}",
+              f"own {condition.scores.own_precision.value:.3f}",
+              f"of {condition.scores.per_text.value:.1f}", flush=True)  # fmt: skip
         if args.wrong and policy.startswith("budget"):
-            print(*wrong(way, articles, extract, args.wrong), sep="\n")
+            print(*wrong(condition, articles, extract, args.wrong), sep="\n")
         if args.show and policy.startswith(("never", "budget", "oracle")):
-            for answer in way.answers[: args.show]:
+            for answer in condition.answers[: args.show]:
                 print("   ", *(f"[{s.text}]" if s.asked else s.text for s in answer.spans), sep="")
     readings = read_signals(loaded, data["marked"])
     quality = call_quality(readings, call_rate=args.rate, seed=args.seed)
@@ -184,7 +186,7 @@ def comparisons(pairs: Iterable[tuple], counts: dict, seed: int) -> list[dict]:
     """Differences of entity precision, paired over articles."""
     found = []
     for a, b in pairs:
-        ours, theirs = (right_and_all(counts[way]) for way in (a, b))
+        ours, theirs = (right_and_all(counts[condition]) for condition in (a, b))
         score, p = difference(ours, theirs, seed=seed), paired_test(ours, theirs, seed=seed)
         found.append({"a": "/".join(a), "b": "/".join(b), **score.as_dict(), "p": p})
     return found
@@ -195,7 +197,7 @@ def pairs_of(counts: dict, rate: float) -> list[tuple]:
     budgets = [w for w in counts if w[1].startswith(f"budget={rate:g}") and w[0] != "plain"]
     chance = [(w, (w[0], f"random={rate:g}")) for w in budgets]
     pairs = [*chance, *((b, a) for a, b in itertools.combinations(budgets, 2))]
-    return [pair for pair in pairs if all(way in counts for way in pair)]
+    return [pair for pair in pairs if all(condition in counts for condition in pair)]
 
 
 def flat(row: dict) -> dict:
@@ -244,13 +246,13 @@ def cell(score: dict) -> str:
 
 
 def save_counts(file: Path, counts: dict, articles: list[Document]) -> None:
-    """A row per way and article."""
+    """A row per condition and article."""
     with file.open("w", newline="") as sheet:
         writer = csv.writer(sheet)
         writer.writerow(["model", "policy", "article", *COUNTS])
-        for way, counted in counts.items():
+        for condition, counted in counts.items():
             for article, row in zip(articles, counted.astype(int).tolist(), strict=True):
-                writer.writerow([*way, article.id, *row])
+                writer.writerow([*condition, article.id, *row])
 
 
 def load_counts(file: Path, articles: list[Document]) -> dict:
@@ -261,7 +263,7 @@ def load_counts(file: Path, articles: list[Document]) -> dict:
             found.setdefault((model, policy), []).append((article, [float(x) for x in row]))
     ids = [article.id for article in articles]
     assert all([i for i, _ in rows] == ids for rows in found.values()), "other articles"
-    return {way: np.asarray([row for _, row in rows]) for way, rows in found.items()}
+    return {condition: np.asarray([row for _, row in rows]) for condition, rows in found.items()}
 
 
 def arguments() -> argparse.Namespace:
@@ -277,7 +279,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=0.22)
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="further budgets")
     parser.add_argument("--by", default="p_call", help="signal of the LaCy models' budgets")
-    parser.add_argument("--policies", nargs="*", default=[], help="other ways for LaCy models")
+    parser.add_argument(
+        "--policies", nargs="*", default=[], help="other conditions for LaCy models"
+    )
     parser.add_argument("--at", default="word", help="where calls are allowed: word or any")
     parser.add_argument("--in-row", type=int, help="answered calls directly after one another")
     parser.add_argument("--pipeline", default="bundled")
@@ -315,19 +319,19 @@ def main() -> None:
     counts_file = file.with_name(f"{args.name}_articles.csv")
     folders = {"plain": args.plain, "lacy": args.lacy}
     folders |= dict(pair.split("=", 1) for pair in args.also)
-    old = json.loads(file.read_text()) if file.exists() else {"models": {}, "ways": []}
+    old = json.loads(file.read_text()) if file.exists() else {"models": {}, "conditions": []}
     kept = {name for name, folder in folders.items() if folder == "-" and name in old["models"]}
     models = {name: old["models"][name] for name in kept}
-    rows = [row for row in old["ways"] if row["model"] in kept]
+    rows = [row for row in old["conditions"] if row["model"] in kept]
     counts = load_counts(counts_file, data["articles"]) if kept else {}
-    counts = {way: counted for way, counted in counts.items() if way[0] in kept}
+    counts = {condition: counted for condition, counted in counts.items() if condition[0] in kept}
     for name, folder in folders.items():
         if folder != "-":
             models[name], made, counted = one_model(name, folder, args, data)
             rows += made
             counts |= counted
     add_scores(rows, counts, args.seed)
-    conditions = {
+    setup = {
         "command": f"python benchmarks/wiki.py {' '.join(map(str.upper, folders))} ARTICLES",
         "articles": len(data["articles"]), "tuning": bool(args.tune),
         "calibrated_on": len(data["others"]), "max_new_tokens": args.max_new_tokens,
@@ -335,7 +339,7 @@ def main() -> None:
         "pipeline": args.pipeline, "environment": environment(),
     }  # fmt: skip
     found = comparisons(pairs_of(counts, args.rate), counts, args.seed)
-    result = {"conditions": conditions, "models": models, "ways": rows, "comparisons": found}
+    result = {"setup": setup, "models": models, "conditions": rows, "comparisons": found}
     RESULTS.mkdir(exist_ok=True)
     file.write_text(json.dumps(result, indent=1) + "\n")
     save_counts(counts_file, counts, data["articles"])

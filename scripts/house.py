@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import lacy
-from lacy.cli.explain import KINDS, action, plain
+from lacy.cli.help.error import KINDS, action, plain
 from lacy.errors import CATALOG
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,10 +65,11 @@ def troubles() -> str:
     """The page of all errors."""
     parts = [
         "# Troubles",
-        "Written by `make docs` from the error catalogue. On the command line: `lacy explain E20`. "
-        "Capitals stand for values that the message fills in. `--debug` after any command shows "
+        "Written by `make docs` from the error catalogue. On the command line: "
+        "`lacy help error E20`. Capitals stand for values that the message fills in. "
+        "`--debug` after any command shows "
         "where an error came from; anything that is not a line `[E..]` is a bug: please report it "
-        "with the output of `lacy env`.",
+        "with the output of `lacy help env`.",
     ]
     for (first, last), title in SECTIONS:
         codes = [code for code in sorted(CATALOG) if first <= int(code[1:]) <= last]

@@ -1,9 +1,9 @@
 """Fills the tables and figures of results pages from the files of a study.
 
-python scripts/results_pages.py docs/results/arms.md --study studies/arms
+python scripts/results_pages.py docs/results/methods.md --study studies/methods
 
-Between ``<!-- table: arms -->`` (or ``<!-- figure: frontier FILE.svg -->``) and ``<!-- end -->`` it
-writes what the study's files say; the page's own prose stays. All marks: ``lacy.study.pages``.
+Between ``<!-- table: methods -->`` (or ``<!-- figure: frontier FILE.svg -->``) and ``<!-- end -->``
+it writes what the study's files say; the page's own prose stays. All marks: ``lacy.study.pages``.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ class TrainConfig:
 
     data: Path
     """Packed data,
-    from ``lacy annotate``."""
-    arm: Literal["lacy", "none"] = "lacy"
+    from ``lacy data mark``."""
+    method: Literal["lacy", "none"] = "lacy"
     """What is delegated."""
     steps: int = 100
     """Optimizer steps."""
@@ -85,7 +85,7 @@ def test_an_unknown_key_is_an_error_with_a_suggestion_and_its_line(tmp_path):
     assert "'stpes'" in str(error)
     assert "did you mean 'steps'?" in str(error)
     assert "train.yaml, line 3" in str(error)
-    assert "lacy config train" in str(error)
+    assert "lacy help config train" in str(error)
 
 
 def test_a_nested_unknown_key_is_named_with_its_path(tmp_path):
@@ -105,7 +105,7 @@ def test_a_far_name_gets_no_suggestion(tmp_path):
         ("steps: 1.5", "steps", "a whole number"),
         ("steps: true", "steps", "a whole number"),
         ("steps: .inf", "steps", "a whole number"),
-        ("arm: lazy", "arm", "one of: lacy, none"),
+        ("method: lazy", "method", "one of: lacy, none; did you mean 'lacy'?"),
         (
             "name: 3",
             "name",
@@ -131,10 +131,10 @@ def test_a_wrong_value_is_named_with_what_was_expected(tmp_path, line, key, expe
 
 
 def test_all_problems_are_reported_at_once(tmp_path):
-    error = wrong(tmp_path, "data: x\nstpes: 3\narm: lazy\noptim:\n  lrr: 1\n")
+    error = wrong(tmp_path, "data: x\nstpes: 3\nmethod: lazy\noptim:\n  lrr: 1\n")
     assert error.code == "E14"
     assert "3 problems" in str(error)
-    for part in ("'stpes' (line 2)", "arm is 'lazy'", "(line 3)", "'optim.lrr' (line 5)"):
+    for part in ("'stpes' (line 2)", "method is 'lazy'", "(line 3)", "'optim.lrr' (line 5)"):
         assert part in str(error)
 
 
@@ -150,7 +150,7 @@ def test_a_missing_required_setting_is_named(tmp_path):
         ("- a\n- b\n", "['a', 'b']"),
         ("just words", "'just words'"),
         ("steps: 1\nsteps: 2\n", "line 1 and again in line 2"),
-        ("optim:\n  lr: 1\n  lr: 2\n", "'optim.lr' stands in line 2"),
+        ("optim:\n  lr: 1\n  lr: 2\n", "'optim.lr' is set in line 2"),
     ],
 )
 def test_a_file_that_is_no_settings_file_says_why(tmp_path, text, part):
@@ -182,8 +182,8 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path):
 def test_the_commented_file_holds_docs_choices_and_defaults():
     text = dump_commented(TrainConfig(Path("x"), steps=5))
     assert text.startswith("# A training run: data in, model out.\n")
-    assert "# Packed data, from ``lacy annotate``.\ndata: x\n" in text
-    assert "# What is delegated. One of: lacy, none.\narm: lacy\n" in text
+    assert "# Packed data, from ``lacy data mark``.\ndata: x\n" in text
+    assert "# What is delegated. One of: lacy, none.\nmethod: lacy\n" in text
     assert "# Optimizer steps. Default: 100.\nsteps: 5\n" in text
     assert "  # Peak learning rate.\n  lr: 0.001\n" in text
     assert "More about it" not in text
@@ -199,7 +199,7 @@ words = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Z", "S"
 configs = st.builds(
     TrainConfig,
     data=words.map(Path),
-    arm=st.sampled_from(["lacy", "none"]),
+    method=st.sampled_from(["lacy", "none"]),
     steps=st.integers(),
     name=st.none() | words,
     compile=st.booleans(),
@@ -240,32 +240,47 @@ def test_flags_override_the_file_which_overrides_defaults(tmp_path):
         Path("wiki"), steps=9, compile=True, optim=Optim(lr=3e-4, decay=Decay.COSINE)
     )
     for argv in ([path, *flags], ["--config", path, *flags], [f"--config={path}", *flags]):
-        assert parse(TrainConfig, argv, verb="train") == expected
+        assert parse(TrainConfig, argv, command="train") == expected
 
 
 def test_flags_alone_need_no_file():
-    assert parse(TrainConfig, ["--data", "d"], verb="train") == TrainConfig(Path("d"))
+    assert parse(TrainConfig, ["--data", "d"], command="train") == TrainConfig(Path("d"))
 
 
 def test_a_required_setting_missing_from_file_and_flags_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
-        parse(TrainConfig, [str(file(tmp_path, "steps: 7\n"))], verb="train")
+        parse(TrainConfig, [str(file(tmp_path, "steps: 7\n"))], command="train")
     assert caught.value.code == 2
     assert "--data" in capsys.readouterr().err
 
 
 def test_a_mistyped_flag_gets_a_hint_and_the_programs_name(capsys):
     with pytest.raises(SystemExit) as caught:
-        parse(TrainConfig, ["--data", "d", "--stepps", "3"], verb="train")
+        parse(TrainConfig, ["--data", "d", "--stepps", "3"], command="train")
     assert caught.value.code == 2
     shown = capsys.readouterr().err
     assert "--steps" in shown
     assert "lacy train" in shown
 
 
+@pytest.mark.parametrize(
+    ("argv", "key", "meant"),
+    [
+        (["--method", "lacey"], "--method", "lacy"),
+        (["--method=lacey"], "--method", "lacy"),
+        (["--optim.decay", "COSIN"], "--optim.decay", "COSINE"),
+    ],
+)
+def test_a_mistyped_choice_gets_a_suggestion(argv, key, meant):
+    with pytest.raises(LacyError) as caught:
+        parse(TrainConfig, ["--data", "d", *argv], command="train")
+    assert (caught.value.code, caught.value.values["key"]) == ("E12", key)
+    assert f"did you mean {meant!r}?" in str(caught.value)
+
+
 def test_help_shows_the_docs_of_the_fields(capsys):
     with pytest.raises(SystemExit) as caught:
-        parse(TrainConfig, ["--help"], verb="train")
+        parse(TrainConfig, ["--help"], command="train")
     assert not caught.value.code
     shown = capsys.readouterr().out
     assert "Optimizer steps." in shown
@@ -274,13 +289,13 @@ def test_help_shows_the_docs_of_the_fields(capsys):
 
 def test_the_files_problems_come_before_the_flags(tmp_path):
     with pytest.raises(LacyError) as caught:
-        parse(TrainConfig, [str(file(tmp_path, "stpes: 7\n")), "--nonsense"], verb="train")
+        parse(TrainConfig, [str(file(tmp_path, "stpes: 7\n")), "--nonsense"], command="train")
     assert caught.value.code == "E10"
 
 
 def test_config_without_a_file_says_what_is_missing():
     with pytest.raises(LacyError) as caught:
-        parse(TrainConfig, ["--config"], verb="train")
+        parse(TrainConfig, ["--config"], command="train")
     assert caught.value.code == "E12"
 
 

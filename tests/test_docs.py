@@ -7,29 +7,19 @@ above it: ``<!-- not executed: reason -->``.
 
 import contextlib
 import gzip
-import importlib.util
 import io
 import json
 import re
 import shlex
 import shutil
-import sys
 import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from helpers.pages import ROOT, lacy
 
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "test_readme.py")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-readme = _load("lacy_test_readme")
-lacy, ROOT = readme.lacy, readme.ROOT
 DOCS = ROOT / "docs"
 
 LONG = {
@@ -41,8 +31,8 @@ LONG = {
 """Pages whose commands are only parsed (test_readme.py), and why."""
 
 LESS = {
-    "world": {"--people": "12", "--per-person": "2"},
-    "annotate": {"--vocab-size": "400", "--context": "512"},
+    "data world": {"--people": "12", "--per-person": "2"},
+    "data mark": {"--vocab-size": "400", "--context": "512"},
     "train": {
         "--model": "tiny", "--steps": "4", "--batch-rows": "2", "--save-every": "2",
         "--eval-rows": "2", "--threads": "1", "--device": "cpu", "--dtype": "fp32",
@@ -104,7 +94,7 @@ def pages():
 def smaller(words):
     """A command with the sizes of ``LESS``; one length of training instead of another."""
     words = list(words)
-    for flag, value in LESS.get(words[0], {}).items():
+    for flag, value in LESS.get(words[0], LESS.get(" ".join(words[:2]), {})).items():
         if flag in words:
             words[words.index(flag) + 1] = value
         elif not (flag == "--model" and {"--init-from", "--fork"} & set(words)):
@@ -139,8 +129,8 @@ def material(tmp_path_factory):
     """What pages take for granted: a world, packed data, two models, articles, judge's labels."""
     folder = tmp_path_factory.mktemp("material")
     with contextlib.chdir(folder):
-        type_in("lacy world --out world")
-        type_in("lacy annotate world --annotator gold --out packed")
+        type_in("lacy data world --out world")
+        type_in("lacy data mark world --annotator gold --out packed")
         type_in("lacy train --data packed --out runs/mine --text-weight 0.3 --quiet")
         shutil.copytree("runs/mine", "runs/partner")
         rows = [json.loads(line) for line in Path("world/train.jsonl").read_text().splitlines()]

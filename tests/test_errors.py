@@ -100,12 +100,12 @@ def test_what_steers_a_terminal_stands_in_no_message():
         assert len(message.splitlines()) == 2
         assert not any(c in message for c in "\x1b\u202e\udc80")
     listed = "\n  - one \x07\n  - two"
-    message = str(LacyError("E14", count=2, where=path, problems=listed, verb="train"))
+    message = str(LacyError("E14", count=2, where=path, problems=listed, command="train"))
     assert "\n  - one  \n  - two" in message and "\x07" not in message
 
 
 def test_tables_and_lines_of_the_command_line_are_clean(capsys):
-    from lacy.cli.verb import facts, say
+    from lacy.cli.terminal import facts, say
 
     facts("Texts of a\x1b[2J\n.txt", {"name\x07": "b\x1b]0;x\x07"})
     say("  Next: lacy train a\x1b[31m\nb")

@@ -60,7 +60,7 @@ def test_a_recipe_loads_and_its_commands_exist(recipe, capsys):
     config = load(TrainConfig, recipe, overrides={"data": "somewhere"})
     config.check()
     commands = list(shown(recipe.read_text(encoding="utf-8")))
-    assert {"train", "annotate"} <= {words[0] for words in commands}
+    assert {"train", "data"} <= {words[0] for words in commands}
     for words in commands:
         kept = [word for word in words if not word.endswith(".yaml")]
         lacy(*kept, "--no-such-flag")
@@ -71,7 +71,7 @@ def test_a_recipe_loads_and_its_commands_exist(recipe, capsys):
 
 def test_the_paper_s_numbers():
     config = load(TrainConfig, PAPER)
-    assert (config.arm, config.call_rate, config.call_negative) == ("lacy", 0.15, "none")
+    assert (config.method, config.call_rate, config.call_negative) == ("lacy", 0.15, "none")
     assert (config.text_weight, config.model) == (0.0, "334m")
     steps = make_schedule(config, rows=0, context=1024)
     assert steps.total == round(340_000 * 1.15)
@@ -83,10 +83,10 @@ def test_the_paper_s_numbers():
     assert without_positions // 1_000_000 == 334
 
 
-def test_the_paper_s_arms_are_settings():
+def test_the_paper_s_methods_are_settings():
     """The flags of the table in the header, each a valid run."""
     config = load(TrainConfig, PAPER, overrides={"data": "somewhere"})
-    rows = re.findall(r"^#   \S.*?(--(?:arm|ignore) .*)$", PAPER.read_text(), re.MULTILINE)
+    rows = re.findall(r"^#   \S.*?(--(?:method|ignore) .*)$", PAPER.read_text(), re.MULTILINE)
     assert len(rows) == 8
     names = {field: type(getattr(config, field)) for field in vars(config)}
     for row in rows:
@@ -123,18 +123,19 @@ def test_the_paper_s_hours_as_a_user_types_it(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     for words in (
         "data/wiki-334m is missing",
-        "lacy annotate TEXTS --kind unigram --vocab-size 32001 --context 1024 --out data/wiki-334m",
+        "lacy data mark TEXTS --kind unigram --vocab-size 32001 --context 1024 "
+        "--out data/wiki-334m",
         "assumed: 32,001 tokens of vocabulary, 1,024 per row (the paper's, §5.1)",
         "335,857,664 parameters",
         "391,000 steps, 51,249,152,000 tokens",
         "3.08e+09 FLOP per token, 1.58e+20 in all",
         "A100-80GB 351, H100-SXM 111, H200-SXM 111, RTX-4090 664 (if 24 GB were enough)",
         "at 40% of its bf16 peak: assumed, not measured",
-        "selection two_pass",
+        "rate control two_pass",
     ):
         assert words in out, words
     assert not list(tmp_path.iterdir())
-    assert lacy("train", PAPER, "--dry-run", "--selection", "running") == 0
+    assert lacy("train", PAPER, "--dry-run", "--rate-control", "running") == 0
     assert "A100-80GB 264, H100-SXM 83" in capsys.readouterr().out
 
 

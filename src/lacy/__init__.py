@@ -2,11 +2,11 @@
 
 The plan of the house, from the roof down; a room imports only from rooms below it:
 
-    cli/          the command line, one file per verb
+    cli/          the command line, one file per command
     testing.py    byte tokenizer, scripted model and source, for tests and demonstrations
     serve/        one model and its source behind OpenAI's API, many texts at once
-    study/        arms x seeds x sizes as one plan, with tidy results and figures
-    evaluate/     facts right and wrong, leakage, call quality, curves, intervals, the report
+    study/        methods x seeds x sizes as one plan, with tidy results and figures
+    evaluate/     facts right and wrong, closed-book recall, call quality, intervals, the report
     cascade/      who speaks next: engine, policies, traces
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
     sources/      who answers calls: a database, a language model, a script

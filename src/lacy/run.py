@@ -8,7 +8,6 @@ Its files are written atomically with ``lacy.disk``.
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lacy._parse import parse_json
+from lacy._text import json_safe
 from lacy.disk import replace_folder as replace_folder
 from lacy.disk import write_atomic as write_atomic
 from lacy.errors import LacyError
@@ -106,7 +106,7 @@ class Run:
 
     def log(self, **values: Any) -> None:
         """Appends one line to the metrics. A number that is not finite is written as null."""
-        line = json.dumps({key: _finite(value) for key, value in values.items()})
+        line = json.dumps(json_safe(values))
         with open(self.metrics_file, "a", encoding="utf-8") as file:
             file.write(line + "\n")
 
@@ -164,16 +164,6 @@ def _cut_half_line(path: Path) -> None:
     with open(path, "rb+") as file:
         data = file.read()
         file.truncate(data.rfind(b"\n") + 1)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _as_dict(config: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from lacy.annotate.pieces import (
     time_limit,
 )
 from lacy.annotate.shards import attach, load_manifest
-from lacy.cli.annotate import main as annotate
+from lacy.cli import main
 from lacy.corpus import PackedData
 from lacy.errors import LacyError
 from lacy.sources.texts.documents import Documents
@@ -225,7 +225,10 @@ def test_lacy_annotate_names_what_it_leaves_out(tmp_path, stalls, capsys):
     lines = [json.dumps({"id": d.id, "text": d.text}) + "\n" for d in TEXTS]
     (tmp_path / "t.jsonl").write_text("".join(lines))
     options = ["--pipeline", stalls.source, "--text-seconds", "0.5", "--vocab-size", "260"]
-    assert annotate([str(tmp_path / "t.jsonl"), "--out", str(tmp_path / "d"), *options]) == 0
+    assert (
+        main(["data", "mark", str(tmp_path / "t.jsonl"), "--out", str(tmp_path / "d"), *options])
+        == 0
+    )
     shown = capsys.readouterr()
     assert "Left out, as marking took longer than 0.5 s: 1 (t3)" in shown.err
     assert PackedData.load(tmp_path / "d").info.documents == len(TEXTS) - 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacy.annotate.protocol import REASONS, Annotator, checked, settings_of, settle
+from lacy.annotate.protocol import REASONS, Annotator, merge_marks, settings_of, validated_marks
 from lacy.errors import LacyError
 from lacy.types import Mark
 
@@ -21,28 +21,28 @@ def covered(marks, content):
 
 @given(heaps)
 def test_settled_marks_keep_the_facts_and_never_overlap(heap):
-    settled = settle(heap)
+    settled = merge_marks(heap)
     assert all(a.end <= b.start for a, b in itertools.pairwise(settled))
     assert covered(settled, content=False) == covered(heap, content=False)
     assert covered(settled, content=True) <= covered(heap, content=True)
-    assert settle(settled) == settled
-    assert settle(reversed(heap)) == settled or len({m.start for m in heap}) < len(heap)
+    assert merge_marks(settled) == settled
+    assert merge_marks(reversed(heap)) == settled or len({m.start for m in heap}) < len(heap)
 
 
 def test_a_union_takes_the_reason_and_relation_of_its_longest_member():
     year = Mark(4, 8, "DATE", "year")
     name = Mark(0, 20, "ENTITY", "league")
-    assert settle([year, name]) == [Mark(0, 20, "ENTITY", "league")]
-    assert settle([Mark(0, 5, "NUMBER"), Mark(0, 5, "DATE")]) == [Mark(0, 5, "DATE")]
+    assert merge_marks([year, name]) == [Mark(0, 20, "ENTITY", "league")]
+    assert merge_marks([Mark(0, 5, "NUMBER"), Mark(0, 5, "DATE")]) == [Mark(0, 5, "DATE")]
 
 
 def test_touching_values_stay_two():
     touching = [Mark(0, 4, "NUMBER"), Mark(4, 8, "DATE")]
-    assert settle(touching) == touching
+    assert merge_marks(touching) == touching
 
 
 def test_content_gives_way_to_facts():
-    marks = settle([Mark(0, 10, "CONTENT"), Mark(8, 12, "ENTITY"), Mark(12, 15, "CONTENT")])
+    marks = merge_marks([Mark(0, 10, "CONTENT"), Mark(8, 12, "ENTITY"), Mark(12, 15, "CONTENT")])
     assert marks == [Mark(8, 12, "ENTITY"), Mark(12, 15, "CONTENT")]
 
 
@@ -59,7 +59,7 @@ def test_content_gives_way_to_facts():
 )
 def test_broken_promises_are_named(marks, says):
     with pytest.raises(LacyError, match=says) as caught:
-        checked(["abc", "abc"], marks, "mine")
+        validated_marks(["abc", "abc"], marks, "mine")
     assert caught.value.code == "E31"
 
 

@@ -11,7 +11,7 @@ from spacy.tokens import Doc
 
 from lacy.annotate import Rules
 from lacy.annotate.grammar.values import whole_values
-from lacy.annotate.protocol import checked
+from lacy.annotate.protocol import validated_marks
 from lacy.annotate.rules import mark
 from lacy.annotate.words import word_list
 
@@ -198,6 +198,6 @@ def test_any_text_gives_marks_that_keep_the_protocol(tokens, state, subject):
     parsed = Doc(BLANK.vocab, list(text_words), list(spaces), pos=list(pos), ents=ents)
     scores = np.full((len(parsed), 3), 1 / 3, dtype=np.float32)
     marks = mark(parsed, Rules(**state), scores_TL=scores, subject=subject or None)
-    assert checked([parsed.text], [marks], "rules") == [marks]
+    assert validated_marks([parsed.text], [marks], "rules") == [marks]
     if not state["content"]:
         assert all(found.reason != "CONTENT" for found in marks)

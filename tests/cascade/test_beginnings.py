@@ -10,11 +10,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lacy.annotate import encode
 from lacy.cascade import Engine
+from lacy.cascade.reference import ReferenceLikelihoods, ReferenceText
 from lacy.cascade.running import Running
 from lacy.cascade.scores import Scorer
 from lacy.cascade.steps import read_along
 from lacy.cascade.stream import Stream
-from lacy.cascade.usual import Reference, Usual
 from lacy.corpus import PackedData
 from lacy.model import load_model, save_model
 from lacy.model.building import from_checkpoint
@@ -88,9 +88,11 @@ def test_every_way_of_reading_begins_as_training_did(loaded, tmp_path):
         model(torch.tensor([[begin, *rest]])).logits[0, -1].detach().double(), -1
     )[-1]
     sure = float(wanted[len("Mara") :].sum() + torch.log1p(-calls))  # " Vell", and no call after it
-    usual = Usual(model, tokenizer, {"k": (Reference("Mara", "Mara"),)}, loaded.call_id)
-    assert usual.after([("Mara", "Vell")]) == pytest.approx([sure], abs=1e-3)
-    assert usual.after([("Mara", "Vell")] * 9) == pytest.approx([sure] * 9, abs=1e-3)
+    reference = ReferenceLikelihoods(
+        model, tokenizer, {"k": (ReferenceText("Mara", "Mara"),)}, loaded.call_id
+    )
+    assert reference.after([("Mara", "Vell")]) == pytest.approx([sure], abs=1e-3)
+    assert reference.after([("Mara", "Vell")] * 9) == pytest.approx([sure] * 9, abs=1e-3)
 
     if begin == tokenizer.pad_token_id:  # its row learns, as padding is also a beginning
         assert model.get_input_embeddings().padding_idx is None

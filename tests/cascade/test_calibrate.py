@@ -9,17 +9,24 @@ import torch
 
 from lacy.annotate import encode
 from lacy.cascade import Engine
-from lacy.cascade.calibration import LOW, SEEDS, VALUES, Calibration, KindFit, calibrate
-from lacy.cascade.policy import Budget, Never, seeded
+from lacy.cascade.calibration import (
+    LOW_QUANTILE,
+    MAX_SIGNALS,
+    MAX_VALUES,
+    Calibration,
+    KindFit,
+    calibrate,
+)
+from lacy.cascade.policy import Budget, Never, with_calibration
 from lacy.cascade.rank import (
     CALIBRATED_ABSTAIN,
     DEFAULT_ABSTAIN,
     SLACK,
-    best,
-    least,
-    when_due,
+    best_index,
+    min_score,
+    reference_score,
 )
-from lacy.cascade.usual import SHARED, Key, Reference
+from lacy.cascade.reference import MIN_SHARED, ReferenceText, ValueKey
 from lacy.corpus import train_tokenizer
 from lacy.errors import LacyError
 from lacy.model import build
@@ -62,13 +69,13 @@ def slow_about(reference, name):
     return "".join(change.get(word, word) for word in re.split(r"(\W+)", reference.text))
 
 
-def test_usual_equals_a_slow_reading(world, loaded, calibration):
-    usual = calibration.usual(loaded)
+def test_reference_likelihoods_equal_a_slow_computation(world, loaded, calibration):
+    reference = calibration.reference(loaded)
     person = world.people()[0]
     value = person.facts["school"]
-    wanted = [Key(person.name, kind, value) for kind in ("school", "birth_place", "nothing")]
-    wanted.append(Key("", "school", value))
-    found = usual.look_up(wanted)
+    wanted = [ValueKey(person.name, kind, value) for kind in ("school", "birth_place", "nothing")]
+    wanted.append(ValueKey("", "school", value))
+    found = reference.look_up(wanted)
     assert set(found) == {*wanted[:2], wanted[3]}
     for key, logp in found.items():
         references = calibration.kinds[key.kind].references
@@ -76,21 +83,21 @@ def test_usual_equals_a_slow_reading(world, loaded, calibration):
         texts = [slow_about(r, key.subject) for r in references]
         mean = np.mean([slow(loaded, text, value, calibration.ends) for text in texts])
         assert logp == pytest.approx(mean, abs=1e-3)
-    assert usual.look_up(wanted) == found
+    assert reference.look_up(wanted) == found
 
 
 def test_values_after_one_text_are_read_behind_it_together(world, loaded, calibration):
     values = sorted({person.facts["school"] for person in world.people()[:12]})
     text = calibration.kinds["school"].references[0].text
-    usual = calibration.usual(loaded)
+    reference = calibration.reference(loaded)
     pairs = [("Nobody studied at", values[0]), *((text, value) for value in values)]
     slowly = [slow(loaded, *pair, calibration.ends) for pair in pairs]
-    assert len(values) >= SHARED and usual.after(pairs) == pytest.approx(slowly, abs=1e-3)
+    assert len(values) >= MIN_SHARED and reference.after(pairs) == pytest.approx(slowly, abs=1e-3)
     read = []
     hook = loaded.model.register_forward_pre_hook(
         lambda module, args, given: read.append(given["input_ids"].numel()), with_kwargs=True
     )
-    usual.after(pairs[1:])
+    reference.after(pairs[1:])
     hook.remove()
     assert sum(read) < len(values) * loaded.tokenizer(text, return_length=True)["length"][0]
 
@@ -99,25 +106,25 @@ def test_references_stop_where_a_value_of_their_kind_is_due(world, calibration):
     assert set(calibration.kinds) == {m.relation for d in world.documents() for m in d.marks}
     for kind, fit in calibration.kinds.items():
         assert all(world.expects_value(reference.text) == kind for reference in fit.references)
-        assert 0 < fit.n <= VALUES
+        assert 0 < fit.n <= MAX_VALUES
 
 
 def test_the_low_is_that_of_right_values(world, loaded, calibration):
-    usual = calibration.usual(loaded)
+    reference = calibration.reference(loaded)
     kind, fit = "school", calibration.kinds["school"]
     seen = [
-        (Reference(d.text[: m.start].rstrip(" "), d.meta["person"]), d.text[m.start : m.end])
+        (ReferenceText(d.text[: m.start].rstrip(" "), d.meta["person"]), d.text[m.start : m.end])
         for d in world.documents()
         for m in d.marks
         if m.relation == kind
     ]
     seen = [(r, value) for r, value in seen if r not in fit.references][: fit.n]
     below = []
-    for reference, value in seen:
-        key = Key(reference.subject, kind, value)
-        here = slow(loaded, reference.text, value, calibration.ends)
-        below.append(here - usual.look_up([key])[key])
-    assert fit.low == pytest.approx(np.quantile(below, LOW), abs=1e-3)
+    for text, value in seen:
+        key = ValueKey(text.subject, kind, value)
+        here = slow(loaded, text.text, value, calibration.ends)
+        below.append(here - reference.look_up([key])[key])
+    assert fit.low == pytest.approx(np.quantile(below, LOW_QUANTILE), abs=1e-3)
 
 
 def test_ends_are_the_tokens_that_follow_values(world, loaded, calibration):
@@ -134,7 +141,7 @@ def test_signals_are_those_of_places_where_the_model_decides(world, loaded, cali
     )
     assert set(calibration.signals) == {"margin", "p_call", "entropy", "top2"}
     for values in calibration.signals.values():
-        assert len(values) == len(range(0, decided, math.ceil(decided / SEEDS)))
+        assert len(values) == len(range(0, decided, math.ceil(decided / MAX_SIGNALS)))
 
 
 def test_a_file_keeps_it_and_a_broken_file_is_said_so(calibration, tmp_path):
@@ -151,30 +158,37 @@ def test_few_values_or_none_teach_nothing(world, loaded):
     assert calibrate(loaded, []) == Calibration()
 
 
-def test_a_kind_is_held_against_its_own_usual_likelihood():
+def test_a_kind_is_compared_with_its_own_reference_likelihood():
     kinds = {"name": KindFit((), -7.0, 25), "city": KindFit((), -1.0, 25)}
-    due = {Key("", "name", "x"): -20.0, Key("", "city", "y"): -5.0}
+    due = {ValueKey("", "name", "x"): -20.0, ValueKey("", "city", "y"): -5.0}
     name, city = Candidate(" x", kind="name", alternatives=100), Candidate(" y", kind="city")
     other = Candidate("z", kind="other", alternatives=8)
-    assert when_due(name, due) == -20 and when_due(other, due) == pytest.approx(-math.log(8))
+    assert reference_score(name, due) == -20 and reference_score(other, due) == pytest.approx(
+        -math.log(8)
+    )
     # At a place for a name: the name is 18 nats unlikely, the city 14; the name fits, the city not.
-    assert best([-18.0 - when_due(name, due), -14.0 - when_due(city, due)]) == 0
-    assert least(name, DEFAULT_ABSTAIN, kinds) == -7.0 - SLACK
-    assert least(city, DEFAULT_ABSTAIN, kinds) == CALIBRATED_ABSTAIN
-    assert least(other, DEFAULT_ABSTAIN, kinds) == DEFAULT_ABSTAIN
-    assert least(name, None, kinds) == -math.inf
-    assert least(name, "usual", kinds) == CALIBRATED_ABSTAIN  # the kind's own low is lower still
-    assert least(city, "usual", kinds) == kinds[city.kind].low - SLACK
-    assert least(other, "usual", kinds) == DEFAULT_ABSTAIN
-    assert best([math.nan, -3.0]) == 1
+    assert best_index([-18.0 - reference_score(name, due), -14.0 - reference_score(city, due)]) == 0
+    assert min_score(name, DEFAULT_ABSTAIN, kinds) == -7.0 - SLACK
+    assert min_score(city, DEFAULT_ABSTAIN, kinds) == CALIBRATED_ABSTAIN
+    assert min_score(other, DEFAULT_ABSTAIN, kinds) == DEFAULT_ABSTAIN
+    assert min_score(name, None, kinds) == -math.inf
+    assert (
+        min_score(name, "reference", kinds) == CALIBRATED_ABSTAIN
+    )  # the kind's own low is lower still
+    assert min_score(city, "reference", kinds) == kinds[city.kind].low - SLACK
+    assert min_score(other, "reference", kinds) == DEFAULT_ABSTAIN
+    assert best_index([math.nan, -3.0]) == 1
 
 
 def test_a_budget_starts_from_the_signals_of_its_kind(loaded, calibration):
-    assert seeded(Budget(0.2), calibration.signals).seeds == calibration.signals["margin"]
-    entropy = seeded(Budget(0.2, by="entropy"), calibration.signals)
-    assert entropy.seeds == calibration.signals["entropy"]
-    mine = Budget(0.2, seeds=(1.0,))
-    assert seeded(mine, calibration.signals) is mine
-    assert isinstance(seeded(Never(), calibration.signals), Never)
+    assert (
+        with_calibration(Budget(0.2), calibration.signals).initial_signals
+        == calibration.signals["margin"]
+    )
+    entropy = with_calibration(Budget(0.2, by="entropy"), calibration.signals)
+    assert entropy.initial_signals == calibration.signals["entropy"]
+    mine = Budget(0.2, initial_signals=(1.0,))
+    assert with_calibration(mine, calibration.signals) is mine
+    assert isinstance(with_calibration(Never(), calibration.signals), Never)
     engine = Engine(loaded, policy="budget=0.2", calibration=calibration)
-    assert engine.policy.seeds == calibration.signals["margin"]
+    assert engine.policy.initial_signals == calibration.signals["margin"]

@@ -1,22 +1,15 @@
 """Chats and their templates: no message is dropped, and no message text becomes a control token."""
 
 import copy
-import importlib.util
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers
 
-from lacy.cascade.chat import ChatRefused, Controls, chat_of
+from helpers import models
+from lacy.cascade.chat import ChatRefused, ControlTokens, render_chat
 from lacy.corpus.token_text import TokenText
-
-_spec = importlib.util.spec_from_file_location(
-    "lacy_kinds", Path(__file__).parents[1] / "sources" / "kinds.py"
-)
-kinds = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kinds)
 
 ANY_ROLE = (
     "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}{% if m.name %} {{ m.name }}"
@@ -37,7 +30,7 @@ TOOLS = (
 
 
 def made(kind, template=ANY_ROLE):
-    tokenizer = copy.deepcopy(kinds.ALL[kind])
+    tokenizer = copy.deepcopy(models.ALL[kind])
     tokenizer.add_tokens(
         [
             AddedToken("<|im_start|>", special=True),
@@ -53,7 +46,7 @@ def made(kind, template=ANY_ROLE):
     return tokenizer
 
 
-TOKENIZERS = {kind: made(kind) for kind in kinds.ALL}
+TOKENIZERS = {kind: made(kind) for kind in models.ALL}
 CONTROLS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<CALL>", "<|reserved_7|>",
             "<tool_call>", "</tool_call>"]  # fmt: skip
 
@@ -67,19 +60,19 @@ def user(text, **more):
     return {"role": "user", "content": text, **more}
 
 
-@pytest.mark.parametrize("kind", list(kinds.ALL))
+@pytest.mark.parametrize("kind", list(models.ALL))
 def test_ordinary_chats_are_encoded_as_transformers_does(kind):
     tokenizer = TOKENIZERS[kind]
     for text in ("Who was Ada?", "a  b", "Kelfield is < 3 miles > off | [x]", "", "東京 é\n\n"):
         messages = [user("Hi"), {"role": "assistant", "content": text}, user(text)]
-        chat = chat_of(messages, tokenizer)
+        chat = render_chat(messages, tokenizer)
         wanted = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
         assert chat.tokens() == getattr(wanted, "input_ids", wanted), text
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    kind=st.sampled_from(list(kinds.ALL)),
+    kind=st.sampled_from(list(models.ALL)),
     pieces=st.lists(
         st.sampled_from([*CONTROLS, " ", "a", "Mara", "é東", "\n", "<", "|>", "<|im_"]), max_size=7
     ),
@@ -92,12 +85,12 @@ def test_no_message_writes_a_control_token(kind, pieces, where):
         messages.append(user("y", name=text))
     else:
         messages.append({"role": where, "content": text, "tool_call_id": "1"})
-    chat = chat_of(messages, tokenizer)
+    chat = render_chat(messages, tokenizer)
     assert text in chat.text
     ids = chat.tokens()
     neutral = [m | {k: "w" for k in ("content", "name") if m.get(k)} for m in messages]
     plain = tokenizer.encode(
-        chat_of(neutral, tokenizer).text, add_special_tokens=False, split_special_tokens=False
+        render_chat(neutral, tokenizer).text, add_special_tokens=False, split_special_tokens=False
     )
     assert controls(tokenizer, ids) == controls(tokenizer, plain)
     if any(name in text for name in CONTROLS):  # every character is there, as ordinary text
@@ -111,7 +104,7 @@ def test_a_normalizer_does_not_hide_a_control_token():
     tokenizer.add_tokens([AddedToken("<|turn|>", special=False, normalized=True)])
     turn = tokenizer.convert_tokens_to_ids("<|turn|>")
     assert turn in tokenizer.encode("a<|TURN|>b", add_special_tokens=False)
-    ids = chat_of([user("a<|TURN|>b")], tokenizer).tokens()
+    ids = render_chat([user("a<|TURN|>b")], tokenizer).tokens()
     assert turn not in ids and "<|turn|>" in TokenText(tokenizer).decode(ids)
 
 
@@ -120,7 +113,7 @@ def test_a_control_token_put_together_from_two_fields_is_refused():
         "byte_level", "{% for m in messages %}<{{ m.name }}{{ m.content }}{% endfor %}"
     )
     with pytest.raises(ChatRefused) as caught:
-        chat_of([user("d|>", name="|im_en")], tokenizer).tokens()
+        render_chat([user("d|>", name="|im_en")], tokenizer).tokens()
     assert caught.value.code == "control_token"
 
 
@@ -136,14 +129,14 @@ def test_a_vocabulary_that_spells_its_control_tokens_as_text_refuses_them():
         tokenizer_object=backend, eos_token="</s>", unk_token="<unk>"
     )
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}</s>{% endfor %}"
-    assert len(chat_of([user("Zam!")], tokenizer).tokens()) == 5  # letters it lacks are no fault
+    assert len(render_chat([user("Zam!")], tokenizer).tokens()) == 5  # unknown letters are fine
     with pytest.raises(ChatRefused):
-        chat_of([user("a</s>b")], tokenizer).tokens()
+        render_chat([user("a</s>b")], tokenizer).tokens()
 
 
 def test_added_words_and_spaces_are_text():
     tokenizer = TOKENIZERS["byte_level"]
-    found = Controls(tokenizer).ids
+    found = ControlTokens(tokenizer).ids
     assert tokenizer.convert_tokens_to_ids("Kelfield") not in found
     assert tokenizer.convert_tokens_to_ids("  ") not in found
     assert {tokenizer.convert_tokens_to_ids(name) for name in CONTROLS} <= found
@@ -151,26 +144,26 @@ def test_added_words_and_spaces_are_text():
 
 def test_roles_that_a_template_drops():
     tokenizer = made("byte_level", THREE_ROLES)
-    plain = chat_of([{"role": "system", "content": " In French. "}, user("Hi")], tokenizer)
-    mapped = chat_of([{"role": "developer", "content": " In French. "}, user("Hi")], tokenizer)
+    plain = render_chat([{"role": "system", "content": " In French. "}, user("Hi")], tokenizer)
+    mapped = render_chat([{"role": "developer", "content": " In French. "}, user("Hi")], tokenizer)
     assert mapped.text == plain.text and mapped.tokens() == plain.tokens()
     messages = [{"role": "developer", "content": "x"}]
-    assert "<|im_start|>system" in chat_of(messages, made("byte_level", ANY_ROLE)).text
+    assert "<|im_start|>system" in render_chat(messages, made("byte_level", ANY_ROLE)).text
     named = "{# system, developer #}" + ANY_ROLE
-    assert "<|im_start|>developer" in chat_of(messages, made("byte_level", named)).text
+    assert "<|im_start|>developer" in render_chat(messages, made("byte_level", named)).text
     no_system = made("byte_level", THREE_ROLES.replace("'system', ", ""))
     for role in ("system", "developer"):  # the same words elsewhere do not hide it
         with pytest.raises(ChatRefused, match="drops a message") as caught:
-            chat_of([user("Hi"), {"role": role, "content": "Hi"}], no_system)
+            render_chat([user("Hi"), {"role": role, "content": "Hi"}], no_system)
         assert (caught.value.code, caught.value.place) == ("role_not_supported", 1)
 
 
 def test_a_place_that_a_template_does_not_read_is_a_message_dropped():
     first = "{{ messages[0].content }}{% for m in messages[1:] %}{% if m.role != 'system' %}"
     tokenizer = made("byte_level", first + "{{ m.content }}{% endif %}{% endfor %}")
-    chat_of([{"role": "system", "content": "a"}, user("b")], tokenizer)
+    render_chat([{"role": "system", "content": "a"}, user("b")], tokenizer)
     with pytest.raises(ChatRefused) as caught:
-        chat_of([{"role": "system", "content": "a"}, user("b"),
+        render_chat([{"role": "system", "content": "a"}, user("b"),
                  {"role": "system", "content": "c"}], tokenizer)  # fmt: skip
     assert caught.value.place == 2
 
@@ -184,9 +177,9 @@ CALLS = [
 
 
 def test_a_history_of_tools_reaches_every_template():
-    known = chat_of(CALLS, made("byte_level", TOOLS)).text
+    known = render_chat(CALLS, made("byte_level", TOOLS)).text
     assert '<tool_call>look {"at": "Ulm"}</tool_call>' in known and "tool\nrain" in known
-    told = chat_of(CALLS, made("byte_level", THREE_ROLES)).text
+    told = render_chat(CALLS, made("byte_level", THREE_ROLES)).text
     assert '{"name": "look", "arguments": {"at": "Ulm"}}' in told and "user\nrain" in told
 
 
@@ -199,19 +192,21 @@ ALTERNATING = (
 
 @pytest.mark.parametrize("after", [CALLS[2] | {"content": "17 degrees"}, user("17 degrees")])
 def test_a_history_of_tools_where_roles_must_alternate(after):
-    told = chat_of([*CALLS, after], made("byte_level", ALTERNATING))
+    told = render_chat([*CALLS, after], made("byte_level", ALTERNATING))
     assert told.text.endswith("<|im_start|>user\nrain\n\n17 degrees<|im_end|>\n")
     with pytest.raises(ChatRefused, match="alternate") as caught:  # the caller's own mistake
-        chat_of([user("a"), user("b")], made("byte_level", ALTERNATING))
+        render_chat([user("a"), user("b")], made("byte_level", ALTERNATING))
     assert caught.value.place is None
 
 
 def test_templates_that_change_or_check_what_is_said():
     thoughts = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}"
     tokenizer = made("byte_level", thoughts)
-    assert chat_of([{"role": "assistant", "content": "<think>a</think>b"}], tokenizer).text == "b"
+    assert (
+        render_chat([{"role": "assistant", "content": "<think>a</think>b"}], tokenizer).text == "b"
+    )
     strict = "{% for m in messages %}{% if m.content != 'yes' %}{{ raise_exception('no') }}"
     tokenizer = made("byte_level", strict + "{% endif %}{{ m.content }}{% endfor %}")
-    assert chat_of([user("yes")], tokenizer).text == "yes"
+    assert render_chat([user("yes")], tokenizer).text == "yes"
     with pytest.raises(ChatRefused, match="no"):
-        chat_of([user("other")], tokenizer)
+        render_chat([user("other")], tokenizer)

@@ -1,9 +1,7 @@
 """The cascade end to end: who speaks, exact texts, calls that fail, loop or do not fit."""
 
 import asyncio
-import importlib.util
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import models
 from lacy.cascade import Budget, Engine, Never, Oracle
 from lacy.cascade.policy import Always
 from lacy.corpus import TokenText
@@ -19,17 +18,12 @@ from lacy.sources import LanguageModel, ScriptedSource
 from lacy.testing import byte_tokenizer, scripted, scripted_with
 from lacy.types import Candidate, Reply, call_rate
 
-_spec = importlib.util.spec_from_file_location(
-    "lacy_kinds", Path(__file__).parents[1] / "sources" / "kinds.py"
-)
-kinds = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kinds)
 BYTES = byte_tokenizer()
 
 
-llama, gpt2 = kinds.llama, kinds.gpt2
-REAL = {name: llama(tokenizer) for name, tokenizer in kinds.ALL.items()}
-REAL["gpt2"] = gpt2(kinds.ALL["byte_level"])
+llama, gpt2 = models.llama, models.gpt2
+REAL = {name: llama(tokenizer) for name, tokenizer in models.ALL.items()}
+REAL["gpt2"] = gpt2(models.ALL["byte_level"])
 
 
 def story(text):
@@ -247,7 +241,7 @@ def test_settings_are_checked():
 
 
 def test_a_model_without_call():
-    tokenizer = kinds._wrap(kinds.Tokenizer.from_str(BYTES.backend_tokenizer.to_str()))
+    tokenizer = models._wrap(models.Tokenizer.from_str(BYTES.backend_tokenizer.to_str()))
     loaded = llama(tokenizer)
     loaded.tokenizer = SimpleNamespace(get_vocab=dict, __len__=lambda: 3)
     plain = llama(BYTES)
@@ -259,7 +253,7 @@ def test_a_model_without_call():
 
 
 def test_token_healing_joins_words_at_the_seam():
-    tokenizer = kinds.ALL["byte_level"]
+    tokenizer = models.ALL["byte_level"]
     loaded = scripted_with(tokenizer, lambda t: "", lambda t: t.endswith("in "))
     source = ScriptedSource(["Paris"])
     read = []
@@ -291,7 +285,7 @@ def test_healing_leaves_the_other_rows_as_they_are():
 
 
 def test_a_partner_with_another_tokenizer():
-    partner = llama(kinds.ALL["metaspace"], seed=3)
+    partner = llama(models.ALL["metaspace"], seed=3)
     source = LanguageModel(partner.model, partner.tokenizer, name="partner")
     prompts = ["Mara Vell was born in Zürich", "Ada"]
     speakers = set()

@@ -10,7 +10,7 @@ import torch
 from lacy.annotate import encode
 from lacy.cascade import Engine, teacher_forced_signals
 from lacy.cascade.calibration import calibrate
-from lacy.cascade.signals import measure, step_signals
+from lacy.cascade.signals import read_signal, step_signals
 from lacy.corpus import PackedData
 from lacy.model import build, load_model, save_model
 from lacy.model.building import gate_of, set_gate
@@ -38,7 +38,7 @@ def run(world, tmp_path_factory):
     train(
         TrainConfig(
             data=folder / "data", out=folder / "run", model="tiny", steps=60, batch_rows=4,
-            arm="loss_top", call_rate=0.5, call_negative="sigmoid", lr=1e-2, save_every=30,
+            method="loss_top", call_rate=0.5, call_negative="sigmoid", lr=1e-2, save_every=30,
             save_minutes=0.0, dtype="fp32", device="cpu", threads=1, quiet=True,
         )
     )  # fmt: skip
@@ -100,12 +100,12 @@ def test_a_budget_is_kept_on_the_gate(run, world, prompts):
 
 def test_signals_of_a_gate_are_the_logit_and_its_sigmoid():
     logits = torch.tensor([[3.0, -2.0, 1.5], [0.0, 9.0, -40.0]])
-    assert measure(logits, 2, "margin", "sigmoid").tolist() == [1.5, -40.0]
+    assert read_signal(logits, 2, "margin", "sigmoid").tolist() == [1.5, -40.0]
     p = [1 / (1 + math.exp(-1.5)), 1 / (1 + math.exp(40.0))]
-    assert measure(logits, 2, "p_call", "sigmoid") == pytest.approx(p, rel=1e-4)
+    assert read_signal(logits, 2, "p_call", "sigmoid") == pytest.approx(p, rel=1e-4)
     for name in ("entropy", "top2"):
-        assert np.array_equal(measure(logits, 2, name, "sigmoid"), measure(logits, 2, name))
-    assert np.isneginf(measure(logits, None, "margin", "sigmoid")).all()
+        assert np.array_equal(read_signal(logits, 2, name, "sigmoid"), read_signal(logits, 2, name))
+    assert np.isneginf(read_signal(logits, None, "margin", "sigmoid")).all()
     read = step_signals(logits, 2, [0, 0], lambda row: "", "sigmoid")
     assert read.margin.tolist() == [1.5, -40.0] and read.read("p_call") == pytest.approx(p)
 

@@ -1,33 +1,26 @@
 """A hosted model says what the same model says in process, span for span."""
 
-import importlib.util
 import json
 import re
 import shutil
 import socket
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from helpers import hosted_app
 from lacy.cascade import Engine, Oracle, parse_policy
 from lacy.cascade.calibration import Calibration, KindFit
 from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
-from lacy.cascade.usual import Reference
+from lacy.cascade.reference import ReferenceText
 from lacy.errors import LacyError
 from lacy.model import load_model, save_model
 from lacy.sources import ScriptedSource
 from lacy.testing import byte_tokenizer
 from lacy.types import Candidate, Reply
-
-_spec = importlib.util.spec_from_file_location(
-    "lacy_hosted_app", Path(__file__).parent / "hosted_app.py"
-)
-hosted_app = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(hosted_app)
 
 LETTERS = hosted_app.LETTERS
 PROMPTS = ["Mara", "The old ", "x"]
@@ -144,7 +137,7 @@ def test_units_and_places_are_held(hosted, loaded, unit):
 
 def test_a_calibration_ranks_as_in_process(wide, loaded):
     fits = {
-        kind: KindFit((Reference("Mara was born in", "Mara"), Reference("she", "")), low, 9)
+        kind: KindFit((ReferenceText("Mara was born in", "Mara"), ReferenceText("she", "")), low, 9)
         for kind, low in (("town", -30.0), ("year", -60.0))
     }
     ends = (*loaded.tokenizer.encode("., a"), 0)

@@ -7,13 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 import torch
 from fastapi.testclient import TestClient
 
+from helpers import hosted_app
 from lacy.cascade import Engine
 from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
@@ -22,12 +22,6 @@ from lacy.corpus import train_tokenizer
 from lacy.model import build, load_model, save_model
 from lacy.serve import Scheduler, make_app
 from lacy.sources import ScriptedSource
-
-_spec = importlib.util.spec_from_file_location(
-    "lacy_hosted_app_too", Path(__file__).parent / "hosted_app.py"
-)
-hosted_app = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(hosted_app)
 
 LLAMA = sys.executable if importlib.util.find_spec("llama_cpp") else None
 LLAMA = LLAMA or os.environ.get("LACY_LLAMA_PYTHON")

@@ -7,17 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.cascade.parsing import parse_policy
 from lacy.cascade.policy import (
     Always,
     Budget,
-    Entropy,
     Never,
     Oracle,
     Random,
     Signals,
     Threshold,
-    TopTwoMargin,
+    parse_policy,
 )
 from lacy.errors import LacyError
 
@@ -42,8 +40,8 @@ def test_fixed_policies():
     assert calls(Always(), [9.0, -9.0]) == [True, True]
     assert calls(Threshold(0.5), [0.6, 0.5, -1, math.nan]) == [True, False, False, False]
     assert calls(Threshold(0.5, by="p_call"), [0, 0], p_call=[0.6, 0.4]) == [True, False]
-    assert calls(Entropy(2.0), [0, 0], entropy=[2.5, 1.5]) == [True, False]
-    assert calls(TopTwoMargin(0.7), [0, 0], top2=[0.5, 0.9]) == [True, False]
+    assert calls(Threshold(2.0, by="entropy"), [0, 0], entropy=[2.5, 1.5]) == [True, False]
+    assert calls(Threshold(0.7, by="top2"), [0, 0], top2=[0.5, 0.9]) == [True, False]
     oracle = Oracle(lambda text: "birth date" if text.endswith(" on") else None)
     assert calls(oracle, [0, 0], texts=["born on", "born"]) == [True, False]
 
@@ -53,7 +51,7 @@ def test_reasons_name_signal_and_limit():
         Threshold(0.4).start().decide(signals([3.1]))[0].reason
         == "the model asked for a fact here (margin 3.10 > 0.40)"
     )
-    top2 = TopTwoMargin(0.7).start().decide(signals([0], top2=[0.5]))[0].reason
+    top2 = Threshold(0.7, by="top2").start().decide(signals([0], top2=[0.5]))[0].reason
     assert top2 == "the model's two best words were about equally likely (top2 0.50 < 0.70)"
     oracle = Oracle(lambda text: "place").start().decide(signals([0], texts=["x"]))
     assert oracle[0].reason == "a fact is due here (oracle: place)"
@@ -69,8 +67,8 @@ def test_reasons_name_signal_and_limit():
         Random(0.1, seed=3),
         Threshold(-1.5),
         Threshold(0.5, by="p_call"),
-        Entropy(2.25),
-        TopTwoMargin(0.7),
+        Threshold(2.25, by="entropy"),
+        Threshold(0.7, by="top2"),
     ],
 )
 def test_text_form_goes_round(policy):
@@ -171,7 +169,8 @@ def test_calls_without_an_answer_leave_a_rate():
     for _ in range(50):
         [decision] = controller.decide(signals([0.0]))
         controller.account(calls=int(decision.call), asked=0, tokens=1)
-    assert controller.tokens_per_call == 1.0
+    # Nothing of the budget of 25 tokens is used: 0.5 + 25 / 100, at one token per call.
+    assert controller.decide(signals([0.0]))[0].limit == pytest.approx(1 - 0.75)
 
 
 def test_budget_calls_at_the_largest_margins():
@@ -205,10 +204,14 @@ def test_extremes_and_nan():
 
 def test_seeds_give_the_threshold_from_the_first_token():
     seeds = tuple(np.linspace(0, 1, 500))
-    first = Budget(0.2, seeds=seeds).start().decide(signals([0.9, 0.5]))
+    first = Budget(0.2, initial_signals=seeds).start().decide(signals([0.9, 0.5]))
     assert [d.call for d in first] == [True, False]
     assert not Budget(0.2).start().decide(signals([0.9]))[0].call
-    top2 = Budget(0.2, by="top2", seeds=seeds).start().decide(signals([0, 0], top2=[0.1, 0.5]))
+    top2 = (
+        Budget(0.2, by="top2", initial_signals=seeds)
+        .start()
+        .decide(signals([0, 0], top2=[0.1, 0.5]))
+    )
     assert [d.call for d in top2] == [True, False]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lacy.cascade.questions import beginning, hint
+from lacy.cascade.questions import question_hint, sentence_start
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from lacy.cascade.questions import beginning, hint
     ],
 )
 def test_questions_become_beginnings(question, start):
-    assert beginning(question) == start
+    assert sentence_start(question) == start
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ def test_questions_become_beginnings(question, start):
     ],
 )
 def test_questions_are_known_without_their_mark(prompt, asks):
-    assert bool(hint(prompt, templated=False)) == asks
+    assert bool(question_hint(prompt, templated=False)) == asks
 
 
 def test_only_a_question_to_a_model_without_template_gets_a_hint():
     question = "When was Emil Quilodell born?"
-    assert "“Emil Quilodell was born”" in hint(question, templated=False)
-    assert "continues texts" in hint("really?", templated=False)
-    assert hint(question, templated=True) == ""
-    assert hint("Emil Quilodell was born", templated=False) == ""
-    assert hint("Was it? It was", templated=False) == ""
-    assert hint("? " * 100_000, templated=False)
+    assert "“Emil Quilodell was born”" in question_hint(question, templated=False)
+    assert "continues texts" in question_hint("really?", templated=False)
+    assert question_hint(question, templated=True) == ""
+    assert question_hint("Emil Quilodell was born", templated=False) == ""
+    assert question_hint("Was it? It was", templated=False) == ""
+    assert question_hint("? " * 100_000, templated=False)

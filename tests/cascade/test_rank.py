@@ -1,23 +1,16 @@
 """Candidates of a database, ranked by the SLM's likelihood."""
 
-import importlib.util
 import math
 import sqlite3
-from pathlib import Path
 
 import pytest
 import torch
 
+from helpers import models
 from lacy.cascade import Engine
 from lacy.corpus import TokenText
 from lacy.sources import Database
 from lacy.testing import scripted
-
-_spec = importlib.util.spec_from_file_location(
-    "lacy_kinds", Path(__file__).parents[1] / "sources" / "kinds.py"
-)
-kinds = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kinds)
 
 
 def places(text):
@@ -54,8 +47,8 @@ def test_the_slm_ranks_what_the_database_offers(database):
 
 @torch.no_grad()
 def test_ranking_equals_the_slow_likelihood(database):
-    tokenizer = kinds.ALL["byte_level"]
-    for loaded in (kinds.llama(tokenizer), kinds.gpt2(tokenizer)):
+    tokenizer = models.ALL["byte_level"]
+    for loaded in (models.llama(tokenizer), models.gpt2(tokenizer)):
         seen = []
         engine = Engine(loaded, database, "always", abstain=None, max_new_tokens=40)
         answer = engine.generate(["Mara lived in"], ["Ada"])[0]

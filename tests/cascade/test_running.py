@@ -1,14 +1,13 @@
 """Texts that come and go while others run say what each alone says; a slow source holds up none."""
 
-import importlib.util
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.models import REAL
 from lacy.cascade import Engine, Oracle
 from lacy.cascade.running import Running, Stream
 from lacy.errors import LacyError
@@ -16,12 +15,6 @@ from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
-_spec = importlib.util.spec_from_file_location(
-    "lacy_kinds", Path(__file__).parents[1] / "sources" / "kinds.py"
-)
-kinds = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kinds)
-REAL = {"llama": kinds.llama(kinds.ALL["byte_level"]), "gpt2": kinds.gpt2(kinds.ALL["metaspace"])}
 SETTINGS = [
     {"policy": "never"},
     {"policy": "always", "unit": "word"},

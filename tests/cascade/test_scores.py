@@ -1,13 +1,11 @@
 """Log-probabilities of running texts are those of a plain forward pass, whoever spoke."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.models import REAL
 from lacy.cascade import Engine
 from lacy.cascade.running import Running
 from lacy.cascade.scores import ScoredSpan, Scorer, TokenScore
@@ -18,12 +16,6 @@ from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
-_spec = importlib.util.spec_from_file_location(
-    "lacy_kinds", Path(__file__).parents[1] / "sources" / "kinds.py"
-)
-kinds = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kinds)
-REAL = {"llama": kinds.llama(kinds.ALL["byte_level"]), "gpt2": kinds.gpt2(kinds.ALL["metaspace"])}
 SETTINGS = [
     {"policy": "never"},
     {"policy": "always", "unit": "value"},
@@ -111,7 +103,7 @@ def test_scores_are_those_of_a_plain_forward_pass(jobs, name, prefill, delay):
 
 def test_nothing_is_measured_unasked(monkeypatch):
     engine = Engine(REAL["llama"], ScriptedSource(reply), "always")
-    monkeypatch.setattr("lacy.cascade.running.scores_of", None)
+    monkeypatch.setattr("lacy.cascade.running.token_scores", None)
     stream, pieces = text(engine, "Mara", 9)
     run(engine, [stream])
     assert pieces and not any(isinstance(piece, ScoredSpan) for piece in pieces)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from lacy.cascade import teacher_forced_signals
-from lacy.cascade.signals import measure, step_signals
+from lacy.cascade.signals import read_signal, step_signals
 from lacy.testing import byte_tokenizer
 from lacy.types import Document, Mark, MarkFlag
 
@@ -39,18 +39,18 @@ def test_measures_equal_their_definitions(logits, last):
             "top2": best[0] - best[1],
         }
         for name, value in expected.items():
-            got = measure(tensor, call, name)[row]
+            got = read_signal(tensor, call, name)[row]
             assert got == pytest.approx(value, abs=1e-4, rel=1e-4), name
 
 
 def test_without_call_and_unknown_names():
     logits = torch.randn(2, 5)
-    assert np.all(np.isneginf(measure(logits, None, "margin")))
-    assert np.all(measure(logits, None, "p_call") == 0)
+    assert np.all(np.isneginf(read_signal(logits, None, "margin")))
+    assert np.all(read_signal(logits, None, "p_call") == 0)
     signals = step_signals(logits, 4, [0, 1], lambda row: "")
-    assert np.allclose(signals.read("top2"), -measure(logits, 4, "top2"))
+    assert np.allclose(signals.read("top2"), -read_signal(logits, 4, "top2"))
     with pytest.raises(ValueError, match="mood"):
-        measure(logits, 4, "mood")
+        read_signal(logits, 4, "mood")
 
 
 def model(kind):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacy.cascade.guesses import Unconfirmed, unconfirmed
+from lacy.cascade.guesses import GuessTracker, guessed_ranges
 from lacy.types import Answer, Span
 
 
@@ -15,7 +15,7 @@ def marked(*spans):
     answer = Answer(tuple(spans))
     text, end = answer.text, 0
     shown = ""
-    for start, stop in unconfirmed(answer):
+    for start, stop in guessed_ranges(answer):
         shown += text[end:start] + "[" + text[start:stop] + "]"
         end = stop
     return shown + text[end:]
@@ -52,10 +52,10 @@ def test_what_a_source_says_is_no_guess_and_ends_one():
 
 @given(st.text("aB 1.,;\n", max_size=30), st.lists(st.integers(0, 30), max_size=5))
 def test_pieces_of_a_span_are_marked_like_the_whole(text, cuts):
-    whole = Unconfirmed()
+    whole = GuessTracker()
     whole.split(guess(" x"))
     edges = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
-    pieces = Unconfirmed()
+    pieces = GuessTracker()
     pieces.split(guess(" x"))
     parts = [
         part

@@ -22,8 +22,8 @@ def room(tmp_path_factory):
     from lacy.model import build, save_model
 
     folder = tmp_path_factory.mktemp("room")
-    assert lacy("world", "--people", 20, "--per-person", 1, "--out", folder / "world") == 0
-    argv = ["annotate", folder / "world", "--annotator", "gold", "--out", folder / "packed"]
+    assert lacy("data", "world", "--people", 20, "--per-person", 1, "--out", folder / "world") == 0
+    argv = ["data", "mark", folder / "world", "--annotator", "gold", "--out", folder / "packed"]
     assert lacy(*argv, "--vocab-size", 400, "--context", 128) == 0
     tokenizer = load_tokenizer(folder / "packed")
     model = build("tiny", tokenizer, context=4096, seed=0)

@@ -45,8 +45,10 @@ def test_results_hold_every_promised_figure(results):
     assert results["seconds"] > 0
     right = results["facts_right"]
     assert {"plain_alone", "plain_random_calls", "lacy_alone", "lacy_database"} <= set(right)
-    assert set(results["leakage"]) == {"plain", "lacy"}
-    promised = [results[k] for k in ("call_rate", "call_auroc_value_start", "leakage")] + [right]
+    assert set(results["closed_book_recall"]) == {"plain", "lacy"}
+    promised = [
+        results[k] for k in ("call_rate", "call_auroc_value_start", "closed_book_recall")
+    ] + [right]
     for figure in (s for part in promised for s in scores(part)):
         assert figure["n"] == 25
         assert figure["low"] <= figure["value"] <= figure["high"]

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from helpers.waiting import PATIENCE, until
 from lacy import cli
-from lacy.cli import VERBS, main
+from lacy.cli import PURPOSES, main
 from lacy.errors import CATALOG, LacyError
-from patience import PATIENCE, until
 
 BIN = Path(sys.executable).with_name("lacy")
-NAMES = [name for group in VERBS.values() for name in group]
 
 
 @pytest.fixture
 def verb(monkeypatch):
-    """Lets a test say what a verb does."""
+    """Let a test replace what a command does."""
 
     def put(function):
         monkeypatch.setattr(cli, "_run", lambda name, arguments: function(arguments))
@@ -28,31 +27,58 @@ def verb(monkeypatch):
 
 
 @pytest.mark.parametrize("argv", [[], ["-h"], ["--help"], ["help"], ["help", "--debug"]])
-def test_help_names_every_verb(argv, capsys):
+def test_help_names_every_command(argv, capsys):
     assert main(argv) == 0
     shown = capsys.readouterr().out
-    for name in NAMES:
+    for name in PURPOSES:
         assert f"\n  {name} " in shown
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_every_verb_has_a_file():
-    files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")}
-    assert set(NAMES) <= files
+def test_every_command_has_a_file():
+    for name in PURPOSES:
+        file = Path(cli.__file__).parent.joinpath(*name.split()).with_suffix(".py")
+        assert file.is_file()
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("trian", "train"), ("anotate", "annotate"), ("eval", "evaluate")]
+    ("typed", "meant"),
+    [
+        ("trian --steps 3", "train --steps 3"),
+        ("eval", "evaluate"),
+        ("annotate wiki.jsonl --out o", "data mark wiki.jsonl --out o"),
+        ("anotate", "data mark"),
+        ("mark", "data mark"),
+        ("data marl x", "data mark x"),
+        ("dta world", "data world"),
+        ("check marks packed", "data check packed"),
+        ("source biuld kb", "source build kb"),
+        ("explain E20", "help error E20"),
+        ("help confg", "help config"),
+        ("help trian", "train"),
+    ],
 )
-def test_a_mistyped_verb_gets_a_suggestion(typed, meant, capsys):
-    assert main([typed, "--steps", "3"]) == 2
-    assert f"Did you mean: lacy {meant}" in capsys.readouterr().err
+def test_a_mistyped_or_former_command_gets_a_suggestion(typed, meant, capsys):
+    assert main(typed.split()) == 2
+    assert capsys.readouterr().err.endswith(f"Did you mean: lacy {meant}\n")
 
 
-def test_a_verb_like_no_other_gets_the_list(capsys):
+@pytest.mark.parametrize("group", ["data", "source"])
+def test_a_group_lists_its_commands(group, capsys):
+    for argv in ([group], [group, "--help"], ["help", group]):
+        assert main(argv) == 0
+        shown = capsys.readouterr().out
+        for name in PURPOSES:
+            if name.startswith(f"{group} "):
+                assert f"\n  {name.split()[1]} " in shown
+    assert main([group, "xyzzy"]) == 2
+    assert f"{group} {'mark' if group == 'data' else 'ask'}" in capsys.readouterr().err
+
+
+def test_an_unknown_command_like_no_other_gets_the_list(capsys):
     assert main(["xyzzy"]) == 2
     shown = capsys.readouterr().err
-    assert all(name in shown for name in NAMES)
+    assert all(name in shown for name in PURPOSES)
 
 
 def test_version(capsys):
@@ -62,7 +88,7 @@ def test_version(capsys):
 
 def test_a_users_mistake_is_a_message_and_its_exit_code(verb, capsys):
     def mistake(_):
-        raise LacyError("E20", tokens=10, marks=9, where="x", do="lacy annotate")
+        raise LacyError("E20", tokens=10, marks=9, where="x", do="lacy data mark")
 
     verb(mistake)
     assert main(["train"]) == CATALOG["E20"].exit_code
@@ -88,7 +114,7 @@ def test_a_bug_is_not_hidden(verb, capsys):
     verb(bug)
     with pytest.raises(ZeroDivisionError):
         main(["train"])
-    assert "lacy env" in capsys.readouterr().err
+    assert "lacy help env" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -115,7 +141,17 @@ def test_ctrl_c_leaves_with_130(verb, capsys):
 
 
 def test_ctrl_c_in_a_real_process_shows_no_traceback(tmp_path):
-    command = [BIN, "world", "--people", "50", "--per-person", "20000", "--out", tmp_path / "w"]
+    command = [
+        BIN,
+        "data",
+        "world",
+        "--people",
+        "50",
+        "--per-person",
+        "20000",
+        "--out",
+        tmp_path / "w",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     until(lambda: list(tmp_path.iterdir()), process)  # its unfinished folder: the work has begun
     process.send_signal(signal.SIGINT)
@@ -126,7 +162,7 @@ def test_ctrl_c_in_a_real_process_shows_no_traceback(tmp_path):
 
 
 def test_a_closed_pipe_is_no_error():
-    command = f"{BIN} explain | head -1"
+    command = f"{BIN} help error | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout.startswith("E10")
@@ -167,7 +203,7 @@ def test_nothing_is_sent_by_the_libraries_below(monkeypatch, verb):
 def test_python_m_lacy_is_the_same():
     done = subprocess.run([sys.executable, "-m", "lacy"], capture_output=True, text=True)
     assert done.returncode == 0
-    assert "usage: lacy VERB" in done.stdout
+    assert "usage: lacy COMMAND" in done.stdout
 
 
 def cpu_seconds(*command):

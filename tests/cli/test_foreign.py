@@ -1,4 +1,4 @@
-"""A checkpoint from elsewhere on the command line: annotate, train, generate, export."""
+"""A checkpoint from elsewhere on the command line: mark, train, generate, export."""
 
 import json
 
@@ -44,7 +44,7 @@ def chatml(room, tmp_path_factory):
 
 def test_from_annotation_to_a_file_for_llama_cpp(room, chatml, tmp_path, capsys):
     gguf = pytest.importorskip("gguf", reason="needs the extra gguf")
-    argv = ["annotate", room.world, "--annotator", "gold", "--tokenizer", chatml]
+    argv = ["data", "mark", room.world, "--annotator", "gold", "--tokenizer", chatml]
     assert room.lacy(*argv, "--context", 64, "--out", tmp_path / "p") == 0
     said = capsys.readouterr().err
     assert "texts begin with '<|endoftext|>'" in said and "--begin-token" in said
@@ -65,26 +65,36 @@ def test_from_annotation_to_a_file_for_llama_cpp(room, chatml, tmp_path, capsys)
 
 
 def test_the_begin_token_is_chosen_and_stored(room, chatml, tmp_path, capsys):
-    argv = ["annotate", room.world, "--annotator", "gold", "--tokenizer", chatml, "--context", 64]
+    argv = [
+        "data",
+        "mark",
+        room.world,
+        "--annotator",
+        "gold",
+        "--tokenizer",
+        chatml,
+        "--context",
+        64,
+    ]
     out = tmp_path / "p"
     assert room.lacy(*argv, "--begin-token", "<|im_start|>", "--out", out) == 0
     assert "also a mark of the chat template" in capsys.readouterr().err
     settings = json.loads((out / "tokenizer_config.json").read_text())
     assert settings[KEY]["begin"] == "<|im_start|>"
-    again = ["annotate", room.world, "--annotator", "gold", "--tokenizer", out, "--context", 32]
+    again = ["data", "mark", room.world, "--annotator", "gold", "--tokenizer", out, "--context", 32]
     assert room.lacy(*again, "--out", tmp_path / "q") == 0
     settings = json.loads((tmp_path / "q" / "tokenizer_config.json").read_text())
     assert settings[KEY]["begin"] == "<|im_start|>"
     argv += ["--out", tmp_path / "r"]
     assert room.lacy(*argv, "--begin-token", "<s>") == 2
     assert "[E98]" in capsys.readouterr().err
-    argv = ["annotate", room.world, "--annotator", "gold", "--begin-token", "<s>"]
+    argv = ["data", "mark", room.world, "--annotator", "gold", "--begin-token", "<s>"]
     assert room.lacy(*argv, "--out", tmp_path / "s") == 2
     assert "[E12]" in capsys.readouterr().err
 
 
 def test_texts_longer_than_the_model_takes_are_annotated_again(room, chatml, tmp_path, capsys):
-    argv = ["annotate", room.world, "--annotator", "gold", "--tokenizer", chatml]
+    argv = ["data", "mark", room.world, "--annotator", "gold", "--tokenizer", chatml]
     assert room.lacy(*argv, "--context", 128, "--out", tmp_path / "p") == 0
     argv = ["train", "--data", tmp_path / "p", "--init-from", chatml, "--out", tmp_path / "run"]
     assert room.lacy(*argv, "--steps", 1) == 3
@@ -104,7 +114,7 @@ def test_other_kinds_are_named_by_every_verb(room, tmp_path, capsys, kind):
     tries = (
         ["generate", place, "--prompt", "x", "--policy", "never"],
         ["generate", room.model, "--prompt", "x", "--source", place],
-        ["check", "model", place],
+        ["data", "check", place],
         ["export", place],
         ["why", place, "x"],
         ["train", "--data", room.model.parent / "packed", "--out", tmp_path / "r",

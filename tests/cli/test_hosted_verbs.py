@@ -1,6 +1,5 @@
 """Verbs with a model at a server of others: words as they come, a server in front of it."""
 
-import importlib.util
 import io
 import os
 import re
@@ -10,12 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 from rich.console import Console
 
+from helpers import hosted_app
 from lacy.cascade import Engine
 from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
@@ -26,12 +25,6 @@ from lacy.cli.talk import Talk
 from lacy.model import load_model
 from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
-
-_spec = importlib.util.spec_from_file_location(
-    "lacy_hosted_app_cli", Path(__file__).parents[1] / "cascade" / "hosted_app.py"
-)
-hosted_app = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(hosted_app)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from patience import PATIENCE, until
+from helpers.waiting import PATIENCE, until
 
 BIN = Path(sys.executable).parent / "lacy"
 
-WORDS = ("--help", "--version", "env", "explain", "config train", "train --help", "source")
-MISTAKES = ("trian", "train --nonsense 3", "check data /nowhere", "source nothing")
+WORDS = (
+    "--help",
+    "--version",
+    "help env",
+    "help error",
+    "help config train",
+    "train --help",
+    "source",
+)
+MISTAKES = ("trian", "train --nonsense 3", "data check /nowhere", "source nothing")
 
 
 def shell(command, **env):
@@ -49,7 +57,7 @@ def test_closed_streams_are_the_null_device(words, code, closed, tmp_path):
 
 def test_nothing_is_written_into_a_file_that_took_the_number_of_a_closed_stream(tmp_path):
     """Without the null device, the first opened file would become standard output."""
-    done = shell(f"{BIN} world --people 12 --per-person 1 --out {tmp_path}/w >&- 2>&- <&-")
+    done = shell(f"{BIN} data world --people 12 --per-person 1 --out {tmp_path}/w >&- 2>&- <&-")
     assert done.returncode == 0
     for line in (tmp_path / "w" / "train.jsonl").read_text(encoding="utf-8").splitlines():
         json.loads(line)
@@ -58,7 +66,7 @@ def test_nothing_is_written_into_a_file_that_took_the_number_of_a_closed_stream(
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("words", ["--help", "explain"])
+@pytest.mark.parametrize("words", ["--help", "help error"])
 def test_a_full_disk_under_the_output_is_said(words, unbuffered):
     done = shell(f"{BIN} {words} > /dev/full", PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 2
@@ -69,9 +77,9 @@ def test_a_full_disk_under_the_output_is_said(words, unbuffered):
 def test_what_an_output_cannot_hold_is_replaced(encoding, tmp_path):
     (tmp_path / "東京.txt").write_text("Zoë Müller was born in 1815 in 東京.", encoding="utf-8")
     env = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    good = shell(f"{BIN} check data {tmp_path}/東京.txt", **env)
+    good = shell(f"{BIN} data check {tmp_path}/東京.txt", **env)
     assert (good.returncode, good.stderr) == (0, "")
-    bad = shell(f"{BIN} check data {tmp_path}/没有.txt", **env)
+    bad = shell(f"{BIN} data check {tmp_path}/没有.txt", **env)
     assert bad.returncode == 2 and bad.stderr.startswith("[E13] ")
 
 
@@ -107,7 +115,7 @@ def test_help_has_colours_on_a_terminal():
     assert b"\x1b[" in typed("train", "--help", TERM="xterm")
 
 
-READ = "from lacy.cli.verb import input_lines; print(ascii(list(input_lines())))"
+READ = "from lacy.cli.terminal import input_lines; print(ascii(list(input_lines())))"
 PROMPTS = ["Mara Vell", "Zo\xeb M\xfcller", "  Emil"]
 TEXT = "Mara Vell\r\n\r\nZo\xeb M\xfcller\n  Emil\r\n"
 
@@ -135,7 +143,17 @@ def test_input_that_is_no_utf_8_text_is_named(codec):
 def test_the_terminating_signals_end_a_verb_as_ctrl_c_does(tmp_path):
     for name in ("SIGTERM", "SIGHUP"):
         out = tmp_path / name
-        command = [BIN, "world", "--people", "50", "--per-person", "20000", "--out", out / "w"]
+        command = [
+            BIN,
+            "data",
+            "world",
+            "--people",
+            "50",
+            "--per-person",
+            "20000",
+            "--out",
+            out / "w",
+        ]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         until(lambda out=out: out.is_dir() and list(out.iterdir()), process)
         process.send_signal(getattr(signal, name))

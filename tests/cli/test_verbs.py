@@ -6,10 +6,10 @@ import sqlite3
 
 import pytest
 
+from lacy._text import format_value
 from lacy.cli import main
-from lacy.cli.explain import plain
+from lacy.cli.help.error import plain
 from lacy.cli.policies import choose_policy, rankable, split_policy
-from lacy.cli.verb import readable
 from lacy.errors import CATALOG, LacyError
 from lacy.sources.opening import open_source
 
@@ -24,14 +24,14 @@ def lacy(*argv):
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world") / "w"
-    assert lacy("world", "--people", 30, "--per-person", 2, "--out", folder) == 0
+    assert lacy("data", "world", "--people", 30, "--per-person", 2, "--out", folder) == 0
     return folder
 
 
 @pytest.fixture(scope="session")
 def packed(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("packed") / "p"
-    argv = ["annotate", world, "--annotator", "gold", "--out", folder, "--vocab-size", 400]
+    argv = ["data", "mark", world, "--annotator", "gold", "--out", folder, "--vocab-size", 400]
     assert lacy(*argv, "--context", 512) == 0
     return folder
 
@@ -51,17 +51,17 @@ def model(packed, tmp_path_factory):
 
 
 def test_explain_says_what_to_do(capsys):
-    assert lacy("explain", "E20", "[e10]") == 0
+    assert lacy("help", "error", "E20", "[e10]") == 0
     shown = capsys.readouterr().out
-    assert "[E20] marks do not fit tokens: TOKENS tokens" in shown
-    assert "Do: see the settings: lacy config VERB" in shown
+    assert "[E20] WHERE has TOKENS tokens but MARKS marks" in shown
+    assert "Do: list all settings with: lacy help config VERB" in shown
     assert "exit code 3, in the data" in shown
 
 
 def test_explain_lists_all_and_knows_no_others(capsys):
-    assert lacy("explain") == 0
+    assert lacy("help", "error") == 0
     assert len(capsys.readouterr().out.splitlines()) == len(CATALOG)
-    assert lacy("explain", "E99") == 2
+    assert lacy("help", "error", "E99") == 2
     assert "E99" in capsys.readouterr().err
 
 
@@ -70,16 +70,18 @@ def test_templates_are_readable():
 
 
 def test_env_is_for_reports(capsys):
-    assert lacy("env", "--json") == 0
+    assert lacy("help", "env", "--json") == 0
     assert json.loads(capsys.readouterr().out)["packages"]["torch"]
-    assert lacy("env") == 0
+    assert lacy("help", "env") == 0
     assert "- packages.torch: 2" in capsys.readouterr().out
-    assert lacy("env", "--yaml") == 2
+    assert lacy("help", "env", "--yaml") == 2
 
 
-@pytest.mark.parametrize("verb", ["train", "annotate", "world", "generate", "evaluate"])
+@pytest.mark.parametrize(
+    "verb", ["train", "data mark", "data world", "generate", "evaluate", "study"]
+)
 def test_config_writes_a_commented_file_that_is_read_back(verb, tmp_path, capsys):
-    assert lacy("config", verb) == 0
+    assert lacy("help", "config", *verb.split()) == 0
     text = capsys.readouterr().out
     lines = text.splitlines()
     settings = [n for n, line in enumerate(lines) if ": " in line and "#" not in line]
@@ -94,18 +96,20 @@ def test_config_writes_a_commented_file_that_is_read_back(verb, tmp_path, capsys
 
 def test_config_checks_and_completes_a_file(tmp_path, capsys):
     (tmp_path / "w.yaml").write_text("out: here\npeople: 50\n")
-    assert lacy("config", "world", tmp_path / "w.yaml") == 0
+    assert lacy("help", "config", "data", "world", tmp_path / "w.yaml") == 0
     assert "people: 50" in capsys.readouterr().out
     (tmp_path / "w.yaml").write_text("out: here\npeopel: 50\n")
-    assert lacy("config", "world", tmp_path / "w.yaml") == 2
+    assert lacy("help", "config", "data", "world", tmp_path / "w.yaml") == 2
     assert "did you mean 'people'" in capsys.readouterr().err
 
 
 def test_config_without_or_with_a_wrong_verb_lists_them(capsys):
-    assert lacy("config") == 0
-    assert "annotate" in capsys.readouterr().out
-    assert lacy("config", "trian") == 2
-    assert "lacy config train" in capsys.readouterr().err
+    assert lacy("help", "config", "--help") == 0
+    assert "data mark" in capsys.readouterr().out
+    assert lacy("help", "config", "xyzzy") == 2
+    assert "data mark" in capsys.readouterr().err
+    assert lacy("help", "config", "trian") == 2
+    assert "lacy help config train" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------- world
@@ -129,21 +133,21 @@ def test_a_world_is_texts_truth_and_held_out_splits(world):
 
 
 def test_a_world_on_trial_writes_nothing(tmp_path, capsys):
-    assert lacy("world", "--people", 2000, "--out", tmp_path / "w", "--dry-run") == 0
+    assert lacy("data", "world", "--people", 2000, "--out", tmp_path / "w", "--dry-run") == 0
     assert "2,000" in capsys.readouterr().out
     assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.parametrize("flag", ["--people", "--per-person"])
 def test_a_world_without_people_or_texts_is_refused(flag, tmp_path, capsys):
-    assert lacy("world", flag, 0, "--out", tmp_path / "w") == 2
+    assert lacy("data", "world", flag, 0, "--out", tmp_path / "w") == 2
     assert capsys.readouterr().err.startswith("[E")
     assert not (tmp_path / "w").exists()
 
 
 def test_a_world_replaces_no_foreign_folder(tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years of work")
-    assert lacy("world", "--people", 20, "--out", tmp_path) == 2
+    assert lacy("data", "world", "--people", 20, "--out", tmp_path) == 2
     assert capsys.readouterr().err.startswith("[E16]")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -158,16 +162,16 @@ def test_gold_marks_become_packed_marks(packed, world, capsys):
     assert info.documents == 54
     assert info.context == 512
     assert 0.05 < info.shares["VALUE"] < 0.5
-    assert lacy("check", "marks", packed) == 0
+    assert lacy("data", "check", packed) == 0
     assert "VALUE" in capsys.readouterr().out
-    assert lacy("check", "marks", world / "valid.jsonl", "--tokenizer", packed) == 0
-    assert lacy("check", "marks", world / "valid.jsonl") == 2
+    assert lacy("data", "check", world / "valid.jsonl", "--tokenizer", packed) == 0
+    assert lacy("data", "check", world / "valid.jsonl", "--what", "marks") == 2
     assert "--tokenizer" in capsys.readouterr().err
 
 
 def test_texts_without_marks_are_no_gold(tmp_path, capsys):
     (tmp_path / "a.jsonl").write_text('{"text": "Ada was born in 1815."}\n' * 3)
-    argv = ["annotate", tmp_path / "a.jsonl", "--annotator", "gold", "--out", tmp_path / "p"]
+    argv = ["data", "mark", tmp_path / "a.jsonl", "--annotator", "gold", "--out", tmp_path / "p"]
     assert lacy(*argv, "--vocab-size", 300) == 2
     shown = capsys.readouterr().err
     assert "carry no marks" in shown
@@ -178,13 +182,13 @@ def test_texts_without_marks_are_no_gold(tmp_path, capsys):
 def test_a_judges_labels_are_packed(tmp_path, capsys):
     text = "Ada was born in [dblookup('Ada', 'Birth Place') -> London] London."
     (tmp_path / "j.json").write_text(json.dumps({"examples": [{"annotated_text": text}] * 4}))
-    argv = ["annotate", tmp_path / "j.json", "--annotator", "judge", "--out", tmp_path / "p"]
+    argv = ["data", "mark", tmp_path / "j.json", "--annotator", "judge", "--out", tmp_path / "p"]
     assert lacy(*argv, "--vocab-size", 300, "--context", 64) == 0
     assert "marked VALUE" in capsys.readouterr().out
 
 
 def test_an_annotation_on_trial_writes_nothing(world, tmp_path, capsys):
-    argv = ["annotate", world, "--annotator", "gold", "--out", tmp_path / "p", "--dry-run"]
+    argv = ["data", "mark", world, "--annotator", "gold", "--out", tmp_path / "p", "--dry-run"]
     assert lacy(*argv, "--vocab-size", 400) == 0
     assert "tokens, about" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
@@ -194,7 +198,7 @@ def test_only_documents_with_a_field_are_read(tmp_path, capsys):
     rows = [{"text": f"Text {n}.", "good": n % 2 == 0, "marks": [[0, 4, "VALUE", None]]}
             for n in range(10)]  # fmt: skip
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    argv = ["annotate", tmp_path / "a.jsonl", "--annotator", "gold", "--out", tmp_path / "p"]
+    argv = ["data", "mark", tmp_path / "a.jsonl", "--annotator", "gold", "--out", tmp_path / "p"]
     argv += ["--vocab-size", 300, "--context", 16]
     assert lacy(*argv, "--only", "good") == 0
     assert "documents     5" in capsys.readouterr().out
@@ -204,7 +208,7 @@ def test_only_documents_with_a_field_are_read(tmp_path, capsys):
 
 def test_check_data_counts_and_names_places(tmp_path, capsys):
     (tmp_path / "a.jsonl").write_text('{"text": "Fine."}\n{broken\n{"text": ""}\n')
-    assert lacy("check", "data", tmp_path / "a.jsonl") == 0
+    assert lacy("data", "check", tmp_path / "a.jsonl") == 0
     shown = capsys.readouterr().out
     assert "documents                1" in shown
     assert "skipped: 1 x " in shown
@@ -212,7 +216,7 @@ def test_check_data_counts_and_names_places(tmp_path, capsys):
 
 
 def test_check_model_says_what_it_is(model, tmp_path, capsys):
-    assert lacy("check", "model", model) == 0
+    assert lacy("data", "check", model) == 0
     shown = capsys.readouterr().out
     assert "id 399, the last" in shown
     weights = (model / "model.safetensors").read_bytes()
@@ -221,15 +225,17 @@ def test_check_model_says_what_it_is(model, tmp_path, capsys):
     for file in model.iterdir():
         (broken / file.name).write_bytes(file.read_bytes())
     (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    assert lacy("check", "model", broken) == 3
+    assert lacy("data", "check", broken) == 3
     assert capsys.readouterr().err.startswith("[E56]")
 
 
-def test_check_lists_what_can_be_checked(capsys):
-    assert lacy("check") == 0
-    assert "marks" in capsys.readouterr().out
-    assert lacy("check", "modle") == 2
-    assert "lacy check model" in capsys.readouterr().err
+def test_check_recognizes_what_it_is_given(packed, world, model, capsys):
+    parts = ("tokens in 54 documents", "Texts of", "The model is complete")
+    for path, part in zip((packed, world / "valid.jsonl", model), parts, strict=True):
+        assert lacy("data", "check", path) == 0
+        assert part in capsys.readouterr().out
+    assert lacy("data", "check", model, "--what", "texts") == 0
+    assert "Texts of" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------ generate, evaluate
@@ -275,10 +281,16 @@ def test_evaluate_in_a_world(model, world, tmp_path, capsys):
     argv = ["evaluate", model, "--world", world, "--people", 6, "--max-new-tokens", 12]
     assert lacy(*argv, "--out", tmp_path / "results.json") == 0
     shown = capsys.readouterr().out
-    for part in ("facts right", "random=0.22", "AUROC of margin", "leakage", "over 6 people"):
+    for part in (
+        "facts right",
+        "random=0.22",
+        "AUROC of margin",
+        "closed-book recall",
+        "over 6 people",
+    ):
         assert part in shown
     results = json.loads((tmp_path / "results.json").read_text())
-    assert set(results["ways"]) == {"never", "random=0.22", "budget=0.22"}
+    assert set(results["conditions"]) == {"never", "random=0.22", "budget=0.22"}
     assert results["environment"]["packages"]["torch"]
 
 
@@ -304,14 +316,14 @@ def test_sources_and_policies_are_words(world, tmp_path):
 
 def test_the_default_policy_follows_what_the_model_was_taught(world):
     def meta(**settings):
-        return {"training": {"settings": {"arm": "lacy", "text_weight": 0.7, **settings}}}
+        return {"training": {"settings": {"method": "lacy", "text_weight": 0.7, **settings}}}
 
     with open_source(str(world)) as database:
         chosen = {
             name: str(choose_policy(None, database, meta(call_negative=name))[0])
             for name in ("none", "softmax", "sigmoid")
         }
-        plain = choose_policy(None, database, meta(arm="none", call_negative="softmax"))
+        plain = choose_policy(None, database, meta(method="none", call_negative="softmax"))
         assert str(plain[0]) == str(choose_policy(None, database, {})[0]) == "budget=0.22"
         assert "text-weight 0" in rankable(meta(text_weight=0.0), database)
         assert rankable(meta(), database) == rankable({}, database) == ""
@@ -320,13 +332,13 @@ def test_the_default_policy_follows_what_the_model_was_taught(world):
 
 
 def test_values_are_shown_for_people():
-    shown = [readable(value) for value in (None, True, False, 12345, 0.123456, "x")]
+    shown = [format_value(value) for value in (None, True, False, 12345, 0.123456, "x")]
     assert shown == ["-", "yes", "no", "12,345", "0.1235", "x"]
 
 
 def test_a_live_judge_needs_a_model(tmp_path, capsys):
     (tmp_path / "a.jsonl").write_text('{"text": "Ada was born in 1815."}\n')
-    argv = ["annotate", tmp_path / "a.jsonl", "--annotator", "live", "--out", tmp_path / "p"]
+    argv = ["data", "mark", tmp_path / "a.jsonl", "--annotator", "live", "--out", tmp_path / "p"]
     assert lacy(*argv, "--vocab-size", 300) == 2
     assert "--judge.model NAME" in capsys.readouterr().err
 
@@ -338,7 +350,7 @@ def test_spacy_marks_are_kept_beside_the_data_and_used_again(tmp_path, capsys):
     ruler.add_patterns([{"label": "GPE", "pattern": "London"}])
     pipeline.to_disk(tmp_path / "pipeline")
     (tmp_path / "a.jsonl").write_text('{"text": "Ada lived in London in 1840."}\n' * 5)
-    argv = ["annotate", tmp_path / "a.jsonl", "--out", tmp_path / "p", "--vocab-size", 300]
+    argv = ["data", "mark", tmp_path / "a.jsonl", "--out", tmp_path / "p", "--vocab-size", 300]
     argv += ["--pipeline", tmp_path / "pipeline", "--context", 64]
     assert lacy(*argv, "--dry-run") == 0
     assert not (tmp_path / "p").exists()

@@ -1,10 +1,8 @@
 """Each step explained is the step that is made: same spans, same signals, same ranking."""
 
-import importlib.util
 import io
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from helpers.models import REAL
 from lacy.cascade import Engine
 from lacy.cascade.steps import END, Watch, explain, plain, read_along
 from lacy.cli import why_output
@@ -21,12 +20,6 @@ from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
-_spec = importlib.util.spec_from_file_location(
-    "lacy_why_kinds", Path(__file__).parents[1] / "sources" / "kinds.py"
-)
-kinds = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kinds)
-REAL = {"llama": kinds.llama(kinds.ALL["byte_level"]), "gpt2": kinds.gpt2(kinds.ALL["metaspace"])}
 POLICIES = ["never", "always", "budget=0.3,window=9", "threshold=0", "top2=0.1", "entropy=3"]
 PROMPTS = ["Mara", "Tomas Brill, an engineer from Łódź, grew up in", "He 東京"]
 

@@ -119,7 +119,7 @@ def lacy_world(*argv):
     from lacy.cli import main
 
     try:
-        return main(["world", *map(str, argv)])
+        return main(["data", "world", *map(str, argv)])
     except SystemExit as leaving:
         return leaving.code or 0
 

@@ -1,4 +1,4 @@
-"""Held-out articles as source and judge: prompts, values, openings, ways of answering, the verb."""
+"""Held-out articles as source and judge: prompts, values, openings, conditions, the verb."""
 
 import asyncio
 import json
@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lacy.cascade import truncate_document
 from lacy.cli import main
 from lacy.evaluate.articles import (
     Unsaid,
     calibrate_on,
     evaluate_articles,
-    opening,
     prompt_of,
     subject_of,
     with_values,
@@ -112,7 +112,7 @@ def test_what_stands_in_the_text_is_not_offered_again():
 @given(st.text("ab Zé1 ", max_size=60), st.integers(4, 80))
 def test_an_opening_fits_and_cuts_no_mark(text, length):
     document = Document("1", text, marks=tuple(extract([text])[0]))
-    cut = opening(document, TOKENIZER, length)
+    cut = truncate_document(document, TOKENIZER, length)
     assert text.startswith(cut.text)
     assert len(TOKENIZER(cut.text)["input_ids"]) + 2 <= length or cut == document
     assert len(TOKENIZER(cut.text)["input_ids"]) + 2 <= length
@@ -123,7 +123,7 @@ def test_an_opening_fits_and_cuts_no_mark(text, length):
         assert whole or mark.start >= len(cut.text)
 
 
-# ------------------------------------------------------------------------ ways of answering
+# ------------------------------------------------------------------------ conditions
 
 
 def speak(text):
@@ -140,8 +140,10 @@ ARTICLES = [article(0, "Oslo"), article(1, "Lima"), article(2, "Bonn")]
 def test_calls_where_the_model_wants_them_bring_the_articles_own_values():
     others = [article(n, "Turin") for n in range(3, 9)]
     usual = calibrate_on(LOADED, others, extract)
-    ways = evaluate_articles(LOADED, ARTICLES, extract, ["never", "threshold=0"], calibration=usual)
-    alone, cascade = ways["never"], ways["threshold=0"]
+    conditions = evaluate_articles(
+        LOADED, ARTICLES, extract, ["never", "threshold=0"], calibration=usual
+    )
+    alone, cascade = conditions["never"], conditions["threshold=0"]
     assert (alone.scores.entities, alone.scores.supported) == (3, 0)
     assert alone.call_rate == 0.0
     assert cascade.scores.borrowed_precision.value == 1.0
@@ -155,8 +157,8 @@ def test_calls_where_the_model_wants_them_bring_the_articles_own_values():
 
 
 def test_policies_may_have_names():
-    ways = evaluate_articles(LOADED, ARTICLES, extract, {"alone": "never"})
-    assert ways["alone"].policy == "never"
+    conditions = evaluate_articles(LOADED, ARTICLES, extract, {"alone": "never"})
+    assert conditions["alone"].policy == "never"
 
 
 def test_long_articles_calibrate_too():
@@ -166,8 +168,8 @@ def test_long_articles_calibrate_too():
     assert made.kinds["DATE"].n >= 5
     assert made.kinds["ENTITY"].n >= 5
     assert len(made.signals["margin"]) > 100
-    ways = evaluate_articles(LOADED, ARTICLES, extract, ["budget=0.1"], calibration=made)
-    assert ways["budget=0.1"].policy.startswith("budget=0.1")
+    conditions = evaluate_articles(LOADED, ARTICLES, extract, ["budget=0.1"], calibration=made)
+    assert conditions["budget=0.1"].policy.startswith("budget=0.1")
 
 
 # ---------------------------------------------------------------------------------- the verb
@@ -206,7 +208,7 @@ def test_the_verb_calibrates_on_other_articles(model, file, tmp_path, capsys):
     assert "over 2 articles" in shown.out
     found = json.loads(out.read_text())
     assert found["articles"] == 2
-    assert set(found["ways"]) == {"never", "budget=0.3"}
+    assert set(found["conditions"]) == {"never", "budget=0.3"}
     assert main([*argv, "--policies", "never"]) == 0
     assert "Calibration: none" in capsys.readouterr().err
     assert main([*argv, "--policies", "never", "--calibrate", "0"]) == 0

@@ -8,9 +8,8 @@ import math
 import numpy as np
 import pytest
 
+from helpers.readings import F, N, S, reading
 from lacy.evaluate.bits import entropies, fact_loss, language_loss, stored_bits, value_costs
-
-from .readings import F, N, S, reading
 
 LN2 = math.log(2)
 

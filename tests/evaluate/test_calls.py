@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.readings import F, N, S, reading
 from lacy.evaluate.calls import (
     calibration,
     call_quality,
@@ -18,8 +19,6 @@ from lacy.evaluate.calls import (
     separation,
     threshold_at,
 )
-
-from .readings import F, N, S, reading
 
 DOCUMENTS = [
     reading([N, S, F, N], [0.0, 3.0, -2.0, 1.0]),
@@ -36,7 +35,7 @@ def test_three_populations_stand_against_words():
     assert found.fact.n == 2
 
 
-def test_signals_point_the_same_way():
+def test_signals_point_the_same_condition():
     """A small top-2 margin means unsure, hence "rather call"."""
     assert separation(DOCUMENTS, "top2").fact.value == separation(DOCUMENTS, "margin").fact.value
     assert separation(DOCUMENTS, "entropy").fact.value == pytest.approx(10 / 16)
@@ -113,7 +112,7 @@ def slow_calibration(documents, bins, *, decisions):
 
 
 @pytest.mark.parametrize("decisions", [False, True])
-def test_calibration_equals_the_slow_way(decisions):
+def test_calibration_equals_the_slow_condition(decisions):
     rng = np.random.default_rng(3)
     documents = [
         reading(rng.choice([N, N, S, F], size), p_call=rng.random(size)) for size in (40, 7, 90)

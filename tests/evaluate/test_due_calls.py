@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from helpers.worlds import TinyWorld, answer
 from lacy.cascade import Engine, Never, Oracle
 from lacy.cascade.policy import Always, Random
 from lacy.corpus import train_tokenizer
@@ -15,8 +16,6 @@ from lacy.sources import ScriptedSource
 from lacy.sources.truth import Truth
 from lacy.testing import scripted_with
 from lacy.world import make_world
-
-from .worlds import TinyWorld, answer
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.worlds import answer
 from lacy.evaluate.entities import (
     Reference,
     dates,
@@ -18,8 +19,6 @@ from lacy.evaluate.entities import (
     words,
 )
 from lacy.types import Mark
-
-from .worlds import answer
 
 ARTICLE = (
     "José Ortega-Marín's band, founded on 12 March 1879 in São Paulo, sold 1,234 records. "

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.worlds import Claim, TinyWorld, answer
 from lacy.evaluate.facts import grade, judge, precision_counts, same_value, score_facts
-
-from .worlds import Claim, TinyWorld, answer
 
 WORLD = TinyWorld()
 

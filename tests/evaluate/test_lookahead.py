@@ -78,21 +78,21 @@ def test_places_by_hand():
     assert own_places(answer, content) == set()
 
 
-def test_an_oracle_among_the_ways_over_articles():
+def test_an_oracle_among_the_conditions_over_articles():
     def article(name, town, year):
         text = f"{name} was born in {town} in {year}."
         return Document(name, text, {"title": name})
 
     articles = [article("Ann Aoe", "Oslo", "1901"), article("Ann Boe", "Lima", "1902")]
     loaded = scripted(speak, lambda text: False)
-    ways = evaluate_articles(
+    conditions = evaluate_articles(
         loaded, articles, extract, ["never", "oracle=0.1", "oracle"], abstain=None
     )
-    rates = [call_rate(way.answers) for way in ways.values()]
+    rates = [call_rate(condition.answers) for condition in conditions.values()]
     assert rates == sorted(rates) and rates[0] == 0 < rates[1] < rates[2]
-    assert ways["oracle"].policy == "oracle"
-    assert ways["oracle"].scores.borrowed_precision.value == 1.0
-    assert ways["oracle"].scores.precision.value > ways["never"].scores.precision.value
+    assert conditions["oracle"].policy == "oracle"
+    assert conditions["oracle"].scores.borrowed_precision.value == 1.0
+    assert conditions["oracle"].scores.precision.value > conditions["never"].scores.precision.value
 
 
 def test_an_oracle_s_share():

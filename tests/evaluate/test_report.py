@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.worlds import TinyWorld, answer
 from lacy.evaluate.curves import Line, lines
 from lacy.evaluate.facts import grade
 from lacy.evaluate.passages import pieces
@@ -30,8 +31,6 @@ from lacy.evaluate.report import (
 )
 from lacy.evaluate.statistics import Score
 from lacy.types import Answer, Span
-
-from .worlds import TinyWorld, answer
 
 HOSTILE = "<script>alert(1)</script> ]]> --> </style> & \" ' {{ 7*7 }} \u202e ولدت \x00\x1b"
 VOID = {"meta", "br", "hr", "img", "input", "link", "path", "use"}
@@ -95,7 +94,7 @@ def data(text="A title", passage=None):
         tables=[Table(text, [text, "calls"], [Row(text, [share, count], text, True)], text)],
         figures=[figure],
         passages=[shown],
-        conditions={text: text},
+        setup={text: text},
         notes=[text],
         next=[Step(text, text)],
     )

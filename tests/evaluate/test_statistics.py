@@ -166,7 +166,7 @@ def test_auroc_is_the_share_of_pairs_in_order(docs):
         assert result.value == pytest.approx(brute_force_auroc(flat_scores, flat_labels))
 
 
-def test_auroc_bootstrap_equals_the_slow_way():
+def test_auroc_bootstrap_equals_the_slow_condition():
     """Redrawing documents and ranking all their tokens again gives the same figure."""
     rng = np.random.default_rng(6)
     scores = [rng.integers(0, 9, rng.integers(1, 9)) for _ in range(7)]

@@ -10,10 +10,16 @@ import torch
 
 from lacy.cascade import Never, Oracle, teacher_forced_signals
 from lacy.corpus import train_tokenizer
+from lacy.evaluate.closed_book import closed_book_recall, most_frequent, probes
 from lacy.evaluate.curves import Line
-from lacy.evaluate.evaluate import advantage, evaluate_world, leak, recovered_share, world_bits
+from lacy.evaluate.evaluate import (
+    advantage,
+    evaluate_world,
+    probe_closed_book,
+    recovered_share,
+    world_bits,
+)
 from lacy.evaluate.facts import grade, score_facts
-from lacy.evaluate.leakage import leakage, most_frequent, probes
 from lacy.evaluate.pages import Pick, world_page
 from lacy.evaluate.report import Step, render
 from lacy.evaluate.signals import fact_index, read_signals
@@ -71,13 +77,13 @@ def test_probes_of_the_world(world, documents):
     assert all(world.truth(p.subject)[p.relation] == p.value for p in found)
     answers = {p.prompt: f" {p.value}, and so on" for p in found}
     frequent = most_frequent(p.facts for p in world.people("train"))
-    knows = leakage(found, lambda prompts: [answers[p] for p in prompts], frequent)
-    silent = leakage(found, lambda prompts: ["" for _ in prompts], frequent)
+    knows = closed_book_recall(found, lambda prompts: [answers[p] for p in prompts], frequent)
+    silent = closed_book_recall(found, lambda prompts: ["" for _ in prompts], frequent)
     assert (knows.start.value, knows.anywhere.value, silent.start.value) == (1.0, 1.0, 0.0)
     assert 0 < knows.chance.value < 0.2
 
 
-def test_readings_agree_with_the_slow_way(loaded, documents):
+def test_readings_agree_with_the_slow_condition(loaded, documents):
     """Token by token from the full logits, with the same values of the same facts."""
     few = documents[:3]
     for document, reading in zip(few, read_signals(loaded, few), strict=True):
@@ -136,8 +142,8 @@ def test_evaluate_world(world, loaded, tmp_path):
     result = evaluate_world(
         loaded, world, database, policies, people=6, max_new_tokens=12, batch_size=6
     )
-    assert set(result.ways) == {"alone", "database", "oracle"}
-    alone, called = result.ways["alone"], result.ways["database"]
+    assert set(result.conditions) == {"alone", "database", "oracle"}
+    alone, called = result.conditions["alone"], result.conditions["database"]
     assert alone.facts.call_rate.value == 0.0
     assert called.facts.call_rate.value > 0.0
     assert called.facts.calls_per_answer.n == 6
@@ -148,23 +154,23 @@ def test_evaluate_world(world, loaded, tmp_path):
     assert result.language_loss.value == pytest.approx(np.log(600), rel=0.1)  # untrained: uniform
     assert result.bits is not None and result.bits.facts > 30
     assert result.bits.per_fact.value == pytest.approx(0.0, abs=1.0)
-    assert result.leakage is not None and result.leakage.start.value < 0.05
+    assert result.closed_book is not None and result.closed_book.start.value < 0.05
     json.dumps(result.as_dict(), allow_nan=False)
     assert advantage(alone, alone).as_dict()["value"] in (0.0, None)
     with pytest.raises(ValueError, match="different people"):
         other = evaluate_world(
             loaded, world, None, people=2, max_new_tokens=2, read=False, probe=False
         )
-        advantage(alone, other.ways["never"])
+        advantage(alone, other.conditions["never"])
     with pytest.raises(ValueError, match="different people"):
-        recovered_share(alone, alone, other.ways["never"])
+        recovered_share(alone, alone, other.conditions["never"])
 
 
 def test_parts_can_be_left_out(world, loaded):
     result = evaluate_world(
         loaded, world, policies=["never"], people=2, max_new_tokens=2, read=False, probe=False
     )
-    assert (result.calls, result.bits, result.leakage, result.language_loss) == (None,) * 4
+    assert (result.calls, result.bits, result.closed_book, result.language_loss) == (None,) * 4
     json.dumps(result.as_dict(), allow_nan=False)
 
 
@@ -213,7 +219,7 @@ def test_page_of_a_world(measured):
         baseline=alone,
         series={"LaCy": [called], "plain": [alone]},
         training=[Line("LaCy", [0, 1], [3.0, 2.0])],
-        conditions={"seed": "0"},
+        setup={"seed": "0"},
         next_steps=[Step("lacy demo", "again")],
     )
     assert [table.title for table in data.tables][:4] == [
@@ -223,10 +229,10 @@ def test_page_of_a_world(measured):
         "What it holds by itself",
     ]
     facts, calls, operating, held = data.tables[:4]
-    oracle = measured.ways["oracle"]
+    oracle = measured.conditions["oracle"]
     assert facts.rows[1].cells[2] is oracle.facts.call_rate
     assert [row.strong for row in facts.rows] == [False, True]
-    assert measured.calls is not None and measured.leakage is not None
+    assert measured.calls is not None and measured.closed_book is not None
     assert [row.name for row in calls.rows] == [
         "plain: entropy of the next word",
         "plain: distance of its two best words",
@@ -235,7 +241,7 @@ def test_page_of_a_world(measured):
     assert calls.rows[2].cells[0] is measured.calls.separation["margin"].value_start
     assert measured.calls.at_rate is not None
     assert operating.rows[0].cells[1] is measured.calls.at_rate.precision
-    assert held.rows[0].cells[0] is measured.leakage.start
+    assert held.rows[0].cells[0] is measured.closed_book.start
     assert data.voices[1].answer is oracle.answers[0]  # the first person asked, nobody picked
     assert len(data.figures) == 2
     html = render(data)
@@ -246,7 +252,7 @@ def test_page_of_a_world(measured):
 def test_page_without_readings(measured):
     from dataclasses import replace
 
-    bare = replace(measured, calls=None, bits=None, leakage=None, language_loss=None)
+    bare = replace(measured, calls=None, bits=None, closed_book=None, language_loss=None)
     pick = Pick("plain", "alone", "Plain")
     data = world_page({"plain": bare}, [pick], best=pick, baseline=pick)
     assert not data.figures
@@ -261,5 +267,5 @@ def test_a_model_with_a_short_context_is_probed_where_it_can_be():
     counts = []
     for context in (24, 96, 1024):
         model = build("tiny", tokenizer, context=context, seed=0)
-        counts.append(leak(Loaded(model, tokenizer), world, texts).probes)
+        counts.append(probe_closed_book(Loaded(model, tokenizer), world, texts).probes)
     assert 0 <= counts[0] < counts[1] < counts[2] <= facts

@@ -53,10 +53,13 @@ def test_where_calls_fell_is_judged_by_the_unit_of_the_calls(world, loaded):
     model = scripted_with(
         loaded.tokenizer, lambda text: document.text[len(text) :] if text else "x"
     )
-    way = answer_all(model, world, Truth(world), "always", [name], unit="word", max_new_tokens=400)
-    assert way.answers[0].text == document.text
-    by_word, by_value = (
-        score_facts(way.answers, [name], world, unit=unit).call_starts for unit in ("word", "value")
+    condition = answer_all(
+        model, world, Truth(world), "always", [name], unit="word", max_new_tokens=400
     )
-    assert way.facts.call_starts.value == by_word.value > by_value.value > 0
-    assert way.as_dict()["call_starts"] == by_word.as_dict()
+    assert condition.answers[0].text == document.text
+    by_word, by_value = (
+        score_facts(condition.answers, [name], world, unit=unit).call_starts
+        for unit in ("word", "value")
+    )
+    assert condition.facts.call_starts.value == by_word.value > by_value.value > 0
+    assert condition.as_dict()["call_starts"] == by_word.as_dict()

@@ -59,9 +59,9 @@ def theirs(config, data, out, *, accumulate=1, steps=STEPS, **extra):
     )
 
 
-@pytest.mark.parametrize("arm", ["lacy", "none"])
-def test_same_losses_and_weights(config, data, tmp_path, arm):
-    config = replace(config, arm=arm)
+@pytest.mark.parametrize("method", ["lacy", "none"])
+def test_same_losses_and_weights(config, data, tmp_path, method):
+    config = replace(config, method=method)
     train(config)
     trainer = theirs(config, data, tmp_path / "theirs")
     trainer.train()

@@ -1,15 +1,7 @@
 """Model families: each works, or is refused at the start (benchmarks/families.py tests all)."""
 
-import importlib.util
-from pathlib import Path
-
+import families
 import pytest
-
-_spec = importlib.util.spec_from_file_location(
-    "lacy_families", Path(__file__).parents[2] / "benchmarks" / "families.py"
-)
-families = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(families)
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,13 @@
 """Texts of different lengths that come and go, against forward passes of each alone."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import slow_decoder as slow
 from lacy.errors import LacyError
 from lacy.model.ragged import RaggedDecoder
-
-_spec = importlib.util.spec_from_file_location(
-    "lacy_test_decode", Path(__file__).parent / "test_decode.py"
-)
-slow = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(slow)
 
 tokens = st.integers(0, slow.CALL - 1)
 texts = st.lists(tokens, min_size=1, max_size=9)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lacy.errors import LacyError
 from lacy.objective import RunningQuantile, fused, loss, select, select_and_loss, token_losses
-from lacy.objective.arms import ARMS
+from lacy.objective.methods import METHODS
 from lacy.types import MarkFlag
 
 
@@ -36,7 +36,7 @@ def run(hidden, head, *rest, **options):
 
 @given(
     seed=st.integers(0, 10_000),
-    arm=st.sampled_from(sorted(ARMS)),
+    method=st.sampled_from(sorted(METHODS)),
     ignore=st.sampled_from(["none", "facts", "all"]),
     negative=st.sampled_from(["none", "softmax", "sigmoid"]),
     weight=st.sampled_from([0.0, 0.5]),
@@ -45,10 +45,10 @@ def run(hidden, head, *rest, **options):
     keep=st.sampled_from([0, 900, 1 << 20]),
 )
 @settings(max_examples=150, deadline=None)
-def test_one_pass_is_the_two_in_turn(seed, arm, ignore, negative, weight, rate, facts, keep):
+def test_one_pass_is_the_two_in_turn(seed, method, ignore, negative, weight, rate, facts, keep):
     hidden, head, targets, marks, reference = make_batch(seed, facts=facts)
     options = {
-        "arm": arm,
+        "method": method,
         "call_rate": rate,
         "call_negative": negative,
         "text_weight": weight,
@@ -66,7 +66,7 @@ def test_one_pass_is_the_two_in_turn(seed, arm, ignore, negative, weight, rate, 
     valid = targets != -100
     losses = token_losses(hidden, head, targets)
     call = select.choose(
-        arm, losses, marks, rate, valid, reference_loss_BT=reference,
+        method, losses, marks, rate, valid, reference_loss_BT=reference,
         generator=torch.Generator().manual_seed(1),
     )  # fmt: skip
     ignored = {
@@ -83,7 +83,7 @@ def test_one_pass_is_the_two_in_turn(seed, arm, ignore, negative, weight, rate, 
     assert torch.equal(got[0].call_BT, call)
     assert torch.equal(got[0].ignore_BT, ignored & ~call)
     torch.testing.assert_close(got[0].loss_BT, losses)
-    if arm != "none":
+    if method != "none":
         assert torch.equal(got[0].shortfall, select.shortfall(call, rate, valid))
     for part in ("total", "text", "call", "negative", "positions", "delegated", "ignored"):
         torch.testing.assert_close(
@@ -119,9 +119,9 @@ def test_it_compiles_to_one_graph():
     torch.testing.assert_close(mine, theirs)
 
 
-def test_plain_arm_is_cross_entropy():
+def test_plain_method_is_cross_entropy():
     hidden, head, targets, marks, _ = make_batch(3)
-    step = select_and_loss(hidden, head, targets, marks, arm="none")
+    step = select_and_loss(hidden, head, targets, marks, method="none")
     logits = (hidden @ head[:-1].T).mT
     torch.testing.assert_close(step.loss.total, torch.nn.functional.cross_entropy(logits, targets))
     assert int(step.shortfall) == 0
@@ -177,8 +177,8 @@ def test_mistakes_are_named():
         ("E12", {"ignore": "some"}),
         ("E12", {"call_rate": -0.1}),
         ("E12", {"impl": "slow"}),
-        ("E40", {"arm": "orakle"}),
-        ("E41", {"arm": "rho"}),
+        ("E40", {"method": "orakle"}),
+        ("E41", {"method": "rho"}),
     ):
         with pytest.raises(LacyError) as caught:
             select_and_loss(hidden, head, targets, marks, **options)

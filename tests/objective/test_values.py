@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lacy.errors import LacyError
 from lacy.objective import RunningQuantile, fused, select, select_and_loss
-from lacy.objective.arms import ARMS
+from lacy.objective.methods import METHODS
 from lacy.objective.values import Values
 from lacy.types import MarkFlag
 
@@ -32,16 +32,16 @@ def batches(draw):
     return loss, reference, marks, valid
 
 
-def values_of(arm, marks, valid):
+def values_of(method, marks, valid):
     """Lists of (row, place), one per value, in reading order."""
-    wanted = {"facts": FACT, "values": VALUE}.get(ARMS[arm].among)
+    wanted = {"facts": FACT, "values": VALUE}.get(METHODS[method].among)
     found = []
     for row in range(len(marks)):
         open_value = False
         for place in range(len(marks[row])):
             mark = int(marks[row, place])
             may = bool(valid[row, place]) and (wanted is None or mark & wanted)
-            if ARMS[arm].among == "nothing" or not may:
+            if METHODS[method].among == "nothing" or not may:
                 open_value = False
                 continue
             if not (open_value and mark & FACT and not mark & START):
@@ -51,10 +51,10 @@ def values_of(arm, marks, valid):
     return found
 
 
-def slow_choice(arm, scores, marks, valid, rate, delegate, chance):
+def slow_choice(method, scores, marks, valid, rate, delegate, chance):
     """One value after the other, as the docstrings say it."""
     call = torch.zeros_like(valid)
-    values = values_of(arm, marks, valid)
+    values = values_of(method, marks, valid)
     if delegate == "token":
         values = [[token] for value in values for token in value]
 
@@ -75,34 +75,34 @@ def slow_choice(arm, scores, marks, valid, rate, delegate, chance):
     return call
 
 
-def slow_choice_by_row(arm, scores, marks, valid, *rest):
+def slow_choice_by_row(method, scores, marks, valid, *rest):
     """Every row as if it were a batch."""
     rows = zip(scores.split(1), marks.split(1), valid.split(1), strict=True)
-    return torch.cat([slow_choice(arm, *row, *rest) for row in rows])
+    return torch.cat([slow_choice(method, *row, *rest) for row in rows])
 
 
 @given(
     batch=batches(),
-    arm=st.sampled_from(sorted(ARMS)),
+    method=st.sampled_from(sorted(METHODS)),
     rate=st.floats(0, 1),
     delegate=st.sampled_from(["token", "value", "start"]),
     within=st.sampled_from(["batch", "sequence"]),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=400, deadline=None)
-def test_the_choice_is_the_slow_one(batch, arm, rate, delegate, within, seed):
+def test_the_choice_is_the_slow_one(batch, method, rate, delegate, within, seed):
     loss, reference, marks, valid = batch
     call = select.choose(
-        arm, loss, marks, rate, valid, delegate=delegate, rank_within=within,
+        method, loss, marks, rate, valid, delegate=delegate, rank_within=within,
         reference_loss_BT=reference, generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
-    chance = ARMS[arm].by == "random"
+    chance = METHODS[method].by == "random"
     scores = {
         "loss": loss, "reference": reference, "low_excess": reference - loss,
         "random": torch.rand(valid.shape, generator=torch.Generator().manual_seed(seed)),
-    }[ARMS[arm].by]  # fmt: skip
+    }[METHODS[method].by]  # fmt: skip
     slow = slow_choice if within == "batch" else slow_choice_by_row
-    want = slow(arm, scores, marks, valid, rate, delegate, chance)
+    want = slow(method, scores, marks, valid, rate, delegate, chance)
     assert torch.equal(call, want)
     counts = [int(valid.sum())] if within == "batch" else valid.sum(-1).tolist()
     missing = sum(round(rate * count) for count in counts) - int(want.sum())
@@ -179,7 +179,7 @@ def test_chance_prefers_no_long_value():
 
 @given(
     batch=batches(),
-    arm=st.sampled_from(sorted(ARMS)),
+    method=st.sampled_from(sorted(METHODS)),
     rate=st.sampled_from([0.1, 0.3, 0.7]),
     delegate=st.sampled_from(["token", "value", "start"]),
     within=st.sampled_from(["batch", "sequence"]),
@@ -188,7 +188,7 @@ def test_chance_prefers_no_long_value():
     seed=st.integers(0, 999),
 )
 @settings(max_examples=100, deadline=None)
-def test_one_pass_is_the_reference(batch, arm, rate, delegate, within, ignore, negative, seed):
+def test_one_pass_is_the_reference(batch, method, rate, delegate, within, ignore, negative, seed):
     _, reference, marks, valid = batch
     chance = torch.Generator().manual_seed(seed)
     hidden = torch.randn(*valid.shape, 5, generator=chance, dtype=torch.float64)
@@ -201,7 +201,7 @@ def test_one_pass_is_the_reference(batch, arm, rate, delegate, within, ignore, n
             patch.setattr(fused, "CHUNK_BYTES", {"cpu": 1})
             patch.setattr(fused, "FEWEST_ROWS", 3)
             step = select_and_loss(
-                mine, theirs, targets, marks, arm=arm, call_rate=rate, delegate=delegate,
+                mine, theirs, targets, marks, method=method, call_rate=rate, delegate=delegate,
                 rank_within=within, ignore=ignore, call_negative=negative, text_weight=0.3,
                 impl=impl, reference_loss_BT=reference.double(),
                 generator=torch.Generator().manual_seed(seed),

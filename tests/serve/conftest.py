@@ -1,66 +1,18 @@
 """Real servers in threads, and what talks to them."""
 
-import contextlib
-import importlib.util
-import threading
 import time
-from pathlib import Path
 
-import httpx
 import pytest
 import torch
 
+from helpers import models
+from helpers.browser import browsing
+from helpers.serving import serving
 from lacy.cascade import Engine
-from lacy.serve import Scheduler, Server, make_app
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
-from .browser import browsing
-
 torch.set_num_threads(1)
-
-_spec = importlib.util.spec_from_file_location(
-    "lacy_kinds", Path(__file__).parents[1] / "sources" / "kinds.py"
-)
-kinds = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kinds)
-
-
-class Running:
-    """A server and how to reach it."""
-
-    def __init__(self, server, scheduler, thread):
-        self.server, self.scheduler, self.thread = server, scheduler, thread
-        self.url = f"http://127.0.0.1:{server.port}"
-
-    def stop(self):
-        self.server.should_exit = True
-
-    def post(self, path, timeout=120, headers=None, **body):
-        return httpx.post(self.url + path, json=body, timeout=timeout, headers=headers)
-
-    def complete(self, prompt="Mara", **body):
-        return self.post("/v1/completions", model="slm", prompt=prompt, **body)
-
-
-@contextlib.contextmanager
-def serving(engine, streams=16, queue=32, grace=5.0, **how):
-    scheduler = Scheduler(engine, streams=streams, queue=queue)
-    app = make_app(scheduler, "slm", **how)
-    server = Server(app, scheduler, port=0, grace=grace)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    end = time.monotonic() + 120
-    while not server.started:
-        assert thread.is_alive() and time.monotonic() < end
-        time.sleep(0.01)
-    running = Running(server, scheduler, thread)
-    try:
-        yield running
-    finally:
-        running.stop()
-        thread.join(timeout=120)
-        assert not thread.is_alive()
 
 
 def reply(request):
@@ -71,7 +23,7 @@ def reply(request):
 @pytest.fixture(scope="session")
 def real():
     """A tiny random Llama."""
-    return kinds.llama(kinds.ALL["byte_level"])
+    return models.llama(models.ALL["byte_level"])
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from helpers.serving import JSON, problem
 from lacy.serve.bodies import ChatBody, CompletionBody
 from lacy.serve.bounds import Strict
-
-from .test_limits import JSON, problem
 
 KINDS = {"completions": CompletionBody, "chat/completions": ChatBody}
 SOUND = {

@@ -8,10 +8,9 @@ import json
 import httpx
 import pytest
 
+from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.testing import scripted
-
-from .conftest import serving
 
 PROMPT = "Tomas Brill, an engineer from Łódź, grew up in"
 

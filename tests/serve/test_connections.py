@@ -13,14 +13,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.raw_http import (
+    ASK,
+    GET,
+    HEAD,
+    alive,
+    ask_health,
+    connected,
+    error,
+    everything,
+    exchange,
+    status,
+)
+from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.errors import LacyError
 from lacy.serve import Limits
 from lacy.serve.limits import affordable
 from lacy.testing import scripted
-
-from .conftest import serving
-from .raw import ASK, GET, HEAD, alive, ask_health, connected, error, everything, exchange, status
 
 FOREVER = 3600
 

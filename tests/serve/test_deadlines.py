@@ -4,12 +4,20 @@ import time
 
 import pytest
 
+from helpers.raw_http import (
+    HEAD,
+    ask_health,
+    connected,
+    error,
+    everything,
+    exchange,
+    status,
+    trickling,
+)
+from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.serve import Limits, connections
 from lacy.testing import scripted
-
-from .conftest import serving
-from .raw import HEAD, ask_health, connected, error, everything, exchange, status, trickling
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,12 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
+from helpers.serving import serving
 from lacy.cascade import Engine, Oracle
 from lacy.serve import Limits, Scheduler, make_app
 from lacy.serve.scheduler import Order
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
-
-from .conftest import serving
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,11 @@ import httpx
 import openai
 import pytest
 
+from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.serve import Scheduler, make_app
 from lacy.serve.envelope import METHODS
 from lacy.testing import scripted
-
-from .conftest import serving
 
 CHAT = "https://chat.example"
 BODY = {"model": "slm", "prompt": "a", "max_tokens": 1}

@@ -2,12 +2,11 @@
 
 import pytest
 
+from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.serve.fields import NOTHING
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
-
-from .conftest import serving
 
 CHAT = {"model": "slm", "messages": [{"role": "user", "content": "Mara"}], "max_tokens": 1}
 PLAIN = {"model": "slm", "prompt": "Mara", "max_tokens": 1}

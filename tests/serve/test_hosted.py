@@ -2,33 +2,24 @@
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
+from helpers import hosted_app
+from helpers.serving import joined, serving
 from lacy.cascade import Engine
 from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
 from lacy.model import load_model
 from lacy.sources import ScriptedSource
 from lacy.types import Candidate, Reply
-
-from .conftest import serving
-from .test_openai import joined
-
-_spec = importlib.util.spec_from_file_location(
-    "lacy_hosted_app_serve", Path(__file__).parents[1] / "cascade" / "hosted_app.py"
-)
-hosted_app = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(hosted_app)
 
 PATH = "/v1/completions"
 PROMPTS = ["Mara", "The old ", "x"]

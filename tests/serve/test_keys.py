@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.raw_http import ASK, HEAD, connected, exchange, status
+from helpers.serving import problem, serving
 from lacy.cascade import Engine
 from lacy.errors import LacyError
 from lacy.serve import Keys, Limits, Scheduler, keyfile
@@ -22,10 +24,6 @@ from lacy.serve.keyfile import Key
 from lacy.serve.places import Busy
 from lacy.serve.scheduler import Order
 from lacy.testing import scripted
-
-from .conftest import serving
-from .raw import ASK, HEAD, connected, exchange, status
-from .test_limits import problem
 
 HASH = "0" * 64
 

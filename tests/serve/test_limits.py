@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from helpers.serving import JSON, problem, serving
 from lacy.cascade import Engine
 from lacy.errors import LacyError
 from lacy.serve import Keys, Limits, Scheduler
@@ -20,16 +21,6 @@ from lacy.serve.scheduler import Closing, Order
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
-from .conftest import serving
-
-
-def problem(response, status):
-    assert response.status_code == status, response.text
-    error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"} and error["message"]
-    return error
-
-
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
@@ -37,7 +28,6 @@ anything = st.recursive(
     ),
     max_leaves=5,
 )
-JSON = {"Content-Type": "application/json"}
 FIELDS = ["model", "prompt", "messages", "max_tokens", "temperature", "top_p", "seed", "n", "stop",
           "stream", "stream_options", "lacy", "logprobs", "echo", "logit_bias"]  # fmt: skip
 

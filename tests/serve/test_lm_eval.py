@@ -7,6 +7,9 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
+from helpers import models
+from helpers.serving import serving
+
 pytest.importorskip("lm_eval", reason="needs lm-eval (pip install 'lm-eval==0.4.13')")
 
 from lm_eval import evaluator
@@ -17,8 +20,6 @@ from lm_eval.tasks import TaskManager
 
 from lacy.cascade import Engine
 from lacy.sources import ScriptedSource
-
-from .conftest import kinds, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of lm-eval's own packages
 
@@ -38,7 +39,7 @@ CONTEXT = 96
 def folder(tmp_path_factory):
     """A model's folder as `transformers` opens it; texts begin with a token of their own."""
     place = tmp_path_factory.mktemp("model")
-    loaded = kinds.llama(kinds.ALL["byte_level"], context=CONTEXT)
+    loaded = models.llama(models.ALL["byte_level"], context=CONTEXT)
     tokenizer = copy.deepcopy(loaded.tokenizer)
     end = tokenizer.eos_token
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
@@ -52,7 +53,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def url(folder):
     """A server whose policy calls everywhere: scoring must not."""
-    loaded = kinds.llama(kinds.ALL["byte_level"], context=CONTEXT)
+    loaded = models.llama(models.ALL["byte_level"], context=CONTEXT)
     engine = Engine(loaded, ScriptedSource([" Ulm an der Donau"], name="book"), "always")
     with serving(engine) as running:
         yield running.url

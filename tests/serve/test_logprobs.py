@@ -9,12 +9,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.cascade.signals import without_call
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
-
-from .conftest import serving
 
 PROMPT = "Tomas Brill from Łódź, 東京"
 MODELS = ["slm:never", "slm:always", "slm"]

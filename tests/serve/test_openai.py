@@ -7,12 +7,11 @@ import httpx
 import openai
 import pytest
 
+from helpers.serving import TEMPLATE, as_pieces, joined, pieces, serving
+from helpers.waiting import until
 from lacy.cascade import Engine
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
-from patience import until
-
-from .conftest import serving
 
 PROMPTS = ["Mara", "Tomas Brill, an engineer from Łódź, grew up in", "He", "Ada 東京 " * 4]
 MODELS = ["slm", "slm:never", "slm:always", "slm:entropy=2", "slm:budget=0.3,window=9"]
@@ -27,30 +26,6 @@ def client(server):
 def expected(engine, model, prompt, **how):
     policy = model.partition(":")[2] or None
     return engine.variant(policy, **how).generate([prompt])[0]
-
-
-def pieces(spans):
-    return [(s["text"], s["speaker"], s["reason"], s["cost"], s["tokens"]) for s in spans]
-
-
-def as_pieces(answer):
-    spans = (s for s in answer.spans if s.speaker != "prompt")
-    return [(s.text, s.speaker, s.reason, s.cost, s.tokens) for s in spans]
-
-
-def joined(chunks):
-    """Spans of a stream's chunks: own words that follow one another are one span."""
-    spans = []
-    for chunk in chunks:
-        for span in chunk.choices[0].lacy["spans"]:
-            if spans and not span["asked"] and not spans[-1]["asked"]:
-                both = spans[-1]
-                spans[-1] = both | {
-                    "text": both["text"] + span["text"], "tokens": both["tokens"] + span["tokens"]
-                }  # fmt: skip
-            else:
-                spans.append(span)
-    return spans
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -134,12 +109,6 @@ def test_a_chat_without_a_template_continues_the_last_words_of_the_user(client, 
     assert chunks[0].choices[0].delta.role == "assistant"
     words = [chunk.choices[0].delta.content or "" for chunk in chunks]
     assert "".join(words) == answer.continuation and pieces(joined(chunks)) == as_pieces(answer)
-
-
-TEMPLATE = (
-    "{% for m in messages %}<|endoftext|>{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant:{% endif %}"
-)
 
 
 def test_a_chat_template_is_used_and_cannot_be_forged():

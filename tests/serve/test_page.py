@@ -10,15 +10,14 @@ import httpx
 import pytest
 
 import lacy.serve
+from helpers.browser import WORDS, Watched, done, expect, needs_browser, until, write
+from helpers.serving import serving
 from lacy.cascade import Engine
-from lacy.cascade.guesses import Unconfirmed
+from lacy.cascade.guesses import GuessTracker
 from lacy.serve import Keys
 from lacy.serve.front import FILES, read
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
-
-from .browser import WORDS, Watched, done, expect, needs_browser, until, write
-from .conftest import serving
 
 FOLDER = Path(lacy.serve.__file__).parent / "page"
 SCRIPTS = [name for name, kind in FILES.values() if kind == "text/javascript"]
@@ -117,7 +116,7 @@ def seen(browser):
 
 def stretches(spans):
     """What the page shows of spans: words and their look, guesses as Python finds them."""
-    shown, follow = [], Unconfirmed()
+    shown, follow = [], GuessTracker()
     for span in spans:
         for n, (text, guess) in enumerate(follow.split(SimpleNamespace(**span))):
             look = "source-1" if span["speaker"] != "slm" else "guess" if guess else "own"
@@ -185,7 +184,7 @@ def test_guesses_end_in_the_browser_where_they_end_in_python(seen, server):
       const follow = new Unconfirmed();
       return spans.map((span) => follow.split(span));
     }"""
-    follow = Unconfirmed()
+    follow = GuessTracker()
     wanted = [[list(part) for part in follow.split(SimpleNamespace(**span))] for span in spans]
     assert page.evaluate(code, spans) == wanted
     assert len({flag for parts in wanted for _, flag in parts}) == 2

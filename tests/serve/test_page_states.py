@@ -5,15 +5,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from helpers.browser import Watched, done, expect, needs_browser, until, write
+from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.serve import Keys
 from lacy.sources import ScriptedSource, TokenPrice
-from lacy.sources.resilience import Breaker
+from lacy.sources.wrappers import Breaker
 from lacy.testing import scripted
 from lacy.types import Candidate, Reply
-
-from .browser import Watched, done, expect, needs_browser, until, write
-from .conftest import serving
 
 pytestmark = needs_browser
 PRICE = TokenPrice(input=2_000, output=10_000)

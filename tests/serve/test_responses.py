@@ -7,11 +7,9 @@ import openai
 import pytest
 from openai.types.responses import Response
 
+from helpers.serving import TEMPLATE, as_pieces, joined, pieces, serving
 from lacy.cascade import Engine
 from lacy.testing import scripted
-
-from .conftest import serving
-from .test_openai import TEMPLATE, as_pieces, joined, pieces
 
 PROMPT = "Tomas Brill, an engineer from Łódź, grew up in"
 

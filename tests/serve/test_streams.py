@@ -7,11 +7,10 @@ import time
 import httpx
 import openai
 
+from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
-
-from .conftest import serving
 
 
 def events(text):

@@ -11,10 +11,9 @@ import time
 import httpx
 import pytest
 
+from helpers import models
 from lacy.cli import main
 from lacy.cli.serve import ServeConfig, _hosts, _say
-
-from .conftest import kinds
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def model(tmp_path):
     """A saved model (weights are random)."""
     from lacy.model import save_model
 
-    loaded = kinds.llama(kinds.ALL["byte_level"])
+    loaded = models.llama(models.ALL["byte_level"])
     save_model(tmp_path / "mine", loaded.model, loaded.tokenizer)
     return tmp_path / "mine"
 

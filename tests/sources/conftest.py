@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
-from .stores import postgres_server
+from helpers.stores import postgres_server
 
 # Tiny models are fastest so, above all where several test runs share the machine.
 torch.set_num_threads(1)

@@ -5,10 +5,9 @@ import asyncio
 import pytest
 import yaml
 
+from helpers.stores import duck_with, sqlite_with
 from lacy.sources import Database
 from lacy.types import Request
-
-from .stores import duck_with, sqlite_with
 
 ROWS = [
     ("Ada Lovelace", "born", "1815"), ("Ada  Lovelace", "job", "mathematician"),

@@ -1,15 +1,14 @@
 """Texts as a source where they are used: under an engine, in a study, from the command line."""
 
 import asyncio
-import importlib.util
 import json
 import re
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
+from helpers import models
 from lacy.cascade import Engine
 from lacy.cli import main
 from lacy.cli.policies import choose_policy, rankable
@@ -25,10 +24,6 @@ from lacy.study.partners import parse_source, texts_of
 from lacy.testing import scripted
 from lacy.types import Document, Mark, Request
 from lacy.world import make_world
-
-_spec = importlib.util.spec_from_file_location("lacy_kinds", Path(__file__).parent / "kinds.py")
-kinds = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kinds)
 
 WORLD = make_world(40, 3, prose=0.5)
 
@@ -56,7 +51,7 @@ def lacy(*argv):
 
 
 def test_an_untrained_model_borrows_with_evidence(people):
-    loaded = kinds.llama(kinds.ALL["byte_level"])
+    loaded = models.llama(models.ALL["byte_level"])
     subjects = [*WORLD.prompts("train")[:3], "Zorb Quux"]
     engine = Engine(loaded, people, "random=0.5", abstain=None, max_new_tokens=24)
     answers = engine.generate([f"{name} was" for name in subjects], subjects)
@@ -92,7 +87,9 @@ def test_a_study_indexes_the_training_texts_once(tmp_path):
 
 
 def test_a_user_types_it(tmp_path, capsys):
-    assert lacy("world", "--people", 20, "--per-person", 1, "--out", tmp_path / "world") == 0
+    assert (
+        lacy("data", "world", "--people", 20, "--per-person", 1, "--out", tmp_path / "world") == 0
+    )
     build = ["source", "build", tmp_path / "world", "--out", tmp_path / "kb"]
     assert lacy(*build) == 0
     assert re.search(r"added\s+18", capsys.readouterr().out)
@@ -126,10 +123,10 @@ def test_a_folder_of_texts_as_a_user_has_it(tmp_path, capsys):
     source = open_source(str(tmp_path / "kb"))
     with source:
         assert {" London", " 1815"} <= set(texts(ask(source, "Ada Lovelace was born in")))
-        meta = {"training": {"settings": {"arm": "lacy", "call_negative": "softmax"}}}
+        meta = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
         policy, why = choose_policy(None, source, meta)
     assert str(policy) == "threshold=0" and "texts cost nothing" in why
-    forgot = {"training": {"settings": {"arm": "lacy", "text_weight": 0.0}}}
+    forgot = {"training": {"settings": {"method": "lacy", "text_weight": 0.0}}}
     assert "what a source offers" in rankable(forgot, source)
 
 

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.cli import main
 from lacy.errors import LacyError
@@ -14,7 +15,6 @@ from lacy.sources.models.endpoint import CHAT_TOKENS, Endpoint
 from lacy.sources.opening import open_source
 from lacy.testing import scripted
 from lacy.types import Request
-from patience import PATIENCE
 
 
 @pytest.fixture

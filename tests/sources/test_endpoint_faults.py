@@ -11,13 +11,13 @@ from email.utils import formatdate
 
 import pytest
 
+from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.remote.http import seconds_of
 from lacy.sources import guarded
 from lacy.sources.models.endpoint import Endpoint
 from lacy.testing import scripted
 from lacy.types import Request
-from patience import PATIENCE
 
 SOUND = json.dumps({"choices": [{"text": " Paris.", "finish_reason": "stop"}]}).encode()
 

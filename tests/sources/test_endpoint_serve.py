@@ -14,14 +14,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils.import_utils import is_serve_available
 
+from helpers.letters import speaks_letters
 from lacy.model import save_model
 from lacy.remote.http import Failure
 from lacy.sources.models.endpoint import DEFAULT_MAX_TOKENS, Endpoint
 from lacy.sources.models.growing import Growing
 from lacy.testing import byte_tokenizer
 from lacy.types import Request
-
-from .letters import speaks_letters
 
 if not is_serve_available():
     pytest.skip("transformers serve needs fastapi, uvicorn and openai", allow_module_level=True)

@@ -8,11 +8,11 @@ import warnings
 
 import pytest
 
+from helpers.waiting import PATIENCE, until
 from lacy.cascade import Engine
 from lacy.sources.models.endpoint import Endpoint
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import CALL_TOKEN, Request
-from patience import PATIENCE, until
 
 TEXT = "He was born in"
 WORDS = [" Kel", "field", ",", " where", " he", " grew", " up", " in", " a", " village", "."]

@@ -21,6 +21,7 @@ from transformers import (
     MistralForCausalLM,
 )
 
+from helpers.letters import speaks_letters
 from lacy.cascade import Engine
 from lacy.corpus import TokenText, train_tokenizer
 from lacy.model.ragged import RaggedDecoder
@@ -30,8 +31,6 @@ from lacy.sources.models.growing import Growing
 from lacy.sources.protocol import guarded
 from lacy.testing import byte_tokenizer, scripted, scripted_with
 from lacy.types import Request
-
-from .letters import speaks_letters
 
 TOKENIZER = byte_tokenizer()
 CONTEXT = 64

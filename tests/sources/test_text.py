@@ -1,26 +1,15 @@
 """Seams: bytes of tokens, exact continuations, leading spaces."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import models
 from lacy.corpus.token_text import TokenText
 from lacy.sources.units import completions, continuation
 from lacy.testing import byte_tokenizer
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "kinds.py")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TOKENIZERS = {**_load("lacy_test_tokenizers").ALL, "bytes": byte_tokenizer()}
+TOKENIZERS = {**models.ALL, "bytes": byte_tokenizer()}
 TEXT_OF = {name: TokenText(tokenizer) for name, tokenizer in TOKENIZERS.items()}
 
 # NUL to DEL, accents, Greek, Chinese, emoji, combining marks; no surrogates.

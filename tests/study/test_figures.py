@@ -11,19 +11,18 @@ import matplotlib
 import pandas as pd
 import pytest
 
+from helpers.studies import METHODS, write_rates, write_study, write_sweep
 from lacy.errors import LacyError
 from lacy.study import figures
 from lacy.study.drawing import COLOURS, inline
-from lacy.study.reading import parse_way, read
-
-from .studies import ARMS, write_rates, write_study, write_sweep
+from lacy.study.reading import parse_condition, read
 
 SVG = "{http://www.w3.org/2000/svg}"
 DRAW = {
     "frontier": figures.frontier,
     "calibration": figures.calibration,
     "turnover": figures.turnover,
-    "arms": figures.arms,
+    "methods": figures.methods,
 }
 
 
@@ -66,14 +65,14 @@ def test_a_figure_is_small_well_formed_described_and_always_the_same(study, tmp_
     assert set(re.findall(r"(?:url\(#|href=\"#)([^)\"]*)", text)) <= ids
 
 
-def test_the_frontier_has_a_line_per_arm_and_kind(study, tmp_path):
+def test_the_frontier_has_a_line_per_method_and_kind(study, tmp_path):
     figures.frontier(study, tmp_path / "f.svg")
     texts = texts_of(tmp_path / "f.svg")
-    for label in (*ARMS, "plain, entropy", "alone", "facts right, %", "tokens asked for, %"):
+    for label in (*METHODS, "plain, entropy", "alone", "facts right, %", "tokens asked for, %"):
         assert label in texts
-    for number, arm in enumerate(ARMS):
+    for number, method in enumerate(METHODS):
         drawn = [line for line in lines_in(tmp_path / "f.svg", COLOURS[number]) if len(line) == 3]
-        assert len(drawn) == (2 if arm == "plain" else 1), arm
+        assert len(drawn) == (2 if method == "plain" else 1), method
 
 
 def test_the_frontier_is_drawn_where_the_numbers_are(study, tmp_path):
@@ -82,9 +81,10 @@ def test_the_frontier_is_drawn_where_the_numbers_are(study, tmp_path):
     rows = pd.read_csv(study / "results.csv")
     rows = rows[(rows.seed == -1) & (rows.metric == "facts_right")]
     points = []
-    for number, arm in enumerate(ARMS):
+    for number, method in enumerate(METHODS):
         wanted = rows[
-            (rows.arm == arm) & rows.way.isin(["budget=0.1", "budget=0.22", "budget=0.35"])
+            (rows.method == method)
+            & rows.condition.isin(["budget=0.1", "budget=0.22", "budget=0.35"])
         ]
         solid = next(x for x in lines_in(tmp_path / "f.svg", COLOURS[number]) if len(x) == 3)
         points += zip(wanted.value, [y for _, y in solid], strict=True)
@@ -96,7 +96,7 @@ def test_the_frontier_is_drawn_where_the_numbers_are(study, tmp_path):
 
 def test_error_bars_span_the_pooled_interval(study, tmp_path):
     """+-2 points around lacy's 95%: as long as 4 points of the axis."""
-    figures.frontier(study, tmp_path / "f.svg", where={"arm": "lacy"})
+    figures.frontier(study, tmp_path / "f.svg", where={"method": "lacy"})
     colour = COLOURS[0]
     ends = []
     for path in ElementTree.parse(tmp_path / "f.svg").getroot().iter(f"{SVG}path"):
@@ -106,7 +106,9 @@ def test_error_bars_span_the_pooled_interval(study, tmp_path):
             ends.append(abs(float(found[0][1]) - float(found[1][1])))
     (line,) = [line for line in lines_in(tmp_path / "f.svg", colour) if len(line) == 3]
     rows = pd.read_csv(study / "results.csv").query("seed == -1 and metric == 'facts_right'")
-    right = dict(zip(rows[rows.arm == "lacy"].way, rows[rows.arm == "lacy"].value, strict=True))
+    right = dict(
+        zip(rows[rows.method == "lacy"].condition, rows[rows.method == "lacy"].value, strict=True)
+    )
     scale = (line[0][1] - line[1][1]) / (right["budget=0.22"] - right["budget=0.1"])
     assert len(ends) == 4  # three budgets and "alone"
     assert ends == pytest.approx([0.04 * scale] * 4, rel=0.02)
@@ -114,52 +116,62 @@ def test_error_bars_span_the_pooled_interval(study, tmp_path):
 
 def test_sizes_and_rules_of_equality_get_panels_of_their_own(tmp_path):
     study = write_study(tmp_path, sizes=("large", "small"), equals=("steps", "text_tokens"))
-    cells = pd.read_csv(study / "cells.csv")
-    cells["parameters"] = cells["size"].map({"large": 9e6, "small": 1e6})
-    cells.to_csv(study / "cells.csv", index=False)
+    runs = pd.read_csv(study / "runs.csv")
+    runs["parameters"] = runs["size"].map({"large": 9e6, "small": 1e6})
+    runs.to_csv(study / "runs.csv", index=False)
     figures.frontier(study, tmp_path / "f.svg")
     titles = [text for text in texts_of(tmp_path / "f.svg") if "the same number" in text]
     assert titles == [
         "small, the same number of steps", "small, the same number of text tokens",
         "large, the same number of steps", "large, the same number of text tokens",
     ]  # fmt: skip
-    # The plain arm was trained under one rule and stands in all four, with two lines each.
+    # The plain method was trained under one rule and stands in all four, with two lines each.
     drawn = [line for line in lines_in(tmp_path / "f.svg", COLOURS[0]) if len(line) == 3]
     assert len(drawn) == 8
     figures.frontier(study, tmp_path / "g.svg", where={"size": "small", "equal": "steps"})
     assert not [text for text in texts_of(tmp_path / "g.svg") if "the same number" in text]
 
 
-def test_ways_are_known_by_their_settings(study, tmp_path):
-    """With conditions.json names may be anything: single budgets become markers, several a line."""
+def test_conditions_are_known_by_their_settings(study, tmp_path):
+    """With setup.json names may be anything: single budgets become markers, several a line."""
     rows = pd.read_csv(study / "results.csv", keep_default_na=False)
     names = {"budget=0.1": "low", "budget=0.22": "mid", "budget=0.35": "high"}
-    rows["way"] = rows["way"].replace(names)
-    rows = rows[~rows.way.str.contains("entropy") | rows.way.str.contains("0.22")]
+    rows["condition"] = rows["condition"].replace(names)
+    rows = rows[~rows.condition.str.contains("entropy") | rows.condition.str.contains("0.22")]
     rows.to_csv(tmp_path / "results.csv", index=False)
-    (tmp_path / "cells.csv").write_text((study / "cells.csv").read_text())
+    (tmp_path / "runs.csv").write_text((study / "runs.csv").read_text())
     policies = {"low": "budget=0.1", "mid": "budget=0.22", "high": "budget=0.35", "alone": "never"}
-    ways = {n: {"policy": p, "source": "database", "unit": "value"} for n, p in policies.items()}
-    ways["budget=0.22,by=entropy"] = {"policy": "budget=0.22,by=entropy", "source": "truth"}
-    (tmp_path / "conditions.json").write_text(json.dumps({"ways": ways, "call_rate": 0.22}))
+    conditions = {
+        n: {"policy": p, "source": "database", "unit": "value"} for n, p in policies.items()
+    }
+    conditions["budget=0.22,by=entropy"] = {"policy": "budget=0.22,by=entropy", "source": "truth"}
+    (tmp_path / "setup.json").write_text(json.dumps({"conditions": conditions, "call_rate": 0.22}))
     assert read(tmp_path).common_rate() == 0.22
     figures.frontier(tmp_path, tmp_path / "f.svg")
     texts = texts_of(tmp_path / "f.svg")
     assert "budget=0.22,by=entropy" in texts and "plain, entropy, truth" not in texts
     assert len([x for x in lines_in(tmp_path / "f.svg", COLOURS[0]) if len(x) == 3]) == 1
-    figures.frontier(tmp_path, tmp_path / "g.svg", ways=["mid"])
+    figures.frontier(tmp_path, tmp_path / "g.svg", conditions=["mid"])
     assert not {"alone", "plain, entropy"} & set(texts_of(tmp_path / "g.svg"))
 
 
-def test_a_way_is_read_from_its_settings_or_its_name():
-    way = parse_way("x", {"policy": "budget=0.3,by=p_call", "source": "@big", "unit": "token"})
-    assert (way.budget, way.kind, way.signal) == (0.3, "p_call, big, by token", "p_call")
-    way = parse_way("budget=0.22")
-    assert (way.budget, way.kind, way.signal) == (0.22, "", "margin")
-    assert parse_way("random=0.22").signal == ""
-    assert parse_way("r", {"policy": "never", "source": ""}).signal == ""
-    assert parse_way("a", {"policy": "threshold=0"}) == parse_way("a", {"policy": "threshold=1"})
-    assert parse_way("value_22").budget is None
+def test_a_condition_is_read_from_its_settings_or_its_name():
+    condition = parse_condition(
+        "x", {"policy": "budget=0.3,by=p_call", "source": "@big", "unit": "token"}
+    )
+    assert (condition.budget, condition.kind, condition.signal) == (
+        0.3,
+        "p_call, big, by token",
+        "p_call",
+    )
+    condition = parse_condition("budget=0.22")
+    assert (condition.budget, condition.kind, condition.signal) == (0.22, "", "margin")
+    assert parse_condition("random=0.22").signal == ""
+    assert parse_condition("r", {"policy": "never", "source": ""}).signal == ""
+    assert parse_condition("a", {"policy": "threshold=0"}) == parse_condition(
+        "a", {"policy": "threshold=1"}
+    )
+    assert parse_condition("value_22").budget is None
 
 
 def test_calibration_puts_the_bins_of_all_seeds_together(study, tmp_path):
@@ -179,40 +191,42 @@ def test_turnover_draws_a_mean_and_a_band_of_few_points(study, tmp_path):
     assert heights == sorted(heights)  # SVG counts downwards: the turnover falls
 
 
-def test_arms_stand_side_by_side_at_the_common_rate(study, tmp_path):
-    figures.arms(study, tmp_path / "a.svg")
+def test_methods_stand_side_by_side_at_the_common_rate(study, tmp_path):
+    figures.methods(study, tmp_path / "a.svg")
     texts = texts_of(tmp_path / "a.svg")
-    assert [text for text in texts if text in ARMS] == list(ARMS)
+    assert [text for text in texts if text in METHODS] == list(METHODS)
     assert {"budget=0.22", "budget=0.22,by=entropy"} <= set(texts)
     assert not {"budget=0.1", "alone"} & set(texts)
-    figures.arms(study, tmp_path / "b.svg", "leakage")
-    assert "leakage, %" in texts_of(tmp_path / "b.svg")
+    figures.methods(study, tmp_path / "b.svg", "closed_book_recall")
+    assert "closed-book recall, %" in texts_of(tmp_path / "b.svg")
 
 
-def test_a_way_called_like_an_arm_is_told_from_it(study, tmp_path):
+def test_a_condition_called_like_an_method_is_told_from_it(study, tmp_path):
     """Both stand in one legend."""
-    for name in ("cells.csv", "results.csv"):
+    for name in ("runs.csv", "results.csv"):
         (tmp_path / name).write_text((study / name).read_text().replace("random|tokens", "alone"))
     figures.frontier(tmp_path, tmp_path / "f.svg")
-    assert {"alone", "alone (way)"} <= set(texts_of(tmp_path / "f.svg"))
+    assert {"alone", "alone (condition)"} <= set(texts_of(tmp_path / "f.svg"))
 
 
 def test_an_interval_of_a_share_ends_where_shares_end(study, tmp_path):
     """The t interval of two seeds may be wider than everything there is."""
     rows = pd.read_csv(study / "results.csv")
-    rows.loc[rows.metric == "leakage", ["low", "high"]] = [-3.0, 4.0]
+    rows.loc[rows.metric == "closed_book_recall", ["low", "high"]] = [-3.0, 4.0]
     rows.to_csv(tmp_path / "results.csv", index=False)
-    (tmp_path / "cells.csv").write_text((study / "cells.csv").read_text())
-    figures.arms(tmp_path, tmp_path / "a.svg", "leakage")
+    (tmp_path / "runs.csv").write_text((study / "runs.csv").read_text())
+    figures.methods(tmp_path, tmp_path / "a.svg", "closed_book_recall")
     assert not {"-100", "200", "400"} & set(texts_of(tmp_path / "a.svg"))
 
 
 def test_a_sweep_has_a_line_per_group_and_a_point_per_seed(tmp_path):
     study = write_sweep(tmp_path / "s")
-    draw = dict(x="text_weight", metrics=["facts_right", "leakage"], group="call_negative")
+    draw = dict(
+        x="text_weight", metrics=["facts_right", "closed_book_recall"], group="call_negative"
+    )
     figures.sweep(study, tmp_path / "s.svg", **draw)
     texts = texts_of(tmp_path / "s.svg")
-    assert {"facts right, %", "leakage, %", "text weight"} <= set(texts)
+    assert {"facts right, %", "closed-book recall, %", "text weight"} <= set(texts)
     for number, name in enumerate(("none", "softmax", "sigmoid")):
         assert texts.count(f"call negative: {name}") == 1
         lines = [line for line in lines_in(tmp_path / "s.svg", COLOURS[number]) if len(line) == 4]
@@ -230,7 +244,7 @@ def test_a_sweep_has_a_line_per_group_and_a_point_per_seed(tmp_path):
 
 def test_a_sweep_over_words_names_them_on_the_axis(tmp_path):
     study = write_sweep(tmp_path / "s")
-    figures.sweep(study, tmp_path / "s.svg", "call_negative", ["leakage"], "text_weight")
+    figures.sweep(study, tmp_path / "s.svg", "call_negative", ["closed_book_recall"], "text_weight")
     assert {"none", "softmax", "sigmoid", "text weight: 0.3"} <= set(texts_of(tmp_path / "s.svg"))
 
 
@@ -238,7 +252,9 @@ def test_freed_bits_begin_with_the_model_that_delegates_nothing(tmp_path):
     study = write_rates(tmp_path / "r")
     figures.freed_bits(study, tmp_path / "r.svg")
     texts = texts_of(tmp_path / "r.svg")
-    assert {"stored bits, per fact", "leakage, %", "size: 0.6M", "size: 2.4M"} <= set(texts)
+    assert {"stored bits, per fact", "closed-book recall, %", "size: 0.6M", "size: 2.4M"} <= set(
+        texts
+    )
     for number in range(2):
         lines = [line for line in lines_in(tmp_path / "r.svg", COLOURS[number]) if len(line) == 4]
         assert len(lines) == 2
@@ -256,13 +272,13 @@ def test_freed_bits_begin_with_the_model_that_delegates_nothing(tmp_path):
         (lambda s, f: figures.calibration(s, f), "E88", "no calibration curve"),
         (lambda s, f: figures.turnover(s, f), "E88", "no turnover curve"),
         (lambda s, f: figures.sweep(s, f, "colour", ["f1"]), "E87", "no column colour"),
-        (lambda s, f: figures.sweep(s, f, "call_rate", ["nonsense"], "arm"), "E88", "nonsense"),
-        (lambda s, f: figures.sweep(s, f, "call_rate", ["f1"]), "E87", "arm=loss only"),
-        (lambda s, f: figures.frontier(s, f, where={"arm": "nobody"}), "E88", "arm=nobody"),
+        (lambda s, f: figures.sweep(s, f, "call_rate", ["nonsense"], "method"), "E88", "nonsense"),
+        (lambda s, f: figures.sweep(s, f, "call_rate", ["f1"]), "E87", "method=loss only"),
+        (lambda s, f: figures.frontier(s, f, where={"method": "nobody"}), "E88", "method=nobody"),
         (lambda s, f: figures.frontier(s, f, where={"aim": "lacy"}), "E87", "no column aim"),
-        (lambda s, f: figures.frontier(s, f, ways=["never"]), "E88", "facts right"),
-        (lambda s, f: figures.arms(s, f, "nonsense"), "E88", "nonsense"),
-        (lambda s, f: figures.frontier(s / "nowhere", f), "E13", "cells.csv"),
+        (lambda s, f: figures.frontier(s, f, conditions=["never"]), "E88", "facts right"),
+        (lambda s, f: figures.methods(s, f, "nonsense"), "E88", "nonsense"),
+        (lambda s, f: figures.frontier(s / "nowhere", f), "E13", "runs.csv"),
     ],
 )
 def test_what_is_missing_is_said(tmp_path, draw, code, says):
@@ -275,15 +291,15 @@ def test_what_is_missing_is_said(tmp_path, draw, code, says):
 
 def test_files_that_are_no_study_are_named(tmp_path):
     study = write_study(tmp_path / "s", seeds=(0,))
-    (study / "results.csv").write_text("cell,size\na,b\n")
-    with pytest.raises(LacyError, match=r"results\.csv .* no column arm, equal"):
+    (study / "results.csv").write_text("run,size\na,b\n")
+    with pytest.raises(LacyError, match=r"results\.csv .* no column method, equal"):
         figures.frontier(study, tmp_path / "f.svg")
-    (study / "cells.csv").write_text("")
-    with pytest.raises(LacyError, match=r"cells\.csv is not as a study writes it"):
+    (study / "runs.csv").write_text("")
+    with pytest.raises(LacyError, match=r"runs\.csv is not as a study writes it"):
         figures.frontier(study, tmp_path / "f.svg")
     write_study(study, seeds=(0,))
-    (study / "conditions.json").write_text("[]")
-    with pytest.raises(LacyError, match=r"conditions\.json .* not one JSON object"):
+    (study / "setup.json").write_text("[]")
+    with pytest.raises(LacyError, match=r"setup\.json .* not one JSON object"):
         figures.frontier(study, tmp_path / "f.svg")
 
 
@@ -311,10 +327,12 @@ def test_a_group_has_one_colour_in_all_panels_of_a_sweep(tmp_path):
     """Also where a metric was not measured at the group's first point."""
     folder = write_sweep(tmp_path / "study", seeds=(0,))
     rows = pd.read_csv(folder / "results.csv")
-    missing = rows.arm.eq("none-0.0") & rows.metric.eq("facts_right")
-    missing |= rows.arm.eq("none-1.0") & rows.metric.eq("leakage")
+    missing = rows.method.eq("none-0.0") & rows.metric.eq("facts_right")
+    missing |= rows.method.eq("none-1.0") & rows.metric.eq("closed_book_recall")
     rows[~missing].to_csv(folder / "results.csv", index=False)
-    draw = dict(x="text_weight", metrics=["facts_right", "leakage"], group="call_negative")
+    draw = dict(
+        x="text_weight", metrics=["facts_right", "closed_book_recall"], group="call_negative"
+    )
     figures.sweep(folder, tmp_path / "s.svg", **draw)
     lengths = {
         colour: sorted(len(line) for line in lines_in(tmp_path / "s.svg", colour) if len(line) > 2)

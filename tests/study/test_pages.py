@@ -13,25 +13,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.studies import METHODS, write_study, write_sweep
 from lacy.errors import LacyError
-from lacy.study.markdown import arms_table, comparisons_table, p_value
+from lacy.study.markdown import comparisons_table, methods_table, p_value
 from lacy.study.pages import write_page
 from lacy.study.reading import read
 from lacy.study.report import report_html
 
-from .studies import ARMS, write_study, write_sweep
-
 SCRIPT = Path(__file__).parents[2] / "scripts" / "results_pages.py"
-PAGE = """# Arms
+PAGE = """# Methods
 
 Prose that stays.
 
-<!-- table: arms metrics=facts_right,leakage -->
+<!-- table: methods metrics=facts_right,closed_book_recall -->
 <!-- end -->
 
 More prose.
 
-<!-- figure: frontier frontier.svg arm=lacy,plain -->
+<!-- figure: frontier frontier.svg method=lacy,plain -->
 <!-- end -->
 
 <!-- figure: calibration figures/calibration.svg -->
@@ -60,10 +59,10 @@ def rows_of(text, title):
 HERE = "Size small, the same number of steps, 22% of the tokens asked for"
 
 
-def test_the_table_of_arms_is_exact(study):
-    head, rule, *body = rows_of(arms_table(study), HERE)
+def test_the_table_of_methods_is_exact(study):
+    head, rule, *body = rows_of(methods_table(study), HERE)
     assert head == [
-        "arm", "way", "call rate", "facts right", "recall", "F1", "leakage",
+        "method", "condition", "call rate", "facts right", "recall", "F1", "closed-book recall",
         "AUROC at value starts", "calls per fact", "calls at value starts", "language loss, nats",
         "stored bits, per fact",
     ]  # fmt: skip
@@ -92,30 +91,30 @@ def test_the_table_of_arms_is_exact(study):
     assert [row[7] for row in body[:2]] == ["0.640 [0.630-0.650]", "0.600 [0.590-0.610]"]
 
 
-def test_ways_at_other_rates_stand_apart_and_nothing_is_best_there(study):
-    text = arms_table(study)
+def test_conditions_at_other_rates_stand_apart_and_nothing_is_best_there(study):
+    text = methods_table(study)
     head, _, *body = rows_of(
         text, "Size small, the same number of steps, at call rates of their own"
     )
-    assert head == ["arm", "way", "call rate", "facts right"]
+    assert head == ["method", "condition", "call rate", "facts right"]
     assert [row[1] for row in body] == ["alone"] * 4
     assert "**" not in "".join("".join(row) for row in body)
     assert "budget=0.35" not in text
     assert text.splitlines()[-1].startswith("<sub>3 seeds. ")
 
 
-def test_another_rate_and_chosen_ways(study):
-    text = arms_table(study, call_rate=0.35, metrics=["f1"], where={"arm": "lacy"})
+def test_another_rate_and_chosen_conditions(study):
+    text = methods_table(study, call_rate=0.35, metrics=["f1"], where={"method": "lacy"})
     rows = rows_of(text, "Size small, the same number of steps, 35% of the tokens asked for")
     assert [row[:2] for row in rows[2:]] == [["lacy", "budget=0.35"]]
     assert "**9" not in text  # one row has no best
-    only = arms_table(study, ways=["alone"])
+    only = methods_table(study, conditions=["alone"])
     assert "22%" not in only.split("<sub>")[0]
 
 
-def test_sizes_and_rules_have_tables_of_their_own_and_the_plain_arm_stands_in_all(tmp_path):
+def test_sizes_and_rules_have_tables_of_their_own_and_the_plain_method_stands_in_all(tmp_path):
     study = write_study(tmp_path, sizes=("s", "l"), equals=("steps", "text_tokens"), seeds=(0,))
-    text = arms_table(study)
+    text = methods_table(study)
     for size in "sl":
         for rule in ("steps", "text tokens"):
             title = f"Size {size}, the same number of {rule}, 22% of the tokens asked for"
@@ -130,18 +129,18 @@ def test_without_pooled_rows_the_mean_of_the_seeds_stands_without_an_interval(tm
     study = write_study(tmp_path)
     rows = pd.read_csv(study / "results.csv", keep_default_na=False)
     rows[rows.seed >= 0].to_csv(study / "results.csv", index=False)
-    row = rows_of(arms_table(study, metrics=["facts_right"]), HERE)[4]
+    row = rows_of(methods_table(study, metrics=["facts_right"]), HERE)[4]
     assert row == ["lacy", "budget=0.22", "**95.0%**<br><sub>seeds 94.0-96.0</sub>"]
 
 
-def test_arms_called_like_nothing_keep_their_name(tmp_path):
+def test_methods_called_like_nothing_keep_their_name(tmp_path):
     """pandas takes None and NA for a missing value; they are names here."""
-    study = write_study(tmp_path, arms={"plain": ARMS["plain"]}, seeds=(0,))
-    for name in ("cells.csv", "results.csv"):
+    study = write_study(tmp_path, methods={"plain": METHODS["plain"]}, seeds=(0,))
+    for name in ("runs.csv", "results.csv"):
         text = (study / name).read_text().replace("plain", "None")
         (study / name).write_text(text)
-    assert read(study).arms == ["None"]
-    assert "| None | budget=0.22 |" in arms_table(study)
+    assert read(study).methods == ["None"]
+    assert "| None | budget=0.22 |" in methods_table(study)
 
 
 def test_the_comparisons_are_exact(study):
@@ -161,8 +160,8 @@ def test_the_comparisons_are_exact(study):
     assert len(comparisons_table(study, metrics=["f1"]).splitlines()) == 5
     with pytest.raises(LacyError, match="no comparison"):
         comparisons_table(study, where={"size": "giant"})
-    with pytest.raises(LacyError, match="no column arm"):
-        comparisons_table(study, where={"arm": "lacy"})
+    with pytest.raises(LacyError, match="no column method"):
+        comparisons_table(study, where={"method": "lacy"})
 
 
 @given(st.floats(0, 1))
@@ -177,11 +176,11 @@ def test_a_p_value_is_never_shown_as_nothing(p):
 
 
 def test_a_page_is_filled_and_stays_the_same(study, tmp_path):
-    page = tmp_path / "arms.md"
+    page = tmp_path / "methods.md"
     page.write_text(PAGE)
     written = write_page(page, study, page)
     assert [path.relative_to(tmp_path).as_posix() for path in written] == [
-        "frontier.svg", "figures/calibration.svg", "arms.md",
+        "frontier.svg", "figures/calibration.svg", "methods.md",
     ]  # fmt: skip
     first = page.read_text()
     drawn = [path.read_bytes() for path in written]
@@ -199,13 +198,13 @@ def test_a_page_is_filled_and_stays_the_same(study, tmp_path):
 
 
 def test_old_content_is_replaced_and_prose_is_not(study, tmp_path):
-    page = tmp_path / "arms.md"
+    page = tmp_path / "methods.md"
     page.write_text(PAGE)
     write_page(page, study, page)
     filled = page.read_text()
     page.write_text(filled.replace("95.0%", "12.3%").replace("Prose that stays", "New prose"))
-    write_page(page, study, tmp_path / "out" / "arms.md")
-    assert (tmp_path / "out" / "arms.md").read_text() == filled.replace(
+    write_page(page, study, tmp_path / "out" / "methods.md")
+    assert (tmp_path / "out" / "methods.md").read_text() == filled.replace(
         "Prose that stays", "New prose"
     )
     assert (tmp_path / "out" / "frontier.svg").is_file()
@@ -216,8 +215,8 @@ def test_a_sweep_of_a_page(tmp_path):
     study = write_sweep(tmp_path / "s")
     page = tmp_path / "p.md"
     page.write_text(
-        "<!-- figure: sweep s.svg x=text_weight metrics=facts_right,leakage group=call_negative"
-        " way=budget=0.22 -->\n<!-- end -->\n"
+        "<!-- figure: sweep s.svg x=text_weight metrics=facts_right,closed_book_recall"
+        " group=call_negative condition=budget=0.22 -->\n<!-- end -->\n"
     )
     write_page(page, study, page)
     assert "call negative: sigmoid" in (tmp_path / "s.svg").read_text()
@@ -235,18 +234,18 @@ def test_what_was_not_measured_becomes_a_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        ("<!-- table: army -->\n<!-- end -->", "line 1: no table 'army'; there are: arms"),
+        ("<!-- table: army -->\n<!-- end -->", "line 1: no table 'army'; there are: methods"),
         ("\n<!-- figure: frontiers f.svg -->\n<!-- end -->", "line 2: no figure 'frontiers'"),
         ("<!-- figure frontier f.svg -->\n<!-- end -->", "no figure"),
-        ("<!-- table: arms -->", "line 1: it has no <!-- end -->"),
-        ("<!-- table: arms -->\n<!-- table: arms -->\n<!-- end -->", "line 1: it has no"),
+        ("<!-- table: methods -->", "line 1: it has no <!-- end -->"),
+        ("<!-- table: methods -->\n<!-- table: methods -->\n<!-- end -->", "line 1: it has no"),
         ("<!-- end -->", "an end without a beginning"),
         ("<!-- figure: frontier -->\n<!-- end -->", "one file beside the page"),
         ("<!-- figure: frontier ../f.svg -->\n<!-- end -->", "one file beside the page"),
         ("<!-- figure: frontier f.png -->\n<!-- end -->", "one file beside the page"),
         ("<!-- figure: sweep f.svg x=a -->\n<!-- end -->", "needs x=SETTING"),
-        ("<!-- table: arms call_rate=low -->\n<!-- end -->", "call_rate=low is no number"),
-        ("<!-- table: arms all -->\n<!-- end -->", "'all' is no key=value"),
+        ("<!-- table: methods call_rate=low -->\n<!-- end -->", "call_rate=low is no number"),
+        ("<!-- table: methods all -->\n<!-- end -->", "'all' is no key=value"),
     ],
 )
 def test_a_wrong_mark_is_an_error_with_its_line(study, tmp_path, lines, says):
@@ -260,13 +259,13 @@ def test_a_wrong_mark_is_an_error_with_its_line(study, tmp_path, lines, says):
 
 def test_a_mark_that_asks_for_a_foreign_column_is_no_sentence(study, tmp_path):
     page = tmp_path / "p.md"
-    page.write_text("<!-- table: arms colour=red -->\n<!-- end -->\n")
+    page.write_text("<!-- table: methods colour=red -->\n<!-- end -->\n")
     with pytest.raises(LacyError, match="no column colour"):
         write_page(page, study, page)
 
 
 def test_the_script_writes_pages_in_place_and_explains_mistakes(study, tmp_path):
-    page = tmp_path / "arms.md"
+    page = tmp_path / "methods.md"
     page.write_text(PAGE)
     command = [sys.executable, str(SCRIPT), str(page), "--study"]
     done = subprocess.run([*command, str(study)], capture_output=True, text=True)

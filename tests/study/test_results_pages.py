@@ -9,7 +9,7 @@ from lacy.study.pages import write_page
 ROOT = Path(__file__).parents[2]
 STORED = ROOT / "benchmarks" / "results" / "studies"
 PAGES = {  # page: study
-    "arms.md": "arms-world",
+    "methods.md": "methods-world",
     "calibration.md": "calibration-world",
     "cue.md": "cue-world",
     "dynamics.md": "dynamics-world",

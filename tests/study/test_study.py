@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from helpers.waiting import PATIENCE, until
 from lacy.cli import main
-from lacy.disk import OWNED, lock
+from lacy.disk import OWNER_FILE, lock
 from lacy.study import runner, work
 from lacy.study.metrics import RATIOS, READ
-from lacy.study.plan import cells, read_plan
-from patience import PATIENCE, until
+from lacy.study.plan import planned_runs, read_plan
 
 RECIPE = {
     "world": {"people": 16, "texts": 3, "vocabulary": 512, "calibration": 8},
@@ -28,15 +28,16 @@ RECIPE = {
     "sizes": {"tiny": {"model": "tiny"}},
     "seeds": [0, 1],
     "ask": 4,
-    "arms": {
-        "plain": {"arm": "none", "ways": ["alone", "random", "oracle"]},
-        "lacy": {"arm": "lacy", "ways": ["half", "token"], "equal": ["steps", "text_tokens"],
+    "methods": {
+        "plain": {"method": "none", "conditions": ["alone", "random", "oracle"]},
+        "lacy": {"method": "lacy", "conditions": ["half", "token"],
+                 "equal": ["steps", "text_tokens"],
                  "text_weight": 0.0},
-        "rho": {"arm": "rho", "reference": "@plain", "ways": ["lm"], "seeds": [0]},
-        "cue": {"arm": "lacy", "cue": "bundled", "ways": ["half"], "seeds": [0],
+        "rho": {"method": "rho", "reference": "@plain", "conditions": ["lm"], "seeds": [0]},
+        "cue": {"method": "lacy", "cue": "bundled", "conditions": ["half"], "seeds": [0],
                 "call_rate": 0.05},
     },
-    "ways": {
+    "conditions": {
         "alone": {"policy": "never", "source": "", "max_new_tokens": 24},
         "random": {"policy": "random=0.3", "max_new_tokens": 24},
         "oracle": {"policy": "oracle", "source": "truth", "max_new_tokens": 24},
@@ -70,33 +71,39 @@ def study(tmp_path_factory):
     return recipe, folder / "out"
 
 
-def test_every_cell_and_way_has_rows(study):
+def test_every_cell_and_condition_has_rows(study):
     recipe, out = study
     results = pd.read_csv(out / "results.csv", keep_default_na=False, na_values={"value": [""]})
-    asked = results[results.seed >= 0].groupby(["cell", "way"]).size()
-    expected = {(cell.name, way) for cell in cells(read_plan(recipe)) for way in (*cell.ways, "")}
+    asked = results[results.seed >= 0].groupby(["run", "condition"]).size()
+    expected = {
+        (run.name, condition)
+        for run in planned_runs(read_plan(recipe))
+        for condition in (*run.conditions, "")
+    }
     assert set(asked.index) == expected
     assert pd.read_parquet(out / "results.parquet").shape == results.shape
-    held = pd.read_csv(out / "cells.csv").set_index("cell")
-    assert set(held.index) == {cell.name for cell in cells(read_plan(recipe))}
+    held = pd.read_csv(out / "runs.csv").set_index("run")
+    assert set(held.index) == {run.name for run in planned_runs(read_plan(recipe))}
     assert held.loc["tiny.cue.steps.s0", "cue"] == "bundled"
-    assert json.loads((out / "conditions.json").read_text())["seeds"] == [0, 1]
+    assert json.loads((out / "setup.json").read_text())["seeds"] == [0, 1]
     assert (out / "report.html").exists()
-    assert not (out / OWNED).exists()  # no other verb may replace a study, or what lies beside it
+    assert not (
+        out / OWNER_FILE
+    ).exists()  # no other verb may replace a study, or what lies beside it
 
 
 def test_every_metric_is_there(study):
     _, out = study
     results = pd.read_csv(out / "results.csv", keep_default_na=False)
-    mine = results[(results.arm == "lacy") & (results.seed == 0)]
-    assert set(READ) <= set(mine[mine.way == ""].metric)
-    assert set(mine[mine.way == "half"].metric) <= {*RATIOS, "f1", "recovered"}
-    assert {"call_rate", "recall", "calls_per_answer"} <= set(mine[mine.way == "half"].metric)
+    mine = results[(results.method == "lacy") & (results.seed == 0)]
+    assert set(READ) <= set(mine[mine.condition == ""].metric)
+    assert set(mine[mine.condition == "half"].metric) <= {*RATIOS, "f1", "recovered"}
+    assert {"call_rate", "recall", "calls_per_answer"} <= set(mine[mine.condition == "half"].metric)
 
 
 def test_stretched_runs_were_taught_as_much_text_as_plain_ones(study):
     _, out = study
-    held = pd.read_csv(out / "cells.csv").set_index("cell")
+    held = pd.read_csv(out / "runs.csv").set_index("run")
     plain, steps, stretched = (
         held.loc[f"tiny.{name}.s0"] for name in ("plain.steps", "lacy.steps", "lacy.text_tokens")
     )
@@ -118,12 +125,16 @@ def test_comparisons_never_mix_what_is_equal(study):
 
 def test_nothing_is_repeated_and_only_what_is_new_is_run(study, capsys):
     recipe, out = study
-    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.json") if "conditions" not in p.name}
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.json") if "setup" not in p.name}
     assert lacy("study", recipe, "--jobs", 1) == 0
     assert "done train" not in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    ways = {**RECIPE["ways"], "new": {"policy": "never", "max_new_tokens": 8}}
-    more = write(recipe.parent, arms={**RECIPE["arms"], "plain": {"arm": "none"}}, ways=ways)
+    conditions = {**RECIPE["conditions"], "new": {"policy": "never", "max_new_tokens": 8}}
+    more = write(
+        recipe.parent,
+        methods={**RECIPE["methods"], "plain": {"method": "none"}},
+        conditions=conditions,
+    )
     plan = read_plan(more)
     todo = [name for name, job in runner.jobs_of(plan).items() if not job.done()]
     assert sorted(todo) == ["ask tiny.plain.steps.s0", "ask tiny.plain.steps.s1"]
@@ -137,10 +148,10 @@ def test_dry_run_and_mistakes(study, capsys):
     assert lacy("study") == 2
     assert "no recipe was given" in capsys.readouterr().err
     assert lacy("study", recipe, "--only", "laci") == 2
-    assert "no arm of this study" in capsys.readouterr().err
+    assert "no method of this study" in capsys.readouterr().err
 
 
-def test_seeds_given_are_those_of_every_arm(study, capsys):
+def test_seeds_given_are_those_of_every_method(study, capsys):
     recipe, _ = study
     assert lacy("study", recipe, "--seeds", 0, "--dry-run") == 0
     shown = capsys.readouterr().out
@@ -150,10 +161,12 @@ def test_seeds_given_are_those_of_every_arm(study, capsys):
 
 
 def test_a_run_that_fails_leaves_the_others_alone(tmp_path, capsys):
-    arms = {"plain": RECIPE["arms"]["plain"],
-            "bad": {"arm": "lacy", "ways": ["alone"], "init_from": str(tmp_path / "nothing")},
-            "rho": {**RECIPE["arms"]["rho"], "reference": "@bad", "ways": ["alone"]}}  # fmt: skip
-    recipe = write(tmp_path, arms=arms, seeds=[0], compare=[])
+    methods = {"plain": RECIPE["methods"]["plain"],
+            "bad": {"method": "lacy", "conditions": ["alone"],
+                    "init_from": str(tmp_path / "nothing")},
+            "rho": {**RECIPE["methods"]["rho"], "reference": "@bad",
+                    "conditions": ["alone"]}}  # fmt: skip
+    recipe = write(tmp_path, methods=methods, seeds=[0], compare=[])
     assert lacy("study", recipe, "--jobs", 1) == 3
     shown = capsys.readouterr()
     assert "[E84] 1 job(s) of the study failed" in shown.err
@@ -161,7 +174,7 @@ def test_a_run_that_fails_leaves_the_others_alone(tmp_path, capsys):
     assert "skipped train tiny.rho.steps.s0" in shown.out
     assert "Traceback" in (tmp_path / "out/errors/train.tiny.bad.steps.s0.txt").read_text()
     results = pd.read_csv(tmp_path / "out/results.csv")
-    assert set(results.arm) == {"plain"}
+    assert set(results.method) == {"plain"}
 
 
 def test_a_worker_that_dies_ends_the_study_with_a_reason(tmp_path, monkeypatch):
@@ -176,15 +189,15 @@ def test_a_worker_that_dies_ends_the_study_with_a_reason(tmp_path, monkeypatch):
 
 
 def test_a_study_that_is_killed_goes_on(tmp_path):
-    recipe = write(tmp_path, seeds=[0], compare=[], arms={"plain": RECIPE["arms"]["plain"]})
+    recipe = write(tmp_path, seeds=[0], compare=[], methods={"plain": RECIPE["methods"]["plain"]})
     command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
     started = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     plan = read_plan(recipe)
-    cell = cells(plan)[0]
-    until(lambda: work.trained(plan, cell), started)
+    run = planned_runs(plan)[0]
+    until(lambda: work.trained(plan, run), started)
     os.killpg(started.pid, signal.SIGKILL)
     started.wait()
-    file = work.cell_folder(plan, cell) / "cell.json"
+    file = work.run_folder(plan, run) / "run.json"
     before = file.stat().st_mtime_ns
     assert lacy("study", recipe, "--jobs", 1) == 0
     assert file.stat().st_mtime_ns == before
@@ -194,10 +207,12 @@ def test_a_study_that_is_killed_goes_on(tmp_path):
 def test_ctrl_c_stops_the_workers_and_says_so(tmp_path):
     long = {**RECIPE["train"], "steps": 100_000}
     recipe = write(tmp_path, seeds=[0], compare=[], train=long,
-                   arms={"plain": RECIPE["arms"]["plain"]})  # fmt: skip
+                   methods={"plain": RECIPE["methods"]["plain"]})  # fmt: skip
     command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
     started = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
-    metrics = work.cell_folder(read_plan(recipe), cells(read_plan(recipe))[0]) / "metrics.jsonl"
+    metrics = (
+        work.run_folder(read_plan(recipe), planned_runs(read_plan(recipe))[0]) / "metrics.jsonl"
+    )
     until(metrics.exists, started)
     os.killpg(started.pid, signal.SIGINT)
     _, said = started.communicate(timeout=PATIENCE)
@@ -210,17 +225,17 @@ LONG = {**RECIPE["train"], "steps": 100_000}
 
 def test_workers_end_with_a_study_that_is_killed_and_two_studies_share_no_folder(tmp_path, capsys):
     recipe = write(tmp_path, seeds=[0], compare=[], train=LONG,
-                   arms={"plain": RECIPE["arms"]["plain"]})  # fmt: skip
+                   methods={"plain": RECIPE["methods"]["plain"]})  # fmt: skip
     command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
     started = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     plan = read_plan(recipe)
-    folder = work.cell_folder(plan, cells(plan)[0])
+    folder = work.run_folder(plan, planned_runs(plan)[0])
     until((folder / "metrics.jsonl").exists, started)
     worker = int((folder / ".lock").read_text().split()[0])
     assert worker != started.pid
     capsys.readouterr()
     assert lacy("study", recipe, "--jobs", 1) == 2  # another study in the folder
-    assert lacy("train", "--data", tmp_path, "--out", folder) == 2  # another run in a cell's
+    assert lacy("train", "--data", tmp_path, "--out", folder) == 2  # another run in a run's
     said = capsys.readouterr().err
     assert said.count("[E150]") == 2 and f"(process {started.pid})" in said
     started.kill()  # the parent alone
@@ -233,7 +248,7 @@ def test_workers_end_with_a_study_that_is_killed_and_two_studies_share_no_folder
 
 def test_a_full_disk_ends_a_study_with_its_own_error(tmp_path):
     """Files may hold 64 KiB: enough for the texts, too little for a model."""
-    recipe = write(tmp_path, seeds=[0], compare=[], arms={"plain": RECIPE["arms"]["plain"]})
+    recipe = write(tmp_path, seeds=[0], compare=[], methods={"plain": RECIPE["methods"]["plain"]})
     limited = (
         "import resource, sys\nfrom lacy.cli import main\n"
         "most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
@@ -259,53 +274,53 @@ def alive(pid):
 
 def test_two_studies_with_the_same_runs_train_each_of_them_once(tmp_path):
     """The second waits for the run that the first is training, and uses it."""
-    plain = {"plain": RECIPE["arms"]["plain"]}
+    plain = {"plain": RECIPE["methods"]["plain"]}
     plans = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         recipe = write(tmp_path / name, runs=str(tmp_path / "runs"), seeds=[0], compare=[],
-                       arms=plain)  # fmt: skip
+                       methods=plain)  # fmt: skip
         plans.append(read_plan(recipe))
-    cell = cells(plans[0])[0]
+    run = planned_runs(plans[0])[0]
     threads = [threading.Thread(target=work.prepare, args=(plan, 0, "gold")) for plan in plans]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    with lock(work.cell_folder(plans[0], cell).parent, name=f".{cell.folder}.lock"):
-        second = threading.Thread(target=work.train_cell, args=(plans[1], cell))
+    with lock(work.run_folder(plans[0], run).parent, name=f".{run.folder}.lock"):
+        second = threading.Thread(target=work.train_run, args=(plans[1], run))
         second.start()
-        work._train(plans[0], cell, work.cell_folder(plans[0], cell))
-        file = work.cell_folder(plans[0], cell) / "cell.json"
+        work._train(plans[0], run, work.run_folder(plans[0], run))
+        file = work.run_folder(plans[0], run) / "run.json"
         written = file.stat().st_mtime_ns
     second.join()
     assert file.stat().st_mtime_ns == written
 
 
 def test_a_study_that_was_moved_goes_on(tmp_path):
-    recipe = write(tmp_path, seeds=[0], compare=[], arms={"plain": RECIPE["arms"]["plain"]})
+    recipe = write(tmp_path, seeds=[0], compare=[], methods={"plain": RECIPE["methods"]["plain"]})
     plan = read_plan(recipe)
-    cell = cells(plan)[0]
+    run = planned_runs(plan)[0]
     work.prepare(plan, 0, "gold")
-    work.train_cell(plan, cell)
+    work.train_run(plan, run)
     (tmp_path / "out").rename(tmp_path / "moved")
     recipe = write(tmp_path, out=str(tmp_path / "moved"), seeds=[0], compare=[],
-                   arms={"plain": RECIPE["arms"]["plain"]})  # fmt: skip
+                   methods={"plain": RECIPE["methods"]["plain"]})  # fmt: skip
     moved = read_plan(recipe)
-    folder = work.cell_folder(moved, cell)
-    assert work.trained(moved, cell)
-    (folder / "cell.json").unlink()  # as if it had been stopped at its last step
-    work.train_cell(moved, cell)
-    assert work.trained(moved, cell)["steps"] == 8
+    folder = work.run_folder(moved, run)
+    assert work.trained(moved, run)
+    (folder / "run.json").unlink()  # as if it had been stopped at its last step
+    work.train_run(moved, run)
+    assert work.trained(moved, run)["steps"] == 8
 
 
-def test_the_recipe_of_all_arms_runs_small(tmp_path):
-    """Every arm, control and way of the published table, as a user would try the recipe first."""
-    recipe = Path(__file__).parents[2] / "recipes" / "arms-world.yaml"
+def test_the_recipe_of_all_methods_runs_small(tmp_path):
+    """Every method, control and condition of the published table, as a first try of the recipe."""
+    recipe = Path(__file__).parents[2] / "recipes" / "methods-world.yaml"
     out = tmp_path / "out"
     assert lacy("study", recipe, "--smoke", "--out", out, "--jobs", 2) == 0
     results = pd.read_csv(out / "results.csv", keep_default_na=False)
     plan = read_plan(recipe)
-    assert set(results.arm) == set(plan.arms)
-    assert set(results.way) == {*plan.ways, ""}
+    assert set(results.method) == set(plan.methods)
+    assert set(results.condition) == {*plan.conditions, ""}
     assert not (out / "errors").exists()

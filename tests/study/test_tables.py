@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lacy.evaluate.facts import COLUMNS
 from lacy.evaluate.statistics import Score
 from lacy.study.metrics import RATIOS
-from lacy.study.tables import Counts, _columns, _mean, way_scores
+from lacy.study.tables import Counts, _columns, _mean, condition_scores
 
 
 def counts(rows):
@@ -43,7 +43,7 @@ def asked(draw):
 @settings(deadline=None, max_examples=40)
 @given(st.lists(asked(), min_size=1, max_size=3))
 def test_figures_are_ratios_of_sums_over_people_of_all_models(models):
-    found = way_scores(models)
+    found = condition_scores(models)
     whole = pd.concat([model.table for model in models])
     for name, (top, bottom, unit) in RATIOS.items():
         below = whole[bottom].sum()
@@ -69,10 +69,12 @@ def test_the_recovered_share_is_held_against_models_of_the_same_seeds(models):
 
     same = all(len(m[0].people) == len(m[1].people) == len(m[2].people) for m in models)
     if same and right(2) != right(1):
-        found = way_scores([m[0] for m in models], [(m[1], m[2]) for m in models])
+        found = condition_scores([m[0] for m in models], [(m[1], m[2]) for m in models])
         expected = (right(0) - right(1)) / (right(2) - right(1))
         assert found["recovered"].value == pytest.approx(expected)
-    assert "recovered" not in way_scores([models[0][0]] * 2, [(models[0][1], models[0][2]), None])
+    assert "recovered" not in condition_scores(
+        [models[0][0]] * 2, [(models[0][1], models[0][2]), None]
+    )
 
 
 def test_means_over_seeds_have_the_t_interval():

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lacy.cli import main
-from lacy.cli.annotate import Annotation
+from lacy.cli.data.mark import MarkConfig
 from lacy.errors import LacyError
 from lacy.model import build
 from lacy.model.presets import PRESETS, get_preset
@@ -77,7 +77,7 @@ def test_gpu_hours_are_operations_over_speed():
 
 
 def test_with_data_the_report_adds_up(config):
-    report = dry_run(config(steps=50, arm="none"))
+    report = dry_run(config(steps=50, method="none"))
     preset = get_preset("tiny")
     forward = Work.of_preset(preset, len(byte_tokenizer()), 48).forward
     assert report.flops == 3 * forward * 50 * 4 * 48
@@ -96,15 +96,15 @@ def test_without_data_the_rest_is_told(config, tmp_path):
     report = dry_run(config(data=missing, steps=None, tokens=1_000_000, batch_rows=16))
     text = str(report)
     assert f"{missing} is missing" in text and "not measured: the data are missing" in text
-    assert f"lacy annotate TEXTS --vocab-size 4096 --context 256 --out {missing}" in text
-    assert "assumed: 4,096 tokens of vocabulary, 256 per row (defaults of lacy annotate)" in text
+    assert f"lacy data mark TEXTS --vocab-size 4096 --context 256 --out {missing}" in text
+    assert "assumed: 4,096 tokens of vocabulary, 256 per row (defaults of lacy data mark)" in text
     assert report.parameters == get_preset("tiny").parameters(4096, 256)
     assert report.steps == 245 and report.tokens == 245 * 16 * 256
     assert report.epochs is None and report.trained_rows is None
 
 
 def test_the_assumed_sizes_are_those_of_annotate():
-    defaults = {field.name: field.default for field in fields(Annotation)}
+    defaults = {field.name: field.default for field in fields(MarkConfig)}
     assert (defaults["vocab_size"], defaults["context"]) == USUAL
 
 

@@ -87,8 +87,8 @@ def stop_after(step):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"log_every": 4}, {"optimizer": "muon"}, {"arm": "random"}, {"call_warmup": 0.5},
-     {"grad_accum": 2}, {"grad_accum": 2, "selection": "running"},
+    [{}, {"log_every": 4}, {"optimizer": "muon"}, {"method": "random"}, {"call_warmup": 0.5},
+     {"grad_accum": 2}, {"grad_accum": 2, "rate_control": "running"},
      {"delegate": "value", "grad_accum": 2}, {"delegate": "start", "eval_every": 2},
      {"rank_within": "sequence", "delegate": "value"},
      {"hold_out": 0.1, "eval_every": 2}],
@@ -172,7 +172,7 @@ def test_from_another_checkpoint_without_its_optimizer(config, tmp_path):
 
 def test_the_warm_up_of_calls_is_a_plain_model(config, tmp_path):
     late = metrics(train(config(call_warmup=0.5)))
-    plain = metrics(train(config(arm="none", out=tmp_path / "plain")))
+    plain = metrics(train(config(method="none", out=tmp_path / "plain")))
     assert [row["call_rate"] > 0 for row in late] == [False] * 3 + [True] * 3
     assert late[:3] == plain[:3]
 
@@ -197,7 +197,7 @@ def test_more_calls_than_marks(config, data):
     share = info.flags["FACT"] / (info.tokens - info.pieces)
     assert f"only {share:.1%} of its targets" in refused(config(call_rate=0.3), "E46")
     assert not config().out.exists()
-    train(config(call_rate=0.3, arm="loss_top", steps=1))
+    train(config(call_rate=0.3, method="loss_top", steps=1))
 
 
 def test_fewer_values_than_the_rate_are_the_rule(config, data, tmp_path, capsys):
@@ -413,8 +413,8 @@ def test_data_that_were_changed_at_equal_size_are_not_trained_on(config, data, t
 
 
 def test_a_reference_model_ranks(config, tmp_path):
-    reference = train(config(arm="none", out=tmp_path / "reference"))
-    result = train(config(arm="rho", reference=reference.out, out=tmp_path / "rho"))
+    reference = train(config(method="none", out=tmp_path / "reference"))
+    result = train(config(method="rho", reference=reference.out, out=tmp_path / "rho"))
     assert (result.out / "reference.safetensors").exists()
     assert result.metrics["call_rate"] == pytest.approx(0.1, abs=0.01)
 
@@ -434,7 +434,13 @@ def test_a_dry_run_measures_and_writes_nothing(config):
 def test_plain_lines_and_reasons(config, capsys):
     train(config(quiet=False))
     out = capsys.readouterr().out
-    for word in ("164,416 parameters", "precision fp32", "selection exact", "step 6/6", "done in"):
+    for word in (
+        "164,416 parameters",
+        "precision fp32",
+        "rate control exact",
+        "step 6/6",
+        "done in",
+    ):
         assert word in out, word
 
 

@@ -5,7 +5,7 @@ from lacy.errors import LacyError
 from lacy.model import build
 from lacy.testing import byte_tokenizer
 from lacy.train import TrainConfig
-from lacy.train.optim import load_state_tensors, make_optimizers, set_rate, state_tensors
+from lacy.train.optim import load_state_tensors, make_optimizers, set_lr, state_tensors
 
 
 def make(optimizer="adamw", preset="tiny", seed=0):
@@ -56,7 +56,7 @@ def test_state_goes_on_bit_for_bit(kind):
     other.load_state_dict(model.state_dict())
     load_state_tensors(other, others, state)
     for pair in ((model, optimizers), (other, others)):
-        set_rate(pair[1], 3e-3)
+        set_lr(pair[1], 3e-3)
         some_steps(*pair, 2, first=3)
     for one, two in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two)

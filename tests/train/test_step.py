@@ -11,7 +11,7 @@ from lacy.testing import byte_tokenizer
 from lacy.train.step import SUMS, Body, Micro, Stepper, _chance
 
 CPU = torch.device("cpu")
-OBJECTIVE = {"arm": "lacy", "call_rate": 0.1, "call_negative": "softmax", "text_weight": 0.1,
+OBJECTIVE = {"method": "lacy", "call_rate": 0.1, "call_negative": "softmax", "text_weight": 0.1,
              "ignore": "none", "ignore_rate": 0.15}  # fmt: skip
 
 
@@ -40,11 +40,11 @@ def run(model, micros, way, objective=OBJECTIVE, selector=None):
     return dict(zip(SUMS, sums.tolist(), strict=True)), grads
 
 
-@pytest.mark.parametrize("arm", ["lacy", "loss_top", "random", "marks_only", "none"])
+@pytest.mark.parametrize("method", ["lacy", "loss_top", "random", "marks_only", "none"])
 @pytest.mark.parametrize("ignore", ["none", "facts", "all"])
-def test_two_passes_over_pieces_are_one_batch(packed, model, arm, ignore):
-    objective = OBJECTIVE | {"arm": arm, "ignore": ignore}
-    if arm == "none":
+def test_two_passes_over_pieces_are_one_batch(packed, model, method, ignore):
+    objective = OBJECTIVE | {"method": method, "ignore": ignore}
+    if method == "none":
         objective |= {"ignore": "none", "call_negative": "none"}
     whole, expected = run(model, pieces(packed, range(6), 1), "exact", objective)
     for count in (2, 3):
@@ -86,7 +86,7 @@ def test_against_the_functions_of_the_objective(packed, model, way):
     hidden = Body(model)(micro.ids_BT, micro.positions_BT)
     head = head_weight(model)
     losses = token_losses(hidden, head, micro.targets_BT)
-    call = select.lacy(losses, micro.marks_BT, 0.1, micro.valid_BT)
+    call = select.choose("lacy", losses, micro.marks_BT, 0.1, micro.valid_BT)
     expected = loss(hidden, head, micro.targets_BT, call, call_negative="softmax", text_weight=0.1,
                     impl="reference")  # fmt: skip
     model.zero_grad()
@@ -112,7 +112,7 @@ def test_the_running_quantile_keeps_the_rate_on_average(packed, model):
 
 
 def test_chance_is_a_function_of_the_seed(packed, model):
-    objective = OBJECTIVE | {"arm": "random"}
+    objective = OBJECTIVE | {"method": "random"}
     micros = pieces(packed, range(4), 1)
     torch.manual_seed(0)
     _, first = run(model, micros, "exact", objective)

@@ -2,7 +2,8 @@ from .align import encode, encode_many, held, trimmed
 from .check import check_marks
 from .config import RULES_VERSION, AnnotateConfig, Rules
 from .judge import read_labels
-from .protocol import Annotator, checked, settle
+from .live import LiveJudge
+from .protocol import Annotator, merge_marks, validated_marks
 from .shards import annotate_documents, attach
 from .spacy_rules import SpacyAnnotator
 
@@ -10,16 +11,17 @@ __all__ = [
     "RULES_VERSION",
     "AnnotateConfig",
     "Annotator",
+    "LiveJudge",
     "Rules",
     "SpacyAnnotator",
     "annotate_documents",
     "attach",
     "check_marks",
-    "checked",
     "encode",
     "encode_many",
     "held",
+    "merge_marks",
     "read_labels",
-    "settle",
     "trimmed",
+    "validated_marks",
 ]

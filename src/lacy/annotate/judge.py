@@ -1,7 +1,7 @@
 """Labels of a judge: stored ones in the LMLM format, read into documents with marks.
 
 LMLM (arXiv 2505.15962) writes a look-up before each fact: ``born on [dblookup('Ralph Earl',
-'Birth Date') -> May 11, 1751] May 11, 1751``. The paper's "LLM judge" arm (arXiv 2602.12005,
+'Birth Date') -> May 11, 1751] May 11, 1751``. The paper's "LLM judge" method (arXiv 2602.12005,
 §5.1) delegates these values. Look-ups are taken out of the text, and each value is searched
 after the place of its look-up, because the judge does not always put the two side by side
 and sometimes rewords the value. ``LabelReport`` counts how each value was found.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lacy._parse import parse_json
-from lacy.annotate.protocol import settle
+from lacy.annotate.protocol import merge_marks
 from lacy.errors import LacyError
 from lacy.types import Document, Mark
 
@@ -134,7 +134,7 @@ def parse_labels(annotated: str, report: LabelReport | None = None) -> tuple[str
             marks.append(Mark(start, end, "VALUE", lookup.relation))
     report.documents += 1
     report.lookups += len(lookups)
-    return text, settle(marks)
+    return text, merge_marks(marks)
 
 
 def _examples(path: Path) -> list[Any]:

@@ -2,7 +2,7 @@
 
 The model is asked for verbatim words in their order, so that the answer needs no offsets and
 cannot change the text; each is searched after the one before it, and what is not found is
-counted in ``LiveJudge.report`` and left out. Slow and paid for: for the paper's "LLM judge" arm
+counted in ``LiveJudge.report`` and left out. Slow and paid for: for the paper's "LLM judge" method
 and for samples to check the rules with, not for a corpus.
 """
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from lacy.annotate.judge import find_whole
 from lacy.annotate.pieces import cut
-from lacy.annotate.protocol import settle
+from lacy.annotate.protocol import merge_marks
 from lacy.errors import LacyError
 from lacy.remote import THOUGHT_TOKENS, Accepted, finish_of, plain, text_of, told_error, unthought
 from lacy.types import Mark
@@ -148,7 +148,7 @@ class LiveJudge:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        return [settle(found) for found in marks]
+        return [merge_marks(found) for found in marks]
 
     def _ask(self, client: httpx.Client, text: str, count: _Counter) -> str:
         """The model's answer to one piece of text; tries again where that may help."""

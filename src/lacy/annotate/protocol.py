@@ -1,7 +1,7 @@
 """What every annotator is: texts in, character spans with a reason out.
 
-Marks of a text are sorted and do not overlap: ``settle`` makes any heap of spans so.
-``checked`` holds an annotator of unknown origin to that promise.
+Marks of a text are sorted and do not overlap: ``merge_marks`` makes any heap of spans so.
+``validated_marks`` holds an annotator of unknown origin to that promise.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Annotator(Protocol):
         ...
 
 
-def settle(marks: Iterable[Mark]) -> list[Mark]:
+def merge_marks(marks: Iterable[Mark]) -> list[Mark]:
     """Sorts marks and unites the overlapping ones, so that no character has two reasons.
 
     A union takes the reason and relation of its longest member (of equally long ones the
@@ -91,7 +91,9 @@ def _apart(marks: Sequence[Mark], facts: Sequence[Mark]) -> list[Mark]:
     return kept
 
 
-def checked(texts: Sequence[str], marks: Sequence[Sequence[Mark]], name: str) -> list[list[Mark]]:
+def validated_marks(
+    texts: Sequence[str], marks: Sequence[Sequence[Mark]], name: str
+) -> list[list[Mark]]:
     """Returns ``marks`` if they keep the protocol's promise.
 
     Raises:

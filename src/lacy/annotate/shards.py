@@ -23,7 +23,7 @@ from typing import Any
 
 from lacy._children import end_with_parent
 from lacy._parse import parse_json
-from lacy.annotate.protocol import Annotator, checked, settings_of
+from lacy.annotate.protocol import Annotator, settings_of, validated_marks
 from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.run import write_atomic
@@ -301,7 +301,7 @@ def _annotate(
             return [None]
         pairs = zip(texts, subjects, strict=True)
         return [found for t, s in pairs for found in _annotate(annotator, [t], [s])]
-    return [*checked(texts, marks, annotator.name)]
+    return [*validated_marks(texts, marks, annotator.name)]
 
 
 class _Asker:

@@ -1,13 +1,23 @@
-from .calibration import Calibration, calibrate
-from .chat import ChatRefused, chat_of, controls_of
+from .calibration import Calibration, calibrate, truncate_document
+from .chat import ChatRefused, control_tokens, render_chat
 from .engine import Engine
-from .guesses import Unconfirmed, unconfirmed
+from .guesses import GuessTracker, guessed_ranges
 from .hosted import HostedEngine
 from .hosted_model import connect
-from .parsing import parse_policy
-from .policy import Budget, Never, Oracle, Policy, Random, Threshold
-from .questions import hint
-from .rank import CHARACTERS
+from .opening import (
+    CALIBRATION_TEXTS,
+    calibrate_on_sources,
+    calibration_note,
+    default_policy,
+    model_name,
+    open_engine,
+    open_model,
+    split_policy,
+    trained_not_to_call,
+)
+from .policy import Budget, Never, Oracle, Policy, Random, Threshold, parse_policy
+from .questions import question_hint
+from .rank import MAX_TOKEN_CHARACTERS
 from .row import Row
 from .scores import ScoredSpan, Scorer, TokenScore
 from .signals import teacher_forced_signals
@@ -29,12 +39,14 @@ from .trace import (
 )
 
 __all__ = [
-    "CHARACTERS",
+    "CALIBRATION_TEXTS",
+    "MAX_TOKEN_CHARACTERS",
     "Bill",
     "Budget",
     "Calibration",
     "ChatRefused",
     "Engine",
+    "GuessTracker",
     "HostedEngine",
     "Never",
     "Offer",
@@ -48,28 +60,36 @@ __all__ = [
     "Stream",
     "Threshold",
     "TokenScore",
-    "Unconfirmed",
     "Watch",
     "bill",
     "calibrate",
-    "chat_of",
+    "calibrate_on_sources",
+    "calibration_note",
     "colours",
     "connect",
-    "controls_of",
+    "control_tokens",
+    "default_policy",
     "explain",
     "guess_style",
-    "hint",
+    "guessed_ranges",
     "legend",
+    "model_name",
+    "open_engine",
+    "open_model",
     "parse_policy",
     "plain",
+    "question_hint",
     "read_along",
     "receipt",
     "render",
+    "render_chat",
+    "split_policy",
     "style_of",
     "teacher_forced_signals",
     "texts_of",
     "to_dict",
-    "unconfirmed",
+    "trained_not_to_call",
+    "truncate_document",
     "visible",
     "write_answers",
 ]

@@ -7,9 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lacy.cascade.calibration import KindFit
-from lacy.cascade.rank import Abstain, Option, best, least, options_for, rank, sound
+from lacy.cascade.rank import (
+    Abstain,
+    TokenizedCandidate,
+    best_index,
+    min_score,
+    nan_as_lowest,
+    rank,
+    tokenize_candidates,
+)
+from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.cascade.row import Row
-from lacy.cascade.usual import Usual
 from lacy.corpus import TokenText
 from lacy.model import Decoder
 from lacy.sources import Source, guarded
@@ -23,11 +31,11 @@ NOBODY = "no source is connected"
 class Settled:
     """How a call ended: an option to borrow, or only the reason (in ``span``) why not."""
 
-    option: Option | None
+    option: TokenizedCandidate | None
     span: Span
     stop: bool = False
     """Whether the row ends here, because the answer does not fit into it any more."""
-    offered: tuple[Option, ...] = ()
+    offered: tuple[TokenizedCandidate, ...] = ()
     """All that could have been borrowed."""
     scores: tuple[float, ...] | None = None
     """How well each of them fits, where they were ranked."""
@@ -46,7 +54,7 @@ class Caller:
     timeout: float | None
     heal: bool
     kinds: Mapping[str, KindFit] | None = None
-    usual: Usual | None = None
+    reference: ReferenceLikelihoods | None = None
 
     def settle(
         self,
@@ -88,7 +96,7 @@ class Caller:
     ) -> list[Settled]:
         """What replies come to; arguments as of ``settle``."""
         groups = [
-            options_for(
+            tokenize_candidates(
                 reply.candidates,
                 self.token_text,
                 row.ids,
@@ -100,7 +108,9 @@ class Caller:
         ranked = [
             n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)
         ]
-        scores = rank(decoder, [places[n] for n in ranked], [groups[n] for n in ranked], self.usual)
+        scores = rank(
+            decoder, [places[n] for n in ranked], [groups[n] for n in ranked], self.reference
+        )
         scores_of = dict(zip(ranked, scores, strict=True))
         outcomes = []
         for n, (row, reply, span) in enumerate(zip(rows, replies, spans, strict=True)):
@@ -115,7 +125,7 @@ class Caller:
         self,
         row: Row,
         reply: Reply,
-        options: list[Option],
+        options: list[TokenizedCandidate],
         scores: list[float] | None,
         span: Span,
     ) -> Settled:
@@ -126,9 +136,9 @@ class Caller:
             return _without(span, "no room for the answer in the context", stop=True)
         place, note, limit = 0, "", None
         if scores is not None:
-            place = best(scores)
-            limit = least(options[place].candidate, self.abstain, self.kinds)
-            if sound(scores[place]) < limit:
+            place = best_index(scores)
+            limit = min_score(options[place].candidate, self.abstain, self.kinds)
+            if nan_as_lowest(scores[place]) < limit:
                 why = f"{_none_fits(len(scores))} (best score {scores[place]:.1f} < {limit:.1f})"
                 return replace(_without(span, why), limit=limit)
             note = f"; {_fits_best(len(scores))} (score {scores[place]:.1f})"
@@ -148,7 +158,7 @@ class Caller:
         )
         return Settled(option, span, limit=limit)
 
-    def _cut(self, option: Option, row: Row) -> Option:
+    def _cut(self, option: TokenizedCandidate, row: Row) -> TokenizedCandidate:
         """The first token or word of a ranked value (a source that speaks in units is not cut)."""
         text = option.candidate.text
         if self.unit == "token":
@@ -162,7 +172,7 @@ class Caller:
             piece = text[: text.index(words[0])] + words[0] if words else text
         candidates = [replace(option.candidate, text=piece)]
         room = len(option.tokens)
-        cut = options_for(candidates, self.token_text, row.ids, room, heal=self.heal)
+        cut = tokenize_candidates(candidates, self.token_text, row.ids, room, heal=self.heal)
         return cut[0] if cut else option
 
 

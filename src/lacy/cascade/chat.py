@@ -48,7 +48,7 @@ class ChatRefused(Exception):
         self.code, self.place = code, place
 
 
-class Controls:
+class ControlTokens:
     """The control tokens of a tokenizer, and ways to encode text with and without them.
 
     A control token is a token that the tokenizer lists as special, or another added token that
@@ -155,18 +155,18 @@ class _PlainText(TokenText):
         return ids
 
 
-_KNOWN: WeakKeyDictionary[Any, Controls] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Any, ControlTokens] = WeakKeyDictionary()
 
 
-def controls_of(tokenizer: Any) -> Controls:
+def control_tokens(tokenizer: Any) -> ControlTokens:
     """The control tokens of a tokenizer (cached)."""
     if tokenizer not in _KNOWN:
-        _KNOWN[tokenizer] = Controls(tokenizer)
+        _KNOWN[tokenizer] = ControlTokens(tokenizer)
     return _KNOWN[tokenizer]
 
 
 @dataclass
-class Chat:
+class RenderedChat:
     """A rendered chat, ready for the model's answer."""
 
     tokenizer: Any
@@ -189,7 +189,7 @@ class Chat:
         return self._ids
 
     def _encode(self) -> list[int]:
-        controls = controls_of(self.tokenizer)
+        controls = control_tokens(self.tokenizer)
         ids = controls.encode(self.text)
         wanted = None if self.neutral is None else controls.within(controls.encode(self.neutral))
         if controls.within(ids) == wanted:
@@ -216,7 +216,7 @@ class Chat:
         return ids
 
 
-def chat_of(messages: Sequence[Message], tokenizer: Any) -> Chat:
+def render_chat(messages: Sequence[Message], tokenizer: Any) -> RenderedChat:
     """Render messages with the tokenizer's template.
 
     If the template does not know the role ``developer``, such a message is rendered as ``system``.
@@ -247,7 +247,7 @@ def chat_of(messages: Sequence[Message], tokenizer: Any) -> Chat:
             )
         lost = _lost(reading, words, neutral, text)
         if lost is None:
-            return Chat(tokenizer, reading, text, neutral)
+            return RenderedChat(tokenizer, reading, text, neutral)
         if failure is not None and len(reading) < len(messages):
             continue  # the places are not the caller's
         role = messages[lost]["role"]

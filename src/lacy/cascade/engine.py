@@ -21,11 +21,10 @@ from lacy.cascade.calibration import Calibration
 from lacy.cascade.call import Caller, Settled
 from lacy.cascade.loops import outside_loops
 from lacy.cascade.observing import Observer
-from lacy.cascade.parsing import parse_policy
-from lacy.cascade.policy import Controller, Decision, Never, Policy, seeded
+from lacy.cascade.policy import Controller, Decision, Never, Policy, parse_policy, with_calibration
 from lacy.cascade.rank import DEFAULT_ABSTAIN, Abstain
 from lacy.cascade.row import Row
-from lacy.cascade.signals import call_row, step_signals, without_call
+from lacy.cascade.signals import call_id_of, step_signals, without_call
 from lacy.cascade.speaking import begins_word, drawn, without_ends
 from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
@@ -56,7 +55,7 @@ class Engine:
         temperature: 0 is greedy (the paper).
         top_p: sample from the smallest set of tokens with this probability.
         seed: of sampling; a text's draws depend on it and on the text's number only.
-        abstain: score that a ranked candidate must reach; ``"usual"``, None: see ``rank.Abstain``.
+        abstain: score that a ranked candidate must reach; see ``rank.Abstain``.
         at: where a row may call: at ``"any"`` token, or only where a ``"word"`` or number begins
             (a value that is put into the middle of one tears both).
         calls_in_row: answered calls allowed directly after one another; by unit if not given.
@@ -93,6 +92,8 @@ class Engine:
         remember: bool = False,
         calibration: Calibration | None = None,
     ) -> None:
+        self.loaded = loaded
+        self.notes: tuple[str, ...] = ()
         self.model = loaded.model.eval()
         self.tokenizer = loaded.tokenizer
         self.source = source
@@ -107,14 +108,16 @@ class Engine:
         self.batch_size = int(_at_least("batch_size", batch_size, 1))
         self.remember = remember
         self.token_text = TokenText(self.tokenizer)
-        self.call_id = call_row(loaded)
+        self.call_id = call_id_of(loaded)
         self.begin_id = begin_end(self.tokenizer)[0]
         self.end_ids = end_ids(self.tokenizer, self.model)
         self.least = 0
         self.gate = gate_of(self.model)
         kinds = calibration.kinds if calibration else None
-        usual = calibration.usual(loaded) if calibration else None
-        self.caller = Caller(source, self.token_text, unit, abstain, timeout, heal, kinds, usual)
+        reference = calibration.reference(loaded) if calibration else None
+        self.caller = Caller(
+            source, self.token_text, unit, abstain, timeout, heal, kinds, reference
+        )
         self._seeds = calibration.signals if calibration else {}
         self._where = getattr(loaded, "path", None)
         self._take(self.policy)
@@ -163,8 +166,8 @@ class Engine:
 
     def _take(self, policy: Policy) -> None:
         """Use a policy, a budget from the calibration's signals on, if the model allows it."""
-        self.policy = seeded(policy, self._seeds)
-        if self.call_id is None and self.policy.reads in ("margin", "p_call"):
+        self.policy = with_calibration(policy, self._seeds)
+        if self.call_id is None and self.policy.signal in ("margin", "p_call"):
             rows, where = int(self.model.config.vocab_size), self._where
             raise LacyError(
                 "E62", rows=rows, tokens=len(self.tokenizer), where=f" in {where}" if where else ""

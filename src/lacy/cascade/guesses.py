@@ -1,8 +1,8 @@
-"""Finds the words that the model wrote after a call that found nothing.
+"""Finds guesses: text that the model wrote after a call that found nothing.
 
-The model asked for a fact, no source had it, and the model continued alone: its words up to the end
+The model asked for a fact, no source had it, and the model continued alone. Its words up to the end
 of the clause are a guess, so they are the least reliable ones. Pages and terminals mark them
-(``page/unconfirmed.js`` applies the same rule in the browser).
+(``page/guesses.js`` applies the same rule in the browser).
 """
 
 from __future__ import annotations
@@ -18,19 +18,15 @@ _TAIL = 4
 """Number of characters that ``_END`` examines."""
 
 
-class Unconfirmed:
-    """Follows one text span by span; spans may arrive in pieces while the text is written."""
+class GuessTracker:
+    """Finds guesses in one text, span by span; spans may arrive in parts during generation."""
 
     def __init__(self) -> None:
         self._open = False
         self._tail = ""
 
     def split(self, span: Span) -> list[tuple[str, bool]]:
-        """The parts of a span's text, each with whether it is unconfirmed.
-
-        Args:
-            span: the next span, or the next piece of one.
-        """
+        """Split the text of the next span (or part of one); True marks a guess."""
         if span.speaker != "slm":
             self._open = False
         elif span.asked:
@@ -46,14 +42,14 @@ class Unconfirmed:
         return [(span.text, True)]
 
 
-def unconfirmed(answer: Answer) -> list[tuple[int, int]]:
-    """The unconfirmed parts of an answer's text, as [start, end) in characters."""
-    follow, found, place = Unconfirmed(), list[tuple[int, int]](), 0
+def guessed_ranges(answer: Answer) -> list[tuple[int, int]]:
+    """Return the guesses in an answer's text, as [start, end) in characters."""
+    tracker, found, place = GuessTracker(), list[tuple[int, int]](), 0
     for span in answer.spans:
-        for text, doubtful in follow.split(span):
-            if doubtful and found and found[-1][1] == place and not span.asked:
+        for text, guessed in tracker.split(span):
+            if guessed and found and found[-1][1] == place and not span.asked:
                 found[-1] = (found[-1][0], place + len(text))
-            elif doubtful and text:
+            elif guessed and text:
                 found.append((place, place + len(text)))
             place += len(text)
     return found

@@ -23,7 +23,12 @@ from lacy.cascade.engine import Engine
 from lacy.cascade.hosted_flow import flow
 from lacy.cascade.hosted_model import Hosted
 from lacy.cascade.hosted_row import HostedRow
-from lacy.cascade.hosted_scores import HostedScores, HostedUsual, margin_of, signals_of
+from lacy.cascade.hosted_scores import (
+    HostedReferenceLikelihoods,
+    HostedScores,
+    margin_of,
+    signals_of,
+)
 from lacy.cascade.hosted_server import FORBIDDEN
 from lacy.cascade.hosted_steps import Ask, Step
 from lacy.cascade.hosted_turns import Turns
@@ -84,8 +89,8 @@ class HostedEngine(Engine):
         super().__init__(hosted, source, policy, **settings)
         calibration = settings.get("calibration")
         if calibration is not None:
-            usual = HostedUsual(hosted, calibration, self.call_id)
-            self.caller = replace(self.caller, usual=usual)
+            reference = HostedReferenceLikelihoods(hosted, calibration, self.call_id)
+            self.caller = replace(self.caller, reference=reference)
         if self.server.dialect == "text":
             known = {f.name: getattr(self.caller, f.name) for f in fields(self.caller)}
             self.caller = _PlainCaller(**known, special=self._special)
@@ -96,7 +101,7 @@ class HostedEngine(Engine):
         if isinstance(self.policy, Never):
             return "alone"
         greedy = isinstance(self.policy, Threshold) and self.temperature == 0
-        stops = greedy and self.policy.reads == "margin" and abs(self._limit) < -FORBIDDEN
+        stops = greedy and self.policy.signal == "margin" and abs(self._limit) < -FORBIDDEN
         return "stops" if stops else "ahead"
 
     @property
@@ -105,7 +110,7 @@ class HostedEngine(Engine):
 
     @property
     def _reads_nothing(self) -> bool:
-        return self.policy.reads in ("", "random")
+        return self.policy.signal in ("", "random")
 
     @property
     def _special(self) -> tuple[str, ...]:
@@ -115,9 +120,9 @@ class HostedEngine(Engine):
     def _take(self, policy: Policy) -> None:
         super()._take(policy)
         why = ""
-        if policy.reads == "entropy":
+        if policy.signal == "entropy":
             why = "it tells the likeliest tokens only, and entropy is made of all"
-        elif self.gate == "sigmoid" and policy.reads in ("margin", "p_call"):
+        elif self.gate == "sigmoid" and policy.signal in ("margin", "p_call"):
             why = "the model's <CALL> is a gate of its own, beside the probabilities it tells"
         if why:
             raise LacyError("E92", policy=policy, why=why)
@@ -327,7 +332,7 @@ class HostedEngine(Engine):
             return decisions, margins
         heads = [rows[n].steps[0] for n in able]
         margin = np.array([margin_of(step, self.call_id) for step in heads])
-        if self.policy.reads in ("margin", "p_call"):
+        if self.policy.signal in ("margin", "p_call"):
             self.guessed += sum(self.call_id not in step.top for step in heads)
         if self.way == "stops":  # the server compared whole logits, so it knows better
             margin = np.maximum(margin, np.nextafter(self._limit, math.inf))

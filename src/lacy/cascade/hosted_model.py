@@ -11,7 +11,7 @@ from typing import Any
 from lacy._parse import parse_json
 from lacy.cascade.hosted_server import Server
 from lacy.cascade.loops import outside_loops
-from lacy.cascade.signals import call_row
+from lacy.cascade.signals import call_id_of
 from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
 from lacy.model import end_ids
@@ -77,7 +77,7 @@ def connect(
         _json(folder / "lacy.json"),
         folder,
     )
-    hosted.server.call_id = call_row(hosted)
+    hosted.server.call_id = call_id_of(hosted)
 
     def greet(loop: asyncio.AbstractEventLoop) -> None:
         with hosted.server.connected(loop):

@@ -13,8 +13,8 @@ from lacy.cascade.calibration import Calibration
 from lacy.cascade.hosted_server import Server
 from lacy.cascade.hosted_steps import Step
 from lacy.cascade.policy import Signals
+from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.cascade.row import Row
-from lacy.cascade.usual import Usual
 from lacy.corpus import TokenText
 from lacy.model import context_of
 from lacy.sources import continuation
@@ -72,8 +72,8 @@ class HostedScores:
         ]
 
 
-class HostedUsual(Usual):
-    """Usual likelihoods (see ``usual``) under a model at a server, of a calibration made before."""
+class HostedReferenceLikelihoods(ReferenceLikelihoods):
+    """Reference log-likelihoods under a model behind a server, with an existing calibration."""
 
     def __init__(self, hosted: Any, calibration: Calibration, call_id: int | None) -> None:
         references = {kind: fit.references for kind, fit in calibration.kinds.items()}

@@ -1,9 +1,9 @@
 """When to call: policies as small values, and the controllers that run them (paper §5.1).
 
 A policy is a frozen value with a text form ("budget=0.22") that can travel in a model's name.
-``start()`` makes its controller, which holds the running state of one stream of text: it decides
-over a batch of signals and is told what the calls cost. Controls and the paper's rule differ only
-in the signal they read, so that all can be compared at the same realised call rate:
+``start()`` makes its controller, which holds the state of one stream of text: it decides for a
+batch of signals, and ``account`` reports to it what the calls cost. Controls differ from the
+paper's rule only in the signal they read, so all can be compared at the same call rate:
 
     budget=0.22               the paper's: running quantile of the <CALL> margin
     budget=0.22,by=entropy    the same rate, placed by a plain model's entropy (by=top2, by=random)
@@ -16,28 +16,37 @@ import bisect
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lacy.errors import LacyError
 
-By = Literal["margin", "entropy", "top2", "p_call", "random"]
-"""What a threshold reads: ``margin`` (CALL logit minus best other logit), ``entropy`` (nats) and
-``top2`` (the two best logits' difference, small = unsure) of the softmax without CALL, ``p_call``
-(probability of CALL in the whole softmax), ``random`` (a number drawn per position). Of a model
-with a gate of its own (``call_negative="sigmoid"``) ``margin`` is the CALL logit and ``p_call`` its
-sigmoid."""
+SignalName = Literal["margin", "entropy", "top2", "p_call", "random"]
+"""Signals that a threshold can read: ``margin`` (CALL logit minus best other logit); ``entropy``
+(nats) and ``top2`` (difference of the two best logits; small means unsure), both of the softmax
+without CALL; ``p_call`` (probability of CALL in the whole softmax); ``random`` (a number drawn per
+position). For a model with a separate gate (``call_negative="sigmoid"``), ``margin`` is the CALL
+logit and ``p_call`` its sigmoid."""
+
+_REASONS: dict[str, str] = {
+    "margin": "the model asked for a fact here",
+    "p_call": "the model asked for a fact here",
+    "entropy": "the model was unsure of the next word",
+    "top2": "the model's two best words were about equally likely",
+    "random": "this place was drawn at random",
+}
+"""Why a call was made, for readers who do not know the signals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether to call, and why, in words for the span.
+    """A decision to call or not, with the reason that the span will show.
 
-    ``value`` is what was compared and ``limit`` what it had to exceed, higher always meaning
-    "rather call" (as of ``Signals.read``); None where nothing was compared.
+    ``value`` was compared with ``limit``, which it had to exceed; both are oriented so that higher
+    means "rather call" (see ``Signals.read``), and None if nothing was compared.
     """
 
     call: bool
@@ -48,10 +57,10 @@ class Decision:
 
 @dataclass(slots=True)
 class Signals:
-    """What a policy may look at, one entry per row that could call now.
+    """What a policy may look at, one entry per sequence that could call now.
 
-    ``read(name)`` gives an array of length B for a signal of ``By`` (computed when first asked
-    for); ``text(row)`` is the text so far; ``position`` counts tokens generated so far.
+    ``read(name)`` returns an array of length B for a signal (computed when first read);
+    ``text(row)`` is the text so far; ``position`` counts the tokens generated so far.
     """
 
     margin: NDArray[np.float64]
@@ -63,7 +72,7 @@ class Signals:
         return len(self.margin)
 
     def read(self, by: str) -> NDArray[np.float64]:
-        """A signal by name; higher always means "rather call"."""
+        """Return a signal by name; higher always means "rather call"."""
         if by == "margin":
             return self.margin
         values = self.compute(by)
@@ -71,14 +80,14 @@ class Signals:
 
 
 class Controller(Protocol):
-    """The running state of a policy over one stream of generated text."""
+    """The state of a policy over one stream of generated text."""
 
     def decide(self, signals: Signals) -> list[Decision]:
-        """One decision per row, in the order of the rows."""
+        """Return one decision per sequence, in their order."""
         ...
 
     def account(self, *, calls: int, asked: int, tokens: int) -> None:
-        """Told after each step: calls made, tokens that were asked for, tokens generated."""
+        """Record a step: calls made, tokens that came from calls, tokens generated."""
         ...
 
 
@@ -86,74 +95,75 @@ class Policy(Protocol):
     """A rule for when to call; a value without state."""
 
     @property
-    def reads(self) -> str:
-        """The signal it reads ("" for none)."""
+    def signal(self) -> str:
+        """The signal that it reads ("" for none)."""
         ...
 
     def start(self) -> Controller:
-        """A fresh controller."""
+        """Return a fresh controller."""
         ...
 
 
 class _Stateless:
-    """Controllers that need not know what calls cost."""
+    """A policy whose decisions do not depend on earlier calls: it is its own controller."""
 
-    def __init__(self, decide: Callable[[Signals], list[Decision]]) -> None:
-        self.decide = decide
+    __slots__ = ()
+
+    def start(self) -> Self:
+        """Return itself."""
+        return self
 
     def account(self, *, calls: int, asked: int, tokens: int) -> None:
-        """Nothing to remember."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Never:
-    """The SLM alone."""
+class Never(_Stateless):
+    """Never calls: the SLM writes alone."""
 
-    reads: ClassVar[str] = ""
+    signal: ClassVar[str] = ""
 
-    def start(self) -> Controller:
-        """A controller that never calls."""
-        return _Stateless(lambda signals: [Decision(False)] * len(signals))
+    def decide(self, signals: Signals) -> list[Decision]:
+        """Return decisions not to call."""
+        return [Decision(False)] * len(signals)
 
     def __str__(self) -> str:
         return "never"
 
 
 @dataclass(frozen=True, slots=True)
-class Always:
-    """A call wherever one is possible: the source speaks, the SLM only fills its gaps."""
+class Always(_Stateless):
+    """Calls at every possible position; the SLM writes only where the source has no answer."""
 
-    reads: ClassVar[str] = ""
+    signal: ClassVar[str] = ""
 
-    def start(self) -> Controller:
-        """A controller that always calls."""
-        return _Stateless(lambda signals: [Decision(True, EVERYWHERE)] * len(signals))
+    def decide(self, signals: Signals) -> list[Decision]:
+        """Return decisions to call."""
+        return [Decision(True, "the policy calls wherever it can")] * len(signals)
 
     def __str__(self) -> str:
         return "always"
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
-    """Call where a signal exceeds a fixed limit (for ``top2``: falls below it)."""
+class Threshold(_Stateless):
+    """Calls where a signal exceeds a fixed limit (for ``top2``: falls below it)."""
 
     limit: float = 0.0
-    by: By = "margin"
+    by: SignalName = "margin"
 
     @property
-    def reads(self) -> str:
-        """The signal it reads."""
+    def signal(self) -> str:
+        """The signal that it reads."""
         return self.by
 
-    def start(self) -> Controller:
-        """A controller with a fixed limit."""
+    def decide(self, signals: Signals) -> list[Decision]:
+        """Compare the signal with the limit."""
         limit = -self.limit if self.by == "top2" else self.limit
-        return _Stateless(
-            lambda signals: [
-                Decision(v > limit, _why(self.by, v, limit) if v > limit else "", v, limit)
-                for v in map(float, signals.read(self.by))
-            ]
-        )
+        return [
+            Decision(v > limit, _reason(self.by, v, limit) if v > limit else "", v, limit)
+            for v in map(float, signals.read(self.by))
+        ]
 
     def __str__(self) -> str:
         if self.by in ("entropy", "top2"):
@@ -161,39 +171,25 @@ class Threshold:
         return f"threshold={self.limit:g}" + ("" if self.by == "margin" else f",by={self.by}")
 
 
-def Entropy(limit: float) -> Threshold:
-    """Control: call where the entropy (nats) of the plain prediction exceeds ``limit``."""
-    return Threshold(limit, by="entropy")
-
-
-def TopTwoMargin(limit: float) -> Threshold:
-    """Control: call where the two best logits differ by less than ``limit``."""
-    return Threshold(limit, by="top2")
-
-
 def Random(rate: float, seed: int = 0) -> Budget:
-    """Control: call at random positions, at a realised share ``rate`` of the tokens."""
+    """Control: calls at random positions, at a realised share ``rate`` of the tokens."""
     return Budget(rate, by="random", seed=seed)
 
 
 @dataclass(frozen=True, slots=True)
-class Oracle:
-    """Call exactly where ``expects(text so far)`` says that a fact's value comes next."""
+class Oracle(_Stateless):
+    """Calls exactly where ``expects(text so far)`` is not None: a fact's value comes next."""
 
     expects: Callable[[str], object | None]
-    reads: ClassVar[str] = ""
+    signal: ClassVar[str] = ""
 
-    def start(self) -> Controller:
-        """A controller that asks the oracle at every position."""
-
-        def decide(signals: Signals) -> list[Decision]:
-            expected = [self.expects(signals.text(row)) for row in range(len(signals))]
-            return [
-                Decision(e is not None, f"a fact is due here (oracle: {e})" if e else "")
-                for e in expected
-            ]
-
-        return _Stateless(decide)
+    def decide(self, signals: Signals) -> list[Decision]:
+        """Ask the oracle about each text."""
+        expected = [self.expects(signals.text(row)) for row in range(len(signals))]
+        return [
+            Decision(e is not None, f"a fact is due here (oracle: {e})" if e else "")
+            for e in expected
+        ]
 
     def __str__(self) -> str:
         return "oracle"
@@ -201,32 +197,30 @@ class Oracle:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Keep the share of asked tokens at ``rate``: a running quantile, steered by feedback.
+    """Keeps the share of tokens that come from calls at ``rate``: a running quantile with feedback.
 
     The paper calls where the CALL logit exceeds a running quantile that adapts to the calls made
     so far (§5.1; window, warm-up and gain are not stated, these are ours). Here the signals of the
     last ``window`` decisions are kept, and a call is made above the quantile that is expected to
     spend, within the next ``horizon`` tokens, the budget plus what was left over or overdrawn. As
-    a call may return k tokens, the share of *positions* to call at is b / (k(1 - b) + b), with k
-    the running mean.
-
-    The rate is one of tokens, and is met in the long run. In a text of some dozen tokens, chance
-    shows: with k = 4 tokens per call, a rate of 0.22 is two calls in 36 tokens.
+    a call may return k tokens (a running mean), the share of *positions* to call at is
+    b / (k(1 - b) + b). A text of some dozen tokens can deviate from the rate by chance: with k = 4,
+    a rate of 0.22 is two calls in 36 tokens.
     """
 
     rate: float
-    """Asked tokens (see ``types.Answer.called_tokens``) over generated tokens, in [0, 1]."""
-    by: By = "margin"
+    """Tokens from calls (see ``types.Answer.called_tokens``) over generated tokens, in [0, 1]."""
+    by: SignalName = "margin"
     """The signal whose quantile decides."""
     window: int = 1000
-    """Decisions that the quantile looks back on."""
+    """Number of past decisions in the quantile."""
     horizon: int = 100
     """Tokens within which a deviation from the budget is to be made good."""
     seed: int = 0
-    """Of ``by="random"``."""
-    seeds: tuple[float, ...] = field(default=(), repr=False)
-    """Signals of a calibration run that fill the window at the start (else it starts empty: the
-    first positions never call, and short texts stay below the rate)."""
+    """Seed for ``by="random"``."""
+    initial_signals: tuple[float, ...] = field(default=(), repr=False)
+    """Signals from calibration that fill the window at the start. Without them it starts empty: the
+    first positions never call, and short texts stay below the rate."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rate <= 1.0:
@@ -238,38 +232,35 @@ class Budget:
             raise ValueError("window and horizon are at least 1")
 
     @property
-    def reads(self) -> str:
-        """The signal it reads."""
+    def signal(self) -> str:
+        """The signal that it reads."""
         return self.by
 
     def start(self) -> BudgetController:
-        """A controller with the calibration signals (or nothing) in its window."""
+        """Return a controller whose window holds the initial signals."""
         return BudgetController(self)
 
     def __str__(self) -> str:
-        default = {f.name: f.default for f in fields(Budget)}
-        extra = "".join(
-            f",{name}={getattr(self, name)}"
-            for name in ("by", "window", "horizon", "seed")
-            if getattr(self, name) != default[name]
-        )
-        return f"budget={self.rate:g}{extra}"
+        text, default = f"budget={self.rate:g}", Budget(self.rate)
+        for name in ("by", "window", "horizon", "seed"):
+            if (value := getattr(self, name)) != getattr(default, name):
+                text += f",{name}={value}"
+        return text
 
 
-def seeded(policy: Policy, signals: Mapping[str, tuple[float, ...]]) -> Policy:
-    """A budget that starts from signals of a calibration run; any other policy as it is.
-
-    Its quantile is right from the first word, so it need not be steered hard: with the short
-    horizon, many texts in step (all at a value, then none) would make the threshold swing.
-    """
-    if isinstance(policy, Budget) and not policy.seeds and signals.get(policy.by):
+def with_calibration(policy: Policy, signals: Mapping[str, tuple[float, ...]]) -> Policy:
+    """Return a budget that starts from calibration signals; any other policy unchanged."""
+    # Its quantile is right from the first word, so feedback can be gentle: with a short horizon,
+    # many texts in step (all at a value, then none) would make the threshold swing.
+    if isinstance(policy, Budget) and not policy.initial_signals and signals.get(policy.by):
         window, horizon = max(policy.window, 4000), max(policy.horizon, 1000)
-        return replace(policy, seeds=signals[policy.by], window=window, horizon=horizon)
+        initial = signals[policy.by]
+        return replace(policy, initial_signals=initial, window=window, horizon=horizon)
     return policy
 
 
 class BudgetController:
-    """The running state of ``Budget``: window of signals, tokens used, mean tokens per call."""
+    """The state of ``Budget``: window of signals, tokens from calls, all tokens, calls."""
 
     def __init__(self, policy: Budget) -> None:
         self.policy = policy
@@ -280,53 +271,45 @@ class BudgetController:
         self._recent: deque[float] = deque()
         self._sorted: list[float] = []
         sign = -1.0 if policy.by == "top2" else 1.0
-        for value in policy.seeds[-policy.window :]:
-            self._push(_number(sign * value))
-
-    @property
-    def tokens_per_call(self) -> float:
-        """Running mean; one until the first call has told."""
-        return max(1.0, self.used / self.calls) if self.calls else 1.0
+        for value in policy.initial_signals[-policy.window :]:
+            self._push(nan_as_lowest(sign * value))
 
     def decide(self, signals: Signals) -> list[Decision]:
-        """One decision per row; earlier rows of the step count for the later ones."""
+        """Return one decision per sequence; earlier ones of a step count for the later ones."""
         by, rate = self.policy.by, self.policy.rate
-        values = (
-            [self._random.random() for _ in range(len(signals))]
-            if by == "random"
-            else [_number(value) for value in signals.read(by)]
-        )
-        used, total, per_call = float(self.used), float(self.total), self.tokens_per_call
+        drawn = [self._random.random() for _ in range(len(signals))] if by == "random" else None
+        used, total = float(self.used), float(self.total)
+        per_call = max(1.0, used / self.calls) if self.calls else 1.0
         decisions = []
-        for value in values:
+        for value in map(nan_as_lowest, signals.read(by) if drawn is None else drawn):
             limit = self._limit(used, total, per_call)
-            # At a tie the quantile says nothing (all signals equal): call while behind the budget.
+            # At a tie the quantile does not decide (all signals equal): call if below the budget.
             call = value > limit or (value == limit and used < rate * total)
             self._push(value)
             used += per_call * call
             total += per_call if call else 1.0
-            why = _why(by, value, limit) if call else ""
-            decisions.append(Decision(call, why, value, limit))
+            decisions.append(
+                Decision(call, _reason(by, value, limit) if call else "", value, limit)
+            )
         return decisions
 
     def account(self, *, calls: int, asked: int, tokens: int) -> None:
-        """Count what the last step really took."""
+        """Add what the last step really used."""
         self.calls += calls
         self.used += asked
         self.total += tokens
 
     def _limit(self, used: float, total: float, per_call: float) -> float:
-        """The quantile above which a call is expected to bring the rate to the budget."""
+        """Return the quantile above which calls are expected to bring the rate to the budget."""
         rate = self.policy.rate
-        steered = rate + (rate * total - used) / self.policy.horizon
-        steered = min(max(steered, 0.0), 1.0)
+        steered = min(max(rate + (rate * total - used) / self.policy.horizon, 0.0), 1.0)
         if rate == 0.0 or steered == 0.0:
             return float("inf")
         if rate == 1.0 or steered == 1.0:
             return float("-inf") if rate == 1.0 or self._sorted else float("inf")
         share = steered / (per_call * (1.0 - steered) + steered)
         if self.policy.by == "random":
-            return 1.0 - share  # how these are spread need not be learned
+            return 1.0 - share  # random numbers are uniform, so their quantile is known
         # Of n signals seen, a new one is above the m-th largest with probability m / (n + 1):
         # rounded down, so that a short text, whose window is nearly empty, does not overspend.
         above = int(share * (len(self._sorted) + 1))
@@ -340,26 +323,78 @@ class BudgetController:
             del self._sorted[bisect.bisect_left(self._sorted, old)]
 
 
-def _number(value: float) -> float:
-    """NaN never calls."""
+def nan_as_lowest(value: float) -> float:
+    """Return the value; -inf for NaN, so that NaN never wins a comparison."""
     value = float(value)
     return value if value == value else float("-inf")
 
 
-SENTENCES: dict[str, str] = {
-    "margin": "the model asked for a fact here",
-    "p_call": "the model asked for a fact here",
-    "entropy": "the model was unsure of the next word",
-    "top2": "the model's two best words were about equally likely",
-    "random": "this place was drawn at random",
-}
-"""Why a call was made, for readers who do not know the signals."""
-
-EVERYWHERE = "the policy calls wherever it can"
+def _reason(by: str, value: float, limit: float) -> str:
+    """Return why a call was made: a sentence, then the numbers as the signal defines them."""
+    compared = f"{-value:.2f} < {-limit:.2f}" if by == "top2" else f"{value:.2f} > {limit:.2f}"
+    return f"{_REASONS[by]} ({by} {compared})"
 
 
-def _why(by: str, value: float, limit: float) -> str:
-    """The reason of a call: a sentence, then the numbers in the signal's own direction."""
-    if by == "top2":
-        return f"{SENTENCES[by]} (top2 {-value:.2f} < {-limit:.2f})"
-    return f"{SENTENCES[by]} ({by} {value:.2f} > {limit:.2f})"
+def parse_policy(text: str) -> Policy:
+    """Return the policy that a text names, such as ``budget=0.22`` or ``budget=0.22,by=entropy``.
+
+    Raises:
+        LacyError: E61, it names none (an oracle has no text form); E12, a value is out of range.
+    """
+    head, *rest = [part.strip() for part in text.strip().split(",")]
+    kind, _, value = (part.strip() for part in head.partition("="))
+    options: dict[str, str] = {}
+    for part in rest:
+        name, equals, setting = (side.strip() for side in part.partition("="))
+        if not equals or name in options:
+            raise _not_a_policy(text, f"{part!r} is not a setting like seed=1, given once")
+        options[name] = setting
+    policy = _build(text, kind, value, options)
+    if options:
+        raise _not_a_policy(text, f"{kind} has no setting {next(iter(options))!r}")
+    return policy
+
+
+def _build(text: str, kind: str, value: str, options: dict[str, str]) -> Policy:
+    """Return the policy of a kind; removes the settings that it knows from ``options``."""
+    if kind in ("never", "always"):
+        if value:
+            raise _not_a_policy(text, f"{kind} takes no value")
+        return Never() if kind == "never" else Always()
+    if kind == "oracle":
+        raise _not_a_policy(text, "an oracle is a function; give Oracle(function) in Python")
+    if kind not in ("budget", "random", "threshold", "entropy", "top2"):
+        raise _not_a_policy(text, f"{kind!r} is not known")
+
+    def number(name: str, value: str, convert: Callable[[str], Any]) -> Any:
+        try:
+            found = convert(value)
+        except ValueError:
+            found = None
+        if found is None or not np.isfinite(found):
+            raise _not_a_policy(text, f"{name} needs a number, not {value!r}")
+        return found
+
+    def integers(*names: str) -> dict[str, Any]:
+        return {name: number(name, options.pop(name), int) for name in names if name in options}
+
+    limit = number(kind, value, float)
+    if kind in ("entropy", "top2"):
+        return Threshold(limit, by=kind)  # type: ignore[arg-type]
+    if kind == "random":
+        return Random(limit, **integers("seed"))
+    by: Any = options.pop("by", "margin")
+    if by not in get_args(SignalName) or (kind == "threshold" and by == "random"):
+        raise _not_a_policy(text, f"by={by} is not a signal ({', '.join(get_args(SignalName))})")
+    if kind == "threshold":
+        return Threshold(limit, by=by)
+    settings = integers("window", "horizon", "seed")
+    if min(settings.get("window", 1), settings.get("horizon", 1)) < 1:
+        raise _not_a_policy(text, "window and horizon are at least 1")
+    return Budget(limit, by=by, **settings)
+
+
+def _not_a_policy(text: str, why: str) -> LacyError:
+    forms = "never, always, budget=0.22, budget=0.22,by=entropy, threshold=0.5, entropy=2, "
+    forms += "top2=0.7, random=0.22,seed=1"
+    return LacyError("E61", policy=text, why=why, forms=forms)

@@ -1,4 +1,4 @@
-"""Hints for users who ask a question of a model that only continues texts.
+"""Hints for users who ask a question although the model only continues texts.
 
 A base model does not answer "When was Ada Lovelace born?"; it continues the text, often with an
 invented date, although a source has the right one. "Ada Lovelace was born" works.
@@ -26,22 +26,22 @@ _NAME = re.compile(
     r"(?:the\s+)?[^\W\d_a-z][\w'’.\-]*(?:\s+(?:(?:of|the|de|da|di|van|von|der|la|le|al|and)\s+)*"
     r"[^\W\d_a-z][\w'’.\-]*)*"
 )
-"""Capitalised words in a row, which may be joined by particles: the subject of a question."""
+"""The subject of a question: capitalised words in a row, which particles may join."""
 
 _LONGEST = 300
-"""Most characters of a question for which a beginning is suggested."""
+"""Longest question (characters) for which the start of a sentence is suggested."""
 
 
-def hint(prompt: str, *, templated: bool) -> str:
-    """A hint for a user who asked a question of a model that only continues texts, or "".
+def question_hint(prompt: str, *, templated: bool) -> str:
+    """Return a hint if the prompt is a question and the model only continues texts, else "".
 
     Args:
         prompt: what the user wrote.
-        templated: whether the model has a chat template, so that it was trained to answer.
+        templated: True if the model has a chat template, so that it was trained to answer.
     """
     if templated or not _asks(prompt):
         return ""
-    start = beginning(re.sub(r"(?i)\s*\b(?:a|answer):\s*\Z", "", prompt[-2 * _LONGEST :]))
+    start = sentence_start(re.sub(r"(?i)\s*\b(?:a|answer):\s*\Z", "", prompt[-2 * _LONGEST :]))
     how = f"“{start}”" if start else "with “Ada Lovelace was born”, not “When was she born?”"
     return (
         "This model continues texts and was not trained to answer questions. Begin the sentence "
@@ -55,8 +55,8 @@ def _asks(prompt: str) -> bool:
     return len(prompt) <= _LONGEST and _UNMARKED.match(prompt.strip()) is not None
 
 
-def beginning(question: str) -> str:
-    """The beginning of the sentence that answers a question, or "" if none can be formed.
+def sentence_start(question: str) -> str:
+    """Return the start of the sentence that answers a question, or "" if none can be formed.
 
     "When was Ada Lovelace born?" becomes "Ada Lovelace was born"; where the verb would have to
     change ("Where did Ada study?"), only the name is left.

@@ -23,7 +23,7 @@ from lacy.cascade.call import NOBODY
 from lacy.cascade.engine import Engine
 from lacy.cascade.policy import Decision, Never, Signals
 from lacy.cascade.row import Row
-from lacy.cascade.scores import TokenScore, scores_of
+from lacy.cascade.scores import TokenScore, token_scores
 from lacy.cascade.signals import step_signals, without_call
 from lacy.cascade.speaking import begins_word
 from lacy.cascade.stream import Stream
@@ -156,7 +156,7 @@ class Running:
 
     def _read(self, streams: list[Stream], decoder: RaggedDecoder, tokens: list[int]) -> None:
         """Read a part of a prompt; measure it for those that want it."""
-        scorers = [s.scorer for s in streams if s.scorer is not None and s.scorer.owes]
+        scorers = [s.scorer for s in streams if s.scorer is not None and s.scorer.pending]
         if not scorers:
             decoder.feed([tokens])
             return
@@ -196,7 +196,7 @@ class Running:
         self, logits_NV: Tensor, tokens: Sequence[int], streams: Sequence[Stream]
     ) -> list[TokenScore]:
         top = max(stream.scorer.top for stream in streams if stream.scorer is not None)
-        return scores_of(logits_NV, tokens, top, self.engine.call_id, self.engine.token_text)
+        return token_scores(logits_NV, tokens, top, self.engine.call_id, self.engine.token_text)
 
     def _return(self) -> None:
         """Let those back in whose source has answered, and say what came of it."""

@@ -1,8 +1,8 @@
-"""How likely the SLM itself found each token of a text, whoever spoke it.
+"""Log-likelihoods that the SLM assigns to each token of a text, whoever wrote the token.
 
-Every token passes through the model, a source's as well, and the logits before it say how likely
-the model found it: read where they lie, at no further forward pass. A text is measured only where
-that is asked for; its pieces are then said as soon as all their tokens have been measured.
+Every token passes through the model, a source's as well, and the logits before it give its
+likelihood without another forward pass. A text is scored only on request; its spans are then
+emitted as soon as all their tokens have been scored.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from lacy.types import Span
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """One token of a text."""
+    """The score of one token."""
 
     text: bytes
     """Its UTF-8 bytes, perhaps not whole characters."""
     logprob: float | None
-    """``log p(token | what stands before it)`` in nats, ``<CALL>`` left out, at temperature 1.
-    None: there is nothing before it, or the text was broken off before the token was read."""
+    """``log p(token | what stands before it)`` in nats, without ``<CALL>``, at temperature 1.
+    None: nothing stands before it, or the text was cancelled before the token was read."""
     top: tuple[tuple[bytes, float], ...] = ()
-    """The likeliest tokens there, whichever was spoken."""
+    """The likeliest tokens there, whichever was chosen."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredSpan(Span):
-    """A piece with the scores of its tokens, in their order."""
+    """A span with the scores of its tokens, in their order."""
 
     scores: tuple[TokenScore, ...] = ()
 
     def cut(self, length: int) -> ScoredSpan:
-        """Its first ``length`` characters and the tokens that begin within them."""
+        """Return its first ``length`` characters and the tokens that begin within them."""
         kept, raw = [], b""
         for score in self.scores:
             if len(raw.decode("utf-8", errors="ignore")) >= length:
@@ -52,12 +52,12 @@ class ScoredSpan(Span):
 
 @dataclass(eq=False)
 class Scorer:
-    """Scores the tokens of one text, and holds its pieces back until they are scored.
+    """Scores the tokens of one text, and keeps its spans until they are scored.
 
     Args:
         row: the text, before anything is added to it.
         top: number of likeliest tokens to record at each position.
-        prompt: score the prompt as well; it is then the first piece.
+        prompt: score the prompt as well; it is then the first span.
         named: the prompt's text contains the names of its special tokens.
     """
 
@@ -66,68 +66,70 @@ class Scorer:
     prompt: bool = False
     named: bool = False
     at: int = field(init=False)
-    """Tokens of the row's plan that have been measured, or that need not be."""
-    _given: int = field(init=False)
+    """Number of the text's tokens that have been scored or need no score."""
+    _emitted: int = field(init=False)
+    """Number of the text's tokens that belong to spans returned by ``pop``."""
     _scores: list[TokenScore] = field(default_factory=list, init=False)
-    _held: deque[tuple[Span, int]] = field(default_factory=deque, init=False)
+    _queue: deque[tuple[Span, int]] = field(default_factory=deque, init=False)
+    """Spans that wait for scores, each with the number of the text's tokens at its end."""
 
     def __post_init__(self) -> None:
-        self.at = self._given = len(self.row.ids)
+        self.at = self._emitted = len(self.row.ids)
         if self.prompt:
-            self._held.append((self.row.spans[0], len(self.row.ids)))
-            self.at, self._given = 0, 0
+            self._queue.append((self.row.spans[0], len(self.row.ids)))
+            self.at, self._emitted = 0, 0
 
     @property
-    def owes(self) -> bool:
-        """Whether tokens are still to be measured."""
+    def pending(self) -> bool:
+        """True if some tokens have not been scored."""
         return self.at < len(self.row.ids)
 
-    def hold(self, piece: Span) -> None:
-        """Take a piece that ends where the row's plan ends."""
-        self._held.append((piece, len(self.row.ids)))
+    def enqueue(self, span: Span) -> None:
+        """Keep a span that ends at the text's present end."""
+        self._queue.append((span, len(self.row.ids)))
 
     def add(self, scores: Sequence[TokenScore]) -> None:
-        """Scores of the next tokens of the plan."""
+        """Add the scores of the next tokens."""
         self._scores += [replace(score, top=score.top[: self.top]) for score in scores]
         self.at += len(scores)
 
     def skip(self) -> None:
         """Leave the next token out: it stands for no text."""
         self.at += 1
-        self._given += 1
+        self._emitted += 1
 
-    def take(self, *, all: bool = False) -> list[Span]:
-        """Pieces that may be said, with their scores; ``all``: also those without some."""
-        taken: list[Span] = []
-        while self._held and (all or self._held[0][1] <= self.at):
-            piece, end = self._held.popleft()
-            count = end - self._given
+    def pop(self, *, all: bool = False) -> list[Span]:
+        """Return the spans whose tokens are scored; ``all``: the others too, without scores."""
+        popped: list[Span] = []
+        while self._queue and (all or self._queue[0][1] <= self.at):
+            span, end = self._queue.popleft()
+            count = end - self._emitted
             scores, self._scores = self._scores[:count], self._scores[count:]
             scores += [TokenScore(b"", None)] * (count - len(scores))
-            self._given = end
-            told = {known.name: getattr(piece, known.name) for known in fields(Span)}
-            taken.append(ScoredSpan(**told, scores=tuple(scores)))
-        return taken
+            self._emitted = end
+            values = {known.name: getattr(span, known.name) for known in fields(Span)}
+            popped.append(ScoredSpan(**values, scores=tuple(scores)))
+        return popped
 
 
-def scores_of(
+def token_scores(
     logits_NV: Tensor, tokens: Sequence[int], top: int, call_id: int | None, token_text: TokenText
 ) -> list[TokenScore]:
-    """What logits say of the tokens that follow them.
+    """Return the scores of tokens.
 
     Args:
         logits_NV: logits before each token.
         tokens: the N tokens.
-        top: how many of the likeliest are noted.
-        call_id: the ``<CALL>`` row, which is left out.
+        top: number of likeliest tokens to record.
+        call_id: the id of ``<CALL>``, which is left out.
         token_text: the tokens' bytes.
     """
     logp_NV = torch.log_softmax(without_call(logits_NV, call_id).float(), dim=-1)
     chosen_N1 = torch.tensor(list(tokens), device=logp_NV.device)[:, None]
-    said = logp_NV.gather(-1, chosen_N1)[:, 0].tolist()
+    chosen = logp_NV.gather(-1, chosen_N1)[:, 0].tolist()
     best = logp_NV.topk(min(top, logp_NV.shape[-1]), dim=-1) if top else None
-    values = best.values.tolist() if best else [[]] * len(said)
-    ids = best.indices.tolist() if best else [[]] * len(said)
+    values = best.values.tolist() if best else [[]] * len(chosen)
+    ids = best.indices.tolist() if best else [[]] * len(chosen)
     bytes_of = token_text.bytes_of
     return [
         TokenScore(
@@ -135,5 +137,5 @@ def scores_of(
             logprob,
             tuple((bytes_of(n), v) for n, v in zip(which, likely, strict=True) if n != call_id),
         )
-        for token, logprob, which, likely in zip(tokens, said, ids, values, strict=True)
+        for token, logprob, which, likely in zip(tokens, chosen, ids, values, strict=True)
     ]

@@ -1,8 +1,8 @@
-"""What a policy reads, from logits: margins, probabilities, entropies, while decoding and after.
+"""Signals that policies read, computed from logits: margins, probabilities, entropies.
 
-``step_signals`` serves the engine one step at a time; ``teacher_forced_signals`` gives the same
-numbers for every token of true texts, aligned with their marks, so that the quality of the calls
-can be scored against gold fact positions (what the paper does not report).
+``step_signals`` serves one decoding step; ``teacher_forced_signals`` gives the same numbers for
+every token of true texts, aligned with their marks, so that calls can be scored against the true
+positions of facts (which the paper does not report).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from lacy.cascade.policy import Signals
 from lacy.model import Gate, context_of, gate_of
 from lacy.types import Document
 
-_LOGITS_AT_ONCE = 33_554_432
-"""Logits held by one pass over documents (128 MiB in float32)."""
+_MAX_LOGITS = 33_554_432
+"""Most logits of one forward pass over documents (128 MiB in float32)."""
 
 Floats = NDArray[np.float64]
 
@@ -33,25 +33,25 @@ def step_signals(
     text: Callable[[int], str],
     gate: Gate = "softmax",
 ) -> Signals:
-    """Signals of one decoding step.
+    """Return the signals of one decoding step.
 
     Args:
         logits_BV: logits for the next token of each row that could call, CALL among them.
-        call_id: the CALL row, None for a model without one (its margin is -inf).
+        call_id: the id of CALL; None for a model without it (its margin is -inf).
         position: tokens generated so far, per row.
         text: the text so far of a row.
         gate: how the model reads its CALL logit (``gate_of``).
     """
     return Signals(
-        margin=measure(logits_BV, call_id, "margin", gate),
+        margin=read_signal(logits_BV, call_id, "margin", gate),
         position=position,
         text=text,
-        compute=lambda by: measure(logits_BV, call_id, by, gate),
+        compute=lambda by: read_signal(logits_BV, call_id, by, gate),
     )
 
 
-def measure(logits_BV: Tensor, call_id: int | None, by: str, gate: Gate = "softmax") -> Floats:
-    """One signal per row, in its natural direction (``top2`` is large where the SLM is sure).
+def read_signal(logits_BV: Tensor, call_id: int | None, by: str, gate: Gate = "softmax") -> Floats:
+    """Return one signal per row, in its natural direction (``top2`` is large if the SLM is sure).
 
     ``margin``: CALL logit minus best other logit. ``p_call``: CALL in the softmax over everything.
     For a ``sigmoid`` gate: the CALL logit itself, and its sigmoid; a margin of 0 is then p = 1/2.
@@ -79,7 +79,7 @@ def measure(logits_BV: Tensor, call_id: int | None, by: str, gate: Gate = "softm
 
 
 def without_call(logits: Tensor, call_id: int | None) -> Tensor:
-    """The logits of everything but CALL, which is never generated as text (a view if it can be)."""
+    """Return the logits of all tokens but CALL, which is never text (a view if possible)."""
     if call_id is None:
         return logits
     if call_id == logits.shape[-1] - 1:
@@ -108,12 +108,12 @@ class TokenSignals:
     top2: Floats
     logprob: Floats
     truncated: bool = False
-    """Whether the text was longer than the model's context (its rest is left out)."""
+    """True if the text was longer than the model's context (the rest is left out)."""
 
 
 @torch.inference_mode()
 def teacher_forced_signals(loaded: Any, documents: Iterable[Document]) -> Iterator[TokenSignals]:
-    """What the model would signal before each token of true texts.
+    """Yield the model's signals before each token of true texts.
 
     Args:
         loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
@@ -125,9 +125,9 @@ def teacher_forced_signals(loaded: Any, documents: Iterable[Document]) -> Iterat
     from lacy.annotate import encode
 
     model, tokenizer = loaded.model.eval(), loaded.tokenizer
-    call_id = call_row(loaded)
+    call_id = call_id_of(loaded)
     context = context_of(model)
-    limit = max(1, _LOGITS_AT_ONCE // int(model.config.vocab_size))
+    limit = max(1, _MAX_LOGITS // int(model.config.vocab_size))
     batch: list[tuple[str, list[int], list[int], bool]] = []
     width = 0
     for document in documents:
@@ -147,7 +147,7 @@ def teacher_forced_signals(loaded: Any, documents: Iterable[Document]) -> Iterat
 def _measure_batch(
     model: Any, call_id: int | None, batch: list[tuple[str, list[int], list[int], bool]]
 ) -> Iterator[TokenSignals]:
-    """One forward pass; texts padded on the right, where causal attention never looks."""
+    """Run one forward pass; texts are padded on the right, which causal attention ignores."""
     gate = gate_of(model)
     width = max(len(ids) for _, ids, _, _ in batch) - 1
     input_BT = torch.tensor(
@@ -162,17 +162,17 @@ def _measure_batch(
             id=name,
             targets=np.asarray(ids[1:], dtype=np.int32),
             marks=np.asarray(marks[1:], dtype=np.uint8),
-            margin=measure(logits_TV, call_id, "margin", gate),
-            p_call=measure(logits_TV, call_id, "p_call", gate),
-            entropy=measure(logits_TV, call_id, "entropy"),
-            top2=measure(logits_TV, call_id, "top2"),
+            margin=read_signal(logits_TV, call_id, "margin", gate),
+            p_call=read_signal(logits_TV, call_id, "p_call", gate),
+            entropy=read_signal(logits_TV, call_id, "entropy"),
+            top2=read_signal(logits_TV, call_id, "top2"),
             logprob=_numpy(logp_TV.gather(-1, targets[:, None])[:, 0]),
             truncated=truncated,
         )
 
 
-def call_row(loaded: Any) -> int | None:
-    """The id of CALL, the last of the tokenizer; None where tokenizer or model lacks it."""
+def call_id_of(loaded: Any) -> int | None:
+    """Return the id of CALL, the tokenizer's last; None if tokenizer or model lacks it."""
     from lacy.types import CALL_TOKEN
 
     number = loaded.tokenizer.get_vocab().get(CALL_TOKEN)

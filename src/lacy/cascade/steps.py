@@ -8,7 +8,6 @@ happened. A ``Watch`` may also sit on any engine while it writes (``engine.obser
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lacy._text import json_safe
 from lacy.cascade.call import Settled
 from lacy.cascade.engine import Engine
 from lacy.cascade.policy import Controller, Decision
-from lacy.cascade.rank import best, sound
+from lacy.cascade.rank import best_index, nan_as_lowest
 from lacy.cascade.row import Row
-from lacy.cascade.signals import measure, without_call
+from lacy.cascade.signals import read_signal, without_call
 from lacy.errors import LacyError
 from lacy.model import Decoder
 from lacy.types import Answer, Span
@@ -104,15 +104,7 @@ class Step:
 
 def plain(steps: Sequence[Step]) -> list[dict[str, Any]]:
     """Steps as data for JSON; figures without a bound (a threshold that none reaches) are None."""
-    return [_finite(asdict(step)) for step in steps]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return [json_safe(asdict(step)) for step in steps]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +149,7 @@ class Watch:
         p_V = torch.softmax(without_call(logits_1V, engine.call_id)[0], dim=-1)
         top = p_V.topk(min(self._words, len(p_V)))
         span = settled.span if settled else Span("", "slm")
-        sign = -1.0 if engine.policy.reads == "top2" else 1.0
+        sign = -1.0 if engine.policy.signal == "top2" else 1.0
         value, limit = seen.decision.value, seen.decision.limit
         calls = engine.call_id is not None
         return Step(
@@ -168,7 +160,7 @@ class Watch:
             margin=self._measured("margin", logits_1V) if calls else None,
             p_call=self._measured("p_call", logits_1V) if calls else None,
             entropy=self._measured("entropy", logits_1V),
-            by=engine.policy.reads,
+            by=engine.policy.signal,
             value=None if value is None else sign * value,
             limit=None if limit is None else sign * limit,
             called=seen.decision.call,
@@ -183,7 +175,7 @@ class Watch:
         )
 
     def _measured(self, by: str, logits_1V: Tensor) -> float:
-        return float(measure(logits_1V, self._engine.call_id, by, self._engine.gate)[0])
+        return float(read_signal(logits_1V, self._engine.call_id, by, self._engine.gate)[0])
 
     def _word(self, token: int, p_V: Tensor) -> Word:
         if token in self._engine.end_ids:
@@ -194,13 +186,13 @@ class Watch:
 def _offers(settled: Settled) -> tuple[Offer, ...]:
     """What was offered at a call, the best first, with what became of it."""
     scores = settled.scores
-    first = best(scores) if scores else 0
+    first = best_index(scores) if scores else 0
     offers = []
     for n, option in enumerate(settled.offered):
         taken = settled.option is not None and n == first
-        score = None if scores is None else sound(scores[n])
+        score = None if scores is None else nan_as_lowest(scores[n])
         candidate = option.candidate
-        why = _why(settled, None if scores is None else sound(scores[first]), score, taken)
+        why = _why(settled, None if scores is None else nan_as_lowest(scores[first]), score, taken)
         offers.append(Offer(candidate.text, candidate.kind, candidate.evidence, score, taken, why))
     return tuple(sorted(offers, key=lambda offer: -(offer.score or 0.0)))
 

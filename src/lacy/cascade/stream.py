@@ -53,7 +53,7 @@ class Stream:
     @property
     def done(self) -> bool:
         """Whether nothing more is to be said."""
-        return self.cancelled or (self.row.done and not (self.scorer and self.scorer.owes))
+        return self.cancelled or (self.row.done and not (self.scorer and self.scorer.pending))
 
     def apply(self, token: int, result: Settled | None, context: int) -> None:
         """Write one outcome into the text, and say so."""
@@ -65,7 +65,7 @@ class Stream:
         self.tell(before)
         if self.scorer is not None and row.finished and token in self.engine.end_ids:
             row.ids.append(token)  # scored like the others, although it has no text
-            self.scorer.hold(Span("", "slm"))
+            self.scorer.enqueue(Span("", "slm"))
 
     @property
     def grown(self) -> Grown:
@@ -81,13 +81,13 @@ class Stream:
         if not (piece.text or piece.asked or piece.tokens):
             return
         if self.scorer is not None:
-            self.scorer.hold(piece)
+            self.scorer.enqueue(piece)
         elif self.heard(piece):
             self.cancelled = True
 
     def release(self, *, all: bool = False) -> None:
         """Say what was held back until it was measured."""
-        for piece in self.scorer.take(all=all) if self.scorer else ():
+        for piece in self.scorer.pop(all=all) if self.scorer else ():
             if self.heard(piece):
                 self.cancelled = True
 

@@ -1,20 +1,19 @@
-"""Answers on paper: JSON and back, colours for the terminal, a receipt.
+"""Answers as JSON, as coloured text for the terminal, and as a summary of tokens and cost.
 
-Own words are plain, borrowed words coloured by source (or, where colours are not wanted, inverse).
-The model's words after a call that found nothing are red and underlined: they are its guesses.
+The model's words are plain; words from a source are coloured by source (or inverse, without
+colours). The model's guesses after calls that found nothing are red and underlined.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy._parse import parse_json
-from lacy.cascade.guesses import Unconfirmed
-from lacy.errors import STEERING, LacyError
+from lacy.cascade.guesses import GuessTracker
+from lacy.errors import CONTROL_CHARACTERS
 from lacy.run import write_atomic
 from lacy.sources import TokenPrice
 from lacy.types import Answer, Span, call_rate
@@ -23,83 +22,47 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 COLOURS = ("green", "magenta", "cyan", "yellow", "blue")
-"""Given to sources in the order in which they first speak."""
+"""Colours of sources, in the order in which the sources first appear."""
 
 
 def to_dict(answer: Answer) -> dict[str, Any]:
-    """An answer as plain data for JSON."""
+    """Return an answer as plain data for JSON."""
     return {"finished": answer.finished, "spans": [asdict(span) for span in answer.spans]}
 
 
-def from_dict(data: Any) -> Answer:
-    """The answer that ``to_dict`` wrote.
-
-    Raises:
-        ValueError: if it is no such thing.
-    """
-    known = {f.name for f in fields(Span)}
-    if not isinstance(data, dict) or not isinstance(data.get("spans"), list):
-        raise ValueError("no spans")
-    spans = []
-    for item in data["spans"]:
-        if not isinstance(item, dict) or not {"text", "speaker"} <= set(item) <= known:
-            raise ValueError("a span has other fields than " + ", ".join(sorted(known)))
-        spans.append(Span(**item))
-    return Answer(tuple(spans), bool(data.get("finished", False)))
-
-
 def write_answers(path: str | Path, answers: Iterable[Answer]) -> None:
-    """Write answers as JSON lines, as a whole or not at all."""
+    """Write answers as JSON lines, atomically."""
     lines = [json.dumps(to_dict(answer), ensure_ascii=False) for answer in answers]
     write_atomic(path, "".join(line + "\n" for line in lines))
 
 
-def read_answers(path: str | Path) -> list[Answer]:
-    """Answers from a file of ``write_answers``.
-
-    Raises:
-        LacyError: E13 no such file, E64 something else in it.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise LacyError("E13", path=path, do="give a file written by lacy generate")
-    answers = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        try:
-            if line.strip():
-                answers.append(from_dict(parse_json(line)))
-        except (ValueError, TypeError) as error:
-            raise LacyError("E64", path=path, why=f"line {number}: {error}") from error
-    return answers
-
-
 def speakers(answers: Sequence[Answer]) -> list[str]:
-    """The sources that spoke, in order of appearance."""
+    """Return the names of the sources in some answers, in order of appearance."""
     spans = (span for answer in answers for span in answer.spans)
     return list(dict.fromkeys(s.speaker for s in spans if s.speaker not in ("prompt", "slm")))
 
 
 def colours(answers: Sequence[Answer]) -> dict[str, str]:
-    """A colour per source, the same for all of ``answers``."""
+    """Return a colour per source, the same in all of ``answers``."""
     return {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(speakers(answers))}
 
 
 def guess_style(colour: bool = True) -> str:
-    """The style of words that the model wrote after a call that found nothing."""
+    """Return the style of a guess."""
     return "red underline" if colour else "underline"
 
 
 def style_of(
     span: Span, palette: dict[str, str], colour: bool = True, *, guessed: bool | None = None
 ) -> str:
-    """The style of a span; a source without a colour in ``palette`` gets one there.
+    """Return the style of a span; a source without a colour in ``palette`` gets one there.
 
     Args:
         span: the span.
         palette: colours by source.
         colour: whether to use colours.
-        guessed: whether its words are unconfirmed (see ``Unconfirmed``); by default, only those of
-            a call that found nothing are.
+        guessed: whether its words are a guess (see ``GuessTracker``); by default, only the first
+            words after a call that found nothing are.
     """
     if span.speaker == "prompt":
         return "bold"
@@ -110,16 +73,16 @@ def style_of(
 
 
 def visible(text: str) -> str:
-    """A text without characters that would steer a terminal; each becomes U+FFFD."""
-    return STEERING.sub("\ufffd", text)
+    """Replace characters that would control a terminal by U+FFFD."""
+    return CONTROL_CHARACTERS.sub("\ufffd", text)
 
 
 def render(answer: Answer, palette: dict[str, str] | None = None, colour: bool = True) -> Text:
-    """An answer for ``rich.print``; markup-like text in it stays text."""
+    """Return an answer for ``rich.print``; text that looks like markup stays text."""
     from rich.text import Text
 
     palette = colours([answer]) if palette is None else palette
-    text, follow = Text(), Unconfirmed()
+    text, follow = Text(), GuessTracker()
     for span in answer.spans:
         for part, guessed in follow.split(span):
             style = style_of(span, palette, colour, guessed=guessed)
@@ -130,7 +93,7 @@ def render(answer: Answer, palette: dict[str, str] | None = None, colour: bool =
 def legend(
     palette: dict[str, str], colour: bool = True, *, prompt: bool = True, silent: bool = True
 ) -> Text:
-    """The legend: styles of the prompt, own words, each source, and unconfirmed words."""
+    """Return the legend: styles of the prompt, the model's words, each source, and guesses."""
     from rich.text import Text
 
     text = Text()
@@ -144,7 +107,7 @@ def legend(
 
 
 def receipt(answers: Answer | Sequence[Answer]) -> str:
-    """What the calls took: tokens, calls, share, cost and time by source, in a few lines."""
+    """Summarize tokens, calls, call rate, cost and time by source in a few lines."""
     answers = [answers] if isinstance(answers, Answer) else list(answers)
     spans = [s for answer in answers for s in answer.spans if s.speaker != "prompt"]
     tokens = sum(answer.tokens for answer in answers)
@@ -165,8 +128,8 @@ def receipt(answers: Answer | Sequence[Answer]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What one speaker said."""
+class SpeakerTotals:
+    """Tokens, calls, cost and time of one speaker."""
 
     tokens: int = 0
     answers: int = 0
@@ -176,24 +139,24 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What answers took, and what they would have cost had a source written all of them."""
+    """Tokens, calls, cost and time of answers, and their cost if a source had written it all."""
 
-    speakers: dict[str, Share]
-    """The SLM as ``"slm"`` first, then the sources as they appear."""
+    speakers: dict[str, SpeakerTotals]
+    """Totals of the SLM (``"slm"``), then of the sources in order of appearance."""
     tokens: int
     calls: int
     unanswered: int
     rate: float
-    """Share of the tokens that were asked for (``call_rate``)."""
+    """Share of the tokens that came from calls (``call_rate``)."""
     cost: float
     seconds: float | None
-    """Wall time of all answers."""
+    """Wall-clock time of all answers."""
     undelegated: float | None
     """Cost if the source had read the prompts and written every token; None without a price."""
 
     @property
     def own(self) -> float:
-        """Share of the tokens that the SLM said itself."""
+        """Share of the tokens that the SLM wrote itself."""
         return self.speakers["slm"].tokens / self.tokens if self.tokens else 1.0
 
 
@@ -203,18 +166,18 @@ def bill(
     seconds: float | None = None,
     price: TokenPrice | None = None,
 ) -> Bill:
-    """Adds up answers.
+    """Add up tokens, calls and cost of answers.
 
     Args:
-        answers: what was said.
-        seconds: wall time that it took.
+        answers: the answers.
+        seconds: wall-clock time that they took.
         price: the price of the source (``lacy.sources.price_of``).
     """
     spans = [s for answer in answers for s in answer.spans if s.speaker != "prompt"]
     shares = {}
     for name in ["slm", *speakers(answers)]:
         said = [span for span in spans if span.speaker == name]
-        shares[name] = Share(
+        shares[name] = SpeakerTotals(
             sum(span.tokens for span in said),
             sum(span.asked for span in said) if name != "slm" else 0,
             sum(span.cost for span in said),

@@ -1,9 +1,10 @@
-"""The command line: finds the verb and runs it.
+"""The command line: find the command and run it.
 
-``lacy --help`` must feel instant, so this file imports nothing but the standard library's lightest
-parts; each verb is a file of its own with ``main(argv)``, imported when it is called. Exit codes:
-0 done, 2 a mistake in the command, 3 in the data or a checkpoint, 4 a source failed, 130 stopped
-by Ctrl-C or a signal, 141 the reader of the output went away.
+``lacy --help`` must feel instant, so this file imports only the lightest parts of the standard
+library. Each command is a module with the dataclass ``FLAGS``, ``EXAMPLES`` and ``run(flags)``,
+imported when it is called. Exit codes: 0 done, 2 a mistake in the command, 3 a problem in the data
+or a checkpoint, 4 a source failed, 130 stopped by Ctrl-C or a signal, 141 the reader of the output
+went away.
 """
 
 from __future__ import annotations
@@ -24,35 +25,53 @@ TYPE_CHECKING = False  # typing itself costs milliseconds
 if TYPE_CHECKING:
     from lacy.errors import LacyError
 
-VERBS: dict[str, dict[str, str]] = {
+COMMANDS: dict[str, dict[str, str]] = {
     "See it work": {
-        "demo": "train, ask and score two small models, offline, in two minutes",
+        "demo": "train and evaluate two small models offline, in two minutes",
     },
     "Make data": {
-        "world": "make a world of people whose every fact is known",
-        "annotate": "mark the words that carry facts, and pack them for training",
-        "check": "look at marks, data or a model before spending time on them",
+        "data world": "make a world of people whose every fact is known",
+        "data mark": "mark fact tokens in texts and pack them for training",
+        "data check": "check texts, marks or a model before spending time on them",
     },
     "Make a model": {
         "train": "train a small model that knows when to call",
-        "export": "write a model in a format of another engine",
+        "export": "write a model in the format of another engine",
     },
-    "Ask and score": {
-        "source": "make texts a source that answers calls, and ask any source",
-        "generate": "let a model speak, with a source that answers its calls",
-        "chat": "talk to a model in the terminal, word by word",
-        "why": "see for each word who said it, what led to it, what was offered",
-        "serve": "let OpenAI clients ask a model and its source",
-        "evaluate": "measure which facts came out right",
-        "study": "compare arms, seeds and sizes as one plan that can be stopped",
+    "Make a source": {
+        "source build": "turn texts into a source that answers calls",
+        "source map": "write a first mapping for the tables of a database",
+        "source ask": "show what a source offers to continue a text",
     },
-    "Find out": {
-        "config": "write the settings of a verb as a commented file",
-        "explain": "say what an error code means and what to do",
-        "env": "print versions and machine, for a report",
+    "Use a model": {
+        "generate": "continue texts, with a source that answers the calls",
+        "chat": "talk to a model in the terminal",
+        "why": "explain each step: speaker, signals, candidates",
+        "serve": "serve a model and its source through OpenAI's API",
+    },
+    "Measure": {
+        "evaluate": "measure which facts are right",
+        "study": "compare selection methods, seeds and sizes by one plan",
+    },
+    "Help": {
+        "help config": "write the settings of a command as a commented file",
+        "help error": "explain an error code and what to do about it",
+        "help env": "print versions and machine, for a bug report",
     },
 }
-"""The verbs by group, with what each is for. ``lacy.cli.VERB`` holds ``main``."""
+"""Commands with their purposes; ``data mark`` is the module ``lacy.cli.data.mark``."""
+
+PURPOSES = {name: purpose for group in COMMANDS.values() for name, purpose in group.items()}
+
+FORMER = {
+    "annotate": "data mark",
+    "check": "data check",
+    "config": "help config",
+    "env": "help env",
+    "explain": "help error",
+    "world": "data world",
+}
+"""Former names of commands, for suggestions."""
 
 QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -86,9 +105,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    if arguments[:1] == ["help"]:
-        arguments = [*arguments[1:2], "--help"]
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if arguments in ([], ["help"]) or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0
     if arguments[0] in ("-V", "--version"):
@@ -96,22 +113,29 @@ def _main(arguments: list[str]) -> int:
 
         print(f"lacy {__version__}")
         return 0
-    verb = arguments[0]
-    if not any(verb in group for group in VERBS.values()):
-        print(_unknown(verb), file=sys.stderr)
-        return 2
-    return _guarded(verb, arguments[1:], debug)
+    help_wanted = arguments[0] == "help" and " ".join(arguments[:2]) not in PURPOSES
+    if help_wanted:  # `lacy help train` is `lacy train --help`
+        arguments = arguments[1:]
+    for length in (1, 2):
+        name = " ".join(arguments[:length])
+        if name in PURPOSES:
+            return _guarded(name, ["--help"] if help_wanted else arguments[length:], debug)
+    if _subcommands(arguments[0]) and arguments[1:] in ([], ["-h"], ["--help"]):
+        print(_group_help(arguments[0]))
+        return 0
+    print(_unknown(arguments), file=sys.stderr)
+    return 2
 
 
-def _guarded(verb: str, arguments: list[str], debug: bool) -> int:
-    """Runs a verb; a user's mistake becomes a message and an exit code, a bug a traceback."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+def _guarded(name: str, arguments: list[str], debug: bool) -> int:
+    """Run a command; turn a user's mistake into a message and an exit code."""
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
     try:
-        if verb == "serve":  # its server has handlers of its own
-            return _run(verb, arguments) or 0
+        if name == "serve":  # its server sets its own handlers
+            return _run(name, arguments) or 0
         with Signals():
-            return _run(verb, arguments) or 0
+            return _run(name, arguments) or 0
     except KeyboardInterrupt:
         if debug:
             raise
@@ -119,11 +143,11 @@ def _guarded(verb: str, arguments: list[str], debug: bool) -> int:
         return STOPPED
     except Exception as caught:
         if isinstance(caught, BrokenPipeError) and reader_gone():
-            return unwritten(caught)  # `lacy config train | head`
+            return unwritten(caught)  # `lacy help config train | head`
         error = _for_the_user(caught)
         if error is None:
             print(
-                f"This is a bug in lacy. Please report it with: lacy env\n{'-' * 60}",
+                f"This is a bug in lacy. Please report it with: lacy help env\n{'-' * 60}",
                 file=sys.stderr,
             )
             raise
@@ -135,16 +159,19 @@ def _guarded(verb: str, arguments: list[str], debug: bool) -> int:
         return int(error.exit_code)
 
 
-def _run(verb: str, arguments: list[str]) -> int | None:
+def _run(name: str, arguments: list[str]) -> int | None:
     import importlib
 
-    done: int | None = importlib.import_module(f"lacy.cli.{verb}").main(arguments)
-    return done
+    module = importlib.import_module(f"lacy.cli.{name.replace(' ', '.')}")
+    from lacy.cli.flags import read_flags
+
+    code: int | None = module.run(read_flags(module, name, arguments))
+    return code
 
 
 def _for_the_user(caught: Exception) -> LacyError | None:
     """The error to show without a traceback, or None for a bug."""
-    from lacy.disk import refusal
+    from lacy.disk import disk_error
     from lacy.errors import LacyError
 
     if isinstance(caught, LacyError):
@@ -152,24 +179,55 @@ def _for_the_user(caught: Exception) -> LacyError | None:
     if isinstance(caught, OSError) and caught.strerror:
         where = caught.filename or "the disk or network"
         return LacyError("E19", path=where, why=caught.strerror)
-    return refusal(caught)
+    return disk_error(caught)
 
 
 def _help() -> str:
-    lines = ["Small language models that say what they know and call for the rest.", ""]
-    lines += ["usage: lacy VERB ...        lacy VERB --help says more", ""]
-    for group, verbs in VERBS.items():
-        lines.append(f"{group}:")
-        lines += [f"  {verb:<10}{purpose}" for verb, purpose in verbs.items()]
+    lines = ["Small language models that state what they know and call for the rest.", ""]
+    lines += ["usage: lacy COMMAND ...        lacy COMMAND --help shows its flags", ""]
+    for heading, commands in COMMANDS.items():
+        lines.append(f"{heading}:")
+        lines += [f"  {name:<14}{purpose}" for name, purpose in commands.items()]
         lines.append("")
-    lines += ["Everywhere: --debug shows tracebacks. First time here: lacy demo"]
+    lines += ["Any command: --debug shows tracebacks. First time here: lacy demo"]
     return "\n".join(lines)
 
 
-def _unknown(verb: str) -> str:
-    import difflib
+def _subcommands(group: str) -> dict[str, str]:
+    """Return the subcommands of a group with their purposes."""
+    names = (name for name in PURPOSES if name.startswith(f"{group} "))
+    return {name.partition(" ")[2]: PURPOSES[name] for name in names}
 
-    names = [name for group in VERBS.values() for name in group]
-    close = difflib.get_close_matches(verb, names, 1, 0.5)
-    hint = f" Did you mean: lacy {close[0]}" if close else " The verbs are: " + ", ".join(names)
-    return f"There is no verb {verb!r}.{hint}"
+
+def _group_help(group: str) -> str:
+    lines = [f"usage: lacy {group} COMMAND ...", ""]
+    lines += [f"  {name:<10}{purpose}" for name, purpose in _subcommands(group).items()]
+    return "\n".join(lines)
+
+
+def _unknown(arguments: list[str]) -> str:
+    """Return the message for an unknown command: the nearest command, or all of them."""
+    import difflib
+    import shlex
+
+    from lacy.errors import one_line
+
+    word, *rest = arguments
+    if word == "check" and rest[:1] in (["data"], ["marks"], ["model"]):
+        rest = rest[1:]  # `lacy check marks DATA` is `lacy data check DATA`
+    group = _subcommands(word)
+    if group and rest:
+        typed, rest = f"{word} {rest[0]}", rest[1:]
+        names = {name: f"{word} {name}" for name in group}
+        close = difflib.get_close_matches(arguments[1], names, 1, 0.5)
+    else:
+        typed = word
+        # A subcommand may have been typed without its group: `lacy mark` for `lacy data mark`.
+        names = {name.rpartition(" ")[2]: name for name in PURPOSES} | FORMER
+        names |= {name.partition(" ")[0]: name.partition(" ")[0] for name in PURPOSES}
+        close = difflib.get_close_matches(word, names, 1, 0.5)
+    if close:
+        meant = shlex.join([*names[close[0]].split(), *rest])
+        return f"There is no command {one_line(typed)!r}. Did you mean: lacy {one_line(meant)}"
+    listed = ", ".join(names.values() if group else PURPOSES)
+    return f"There is no command {one_line(typed)!r}. The commands are: {listed}"

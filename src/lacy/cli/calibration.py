@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.cli.verb import note
+from lacy.cli.terminal import note
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration
@@ -23,7 +23,7 @@ def in_world(loaded: Any, folder: str | Path | None, texts: int = TEXTS) -> Cali
 
     Args:
         loaded: the model.
-        folder: of ``lacy world``; anything else gives None.
+        folder: of ``lacy data world``; anything else gives None.
         texts: how many; 0 for none.
     """
     if folder is None or texts <= 0 or not (Path(folder) / "world.json").is_file():
@@ -51,14 +51,13 @@ def from_source(
     source = next((name for name in names if _holds_texts(name)), None)
     if source is None or texts <= 0 or not (Path(source) / "documents.sqlite").is_file():
         return in_world(loaded, source, texts)
-    from lacy.cascade import calibrate
-    from lacy.evaluate import opening
+    from lacy.cascade import calibrate, truncate_document
     from lacy.model import context_of
     from lacy.sources.texts import Documents
 
     length = context_of(loaded.model)
     with Documents(source) as index:
-        documents = [opening(d, loaded.tokenizer, length) for d in index.documents(texts)]
+        documents = [truncate_document(d, loaded.tokenizer, length) for d in index.documents(texts)]
     made = calibrate(loaded, documents)
     say(made, f"{len(documents)} texts of {source}")
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from lacy.cli import calibration
-from lacy.cli.verb import REPEATS, Repeated, input_lines, settings
+from lacy.cli.flags import REPEATS, Repeated
+from lacy.cli.terminal import input_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,16 +54,15 @@ class ChatConfig:
     """Random seed for sampling."""
 
 
-SETTINGS = ChatConfig
-EXAMPLE = """
+FLAGS = ChatConfig
+EXAMPLES = """
 lacy chat runs/mine --source world
 echo "Emil Quilodell" | lacy chat runs/mine --source world
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Talks until it is told to stop."""
-    config = settings(ChatConfig, argv, "chat", EXAMPLE)
+def run(config: ChatConfig) -> int:
+    """Answer lines until told to stop."""
     from rich.console import Console
 
     from lacy.cli.talk import Talk

@@ -11,13 +11,12 @@ import itertools
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.cli.verb import settings
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
@@ -56,8 +55,8 @@ class DemoConfig:
     """Of the world and of both models."""
 
 
-SETTINGS = DemoConfig
-EXAMPLE = """
+FLAGS = DemoConfig
+EXAMPLES = """
 lacy demo
 lacy demo --out /tmp/look --people 60 --steps 300
 """
@@ -74,18 +73,17 @@ TRAINING: dict[str, Any] = {
 }  # fmt: skip
 """Both models alike; fp32 and one thread, so that all machines train nearly the same models."""
 MODELS: dict[str, dict[str, Any]] = {
-    "plain": {"arm": "none"},
-    "lacy": {"arm": "lacy", "call_negative": "softmax", "text_weight": TEXT_WEIGHT},
+    "plain": {"method": "none"},
+    "lacy": {"method": "lacy", "call_negative": "softmax", "text_weight": TEXT_WEIGHT},
 }
 CALIBRATION = 100
 """Training texts that each model reads once more, before it is asked."""
 KEPT = ("world", "data", "plain", "lacy", "results.json", "report.html")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the demo."""
+def run(config: DemoConfig) -> int:
+    """Run the demo."""
     begin = time.perf_counter()
-    config = settings(DemoConfig, argv, "demo", EXAMPLE)
     from rich.console import Console
 
     console = Console()
@@ -115,15 +113,15 @@ def _run(config: DemoConfig, out: Path, console: Console, begin: float) -> None:
 @contextmanager
 def _prepared(out: Path) -> Iterator[Path]:
     """Locks the folder and removes an earlier demo; refuses a folder with other contents."""
-    from lacy.disk import OWNED, lock, replaceable
+    from lacy.disk import OWNER_FILE, can_replace, lock
 
-    if out.exists() and not replaceable(out):
+    if out.exists() and not can_replace(out):
         raise LacyError("E16", path=out)
     with lock(out):
         for name in KEPT:
             old = out / name
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-        (out / OWNED).write_text("Written by lacy; replaced as a whole.\n", encoding="utf-8")
+        (out / OWNER_FILE).write_text("Written by lacy; replaced as a whole.\n", encoding="utf-8")
         yield out
 
 
@@ -200,15 +198,15 @@ def _one_model(name: str, config: DemoConfig, out: Path) -> WorldResult:
 def _policies(name: str, config: DemoConfig) -> dict[str, Policy | str]:
     from lacy.cascade import Budget, Never, Random, Threshold
 
-    ways: dict[str, Policy | str] = {
+    conditions: dict[str, Policy | str] = {
         "alone": Never(),
         "random": Random(config.budget, seed=config.seed),
     }
     if name == "plain":
-        ways["entropy"] = Budget(config.budget, by="entropy")
+        conditions["entropy"] = Budget(config.budget, by="entropy")
     else:
-        ways["database"] = Threshold(0.0)
-    return ways
+        conditions["database"] = Threshold(0.0)
+    return conditions
 
 
 def _watch(work: dict[str, Future[WorldResult]], out: Path, steps: int, console: Console) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lacy.cli.demo import DemoConfig
     from lacy.world import World
 
-WAYS = {
+CONDITIONS = {
     "plain_alone": Pick("plain", "alone", "plain model, alone"),
     "plain_random_calls": Pick("plain", "random", "plain model, calls at random places"),
     "plain_entropy_calls": Pick("plain", "entropy", "plain model, calls where it is unsure"),
@@ -24,7 +24,7 @@ WAYS = {
     "lacy_random_calls": Pick("lacy", "random", "lacy model, calls at random places"),
     "lacy_database": Pick("lacy", "database", "lacy model, calls where it wants to"),
 }
-"""Every way of answering: its name in results.json, and in words."""
+"""Every condition: its name in results.json, and in words."""
 
 VOICES = ("plain_alone", "plain_random_calls", "lacy_database")
 SENTENCES = 3
@@ -37,23 +37,29 @@ def results(measured: dict[str, WorldResult], controls: float) -> dict[str, Any]
         measured: of the plain and the lacy model.
         controls: share of tokens that the controls ask for.
     """
-    ways = {name: measured[pick.model].ways[pick.way].facts for name, pick in WAYS.items()}
+    conditions = {
+        name: measured[pick.model].conditions[pick.condition].facts
+        for name, pick in CONDITIONS.items()
+    }
     plain, lacy = measured["plain"], measured["lacy"]
-    assert lacy.calls and plain.calls and lacy.leakage and plain.leakage
+    assert lacy.calls and plain.calls and lacy.closed_book and plain.closed_book
     separation, control = lacy.calls.separation["margin"], plain.calls.separation
     return {
         "seconds": None,
-        "call_rate": {**(flat(ways["lacy_database"].call_rate) or {}), "controls": controls},
-        "facts_right": {name: flat(facts.facts_right) for name, facts in ways.items()},
-        "facts_told": {name: flat(facts.recall) for name, facts in ways.items()},
-        "call_rates": {name: flat(facts.call_rate) for name, facts in ways.items()},
-        "calls_per_fact": flat(ways["lacy_database"].calls_per_statement),
+        "call_rate": {**(flat(conditions["lacy_database"].call_rate) or {}), "controls": controls},
+        "facts_right": {name: flat(facts.facts_right) for name, facts in conditions.items()},
+        "recall": {name: flat(facts.recall) for name, facts in conditions.items()},
+        "call_rates": {name: flat(facts.call_rate) for name, facts in conditions.items()},
+        "calls_per_fact": flat(conditions["lacy_database"].calls_per_statement),
         "call_auroc_value_start": flat(separation.value_start),
         "call_auroc_later_tokens": flat(separation.later),
         "control_auroc_value_start": {
             name: flat(control[name].value_start) for name in ("entropy", "top2")
         },
-        "leakage": {"plain": flat(plain.leakage.start), "lacy": flat(lacy.leakage.start)},
+        "closed_book_recall": {
+            "plain": flat(plain.closed_book.start),
+            "lacy": flat(lacy.closed_book.start),
+        },
         "language_loss": {"plain": flat(plain.language_loss), "lacy": flat(lacy.language_loss)},
     }
 
@@ -77,21 +83,21 @@ def write(
     write_atomic(out / "results.json", json.dumps(full, indent=2) + "\n")
     page = world_page(
         measured,
-        list(WAYS.values()),
-        best=WAYS["lacy_database"],
-        baseline=WAYS["plain_alone"],
-        voices=[WAYS[name] for name in VOICES],
+        list(CONDITIONS.values()),
+        best=CONDITIONS["lacy_database"],
+        baseline=CONDITIONS["plain_alone"],
+        voices=[CONDITIONS[name] for name in VOICES],
         lede=(
             f"Two models of the same size read the same texts about {config.people} made-up "
             f"people for {config.steps} steps. One of them learned to call where a fact is due; "
             "the database holds the facts, and the model chooses which of them fits."
         ),
         series={
-            "plain model": [WAYS[n] for n in WAYS if n.startswith("plain")],
-            "lacy model": [WAYS[n] for n in WAYS if n.startswith("lacy")],
+            "plain model": [CONDITIONS[n] for n in CONDITIONS if n.startswith("plain")],
+            "lacy model": [CONDITIONS[n] for n in CONDITIONS if n.startswith("lacy")],
         },
         training=[_curve(out, name) for name in ("plain", "lacy")],
-        conditions=_conditions(found, where, config),
+        setup=_setup(found, where, config),
         next_steps=next_steps(out, world),
     )
     write_report(out / "report.html", page)
@@ -114,7 +120,7 @@ def next_steps(out: Path, world: World) -> list[Step]:
             "talk to it in the browser, or with any OpenAI client (needs lacy[serve])",
         ),
         Step("lacy demo --people 400", "a world too large to learn by heart"),
-        Step("lacy annotate my-texts.jsonl --out data", "begin with your own texts"),
+        Step("lacy data mark my-texts.jsonl --out data", "begin with your own texts"),
     ]
 
 
@@ -130,7 +136,7 @@ def _curve(out: Path, name: str) -> Line:
     )
 
 
-def _conditions(found: dict[str, Any], where: dict[str, Any], config: DemoConfig) -> dict[str, str]:
+def _setup(found: dict[str, Any], where: dict[str, Any], config: DemoConfig) -> dict[str, str]:
     return {
         "people": f"{config.people}, {config.ask} of them asked about",
         "training": f"{config.steps} steps each, <CALL> for {config.call_rate:.0%} of the targets",
@@ -154,25 +160,25 @@ def show(
 
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for column in ("facts right", "facts told", "tokens asked for"):
+    for column in ("facts right", "recall", "tokens asked for"):
         table.add_column(column, justify="right")
-    for name, pick in WAYS.items():
+    for name, pick in CONDITIONS.items():
         style = "bold" if name == "lacy_database" else ""
-        cells = (found[key][name] for key in ("facts_right", "facts_told", "call_rates"))
+        cells = (found[key][name] for key in ("facts_right", "recall", "call_rates"))
         table.add_row(pick.label, *map(_percent, cells), style=style)
     console.print()
     console.print(table)
-    leaks, auroc = found["leakage"], found["call_auroc_value_start"]
+    closed_book, auroc = found["closed_book_recall"], found["call_auroc_value_start"]
     control = found["control_auroc_value_start"]
     console.print(
         f"\nKnows where facts begin: AUROC {auroc['value']:.3f} (a plain model's entropy: "
         f"{control['entropy']['value']:.2f}, its two best words: {control['top2']['value']:.2f})"
-        f"\nCalls per fact told: {found['calls_per_fact']['value']:.2f}"
-        f"\nFacts told with calls switched off: plain {_percent(leaks['plain'])}, "
-        f"lacy {_percent(leaks['lacy'])}\n"
+        f"\nCalls per stated fact: {found['calls_per_fact']['value']:.2f}"
+        f"\nClosed-book recall (calls switched off): plain {_percent(closed_book['plain'])}, "
+        f"lacy {_percent(closed_book['lacy'])}\n"
     )
     for name in VOICES:
-        console.print(Text(WAYS[name].label, style="bold"))
+        console.print(Text(CONDITIONS[name].label, style="bold"))
         console.print(_sentences(measured, name), soft_wrap=True)
     legend = Text("  ").append("borrowed", style="green").append(" · ")
     legend.append("wrong", style="red").append(" · own words plain\n")
@@ -198,9 +204,9 @@ def _sentences(measured: dict[str, WorldResult], name: str) -> Text:
     """The beginning of the first answer: borrowed words green, wrong values red."""
     from rich.text import Text
 
-    pick = WAYS[name]
-    way = measured[pick.model].ways[pick.way]
-    answer, verdicts = way.answers[0], way.graded[0].verdicts
+    pick = CONDITIONS[name]
+    condition = measured[pick.model].conditions[pick.condition]
+    answer, verdicts = condition.answers[0], condition.graded[0].verdicts
     text, place = Text("  "), 0
     for span in answer.spans:
         own = span.speaker in ("prompt", "slm")

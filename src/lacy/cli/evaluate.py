@@ -1,10 +1,10 @@
-"""``lacy evaluate``: which facts came out right, where the model called, what it leaks."""
+"""``lacy evaluate``: which facts came out right, where the model called, what it has memorized."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from lacy.cli import calibration
-from lacy.cli.verb import REPEATS, Repeated, room, say, settings, table
+from lacy.cli.flags import REPEATS, Repeated
+from lacy.cli.terminal import needs_extra, say, table
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration
-    from lacy.evaluate import ArticleWay, Extract, WorldResult
+    from lacy.evaluate import ArticleAnswers, Extract, WorldResult
     from lacy.types import Document
 
 
@@ -28,7 +29,7 @@ class EvaluateConfig:
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Folder of a model or a run."""
     world: Path | None = None
-    """A folder of `lacy world`: facts, calls, leakage and stored bits against exact truth."""
+    """A folder of `lacy data world`: scores facts, calls, closed-book recall and stored bits."""
     articles: Path | None = None
     """Held-out texts: the share of generated names, numbers and dates that the article holds."""
     source: Repeated = field(default_factory=list, metadata=REPEATS)
@@ -52,7 +53,7 @@ class EvaluateConfig:
     only: str | None = None
     """Read only articles for which this field is true (for example is_biography)."""
     encoding: str | None = None
-    """Encoding of articles that are not UTF-8, as in `lacy annotate`."""
+    """Encoding of articles that are not UTF-8, as in `lacy data mark`."""
     pipeline: str = "auto"
     """The spaCy pipeline that finds names, numbers and dates in articles."""
     unit: Literal["token", "word", "value"] = "value"
@@ -65,16 +66,15 @@ class EvaluateConfig:
     """Also write everything that was measured, as JSON."""
 
 
-SETTINGS = EvaluateConfig
-EXAMPLE = """
+FLAGS = EvaluateConfig
+EXAMPLES = """
 lacy evaluate runs/mine --world world --out runs/mine/world.json
 lacy evaluate runs/mine --articles held-out.jsonl.gz --call-rate 0.15
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Scores and prints."""
-    config = settings(EvaluateConfig, argv, "evaluate", EXAMPLE)
+def run(config: EvaluateConfig) -> int:
+    """Evaluate the model and print the results."""
     if (config.world is None) == (config.articles is None):
         why = "one of --world and --articles is needed"
         do = "lacy evaluate MODEL --world DIR, or lacy evaluate MODEL --articles FILE"
@@ -135,8 +135,8 @@ def _in_world(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[
 def _print_world(result: WorldResult) -> None:
     columns = ("policy", "facts right", "recall", "calls/answer", "call rate")
     rows = []
-    for name, way in result.ways.items():
-        facts = way.facts
+    for name, condition in result.conditions.items():
+        facts = condition.facts
         scores = (facts.facts_right, facts.recall, facts.calls_per_answer, facts.call_rate)
         rows.append((name, *map(short, scores)))
     table("Facts", rows, columns)
@@ -152,10 +152,10 @@ def _print_world(result: WorldResult) -> None:
         found["language loss, nats per token"] = short(result.language_loss)
     if result.bits is not None:
         found["stored bits per fact"] = short(result.bits.per_fact)
-    if result.leakage is not None:
-        found["leakage (calls switched off)"] = short(result.leakage.anywhere)
+    if result.closed_book is not None:
+        found["closed-book recall"] = short(result.closed_book.anywhere)
     table("The model by itself", list(found.items()), ("", "value"))
-    people = next(iter(result.ways.values())).facts.facts_right.n
+    people = next(iter(result.conditions.values())).facts.facts_right.n
     print(f"In brackets: 95% interval over {people} people.")
 
 
@@ -177,12 +177,12 @@ def short(score: Any) -> str:
 
 
 def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
-    from lacy.evaluate import evaluate_articles
+    from lacy.evaluate import default_extract, evaluate_articles
 
     articles, others = _read_articles(config)
-    entities = room("evaluate.entities", extra="spacy", what="finding names, numbers and dates")
-    extract = entities.default_extract(config.pipeline)
-    ways = evaluate_articles(
+    with needs_extra("spacy", "finding names, numbers and dates"):
+        extract = default_extract(config.pipeline)
+    conditions = evaluate_articles(
         loaded,
         articles,
         extract,
@@ -192,8 +192,11 @@ def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> di
         seed=config.seed,
         calibration=_calibration(config, loaded, others, extract),
     )
-    _print_articles(ways, len(articles))
-    return {"articles": len(articles), "ways": {name: w.as_dict() for name, w in ways.items()}}
+    _print_articles(conditions, len(articles))
+    return {
+        "articles": len(articles),
+        "conditions": {name: w.as_dict() for name, w in conditions.items()},
+    }
 
 
 def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Document]]:
@@ -207,7 +210,7 @@ def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Documen
     chosen = (d for d in found if config.only is None or d.meta.get(config.only))
     articles = list(itertools.islice(chosen, config.people))
     if not articles:
-        why, do = "no article has it", "lacy check data FILE shows what is there"
+        why, do = "no article has it", "lacy data check FILE shows what is there"
         raise LacyError("E12", key="only", value=config.only, why=why, do=do)
     return articles, list(itertools.islice(chosen, max(0, config.calibrate)))
 
@@ -229,12 +232,12 @@ def _calibration(
     return made
 
 
-def _print_articles(ways: dict[str, ArticleWay], articles: int) -> None:
+def _print_articles(conditions: dict[str, ArticleAnswers], articles: int) -> None:
     columns = ("policy", "entities right", "own", "borrowed", "per text", "call rate")
     rows = []
-    for name, way in ways.items():
-        scores = way.scores
+    for name, condition in conditions.items():
+        scores = condition.scores
         cells = (scores.precision, scores.own_precision, scores.borrowed_precision, scores.per_text)
-        rows.append((name, *map(short, cells), f"{way.call_rate:.3f}"))
+        rows.append((name, *map(short, cells), f"{condition.call_rate:.3f}"))
     table("Names, numbers and dates that the article holds", rows, columns)
     print(f"In brackets: 95% interval over {articles} articles.")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from lacy.cli.verb import facts, say, settings
+from lacy.cli.terminal import facts, say
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
@@ -32,15 +32,14 @@ class ExportConfig:
     """Numbers of the weights: f32 speaks as the model does, f16 nearly so, q8_0 is half of that."""
 
 
-SETTINGS = ExportConfig
-EXAMPLE = """
+FLAGS = ExportConfig
+EXAMPLES = """
 lacy export runs/mine --to gguf --out mine.gguf
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Writes the file and says what is in it."""
-    config = settings(ExportConfig, argv, "export", EXAMPLE)
+def run(config: ExportConfig) -> int:
+    """Write the file and print what is in it."""
     from lacy.model import load_model
 
     loaded = load_model(config.model)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from lacy.cli import calibration
-from lacy.cli.verb import REPEATS, Repeated, as_text, input_lines, note, settings
+from lacy.cli.flags import REPEATS, Repeated
+from lacy.cli.terminal import as_text, input_lines, note
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class GenerateConfig:
     prompt: list[str] = field(default_factory=list)
     """Texts to continue. Without any, lines are read from the standard input."""
     source: Repeated = field(default_factory=list, metadata=REPEATS)
-    """What answers calls: a .sqlite file, a folder of `lacy world` or `lacy source build`, a
+    """What answers calls: a .sqlite file, a folder of `lacy data world` or `lacy source build`, a
     model's folder or name, http://host:port/v1#name for a model on a server, llm:name for a model
     of the llm package. If one source has no answer, the next one is asked."""
     cache: Path | None = None
@@ -47,8 +48,8 @@ class GenerateConfig:
     unit: Literal["token", "word", "value"] = "value"
     """How much one call returns."""
     calibrate: int = calibration.TEXTS
-    """If the source is a folder of `lacy world` or `lacy source build`: number of its texts used to
-    calibrate the ranking of the values that it offers. 0 turns calibration off."""
+    """If the source is a folder of `lacy data world` or `lacy source build`: number of its texts
+    used to calibrate the ranking of the values that it offers. 0 turns calibration off."""
     max_new_tokens: int = 128
     """Maximum number of tokens per answer, from the model and its sources together."""
     temperature: float = 0.0
@@ -65,17 +66,16 @@ class GenerateConfig:
     """Also write the answers with their provenance, as JSON lines."""
 
 
-SETTINGS = GenerateConfig
-EXAMPLE = """
+FLAGS = GenerateConfig
+EXAMPLES = """
 lacy generate runs/mine --prompt "Emil Quilodell" --source world --policy budget=0.22 --show
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Generates and prints."""
-    config = settings(GenerateConfig, argv, "generate", EXAMPLE)
+def run(config: GenerateConfig) -> int:
+    """Generate and print."""
     prompts = [as_text(word) for word in config.prompt] or _from_input()
-    from lacy.cascade import Never, hint
+    from lacy.cascade import Never, question_hint
     from lacy.cli.hosting import at_a_server, open_model
     from lacy.cli.policies import split_policy, told_policy
     from lacy.sources import open_sources
@@ -99,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
         ),
     )
     templated = bool(getattr(loaded.tokenizer, "chat_template", None))
-    for told in dict.fromkeys(hint(prompt, templated=templated) for prompt in prompts):
+    for told in dict.fromkeys(question_hint(prompt, templated=templated) for prompt in prompts):
         if told:
             note(told)
     answers = _generate(engine, prompts, config.show)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from lacy.cascade import Bill, Unconfirmed, legend, style_of, visible
+from lacy.cascade import Bill, GuessTracker, legend, style_of, visible
 from lacy.types import Answer, Span
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Pen:
         self.console, self.palette = console, palette
         self._column = 0
         self._word, self._gap = Text(), Text()
-        self._unconfirmed = Unconfirmed()
+        self._unconfirmed = GuessTracker()
 
     def write(self, span: Span) -> None:
         """Write a piece."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.cli.verb import note
+from lacy.cli.terminal import note
 
 if TYPE_CHECKING:
     from lacy.cascade import Policy
@@ -84,14 +84,14 @@ def told_policy(policy: str | None, source: Source | None, meta: Mapping[str, An
 def held_down(meta: Mapping[str, Any] | None) -> bool:
     """Whether a model was taught where *not* to call, so that a threshold of 0 means something."""
     settings = training_settings(meta)
-    calling = settings.get("arm", "none") != "none"
+    calling = settings.get("method", "none") != "none"
     return calling and settings.get("call_negative") in ("softmax", "sigmoid")
 
 
 def rankable(meta: Mapping[str, Any] | None, source: Source | None) -> str:
     """A warning where a model that forgot the kind of its values is to choose among candidates."""
     settings = training_settings(meta)
-    forgot = settings.get("arm", "none") != "none" and settings.get("text_weight") == 0.0
+    forgot = settings.get("method", "none") != "none" and settings.get("text_weight") == 0.0
     if not (forgot and looks_up(source)):
         return ""
     return (

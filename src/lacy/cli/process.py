@@ -89,8 +89,8 @@ def unwritten(error: OSError) -> int:
     """Handles an output that cannot be written.
 
     Returns:
-        The exit code: 141 without a message if the reader has gone away (``lacy explain | head``);
-        2 with a message on standard error for a full disk.
+        The exit code: 141 without a message if the reader has gone away (as ``head`` does); 2 with
+        a message on standard error for a full disk.
     """
     if not isinstance(error, BrokenPipeError):
         from lacy.errors import LacyError

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from lacy.cli import calibration
-from lacy.cli.verb import REPEATS, Repeated, room, settings
+from lacy.cli.flags import REPEATS, Repeated
+from lacy.cli.terminal import needs_extra
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
@@ -106,18 +107,17 @@ class ServeConfig:
     """Write prompts to the log. By default it contains no prompts or answers."""
 
 
-SETTINGS = ServeConfig
-EXAMPLE = """
+FLAGS = ServeConfig
+EXAMPLES = """
 lacy serve runs/mine --source world
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Serves until it is stopped."""
-    config = settings(ServeConfig, argv, "serve", EXAMPLE)
+def run(config: ServeConfig) -> int:
+    """Serve until stopped."""
     _check(config)
-    room("serve.app", extra="serve", what="lacy serve")
-    from lacy.serve import Keys, Scheduler, Server, make_app, open_socket
+    with needs_extra("serve", "lacy serve"):
+        from lacy.serve import Keys, Scheduler, Server, make_app, open_socket
 
     if config.new_key is not None:
         return _new_key(config)

@@ -1,4 +1,4 @@
-"""``lacy study``: arms x seeds x sizes trained, asked and compared; it may be stopped any time."""
+"""``lacy study``: train, ask and compare methods x seeds x sizes; it may be stopped any time."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from lacy.cli.verb import say, settings
+import tyro
+
+from lacy.cli.terminal import say
 from lacy.errors import LacyError
-from lacy.study import StudyPlan, cells, read_plan
+from lacy.study import StudyPlan, planned_runs, read_plan
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -21,48 +23,45 @@ if TYPE_CHECKING:
 
 @dataclass
 class StudyFlags:
-    """Trains every arm of a recipe with every seed and size, asks all models, and compares them.
+    """Train every method of a recipe with every seed and size, evaluate all models, compare them.
 
-    First argument: the recipe (`lacy config study` writes one with all settings explained). OUT
-    then holds results.csv and results.parquet (one figure per row, with interval), comparisons.csv
-    (paired, with a test), and report.html. The same command continues a stopped study; finished
-    runs are never repeated.
+    OUT then holds results.csv and results.parquet (one figure per row, with interval),
+    comparisons.csv (paired, with a test), and report.html. The same command continues a stopped
+    study; finished runs are never repeated.
     """
 
+    recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE.yaml")]
+    """The plan; `lacy help config study` writes one with all settings explained."""
     out: Path | None = None
     """Another folder than the recipe's."""
     jobs: int = 0
     """Runs side by side; 0: one per GPU, else one per CPU core."""
     only: tuple[str, ...] = ()
-    """These arms only (and those whose models they need)."""
+    """These methods only (and those whose models they need)."""
     seeds: tuple[int, ...] = ()
-    """These seeds, for every arm."""
+    """These seeds, for every method."""
     smoke: bool = False
-    """Every arm and way, but so small that it takes seconds: does the recipe run at all?"""
+    """Run every method and condition so small that it takes seconds, to test the recipe."""
     dry_run: bool = False
     """Say what would be trained and asked, and what is done already."""
     tables: bool = False
     """Train nothing: make tables and report of what is finished."""
 
 
-SETTINGS = StudyPlan
-EXAMPLE = """
-lacy study recipes/arms-world.yaml --smoke
-lacy study recipes/arms-world.yaml --only lacy plain --seeds 0 --jobs 2
+FILE = False
+FLAGS, SETTINGS = StudyFlags, StudyPlan
+EXAMPLES = """
+lacy study recipes/methods-world.yaml --smoke
+lacy study recipes/methods-world.yaml --only lacy plain --seeds 0 --jobs 2
 """
 LISTED = 10
 """Failed jobs that are named."""
 MARKS = {"waiting": "·", "running": "…", "done": "✓", "old": "✓", "failed": "✗", "skipped": "-"}
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs a study."""
-    recipe = argv[0] if argv and not argv[0].startswith("-") else None
-    flags = settings(StudyFlags, argv[1:] if recipe else argv, "study RECIPE.yaml", EXAMPLE)
-    if recipe is None:
-        do = "lacy study recipes/arms-world.yaml"
-        raise LacyError("E12", key="RECIPE", value=None, why="no recipe was given", do=do)
-    plan = _plan(recipe, flags)
+def run(flags: StudyFlags) -> int:
+    """Run a study."""
+    plan = _plan(flags)
     if flags.dry_run:
         return _say_plan(plan)
     if flags.tables:
@@ -71,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     from lacy.disk import lock, write_atomic
 
     with lock(plan.out):
-        write_atomic(plan.out / "recipe.yaml", Path(recipe).read_text(encoding="utf-8"))
+        write_atomic(plan.out / "recipe.yaml", flags.recipe.read_text(encoding="utf-8"))
         failed = _run(plan, flags.jobs)
         _write(plan)
     if failed:
@@ -81,15 +80,15 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _plan(recipe: str, flags: StudyFlags) -> StudyPlan:
-    """The recipe with the flags applied."""
-    plan = read_plan(recipe)
+def _plan(flags: StudyFlags) -> StudyPlan:
+    """Read the recipe and apply the flags."""
+    plan = read_plan(flags.recipe)
     if flags.seeds:
-        arms = {
-            name: {key: value for key, value in (arm or {}).items() if key != "seeds"}
-            for name, arm in plan.arms.items()
+        methods = {
+            name: {key: value for key, value in (method or {}).items() if key != "seeds"}
+            for name, method in plan.methods.items()
         }
-        plan = replace(plan, seeds=flags.seeds, arms=arms)
+        plan = replace(plan, seeds=flags.seeds, methods=methods)
     if flags.only:
         plan = _narrowed(plan, flags.only)
     if flags.smoke:
@@ -101,40 +100,40 @@ def _plan(recipe: str, flags: StudyFlags) -> StudyPlan:
 
 
 def _narrowed(plan: StudyPlan, only: Sequence[str]) -> StudyPlan:
-    """The plan with some arms, and the arms whose models these need."""
-    unknown = [name for name in only if name not in plan.arms]
+    """The plan with some methods, and the methods whose models these need."""
+    unknown = [name for name in only if name not in plan.methods]
     if unknown:
-        do = f"choose among {', '.join(plan.arms)}"
-        raise LacyError("E12", key="--only", value=unknown[0], why="no arm of this study", do=do)
+        do = f"choose among {', '.join(plan.methods)}"
+        raise LacyError("E12", key="--only", value=unknown[0], why="no method of this study", do=do)
     from lacy.study import needs
 
     kept = needs(plan, only)
-    arms = {name: arm for name, arm in plan.arms.items() if name in kept}
+    methods = {name: method for name, method in plan.methods.items() if name in kept}
     there = [
         text for text in plan.compare
         if all(side.partition("/")[0].strip() in kept for side in text.split(" - "))
     ]  # fmt: skip
-    return replace(plan, arms=arms, compare=tuple(there))
+    return replace(plan, methods=methods, compare=tuple(there))
 
 
 def _say_plan(plan: StudyPlan) -> int:
     """What would be done."""
-    from lacy.cli.verb import facts
+    from lacy.cli.terminal import facts
     from lacy.study import jobs_of
 
     jobs = jobs_of(plan)
     done = sum(job.done() for job in jobs.values())
-    runs = cells(plan)
-    steps = sum(int(cell.settings.get("steps") or 0) for cell in runs)
+    runs = planned_runs(plan)
+    steps = sum(int(run.settings.get("steps") or 0) for run in runs)
     facts(
         f"Study in {plan.out}",
         {
             "training runs": len(runs),
             "steps in all": steps,
-            "arms": ", ".join(plan.arms),
+            "methods": ", ".join(plan.methods),
             "sizes": ", ".join(plan.sizes),
             "seeds": ", ".join(map(str, plan.seeds)),
-            "answers": f"{sum(len(cell.ways) for cell in runs) * plan.ask:,} biographies",
+            "answers": f"{sum(len(run.conditions) for run in runs) * plan.ask:,} biographies",
             "jobs done before": f"{done} of {len(jobs)}",
         },
     )
@@ -151,7 +150,7 @@ def _run(plan: StudyPlan, jobs: int) -> list[Job]:
     workers = jobs or default_workers()
     console = Console()
     console.print(
-        f"{len(cells(plan))} training runs in {plan.out}, {workers} side by side. "
+        f"{len(planned_runs(plan))} training runs in {plan.out}, {workers} side by side. "
         "Stop with Ctrl-C; the same command goes on."
     )
     if not console.is_terminal:
@@ -176,30 +175,30 @@ def _lines(board: Board, seen: set[str]) -> None:
 
 
 def _table(board: Board, workers: int) -> Group:
-    """How far it is; arms down, seeds across."""
+    """How far it is; methods down, seeds across."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     from lacy.study import progress_of
 
-    every = [job for job in board.jobs.values() if job.cell is not None]
-    seeds = sorted({job.cell.seed for job in every if job.cell})
+    every = [job for job in board.jobs.values() if job.run is not None]
+    seeds = sorted({job.run.seed for job in every if job.run})
     left = board.left(workers)
     took = time.perf_counter() - board.begin
     place = board.count("done", "old", "failed", "skipped")
     title = f"{place} of {len(board.jobs)} jobs, {_minutes(took)}"
     title += f", about {_minutes(left)} to go" if left else ""
     table = Table(box=None)
-    table.add_column("arm")
+    table.add_column("method")
     for seed in seeds:
         table.add_column(f"seed {seed}")
     rows: dict[str, dict[int, list[str]]] = {}
     for job in every:
-        assert job.cell is not None
-        row = rows.setdefault(job.cell.name.rpartition(".")[0], {})
+        assert job.run is not None
+        row = rows.setdefault(job.run.name.rpartition(".")[0], {})
         shown = progress_of(board.plan, job)
-        row.setdefault(job.cell.seed, []).append(MARKS[job.state] if shown == job.state else shown)
+        row.setdefault(job.run.seed, []).append(MARKS[job.state] if shown == job.state else shown)
     for name, row in rows.items():
         table.add_row(name, *(" ".join(row.get(seed, ())) for seed in seeds))
     return Group(Text(title, style="italic"), table)
@@ -221,7 +220,7 @@ def _write(plan: StudyPlan) -> None:
         report_html(plan.out, plan.out / "report.html")
     except LacyError as error:  # matplotlib is not installed: the tables are there all the same
         print(error, file=sys.stderr)
-    pooled = results[(results.seed == POOLED) & (results.way != "")]
+    pooled = results[(results.seed == POOLED) & (results.condition != "")]
     if len(pooled):
         _show(pooled)
     print()
@@ -229,17 +228,20 @@ def _write(plan: StudyPlan) -> None:
 
 
 def _show(pooled: Any) -> None:
-    from lacy.cli.verb import table
+    from lacy.cli.terminal import table
 
     shown = ("facts_right", "f1", "recovered", "call_rate", "calls_per_fact")
     rows = []
-    for (size, arm, equal, way), part in pooled.groupby(
-        ["size", "arm", "equal", "way"], sort=False
+    for (size, method, equal, condition), part in pooled.groupby(
+        ["size", "method", "equal", "condition"], sort=False
     ):
         values = {row.metric: row for row in part.itertuples()}
         cells_of = [_cell(values.get(metric)) for metric in shown]
         rows.append(
-            [f"{size} {arm}/{way}" + (f" ({equal})" if equal != "steps" else ""), *cells_of]
+            [
+                f"{size} {method}/{condition}" + (f" ({equal})" if equal != "steps" else ""),
+                *cells_of,
+            ]
         )
     names = ("", "facts right", "F1", "recovered", "tokens asked for", "calls per fact")
     table("All seeds together, 95% intervals", rows, names)

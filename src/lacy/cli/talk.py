@@ -16,8 +16,8 @@ from lacy.cascade import (
     Step,
     Watch,
     bill,
-    chat_of,
-    hint,
+    question_hint,
+    render_chat,
     to_dict,
 )
 from lacy.cli import calibration, live, why_output
@@ -116,7 +116,7 @@ class Talk:
         if self._templated:
             said = {"role": "assistant", "content": answer.continuation}
             self._messages += [{"role": "user", "content": line}, said]
-        elif told := hint(line, templated=False):
+        elif told := question_hint(line, templated=False):
             self._say(told)
         self._end(answer)
 
@@ -167,7 +167,7 @@ class Talk:
             return line, ()
         messages = [*self._messages, {"role": "user", "content": line}]
         try:
-            chat = chat_of(messages, self._loaded.tokenizer)
+            chat = render_chat(messages, self._loaded.tokenizer)
             return chat.text, chat.tokens()
         except ChatRefused as error:
             raise LacyError("E112", why=str(error)) from error
@@ -185,8 +185,8 @@ class Talk:
             import difflib
 
             close = difflib.get_close_matches(word, COMMANDS, 1, 0.5)
-            hint = f"Did you mean {close[0]}?" if close else "/help says which there are."
-            self._say(f"There is no command {word}. {hint} (// begins a text with /)")
+            question_hint = f"Did you mean {close[0]}?" if close else "/help says which there are."
+            self._say(f"There is no command {word}. {question_hint} (// begins a text with /)")
             return True
         does[word](rest.strip())
         return True

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from lacy.cli.process import CLOSED, STOPPED
-from lacy.cli.verb import settings
 from lacy.train import TrainConfig
 
-SETTINGS = TrainConfig
-EXAMPLE = """
+FLAGS = TrainConfig
+EXAMPLES = """
 lacy train --data data/wiki --model 1m --out runs/wiki
 lacy train recipes/wiki-cpu.yaml --data data/wiki --dry-run
 lacy train recipes/paper-334m.yaml --dry-run
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Trains."""
-    config = settings(TrainConfig, argv, "train", EXAMPLE)
+def run(config: TrainConfig) -> int:
+    """Train."""
     config.check()
     from lacy.train import CLOSED_OUTPUT, train
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from lacy.cli import calibration
-from lacy.cli.verb import REPEATS, Repeated, as_text, settings
+from lacy.cli.flags import REPEATS, Repeated
+from lacy.cli.terminal import as_text
 
 if TYPE_CHECKING:
     from lacy.cascade import Engine, Step
@@ -63,16 +64,15 @@ class WhyConfig:
     """Draw margin and threshold along the text into a .png or .svg (needs lacy[study])."""
 
 
-SETTINGS = WhyConfig
-EXAMPLE = """
+FLAGS = WhyConfig
+EXAMPLES = """
 lacy why runs/mine "Emil Quilodell was born on" --source world
 lacy why runs/mine "Emil Quilodell was born in Kelfield." --source world --teacher --plot why.png
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Explains and prints."""
-    config = settings(WhyConfig, argv, "why", EXAMPLE)
+def run(config: WhyConfig) -> int:
+    """Explain and print."""
     config.text = as_text(config.text)
     from lacy.cli.why_output import check_picture, draw
 

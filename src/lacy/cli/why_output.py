@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lacy.cascade import Unconfirmed, guess_style, style_of, visible
+from lacy.cascade import GuessTracker, guess_style, style_of, visible
 from lacy.errors import LacyError
 from lacy.types import Span
 
@@ -255,7 +255,7 @@ def opening(text: str, steps: Sequence[Step], palette: dict[str, str], console: 
     if steps and steps[0].speaker == "text":
         return Text(visible(text))
     shown = Text(visible(text[: steps[0].start] if steps else text), style="bold")
-    line, follow = Text().append_text(shown), Unconfirmed()
+    line, follow = Text().append_text(shown), GuessTracker()
     for step in steps:
         span = Span(step.text, step.speaker, asked=step.called)
         for part, guessed in follow.split(span):

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lacy._text import first_line
 from lacy.corpus._cells import Bad
 from lacy.corpus._files import Complain, Row, Wanted, decoded
 
@@ -43,14 +44,10 @@ def parquet_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row
                 except (pa.ArrowException, OSError) as error:
                     if few:
                         raise
-                    why = f"read without most columns from row {done + 1} on: {_line(error)}"
+                    why = f"read without most columns from row {done + 1} on: {first_line(error)}"
                     wanted.note("damaged column", str(path), why)
     except (pa.ArrowException, OSError) as error:
-        complain("damaged Parquet", str(path), _line(error))
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        complain("damaged Parquet", str(path), first_line(error))
 
 
 def columns(schema: pa.Schema, text_field: str) -> list[str]:
@@ -147,4 +144,4 @@ def _one(column: Any, index: int) -> Any:
     try:
         return column[index].as_py()
     except Exception as error:
-        return Bad(_line(error))
+        return Bad(first_line(error))

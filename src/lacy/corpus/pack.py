@@ -137,7 +137,7 @@ def checked(document: Encoded, vocab_size: int, call_id: int) -> Piece:
             tokens=len(document.input_ids),
             marks=len(document.marks),
             where=where,
-            do="lacy annotate, with the tokenizer in use",
+            do="lacy data mark, with the tokenizer in use",
         )
     ids = np.asarray(document.input_ids, dtype=np.int64)
     marks = np.asarray(document.marks, dtype=np.int64)

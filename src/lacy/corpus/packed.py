@@ -152,7 +152,7 @@ class PackedData:
         """
         path = Path(path)
         if not path.exists():
-            raise LacyError("E13", path=path, do="make packed data with: lacy annotate")
+            raise LacyError("E13", path=path, do="make packed data with: lacy data mark")
         info = _read_info(path)
         stored = tokenizer_fingerprint(load_tokenizer(path))
         for used in [stored, *([tokenizer_fingerprint(tokenizer)] if tokenizer else [])]:
@@ -380,7 +380,7 @@ def _views(batch: Any, path: Path, info: DataInfo) -> Rows:
             tokens=len(flat["input_ids"]),
             marks=len(flat["marks"]),
             where=str(path),
-            do=f"lacy annotate --out {path}",
+            do=f"lacy data mark --out {path}",
         )
     parts = []
     for name, kind in COLUMNS.items():

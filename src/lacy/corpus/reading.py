@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lacy._text import first_line
 from lacy.corpus import _arrow, _cells, _csv, _files, _folder, _json
 from lacy.corpus._files import Complain, Row, Wanted
 from lacy.corpus._unpack import PACKED
@@ -25,7 +26,7 @@ from lacy.corpus.encoding import codec_of
 from lacy.corpus.read_formats import FORMATS
 from lacy.corpus.read_pages import Pages
 from lacy.corpus.report import ReadReport as ReadReport
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 from lacy.types import Document
 
 Rows = Callable[[Wanted, Complain], Iterator[Row]]
@@ -121,7 +122,7 @@ def read(
 def _logged(name: str, documents: Iterator[Document], told: ReadReport) -> Iterator[Document]:
     yield from documents
     if told.skipped or told.renamed or told.left or told.notes:
-        logging.getLogger(__name__).warning("%s: %s", clean(name), told.summary())
+        logging.getLogger(__name__).warning("%s: %s", one_line(name), told.summary())
 
 
 def write_documents(documents: Iterable[Document], path: str | Path) -> int:
@@ -172,7 +173,8 @@ def _local(
     files = sorted(set(found.files) - set(cards))
     if not files and not found.shut:
         left = ", ".join(f"{n:,} x {kind}" for kind, n in told.left.counts.most_common(5))
-        raise LacyError("E27", path=f"{path}: no file in it{left and f' ({left})'}")
+        why = f"it contains no supported files{left and f' (only {left})'}"
+        raise LacyError("E27", path=path, why=why)
     return [
         *(_file(file, pages) for file in files),
         *(Stream(_shut(error)) for error in found.shut),
@@ -200,7 +202,7 @@ def _kind(path: Path) -> str:
 def _file(path: Path, pages: Pages) -> Stream:
     kind = _kind(path)
     if not kind:
-        raise LacyError("E27", path=path)
+        raise LacyError("E27", path=path, why="its file type is not supported")
     where = os.path.realpath(path)
     if kind in FORMATS:
         return Stream(lambda wanted, complain: pages.rows(path, kind, wanted, complain), where)
@@ -225,7 +227,9 @@ def _saved(path: Path, split: str) -> Rows:
         except KeyError:
             raise LacyError("E23", name=path, why=f"it has no split {split!r}") from None
         except Exception as error:  # the library raises whatever its parts raise
-            raise LacyError("E23", name=path, why=_first_line(error)) from error
+            raise LacyError(
+                "E23", name=path, why=f"{type(error).__name__}: {first_line(error)}"
+            ) from error
 
     return rows
 
@@ -246,13 +250,11 @@ def _hub(name: str, split: str) -> Rows:
             for number, row in enumerate(found, 1):
                 yield f"{name}[{split}]:{number}", dict(row)
         except Exception as error:  # network, names, formats: each library its own class
-            raise LacyError("E23", name=name, why=_first_line(error)) from error
+            raise LacyError(
+                "E23", name=name, why=f"{type(error).__name__}: {first_line(error)}"
+            ) from error
 
     return rows
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 # ---------------------------------------------------------------------------------- documents

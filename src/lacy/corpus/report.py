@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lacy.errors import clean
+from lacy.errors import one_line
 
 PLACES_KEPT = 20
 """Places kept per reason in a report; all are counted."""
@@ -35,7 +35,7 @@ class Places(dict[str, list[str]]):
         self.counts[reason] += 1
         kept = self.setdefault(reason, [])
         if len(kept) < PLACES_KEPT:
-            kept.append(clean(f"{place}: {detail}" if detail else place))
+            kept.append(one_line(f"{place}: {detail}" if detail else place))
 
 
 @dataclass
@@ -67,7 +67,7 @@ class ReadReport:
             self.unread.add(os.path.realpath(_LINE.sub("", place)))
         kept = self.places.setdefault(reason, [])
         if len(kept) < PLACES_KEPT:
-            kept.append(clean(f"{place}: {detail}" if detail else place))
+            kept.append(one_line(f"{place}: {detail}" if detail else place))
 
     def leave(self, kind: str, path: Path) -> None:
         """Counts a file of a kind that is not read."""

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
-from lacy.errors import clean as clean
-
 _ANCHORS = ("", "\n", "x", ".")
 """What to put before a text so that a tokenizer does not treat it as the start of a text."""
 

@@ -1,8 +1,8 @@
-"""Every user-facing error: a code, what happened with which values, and what to type next.
+"""All errors that users can meet: a code, what happened with which values, and what to do next.
 
-Raise ``LacyError("E20", tokens=10, marks=9)``; the command line prints ``str(error)`` without a
-traceback and leaves with ``error.exit_code``. Codes are stable; a test holds that every code is
-used and that its template's values are given where it is raised.
+Raise ``LacyError("E20", tokens=10, marks=9)``. The command line prints ``str(error)`` without a
+traceback and exits with ``error.exit_code``. Codes are stable. Tests check that every code is used
+and that each ``raise`` gives the values of its template.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from typing import Any
 
 from lacy.errors import general, models, outside
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
-from lacy.errors.plain import STEERING, clean, cleaned
+from lacy.errors.sanitize import CONTROL_CHARACTERS, one_line, sanitized
 
 __all__ = [
-    "CATALOG", "DATA", "SOURCE", "STEERING", "USAGE", "Entry", "LacyError", "clean", "cleaned",
+    "CATALOG", "CONTROL_CHARACTERS", "DATA", "SOURCE", "USAGE", "Entry", "LacyError", "one_line",
+    "sanitized",
 ]  # fmt: skip
 
 CATALOG: dict[str, Entry] = {**general.ENTRIES, **models.ENTRIES, **outside.ENTRIES}
 
 
 class LacyError(Exception):
-    """A mistake or failure that a user can act on.
+    """A mistake or failure that the user can act on.
 
     Args:
         code: a key of ``CATALOG``.
@@ -32,16 +33,17 @@ class LacyError(Exception):
         entry = CATALOG[code]
         self.code = code
         self.values = values
-        shown = {name: cleaned(value) for name, value in values.items()}
+        shown = {name: sanitized(value) for name, value in values.items()}
         self.what = entry.what.format(**shown)
         self.do = entry.do.format(**shown)
         self.exit_code = entry.exit_code
         super().__init__(f"[{code}] {self.what}\n  Do: {self.do}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Lets the error travel from a worker process."""
-        return _remake, (self.code, self.values)
+        # The default would call the class with the message only, so worker processes could not
+        # send the error back.
+        return _rebuild, (self.code, self.values)
 
 
-def _remake(code: str, values: dict[str, Any]) -> LacyError:
+def _rebuild(code: str, values: dict[str, Any]) -> LacyError:
     return LacyError(code, **values)

@@ -1,4 +1,4 @@
-"""One kind of error, and the status a command leaves with."""
+"""The type of a catalogue entry, and the exit codes of commands."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One kind of error: templates for what happened and what to do, exit status, and more.
+    """One kind of error: templates for what happened and what to do, and an exit code.
 
-    ``more`` is what ``lacy explain`` adds: why this is an error, in a sentence or two.
+    ``more`` explains in a sentence or two why this is an error; ``lacy help error`` prints it.
     """
 
     what: str
@@ -19,4 +19,4 @@ class Entry:
 
 
 USAGE, DATA, SOURCE = 2, 3, 4
-"""Exit codes: a mistake in the command, in the data or a checkpoint, or a source that fails."""
+"""Exit codes: a mistake in the command, bad data or a bad checkpoint, a failing source."""

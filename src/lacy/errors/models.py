@@ -1,4 +1,4 @@
-"""Training, models, the cascade, studies: what goes wrong with a model at hand."""
+"""Errors in training, models, generation and studies."""
 
 from __future__ import annotations
 
@@ -6,75 +6,76 @@ from lacy.errors.entry import DATA, USAGE, Entry
 
 ENTRIES = {
     # E40-E44: objective
-    "E40": Entry("there is no arm {arm!r}{hint}", "choose one of: {arms}", USAGE),
+    "E40": Entry("unknown selection method {method!r}{hint}", "choose one of: {methods}", USAGE),
     "E41": Entry(
-        "the arm {arm!r} ranks tokens by {what}, which was not given",
+        "the method {method!r} ranks tokens by {what}, which is missing",
         "{do}",
         USAGE,
-        "Some arms need more than the marks: the model's own losses, or those of a reference "
-        "model, stored beside the tokens.",
+        "Some selection methods need more than marks: the losses of the model itself or of a "
+        "reference model.",
     ),
     "E42": Entry(
         "{name} has shape {got}, but the targets have shape {want}",
-        "give one value per target",
+        "pass one value per target",
         DATA,
     ),
     # E45-E49: training
     "E45": Entry(
-        "{count} of the training settings do not fit:{problems}",
-        "correct them; see the settings: lacy config train",
+        "{count} training setting(s) cannot be used:{problems}",
+        "correct the settings above; list all settings with: lacy help config train",
         USAGE,
     ),
     "E46": Entry(
-        "call_rate {rate} is more than the data can give: only {share:.1%} of its targets are "
-        "{kind} (what the arm {arm!r} delegates)",
-        "choose --call-rate {most:.2f} or less, another --arm, or annotate with more rules",
+        "call_rate {rate} is too high: method {method!r} delegates {kind}, which are only "
+        "{share:.1%} of the targets",
+        "use --call-rate {most:.2f} or less, choose another --method, or annotate with more rules",
         DATA,
     ),
     "E47": Entry(
-        "the {what} is {value} by step {step} (it was a number until step {good}); {kept}",
-        "lower the learning rate (now {lr:g}) or clip harder, and start in a new folder",
+        "the {what} became {value} by step {step} (last finite at step {good}); {kept}",
+        "lower the learning rate (now {lr:g}) or clip gradients harder, and start in a new folder",
         DATA,
     ),
     "E48": Entry(
-        "out of memory in step {step} with {rows} rows of {context} tokens at a time; {kept}",
-        "split the batch: --grad-accum {more} (the batch stays the same); to see the need: "
-        "lacy train --dry-run",
+        "out of memory at step {step} with micro-batches of {rows} rows of {context} tokens; "
+        "{kept}",
+        "use smaller micro-batches: --grad-accum {more} (the batch size stays the same); to "
+        "estimate the memory: lacy train --dry-run",
         USAGE,
     ),
     "E49": Entry("the checkpoint {path} cannot be used: {why}", "{do}", DATA),
     # E55-E59: models and checkpoints
-    "E55": Entry("no model in {path}: {why}", "{do}", DATA),
+    "E55": Entry("no usable model in {path}: {why}", "{do}", DATA),
     "E56": Entry(
         "the model in {path} is damaged: {why}",
         "{do}",
         DATA,
-        "lacy never replaces weights that are missing or have another shape by random ones: the "
-        "model would generate nonsense.",
+        "lacy never initialises missing or mismatched weights at random: the model would generate "
+        "nonsense.",
     ),
     "E57": Entry(
-        "the model in {path} has no <CALL> as its last token",
-        "train one from it: lacy train --init-from {path}",
+        "the model in {path} does not have <CALL> as its last token",
+        "train a model with <CALL> from it: lacy train --init-from {path}",
         DATA,
     ),
     "E58": Entry(
-        "models of kind {architecture} cannot be used here: {why}",
-        "start from a model whose logits are its hidden states times one matrix and whose "
-        "attention reads position_ids (Llama, GPT-2, Qwen, Mistral, SmolLM)",
+        "the architecture {architecture} is not supported: {why}",
+        "use a decoder whose logits are hidden states times one matrix and whose attention uses "
+        "position_ids (Llama, GPT-2, Qwen, Mistral, SmolLM)",
         USAGE,
     ),
-    "E59": Entry("the model in {path} does not fit: {why}", "{do}", DATA),
+    "E59": Entry("the model in {path} cannot be used here: {why}", "{do}", DATA),
     # E98, E130-E136: models and tokenizers from elsewhere
     "E98": Entry(
-        "the tokenizer in {path} has no token {token!r} that could be the begin token",
+        "the tokenizer in {path} has no token {token!r} to use as begin token",
         "choose one of its special tokens: {known}",
         USAGE,
-        "The begin token should be the token that separated documents in the model's pretraining; "
-        "it need not be the one that begins a chat.",
+        "Use the token that separated documents when the model was pretrained. It may differ from "
+        "the token that begins a chat.",
     ),
     "E130": Entry(
         "the weights in {path} are quantised ({method})",
-        "use the unquantised checkpoint that they were made from; to quantise a trained model: "
+        "use the original unquantised checkpoint; to quantise a trained model: "
         "lacy export RUN --to gguf --precision q8_0",
         DATA,
         "Quantised weights cannot be trained, and loading them needs a GPU or additional packages.",
@@ -91,8 +92,8 @@ ENTRIES = {
         "the {what} in {path} requires its own code (type {kind}), which lacy does not run",
         "use a model whose type transformers supports, or convert it to such a type",
         DATA,
-        "Code in a model folder could do anything on this machine, so lacy never runs it, "
-        "whatever the options.",
+        "Code in a model folder could do anything on this machine, so lacy never runs it; no "
+        "option changes this.",
     ),
     "E133": Entry(
         "the weight {name} of the model in {path} contains NaN or infinity",
@@ -102,69 +103,76 @@ ENTRIES = {
     ),
     "E134": Entry(
         "{path} is a GGUF model, which lacy can write but not read",
-        "give the transformers folder (safetensors) that it was made from",
+        "use the transformers folder (safetensors) from which it was converted",
         DATA,
     ),
-    # E60-E64: cascade
+    # E60-E64: generation
     "E60": Entry(
-        "the text needs {tokens} tokens, the model's context holds {context}",
+        "the text needs {tokens} tokens, but the model's context is {context}",
         "shorten the prompt, or use a model with a longer context",
         USAGE,
-        "A text beyond the context would be continued by a model that has forgotten its start.",
+        "Beyond its context, the model would no longer see the beginning of the text.",
     ),
     "E61": Entry(
-        "no policy {policy!r}: {why}",
-        "write one of: {forms}",
+        "invalid policy {policy!r}: {why}",
+        "use one of: {forms}",
         USAGE,
-        "A policy says when the model calls; it is a short text that travels in a model's name.",
+        "A policy decides where the model calls. It is a short string that can be part of a "
+        "model's name in the API.",
     ),
     "E62": Entry(
         "the model has no <CALL> row ({rows} rows, {tokens} tokens{where})",
-        "use a model trained by lacy, or a policy that does not read <CALL> (entropy, top2, "
+        "use a model trained by lacy, or a policy that does not need <CALL> (entropy, top2, "
         "random)",
         USAGE,
     ),
-    "E63": Entry("{what}: {given} given, {wanted} needed", "{do}", USAGE),
-    "E64": Entry("{path} holds no answers: {why}", "give a file written by lacy generate", DATA),
+    "E63": Entry("wrong number of {what}: got {given}, need {wanted}", "{do}", USAGE),
+    "E64": Entry(
+        "no generated answers in {path}: {why}", "use a file that lacy generate wrote", DATA
+    ),
     # E80-E83: the made-up world
     "E80": Entry(
-        "a world needs at least 10 people, not {people}", "lacy world --people 400", USAGE
+        "a world needs at least 10 people, got {people}", "lacy data world --people 400", USAGE
     ),
     "E81": Entry(
-        "no made-up world at {path}: {why}", "make one: lacy world --people 400 --out DIR", DATA
+        "cannot load a made-up world from {path}: {why}",
+        "make one with: lacy data world --people 400 --out DIR",
+        DATA,
     ),
     # E84-E89: studies
     "E84": Entry(
-        "{count} job(s) of the study failed; the others are done:{listed}",
-        "mend the cause and run the same lacy study again: only what is missing is run",
+        "{count} job(s) of the study failed; all others are finished:{listed}",
+        "fix the cause and run the same lacy study command again; it runs only what is missing",
         DATA,
     ),
     "E85": Entry(
-        "{count} problem(s) in the plan of the study:{problems}",
-        "correct the recipe; all its settings: lacy config study",
+        "{count} problem(s) in the study plan:{problems}",
+        "correct the plan; list all its settings with: lacy help config study",
         USAGE,
     ),
     "E86": Entry(
-        "the training run {cell} is not finished",
-        "run the same lacy study again: it goes on where it stopped",
+        "the training run {run} has not finished",
+        "run the same lacy study command again; it continues from the last checkpoint",
         DATA,
     ),
     "E87": Entry(
-        "{path} is not as a study writes it: {why}",
-        "give the folder that lacy study wrote, or correct what the message names",
+        "{path} is not a valid study file: {why}",
+        "use a folder that lacy study wrote, or correct the file as described",
         DATA,
-        "Tables and figures are made from the files of one study, each with its columns.",
+        "Tables and figures are made from the files of one study; each file has fixed columns.",
     ),
     "E88": Entry(
-        "nothing to show of the study in {where}: {what}",
-        "measure it (lacy study), or leave this table or figure out",
+        "the study in {where} lacks the data for this table or figure: {what}",
+        "measure it with lacy study, or leave this table or figure out",
         DATA,
-        "A figure needs what it shows: several call rates, calibration curves, comparisons.",
+        "Each figure needs its own data: several call rates, calibration curves or comparisons.",
     ),
     "E89": Entry(
-        "{path}, line {line}: {why}",
-        "write <!-- figure: NAME FILE.svg --> or <!-- table: NAME -->, and <!-- end --> after it",
+        "line {line} of {path}: {why}",
+        "write <!-- figure: NAME FILE.svg --> or <!-- table: NAME -->, and close it with "
+        "<!-- end -->",
         USAGE,
-        "Marked places of a page are filled from a study; a misspelt one would stay empty.",
+        "These comments mark the places of a page that are filled with results; a misspelt one "
+        "would stay empty.",
     ),
 }

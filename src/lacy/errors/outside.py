@@ -1,4 +1,4 @@
-"""Sources, engines of others, the terminal: what goes wrong with the outside world."""
+"""Errors in sources, databases, servers and the terminal."""
 
 from __future__ import annotations
 
@@ -7,121 +7,125 @@ from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
 ENTRIES = {
     # E65-E74: sources
     "E65": Entry(
-        "no database at {path}", "check the path; a world's is written by: lacy world", SOURCE
+        "no database at {path}",
+        "check the path; lacy data world writes a database of its people",
+        SOURCE,
     ),
     "E66": Entry(
-        "cannot read the database {path}: {why}",
-        "give a SQLite or DuckDB file that this user may read",
+        "cannot open the database {path}: {why}",
+        "use a SQLite or DuckDB file that you have permission to read",
         SOURCE,
     ),
     "E67": Entry(
         "the database {path} has no table {table!r}; it has: {found}",
-        "give a table fact(subject, relation, value), or say where facts stand in yours: "
+        "create a table fact(subject, relation, value), or write a mapping to your tables: "
         "lacy source map {path} --out mapping.yaml",
         SOURCE,
     ),
     "E68": Entry(
-        "the table {table!r} of {path} has no column {column!r}; it has: {found}",
-        "name the columns that hold subject, relation and value: "
+        "table {table!r} in {path} has no column {column!r}; it has: {found}",
+        "name the columns for subject, relation and value in a mapping: "
         "lacy source map {path} --out mapping.yaml",
         SOURCE,
     ),
     "E69": Entry(
-        "no causal language model in {path}: {why}",
-        "give a folder or Hub name that transformers opens as a causal model with its tokenizer",
+        "cannot load a causal language model from {path}: {why}",
+        "use a folder or Hub name that transformers can load as a causal model with its tokenizer",
         SOURCE,
     ),
     "E70": Entry(
-        "no index of documents in {path}: {why}",
-        "make one: lacy source build TEXTS --out {path}",
+        "cannot open a document index in {path}: {why}",
+        "build one with: lacy source build TEXTS --out {path}",
         SOURCE,
     ),
     "E71": Entry(
-        "cannot write the index of documents {path}: {why}",
-        "check permissions and free space; an index of another version is made anew in a new "
-        "folder",
+        "cannot write the document index {path}: {why}",
+        "check its permissions and the free disk space; if another version of lacy wrote it, "
+        "build into a new folder",
         SOURCE,
     ),
     "E72": Entry(
-        "the address {url} of a model cannot be used: {why}",
-        "give the base of an OpenAI-compatible API, such as http://localhost:8000/v1; keys come "
-        "from the environment (OPENAI_API_KEY)",
+        "the model address {url} cannot be used: {why}",
+        "use the base URL of an OpenAI-compatible API, such as http://localhost:8000/v1; set keys "
+        "in the environment (OPENAI_API_KEY)",
         SOURCE,
-        "Addresses stand in messages, files and reports; nothing secret may stand in them.",
+        "Addresses appear in messages, files and reports, so they must not contain secrets.",
     ),
     "E73": Entry(
-        "cannot keep answers in {path}: {why}",
-        "check the path, its permissions and the free space",
+        "cannot cache answers in {path}: {why}",
+        "check the path, its permissions and the free disk space",
         SOURCE,
-        "Kept answers are a SQLite file that several processes may use; it can be deleted at any "
+        "The cache is a SQLite file that several processes can share. It can be deleted at any "
         "time.",
     ),
     "E74": Entry(
-        "the table, view or column {table!r} of {path} cannot be read: {why}",
-        "repair it in the database, or name another table; to list the tables that can be read: "
+        "cannot read the table, view or column {table!r} of {path}: {why}",
+        "repair it in the database, or use another table; to list the readable tables: "
         "lacy source map {path} --out mapping.yaml",
         SOURCE,
     ),
-    # E90-E93: engines of others
+    # E90-E93: other inference engines
     "E90": Entry(
-        "the model in {path} cannot be written as {to}: {why}",
-        "serve it in process (lacy serve), or by an engine that opens its folder (vLLM)",
+        "cannot export the model in {path} to {to}: {why}",
+        "serve it with lacy serve, or with an engine that loads its folder directly (vLLM)",
         DATA,
-        "Only what the other engine computes in the same way is written; anything else would "
-        "speak differently there, and nobody would know why.",
+        "lacy exports only what the other engine computes identically; otherwise its output would "
+        "differ for no visible reason.",
     ),
     "E91": Entry(
         "the server at {url} cannot host the model: {why}",
         "{do}",
         SOURCE,
-        "A hosted model needs completions with log-probabilities, and the same tokens on both "
-        "sides.",
+        "A hosted model needs a completions API with log-probabilities, and the same tokenizer on "
+        "both sides.",
     ),
     "E92": Entry(
-        "the policy {policy} cannot be held by a hosted model: {why}",
-        "use threshold=0, budget=0.22, never, always or random=0.22; others need the model in "
-        "process (give its folder)",
+        "policy {policy} does not work with a hosted model: {why}",
+        "use threshold=0, budget=0.22, never, always or random=0.22; for other policies, load the "
+        "model in this process (give its folder)",
         USAGE,
-        "A server tells only the likeliest tokens of each step, not the whole distribution.",
+        "A server returns only the most likely tokens of each step, not the whole distribution.",
     ),
     "E93": Entry(
-        "the server at {url} gave no answer: {why}",
-        "check that it runs and holds the model; the same command may be run again",
+        "no answer from the model server at {url}: {why}",
+        "check that it is running and serves this model, then run the command again",
         SOURCE,
-        "A text that lost its model cannot go on; a source that fails only leaves the model to "
-        "its own words.",
+        "Generation cannot continue without its model. When only a source fails, the model "
+        "continues without it.",
     ),
     # E94-E99: databases
     "E94": Entry(
         "cannot use the database {place}: {why}",
-        "check the address, postgresql://USER@HOST:PORT/NAME, and that the server may be reached; "
+        "check the address, postgresql://USER@HOST:PORT/NAME, and that the server is reachable; "
         "the password comes from PGPASSWORD or ~/.pgpass",
         SOURCE,
-        "Messages never show a password, so neither do they show an address that is malformed.",
+        "Messages never show a password. A malformed address is not shown at all, because it may "
+        "contain one.",
     ),
     "E95": Entry(
         "{count} problem(s) in the mapping {path}:{problems}",
-        "correct them; a first mapping is written by: lacy source map DATABASE --out mapping.yaml",
+        "correct them; to generate a first mapping: lacy source map DATABASE --out mapping.yaml",
         USAGE,
-        "A mapping says where subjects and their facts stand in a database; it is held against "
-        "the tables and columns that are there before anything is asked.",
+        "A mapping says which tables and columns contain subjects and facts. It is checked against "
+        "the database before any query.",
     ),
     "E96": Entry(
         "the mapping {path} does not work in {place}: {why}",
-        "look at this entry: its tables are there, but the database cannot join or compare them so",
+        "correct this entry; its tables exist, but the database cannot join or compare them this "
+        "way",
         SOURCE,
     ),
-    "E97": Entry("no mapping can be written for {place}: {why}", "{do}", SOURCE),
-    # E100-E105: texts as a source
+    "E97": Entry("cannot generate a mapping for {place}: {why}", "{do}", SOURCE),
+    # E100-E105: documents as a source
     "E100": Entry(
-        "the index in {path} has the {what} {has!r}, not {wanted!r}",
-        "leave --{what} out, or build into a new folder",
+        "the index in {path} was built with {what} {has!r}, not {wanted!r}",
+        "omit --{what}, or build into a new folder",
         USAGE,
-        "What an index was made with is written in it; texts are added in the same way.",
+        "An index records how it was built, and texts can only be added in the same way.",
     ),
     "E101": Entry(
-        "there are no vectors of {name!r}: {why}",
-        "give the folder or Hub name of a model2vec model",
+        "cannot load the embeddings {name!r}: {why}",
+        "use the folder or Hub name of a model2vec model",
         SOURCE,
         "Static embeddings are read from safetensors with their tokenizer, never from pickle.",
     ),
@@ -136,27 +140,27 @@ ENTRIES = {
     ),
     # E106-E110: models as sources
     "E106": Entry(
-        "the price {price!r} cannot be used: {why}",
-        "give US dollars per million input and output tokens: --price 0.15,0.60, or for one source "
-        "of several: --price NAME=0.15,0.60",
+        "invalid price {price!r}: {why}",
+        "give US dollars per million input and output tokens, such as --price 0.15,0.60; to set it "
+        "for one of several sources: --price NAME=0.15,0.60",
         USAGE,
-        "Prices stand in receipts. Models behind servers and of the llm package can have one; "
-        "looking up costs nothing.",
+        "Prices are used to report costs. Only models behind servers and models of the llm package "
+        "can have one; database and document lookups are free.",
     ),
     "E107": Entry(
         "the llm package has no model {model!r}; it has: {found}",
-        "choose one of: llm models; or install the plugin that brings it: llm install PLUGIN",
+        "choose one from: llm models; or install the plugin that provides it: llm install PLUGIN",
         SOURCE,
-        "Models come from plugins, which must be installed where lacy is; keys are kept by llm "
-        "itself: llm keys set NAME.",
+        "Models come from plugins, which must be installed in the same environment as lacy. llm "
+        "stores the keys itself: llm keys set NAME.",
     ),
     # E111-E114: terminal
     "E111": Entry(
         "there is nothing to explain in {text!r}",
-        'give a text of some words: lacy why MODEL --teacher "Ada Lovelace was born in London."',
+        'give a text of several words: lacy why MODEL --teacher "Ada Lovelace was born in London."',
         USAGE,
-        "The first token of a text has nothing before it that it could be explained by, unless the "
-        "tokenizer has a token that begins texts.",
+        "The first token of a text has no context that could explain it, unless the tokenizer "
+        "has a begin token.",
     ),
     "E112": Entry(
         "the model's chat template cannot be used: {why}",
@@ -166,13 +170,13 @@ ENTRIES = {
         "message are encoded as ordinary text; a few tokenizers cannot do that.",
     ),
     "E113": Entry(
-        "a picture cannot be written to {path}",
-        "name it .png or .svg: --plot why.png",
+        "cannot write a plot to {path}: unsupported file type",
+        "use a name that ends in .png or .svg: --plot why.png",
         USAGE,
     ),
     # E145-E149: the server
     "E145": Entry(
-        "another process has held the lock on {path} for half a minute",
+        "another process has held the lock on {path} for 30 seconds",
         "wait until that process has finished, or end it",
         USAGE,
         "Only one process at a time may add keys, so that none is lost.",

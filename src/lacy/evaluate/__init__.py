@@ -1,8 +1,8 @@
-"""Scores: facts right and wrong, call quality, leakage, stored bits, entity precision, the report.
+"""Scores: facts, call quality, closed-book recall, stored bits, entity precision, and the report.
 
 Every figure is a ``Score``: a value, its 95% interval and the number of people or documents behind
-it. The parts are pure functions of answers, marks and arrays (``facts``, ``calls``, ``leakage``,
-``bits``, ``entities``); ``evaluate_world`` runs a model and calls them all.
+it. The parts are pure functions of answers, marks and arrays; ``evaluate_world`` runs a model and
+calls them all.
 """
 
 import lazy_loader

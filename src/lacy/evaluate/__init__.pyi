@@ -1,8 +1,8 @@
-from .articles import ArticleWay, calibrate_on, evaluate_articles, opening
+from .articles import ArticleAnswers, calibrate_on, evaluate_articles
 from .calls import BINS
 from .curves import CONTROLS, Line
-from .entities import Extract, entity_precision
-from .evaluate import Way, WorldResult, answer_all, evaluate_world, flat
+from .entities import Extract, default_extract, entity_precision
+from .evaluate import WorldAnswers, WorldResult, answer_all, evaluate_world, flat
 from .facts import COLUMNS, counts, score_facts
 from .pages import Pick, world_page
 from .report import Figure, ReportData, Row, Step, Table, number, write_report
@@ -23,7 +23,7 @@ __all__ = [
     "CONFIDENCE",
     "CONTROLS",
     "RESAMPLES",
-    "ArticleWay",
+    "ArticleAnswers",
     "Extract",
     "Figure",
     "Line",
@@ -33,11 +33,12 @@ __all__ = [
     "Score",
     "Step",
     "Table",
-    "Way",
+    "WorldAnswers",
     "WorldResult",
     "answer_all",
     "calibrate_on",
     "counts",
+    "default_extract",
     "difference",
     "entity_precision",
     "evaluate_articles",
@@ -45,7 +46,6 @@ __all__ = [
     "flat",
     "number",
     "of_sums",
-    "opening",
     "paired_test",
     "ratio",
     "recovered",

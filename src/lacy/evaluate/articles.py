@@ -35,8 +35,8 @@ PROMPT_WORDS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class ArticleWay:
-    """One way of answering over all articles, and what came of it."""
+class ArticleAnswers:
+    """One condition over all articles, and what came of it."""
 
     policy: str
     scores: EntityScores
@@ -59,7 +59,7 @@ def evaluate_articles(
     max_new_tokens: int = 128,
     seed: int = 0,
     **engine: Any,
-) -> dict[str, ArticleWay]:
+) -> dict[str, ArticleAnswers]:
     """Scores a model on held-out articles under several policies.
 
     Args:
@@ -82,7 +82,7 @@ def evaluate_articles(
     subjects = [subject_of(article) for article in articles]
     prompts = [prompt_of(article) for article in articles]
     named = policies if isinstance(policies, Mapping) else {text: text for text in policies}
-    ways = {}
+    conditions = {}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "articles.sqlite"
         marked = with_values(articles, extract)
@@ -104,8 +104,8 @@ def evaluate_articles(
                     made = under(policy)
                     shown, answers = str(made.policy), made.generate(prompts, subjects)
                 scores = entity_precision(answers, texts, extract, seed=seed)
-                ways[name] = ArticleWay(shown, scores, call_rate(answers), tuple(answers))
-    return ways
+                conditions[name] = ArticleAnswers(shown, scores, call_rate(answers), tuple(answers))
+    return conditions
 
 
 def oracle_rate(policy: Policy | str) -> float | None:
@@ -155,34 +155,12 @@ def calibrate_on(loaded: Any, articles: Sequence[Document], extract: Extract) ->
         articles: a hundred or so, others than those that scores are taken on.
         extract: finds their values, as in ``evaluate_articles``.
     """
-    from lacy.cascade import calibrate
+    from lacy.cascade import calibrate, truncate_document
     from lacy.model import context_of
 
     length = context_of(loaded.model)
     marked = with_values(articles, extract)
-    return calibrate(loaded, (opening(a, loaded.tokenizer, length) for a in marked))
-
-
-def opening(document: Document, tokenizer: Any, length: int) -> Document:
-    """The beginning of a text that a model reads in one piece, with the marks that lie in it.
-
-    Args:
-        document: a text with marks.
-        tokenizer: a fast tokenizer.
-        length: most tokens, those that begin and end a text included.
-    """
-    tokens = tokenizer(
-        document.text, add_special_tokens=False, return_offsets_mapping=True,
-        split_special_tokens=True,
-    )  # fmt: skip
-    places = tokens["offset_mapping"]
-    if len(places) + 2 <= length:
-        return document
-    end = places[length - 2][0]
-    crossing = [mark.start for mark in document.marks if mark.start < end < mark.end]
-    end = min([end, *crossing])
-    marks = tuple(mark for mark in document.marks if mark.end <= end)
-    return replace(document, text=document.text[:end].rstrip(), marks=marks)
+    return calibrate(loaded, (truncate_document(a, loaded.tokenizer, length) for a in marked))
 
 
 class Unsaid:

@@ -40,7 +40,7 @@ FONT = "font-family: var(--sans, system-ui, sans-serif)"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One way of answering: what it costs and what it gives."""
+    """One condition: what it costs and what it gives."""
 
     call_rate: Score
     quality: Score

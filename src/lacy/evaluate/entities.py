@@ -209,7 +209,7 @@ def entity_precision(
 def entity_counts(
     answers: Sequence[Answer], references: Sequence[str], extract: Extract | None = None
 ) -> NDArray[np.float64]:
-    """What ``entity_precision`` adds up: a row per text, for paired comparisons of ways.
+    """What ``entity_precision`` adds up: a row per text, for paired comparisons of conditions.
 
     Returns:
         ``[texts, 4]``: own entities, those held, borrowed entities, those held.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from lacy.evaluate.bits import StoredBits, fact_loss, language_loss, stored_bits
 from lacy.evaluate.calls import CallQuality, call_quality
+from lacy.evaluate.closed_book import ClosedBookRecall, closed_book_recall, most_frequent, probes
 from lacy.evaluate.facts import FactScores, Graded, grade, precision_counts, summarise
-from lacy.evaluate.leakage import Leakage, leakage, most_frequent, probes
 from lacy.evaluate.signals import read_signals
 from lacy.evaluate.statistics import Score, difference, recovered
 from lacy.types import Answer, Document, Unit
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from lacy.world import Split, World
 
 PROBE_TOKENS = 16
-"""Tokens that a leakage probe may take: more than the longest value of the world."""
+"""Tokens that a closed-book probe may take: more than the longest value of the world."""
 
 PROBE_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """One way of answering: a policy with or without a source, and what came of it."""
+class WorldAnswers:
+    """One condition: a policy with or without a source, and what came of it."""
 
     policy: str
     source: str
@@ -53,7 +53,7 @@ class Way:
 class WorldResult:
     """Everything measured of one model in a world."""
 
-    ways: dict[str, Way]
+    conditions: dict[str, WorldAnswers]
     """By the name the caller gave the policy."""
     calls: CallQuality | None
     language_loss: Score | None
@@ -61,14 +61,16 @@ class WorldResult:
     fact_loss: Score | None
     """Nats per token on the tokens that tell one."""
     bits: StoredBits | None
-    leakage: Leakage | None
+    closed_book: ClosedBookRecall | None
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for ``results.json``: each figure with value, interval and n."""
-        names = ("calls", "language_loss", "fact_loss", "bits", "leakage")
+        names = ("calls", "language_loss", "fact_loss", "bits", "closed_book")
         parts = {name: getattr(self, name) for name in names}
         return {
-            "ways": {name: way.as_dict() for name, way in self.ways.items()},
+            "conditions": {
+                name: condition.as_dict() for name, condition in self.conditions.items()
+            },
             **{name: part.as_dict() if part else None for name, part in parts.items()},
         }
 
@@ -105,14 +107,14 @@ def evaluate_world(
         call_rate: where to measure call precision and recall; by default the realised rate of
             the first policy that calls.
         read: measure call quality, language loss and stored bits.
-        probe: measure leakage.
+        probe: measure closed-book recall.
         seed: of the bootstraps.
         engine: more arguments of ``cascade.Engine``.
     """
     chosen = world.people(split)[:people]
     subjects = tuple(person.name for person in chosen)
     named = policies if isinstance(policies, Mapping) else {text: text for text in policies}
-    ways = {
+    conditions = {
         name: answer_all(
             loaded, world, source, policy, subjects,
             unit=unit, max_new_tokens=max_new_tokens, seed=seed, **engine,
@@ -122,7 +124,7 @@ def evaluate_world(
     asked = set(subjects)
     texts = [d for d in world.documents(split) if d.meta["person"] in asked]
     if call_rate is None:
-        rates = [way.facts.call_rate.value for way in ways.values()]
+        rates = [condition.facts.call_rate.value for condition in conditions.values()]
         call_rate = next((rate for rate in rates if rate > 0), None)
     calls = words = facts = held = None
     if read:
@@ -130,8 +132,8 @@ def evaluate_world(
         calls = call_quality(readings, call_rate=call_rate, seed=seed)
         words, facts = language_loss(readings, seed=seed), fact_loss(readings, seed=seed)
         held = stored_bits(readings, [_person(d) for d in texts], world_bits(world), seed=seed)
-    leaks = leak(loaded, world, texts, seed=seed) if probe else None
-    return WorldResult(ways, calls, words, facts, held, leaks)
+    closed_book = probe_closed_book(loaded, world, texts, seed=seed) if probe else None
+    return WorldResult(conditions, calls, words, facts, held, closed_book)
 
 
 def answer_all(
@@ -145,7 +147,7 @@ def answer_all(
     max_new_tokens: int = 192,
     seed: int = 0,
     **engine: Any,
-) -> Way:
+) -> WorldAnswers:
     """Asks for a biography of each subject under one policy, and judges the answers.
 
     Args:
@@ -166,17 +168,17 @@ def answer_all(
     graded = tuple(grade(a, s, world, unit=unit) for a, s in zip(answers, subjects, strict=True))
     facts = summarise(answers, subjects, graded, seed=seed)
     name = source.name if source is not None else ""
-    return Way(str(made.policy), name, facts, tuple(subjects), answers, graded)
+    return WorldAnswers(str(made.policy), name, facts, tuple(subjects), answers, graded)
 
 
-def leak(
+def probe_closed_book(
     loaded: Any,
     world: World,
     texts: Sequence[Document],
     *,
     max_new_tokens: int = PROBE_TOKENS,
     seed: int = 0,
-) -> Leakage:
+) -> ClosedBookRecall:
     """Probes a model with calls switched off.
 
     Texts that a probe would carry beyond the model's context are left out.
@@ -208,7 +210,7 @@ def leak(
         for probe in probes(texts, _person)
         if len(alone.token_text.encode(probe.prompt)) < room
     ]
-    return leakage(found, generate, frequent, seed=seed)
+    return closed_book_recall(found, generate, frequent, seed=seed)
 
 
 def world_bits(world: World) -> dict[str, float]:
@@ -218,27 +220,32 @@ def world_bits(world: World) -> dict[str, float]:
     return {relation: world.values.bits(relation) for relation in RELATIONS}
 
 
-def advantage(a: Way, b: Way, *, seed: int = 0) -> Score:
+def advantage(a: WorldAnswers, b: WorldAnswers, *, seed: int = 0) -> Score:
     """Facts right of ``a`` minus those of ``b``, paired over people.
 
     Raises:
         ValueError: the two were not asked about the same people.
     """
     if sorted(a.subjects) != sorted(b.subjects):
-        raise ValueError("the two ways were asked about different people")
-    counts = [precision_counts(way.graded, way.subjects) for way in (a, b)]
+        raise ValueError("the two conditions were asked about different people")
+    counts = [precision_counts(condition.graded, condition.subjects) for condition in (a, b)]
     return difference(counts[0], counts[1], seed=seed)
 
 
-def recovered_share(cascade: Way, alone: Way, partner: Way, *, seed: int = 0) -> Score:
+def recovered_share(
+    cascade: WorldAnswers, alone: WorldAnswers, partner: WorldAnswers, *, seed: int = 0
+) -> Score:
     """Share of the partner's advantage in facts right that the cascade recovers.
 
     Raises:
         ValueError: the three were not asked about the same people.
     """
     if not sorted(cascade.subjects) == sorted(alone.subjects) == sorted(partner.subjects):
-        raise ValueError("the ways were asked about different people")
-    counts = [precision_counts(way.graded, way.subjects) for way in (cascade, alone, partner)]
+        raise ValueError("the conditions were asked about different people")
+    counts = [
+        precision_counts(condition.graded, condition.subjects)
+        for condition in (cascade, alone, partner)
+    ]
     return recovered(counts[0], counts[1], counts[2], seed=seed)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lacy.evaluate import curves
-from lacy.evaluate.evaluate import Way, WorldResult
+from lacy.evaluate.evaluate import WorldAnswers, WorldResult
 from lacy.evaluate.report import Figure, Headline, Passage, ReportData, Row, Step, Table
 from lacy.evaluate.statistics import RESAMPLES, Score
 
@@ -21,17 +21,17 @@ INTERVALS = (
     f"Intervals are 95% percentile intervals of {RESAMPLES:,} bootstrap draws over people or "
     "documents (n). A share of exactly 0% or 100% carries the exact binomial bound over the "
     "counted items instead. Facts right: of the claims a text makes, how many are true; a "
-    "contradiction counts as a wrong claim. Facts told: of the facts there are, how many the text "
-    "tells rightly."
+    "contradiction counts as a wrong claim. Recall: of the facts there are, how many the text "
+    "states correctly."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """One way of one model, and what to call it on the page."""
+    """One condition of one model, and what to call it on the page."""
 
     model: str
-    way: str
+    condition: str
     label: str
     note: str = ""
 
@@ -49,7 +49,7 @@ def world_page(
     more: Sequence[int] = (1, 2, 3),
     series: Mapping[str, Sequence[Pick]] | None = None,
     training: Sequence[curves.Line] = (),
-    conditions: Mapping[str, str] | None = None,
+    setup: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
     next_steps: Sequence[Step] = (),
 ) -> ReportData:
@@ -57,27 +57,27 @@ def world_page(
 
     Args:
         results: what was measured, by model.
-        rows: the ways of answering to compare, in their order.
-        best: the way to show on top.
+        rows: the conditions to compare, in their order.
+        best: the condition to show on top.
         baseline: what it is held against; its model is the control for call quality.
         title: of the page.
         lede: a paragraph under it.
-        voices: the ways of which one text is shown in full (by default baseline and best).
+        voices: the conditions of which one text is shown in full (by default baseline and best).
         shown: whose text, as a number in the order asked; fixed beforehand, not picked.
-        more: whose other texts of the best way to show.
+        more: whose other texts of the best condition to show.
         series: lines of the quality-cost plot: name -> points (their labels are not drawn).
         training: training curves, in nats per token by step.
-        conditions: versions, device, seeds, times.
+        setup: versions, device, seeds, times.
         notes: more sentences on how it was measured.
         next_steps: what to type next.
     """
-    top, bottom = _way(results, best), _way(results, baseline)
+    top, bottom = _condition(results, best), _condition(results, baseline)
     figures = []
     if series:
         points = {
             name: [
-                curves.Point(way.facts.call_rate, way.facts.facts_right)
-                for way in (_way(results, pick) for pick in picks)
+                curves.Point(condition.facts.call_rate, condition.facts.facts_right)
+                for condition in (_condition(results, pick) for pick in picks)
             ]
             for name, picks in series.items()
         }
@@ -91,7 +91,8 @@ def world_page(
         lede=lede,
         headlines=_headlines(results, best, baseline),
         voices=[
-            _passage(pick.label, _way(results, pick), shown) for pick in voices or (baseline, best)
+            _passage(pick.label, _condition(results, pick), shown)
+            for pick in voices or (baseline, best)
         ],
         tables=[
             table
@@ -111,33 +112,33 @@ def world_page(
             if i < len(top.subjects)
         ],
         training=[Figure("Loss on the words of the training texts", drawn)] if training else [],
-        conditions=conditions or {},
+        setup=setup or {},
         notes=[INTERVALS, *notes],
         next=next_steps,
     )
 
 
-QUALITY = "Each point is one way to answer the same questions; bars are 95% intervals."
+QUALITY = "Each point is one condition to answer the same questions; bars are 95% intervals."
 CALIBRATION = (
     "Where the model gives CALL a probability of 70%, seven of ten words should tell a fact (the "
     "dashed line). Larger dots stand for more words."
 )
 
 
-def _way(results: Mapping[str, WorldResult], pick: Pick) -> Way:
-    return results[pick.model].ways[pick.way]
+def _condition(results: Mapping[str, WorldResult], pick: Pick) -> WorldAnswers:
+    return results[pick.model].conditions[pick.condition]
 
 
-def _passage(title: str, way: Way, number: int) -> Passage:
-    answer = way.answers[number]
+def _passage(title: str, condition: WorldAnswers, number: int) -> Passage:
+    answer = condition.answers[number]
     calls = "1 call" if answer.calls == 1 else f"{answer.calls} calls"
     note = f"{calls}, {answer.called_tokens} of {answer.tokens} tokens asked for"
     note += "" if answer.finished else "; cut off at the limit"
-    return Passage(title, answer, way.graded[number].verdicts, note)
+    return Passage(title, answer, condition.graded[number].verdicts, note)
 
 
 def _headlines(results: Mapping[str, WorldResult], best: Pick, baseline: Pick) -> list[Headline]:
-    top, bottom = _way(results, best), _way(results, baseline)
+    top, bottom = _condition(results, best), _condition(results, baseline)
     ours, control = results[best.model], results[baseline.model]
     found = [
         Headline(
@@ -146,7 +147,7 @@ def _headlines(results: Mapping[str, WorldResult], best: Pick, baseline: Pick) -
         ),
         Headline(
             "Tokens asked for", top.facts.call_rate,
-            f"{top.facts.calls_per_statement.value:.2f} calls per fact told",
+            f"{top.facts.calls_per_statement.value:.2f} calls per stated fact",
         ),
     ]  # fmt: skip
     if ours.calls:
@@ -154,11 +155,14 @@ def _headlines(results: Mapping[str, WorldResult], best: Pick, baseline: Pick) -
         found.append(
             Headline("Knows when to ask", ours.calls.separation["margin"].value_start, note)
         )
-    if ours.leakage:
-        before = control.leakage.start if control.leakage and control is not ours else None
+    if ours.closed_book:
+        before = control.closed_book.start if control.closed_book and control is not ours else None
         found.append(
             Headline(
-                "Still says by itself", ours.leakage.start, "facts, calls switched off", before
+                "Closed-book recall",
+                ours.closed_book.start,
+                "with calls switched off",
+                before,
             )
         )
     return found
@@ -167,19 +171,19 @@ def _headlines(results: Mapping[str, WorldResult], best: Pick, baseline: Pick) -
 def _facts(results: Mapping[str, WorldResult], rows: Sequence[Pick], best: Pick) -> Table:
     columns = (
         "facts right",
-        "facts told",
+        "recall",
         "tokens asked for",
         "calls per answer",
         "facts per answer",
     )
     body = []
     for pick in rows:
-        facts = _way(results, pick).facts
+        facts = _condition(results, pick).facts
         cells = (
             facts.facts_right, facts.recall, facts.call_rate, facts.calls_per_answer,
             facts.facts_per_answer,
         )  # fmt: skip
-        strong = (pick.model, pick.way) == (best.model, best.way)
+        strong = (pick.model, pick.condition) == (best.model, best.condition)
         body.append(Row(pick.label, cells, pick.note, strong))
     return Table("Facts right, and what they cost", columns, body)
 
@@ -222,10 +226,10 @@ def _operating(results: Mapping[str, WorldResult], control: str) -> Table:
 def _held(results: Mapping[str, WorldResult]) -> Table:
     body: list[Row] = []
     for model, result in results.items():
-        leaks, bits = result.leakage, result.bits
+        closed_book, bits = result.closed_book, result.bits
         cells: tuple[Score | None, ...] = (
-            leaks.start if leaks else None,
-            leaks.chance if leaks else None,
+            closed_book.start if closed_book else None,
+            closed_book.chance if closed_book else None,
             bits.per_fact if bits else None,
             bits.share if bits else None,
             result.language_loss,
@@ -233,14 +237,14 @@ def _held(results: Mapping[str, WorldResult]) -> Table:
         if any(cell is not None for cell in cells):
             body.append(Row(model, cells))
     columns = (
-        "facts told, calls off", "by chance", "bits held per fact", "of the bits there are",
+        "closed-book recall", "by chance", "bits held per fact", "of the bits there are",
         "loss on other words",
     )  # fmt: skip
     note = "Bits are a lower bound from the loss on the facts (Physics of Language Models 3.3)."
     return Table("What it holds by itself", columns, body, note, folded=True)
 
 
-def _relations(top: Way, bottom: Way, best: Pick, baseline: Pick) -> Table:
+def _relations(top: WorldAnswers, bottom: WorldAnswers, best: Pick, baseline: Pick) -> Table:
     names = sorted(set(top.facts.by_relation) | set(bottom.facts.by_relation))
     body = [
         Row(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Literal
 
-from lacy.cascade import unconfirmed
+from lacy.cascade import guessed_ranges
 from lacy.evaluate.facts import Verdict
 from lacy.evaluate.provenance import Speakers, is_borrowed
 from lacy.types import Answer, Span
@@ -48,7 +48,7 @@ def pieces(answer: Answer, verdicts: Sequence[Verdict] = ()) -> list[Piece]:
         answer: a text with provenance.
         verdicts: judged claims of that text (see ``facts.grade``); they may not overlap.
     """
-    speakers, guesses = Speakers(answer), unconfirmed(answer)
+    speakers, guesses = Speakers(answer), guessed_ranges(answer)
     result: list[Piece] = []
     for start, end in _stretches(answer, speakers, guesses, verdicts):
         text, span = answer.text[start:end], speakers.at(start)

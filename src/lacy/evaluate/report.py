@@ -110,7 +110,7 @@ class ReportData:
     passages: Sequence[Passage] = ()
     """More texts, folded."""
     training: Sequence[Figure] = ()
-    conditions: Mapping[str, str] = field(default_factory=dict)
+    setup: Mapping[str, str] = field(default_factory=dict)
     """Versions, device, seeds, times: what is needed to get the same page again."""
     notes: Sequence[str] = ()
     next: Sequence[Step] = ()

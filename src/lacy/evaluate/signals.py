@@ -1,7 +1,7 @@
 """What a model would do at every position of a true text, as a few small arrays.
 
 Call quality, stored bits and language loss are functions of these arrays (numpy, one entry per
-target token), so a model is run once and scored many ways. The pass itself is the cascade's
+target token), so a model is run once and scored many conditions. The pass itself is the cascade's
 ``teacher_forced_signals``; here each target also learns which fact it tells.
 """
 

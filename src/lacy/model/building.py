@@ -264,12 +264,12 @@ def _require_same_text_tokens(
 ) -> None:
     from lacy.corpus import tokenizer_fingerprint
 
-    # The data determine the begin token (lacy annotate --begin-token).
+    # The data determine the begin token (lacy data mark --begin-token).
     if tokenizer_fingerprint(own, borders=False) != tokenizer_fingerprint(wanted, borders=False):  # type: ignore[arg-type]
         raise LacyError(
             "E59",
             path=place,
             why=f"the data was encoded with another tokenizer ({len(wanted)} tokens) than the "
             f"model's ({len(own)})",
-            do=f"annotate the data with the model's tokenizer: lacy annotate --tokenizer {place}",
+            do=f"annotate the data with the model's tokenizer: lacy data mark --tokenizer {place}",
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lacy._parse import parse_json
+from lacy._text import first_line
 from lacy.errors import LacyError
 
 META = "lacy.json"
@@ -166,11 +167,6 @@ def damaged(place: Path | str, why: str, do: str = "") -> LacyError:
     if not do and (Path(place) / META).is_file():
         do = "use another checkpoint of that run, or train again"
     return LacyError("E56", path=place, why=why, do=do or "download or copy the model again")
-
-
-def first_line(error: BaseException) -> str:
-    """The message of an error, on one short line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _weight_files(place: Path) -> set[str]:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lacy import __version__
+from lacy._text import first_line
 from lacy.errors import LacyError
-from lacy.model.files import META, check_whole, damaged, first_line, read_json, resolve
+from lacy.model.files import META, check_whole, damaged, read_json, resolve
 from lacy.model.weights import quiet, read_model, require_known_kind
 from lacy.run import replace_folder
 from lacy.types import CALL_TOKEN

@@ -6,10 +6,10 @@ with a published origin name it in ``note``; the others are ours, sized for two 
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal
 
+from lacy._text import did_you_mean
 from lacy.errors import LacyError
 
 
@@ -86,14 +86,12 @@ def get_preset(name: str) -> Preset:
     """
     if name in PRESETS:
         return PRESETS[name]
-    near = difflib.get_close_matches(name.lower(), PRESETS, n=1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
     raise LacyError(
         "E12",
         key="model",
         value=name,
-        why="no preset of this name",
-        do=f"{guess}choose one of {', '.join(PRESETS)}",
+        why=f"there is no such preset{did_you_mean(name, PRESETS)}",
+        do=f"choose one of {', '.join(PRESETS)}",
     )
 
 

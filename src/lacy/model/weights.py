@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lacy._text import first_line
 from lacy.errors import LacyError
-from lacy.model.files import check_whole, damaged, first_line, read_json, stored_tensors
+from lacy.model.files import check_whole, damaged, read_json, stored_tensors
 
 if TYPE_CHECKING:
     import torch

@@ -1,17 +1,17 @@
 from . import select
-from .arms import ARMS, ArmName, CallNegative, Delegate, Ignore, RankWithin
 from .losses import IGNORE_INDEX, Loss, choose_impl, loss, shift, token_losses
+from .methods import METHODS, CallNegative, Delegate, Ignore, MethodName, RankWithin
 from .quantile import RunningQuantile
 from .step import select_and_loss
 
 __all__ = [
-    "ARMS",
     "IGNORE_INDEX",
-    "ArmName",
+    "METHODS",
     "CallNegative",
     "Delegate",
     "Ignore",
     "Loss",
+    "MethodName",
     "RankWithin",
     "RunningQuantile",
     "choose_impl",

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lacy.objective.arms import CallNegative
+from lacy.objective.methods import CallNegative
 
 CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
 """Size of a chunk of logits: on a CPU near the cache, on a GPU enough to fill it."""
@@ -85,7 +85,7 @@ def _budget(table: dict[str, int], tensor: Tensor) -> int:
 def text_losses(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
     r"""-log p_\CALL(target) of every row, 0 where the target is -100; no gradient."""
     engine = _Engine(hidden_ND.detach(), head_VD.detach(), targets_N, "none")
-    loss_N = hidden_ND.new_zeros(targets_N.shape, dtype=engine.wide)
+    loss_N = hidden_ND.new_zeros(targets_N.shape, dtype=engine.accumulate_dtype)
     for rows_n in engine.chunks(targets_N >= 0):
         loss_N[rows_n] = engine.forward(rows_n)[1].text_n
     return loss_N
@@ -144,8 +144,10 @@ class _Fused(torch.autograd.Function):
         engine.want_gradients(*ctx.needs_input_grad[:2])
         valid_N = plan.targets_N >= 0
         engine.text_weight = plan.text_weight
-        parts = torch.zeros(3, dtype=engine.wide, device=hidden_ND.device)
-        loss_N = torch.zeros(plan.targets_N.shape, dtype=engine.wide, device=hidden_ND.device)
+        parts = torch.zeros(3, dtype=engine.accumulate_dtype, device=hidden_ND.device)
+        loss_N = torch.zeros(
+            plan.targets_N.shape, dtype=engine.accumulate_dtype, device=hidden_ND.device
+        )
         call_N, ignore_N = plan.call_N, plan.ignore_N
         waiting = [] if plan.undecided_N is None else engine.chunks(plan.undecided_N & valid_N)
         certain_N = valid_N if plan.undecided_N is None else valid_N & ~plan.undecided_N
@@ -166,7 +168,7 @@ class _Fused(torch.autograd.Function):
             probs_nV = engine.forward(rows_n)[0] if saved_nV is None else saved_nV
             parts += engine.finish(rows_n, probs_nV, seen, call_N, ignore_N)
 
-        scale = 1.0 / valid_N.sum().clamp(min=1).to(engine.wide)
+        scale = 1.0 / valid_N.sum().clamp(min=1).to(engine.accumulate_dtype)
         ctx.save_for_backward(engine.grad_hidden_ND, engine.grad_head_VD, scale)
         ctx.types = hidden_ND.dtype, head_VD.dtype
         parts *= scale
@@ -180,7 +182,7 @@ class _Fused(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True: it would silently be left out
             raise RuntimeError("no gradient of this gradient: take impl='reference'")
         hidden_ND, head_VD, scale = ctx.saved_tensors
-        factor = grad * scale  # last, so that 1/N does not vanish in a narrow type
+        factor = grad * scale  # last, so that 1/N does not vanish in a small dtype
         return (
             None if hidden_ND is None else (hidden_ND * factor).to(ctx.types[0]),
             None if head_VD is None else (head_VD * factor).to(ctx.types[1]),
@@ -195,14 +197,14 @@ class _Engine:
         self, hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, call_negative: CallNegative
     ) -> None:
         device = hidden_ND.device.type
-        narrow = hidden_ND.dtype
+        compute_dtype = hidden_ND.dtype
         if torch.is_autocast_enabled(device):
-            narrow = torch.get_autocast_dtype(device)
+            compute_dtype = torch.get_autocast_dtype(device)
         self.hidden_ND, self.targets_N = hidden_ND, targets_N
-        self.head_VD = head_VD.to(narrow)
-        self.narrow = narrow
-        """What the matrix products compute in; everything else is in ``wide``."""
-        self.wide = torch.promote_types(narrow, torch.float32)
+        self.head_VD = head_VD.to(compute_dtype)
+        self.compute_dtype = compute_dtype
+        """What the matrix products compute in; everything else is in ``accumulate_dtype``."""
+        self.accumulate_dtype = torch.promote_types(compute_dtype, torch.float32)
         self.call_negative = call_negative
         self.text_weight = 0.0
         self.rows = min(chunk_rows(head_VD), max(1, len(targets_N)))
@@ -210,15 +212,15 @@ class _Engine:
         self.grad_hidden_ND: Tensor | None = None
         self.grad_head_VD: Tensor | None = None
         full = (self.rows, head_VD.shape[0])
-        self._logits_nV = torch.empty(full, dtype=self.wide, device=hidden_ND.device)
+        self._logits_nV = torch.empty(full, dtype=self.accumulate_dtype, device=hidden_ND.device)
         self._probs_nV = torch.empty_like(self._logits_nV)
 
     def want_gradients(self, hidden: bool, head: bool) -> None:
         """Makes room for the gradients that are asked for."""
         if hidden:
-            self.grad_hidden_ND = torch.zeros_like(self.hidden_ND, dtype=self.wide)
+            self.grad_hidden_ND = torch.zeros_like(self.hidden_ND, dtype=self.accumulate_dtype)
         if head:
-            self.grad_head_VD = torch.zeros_like(self.head_VD, dtype=self.wide)
+            self.grad_head_VD = torch.zeros_like(self.head_VD, dtype=self.accumulate_dtype)
 
     def chunks(self, which_N: Tensor) -> list[Tensor]:
         """Row numbers where a mask holds, a chunk at a time (waits for the device)."""
@@ -238,10 +240,10 @@ class _Engine:
 
         The probabilities are written to ``out_nV``, else to a buffer that the next call overwrites.
         """
-        hidden_nD = self.hidden_ND[rows_n].to(self.narrow)
+        hidden_nD = self.hidden_ND[rows_n].to(self.compute_dtype)
         logits_nV = self._logits_nV[: rows_n.numel()]
         probs_nV = self._probs_nV[: rows_n.numel()] if out_nV is None else out_nV
-        if self.narrow == self.wide:
+        if self.compute_dtype == self.accumulate_dtype:
             torch.mm(hidden_nD, self.head_VD.T, out=logits_nV)
         else:
             logits_nV.copy_(hidden_nD @ self.head_VD.T)
@@ -266,12 +268,12 @@ class _Engine:
         grad_nV = probs_nV.mul_(terms.spread_n[:, None])
         grad_nV.scatter_add_(1, self.targets_N[rows_n][:, None], -terms.weight_n[:, None])
         grad_nV[:, -1] = terms.call_n
-        grad_nV = grad_nV.to(self.narrow)
+        grad_nV = grad_nV.to(self.compute_dtype)
         if self.grad_hidden_ND is not None:
-            self.grad_hidden_ND[rows_n] = (grad_nV @ self.head_VD).to(self.wide)
+            self.grad_hidden_ND[rows_n] = (grad_nV @ self.head_VD).to(self.accumulate_dtype)
         if self.grad_head_VD is not None:
-            hidden_nD = self.hidden_ND[rows_n].to(self.narrow)
-            if self.narrow == self.wide:
+            hidden_nD = self.hidden_ND[rows_n].to(self.compute_dtype)
+            if self.compute_dtype == self.accumulate_dtype:
                 self.grad_head_VD.addmm_(grad_nV.T, hidden_nD)
             else:
                 self.grad_head_VD += grad_nV.T @ hidden_nD

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from lacy.errors import LacyError
 from lacy.objective import fused
-from lacy.objective.arms import CallNegative, Impl
+from lacy.objective.methods import CallNegative, Impl
 
 IGNORE_INDEX = -100
 """The target of positions that have none, as everywhere in torch."""
@@ -98,8 +98,10 @@ def token_losses(hidden_BTD: Tensor, head_VD: Tensor, targets_BT: Tensor) -> Ten
     hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
     if torch.compiler.is_compiling():  # fixed shapes, all logits
         logits_NV = hidden_ND @ head_VD[:-1].T
-        wide = torch.promote_types(logits_NV.dtype, torch.float32)
-        loss_N = F.cross_entropy(logits_NV.to(wide), targets_BT.reshape(-1), reduction="none")
+        accumulate_dtype = torch.promote_types(logits_NV.dtype, torch.float32)
+        loss_N = F.cross_entropy(
+            logits_NV.to(accumulate_dtype), targets_BT.reshape(-1), reduction="none"
+        )
         return loss_N.view(targets_BT.shape)
     return fused.text_losses(hidden_ND, head_VD, targets_BT.reshape(-1)).view(targets_BT.shape)
 
@@ -248,20 +250,20 @@ def _split(
     if call_negative != "sigmoid":
         # With "softmax" the negative term is inside the text rows and cannot be told apart here.
         return text, _row_losses(called_ND, head_VD, call_target_N), zero
-    wide = torch.promote_types(hidden_ND.dtype, torch.float32)
-    call = -F.logsigmoid((called_ND @ head_VD[call_id]).to(wide)).sum()
-    negative = -F.logsigmoid(-(spoken_ND @ head_VD[call_id]).to(wide)).sum()
+    accumulate_dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
+    call = -F.logsigmoid((called_ND @ head_VD[call_id]).to(accumulate_dtype)).sum()
+    negative = -F.logsigmoid(-(spoken_ND @ head_VD[call_id]).to(accumulate_dtype)).sum()
     return text, call, negative
 
 
 def _row_losses(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
     """Sum of the cross-entropies of some rows, in chunks; 0 with a graph for no rows."""
-    wide = torch.promote_types(hidden_ND.dtype, torch.float32)
+    accumulate_dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
     if not targets_N.numel():
-        return hidden_ND.to(wide).sum() + head_VD[:0].to(wide).sum()
+        return hidden_ND.to(accumulate_dtype).sum() + head_VD[:0].to(accumulate_dtype).sum()
     rows = min(targets_N.numel(), fused.chunk_rows(head_VD))
     options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=rows)
     total = F.linear_cross_entropy(
         hidden_ND, head_VD, targets_N, reduction="sum", ignore_index=IGNORE_INDEX, options=options
     )
-    return total.to(wide)
+    return total.to(accumulate_dtype)

@@ -1,8 +1,8 @@
-"""Chooses which tokens of a batch are delegated: one pure function per arm.
+"""Choose which tokens of a batch are delegated, as a pure function of tensors.
 
-Every arm takes losses, marks, a rate and a mask of valid positions, and returns a boolean mask of
+``choose`` takes losses, marks, a rate and a mask of valid positions, and returns a boolean mask of
 the same shape. The count is exact to one token: ``round(call_rate * valid positions)``, or all
-tokens that the arm may delegate where these are fewer (``shortfall`` tells). Nothing here has a
+tokens that the method may delegate where these are fewer (``shortfall`` tells). Nothing here has a
 gradient, and nothing waits for the device: ranks come from one stable sort (0.3 ms for 4,096 tokens
 on one CPU core), whose count may stay on the device, where a top-k would need it as a number.
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lacy.errors import LacyError
-from lacy.objective.arms import ARMS, Arm, Delegate, RankWithin, get_arm
+from lacy.objective.methods import METHODS, Delegate, Method, RankWithin, get_method
 from lacy.objective.values import Values
 from lacy.types import MarkFlag
 
@@ -77,13 +77,13 @@ def take(score_BT: Tensor, among_BT: Tensor, count: int | Tensor) -> Tensor:
         return (taken_RN & among_RN).view(among_BT.shape)
 
 
-def candidates(arm: str, target_marks_BT: Tensor, valid_BT: Tensor) -> Tensor:
-    """Which tokens an arm may delegate: bool, same shape.
+def candidates(method: str, target_marks_BT: Tensor, valid_BT: Tensor) -> Tensor:
+    """Which tokens a method may delegate: bool, same shape.
 
     Raises:
-        LacyError: E40 for an unknown arm, E42 for marks of another shape.
+        LacyError: E40 for an unknown method, E42 for marks of another shape.
     """
-    among = get_arm(arm).among
+    among = get_method(method).among
     _same_shape("the marks", target_marks_BT, valid_BT)
     if among == "nothing":
         return torch.zeros_like(valid_BT)
@@ -94,26 +94,26 @@ def candidates(arm: str, target_marks_BT: Tensor, valid_BT: Tensor) -> Tensor:
 
 
 def scores(
-    arm: str,
+    method: str,
     loss_BT: Tensor | None,
     valid_BT: Tensor,
     *,
     reference_loss_BT: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """What an arm ranks by, highest first: float, same shape as ``valid_BT``.
+    """What a method ranks by, highest first: float, same shape as ``valid_BT``.
 
     Raises:
-        LacyError: E40, E41 (losses that the arm needs are missing), E42 (other shape).
+        LacyError: E40, E41 (losses that the method needs are missing), E42 (other shape).
     """
-    kind = get_arm(arm)
+    kind = get_method(method)
     own_BT = loss_BT.detach() if loss_BT is not None else None
     for name, tensor, needed in (
         ("the model's own losses", own_BT, kind.needs_loss),
         ("the losses of a reference model", reference_loss_BT, kind.needs_reference),
     ):
         if needed and tensor is None:
-            raise LacyError("E41", arm=arm, what=name, do=_how_to_get(kind))
+            raise LacyError("E41", method=method, what=name, do=_how_to_get(kind))
         if needed and tensor is not None:
             _same_shape(name, tensor, valid_BT)
     if kind.by == "random":
@@ -126,7 +126,7 @@ def scores(
 
 
 def choose(
-    arm: str,
+    method: str,
     loss_BT: Tensor | None,
     target_marks_BT: Tensor,
     call_rate: float,
@@ -137,44 +137,44 @@ def choose(
     reference_loss_BT: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Chooses what is delegated, by the name of an arm.
+    """Chooses what is delegated, by the name of a method.
 
     By ``value``, values are taken in the order of their summed scores while the tokens stay within
     the count; the first one that would go beyond it is left out, with all after it (values longer
     than the count itself stand back from the start, so that none bars the way). By ``start``, the
-    values are ordered likewise and only their first tokens count and are taken. Random arms draw
+    values are ordered likewise and only their first tokens count and are taken. Random methods draw
     one number per value.
 
     Args:
-        arm: a name of ``arms.ARMS``.
-        loss_BT: the model's losses without ``<CALL>``; may be None where the arm needs none.
+        method: a name of ``methods.METHODS``.
+        loss_BT: the model's losses without ``<CALL>``; may be None where the method needs none.
         target_marks_BT: uint8 marks of the *targets* (``shift``).
         call_rate: share of the valid positions.
         valid_BT: bool, which positions have a target.
         delegate: ``token`` (paper), ``value`` or ``start`` (``values.Values``: what one value is).
         rank_within: ``batch`` (paper) or ``sequence``: the rate holds in each row, if it can.
-        reference_loss_BT: a reference model's losses of the same targets, for the arms that ask.
-        generator: source of chance for the random arms, on the device of ``valid_BT``; None takes
+        reference_loss_BT: a reference model's losses of the same targets, for the methods that ask.
+        generator: random numbers for the random methods, on the device of ``valid_BT``; None takes
             torch's own.
 
     Returns:
         call_BT, bool: exactly ``wanted(call_rate, valid_BT, rank_within)`` tokens, or all that the
-        arm may delegate where these are fewer; by ``value`` less than one value's tokens fewer.
+        method may delegate where these are fewer; by ``value`` less than one value's tokens fewer.
 
     Raises:
-        LacyError: E40 (unknown arm), E41 (losses missing), E42 (shapes), E12 (rate, delegate,
+        LacyError: E40 (unknown method), E41 (losses missing), E42 (shapes), E12 (rate, delegate,
             rank_within).
     """
     check_ranking(delegate, rank_within)
-    among_BT = candidates(arm, target_marks_BT, valid_BT)
+    among_BT = candidates(method, target_marks_BT, valid_BT)
     score_BT = scores(
-        arm, loss_BT, valid_BT, reference_loss_BT=reference_loss_BT, generator=generator
+        method, loss_BT, valid_BT, reference_loss_BT=reference_loss_BT, generator=generator
     )
     count = wanted(call_rate, valid_BT, rank_within)
     if delegate == "token":
         return take(score_BT, among_BT, count)
     values = Values.of(among_BT, target_marks_BT)
-    score_BT = values.sums(score_BT, of_first=get_arm(arm).by == "random")
+    score_BT = values.sums(score_BT, of_first=get_method(method).by == "random")
     if delegate == "start":
         return take(score_BT, values.first_BT, count)
     fits_BT = values.sums(torch.ones_like(score_BT)) <= (count[:, None] if count.ndim else count)
@@ -207,85 +207,6 @@ def shortfall(
     return wanted(call_rate, valid_BT, rank_within).sum() - call_BT.sum()
 
 
-def lacy(loss_BT: Tensor, target_marks_BT: Tensor, call_rate: float, valid_BT: Tensor) -> Tensor:
-    """The paper's choice: the fact tokens with the highest current loss (§4)."""
-    return choose("lacy", loss_BT, target_marks_BT, call_rate, valid_BT)
-
-
-def none(
-    loss_BT: Tensor | None, target_marks_BT: Tensor, call_rate: float, valid_BT: Tensor
-) -> Tensor:
-    """Delegates nothing: the plain baseline."""
-    return choose("none", loss_BT, target_marks_BT, call_rate, valid_BT)
-
-
-def random(
-    loss_BT: Tensor | None,
-    target_marks_BT: Tensor,
-    call_rate: float,
-    valid_BT: Tensor,
-    *,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Any tokens, uniformly: teaches a constant ``<CALL>`` prior (the paper's loss-based arm)."""
-    return choose("random", loss_BT, target_marks_BT, call_rate, valid_BT, generator=generator)
-
-
-def loss_top(
-    loss_BT: Tensor, target_marks_BT: Tensor, call_rate: float, valid_BT: Tensor
-) -> Tensor:
-    """Any tokens, highest current loss first: loss without the knowledge of facts."""
-    return choose("loss_top", loss_BT, target_marks_BT, call_rate, valid_BT)
-
-
-def marks_only(
-    loss_BT: Tensor | None,
-    target_marks_BT: Tensor,
-    call_rate: float,
-    valid_BT: Tensor,
-    *,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Fact tokens, uniformly: the knowledge of facts without the loss (spaCy only, §5.4)."""
-    return choose("marks_only", loss_BT, target_marks_BT, call_rate, valid_BT, generator=generator)
-
-
-def rho(
-    loss_BT: Tensor,
-    target_marks_BT: Tensor,
-    call_rate: float,
-    valid_BT: Tensor,
-    *,
-    reference_loss_BT: Tensor,
-) -> Tensor:
-    """Delegates the tokens whose loss exceeds a reference model's the least (Rho-1 arm, §5.1)."""
-    return choose(
-        "rho",
-        loss_BT,
-        target_marks_BT,
-        call_rate,
-        valid_BT,
-        reference_loss_BT=reference_loss_BT,
-    )
-
-
-def judge(
-    loss_BT: Tensor | None,
-    target_marks_BT: Tensor,
-    call_rate: float,
-    valid_BT: Tensor,
-    *,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Tokens that a judge labelled as values, a uniform sample where there are too many (§5.1)."""
-    return choose("judge", loss_BT, target_marks_BT, call_rate, valid_BT, generator=generator)
-
-
-def oracle(loss_BT: Tensor, target_marks_BT: Tensor, call_rate: float, valid_BT: Tensor) -> Tensor:
-    """The gold value tokens with the highest loss: LaCy with a perfect annotator."""
-    return choose("oracle", loss_BT, target_marks_BT, call_rate, valid_BT)
-
-
 def ignore_facts(target_marks_BT: Tensor, call_BT: Tensor, valid_BT: Tensor) -> Tensor:
     """The fact tokens that were not delegated, to get no gradient (ablation Ignorefacts, §5.4)."""
     return has(target_marks_BT, MarkFlag.FACT) & valid_BT & ~call_BT
@@ -314,24 +235,13 @@ def ignore_all(
     return facts_BT | take(loss_BT, content_BT, room)
 
 
-def ignore_low_excess(
-    loss_BT: Tensor, reference_loss_BT: Tensor, keep: float, valid_BT: Tensor
-) -> Tensor:
-    """Rho-1 as published: trains on the share ``keep`` of highest excess loss, ignores the rest.
-
-    The excess is the own loss minus a reference model's. Use with an empty ``call_BT``.
-    """
-    excess_BT = loss_BT.detach() - reference_loss_BT.detach().to(loss_BT)
-    return valid_BT & ~take(excess_BT, valid_BT, wanted(keep, valid_BT))
-
-
 def _same_shape(name: str, tensor: Tensor, valid_BT: Tensor) -> None:
     if tensor.shape != valid_BT.shape:
         raise LacyError("E42", name=name, got=tuple(tensor.shape), want=tuple(valid_BT.shape))
 
 
-def _how_to_get(arm: Arm) -> str:
-    if arm.needs_reference:
-        others = [name for name, other in ARMS.items() if not other.needs_reference]
+def _how_to_get(method: Method) -> str:
+    if method.needs_reference:
+        others = [name for name, other in METHODS.items() if not other.needs_reference]
         return f"store a reference model's losses beside the data, or choose {' or '.join(others)}"
     return "pass loss_BT = token_losses(hidden_BTD, head_VD, targets_BT)"

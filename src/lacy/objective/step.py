@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lacy.errors import LacyError
 from lacy.objective import fused, select
-from lacy.objective.arms import CallNegative, Delegate, Ignore, Impl, RankWithin, get_arm
 from lacy.objective.losses import (
     IGNORE_INDEX,
     Loss,
@@ -23,6 +22,7 @@ from lacy.objective.losses import (
     make_loss,
     token_losses,
 )
+from lacy.objective.methods import CallNegative, Delegate, Ignore, Impl, RankWithin, get_method
 from lacy.objective.quantile import RunningQuantile
 from lacy.types import MarkFlag
 
@@ -48,7 +48,7 @@ class Step:
 class _Chooser:
     """All that a choice needs except the losses."""
 
-    arm: str
+    method: str
     call_rate: float
     delegate: Delegate
     rank_within: RankWithin
@@ -62,11 +62,11 @@ class _Chooser:
 
     @property
     def needs_loss(self) -> bool:
-        return get_arm(self.arm).needs_loss or self.ignore == "all"
+        return get_method(self.method).needs_loss or self.ignore == "all"
 
     def undecided(self) -> Tensor:
         """Tokens whose role depends on the losses."""
-        among_BT = select.candidates(self.arm, self.marks_BT, self.valid_BT)
+        among_BT = select.candidates(self.method, self.marks_BT, self.valid_BT)
         if self.ignore == "all":
             among_BT = among_BT | (select.has(self.marks_BT, MarkFlag.CONTENT) & self.valid_BT)
         return among_BT
@@ -82,7 +82,7 @@ class _Chooser:
         reference, generator = self.reference_loss_BT, self.generator
         if self.selector is None:
             call_BT = select.choose(
-                self.arm,
+                self.method,
                 loss_BT,
                 self.marks_BT,
                 self.call_rate,
@@ -93,9 +93,9 @@ class _Chooser:
                 generator=generator,
             )
         else:
-            among_BT = select.candidates(self.arm, self.marks_BT, self.valid_BT)
+            among_BT = select.candidates(self.method, self.marks_BT, self.valid_BT)
             score_BT = select.scores(
-                self.arm,
+                self.method,
                 loss_BT,
                 self.valid_BT,
                 reference_loss_BT=reference,
@@ -117,7 +117,7 @@ def select_and_loss(
     targets_BT: Tensor,
     target_marks_BT: Tensor,
     *,
-    arm: str = "lacy",
+    method: str = "lacy",
     call_rate: float = 0.15,
     call_negative: CallNegative = "none",
     text_weight: float = 0.0,
@@ -137,7 +137,7 @@ def select_and_loss(
         head_VD: rows of the vocabulary, ``<CALL>`` last.
         targets_BT: ids, -100 for none (``shift``).
         target_marks_BT: uint8 marks of the targets (``shift``).
-        arm: a name of ``arms.ARMS``.
+        method: a name of ``methods.METHODS``.
         call_rate: share of the positions to delegate.
         call_negative: ``none``, ``softmax`` or ``sigmoid`` (``losses``).
         text_weight: weight of the text loss at delegated positions.
@@ -145,8 +145,8 @@ def select_and_loss(
         rank_within: ``batch`` (paper) or ``sequence``.
         ignore: ``none`` (paper), ``facts`` or ``all`` (ablations, §5.4).
         ignore_rate: for ``all``, the share of positions ignored altogether.
-        reference_loss_BT: a reference model's losses, for the arms that rank by them.
-        generator: source of chance of the random arms.
+        reference_loss_BT: a reference model's losses, for the methods that rank by them.
+        generator: source of chance of the random methods.
         selector: a running threshold instead of the exact count of this batch, for gradient
             accumulation and several processes; ranks tokens, and no row by itself.
         impl: as in ``loss``; ``reference`` and ``split`` compute the head twice.
@@ -168,7 +168,7 @@ def select_and_loss(
         impl, _ = choose_impl()
     valid_BT = targets_BT != IGNORE_INDEX
     chooser = _Chooser(
-        arm,
+        method,
         call_rate,
         delegate,
         rank_within,
@@ -197,7 +197,7 @@ def select_and_loss(
             ignore_BT=ignore_BT,
             impl=impl,
         )
-    if selector is not None or arm == "none":
+    if selector is not None or method == "none":
         missing = step_loss.delegated.new_zeros(())
     else:
         missing = select.shortfall(call_BT, call_rate, valid_BT, rank_within)

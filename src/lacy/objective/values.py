@@ -23,7 +23,7 @@ class Values:
     """The values among some tokens: runs of marked tokens within a row.
 
     A run ends before a token that is not among them or not marked, before a ``START`` flag and at
-    the end of its row. An unmarked token (arms that rank all tokens) is a value of one token.
+    the end of its row. An unmarked token (methods that rank all tokens) is a value of one token.
     """
 
     among_BT: Tensor

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from lacy import __version__
-from lacy.cascade import CHARACTERS, controls_of
+from lacy.cascade import MAX_TOKEN_CHARACTERS, control_tokens
 from lacy.errors import LacyError
 from lacy.model import context_of
 from lacy.serve.about import told
@@ -81,7 +81,7 @@ class Service:
     @property
     def longest(self) -> int:
         """Most characters of a prompt; longer ones are refused before slow tokenization."""
-        return self.context * CHARACTERS
+        return self.context * MAX_TOKEN_CHARACTERS
 
     def wanted(self, body: Body, prompts: list[Prompt], limit: int | None) -> Wanted:
         """A body's wishes, checked.
@@ -255,7 +255,7 @@ def make_app(
     """
     limits, metrics = limits or Limits(), Metrics(scheduler)
     context = context_of(scheduler.engine.model)
-    controls_of(scheduler.engine.tokenizer)  # cached now, before threads share the tokenizer
+    control_tokens(scheduler.engine.tokenizer)  # cached now, before threads share the tokenizer
     made = int(time.time())
     service = Service(scheduler, name, limits, metrics, log_prompts, made, context, prompts, ping)
 

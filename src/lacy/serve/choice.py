@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+from lacy._text import json_safe
 from lacy.cascade import ScoredSpan
 from lacy.serve.stops import Stops
 from lacy.types import Answer, Span
@@ -57,8 +57,8 @@ class Choice:
             "spans": as_dicts(self.spans),
             "calls": len(asked),
             "called_tokens": sum(span.tokens for span in asked),
-            "cost": _finite(float(sum(span.cost for span in asked))),
-            "seconds": _finite(float(sum(span.seconds for span in asked))),
+            "cost": json_safe(float(sum(span.cost for span in asked))),
+            "seconds": json_safe(float(sum(span.seconds for span in asked))),
         }
 
     def _take(self, pieces: list[Span]) -> list[Span]:
@@ -80,13 +80,9 @@ class Choice:
 def as_dicts(spans: Sequence[Span]) -> list[dict[str, Any]]:
     """Spans with content, as plain data for JSON (which has no infinities)."""
     told = [span for span in spans if speaks(span)]
-    return [{name: _finite(getattr(span, name)) for name in FIELDS} for span in told]
+    return [{name: json_safe(getattr(span, name)) for name in FIELDS} for span in told]
 
 
 def speaks(span: Span) -> bool:
     """Whether a span has text or represents a call; the end token has neither."""
     return bool(span.text or span.tokens or span.asked or span.speaker == PROMPT)
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lacy.cascade import ChatRefused, Engine, HostedEngine, chat_of, controls_of
+from lacy.cascade import ChatRefused, Engine, HostedEngine, control_tokens, render_chat
 from lacy.model import context_of
 from lacy.serve.failures import ApiError
 from lacy.serve.messages import Message
@@ -35,7 +35,7 @@ def _of_text(text: str, engine: Engine) -> Prompt:
 
     A model on another server gets the text unchanged.
     """
-    controls = controls_of(engine.tokenizer)
+    controls = control_tokens(engine.tokenizer)
     names = [name for name in controls.special if name in text and name != CALL_TOKEN]
     if not names or isinstance(engine, HostedEngine):
         return Prompt(text)
@@ -78,7 +78,7 @@ def prompt_of(messages: Sequence[Message], tokenizer: Any, param: str = "message
             raise ApiError(400, why, "no_user_message", param)
         return Prompt(users[-1])
     try:
-        chat = chat_of([message.plain() for message in messages], tokenizer)
+        chat = render_chat([message.plain() for message in messages], tokenizer)
     except ChatRefused as error:
         raise _as_api_error(error, param) from error
 

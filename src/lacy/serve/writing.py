@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from lacy.cascade import Engine, hint
+from lacy.cascade import Engine, question_hint
 from lacy.serve.choice import PROMPT, Choice
 from lacy.serve.scheduler import Order, Scheduler
 from lacy.serve.stops import Stops
@@ -138,7 +138,7 @@ class Writing:
         """
         prompt = self.wanted.prompts[index // self.wanted.count].text
         templated = bool(getattr(self.wanted.engine.tokenizer, "chat_template", None))
-        told = hint(prompt, templated=templated)
+        told = question_hint(prompt, templated=templated)
         return {"hint": told} if told else {}
 
     def cancel(self) -> None:

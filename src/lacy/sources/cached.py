@@ -38,7 +38,7 @@ _SUFFIXES = ("", ".sqlite", ".sqlite3", ".db", ".cache")
 """A damaged file with one of these suffixes may be ours and is set aside."""
 
 _INHERITED: list[sqlite3.Connection] = []
-"""Connections that a forked child got from its parent; closing one would drop the parent's locks."""
+"""Connections that a forked child got from its parent; closing them would drop its locks."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answer (key TEXT PRIMARY KEY, used INTEGER NOT NULL, reply TEXT NOT NULL)

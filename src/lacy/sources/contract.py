@@ -135,7 +135,9 @@ async def _check_empty(source: Source, requests: Sequence[Request], seconds: flo
     return (await _ask(source, [], seconds, "no request at all"))[1]
 
 
-async def _check_odd_texts(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
+async def _check_odd_texts(
+    source: Source, requests: Sequence[Request], seconds: float
+) -> list[str]:
     problems = []
     for text in _ODD:
         for subject in (None, text):
@@ -178,7 +180,9 @@ def _check_concurrency(many: int) -> Check:
     return check
 
 
-async def _check_cancellation(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
+async def _check_cancellation(
+    source: Source, requests: Sequence[Request], seconds: float
+) -> list[str]:
     """Check that a caller may stop waiting at any time, and the next request is answered."""
     before = len(asyncio.all_tasks())
     for wait in (0.0, 0.001, 0.02):

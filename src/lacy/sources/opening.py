@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 
 if TYPE_CHECKING:
     from lacy.sources.protocol import Source
@@ -22,7 +22,7 @@ CHAIN_SECONDS = 25.0
 
 
 def open_sources(
-    names: Sequence[str],
+    sources: Sequence[str | Path | Source],
     *,
     cache: str | Path | None = None,
     prices: Sequence[str] = (),
@@ -31,7 +31,7 @@ def open_sources(
     """Open the sources of a command line, each metered; several become a ``Chain``.
 
     Args:
-        names: each as in ``open_source``, in the order in which they are asked.
+        sources: sources, or names as in ``open_source``, in the order in which they are asked.
         cache: file that caches the answers of language models; databases and texts need none.
         prices: of models behind servers and of the ``llm`` package, each ``INPUT,OUTPUT`` or
             ``NAME=INPUT,OUTPUT`` in US dollars per million tokens.
@@ -43,7 +43,8 @@ def open_sources(
     from lacy.sources.protocol import wrapped_sources
     from lacy.sources.wrappers import Chain, Metered
 
-    opened = [source for source in map(open_source, names) if source is not None]
+    found = [open_source(str(s)) if isinstance(s, str | Path) else s for s in sources]
+    opened = [source for source in found if source is not None]
     _set_prices([s for source in opened for s in wrapped_sources(source)], prices)
     if cache is not None:
         opened = [_with_cache(source, cache) for source in opened]
@@ -93,7 +94,7 @@ def open_source(name: str | None) -> Source | None:
 
     Args:
         name: a ``.sqlite``, ``.db`` or ``.duckdb`` file, ``postgresql://user@host/name``, or the
-            ``.yaml`` file of a mapping; a folder written by ``lacy world`` (its facts) or
+            ``.yaml`` file of a mapping; a folder written by ``lacy data world`` (its facts) or
             ``lacy source build`` (its texts); the folder or Hub name (``owner/name``) of a causal
             language model, ``http://host:port/v1#name`` of one behind a server, or ``llm:NAME`` of
             one of the ``llm`` package.
@@ -136,7 +137,7 @@ def open_source(name: str | None) -> Source | None:
     what = "is no folder of a model, a world or an index" if path.is_dir() else "is no source"
     do = (
         "give a .sqlite or .duckdb file, postgresql://USER@HOST/NAME, a mapping.yaml, a folder of "
-        "`lacy world` or `lacy source build`, a model's folder or Hub name, "
+        "`lacy data world` or `lacy source build`, a model's folder or Hub name, "
         "http://HOST:PORT/v1#MODEL, or llm:MODEL"
     )
     raise LacyError("E12", key="source", value=redact(name), why=what, do=do)
@@ -149,8 +150,8 @@ def _warn_missing(texts: Documents) -> None:
         logging.getLogger(__name__).warning(
             "%s: %s of its files no longer exist (%s); it still answers from their texts. "
             "Build it again to remove them.",
-            clean(str(texts.path)), f"{len(files):,}",
-            f"{clean(files[0])}, ..." if len(files) > 1 else clean(files[0]),
+            one_line(str(texts.path)), f"{len(files):,}",
+            f"{one_line(files[0])}, ..." if len(files) > 1 else one_line(files[0]),
         )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ import re
 import unicodedata
 
 from lacy.annotate.grammar import MONTHS
-from lacy.errors import clean as clean
 from lacy.types import Unit
 
 _WORD = re.compile(
@@ -81,7 +80,9 @@ def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
     begin = len(text) - len(text.lstrip())
     for match in _CLAUSE.finditer(text, begin):
         word = _last_word(text, match.start())
-        inside = match.group() == "." and (word in _ABBREVIATIONS or (len(word) == 1 and word.isupper()))
+        inside = match.group() == "." and (
+            word in _ABBREVIATIONS or (len(word) == 1 and word.isupper())
+        )
         in_date = _is_inside_date(text, match, ended=ended)
         if in_date is None:
             return ""  # wait for more text
@@ -93,7 +94,7 @@ def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
 
 
 def _is_inside_date(text: str, sign: re.Match[str], *, ended: bool) -> bool | None:
-    """True if a comma or dot is inside a date ("May 12, 1815", "c. 1815"); None if not yet known."""
+    """True if a comma or dot is inside a date ("May 12, 1815", "c. 1815"); None: unknown."""
     before, rest = text[max(0, sign.start() - _DAY_LENGTH) : sign.start()], text[sign.end() :]
     if sign.group() == "," and _DAY.search(before):
         whole, partial = _YEAR, _PARTIAL_YEAR
@@ -146,7 +147,7 @@ def _last_word(text: str, end: int) -> str:
 
 
 def drop_partial_word(text: str, unit: Unit) -> str:
-    """Return the complete words of a unit cut by the token limit; a single word is kept as it is."""
+    """Return the complete words of a unit cut by the token limit, or its single word."""
     if unit == "token":
         return text if not text.endswith("\ufffd") else ""
     match = re.match(r"\s*\S.*(?=\s)", text, flags=re.DOTALL)
@@ -154,7 +155,7 @@ def drop_partial_word(text: str, unit: Unit) -> str:
 
 
 def _overlap(text: str, value: str) -> int:
-    """Return the length of the longest prefix of ``value``, from a word's start, ending ``text``."""
+    """Return the length of the longest prefix of ``value``, at a word's start, ending ``text``."""
     for length in range(min(len(text), len(value)), 0, -1):
         if not text.endswith(value[:length]):
             continue

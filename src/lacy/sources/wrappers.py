@@ -222,7 +222,9 @@ class Chain:
         for source, timeout in zip(self.sources, self.timeouts, strict=True):
             pending = [n for n, reply in enumerate(replies) if reply is None]
             asked = [requests[n] for n in pending]
-            for n, reply in zip(pending, await guarded(source, asked, timeout=timeout), strict=True):
+            for n, reply in zip(
+                pending, await guarded(source, asked, timeout=timeout), strict=True
+            ):
                 before = failed[n]
                 cost, seconds = before.cost + reply.cost, before.seconds + reply.seconds
                 if reply.candidates:

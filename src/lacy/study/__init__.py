@@ -1,6 +1,6 @@
-"""Studies: arms x seeds x sizes as one plan that can be stopped, with tidy results and a report.
+"""Studies: methods x seeds x sizes as one plan that can be stopped, with tidy results and a report.
 
-``plan`` spells a recipe out into cells; ``work`` is what one process does; ``runner`` runs jobs
+``plan`` spells a recipe out into runs; ``work`` is what one process does; ``runner`` runs jobs
 side by side; ``tables`` makes tidy tables with intervals and tests; ``figures`` and ``pages`` draw.
 """
 

@@ -1,6 +1,6 @@
 from .drawing import COLOURS, sheet
 from .pages import report_html
-from .plan import StudyPlan, cells, needs, read_plan
+from .plan import StudyPlan, needs, planned_runs, read_plan
 from .processes import default_workers, workers
 from .runner import Board, Job, jobs_of, progress_of, run_study
 from .tables import POOLED, write_tables
@@ -11,10 +11,10 @@ __all__ = [
     "Board",
     "Job",
     "StudyPlan",
-    "cells",
     "default_workers",
     "jobs_of",
     "needs",
+    "planned_runs",
     "progress_of",
     "read_plan",
     "report_html",

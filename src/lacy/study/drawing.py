@@ -25,10 +25,10 @@ COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1d2530", "#8a8f98",
     "#882255", "#999933", "#332288", "#7a4b1e", "#b7a9d9",
 )  # fmt: skip
-"""Okabe and Ito's without the yellow, grey, and five more for studies of many arms."""
+"""Okabe and Ito's without the yellow, grey, and five more for studies of many methods."""
 MARKERS = "osD^vPX*"
 HOLLOW = "os^Dv<>p*PXd8h"
-"""Markers of ways that have a name instead of a budget."""
+"""Markers of conditions that have a name instead of a budget."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 INK, MUTED, GRID = "#1d2530", "#5a6472", "#e3e6ea"
 WIDTH = 7.5

@@ -1,6 +1,6 @@
 """Figures of a study: calibration, settings, the choice's turnover, freed bits.
 
-Those of arms and ways, ``frontier`` and ``arms``, stand in a file of their own and are named here.
+Those of methods and conditions, ``frontier`` and ``methods``, are in ``frontier.py``.
 
 Each function reads the study's folder, writes one file and returns a sentence that says what it
 shows (the text for those who cannot see it). Where what it needs was not measured it raises E88.
@@ -16,8 +16,8 @@ from typing import Any
 from lacy.errors import LacyError
 from lacy.evaluate import BINS
 from lacy.study.drawing import MUTED, Pen, sheet, titles
-from lacy.study.frontier import arms as arms
 from lacy.study.frontier import frontier as frontier
+from lacy.study.frontier import methods as methods
 from lacy.study.reading import EQUAL, Key, measure, read
 from lacy.study.settings import Points, points
 
@@ -27,24 +27,24 @@ Where = Mapping[str, str] | None
 
 
 def calibration(folder: str | Path, file: str | Path, *, where: Where = None) -> str:
-    """Share of value starts against the p(CALL) that a model gives, a line per arm.
+    """Share of value starts against the p(CALL) that a model gives, a line per method.
 
     Bins of several seeds are put together, weighted by their tokens; larger markers stand for
-    more tokens. An arm that delegates nothing never learned to call and is left out.
+    more tokens. A method that delegates nothing never learned to call and is left out.
 
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        where: only cells with these values, as in ``reading.read``.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
         LacyError: E88 if there is no calibration curve.
     """
     study = read(folder, where)
     rows = study.curve("calibration")
-    rows = rows[~rows["arm"].isin(study.plain)]
+    rows = rows[~rows["method"].isin(study.plain)]
     if rows.empty:
-        raise LacyError("E88", what="no calibration curve of an arm that calls", where=folder)
+        raise LacyError("E88", what="no calibration curve of a method that calls", where=folder)
     rows = rows.assign(
         bin=(rows["x"] * BINS).clip(0, BINS - 1).astype(int),
         x=rows["x"] * rows["n"],
@@ -58,14 +58,14 @@ def calibration(folder: str | Path, file: str | Path, *, where: Where = None) ->
                 mine = rows[_of(rows, key)]
                 if len(mine):
                     sums = mine.groupby("bin")[["x", "y", "n"]].sum().query("n > 0")
-                    _dots(axes, sums, key[2], Pen(study.arms.index(key[2])))
+                    _dots(axes, sums, key[2], Pen(study.methods.index(key[2])))
             axes.set_xlim(-0.04, 1.04)
             axes.set_ylim(-0.04, 1.04)
             titles(axes, group, study, "p(CALL) that the model gives", "share of value starts")
     return what
 
 
-def _dots(axes: Any, sums: Any, arm: str, pen: Pen) -> None:
+def _dots(axes: Any, sums: Any, method: str, pen: Pen) -> None:
     x, y = sums["x"] / sums["n"], sums["y"] / sums["n"]
     areas = 12 + 170 * (sums["n"] / sums["n"].sum()) ** 0.5
     axes.plot(x, y, color=pen.colour, linestyle=pen.dash, linewidth=1.3, alpha=0.7)
@@ -73,11 +73,11 @@ def _dots(axes: Any, sums: Any, arm: str, pen: Pen) -> None:
         x, y, s=areas, color=pen.colour, marker=pen.marker, alpha=0.85, linewidths=0, zorder=3
     )
     # In the legend all markers are of one size.
-    axes.plot([], [], color=pen.colour, marker=pen.marker, linestyle=pen.dash, label=arm)
+    axes.plot([], [], color=pen.colour, marker=pen.marker, linestyle=pen.dash, label=method)
 
 
 def _of(rows: Any, key: Key) -> Any:
-    return (rows["size"] == key[0]) & (rows["equal"] == key[1]) & (rows["arm"] == key[2])
+    return (rows["size"] == key[0]) & (rows["equal"] == key[1]) & (rows["method"] == key[2])
 
 
 def turnover(folder: str | Path, file: str | Path, *, where: Where = None) -> str:
@@ -86,7 +86,7 @@ def turnover(folder: str | Path, file: str | Path, *, where: Where = None) -> st
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        where: only cells with these values, as in ``reading.read``.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
         LacyError: E88 if there is no such curve.
@@ -99,13 +99,13 @@ def turnover(folder: str | Path, file: str | Path, *, where: Where = None) -> st
             for key in study.members(*group):
                 mine = rows[_of(rows, key)]
                 if len(mine):
-                    _band(axes, mine, key[2], Pen(study.arms.index(key[2])))
+                    _band(axes, mine, key[2], Pen(study.methods.index(key[2])))
             axes.set_ylim(bottom=0)
             titles(axes, group, study, "training step", "choice that changed, %")
     return what
 
 
-def _band(axes: Any, rows: Any, arm: str, pen: Pen) -> None:
+def _band(axes: Any, rows: Any, method: str, pen: Pen) -> None:
     """Mean and range over seeds at each step; neighbouring steps are put together."""
     steps = sorted(rows["x"].unique())
     width = -(-len(steps) // STEPS)
@@ -116,7 +116,7 @@ def _band(axes: Any, rows: Any, arm: str, pen: Pen) -> None:
     axes.fill_between(
         x, each["y"].min(), each["y"].max(), color=pen.colour, alpha=0.16, linewidth=0
     )
-    axes.plot(x, y, color=pen.colour, linestyle=pen.dash, label=arm)
+    axes.plot(x, y, color=pen.colour, linestyle=pen.dash, label=method)
 
 
 def sweep(
@@ -126,7 +126,7 @@ def sweep(
     metrics: Sequence[str],
     group: str = "",
     *,
-    way: str = "",
+    condition: str = "",
     where: Where = None,
 ) -> str:
     """Metrics against a training setting: small panels, a point per seed, a line through means.
@@ -134,19 +134,19 @@ def sweep(
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        x: the setting, a column of cells.csv.
-        metrics: one panel each, such as ``facts_right`` or ``leakage``.
-        group: a column of cells.csv; one line per value.
-        way: how to ask, for metrics of a way; "own" is the budget that equals a cell's own
-            ``call_rate``. By default the common rate.
-        where: only cells with these values, as in ``reading.read``.
+        x: the setting, a column of runs.csv.
+        metrics: one panel each, such as ``facts_right`` or ``closed_book_recall``.
+        group: a column of runs.csv; one line per value.
+        condition: the condition, for metrics of answers; "own" is the budget that equals a run's
+            own ``call_rate``. By default the common rate.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
-        LacyError: E87 for a column that cells.csv has not, or where several cells fall on one
+        LacyError: E87 for a column that runs.csv has not, or where several runs fall on one
             point; E88 where nothing of a metric was measured.
     """
     study = read(folder, where)
-    found = {metric: points(study, metric, x, group, way) for metric in metrics}
+    found = {metric: points(study, metric, x, group, condition) for metric in metrics}
     # One order for all panels, so that a group has one colour, also where a panel lacks another.
     groups = list(dict.fromkeys(point.group for of in found.values() for point in of.points))
     equals = list(dict.fromkeys(equal for _, equal in study.groups))
@@ -211,17 +211,19 @@ def _lines(axes: Any, found: Points, equal: str, group: str, names: Sequence[str
 def freed_bits(
     folder: str | Path, file: str | Path, group: str = "size", *, where: Where = None
 ) -> str:
-    """What a model still holds (stored bits, leakage) against its trained call rate, by size.
+    """What a model holds (stored bits, closed-book recall) against its trained call rate, by size.
 
     A model that delegates nothing stands at a call rate of 0.
 
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        group: a column of cells.csv; one line per value.
-        where: only cells with these values, as in ``reading.read``.
+        group: a column of runs.csv; one line per value.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
         LacyError: E87, E88 as ``sweep``.
     """
-    return sweep(folder, file, "call_rate", ["stored_bits", "leakage"], group, where=where)
+    return sweep(
+        folder, file, "call_rate", ["stored_bits", "closed_book_recall"], group, where=where
+    )

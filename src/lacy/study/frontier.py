@@ -1,4 +1,4 @@
-"""Figures of arms and ways: facts right against their cost, and side by side at one call rate."""
+"""Figures of methods and conditions: facts right against cost, and all side by side."""
 
 from __future__ import annotations
 
@@ -11,47 +11,51 @@ from typing import Any
 from lacy.errors import LacyError
 from lacy.evaluate import Score
 from lacy.study.drawing import GRID, HOLLOW, MUTED, Pen, alike, sheet, titles
-from lacy.study.reading import Key, Study, Way, at_rate, measure, read
+from lacy.study.reading import Key, ParsedCondition, Study, at_rate, measure, read
 
 
 def frontier(
     folder: str | Path,
     file: str | Path,
     *,
-    ways: Sequence[str] = (),
+    conditions: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """Facts right against the realised call rate: a line per arm over its budgets.
+    """Facts right against the realised call rate: a line per method over its budgets.
 
-    Ways of which there is only one budget, or none, are single hollow markers. Bars are the
+    Conditions of which there is only one budget, or none, are single hollow markers. Bars are the
     intervals of the figures pooled over seeds.
 
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        ways: only these, by name.
-        where: only cells with these values, as in ``reading.read``.
+        conditions: only these, by name.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
-        LacyError: E88 if no way tells a call rate and facts right.
+        LacyError: E88 if no condition tells a call rate and facts right.
     """
     study = read(folder, where)
-    found = {key: _costs(study, key, ways) for key in study.keys}
+    found = {key: _costs(study, key, conditions) for key in study.keys}
     every = [cost[0] for costs in found.values() for cost in costs]
     if not every:
-        raise LacyError("E88", what="no way with a call rate and facts right", where=folder)
-    budgets = {(way.kind, way.budget) for way in every if way.budget is not None}
+        raise LacyError("E88", what="no condition with a call rate and facts right", where=folder)
+    budgets = {
+        (condition.kind, condition.budget) for condition in every if condition.budget is not None
+    }
     counts = Counter(kind for kind, _ in budgets)
-    kinds = [k for k in dict.fromkeys(way.kind for way in every) if counts[k] > 1]
-    names = list(dict.fromkeys(way.name for way in every if not _on_line(way, kinds)))
-    what = "Facts right against the share of tokens asked for, by arm; bars are 95% intervals."
+    kinds = [k for k in dict.fromkeys(condition.kind for condition in every) if counts[k] > 1]
+    names = list(
+        dict.fromkeys(condition.name for condition in every if not _on_line(condition, kinds))
+    )
+    what = "Facts right against the share of tokens asked for, by method; bars are 95% intervals."
     with sheet(file, len(study.groups), what) as panels:
         for axes, group in zip(panels, study.groups, strict=True):
             for key in study.members(*group):
-                number, costs = study.arms.index(key[2]), found[key]
+                number, costs = study.methods.index(key[2]), found[key]
                 _lines_of(axes, key[2], costs, {k: Pen(number, i) for i, k in enumerate(kinds)})
                 _named(axes, key[2], Pen(number), [c for c in costs if c[0].name in names], names)
-            _legend_of_names(axes, names, study.arms)
+            _legend_of_names(axes, names, study.methods)
             titles(axes, group, study, "tokens asked for, %", "facts right, %")
             axes.margins(x=0.06, y=0.08)
         alike(panels, "x")
@@ -59,42 +63,45 @@ def frontier(
     return what
 
 
-Cost = tuple[Way, float, float, float, float]
-"""A way with its call rate, facts right, and the interval of these, in percent."""
+Cost = tuple[ParsedCondition, float, float, float, float]
+"""A condition with its call rate, facts right, and the interval of these, in percent."""
 
 
-def _on_line(way: Way, kinds: Sequence[str]) -> bool:
-    return way.budget is not None and way.kind in kinds
+def _on_line(condition: ParsedCondition, kinds: Sequence[str]) -> bool:
+    return condition.budget is not None and condition.kind in kinds
 
 
-def _costs(study: Study, key: Key, ways: Sequence[str]) -> list[Cost]:
+def _costs(study: Study, key: Key, conditions: Sequence[str]) -> list[Cost]:
     found: list[Cost] = []
-    for way in study.ways(key):
-        rate, right = study.get(key, "call_rate", way.name), study.get(key, "facts_right", way.name)
-        if (ways and way.name not in ways) or not rate or not right:
+    for condition in study.conditions(key):
+        rate, right = (
+            study.get(key, "call_rate", condition.name),
+            study.get(key, "facts_right", condition.name),
+        )
+        if (conditions and condition.name not in conditions) or not rate or not right:
             continue
         score = right.score
         if math.isfinite(rate.score.value) and math.isfinite(score.value):
             x, y, low, high = (
                 100 * value for value in (rate.score.value, score.value, score.low, score.high)
             )
-            found.append((way, x, y, low, high))
+            found.append((condition, x, y, low, high))
     return sorted(found, key=lambda cost: cost[1])
 
 
-def _lines_of(axes: Any, arm: str, costs: Sequence[Cost], pens: Mapping[str, Pen]) -> None:
+def _lines_of(axes: Any, method: str, costs: Sequence[Cost], pens: Mapping[str, Pen]) -> None:
     for kind, pen in pens.items():
         line = [cost for cost in costs if cost[0].budget is not None and cost[0].kind == kind]
         if not line:
             continue
         _, x, y, _, _ = zip(*line, strict=True)
-        label = f"{arm}, {kind}" if kind else arm
+        label = f"{method}, {kind}" if kind else method
         axes.plot(x, y, color=pen.colour, marker=pen.marker, linestyle=pen.dash, label=label)
         _bars(axes, line, pen)
 
 
-def _named(axes: Any, arm: str, pen: Pen, costs: Sequence[Cost], names: Sequence[str]) -> None:
-    """Single markers; an arm that has no line is told by its colour."""
+def _named(axes: Any, method: str, pen: Pen, costs: Sequence[Cost], names: Sequence[str]) -> None:
+    """Single markers; a method that has no line is told by its colour."""
     for cost in costs:
         axes.plot(
             cost[1], cost[2], marker=HOLLOW[names.index(cost[0].name) % len(HOLLOW)],
@@ -102,8 +109,8 @@ def _named(axes: Any, arm: str, pen: Pen, costs: Sequence[Cost], names: Sequence
             linestyle="", zorder=4,
         )  # fmt: skip
         _bars(axes, [cost], pen)
-    if costs and arm not in axes.get_legend_handles_labels()[1]:
-        axes.plot([], [], color=pen.colour, linewidth=5, solid_capstyle="butt", label=arm)
+    if costs and method not in axes.get_legend_handles_labels()[1]:
+        axes.plot([], [], color=pen.colour, linewidth=5, solid_capstyle="butt", label=method)
 
 
 def _bars(axes: Any, costs: Sequence[Cost], pen: Pen) -> None:
@@ -114,50 +121,54 @@ def _bars(axes: Any, costs: Sequence[Cost], pen: Pen) -> None:
     )  # fmt: skip
 
 
-def _legend_of_names(axes: Any, names: Sequence[str], arms: Sequence[str]) -> None:
+def _legend_of_names(axes: Any, names: Sequence[str], methods: Sequence[str]) -> None:
     for i, name in enumerate(names):
         axes.plot(
             [], [], marker=HOLLOW[i % len(HOLLOW)], markersize=7.5, markerfacecolor="white",
             markeredgewidth=1.6, color=MUTED, linestyle="",
-            label=f"{name} (way)" if name in arms else name,
+            label=f"{name} (condition)" if name in methods else name,
         )  # fmt: skip
 
 
-def arms(
+def methods(
     folder: str | Path,
     file: str | Path,
     metric: str = "facts_right",
     *,
-    ways: Sequence[str] = (),
+    conditions: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """A metric of every arm side by side: a row per arm, a marker per way, bars for intervals.
+    """Draw one metric of every method: a row per method, a marker per condition.
 
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        metric: of a way, or of the model itself.
-        ways: only these, by name; by default those at the common call rate.
-        where: only cells with these values, as in ``reading.read``.
+        metric: of a condition, or of the model itself.
+        conditions: only these, by name; by default those at the common call rate.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
         LacyError: E88 if the metric was not measured.
     """
     study = read(folder, where)
-    found = {key: _side_by_side(study, key, metric, ways) for key in study.keys}
+    found = {key: _side_by_side(study, key, metric, conditions) for key in study.keys}
     names = list(dict.fromkeys(name for scores in found.values() for name in scores))
     if not names:
-        raise LacyError("E88", what=f"no {metric} of the arms", where=folder)
+        raise LacyError("E88", what=f"no {metric} of the methods", where=folder)
     shown = measure(metric)
-    what = f"{shown.label[0].upper()}{shown.label[1:]} by arm; bars are 95% intervals."
-    rows = [arm for arm in study.arms if any(found[key] for key in study.keys if key[2] == arm)]
+    what = f"{shown.label[0].upper()}{shown.label[1:]} by method; bars are 95% intervals."
+    rows = [
+        method
+        for method in study.methods
+        if any(found[key] for key in study.keys if key[2] == method)
+    ]
     most = max(map(len, found.values()))
     high = 0.7 + len(rows) * (0.16 + 0.1 * most)
     high = high if len(study.groups) == 1 else high / 0.76
     with sheet(file, len(study.groups), what, height=high) as panels:
         for i, (axes, group) in enumerate(zip(panels, study.groups, strict=True)):
             here = {key[2]: found[key] for key in study.members(*group)}
-            _rows(axes, [here.get(arm, {}) for arm in rows], names, shown.unit)
+            _rows(axes, [here.get(method, {}) for method in rows], names, shown.unit)
             axes.set_yticks(range(len(rows)), rows if i % 2 == 0 else [""] * len(rows))
             unit = {"share": ", %", "AUROC": "", "": ""}.get(shown.unit, f", {shown.unit}")
             titles(axes, group, study, f"{shown.label}{unit}", "")
@@ -165,19 +176,23 @@ def arms(
     return what
 
 
-def _side_by_side(study: Study, key: Key, metric: str, ways: Sequence[str]) -> dict[str, Score]:
-    """The metric by the name of a way; "" where it is the model's own."""
+def _side_by_side(
+    study: Study, key: Key, metric: str, conditions: Sequence[str]
+) -> dict[str, Score]:
+    """The metric by the name of a condition; "" where it is the model's own."""
     own = study.get(key, metric)
     if own:
         return {"": own.score} if math.isfinite(own.score.value) else {}
     asked = (
-        study.ways(key) if ways else [way for _, way in at_rate(study, [key], study.common_rate())]
+        study.conditions(key)
+        if conditions
+        else [condition for _, condition in at_rate(study, [key], study.common_rate())]
     )
-    found = {way.name: study.get(key, metric, way.name) for way in asked}
+    found = {condition.name: study.get(key, metric, condition.name) for condition in asked}
     return {
         name: each.score
         for name, each in found.items()
-        if each and math.isfinite(each.score.value) and (not ways or name in ways)
+        if each and math.isfinite(each.score.value) and (not conditions or name in conditions)
     }
 
 
@@ -205,5 +220,5 @@ def _rows(axes: Any, rows: Sequence[Mapping[str, Score]], names: Sequence[str], 
 
 
 def _height(row: int, name: str, scores: Mapping[str, Score]) -> float:
-    """Where the marker of a way stands within the row of an arm."""
+    """Where the marker of a condition stands within the row of a method."""
     return row + 0.76 * ((list(scores).index(name) + 0.5) / len(scores) - 0.5)

@@ -1,4 +1,4 @@
-"""Tables of a study as Markdown: the arms at one call rate, and their paired comparisons."""
+"""Tables of a study as Markdown: the methods at one call rate, and their paired comparisons."""
 
 from __future__ import annotations
 
@@ -10,21 +10,31 @@ from typing import Any
 
 from lacy.errors import LacyError
 from lacy.evaluate import Score, number
-from lacy.study.reading import EQUAL, Found, Key, Study, Way, at_rate, measure, read, table
+from lacy.study.reading import (
+    EQUAL,
+    Found,
+    Key,
+    ParsedCondition,
+    Study,
+    at_rate,
+    measure,
+    read,
+    table,
+)
 
-ARMS = (
-    "call_rate", "facts_right", "recall", "f1", "leakage", "auroc_start", "calls_per_fact",
-    "call_starts", "language_loss", "stored_bits",
+METHODS = (
+    "call_rate", "facts_right", "recall", "f1", "closed_book_recall", "auroc_start",
+    "calls_per_fact", "call_starts", "language_loss", "stored_bits",
 )  # fmt: skip
-"""Columns of the table of arms; ``auroc_start`` is that of the signal which a way reads."""
+"""Columns of the table of methods; ``auroc_start`` is of the signal that a condition reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One arm asked in one way, and its figures by column."""
+    """One method asked under one condition, and its figures by column."""
 
-    arm: str
-    way: Way
+    method: str
+    condition: ParsedCondition
     found: dict[str, Found]
 
 
@@ -38,30 +48,30 @@ class Block:
     """Whether all stand at one call rate, so that a best one can be told."""
 
 
-def arms_table(
+def methods_table(
     folder: str | Path,
     *,
-    metrics: Sequence[str] = ARMS,
-    ways: Sequence[str] = (),
+    metrics: Sequence[str] = METHODS,
+    conditions: Sequence[str] = (),
     call_rate: float | None = None,
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """Every arm and way at the common call rate, as Markdown; ways at other rates below.
+    """Return all methods and conditions at the common call rate as Markdown; other rates below.
 
     Args:
         folder: of the study.
         metrics: the columns; those that were not measured are left out.
-        ways: only these, by name.
-        call_rate: the budget to compare at; by default that at which most arms were asked.
-        where: only cells with these values, as in ``reading.read``.
+        conditions: only these, by name.
+        call_rate: the budget to compare at; by default that at which most methods were asked.
+        where: only runs with these values, as in ``reading.read``.
 
     Raises:
-        LacyError: E13, E87 for missing or foreign files; E88 if no way was asked.
+        LacyError: E13, E87 for missing or foreign files; E88 if no condition was asked.
     """
     study = read(folder, where)
-    parts = [_block(block, metrics) for block in blocks(study, metrics, call_rate, ways)]
+    parts = [_block(block, metrics) for block in blocks(study, metrics, call_rate, conditions)]
     if not parts:
-        raise LacyError("E88", what="no way of asking was measured", where=folder)
+        raise LacyError("E88", what="no condition was measured", where=folder)
     return "\n\n".join([*parts, f"<sub>{_note(study, metrics)}</sub>"])
 
 
@@ -70,8 +80,8 @@ def _note(study: Study, metrics: Sequence[str]) -> str:
     many = study.seeds > 1
     said = [
         f"{study.seeds} seed{'s' * many}.",
-        "In brackets 95% intervals: of answers over people and seeds, of what a model is by itself "
-        "(such as leakage) over seeds; below them the least and the greatest of single seeds."
+        "In brackets 95% intervals: for answers over people and seeds, for figures of the model "
+        "itself (such as closed-book recall) over seeds; below them the lowest and highest seed."
         if many
         else "In brackets 95% intervals over people.",
         "Bold: best of its table.",
@@ -83,33 +93,33 @@ def _note(study: Study, metrics: Sequence[str]) -> str:
 
 def blocks(
     study: Study,
-    metrics: Sequence[str] = ARMS,
+    metrics: Sequence[str] = METHODS,
     rate: float | None = None,
-    ways: Sequence[str] = (),
+    conditions: Sequence[str] = (),
 ) -> list[Block]:
-    """The lines of each size and rule of equality: at the common rate, then named ways elsewhere.
+    """Return the lines of each size and rule of equality: at the common rate, then at other rates.
 
     Args:
         study: what was read.
         metrics: the columns.
         rate: the budget to compare at.
-        ways: only these, by name.
+        conditions: only these, by name.
     """
     rate = study.common_rate() if rate is None else rate
     found = []
     for size, equal in study.groups:
         keys = study.members(size, equal)
         here = list(at_rate(study, keys, rate))
-        rest = [(k, w) for k in keys for w in study.ways(k) if w.budget is None]
+        rest = [(k, w) for k in keys for w in study.conditions(k) if w.budget is None]
         rest = [pair for pair in rest if pair not in here]
         at_it = {key for key, _ in here}
         title = f"Size {size}, {EQUAL.get(equal, equal)}"
         asked = "" if rate is None else f", {100 * rate:g}% of the tokens asked for"
         for what, pairs in ((asked, here), (", at call rates of their own", rest)):
             lines = tuple(
-                _line(study, key, way, metrics, pairs is here or key not in at_it)
-                for key, way in pairs
-                if not ways or way.name in ways
+                _line(study, key, condition, metrics, pairs is here or key not in at_it)
+                for key, condition in pairs
+                if not conditions or condition.name in conditions
             )
             if lines:
                 compared = pairs is here and rate is not None
@@ -117,17 +127,21 @@ def blocks(
     return found
 
 
-def _line(study: Study, key: Key, way: Way, metrics: Sequence[str], models: bool) -> Line:
-    """Figures of a way and, where ``models``, of the model itself."""
+def _line(
+    study: Study, key: Key, condition: ParsedCondition, metrics: Sequence[str], models: bool
+) -> Line:
+    """Figures of a condition and, where ``models``, of the model itself."""
     found = {}
     for metric in metrics:
         wanted = metric
         if metric == "auroc_start":
-            wanted = f"auroc_{way.signal}_start" if way.signal else ""
-        here = study.get(key, wanted, way.name) or (study.get(key, wanted) if models else None)
+            wanted = f"auroc_{condition.signal}_start" if condition.signal else ""
+        here = study.get(key, wanted, condition.name) or (
+            study.get(key, wanted) if models else None
+        )
         if here and math.isfinite(here.score.value):
             found[metric] = here
-    return Line(key[2], way, found)
+    return Line(key[2], condition, found)
 
 
 def label(metric: str) -> str:
@@ -141,13 +155,13 @@ def label(metric: str) -> str:
 def _block(block: Block, metrics: Sequence[str]) -> str:
     columns = [m for m in metrics if any(m in line.found for line in block.lines)]
     best = {metric: _best(block, metric) for metric in columns}
-    rows = [["arm", "way", *map(label, columns)], ["---", "---", *["---:"] * len(columns)]]
+    rows = [["method", "condition", *map(label, columns)], ["---", "---", *["---:"] * len(columns)]]
     for line in block.lines:
         cells = [
             _cell(line.found[metric], best[metric]) if metric in line.found else "–"
             for metric in columns
         ]
-        rows.append([_text(line.arm), _text(line.way.name), *cells])
+        rows.append([_text(line.method), _text(line.condition.name), *cells])
     return f"**{_text(block.title)}**\n\n" + _rows(rows)
 
 

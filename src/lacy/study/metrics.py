@@ -1,4 +1,4 @@
-"""What is measured of each model and way: names, and what they are made from. No pandas."""
+"""What is measured of each model and condition: names, and what they are made from. No pandas."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ READ: dict[str, tuple[str, ...]] = {
     "fact_loss": ("fact_loss",),
     "stored_bits": ("bits", "per_fact"),
     "stored_share": ("bits", "share"),
-    "leakage": ("leakage", "start"),
+    "closed_book_recall": ("closed_book", "start"),
 }
 """Metrics of a model itself: where they stand in its reading."""

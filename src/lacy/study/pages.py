@@ -3,12 +3,12 @@
 A page keeps its prose. What stands between a marker and ``<!-- end -->`` is made from the study's
 files each time, so that no number on a page is ever typed:
 
-    <!-- table: arms -->
+    <!-- table: methods -->
     <!-- end -->
-    <!-- figure: sweep weights.svg x=text_weight metrics=facts_right,leakage group=arm -->
+    <!-- figure: sweep weights.svg x=text_weight metrics=facts_right,language_loss group=method -->
     <!-- end -->
 
-Any other ``key=value`` of a marker chooses cells: ``size=small arm=lacy,plain``.
+Any other ``key=value`` of a marker chooses runs: ``size=small method=lacy,plain``.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from typing import Any
 from lacy.errors import LacyError
 from lacy.run import write_atomic
 from lacy.study import figures
-from lacy.study.markdown import arms_table, comparisons_table
+from lacy.study.markdown import comparisons_table, methods_table
 from lacy.study.report import report_html as report_html
 
 FIGURES: dict[str, Callable[..., str]] = {
-    "arms": figures.arms,
+    "methods": figures.methods,
     "frontier": figures.frontier,
     "calibration": figures.calibration,
     "sweep": figures.sweep,
     "turnover": figures.turnover,
     "freed_bits": figures.freed_bits,
 }
-TABLES: dict[str, Callable[..., str]] = {"arms": arms_table, "comparisons": comparisons_table}
+TABLES: dict[str, Callable[..., str]] = {"methods": methods_table, "comparisons": comparisons_table}
 OWN: dict[str, tuple[str, ...]] = {
-    "figure arms": ("metric", "ways"),
-    "figure frontier": ("ways",),
-    "figure sweep": ("x", "metrics", "group", "way"),
+    "figure methods": ("metric", "conditions"),
+    "figure frontier": ("conditions",),
+    "figure sweep": ("x", "metrics", "group", "condition"),
     "figure freed_bits": ("group",),
-    "table arms": ("metrics", "ways", "call_rate"),
+    "table methods": ("metrics", "conditions", "call_rate"),
     "table comparisons": ("metrics",),
 }
-"""Options of a figure or table; all others choose cells."""
+"""Options of a figure or table; all others choose runs."""
 
 MARKER = re.compile(r"\s*<!--\s*(figure|table)\b(.*?)-->\s*$")
 END = re.compile(r"\s*<!--\s*end\s*-->\s*$")
@@ -131,7 +131,7 @@ def _marker(kind: str, rest: str, page: Path, number: int) -> Marker:
         raise _wrong(page, number, "a figure needs one file beside the page: NAME.svg")
     if name == "sweep" and not {"x", "metrics"} <= set(options):
         raise _wrong(page, number, "a sweep needs x=SETTING metrics=NAME,NAME")
-    if not _is_number(options.get("call_rate", "0")) and name == "arms":
+    if not _is_number(options.get("call_rate", "0")) and name == "methods":
         raise _wrong(page, number, f"call_rate={options['call_rate']} is no number")
     return Marker(kind, name, files[0] if files else "", options, number)
 
@@ -159,7 +159,7 @@ def _content(marker: Marker, folder: Path, place: Path) -> tuple[str, Path | Non
         for key, value in marker.options.items()
         if key in OWN.get(f"{marker.kind} {marker.name}", ())
     }
-    own |= {name: own[name].split(",") for name in ("metrics", "ways") if name in own}
+    own |= {name: own[name].split(",") for name in ("metrics", "conditions") if name in own}
     if "call_rate" in own:
         own["call_rate"] = float(own["call_rate"])
     where = {key: value for key, value in marker.options.items() if key not in own}

@@ -23,7 +23,7 @@ def parse_source(text: str) -> tuple[str, dict[str, float]]:
     """
     kind, _, rest = text.partition(":")
     if kind not in OPTIONS:
-        raise ValueError(f"source {text!r} is none of database, truth, documents, @ARM")
+        raise ValueError(f"source {text!r} is none of database, truth, documents, @METHOD")
     options = {}
     for part in filter(None, rest.split(",")):
         name, _, value = part.partition("=")
@@ -47,7 +47,7 @@ def open_source(
         folder: where databases with errors and indices of texts are kept.
         seed: of errors and gaps.
         tokenizer: of the small model, for a truth that is told token by token.
-        partner: the loaded model that ``@ARM`` names.
+        partner: the loaded model that ``@METHOD`` names.
     """
     from lacy.sources import Truth
     from lacy.sources.db import Database

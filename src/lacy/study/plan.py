@@ -1,8 +1,9 @@
-"""What a study compares, as a value: arms x seeds x sizes, and the ways each model is asked.
+"""The plan of a study: methods x seeds x sizes, and the conditions under which models are asked.
 
-A recipe is read into a ``StudyPlan``; ``cells`` spells it out into single training runs. Every cell
-and every way has a key, a hash of all that its result depends on, so that a study that goes on
-trains and asks only what is new, and nothing that changed is mistaken for what was. No torch here.
+A recipe is read into a ``StudyPlan``; ``planned_runs`` expands it into single training runs. Every
+run and every condition has a key, a hash of all that its result depends on, so that a continued
+study trains and asks only what is new, and a changed recipe never reuses an old result. No torch
+is imported here.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lacy._convert import Problem, fields_from
+from lacy._convert import Problem, read_fields
 from lacy.config import load
 from lacy.errors import LacyError
 from lacy.train import TrainConfig
 from lacy.types import Unit
 
 Equal = Literal["steps", "text_tokens"]
-"""What an arm has in common with the plain one: forward steps, or tokens whose text it is taught
-(then an arm that delegates trains for more steps). The two are never mixed in a table."""
+"""What a method has in common with the plain one: forward steps, or tokens whose text it is taught
+(then a method that delegates trains for more steps). The two are never mixed in a table."""
 
 Cue = Literal["gold", "bundled", "rules", "none"]
 """Who marks the facts of the training texts: the world itself, the bundled spaCy pipeline with its
@@ -51,35 +52,35 @@ class WorldPlan:
 
 
 @dataclass(frozen=True)
-class ArmPlan:
-    """What an arm of a recipe says besides training settings; None: as the plan has it."""
+class MethodPlan:
+    """What a method of a recipe says besides training settings; None: as the plan has it."""
 
-    ways: tuple[str, ...] | None = None
+    conditions: tuple[str, ...] | None = None
     """How its models are asked."""
     cue: Cue = "gold"
     """Who marks its texts."""
     reference: str | None = None
-    """The arm whose model ranks its tokens."""
+    """The method whose model ranks its tokens."""
     equal: Equal | tuple[Equal, ...] | None = None
-    """What it has in common with the plain arm."""
+    """What it has in common with the plain method."""
     seeds: tuple[int, ...] | None = None
     """Its seeds."""
 
 
-OURS = tuple(field.name for field in fields(ArmPlan))
-"""Settings of an arm that are the study's and not the training's."""
+OURS = tuple(field.name for field in fields(MethodPlan))
+"""Settings of a method that are the study's and not the training's."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of asking a model."""
+class Condition:
+    """One condition a model."""
 
     policy: str
     """When to call: a policy's text, or ``oracle`` (wherever a value is due)."""
     source: str = "database"
     """Who answers: ``database``, ``truth`` (knows what is due), both with options as in
-    ``database:errors=0.1``; ``documents``, an index of the training texts; ``@ARM``, the model of
-    another arm; empty for nobody."""
+    ``database:errors=0.1``; ``documents``, an index of the training texts; ``@METHOD``, the model
+    of another method; empty for nobody."""
     unit: Unit = "value"
     """How much one call returns."""
     heal: bool = False
@@ -92,20 +93,20 @@ class Way:
 class Advantage:
     """The baselines of the recovered share (cascade - alone) / (partner - alone).
 
-    A study without the default arm and ways has no such share.
+    A study without the default method and conditions has no such share.
     """
 
     alone: str = "plain/alone"
-    """ARM/WAY that nobody helps."""
+    """METHOD/CONDITION that nobody helps."""
     partner: str = "plain/oracle"
-    """ARM/WAY with all the help there is."""
+    """METHOD/CONDITION with all the help there is."""
 
 
 @dataclass
 class StudyPlan:
-    """Trains arms x seeds x sizes, asks every model in several ways, and compares.
+    """Trains methods x seeds x sizes, asks every model under several conditions, and compares.
 
-    All cells of a seed share world, tokenizer and texts. The same command continues a study that
+    All runs of a seed share world, tokenizer and texts. The same command continues a study that
     was stopped; what is finished is never repeated.
     """
 
@@ -117,18 +118,19 @@ class StudyPlan:
     world: WorldPlan = field(default_factory=WorldPlan)
     """The made-up world."""
     train: dict[str, Any] = field(default_factory=dict)
-    """Training settings of all cells (see `lacy config train`)."""
+    """Training settings of all runs (see `lacy help config train`)."""
     sizes: dict[str, Any] = field(default_factory=lambda: {"demo": {"model": "demo"}})
     """Name of a size -> training settings."""
-    arms: dict[str, Any] = field(default_factory=dict)
-    """Name of an arm -> training settings, and of the study: ways (names, all if not given), cue
-    (gold, bundled, rules, none), reference (@ARM), equal (steps, text_tokens), seeds."""
-    ways: dict[str, Any] = field(default_factory=dict)
-    """Name of a way -> policy, source, unit, heal, max_new_tokens; or the policy alone."""
+    methods: dict[str, Any] = field(default_factory=dict)
+    """Name of a method -> training settings, and of the study: conditions (names, all if not
+    given), cue (gold, bundled, rules, none), reference (@METHOD), equal (steps, text_tokens),
+    seeds."""
+    conditions: dict[str, Any] = field(default_factory=dict)
+    """Name of a condition -> policy, source, unit, heal, max_new_tokens; or the policy alone."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of worlds, weights and order."""
     equal: tuple[Equal, ...] = ("steps",)
-    """What the arms have in common with the plain one."""
+    """What the methods have in common with the plain one."""
     ask: int = 100
     """How many people each model is asked about."""
     call_rate: float = 0.22
@@ -158,48 +160,49 @@ class StudyPlan:
         """The folder of texts and training runs."""
         return self.runs or self.out
 
-    def way(self, name: str) -> Way:
-        """A way by name."""
-        return Way(**way_values(self.ways[name], "", []))
+    def condition(self, name: str) -> Condition:
+        """A condition by name."""
+        return Condition(**condition_values(self.conditions[name], "", []))
 
-    def arm(self, name: str) -> ArmPlan:
-        """An arm by name, with what it leaves to the plan filled in."""
-        return arm_of(self, name, [])
+    def method(self, name: str) -> MethodPlan:
+        """A method by name, with what it leaves to the plan filled in."""
+        return method_of(self, name, [])
 
     def smoke(self) -> StudyPlan:
-        """The same plan with every arm and way, made so small that it takes seconds."""
+        """The same plan with every method and condition, made so small that it takes seconds."""
         tiny = {"steps": 6, "batch_rows": 2, "model": "tiny"}
         small = replace(self.world, people=16, texts=2, vocabulary=512, calibration=8)
         first = next(iter(self.sizes))
         return replace(
             self, world=small, sizes={first: {}}, train={**self.train, **tiny}, ask=3,
             seeds=self.seeds[:1], out=self.out.with_name(self.out.name + "-smoke"), runs=None,
-            arms={a: {k: v for k, v in settings_of(s).items() if k not in ("seeds", *tiny)}
-                  for a, s in self.arms.items()},
-            ways={n: {**asdict(self.way(n)), "max_new_tokens": 24} for n in self.ways},
+            methods={a: {k: v for k, v in settings_of(s).items() if k not in ("seeds", *tiny)}
+                  for a, s in self.methods.items()},
+            conditions={name: {**asdict(self.condition(name)), "max_new_tokens": 24}
+                        for name in self.conditions},
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedRun:
     """One training run of a study."""
 
     size: str
-    arm: str
+    method: str
     equal: Equal
     seed: int
     settings: Mapping[str, Any]
     """For ``TrainConfig``; without data, folder, seed and reference."""
     cue: Cue
     reference: str | None
-    """Arm whose model ranks the tokens."""
-    ways: tuple[str, ...]
+    """Method whose model ranks the tokens."""
+    conditions: tuple[str, ...]
     key: str = ""
 
     @property
     def name(self) -> str:
         """What people call it: ``demo.lacy.steps.s0``."""
-        return f"{self.size}.{self.arm}.{self.equal}.s{self.seed}"
+        return f"{self.size}.{self.method}.{self.equal}.s{self.seed}"
 
     @property
     def folder(self) -> str:
@@ -213,29 +216,29 @@ def read_plan(path: str | Path) -> StudyPlan:
     Raises:
         LacyError: as ``config.load``, and E85 for a plan that contradicts itself.
     """
-    plan = load(StudyPlan, path, verb="study")
+    plan = load(StudyPlan, path, command="study")
     plan.check()
     return plan
 
 
-def cells(plan: StudyPlan) -> list[Cell]:
+def planned_runs(plan: StudyPlan) -> list[PlannedRun]:
     """All training runs of a plan: seeds outermost, so that a whole comparison is done early."""
-    found: dict[tuple[str, str, str, int], Cell] = {}
-    arms = {name: plan.arm(name) for name in plan.arms}
-    # Arms whose model ranks another's tokens come before it.
-    ordered = sorted(arms, key=lambda name: arms[name].reference is not None)
-    every = sorted({seed for arm in arms.values() for seed in arm.seeds or ()})
+    found: dict[tuple[str, str, str, int], PlannedRun] = {}
+    methods = {name: plan.method(name) for name in plan.methods}
+    # Methods whose model ranks another's tokens come before it.
+    ordered = sorted(methods, key=lambda name: methods[name].reference is not None)
+    every = sorted({seed for method in methods.values() for seed in method.seeds or ()})
     for seed in every:
         for size, sized in plan.sizes.items():
-            for arm in ordered:
+            for method in ordered:
                 for equal in ("steps", "text_tokens"):
-                    cell = _cell(plan, seed, size, sized, arm, equal)
-                    if cell is None:
+                    run = _planned_run(plan, seed, size, sized, method, equal)
+                    if run is None:
                         continue
-                    basis = [asdict(plan.world), seed, cell.cue, _whole(cell.settings), equal]
-                    if cell.reference is not None:
-                        basis.append(found[size, cell.reference, "steps", seed].key)
-                    found[size, arm, equal, seed] = replace(cell, key=digest(basis))
+                    basis = [asdict(plan.world), seed, run.cue, _whole(run.settings), equal]
+                    if run.reference is not None:
+                        basis.append(found[size, run.reference, "steps", seed].key)
+                    found[size, method, equal, seed] = replace(run, key=digest(basis))
     return list(found.values())
 
 
@@ -245,31 +248,33 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def way_key(plan: StudyPlan, cell: Cell, name: str, source_key: str = "") -> str:
-    """A hash of all that the answers of a cell in one way depend on."""
-    return digest([cell.key, asdict(plan.way(name)), plan.ask, source_key])
+def condition_key(plan: StudyPlan, run: PlannedRun, name: str, source_key: str = "") -> str:
+    """A hash of all that the answers of a run under one condition depend on."""
+    return digest([run.key, asdict(plan.condition(name)), plan.ask, source_key])
 
 
-def partner_of(way: Way) -> str | None:
-    """The arm whose model answers in this way, if one does."""
-    return way.source[1:] if way.source.startswith("@") else None
+def partner_of(condition: Condition) -> str | None:
+    """The method whose model answers under this condition, if one does."""
+    return condition.source[1:] if condition.source.startswith("@") else None
 
 
-def _cell(
+def _planned_run(
     plan: StudyPlan, seed: int, size: str, sized: Mapping[str, Any], name: str, equal: Equal
-) -> Cell | None:
-    """One cell without its key; None where the plan does not ask for it."""
-    arm = plan.arm(name)
-    merged = {**plan.train, **(sized or {}), **settings_of(plan.arms[name])}
+) -> PlannedRun | None:
+    """One run without its key; None where the plan does not ask for it."""
+    method = plan.method(name)
+    merged = {**plan.train, **(sized or {}), **settings_of(plan.methods[name])}
     given = {key: value for key, value in merged.items() if key not in (*OURS, *FIXED)}
-    settings = fields_from(TrainConfig, given, "", [])  # 6e-3 is text in YAML 1.1
-    plain = settings.get("arm", TrainConfig.arm) == "none"
-    wanted = arm.equal or (("steps",) if plain else plan.equal)
+    settings = read_fields(TrainConfig, given, "", [])  # 6e-3 is text in YAML 1.1
+    plain = settings.get("method", TrainConfig.method) == "none"
+    wanted = method.equal or (("steps",) if plain else plan.equal)
     if equal not in ([wanted] if isinstance(wanted, str) else wanted):
         return None
-    if seed not in (arm.seeds or ()):
+    if seed not in (method.seeds or ()):
         return None
-    return Cell(size, name, equal, seed, settings, arm.cue, arm.reference, arm.ways or ())
+    return PlannedRun(
+        size, name, equal, seed, settings, method.cue, method.reference, method.conditions or ()
+    )
 
 
 def _whole(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,24 +283,24 @@ def _whole(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in whole.items() if key not in FIXED}
 
 
-def settings_of(arm: Any) -> dict[str, Any]:
-    """What a recipe gives an arm; nothing where it gives no settings."""
-    return dict(arm) if isinstance(arm, Mapping) else {}
+def settings_of(method: Any) -> dict[str, Any]:
+    """What a recipe gives a method; nothing where it gives no settings."""
+    return dict(method) if isinstance(method, Mapping) else {}
 
 
-def arm_of(plan: StudyPlan, name: str, problems: list[Problem]) -> ArmPlan:
-    """An arm's own part; values that do not fit are left out and noted in ``problems``."""
-    given = {key: value for key, value in settings_of(plan.arms[name]).items() if key in OURS}
-    arm = ArmPlan(**fields_from(ArmPlan, given, f"arms.{name}.", problems))
-    reference = arm.reference.removeprefix("@") if arm.reference is not None else None
-    ways = tuple(plan.ways) if arm.ways is None else arm.ways
-    seeds = plan.seeds if arm.seeds is None else arm.seeds
-    return replace(arm, reference=reference, ways=ways, seeds=seeds)
+def method_of(plan: StudyPlan, name: str, problems: list[Problem]) -> MethodPlan:
+    """A method's own part; values that do not fit are left out and noted in ``problems``."""
+    given = {key: value for key, value in settings_of(plan.methods[name]).items() if key in OURS}
+    method = MethodPlan(**read_fields(MethodPlan, given, f"methods.{name}.", problems))
+    reference = method.reference.removeprefix("@") if method.reference is not None else None
+    conditions = tuple(plan.conditions) if method.conditions is None else method.conditions
+    seeds = plan.seeds if method.seeds is None else method.seeds
+    return replace(method, reference=reference, conditions=conditions, seeds=seeds)
 
 
-def way_values(given: Any, where: str, problems: list[Problem]) -> dict[str, Any]:
-    """The arguments of a ``Way``, from a policy alone or a mapping."""
-    return fields_from(Way, given if isinstance(given, Mapping) else {"policy": given}, where,
+def condition_values(given: Any, where: str, problems: list[Problem]) -> dict[str, Any]:
+    """The arguments of a ``Condition``, from a policy alone or a mapping."""
+    return read_fields(Condition, given if isinstance(given, Mapping) else {"policy": given}, where,
                        problems)  # fmt: skip
 
 
@@ -305,15 +310,17 @@ def sides(comparison: str) -> tuple[str, str]:
     return a.strip(), b.strip()
 
 
-def needs(plan: StudyPlan, arms: Iterable[str]) -> set[str]:
-    """These arms, those whose models they need, and those the recovered share is held against."""
+def needs(plan: StudyPlan, methods: Iterable[str]) -> set[str]:
+    """These methods, those whose models they need, and those that ``recovered`` compares with."""
     measured = {side.partition("/")[0] for side in vars(plan.advantage).values()}
-    sought = {*arms, *(measured & set(plan.arms))}
+    sought = {*methods, *(measured & set(plan.methods))}
     kept: set[str] = set()
     while sought:
         name = sought.pop()
         kept.add(name)
-        arm = plan.arm(name)
-        found = {arm.reference} | {partner_of(plan.way(way)) for way in arm.ways or ()}
+        method = plan.method(name)
+        found = {method.reference} | {
+            partner_of(plan.condition(condition)) for condition in method.conditions or ()
+        }
         sought |= {other for other in found if other is not None} - kept
     return kept

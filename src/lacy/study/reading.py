@@ -1,8 +1,7 @@
-"""A study's files as they are read again: cells, figures by key, curves, and the common call rate.
+"""Read a study's files: runs, figures by key, curves, and the call rate to compare at.
 
-Nothing here runs a model: tables and figures are functions of what ``lacy study`` wrote. Figures
-are looked up by size, rule of equality, arm, way and metric; ``size`` and ``equal`` are never
-mixed, and arms are held against each other at one call rate.
+Nothing here runs a model. Figures are looked up by size, rule of equality, method, condition and
+metric; ``size`` and ``equal`` are never mixed, and methods are compared at one call rate.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -26,17 +26,18 @@ POOLED = -1
 """``seed`` of the rows that pool all seeds."""
 
 PLAIN = ("none", "plain")
-"""Names of arms that delegate nothing, where cells.csv does not tell the objective."""
+"""Names of methods that delegate nothing, where runs.csv does not tell the objective."""
 
 NEAR = 0.1
-"""A way without a budget stands at the common rate if its own is within this share of it."""
+"""A condition without a budget stands at the common rate if its own is within this share of it."""
 
-TEXTS = ("cell", "size", "arm", "equal", "way", "metric", "unit", "curve", "a", "b")
+TEXTS = ("run", "size", "method", "equal", "condition", "metric", "unit", "curve", "a", "b")
 EQUAL = {"steps": "the same number of steps", "text_tokens": "the same number of text tokens"}
 COLUMNS = {
-    "cells.csv": ("cell", "size", "arm", "equal", "seed"),
-    "results.csv": ("size", "arm", "equal", "seed", "way", "metric", "value", "low", "high", "n"),
-    "curves.csv": ("size", "arm", "equal", "seed", "curve", "x", "y", "n"),
+    "runs.csv": ("run", "size", "method", "equal", "seed"),
+    "results.csv": ("size", "method", "equal", "seed", "condition", "metric", "value", "low",
+                    "high", "n"),
+    "curves.csv": ("size", "method", "equal", "seed", "curve", "x", "y", "n"),
     "comparisons.csv": (
         "size", "equal", "metric", "a", "b", "difference", "low", "high", "p", "n", "seeds",
     ),
@@ -44,7 +45,7 @@ COLUMNS = {
 """What must stand in each file."""
 
 Key = tuple[str, str, str]
-"""Size, rule of equality, arm."""
+"""Size, rule of equality, method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ MEASURES = {
     "facts_right": Measure("facts right", better=1),
     "recall": Measure("recall", better=1),
     "f1": Measure("F1", better=1),
-    "leakage": Measure("leakage", better=-1),
+    "closed_book_recall": Measure("closed-book recall", better=-1),
     "call_rate": Measure("call rate"),
     "call_starts": Measure("calls at value starts", better=1),
     "calls_per_fact": Measure("calls per fact", "calls", -1),
@@ -91,8 +92,8 @@ def measure(metric: str) -> Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """A way of asking: ``budget`` in tokens asked for (None if it has none), ``kind`` the rest."""
+class ParsedCondition:
+    """A condition: ``budget`` in tokens asked for (None if it has none), ``kind`` the rest."""
 
     name: str
     budget: float | None
@@ -101,13 +102,13 @@ class Way:
     """What it reads to place calls: margin, entropy, top2, p_call, or nothing ("")."""
 
 
-def parse_way(name: str, given: Mapping[str, Any] | None = None) -> Way:
-    """What is known of a way, from its settings or else from its name.
+def parse_condition(name: str, given: Mapping[str, Any] | None = None) -> ParsedCondition:
+    """What is known of a condition, from its settings or else from its name.
 
     Args:
         name: such as ``budget``; without settings, ``budget=0.22,by=entropy`` and ``random=0.22``
             are read as policies.
-        given: its policy, source, unit and heal, as conditions.json has them.
+        given: its policy, source, unit and heal, as setup.json has them.
     """
     policy = str((given or {}).get("policy", name))
     budget = re.search(r"\b(budget|random)=(\d*\.?\d+)", policy)
@@ -116,12 +117,12 @@ def parse_way(name: str, given: Mapping[str, Any] | None = None) -> Way:
     reads = budget or policy.startswith("threshold")
     signal = by if reads and by != "random" else ""
     if given is None and not budget:
-        return Way(name, None, name, "margin")
+        return ParsedCondition(name, None, name, "margin")
     source, unit = (given or {}).get("source", "database"), (given or {}).get("unit", "value")
     parts = [by] * (by != "margin")
     parts += [source.lstrip("@") or "nobody"] * (source != "database")
     parts += [f"by {unit}"] * (unit != "value") + ["healed"] * bool((given or {}).get("heal"))
-    return Way(name, float(budget[2]) if budget else None, ", ".join(parts), signal)
+    return ParsedCondition(name, float(budget[2]) if budget else None, ", ".join(parts), signal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,37 +135,43 @@ class Found:
 
 @dataclass(frozen=True)
 class Study:
-    """The files of a study. ``found`` holds every figure by (size, equal, arm, way, metric)."""
+    """The files of a study. ``found``: every figure by (size, equal, method, condition, metric)."""
 
     folder: Path
-    cells: Any
+    runs: Any
     keys: tuple[Key, ...]
     """What was trained, in the order of the recipe; sizes from small to large."""
     found: dict[tuple[str, str, str, str, str], Found]
-    conditions: Mapping[str, Any] = field(default_factory=dict)
-    """What conditions.json holds: among others ``ways`` and the ``call_rate`` to compare at."""
+    setup: Mapping[str, Any] = field(default_factory=dict)
+    """What setup.json holds: among others ``conditions`` and the ``call_rate`` to compare at."""
 
     def members(self, size: str, equal: str) -> list[Key]:
         """What stands in one table or panel.
 
-        A plain arm delegates nothing, so it is the same under both rules and is trained once.
+        A plain method delegates nothing, so it is the same under both rules and is trained once.
         """
         plain = self.plain
-        arms = {arm: key for key in self.keys if key[0] == size and (arm := key[2]) in plain}
+        methods = {
+            method: key for key in self.keys if key[0] == size and (method := key[2]) in plain
+        }
         own = {key[2]: key for key in self.keys if key[:2] == (size, equal)}
-        return [{**arms, **own}[arm] for arm in self.arms if arm in arms or arm in own]
+        return [
+            {**methods, **own}[method]
+            for method in self.methods
+            if method in methods or method in own
+        ]
 
     @property
     def plain(self) -> set[str]:
-        """Arms that delegate nothing."""
-        if "objective" not in self.cells:
-            return set(self.arms) & set(PLAIN)
-        return set(self.cells["arm"][self.cells["objective"] == "none"])
+        """Methods that delegate nothing."""
+        if "objective" not in self.runs:
+            return set(self.methods) & set(PLAIN)
+        return set(self.runs["method"][self.runs["objective"] == "none"])
 
     @property
-    def arms(self) -> list[str]:
-        """Every arm once, in the recipe's order."""
-        return list(dict.fromkeys(arm for _, _, arm in self.keys))
+    def methods(self) -> list[str]:
+        """Every method once, in the recipe's order."""
+        return list(dict.fromkeys(method for _, _, method in self.keys))
 
     @property
     def groups(self) -> list[tuple[str, str]]:
@@ -176,46 +183,50 @@ class Study:
     @property
     def seeds(self) -> int:
         """How many seeds were trained."""
-        return int(self.cells["seed"].nunique())
+        return int(self.runs["seed"].nunique())
 
-    def get(self, key: Key, metric: str, way: str = "") -> Found | None:
+    def get(self, key: Key, metric: str, condition: str = "") -> Found | None:
         """A figure, or None where it was not measured."""
-        return self.found.get((*key, way, metric))
+        return self.found.get((*key, condition, metric))
 
-    def ways(self, key: Key) -> list[Way]:
-        """How an arm was asked, in the order of the file."""
-        names = dict.fromkeys(way for *rest, way, _ in self.found if tuple(rest) == key and way)
-        settings = self.conditions.get("ways") or {}
-        return [parse_way(name, settings.get(name)) for name in names]
+    def conditions(self, key: Key) -> list[ParsedCondition]:
+        """How a method was asked, in the order of the file."""
+        names = dict.fromkeys(name for *rest, name, _ in self.found if tuple(rest) == key and name)
+        settings = self.setup.get("conditions") or {}
+        return [parse_condition(name, settings.get(name)) for name in names]
 
     def common_rate(self) -> float | None:
-        """The budget that most arms were asked at; of several, the nearest to the study's rate.
+        """The budget that most methods were asked at; of several, the nearest to the study's rate.
 
-        Where no way has a budget, that rate; None if it is not known either.
+        Where no condition has a budget, that rate; None if it is not known either.
         """
-        ways = [way for key in self.keys for way in self.ways(key) if way.budget is not None]
-        usual = [way for way in ways if not way.kind]
-        asked = Counter(way.budget for way in usual or ways)
+        conditions = [
+            condition
+            for key in self.keys
+            for condition in self.conditions(key)
+            if condition.budget is not None
+        ]
+        usual = [condition for condition in conditions if not condition.kind]
+        asked = Counter(condition.budget for condition in usual or conditions)
         rate = self._rate()
         if not asked:
             return rate
         most = max(asked.values())
         rates = sorted(budget for budget, times in asked.items() if budget and times == most)
-        middle = rates[len(rates) // 2] if rate is None else rate
-        return min(rates, key=lambda budget: abs(budget - middle))
+        return min(rates, key=lambda x: abs(x - (rates[len(rates) // 2] if rate is None else rate)))
 
     def _rate(self) -> float | None:
         """What the study says, else the rate that most models were trained at."""
-        if "call_rate" in self.conditions:
-            return float(self.conditions["call_rate"])
-        if "call_rate" not in self.cells:
+        if "call_rate" in self.setup:
+            return float(self.setup["call_rate"])
+        if "call_rate" not in self.runs:
             return None
-        rates = self.cells["call_rate"][~self.cells["arm"].isin(self.plain)]
+        rates = self.runs["call_rate"][~self.runs["method"].isin(self.plain)]
         rates = rates[rates > 0]
         return float(rates.median()) if len(rates) else None
 
     def curve(self, name: str) -> Any:
-        """The rows of a curve in curves.csv, of the cells that are looked at.
+        """The rows of a curve in curves.csv, of the runs that are looked at.
 
         Raises:
             LacyError: E88 if there is no such curve.
@@ -225,7 +236,9 @@ class Study:
             raise LacyError("E88", what="no curves.csv", where=self.folder)
         rows = table(path)
         keys = set(self.keys)
-        mine = [key in keys for key in zip(rows["size"], rows["equal"], rows["arm"], strict=True)]
+        mine = [
+            key in keys for key in zip(rows["size"], rows["equal"], rows["method"], strict=True)
+        ]
         rows = rows[np.array(mine, dtype=bool)]
         rows = rows[rows["curve"] == name].dropna(subset=["x", "y"])
         if rows.empty:
@@ -276,32 +289,31 @@ def read(folder: str | Path, where: Mapping[str, str] | None = None) -> Study:
 
     Args:
         folder: what ``lacy study`` wrote.
-        where: look only at cells with these values: column of cells.csv -> values, with commas.
+        where: look only at runs with these values: column of runs.csv -> values, with commas.
 
     Raises:
-        LacyError: E13, E87 for missing or foreign files; E88 where no cell is left.
+        LacyError: E13, E87 for missing or foreign files; E88 where no run is left.
     """
     folder = Path(folder)
-    cells = _only(table(folder / "cells.csv"), where or {}, folder)
-    order = "parameters" if "parameters" in cells else "seed"
-    size_of = {size: rank for rank, size in enumerate(cells.sort_values(order)["size"].unique())}
-    triples = dict.fromkeys(zip(cells["size"], cells["equal"], cells["arm"], strict=True))
+    runs = _only(table(folder / "runs.csv"), where or {}, folder)
+    order = "parameters" if "parameters" in runs else "seed"
+    size_of = {size: rank for rank, size in enumerate(runs.sort_values(order)["size"].unique())}
+    triples = dict.fromkeys(zip(runs["size"], runs["equal"], runs["method"], strict=True))
     equals = list(EQUAL)
     keys = sorted(
-        triples,
-        key=lambda key: (size_of[key[0]], equals.index(key[1]) if key[1] in EQUAL else 9),
+        triples, key=lambda k: (size_of[k[0]], equals.index(k[1]) if k[1] in EQUAL else 9)
     )
     found = _figures(table(folder / "results.csv"), set(keys))
-    return Study(folder, cells, tuple(keys), found, conditions(folder))
+    return Study(folder, runs, tuple(keys), found, read_setup(folder))
 
 
-def conditions(folder: Path) -> dict[str, Any]:
-    """What conditions.json says; nothing where there is none.
+def read_setup(folder: Path) -> dict[str, Any]:
+    """What setup.json says; nothing where there is none.
 
     Raises:
         LacyError: E87 if it is not one JSON object.
     """
-    path = folder / "conditions.json"
+    path = folder / "setup.json"
     if not path.is_file():
         return {}
     try:
@@ -313,36 +325,35 @@ def conditions(folder: Path) -> dict[str, Any]:
     return held
 
 
-def _only(cells: Any, where: Mapping[str, str], folder: Path) -> Any:
+def _only(runs: Any, where: Mapping[str, str], folder: Path) -> Any:
     for column, values in where.items():
-        if column not in cells:
-            why = f"it has no column {column}; it has: {', '.join(cells.columns)}"
-            raise LacyError("E87", path=folder / "cells.csv", why=why)
-        cells = cells[cells[column].map(_same(values.split(",")))]
-    if cells.empty:
+        if column not in runs:
+            why = f"it has no column {column}; it has: {', '.join(runs.columns)}"
+            raise LacyError("E87", path=folder / "runs.csv", why=why)
+        runs = runs[runs[column].map(_same(values.split(",")))]
+    if runs.empty:
         wanted = " ".join(f"{name}={value}" for name, value in where.items())
-        raise LacyError("E88", what=f"no cell{' with ' if wanted else ''}{wanted}", where=folder)
-    return cells
+        raise LacyError("E88", what=f"no run{' with ' if wanted else ''}{wanted}", where=folder)
+    return runs
 
 
 def _same(wanted: list[str]) -> Any:
-    """Whether a cell's value is one of some texts; numbers are compared as numbers."""
+    """Whether a run's value is one of some texts; numbers are compared as numbers."""
     numbers = {_number(text) for text in wanted} - {None}
     return lambda value: str(value) in wanted or _number(str(value)) in numbers
 
 
 def _number(text: str) -> float | None:
-    try:
+    with suppress(ValueError):
         return float(text)
-    except ValueError:
-        return None
+    return None
 
 
 def _figures(rows: Any, keys: set[Key]) -> dict[tuple[str, str, str, str, str], Found]:
     """Every figure under its key: the pooled row, or what can be said from single seeds."""
     by_key: dict[tuple[str, str, str, str, str], dict[int, Score]] = {}
     unit = rows["unit"] if "unit" in rows else [""] * len(rows)
-    names = ("size", "equal", "arm", "way", "metric", "seed", "value", "low", "high", "n")
+    names = ("size", "equal", "method", "condition", "metric", "seed", "value", "low", "high", "n")
     for *key, seed, value, low, high, n, what in zip(
         *(rows[name] for name in names), unit, strict=True
     ):
@@ -355,7 +366,9 @@ def _figures(rows: Any, keys: set[Key]) -> dict[tuple[str, str, str, str, str], 
 
 
 def _pooled(scores: dict[int, Score]) -> Found:
-    seeds = {seed: s.value for seed, s in scores.items() if seed != POOLED and _finite(s.value)}
+    seeds = {
+        seed: s.value for seed, s in scores.items() if seed != POOLED and math.isfinite(s.value)
+    }
     if POOLED in scores:
         return Found(scores[POOLED], seeds)
     first = next(iter(scores.values()))
@@ -366,23 +379,21 @@ def _pooled(scores: dict[int, Score]) -> Found:
     return Found(Score(mean, math.nan, math.nan, n, first.unit), seeds)
 
 
-def _finite(value: float) -> bool:
-    return math.isfinite(value)
+def at_rate(
+    study: Study, keys: Iterable[Key], rate: float | None
+) -> Iterator[tuple[Key, ParsedCondition]]:
+    """Methods and conditions at a call rate: with that budget, or whose own rate came out near it.
 
-
-def at_rate(study: Study, keys: Iterable[Key], rate: float | None) -> Iterator[tuple[Key, Way]]:
-    """Arms and ways at a call rate: with that budget, or whose own rate came out near it.
-
-    Without a rate (no way has a budget), all of them.
+    Without a rate (no condition has a budget), all of them.
     """
     for key in keys:
-        for way in study.ways(key):
-            if rate is None or _is_at(study, key, way, rate):
-                yield key, way
+        for condition in study.conditions(key):
+            if rate is None or _is_at(study, key, condition, rate):
+                yield key, condition
 
 
-def _is_at(study: Study, key: Key, way: Way, rate: float) -> bool:
-    if way.budget is not None:
-        return math.isclose(way.budget, rate)
-    found = study.get(key, "call_rate", way.name)
+def _is_at(study: Study, key: Key, condition: ParsedCondition, rate: float) -> bool:
+    if condition.budget is not None:
+        return math.isclose(condition.budget, rate)
+    found = study.get(key, "call_rate", condition.name)
     return found is not None and abs(found.score.value - rate) <= NEAR * rate

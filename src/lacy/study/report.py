@@ -1,4 +1,4 @@
-"""A study as one HTML file: the arms, their comparisons, the frontier, calibration, conditions.
+"""A study as one HTML file: the methods, their comparisons, the frontier, calibration, setup.
 
 It has the look of the report of a world (``evaluate.report``): no scripts, no requests, figures
 within the page.
@@ -15,22 +15,22 @@ from lacy.errors import LacyError
 from lacy.evaluate import RESAMPLES, Figure, ReportData, Row, Score, Table, number, write_report
 from lacy.study import figures
 from lacy.study.drawing import inline
-from lacy.study.markdown import ARMS, Block, blocks, comparisons, gap, label, p_value
+from lacy.study.markdown import METHODS, Block, blocks, comparisons, gap, label, p_value
 from lacy.study.reading import EQUAL, Found, Study, measure, read
 
 DRAWN: tuple[tuple[str, Callable[..., str]], ...] = (
-    ("The arms at one call rate", figures.arms),
+    ("The methods at one call rate", figures.methods),
     ("Quality and cost", figures.frontier),
     ("Does it know when to ask?", figures.calibration),
     ("Does the choice settle?", figures.turnover),
 )
-MODELS = ("leakage", "auroc_start", "language_loss", "stored_bits")
-ANSWERS = tuple(metric for metric in ARMS if metric not in MODELS)
+MODELS = ("closed_book_recall", "auroc_start", "language_loss", "stored_bits")
+ANSWERS = tuple(metric for metric in METHODS if metric not in MODELS)
 NOTES = (
     f"Intervals are 95% percentile intervals of {RESAMPLES:,} bootstrap draws over the people of "
-    "all seeds; those of what a model is by itself (leakage, AUROC, language loss, stored bits) "
-    "are t intervals over seeds (n). Arms are compared at one call rate, and models of different "
-    "sizes, or trained for different numbers of tokens, are never put into one table.",
+    "all seeds; for figures of the model itself (closed-book recall, AUROC, language loss, stored "
+    "bits) they are t intervals over seeds (n). Methods are compared at one call rate; models of "
+    "different sizes, or trained for different numbers of tokens, are never put into one table.",
 )
 
 
@@ -46,30 +46,35 @@ def report_html(folder: str | Path, out: str | Path) -> None:
     """
     study = read(folder)
     missing: list[str] = []
-    tables = [table for block in blocks(study) for table in _arms(block)]
+    tables = [table for block in blocks(study) for table in _methods(block)]
     try:
         tables += _comparisons(study)
     except LacyError as error:
         missing.append(_left_out(error, "the comparisons"))
     seeds = f"{study.seeds} seed{'s' if study.seeds != 1 else ''}"
     data = ReportData(
-        title="One study, every arm at the same call rate",
-        lede=f"{len(study.cells)} models: {', '.join(study.arms)}; {seeds}.",
+        title="One study, every method at the same call rate",
+        lede=f"{len(study.runs)} models: {', '.join(study.methods)}; {seeds}.",
         tables=tables,
         figures=_figures(study.folder, missing),
-        conditions={
+        setup={
             name.replace("_", " "): str(value)
-            for name, value in study.conditions.items()
-            if name != "ways"
+            for name, value in study.setup.items()
+            if name != "conditions"
         }
-        | {f"way {name}": _words(way) for name, way in study.conditions.get("ways", {}).items()},
+        | {
+            f"condition {name}": _words(condition)
+            for name, condition in study.setup.get("conditions", {}).items()
+        },
         notes=[*NOTES, *missing],
     )
     write_report(out, data)
 
 
-def _words(way: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in way.items() if value not in ("", None))
+def _words(condition: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value}" for name, value in condition.items() if value not in ("", None)
+    )
 
 
 def _left_out(error: LacyError, what: str) -> str:
@@ -79,7 +84,7 @@ def _left_out(error: LacyError, what: str) -> str:
     return f"Not shown: {error.values.get('what', what)}."
 
 
-def _arms(block: Block) -> list[Table]:
+def _methods(block: Block) -> list[Table]:
     """Two tables of a block, so that each fits a page: of the answers, and of the models."""
     found = []
     for what, columns in (("", ANSWERS), (": the models by themselves", MODELS)):
@@ -90,9 +95,9 @@ def _arms(block: Block) -> list[Table]:
             right = line.found.get("facts_right") if columns is ANSWERS else None
             rows.append(
                 Row(
-                    line.arm,
+                    line.method,
                     [f.score if f else None for f in figures_],
-                    _note(line.way.name, right),
+                    _note(line.condition.name, right),
                 )
             )
         if shown:
@@ -100,12 +105,12 @@ def _arms(block: Block) -> list[Table]:
     return found
 
 
-def _note(way: str, right: Found | None) -> str:
+def _note(condition: str, right: Found | None) -> str:
     """How it was asked, and what single seeds gave."""
     if right is None or len(right.seeds) < 2:
-        return way
+        return condition
     ends = (number(end(right.seeds.values()), bare=True) for end in (min, max))
-    return f"{way}; facts right of single seeds {' to '.join(ends)}"
+    return f"{condition}; facts right of single seeds {' to '.join(ends)}"
 
 
 def _comparisons(study: Study) -> list[Table]:

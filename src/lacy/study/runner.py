@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from lacy.disk import refusal
+from lacy.disk import disk_error
 from lacy.run import read_metrics, write_atomic
 from lacy.study import work
-from lacy.study.plan import Cell, Cue, StudyPlan, cells, partner_of
+from lacy.study.plan import Cue, PlannedRun, StudyPlan, partner_of, planned_runs
 from lacy.study.processes import default_workers, gpus, workers
 
 WORKER_DIED = "a worker died (killed, or out of memory); try fewer --jobs"
@@ -36,7 +36,7 @@ class Job:
     done: Callable[[], bool]
     """Whether an earlier start of the study finished it."""
     after: tuple[str, ...] = ()
-    cell: Cell | None = None
+    run: PlannedRun | None = None
     state: str = "waiting"
     """waiting, running, done, old (done before), failed, skipped (something it needs failed)."""
     error: str = ""
@@ -74,49 +74,49 @@ class Board:
 def jobs_of(plan: StudyPlan) -> dict[str, Job]:
     """All jobs of a plan in the order in which they should start."""
     found: dict[str, Job] = {}
-    every = {cell.name: cell for cell in cells(plan)}
-    for cell in every.values():
-        text = _texts(plan, cell, found)
-        base = cell.name.replace(".text_tokens.", ".steps.")
-        after = [text] + ([f"train {base}"] if cell.equal == "text_tokens" else [])
-        if cell.reference is not None:
-            after.append(f"train {work.partner_name(cell, cell.reference)}")
+    every = {run.name: run for run in planned_runs(plan)}
+    for run in every.values():
+        text = _texts(plan, run, found)
+        base = run.name.replace(".text_tokens.", ".steps.")
+        after = [text] + ([f"train {base}"] if run.equal == "text_tokens" else [])
+        if run.reference is not None:
+            after.append(f"train {work.partner_name(run, run.reference)}")
         train = Job(
-            f"train {cell.name}", work.train_cell, (plan, cell), _trained(plan, cell),
-            tuple(after), cell,
+            f"train {run.name}", work.train_run, (plan, run), _trained(plan, run),
+            tuple(after), run,
         )  # fmt: skip
-        partners = {partner_of(plan.way(name)) for name in cell.ways} - {None}
-        after = [train.name] + [f"train {work.partner_name(cell, str(p))}" for p in partners]
+        partners = {partner_of(plan.condition(name)) for name in run.conditions} - {None}
+        after = [train.name] + [f"train {work.partner_name(run, str(p))}" for p in partners]
         ask = Job(
-            f"ask {cell.name}", work.ask_cell, (plan, cell), _asked(plan, cell, every),
-            tuple(after), cell,
+            f"ask {run.name}", work.ask_run, (plan, run), _asked(plan, run, every),
+            tuple(after), run,
         )  # fmt: skip
         found |= {train.name: train, ask.name: ask}
     return found
 
 
-def _texts(plan: StudyPlan, cell: Cell, found: dict[str, Job]) -> str:
-    """The job that packs a cell's texts; made where it is missing."""
-    gold, name = f"texts s{cell.seed} gold", f"texts s{cell.seed} {cell.cue}"
-    wanted: list[tuple[Cue, tuple[str, ...]]] = [("gold", ()), (cell.cue, (gold,))]
+def _texts(plan: StudyPlan, run: PlannedRun, found: dict[str, Job]) -> str:
+    """The job that packs a run's texts; made where it is missing."""
+    gold, name = f"texts s{run.seed} gold", f"texts s{run.seed} {run.cue}"
+    wanted: list[tuple[Cue, tuple[str, ...]]] = [("gold", ()), (run.cue, (gold,))]
     for cue, after in wanted:
-        job = f"texts s{cell.seed} {cue}"
+        job = f"texts s{run.seed} {cue}"
         if job not in found:
             found[job] = Job(
-                job, work.prepare, (plan, cell.seed, cue),
-                partial(work.prepared, plan, cell.seed, cue), after,
+                job, work.prepare, (plan, run.seed, cue),
+                partial(work.prepared, plan, run.seed, cue), after,
             )  # fmt: skip
     return name
 
 
-def _trained(plan: StudyPlan, cell: Cell) -> Callable[[], bool]:
-    return lambda: work.trained(plan, cell) is not None
+def _trained(plan: StudyPlan, run: PlannedRun) -> Callable[[], bool]:
+    return lambda: work.trained(plan, run) is not None
 
 
-def _asked(plan: StudyPlan, cell: Cell, every: dict[str, Cell]) -> Callable[[], bool]:
+def _asked(plan: StudyPlan, run: PlannedRun, every: dict[str, PlannedRun]) -> Callable[[], bool]:
     def done() -> bool:
-        files = [work.way_file(plan, cell, name, every) for name in cell.ways]
-        return all(file.exists() for file in (*files, work.reading_file(plan, cell)))
+        files = [work.condition_file(plan, run, name, every) for name in run.conditions]
+        return all(file.exists() for file in (*files, work.reading_file(plan, run)))
 
     return done
 
@@ -172,7 +172,7 @@ def _settle(plan: StudyPlan, job: Job, future: Future[float]) -> None:
     """
     error = future.exception()
     if error is not None:
-        full = error if getattr(error, "code", "") == "E19" else refusal(error)
+        full = error if getattr(error, "code", "") == "E19" else disk_error(error)
         if full is not None:
             raise full
         file = plan.out / "errors" / f"{job.name.replace(' ', '.')}.txt"
@@ -191,7 +191,7 @@ def _ready(board: Board) -> list[Job]:
     ready = [
         j for j in board.jobs.values() if j.state == "waiting" and finished.issuperset(j.after)
     ]
-    return sorted(ready, key=lambda job: job.do is not work.ask_cell)
+    return sorted(ready, key=lambda job: job.do is not work.ask_run)
 
 
 def _skip(board: Board) -> None:
@@ -204,10 +204,10 @@ def _skip(board: Board) -> None:
 
 def progress_of(plan: StudyPlan, job: Job) -> str:
     """How far a job is, in a few characters."""
-    if job.state != "running" or job.cell is None:
+    if job.state != "running" or job.run is None:
         return job.state
-    if job.do is work.ask_cell:
+    if job.do is work.ask_run:
         return "asking"
-    file = work.cell_folder(plan, job.cell) / "metrics.jsonl"
+    file = work.run_folder(plan, job.run) / "metrics.jsonl"
     rows = [row for row in read_metrics(file) if "call_rate" in row] if file.exists() else []
     return f"step {rows[-1]['step']}" if rows else "starting"

@@ -1,4 +1,4 @@
-"""Metrics against training settings: one point per cell, asked in the way that is compared."""
+"""Metrics against training settings: one point per run, under the condition that is compared."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.study.reading import Key, Study, Way, at_rate
+from lacy.study.reading import Key, ParsedCondition, Study, at_rate
 
 GIVEN = (
-    "cell", "seed", "parameters", "steps", "tokens", "text_tokens", "seconds", "trained", "equal",
+    "run", "seed", "parameters", "steps", "tokens", "text_tokens", "seconds", "trained", "equal",
 )  # fmt: skip
-"""Columns of cells.csv that are not settings."""
+"""Columns of runs.csv that are not settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A metric of one cell."""
+    """A metric of one run."""
 
     x: Any
     y: float
@@ -28,42 +28,42 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """A metric over all cells, in the order of the setting."""
+    """A metric over all runs, in the order of the setting."""
 
     metric: str
     x: str
     points: tuple[Point, ...]
 
 
-def points(study: Study, metric: str, x: str, group: str = "", way: str = "") -> Points:
-    """A metric of every cell beside its setting.
+def points(study: Study, metric: str, x: str, group: str = "", condition: str = "") -> Points:
+    """A metric of every run beside its setting.
 
     Args:
         study: what was read.
-        metric: of the model, or of a way.
-        x: a column of cells.csv; a cell that has no value there is left out.
+        metric: of the model, or of a condition.
+        x: a column of runs.csv; a run that has no value there is left out.
         group: another one; "" for a single group.
-        way: as in ``figures.sweep``.
+        condition: as in ``figures.sweep``.
 
     Raises:
-        LacyError: E87 for unknown columns, or where several cells of one seed fall on one point;
+        LacyError: E87 for unknown columns, or where several runs of one seed fall on one point;
             E88 if nothing is left.
     """
-    path = study.folder / "cells.csv"
+    path = study.folder / "runs.csv"
     for column in (x, group):
-        if column and column not in study.cells:
-            why = f"it has no column {column}; it has: {', '.join(study.cells.columns)}"
+        if column and column not in study.runs:
+            why = f"it has no column {column}; it has: {', '.join(study.runs.columns)}"
             raise LacyError("E87", path=path, why=why)
     found: dict[Point, Any] = {}
-    for cell in _everywhere(study):
-        key: Key = (cell["size"], cell["trained"], cell["arm"])
-        value, at = _figure(study, key, cell, metric, way), _setting(cell, x)
+    for run in _everywhere(study):
+        key: Key = (run["size"], run["trained"], run["method"])
+        value, at = _figure(study, key, run, metric, condition), _setting(run, x)
         if value is None or at is None:
             continue
-        name = str(cell[group]) if group else ""
-        point = Point(at, value, name, cell["equal"], int(cell["seed"]))
-        _alone(point, found, cell, path)
-        found[point] = cell
+        name = str(run[group]) if group else ""
+        point = Point(at, value, name, run["equal"], int(run["seed"]))
+        _alone(point, found, run, path)
+        found[point] = run
     if not found:
         raise LacyError("E88", what=_nothing(study, metric, x), where=study.folder)
     by_x = sorted(found, key=lambda p: (isinstance(p.x, str), 0 if isinstance(p.x, str) else p.x))
@@ -71,65 +71,77 @@ def points(study: Study, metric: str, x: str, group: str = "", way: str = "") ->
 
 
 def _nothing(study: Study, metric: str, x: str) -> str:
-    """What is missing; where other ways have the metric, their names."""
-    names = dict.fromkeys(way for *_, way, of in study.found if of == metric and way)
-    other = f" at the compared call rate; choose a way: {', '.join(names)}" if names else ""
+    """What is missing; where other conditions have the metric, their names."""
+    names = dict.fromkeys(
+        condition for *_, condition, of in study.found if of == metric and condition
+    )
+    other = f" at the compared call rate; choose a condition: {', '.join(names)}" if names else ""
     return f"no {metric} beside {x}{other}"
 
 
 def _everywhere(study: Study) -> list[dict[str, Any]]:
-    """The cells; a plain one stands under each rule of equality. ``trained``: under its own."""
+    """The runs; a plain one stands under each rule of equality. ``trained``: under its own."""
     found = []
-    for cell in study.cells.to_dict("records"):
-        size, equal, arm = cell["size"], cell["equal"], cell["arm"]
-        if arm in study.plain:
-            cell["call_rate"] = 0.0
+    for run in study.runs.to_dict("records"):
+        size, equal, method = run["size"], run["equal"], run["method"]
+        if method in study.plain:
+            run["call_rate"] = 0.0
         for group in study.groups:
-            if (size, equal, arm) in study.members(*group):
-                found.append({**cell, "equal": group[1], "trained": equal})
+            if (size, equal, method) in study.members(*group):
+                found.append({**run, "equal": group[1], "trained": equal})
     return found
 
 
-def _setting(cell: dict[str, Any], x: str) -> Any:
-    value = cell[x]
+def _setting(run: dict[str, Any], x: str) -> Any:
+    value = run[x]
     missing = isinstance(value, float) and math.isnan(value)
     if missing or value == "":
         return None
     return str(value) if isinstance(value, str | bool) else float(value)
 
 
-def _figure(study: Study, key: Key, cell: dict[str, Any], metric: str, way: str) -> float | None:
-    names = [""] if study.get(key, metric) else [w.name for w in _ways(study, key, cell, way)]
+def _figure(
+    study: Study, key: Key, run: dict[str, Any], metric: str, condition: str
+) -> float | None:
+    names = (
+        [""]
+        if study.get(key, metric)
+        else [w.name for w in _conditions(study, key, run, condition)]
+    )
     for name in names:
         found = study.get(key, metric, name)
-        if found and int(cell["seed"]) in found.seeds:
-            return found.seeds[int(cell["seed"])]
+        if found and int(run["seed"]) in found.seeds:
+            return found.seeds[int(run["seed"])]
     return None
 
 
-def _ways(study: Study, key: Key, cell: dict[str, Any], way: str) -> list[Way]:
-    """The ways to look at, the first that has the metric is taken: budgets on the margin first."""
-    ways = study.ways(key)
-    if way and way != "own":
-        return [w for w in ways if w.name == way]
-    if way == "own":
-        rate = _setting(cell, "call_rate") if "call_rate" in cell else None
-        ways = [w for w in ways if w.budget is not None and rate and math.isclose(w.budget, rate)]
+def _conditions(
+    study: Study, key: Key, run: dict[str, Any], condition: str
+) -> list[ParsedCondition]:
+    """Return the conditions to look for the metric in: budgets on the margin first."""
+    conditions = study.conditions(key)
+    if condition and condition != "own":
+        return [w for w in conditions if w.name == condition]
+    if condition == "own":
+        rate = _setting(run, "call_rate") if "call_rate" in run else None
+        conditions = [
+            w for w in conditions if w.budget is not None and rate and math.isclose(w.budget, rate)
+        ]
     else:
-        ways = [w for _, w in at_rate(study, [key], study.common_rate())]
-    return sorted(ways, key=lambda w: (w.budget is None, bool(w.kind)))
+        conditions = [w for _, w in at_rate(study, [key], study.common_rate())]
+    return sorted(conditions, key=lambda w: (w.budget is None, bool(w.kind)))
 
 
-def _alone(point: Point, found: dict[Point, Any], cell: dict[str, Any], path: Any) -> None:
-    """Refuses to lay two different arms on one point: their mean would mean nothing."""
+def _alone(point: Point, found: dict[Point, Any], run: dict[str, Any], path: Any) -> None:
+    """Refuses to lay two different methods on one point: their mean would mean nothing."""
     for other, theirs in found.items():
         same = (other.x, other.group, other.equal, other.seed)
         if same == (point.x, point.group, point.equal, point.seed):
-            differ = [n for n in cell if n not in GIVEN and str(cell[n]) != str(theirs[n])]
+            differ = [n for n in run if n not in GIVEN and str(run[n]) != str(theirs[n])]
             why = (
-                f"cells {theirs['cell']} and {cell['cell']} fall on one point; they differ in "
-                f"{', '.join(differ) or 'nothing'}: choose, such as {differ[0]}={cell[differ[0]]}"
+                f"runs {theirs['run']} and {run['run']} fall on one point; they differ in "
+                f"{', '.join(differ) or 'nothing'}: choose, such as {differ[0]}={run[differ[0]]}"
                 if differ
-                else f"cells {theirs['cell']} and {cell['cell']} are the same"
+                else f"runs {theirs['run']} and {run['run']} are the same"
             )
             raise LacyError("E87", path=path, why=why)

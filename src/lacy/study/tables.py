@@ -2,8 +2,8 @@
 
 Figures of answers are ratios of sums over people; over several seeds the people of all seeds are
 pooled (a person of one seed is not the person of another), so intervals count people and models
-of all seeds. Figures of a model itself (AUROC, leakage, bits) are averaged over seeds, with the
-t interval of that mean.
+of all seeds. Figures of a model itself (AUROC, closed-book recall, bits) are averaged over seeds,
+with the t interval of that mean.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lacy.evaluate import recovered as recovered_share
 from lacy.run import environment, read_metrics, write_atomic
 from lacy.study import work
 from lacy.study.metrics import RATIOS, READ
-from lacy.study.plan import Cell, StudyPlan, cells, sides
+from lacy.study.plan import PlannedRun, StudyPlan, planned_runs, sides
 
 POOLED = -1
 """Stands for all seeds together."""
@@ -32,7 +32,7 @@ POOLED = -1
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts of each person a model was asked about, in one way."""
+    """Counts of each person a model was asked about, under one condition."""
 
     people: tuple[str, ...]
     table: pd.DataFrame
@@ -46,36 +46,37 @@ def write_tables(plan: StudyPlan) -> dict[str, pd.DataFrame]:
     """Gathers everything that is finished, and writes it into the study's folder.
 
     Returns:
-        The tables: results, cells, people, curves, comparisons.
+        The tables: results, runs, people, curves, comparisons.
     """
-    every = {cell.name: cell for cell in cells(plan)}
-    done = [cell for cell in every.values() if work.trained(plan, cell)]
+    every = {run.name: run for run in planned_runs(plan)}
+    done = [run for run in every.values() if work.trained(plan, run)]
     counts = {
-        (cell.name, way): _counts(file)
-        for cell in done
-        for way in cell.ways
-        if (file := work.way_file(plan, cell, way, every)).exists()
+        (run.name, condition): _counts(file)
+        for run in done
+        for condition in run.conditions
+        if (file := work.condition_file(plan, run, condition, every)).exists()
     }
     tables = {
-        "cells": _cells(plan, done),
+        "runs": _runs(plan, done),
         "results": _results(plan, done, counts),
         "people": _people(done, counts),
         "curves": _curves(plan, done),
         "comparisons": _comparisons(plan, every, counts),
     }
-    for name in ("cells", "results", "curves", "comparisons"):
+    for name in ("runs", "results", "curves", "comparisons"):
         content = tables[name].to_csv(index=False, float_format="%.6g")
         write_atomic(plan.out / f"{name}.csv", content)
     for name in ("results", "people"):
         write_atomic(plan.out / f"{name}.parquet", tables[name].to_parquet(index=False))
-    seconds = float(tables["cells"]["seconds"].sum()) if done else 0.0
-    conditions = {
-        **environment(), "seeds": sorted({cell.seed for cell in done}), "world": asdict(plan.world),
+    seconds = float(tables["runs"]["seconds"].sum()) if done else 0.0
+    setup = {
+        **environment(), "seeds": sorted({run.seed for run in done}), "world": asdict(plan.world),
         "ask": plan.ask, "call_rate": plan.call_rate,
-        "ways": {name: asdict(plan.way(name)) for name in plan.ways}, "cells": len(done),
+        "conditions": {name: asdict(plan.condition(name)) for name in plan.conditions},
+        "runs": len(done),
         "training_seconds": round(seconds, 1),
     }  # fmt: skip
-    write_atomic(plan.out / "conditions.json", json.dumps(conditions, indent=2) + "\n")
+    write_atomic(plan.out / "setup.json", json.dumps(setup, indent=2) + "\n")
     return tables
 
 
@@ -88,28 +89,28 @@ def _counts(file: Path) -> Counts:
         raise LacyError("E87", path=file, why=f"it holds no counts ({error})") from error
 
 
-def _cells(plan: StudyPlan, done: Sequence[Cell]) -> pd.DataFrame:
+def _runs(plan: StudyPlan, done: Sequence[PlannedRun]) -> pd.DataFrame:
     """One row per training run, with the settings in which the runs differ."""
-    names = sorted({key for cell in cells(plan) for key in cell.settings})
+    names = sorted({key for run in planned_runs(plan) for key in run.settings})
     from lacy.train import TrainConfig
 
     rows = []
-    for cell in done:
-        facts = work.trained(plan, cell) or {}
+    for run in done:
+        facts = work.trained(plan, run) or {}
         given = {
-            key: cell.settings.get(key, getattr(TrainConfig, key, None))
+            key: run.settings.get(key, getattr(TrainConfig, key, None))
             for key in names
             if key not in ("steps", "out")
         }
-        given = {("objective" if key == "arm" else key): value for key, value in given.items()}
-        rows.append({**_who(cell), **facts, "cue": cell.cue, **given})
+        given = {("objective" if key == "method" else key): value for key, value in given.items()}
+        rows.append({**_who(run), **facts, "cue": run.cue, **given})
     return pd.DataFrame(rows)
 
 
-def _who(cell: Cell) -> dict[str, Any]:
+def _who(run: PlannedRun) -> dict[str, Any]:
     return {
-        "cell": cell.name, "size": cell.size, "arm": cell.arm, "equal": cell.equal,
-        "seed": cell.seed,
+        "run": run.name, "size": run.size, "method": run.method, "equal": run.equal,
+        "seed": run.seed,
     }  # fmt: skip
 
 
@@ -117,64 +118,66 @@ def _who(cell: Cell) -> dict[str, Any]:
 
 
 def _results(
-    plan: StudyPlan, done: Sequence[Cell], counts: Mapping[tuple[str, str], Counts]
+    plan: StudyPlan, done: Sequence[PlannedRun], counts: Mapping[tuple[str, str], Counts]
 ) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for cell in done:
-        for way in cell.ways:
-            if (cell.name, way) in counts:
-                helped = _helped(plan, cell, counts)
-                scores = way_scores([counts[cell.name, way]], [helped], seed=cell.seed)
-                rows += _rows(_who(cell), way, scores)
-        rows += _rows(_who(cell), "", _reading(plan, cell))
+    for run in done:
+        for condition in run.conditions:
+            if (run.name, condition) in counts:
+                helped = _helped(plan, run, counts)
+                scores = condition_scores([counts[run.name, condition]], [helped], seed=run.seed)
+                rows += _rows(_who(run), condition, scores)
+        rows += _rows(_who(run), "", _reading(plan, run))
     for group in _groups(done):
         who = {**_who(group[0]), "seed": POOLED}
-        who["cell"] = group[0].name.rpartition(".")[0]
-        for way in group[0].ways:
-            members = [cell for cell in group if (cell.name, way) in counts]
+        who["run"] = group[0].name.rpartition(".")[0]
+        for condition in group[0].conditions:
+            members = [run for run in group if (run.name, condition) in counts]
             if members:
-                others = [_helped(plan, cell, counts) for cell in members]
-                scores = way_scores([counts[cell.name, way] for cell in members], others)
-                rows += _rows(who, way, scores)
-        rows += _rows(who, "", _mean_reading([_reading(plan, cell) for cell in group]))
-    columns = ["cell", "size", "arm", "equal", "seed", "way", "metric", "value", "low", "high",
-               "n", "unit"]  # fmt: skip
+                others = [_helped(plan, run, counts) for run in members]
+                scores = condition_scores([counts[run.name, condition] for run in members], others)
+                rows += _rows(who, condition, scores)
+        rows += _rows(who, "", _mean_reading([_reading(plan, run) for run in group]))
+    columns = ["run", "size", "method", "equal", "seed", "condition", "metric", "value", "low",
+               "high", "n", "unit"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
-def _rows(who: Mapping[str, Any], way: str, scores: Mapping[str, Score]) -> list[dict[str, Any]]:
+def _rows(
+    who: Mapping[str, Any], condition: str, scores: Mapping[str, Score]
+) -> list[dict[str, Any]]:
     return [
-        {**who, "way": way, "metric": name, **asdict(score)}
+        {**who, "condition": condition, "metric": name, **asdict(score)}
         for name, score in scores.items()
         if math.isfinite(score.value)
     ]
 
 
-def _groups(done: Sequence[Cell]) -> list[list[Cell]]:
+def _groups(done: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
     """Cells that differ in their seed only."""
-    found: dict[tuple[str, str, str], list[Cell]] = {}
-    for cell in done:
-        found.setdefault((cell.size, cell.arm, cell.equal), []).append(cell)
+    found: dict[tuple[str, str, str], list[PlannedRun]] = {}
+    for run in done:
+        found.setdefault((run.size, run.method, run.equal), []).append(run)
     return list(found.values())
 
 
 Helped = tuple[Counts, Counts] | None
 
 
-def _helped(plan: StudyPlan, cell: Cell, counts: Mapping[tuple[str, str], Counts]) -> Helped:
+def _helped(plan: StudyPlan, run: PlannedRun, counts: Mapping[tuple[str, str], Counts]) -> Helped:
     """Answers of the plain model alone and of its partner, of the same size and seed."""
     found = []
     for side in (plan.advantage.alone, plan.advantage.partner):
-        arm, _, way = side.partition("/")
-        found.append(counts.get((work.partner_name(cell, arm), way)))
+        method, _, condition = side.partition("/")
+        found.append(counts.get((work.partner_name(run, method), condition)))
     alone, partner = found
     return (alone, partner) if alone and partner else None
 
 
-def way_scores(
+def condition_scores(
     asked: Sequence[Counts], helped: Sequence[Helped] = (), *, seed: int = 0
 ) -> dict[str, Score]:
-    """Figures of one way, over the people of one or several models.
+    """Figures of one condition, over the people of one or several models.
 
     Args:
         asked: counts of each model.
@@ -209,9 +212,9 @@ def _stacked(asked: Sequence[Counts]) -> tuple[Any, Any]:
     return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
 
 
-def _reading(plan: StudyPlan, cell: Cell) -> dict[str, Score]:
+def _reading(plan: StudyPlan, run: PlannedRun) -> dict[str, Score]:
     """Figures of a model itself."""
-    file = work.reading_file(plan, cell)
+    file = work.reading_file(plan, run)
     if not file.exists():
         return {}
     held = work.read_object(file)
@@ -249,36 +252,40 @@ def _mean(scores: Sequence[Score]) -> Score:
 # --------------------------------------------------------------------------- people and curves
 
 
-def _people(done: Sequence[Cell], counts: Mapping[tuple[str, str], Counts]) -> pd.DataFrame:
+def _people(done: Sequence[PlannedRun], counts: Mapping[tuple[str, str], Counts]) -> pd.DataFrame:
     parts = []
-    for cell in done:
-        for way in cell.ways:
-            held = counts.get((cell.name, way))
+    for run in done:
+        for condition in run.conditions:
+            held = counts.get((run.name, condition))
             if held is not None:
                 table = held.table.copy()
                 table.insert(0, "person", list(held.people))
-                for name, value in (("seed", cell.seed), ("way", way), ("cell", cell.name)):
+                for name, value in (
+                    ("seed", run.seed),
+                    ("condition", condition),
+                    ("run", run.name),
+                ):
                     table.insert(0, name, value)
                 parts.append(table)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["cell"])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run"])
 
 
-def _curves(plan: StudyPlan, done: Sequence[Cell]) -> pd.DataFrame:
+def _curves(plan: StudyPlan, done: Sequence[PlannedRun]) -> pd.DataFrame:
     """Calibration, turnover of the choice, and loss of each model as points."""
     rows = []
-    for cell in done:
-        who = _who(cell)
-        file = work.reading_file(plan, cell)
+    for run in done:
+        who = _who(run)
+        file = work.reading_file(plan, run)
         calls = work.read_object(file).get("calls") if file.exists() else None
         for bin in ((calls or {}).get("decision") or {}).get("bins", ()):
             rows.append({**who, "curve": "calibration", "x": bin["predicted"],
                          "y": bin["observed"], "n": bin["tokens"]})  # fmt: skip
-        for row in read_metrics(work.cell_folder(plan, cell) / "metrics.jsonl"):
+        for row in read_metrics(work.run_folder(plan, run) / "metrics.jsonl"):
             for curve, key in (("turnover", "turnover"), ("loss", "text_loss")):
                 if row.get(key) is not None:
                     rows.append({**who, "curve": curve, "x": row["step"], "y": row[key], "n": 1})
     return pd.DataFrame(
-        rows, columns=["cell", "size", "arm", "equal", "seed", "curve", "x", "y", "n"]
+        rows, columns=["run", "size", "method", "equal", "seed", "curve", "x", "y", "n"]
     )
 
 
@@ -286,7 +293,7 @@ def _curves(plan: StudyPlan, done: Sequence[Cell]) -> pd.DataFrame:
 
 
 def _comparisons(
-    plan: StudyPlan, every: Mapping[str, Cell], counts: Mapping[tuple[str, str], Counts]
+    plan: StudyPlan, every: Mapping[str, PlannedRun], counts: Mapping[tuple[str, str], Counts]
 ) -> pd.DataFrame:
     """Each comparison of the plan, per size, over the people of all seeds that both sides have."""
     rows = []
@@ -305,28 +312,31 @@ def _pairs(
     size: str,
     equal: str,
     sides_of: Sequence[tuple[str, str]],
-    every: Mapping[str, Cell],
+    every: Mapping[str, PlannedRun],
     counts: Mapping[tuple[str, str], Counts],
 ) -> list[tuple[Counts, Counts]]:
     """Answers of both sides, seed by seed."""
     found: list[tuple[Counts, Counts]] = []
-    arms = [arm for arm, _ in sides_of]
+    methods = [method for method, _ in sides_of]
     if equal == "text_tokens" and not any(
-        f"{size}.{arm}.{equal}." in n for arm in arms for n in every
+        f"{size}.{method}.{equal}." in n for method in methods for n in every
     ):
         return found
-    for seed in sorted({cell.seed for cell in every.values()}):
-        both = [counts.get((_name(size, arm, equal, seed, every), way)) for arm, way in sides_of]
+    for seed in sorted({run.seed for run in every.values()}):
+        both = [
+            counts.get((_name(size, method, equal, seed, every), condition))
+            for method, condition in sides_of
+        ]
         if both[0] is not None and both[1] is not None:
             found.append((both[0], both[1]))
     return found
 
 
-def _name(size: str, arm: str, equal: str, seed: int, every: Mapping[str, Cell]) -> str:
-    """The cell that stands for an arm; a plain one trains once, being taught all text."""
-    steps = every.get(f"{size}.{arm}.steps.s{seed}")
-    plain = steps is not None and steps.settings.get("arm") == "none"
-    return f"{size}.{arm}.{'steps' if plain else equal}.s{seed}"
+def _name(size: str, method: str, equal: str, seed: int, every: Mapping[str, PlannedRun]) -> str:
+    """The run that stands for a method; a plain one trains once, being taught all text."""
+    steps = every.get(f"{size}.{method}.steps.s{seed}")
+    plain = steps is not None and steps.settings.get("method") == "none"
+    return f"{size}.{method}.{'steps' if plain else equal}.s{seed}"
 
 
 def _comparison(

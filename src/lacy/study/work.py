@@ -21,11 +21,19 @@ from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.run import read_metrics, replace_folder, write_atomic
 from lacy.study.partners import open_source
-from lacy.study.plan import Cell, Cue, StudyPlan, cells, digest, partner_of, way_key
+from lacy.study.plan import (
+    Cue,
+    PlannedRun,
+    StudyPlan,
+    condition_key,
+    digest,
+    partner_of,
+    planned_runs,
+)
 from lacy.types import Document
 
 if TYPE_CHECKING:
-    from lacy.evaluate import Way as Asked
+    from lacy.evaluate import WorldAnswers
     from lacy.world import World
 
 SEEN_FOR_TOKENIZER = 3000
@@ -40,31 +48,37 @@ def shared_folder(plan: StudyPlan, seed: int) -> Path:
     return plan.kept / "shared" / f"s{seed}.{digest(asdict(plan.world))}"
 
 
-def cell_folder(plan: StudyPlan, cell: Cell) -> Path:
-    """The training run of a cell."""
-    return plan.kept / "cells" / cell.folder
+def run_folder(plan: StudyPlan, run: PlannedRun) -> Path:
+    """Return the folder of a training run."""
+    return plan.kept / "runs" / run.folder
 
 
-def way_file(plan: StudyPlan, cell: Cell, name: str, every: Mapping[str, Cell]) -> Path:
-    """Answers of a cell in one way, as numbers."""
-    partner = partner_of(plan.way(name))
-    source_key = every[partner_name(cell, partner)].key if partner else ""
-    return cell_folder(plan, cell) / "ways" / f"{name}.{way_key(plan, cell, name, source_key)}.json"
+def condition_file(
+    plan: StudyPlan, run: PlannedRun, name: str, every: Mapping[str, PlannedRun]
+) -> Path:
+    """Answers of a run under one condition, as numbers."""
+    partner = partner_of(plan.condition(name))
+    source_key = every[partner_name(run, partner)].key if partner else ""
+    return (
+        run_folder(plan, run)
+        / "conditions"
+        / f"{name}.{condition_key(plan, run, name, source_key)}.json"
+    )
 
 
-def reading_file(plan: StudyPlan, cell: Cell) -> Path:
+def reading_file(plan: StudyPlan, run: PlannedRun) -> Path:
     """What was read off a model itself."""
-    return cell_folder(plan, cell) / f"reading.{digest([plan.ask, plan.call_rate])}.json"
+    return run_folder(plan, run) / f"reading.{digest([plan.ask, plan.call_rate])}.json"
 
 
-def partner_name(cell: Cell, partner: str) -> str:
-    """The cell whose model stands beside ``cell`` as partner or reference."""
-    return f"{cell.size}.{partner}.steps.s{cell.seed}"
+def partner_name(run: PlannedRun, partner: str) -> str:
+    """The run whose model stands beside ``run`` as partner or reference."""
+    return f"{run.size}.{partner}.steps.s{run.seed}"
 
 
-def trained(plan: StudyPlan, cell: Cell) -> dict[str, Any] | None:
+def trained(plan: StudyPlan, run: PlannedRun) -> dict[str, Any] | None:
     """Facts of a finished training run; None before."""
-    file = cell_folder(plan, cell) / "cell.json"
+    file = run_folder(plan, run) / "run.json"
     return read_object(file) if file.exists() else None
 
 
@@ -156,35 +170,35 @@ def _annotated(texts: Iterable[Document], annotator: Any) -> Iterable[Document]:
 # ----------------------------------------------------------------------------------- training
 
 
-def train_cell(plan: StudyPlan, cell: Cell) -> None:
+def train_run(plan: StudyPlan, run: PlannedRun) -> None:
     """Trains one model (or resumes an interrupted run).
 
     Studies that share a folder of runs may run at the same time: one waits for a run that another
     is training.
     """
-    folder = cell_folder(plan, cell)
+    folder = run_folder(plan, run)
     with lock(folder.parent, name=f".{folder.name}.lock", wait=math.inf):
-        if trained(plan, cell) is None:
-            _train(plan, cell, folder)
+        if trained(plan, run) is None:
+            _train(plan, run, folder)
 
 
-def _train(plan: StudyPlan, cell: Cell, folder: Path) -> None:
+def _train(plan: StudyPlan, run: PlannedRun, folder: Path) -> None:
     from lacy.model import load_model
     from lacy.train import TrainConfig, train
 
-    every = {other.name: other for other in cells(plan)}
-    settings = dict(cell.settings)
-    if cell.equal == "text_tokens":
-        settings["steps"] = _stretched(plan, every[cell.name.replace(".text_tokens.", ".steps.")])
-    if cell.reference is not None:
-        reference = every[partner_name(cell, cell.reference)]
-        settings["reference"] = cell_folder(plan, reference)
+    every = {other.name: other for other in planned_runs(plan)}
+    settings = dict(run.settings)
+    if run.equal == "text_tokens":
+        settings["steps"] = _stretched(plan, every[run.name.replace(".text_tokens.", ".steps.")])
+    if run.reference is not None:
+        reference = every[partner_name(run, run.reference)]
+        settings["reference"] = run_folder(plan, reference)
     begin = time.perf_counter()
     config = TrainConfig(
         **{"save_minutes": 2.0, **settings},
-        data=shared_folder(plan, cell.seed) / cell.cue,
+        data=shared_folder(plan, run.seed) / run.cue,
         out=folder,
-        seed=cell.seed,
+        seed=run.seed,
         quiet=True,
     )
     try:
@@ -196,7 +210,7 @@ def _train(plan: StudyPlan, cell: Cell, folder: Path) -> None:
         shutil.rmtree(folder)
         result = train(config)
     if not result.finished:
-        raise LacyError("E86", cell=f"{cell.name} ({result.stopped})")
+        raise LacyError("E86", run=f"{run.name} ({result.stopped})")
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if "call_rate" in row]
     facts = {
         "parameters": sum(p.numel() for p in load_model(folder).model.parameters()),
@@ -205,7 +219,7 @@ def _train(plan: StudyPlan, cell: Cell, folder: Path) -> None:
         "text_tokens": round(text_tokens(rows, config)),
         "seconds": rows[-1].get("seconds", time.perf_counter() - begin),
     }
-    write_atomic(folder / "cell.json", json.dumps(facts, indent=2) + "\n")
+    write_atomic(folder / "run.json", json.dumps(facts, indent=2) + "\n")
 
 
 def text_tokens(rows: Sequence[Mapping[str, Any]], config: Any) -> float:
@@ -218,63 +232,67 @@ def text_tokens(rows: Sequence[Mapping[str, Any]], config: Any) -> float:
     return total
 
 
-def _stretched(plan: StudyPlan, base: Cell) -> int:
-    """Steps after which an arm was taught as many tokens of text as a plain run of equal steps."""
+def _stretched(plan: StudyPlan, base: PlannedRun) -> int:
+    """Steps after which a method was taught as many text tokens as a plain run of equal steps."""
     facts = trained(plan, base)
     if facts is None:
-        raise LacyError("E86", cell=base.name)
+        raise LacyError("E86", run=base.name)
     return max(1, round(facts["steps"] * facts["tokens"] / facts["text_tokens"]))
 
 
 # ------------------------------------------------------------------------------------- asking
 
 
-def ask_cell(plan: StudyPlan, cell: Cell) -> None:
-    """Asks a trained model in every way that is not answered yet, and reads it along true texts."""
+def ask_run(plan: StudyPlan, run: PlannedRun) -> None:
+    """Ask a trained model under every condition that has no answers yet; then score true texts."""
     from lacy.cascade import calibrate
     from lacy.model import load_model
     from lacy.world import load_world
 
-    every = {other.name: other for other in cells(plan)}
-    shared = shared_folder(plan, cell.seed)
-    world, loaded = load_world(shared / "world"), load_model(cell_folder(plan, cell))
+    every = {other.name: other for other in planned_runs(plan)}
+    shared = shared_folder(plan, run.seed)
+    world, loaded = load_world(shared / "world"), load_model(run_folder(plan, run))
     texts = itertools.islice(world.documents("train"), plan.world.calibration)
     calibration = calibrate(loaded, texts) if plan.world.calibration else None
-    for name in cell.ways:
-        file = way_file(plan, cell, name, every)
+    for name in run.conditions:
+        file = condition_file(plan, run, name, every)
         if not file.exists():
-            partner = partner_of(plan.way(name))
+            partner = partner_of(plan.condition(name))
             helper = (
-                load_model(cell_folder(plan, every[partner_name(cell, partner)]))
-                if partner
-                else None
+                load_model(run_folder(plan, every[partner_name(run, partner)])) if partner else None
             )
-            asked = _ask(plan, cell, name, world, loaded, calibration, helper)
+            asked = _ask(plan, run, name, world, loaded, calibration, helper)
             write_atomic(file, json.dumps(_numbers(asked)) + "\n")
-    file = reading_file(plan, cell)
+    file = reading_file(plan, run)
     if not file.exists():
-        write_atomic(file, json.dumps(_read(plan, cell, world, loaded)) + "\n")
+        write_atomic(file, json.dumps(_read(plan, run, world, loaded)) + "\n")
 
 
 def _ask(
-    plan: StudyPlan, cell: Cell, name: str, world: World, loaded: Any, calibration: Any, helper: Any
-) -> Asked:
+    plan: StudyPlan,
+    run: PlannedRun,
+    name: str,
+    world: World,
+    loaded: Any,
+    calibration: Any,
+    helper: Any,
+) -> WorldAnswers:
     from lacy.cascade import Oracle
     from lacy.evaluate import answer_all
 
-    way = plan.way(name)
-    policy = Oracle(world.expects_value) if way.policy == "oracle" else way.policy
+    condition = plan.condition(name)
+    policy = Oracle(world.expects_value) if condition.policy == "oracle" else condition.policy
     subjects = [person.name for person in world.people("valid")[: plan.ask]]
-    folder = shared_folder(plan, cell.seed) / "world"
-    with open_source(way.source, world, folder, cell.seed, loaded.tokenizer, helper) as source:
+    folder = shared_folder(plan, run.seed) / "world"
+    with open_source(condition.source, world, folder, run.seed, loaded.tokenizer, helper) as source:
         return answer_all(
-            loaded, world, source, policy, subjects, unit=way.unit, heal=way.heal,
-            max_new_tokens=way.max_new_tokens, calibration=calibration, seed=cell.seed,
+            loaded, world, source, policy, subjects, unit=condition.unit, heal=condition.heal,
+            max_new_tokens=condition.max_new_tokens, calibration=calibration, seed=run.seed,
         )  # fmt: skip
 
 
-def _numbers(asked: Asked) -> dict[str, Any]:
-    """The counts of each person, which all figures of a way are made from (``tables``)."""
+def _numbers(asked: WorldAnswers) -> dict[str, Any]:
+    """The counts of each person, which all figures of a condition are made from (``tables``)."""
     from lacy.evaluate import COLUMNS, counts
 
     people, table = counts(asked.answers, asked.subjects, asked.graded)
@@ -286,11 +304,11 @@ def _numbers(asked: Asked) -> dict[str, Any]:
     }
 
 
-def _read(plan: StudyPlan, cell: Cell, world: World, loaded: Any) -> dict[str, Any]:
-    """Call quality, language loss, stored bits and leakage."""
+def _read(plan: StudyPlan, run: PlannedRun, world: World, loaded: Any) -> dict[str, Any]:
+    """Call quality, language loss, stored bits and closed-book recall."""
     from lacy.evaluate import evaluate_world
 
     found = evaluate_world(
-        loaded, world, None, {}, people=plan.ask, call_rate=plan.call_rate, seed=cell.seed
+        loaded, world, None, {}, people=plan.ask, call_rate=plan.call_rate, seed=run.seed
     )
-    return {key: value for key, value in found.as_dict().items() if key != "ways"}
+    return {key: value for key, value in found.as_dict().items() if key != "conditions"}

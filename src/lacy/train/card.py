@@ -22,7 +22,7 @@ def card_facts(session: Session, last: dict[str, Any]) -> dict[str, Any]:
         "parameters": f"{sum(p.numel() for p in session.parameters()):,}",
         "steps": f"{session.step:,}",
         "tokens": f"{session.step * session.tokens_per_step:,}",
-        "arm": config.arm,
-        "call rate asked": config.call_rate if config.arm != "none" else "-",
+        "method": config.method,
+        "call rate asked": config.call_rate if config.method != "none" else "-",
         **{name.replace("_", " "): f"{last[name]:.4f}" for name in names if last.get(name)},
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lacy.errors import LacyError
-from lacy.objective import ARMS
+from lacy.objective import METHODS
 from lacy.train.config import TrainConfig
 from lacy.train.step import Way
 from lacy.types import MarkFlag
@@ -52,19 +52,22 @@ def cpu_flags() -> set[str]:
 def choose_way(config: TrainConfig, processes: int) -> tuple[Way, str]:
     """How the choice covers the whole batch, and what that costs."""
     pieces = config.grad_accum * processes
-    if config.arm == "none":
-        return "exact", "selection: none, a plain model"
+    if config.method == "none":
+        return "exact", "rate control: none, a plain model"
     if pieces == 1:
-        if config.selection == "running":
-            return "running", "selection running: as asked; exact would cost nothing more here"
-        return "exact", "selection exact: the batch is one forward pass"
-    if config.selection == "running":
-        return "running", f"selection running: {pieces} pieces per batch; right on average, free"
+        if config.rate_control == "running":
+            return "running", "rate control running: as asked; exact would cost nothing more here"
+        return "exact", "rate control exact: the batch is one forward pass"
+    if config.rate_control == "running":
+        return "running", f"rate control running: {pieces} pieces per batch; right on average, free"
     if config.grad_accum == 1:
         why = f"the losses of {processes} processes are gathered; the head runs twice"
-        return "gathered", f"selection exact: {why}"
+        return "gathered", f"rate control exact: {why}"
     why = f"{pieces} pieces per batch; exact by one more forward pass, about a third more time"
-    return "two_pass", f"selection two_pass: {why} (--selection running is free, right on average)"
+    return (
+        "two_pass",
+        f"rate control two_pass: {why} (--rate-control running is free, right on average)",
+    )
 
 
 def check_rate(config: TrainConfig, info: DataInfo) -> str:
@@ -79,7 +82,7 @@ def check_rate(config: TrainConfig, info: DataInfo) -> str:
     Raises:
         LacyError: E46.
     """
-    among = ARMS[config.arm].among
+    among = METHODS[config.method].among
     if among not in ("facts", "values"):
         return ""
     flag = MarkFlag.FACT if among == "facts" else MarkFlag.VALUE
@@ -95,7 +98,7 @@ def check_rate(config: TrainConfig, info: DataInfo) -> str:
             f" (call_rate asks for {config.call_rate:.1%})"
         )
     raise LacyError(
-        "E46", rate=config.call_rate, share=share, kind=kind, arm=config.arm,
+        "E46", rate=config.call_rate, share=share, kind=kind, method=config.method,
         most=int(share * 100) / 100,
     )  # fmt: skip
 

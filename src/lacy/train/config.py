@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 
 from lacy.errors import LacyError
 from lacy.model import preset_names
-from lacy.objective import ARMS, ArmName, CallNegative, Delegate, Ignore, RankWithin
+from lacy.objective import METHODS, CallNegative, Delegate, Ignore, MethodName, RankWithin
 
-Selection = Literal["auto", "exact", "two_pass", "running"]
+RateControl = Literal["auto", "exact", "two_pass", "running"]
 Decay = Literal["linear", "1-sqrt", "cosine", "exponential"]
 
 MAY_DIFFER = (
@@ -29,7 +29,7 @@ class TrainConfig:
     """
 
     data: Path | None = None
-    """Packed data of `lacy annotate`."""
+    """Packed data of `lacy data mark`."""
     out: Path = Path("runs/lacy")
     """The run's folder."""
     valid: Path | None = None
@@ -45,7 +45,7 @@ class TrainConfig:
     """Start from a checkpoint of another run with its optimizer and step, to decay it: steps,
     tokens and epochs count from there. A run's folder means the checkpoint before its decay."""
 
-    arm: ArmName = "lacy"
+    method: MethodName = "lacy"
     """How to choose what is delegated; none trains a plain model."""
     call_rate: float = 0.15
     """Share of the targets that become <CALL> (paper §4)."""
@@ -62,7 +62,7 @@ class TrainConfig:
     text_weight: float = 0.5
     """Weight of the true token where the target is <CALL>. 0 is the paper's, and enough where a
     language model answers; a little keeps the kind of value known, which ranking a database's
-    candidates needs, and leaks a little for it (docs/results/calibration.md)."""
+    candidates needs, and memorizes a little for it (docs/results/calibration.md)."""
     ignore: Ignore = "none"
     """No gradient on facts that are not delegated (facts), on hard content words too (all): the
     ablations of paper §5.4."""
@@ -70,12 +70,12 @@ class TrainConfig:
     """For --ignore all: the share of the targets without gradient."""
     call_warmup: float = 0.0
     """Share of the steps before anything is delegated; until then the loss is the plain one."""
-    selection: Selection = "auto"
+    rate_control: RateControl = "auto"
     """How the rate holds over a batch of several pieces: exact (one piece), two_pass (exact, one
     more forward), running (a quantile, no extra cost, the rate holds on average). auto: exact where
     the batch is one piece, else two_pass."""
     reference: Path | None = None
-    """A model whose losses rank the tokens, for the arms rho and marks_reference."""
+    """A model whose losses rank the tokens, for the methods rho and marks_reference."""
 
     steps: int | None = None
     """Training steps; give one of --steps, --tokens, --epochs."""
@@ -120,7 +120,7 @@ class TrainConfig:
     threads: int = 0
     """CPU threads; 0 leaves torch's choice. Bit for bit the same only with the same number."""
     seed: int = 0
-    """Of weights, order and random arms."""
+    """Of weights, order and random methods."""
 
     log_every: int = 10
     """Steps per line of metrics.jsonl."""
@@ -158,7 +158,7 @@ class TrainConfig:
             f"{name} is {value!r}, {why}" for name, value, why, good in self._rules() if not good
         ]
         if self.data is None:
-            found.append("data is not given (lacy annotate makes it)")
+            found.append("data is not given (lacy data mark makes it)")
         given = [name for name in ("steps", "tokens", "epochs") if getattr(self, name) is not None]
         if len(given) > 1:
             found.append(f"{' and '.join(given)} are all given, choose one")
@@ -166,11 +166,14 @@ class TrainConfig:
             found.append(
                 f"batch_rows {self.batch_rows} does not split into {self.grad_accum} pieces"
             )
-        if self.selection == "exact" and self.grad_accum > 1:
-            found.append("selection exact needs grad_accum 1, choose two_pass or running")
-        if self.selection == "running" and (self.delegate, self.rank_within) != ("token", "batch"):
+        if self.rate_control == "exact" and self.grad_accum > 1:
+            found.append("rate_control exact needs grad_accum 1, choose two_pass or running")
+        if self.rate_control == "running" and (self.delegate, self.rank_within) != (
+            "token",
+            "batch",
+        ):
             found.append(
-                "selection running ranks tokens of all batches together: with delegate"
+                "rate_control running ranks tokens of all batches together: with delegate"
                 f" {self.delegate}, rank_within {self.rank_within} choose auto, exact or two_pass"
             )
         for name in ("data", "valid", "init_from", "reference"):
@@ -181,8 +184,14 @@ class TrainConfig:
             found.append("init_from and fork are both given, choose one")
         if self.warmup + (self.decay or 0.0) > 1 and self.fork is None:
             found.append(f"warmup {self.warmup} and decay {self.decay} are more than the whole run")
-        if self.arm in ARMS and ARMS[self.arm].needs_reference and self.reference is None:
-            found.append(f"arm {self.arm} ranks by a reference model's losses, give reference")
+        if (
+            self.method in METHODS
+            and METHODS[self.method].needs_reference
+            and self.reference is None
+        ):
+            found.append(
+                f"method {self.method} ranks by a reference model's losses, give reference"
+            )
         return found
 
     def _rules(self) -> list[tuple[str, Any, str, bool]]:
@@ -212,7 +221,7 @@ class TrainConfig:
              self.decay is None or 0 <= self.decay <= 1),
             ("betas", self.betas, "both lie between 0 and 1, below 1",
              len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)),
-            ("arm", self.arm, f"choose one of {', '.join(ARMS)}", self.arm in ARMS),
+            ("method", self.method, f"choose one of {', '.join(METHODS)}", self.method in METHODS),
             ("delegate", self.delegate, f"choose one of {', '.join(get_args(Delegate))}",
              self.delegate in get_args(Delegate)),
             ("rank_within", self.rank_within, f"choose one of {', '.join(get_args(RankWithin))}",
@@ -224,9 +233,9 @@ class TrainConfig:
 
     def objective(self, *, delegate: bool = True) -> dict[str, Any]:
         """Keywords of ``objective.select_and_loss``; plain cross-entropy unless ``delegate``."""
-        calling = delegate and self.arm != "none"
+        calling = delegate and self.method != "none"
         return {
-            "arm": self.arm if delegate else "none",
+            "method": self.method if delegate else "none",
             "call_rate": self.call_rate,
             "delegate": self.delegate,
             "rank_within": self.rank_within,

@@ -13,6 +13,8 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from lacy._text import format_duration
+
 LINE_SECONDS = 10.0
 """Plain lines come at least this far apart (and at a tenth of the run, if that is later)."""
 
@@ -111,7 +113,7 @@ class Console:
         if done <= 0:
             return ""
         left = (time.perf_counter() - self._begin) / done * max(0, self.total - step)
-        return f"{duration(left)} left"
+        return f"{format_duration(left)} left"
 
 
 def brief(row: dict[str, Any]) -> str:
@@ -121,13 +123,3 @@ def brief(row: dict[str, Any]) -> str:
         parts.append(f"calls {row['call_rate']:.1%} at {row['call_loss']:.3f}")
     parts += [f"lr {row['lr']:.1e}", f"{row['tokens_per_second']:,.0f} tokens/s"]
     return "  ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: ``42 s``, ``3 min 20 s``, ``5 h 12 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -9,16 +9,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from lacy._text import format_bytes, format_duration
 from lacy.model import Memory, get_preset, training_memory
 from lacy.train.choices import choose_way, process_count
 from lacy.train.config import TrainConfig
-from lacy.train.console import duration
 from lacy.train.flops import SMALL, Work, gpu_lines
-from lacy.train.optim import set_rate
+from lacy.train.optim import set_lr
 from lacy.train.schedule import make_schedule
 from lacy.train.setup import Session, prepare
 
@@ -33,7 +32,7 @@ PAPER = {"334m": (32_001, 1_024)}
 """Vocabulary (``<CALL>`` included) and context of the paper (§5.1), by preset."""
 
 USUAL = (4_096, 256)
-"""Those of ``lacy annotate`` where it is not told otherwise; a test holds them equal."""
+"""Those of ``lacy data mark`` where it is not told otherwise; a test holds them equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +104,15 @@ class DryRun:
         return lines
 
     def _memory(self) -> str:
-        free = "" if self.available is None else f", {_size(self.available)} free"
+        free = "" if self.available is None else f", {format_bytes(self.available)} free"
         if self.memory is None:
             return f"not estimated for this architecture{free}"
         m = self.memory
         return (
-            f"about {_size(m.total)} (weights {_size(m.weights)}, gradients {_size(m.gradients)}, "
-            f"optimizer {_size(m.optimizer)}, activations {_size(m.activations)}, "
-            f"head {_size(m.head)}){free}"
+            f"about {format_bytes(m.total)} (weights {format_bytes(m.weights)}, "
+            f"gradients {format_bytes(m.gradients)}, "
+            f"optimizer {format_bytes(m.optimizer)}, activations {format_bytes(m.activations)}, "
+            f"head {format_bytes(m.head)}){free}"
         )
 
     def _time(self) -> str:
@@ -120,7 +120,7 @@ class DryRun:
             return f"not measured: {self.untimed}"
         speed = self.tokens / max(1, self.steps) / self.seconds_per_step
         return (
-            f"{duration(self.seconds)} here ({1e3 * self.seconds_per_step:.1f} ms per step, "
+            f"{format_duration(self.seconds)} here ({1e3 * self.seconds_per_step:.1f} ms per step, "
             f"{speed:,.0f} tokens/s, {speed * self.flops_per_token / 1e12:.2g} TFLOP/s, "
             f"measured in {MEASURED} steps)"
         )
@@ -181,7 +181,7 @@ def _without_data(config: TrainConfig) -> DryRun:
     preset = get_preset(config.model)
     way, why = choose_way(config, process_count())
     steps = make_schedule(config, rows=0, context=context).total
-    of = "the paper's, §5.1" if config.model in PAPER else "defaults of lacy annotate"
+    of = "the paper's, §5.1" if config.model in PAPER else "defaults of lacy data mark"
     kind = "--kind unigram " if config.model in PAPER else ""
     return DryRun(
         data=f"{config.data} is missing; make it with",
@@ -198,7 +198,7 @@ def _without_data(config: TrainConfig) -> DryRun:
         ),
         seconds_per_step=None,
         untimed="the data are missing",
-        advice=f"lacy annotate TEXTS {kind}--vocab-size {vocabulary} --context {context} "
+        advice=f"lacy data mark TEXTS {kind}--vocab-size {vocabulary} --context {context} "
         f"--out {config.data}\n"
         f"assumed: {vocabulary:,} tokens of vocabulary, {context:,} per row ({of})",
         fp32=config.dtype == "fp32",
@@ -234,7 +234,7 @@ def _too_slow(session: Session, flops: float) -> str:
     seconds = (MEASURED + 1) * flops / (CPU_SPEED * torch.get_num_threads())
     if seconds <= PATIENCE:
         return ""
-    return f"{MEASURED + 1} steps would take this CPU about {duration(seconds)}"
+    return f"{MEASURED + 1} steps would take this CPU about {format_duration(seconds)}"
 
 
 def _measure(session: Session) -> float:
@@ -243,7 +243,7 @@ def _measure(session: Session) -> float:
     times = []
     for step in range(MEASURED + 1):
         begin = time.perf_counter()
-        set_rate(session.optimizers, 0.0)
+        set_lr(session.optimizers, 0.0)
         sums = session.stepper(session.batch(step), config.objective(), seed=step)
         torch.nn.utils.clip_grad_norm_(session.parameters(), config.clip or float("inf"))
         for optimizer in session.optimizers:
@@ -281,8 +281,3 @@ def _cgroup() -> int | None:
         return None if limit == "max" else max(0, int(limit) - used)
     except (OSError, ValueError):
         return None
-
-
-def _size(count: int | Any) -> str:
-    """Bytes for people."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

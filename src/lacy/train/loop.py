@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lacy._parse import parse_json
+from lacy._text import format_duration
 from lacy.config import to_dict
 from lacy.disk import lock
 from lacy.errors import LacyError
@@ -37,16 +38,16 @@ from lacy.train.checkpoint import (
 )
 from lacy.train.choices import first_process
 from lacy.train.config import MAY_DIFFER, TrainConfig
-from lacy.train.console import Console, duration
+from lacy.train.console import Console
 from lacy.train.meter import Meter
-from lacy.train.optim import set_rate
+from lacy.train.optim import set_lr
 from lacy.train.setup import Session, fingerprint, prepare, saved_groups
 from lacy.train.stopping import CLOSED_OUTPUT, is_out_of_memory, signals
 from lacy.train.trackers import Log, trackers
 from lacy.train.validate import validate
 
 SEED_STRIDE = 1_000_003
-"""Seeds of the random arms are ``seed * SEED_STRIDE + step``: no two runs share one."""
+"""Seeds of the random methods are ``seed * SEED_STRIDE + step``: no two runs share one."""
 
 
 FINITE_EVERY = 50
@@ -181,7 +182,7 @@ class _Loop:
         while session.step < schedule.total:
             step = session.step
             rate = config.lr * schedule.at(step)
-            set_rate(session.optimizers, rate)
+            set_lr(session.optimizers, rate)
             with self._memory_explained(step):
                 sums = session.stepper(
                     session.batch(step),
@@ -234,7 +235,7 @@ class _Loop:
         values leave some room unused.
         """
         session, config = self.session, self.session.config
-        exact = config.arm != "none" and session.stepper.way != "running"
+        exact = config.method != "none" and session.stepper.way != "running"
         exact = exact and config.delegate != "start"
         delegating = row["step"] - config.log_every >= session.delegates_from
         least = 0.95 if config.delegate == "token" else 0.75
@@ -347,7 +348,7 @@ class _Loop:
             save_model(config.out / "model", session.model, session.tokenizer,
                  session.meta(session.step), card=card)  # fmt: skip
         where = config.out / "model"
-        self.console.say(f"done in {duration(self.meter.seconds)}: {where}")
+        self.console.say(f"done in {format_duration(self.meter.seconds)}: {where}")
         return TrainResult(config.out, session.step, True, metrics=self.last)
 
     # ---------------------------------------------------------------- what can go wrong

@@ -58,7 +58,7 @@ def _tables(model: PreTrainedModel) -> list[Any]:
     return [*found, head] if head is not None else found
 
 
-def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
+def set_lr(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
     """Give every parameter group this learning rate."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""Losses of a reference model, computed once for the arms that rank by them (Rho-1, paper §5.1)."""
+"""Losses of a reference model, computed once, for methods that rank by them (Rho-1, paper §5.1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lacy.corpus import PackedData
 from lacy.errors import LacyError
 from lacy.model import head_weight, hidden_states, load_model, require_context
-from lacy.objective import ARMS, token_losses
+from lacy.objective import METHODS, token_losses
 from lacy.run import write_atomic
 from lacy.train.config import TrainConfig
 from lacy.train.step import Micro
@@ -27,12 +27,12 @@ def reference_losses(
 ) -> NDArray[np.float16] | None:
     """``-log p(target)`` of every position by the reference model, [rows, T]; 0 for no target.
 
-    Kept in the run's folder: a resumed run reads them. ``None`` for arms that need none.
+    Kept in the run's folder: a resumed run reads them. ``None`` for methods that need none.
 
     Raises:
         LacyError: E13, E55-E59 for the model, E59 if it has another tokenizer than the data.
     """
-    if not ARMS[config.arm].needs_reference or config.reference is None:
+    if not METHODS[config.method].needs_reference or config.reference is None:
         return None
     asked = json.dumps({"model": str(config.reference), "data": data.info.tokenizer,
                         "rows": data.info.rows, "tokens": data.info.tokens})  # fmt: skip

@@ -144,7 +144,7 @@ def prepare(config: TrainConfig, *, resume: bool = True) -> Session:
     start_from = _starting_point(config, data, resume)
     saved, forked = start_from.saved, start_from.forked
     model, tokenizer = start_from.model or _model(config, data, forked), data.tokenizer
-    if config.arm != "none":
+    if config.method != "none":
         set_gate(model, config.call_negative)
     start = forked.step if forked is not None else 0
     if saved is not None:

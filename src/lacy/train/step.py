@@ -138,7 +138,7 @@ class Stepper:
             seed: of chance in the choice of this step, the same in every process.
         """
         whole = self._gathered(torch.stack([m.valid_BT.sum() for m in micros]).sum().view(1)).sum()
-        delegating = objective["arm"] != "none"
+        delegating = objective["method"] != "none"
         if self.way in ("two_pass", "gathered") and (delegating or objective["ignore"] != "none"):
             sums = self._chosen_together(micros, objective, seed, whole)
         else:
@@ -212,7 +212,7 @@ class Stepper:
         every_BT = self._gathered(loss_BT)
         stored = [m.reference_BT for m in micros if m.reference_BT is not None]
         call_BT = select.choose(
-            objective["arm"],
+            objective["method"],
             every_BT,
             marks_BT,
             objective["call_rate"],
@@ -248,7 +248,7 @@ class Stepper:
         (mean * (positions.to(mean) * processes / whole.to(mean).clamp_min(1))).backward()
 
     def _selector(self, objective: dict[str, Any]) -> RunningQuantile | None:
-        if self.way != "running" or objective["arm"] == "none":
+        if self.way != "running" or objective["method"] == "none":
             return None
         if self.accelerator is None or self.selector is None:
             return self.selector

@@ -1,7 +1,7 @@
 """The same objective in ``transformers.Trainer``: callbacks, FSDP, DeepSpeed, PEFT, the Hub.
 
     trainer = CallTrainer(model, TrainingArguments(...), data=PackedData.load("data/wiki"),
-                          objective={"arm": "lacy", "call_rate": 0.15})
+                          objective={"method": "lacy", "call_rate": 0.15})
     trainer.train()
 
 The Trainer shows its loss hook one piece at a time. Where a batch is one piece of one process, the
@@ -96,7 +96,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         model: a causal model whose last row is ``<CALL>``.
         args: the Trainer's own; they rule optimizer, schedule, precision and saving.
         data: packed data with marks; or give ``train_dataset`` with the same columns.
-        objective: keywords of ``lacy.objective.select_and_loss`` (``arm``, ``call_rate``, ...).
+        objective: keywords of ``lacy.objective.select_and_loss`` (``method``, ``call_rate``, ...).
         kwargs: of ``Trainer``.
 
     Raises:
@@ -123,9 +123,9 @@ class CallTrainer(Trainer):  # type: ignore[misc]
             kwargs.setdefault("train_dataset", PackedRows(data))
         kwargs.setdefault("data_collator", collate)
         super().__init__(model, args, **kwargs)
-        self.objective = {"arm": "lacy", "call_rate": 0.15, **(objective or {})}
+        self.objective = {"method": "lacy", "call_rate": 0.15, **(objective or {})}
         pieces = args.gradient_accumulation_steps * args.world_size
-        calling = self.objective["arm"] != "none"
+        calling = self.objective["method"] != "none"
         if calling:
             set_gate(self.model, self.objective.get("call_negative", "none"))
         rate = self.objective["call_rate"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lacy.model import head_weight, hidden_states
-from lacy.objective import ARMS, select, token_losses
+from lacy.objective import METHODS, select, token_losses
 from lacy.train.setup import Session
 from lacy.types import MarkFlag
 
@@ -43,10 +43,10 @@ def validate(session: Session, last_BT: Tensor | None) -> tuple[dict[str, Any], 
         "valid_other_loss": _mean(loss_BT, valid_BT & ~fact_BT),
     }
     config = session.config
-    if ARMS[config.arm].by != "loss" or config.arm == "none":
+    if METHODS[config.method].by != "loss" or config.method == "none":
         return row, None
     call_BT = select.choose(
-        config.arm, loss_BT, marks_BT, config.call_rate, valid_BT,
+        config.method, loss_BT, marks_BT, config.call_rate, valid_BT,
         delegate=config.delegate, rank_within=config.rank_within,
     )  # fmt: skip
     if last_BT is not None and last_BT.shape == call_BT.shape:

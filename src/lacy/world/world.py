@@ -170,7 +170,7 @@ def make_world(people: int = 400, seed: int = 0, *, prose: float = 0.0) -> World
 
 
 def load_world(folder: str | Path) -> World:
-    """The world that ``World.save`` or ``lacy world`` described in a folder.
+    """The world that ``World.save`` or ``lacy data world`` described in a folder.
 
     Raises:
         LacyError: E81, if the folder holds no (readable) ``world.json``.

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 from lacy.sources.db.facts import Column, Fact, FactReader, Layout, Relation
 from lacy.sources.db.stores import Catalogue, StoreError, is_postgres_url, match_name, open_store
 from lacy.sources.db.worker import QueryWorker
@@ -203,10 +203,10 @@ class Database:
         subject = request.subject if request.subject and not link.note else link.name
         found = []
         for relation, stored in facts:
-            forms = [f for f in map(clean, stored) if len(f) <= LONGEST_VALUE and _is_visible(f)]
+            forms = [f for f in map(one_line, stored) if len(f) <= LONGEST_VALUE and _is_visible(f)]
             if not forms:
                 continue
-            evidence = clean(f"{link.name} · {relation} · {forms[0]} ({self.name}{note})")
+            evidence = one_line(f"{link.name} · {relation} · {forms[0]} ({self.name}{note})")
             alternatives = self.alternatives.get(relation, 1.0)
             for text in dict.fromkeys(t for f in forms for t in completions(request.text, f)):
                 found.append(Candidate(text, evidence, relation, alternatives, subject))

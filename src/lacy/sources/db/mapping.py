@@ -101,7 +101,7 @@ def _suggestion(name: str, known: Sequence[str]) -> str:
     return f"; there is: {shown or 'nothing'}"
 
 
-def _pattern_problem(check: Callable[[str], str], pattern: Any) -> str:
+def _problem(check: Callable[[str], str], pattern: Any) -> str:
     return check(pattern) if isinstance(pattern, str) else "write a pattern in quotes"
 
 
@@ -212,8 +212,8 @@ class _LayoutBuilder:
         dates = _as_list(entry.get("date", []))
         number, text = entry.get("number"), entry.get("text", "{}")
         problems = {
-            "date": next(filter(None, (_pattern_problem(date_pattern_problem, d) for d in dates)), ""),
-            "number": "" if number is None else _pattern_problem(number_pattern_problem, number),
+            "date": next(filter(None, (_problem(date_pattern_problem, d) for d in dates)), ""),
+            "number": "" if number is None else _problem(number_pattern_problem, number),
             "text": "" if isinstance(text, str) and "{}" in text
             else "{} must stand where the value goes",
         }  # fmt: skip
@@ -232,7 +232,9 @@ class _LayoutBuilder:
                 left, left_column, right, right_column = right, right_column, left, left_column
             if left not in reached:
                 so_far = ", ".join(dict.fromkeys(reached))
-                raise _InvalidEntry(f"{text!r} begins at {left}, which is not joined yet; so far: {so_far}")
+                raise _InvalidEntry(
+                    f"{text!r} begins at {left}, which is not joined yet; so far: {so_far}"
+                )
             joins.append(Join(_last_place(reached, left), left_column, right, right_column))
         return tuple(joins)
 

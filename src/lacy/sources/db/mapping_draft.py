@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lacy.errors import LacyError, clean
+from lacy.errors import LacyError, one_line
 from lacy.sources.db.stores import (
     PROBE_SECONDS,
     VIEW_SECONDS,
@@ -87,7 +87,7 @@ class _Drafter:
         yield ""
         yield "# The subjects of facts: the column that holds their names."
         if others := [f"{t}.{c}" for (t, c), _ in ranked[1:5]]:
-            yield f"# It could also be: {clean(', '.join(others))}"
+            yield f"# It could also be: {one_line(', '.join(others))}"
         yield f"subject: {_yaml(f'{table}.{subject}')}"
         aliases = [c for c in self.catalogue.tables[table] if c.lower() in _ALIASES]
         aliases = [c for c in aliases if c != subject]
@@ -102,8 +102,8 @@ class _Drafter:
             yield f"facts: {{relation: {relation}, value: {value}}}"
             return
         yield ""
-        yield "# Each line is NAME: {value: TABLE.COLUMN}; `join` leads from the subject's table to the"
-        yield "# value's. `date` and `number` write a value as texts do."
+        yield "# Each line is NAME: {value: TABLE.COLUMN}; `join` leads from the subject's table to"
+        yield "# the value's. `date` and `number` write a value as texts do."
         yield "relations:"
         relations = list(self._relations(table, subject, aliases))
         yield from relations or ["  {}  # this table has no other columns"]
@@ -176,10 +176,10 @@ class _Drafter:
     def _entry(self, name: str, table: str, column: str, kind: str, join: list[str]) -> str:
         parts = [f"value: {_yaml(f'{table}.{column}')}"]
         if join:
-            parts.append(f"join: [{', '.join(map(_text, join))}]")
+            parts.append(f"join: [{', '.join(map(_yaml, join))}]")
         if self._is_date(table, column, kind):
             parts.append('date: "%-d %B %Y"')
-        note = f"  # {clean(kind)}" if kind and not join else ""
+        note = f"  # {one_line(kind)}" if kind and not join else ""
         return f"  {_yaml(name)}: {{{', '.join(parts)}}}{note}"
 
     def _is_date(self, table: str, column: str, kind: str) -> bool:
@@ -198,7 +198,9 @@ class _Drafter:
     def _label(self, table: str) -> str | None:
         """Return the column that names a row of a table."""
         columns = self.catalogue.tables[table]
-        text = [c for c, kind in columns.items() if _is_text(kind) and (table, c) not in self.outgoing]
+        text = [
+            c for c, kind in columns.items() if _is_text(kind) and (table, c) not in self.outgoing
+        ]
         best = [c for c in text if c.lower() in _NAMES]
         return next(iter(best + text), None)
 
@@ -232,7 +234,7 @@ def readable_catalogue(store: Store) -> Catalogue:
 
 def describe_unreadable(catalogue: Catalogue) -> list[str]:
     """Return a line for each table or view that cannot be read."""
-    return [f"left out: {clean(t)}: {clean(why)}" for t, why in catalogue.unreadable.items()]
+    return [f"left out: {one_line(t)}: {one_line(why)}" for t, why in catalogue.unreadable.items()]
 
 
 def _is_text(kind: str) -> bool:

@@ -32,7 +32,7 @@ from lacy.sources.models.answers import READING
 from lacy.sources.models.growing import CHARACTERS_PER_TOKEN, Growing, Spent, Thinking
 from lacy.sources.models.remote import Remote
 from lacy.sources.protocol import TokenPrice
-from lacy.sources.units import whole_number, whole_words
+from lacy.sources.units import drop_partial_word, whole_number
 from lacy.types import Candidate, Reply, Request, Unit
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ class Endpoint(Remote):
             body["max_tokens"] = max(self.max_tokens["token"], _WHOLE_CHARACTER)
             await self._post("completions", body, answer, deadline, taken, size)
             text = answer.body
-            text = whole_words(text[: len(text) - len(text.lstrip()) + 1], "token")
+            text = drop_partial_word(text[: len(text) - len(text.lstrip()) + 1], "token")
         if request.tokens and text[-1:].isdigit():
             if request.text[-1:].isdigit() and text[0].isdigit():
                 return ""  # it would continue a number of another model

@@ -11,7 +11,7 @@ from typing import Any
 
 from lacy.remote import Failure, plain
 from lacy.sources.models import answers, notation
-from lacy.sources.units import cut_unit, whole_words
+from lacy.sources.units import cut_unit, drop_partial_word
 from lacy.types import Unit
 
 LOOKED_AT = 2_000
@@ -108,10 +108,10 @@ class Growing:
         """
         if self.unit == "token":
             token = self.body  # unchanged: the rules for answers do not apply to a token
-            return "" if _only_marks(token, self.text) else whole_words(token, self.unit)
+            return "" if _only_marks(token, self.text) else drop_partial_word(token, self.unit)
         body = answers.added(self.text, self.said, raw=self.raw, whole=ended)
         return cut_unit(body, self.unit, ended=ended) or (
-            "" if ended else whole_words(body, self.unit)
+            "" if ended else drop_partial_word(body, self.unit)
         )
 
     def outcome(self, finish: str = "stop") -> str:

@@ -182,7 +182,9 @@ class _NameInContext:
         if not self.single or self.lower_case or not _may_be_name(word) or word[0].isdigit():
             return True
         possessive = re.match(rf"\W*{re.escape(word)}'s\b", rest) or low.endswith("'s")
-        return bool(possessive) or any(low in some for some in (LEAD, FOLLOW, RANKS, TITLES, DATE_WORDS))
+        return bool(possessive) or any(
+            low in some for some in (LEAD, FOLLOW, RANKS, TITLES, DATE_WORDS)
+        )
 
     def _continues(self, rest: str, possessive: bool) -> bool:
         """True if the words after the name may be part of it."""

@@ -3,9 +3,10 @@
 The subject of a paragraph is what it names first; people named later (a spouse, a teacher) are part
 of the statement. If several names begin at one place, the longest counts.
 
-Only complete names count, including their symbols (``boundaries``): "Mara Vell" is not found in "Mara Vellin", "Mara Vell-Smith" or "Mara Vell Foundation", nor "C" in "C++". If the first
-name in a paragraph is such a longer, unknown name, the paragraph has no known subject. Scripts that
-write no spaces are searched as plain text.
+Only complete names count, including their symbols (``boundaries``): "Mara Vell" is not found in
+"Mara Vellin", "Mara Vell-Smith" or "Mara Vell Foundation", nor "C" in "C++". If the first name in a
+paragraph is such a longer, unknown name, the paragraph has no known subject. Scripts without spaces
+are searched as plain text.
 """
 
 from __future__ import annotations

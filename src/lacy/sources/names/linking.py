@@ -166,7 +166,9 @@ class EntityLinker:
     def _read(self, names: Iterable[str]) -> None:
         """Build the normalized forms of all names and the index of their trigrams."""
         for name in names:
-            forms = {normalize(name)} | ({normalize(name, keep_order=True)} if "," in name else set())
+            forms = {normalize(name)} | (
+                {normalize(name, keep_order=True)} if "," in name else set()
+            )
             for form in forms:
                 if not form:
                     continue
@@ -190,7 +192,7 @@ class EntityLinker:
     def _normalised_in(
         self, text: str, words: list[re.Match[str]], last: int
     ) -> tuple[EntityLink | None, str | PartialMatch]:
-        """Return the first mention with a known normalized form, the longest if several start there.
+        """Return the first mention with a known normalized form, and the longest of these.
 
         Args:
             text: one paragraph.
@@ -267,7 +269,7 @@ class EntityLinker:
         return EntityLink(order[0], "similar", mention, best[order[0]]), ""
 
     def _candidates(self, form: str) -> list[str]:
-        """Return known forms that contain a third (of short names, a half) of this one unchanged."""
+        """Return known forms that contain a third (of short names, a half) of this one."""
         if len(form) < SHORTEST:
             return []
         count = 3 if len(form) >= 9 else 2
@@ -316,7 +318,7 @@ def _mentions(text: str, words: list[re.Match[str]]) -> Iterator[str]:
 
 
 def _spans(text: str, group: list[re.Match[str]]) -> list[tuple[int, int]]:
-    """Return possible spans of a name of these words, with symbols first; none across a full stop."""
+    """Return possible spans of a name of these words, those with symbols first."""
     for one, other in pairwise(group):
         word = text[one.start() : one.end()]
         ends = word.endswith(".") and len(word) > 3 and word not in ("Prof.", "Capt.")

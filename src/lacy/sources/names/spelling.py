@@ -44,7 +44,11 @@ def normalize(name: str, *, keep_order: bool = False) -> str:
         text = f"{first} {last}"
     if not text.isascii():
         text = unicodedata.normalize("NFKD", text.casefold())
-    text = "".join(c for c in text if c.isspace() or _is_visible(c)) if not text.isprintable() else text
+    text = (
+        "".join(c for c in text if c.isspace() or _is_visible(c))
+        if not text.isprintable()
+        else text
+    )
     if not text.isascii():
         text = "".join(c for c in text if not unicodedata.combining(c))
     text = text.casefold().translate(_LETTERS)

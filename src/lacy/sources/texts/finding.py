@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lacy.annotate import RULES_VERSION, checked
+from lacy.annotate import RULES_VERSION, validated_marks
 from lacy.errors import LacyError
 from lacy.sources.texts.passages import subject_of
 from lacy.types import Document, Mark
@@ -45,7 +45,7 @@ class Finder:
         more: list[Any] = []
         if getattr(self._extract, "uses_subjects", False):
             more = [[subject_of(document) or None for document in documents]]
-        return checked(texts, self._extract.annotate(texts, *more), self.name)
+        return validated_marks(texts, self._extract.annotate(texts, *more), self.name)
 
 
 def annotate(documents: Sequence[Document], finder: Finder, skip: Skip) -> Mapping[str, list[Mark]]:

@@ -11,9 +11,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from lacy.annotate import settle
+from lacy.annotate import merge_marks
 from lacy.annotate.grammar import qualified, runs
-from lacy.errors import clean
+from lacy.errors import one_line
 from lacy.types import Document, Mark
 
 SENTENCES = 3
@@ -73,9 +73,9 @@ def _short(
 def values(text: str, marks: Iterable[Mark], subject: str = "") -> list[tuple[Mark, str]]:
     """The marks that hold a value, without spaces around it, and the value as it is said."""
     found = []
-    for mark in settle(marks):
+    for mark in merge_marks(marks):
         raw = text[mark.start : mark.end]
-        value = clean(raw)
+        value = one_line(raw)
         if mark.reason == "CONTENT" or not 0 < len(value) <= MAX_VALUE or value == subject:
             continue
         start = mark.start + len(raw) - len(raw.lstrip())
@@ -85,7 +85,7 @@ def values(text: str, marks: Iterable[Mark], subject: str = "") -> list[tuple[Ma
 
 def plain(name: str) -> str:
     """A name by which subjects are compared."""
-    return clean(unicodedata.normalize("NFC", name))
+    return one_line(unicodedata.normalize("NFC", name))
 
 
 def subject_of(document: Document) -> str:
@@ -131,7 +131,7 @@ def wider(text: str, spans: Iterable[tuple[int, int, str]]) -> dict[tuple[int, i
         else:
             continue
         if place != (a, b):
-            found[a, b] = clean(text[slice(*place)])
+            found[a, b] = one_line(text[slice(*place)])
     return found
 
 

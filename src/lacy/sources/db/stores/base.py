@@ -160,9 +160,3 @@ def match_name(name: str, existing: Iterable[str]) -> str | None:
 def timeout_message(seconds: float) -> str:
     """Return the message for a query that took too long."""
     return f"no answer within {seconds:g} s"
-
-
-def first_line_of(error: BaseException) -> str:
-    """Return the first line of an error's message, or else its class."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.sources.db.stores.base import (
     SETUP_SECONDS,
@@ -17,7 +18,6 @@ from lacy.sources.db.stores.base import (
     ForeignKey,
     Store,
     StoreError,
-    first_line_of,
     quoted,
     timeout_message,
 )
@@ -41,7 +41,9 @@ _TYPES: dict[ValueKind, str] = {
     "time": "DATE TIME TIMESTAMP TIMESTAMPTZ TIMESTAMP_MS TIMESTAMP_NS TIMESTAMP_S TIMETZ",
 }
 """Types whose values can be words of a text, unlike structs, maps, unions and bit strings."""
-_KINDS: dict[str, ValueKind] = {name: kind for kind, names in _TYPES.items() for name in names.split()}
+_KINDS: dict[str, ValueKind] = {
+    name: kind for kind, names in _TYPES.items() for name in names.split()
+}
 _LIST = re.compile(r"(.*)\[\d*\]$", re.DOTALL)
 
 
@@ -113,7 +115,7 @@ class DuckDb(Store):
             try:
                 return self._db.execute(query, list(values)).fetchall()
             except (self._error, UnicodeError, RuntimeError) as error:
-                why = timeout_message(seconds) if expired.is_set() else first_line_of(error)
+                why = timeout_message(seconds) if expired.is_set() else first_line(error)
                 raise StoreError(why) from error
             finally:
                 timer.cancel()
@@ -152,7 +154,7 @@ def _full_name(schema: str, table: str) -> str:
 
 def _open_problem(error: BaseException) -> str:
     """Return why a file cannot be opened, and what helps."""
-    why = first_line_of(error)
+    why = first_line(error)
     if "Conflicting lock" in why or "used by another process" in why:
         holder = re.search(r"\(PID (\d+)\)", why)
         who = f"process {holder[1]}" if holder else "another process"

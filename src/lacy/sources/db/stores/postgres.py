@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.sources.db.stores.base import (
     SETUP_SECONDS,
@@ -22,7 +23,6 @@ from lacy.sources.db.stores.base import (
     ForeignKey,
     Store,
     StoreError,
-    first_line_of,
     quoted,
     timeout_message,
 )
@@ -138,7 +138,9 @@ class Postgres(Store):
                 foreign_keys.append(ForeignKey(name, column, target, to_column))
         # Views on a server need no special time limit: its operator trusts them.
         views: frozenset[str] = frozenset()
-        return Catalogue(tables, keys, tuple(foreign_keys), views, frozenset(unverified), unreadable)
+        return Catalogue(
+            tables, keys, tuple(foreign_keys), views, frozenset(unverified), unreadable
+        )
 
     def _type_kinds(self) -> dict[int, ColumnQuery]:
         """Return how values of each type are queried; a domain like its base type."""
@@ -217,7 +219,7 @@ class Postgres(Store):
 
     def _problem(self, error: BaseException) -> str:
         """Return what went wrong in one line, without the password."""
-        why = first_line_of(error)
+        why = first_line(error)
         for secret in {self._secret, quote(self._secret), quote(self._secret, safe="")}:
             why = why.replace(secret, "***") if secret else why
         return why
@@ -231,7 +233,7 @@ class Postgres(Store):
         return f"CAST({column} AS text)"
 
     def column_query(self, table: str, column: str) -> ColumnQuery:
-        """Return arrays as lists of texts, bytes as bytes, and all else as PostgreSQL formats it."""
+        """Return arrays as lists of texts, bytes as bytes, all else as PostgreSQL formats it."""
         return self._column_queries[table, column]
 
     def interrupt(self) -> None:
@@ -261,7 +263,13 @@ def _kind(group: str, name: str) -> ValueKind:
         return "bytes"
     if name in ("uuid", "macaddr", "macaddr8", "money", "inet", "citext"):
         return "text"
-    kinds: dict[str, ValueKind] = {"B": "text", "D": "time", "E": "text", "N": "number", "S": "text"}
+    kinds: dict[str, ValueKind] = {
+        "B": "text",
+        "D": "time",
+        "E": "text",
+        "N": "number",
+        "S": "text",
+    }
     return {**kinds, "T": "interval", "X": "text", "Z": "text"}.get(group, "none")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.sources.db.stores.base import (
     SETUP_SECONDS,
@@ -20,7 +21,6 @@ from lacy.sources.db.stores.base import (
     ForeignKey,
     Store,
     StoreError,
-    first_line_of,
     quoted,
     timeout_message,
 )
@@ -209,7 +209,7 @@ def _has_log(path: Path) -> bool:
 
 def _problem(error: BaseException, path: Path | None = None) -> str:
     """Return what went wrong, and what helps."""
-    why = first_line_of(error)
+    why = first_line(error)
     if isinstance(error, MemoryError):
         why = "not enough memory"
     elif isinstance(error, UnicodeError):  # SQLite's message about a damaged file quotes it

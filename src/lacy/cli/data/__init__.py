@@ -1,0 +1,1 @@
+"""``lacy data``: texts with known facts, marks and packed data, and checks of both."""

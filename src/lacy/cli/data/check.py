@@ -1,0 +1,145 @@
+"""``lacy data check``: check texts, packed data or a model before spending time on them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from lacy.cli.terminal import facts, print_report
+from lacy.errors import LacyError
+
+MODEL_FILES = ("config.json", "adapter_config.json", "model/config.json", "checkpoints")
+"""A folder with one of these is a model or a training run."""
+
+
+@dataclass
+class CheckConfig:
+    """Check texts, packed data or a model.
+
+    Texts are read to their end; what is skipped is listed with its place. Of packed data, and of
+    texts with --tokenizer, the shares of marked tokens and coloured samples are shown. A model must
+    be complete and have <CALL>.
+    """
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+    """A folder of `lacy data mark`, a model, a run, or texts: Text, Markdown, HTML, PDF, JSON, CSV
+    or Parquet (a file, compressed or not, or a folder), or hf:owner/name."""
+    what: Literal["auto", "texts", "marks", "model"] = "auto"
+    """What PATH is; by default its files decide."""
+    tokenizer: str | None = None
+    """Check the marks of texts, counted in tokens of this tokenizer (a folder or a Hub name)."""
+    samples: int = 3
+    """Number of marked texts to show."""
+    text_field: str = "text"
+    """Name of the text field in JSON, CSV and Parquet."""
+    encoding: str | None = None
+    """Encoding of texts that are not UTF-8 and declare none: windows-1252, shift_jis ... By default
+    lacy reads Western European texts as windows-1252 and leaves out the rest."""
+    follow_links: bool = False
+    """Follow symbolic links to folders, and to files outside the folder."""
+    limit: int | None = None
+    """Read only this many documents."""
+
+
+FLAGS = CheckConfig
+EXAMPLES = """
+lacy data check wiki.jsonl.gz
+lacy data check data/wiki --samples 5
+lacy data check runs/mine
+"""
+
+
+def run(config: CheckConfig) -> int:
+    """Check what the path holds; return 3 if marks do not fit their tokens."""
+    what = _kind(config) if config.what == "auto" else config.what
+    if what == "marks":
+        return _check_marks(config)
+    if what == "model":
+        _check_model(config.path)
+    else:
+        _check_texts(config)
+    return 0
+
+
+def _kind(config: CheckConfig) -> str:
+    path = Path(config.path)
+    if config.tokenizer is not None or (path / "lacy_data.json").exists():
+        return "marks"
+    is_model = path.suffix == ".gguf" or any((path / name).exists() for name in MODEL_FILES)
+    return "model" if is_model else "texts"
+
+
+def _check_marks(config: CheckConfig) -> int:
+    from rich.console import Console
+
+    from lacy.annotate import check_marks
+    from lacy.corpus import PackedData, load_tokenizer
+
+    path = Path(config.path)
+    if path.is_dir() and (path / "lacy_data.json").exists():
+        found = check_marks(PackedData.load(path), samples=config.samples)
+    elif config.tokenizer is None:
+        do = f"lacy data check {path} --tokenizer FOLDER"
+        why = "the marks of texts are counted in tokens of a tokenizer"
+        raise LacyError("E12", key="tokenizer", value=None, why=why, do=do)
+    else:
+        tokenizer = load_tokenizer(config.tokenizer)
+        found = check_marks(_read(config), tokenizer, samples=config.samples)
+    Console().print(found)
+    return 0 if found.sound else 3
+
+
+def _read(config: CheckConfig, report: Any = None) -> Any:
+    from lacy.corpus import read
+
+    return read(
+        config.path,
+        text_field=config.text_field,
+        limit=config.limit,
+        report=report,
+        encoding=config.encoding,
+        follow_links=config.follow_links,
+    )
+
+
+def _check_texts(config: CheckConfig) -> None:
+    from lacy.corpus import ReadReport
+
+    report = ReadReport()
+    marked = marks = 0
+    for document in _read(config, report):
+        marked += bool(document.marks)
+        marks += len(document.marks)
+    counts = {
+        "documents": report.documents,
+        "characters": report.characters,
+        "characters per document": round(report.characters / max(1, report.documents)),
+        "documents with marks": marked,
+        "marks": marks,
+        "repeated ids": report.renamed,
+    }
+    facts(f"Texts of {config.path}", counts)
+    print_report(report, sys.stdout)
+
+
+def _check_model(path: str) -> None:
+    from lacy.model import load_model
+
+    loaded = load_model(path)
+    parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+    values = {
+        "folder": loaded.path,
+        "kind": type(loaded.model).__name__,
+        "parameters": parameters,
+        "context": loaded.context,
+        "tokens": len(loaded.tokenizer),
+        "<CALL>": f"id {loaded.call_id}, the last",
+        "memory to generate": f"{4 * parameters / 2**20:,.0f} MiB",
+    }
+    names = ("preset", "method", "steps", "call_rate")
+    values |= {name: loaded.meta[name] for name in names if name in loaded.meta}
+    facts("The model is complete", values)

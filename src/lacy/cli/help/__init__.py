@@ -1,0 +1,1 @@
+"""``lacy help``: settings files, error codes and the environment."""

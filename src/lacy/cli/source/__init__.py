@@ -1,0 +1,1 @@
+"""``lacy source``: make sources from texts and databases, and ask them."""

@@ -1,0 +1,55 @@
+"""``lacy source map``: write a first mapping for the tables of a database."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lacy.cli.terminal import say
+from lacy.errors import LacyError
+from lacy.sources.db import draft_mapping
+
+
+@dataclass
+class MapSource:
+    """Writes a first mapping for a database whose tables were made for something else.
+
+    It says whom or what facts are about, which columns are relations, and how tables join; comments
+    say what to change. Nothing is written to the database.
+    """
+
+    database: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATABASE")]
+    """A SQLite or DuckDB file, or postgresql://user@host/name."""
+    out: Path
+    """The mapping file; one that is there is left as it is."""
+
+
+FILE = False
+FLAGS = MapSource
+EXAMPLES = """
+lacy source map people.duckdb --out mapping.yaml
+lacy source ask mapping.yaml "Ada Lovelace was born in"
+"""
+
+
+def run(config: MapSource) -> int:
+    """Write the mapping, unless the file exists."""
+    from lacy.run import write_atomic
+
+    text = draft_mapping(config.database, config.out)
+    if config.out.exists():
+        why = "it is there already, perhaps with your corrections"
+        raise LacyError("E12", key="out", value=str(config.out), why=why, do="name another file")
+    write_atomic(config.out, text)
+    print(text)
+    for line in text.splitlines():
+        if line.startswith("# left out: "):
+            say(line[2:], sys.stderr)
+    out = shlex.quote(str(config.out))
+    say(f'Next: correct {out}, then lacy source ask {out} "..."')
+    return 0

@@ -1,0 +1,169 @@
+"""Closed-book recall: the share of facts that a model states correctly without any source.
+
+A probe is a true text cut right before a value (a cloze); the model continues greedily with the
+``<CALL>`` logit at minus infinity. A probe is recalled if the continuation holds the gold value: at
+its start, or anywhere in it (LaCy §5.1 counts the latter). Guessing the most frequent value is the
+chance level.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lacy.evaluate.statistics import Score, ratio
+from lacy.types import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A text that ends right before a value (without the space between), and that value."""
+
+    prompt: str
+    value: str
+    relation: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedBookRecall:
+    """Share of facts recalled with calls switched off; intervals over people."""
+
+    start: Score
+    """The continuation begins with the gold value."""
+    anywhere: Score
+    """The continuation holds the gold value."""
+    chance: Score
+    """The gold value is the most frequent one of its relation."""
+    by_relation: dict[str, Score]
+    """Of ``start``."""
+    probes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for ``results.json``."""
+        return {
+            "start": self.start.as_dict(),
+            "anywhere": self.anywhere.as_dict(),
+            "chance": self.chance.as_dict(),
+            "by_relation": {k: v.as_dict() for k, v in sorted(self.by_relation.items())},
+            "probes": self.probes,
+        }
+
+
+def probes(
+    documents: Iterable[Document],
+    subject: Callable[[Document], str],
+    *,
+    per_fact: int = 1,
+) -> list[Probe]:
+    """Cuts marked documents into probes.
+
+    A value that the text has told before the cut is left out, for it could be copied; so is a
+    mark without a relation.
+
+    Args:
+        documents: texts with gold marks (reason VALUE, relation set).
+        subject: whom a document is about.
+        per_fact: probes kept per person and relation, at most.
+    """
+    kept: Counter[tuple[str, str]] = Counter()
+    result = []
+    for document in documents:
+        name = subject(document)
+        for mark in document.marks:
+            before, value = document.text[: mark.start], document.text[mark.start : mark.end]
+            prompt = before.rstrip()
+            if mark.relation is None or not prompt or contains(before, value):
+                continue
+            if kept[name, mark.relation] < per_fact:
+                kept[name, mark.relation] += 1
+                result.append(Probe(prompt, value, mark.relation, name))
+    return result
+
+
+def _words(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def begins(text: str, value: str) -> bool:
+    """Whether a text begins with a whole value (case and white space do not matter)."""
+    text, value = _words(text), _words(value)
+    return (
+        bool(value) and text.startswith(value) and not text[len(value) : len(value) + 1].isalnum()
+    )
+
+
+def contains(text: str, value: str) -> bool:
+    """Whether a text holds a whole value, not as a part of a longer word or number."""
+    text, value = _words(text), _words(value)
+    start = text.find(value) if value else -1
+    while start >= 0:
+        before, after = text[start - 1 : start] if start else "", text[start + len(value) :][:1]
+        if not before.isalnum() and not after.isalnum():
+            return True
+        start = text.find(value, start + 1)
+    return False
+
+
+def most_frequent(truths: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The commonest value of each relation (ties: the first in the alphabet)."""
+    counts: dict[str, Counter[str]] = {}
+    for truth in truths:
+        for relation, value in truth.items():
+            counts.setdefault(relation, Counter())[value] += 1
+    return {
+        relation: min(counter, key=lambda value: (-counter[value], value))
+        for relation, counter in counts.items()
+    }
+
+
+def closed_book_recall(
+    asked: Sequence[Probe],
+    generate: Callable[[Sequence[str]], Sequence[str]],
+    frequent: Mapping[str, str],
+    *,
+    seed: int = 0,
+) -> ClosedBookRecall:
+    """Run the probes and count which values the model recalls.
+
+    Args:
+        asked: see ``probes``.
+        generate: continues prompts (greedily, calls switched off), without repeating them.
+        frequent: the commonest value of each relation (see ``most_frequent``); compared as the
+            text writes it.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: ``generate`` returned another number of texts than it was given.
+    """
+    texts = generate([probe.prompt for probe in asked]) if asked else []
+    if len(texts) != len(asked):
+        raise ValueError(f"{len(texts)} continuations for {len(asked)} probes")
+    people = np.unique(np.asarray([p.subject for p in asked], dtype=object), return_inverse=True)[1]
+    start, anywhere, chance = (
+        np.array(hits, float)
+        for hits in (
+            [begins(text, probe.value) for text, probe in zip(texts, asked, strict=True)],
+            [contains(text, probe.value) for text, probe in zip(texts, asked, strict=True)],
+            [_words(frequent.get(p.relation, "")) == _words(p.value) for p in asked],
+        )
+    )
+
+    def over_people(hits: np.ndarray, chosen: np.ndarray) -> Score:
+        top = np.bincount(people[chosen], hits[chosen])
+        bottom = np.bincount(people[chosen])
+        return ratio(top[bottom > 0], bottom[bottom > 0], seed=seed)
+
+    relation_of = np.array([probe.relation for probe in asked], dtype=object)
+    every = np.ones(len(asked), bool)
+    return ClosedBookRecall(
+        start=over_people(start, every),
+        anywhere=over_people(anywhere, every),
+        chance=over_people(chance, every),
+        by_relation={r: over_people(start, relation_of == r) for r in sorted(set(relation_of))},
+        probes=len(asked),
+    )

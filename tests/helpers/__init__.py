@@ -1,0 +1,1 @@
+"""Shared by tests of several packages: small models, servers, stores, browsers, waiting."""
