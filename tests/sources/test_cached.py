@@ -15,8 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lacy.errors import LacyError
-from lacy.sources import Database, LanguageModel, ScriptedSource
-from lacy.sources import Cached
+from lacy.sources import Cached, Database, LanguageModel, ScriptedSource
 from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.wrappers import Breaker, Chain, Metered
 from lacy.testing import byte_tokenizer, scripted
@@ -173,9 +172,11 @@ REPLIES = st.builds(
 
 @given(REPLIES)
 def test_a_reply_is_stored_whole(reply):
-    with tempfile.TemporaryDirectory() as folder:
-        with Cached(ScriptedSource([reply]), Path(folder) / "cache.sqlite") as cached:
-            [fresh], [stored] = ask(cached, "a"), ask(cached, "a")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Cached(ScriptedSource([reply]), Path(folder) / "cache.sqlite") as cached,
+    ):
+        [fresh], [stored] = ask(cached, "a"), ask(cached, "a")
     assert (stored.ranked, stored.speaker, stored.cost) == (fresh.ranked, fresh.speaker, 0.0)
     for mine, theirs in zip(stored.candidates, fresh.candidates, strict=True):
         assert mine.evidence.startswith(theirs.evidence) and "from the cache" in mine.evidence

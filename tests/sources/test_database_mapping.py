@@ -101,7 +101,7 @@ HEAD = "database: own.sqlite\nsubject: person.name\n"
          "relations, born: *value: person has no column 'bron'; did you mean born?"),
         (HEAD + "relations: {born: born}", "value: 'born' is not of the form TABLE.COLUMN; did you "
          "mean person.born"),
-        (HEAD + "relations: {city: city.name}", r"no join leads from person to city; the database "
+        (HEAD + "relations: {city: city.name}", r"no join leads from person to city; it "
          r"has a foreign key: join: \[person.city_id = city.id\]"),
         (HEAD + "relations: {a: {value: award.title, join: [won.award_id = award.id]}}",
          "begins at won, which is not joined yet; so far: person"),

@@ -78,7 +78,8 @@ def test_the_row_cap_is_said(filled):
 SLOW = {
     "Sqlite": "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 1000000000)"
     " SELECT COUNT(*) FROM c",
-    "DuckDb": "SELECT COUNT(*) FROM range(10000000) a, range(10000000) b WHERE a.range + b.range > 1",
+    "DuckDb": "SELECT COUNT(*) FROM range(10000000) a, range(10000000) b"
+    " WHERE a.range + b.range > 1",
     "Postgres": "SELECT pg_sleep(60)",
 }
 
