@@ -157,12 +157,12 @@ def _warn_missing(texts: Documents) -> None:
 
 def _open_endpoint(address: str) -> Source:
     """Open a model behind a server, with a circuit breaker."""
-    from lacy.remote import checked_url
+    from lacy.remote import check_url
     from lacy.sources.models import Endpoint
     from lacy.sources.wrappers import Breaker
 
     url, _, model = address.partition("#")
-    url = checked_url(url)
+    url = check_url(url)
     if not model:
         raise LacyError("E72", url=url, why=f"it names no model; write {url}#MODEL")
     return Breaker(Endpoint(url, model))
