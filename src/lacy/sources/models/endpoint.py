@@ -23,7 +23,7 @@ from lacy.sources.models.base import (
     check_minimum,
 )
 from lacy.sources.models.partial import CHARACTERS_PER_TOKEN, PartialCompletion, TokenUsage
-from lacy.sources.units import whole_number, whole_words
+from lacy.sources.units import drop_partial_word, whole_number
 from lacy.types import Request, Unit
 
 _NOT_OFFERED = (400, 404, 405, 422, 501)
@@ -153,7 +153,7 @@ class Endpoint(RemoteModel):
         if request.unit == "token" and not text and partial.ends_in_half_character:
             await ask(max(limit, _CHARACTER_TOKENS))
             text = partial.body
-            text = whole_words(text[: len(text) - len(text.lstrip()) + 1], "token")
+            text = drop_partial_word(text[: len(text) - len(text.lstrip()) + 1], "token")
         if request.tokens and text[-1:].isdigit():
             if request.text[-1:].isdigit() and text[0].isdigit():
                 return ""  # it would continue a number of another model

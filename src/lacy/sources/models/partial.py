@@ -11,7 +11,7 @@ from typing import Any
 
 from lacy.remote import OutOfTokens, RemoteError, one_line
 from lacy.sources.models import answers, notation
-from lacy.sources.units import cut_unit, whole_words
+from lacy.sources.units import cut_unit, drop_partial_word
 from lacy.types import Unit
 
 MAX_CHECKED_CHARS = 2_000
@@ -107,10 +107,10 @@ class PartialCompletion:
         """
         if self.unit == "token":
             token = self.body  # unchanged: the rules for answers do not apply to a token
-            return "" if _only_markup(token, self.text) else whole_words(token, self.unit)
+            return "" if _only_markup(token, self.text) else drop_partial_word(token, self.unit)
         body = answers.added(self.text, self.answer, raw=self.raw, whole=ended)
         unit = cut_unit(body, self.unit, ended=ended)
-        return unit or ("" if ended else whole_words(body, self.unit))
+        return unit or ("" if ended else drop_partial_word(body, self.unit))
 
     def result(self, finish: str = "stop") -> str:
         """Return the unit for a reply; "" if there is none.
