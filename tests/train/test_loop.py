@@ -195,7 +195,7 @@ def test_other_settings_in_the_same_folder_are_refused(config, monkeypatch):
 def test_more_calls_than_marks(config, data):
     info = PackedData.load(data).info
     share = info.flags["FACT"] / (info.tokens - info.pieces)
-    assert f"only {share:.1%} of its targets" in refused(config(call_rate=0.3), "E46")
+    assert f"only {share:.1%} of the targets" in refused(config(call_rate=0.3), "E46")
     assert not config().out.exists()
     train(config(call_rate=0.3, method="loss_top", steps=1))
 
@@ -398,7 +398,7 @@ def test_a_loss_that_is_no_number_is_noticed_however_rarely_it_is_logged(config,
     monkeypatch.setattr(loop.Session, "batch", poisoned)
     monkeypatch.setattr(loop, "FINITE_EVERY", 3)
     message = refused(config(steps=40, log_every=40), "E47")
-    assert "by step 6 (it was a number until step 3)" in message
+    assert "by step 6 (last finite at step 3)" in message
 
 
 def test_data_that_were_changed_at_equal_size_are_not_trained_on(config, data, tmp_path):
