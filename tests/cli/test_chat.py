@@ -239,7 +239,7 @@ def test_words_after_a_call_that_found_nothing_stand_out():
 
 
 def test_remarks_wrap_at_words_in_a_terminal(monkeypatch, capsys):
-    from lacy.cli.verb import note
+    from lacy.cli.terminal import note
 
     sentence = "Policy: threshold=0, where <CALL> is the likeliest token: a database costs nothing"
     note(sentence)
@@ -377,7 +377,7 @@ def test_one_answer_in_a_terminal_is_shown_once(monkeypatch, capsys):
 
 
 def test_lines_of_any_bytes_are_texts(monkeypatch):
-    from lacy.cli.verb import input_lines
+    from lacy.cli.terminal import input_lines
 
     raw = io.BytesIO(b"Ada\r\n\n  \n" + b"\xff bad\n" + "Zoë".encode())
     for errors in ("strict", "surrogateescape"):  # by the locale
