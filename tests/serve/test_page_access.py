@@ -14,7 +14,7 @@ try:
 except ImportError:
     Axe = None
 
-needs_axe = pytest.mark.skipif(Axe is None, reason="needs the package axe-playwright-python")
+needs_axe = pytest.mark.skipif(Axe is None, reason="needs axe: pip install axe-playwright-python")
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def pool(postgres, tmp_path):
     """A database behind a pool of one connection: its address, and its own."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
-        pytest.skip("needs pgbouncer")
+        pytest.skip("needs PgBouncer: apt-get install pgbouncer")
     psycopg = pytest.importorskip("psycopg", exc_type=ImportError)
     own = postgres.fill()
     host = str(postgres.server.get_postmaster_info().socket_dir)

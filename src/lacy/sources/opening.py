@@ -22,7 +22,7 @@ CHAIN_SECONDS = 25.0
 
 
 def open_sources(
-    names: Sequence[str],
+    sources: Sequence[str | Path | Source],
     *,
     cache: str | Path | None = None,
     prices: Sequence[str] = (),
@@ -31,7 +31,7 @@ def open_sources(
     """Opens those who answer calls, each counted (``Metered``); several are a ``Chain``.
 
     Args:
-        names: each as in ``open_source``, in the order in which they are asked.
+        sources: sources, or names as in ``open_source``, in the order in which they are asked.
         cache: file in which answers of language models are kept; what looks up needs none.
         prices: of models behind servers and of the ``llm`` package, each ``INPUT,OUTPUT`` or
             ``NAME=INPUT,OUTPUT`` in US dollars per million tokens.
@@ -43,7 +43,8 @@ def open_sources(
     from lacy.sources.protocol import wrapped_sources
     from lacy.sources.resilience import Chain, Metered
 
-    opened = [source for source in map(open_source, names) if source is not None]
+    found = [open_source(str(s)) if isinstance(s, str | Path) else s for s in sources]
+    opened = [source for source in found if source is not None]
     _set_prices([s for source in opened for s in wrapped_sources(source)], prices)
     if cache is not None:
         opened = [_kept(source, cache) for source in opened]
