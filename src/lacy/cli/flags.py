@@ -140,7 +140,7 @@ def _refuse(command: str, why: str, do: str) -> NoReturn:
 def _read_arguments(flags: list[Flag], argv: Sequence[str], command: str) -> dict[str, Any]:
     """Return the values of the arguments by the dotted names of their settings."""
     named = {flag.name: flag for flag in flags if not flag.positional}
-    negated = {negated_name(flag): flag for flag in named.values() if flag.switch}
+    negated = {_negated_name(flag): flag for flag in named.values() if flag.switch}
     arguments = [flag for flag in flags if flag.positional]
     words, found = list(argv), dict[str, Any]()
     while words:
@@ -180,7 +180,7 @@ def _is_flag(word: str) -> bool:
     return word.startswith("--") or (word.startswith("-") and word[1:2].isalpha())
 
 
-def negated_name(flag: Flag) -> str:
+def _negated_name(flag: Flag) -> str:
     """Return the flag that turns a switch off: ``--no-marks``, ``--rules.no-keywords``."""
     parent, dot, name = flag.name.removeprefix("--").rpartition(".")
     return f"--{parent}{dot}no-{name}"

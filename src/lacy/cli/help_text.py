@@ -13,7 +13,7 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-from lacy.cli.flags import Flag, flags_of, members, negated_name
+from lacy.cli.flags import Flag, flags_of, members
 from lacy.config import choices
 
 WIDEST = 120
@@ -83,8 +83,11 @@ def _entry(flag: Flag, width: int) -> Iterator[str]:
 
 
 def _name(flag: Flag) -> str:
-    """Return the flag; of a switch that is on by default, the one that turns it off."""
-    return negated_name(flag) if flag.switch and flag.setting.default is True else flag.name
+    """Return the flag; ``--[no-]marks`` if it is on by default."""
+    if not (flag.switch and flag.setting.default is not False):
+        return flag.name
+    parent, dot, name = flag.name.removeprefix("--").rpartition(".")
+    return f"--{parent}{dot}[no-]{name}"
 
 
 def _value(flag: Flag) -> str:

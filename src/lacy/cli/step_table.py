@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lacy.cascade import GuessTracker, guess_style, style_of, visible
+from lacy import cascade
 from lacy.errors import LacyError
 from lacy.types import Span
 

@@ -1,4 +1,4 @@
-"""Texts in a terminal while they are written: words in colours, whole lines, receipts."""
+"""Print texts in a terminal while they are generated, and receipts of what they cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from lacy.cascade import Bill, GuessTracker, legend, style_of, visible
+from lacy.cascade import Bill, GuessTracker, style_of, visible
 from lacy.types import Answer, Span
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ _BAR = 20
 """Letters of the longest bar of a receipt."""
 
 
-class Pen:
-    """Writes pieces of text in the colour of who says them.
+class SpanWriter:
+    """Prints spans as they arrive, each in the colour of its speaker.
 
-    In a terminal words are written whole, and a word that does not fit into the line (however
-    wide it is by then) begins the next. Elsewhere every piece is passed on as it is.
+    In a terminal, words are printed whole, and a word that does not fit into the line (the terminal
+    may be resized meanwhile) begins the next line. Elsewhere every span is printed as it is.
 
     Args:
-        console: where to.
+        console: where to print.
         palette: colours by source; new sources are added.
     """
 
@@ -47,7 +47,7 @@ class Pen:
         self._unconfirmed = GuessTracker()
 
     def write(self, span: Span) -> None:
-        """Write a piece."""
+        """Print a span."""
         if not self.console.is_terminal:
             self.console.file.write(span.text)
             self.console.file.flush()
@@ -57,7 +57,7 @@ class Pen:
             self._write(text, style_of(span, self.palette, colour, guessed=guessed))
 
     def _write(self, text: str, style: str) -> None:
-        """Write words of one style."""
+        """Print words of one style."""
         for part in _SPACES.split(visible(text).expandtabs(4)):
             if part.isspace():
                 self._flush()
@@ -66,14 +66,14 @@ class Pen:
                 self._word.append(part, style)
 
     def end(self) -> None:
-        """Write what is left, and end the line."""
+        """Print the pending word and end the line."""
         if self.console.is_terminal:
             self._flush()
         self._gap, self._column = Text(), 0
         self._print(Text("\n"))
 
     def _flush(self) -> None:
-        """Write the word, on the next line if it does not fit into this one."""
+        """Print the pending word, on the next line if it does not fit into this one."""
         if not self._word:
             return
         width, gap = cell_len(self._word.plain), self._gap.cell_len
@@ -84,7 +84,7 @@ class Pen:
         self._word, self._gap = Text(), Text()
 
     def _space(self, spaces: str, style: str) -> None:
-        """Spaces wait for the word behind them; lines are ended at once."""
+        """Keep spaces until the next word is printed; end lines at once."""
         lines = spaces.count("\n")
         if lines:
             self._print(Text("\n" * lines))
@@ -99,23 +99,23 @@ class Pen:
             self.console.file.flush()
 
 
-def speak(
+def generate_live(
     engine: Engine,
     loop_thread: LoopThread,
     row: Row,
-    heard: Callable[[Span], object],
+    on_span: Callable[[Span], object],
     *,
     stoppable: bool = False,
 ) -> Answer:
-    """Continue one text and pass on every piece as it is said; says what ``generate`` says.
+    """Generate one text and pass on every span as it comes; same text as ``Engine.generate``.
 
     Args:
-        engine: who speaks.
+        engine: the engine.
         loop_thread: where its source is asked.
         row: the text to continue, made by ``engine.row``; holds all its tokens afterwards.
-        heard: is given the pieces.
-        stoppable: Ctrl-C ends the text as it stands, instead of the program; a second one, while
-            the first is still being followed, raises ``KeyboardInterrupt``.
+        on_span: called with each span.
+        stoppable: Ctrl-C ends the text instead of the program; a second Ctrl-C before the text has
+            ended raises ``KeyboardInterrupt``.
 
     Raises:
         LacyError: as ``Engine.generate`` does.
@@ -124,14 +124,14 @@ def speak(
 
     ends: list[Answer | Exception] = []
 
-    def hear(piece: Span) -> bool:
-        heard(piece)
+    def pass_on(span: Span) -> bool:
+        on_span(span)
         return False
 
-    stream = Stream(engine, row, hear, ends.append)
+    stream = Stream(engine, row, pass_on, ends.append)
     with (
         closing(texts_of(engine, loop_thread, most=1)) as running,
-        _stopping(stream) if stoppable else _nothing(),
+        _stopping(stream) if stoppable else nullcontext(),
     ):
         running.add([stream])
         while not ends:
@@ -145,13 +145,8 @@ def speak(
 
 
 @contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-@contextmanager
 def _stopping(stream: Any) -> Iterator[None]:
-    """Lets Ctrl-C end a text; only the main thread hears of signals."""
+    """Let Ctrl-C end a text; Python delivers signals only to the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -169,12 +164,12 @@ def _stopping(stream: Any) -> Iterator[None]:
 
 
 def cut_off(answer: Answer) -> str:
-    """That an answer did not end by itself but at a limit or by Ctrl-C; "" where it did."""
+    """Say that a text ended at a limit or by Ctrl-C; return "" if the model ended it."""
     return "" if answer.finished else f"Cut off after {answer.tokens} tokens"
 
 
-def told_receipt(found: Bill, palette: dict[str, str], console: Console) -> Text:
-    """A receipt of some lines: who said how much, what it took, what it saved."""
+def long_receipt(found: Bill, palette: dict[str, str], console: Console) -> Text:
+    """Return a receipt of several lines: tokens by speaker, calls, time, cost, savings."""
     colour, wide = not console.no_color, console.width >= 60
     names = {name: "own words" if name == "slm" else visible(name) for name in found.speakers}
     room = min(max(map(cell_len, names.values())), 24)
@@ -197,12 +192,12 @@ def told_receipt(found: Bill, palette: dict[str, str], console: Console) -> Text
 
 
 def short_receipt(found: Bill, console: Console) -> Text:
-    """A receipt of one line, or as many as a narrow terminal needs."""
+    """Return a receipt of one line, or as many as a narrow terminal needs."""
     return Text(_fitted(_parts(found), console.width), style="dim")
 
 
 def _fitted(parts: Sequence[str], width: int) -> str:
-    """Parts in lines, none of them torn apart."""
+    """Join parts into lines without breaking a part."""
     lines = [""]
     for part in parts:
         if lines[-1] and len(lines[-1]) + len(part) + 5 > width:
@@ -245,7 +240,7 @@ def _seconds(seconds: float) -> str:
 
 
 def evidence(answer: Answer, palette: dict[str, str], console: Console) -> Iterator[Any]:
-    """For each call of an answer: who was asked, what came, why and from where; to be printed."""
+    """Yield printable lines for each call of a text: the value, its source, reason and evidence."""
     for span in answer.spans:
         if not span.asked:
             continue
@@ -258,8 +253,3 @@ def evidence(answer: Answer, palette: dict[str, str], console: Console) -> Itera
             continue
         yield line
         yield from (Padding(Text(part, style="dim"), (0, 0, 0, 4), expand=False) for part in why)
-
-
-def shown_legend(palette: dict[str, str], console: Console, **which: bool) -> Text:
-    """Who is shown how, in this console."""
-    return legend(palette, not console.no_color, **which)
