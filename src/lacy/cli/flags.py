@@ -142,10 +142,13 @@ def _read_arguments(flags: list[Flag], argv: Sequence[str], command: str) -> dic
     named = {flag.name: flag for flag in flags if not flag.positional}
     negated = {_negated_name(flag): flag for flag in named.values() if flag.switch}
     arguments = [flag for flag in flags if flag.positional]
-    words, found = list(argv), dict[str, Any]()
+    words, found, literal = list(argv), dict[str, Any](), False
     while words:
         word = words.pop(0)
-        if not _is_flag(word):
+        if word == "--" and not literal:
+            literal = True  # what follows are arguments, even if they begin with a hyphen
+            continue
+        if literal or not _is_flag(word):
             if not arguments:
                 _refuse(command, f"unexpected argument {word!r}", f"lacy {command} --help")
             flag = arguments[0]
@@ -207,14 +210,17 @@ def _converted(flag: Flag, value: str | list[str]) -> Any:
         LacyError: E12, it does not fit.
     """
     hint = flag.setting.type
-    if value in ("None", "null") and type(None) in members(hint):
-        return None
+    kinds = [kind for kind in members(hint) if kind is not type(None)]
+    if len(kinds) < len(members(hint)):
+        if value in ("None", "null"):
+            return None
+        hint = kinds[0] if len(kinds) == 1 else hint  # "expected a number", not "or null"
     if flag.switch and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     try:
         return convert(value, hint)
     except Mismatch as mismatch:
-        do = f"correct {flag.name}; all flags: --help-all"
+        do = f"correct {flag.name}; --help-all explains all flags"
         why = f"expected {mismatch}"
         raise LacyError("E12", key=flag.name, value=value, why=why, do=do) from None
 

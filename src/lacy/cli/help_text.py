@@ -44,7 +44,7 @@ def help_text(cls: type, command: str, examples: str, *, everything: bool, file:
     words = ["lacy", command, *["[CONFIG.yaml]"] * file, *arguments, "[FLAGS]"]
     lines = [f"usage: {' '.join(words)}", ""]
     for paragraph in (inspect.getdoc(cls) or "").split("\n\n"):
-        lines += [*textwrap.wrap(paragraph, width), ""]
+        lines += [*_wrapped(paragraph, width), ""]
     shown = [flag for flag in flags if everything or not flag.rare]
     headings = dict.fromkeys(_heading(flag) for flag in shown)
     for heading in headings:
@@ -60,6 +60,11 @@ def help_text(cls: type, command: str, examples: str, *, everything: bool, file:
     return "\n".join([*lines, *(f"  {line.strip()}" for line in commands)])
 
 
+def _wrapped(text: str, width: int) -> list[str]:
+    """Wrap at spaces only, so that flags and compound words stay whole."""
+    return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
+
+
 def _heading(flag: Flag) -> str:
     return "Arguments" if flag.positional else flag.group or "Flags"
 
@@ -72,14 +77,14 @@ def _usage(flag: Flag) -> str:
 def _entry(flag: Flag, width: int) -> Iterator[str]:
     """Yield the lines of a flag: its name and value, then its description in a column."""
     name = flag.name if flag.positional else " ".join(filter(None, [_name(flag), _value(flag)]))
-    text = textwrap.wrap(" ".join([flag.setting.doc, *_notes(flag)]), width - COLUMN - 2) or [""]
     head = f"  {name:<{COLUMN - 2}}"
-    if len(head) > COLUMN:
-        yield head
+    if not head.endswith("  "):
+        yield head.rstrip()
         head = " " * COLUMN
-    yield (head + text[0]).rstrip()
-    for line in text[1:]:
-        yield " " * COLUMN + line
+    text = " ".join([flag.setting.doc, *_notes(flag)])
+    for line in _wrapped(text, width - COLUMN) or [""]:
+        yield (head + line).rstrip()
+        head = " " * COLUMN
 
 
 def _name(flag: Flag) -> str:
@@ -113,9 +118,9 @@ def _notes(flag: Flag) -> Iterator[str]:
     if flag.repeated and flag.setting.doc:
         yield "May be repeated."
     if default not in (None, (), [], "", False, True, MISSING):
-        shown = " ".join(map(str, default)) if isinstance(default, list | tuple) else default
-        if str(shown) not in flag.setting.doc:
-            yield f"(default: {shown})"
+        values = default if isinstance(default, list | tuple) else [default]
+        shown = " ".join(f"{value:g}" if type(value) is float else str(value) for value in values)
+        yield f"(default: {shown})"
 
 
 def _bold(text: str) -> str:

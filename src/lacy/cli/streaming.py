@@ -15,18 +15,18 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from lacy.cascade import Bill, GuessTracker, style_of, visible
+from lacy import cascade
 from lacy.types import Answer, Span
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from lacy.cascade import Engine, Row
+    from lacy.cascade import Bill, Engine, Row
     from lacy.remote import LoopThread
 
 _SPACES = re.compile(r"(\s+)")
 _BAR = 20
-"""Letters of the longest bar of a receipt."""
+"""Characters of the longest bar in a receipt."""
 
 
 class SpanWriter:
@@ -43,8 +43,8 @@ class SpanWriter:
     def __init__(self, console: Console, palette: dict[str, str]) -> None:
         self.console, self.palette = console, palette
         self._column = 0
-        self._word, self._gap = Text(), Text()
-        self._unconfirmed = GuessTracker()
+        self._word, self._spaces = Text(), Text()
+        self._guesses = cascade.GuessTracker()
 
     def write(self, span: Span) -> None:
         """Print a span."""
@@ -52,13 +52,13 @@ class SpanWriter:
             self.console.file.write(span.text)
             self.console.file.flush()
             return
-        for text, guessed in self._unconfirmed.split(span):
+        for text, guessed in self._guesses.split(span):
             colour = not self.console.no_color
-            self._write(text, style_of(span, self.palette, colour, guessed=guessed))
+            self._write(text, cascade.style_of(span, self.palette, colour, guessed=guessed))
 
     def _write(self, text: str, style: str) -> None:
         """Print words of one style."""
-        for part in _SPACES.split(visible(text).expandtabs(4)):
+        for part in _SPACES.split(cascade.visible(text).expandtabs(4)):
             if part.isspace():
                 self._flush()
                 self._space(part, style)
@@ -69,27 +69,27 @@ class SpanWriter:
         """Print the pending word and end the line."""
         if self.console.is_terminal:
             self._flush()
-        self._gap, self._column = Text(), 0
+        self._spaces, self._column = Text(), 0
         self._print(Text("\n"))
 
     def _flush(self) -> None:
         """Print the pending word, on the next line if it does not fit into this one."""
         if not self._word:
             return
-        width, gap = cell_len(self._word.plain), self._gap.cell_len
+        width, gap = cell_len(self._word.plain), self._spaces.cell_len
         if self._column and self._column + gap + width > self.console.width:
-            self._gap, gap, self._column = Text("\n"), 0, 0
-        self._print(self._gap.append_text(self._word))
+            self._spaces, gap, self._column = Text("\n"), 0, 0
+        self._print(self._spaces.append_text(self._word))
         self._column += gap + width
-        self._word, self._gap = Text(), Text()
+        self._word, self._spaces = Text(), Text()
 
     def _space(self, spaces: str, style: str) -> None:
         """Keep spaces until the next word is printed; end lines at once."""
         lines = spaces.count("\n")
         if lines:
             self._print(Text("\n" * lines))
-            self._gap, self._column = Text(), 0
-        self._gap.append(spaces.rpartition("\n")[2], "" if "underline" in style else style)
+            self._spaces, self._column = Text(), 0
+        self._spaces.append(spaces.rpartition("\n")[2], "" if "underline" in style else style)
 
     def _print(self, text: Text) -> None:
         if self.console.is_terminal:
@@ -120,28 +120,26 @@ def generate_live(
     Raises:
         LacyError: as ``Engine.generate`` does.
     """
-    from lacy.cascade import Stream, texts_of
-
-    ends: list[Answer | Exception] = []
+    results: list[Answer | Exception] = []
 
     def pass_on(span: Span) -> bool:
         on_span(span)
         return False
 
-    stream = Stream(engine, row, pass_on, ends.append)
+    stream = cascade.Stream(engine, row, pass_on, results.append)
     with (
-        closing(texts_of(engine, loop_thread, most=1)) as running,
+        closing(cascade.texts_of(engine, loop_thread, most=1)) as running,
         _stopping(stream) if stoppable else nullcontext(),
     ):
         running.add([stream])
-        while not ends:
+        while not results:
             if running.stuck:
-                time.sleep(0.002)  # a source or a server is being waited for
+                time.sleep(0.002)  # a source or a server is still working
             else:
                 running.step()
-    if isinstance(ends[0], Exception):
-        raise ends[0]
-    return ends[0]
+    if isinstance(results[0], Exception):
+        raise results[0]
+    return results[0]
 
 
 @contextmanager
@@ -168,15 +166,17 @@ def cut_off(answer: Answer) -> str:
     return "" if answer.finished else f"Cut off after {answer.tokens} tokens"
 
 
-def long_receipt(found: Bill, palette: dict[str, str], console: Console) -> Text:
+def long_receipt(bill: Bill, palette: dict[str, str], console: Console) -> Text:
     """Return a receipt of several lines: tokens by speaker, calls, time, cost, savings."""
     colour, wide = not console.no_color, console.width >= 60
-    names = {name: "own words" if name == "slm" else visible(name) for name in found.speakers}
+    names = {
+        name: "own words" if name == "slm" else cascade.visible(name) for name in bill.speakers
+    }
     room = min(max(map(cell_len, names.values())), 24)
     text = Text()
-    for name, share in found.speakers.items():
+    for name, share in bill.speakers.items():
         style = "" if name == "slm" else palette.get(name, "") if colour else "reverse"
-        part = share.tokens / found.tokens if found.tokens else 0.0
+        part = share.tokens / bill.tokens if bill.tokens else 0.0
         shown = Text(names[name], style)
         shown.truncate(room, overflow="ellipsis", pad=True)
         text.append("  ").append_text(shown).append(f" {share.tokens:>5} {part:>4.0%}")
@@ -188,12 +188,12 @@ def long_receipt(found: Bill, palette: dict[str, str], console: Console) -> Text
             text.append(f"  {share.answers} answer{'s' * (share.answers != 1)}", "dim")
             text.append(f", {_seconds(share.seconds)}" if wide else "", "dim")
         text.append("\n")
-    return text.append(_fitted(_parts(found), console.width) + "\n" + _saved(found, console.width))
+    return text.append(_fitted(_parts(bill), console.width) + "\n" + _saved(bill, console.width))
 
 
-def short_receipt(found: Bill, console: Console) -> Text:
+def short_receipt(bill: Bill, console: Console) -> Text:
     """Return a receipt of one line, or as many as a narrow terminal needs."""
-    return Text(_fitted(_parts(found), console.width), style="dim")
+    return Text(_fitted(_parts(bill), console.width), style="dim")
 
 
 def _fitted(parts: Sequence[str], width: int) -> str:
@@ -206,12 +206,12 @@ def _fitted(parts: Sequence[str], width: int) -> str:
     return "\n".join(lines)
 
 
-def _saved(found: Bill, width: int) -> str:
-    own = f"{found.own:.0%} own words"
-    if found.undelegated is None:
-        return _fitted([own, *["no source has a price"] * bool(found.calls)], width)
-    saved = 1 - found.cost / found.undelegated if found.undelegated else 0.0
-    whole = f"without delegation: {found.undelegated:.4g}"
+def _saved(bill: Bill, width: int) -> str:
+    own = f"{bill.own:.0%} own words"
+    if bill.undelegated is None:
+        return _fitted([own, *["no source has a price"] * bool(bill.calls)], width)
+    saved = 1 - bill.cost / bill.undelegated if bill.undelegated else 0.0
+    whole = f"without delegation: {bill.undelegated:.4g}"
     return _fitted([own, whole, _less(saved)], width)
 
 
@@ -219,17 +219,17 @@ def _less(saved: float) -> str:
     return f"{saved:.0%} saved" if saved >= 0 else f"{-saved:.0%} more than that was paid"
 
 
-def _parts(found: Bill) -> list[str]:
-    own = found.speakers["slm"].tokens
-    parts = [f"{found.tokens} tokens, {found.tokens - own} borrowed"]
-    calls = f"{found.calls} call{'s' * (found.calls != 1)}"
-    parts.append(calls + (f" ({found.unanswered} without answer)" if found.unanswered else ""))
-    if found.calls:
-        parts.append(f"call rate {found.rate:.0%}")
-    if found.seconds is not None:
-        each = found.seconds / found.tokens if found.tokens else 0.0
-        parts.append(f"{_seconds(found.seconds)}, {_seconds(each)} per token")
-    parts.append(f"cost {found.cost:.4g}" if found.cost else "no cost")
+def _parts(bill: Bill) -> list[str]:
+    own = bill.speakers["slm"].tokens
+    parts = [f"{bill.tokens} tokens, {bill.tokens - own} borrowed"]
+    calls = f"{bill.calls} call{'s' * (bill.calls != 1)}"
+    parts.append(calls + (f" ({bill.unanswered} without answer)" if bill.unanswered else ""))
+    if bill.calls:
+        parts.append(f"call rate {bill.rate:.0%}")
+    if bill.seconds is not None:
+        each = bill.seconds / bill.tokens if bill.tokens else 0.0
+        parts.append(f"{_seconds(bill.seconds)}, {_seconds(each)} per token")
+    parts.append(f"cost {bill.cost:.4g}" if bill.cost else "no cost")
     return parts
 
 
@@ -244,10 +244,10 @@ def evidence(answer: Answer, palette: dict[str, str], console: Console) -> Itera
     for span in answer.spans:
         if not span.asked:
             continue
-        who = "no answer" if span.speaker == "slm" else visible(span.speaker)
-        style = style_of(span, palette, not console.no_color)
+        who = "no answer" if span.speaker == "slm" else cascade.visible(span.speaker)
+        style = cascade.style_of(span, palette, not console.no_color)
         line = Text("  ").append(repr(span.text.strip()), style).append(f"  {who}", "dim")
-        why = [visible(part) for part in (span.reason, span.evidence) if part]
+        why = [cascade.visible(part) for part in (span.reason, span.evidence) if part]
         if not console.is_terminal:
             yield line.append("  " + " ".join("; ".join(why).split()))  # a line for each call
             continue
