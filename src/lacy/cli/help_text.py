@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 import os
 import shutil
@@ -54,7 +55,7 @@ def help_text(cls: type, command: str, examples: str, *, everything: bool, file:
                 lines += _entry(flag, width)
         lines.append("")
     if hidden := len(flags) - len(shown):
-        lines += [f"--help-all shows {hidden} more flags.", ""]
+        lines += [f"--help-all shows {hidden} more flag{'s' * (hidden != 1)}.", ""]
     commands = examples.strip().splitlines()
     lines.append(_bold("Examples:" if len(commands) > 1 else "Example:"))
     return "\n".join([*lines, *(f"  {line.strip()}" for line in commands)])
@@ -106,7 +107,7 @@ def _value(flag: Flag) -> str:
     words = choices(hint)
     value = f"{{{','.join(words)}}}" if words else PLACEHOLDERS.get(hint, "TEXT")
     value = value if len(value) <= LONGEST_CHOICES else "NAME"
-    return f"{value} ..." if listed and not flag.repeated else value
+    return " ".join([value] * flag.length) if flag.length else f"{value} ..."
 
 
 def _notes(flag: Flag) -> Iterator[str]:
@@ -119,8 +120,13 @@ def _notes(flag: Flag) -> Iterator[str]:
         yield "May be repeated."
     if default not in (None, (), [], "", False, True, MISSING):
         values = default if isinstance(default, list | tuple) else [default]
-        shown = " ".join(f"{value:g}" if type(value) is float else str(value) for value in values)
-        yield f"(default: {shown})"
+        yield f"(default: {' '.join(map(_shown, values))})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, enum.Enum):
+        return value.name
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _bold(text: str) -> str:

@@ -58,7 +58,7 @@ def run(config: AskSource) -> int:
         getattr(source, "close", lambda: None)()
     if reply.candidates:
         named = shlex.quote(without_secret(config.source))
-        say(f'Next: lacy generate MODEL --prompt "..." --source {named}')
+        say(f'Next: lacy generate MODEL "..." --source {named}')
     elif isinstance(names, NameIndex) and not reply.fault:
         print(_known_names(names))
     return 4 if reply.fault else 0
