@@ -15,6 +15,8 @@ from helpers import models
 from lacy.cli import main
 from lacy.cli.serve import ServeConfig, _hosts, _print_address
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model(tmp_path):
@@ -26,7 +28,6 @@ def model(tmp_path):
     return tmp_path / "mine"
 
 
-@pytest.mark.slow
 def test_it_serves_and_stops(model):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -139,7 +140,7 @@ def test_mistakes_and_warnings(model, capsys):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ("--streams 0", "--streams 32"), ("--queue -1", "'queue' is -1"),
+        ("--streams 0", "--streams 32"), ("--queue -1", "-1 for setting 'queue'"),
         ("--port 99999", "65,535"),
         ("--timeout nan", "--timeout 30"), ("--grace inf", "86,400"), ("--temperature -1", "0"),
         ("--max-new-tokens 0", "at least 1"), ("--per-minute 60", "--new-key"),

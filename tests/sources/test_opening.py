@@ -14,10 +14,10 @@ from lacy.config import load
 from lacy.errors import LacyError
 from lacy.sources import Database, wrapped_sources
 from lacy.sources.cached import Cached
-from lacy.sources.db.mapping_draft import draft
+from lacy.sources.db import draft_mapping
 from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.opening import open_source, open_sources
-from lacy.sources.resilience import Breaker, Chain, Metered
+from lacy.sources.wrappers import Breaker, Chain, Metered
 from lacy.types import Request
 
 TAUGHT = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
@@ -91,7 +91,7 @@ def test_prices_that_cannot_be_used(server, price):
 
 
 def test_what_looks_up_has_no_price(facts):
-    with pytest.raises(LacyError, match="nobody can have one"):
+    with pytest.raises(LacyError, match="can have a price: none"):
         open_sources([facts], prices=["1,2"])
 
 
@@ -147,7 +147,7 @@ def test_an_address_of_another_kind_shows_no_password(address, tmp_path):
         lambda: open_source(address),
         lambda: open_source(str(mapping)),
         lambda: Database(address),
-        lambda: draft(address, tmp_path / "n.yaml"),
+        lambda: draft_mapping(address, tmp_path / "n.yaml"),
     ):
         with pytest.raises(LacyError, match=r"E12|E65|E94") as caught:
             attempt()

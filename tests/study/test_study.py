@@ -21,6 +21,8 @@ from lacy.study import runner, work
 from lacy.study.metrics import RATIOS, READ
 from lacy.study.plan import planned_runs, read_plan
 
+pytestmark = pytest.mark.slow
+
 RECIPE = {
     "world": {"people": 16, "texts": 3, "vocabulary": 512, "calibration": 8},
     "train": {"steps": 8, "batch_rows": 2, "device": "cpu", "dtype": "fp32", "threads": 1,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lacy.cli.terminal import say
 from lacy.config import Positional
 from lacy.errors import one_line
-from lacy.sources.db.stores import without_secret
+from lacy.sources.db.stores import redact
 from lacy.sources.names import NameIndex
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class AskSource:
     """
 
     source: Positional[str]
-    """A folder of `lacy source build` or `lacy world`, a .sqlite or .duckdb file, a database's
+    """A folder of `lacy source build` or `lacy data world`, a .sqlite or .duckdb file, a database's
     address or mapping, a model's folder or name, http://HOST:PORT/v1#MODEL, llm:MODEL."""
     text: Positional[str]
     """The beginning of a text, up to where a value is due."""
@@ -57,7 +57,7 @@ def run(config: AskSource) -> int:
     finally:
         getattr(source, "close", lambda: None)()
     if reply.candidates:
-        named = shlex.quote(without_secret(config.source))
+        named = shlex.quote(redact(config.source))
         say(f'Next: lacy generate MODEL "..." --source {named}')
     elif isinstance(names, NameIndex) and not reply.fault:
         print(_known_names(names))
