@@ -199,8 +199,8 @@ def calibrate_on_sources(
 
     Args:
         loaded: the model.
-        sources: names or sources. Folders of ``lacy data world`` and indexes of ``lacy source build``
-            have texts, all others have none.
+        sources: names or sources. Folders of ``lacy data world`` and indexes of
+            ``lacy source build`` have texts, all others have none.
         texts: how many texts to use; 0 for none.
     """
     if texts <= 0:
