@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lacy.annotate import merge_marks
-from lacy.annotate.grammar import qualified, runs
+from lacy.annotate.grammar import capitalised_runs, extend_value
 from lacy.errors import one_line
 from lacy.types import Document, Mark
 
@@ -100,7 +100,7 @@ def subject_of(document: Document) -> str:
 def first_name(text: str) -> str:
     """The first run of capitalised words in the first line of a text, or ""."""
     line = plain(next((line for line in text[:2_000].splitlines() if line.strip()), ""))
-    for start, end in runs(line):
+    for start, end in capitalised_runs(line):
         name = line[start:end]
         first, _, rest = name.partition(" ")
         if first.lower() in _ARTICLES:
@@ -121,13 +121,13 @@ def wider(text: str, spans: Iterable[tuple[int, int, str]]) -> dict[tuple[int, i
         text: a passage.
         spans: start, end and kind of each value; kinds that no rule assigns are not changed.
     """
-    names = [_without_article(text, *run) for run in runs(text)]
+    names = [_without_article(text, *run) for run in capitalised_runs(text)]
     found = {}
     for a, b, kind in spans:
         if kind == "ENTITY":
             place = next(((s, e) for s, e in names if s <= a and b <= e), (a, b))
         elif kind in ("DATE", "NUMBER"):
-            place = qualified(text, a, b, date=kind == "DATE")
+            place = extend_value(text, a, b, date=kind == "DATE")
         else:
             continue
         if place != (a, b):
