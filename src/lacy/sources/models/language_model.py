@@ -28,7 +28,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from lacy.corpus import TextStream, TokenText, begin_end, choose_borders, open_tokenizer
+from lacy.corpus import TextStream, TokenText, begin_end, choose_begin_end, load_tokenizer_files
 from lacy.errors import LacyError
 from lacy.model import (
     RaggedDecoder,
@@ -361,9 +361,9 @@ def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:
         folder = resolve(place)
         model = read_model(folder, dtype="auto")
         if tokenizer is None:
-            tokenizer = open_tokenizer(folder)
+            tokenizer = load_tokenizer_files(folder)
             if CALL_TOKEN not in tokenizer.get_vocab():
-                choose_borders(tokenizer, str(place))
+                choose_begin_end(tokenizer, str(place))
         return model, tokenizer
     except LacyError as error:
         if error.code in ("E13", "E55"):
