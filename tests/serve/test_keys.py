@@ -27,6 +27,8 @@ from lacy.serve.keys import Key
 from lacy.serve.scheduler import Job
 from lacy.testing import scripted
 
+pytestmark = pytest.mark.slow
+
 HASH = "0" * 64
 
 

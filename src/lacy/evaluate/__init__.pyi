@@ -1,4 +1,4 @@
-from .articles import ArticleAnswers, calibrate_on, evaluate_articles, opening
+from .articles import ArticleAnswers, calibrate_on, evaluate_articles
 from .calls import BINS
 from .curves import CONTROLS, Line
 from .entities import Extract, default_extract, entity_precision
@@ -46,7 +46,6 @@ __all__ = [
     "flat",
     "number",
     "of_sums",
-    "opening",
     "paired_test",
     "ratio",
     "recovered",

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from lacy._text import json_safe
 from lacy.cascade import Engine
-from lacy.sources import Breaker, Chain, Metered, Source, TokenPrice, Usage
+from lacy.sources import Breaker, Chain, Metered, Source, SourceUsage, TokenPrice
 
 KINDS = {
     "Chain": "chain",
@@ -42,7 +42,7 @@ def source_status(source: Source | None) -> list[dict[str, Any]]:
     """
     if source is None:
         return []
-    return [_status(found) for found in _unwrap(source, _Found(source, Usage()))]
+    return [_status(found) for found in _unwrap(source, _Found(source, SourceUsage()))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class _Found:
     """A source, and what its wrappers know about it."""
 
     source: Source
-    usage: Usage
+    usage: SourceUsage
     resting: bool = False
 
 
