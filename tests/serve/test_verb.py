@@ -140,7 +140,7 @@ def test_mistakes_and_warnings(model, capsys):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ("--streams 0", "--streams 32"), ("--queue -1", "'queue' is -1"),
+        ("--streams 0", "--streams 32"), ("--queue -1", "-1 for setting 'queue'"),
         ("--port 99999", "65,535"),
         ("--timeout nan", "--timeout 30"), ("--grace inf", "86,400"), ("--temperature -1", "0"),
         ("--max-new-tokens 0", "at least 1"), ("--per-minute 60", "--new-key"),
