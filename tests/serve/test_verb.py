@@ -13,7 +13,7 @@ import pytest
 
 from helpers import models
 from lacy.cli import main
-from lacy.cli.serve import ServeConfig, _hosts, _say
+from lacy.cli.serve import ServeConfig, _hosts, _print_address
 
 pytestmark = pytest.mark.slow
 
@@ -131,9 +131,9 @@ def test_mistakes_and_warnings(model, capsys):
     assert main(["serve", str(model), "--name", "a:b", "--port", "0"]) == 2
     assert main(["serve", str(model), "--keys", "missing.json"]) == 2
     assert "--new-key" in capsys.readouterr().err
-    _say(ServeConfig("x", host="0.0.0.0"), "mine", "never", 8000, None)
+    _print_address(ServeConfig("x", host="0.0.0.0"), "mine", "never", 8000, None)
     assert "anybody, without a key" in capsys.readouterr().err
-    _say(ServeConfig("x"), "mine", "never", 8000, None)
+    _print_address(ServeConfig("x"), "mine", "never", 8000, None)
     assert "Warning" not in capsys.readouterr().err
 
 
