@@ -35,9 +35,11 @@ def put(folder, **texts):
 
 def build(source, out, *, gone="auto", limit=None, **options):
     seen, done = ReadReport(), BuildReport()
-    origin = Origin.of(str(source), gone, seen.unread, complete=limit is None)
+    origin = Origin.of(str(source), gone, seen.incomplete, complete=limit is None)
     documents = read(source, report=seen, limit=limit)
-    Documents.build(documents, out, annotator=Towns(), report=done, origin=origin, **options).close()
+    Documents.build(
+        documents, out, annotator=Towns(), report=done, origin=origin, **options
+    ).close()
     return done
 
 

@@ -108,7 +108,7 @@ def next_steps(out: Path, world: World) -> list[Step]:
     stranger = world.prompts("unseen", 1)[0]
     return [
         Step(
-            f"lacy generate {out}/lacy --prompt '{stranger}' --source {out}/world --show",
+            f"lacy generate {out}/lacy '{stranger}' --source {out}/world --show",
             "ask about somebody no training text speaks of, with the evidence for each word",
         ),
         Step(

@@ -108,7 +108,11 @@ class HttpClient:
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pools": WeakKeyDictionary()}  # connections cannot be pickled
+        return {name: value for name, value in self.__dict__.items() if name != "_pools"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)  # connections are not pickled: a process opens its own
+        self._pools = WeakKeyDictionary()
 
     async def request(
         self,
