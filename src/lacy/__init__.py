@@ -5,8 +5,9 @@ The plan of the house, from the roof down; a room imports only from rooms below 
     cli/          the command line, one file per command
     testing.py    byte tokenizer, scripted model and source, for tests and demonstrations
     serve/        one model and its source behind OpenAI's API, many texts at once
-    study/        methods x seeds x sizes as one plan, with tidy results and figures
-    evaluate/     facts right and wrong, closed-book recall, call quality, intervals, the report
+    study/        methods x seeds x sizes as one plan that can be stopped, with tidy results
+    report/       pages, tables and figures made from results; runs no model
+    evaluate/     facts right and wrong, closed-book recall, call quality, intervals
     cascade/      who speaks next: engine, policies, traces
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
     sources/      who answers calls: a database, a language model, a script
