@@ -1,5 +1,6 @@
-# make demo   train, ask and score two small models, offline, in about two minutes
-# make test   lint, types and the whole test suite
+# make demo    train, ask and score two small models, offline, in about two minutes
+# make check   style, types and the tests that are not slow, in about three minutes
+# make test    style, types and all tests
 # Each prepares .venv on first use; delete .venv to start afresh.
 
 PYTHON ?= python3
@@ -9,12 +10,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 TORCH := $(shell grep '^torch==' constraints.txt)
 BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev
-# One thread per process keeps results alike and neighbours quick; tests never use the network.
-# So many test side by side, each file in one of them.
+# Number of test processes; each test file runs in one of them.
 JOBS ?= 2
+# One thread per process makes results reproducible and is fastest for tiny models. No network.
 QUIET := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help demo test lint format docs bench constraints clean
+.PHONY: help demo check test lint format docs bench constraints clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -23,12 +24,16 @@ help:
 demo: $(BASE)
 	@HF_HUB_OFFLINE=1 $(BIN)/lacy demo $(ARGS)
 
+check: lint
+	@echo "Running the tests that are not slow ..."
+	@$(QUIET) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" $(ARGS)
+
 test: lint
-	@echo "Testing ..."
+	@echo "Running all tests ..."
 	@$(QUIET) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(DEV)
-	@echo "Checking style, types and the plan of the house ..."
+	@echo "Checking style, types, imports between packages and generated pages ..."
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy

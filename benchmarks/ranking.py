@@ -35,8 +35,8 @@ import torch
 from ranking_scores import Counts, Scorer, curve, measure
 
 from lacy.annotate.judge import read_labels
-from lacy.cascade.calibration import calibrate
-from lacy.evaluate.articles import opening, write_values
+from lacy.cascade.calibration import calibrate, truncate_document
+from lacy.evaluate.articles import write_values
 from lacy.model import load_model
 from lacy.run import environment, write_atomic
 from lacy.sources import Database
@@ -129,7 +129,7 @@ def measure_wiki(spec: models.Spec, folder: Path, args: argparse.Namespace) -> C
         marked = [offered.with_kinds(article, kinds) for article in found]
         scored = marked[CALIBRATION : CALIBRATION + 3 * args.ask]
         length = loaded.model.config.max_position_embeddings
-        read_again = [opening(a, loaded.tokenizer, length) for a in marked[:CALIBRATION]]
+        read_again = [truncate_document(a, loaded.tokenizer, length) for a in marked[:CALIBRATION]]
         with TemporaryDirectory() as place:
             path = Path(place) / "facts.sqlite"
             write_values(path, ((a.id, a.text, a.marks) for a in scored))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lacy.evaluate.articles import opening
+from lacy.cascade import truncate_document
 from lacy.evaluate.entities import words
 from lacy.types import Document, Mark
 from lacy.world import World
@@ -179,7 +179,7 @@ def article_places(
         rng = random.Random(f"ranking/{number}")
         others = [f for name, f in facts.items() if name != article.id]
         lives = rng.sample(others, len(others))
-        begin = opening(article, tokenizer, length - 32)
+        begin = truncate_document(article, tokenizer, length - 32)
         for mark in begin.marks:
             place = _place(begin, mark, title, split, article.id)
             if place is None:

@@ -1,10 +1,19 @@
-"""What holds for all tests."""
+"""Hooks for all tests: signals, and a summary of what was skipped and how to run it."""
 
 import signal
 import threading
+from collections import Counter
 
 
 def pytest_configure(config):
-    """Ctrl-C is tried on real processes; one that a shell starts in the background ignores it."""
+    """Restore SIGINT, which shells ignore in background processes: some tests send Ctrl-C."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print one line per reason for skipping, with the number of tests."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")

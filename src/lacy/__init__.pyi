@@ -1,5 +1,5 @@
 from .annotate import SpacyAnnotator, encode
-from .cascade import Engine
+from .cascade import Engine, open_engine
 from .corpus import PackedData, load_tokenizer, read, train_tokenizer
 from .errors import LacyError
 from .model import load_model
@@ -23,6 +23,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "make_world",
+    "open_engine",
     "read",
     "train_tokenizer",
 ]

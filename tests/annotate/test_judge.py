@@ -143,7 +143,9 @@ def test_unusable_files(tmp_path, content, code):
     assert caught.value.code == code
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the shared data is not here (LACY_SHARED_DATA)")
+@pytest.mark.skipif(
+    not DATA.is_dir(), reason="needs real labels: set LACY_SHARED_DATA to a folder that holds them"
+)
 def test_published_labels():
     report = LabelReport()
     documents = list(read_labels(DATA / "judge/lmlm_dwiki_830.json", report=report))

@@ -26,7 +26,7 @@ def as_reader(path):
     command = [sys.executable, "-c", READ, str(path)]
     if os.geteuid() == 0:  # root may read everything, unless it gives that up
         if not shutil.which("setpriv"):
-            pytest.skip("root needs setpriv to give up its rights")
+            pytest.skip("root needs setpriv: apt-get install util-linux")
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lacy.cascade import truncate_document
 from lacy.cli import main
 from lacy.evaluate import as_data
 from lacy.evaluate.articles import (
     Unsaid,
     calibrate_on,
     evaluate_articles,
-    opening,
     prompt_of,
     subject_of,
     with_values,
@@ -113,7 +113,7 @@ def test_what_stands_in_the_text_is_not_offered_again():
 @given(st.text("ab Zé1 ", max_size=60), st.integers(4, 80))
 def test_an_opening_fits_and_cuts_no_mark(text, length):
     document = Document("1", text, marks=tuple(extract([text])[0]))
-    cut = opening(document, TOKENIZER, length)
+    cut = truncate_document(document, TOKENIZER, length)
     assert text.startswith(cut.text)
     assert len(TOKENIZER(cut.text)["input_ids"]) + 2 <= length or cut == document
     assert len(TOKENIZER(cut.text)["input_ids"]) + 2 <= length

@@ -14,8 +14,10 @@ except ImportError:
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-WHY = "no Chromium on this computer" if CHROMIUM is None else "needs the package playwright"
-needs_browser = pytest.mark.skipif(CHROMIUM is None or expect is None, reason=WHY)
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None or expect is None,
+    reason="needs Chromium: apt-get install chromium && pip install playwright",
+)
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage"]
 DONE = "Done."
 WORDS = ".text [role=button]"

@@ -1,17 +1,17 @@
 """A model as GGUF: its file as gguf's own reader sees it, and its numbers as llama.cpp does."""
 
 import json
-import os
-import subprocess
 import sys
-from importlib.util import find_spec
 
+import httpx
 import numpy as np
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from helpers.llama_server import llama_server, needs_llama
+from helpers.waiting import PATIENCE
 from lacy.corpus import train_tokenizer
 from lacy.corpus.token_text import TokenText
 from lacy.errors import LacyError
@@ -25,13 +25,6 @@ from lacy.testing import byte_tokenizer
 pytest.importorskip("gguf", reason="needs the extra gguf")
 import gguf
 
-LLAMA = sys.executable if find_spec("llama_cpp") else os.environ.get("LACY_LLAMA_PYTHON", "")
-"""A Python with llama-cpp-python: this one, or that of the environment."""
-
-needs_llama = pytest.mark.skipif(
-    not LLAMA, reason="needs llama-cpp-python here or behind LACY_LLAMA_PYTHON"
-)
-
 TEXTS = [
     "Ada Lovelace was born on 10 December 1815 in London, and didn't like it.",
     "The café in Zürich opened on 12 March 1879, cost $1,234.50 — naïve?\n\n\tIndented  text",
@@ -39,18 +32,6 @@ TEXTS = [
     "   lead", "trail   ", "a\n\n\n b", "١٢٣ ½ ² Ⅷ", "\u00a0nbsp \u3000wide",
     "'s 'S 'tis I'm WE'LL don’t", "x  1  2   3 y 1990s 3rd", "\x00\x01 <CALL", "", " ", "7",
 ]  # fmt: skip
-
-SCRIPT = """
-import json, sys
-from llama_cpp import Llama
-jobs = json.load(open(sys.argv[1]))
-m = Llama(jobs["model"], n_ctx=96, logits_all=True, verbose=False, n_threads=1, type_k=0, type_v=0)
-tokens = [m.tokenize(t.encode(), add_bos=False, special=False) for t in jobs["texts"]]
-m.eval(jobs["ids"])
-logits = m.scores[: len(jobs["ids"])].tolist()
-call = m.detokenize([m.n_vocab() - 1]).decode()
-print(json.dumps({"tokens": tokens, "logits": logits, "call": call}))
-"""
 
 
 def model_of(size, *, tied=False, **shape):
@@ -198,21 +179,27 @@ def test_llama_cpp_reads_the_same_model(tmp_path, precision, error, split_digits
     tokenizer = trained(split_digits=split_digits)
     loaded = Loaded(model_of(len(tokenizer)), tokenizer)
     text = TokenText(tokenizer)
-    ids = [0, *text.encode(" ".join(TEXTS[:2]))][:90]
+    ids = [0, *text.encode(" ".join(TEXTS[:2]))][:40]
     path = write_gguf(loaded, tmp_path / "m.gguf", precision)
-    jobs = tmp_path / "jobs.json"
-    jobs.write_text(json.dumps({"model": str(path), "texts": TEXTS, "ids": ids}))
-    made = subprocess.run(
-        [LLAMA, "-c", SCRIPT, str(jobs)], capture_output=True, text=True, timeout=600,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr[-2000:]
-    told = json.loads(made.stdout.splitlines()[-1])
-    assert told["tokens"] == [text.encode(t) for t in TEXTS]
-    assert told["call"] == "<CALL>"
+    with llama_server(path) as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
+
+        def post(place, **body):
+            return client.post(place, json=body).raise_for_status().json()
+
+        tokens = [post("/tokenize", content=t, parse_special=False)["tokens"] for t in TEXTS]
+        call = post("/detokenize", tokens=[len(tokenizer) - 1])["content"]
+        # The server gives no log-probabilities for an end token, so another one is forced.
+        body = {"n_predict": 1, "n_probs": len(tokenizer), "logit_bias": [[5, 1000.0]]}
+        told = []
+        for end in range(1, len(ids) + 1):
+            (first,) = post("/completion", prompt=ids[:end], **body)["completion_probabilities"]
+            by_id = {entry["id"]: entry["logprob"] for entry in first["top_logprobs"]}
+            told.append([by_id[token] for token in range(len(tokenizer))])
+    assert tokens == [text.encode(t) for t in TEXTS]
+    assert call == "<CALL>"
     with torch.inference_mode():
-        mine = loaded.model(torch.tensor([ids])).logits[0].numpy()
-    assert np.abs(mine - np.array(told["logits"])).max() < error
+        mine = loaded.model(torch.tensor([ids])).logits[0].log_softmax(-1).numpy()
+    assert np.abs(mine - np.array(told)).max() < error
 
 
 CHATML = (

@@ -12,7 +12,7 @@ from lacy.serve.about import told
 from lacy.sources import Database, ScriptedSource
 from lacy.sources.cached import Cached
 from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.resilience import Breaker, Chain, Metered
+from lacy.sources.wrappers import Breaker, Chain, Metered
 
 FIELDS = {
     "name", "kind", "where", "price", "resting", "failing", "requests", "found", "not_found",
@@ -89,7 +89,7 @@ def test_a_chain_tells_of_its_links_in_their_order(real, tmp_path):
     down = ScriptedSource([RuntimeError("down")], name="down")
     silent = ScriptedSource([], name="silent")
     book = ScriptedSource([" Ulm"], name="book", cost=1.0)
-    chain = Chain([Breaker(down, failures=2, rest=600), silent, book])
+    chain = Chain([Breaker(down, failures=2, cooldown=600), silent, book])
     for source in (chain, Cached(chain, tmp_path / "answers.sqlite"), Metered(chain)):
         silent.asked, book.asked, down.asked = [], [], []
         before, after, _ = asked(Engine(real, source))

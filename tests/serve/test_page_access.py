@@ -6,15 +6,17 @@ from helpers.browser import WORDS, Watched, expect, needs_browser, write
 from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.sources import ScriptedSource
-from lacy.sources.resilience import Chain
+from lacy.sources.wrappers import Chain
 from lacy.testing import scripted
+
+pytestmark = pytest.mark.slow
 
 try:
     from axe_playwright_python.sync_playwright import Axe
 except ImportError:
     Axe = None
 
-needs_axe = pytest.mark.skipif(Axe is None, reason="needs the package axe-playwright-python")
+needs_axe = pytest.mark.skipif(Axe is None, reason="needs axe: pip install axe-playwright-python")
 
 
 @pytest.fixture(scope="module")

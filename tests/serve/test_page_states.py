@@ -10,11 +10,11 @@ from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.serve import Keys
 from lacy.sources import ScriptedSource, TokenPrice
-from lacy.sources.resilience import Breaker
+from lacy.sources.wrappers import Breaker
 from lacy.testing import scripted
 from lacy.types import Candidate, Reply
 
-pytestmark = needs_browser
+pytestmark = [pytest.mark.slow, needs_browser]
 PRICE = TokenPrice(input=2_000, output=10_000)
 
 

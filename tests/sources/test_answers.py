@@ -4,12 +4,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lacy.remote.http import Failure
+from lacy.remote import RemoteError
 from lacy.sources.models.answers import added
 from lacy.sources.models.chat import messages
-from lacy.sources.models.growing import Growing
 from lacy.sources.models.notation import refuses
-from lacy.sources.units import continuation, cut_unit, whole_words
+from lacy.sources.models.partial import PartialCompletion
+from lacy.sources.units import continuation, cut_unit, drop_partial_word
 
 TEXT = "Emil Quilodell (born 1901) was an ethnologist. He was born in"
 
@@ -133,7 +133,7 @@ def test_raw_completions_lose_only_a_repeated_text(text, answer, space):
 
 @given(ANY, st.sampled_from(["token", "word", "value"]), st.booleans())
 def test_a_unit_is_a_beginning_of_what_was_said(answer, unit, ended):
-    cut = cut_unit(answer, unit, ended=ended) or whole_words(answer, unit)
+    cut = cut_unit(answer, unit, ended=ended) or drop_partial_word(answer, unit)
     assert answer.startswith(cut)
     if unit == "word" and ended and answer.strip():
         assert len(cut.split()) <= 1 or not cut[0].isspace()
@@ -234,16 +234,16 @@ NO_ANSWERS = [
 
 
 def outcome(answer, unit, raw, finish="stop"):
-    growing = Growing(BORN, unit, raw=raw)
-    growing.add(answer)
-    return growing.outcome(finish)
+    partial = PartialCompletion(BORN, unit, raw=raw)
+    partial.add(answer)
+    return partial.result(finish)
 
 
 def streamed_everywhere(answer, unit, raw):
     """The unit of a stream that sends one character at a time and is closed when possible."""
-    growing = Growing(BORN, unit, raw=raw)
-    left = any(growing.add(letter) for letter in answer)
-    return growing.outcome("" if left else "stop")
+    partial = PartialCompletion(BORN, unit, raw=raw)
+    left = any(partial.add(letter) for letter in answer)
+    return partial.result("" if left else "stop")
 
 
 @pytest.mark.parametrize("unit", ["word", "value"])
@@ -260,7 +260,7 @@ def test_no_notation_is_taken_for_words(answer, raw, unit):
 @pytest.mark.parametrize("answer", NO_ANSWERS)
 def test_what_is_no_answer_says_why(answer):
     for read in (outcome, streamed_everywhere):
-        with pytest.raises(Failure, match=r"speaks of itself|half a character"):
+        with pytest.raises(RemoteError, match=r"speaks of itself|half a character"):
             read(answer, "word", False)
 
 
@@ -309,7 +309,7 @@ def test_signs_that_belong_to_a_value_stay(answer, value):
 @pytest.mark.parametrize("finish", ["content_filter", "refusal", "error", "tool_calls", "banana"])
 def test_an_answer_that_was_broken_off_is_none(finish, raw):
     for said in ("", " Kel", " Kelfield"):
-        with pytest.raises(Failure, match=finish):
+        with pytest.raises(RemoteError, match=finish):
             outcome(said, "word", raw, finish)
 
 
@@ -339,9 +339,9 @@ HOSTILE = [
 def test_no_answer_takes_long_to_read(answer):
     """Each is processed in a fraction of a second; a backtracking pattern would take hours."""
     for raw, finish in ((False, "stop"), (True, "length"), (False, "error")):
-        growing = Growing(BORN, "value", raw=raw)
-        growing.add(answer)
+        partial = PartialCompletion(BORN, "value", raw=raw)
+        partial.add(answer)
         try:
-            assert len(growing.outcome(finish)) < len(answer)
-        except Failure as failure:
-            assert str(failure)
+            assert len(partial.result(finish)) < len(answer)
+        except RemoteError as error:
+            assert str(error)

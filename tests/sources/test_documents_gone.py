@@ -223,7 +223,7 @@ def test_a_user_sees_what_went(tmp_path, capsys, caplog):
     (notes / "ada.txt").rename(notes / "x\x1b[31m.docx")
     with caplog.at_level(logging.WARNING):
         open_source(str(kb)).close()
-    assert "a file that is no longer there" in caplog.text and "ada.txt" in caplog.text
+    assert "1 of its files no longer exist" in caplog.text and "ada.txt" in caplog.text
     capsys.readouterr()
     assert main(typed) == 0
     told = capsys.readouterr()

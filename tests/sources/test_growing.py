@@ -1,12 +1,12 @@
-"""Where a growing answer may be left, the rest changes nothing: the same unit as from the whole."""
+"""Where a partial answer may be left, the rest changes nothing: the same unit as from the whole."""
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lacy.remote.http import Failure
+from lacy.remote import RemoteError
 from lacy.sources.models.answers import settled
-from lacy.sources.models.growing import LOOKED_AT, Growing
+from lacy.sources.models.partial import MAX_CHECKED_CHARS, PartialCompletion
 
 TEXT = "Emil Quilodell (born 1901) was an ethnologist. He was born in"
 WORDS = st.sampled_from(
@@ -22,11 +22,11 @@ ANSWERS = st.lists(st.tuples(st.sampled_from(["", " ", "  ", "\n"]), WORDS), max
 )
 
 
-def result(growing, finish):
+def result(partial, finish):
     try:
-        return growing.outcome(finish)
-    except Failure as failure:
-        return str(failure)
+        return partial.result(finish)
+    except RemoteError as error:
+        return str(error)
 
 
 @settings(max_examples=600, deadline=None)
@@ -42,15 +42,15 @@ def result(growing, finish):
 @example(TEXT, "c.\nEmil", "value", True, False)
 @example(TEXT, "May 12,\nand more, and more", "value", True, True)
 def test_the_unit_stays_whatever_follows(text, answer, unit, raw, ended):
-    whole = Growing(text, unit, raw=raw)
+    whole = PartialCompletion(text, unit, raw=raw)
     whole.add(answer)
-    growing = Growing(text, unit, raw=raw)
+    partial = PartialCompletion(text, unit, raw=raw)
     for letter in answer:
-        if growing.add(letter):
-            assert growing.refused == whole.refused
-            assert growing.cut(ended=False) == whole.cut(ended=ended) != ""
+        if partial.add(letter):
+            assert partial.refused == whole.refused
+            assert partial.cut(ended=False) == whole.cut(ended=ended) != ""
             for finish in ("stop", "length", "content_filter"):
-                assert result(growing, "") == result(whole, finish)
+                assert result(partial, "") == result(whole, finish)
             break
 
 
@@ -69,10 +69,10 @@ def test_the_unit_stays_whatever_follows(text, answer, unit, raw, ended):
     ],
 )
 def test_no_more_is_read_than_it_takes(unit, raw, answer, read):
-    growing = Growing(TEXT, unit, raw=raw)
-    assert any(growing.add(letter) for letter in answer)  # stops at the first that suffices
-    assert abs(len(growing.said) - len(read)) <= 1
-    assert growing.cut(ended=False).strip(" ,") in ("Kelfield", "1,500 metres")
+    partial = PartialCompletion(TEXT, unit, raw=raw)
+    assert any(partial.add(letter) for letter in answer)  # stops at the first that suffices
+    assert abs(len(partial.answer) - len(read)) <= 1
+    assert partial.cut(ended=False).strip(" ,") in ("Kelfield", "1,500 metres")
 
 
 def test_what_may_still_become_something_else_is_read_on():
@@ -80,16 +80,16 @@ def test_what_may_still_become_something_else_is_read_on():
         "<think>He was born in Kelfield, I am sure of it",
         '"Kelfield, where he grew up, and',
     ):
-        growing = Growing(TEXT, "value", raw=False)
-        assert not growing.add(said)
+        partial = PartialCompletion(TEXT, "value", raw=False)
+        assert not partial.add(said)
     assert not settled(TEXT, "He was born in", raw=False)
-    assert not Growing(TEXT, "token", raw=True).add(" Kelfield, where")
+    assert not PartialCompletion(TEXT, "token", raw=True).add(" Kelfield, where")
 
 
 def test_an_answer_without_end_is_not_looked_at_again_and_again():
-    growing = Growing("x", "value", raw=True)
-    growing.add("a" * (LOOKED_AT + 1))
-    assert not growing.add(", and")
+    partial = PartialCompletion("x", "value", raw=True)
+    partial.add("a" * (MAX_CHECKED_CHARS + 1))
+    assert not partial.add(", and")
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_an_answer_without_end_is_not_looked_at_again_and_again():
     ],
 )
 def test_an_answer_that_says_that_there_is_none(answer, is_none):
-    growing = Growing("He was born in", "word", raw=False)
-    growing.add(answer)
-    assert (growing.outcome() == "") == is_none
-    raw = Growing("He was", "word", raw=True)
+    partial = PartialCompletion("He was born in", "word", raw=False)
+    partial.add(answer)
+    assert (partial.result() == "") == is_none
+    raw = PartialCompletion("He was", "word", raw=True)
     raw.add(" unknown")
-    assert raw.outcome() == " unknown"
+    assert raw.result() == " unknown"
 
 
 @pytest.mark.parametrize(
@@ -138,10 +138,10 @@ def test_an_answer_that_says_that_there_is_none(answer, is_none):
 )
 def test_values_that_hold_signs_or_marks_of_sources(answer, unit):
     for raw in (False, True):
-        growing = Growing("It was", "value", raw=raw)
-        growing.add(answer if not raw else f" {answer}")
-        assert growing.outcome() == unit
+        partial = PartialCompletion("It was", "value", raw=raw)
+        partial.add(answer if not raw else f" {answer}")
+        assert partial.result() == unit
     for end in range(len(answer)):  # what a stream takes for complete stays the same
-        growing = Growing("It was", "value", raw=True)
-        if growing.add(f" {answer[:end]}"):
-            assert growing.outcome("") == unit
+        partial = PartialCompletion("It was", "value", raw=True)
+        if partial.add(f" {answer[:end]}"):
+            assert partial.result("") == unit

@@ -25,9 +25,9 @@ from helpers.letters import speaks_letters
 from lacy.cascade import Engine
 from lacy.corpus import TokenText, train_tokenizer
 from lacy.model.ragged import RaggedDecoder
-from lacy.remote.http import Failure
+from lacy.remote import RemoteError
 from lacy.sources import LanguageModel
-from lacy.sources.models.growing import Growing
+from lacy.sources.models.partial import PartialCompletion
 from lacy.sources.protocol import guarded
 from lacy.testing import byte_tokenizer, scripted, scripted_with
 from lacy.types import Request
@@ -121,11 +121,11 @@ def slowly(model, text, unit, limit, tokenizer=TOKENIZER):
 
 def unit_of(text, said, unit, finish):
     """The unit of an answer that is known as a whole; nothing where it holds half a character."""
-    answer = Growing(text, unit, raw=True)
+    answer = PartialCompletion(text, unit, raw=True)
     answer.add(said)
     try:
-        return answer.outcome(finish)
-    except Failure:
+        return answer.result(finish)
+    except RemoteError:
         return ""
 
 

@@ -12,10 +12,10 @@ from lacy.config import load, parse
 from lacy.errors import LacyError
 from lacy.sources import Database, wrapped_sources
 from lacy.sources.cached import Cached
-from lacy.sources.db.mapping_draft import draft
+from lacy.sources.db import draft_mapping
 from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.opening import open_source, open_sources
-from lacy.sources.resilience import Breaker, Chain, Metered
+from lacy.sources.wrappers import Breaker, Chain, Metered
 from lacy.types import Request
 
 TAUGHT = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
@@ -89,7 +89,7 @@ def test_prices_that_cannot_be_used(server, price):
 
 
 def test_what_looks_up_has_no_price(facts):
-    with pytest.raises(LacyError, match="nobody can have one"):
+    with pytest.raises(LacyError, match="can have a price: none"):
         open_sources([facts], prices=["1,2"])
 
 
@@ -104,7 +104,7 @@ def test_the_automatic_policy_looks_at_the_first(facts, server):
 
 def test_flags_repeat_and_stand_for_those_of_a_file(tmp_path):
     def read(*argv):
-        return parse(GenerateConfig, ["m", *argv], verb="generate").source
+        return parse(GenerateConfig, ["m", *argv], command="generate").source
 
     assert read() == [] and read("--source", "a", "--source", "b") == ["a", "b"]
     for written, wanted in (("a", ["a"]), ("[a, b]", ["a", "b"]), ("null", []), ("[]", [])):
@@ -145,7 +145,7 @@ def test_an_address_of_another_kind_shows_no_password(address, tmp_path):
         lambda: open_source(address),
         lambda: open_source(str(mapping)),
         lambda: Database(address),
-        lambda: draft(address, tmp_path / "n.yaml"),
+        lambda: draft_mapping(address, tmp_path / "n.yaml"),
     ):
         with pytest.raises(LacyError, match=r"E12|E65|E94") as caught:
             attempt()

@@ -1,9 +1,20 @@
-from .calibration import Calibration, calibrate
+from .calibration import Calibration, calibrate, truncate_document
 from .chat import ChatRefused, control_tokens, render_chat
 from .engine import Engine
 from .guesses import GuessTracker, guessed_ranges
 from .hosted import HostedEngine
 from .hosted_model import connect
+from .opening import (
+    CALIBRATION_TEXTS,
+    calibrate_on_sources,
+    calibration_note,
+    default_policy,
+    model_name,
+    open_engine,
+    open_model,
+    split_policy,
+    trained_not_to_call,
+)
 from .policy import Budget, Never, Oracle, Policy, Random, Threshold, parse_policy
 from .questions import question_hint
 from .rank import MAX_TOKEN_CHARACTERS
@@ -28,6 +39,7 @@ from .trace import (
 )
 
 __all__ = [
+    "CALIBRATION_TEXTS",
     "MAX_TOKEN_CHARACTERS",
     "Bill",
     "Budget",
@@ -51,13 +63,19 @@ __all__ = [
     "Watch",
     "bill",
     "calibrate",
+    "calibrate_on_sources",
+    "calibration_note",
     "colours",
     "connect",
     "control_tokens",
+    "default_policy",
     "explain",
     "guess_style",
     "guessed_ranges",
     "legend",
+    "model_name",
+    "open_engine",
+    "open_model",
     "parse_policy",
     "plain",
     "question_hint",
@@ -65,10 +83,13 @@ __all__ = [
     "receipt",
     "render",
     "render_chat",
+    "split_policy",
     "style_of",
     "teacher_forced_signals",
     "texts_of",
     "to_dict",
+    "trained_not_to_call",
+    "truncate_document",
     "visible",
     "write_answers",
 ]

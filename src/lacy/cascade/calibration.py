@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,28 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
         kinds[kind] = KindFit(stops, float(np.quantile(below, LOW_QUANTILE)), len(below))
     signals_kept = {name: _evenly(parts) for name, parts in pooled.items() if parts}
     return Calibration(kinds, signals_kept, follow)
+
+
+def truncate_document(document: Document, tokenizer: Any, length: int) -> Document:
+    """Cut a text to a number of tokens, between marks.
+
+    Args:
+        document: a text with marks.
+        tokenizer: a fast tokenizer.
+        length: maximum number of tokens, including those that begin and end a text.
+    """
+    tokens = tokenizer(
+        document.text, add_special_tokens=False, return_offsets_mapping=True,
+        split_special_tokens=True,
+    )  # fmt: skip
+    places = tokens["offset_mapping"]
+    if len(places) + 2 <= length:
+        return document
+    end = places[length - 2][0]
+    crossing = [mark.start for mark in document.marks if mark.start < end < mark.end]
+    end = min([end, *crossing])
+    marks = tuple(mark for mark in document.marks if mark.end <= end)
+    return replace(document, text=document.text[:end].rstrip(), marks=marks)
 
 
 def _middle_length(references: list[ReferenceText]) -> tuple[ReferenceText, ...]:

@@ -92,6 +92,8 @@ class Engine:
         remember: bool = False,
         calibration: Calibration | None = None,
     ) -> None:
+        self.loaded = loaded
+        self.notes: tuple[str, ...] = ()
         self.model = loaded.model.eval()
         self.tokenizer = loaded.tokenizer
         self.source = source

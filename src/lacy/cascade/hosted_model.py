@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from lacy._parse import parse_json
-from lacy.cascade.hosted_server import Server
+from lacy.cascade.hosted_server import MAX_ANSWER_BYTES, Server
 from lacy.cascade.loops import outside_loops
 from lacy.cascade.signals import call_id_of
 from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
 from lacy.model import end_ids
-from lacy.remote import checked_url
+from lacy.remote import OpenAIClient, Retries
 
 
 @dataclass(slots=True)
@@ -30,7 +30,14 @@ class Hosted:
 
 
 def connect(
-    url: str, model: str = "", tokenizer: str | Path | None = None, **settings: Any
+    url: str,
+    model: str = "",
+    tokenizer: str | Path | None = None,
+    *,
+    top: int = 20,
+    key_variable: str | None = "LACY_HOSTED_KEY",
+    timeout: float = 120.0,
+    concurrency: int = 32,
 ) -> Hosted:
     """Meet a model at a server, and see that both sides mean the same tokens.
 
@@ -38,7 +45,10 @@ def connect(
         url: base of the API, such as ``http://127.0.0.1:8000/v1``.
         model: its name there; may be left out where only one is served.
         tokenizer: the model's folder (its weights are not read); by default ``model``.
-        settings: fields of ``Server``: ``top``, ``timeout``, ``concurrency``, ``key_variable``.
+        top: how many of the likeliest tokens are asked for; vLLM allows 20 by default.
+        key_variable: environment variable with the server's key.
+        timeout: seconds for one request with all its attempts.
+        concurrency: requests at the same time.
 
     Raises:
         LacyError: E11 without httpx, E13 or E24 for a folder without tokenizer, E72 for an address
@@ -46,12 +56,10 @@ def connect(
     """
     from lacy.corpus import load_tokenizer
 
-    try:
-        import httpx  # noqa: F401
-    except ImportError:
-        extra_for = "a model at a server"
-        raise LacyError("E11", extra_for=extra_for, package="httpx", extra="endpoint") from None
-    url = checked_url(url)
+    client = OpenAIClient(
+        url, model, key_variable=key_variable, timeout=timeout, concurrency=concurrency,
+        retries=Retries(2), max_bytes=MAX_ANSWER_BYTES,
+    )  # fmt: skip
     folder = Path(tokenizer or model)
     if not (folder / "tokenizer.json").is_file() and (folder / "model").is_dir():
         folder = folder / "model"
@@ -71,7 +79,7 @@ def connect(
     others = end_ids(tokens, facade) - {end}
     text = TokenText(tokens)
     hosted = Hosted(
-        Server(url, model, text, None, end, begin, len(tokens), other_ends=others, **settings),
+        Server(client, text, None, end, begin, len(tokens), top, others),
         facade,
         tokens,
         _json(folder / "lacy.json"),

@@ -51,14 +51,13 @@ def from_source(
     source = next((name for name in names if _holds_texts(name)), None)
     if source is None or texts <= 0 or not (Path(source) / "documents.sqlite").is_file():
         return in_world(loaded, source, texts)
-    from lacy.cascade import calibrate
-    from lacy.evaluate import opening
+    from lacy.cascade import calibrate, truncate_document
     from lacy.model import context_of
     from lacy.sources.texts import Documents
 
     length = context_of(loaded.model)
     with Documents(source) as index:
-        documents = [opening(d, loaded.tokenizer, length) for d in index.documents(texts)]
+        documents = [truncate_document(d, loaded.tokenizer, length) for d in index.documents(texts)]
     made = calibrate(loaded, documents)
     say(made, f"{len(documents)} texts of {source}")
     return made

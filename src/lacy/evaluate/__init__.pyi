@@ -1,4 +1,4 @@
-from .articles import ArticleAnswers, ArticlesResult, calibrate_on, evaluate_articles, opening
+from .articles import ArticleAnswers, ArticlesResult, calibrate_on, evaluate_articles
 from .calls import BINS, CalibrationBin
 from .entities import Extract, default_extract, entity_precision
 from .facts import COUNTS, FactScores, Verdict, counts, score_facts
@@ -62,7 +62,6 @@ __all__ = [
     "is_borrowed",
     "metric_of",
     "model_scores",
-    "opening",
     "paired_test",
     "ratio_scores",
     "recovered",

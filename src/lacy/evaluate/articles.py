@@ -178,34 +178,12 @@ def calibrate_on(loaded: Any, articles: Sequence[Document], extract: Extract) ->
         articles: a hundred or so, others than those that scores are taken on.
         extract: finds their values, as in ``evaluate_articles``.
     """
-    from lacy.cascade import calibrate
+    from lacy.cascade import calibrate, truncate_document
     from lacy.model import context_of
 
     length = context_of(loaded.model)
     marked = with_values(articles, extract)
-    return calibrate(loaded, (opening(a, loaded.tokenizer, length) for a in marked))
-
-
-def opening(document: Document, tokenizer: Any, length: int) -> Document:
-    """The beginning of a text that a model reads in one piece, with the marks that lie in it.
-
-    Args:
-        document: a text with marks.
-        tokenizer: a fast tokenizer.
-        length: most tokens, those that begin and end a text included.
-    """
-    tokens = tokenizer(
-        document.text, add_special_tokens=False, return_offsets_mapping=True,
-        split_special_tokens=True,
-    )  # fmt: skip
-    places = tokens["offset_mapping"]
-    if len(places) + 2 <= length:
-        return document
-    end = places[length - 2][0]
-    crossing = [mark.start for mark in document.marks if mark.start < end < mark.end]
-    end = min([end, *crossing])
-    marks = tuple(mark for mark in document.marks if mark.end <= end)
-    return replace(document, text=document.text[:end].rstrip(), marks=marks)
+    return calibrate(loaded, (truncate_document(a, loaded.tokenizer, length) for a in marked))
 
 
 class Unsaid:

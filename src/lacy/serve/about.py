@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lacy.cascade import Engine
-from lacy.sources import Breaker, Chain, Metered, Source, TokenPrice, Usage
+from lacy.sources import Breaker, Chain, Metered, Source, SourceUsage, TokenPrice
 
 KINDS = {
     "Chain": "chain",
@@ -42,7 +42,7 @@ def told(source: Source | None) -> list[dict[str, Any]]:
     return (
         []
         if source is None
-        else [_told(known) for known in _known(source, _Known(source, Usage()))]
+        else [_told(known) for known in _known(source, _Known(source, SourceUsage()))]
     )
 
 
@@ -51,7 +51,7 @@ class _Known:
     """A source and what the sources around it say."""
 
     source: Source
-    usage: Usage
+    usage: SourceUsage
     resting: bool = False
 
 

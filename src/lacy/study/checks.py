@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lacy._convert import Nested, Problem, fields_from
+from lacy._convert import Nested, Problem, read_fields
 from lacy.config import load
 from lacy.errors import LacyError
 from lacy.evaluate import RATIOS
@@ -33,7 +33,7 @@ def read_plan(path: str | Path) -> StudyPlan:
     Raises:
         LacyError: as ``config.load``, and E85 for a plan that contradicts itself.
     """
-    plan = load(StudyPlan, path, verb="study")
+    plan = load(StudyPlan, path, command="study")
     check_plan(plan)
     return plan
 
@@ -94,7 +94,7 @@ def _training(where: str, settings: Any, ours: Iterable[str]) -> list[str]:
              if key in FIXED and key not in ours]  # fmt: skip
     rest = {key: value for key, value in settings.items() if key not in (*ours, *FIXED)}
     problems: list[Problem] = []
-    values = fields_from(TrainConfig, rest, f"{where}.", problems)
+    values = read_fields(TrainConfig, rest, f"{where}.", problems)
     found += _sentences(problems)
     if not problems and not any(isinstance(value, Nested) for value in values.values()):
         config = TrainConfig(**{**values, "data": Path("data"), "reference": Path("reference")})

@@ -12,7 +12,7 @@ import tyro
 
 from lacy.cli.terminal import say
 from lacy.errors import one_line
-from lacy.sources.db.stores import without_secret
+from lacy.sources.db.stores import redact
 from lacy.sources.names import NameIndex
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def run(config: AskSource) -> int:
     finally:
         getattr(source, "close", lambda: None)()
     if reply.candidates:
-        named = shlex.quote(without_secret(config.source))
+        named = shlex.quote(redact(config.source))
         say(f'Next: lacy generate MODEL --prompt "..." --source {named}')
     elif isinstance(names, NameIndex) and not reply.fault:
         print(_known_names(names))

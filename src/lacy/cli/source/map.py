@@ -12,6 +12,7 @@ import tyro
 
 from lacy.cli.terminal import say
 from lacy.errors import LacyError
+from lacy.sources.db import draft_mapping
 
 
 @dataclass
@@ -39,9 +40,8 @@ lacy source ask mapping.yaml "Ada Lovelace was born in"
 def run(config: MapSource) -> int:
     """Write the mapping, unless the file exists."""
     from lacy.run import write_atomic
-    from lacy.sources.db import draft
 
-    text = draft(config.database, config.out)
+    text = draft_mapping(config.database, config.out)
     if config.out.exists():
         why = "it is there already, perhaps with your corrections"
         raise LacyError("E12", key="out", value=str(config.out), why=why, do="name another file")

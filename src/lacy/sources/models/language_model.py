@@ -39,9 +39,10 @@ from lacy.model import (
     read_model,
     resolve,
 )
-from lacy.remote import Failure
+from lacy.remote import RemoteError
 from lacy.sources.models.answers import READING
-from lacy.sources.models.growing import Growing
+from lacy.sources.models.base import limits_by_unit
+from lacy.sources.models.partial import PartialCompletion
 from lacy.sources.protocol import TokenPrice
 from lacy.sources.units import whole_number
 from lacy.types import CALL_TOKEN, Candidate, Reply, Request, Unit
@@ -85,13 +86,13 @@ class _Text:
     reply: Reply | None = None
 
     def __post_init__(self) -> None:
-        self.answer = Growing(self.request.text, self.request.unit, raw=True)
+        self.partial = PartialCompletion(self.request.text, self.request.unit, raw=True)
 
     def take(self, token: int, *, end: bool) -> bool:
         """Add a token; returns whether the answer is complete."""
         self.token = token
         self.spoken += 1
-        complete = not end and self.answer.add(self.out.add(token))
+        complete = not end and self.partial.add(self.out.add(token))
         if self.request.unit == "token":
             return self._take_token(end=end)
         if not (complete or end or self.spoken == self.limit):
@@ -101,7 +102,7 @@ class _Text:
 
     def _take_token(self, *, end: bool) -> bool:
         """``take`` for the unit ``token``: one token, or the whole number that it begins."""
-        said, last = self.answer.said, end or self.spoken == self.limit
+        said, last = self.partial.answer, end or self.spoken == self.limit
         if self.first is None and said and self.out.whole:
             self.first = said
         if self.first is None or not self.numbers:
@@ -111,7 +112,7 @@ class _Text:
         number = whole_number(said, self.first, ended=end)
         if number is None and not last:
             return False
-        self.answer.said = number or ""
+        self.partial.answer = number or ""
         self._end("stop")
         if self.request.text[-1:].isdigit() and self.said[:1].isdigit():
             self.said, self.why = "", "it would continue the digits of another model's number"
@@ -119,9 +120,9 @@ class _Text:
 
     def _end(self, finish: str) -> None:
         try:
-            self.said = self.answer.outcome(finish)
-        except Failure as failure:
-            self.why = str(failure)
+            self.said = self.partial.result(finish)
+        except RemoteError as error:
+            self.why = str(error)
 
 
 class LanguageModel:
@@ -166,7 +167,7 @@ class LanguageModel:
         self.tokens_read = 0
         self._text = TokenText(tokenizer)
         self._context = context_of(model)
-        self._max_tokens = _limits(max_tokens)
+        self._max_tokens = limits_by_unit(max_tokens, DEFAULT_MAX_TOKENS)
         self._batch = max(1, batch) if _takes_rows(model) else 1
         self._keep = streams
         self._streams: OrderedDict[int, RaggedDecoder] = OrderedDict()
@@ -375,10 +376,3 @@ def _files_of(place: str) -> list[tuple[str, int, int]]:
     """Names, sizes and times of a folder's weights: a model trained anew answers otherwise."""
     found = [(path.name, path.stat()) for path in sorted(Path(place).glob("*.safetensors"))]
     return [(name, told.st_size, told.st_mtime_ns) for name, told in found] if place else []
-
-
-def _limits(max_tokens: int | dict[Unit, int] | None) -> dict[Unit, int]:
-    """Most tokens by unit, the defaults where nothing is said."""
-    if isinstance(max_tokens, int):
-        return {"token": max_tokens, "word": max_tokens, "value": max_tokens}
-    return {**DEFAULT_MAX_TOKENS, **(max_tokens or {})}

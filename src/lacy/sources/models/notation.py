@@ -12,7 +12,7 @@ import json
 import re
 from typing import Any
 
-from lacy.remote import THOUGHT_TAG, unthought
+from lacy.remote import REASONING_TAG, without_reasoning
 
 SIGNS = frozenset('<>*_`~#|[]{}"“”„«»‹›「」『』\\…&$◁【=\ue200\ufeff\u200b\u2060')
 """An answer without these contains no notation except marks and labels at its beginning."""
@@ -30,7 +30,7 @@ QUOTES = {
 }  # fmt: skip
 """Opening marks, and those that close them."""
 
-_THOUGHT_END = re.compile(rf"</{THOUGHT_TAG}>|\[/THINK\]|◁/think▷", re.IGNORECASE)
+_THOUGHT_END = re.compile(rf"</{REASONING_TAG}>|\[/THINK\]|◁/think▷", re.IGNORECASE)
 _TASK = (
     r"(?:continue|complete|go on|find|give|answer|provide|output|produce|think|determine|figure"
     r"|recall|write|respond|be)"
@@ -183,7 +183,7 @@ def plain(answer: str) -> str:
 
 def without_thoughts(answer: str) -> str:
     """The part of an answer after its reasoning; "" while the reasoning lasts."""
-    body = unthought(answer.lstrip("\ufeff\u200b\u2060"))
+    body = without_reasoning(answer.lstrip("\ufeff\u200b\u2060"))
     if _ALOUD.match(body) and (end := _THOUGHT_END.search(body)):
         return without_thoughts(body[end.end() :])
     if _STEPS.match(body) and (end := _LAST_STEP.search(body)):

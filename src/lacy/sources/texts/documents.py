@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lacy.errors import LacyError, one_line
-from lacy.sources.db import Turns
-from lacy.sources.db.stores import read_only
-from lacy.sources.names import NameIndex, same
+from lacy.sources.db import QueryWorker
+from lacy.sources.db.stores import open_read_only
+from lacy.sources.names import NameIndex, subject_key
 from lacy.sources.texts import index, origins
 from lacy.sources.texts.index import FILE, BuildReport, Engine
 from lacy.sources.texts.naming import of_this_name, one_word
@@ -96,7 +96,7 @@ class Documents:
         self.candidates = candidates
         self._lock = threading.Lock()
         self._db = _open(self.path)
-        self._turns = Turns(self._interrupt)
+        self._turns = QueryWorker(self._interrupt)
         try:
             self.names, self.alternatives = self._read()
             self._words, self._vectors = self._searches()
@@ -253,14 +253,16 @@ class Documents:
         if not named:
             hits = [hit for hit in hits if hit[1] >= _FAINT * hits[0][1]]
         if not about:
-            hits = of_this_name(self._db, hits, subject, self.names.others(sentence))
+            hits = of_this_name(self._db, hits, subject, self.names.false_matches(sentence))
         if self._vectors is not None and said:
             hits = self._fused(sentence, hits, named, limit)
         return self._passages([number for number, _ in hits])
 
     def _about(self, subject: str) -> Sequence[str]:
         """The spellings under which documents are about a known subject."""
-        return self._spellings.get(same(subject)) or (plain(self.names.spelled(subject)),)
+        return self._spellings.get(subject_key(subject)) or (
+            plain(self.names.stored_spelling(subject)),
+        )
 
     def _fused(self, sentence: str, hits: list[Hit], named: Sequence[str], limit: int) -> list[Hit]:
         """Hits and their order by meaning as well; who is named must be in them all the same."""
@@ -325,7 +327,7 @@ class Documents:
         known = [name for (name,) in subjects]
         names, spellings = NameIndex(known), defaultdict[str, list[str]](list)
         for name in known:
-            spellings[same(name)].append(name)
+            spellings[subject_key(name)].append(name)
         self._spellings = {one: found for one, found in spellings.items() if len(found) > 1}
         stored = dict(self._db.execute("SELECT name, alternatives FROM kind").fetchall())
         return names, stored or index.alternatives(self._db)  # none stored: a stopped build
@@ -355,7 +357,7 @@ def _open(folder: Path) -> sqlite3.Connection:
         if file.with_name(f"{FILE}-journal").exists():  # a killed build is undone by a writer only
             with suppress(sqlite3.Error), closing(sqlite3.connect(file)) as db:
                 db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-        return read_only(file, _BUSY_SECONDS)
+        return open_read_only(file, _BUSY_SECONDS)
     except sqlite3.Error as error:
         raise LacyError("E70", path=folder, why=str(error)) from error
 

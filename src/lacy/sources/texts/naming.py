@@ -6,21 +6,10 @@ import re
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from lacy.sources.names import (
-    DATES,
-    FOLLOW,
-    LEAD,
-    LEAD_ABROAD,
-    PREPOSITIONS,
-    TITLES,
-    Linker,
-    normal,
-)
+from lacy.sources.names import PREPOSITIONS, SENTENCE_STARTERS, EntityLinker, normalize
 from lacy.sources.texts.passages import STOP
 from lacy.sources.texts.words import Hit
 
-_BEGINS = LEAD | FOLLOW | LEAD_ABROAD | DATES | TITLES
-"""Words with which a sentence begins before it says what it is about."""
 _PRONOUNS = frozenset("he she it they his her its their".split())
 _AROUND = "([{\"“„‘«‹'*_~`)]}”’»›.,;:!?…"
 _VERSION = re.compile(r"\d[\w.]*\w|\d")
@@ -43,7 +32,7 @@ def one_word(paragraph: str) -> str:
         low = bare.lower()
         if low in PREPOSITIONS or bare.isdigit():
             return ""
-        if low in _BEGINS:
+        if low in SENTENCE_STARTERS:
             continue
         if bare == low:
             return ""
@@ -74,8 +63,8 @@ def of_this_name(
     capital = re.compile(rf"(?<!\w)(?:{re.escape(subject)}|{re.escape(subject.upper())})(?!\w)")
     if small and not others:
         return list(hits)
-    who = Linker([subject], threshold=2.0)  # no similarity reaches this
-    parts = sorted(normal(subject).split())
+    who = EntityLinker([subject], threshold=2.0)  # no similarity reaches this
+    parts = sorted(normalize(subject).split())
     kept = []
     for number, score in hits:
         query = (
@@ -83,9 +72,9 @@ def of_this_name(
             " JOIN document ON document.id = document WHERE passage.id = ?"
         )
         about, text = db.execute(query, (number,)).fetchone() or ("", "")
-        turned = sorted(normal(about).split()) == parts  # "Lovelace Ada"
+        turned = sorted(normalize(about).split()) == parts  # "Lovelace Ada"
         # A title is not a sentence: in one, "Yahoo!" would be Yahoo with an exclamation mark.
-        named = small or turned or any(map(who.mentioned, (f"{about} was", text)))
+        named = small or turned or any(map(who.mentions_known_name, (f"{about} was", text)))
         if not named and plain_word:  # "Poets" for poets, but not Henry for Henry VIII
             named = not capital.search(f"{about} {text}")
         if named and about not in others:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from lacy.remote.wire import Accepted, finish_of, plain, text_of, told_error
+from lacy.remote.errors import one_line
+from lacy.remote.wire import AcceptedParameters, content_text, error_message, finish_reason
 
 BODY = {
     "model": "m",
@@ -109,11 +110,11 @@ SYSTEMS = [
 @pytest.mark.parametrize(("status", "answer", "named"), REFUSALS)
 @pytest.mark.parametrize("as_text", [False, True])
 def test_what_is_refused_is_left_out_from_then_on(status, answer, named, as_text):
-    accepted = Accepted()
-    sent = accepted.shaped(BODY)
+    accepted = AcceptedParameters()
+    sent = accepted.adapt(BODY)
     assert sent == BODY
     assert accepted.learn(sent, status, json.dumps(answer) if as_text else answer)
-    again = accepted.shaped(BODY)
+    again = accepted.adapt(BODY)
     assert set(BODY) - set(again) == named
     left = {key: value for key, value in BODY.items() if key not in named}
     assert again == ({**left, "max_completion_tokens": 40} if "max_tokens" in named else left)
@@ -121,43 +122,43 @@ def test_what_is_refused_is_left_out_from_then_on(status, answer, named, as_text
 
 @pytest.mark.parametrize(("status", "answer"), NO_LESSON)
 def test_other_errors_teach_nothing(status, answer):
-    accepted = Accepted()
+    accepted = AcceptedParameters()
     assert not accepted.learn(BODY, status, answer)
-    assert accepted.shaped(BODY) == BODY
+    assert accepted.adapt(BODY) == BODY
 
 
 @pytest.mark.parametrize(("status", "answer"), SYSTEMS)
 def test_system_messages_go_into_the_users(status, answer):
-    accepted = Accepted()
+    accepted = AcceptedParameters()
     assert accepted.learn(BODY, status, answer)
-    assert accepted.shaped(BODY)["messages"] == [{"role": "user", "content": "S\n\nU"}]
+    assert accepted.adapt(BODY)["messages"] == [{"role": "user", "content": "S\n\nU"}]
     assert BODY["messages"][0]["role"] == "system"  # the request itself stays
-    assert not accepted.learn(accepted.shaped(BODY), status, answer)  # it was not that then
+    assert not accepted.learn(accepted.adapt(BODY), status, answer)  # it was not that then
 
 
 def test_lessons_add_up():
-    accepted = Accepted()
+    accepted = AcceptedParameters()
     limit = openai("Unsupported parameter: 'max_tokens'", "max_tokens")
     assert accepted.learn(BODY, 400, limit)
-    sent = accepted.shaped(BODY)
+    sent = accepted.adapt(BODY)
     assert sent["max_completion_tokens"] == 40
     assert accepted.learn(sent, 400, openai("Unknown parameter", "max_completion_tokens"))
-    assert not {"max_tokens", "max_completion_tokens"} & set(accepted.shaped(BODY))
-    accepted = Accepted()
+    assert not {"max_tokens", "max_completion_tokens"} & set(accepted.adapt(BODY))
+    accepted = AcceptedParameters()
     positive = {"error": "Input validation error: `temperature` must be strictly positive"}
     assert accepted.learn(BODY, 422, positive)
-    assert accepted.shaped(BODY)["temperature"] == 0.01 and not accepted.note
-    assert accepted.learn(accepted.shaped(BODY), 422, positive)
-    assert "temperature" not in accepted.shaped(BODY) and "without temperature" in accepted.note
-    accepted = Accepted()
+    assert accepted.adapt(BODY)["temperature"] == 0.01 and not accepted.note
+    assert accepted.learn(accepted.adapt(BODY), 422, positive)
+    assert "temperature" not in accepted.adapt(BODY) and "without temperature" in accepted.note
+    accepted = AcceptedParameters()
     stream = openai("Your organization must be verified to stream this model.", "stream")
     assert accepted.learn(BODY, 400, stream)
-    assert accepted.shaped(BODY)["stream"] is False
-    assert "stream_options" not in accepted.shaped(BODY)
+    assert accepted.adapt(BODY)["stream"] is False
+    assert "stream_options" not in accepted.adapt(BODY)
 
 
 def test_a_limit_of_ones_own_takes_the_place_of_ours():
-    shaped = Accepted().shaped({**BODY, "max_completion_tokens": 9})
+    shaped = AcceptedParameters().adapt({**BODY, "max_completion_tokens": 9})
     assert shaped["max_completion_tokens"] == 9 and "max_tokens" not in shaped
 
 
@@ -172,7 +173,7 @@ def test_a_limit_of_ones_own_takes_the_place_of_ours():
     ],
 )  # fmt: skip
 def test_reasons_to_finish(reason, finish):
-    assert finish_of(reason) == finish
+    assert finish_reason(reason) == finish
 
 
 @pytest.mark.parametrize(
@@ -185,11 +186,13 @@ def test_reasons_to_finish(reason, finish):
     ],
 )  # fmt: skip
 def test_contents(content, text):
-    assert text_of(content) == text
+    assert content_text(content) == text
 
 
 def test_errors_are_one_line_without_the_key():
-    said = told_error(openai("wrong key sk-0123456789\n\x1b[31m"), "sk-0123456789")
+    said = error_message(openai("wrong key sk-0123456789\n\x1b[31m"), "sk-0123456789")
     assert said == "wrong key (the key) [31m"
-    assert plain("x" * 500).endswith("...") and len(plain("x" * 500)) == 203
-    assert told_error({}) == told_error(None) == told_error({"error": {"message": [1]}}) == ""
+    assert one_line("x" * 500).endswith("...") and len(one_line("x" * 500)) == 203
+    assert (
+        error_message({}) == error_message(None) == error_message({"error": {"message": [1]}}) == ""
+    )

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from lacy.sources.db.turns import Turns
+from lacy.sources.db import QueryWorker
 from lacy.types import Reply, Request
 
 COUNT = (
@@ -28,8 +28,8 @@ def ask():
                 return Reply(error=str(error), fault=True)
             return Reply(speaker=str(counted))
 
-        turns = Turns(db.interrupt)
-        yield lambda *texts: turns.ask(answer, [Request(text) for text in texts])
+        worker = QueryWorker(db.interrupt)
+        yield lambda *texts: worker.ask(answer, [Request(text) for text in texts])
 
 
 def test_who_leaves_while_waiting_ends_nothing(ask):

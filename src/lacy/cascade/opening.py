@@ -1,0 +1,255 @@
+"""Open an engine from names: a model, its sources, a policy and a calibration.
+
+The command line, the server and Python programs all come through ``open_engine``, so the same names
+give the same engine everywhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from lacy.cascade.calibration import Calibration, calibrate, truncate_document
+from lacy.cascade.engine import Engine
+from lacy.cascade.policy import Never, Policy, Threshold, parse_policy
+from lacy.model import context_of, load_model
+from lacy.sources import DEFAULT_TIMEOUT, Source, open_sources, wrapped_sources
+from lacy.types import Document
+
+CALIBRATION_TEXTS = 100
+"""Texts that a model is calibrated on by default."""
+
+CHAIN_SHARE = 5 / 6
+"""Share of the timeout that a chain of sources may use, so that it answers before the timeout."""
+
+SourceLike: TypeAlias = str | Path | Source
+"""A source, or its name as in ``lacy.sources.open_source``."""
+
+
+def open_engine(
+    model: str | Path | Any,
+    sources: SourceLike | Sequence[SourceLike] | None = (),
+    policy: Policy | str | None = None,
+    *,
+    calibration: Calibration | int | None = CALIBRATION_TEXTS,
+    tokenizer: str | Path | None = None,
+    cache: str | Path | None = None,
+    prices: Sequence[str] = (),
+    timeout: float | None = DEFAULT_TIMEOUT,
+    **settings: Any,
+) -> Engine:
+    """Open a model with its sources and choose everything that is not given.
+
+    Automatic choices are explained in ``Engine.notes``, one sentence each.
+
+    Args:
+        model: a model as in ``open_model``, or one that is already open. The policy may follow a
+            name after a colon: ``"runs/mine:budget=0.22"``.
+        sources: one or several sources, or their names; several are asked in order.
+        policy: when to call; by default the policy in the model's name, else ``default_policy``.
+        calibration: a calibration, or the number of the sources' texts to calibrate on (see
+            ``calibrate_on_sources``); 0 or None for none.
+        tokenizer: for a model on a server: the local folder of its tokenizer.
+        cache: file that caches the answers of language models.
+        prices: prices of language models, as in ``lacy.sources.open_sources``.
+        timeout: seconds to wait for the sources at each step; None waits forever.
+        settings: all other settings of ``Engine``.
+
+    Raises:
+        LacyError: whatever ``open_model``, ``open_sources`` and ``Engine`` raise.
+    """
+    if isinstance(model, str | Path):
+        name, named_policy = split_policy(str(model))
+        policy = named_policy if policy is None else policy
+        loaded = open_model(name, tokenizer)
+    else:
+        loaded = model
+    given = [sources] if isinstance(sources, str | Path | Source) else list(sources or ())
+    seconds = {} if timeout is None else {"seconds": timeout * CHAIN_SHARE}
+    source = open_sources(given, cache=cache, prices=prices, **seconds)
+    notes = []
+    if policy is None:
+        policy, why = default_policy(source, loaded.meta)
+        notes.append(why)
+    if warning := ranking_warning(source, loaded.meta):
+        notes.append(warning)
+    engine_class = _engine_class(loaded)
+    if isinstance(calibration, int):
+        calibration, note = (
+            (None, "")
+            if engine_class is not Engine
+            else calibrate_on_sources(loaded, given, calibration)
+        )
+        notes += [note] * bool(note)
+    engine = engine_class(
+        loaded, source, policy, calibration=calibration, timeout=timeout, **settings
+    )
+    engine.notes = tuple(notes)
+    return engine
+
+
+def open_model(name: str | Path, tokenizer: str | Path | None = None) -> Any:
+    """Open a model by its folder, its name on the Hub, or its address on a server.
+
+    Args:
+        name: a folder, a Hub name, or ``http://host:port/v1#NAME``.
+        tokenizer: for a model on a server: the local folder of its tokenizer, by default NAME.
+
+    Raises:
+        LacyError: as ``lacy.model.load_model`` or ``lacy.cascade.connect``.
+    """
+    if not is_address(str(name)):
+        return load_model(name)
+    from lacy.cascade.hosted_model import connect
+
+    url, _, model = str(name).partition("#")
+    return connect(url, model, tokenizer)
+
+
+def is_address(name: str) -> bool:
+    """True if a model's name is an address on a server (``http://host:port/v1#name``)."""
+    return name.lower().startswith(("http://", "https://"))
+
+
+def model_name(name: str) -> str:
+    """Return the short name of a model: its folder's name, or the part after # in an address."""
+    if not is_address(name):
+        return Path(name).resolve().name
+    return Path(name.partition("#")[2]).name.removesuffix(".gguf")
+
+
+def split_policy(model: str) -> tuple[str, str | None]:
+    """Split ``my-model:budget=0.22`` into the model and the policy; None without a policy."""
+    address, separator, rest = model.rpartition("#")
+    if "://" in model:  # a server's address contains colons of its own
+        name, policy = split_policy(rest) if separator else (model, None)
+        return address + separator + name if separator else name, policy
+    if Path(model).exists() or ":" not in model:
+        return model, None
+    name, _, policy = model.rpartition(":")
+    return name, policy
+
+
+def default_policy(source: Source | None, meta: Mapping[str, Any] | None) -> tuple[Policy, str]:
+    """Choose a policy; return it with a sentence that explains the choice.
+
+    Args:
+        source: the source that answers calls.
+        meta: the model's ``lacy.json``.
+    """
+    if source is None:
+        return Never(), "Policy: never call, as there is no --source."
+    if is_lookup(source) and trained_not_to_call(meta):
+        free = "a database costs nothing" if _is_database(source) else "texts cost nothing"
+        why = f"where <CALL> is the likeliest token: {free}, and this model was"
+        return Threshold(0.0), f"Policy: threshold=0, {why} taught not to call."
+    return parse_policy("budget=0.22"), "Policy: budget=0.22, the paper's; change it by --policy."
+
+
+def is_lookup(source: Source | None) -> bool:
+    """True if the source asked first is free and offers candidates that the model ranks."""
+    from lacy.sources.texts import Documents
+
+    return _is_database(source) or isinstance(_first_source(source), Documents)
+
+
+def _is_database(source: Source | None) -> bool:
+    from lacy.sources.db import Database
+
+    return isinstance(_first_source(source), Database)
+
+
+def _first_source(source: Source | None) -> Source | None:
+    """Return the source that is asked first, without its wrappers."""
+    return next((s for s in wrapped_sources(source) if not getattr(s, "inner", ())), None)
+
+
+def trained_not_to_call(meta: Mapping[str, Any] | None) -> bool:
+    """True if training also taught where *not* to call; only then does threshold 0 mean much."""
+    settings = training_settings(meta)
+    calls = settings.get("arm", "none") != "none"
+    return calls and settings.get("call_negative") in ("softmax", "sigmoid")
+
+
+def ranking_warning(source: Source | None, meta: Mapping[str, Any] | None) -> str:
+    """Warn if the source's candidates are ranked by a model that never learned its facts' kinds."""
+    settings = training_settings(meta)
+    forgot = settings.get("arm", "none") != "none" and settings.get("text_weight") == 0.0
+    if not (forgot and is_lookup(source)):
+        return ""
+    return (
+        "This model was trained with --text-weight 0: it hardly knows which kind of value is due, "
+        "and will choose badly among what a source offers. Train with 0.5, the default."
+    )
+
+
+def training_settings(meta: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return the settings that a model was trained with; empty if unknown."""
+    training = (meta or {}).get("training")
+    settings = training.get("settings") if isinstance(training, Mapping) else None
+    return settings if isinstance(settings, Mapping) else {}
+
+
+def calibrate_on_sources(
+    loaded: Any, sources: Sequence[SourceLike], texts: int = CALIBRATION_TEXTS
+) -> tuple[Calibration | None, str]:
+    """Calibrate a model on texts of the first source that has any; return a note for the user too.
+
+    Args:
+        loaded: the model.
+        sources: names or sources. Folders of ``lacy world`` and indexes of ``lacy source build``
+            have texts, all others have none.
+        texts: how many texts to use; 0 for none.
+    """
+    if texts <= 0:
+        return None, ""
+    for source in sources:
+        if (documents := _texts_of(source, texts, loaded)) is not None:
+            made = calibrate(loaded, documents)
+            what = "training texts" if _is_world(source) else "texts"
+            where = getattr(source, "path", source)
+            return made, calibration_note(made, f"{len(documents)} {what} of {where}")
+    return None, ""
+
+
+def calibration_note(made: Calibration, where: str) -> str:
+    """Return a sentence about an automatic calibration: on what, what for, what it found."""
+    kinds = ", ".join(f"{kind} {fit.n}" for kind, fit in sorted(made.kinds.items()))
+    found = f"; values read: {kinds}" if kinds else "; too few values of any kind"
+    why = "so that candidates of different kinds compare and budgets hold from the first word"
+    return f"Calibration: on {where}, {why}{found} (--calibrate 0 turns it off)."
+
+
+def _texts_of(source: SourceLike, texts: int, loaded: Any) -> list[Document] | None:
+    """Return texts with marks from a source that has any."""
+    from lacy.sources.texts import Documents
+
+    if not isinstance(source, str | Path):
+        indexes = [s for s in wrapped_sources(source) if isinstance(s, Documents)]
+        return _beginnings(indexes[0], texts, loaded) if indexes else None
+    if (Path(source) / "documents.sqlite").is_file():
+        with Documents(source) as index:
+            return _beginnings(index, texts, loaded)
+    if not _is_world(source):
+        return None
+    from lacy.world import load_world
+
+    return list(itertools.islice(load_world(source).documents("train"), texts))
+
+
+def _is_world(source: SourceLike) -> bool:
+    return isinstance(source, str | Path) and (Path(source) / "world.json").is_file()
+
+
+def _beginnings(index: Any, texts: int, loaded: Any) -> list[Document]:
+    length = context_of(loaded.model)
+    return [truncate_document(d, loaded.tokenizer, length) for d in index.documents(texts)]
+
+
+def _engine_class(loaded: Any) -> type[Engine]:
+    from lacy.cascade.hosted import HostedEngine
+    from lacy.cascade.hosted_model import Hosted
+
+    return HostedEngine if isinstance(loaded, Hosted) else Engine
