@@ -43,6 +43,10 @@ MARKER = re.compile(r"\s*<!--\s*(figure|table)\b(.*?)-->\s*$")
 END = re.compile(r"\s*<!--\s*end\s*-->\s*$")
 
 
+class MarkerError(Exception):
+    """Raised when a marker of a page is not known or has no end."""
+
+
 @dataclass(frozen=True)
 class Marker:
     """A place of a page that is made from a study."""
@@ -66,8 +70,8 @@ def write_page(template: Path, folder: Path, out: Path) -> list[Path]:
         The files that were written, figures first.
 
     Raises:
-        LacyError: E13 for a missing page or study; E89 for a marker that is not known or has no
-            end; E87 where a marker asks for what the study's files have not. What was not
+        MarkerError: a marker is not known or has no end.
+        LacyError: E13 for a missing page or study; E87 where a marker asks for what the study's files have not. What was not
             measured becomes a sentence.
     """
     template, out = Path(template), Path(out)
@@ -143,8 +147,8 @@ def _beside(file: str) -> bool:
     return path.suffix == ".svg" and not path.is_absolute() and ".." not in path.parts
 
 
-def _wrong(page: Path, line: int, why: str) -> LacyError:
-    return LacyError("E89", path=page, line=line, why=why)
+def _wrong(page: Path, line: int, why: str) -> MarkerError:
+    return MarkerError(f"line {line} of {page}: {why}")
 
 
 def _content(marker: Marker, folder: Path, place: Path) -> tuple[str, Path | None]:
@@ -191,9 +195,9 @@ def main() -> int:
                 continue
             for file in write_page(page, given.study, given.out or page):
                 print(file)
-    except LacyError as error:
+    except (LacyError, MarkerError) as error:
         print(error, file=sys.stderr)
-        return error.exit_code
+        return 2
     return 0
 
 
