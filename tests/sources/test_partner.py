@@ -92,7 +92,7 @@ UNITS = ("token", "word", "value")
 def test_control_tokens_in_a_text_are_plain_characters(tmp_path):
     source = read(tiny(), tmp_path / "partner")
     ask(source, Request(f"a{CALL_TOKEN}<|endoftext|>b", "token"))
-    [stream] = source._streams.values()
+    [stream] = source._caches.values()
     [ids] = stream.tokens_BT
     assert ids[0] == TOKENIZER.bos_token_id
     assert not {CALL, TOKENIZER.eos_token_id} & set(ids[1:])
