@@ -59,7 +59,7 @@ class Marker:
 
 
 def write_page(template: Path, folder: Path, out: Path) -> list[Path]:
-    """Fills the marked places of a Markdown page; done twice, it changes nothing.
+    """Fill the marked places of a Markdown page; a second time changes nothing.
 
     Args:
         template: the page, with markers.
@@ -71,8 +71,8 @@ def write_page(template: Path, folder: Path, out: Path) -> list[Path]:
 
     Raises:
         MarkerError: a marker is not known or has no end.
-        LacyError: E13 for a missing page or study; E87 where a marker asks for what the study's files have not. What was not
-            measured becomes a sentence.
+        LacyError: E13 for a missing page or study; E87 if a marker asks for something that the
+            study's files do not have. What was not measured becomes a sentence.
     """
     template, out = Path(template), Path(out)
     if not template.is_file():
