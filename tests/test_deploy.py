@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
-from lacy.cli.policies import split_policy
+from lacy.cascade import split_policy
+from lacy.cli.flags import parse
 from lacy.cli.serve import ServeConfig, _check
-from lacy.config import parse
 from lacy.serve.gate import OPEN
 
 ROOT = Path(__file__).parents[1]

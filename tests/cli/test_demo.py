@@ -95,8 +95,8 @@ def test_the_page_is_one_file_without_requests(demo):
 def test_what_it_says_to_try_next_works(demo, capsys):
     out, screen = demo
     line = next(line for line in screen.splitlines() if line.strip().startswith("lacy generate"))
-    prompt = re.search(r"--prompt '([^']+)'", line).group(1)
-    argv = ["generate", str(out / "lacy"), "--prompt", prompt, "--source", str(out / "world")]
+    prompt = re.search(r"/lacy '([^']+)'", line).group(1)
+    argv = ["generate", str(out / "lacy"), prompt, "--source", str(out / "world")]
     assert main([*argv, "--show"]) == 0
     assert prompt in capsys.readouterr().out
 

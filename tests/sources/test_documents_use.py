@@ -9,9 +9,9 @@ from contextlib import closing
 import pytest
 
 from helpers import models
-from lacy.cascade import Engine
+from lacy.cascade import Engine, default_policy
+from lacy.cascade.opening import ranking_warning
 from lacy.cli import main
-from lacy.cli.policies import choose_policy, rankable
 from lacy.corpus.reading import ReadReport, read
 from lacy.errors import LacyError
 from lacy.sources import Database
@@ -124,10 +124,10 @@ def test_a_folder_of_texts_as_a_user_has_it(tmp_path, capsys):
     with source:
         assert {" London", " 1815"} <= set(texts(ask(source, "Ada Lovelace was born in")))
         meta = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
-        policy, why = choose_policy(None, source, meta)
+        policy, why = default_policy(source, meta)
     assert str(policy) == "threshold=0" and "texts cost nothing" in why
     forgot = {"training": {"settings": {"method": "lacy", "text_weight": 0.0}}}
-    assert "what a source offers" in rankable(forgot, source)
+    assert "what a source offers" in ranking_warning(source, forgot)
 
 
 def test_whole_names_are_offered_where_rules_found_a_part(tmp_path):
@@ -221,7 +221,7 @@ def test_asking_alone_says_what_comes_next(tmp_path, capsys):
     assert lacy("source", "ask", path, "Bo\x1b[31m Orr was born in") == 0
     shown = capsys.readouterr().out
     assert "Bern" in shown and "\x1b" not in shown
-    assert f"Next: lacy generate MODEL --prompt \"...\" --source '{path}'" in shown
+    assert f"Next: lacy generate MODEL \"...\" --source '{path}'" in shown
     assert lacy("source", "ask", "http://127.0.0.1:9/v1#m", "Ada Vell was born in") == 4
     assert "No answer. m: ConnectError" in capsys.readouterr().out
     with pytest.raises(LacyError, match="lacy source map"):

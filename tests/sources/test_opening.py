@@ -5,10 +5,12 @@ import sqlite3
 
 import pytest
 
+from lacy.cascade import default_policy
+from lacy.cascade.opening import is_lookup
+from lacy.cli.flags import parse
 from lacy.cli.generate import GenerateConfig
-from lacy.cli.policies import choose_policy, looks_up
 from lacy.cli.serve import _prompts
-from lacy.config import load, parse
+from lacy.config import load
 from lacy.errors import LacyError
 from lacy.sources import Database, wrapped_sources
 from lacy.sources.cached import Cached
@@ -95,11 +97,11 @@ def test_what_looks_up_has_no_price(facts):
 
 def test_the_automatic_policy_looks_at_the_first(facts, server):
     address = f"{server.url}#m"
-    assert looks_up(open_source(facts)) and looks_up(open_sources([facts, address]))
-    assert not looks_up(open_sources([address, facts])) and not looks_up(None)
-    policy, why = choose_policy(None, open_sources([facts, address]), TAUGHT)
+    assert is_lookup(open_source(facts)) and is_lookup(open_sources([facts, address]))
+    assert not is_lookup(open_sources([address, facts])) and not is_lookup(None)
+    policy, why = default_policy(open_sources([facts, address]), TAUGHT)
     assert str(policy) == "threshold=0" and "a database costs nothing" in why
-    assert str(choose_policy(None, open_sources([address, facts]), TAUGHT)[0]) == "budget=0.22"
+    assert str(default_policy(open_sources([address, facts]), TAUGHT)[0]) == "budget=0.22"
 
 
 def test_flags_repeat_and_stand_for_those_of_a_file(tmp_path):

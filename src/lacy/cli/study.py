@@ -7,11 +7,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 from lacy.cli.terminal import say
+from lacy.config import Positional
 from lacy.errors import LacyError
 from lacy.study import StudyPlan, check_plan, planned_runs, read_plan
 
@@ -30,7 +29,7 @@ class StudyFlags:
     study; finished runs are never repeated.
     """
 
-    recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE.yaml")]
+    recipe: Positional[Path]
     """The plan; `lacy help config study` writes one with all settings explained."""
     out: Path | None = None
     """Another folder than the recipe's."""

@@ -127,7 +127,7 @@ def next_steps(out: Path, stranger: str) -> list[NextStep]:
     """Return commands to type next."""
     return [
         NextStep(
-            f"lacy generate {out}/lacy --prompt '{stranger}' --source {out}/world --show",
+            f"lacy generate {out}/lacy '{stranger}' --source {out}/world --show",
             "ask about somebody no training text mentions, with the evidence for each word",
         ),
         NextStep(

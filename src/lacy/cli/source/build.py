@@ -7,11 +7,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Literal
 
 from lacy.cli.terminal import facts, print_report, say
+from lacy.config import Positional
 from lacy.errors import LacyError, one_line
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class BuildSource:
     exist.
     """
 
-    texts: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXTS")]
+    texts: Positional[str]
     """Text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file, compressed or not, or a folder),
     hf:owner/name, or a folder of `lacy data world`."""
     out: Path

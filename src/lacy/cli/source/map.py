@@ -6,11 +6,9 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from lacy.cli.terminal import say
+from lacy.config import Positional
 from lacy.errors import LacyError
 from lacy.sources.db import draft_mapping
 
@@ -23,7 +21,7 @@ class MapSource:
     say what to change. Nothing is written to the database.
     """
 
-    database: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATABASE")]
+    database: Positional[str]
     """A SQLite or DuckDB file, or postgresql://user@host/name."""
     out: Path
     """The mapping file; one that is there is left as it is."""

@@ -1,4 +1,4 @@
-"""Texts in a terminal while they are written: words in colours, whole lines, receipts."""
+"""Print texts in a terminal while they are generated, and receipts of what they cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
@@ -15,50 +15,50 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from lacy.cascade import Bill, GuessTracker, legend, style_of, visible
+from lacy import cascade
 from lacy.types import Answer, Span
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from lacy.cascade import Engine, Row
+    from lacy.cascade import Bill, Engine, Row
     from lacy.remote import LoopThread
 
 _SPACES = re.compile(r"(\s+)")
 _BAR = 20
-"""Letters of the longest bar of a receipt."""
+"""Characters of the longest bar in a receipt."""
 
 
-class Pen:
-    """Writes pieces of text in the colour of who says them.
+class SpanWriter:
+    """Prints spans as they arrive, each in the colour of its speaker.
 
-    In a terminal words are written whole, and a word that does not fit into the line (however
-    wide it is by then) begins the next. Elsewhere every piece is passed on as it is.
+    In a terminal, words are printed whole, and a word that does not fit into the line (the terminal
+    may be resized meanwhile) begins the next line. Elsewhere every span is printed as it is.
 
     Args:
-        console: where to.
+        console: where to print.
         palette: colours by source; new sources are added.
     """
 
     def __init__(self, console: Console, palette: dict[str, str]) -> None:
         self.console, self.palette = console, palette
         self._column = 0
-        self._word, self._gap = Text(), Text()
-        self._unconfirmed = GuessTracker()
+        self._word, self._spaces = Text(), Text()
+        self._guesses = cascade.GuessTracker()
 
     def write(self, span: Span) -> None:
-        """Write a piece."""
+        """Print a span."""
         if not self.console.is_terminal:
             self.console.file.write(span.text)
             self.console.file.flush()
             return
-        for text, guessed in self._unconfirmed.split(span):
+        for text, guessed in self._guesses.split(span):
             colour = not self.console.no_color
-            self._write(text, style_of(span, self.palette, colour, guessed=guessed))
+            self._write(text, cascade.style_of(span, self.palette, colour, guessed=guessed))
 
     def _write(self, text: str, style: str) -> None:
-        """Write words of one style."""
-        for part in _SPACES.split(visible(text).expandtabs(4)):
+        """Print words of one style."""
+        for part in _SPACES.split(cascade.visible(text).expandtabs(4)):
             if part.isspace():
                 self._flush()
                 self._space(part, style)
@@ -66,30 +66,30 @@ class Pen:
                 self._word.append(part, style)
 
     def end(self) -> None:
-        """Write what is left, and end the line."""
+        """Print the pending word and end the line."""
         if self.console.is_terminal:
             self._flush()
-        self._gap, self._column = Text(), 0
+        self._spaces, self._column = Text(), 0
         self._print(Text("\n"))
 
     def _flush(self) -> None:
-        """Write the word, on the next line if it does not fit into this one."""
+        """Print the pending word, on the next line if it does not fit into this one."""
         if not self._word:
             return
-        width, gap = cell_len(self._word.plain), self._gap.cell_len
+        width, gap = cell_len(self._word.plain), self._spaces.cell_len
         if self._column and self._column + gap + width > self.console.width:
-            self._gap, gap, self._column = Text("\n"), 0, 0
-        self._print(self._gap.append_text(self._word))
+            self._spaces, gap, self._column = Text("\n"), 0, 0
+        self._print(self._spaces.append_text(self._word))
         self._column += gap + width
-        self._word, self._gap = Text(), Text()
+        self._word, self._spaces = Text(), Text()
 
     def _space(self, spaces: str, style: str) -> None:
-        """Spaces wait for the word behind them; lines are ended at once."""
+        """Keep spaces until the next word is printed; end lines at once."""
         lines = spaces.count("\n")
         if lines:
             self._print(Text("\n" * lines))
-            self._gap, self._column = Text(), 0
-        self._gap.append(spaces.rpartition("\n")[2], "" if "underline" in style else style)
+            self._spaces, self._column = Text(), 0
+        self._spaces.append(spaces.rpartition("\n")[2], "" if "underline" in style else style)
 
     def _print(self, text: Text) -> None:
         if self.console.is_terminal:
@@ -99,59 +99,52 @@ class Pen:
             self.console.file.flush()
 
 
-def speak(
+def generate_live(
     engine: Engine,
     loop_thread: LoopThread,
     row: Row,
-    heard: Callable[[Span], object],
+    on_span: Callable[[Span], object],
     *,
     stoppable: bool = False,
 ) -> Answer:
-    """Continue one text and pass on every piece as it is said; says what ``generate`` says.
+    """Generate one text and pass on every span as it comes; same text as ``Engine.generate``.
 
     Args:
-        engine: who speaks.
+        engine: the engine.
         loop_thread: where its source is asked.
         row: the text to continue, made by ``engine.row``; holds all its tokens afterwards.
-        heard: is given the pieces.
-        stoppable: Ctrl-C ends the text as it stands, instead of the program; a second one, while
-            the first is still being followed, raises ``KeyboardInterrupt``.
+        on_span: called with each span.
+        stoppable: Ctrl-C ends the text instead of the program; a second Ctrl-C before the text has
+            ended raises ``KeyboardInterrupt``.
 
     Raises:
         LacyError: as ``Engine.generate`` does.
     """
-    from lacy.cascade import Stream, texts_of
+    results: list[Answer | Exception] = []
 
-    ends: list[Answer | Exception] = []
-
-    def hear(piece: Span) -> bool:
-        heard(piece)
+    def pass_on(span: Span) -> bool:
+        on_span(span)
         return False
 
-    stream = Stream(engine, row, hear, ends.append)
+    stream = cascade.Stream(engine, row, pass_on, results.append)
     with (
-        closing(texts_of(engine, loop_thread, most=1)) as running,
-        _stopping(stream) if stoppable else _nothing(),
+        closing(cascade.texts_of(engine, loop_thread, most=1)) as running,
+        _stopping(stream) if stoppable else nullcontext(),
     ):
         running.add([stream])
-        while not ends:
+        while not results:
             if running.stuck:
-                time.sleep(0.002)  # a source or a server is being waited for
+                time.sleep(0.002)  # a source or a server is still working
             else:
                 running.step()
-    if isinstance(ends[0], Exception):
-        raise ends[0]
-    return ends[0]
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+    if isinstance(results[0], Exception):
+        raise results[0]
+    return results[0]
 
 
 @contextmanager
 def _stopping(stream: Any) -> Iterator[None]:
-    """Lets Ctrl-C end a text; only the main thread hears of signals."""
+    """Let Ctrl-C end a text; Python delivers signals only to the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -169,19 +162,21 @@ def _stopping(stream: Any) -> Iterator[None]:
 
 
 def cut_off(answer: Answer) -> str:
-    """That an answer did not end by itself but at a limit or by Ctrl-C; "" where it did."""
+    """Say that a text ended at a limit or by Ctrl-C; return "" if the model ended it."""
     return "" if answer.finished else f"Cut off after {answer.tokens} tokens"
 
 
-def told_receipt(found: Bill, palette: dict[str, str], console: Console) -> Text:
-    """A receipt of some lines: who said how much, what it took, what it saved."""
+def long_receipt(bill: Bill, palette: dict[str, str], console: Console) -> Text:
+    """Return a receipt of several lines: tokens by speaker, calls, time, cost, savings."""
     colour, wide = not console.no_color, console.width >= 60
-    names = {name: "own words" if name == "slm" else visible(name) for name in found.speakers}
+    names = {
+        name: "own words" if name == "slm" else cascade.visible(name) for name in bill.speakers
+    }
     room = min(max(map(cell_len, names.values())), 24)
     text = Text()
-    for name, share in found.speakers.items():
+    for name, share in bill.speakers.items():
         style = "" if name == "slm" else palette.get(name, "") if colour else "reverse"
-        part = share.tokens / found.tokens if found.tokens else 0.0
+        part = share.tokens / bill.tokens if bill.tokens else 0.0
         shown = Text(names[name], style)
         shown.truncate(room, overflow="ellipsis", pad=True)
         text.append("  ").append_text(shown).append(f" {share.tokens:>5} {part:>4.0%}")
@@ -193,16 +188,16 @@ def told_receipt(found: Bill, palette: dict[str, str], console: Console) -> Text
             text.append(f"  {share.answers} answer{'s' * (share.answers != 1)}", "dim")
             text.append(f", {_seconds(share.seconds)}" if wide else "", "dim")
         text.append("\n")
-    return text.append(_fitted(_parts(found), console.width) + "\n" + _saved(found, console.width))
+    return text.append(_fitted(_parts(bill), console.width) + "\n" + _saved(bill, console.width))
 
 
-def short_receipt(found: Bill, console: Console) -> Text:
-    """A receipt of one line, or as many as a narrow terminal needs."""
-    return Text(_fitted(_parts(found), console.width), style="dim")
+def short_receipt(bill: Bill, console: Console) -> Text:
+    """Return a receipt of one line, or as many as a narrow terminal needs."""
+    return Text(_fitted(_parts(bill), console.width), style="dim")
 
 
 def _fitted(parts: Sequence[str], width: int) -> str:
-    """Parts in lines, none of them torn apart."""
+    """Join parts into lines without breaking a part."""
     lines = [""]
     for part in parts:
         if lines[-1] and len(lines[-1]) + len(part) + 5 > width:
@@ -211,12 +206,12 @@ def _fitted(parts: Sequence[str], width: int) -> str:
     return "\n".join(lines)
 
 
-def _saved(found: Bill, width: int) -> str:
-    own = f"{found.own:.0%} own words"
-    if found.undelegated is None:
-        return _fitted([own, *["no source has a price"] * bool(found.calls)], width)
-    saved = 1 - found.cost / found.undelegated if found.undelegated else 0.0
-    whole = f"without delegation: {found.undelegated:.4g}"
+def _saved(bill: Bill, width: int) -> str:
+    own = f"{bill.own:.0%} own words"
+    if bill.undelegated is None:
+        return _fitted([own, *["no source has a price"] * bool(bill.calls)], width)
+    saved = 1 - bill.cost / bill.undelegated if bill.undelegated else 0.0
+    whole = f"without delegation: {bill.undelegated:.4g}"
     return _fitted([own, whole, _less(saved)], width)
 
 
@@ -224,17 +219,17 @@ def _less(saved: float) -> str:
     return f"{saved:.0%} saved" if saved >= 0 else f"{-saved:.0%} more than that was paid"
 
 
-def _parts(found: Bill) -> list[str]:
-    own = found.speakers["slm"].tokens
-    parts = [f"{found.tokens} tokens, {found.tokens - own} borrowed"]
-    calls = f"{found.calls} call{'s' * (found.calls != 1)}"
-    parts.append(calls + (f" ({found.unanswered} without answer)" if found.unanswered else ""))
-    if found.calls:
-        parts.append(f"call rate {found.rate:.0%}")
-    if found.seconds is not None:
-        each = found.seconds / found.tokens if found.tokens else 0.0
-        parts.append(f"{_seconds(found.seconds)}, {_seconds(each)} per token")
-    parts.append(f"cost {found.cost:.4g}" if found.cost else "no cost")
+def _parts(bill: Bill) -> list[str]:
+    own = bill.speakers["slm"].tokens
+    parts = [f"{bill.tokens} tokens, {bill.tokens - own} borrowed"]
+    calls = f"{bill.calls} call{'s' * (bill.calls != 1)}"
+    parts.append(calls + (f" ({bill.unanswered} without answer)" if bill.unanswered else ""))
+    if bill.calls:
+        parts.append(f"call rate {bill.rate:.0%}")
+    if bill.seconds is not None:
+        each = bill.seconds / bill.tokens if bill.tokens else 0.0
+        parts.append(f"{_seconds(bill.seconds)}, {_seconds(each)} per token")
+    parts.append(f"cost {bill.cost:.4g}" if bill.cost else "no cost")
     return parts
 
 
@@ -245,21 +240,16 @@ def _seconds(seconds: float) -> str:
 
 
 def evidence(answer: Answer, palette: dict[str, str], console: Console) -> Iterator[Any]:
-    """For each call of an answer: who was asked, what came, why and from where; to be printed."""
+    """Yield printable lines for each call of a text: the value, its source, reason and evidence."""
     for span in answer.spans:
         if not span.asked:
             continue
-        who = "no answer" if span.speaker == "slm" else visible(span.speaker)
-        style = style_of(span, palette, not console.no_color)
+        who = "no answer" if span.speaker == "slm" else cascade.visible(span.speaker)
+        style = cascade.style_of(span, palette, not console.no_color)
         line = Text("  ").append(repr(span.text.strip()), style).append(f"  {who}", "dim")
-        why = [visible(part) for part in (span.reason, span.evidence) if part]
+        why = [cascade.visible(part) for part in (span.reason, span.evidence) if part]
         if not console.is_terminal:
             yield line.append("  " + " ".join("; ".join(why).split()))  # a line for each call
             continue
         yield line
         yield from (Padding(Text(part, style="dim"), (0, 0, 0, 4), expand=False) for part in why)
-
-
-def shown_legend(palette: dict[str, str], console: Console, **which: bool) -> Text:
-    """Who is shown how, in this console."""
-    return legend(palette, not console.no_color, **which)

@@ -1,4 +1,4 @@
-"""How the steps of a text are shown: a table, the calls one by one, a picture."""
+"""Show the steps of a text: as a table, call by call, as a plot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lacy.cascade import GuessTracker, guess_style, style_of, visible
+from lacy import cascade
 from lacy.errors import LacyError
 from lacy.types import Span
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from lacy.cascade import Offer, Step
 
 SHOWN = 5
-"""Offers that are listed of each call; the others are counted."""
+"""Candidates listed for each call; the others are only counted."""
 
 NO_MARKS = "Marks are left out: they need spaCy (pip install 'lacy[spacy]')."
 
 
 def with_marks(steps: Sequence[Step], text: str) -> tuple[list[Step], str]:
-    """Steps with what the bundled annotator says of their words, and a note where it cannot."""
+    """Return the steps with the bundled annotator's marks, and a note if it is not installed."""
     from lacy.annotate import SpacyAnnotator
 
     try:
@@ -37,25 +37,25 @@ def with_marks(steps: Sequence[Step], text: str) -> tuple[list[Step], str]:
         return list(steps), NO_MARKS
     [marks] = annotator.annotate([text])
     [(doc, scores_TL)] = list(annotator.parse([text]))
-    sure = [] if scores_TL is None else (1 - scores_TL[:, -1]).tolist()
+    p_facts = [] if scores_TL is None else (1 - scores_TL[:, -1]).tolist()
     words = [(token.idx, token.idx + len(token)) for token in doc]
-    return [_marked(step, marks, words, sure) for step in steps], ""
+    return [_marked(step, marks, words, p_facts) for step in steps], ""
 
 
 def _marked(
-    step: Step, marks: Sequence[Any], words: Sequence[tuple[int, int]], sure: Sequence[float]
+    step: Step, marks: Sequence[Any], words: Sequence[tuple[int, int]], p_facts: Sequence[float]
 ) -> Step:
-    """A step with the mark that holds one of its characters, its outer spaces left aside."""
+    """Return a step with the mark that overlaps it, without its outer spaces."""
     start = step.start + len(step.text) - len(step.text.lstrip())
     end = step.start + len(step.text.rstrip())
     found = [mark for mark in marks if mark.start < end and start < mark.end]
-    chances = [
+    probabilities = [
         p
-        for (first, last), p in zip(words, sure, strict=bool(sure))
+        for (first, last), p in zip(words, p_facts, strict=bool(p_facts))
         if first < end and start < last
     ]
     reason = found[0].reason if found else None
-    return replace(step, mark=reason, p_mark=max(chances, default=None))
+    return replace(step, mark=reason, p_mark=max(probabilities, default=None))
 
 
 def show(
@@ -66,10 +66,10 @@ def show(
     notes: Sequence[str] = (),
     words: int = 3,
 ) -> None:
-    """Prints steps as a table with as many columns as fit, then each call by itself."""
+    """Print steps as a table with as many columns as fit, then call by call."""
     for step in steps:
         if step.speaker not in ("slm", "text"):
-            style_of(Span("", step.speaker), palette)
+            cascade.style_of(Span("", step.speaker), palette)
     console.print(_table(steps, palette, console, words))
     if any(step.called for step in steps):
         console.print()
@@ -84,7 +84,7 @@ def show_calls(
     palette: dict[str, str],
     only: int | None = None,
 ) -> None:
-    """Prints each call: the words before it, the values offered, the value taken, and why.
+    """Print each call: the words before it, its candidates, the one taken, and why.
 
     Args:
         console: where to print.
@@ -99,13 +99,13 @@ def show_calls(
 
 
 def _table(steps: Sequence[Step], palette: dict[str, str], console: Console, words: int) -> Table:
-    """One row per step; narrow terminals get fewer columns."""
+    """Return a table with one row per step; narrow terminals get fewer columns."""
     width = console.width
     columns = [("said", "left"), ("margin", "right"), ("limit", "right")]
     marked = any(step.mark or step.p_mark is not None for step in steps)
-    along = any(step.p_text is not None for step in steps)
+    teacher = any(step.p_text is not None for step in steps)
     columns += [("p(CALL)", "right")] * (width >= 56) + [("p(it)", "right")] * (
-        along and width >= 64
+        teacher and width >= 64
     )
     columns += [("entropy", "right")] * (width >= 90) + [("fact", "left")] * (
         marked and width >= 72
@@ -127,41 +127,43 @@ def _table(steps: Sequence[Step], palette: dict[str, str], console: Console, wor
     for name, justify in columns:
         widest = [cell_len(name), *(row[name].cell_len for row in rows if name in row)]
         room -= max(widest) + 2
-        least = None if name == "next best" else max(widest)
-        table.add_column(name, justify=justify, no_wrap=True, min_width=least)  # type: ignore[arg-type]
+        min_width = None if name == "next best" else max(widest)
+        table.add_column(name, justify=justify, no_wrap=True, min_width=min_width)  # type: ignore[arg-type]
     for step, row in zip(steps, rows, strict=True):
         row["next best"] = _best(step, words, room + cell_len("next best") + 2)
         table.add_row(*(row[name] for name, _ in columns))
     return table
 
 
-def _said(step: Step, palette: dict[str, str], console: Console, most: int) -> Text:
-    """Who said what: the words in their colour; a call is pointed at."""
+def _said(step: Step, palette: dict[str, str], console: Console, width: int) -> Text:
+    """Return the words of a step in the colour of their speaker; an arrow marks a call."""
     style = ""
     if step.speaker in palette:
         style = "reverse" if console.no_color else palette[step.speaker]
     elif step.called:
-        style = guess_style(not console.no_color)
+        style = cascade.guess_style(not console.no_color)
     text = Text("\u25b8 " if step.called else "  ").append(_word(step.text), style)
-    text.truncate(most, overflow="ellipsis")
+    text.truncate(width, overflow="ellipsis")
     return text
 
 
 def _word(text: str) -> str:
-    """A word without the spaces around it; a space or a line's end as a sign, "" as the end."""
-    return visible(text).replace("\n", "\u23ce").strip(" ") or ("\u2423" if text else "(end)")
+    """Return a word without outer spaces; symbols stand for a space, a newline and the end."""
+    return cascade.visible(text).replace("\n", "\u23ce").strip(" ") or (
+        "\u2423" if text else "(end)"
+    )
 
 
 def _fact(step: Step) -> str:
-    sure = "" if step.p_mark is None else f"{step.p_mark:.2f} "
+    p_mark = "" if step.p_mark is None else f"{step.p_mark:.2f} "
     mark = step.mark or ""
-    return f"{sure}{'' if mark == 'CONTENT' else mark.lower()}".strip()
+    return f"{p_mark}{'' if mark == 'CONTENT' else mark.lower()}".strip()
 
 
-def _best(step: Step, most: int, room: int) -> Text:
-    """As many of the next best words as fit into ``room``, at least one."""
+def _best(step: Step, count: int, room: int) -> Text:
+    """Return as many of the next best words as fit into ``room``, at least one."""
     text = Text()
-    for word in step.words[:most]:
+    for word in step.words[:count]:
         shown = _word(word.text or " ")
         more = Text("  " if text else "").append(shown).append(f" {_share(word.p)}", "dim")
         if text and text.cell_len + more.cell_len > room:
@@ -177,22 +179,25 @@ def _call(
     console: Console,
     number: int,
 ) -> list[Any]:
-    """One call: after which words, what was offered, what was taken and why the rest was not."""
+    """Return the lines of one call: words before it, value taken, reason, candidates."""
     before = "".join(other.text for other in steps if other.start < step.start)[-30:]
     if (cut := before.find(" ")) >= 0 and len(before) == 30:
         before = before[cut + 1 :]
     asked = (
         Text()
         .append(f"\u25b8 {number} ", "bold")
-        .append(f"\u2026{visible(before).strip()} ", "dim")
+        .append(f"\u2026{cascade.visible(before).strip()} ", "dim")
     )
     if step.answered:
         taken = next(offer for offer in step.offers if offer.taken)
         style = "reverse" if console.no_color else palette.get(step.speaker, "bold")
-        asked.append(visible(taken.text).strip(), style)
+        asked.append(cascade.visible(taken.text).strip(), style)
     else:
-        asked.append(_word(step.text), guess_style(not console.no_color))
-    found: list[Any] = [asked, Padding(Text(visible(step.reason)), (0, 0, 0, 4), expand=False)]
+        asked.append(_word(step.text), cascade.guess_style(not console.no_color))
+    found: list[Any] = [
+        asked,
+        Padding(Text(cascade.visible(step.reason)), (0, 0, 0, 4), expand=False),
+    ]
     if step.seconds or step.cost:
         took = f"took {step.seconds * 1000:.1f} ms" + (f", cost {step.cost:g}" if step.cost else "")
         found.append(Padding(Text(took, "dim"), (0, 0, 0, 4), expand=False))
@@ -210,14 +215,14 @@ def _call(
 def _offer(offer: Offer, wide: bool) -> Text:
     style = "" if offer.taken else "dim"
     text = Text().append("\u2713 " if offer.taken else "\u2717 ", style or "bold")
-    text.append(visible(offer.text).strip(), style)
-    text.append(f"  {visible(offer.kind)}" if offer.kind and wide else "", "dim")
+    text.append(cascade.visible(offer.text).strip(), style)
+    text.append(f"  {cascade.visible(offer.kind)}" if offer.kind and wide else "", "dim")
     text.append("" if offer.score is None else f"  {offer.score:.1f}")
     return text.append(f"  {offer.why}", "dim")
 
 
 def _key(steps: Sequence[Step], console: Console) -> list[str]:
-    """What the columns mean, where they do not speak for themselves."""
+    """Explain the columns that are not self-explanatory."""
     by = next((step.by for step in steps if step.by), "")
     if not by:
         return ["", "No call is ever made: there is no source, or the policy is never."]
@@ -250,37 +255,39 @@ def _share(p: float | None) -> str:
     return f"{p:.2f}" if p >= 0.005 else "<.01"
 
 
-def opening(text: str, steps: Sequence[Step], palette: dict[str, str], console: Console) -> Text:
-    """The whole text, each word as ``lacy generate`` shows it; a text that was given is plain."""
+def coloured_text(
+    text: str, steps: Sequence[Step], palette: dict[str, str], console: Console
+) -> Text:
+    """Return the text in the colours of ``lacy generate``; a text that was given stays plain."""
     if steps and steps[0].speaker == "text":
-        return Text(visible(text))
-    shown = Text(visible(text[: steps[0].start] if steps else text), style="bold")
-    line, follow = Text().append_text(shown), GuessTracker()
+        return Text(cascade.visible(text))
+    shown = Text(cascade.visible(text[: steps[0].start] if steps else text), style="bold")
+    line, follow = Text().append_text(shown), cascade.GuessTracker()
     for step in steps:
         span = Span(step.text, step.speaker, asked=step.called)
         for part, guessed in follow.split(span):
-            style = style_of(span, palette, not console.no_color, guessed=guessed)
-            line.append(visible(part), style)
+            style = cascade.style_of(span, palette, not console.no_color, guessed=guessed)
+            line.append(cascade.visible(part), style)
     return line
 
 
-def check_picture(file: Path | None) -> None:
-    """Looks at the name before anything is computed.
+def check_plot_name(file: Path | None) -> None:
+    """Check the name of a plot before anything is computed.
 
     Raises:
-        LacyError: E113, it is neither PNG nor SVG.
+        LacyError: E113, the name is neither PNG nor SVG.
     """
     if file is not None and file.suffix not in (".png", ".svg"):
         raise LacyError("E113", path=file)
 
 
 def draw(file: Path, steps: Sequence[Step], title: str) -> None:
-    """Draws margin and threshold along the text, the calls marked.
+    """Draw margin and threshold along the text, and mark the calls.
 
     Raises:
         LacyError: E113, a name that is neither PNG nor SVG.
     """
-    check_picture(file)
+    check_plot_name(file)
     from lacy.report import SERIES_COLOURS, sheet
 
     margin = any(step.by in ("", "margin") for step in steps)
@@ -316,5 +323,5 @@ def _drawn(value: float | None) -> float:
 
 
 def _tick(step: Step) -> str:
-    shown = visible(step.text).strip() or "\u23ce"
+    shown = cascade.visible(step.text).strip() or "\u23ce"
     return shown if len(shown) <= 18 else shown[:17] + "\u2026"
