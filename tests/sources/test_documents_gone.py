@@ -37,7 +37,7 @@ def put(folder, **texts):
 
 def build(source, out, *, gone="auto", limit=None, **options):
     seen, done = ReadReport(), BuildReport()
-    root = Root.of(str(source), gone, seen.unread, whole=limit is None)
+    root = Root.of(str(source), gone, seen.incomplete, whole=limit is None)
     documents = read(source, report=seen, limit=limit)
     Documents.build(documents, out, extract=Towns(), report=done, root=root, **options).close()
     return done

@@ -76,7 +76,7 @@ def run(config: BuildSource) -> int:
         texts = texts / "train.jsonl"
     source = config.texts if config.texts.startswith("hf:") else texts
     seen, done = ReadReport(), BuildReport()
-    root = Root.of(str(source), config.gone, seen.unread, whole=config.limit is None)
+    root = Root.of(str(source), config.gone, seen.incomplete, whole=config.limit is None)
 
     def documents() -> Iterator[Document]:
         try:

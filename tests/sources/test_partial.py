@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lacy.remote import RemoteError
-from lacy.sources.models.answers import settled
+from lacy.sources.models.answers import is_settled
 from lacy.sources.models.partial import MAX_CHECKED_CHARS, PartialCompletion
 
 TEXT = "Emil Quilodell (born 1901) was an ethnologist. He was born in"
@@ -82,7 +82,7 @@ def test_what_may_still_become_something_else_is_read_on():
     ):
         partial = PartialCompletion(TEXT, "value", raw=False)
         assert not partial.add(said)
-    assert not settled(TEXT, "He was born in", raw=False)
+    assert not is_settled(TEXT, "He was born in", raw=False)
     assert not PartialCompletion(TEXT, "token", raw=True).add(" Kelfield, where")
 
 

@@ -1,4 +1,4 @@
-"""The labels of encodings in the WHATWG Encoding Standard: what browsers read under which name."""
+"""Labels of encodings in the WHATWG Encoding Standard, as browsers understand them."""
 
 from __future__ import annotations
 
@@ -93,9 +93,9 @@ _STANDARD = {
     ),
     "x-user-defined": ("x-user-defined", "x-user-defined"),
 }
-"""Name in the standard -> Python's codec and the labels; "" for what browsers refuse to read."""
+"""Name in the standard -> Python codec and labels; "" for encodings that browsers refuse."""
 
 LABELS: dict[str, str] = {
     label: codec for codec, labels in _STANDARD.values() for label in labels.split()
 }
-"""Label -> Python's codec, "" for what browsers refuse to read."""
+"""Label -> Python codec; "" for encodings that browsers refuse."""

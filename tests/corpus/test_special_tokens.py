@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from lacy.annotate import encode
 from lacy.corpus import load_tokenizer, tokenizer_fingerprint
-from lacy.corpus.borders import begin_end, chat_marks, save_tokenizer, turn_end
+from lacy.corpus.special_tokens import begin_end, chat_marks, save_tokenizer, turn_end
 from lacy.errors import LacyError
 from lacy.types import Document
 

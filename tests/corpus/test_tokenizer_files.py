@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from lacy.corpus import load_tokenizer, tokenizer_fingerprint, train_tokenizer
-from lacy.corpus.borders import save_tokenizer
-from lacy.corpus.tokenize import encode_texts
+from lacy.corpus.special_tokens import save_tokenizer
+from lacy.corpus.tokenizer import encode_texts
 from lacy.errors import LacyError
 
 TEXTS = ["Ada Lovelace was born on 10 December 1815 in London, and didn't like it."] * 20

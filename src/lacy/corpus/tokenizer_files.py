@@ -1,9 +1,9 @@
-"""Opens tokenizer files in one way, whatever model they belong to.
+"""Load tokenizer files in the same way for every model.
 
 ``tokenizer.json`` is loaded unchanged with the generic class of ``transformers``. The classes of
-single model families rebuild a tokenizer from its vocabulary with their own rules, and the class
-that ``AutoTokenizer`` picks depends on the model's config beside the files, so the same files could
-give different tokenizers in different folders. ``AutoTokenizer`` is used only for folders without
+model families rebuild a tokenizer from its vocabulary by their own rules, and the class that
+``AutoTokenizer`` picks depends on the model's config beside the files, so the same files could give
+different tokenizers in different folders. ``AutoTokenizer`` is used only for folders without
 ``tokenizer.json`` (SentencePiece files, ``vocab.json``). Code beside a tokenizer is never run.
 """
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 HUB_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 """Files of a Hub repository that a tokenizer may need."""
 
-MOST_GAPS = 100_000
-"""Most missing ids that are filled with unused tokens."""
+MAX_MISSING_IDS = 100_000
+"""Largest number of missing ids that are filled with unused tokens."""
 
 
-def open_tokenizer(path_or_name: str | Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a folder, or of a repository on the Hub, with the ids of its files.
+def load_tokenizer_files(path_or_name: str | Path) -> PreTrainedTokenizerFast:
+    """Load the tokenizer of a folder or Hub repository, with the ids of its files.
 
     Raises:
         LacyError: E132, it requires its own code; E24, too many ids are missing.
@@ -39,17 +39,17 @@ def open_tokenizer(path_or_name: str | Path) -> PreTrainedTokenizerFast:
         from transformers import PreTrainedTokenizerFast
 
         found = PreTrainedTokenizerFast.from_pretrained(str(folder), **options)
-        return _without_chance(_with_ids_of_file(found, folder / "tokenizer.json"))
+        return _without_dropout(_with_ids_of_file(found, folder / "tokenizer.json"))
     if _has_own_code(folder):
         raise LacyError("E132", path=path_or_name, what="tokenizer", kind="unknown")
     from transformers import AutoTokenizer
 
     opened: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(str(folder), **options)
-    return _without_chance(opened)
+    return _without_dropout(opened)
 
 
-def _without_chance(tokenizer: Any) -> PreTrainedTokenizerFast:
-    """Without dropout of merges, which makes other tokens of a text each time (BPE-dropout)."""
+def _without_dropout(tokenizer: Any) -> PreTrainedTokenizerFast:
+    """Disable BPE-dropout, which would make encoding random."""
     model: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
     if getattr(model, "dropout", None):
         model.dropout = None
@@ -58,7 +58,7 @@ def _without_chance(tokenizer: Any) -> PreTrainedTokenizerFast:
 
 
 def local_folder(path_or_name: str | Path) -> Path:
-    """The folder itself, or the local folder of a Hub repository after fetching its small files."""
+    """Return the folder itself, or the local copy of a Hub repository's small files."""
     folder = Path(path_or_name).expanduser()
     if folder.is_dir():
         return folder
@@ -69,7 +69,7 @@ def local_folder(path_or_name: str | Path) -> Path:
 
 
 def _has_own_code(folder: Path) -> bool:
-    """Whether a tokenizer without tokenizer.json names a class in a file beside it."""
+    """True if a tokenizer without tokenizer.json names a class in a file beside it."""
     try:
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -78,7 +78,7 @@ def _has_own_code(folder: Path) -> bool:
 
 
 def _with_ids_of_file(tokenizer: Any, file: Path) -> PreTrainedTokenizerFast:
-    """The same tokenizer with every token at the id in its file, and no id without a token.
+    """Give every token the id in its file, and every id a token.
 
     ``tokenizers`` moves added tokens to the end of the vocabulary if their ids leave a gap, and
     counts tokens instead of ids. Gaps are filled with unused tokens (``<|unused_7|>``), which no
@@ -98,7 +98,7 @@ def _with_ids_of_file(tokenizer: Any, file: Path) -> PreTrainedTokenizerFast:
     elif isinstance(vocabulary, list):
         taken |= set(range(len(vocabulary)))
     count = max(taken) + 1 - len(taken)
-    if not isinstance(vocabulary, dict) or count > MOST_GAPS or _clash(vocabulary, added):
+    if not isinstance(vocabulary, dict) or count > MAX_MISSING_IDS or _clash(vocabulary, added):
         why = f"{count} tokens are missing for ids below its last one ({max(taken)})"
         do = "give those ids unused tokens in tokenizer.json"
         raise LacyError("E24", path=file.parent, why=why, do=do)
@@ -115,7 +115,7 @@ def _with_ids_of_file(tokenizer: Any, file: Path) -> PreTrainedTokenizerFast:
 
 
 def _unused(ids: list[int], known: set[str]) -> Iterator[dict[str, Any]]:
-    """Special tokens for ids that have none."""
+    """Yield special tokens for ids that have none."""
     for number in ids:
         content = f"<|unused_{number}|>"
         while content in known:
@@ -127,6 +127,6 @@ def _unused(ids: list[int], known: set[str]) -> Iterator[dict[str, Any]]:
 
 
 def _clash(vocabulary: dict[str, int], added: dict[str, int]) -> bool:
-    """Whether two tokens of a file have the same id."""
+    """True if two tokens of a file have the same id."""
     ids = {**vocabulary, **added}
     return len(set(ids.values())) < len(ids)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.corpus.read_markdown import markdown_text
+from lacy.corpus.read_markup import markdown_text
 
 
 def paragraphs(text):

@@ -1,7 +1,7 @@
-"""Tokenizers: trained on a corpus, or loaded; with end-of-text first and ``<CALL>`` last.
+"""Train, load and use tokenizers; end-of-text comes first and ``<CALL>`` last.
 
-Ours work on bytes, so every string comes back exactly. A text is always encoded with special
-tokens treated as plain text: a literal "<CALL>" in an article never becomes the ``<CALL>`` id.
+Tokenizers trained here work on bytes, so every string is decoded exactly. Special tokens in a text
+are always encoded as plain text: a literal "<CALL>" in an article never becomes the ``<CALL>`` id.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from lacy.corpus.borders import begin_end, choose_borders
-from lacy.corpus.opening import open_tokenizer
+from lacy.corpus.special_tokens import begin_end, choose_begin_end
+from lacy.corpus.tokenizer_files import load_tokenizer_files
 from lacy.errors import LacyError
 from lacy.types import CALL_TOKEN
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 END_TOKEN = "<|endoftext|>"
-"""Begin, end and padding of our tokenizers; id 0."""
+"""Begin, end and padding token of the tokenizers trained here; id 0."""
 
-SMALLEST = 258
+MIN_VOCAB = 258
 """256 bytes, end-of-text and ``<CALL>``."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -38,13 +38,10 @@ _PROBE = (
 
 
 class Encoding(NamedTuple):
-    """Ids of a text without begin and end, and for each the characters ``[start, end)``."""
+    """Ids of a text without begin and end, and the characters ``[start, end)`` of each."""
 
     ids: list[int]
     offsets: list[tuple[int, int]]
-
-
-# ----------------------------------------------------------------------------------- training
 
 
 def train_tokenizer(
@@ -54,26 +51,26 @@ def train_tokenizer(
     kind: Literal["bpe", "unigram"] = "bpe",
     split_digits: bool = True,
 ) -> PreTrainedTokenizerFast:
-    """Trains a byte-level tokenizer; the same texts give the same tokenizer, bit for bit.
+    """Train a byte-level tokenizer; the same texts give the same tokenizer, bit for bit.
 
     Args:
-        texts: read once, as a stream. Texts with broken surrogates are passed over.
-        vocab_size: all entries, with end-of-text (id 0) and ``<CALL>`` (the last id). A small
+        texts: read once, as a stream. Texts with lone surrogates are skipped.
+        vocab_size: all entries, including end-of-text (id 0) and ``<CALL>`` (the last id). A small
             corpus may give fewer.
         kind: ``bpe`` (GPT-2's) or ``unigram`` (SentencePiece's, as in the paper §5.1).
-        split_digits: every digit is its own token, as in Llama 2.
+        split_digits: make every digit its own token, as in Llama 2.
 
     Raises:
-        LacyError: E12 a vocabulary below 258 or an unknown kind, E28 no text to train on.
+        LacyError: E12, a vocabulary below 258 or an unknown kind; E28, no text to train on.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     if kind not in ("bpe", "unigram"):
         raise LacyError("E12", key="kind", value=kind, why="unknown", do="choose bpe or unigram")
-    if vocab_size < SMALLEST:
+    if vocab_size < MIN_VOCAB:
         why = "256 bytes and 2 special tokens need room"
         raise LacyError(
-            "E12", key="vocab_size", value=vocab_size, why=why, do=f"give at least {SMALLEST}"
+            "E12", key="vocab_size", value=vocab_size, why=why, do=f"give at least {MIN_VOCAB}"
         )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     options: dict[str, Any] = {
@@ -93,7 +90,9 @@ def train_tokenizer(
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*digits, by_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     _train(tokenizer, trainer, texts)
-    return _wrapped(tokenizer if kind == "bpe" else _settled(tokenizer, alphabet, vocab_size - 2))
+    return _wrap(
+        tokenizer if kind == "bpe" else _deterministic(tokenizer, alphabet, vocab_size - 2)
+    )
 
 
 def _train(tokenizer: Any, trainer: Any, texts: Iterable[str]) -> None:
@@ -110,33 +109,33 @@ def _train(tokenizer: Any, trainer: Any, texts: Iterable[str]) -> None:
         raise LacyError("E28", why=why, do="give more text, or use kind bpe") from error
 
 
-def _settled(tokenizer: Any, alphabet: Sequence[str], size: int) -> Any:
-    """A Unigram tokenizer of at most ``size`` pieces without what the trainer leaves to chance.
+def _deterministic(tokenizer: Any, alphabet: Sequence[str], size: int) -> Any:
+    """Return a Unigram tokenizer of at most ``size`` tokens, without the trainer's randomness.
 
-    The trainer walks a hash table in random order: sums differ in their last bits, pieces of
-    equal score change places, and bytes that the corpus lacks get scores that differ by their
-    turn. Rounded scores, one common score for those bytes and a fixed order make it repeatable.
+    The trainer walks a hash table in random order: sums differ in their last bits, tokens of equal
+    score change places, and bytes that the corpus lacks get scores that depend on their turn.
+    Rounded scores, one common score for those bytes and a fixed order make it repeatable.
     """
     from tokenizers import Tokenizer
 
     state = json.loads(tokenizer.to_str())
-    _, *pieces = state["model"]["vocab"]  # the first is end-of-text
-    lowest = min(score for _, score in pieces)
+    _, *tokens = state["model"]["vocab"]  # the first is end-of-text
+    lowest = min(score for _, score in tokens)
     unseen = lowest + 1e-4 * (len(alphabet) + 1)  # the trainer adds 1e-4 per unseen byte
     single = set(alphabet)
     scores = {
-        piece: round(lowest if piece in single and score <= unseen else score, 6)
-        for piece, score in pieces
+        token: round(lowest if token in single and score <= unseen else score, 6)
+        for token, score in tokens
     }
     ordered = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
-    longer = [piece for piece, _ in ordered if piece not in single]
+    longer = [token for token, _ in ordered if token not in single]
     too_many = set(longer[max(0, size - len(single)) :])  # the trainer overshoots small sizes
     ordered = [item for item in ordered if item[0] not in too_many]
     state["model"]["vocab"] = [[END_TOKEN, 0.0], *map(list, ordered)]
     return Tokenizer.from_str(json.dumps(state))
 
 
-def _wrapped(tokenizer: Any) -> PreTrainedTokenizerFast:
+def _wrap(tokenizer: Any) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     wrapped = PreTrainedTokenizerFast(
@@ -149,24 +148,21 @@ def _wrapped(tokenizer: Any) -> PreTrainedTokenizerFast:
     return _with_call(wrapped, "the trained tokenizer")
 
 
-# ------------------------------------------------------------------------------------ loading
-
-
 def load_tokenizer(
     path_or_name: str | Path,
     *,
     begin: str | None = None,
     say: Callable[[str], None] | None = None,
 ) -> PreTrainedTokenizerFast:
-    """Loads any fast tokenizer and adds ``<CALL>`` as the last entry if it lacks one.
+    """Load any fast tokenizer and add ``<CALL>`` as the last entry if it lacks one.
 
     If the tokenizer is not lacy's own (it lacks ``<CALL>``), the tokens that begin and end a text
-    are chosen here (``borders.choose_borders``) and stored in its settings.
+    are chosen here (``special_tokens.choose_begin_end``) and stored in its settings.
 
     Args:
         path_or_name: a folder with ``tokenizer.json`` (a model, packed data), that file, or a
             name on the Hub.
-        begin: the token that begins every text; None leaves the choice to lacy.
+        begin: the token that begins every text; None lets lacy choose.
         say: called with the reason if texts begin with another token than the tokenizer's own.
 
     Raises:
@@ -184,7 +180,7 @@ def load_tokenizer(
     if path.is_dir() and not any(path.glob("tokenizer*")) and not (path / "vocab.json").is_file():
         raise LacyError("E24", path=path, why="it holds no tokenizer.json", do=advice)
     try:
-        found: Any = open_tokenizer(path if path.is_dir() else name)
+        found: Any = load_tokenizer_files(path if path.is_dir() else name)
     except LacyError:
         raise
     except Exception as error:  # missing, damaged, no network: each its own class
@@ -204,7 +200,7 @@ def load_tokenizer(
         do = "name the token that begins texts (--begin-token), or set eos_token in its config"
         raise LacyError("E24", path=name, why=why, do=do)
     if CALL_TOKEN not in found.get_vocab() or begin is not None:
-        why = choose_borders(found, name, begin)
+        why = choose_begin_end(found, name, begin)
         if why and say is not None:
             say(why)
     return _with_call(found, name)
@@ -225,13 +221,10 @@ def _with_call(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:
     return wrapped
 
 
-# ------------------------------------------------------------------------------------ encoding
-
-
 def encode_texts(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], *, batch: int = 256
 ) -> Iterator[Encoding]:
-    """Ids and character offsets of texts, without begin and end; specials count as plain text."""
+    """Yield ids and character offsets of texts, without begin and end; specials are plain text."""
     for start in range(0, len(texts), batch):
         found = tokenizer(
             list(texts[start : start + batch]),
@@ -249,17 +242,18 @@ def encode_texts(
 
 
 def decode(tokenizer: PreTrainedTokenizerFast, ids: Iterable[int]) -> str:
-    """The text of ids; special tokens leave no trace, nothing is tidied up."""
+    """Return the text of ids, without special tokens and without cleaning up spaces."""
     text = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return str(text)
 
 
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast, *, borders: bool = True) -> str:
-    """Sixteen hex digits that change when ids would mean something else.
+def tokenizer_fingerprint(
+    tokenizer: PreTrainedTokenizerFast, *, with_begin_end: bool = True
+) -> str:
+    """Return sixteen hex digits that change if ids would mean something else.
 
-    Hashes vocabulary, merges or scores, begin and end (unless ``borders`` is False), and the ids of
-    a probe text. It is the same before and after saving, and does not depend on padding or
-    truncation settings.
+    Hashes vocabulary, merges or scores, begin and end (unless ``with_begin_end`` is False), and the
+    ids of a probe text. Saving does not change it, nor do padding or truncation settings.
     """
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     merges = [
@@ -268,7 +262,7 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast, *, borders: bool =
     vocab = model.get("vocab", {})
     scores = [] if isinstance(vocab, dict) else [score for _, score in vocab]
     probe = next(encode_texts(tokenizer, [_PROBE])).ids
-    around = begin_end(tokenizer) if borders else ()
+    around = begin_end(tokenizer) if with_begin_end else ()
     parts = [sorted(tokenizer.get_vocab().items()), merges, scores, around, probe]
     data = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(data.encode()).hexdigest()[:16]

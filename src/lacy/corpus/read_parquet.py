@@ -1,4 +1,4 @@
-"""Rows of Parquet files and Arrow tables; for an unreadable value, its cell or row is left out."""
+"""Read rows of Parquet files and Arrow tables; an unreadable value costs its cell or row."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lacy._text import first_line
-from lacy.corpus._cells import Bad
-from lacy.corpus._files import Complain, Row, Wanted, decoded
+from lacy.corpus.files import PlacedRow, ReadOptions, Skip, decoded
+from lacy.corpus.metadata import UnreadableValue
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,8 +18,8 @@ NEEDED = ("id", "title", "person", "subject", "marks")
 """Columns that are read besides the text if other columns cannot be read."""
 
 
-def parquet_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
-    """Rows of a Parquet file, one row group in memory at a time.
+def parquet_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
+    """Yield the rows of a Parquet file, with one row group in memory at a time.
 
     If a column that is not needed is damaged, the file is read without most other columns.
     """
@@ -29,13 +29,13 @@ def parquet_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row
     done = 0
     try:
         with pq.ParquetFile(path) as file:
-            names = columns(file.schema_arrow, wanted.text_field)
+            names = columns(file.schema_arrow, options.text_field)
             for few in (False, True):
                 if few:
-                    names = [n for n in names if n in (wanted.text_field, *NEEDED)]
+                    names = [n for n in names if n in (options.text_field, *NEEDED)]
                 try:
                     batches = file.iter_batches(batch_size=1024, columns=names)
-                    rows = arrow_rows(batches, str(path), wanted, complain, skip=done)
+                    rows = arrow_rows(batches, str(path), options, skip, start=done)
                     for number, place, row in rows:
                         done = number
                         if row is not None:
@@ -45,13 +45,13 @@ def parquet_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row
                     if few:
                         raise
                     why = f"read without most columns from row {done + 1} on: {first_line(error)}"
-                    wanted.note("damaged column", str(path), why)
+                    options.note("damaged column", str(path), why)
     except (pa.ArrowException, OSError) as error:
-        complain("damaged Parquet", str(path), first_line(error))
+        skip("damaged Parquet", str(path), first_line(error))
 
 
 def columns(schema: pa.Schema, text_field: str) -> list[str]:
-    """The text, the marks, and every column with plain values (no images, vectors, structs)."""
+    """Return the text, the marks and every column with plain values (no images or vectors)."""
     import pyarrow.types as kinds
 
     plain = (
@@ -72,26 +72,26 @@ def columns(schema: pa.Schema, text_field: str) -> list[str]:
 def arrow_rows(
     batches: Iterable[pa.RecordBatch | pa.Table],
     name: str,
-    wanted: Wanted,
-    complain: Complain,
+    options: ReadOptions,
+    skip: Skip,
     *,
-    skip: int = 0,
+    start: int = 0,
 ) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
-    """Number, place and fields of each row of Arrow batches; None where its text is unreadable.
+    """Yield number, place and fields of each row of Arrow batches; None if its text is unreadable.
 
     Args:
         batches: tables of any size.
         name: prefix of the places in messages.
-        wanted: names the text column.
-        complain: called for texts that are not UTF-8.
-        skip: number of rows that were yielded before.
+        options: names the text column.
+        skip: called for texts that are not UTF-8.
+        start: number of rows to pass over, because they were yielded before.
     """
-    rows = _numbered(batches, wanted.text_field)
-    for number, row in islice(rows, skip, None):
+    rows = _numbered(batches, options.text_field)
+    for number, row in islice(rows, start, None):
         place = f"{name}:{number}"
-        text = row.get(wanted.text_field)
+        text = row.get(options.text_field)
         if isinstance(text, bytes):
-            row[wanted.text_field] = text = decoded(text, place, complain)
+            row[options.text_field] = text = decoded(text, place, skip)
             if text is None:
                 yield number, place, None
                 continue
@@ -114,7 +114,7 @@ def _numbered(
 
 
 def _values(column: Any, *, strings: bool) -> list[Any]:
-    """The values of a column, with ``Bad`` for those that Python cannot represent.
+    """Return the values of a column, ``UnreadableValue`` for those that Python cannot represent.
 
     Strings are read as bytes, because Arrow's UTF-8 check would fail for the whole batch.
     """
@@ -137,11 +137,11 @@ def _string(value: bytes | None) -> Any:
     try:
         return value if value is None else value.decode("utf-8")
     except UnicodeDecodeError as error:
-        return Bad(f"byte 0x{error.object[error.start]:02x} is not UTF-8")
+        return UnreadableValue(f"byte 0x{error.object[error.start]:02x} is not UTF-8")
 
 
 def _one(column: Any, index: int) -> Any:
     try:
         return column[index].as_py()
     except Exception as error:
-        return Bad(first_line(error))
+        return UnreadableValue(first_line(error))

@@ -1,4 +1,4 @@
-"""The other fields of a text's row: plain values are kept, damaged cells are left out."""
+"""The fields beside a row's text: plain values are kept, damaged cells are dropped."""
 
 from __future__ import annotations
 
@@ -12,61 +12,61 @@ from typing import Any, get_args
 
 from lacy.types import Mark, Reason
 
-NAMES = ("title", "person", "subject")
+SUBJECT_FIELDS = ("title", "person", "subject")
 """Fields that contain the subject of a text: a string, or a number read as a string."""
 
-LONGEST_NAME = 1_000
-"""Most characters of such a field; longer values are not names."""
+MAX_NAME_LENGTH = 1_000
+"""Longest value of such a field, in characters; longer values are not names."""
 
-DEEPEST = 32
-"""Most levels of nested lists and objects in a cell."""
+MAX_DEPTH = 32
+"""Deepest nesting of lists and objects in a cell."""
 
-_BITS = 4_096
-"""Most bits of an integer; Python does not convert larger ones to decimal."""
+_MAX_BITS = 4_096
+"""Largest integer in bits; Python does not convert larger ones to decimal."""
 
-_MOST = 100_000
-"""Most values in the lists and objects of a cell."""
+_MAX_VALUES = 100_000
+"""Largest number of values in the lists and objects of a cell."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REASONS = frozenset(get_args(Reason))
-_SPOKEN = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
+_FORMATTED = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class UnreadableValue:
     """A value that could not be read."""
 
     why: str
 
 
 def plain_cells(
-    row: Mapping[Any, Any], left_out: set[str], complain: Callable[[str, str], None]
+    row: Mapping[Any, Any], left_out: set[str], skip: Callable[[str, str], None]
 ) -> dict[str, Any]:
-    """The cells of a row with plain values.
+    """Return the cells of a row that have plain values.
 
     Args:
-        row: names and values.
+        row: values by name.
         left_out: names that are handled elsewhere.
-        complain: called with a name and a reason for each damaged cell.
+        skip: called with a name and a reason for each damaged cell.
     """
     kept: dict[str, Any] = {}
     for key, value in row.items():
         name = str(key)
         if name in left_out:
             continue
-        if type(value) is str and value.isascii() and name.isascii() and name not in NAMES:
+        if type(value) is str and value.isascii() and name.isascii() and name not in SUBJECT_FIELDS:
             kept[name] = value  # nearly all cells; these types need no check
-        elif _half(name):
-            complain(repr(name), "half a surrogate pair in its name")
+        elif _has_surrogate(name):
+            skip(repr(name), "half a surrogate pair in its name")
         elif why := _problem(value):
-            complain(repr(name), why)
-        elif name in NAMES:
+            skip(repr(name), why)
+        elif name in SUBJECT_FIELDS:
             if why := _not_a_name(value):
-                complain(repr(name), why)
+                skip(repr(name), why)
             elif value is not None:
                 whole = isinstance(value, float) and value.is_integer()
                 kept[name] = str(int(value) if whole else value)
-        elif isinstance(value, _SPOKEN):
+        elif isinstance(value, _FORMATTED):
             kept[name] = str(value)
         elif value is None or isinstance(value, bool | int | float | str | list | dict):
             kept[name] = value
@@ -76,17 +76,17 @@ def plain_cells(
 def _not_a_name(value: Any) -> str:
     if not isinstance(value, str | int | float | None) or isinstance(value, bool):
         return f"a {type(value).__name__}, no text"
-    long = len(str(value)) > LONGEST_NAME
-    return f"more than {LONGEST_NAME} characters" if long else ""
+    long = len(str(value)) > MAX_NAME_LENGTH
+    return f"more than {MAX_NAME_LENGTH} characters" if long else ""
 
 
-def _half(text: str) -> bool:
-    """Whether a text contains a lone surrogate, which cannot be written as UTF-8."""
+def _has_surrogate(text: str) -> bool:
+    """True if a text contains a lone surrogate, which cannot be written as UTF-8."""
     return not text.isascii() and _SURROGATE.search(text) is not None
 
 
 def _problem(value: Any) -> str:
-    """Why a value cannot be kept; empty if it can."""
+    """Return why a value cannot be kept; "" if it can."""
     if not isinstance(value, dict | list | tuple):
         return _scalar_problem(value)
     left = [(value, 0)]
@@ -94,9 +94,9 @@ def _problem(value: Any) -> str:
     while left:
         one, depth = left.pop()
         count += 1
-        if count > _MOST or depth > DEEPEST:
-            return "too many values" if count > _MOST else f"nested deeper than {DEEPEST}"
-        if isinstance(one, dict | list | tuple) and len(one) > _MOST:
+        if count > _MAX_VALUES or depth > MAX_DEPTH:
+            return "too many values" if count > _MAX_VALUES else f"nested deeper than {MAX_DEPTH}"
+        if isinstance(one, dict | list | tuple) and len(one) > _MAX_VALUES:
             return "too many values"
         if isinstance(one, dict):
             left += ((inner, depth + 1) for pair in one.items() for inner in pair)
@@ -108,20 +108,20 @@ def _problem(value: Any) -> str:
 
 
 def _scalar_problem(value: Any) -> str:
-    if isinstance(value, Bad):
+    if isinstance(value, UnreadableValue):
         return value.why
     if isinstance(value, str):
-        return "half a surrogate pair" if _half(value) else ""
+        return "half a surrogate pair" if _has_surrogate(value) else ""
     if isinstance(value, int):
-        return f"a number of {value.bit_length()} bits" if value.bit_length() > _BITS else ""
+        return f"a number of {value.bit_length()} bits" if value.bit_length() > _MAX_BITS else ""
     return "no finite number" if isinstance(value, float) and not math.isfinite(value) else ""
 
 
 def marks_of(stored: Any, length: int) -> tuple[Mark, ...]:
-    """Marks from lists ``[start, end, reason, relation]`` or objects with these names.
+    """Return the marks in lists ``[start, end, reason, relation]`` or objects with these names.
 
     Raises:
-        ValueError, TypeError: one of them does not fit a text of ``length`` characters.
+        ValueError, TypeError: a mark does not fit a text of ``length`` characters.
     """
     if not isinstance(stored, list):
         return ()
@@ -129,18 +129,20 @@ def marks_of(stored: Any, length: int) -> tuple[Mark, ...]:
     for item in stored:
         mark = Mark(**item) if isinstance(item, dict) else Mark(*item)
         if not (type(mark.start) is type(mark.end) is int and 0 <= mark.start < mark.end <= length):
-            raise ValueError(f"{_short(mark.start, mark.end)} in a text of {length} characters")
+            raise ValueError(
+                f"{_short_range(mark.start, mark.end)} in a text of {length} characters"
+            )
         if not isinstance(mark.reason, str) or mark.reason not in _REASONS:
             raise ValueError(f"unknown reason {mark.reason!r:.80}")
         if mark.relation is not None and not isinstance(mark.relation, str):
             raise ValueError(f"the relation is a {type(mark.relation).__name__}, no text")
-        if mark.relation and (_half(mark.relation) or len(mark.relation) > 1_000):
+        if mark.relation and (_has_surrogate(mark.relation) or len(mark.relation) > 1_000):
             raise ValueError("the relation is not valid text (a lone surrogate)")
         marks.append(mark)
     return tuple(sorted(marks, key=lambda mark: (mark.start, mark.end)))
 
 
-def _short(start: Any, end: Any) -> str:
+def _short_range(start: Any, end: Any) -> str:
     def shown(value: Any) -> str:
         big = isinstance(value, int) and value.bit_length() > 64
         return "a huge number" if big else f"{value!r:.20}"

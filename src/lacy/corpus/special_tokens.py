@@ -1,11 +1,11 @@
-"""Chooses and stores the tokens that begin and end a text.
+"""Choose and store the tokens that begin and end a text.
 
 A tokenizer's ``bos_token`` is not always the token that began texts in pretraining: Qwen has none,
 and SmolLM2-Instruct's is ``<|im_start|>``, which belongs to its chat template, while documents were
 separated by ``<|endoftext|>``. So the two tokens around a text are chosen once, when a tokenizer
 from elsewhere is first loaded, and stored in ``tokenizer_config.json`` under ``lacy_text``. Packed
 data, training, calibration, generation and serving all use ``begin_end``. A saved tokenizer also
-adds the begin token itself, so that other tools give a model the input that it was trained on.
+adds the begin token itself, so that other tools give a model the input on which it was trained.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 KEY = "lacy_text"
-"""The key of the two tokens in a tokenizer's settings."""
+"""Key of the two tokens in a tokenizer's settings."""
 
 SEPARATORS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 """Names of tokens that separate documents in pretraining."""
@@ -33,9 +33,9 @@ _TURN = "lacyturn"
 
 
 def begin_end(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
-    """Ids of the tokens that begin and end every text.
+    """Return the ids of the tokens that begin and end every text.
 
-    These are the tokens chosen when the tokenizer was first loaded (``choose_borders``), or else
+    These are the tokens chosen when the tokenizer was first loaded (``choose_begin_end``), or else
     its own begin and end token. If it has only one of them, that one is used for both.
     """
     stored = _stored(tokenizer)
@@ -45,7 +45,7 @@ def begin_end(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
     return (end if begin is None else begin), (begin if end is None else end)
 
 
-def choose_borders(tokenizer: Any, name: str, wanted: str | None = None) -> str:
+def choose_begin_end(tokenizer: Any, name: str, wanted: str | None = None) -> str:
     """Choose the tokens around a text and store them in the tokenizer's settings.
 
     Without ``wanted``, the begin token is the tokenizer's own (its end token, if it has none),
@@ -96,9 +96,9 @@ def choose_borders(tokenizer: Any, name: str, wanted: str | None = None) -> str:
 
 
 def chat_marks(tokenizer: Any) -> set[str]:
-    """Special tokens that the chat template writes at every turn.
+    """Return the special tokens that the chat template writes at every turn.
 
-    A begin token that appears once before the whole chat is not among them.
+    A begin token that appears once before the whole chat is not included.
     """
     if not getattr(tokenizer, "chat_template", None):
         return set()
@@ -110,7 +110,7 @@ def chat_marks(tokenizer: Any) -> set[str]:
 
 
 def turn_end(tokenizer: Any) -> int | None:
-    """The id of the token that ends an answer in the chat template; None if there is none."""
+    """Return the id of the token that ends an answer in the chat template, or None."""
     if not getattr(tokenizer, "chat_template", None):
         return None
     text = _dialogue(tokenizer, turns=1)
@@ -147,7 +147,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: str | os.PathLike
 
 
 def _before_each(token: str, number: int) -> dict[str, Any]:
-    """A post-processor that puts one token before every text."""
+    """Return a post-processor that puts one token before every text."""
 
     def special(sequence: int) -> dict[str, Any]:
         return {"SpecialToken": {"id": token, "type_id": sequence}}
@@ -163,7 +163,7 @@ def _before_each(token: str, number: int) -> dict[str, Any]:
 
 
 def _stored(tokenizer: Any) -> tuple[int, int] | None:
-    """Ids of the tokens that ``choose_borders`` stored, if the tokenizer still has them."""
+    """Return the ids that ``choose_begin_end`` stored, if the tokenizer still has the tokens."""
     found = getattr(tokenizer, "init_kwargs", {}).get(KEY)
     if not isinstance(found, dict):
         return None
@@ -175,14 +175,14 @@ def _stored(tokenizer: Any) -> tuple[int, int] | None:
 
 
 def _specials(tokenizer: Any, wanted: tuple[str, ...] | None = None) -> list[str]:
-    """Special tokens of a tokenizer, in the order of ``wanted`` if given."""
+    """Return a tokenizer's special tokens, in the order of ``wanted`` if given."""
     known = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     known |= set(map(str, tokenizer.all_special_tokens))
     return sorted(known) if wanted is None else [token for token in wanted if token in known]
 
 
 def _dialogue(tokenizer: Any, turns: int) -> str | None:
-    """A rendered chat with this many questions and answers; None if the template fails."""
+    """Render a chat with this many questions and answers; None if the template fails."""
     messages = []
     for _ in range(turns):
         messages.append({"role": "user", "content": "x"})

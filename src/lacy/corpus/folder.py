@@ -1,4 +1,4 @@
-"""Lists a folder: the files to read, and what is left out, by kind."""
+"""List a folder: the files to read, and everything else by kind."""
 
 from __future__ import annotations
 
@@ -8,55 +8,57 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lacy.corpus._files import kind_of
+from lacy.corpus.files import kind_of
 
 Identity = tuple[int, int]
 
-OWN = frozenset(("documents.sqlite", "lacy_data.json", "marks.json", "model.safetensors"))
+LACY_FILES = frozenset(("documents.sqlite", "lacy_data.json", "marks.json", "model.safetensors"))
 """Files by which a folder is recognised as an index, packed data, marks or a model."""
 
 
 @dataclass
-class Folder:
-    """What was found."""
+class FolderListing:
+    """The content of a folder."""
 
     files: list[Path] = field(default_factory=list)
     """The files to read, in sorted order."""
-    shut: list[OSError] = field(default_factory=list)
+    unreadable: list[OSError] = field(default_factory=list)
     """Folders that could not be opened."""
-    left: list[tuple[str, Path]] = field(default_factory=list)
+    ignored: list[tuple[str, Path]] = field(default_factory=list)
     """What is not read: its kind and path."""
 
 
-def look(root: Path, reads: Callable[[Path], bool], *, follow: bool = False) -> Folder:
-    """Lists a folder with its subfolders, without hidden entries.
+def list_folder(
+    root: Path, reads: Callable[[Path], bool], *, follow: bool = False
+) -> FolderListing:
+    """List a folder with its subfolders, without hidden entries.
 
     Args:
         root: the folder; it may be a link.
-        reads: whether a file is read, given its path.
-        follow: whether to follow links to folders, and to files outside the folder. Each folder and
-            file is read once, even if several links lead to it.
+        reads: returns True if a file is to be read, given its path.
+        follow: follow links to folders, and to files outside the folder. Each folder and file is
+            read once, even if several links lead to it.
     """
-    found = Folder()
+    found = FolderListing()
     links: list[Path] = []
     seen: set[Identity] = set()
     home = os.path.realpath(root)
     for path in _walk(root, found, follow):
-        kind = _link(path, home, follow)
+        kind = _link_problem(path, home, follow)
         try:
             mode = os.stat(path).st_mode
         except OSError as error:
             if kind is not None or isinstance(error, FileNotFoundError):
-                found.left.append(("dead link", path))
+                found.ignored.append(("dead link", path))
             elif reads(path):  # if there is no permission, reading it reports that
                 found.files.append(path)
             else:
-                found.shut.append(error)
+                found.unreadable.append(error)
             continue
         if kind:
-            found.left.append((kind, path))
+            found.ignored.append((kind, path))
         elif not (stat.S_ISREG(mode) and reads(path)):
-            found.left.append((_kind(path, mode), path))
+            found.ignored.append((_kind(path, mode), path))
         elif kind is None:
             found.files.append(path)
             seen.add(_identity(path))
@@ -64,7 +66,7 @@ def look(root: Path, reads: Callable[[Path], bool], *, follow: bool = False) -> 
             links.append(path)
     for path in sorted(links):
         if (identity := _identity(path)) in seen:
-            found.left.append(("link to a file that is read", path))
+            found.ignored.append(("link to a file that is read", path))
         else:
             seen.add(identity)
             found.files.append(path)
@@ -72,8 +74,8 @@ def look(root: Path, reads: Callable[[Path], bool], *, follow: bool = False) -> 
     return found
 
 
-def _link(path: Path, home: str, follow: bool) -> str | None:
-    """Why a link is not followed, "" if it is followed, None if the path is not a link."""
+def _link_problem(path: Path, home: str, follow: bool) -> str | None:
+    """Return why a link is not followed, "" if it is followed, None if the path is not a link."""
     try:
         if not stat.S_ISLNK(os.lstat(path).st_mode):
             return None
@@ -83,20 +85,21 @@ def _link(path: Path, home: str, follow: bool) -> str | None:
         return None
 
 
-def _walk(root: Path, found: Folder, follow: bool) -> Iterator[Path]:
-    """All entries except folders; each folder is visited once, preferably not through a link."""
-    been: set[Identity] = set()
+def _walk(root: Path, found: FolderListing, follow: bool) -> Iterator[Path]:
+    """Yield all entries except folders; visit each folder once, preferably not through a link."""
+    visited: set[Identity] = set()
     waiting = [root]
     while waiting:
         linked: list[Path] = []
         for start in waiting:
-            if _identity(start) in been:
-                found.left.append(("link to a folder that is read", start))
+            if _identity(start) in visited:
+                found.ignored.append(("link to a folder that is read", start))
                 continue
-            for folder, inner, names in os.walk(start, onerror=found.shut.append):
-                been.add(_identity(Path(folder)))
-                if folder != str(root) and OWN.intersection(names):
-                    found.left.append(("folder of an index, packed data or a model", Path(folder)))
+            for folder, inner, names in os.walk(start, onerror=found.unreadable.append):
+                visited.add(_identity(Path(folder)))
+                if folder != str(root) and LACY_FILES.intersection(names):
+                    kind = "folder of an index, packed data or a model"
+                    found.ignored.append((kind, Path(folder)))
                     inner.clear()
                     continue
                 inner[:] = sorted(name for name in inner if not name.startswith("."))
@@ -104,7 +107,7 @@ def _walk(root: Path, found: Folder, follow: bool) -> Iterator[Path]:
                 linked += (path for path in paths if os.path.islink(path))
                 yield from (Path(folder, name) for name in names if not name.startswith("."))
         if not follow:
-            found.left += (("link to a folder", path) for path in linked)
+            found.ignored += (("link to a folder", path) for path in linked)
         waiting = sorted(linked) if follow else []
 
 
@@ -117,7 +120,7 @@ def _identity(path: Path) -> Identity:
 
 
 def _kind(path: Path, mode: int) -> str:
-    """The kind of something that is left out: a pipe, a socket, or a file's extension."""
+    """Return the kind of something that is not read: pipe, socket, or a file's extension."""
     if not stat.S_ISREG(mode):
         return kind_of(mode)
     endings = [part.lower() for part in path.suffixes[-2:]]

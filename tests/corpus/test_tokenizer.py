@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from lacy.corpus import load_tokenizer, tokenizer_fingerprint, train_tokenizer
-from lacy.corpus.tokenize import END_TOKEN, begin_end, decode, encode_texts
+from lacy.corpus.tokenizer import END_TOKEN, begin_end, decode, encode_texts
 from lacy.errors import LacyError
 from lacy.types import CALL_TOKEN
 

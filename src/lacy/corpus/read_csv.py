@@ -1,4 +1,4 @@
-"""Tables in text files: CSV, or columns separated by tabs, ``;`` or ``|``, with a header line."""
+"""Read CSV, or columns separated by tabs, ``;`` or ``|``, with a header line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from lacy.corpus import _files
-from lacy.corpus._files import GUESSED, Complain, Row, Wanted, lines
+from lacy.corpus import files
+from lacy.corpus.files import GUESSED_NOTE, PlacedRow, ReadOptions, Skip, lines
 
-USUAL = (
+TEXT_COLUMNS = (
     "text", "content", "body", "article", "document", "raw_content", "passage", "sentence",
     "abstract", "story", "message", "description", "review", "comment",
 )  # fmt: skip
@@ -22,30 +22,30 @@ _DELIMITERS = (",", ";", "\t", "|")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def csv_rows(path: Path, wanted: Wanted, complain: Complain) -> Iterator[Row]:
-    """A table with a header line: CSV, or columns separated by tabs, ``;`` or ``|``."""
-    csv.field_size_limit(max(csv.field_size_limit(), _files.LARGEST))
-    source = _text_lines(path, wanted, complain)
+def csv_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
+    """Yield the rows of a table with a header line."""
+    csv.field_size_limit(max(csv.field_size_limit(), files.MAX_BYTES))
+    source = _text_lines(path, options, skip)
     head = next((line for line in source if line.strip()), None)
     if head is None:
-        complain("empty text", str(path), "")
+        skip("empty text", str(path), "")
         return
-    if told := re.fullmatch(r'"?sep=(.)"?\s*', head):
-        delimiter, head = told[1], next((line for line in source if line.strip()), "")
+    if found := re.fullmatch(r'"?sep=(.)"?\s*', head):
+        delimiter, head = found[1], next((line for line in source if line.strip()), "")
     else:
-        delimiter = _delimiter(head, wanted.text_field)
+        delimiter = _delimiter(head, options.text_field)
     names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]
-    text = _text_column(names, wanted.text_field)
+    text = _text_column(names, options.text_field)
     if text is None:
         yield str(path), dict.fromkeys(filter(None, names), "")
         return
-    if text != wanted.text_field:
-        wanted.note(f"the column {text!r} is taken for the text", str(path), "")
-    for place, cells in _records(path, source, delimiter, complain):
-        yield from _row(names, cells, text, wanted.text_field, place, complain)
+    if text != options.text_field:
+        options.note(f"the column {text!r} is taken for the text", str(path), "")
+    for place, cells in _records(path, source, delimiter, skip):
+        yield from _row(names, cells, text, options.text_field, place, skip)
 
 
-class _Fed:
+class _RecordingLines:
     """Lines for a reader; remembers the lines of the current row."""
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -53,7 +53,7 @@ class _Fed:
         self.row: list[str] = []
         self.ended = False
 
-    def __iter__(self) -> _Fed:
+    def __iter__(self) -> _RecordingLines:
         return self
 
     def __next__(self) -> str:
@@ -67,31 +67,31 @@ class _Fed:
 
 
 def _records(
-    path: Path, source: Iterable[str], delimiter: str, complain: Complain
+    path: Path, source: Iterable[str], delimiter: str, skip: Skip
 ) -> Iterator[tuple[str, list[str]]]:
-    """The rows after the header, each with its place.
+    """Yield the rows after the header, each with its place.
 
     An unclosed quotation mark would swallow the rest of the file; in that case, it and all later
     quotation marks are read as ordinary characters.
     """
-    fed = _Fed(source)
-    reader = csv.reader(fed, delimiter=delimiter)
+    recorded = _RecordingLines(source)
+    reader = csv.reader(recorded, delimiter=delimiter)
     number = 2
     while True:
-        fed.row.clear()
+        recorded.row.clear()
         try:
             cells = next(reader, None)
         except csv.Error:  # an unclosed cell
-            cells, fed.ended = [], True
+            cells, recorded.ended = [], True
         if cells is None:
             return
-        if fed.ended:
+        if recorded.ended:
             break
         if cells:
             yield f"{path}:{number}", cells
-        number += sum(line.count("\n") for line in fed.row)
-    complain("quote without an end", f"{path}:{number}", "quotes are taken for text from here on")
-    rest = chain(fed.row.copy(), source)
+        number += sum(line.count("\n") for line in recorded.row)
+    skip("quote without an end", f"{path}:{number}", "quotes are taken for text from here on")
+    rest = chain(recorded.row.copy(), source)
     for cells in csv.reader(rest, delimiter=delimiter, quoting=csv.QUOTE_NONE):
         if cells:
             yield f"{path}:{number}", cells
@@ -104,30 +104,30 @@ def _row(
     text: str,
     text_field: str,
     place: str,
-    complain: Complain,
-) -> Iterator[Row]:
+    skip: Skip,
+) -> Iterator[PlacedRow]:
     if any(map(str.strip, cells[len(names) :])):
         why = f"{len(cells)} cells, {len(names)} columns: is a text with commas not in quotes?"
-        complain("row longer than the header", place, why)
+        skip("row longer than the header", place, why)
         return
     row: dict[str, Any] = {}
     for name, value in zip(names, cells, strict=False):
         row.setdefault(name, value)
     row.pop("", None)
-    said = row.pop(text, "")
-    if _SURROGATE.search(said):
-        complain("wrong encoding", place, "a byte that is not UTF-8")
+    text_value = row.pop(text, "")
+    if _SURROGATE.search(text_value):
+        skip("wrong encoding", place, "a byte that is not UTF-8")
         return
-    yield place, {**row, text_field: said}
+    yield place, {**row, text_field: text_value}
 
 
-def _text_lines(path: Path, wanted: Wanted, complain: Complain) -> Iterator[str]:
-    """Lines with their ends; for bytes that are not UTF-8, the row is left out later."""
+def _text_lines(path: Path, options: ReadOptions, skip: Skip) -> Iterator[str]:
+    """Yield lines with their ends; bytes that are not UTF-8 are handled later, by row."""
 
     def guessed() -> None:
-        wanted.note(GUESSED, str(path), "")
+        options.note(GUESSED_NOTE, str(path), "")
 
-    for _, data in lines(path, complain, wanted.codec, guess=guessed, blanks=True):
+    for _, data in lines(path, skip, options.codec, guess=guessed, blanks=True):
         line = data.decode("utf-8", "surrogateescape").removesuffix("\r")
         if "\r" in line:  # line ends of classic Mac OS, or a line break inside a cell
             yield from (part + "\n" for part in line.replace("\r\n", "\n").split("\r"))
@@ -136,7 +136,7 @@ def _text_lines(path: Path, wanted: Wanted, complain: Complain) -> Iterator[str]
 
 
 def _delimiter(head: str, text_field: str) -> str:
-    """The delimiter: one with which the text column is found, else the one with most columns."""
+    """Return the delimiter that yields the text column, else the one with most columns."""
 
     def fit(sign: str) -> tuple[bool, int]:
         names = [name.strip() for name in next(csv.reader([head], delimiter=sign), [])]
@@ -146,7 +146,7 @@ def _delimiter(head: str, text_field: str) -> str:
 
 
 def _text_column(names: Sequence[str], text_field: str) -> str | None:
-    if text_field in names or text_field != Wanted().text_field:
+    if text_field in names or text_field != ReadOptions().text_field:
         return text_field if text_field in names else None
     by = {name.lower(): name for name in reversed(names)}
-    return next((by[usual] for usual in USUAL if usual in by), None)
+    return next((by[usual] for usual in TEXT_COLUMNS if usual in by), None)

@@ -1,7 +1,7 @@
-"""Compressed files as streams of bounded pieces: gzip, bzip2, xz and zstd.
+"""Decompress gzip, bzip2, xz and zstd files as streams of bounded chunks.
 
-A file of a few kilobytes may expand to terabytes. It is read in pieces, up to ``MOST_RATIO`` times
-its size; texts are compressed to a twentieth of their size, rarely to a fiftieth.
+A file of a few kilobytes may expand to terabytes. Decompression stops at ``MAX_RATIO`` times the
+file's size; texts are compressed to a twentieth of their size, rarely to a fiftieth.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from typing import Any
 from lacy.corpus.encoding import is_utf8
 
 CHUNK = 1 << 20
-"""Bytes per piece."""
+"""Bytes per chunk."""
 
-MOST_RATIO = 250
+MAX_RATIO = 250
 """Largest expansion of a file, as a multiple of its size."""
 
-SMALL = 64 << 20
+ALWAYS_ALLOWED = 64 << 20
 """Bytes to which every file may expand, whatever its size."""
 
 _WINDOW = 1 << 31
 """Largest window of zstd, as with its option --long=31; only used parts take memory."""
 
 _DICTIONARY = 1 << 30
-"""Most memory for the dictionary of xz in bytes."""
+"""Memory limit for the dictionary of xz, in bytes."""
 
-_LITTLE = 1 << 10
-"""Bytes of zstd input at a time: every 4 bytes may expand to 128 KiB."""
+_ZSTD_INPUT = 1 << 10
+"""Bytes of zstd input at a time, because every 4 bytes may expand to 128 KiB."""
 
-Complain = Callable[[str, str, str], None]
+Skip = Callable[[str, str, str], None]
 
 
-class Missing(Exception):
-    """A required package is not installed; its name is the argument."""
+class MissingPackage(Exception):
+    """Raised when a required package is not installed; the argument is its name."""
 
 
 class _Gzip:
@@ -65,7 +65,7 @@ class _Gzip:
 
 
 class _Zstd:
-    """The package ``zstandard`` with the same interface; output is bounded by small inputs."""
+    """The package ``zstandard`` with the same interface; small inputs bound its output."""
 
     needs_input = True
 
@@ -112,10 +112,10 @@ def _zstd() -> Any:
     try:
         return _Zstd()
     except ImportError:
-        raise Missing("zstandard") from None
+        raise MissingPackage("zstandard") from None
 
 
-PACKED: dict[str, tuple[str, Callable[[], Any]]] = {
+FORMATS: dict[str, tuple[str, Callable[[], Any]]] = {
     ".gz": ("gzip", _gzip),
     ".bz2": ("bzip2", _bz2),
     ".xz": ("xz", _xz),
@@ -123,7 +123,7 @@ PACKED: dict[str, tuple[str, Callable[[], Any]]] = {
     ".zst": ("zstd", _zstd),
     ".zstd": ("zstd", _zstd),
 }
-"""Suffix of a compressed file -> name of the format, and the decompressor for one member."""
+"""Suffix of a compressed file -> name of the format, and the decompressor of one member."""
 
 
 _MAGIC = (
@@ -135,8 +135,8 @@ _MAGIC = (
 """First bytes of compressed files."""
 
 
-def packed_as(path: Path, head: bytes) -> str:
-    """The suffix of a file's actual compression, whatever its name is; "" if uncompressed.
+def compression_of(path: Path, head: bytes) -> str:
+    """Return the suffix of a file's actual compression, whatever its name; "" if uncompressed.
 
     Programs that download files sometimes decompress them and keep the name.
     """
@@ -144,61 +144,59 @@ def packed_as(path: Path, head: bytes) -> str:
         if magic.match(head):
             return ending
     ending = path.suffix.lower()
-    if ending not in PACKED:
+    if ending not in FORMATS:
         return ""
     text = head[:1024]
     plain = text.strip() and is_utf8(text) and not re.search(rb"[\x00-\x08\x0e-\x1f\x7f]", text)
     return "" if plain else ending
 
 
-def unpacked(
-    path: Path, ending: str, pieces: Iterator[bytes], complain: Complain
-) -> Iterator[bytes]:
-    """The decompressed members of a file, in pieces of bounded size.
+def decompress(path: Path, ending: str, chunks: Iterator[bytes], skip: Skip) -> Iterator[bytes]:
+    """Yield the decompressed content of a file in chunks of bounded size.
 
     A truncated or damaged file yields everything before the damage.
 
     Args:
         path: the file, for messages.
-        ending: its compression, a key of ``PACKED``.
-        pieces: its bytes.
-        complain: called for damage.
+        ending: its compression, a key of ``FORMATS``.
+        chunks: its bytes.
+        skip: called for damage.
     """
-    name, make = PACKED[ending]
+    name, make = FORMATS[ending]
     if name == "zstd":
-        pieces = (piece[at : at + _LITTLE] for piece in pieces
-                  for at in range(0, len(piece), _LITTLE))  # fmt: skip
+        chunks = (chunk[at : at + _ZSTD_INPUT] for chunk in chunks
+                  for at in range(0, len(chunk), _ZSTD_INPUT))  # fmt: skip
     member: Any = None
     taken = given = 0
     try:
-        for piece in pieces:
-            taken += len(piece)
-            while piece or (member is not None and not member.needs_input):
+        for chunk in chunks:
+            taken += len(chunk)
+            while chunk or (member is not None and not member.needs_input):
                 if member is None:
-                    piece = piece.lstrip(b"\0")  # padding after a member, which gzip allows
-                    if not piece:
+                    chunk = chunk.lstrip(b"\0")  # padding after a member, which gzip allows
+                    if not chunk:
                         break
                     member = make()
-                data = member.decompress(piece, CHUNK)
+                data = member.decompress(chunk, CHUNK)
                 given += len(data)
                 if data:
                     yield data
-                if given > max(SMALL, MOST_RATIO * taken):
-                    why = f"more than {MOST_RATIO} times its size; read up to {given >> 20} MiB"
-                    complain("unpacks to too much", str(path), why)
+                if given > max(ALWAYS_ALLOWED, MAX_RATIO * taken):
+                    why = f"more than {MAX_RATIO} times its size; read up to {given >> 20} MiB"
+                    skip("unpacks to too much", str(path), why)
                     return
-                piece = b""
+                chunk = b""
                 if member.eof:
-                    piece, member = member.unused_data, None
-    except Missing as error:
+                    chunk, member = member.unused_data, None
+    except MissingPackage as error:
         why = f"it needs the package {error.args[0]!r}: pip install {error.args[0]}"
-        complain("no reader", str(path), why)
+        skip("no reader", str(path), why)
         return
     except MemoryError as error:
-        complain(f"damaged {name}", str(path), f"it needs too much memory {error}".strip())
+        skip(f"damaged {name}", str(path), f"it needs too much memory {error}".strip())
         return
     except Exception as error:  # each library has its own class
-        complain(f"damaged {name}", str(path), str(error))
+        skip(f"damaged {name}", str(path), str(error))
         return
     if member is not None:
-        complain(f"truncated {name}", str(path), "the file ends in the middle; read up to there")
+        skip(f"truncated {name}", str(path), "the file ends in the middle; read up to there")
