@@ -18,8 +18,8 @@ from lacy.sources import Database
 from lacy.sources.opening import open_source
 from lacy.sources.texts import BuildReport, Documents
 from lacy.sources.texts.passages import extended_values
-from lacy.study.partners import open_source as open_partner
-from lacy.study.partners import parse_source, texts_of
+from lacy.study.sources import open_study_source as open_partner
+from lacy.study.sources import parse_source, texts_of
 from lacy.testing import scripted
 from lacy.types import Document, Mark, Request
 from lacy.world import make_world
