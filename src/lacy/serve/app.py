@@ -189,7 +189,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
 
 def read_page_file(name: str) -> bytes:
     """Return a file of the page, which shares its design with the reports."""
-    folder = files("lacy.evaluate") / "templates" if name == "design.css" else PAGE
+    folder = files("lacy.report") / "templates" if name == "design.css" else PAGE
     return (folder / name).read_bytes()
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from helpers.studies import METHODS, write_rates, write_study, write_sweep
 from lacy.errors import LacyError
-from lacy.study import figures
-from lacy.study.drawing import COLOURS, inline
-from lacy.study.reading import parse_condition, read
+from lacy.report import figures
+from lacy.report.study_files import parse_condition, read_study
+from lacy.report.svg import SERIES_COLOURS, inline
 
 SVG = "{http://www.w3.org/2000/svg}"
 DRAW = {
@@ -71,7 +71,9 @@ def test_the_frontier_has_a_line_per_method_and_kind(study, tmp_path):
     for label in (*METHODS, "plain, entropy", "alone", "facts right, %", "tokens asked for, %"):
         assert label in texts
     for number, method in enumerate(METHODS):
-        drawn = [line for line in lines_in(tmp_path / "f.svg", COLOURS[number]) if len(line) == 3]
+        drawn = [
+            line for line in lines_in(tmp_path / "f.svg", SERIES_COLOURS[number]) if len(line) == 3
+        ]
         assert len(drawn) == (2 if method == "plain" else 1), method
 
 
@@ -86,7 +88,7 @@ def test_the_frontier_is_drawn_where_the_numbers_are(study, tmp_path):
             (rows.method == method)
             & rows.condition.isin(["budget=0.1", "budget=0.22", "budget=0.35"])
         ]
-        solid = next(x for x in lines_in(tmp_path / "f.svg", COLOURS[number]) if len(x) == 3)
+        solid = next(x for x in lines_in(tmp_path / "f.svg", SERIES_COLOURS[number]) if len(x) == 3)
         points += zip(wanted.value, [y for _, y in solid], strict=True)
     (v0, y0), (v1, y1) = min(points), max(points)
     for value, y in points:
@@ -97,7 +99,7 @@ def test_the_frontier_is_drawn_where_the_numbers_are(study, tmp_path):
 def test_error_bars_span_the_pooled_interval(study, tmp_path):
     """+-2 points around lacy's 95%: as long as 4 points of the axis."""
     figures.frontier(study, tmp_path / "f.svg", where={"method": "lacy"})
-    colour = COLOURS[0]
+    colour = SERIES_COLOURS[0]
     ends = []
     for path in ElementTree.parse(tmp_path / "f.svg").getroot().iter(f"{SVG}path"):
         found = re.findall(r"[ML] ([\d.]+) ([\d.]+)", path.get("d", ""))
@@ -126,7 +128,7 @@ def test_sizes_and_rules_of_equality_get_panels_of_their_own(tmp_path):
         "large, the same number of steps", "large, the same number of text tokens",
     ]  # fmt: skip
     # The plain method was trained under one rule and stands in all four, with two lines each.
-    drawn = [line for line in lines_in(tmp_path / "f.svg", COLOURS[0]) if len(line) == 3]
+    drawn = [line for line in lines_in(tmp_path / "f.svg", SERIES_COLOURS[0]) if len(line) == 3]
     assert len(drawn) == 8
     figures.frontier(study, tmp_path / "g.svg", where={"size": "small", "equal": "steps"})
     assert not [text for text in texts_of(tmp_path / "g.svg") if "the same number" in text]
@@ -146,11 +148,11 @@ def test_conditions_are_known_by_their_settings(study, tmp_path):
     }
     conditions["budget=0.22,by=entropy"] = {"policy": "budget=0.22,by=entropy", "source": "truth"}
     (tmp_path / "setup.json").write_text(json.dumps({"conditions": conditions, "call_rate": 0.22}))
-    assert read(tmp_path).common_rate() == 0.22
+    assert read_study(tmp_path).common_rate() == 0.22
     figures.frontier(tmp_path, tmp_path / "f.svg")
     texts = texts_of(tmp_path / "f.svg")
     assert "budget=0.22,by=entropy" in texts and "plain, entropy, truth" not in texts
-    assert len([x for x in lines_in(tmp_path / "f.svg", COLOURS[0]) if len(x) == 3]) == 1
+    assert len([x for x in lines_in(tmp_path / "f.svg", SERIES_COLOURS[0]) if len(x) == 3]) == 1
     figures.frontier(tmp_path, tmp_path / "g.svg", conditions=["mid"])
     assert not {"alone", "plain, entropy"} & set(texts_of(tmp_path / "g.svg"))
 
@@ -179,13 +181,13 @@ def test_calibration_puts_the_bins_of_all_seeds_together(study, tmp_path):
     texts = texts_of(tmp_path / "c.svg")
     assert {"lacy", "loss only", "random|tokens", "share of value starts"} <= set(texts)
     assert "plain" not in texts  # it never learned to call
-    curves = [line for line in lines_in(tmp_path / "c.svg", COLOURS[1]) if len(line) > 3]
+    curves = [line for line in lines_in(tmp_path / "c.svg", SERIES_COLOURS[1]) if len(line) > 3]
     assert [len(line) for line in curves] == [15]
 
 
 def test_turnover_draws_a_mean_and_a_band_of_few_points(study, tmp_path):
     figures.turnover(study, tmp_path / "t.svg")
-    (line,) = [line for line in lines_in(tmp_path / "t.svg", COLOURS[1]) if len(line) > 3]
+    (line,) = [line for line in lines_in(tmp_path / "t.svg", SERIES_COLOURS[1]) if len(line) > 3]
     assert len(line) <= figures.STEPS
     heights = [y for _, y in line]
     assert heights == sorted(heights)  # SVG counts downwards: the turnover falls
@@ -229,7 +231,9 @@ def test_a_sweep_has_a_line_per_group_and_a_point_per_seed(tmp_path):
     assert {"facts right, %", "closed-book recall, %", "text weight"} <= set(texts)
     for number, name in enumerate(("none", "softmax", "sigmoid")):
         assert texts.count(f"call negative: {name}") == 1
-        lines = [line for line in lines_in(tmp_path / "s.svg", COLOURS[number]) if len(line) == 4]
+        lines = [
+            line for line in lines_in(tmp_path / "s.svg", SERIES_COLOURS[number]) if len(line) == 4
+        ]
         assert len(lines) == 2  # a panel per metric
     uses = list(ElementTree.parse(tmp_path / "s.svg").getroot().iter(f"{SVG}use"))
     dots = [use for use in uses if "fill-opacity: 0.4" in use.get("style", "")]
@@ -256,13 +260,15 @@ def test_freed_bits_begin_with_the_model_that_delegates_nothing(tmp_path):
         texts
     )
     for number in range(2):
-        lines = [line for line in lines_in(tmp_path / "r.svg", COLOURS[number]) if len(line) == 4]
+        lines = [
+            line for line in lines_in(tmp_path / "r.svg", SERIES_COLOURS[number]) if len(line) == 4
+        ]
         assert len(lines) == 2
         for line in lines:  # more calls (right), less held (down)
             assert line == sorted(line) and [y for _, y in line] == sorted(y for _, y in line)
     both = write_rates(tmp_path / "both", equals=("steps", "text_tokens"))
     figures.freed_bits(both, tmp_path / "both.svg")  # the plain model stands under both rules
-    lines = [line for line in lines_in(tmp_path / "both.svg", COLOURS[0]) if len(line) == 4]
+    lines = [line for line in lines_in(tmp_path / "both.svg", SERIES_COLOURS[0]) if len(line) == 4]
     assert len(lines) == 4
 
 
@@ -295,7 +301,7 @@ def test_files_that_are_no_study_are_named(tmp_path):
     with pytest.raises(LacyError, match=r"results\.csv .* no column method, equal"):
         figures.frontier(study, tmp_path / "f.svg")
     (study / "runs.csv").write_text("")
-    with pytest.raises(LacyError, match=r"runs\.csv is not as a study writes it"):
+    with pytest.raises(LacyError, match=r"runs\.csv is not a valid study file"):
         figures.frontier(study, tmp_path / "f.svg")
     write_study(study, seeds=(0,))
     (study / "setup.json").write_text("[]")
@@ -336,6 +342,6 @@ def test_a_group_has_one_colour_in_all_panels_of_a_sweep(tmp_path):
     figures.sweep(folder, tmp_path / "s.svg", **draw)
     lengths = {
         colour: sorted(len(line) for line in lines_in(tmp_path / "s.svg", colour) if len(line) > 2)
-        for colour in COLOURS[:3]
+        for colour in SERIES_COLOURS[:3]
     }
     assert sorted(lengths.values()) == [[3, 3], [4, 4], [4, 4]]

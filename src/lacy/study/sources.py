@@ -36,7 +36,7 @@ def parse_source(text: str) -> tuple[str, dict[str, float]]:
 
 
 @contextmanager
-def open_source(
+def open_study_source(
     text: str, world: World, folder: Path, seed: int, tokenizer: Any = None, partner: Any = None
 ) -> Iterator[Source | None]:
     """Opens a source.

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.evaluate import Score, number
-from lacy.study.reading import (
+from lacy.evaluate import Score, metric_of
+from lacy.report.html import format_value
+from lacy.report.study_files import (
     EQUAL,
-    Found,
     Key,
     ParsedCondition,
+    PooledScore,
     Study,
-    at_rate,
-    measure,
-    read,
+    conditions_at_rate,
+    read_study,
     table,
 )
 
@@ -30,20 +30,20 @@ METHODS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TableLine:
     """One method asked under one condition, and its figures by column."""
 
     method: str
     condition: ParsedCondition
-    found: dict[str, Found]
+    found: dict[str, PooledScore]
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TableBlock:
     """Lines that may be held against each other."""
 
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[TableLine, ...]
     compared: bool
     """Whether all stand at one call rate, so that a best one can be told."""
 
@@ -63,12 +63,12 @@ def methods_table(
         metrics: the columns; those that were not measured are left out.
         conditions: only these, by name.
         call_rate: the budget to compare at; by default that at which most methods were asked.
-        where: only runs with these values, as in ``reading.read``.
+        where: only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E13, E87 for missing or foreign files; E88 if no condition was asked.
     """
-    study = read(folder, where)
+    study = read_study(folder, where)
     parts = [_block(block, metrics) for block in blocks(study, metrics, call_rate, conditions)]
     if not parts:
         raise LacyError("E88", what="no condition was measured", where=folder)
@@ -96,7 +96,7 @@ def blocks(
     metrics: Sequence[str] = METHODS,
     rate: float | None = None,
     conditions: Sequence[str] = (),
-) -> list[Block]:
+) -> list[TableBlock]:
     """Return the lines of each size and rule of equality: at the common rate, then at other rates.
 
     Args:
@@ -109,7 +109,7 @@ def blocks(
     found = []
     for size, equal in study.groups:
         keys = study.members(size, equal)
-        here = list(at_rate(study, keys, rate))
+        here = list(conditions_at_rate(study, keys, rate))
         rest = [(k, w) for k in keys for w in study.conditions(k) if w.budget is None]
         rest = [pair for pair in rest if pair not in here]
         at_it = {key for key, _ in here}
@@ -123,13 +123,13 @@ def blocks(
             )
             if lines:
                 compared = pairs is here and rate is not None
-                found.append(Block(title + what, lines, compared))
+                found.append(TableBlock(title + what, lines, compared))
     return found
 
 
 def _line(
     study: Study, key: Key, condition: ParsedCondition, metrics: Sequence[str], models: bool
-) -> Line:
+) -> TableLine:
     """Figures of a condition and, where ``models``, of the model itself."""
     found = {}
     for metric in metrics:
@@ -141,18 +141,19 @@ def _line(
         )
         if here and math.isfinite(here.score.value):
             found[metric] = here
-    return Line(key[2], condition, found)
+    return TableLine(key[2], condition, found)
 
 
 def label(metric: str) -> str:
     """What stands above a column, with its unit where the cells do not show it."""
     if metric == "auroc_start":
         return "AUROC at value starts"
-    shown = measure(metric)
-    return f"{shown.label}, {shown.unit}" if shown.unit in ("nats", "per fact") else shown.label
+    shown = metric_of(metric)
+    unit = shown.shown_unit
+    return f"{shown.label}, {unit}" if unit in ("nats", "per fact") else shown.label
 
 
-def _block(block: Block, metrics: Sequence[str]) -> str:
+def _block(block: TableBlock, metrics: Sequence[str]) -> str:
     columns = [m for m in metrics if any(m in line.found for line in block.lines)]
     best = {metric: _best(block, metric) for metric in columns}
     rows = [["method", "condition", *map(label, columns)], ["---", "---", *["---:"] * len(columns)]]
@@ -165,9 +166,9 @@ def _block(block: Block, metrics: Sequence[str]) -> str:
     return f"**{_text(block.title)}**\n\n" + _rows(rows)
 
 
-def _best(block: Block, metric: str) -> str:
+def _best(block: TableBlock, metric: str) -> str:
     """The best value as it is shown (equal ones are all best), or "" where none can be told."""
-    better = 1 if metric == "auroc_start" else measure(metric).better
+    better = 1 if metric == "auroc_start" else metric_of(metric).sign
     scores = [line.found[metric].score for line in block.lines if metric in line.found]
     if not block.compared or not better or len({_value(score) for score in scores}) < 2:
         return ""
@@ -177,7 +178,7 @@ def _best(block: Block, metric: str) -> str:
 def shown(value: float, unit: str, *, bare: bool = False) -> str:
     """A figure with as many digits as its neighbours in a table."""
     if unit in ("share", "AUROC") or not math.isfinite(value):
-        return number(value, unit, bare=bare)
+        return format_value(value, unit, bare=bare)
     return f"{value:.{3 if unit.startswith('nats') else 2}f}"
 
 
@@ -185,7 +186,7 @@ def _value(score: Score) -> str:
     return shown(score.value, score.unit)
 
 
-def _cell(found: Found, best: str) -> str:
+def _cell(found: PooledScore, best: str) -> str:
     score, value = found.score, _value(found.score)
     text = f"**{value}**" if value == best else value
     if math.isfinite(score.low) and math.isfinite(score.high):
@@ -236,7 +237,7 @@ def comparisons_table(
             sides = [_text(row["a"]), _text(row["b"])]
             people, seeds = (f"{int(row[name]):,}" for name in ("n", "seeds"))
             lines.append(
-                [measure(row["metric"]).label, *sides, gap(row), p_value(row["p"]), people, seeds]
+                [metric_of(row["metric"]).label, *sides, gap(row), p_value(row["p"]), people, seeds]
             )
         title = f"Size {size}, {EQUAL.get(equal, equal)}"
         parts.append(f"**{_text(title)}**\n\n{_rows(lines)}")
@@ -263,7 +264,7 @@ def comparisons(
 
 def gap(row: Mapping[str, Any]) -> str:
     """A difference with its interval: shares in percentage points, all with a sign."""
-    unit = measure(row["metric"]).unit
+    unit = metric_of(row["metric"]).shown_unit
     share = unit == "share"
     scale, form = (100, "+.1f") if share else (1, "+.3f")
     value, low, high = (scale * row[name] for name in ("difference", "low", "high"))
@@ -277,3 +278,10 @@ def p_value(p: float) -> str:
     if not math.isfinite(p):
         return "–"
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+STUDY_TABLES: dict[str, Callable[..., str]] = {
+    "methods": methods_table,
+    "comparisons": comparisons_table,
+}
+"""The tables of a study by name."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.evaluate import Score
-from lacy.study.drawing import GRID, HOLLOW, MUTED, Pen, alike, sheet, titles
-from lacy.study.reading import Key, ParsedCondition, Study, at_rate, measure, read
+from lacy.evaluate import Score, metric_of
+from lacy.report.study_files import Key, ParsedCondition, Study, conditions_at_rate, read_study
+from lacy.report.svg import GRID, HOLLOW, MUTED, SeriesStyle, share_limits, sheet
 
 
 def frontier(
@@ -30,12 +30,12 @@ def frontier(
         folder: of the study.
         file: to write, ``.svg``.
         conditions: only these, by name.
-        where: only runs with these values, as in ``reading.read``.
+        where: only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E88 if no condition tells a call rate and facts right.
     """
-    study = read(folder, where)
+    study = read_study(folder, where)
     found = {key: _costs(study, key, conditions) for key in study.keys}
     every = [cost[0] for costs in found.values() for cost in costs]
     if not every:
@@ -53,13 +53,25 @@ def frontier(
         for axes, group in zip(panels, study.groups, strict=True):
             for key in study.members(*group):
                 number, costs = study.methods.index(key[2]), found[key]
-                _lines_of(axes, key[2], costs, {k: Pen(number, i) for i, k in enumerate(kinds)})
-                _named(axes, key[2], Pen(number), [c for c in costs if c[0].name in names], names)
+                _lines_of(
+                    axes, key[2], costs, {k: SeriesStyle(number, i) for i, k in enumerate(kinds)}
+                )
+                _named(
+                    axes,
+                    key[2],
+                    SeriesStyle(number),
+                    [c for c in costs if c[0].name in names],
+                    names,
+                )
             _legend_of_names(axes, names, study.methods)
-            titles(axes, group, study, "tokens asked for, %", "facts right, %")
+            axes.set(
+                xlabel="tokens asked for, %",
+                ylabel="facts right, %",
+                title=study.panel_title(group),
+            )
             axes.margins(x=0.06, y=0.08)
-        alike(panels, "x")
-        alike(panels, "y")
+        share_limits(panels, "x")
+        share_limits(panels, "y")
     return what
 
 
@@ -89,7 +101,9 @@ def _costs(study: Study, key: Key, conditions: Sequence[str]) -> list[Cost]:
     return sorted(found, key=lambda cost: cost[1])
 
 
-def _lines_of(axes: Any, method: str, costs: Sequence[Cost], pens: Mapping[str, Pen]) -> None:
+def _lines_of(
+    axes: Any, method: str, costs: Sequence[Cost], pens: Mapping[str, SeriesStyle]
+) -> None:
     for kind, pen in pens.items():
         line = [cost for cost in costs if cost[0].budget is not None and cost[0].kind == kind]
         if not line:
@@ -100,7 +114,9 @@ def _lines_of(axes: Any, method: str, costs: Sequence[Cost], pens: Mapping[str, 
         _bars(axes, line, pen)
 
 
-def _named(axes: Any, method: str, pen: Pen, costs: Sequence[Cost], names: Sequence[str]) -> None:
+def _named(
+    axes: Any, method: str, pen: SeriesStyle, costs: Sequence[Cost], names: Sequence[str]
+) -> None:
     """Single markers; a method that has no line is told by its colour."""
     for cost in costs:
         axes.plot(
@@ -113,7 +129,7 @@ def _named(axes: Any, method: str, pen: Pen, costs: Sequence[Cost], names: Seque
         axes.plot([], [], color=pen.colour, linewidth=5, solid_capstyle="butt", label=method)
 
 
-def _bars(axes: Any, costs: Sequence[Cost], pen: Pen) -> None:
+def _bars(axes: Any, costs: Sequence[Cost], pen: SeriesStyle) -> None:
     spans = [c for c in costs if math.isfinite(c[3]) and math.isfinite(c[4])]
     axes.vlines(
         [c[1] for c in spans], [c[3] for c in spans], [c[4] for c in spans],
@@ -145,17 +161,17 @@ def methods(
         file: to write, ``.svg``.
         metric: of a condition, or of the model itself.
         conditions: only these, by name; by default those at the common call rate.
-        where: only runs with these values, as in ``reading.read``.
+        where: only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E88 if the metric was not measured.
     """
-    study = read(folder, where)
+    study = read_study(folder, where)
     found = {key: _side_by_side(study, key, metric, conditions) for key in study.keys}
     names = list(dict.fromkeys(name for scores in found.values() for name in scores))
     if not names:
         raise LacyError("E88", what=f"no {metric} of the methods", where=folder)
-    shown = measure(metric)
+    shown = metric_of(metric)
     what = f"{shown.label[0].upper()}{shown.label[1:]} by method; bars are 95% intervals."
     rows = [
         method
@@ -170,9 +186,11 @@ def methods(
             here = {key[2]: found[key] for key in study.members(*group)}
             _rows(axes, [here.get(method, {}) for method in rows], names, shown.unit)
             axes.set_yticks(range(len(rows)), rows if i % 2 == 0 else [""] * len(rows))
-            unit = {"share": ", %", "AUROC": "", "": ""}.get(shown.unit, f", {shown.unit}")
-            titles(axes, group, study, f"{shown.label}{unit}", "")
-        alike(panels, "x")
+            unit = {"share": ", %", "AUROC": "", "": ""}.get(
+                shown.shown_unit, f", {shown.shown_unit}"
+            )
+            axes.set(xlabel=f"{shown.label}{unit}", ylabel="", title=study.panel_title(group))
+        share_limits(panels, "x")
     return what
 
 
@@ -186,7 +204,7 @@ def _side_by_side(
     asked = (
         study.conditions(key)
         if conditions
-        else [condition for _, condition in at_rate(study, [key], study.common_rate())]
+        else [condition for _, condition in conditions_at_rate(study, [key], study.common_rate())]
     )
     found = {condition.name: study.get(key, metric, condition.name) for condition in asked}
     return {
@@ -199,7 +217,7 @@ def _side_by_side(
 def _rows(axes: Any, rows: Sequence[Mapping[str, Score]], names: Sequence[str], unit: str) -> None:
     scale = 100 if unit == "share" else 1
     for i, name in enumerate(names):
-        pen = Pen(i)
+        pen = SeriesStyle(i)
         here = [(_height(y, name, scores), scores[name]) for y, scores in enumerate(rows)
                 if name in scores]  # fmt: skip
         axes.plot(

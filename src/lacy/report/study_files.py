@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ import numpy as np
 
 from lacy._parse import parse_json
 from lacy.errors import LacyError
-from lacy.evaluate import Score
+from lacy.evaluate import Score, metric_of
+from lacy.report.svg import need
 
 POOLED = -1
 """``seed`` of the rows that pool all seeds."""
@@ -46,49 +46,6 @@ COLUMNS = {
 
 Key = tuple[str, str, str]
 """Size, rule of equality, method."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """How a metric is called and read: ``better`` is +1 where more is better, -1, or 0."""
-
-    label: str
-    unit: str = "share"
-    better: int = 0
-
-
-MEASURES = {
-    "facts_right": Measure("facts right", better=1),
-    "recall": Measure("recall", better=1),
-    "f1": Measure("F1", better=1),
-    "closed_book_recall": Measure("closed-book recall", better=-1),
-    "call_rate": Measure("call rate"),
-    "call_starts": Measure("calls at value starts", better=1),
-    "calls_per_fact": Measure("calls per fact", "calls", -1),
-    "calls_per_answer": Measure("calls per answer", "calls", -1),
-    "facts_per_answer": Measure("facts per answer", "facts", 1),
-    "language_loss": Measure("language loss", "nats", -1),
-    "fact_loss": Measure("loss on facts", "nats"),
-    "stored_bits": Measure("stored bits", "per fact"),
-    "stored_share": Measure("stored share of all bits"),
-    "calibration_error": Measure("calibration error", "", -1),
-    "decision_error": Measure("calibration error where it decides", "", -1),
-    "finished": Measure("answers finished", better=1),
-    "own_right": Measure("own facts right", better=1),
-    "borrowed_right": Measure("borrowed facts right", better=1),
-    "recovered": Measure("recovered", better=1),
-    "call_precision": Measure("call precision", better=1),
-    "call_recall": Measure("call recall", better=1),
-    "start_recall": Measure("value starts called", better=1),
-}  # fmt: skip
-
-
-def measure(metric: str) -> Measure:
-    """How to show a metric; one that is not known is shown under its own name."""
-    if metric.startswith("auroc_"):
-        signal = metric.removeprefix("auroc_").replace("_", " ")
-        return Measure(f"AUROC, {signal.replace('p call', 'p(CALL)')}", "AUROC", 1)
-    return MEASURES.get(metric, Measure(metric.replace("_", " "), ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +83,7 @@ def parse_condition(name: str, given: Mapping[str, Any] | None = None) -> Parsed
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PooledScore:
     """A figure pooled over seeds, and what each seed gave."""
 
     score: Score
@@ -141,7 +98,7 @@ class Study:
     runs: Any
     keys: tuple[Key, ...]
     """What was trained, in the order of the recipe; sizes from small to large."""
-    found: dict[tuple[str, str, str, str, str], Found]
+    found: dict[tuple[str, str, str, str, str], PooledScore]
     setup: Mapping[str, Any] = field(default_factory=dict)
     """What setup.json holds: among others ``conditions`` and the ``call_rate`` to compare at."""
 
@@ -185,7 +142,13 @@ class Study:
         """How many seeds were trained."""
         return int(self.runs["seed"].nunique())
 
-    def get(self, key: Key, metric: str, condition: str = "") -> Found | None:
+    def panel_title(self, group: tuple[str, str]) -> str:
+        """Name a panel by what it does not share with the other panels of a figure."""
+        sizes, rules = ({group[i] for group in self.groups} for i in (0, 1))
+        parts = [group[0]] * (len(sizes) > 1) + [EQUAL.get(group[1], group[1])] * (len(rules) > 1)
+        return ", ".join(parts)
+
+    def get(self, key: Key, metric: str, condition: str = "") -> PooledScore | None:
         """A figure, or None where it was not measured."""
         return self.found.get((*key, condition, metric))
 
@@ -246,20 +209,6 @@ class Study:
         return rows
 
 
-def need(package: str) -> Any:
-    """Imports a package of the ``study`` extra.
-
-    Raises:
-        LacyError: E11 with the line to type where it is not installed.
-    """
-    try:
-        return import_module(package)
-    except ModuleNotFoundError as error:
-        raise LacyError(
-            "E11", extra_for="reading a study", package=package.split(".")[0], extra="study"
-        ) from error
-
-
 def table(path: Path) -> Any:
     """One CSV file of a study as a data frame; an empty text stays a text.
 
@@ -284,7 +233,7 @@ def table(path: Path) -> Any:
     return rows.fillna({name: "" for name in TEXTS if name in rows})
 
 
-def read(folder: str | Path, where: Mapping[str, str] | None = None) -> Study:
+def read_study(folder: str | Path, where: Mapping[str, str] | None = None) -> Study:
     """Opens the folder of a study.
 
     Args:
@@ -349,7 +298,7 @@ def _number(text: str) -> float | None:
     return None
 
 
-def _figures(rows: Any, keys: set[Key]) -> dict[tuple[str, str, str, str, str], Found]:
+def _figures(rows: Any, keys: set[Key]) -> dict[tuple[str, str, str, str, str], PooledScore]:
     """Every figure under its key: the pooled row, or what can be said from single seeds."""
     by_key: dict[tuple[str, str, str, str, str], dict[int, Score]] = {}
     unit = rows["unit"] if "unit" in rows else [""] * len(rows)
@@ -358,28 +307,28 @@ def _figures(rows: Any, keys: set[Key]) -> dict[tuple[str, str, str, str, str], 
         *(rows[name] for name in names), unit, strict=True
     ):
         if tuple(key[:3]) in keys:
-            what = what or measure(key[4]).unit
+            what = what or metric_of(key[4]).unit
             count = int(n) if math.isfinite(n) else 0
             score = Score(float(value), float(low), float(high), count, what)
             by_key.setdefault((key[0], key[1], key[2], key[3], key[4]), {})[int(seed)] = score
     return {key: _pooled(scores) for key, scores in by_key.items()}
 
 
-def _pooled(scores: dict[int, Score]) -> Found:
+def _pooled(scores: dict[int, Score]) -> PooledScore:
     seeds = {
         seed: s.value for seed, s in scores.items() if seed != POOLED and math.isfinite(s.value)
     }
     if POOLED in scores:
-        return Found(scores[POOLED], seeds)
+        return PooledScore(scores[POOLED], seeds)
     first = next(iter(scores.values()))
     if len(scores) == 1:
-        return Found(first, seeds)
+        return PooledScore(first, seeds)
     mean = math.fsum(seeds.values()) / len(seeds) if seeds else math.nan
     n = sum(score.n for score in scores.values())
-    return Found(Score(mean, math.nan, math.nan, n, first.unit), seeds)
+    return PooledScore(Score(mean, math.nan, math.nan, n, first.unit), seeds)
 
 
-def at_rate(
+def conditions_at_rate(
     study: Study, keys: Iterable[Key], rate: float | None
 ) -> Iterator[tuple[Key, ParsedCondition]]:
     """Methods and conditions at a call rate: with that budget, or whose own rate came out near it.

@@ -1,6 +1,6 @@
 """A study as one HTML file: the methods, their comparisons, the frontier, calibration, setup.
 
-It has the look of the report of a world (``evaluate.report``): no scripts, no requests, figures
+It has the look of the report of a world (``html``): no scripts, no requests, figures
 within the page.
 """
 
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.evaluate import RESAMPLES, Figure, ReportData, Row, Score, Table, number, write_report
-from lacy.study import figures
-from lacy.study.drawing import inline
-from lacy.study.markdown import METHODS, Block, blocks, comparisons, gap, label, p_value
-from lacy.study.reading import EQUAL, Found, Study, measure, read
+from lacy.evaluate import RESAMPLES, Score, metric_of
+from lacy.report import figures
+from lacy.report.html import HtmlPage, PageFigure, PageTable, TableRow, format_value, write_html
+from lacy.report.markdown import METHODS, TableBlock, blocks, comparisons, gap, label, p_value
+from lacy.report.study_files import EQUAL, PooledScore, Study, read_study
+from lacy.report.svg import inline
 
 DRAWN: tuple[tuple[str, Callable[..., str]], ...] = (
     ("The methods at one call rate", figures.methods),
@@ -34,7 +35,7 @@ NOTES = (
 )
 
 
-def report_html(folder: str | Path, out: str | Path) -> None:
+def write_study_page(folder: str | Path, out: str | Path) -> None:
     """Writes the page of a study; what was not measured is left out, and the page says so.
 
     Args:
@@ -44,7 +45,7 @@ def report_html(folder: str | Path, out: str | Path) -> None:
     Raises:
         LacyError: E13, E87 for missing or foreign files.
     """
-    study = read(folder)
+    study = read_study(folder)
     missing: list[str] = []
     tables = [table for block in blocks(study) for table in _methods(block)]
     try:
@@ -52,7 +53,7 @@ def report_html(folder: str | Path, out: str | Path) -> None:
     except LacyError as error:
         missing.append(_left_out(error, "the comparisons"))
     seeds = f"{study.seeds} seed{'s' if study.seeds != 1 else ''}"
-    data = ReportData(
+    data = HtmlPage(
         title="One study, every method at the same call rate",
         lede=f"{len(study.runs)} models: {', '.join(study.methods)}; {seeds}.",
         tables=tables,
@@ -68,7 +69,7 @@ def report_html(folder: str | Path, out: str | Path) -> None:
         },
         notes=[*NOTES, *missing],
     )
-    write_report(out, data)
+    write_html(out, data)
 
 
 def _words(condition: Mapping[str, Any]) -> str:
@@ -84,7 +85,7 @@ def _left_out(error: LacyError, what: str) -> str:
     return f"Not shown: {error.values.get('what', what)}."
 
 
-def _methods(block: Block) -> list[Table]:
+def _methods(block: TableBlock) -> list[PageTable]:
     """Two tables of a block, so that each fits a page: of the answers, and of the models."""
     found = []
     for what, columns in (("", ANSWERS), (": the models by themselves", MODELS)):
@@ -94,26 +95,26 @@ def _methods(block: Block) -> list[Table]:
             figures_ = [line.found.get(metric) for metric in shown]
             right = line.found.get("facts_right") if columns is ANSWERS else None
             rows.append(
-                Row(
+                TableRow(
                     line.method,
                     [f.score if f else None for f in figures_],
                     _note(line.condition.name, right),
                 )
             )
         if shown:
-            found.append(Table(block.title + what, [label(metric) for metric in shown], rows))
+            found.append(PageTable(block.title + what, [label(metric) for metric in shown], rows))
     return found
 
 
-def _note(condition: str, right: Found | None) -> str:
+def _note(condition: str, right: PooledScore | None) -> str:
     """How it was asked, and what single seeds gave."""
     if right is None or len(right.seeds) < 2:
         return condition
-    ends = (number(end(right.seeds.values()), bare=True) for end in (min, max))
+    ends = (format_value(end(right.seeds.values()), bare=True) for end in (min, max))
     return f"{condition}; facts right of single seeds {' to '.join(ends)}"
 
 
-def _comparisons(study: Study) -> list[Table]:
+def _comparisons(study: Study) -> list[PageTable]:
     found = []
     rows = comparisons(study.folder)
     for (size, equal), group in rows.groupby(["size", "equal"], sort=False):
@@ -121,14 +122,16 @@ def _comparisons(study: Study) -> list[Table]:
         for row in group.to_dict("records"):
             people = f"{int(row['n']):,}"
             cells: list[Score | str | None] = [gap(row), p_value(row["p"]), people]
-            body.append(Row(f"{row['a']} against {row['b']}", cells, measure(row["metric"]).label))
+            body.append(
+                TableRow(f"{row['a']} against {row['b']}", cells, metric_of(row["metric"]).label)
+            )
         title = f"Comparisons, size {size}, {EQUAL.get(equal, equal)}"
         note = "Paired over people and seeds; p from a paired sign-flip test."
-        found.append(Table(title, ("difference", "p", "people"), body, note))
+        found.append(PageTable(title, ("difference", "p", "people"), body, note))
     return found
 
 
-def _figures(folder: Path, missing: list[str]) -> list[Figure]:
+def _figures(folder: Path, missing: list[str]) -> list[PageFigure]:
     drawn = []
     with tempfile.TemporaryDirectory() as place:
         for title, draw in DRAWN:
@@ -139,5 +142,5 @@ def _figures(folder: Path, missing: list[str]) -> list[Figure]:
                 missing.append(_left_out(error, title))
                 continue
             svg = inline(file.read_text(encoding="utf-8"), draw.__name__)
-            drawn.append(Figure(title, svg, said))
+            drawn.append(PageFigure(title, svg, said))
     return drawn

@@ -9,17 +9,16 @@ shows (the text for those who cannot see it). Where what it needs was not measur
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.evaluate import BINS
-from lacy.study.drawing import MUTED, Pen, sheet, titles
-from lacy.study.frontier import frontier as frontier
-from lacy.study.frontier import methods as methods
-from lacy.study.reading import EQUAL, Key, measure, read
-from lacy.study.settings import Points, points
+from lacy.evaluate import BINS, metric_of
+from lacy.report.frontier import frontier, methods
+from lacy.report.study_files import EQUAL, Key, read_study
+from lacy.report.svg import SeriesStyle, draw_bins, draw_diagonal, sheet
+from lacy.report.sweep import Sweep, sweep_points
 
 STEPS = 60
 """A curve over training is drawn with at most this many points."""
@@ -35,12 +34,12 @@ def calibration(folder: str | Path, file: str | Path, *, where: Where = None) ->
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        where: only runs with these values, as in ``reading.read``.
+        where: only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E88 if there is no calibration curve.
     """
-    study = read(folder, where)
+    study = read_study(folder, where)
     rows = study.curve("calibration")
     rows = rows[~rows["method"].isin(study.plain)]
     if rows.empty:
@@ -53,27 +52,20 @@ def calibration(folder: str | Path, file: str | Path, *, where: Where = None) ->
     what = "Share of value starts against p(CALL); on the dashed line a model is calibrated."
     with sheet(file, len(study.groups), what, height=4.6) as panels:
         for axes, group in zip(panels, study.groups, strict=True):
-            axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
+            draw_diagonal(axes)
             for key in study.members(*group):
                 mine = rows[_of(rows, key)]
                 if len(mine):
                     sums = mine.groupby("bin")[["x", "y", "n"]].sum().query("n > 0")
-                    _dots(axes, sums, key[2], Pen(study.methods.index(key[2])))
-            axes.set_xlim(-0.04, 1.04)
-            axes.set_ylim(-0.04, 1.04)
-            titles(axes, group, study, "p(CALL) that the model gives", "share of value starts")
+                    x, y, tokens = sums["x"] / sums["n"], sums["y"] / sums["n"], sums["n"]
+                    style = SeriesStyle(study.methods.index(key[2]))
+                    draw_bins(axes, x, y, tokens, key[2], style)
+            axes.set(
+                xlabel="p(CALL) that the model gives",
+                ylabel="share of value starts",
+                title=study.panel_title(group),
+            )
     return what
-
-
-def _dots(axes: Any, sums: Any, method: str, pen: Pen) -> None:
-    x, y = sums["x"] / sums["n"], sums["y"] / sums["n"]
-    areas = 12 + 170 * (sums["n"] / sums["n"].sum()) ** 0.5
-    axes.plot(x, y, color=pen.colour, linestyle=pen.dash, linewidth=1.3, alpha=0.7)
-    axes.scatter(
-        x, y, s=areas, color=pen.colour, marker=pen.marker, alpha=0.85, linewidths=0, zorder=3
-    )
-    # In the legend all markers are of one size.
-    axes.plot([], [], color=pen.colour, marker=pen.marker, linestyle=pen.dash, label=method)
 
 
 def _of(rows: Any, key: Key) -> Any:
@@ -86,12 +78,12 @@ def turnover(folder: str | Path, file: str | Path, *, where: Where = None) -> st
     Args:
         folder: of the study.
         file: to write, ``.svg``.
-        where: only runs with these values, as in ``reading.read``.
+        where: only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E88 if there is no such curve.
     """
-    study = read(folder, where)
+    study = read_study(folder, where)
     rows = study.curve("turnover")
     what = "Share of the delegated tokens that changed, by training step; bands span the seeds."
     with sheet(file, len(study.groups), what) as panels:
@@ -99,13 +91,17 @@ def turnover(folder: str | Path, file: str | Path, *, where: Where = None) -> st
             for key in study.members(*group):
                 mine = rows[_of(rows, key)]
                 if len(mine):
-                    _band(axes, mine, key[2], Pen(study.methods.index(key[2])))
+                    _band(axes, mine, key[2], SeriesStyle(study.methods.index(key[2])))
             axes.set_ylim(bottom=0)
-            titles(axes, group, study, "training step", "choice that changed, %")
+            axes.set(
+                xlabel="training step",
+                ylabel="choice that changed, %",
+                title=study.panel_title(group),
+            )
     return what
 
 
-def _band(axes: Any, rows: Any, method: str, pen: Pen) -> None:
+def _band(axes: Any, rows: Any, method: str, style: SeriesStyle) -> None:
     """Mean and range over seeds at each step; neighbouring steps are put together."""
     steps = sorted(rows["x"].unique())
     width = -(-len(steps) // STEPS)
@@ -114,9 +110,9 @@ def _band(axes: Any, rows: Any, method: str, pen: Pen) -> None:
     each = each.groupby(["place", "seed"])[["x", "y"]].mean().groupby("place")
     x, y = each["x"].mean(), each["y"].mean()
     axes.fill_between(
-        x, each["y"].min(), each["y"].max(), color=pen.colour, alpha=0.16, linewidth=0
+        x, each["y"].min(), each["y"].max(), color=style.colour, alpha=0.16, linewidth=0
     )
-    axes.plot(x, y, color=pen.colour, linestyle=pen.dash, label=method)
+    axes.plot(x, y, color=style.colour, linestyle=style.dash, label=method)
 
 
 def sweep(
@@ -139,26 +135,26 @@ def sweep(
         group: a column of runs.csv; one line per value.
         condition: the condition, for metrics of answers; "own" is the budget that equals a run's
             own ``call_rate``. By default the common rate.
-        where: only runs with these values, as in ``reading.read``.
+        where: only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E87 for a column that runs.csv has not, or where several runs fall on one
             point; E88 where nothing of a metric was measured.
     """
-    study = read(folder, where)
-    found = {metric: points(study, metric, x, group, condition) for metric in metrics}
+    study = read_study(folder, where)
+    found = {metric: sweep_points(study, metric, x, group, condition) for metric in metrics}
     # One order for all panels, so that a group has one colour, also where a panel lacks another.
     groups = list(dict.fromkeys(point.group for of in found.values() for point in of.points))
     equals = list(dict.fromkeys(equal for _, equal in study.groups))
-    what = f"{', '.join(measure(m).label for m in metrics)} against {words(x)}; a point per seed."
+    what = f"{', '.join(metric_of(m).label for m in metrics)} against {words(x)}; a point per seed."
     what = what[0].upper() + what[1:]
     columns = len(metrics) if len(equals) > 1 or len(metrics) == 3 else 2
     with sheet(file, len(equals) * len(metrics), what, columns=min(3, columns)) as panels:
         places = [(equal, metric) for equal in equals for metric in metrics]
         for axes, (equal, metric) in zip(panels, places, strict=True):
             _lines(axes, found[metric], equal, group, groups)
-            shown = measure(metric)
-            unit = {"share": "%", "AUROC": ""}.get(shown.unit, shown.unit)
+            shown = metric_of(metric)
+            unit = {"share": "%", "AUROC": ""}.get(shown.shown_unit, shown.shown_unit)
             axes.set_ylabel(shown.label + (f", {unit}" if unit else ""))
             if x == "parameters":
                 _millions(axes, [point.x for point in found[metric].points])
@@ -181,27 +177,29 @@ def words(setting: str) -> str:
     return setting.replace("_", " ")
 
 
-def _lines(axes: Any, found: Points, equal: str, group: str, names: Sequence[str]) -> None:
+def _lines(axes: Any, found: Sweep, equal: str, group: str, names: Sequence[str]) -> None:
     values = list(dict.fromkeys(point.x for point in found.points))
     texts = [value for value in values if isinstance(value, str)]
     place = {value: i for i, value in enumerate(values)} if texts else {v: v for v in values}
-    scale = 100 if measure(found.metric).unit == "share" else 1
+    scale = 100 if metric_of(found.metric).unit == "share" else 1
     wide = 100 if found.x == "call_rate" and not texts else 1
     step = 0.014 * wide * (max(place.values()) - min(place.values()) or 1)
     for i, name in enumerate(names):
-        pen, shift = Pen(i), step * (i + 1.3)
+        style, shift = SeriesStyle(i), step * (i + 1.3)
         mine = [p for p in found.points if p.group == name and p.equal == equal]
         by_x: dict[float, list[float]] = {}
         for point in mine:
             by_x.setdefault(wide * place[point.x], []).append(scale * point.y)
         dots = [(at + shift, y) for at, ys in by_x.items() if len(ys) > 1 for y in ys]
         if dots:
-            axes.scatter(*zip(*dots, strict=True), s=14, color=pen.colour, alpha=0.4, linewidths=0)
+            axes.scatter(
+                *zip(*dots, strict=True), s=14, color=style.colour, alpha=0.4, linewidths=0
+            )
         line = sorted((at, math.fsum(ys) / len(ys)) for at, ys in by_x.items())
         label = f"{words(group)}: {name}" if group and name else None
         axes.plot(
             *(zip(*line, strict=True) if line else ([], [])),
-            color=pen.colour, marker=pen.marker, linestyle=pen.dash, label=label,
+            color=style.colour, marker=style.marker, linestyle=style.dash, label=label,
         )  # fmt: skip
     if texts:
         axes.set_xticks(range(len(values)), [str(value) for value in values])
@@ -219,7 +217,7 @@ def freed_bits(
         folder: of the study.
         file: to write, ``.svg``.
         group: a column of runs.csv; one line per value.
-        where: only runs with these values, as in ``reading.read``.
+        where: only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E87, E88 as ``sweep``.
@@ -227,3 +225,14 @@ def freed_bits(
     return sweep(
         folder, file, "call_rate", ["stored_bits", "closed_book_recall"], group, where=where
     )
+
+
+STUDY_FIGURES: dict[str, Callable[..., str]] = {
+    "methods": methods,
+    "frontier": frontier,
+    "calibration": calibration,
+    "sweep": sweep,
+    "turnover": turnover,
+    "freed_bits": freed_bits,
+}
+"""The figures of a study by name."""

@@ -13,8 +13,7 @@ from itertools import groupby, pairwise
 from typing import Literal
 
 from lacy.cascade import guessed_ranges
-from lacy.evaluate.facts import Verdict
-from lacy.evaluate.provenance import Speakers, is_borrowed
+from lacy.evaluate import SpanLookup, Verdict, is_borrowed
 from lacy.types import Answer, Span
 
 Voice = Literal["prompt", "own", "borrowed", "guess"]
@@ -22,7 +21,7 @@ Voice = Literal["prompt", "own", "borrowed", "guess"]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class PassagePart:
     """A stretch of text with one voice and one verdict; ``notes`` is what to show about it."""
 
     text: str
@@ -41,15 +40,15 @@ def voice_of(span: Span) -> Voice:
     return "guess" if span.asked else "own"
 
 
-def pieces(answer: Answer, verdicts: Sequence[Verdict] = ()) -> list[Piece]:
+def passage_parts(answer: Answer, verdicts: Sequence[Verdict] = ()) -> list[PassagePart]:
     """Cuts an answer into pieces whose texts add up to the answer's.
 
     Args:
         answer: a text with provenance.
         verdicts: judged claims of that text (see ``facts.grade``); they may not overlap.
     """
-    speakers, guesses = Speakers(answer), guessed_ranges(answer)
-    result: list[Piece] = []
+    speakers, guesses = SpanLookup(answer), guessed_ranges(answer)
+    result: list[PassagePart] = []
     for start, end in _stretches(answer, speakers, guesses, verdicts):
         text, span = answer.text[start:end], speakers.at(start)
         verdict = next((v for v in verdicts if v.start <= start < v.end), None)
@@ -62,18 +61,18 @@ def pieces(answer: Answer, verdicts: Sequence[Verdict] = ()) -> list[Piece]:
             )
         notes = _notes(span, verdict)
         if not (text.strip() or inside) or not notes:
-            result.append(Piece(text, "own" if voice_of(span) != "prompt" else "prompt"))
+            result.append(PassagePart(text, "own" if voice_of(span) != "prompt" else "prompt"))
             continue
         judged: Literal["right", "wrong", ""] = ""
         if verdict is not None:
             judged = "right" if verdict.right else "wrong"
-        result.append(Piece(text, voice_of(span), judged, notes))
+        result.append(PassagePart(text, voice_of(span), judged, notes))
     return _merged(result)
 
 
 def _stretches(
     answer: Answer,
-    speakers: Speakers,
+    speakers: SpanLookup,
     guesses: Sequence[tuple[int, int]],
     verdicts: Sequence[Verdict],
 ) -> Iterator[tuple[int, int]]:
@@ -126,9 +125,9 @@ def _plain(relation: str) -> str:
     return relation.replace("_", " ")
 
 
-def _merged(found: Sequence[Piece]) -> list[Piece]:
+def _merged(found: Sequence[PassagePart]) -> list[PassagePart]:
     """Joins neighbours that look the same, so that plain words are one piece."""
     result = []
     for (voice, verdict, notes), group in groupby(found, lambda p: (p.voice, p.verdict, p.notes)):
-        result.append(Piece("".join(piece.text for piece in group), voice, verdict, notes))
+        result.append(PassagePart("".join(part.text for part in group), voice, verdict, notes))
     return result

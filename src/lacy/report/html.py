@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lacy.evaluate.curves import CONTROLS
-from lacy.evaluate.facts import Verdict
-from lacy.evaluate.passages import Piece, pieces
-from lacy.evaluate.statistics import Score
+from lacy.evaluate import Result, Score, Verdict
+from lacy.report.passages import PassagePart, passage_parts
+from lacy.report.svg import CONTROLS
 from lacy.run import write_atomic
 from lacy.types import Answer
 
@@ -36,7 +35,7 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One line of a table; ``cells`` are scores, or short texts."""
 
     name: str
@@ -46,12 +45,12 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PageTable:
     """Figures with their intervals; ``columns`` name the cells."""
 
     title: str
     columns: Sequence[str]
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     note: str = ""
     folded: bool = False
     """Whether it stays closed until the reader opens it."""
@@ -67,9 +66,9 @@ class Passage:
     note: str = ""
 
     @property
-    def pieces(self) -> list[Piece]:
-        """The text cut for reading."""
-        return pieces(self.answer, self.verdicts)
+    def parts(self) -> list[PassagePart]:
+        """The text split by speaker and verdict."""
+        return passage_parts(self.answer, self.verdicts)
 
     @property
     def tally(self) -> str:
@@ -80,7 +79,7 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class PageFigure:
     """A plot. ``svg`` is inserted as it is: give only what ``curves`` drew."""
 
     title: str
@@ -89,7 +88,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class NextStep:
     """What to try next: a line to type and what it does."""
 
     command: str
@@ -97,7 +96,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportData:
+class HtmlPage:
     """Everything a page shows, in its order; empty parts are left out."""
 
     title: str
@@ -105,18 +104,18 @@ class ReportData:
     headlines: Sequence[Headline] = ()
     voices: Sequence[Passage] = ()
     """The same text in several ways, shown together."""
-    tables: Sequence[Table] = ()
-    figures: Sequence[Figure] = ()
+    tables: Sequence[PageTable] = ()
+    figures: Sequence[PageFigure] = ()
     passages: Sequence[Passage] = ()
     """More texts, folded."""
-    training: Sequence[Figure] = ()
+    training: Sequence[PageFigure] = ()
     setup: Mapping[str, str] = field(default_factory=dict)
     """Versions, device, seeds, times: what is needed to get the same page again."""
     notes: Sequence[str] = ()
-    next: Sequence[Step] = ()
+    next: Sequence[NextStep] = ()
 
 
-def number(value: float, unit: str = "share", *, bare: bool = False) -> str:
+def format_value(value: float, unit: str = "share", *, bare: bool = False) -> str:
     """A figure for people: percent to one decimal, AUROC to three, others to three digits.
 
     Args:
@@ -135,12 +134,21 @@ def number(value: float, unit: str = "share", *, bare: bool = False) -> str:
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def interval(score: Score) -> str:
+def interval(score: Score | Result) -> str:
     """The 95% interval in words, or an empty text where there is none."""
     if not (math.isfinite(score.low) and math.isfinite(score.high)):
         return ""
-    low, high = (number(v, score.unit, bare=True) for v in (score.low, score.high))
+    low, high = (format_value(v, score.unit, bare=True) for v in (score.low, score.high))
     return f"{low} to {high}"
+
+
+def format_score(score: Score | Result | None) -> str:
+    """A figure with its interval, such as ``97.8% [96.9-98.5]``; a dash if there is none."""
+    if score is None or not math.isfinite(score.value):
+        return "–"
+    text = format_value(score.value, score.unit)
+    limits = interval(score).replace(" to ", "-")
+    return f"{text} [{limits}]" if limits else text
 
 
 def bar(score: Score) -> str:
@@ -154,7 +162,7 @@ def bar(score: Score) -> str:
     )
 
 
-def render(data: ReportData) -> str:
+def render(data: HtmlPage) -> str:
     """The page as HTML text; the same data give the same bytes."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -165,18 +173,18 @@ def render(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, interval=interval, bar=bar)
+    environment.filters.update(number=format_value, interval=interval, bar=bar)
     environment.tests["score"] = lambda value: isinstance(value, Score)
     style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in STYLES)
     page = environment.get_template("report.html.j2").render(data=data, style=style)
     return CONTROLS.sub("\ufffd", page)
 
 
-def write_report(path: str | Path, data: ReportData) -> None:
+def write_html(path: str | Path, page: HtmlPage) -> None:
     """Writes the page as one file, whole or not at all.
 
     Args:
         path: of the HTML file.
-        data: what to show.
+        page: what to show.
     """
-    write_atomic(path, render(data))
+    write_atomic(path, render(page))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.study.reading import Key, ParsedCondition, Study, at_rate
+from lacy.report.study_files import Key, ParsedCondition, Study, conditions_at_rate
 
 GIVEN = (
     "run", "seed", "parameters", "steps", "tokens", "text_tokens", "seconds", "trained", "equal",
@@ -16,7 +16,7 @@ GIVEN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SweepPoint:
     """A metric of one run."""
 
     x: Any
@@ -27,15 +27,15 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class Sweep:
     """A metric over all runs, in the order of the setting."""
 
     metric: str
     x: str
-    points: tuple[Point, ...]
+    points: tuple[SweepPoint, ...]
 
 
-def points(study: Study, metric: str, x: str, group: str = "", condition: str = "") -> Points:
+def sweep_points(study: Study, metric: str, x: str, group: str = "", condition: str = "") -> Sweep:
     """A metric of every run beside its setting.
 
     Args:
@@ -54,20 +54,20 @@ def points(study: Study, metric: str, x: str, group: str = "", condition: str = 
         if column and column not in study.runs:
             why = f"it has no column {column}; it has: {', '.join(study.runs.columns)}"
             raise LacyError("E87", path=path, why=why)
-    found: dict[Point, Any] = {}
+    found: dict[SweepPoint, Any] = {}
     for run in _everywhere(study):
         key: Key = (run["size"], run["trained"], run["method"])
         value, at = _figure(study, key, run, metric, condition), _setting(run, x)
         if value is None or at is None:
             continue
         name = str(run[group]) if group else ""
-        point = Point(at, value, name, run["equal"], int(run["seed"]))
+        point = SweepPoint(at, value, name, run["equal"], int(run["seed"]))
         _alone(point, found, run, path)
         found[point] = run
     if not found:
         raise LacyError("E88", what=_nothing(study, metric, x), where=study.folder)
     by_x = sorted(found, key=lambda p: (isinstance(p.x, str), 0 if isinstance(p.x, str) else p.x))
-    return Points(metric, x, tuple(by_x))
+    return Sweep(metric, x, tuple(by_x))
 
 
 def _nothing(study: Study, metric: str, x: str) -> str:
@@ -128,11 +128,11 @@ def _conditions(
             w for w in conditions if w.budget is not None and rate and math.isclose(w.budget, rate)
         ]
     else:
-        conditions = [w for _, w in at_rate(study, [key], study.common_rate())]
+        conditions = [w for _, w in conditions_at_rate(study, [key], study.common_rate())]
     return sorted(conditions, key=lambda w: (w.budget is None, bool(w.kind)))
 
 
-def _alone(point: Point, found: dict[Point, Any], run: dict[str, Any], path: Any) -> None:
+def _alone(point: SweepPoint, found: dict[SweepPoint, Any], run: dict[str, Any], path: Any) -> None:
     """Refuses to lay two different methods on one point: their mean would mean nothing."""
     for other, theirs in found.items():
         same = (other.x, other.group, other.equal, other.seed)

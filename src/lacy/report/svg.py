@@ -1,8 +1,9 @@
-"""How figures of a study look: one sheet of panels, saved as a small SVG that stays the same.
+"""The one SVG engine and theme of all figures: panels with one legend, small files, equal bytes.
 
-Drawn by matplotlib without its global state; the same data give the same bytes. Colours are those
-of Okabe and Ito, told apart by colour-blind readers too, and every series has a marker of its own.
-The background is white, so that a figure reads alike on a light and a dark page.
+Matplotlib draws without its global state, so the same data give the same bytes. Colours are those
+of Okabe and Ito, which colour-blind readers can tell apart, and every series has its own marker.
+A saved figure has a white background, so that it reads alike on a light and a dark page;
+``inline`` makes it a part of one of our pages, with that page's colours.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from lacy.evaluate import CONTROLS
+from lacy.errors import LacyError
 from lacy.run import write_atomic
-from lacy.study.reading import EQUAL, Study, need
 
-COLOURS = (
+SERIES_COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1d2530", "#8a8f98",
     "#882255", "#999933", "#332288", "#7a4b1e", "#b7a9d9",
 )  # fmt: skip
@@ -33,8 +34,10 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)
 INK, MUTED, GRID = "#1d2530", "#5a6472", "#e3e6ea"
 WIDTH = 7.5
 """Inches; 720 px where it is shown in its own size."""
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""Characters that HTML and SVG forbid; they become the replacement character."""
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
-ROOM = 92
+LEGEND_LETTERS = 92
 """Letters that fit into one line of a legend."""
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "lacy",
@@ -70,7 +73,7 @@ STYLE: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Pen:
+class SeriesStyle:
     """Colour, marker and dash of the i-th series; ``dash`` tells variants of one series apart."""
 
     number: int
@@ -79,7 +82,7 @@ class Pen:
     @property
     def colour(self) -> str:
         """After the last, colours come again with another dash."""
-        return COLOURS[self.number % len(COLOURS)]
+        return SERIES_COLOURS[self.number % len(SERIES_COLOURS)]
 
     @property
     def marker(self) -> str:
@@ -89,24 +92,42 @@ class Pen:
     @property
     def dash(self) -> Any:
         """Solid for the first variant."""
-        return DASHES[(self.variant + self.number // len(COLOURS)) % len(DASHES)]
+        return DASHES[(self.variant + self.number // len(SERIES_COLOURS)) % len(DASHES)]
+
+
+def need(package: str) -> Any:
+    """Imports a package of the ``study`` extra.
+
+    Raises:
+        LacyError: E11 with the line to type where it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        raise LacyError(
+            "E11", extra_for="tables and figures", package=package.split(".")[0], extra="study"
+        ) from error
 
 
 @contextmanager
 def sheet(
-    file: str | Path, panels: int, description: str, *, columns: int = 2, height: float = 4.0
+    file: str | Path | io.StringIO,
+    panels: int,
+    description: str,
+    *,
+    columns: int = 2,
+    height: float = 4.0,
 ) -> Iterator[list[Any]]:
-    """Gives axes to draw on, then adds one legend below them and writes the file.
+    """Give axes to draw on, then add one legend below them and write the file.
 
     Args:
-        file: ``.svg``, or ``.png`` to look at.
-        panels: how many axes.
-        description: what the figure shows, for those who cannot see it.
-        columns: of panels at most.
+        file: ``.svg``, ``.png`` to look at, or a buffer that takes the SVG.
+        panels: number of axes.
+        description: what the figure shows, for readers who cannot see it.
+        columns: most panels in a row.
         height: inches of a single panel; of several, each row is a little lower.
     """
-    matplotlib = need("matplotlib")
-    figures = need("matplotlib.figure")
+    matplotlib, figures = need("matplotlib"), need("matplotlib.figure")
     columns = min(columns, panels)
     rows = -(-panels // columns)
     tall = height if rows == 1 and columns == 1 else 0.3 + rows * height * 0.76
@@ -116,7 +137,7 @@ def sheet(
         axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
         yield axes
         _legend(figure, axes)
-        _save(figure, Path(file), description)
+        _save(figure, file, description)
 
 
 def _legend(figure: Any, axes: Sequence[Any]) -> None:
@@ -128,7 +149,7 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
     if not found:
         return
     longest = max(map(len, found)) + 7
-    columns = max(1, min(len(found), ROOM // longest))
+    columns = max(1, min(len(found), LEGEND_LETTERS // longest))
     lines = -(-len(found) // columns)
     columns = -(-len(found) // lines)
     width, tall = figure.get_size_inches()
@@ -139,18 +160,24 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
     )  # fmt: skip
 
 
-def _save(figure: Any, file: Path, description: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.suffix == ".png":
-        figure.savefig(file, dpi=120)
-        return
+def _save(figure: Any, file: str | Path | io.StringIO, description: str) -> None:
+    if not isinstance(file, io.StringIO):
+        file = Path(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".png":
+            figure.savefig(file, dpi=120)
+            return
     buffer = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with warnings.catch_warnings():
         # The reader's font draws the text; matplotlib's own need not have every letter.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(buffer, format="svg", metadata=nothing)
-    write_atomic(file, _tidy(buffer.getvalue(), description))
+    svg = _tidy(buffer.getvalue(), description)
+    if isinstance(file, io.StringIO):
+        file.write(svg)
+    else:
+        write_atomic(file, svg)
 
 
 def _tidy(svg: str, description: str) -> str:
@@ -183,7 +210,8 @@ def inline(svg: str, name: str) -> str:
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\1{name}-", svg)
     svg = re.sub(r"fill: #ffffff", "fill: none", svg)
-    for colour, variable in ((INK, "ink"), (MUTED, "muted"), (GRID, "grid")):
+    series = {colour: f"series-{i}" for i, colour in enumerate(SERIES_COLOURS[:5], 1)}
+    for colour, variable in {INK: "ink", MUTED: "muted", GRID: "grid", **series}.items():
         svg = svg.replace(colour, f"var(--{variable}, {colour})")
     opening = re.sub(r' (width|height)="[^"]*pt"', "", svg[: svg.index(">")])
     style = f"stroke-linejoin: round; max-width: 45rem; font-family: var(--sans, {FONT})"
@@ -191,21 +219,25 @@ def inline(svg: str, name: str) -> str:
     return opening + svg[svg.index(">") :]
 
 
-def titles(axes: Any, group: tuple[str, str], study: Study, x: str, y: str) -> None:
-    """Names the axes and, where there are several panels, what stands in this one."""
-    axes.set_xlabel(x)
-    if y:
-        axes.set_ylabel(y)
-    if len(study.groups) > 1:
-        size, equal = group
-        rules = {equal for _, equal in study.groups}
-        sizes = {size for size, _ in study.groups}
-        parts = [size] * (len(sizes) > 1) + [EQUAL.get(equal, equal)] * (len(rules) > 1)
-        axes.set_title(", ".join(parts))
-
-
-def alike(panels: Sequence[Any], axis: str) -> None:
-    """Gives all panels the same limits on an axis ("x" or "y"), so that they can be compared."""
+def share_limits(panels: Sequence[Any], axis: str) -> None:
+    """Give all panels the same limits on an axis ("x" or "y"), so that they can be compared."""
     limits = [getattr(axes, f"get_{axis}lim")() for axes in panels]
     for axes in panels:
         getattr(axes, f"set_{axis}lim")(min(low for low, _ in limits), max(h for _, h in limits))
+
+
+def draw_bins(axes: Any, x: Any, y: Any, tokens: Any, label: str, style: SeriesStyle) -> None:
+    """Draw a calibration curve: one marker per bin, larger for more tokens."""
+    areas = 12 + 170 * (tokens / tokens.sum()) ** 0.5
+    axes.plot(x, y, color=style.colour, linestyle=style.dash, linewidth=1.3, alpha=0.7)
+    axes.scatter(
+        x, y, s=areas, color=style.colour, marker=style.marker, alpha=0.85, linewidths=0, zorder=3
+    )
+    # In the legend all markers have one size.
+    axes.plot([], [], color=style.colour, marker=style.marker, linestyle=style.dash, label=label)
+
+
+def draw_diagonal(axes: Any) -> None:
+    """Draw the line on which a model is calibrated, and fix the limits around it."""
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
+    axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))

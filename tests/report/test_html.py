@@ -12,24 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.worlds import TinyWorld, answer
-from lacy.evaluate.curves import Line, lines
 from lacy.evaluate.facts import grade
-from lacy.evaluate.passages import pieces
-from lacy.evaluate.report import (
-    Figure,
-    Headline,
-    Passage,
-    ReportData,
-    Row,
-    Step,
-    Table,
-    bar,
-    interval,
-    number,
-    render,
-    write_report,
-)
 from lacy.evaluate.statistics import Score
+from lacy.report.curves import Curve, lines
+from lacy.report.html import (
+    Headline,
+    HtmlPage,
+    NextStep,
+    PageFigure,
+    PageTable,
+    Passage,
+    TableRow,
+    bar,
+    format_value,
+    interval,
+    render,
+    write_html,
+)
+from lacy.report.passages import passage_parts
 from lacy.types import Answer, Span
 
 HOSTILE = "<script>alert(1)</script> ]]> --> </style> & \" ' {{ 7*7 }} \u202e ولدت \x00\x1b"
@@ -79,29 +79,31 @@ VERDICTS = grade(ANSWER, "Ann", WORLD).verdicts
 
 @cache
 def curve(text):
-    return lines([Line(text, [0, 1], [2, 1])], x_label="x", y_label="y")
+    return lines([Curve(text, [0, 1], [2, 1])], x_label="x", y_label="y")
 
 
 def data(text="A title", passage=None):
     shown = passage or Passage(text, ANSWER, VERDICTS, text)
     share, count = Score(0.985, 0.97, 1.0, 1_200), Score(7.1, 6.8, 7.4, 120, "calls per answer")
-    figure = Figure(text, curve(text), text)
-    return ReportData(
+    figure = PageFigure(text, curve(text), text)
+    return HtmlPage(
         title=text,
         lede=text,
         headlines=[Headline(text, share, text, Score(0.31, 0.2, 0.4, 120))],
         voices=[shown, shown, shown],
-        tables=[Table(text, [text, "calls"], [Row(text, [share, count], text, True)], text)],
+        tables=[
+            PageTable(text, [text, "calls"], [TableRow(text, [share, count], text, True)], text)
+        ],
         figures=[figure],
         passages=[shown],
         setup={text: text},
         notes=[text],
-        next=[Step(text, text)],
+        next=[NextStep(text, text)],
     )
 
 
 def test_pieces_add_up_and_say_who_spoke_and_why():
-    found = pieces(ANSWER, VERDICTS)
+    found = passage_parts(ANSWER, VERDICTS)
     assert "".join(piece.text for piece in found) == ANSWER.text
     marked = [(p.text, p.voice, p.verdict) for p in found if p.notes]
     assert marked == [("1901", "borrowed", "right"), ("Rome", "guess", "wrong")]
@@ -115,14 +117,14 @@ def test_pieces_add_up_and_say_who_spoke_and_why():
 
 
 def test_white_space_is_never_marked():
-    [_, space, word, end] = pieces(answer("Ann", (" Oslo ", "database")))
+    [_, space, word, end] = passage_parts(answer("Ann", (" Oslo ", "database")))
     assert (space.text, space.notes) == (" ", ())
     assert (word.text, word.voice) == ("Oslo", "borrowed")
     assert (end.text, end.notes) == (" ", ())
 
 
 def test_plain_words_are_one_piece():
-    found = pieces(answer("Ann", *[(f" word{i}", "slm") for i in range(9)]))
+    found = passage_parts(answer("Ann", *[(f" word{i}", "slm") for i in range(9)]))
     assert [p.voice for p in found] == ["prompt", "own"]
 
 
@@ -135,7 +137,7 @@ spans = st.lists(
 @settings(max_examples=80, deadline=None)
 def test_no_character_is_lost_or_doubled(parts):
     made = answer("Ann", *[(text, who, 1, asked) for text, who, asked in parts])
-    assert "".join(p.text for p in pieces(made)) == made.text
+    assert "".join(p.text for p in passage_parts(made)) == made.text
 
 
 def test_page_shows_what_it_was_given():
@@ -218,7 +220,7 @@ def test_same_data_same_bytes():
 
 
 def test_an_empty_page_is_a_page():
-    page = Page(render(ReportData("Nothing yet")))
+    page = Page(render(HtmlPage("Nothing yet")))
     assert not page.open
     assert "section" not in {tag for tag, _ in page.tags}
 
@@ -237,7 +239,7 @@ def test_an_empty_page_is_a_page():
     ],
 )
 def test_figures_for_people(value, unit, shown):
-    assert number(value, unit) == shown
+    assert format_value(value, unit) == shown
 
 
 def test_intervals_for_people():
@@ -249,6 +251,6 @@ def test_intervals_for_people():
 
 
 def test_written_as_one_file(tmp_path):
-    write_report(tmp_path / "out" / "report.html", data())
+    write_html(tmp_path / "out" / "report.html", data())
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["report.html"]
     assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == render(data())

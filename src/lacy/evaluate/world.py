@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lacy.evaluate.bits import StoredBits, fact_loss, language_loss, stored_bits
 from lacy.evaluate.calls import CallQuality, call_quality
 from lacy.evaluate.closed_book import ClosedBookRecall, closed_book_recall, most_frequent, probes
-from lacy.evaluate.facts import FactScores, Graded, grade, precision_counts, summarise
+from lacy.evaluate.facts import FactScores, Graded, grade, summarise
+from lacy.evaluate.results import Result, model_scores, results_of
 from lacy.evaluate.signals import read_signals
-from lacy.evaluate.statistics import Score, difference, recovered
+from lacy.evaluate.statistics import NO_DATA, Score, as_data
 from lacy.types import Answer, Document, Unit
 
 if TYPE_CHECKING:
@@ -33,46 +34,40 @@ PROBE_BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class WorldAnswers:
-    """One condition: a policy with or without a source, and what came of it."""
+    """The answers of a model under one condition, and their scores."""
 
     policy: str
     source: str
-    """Who answered calls; empty if nobody could."""
+    """The source that answered calls; empty if there was none."""
     facts: FactScores
-    subjects: tuple[str, ...]
-    answers: tuple[Answer, ...]
-    graded: tuple[Graded, ...]
-    """Verdicts on each answer, for colouring."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for ``results.json`` (without the texts)."""
-        return {"policy": self.policy, "source": self.source, **self.facts.as_dict()}
+    subjects: tuple[str, ...] = field(metadata=NO_DATA)
+    answers: tuple[Answer, ...] = field(metadata=NO_DATA)
+    graded: tuple[Graded, ...] = field(metadata=NO_DATA)
+    """Verdicts on each answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorldResult:
-    """Everything measured of one model in a world."""
+    """Everything that was measured of one model in a world."""
 
     conditions: dict[str, WorldAnswers]
-    """By the name the caller gave the policy."""
+    """By the name that the caller gave the policy."""
     calls: CallQuality | None
     language_loss: Score | None
-    """Nats per token on the tokens that tell no fact."""
+    """Nats per token on the tokens that state no fact."""
     fact_loss: Score | None
-    """Nats per token on the tokens that tell one."""
+    """Nats per token on the tokens that state one."""
     bits: StoredBits | None
     closed_book: ClosedBookRecall | None
+    seed: int = 0
 
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for ``results.json``: each figure with value, interval and n."""
-        names = ("calls", "language_loss", "fact_loss", "bits", "closed_book")
-        parts = {name: getattr(self, name) for name in names}
-        return {
-            "conditions": {
-                name: condition.as_dict() for name, condition in self.conditions.items()
-            },
-            **{name: part.as_dict() if part else None for name, part in parts.items()},
-        }
+    def results(self) -> list[Result]:
+        """Return the metrics of each condition, then those of the model itself."""
+        found = []
+        for name, asked in self.conditions.items():
+            conditions = {"condition": name, "policy": asked.policy, "source": asked.source}
+            found += results_of(asked.facts.scores, seed=self.seed, conditions=conditions)
+        return found + results_of(model_scores(as_data(self)), seed=self.seed)
 
 
 def evaluate_world(
@@ -124,16 +119,19 @@ def evaluate_world(
     asked = set(subjects)
     texts = [d for d in world.documents(split) if d.meta["person"] in asked]
     if call_rate is None:
-        rates = [condition.facts.call_rate.value for condition in conditions.values()]
+        rates = [condition.facts["call_rate"].value for condition in conditions.values()]
         call_rate = next((rate for rate in rates if rate > 0), None)
     calls = words = facts = held = None
     if read:
+        from lacy.world import RELATIONS
+
         readings = read_signals(loaded, texts)
+        bits = {relation: world.values.bits(relation) for relation in RELATIONS}
         calls = call_quality(readings, call_rate=call_rate, seed=seed)
         words, facts = language_loss(readings, seed=seed), fact_loss(readings, seed=seed)
-        held = stored_bits(readings, [_person(d) for d in texts], world_bits(world), seed=seed)
+        held = stored_bits(readings, [_person(d) for d in texts], bits, seed=seed)
     closed_book = probe_closed_book(loaded, world, texts, seed=seed) if probe else None
-    return WorldResult(conditions, calls, words, facts, held, closed_book)
+    return WorldResult(conditions, calls, words, facts, held, closed_book, seed)
 
 
 def answer_all(
@@ -213,45 +211,9 @@ def probe_closed_book(
     return closed_book_recall(found, generate, frequent, seed=seed)
 
 
-def world_bits(world: World) -> dict[str, float]:
-    """Bits in one value of each relation of a world."""
-    from lacy.world import RELATIONS
-
-    return {relation: world.values.bits(relation) for relation in RELATIONS}
-
-
-def advantage(a: WorldAnswers, b: WorldAnswers, *, seed: int = 0) -> Score:
-    """Facts right of ``a`` minus those of ``b``, paired over people.
-
-    Raises:
-        ValueError: the two were not asked about the same people.
-    """
-    if sorted(a.subjects) != sorted(b.subjects):
-        raise ValueError("the two conditions were asked about different people")
-    counts = [precision_counts(condition.graded, condition.subjects) for condition in (a, b)]
-    return difference(counts[0], counts[1], seed=seed)
-
-
-def recovered_share(
-    cascade: WorldAnswers, alone: WorldAnswers, partner: WorldAnswers, *, seed: int = 0
-) -> Score:
-    """Share of the partner's advantage in facts right that the cascade recovers.
-
-    Raises:
-        ValueError: the three were not asked about the same people.
-    """
-    if not sorted(cascade.subjects) == sorted(alone.subjects) == sorted(partner.subjects):
-        raise ValueError("the conditions were asked about different people")
-    counts = [
-        precision_counts(condition.graded, condition.subjects)
-        for condition in (cascade, alone, partner)
-    ]
-    return recovered(counts[0], counts[1], counts[2], seed=seed)
-
-
 def flat(score: Score | None) -> dict[str, Any] | None:
     """A figure as ``results.json`` of the demo holds it; None where it was not measured."""
-    return score.as_dict() if score is not None and not math.isnan(score.value) else None
+    return as_data(score) if score is not None and not math.isnan(score.value) else None
 
 
 def _person(document: Document) -> str:

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-
-from lacy.study.pages import write_page
+from results_pages import write_page
 
 ROOT = Path(__file__).parents[2]
 STORED = ROOT / "benchmarks" / "results" / "studies"
