@@ -363,7 +363,7 @@ def test_spacy_marks_are_kept_beside_the_data_and_used_again(tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in stored}
     assert lacy(*argv, "--context", 32) == 0
     assert {path: path.stat().st_mtime_ns for path in stored} == before
-    assert lacy(*argv, "--rules.entities", "False") == 2
+    assert lacy(*argv, "--no-rules.entities") == 2
     assert capsys.readouterr().err.splitlines()[-2].startswith("[E33]")
 
 
