@@ -46,7 +46,7 @@ def add_page(app: FastAPI) -> None:
 
 def read(name: str) -> bytes:
     """A file of the page, which shares its design with the reports."""
-    folder = files("lacy.evaluate") / "templates" if name == "design.css" else PAGE
+    folder = files("lacy.report") / "templates" if name == "design.css" else PAGE
     return (folder / name).read_bytes()
 
 

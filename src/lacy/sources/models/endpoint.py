@@ -14,7 +14,7 @@ from typing import Any, get_args
 from lacy.errors import LacyError
 from lacy.remote import Chunk, OpenAIClient, RemoteError, Retries
 from lacy.sources.models import chat
-from lacy.sources.models.answers import READING
+from lacy.sources.models.answers import READING_VERSION
 from lacy.sources.models.base import (
     DEFAULT_TIMEOUT,
     Account,
@@ -120,7 +120,7 @@ class Endpoint(RemoteModel):
         return {
             "url": self.url, "model": self.model, "mode": self.mode, "body": self.body,
             "max_tokens": self.max_tokens, "characters": self.characters, "prompt": chat.PROMPT,
-            "reading": READING,
+            "reading": READING_VERSION,
         }  # fmt: skip
 
     async def _continue(self, request: Request, deadline: float, account: Account) -> str:

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from lacy.errors import LacyError
 from lacy.remote import LIMIT_PARAMETERS, AcceptedParameters, RemoteError, one_line
 from lacy.sources.models import chat
-from lacy.sources.models.answers import READING
+from lacy.sources.models.answers import READING_VERSION
 from lacy.sources.models.base import DEFAULT_TIMEOUT, Account, Mode, RemoteModel, check_minimum
 from lacy.sources.models.partial import PartialCompletion, TokenUsage
 from lacy.types import Request, Unit
@@ -91,7 +91,7 @@ class LlmModel(RemoteModel):
         return {
             "model": self.model, "raw": self.raw, "options": self.options,
             "max_tokens": self.max_tokens, "characters": self.characters, "prompt": chat.PROMPT,
-            "reading": READING,
+            "reading": READING_VERSION,
         }  # fmt: skip
 
     async def _continue(self, request: Request, deadline: float, account: Account) -> str:
