@@ -189,7 +189,9 @@ def _dump_fields(config: Any, depth: int) -> list[str]:
     """Return the lines of one nesting level."""
     pad, group = "  " * depth, ""
     lines: list[str] = []
-    for setting in settings_of(config if isinstance(config, type) else type(config)):
+    settings = settings_of(config if isinstance(config, type) else type(config))
+    groups = list(dict.fromkeys(setting.group for setting in settings))
+    for setting in sorted(settings, key=lambda setting: groups.index(setting.group)):
         if setting.group != group:
             group = setting.group
             lines += [f"{pad}# ---- {group} ----", ""]

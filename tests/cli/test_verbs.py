@@ -175,7 +175,7 @@ def test_texts_without_marks_are_no_gold(tmp_path, capsys):
     argv = ["data", "mark", tmp_path / "a.jsonl", "--annotator", "gold", "--out", tmp_path / "p"]
     assert lacy(*argv, "--vocab-size", 300) == 2
     shown = capsys.readouterr().err
-    assert "carry no marks" in shown
+    assert "have no marks" in shown
     assert "--annotator spacy" in shown
     assert not (tmp_path / "p").exists()
 
@@ -287,7 +287,7 @@ def test_evaluate_in_a_world(model, world, tmp_path, capsys):
     for part in (
         "facts right",
         "random=0.22",
-        "AUROC of margin",
+        "AUROC, margin",
         "closed-book recall",
         "over 6 people",
     ):
