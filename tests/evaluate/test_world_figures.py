@@ -10,7 +10,7 @@ import pytest
 from lacy.corpus import train_tokenizer
 from lacy.evaluate.evaluate import answer_all, evaluate_world
 from lacy.evaluate.facts import score_facts
-from lacy.model import build
+from lacy.model import build_model
 from lacy.model.io import Loaded
 from lacy.sources.truth import Truth
 from lacy.testing import scripted_with
@@ -27,7 +27,7 @@ def world():
 @pytest.fixture(scope="module")
 def loaded(world):
     tokenizer = train_tokenizer([d.text for d in world.documents()], SIZE)
-    return Loaded(build("tiny", tokenizer, context=512, seed=0, layers=1), tokenizer)
+    return Loaded(build_model("tiny", tokenizer, context=512, seed=0, layers=1), tokenizer)
 
 
 def test_a_reading_gives_both_losses_and_both_calibrations(world, loaded):
