@@ -198,5 +198,5 @@ def test_whole_texts_are_as_right_as_the_source(world, documents, loaded, errors
     answers = engine.generate(list(texts), list(texts))
     assert [a.text for a in answers] == list(texts.values())
     scores = score_facts(answers, list(texts), world)
-    assert scores.facts_right.value == 1.0 - errors
-    assert (scores.borrowed.value, scores.calls_per_fact.value) == (1.0, 1.0)
+    assert scores["facts_right"].value == 1.0 - errors
+    assert (scores["borrowed"].value, scores["calls_per_fact"].value) == (1.0, 1.0)

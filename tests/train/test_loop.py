@@ -194,7 +194,7 @@ def test_other_settings_in_the_same_folder_are_refused(config, monkeypatch):
 
 def test_more_calls_than_marks(config, data):
     info = PackedData.load(data).info
-    share = info.flags["FACT"] / (info.tokens - info.pieces)
+    share = info.flags["FACT"] / (info.tokens - info.segments)
     assert f"only {share:.1%} of the targets" in refused(config(call_rate=0.3), "E46")
     assert not config().out.exists()
     train(config(call_rate=0.3, method="loss_top", steps=1))
@@ -202,7 +202,7 @@ def test_more_calls_than_marks(config, data):
 
 def test_fewer_values_than_the_rate_are_the_rule(config, data, tmp_path, capsys):
     info = PackedData.load(data).info
-    share = info.flags["START"] / (info.tokens - info.pieces)
+    share = info.flags["START"] / (info.tokens - info.segments)
     last = train(config(call_rate=0.17, delegate="start", quiet=False)).metrics
     said = capsys.readouterr().out
     assert f"{share:.1%} of the targets begin a value; all are delegated" in said

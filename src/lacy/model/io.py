@@ -200,11 +200,11 @@ def _read_meta(place: Path) -> dict[str, Any]:
 
 def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
     """Return the stored tokenizer, unchanged."""
-    from lacy.corpus import open_tokenizer
+    from lacy.corpus import load_tokenizer_files
 
     try:
         with quiet():
-            return open_tokenizer(place)
+            return load_tokenizer_files(place)
     except LacyError:
         raise
     except Exception as error:  # tokenizers raises bare Exception for a broken file

@@ -284,7 +284,7 @@ def check_rate(config: TrainConfig, info: DataInfo) -> str:
     kind = "facts" if among == "facts" else "labelled values"
     if config.delegate == "start":
         flag, kind = MarkFlag.START, "starts of values"
-    share = info.flags.get(str(flag.name), 0) / max(1, info.tokens - info.pieces)
+    share = info.flags.get(str(flag.name), 0) / max(1, info.tokens - info.segments)
     if share >= config.call_rate:
         return ""
     if config.delegate == "start" and share > 0:

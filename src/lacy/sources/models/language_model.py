@@ -28,7 +28,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from lacy.corpus import TextStream, TokenText, begin_end, choose_borders, open_tokenizer
+from lacy.corpus import TextStream, TokenText, begin_end, choose_begin_end, load_tokenizer_files
 from lacy.errors import LacyError
 from lacy.model import (
     RaggedDecoder,
@@ -40,7 +40,7 @@ from lacy.model import (
     resolve,
 )
 from lacy.remote import RemoteError
-from lacy.sources.models.answers import READING
+from lacy.sources.models.answers import READING_VERSION
 from lacy.sources.models.base import limits_by_unit
 from lacy.sources.models.partial import PartialCompletion
 from lacy.sources.protocol import TokenPrice
@@ -175,8 +175,10 @@ class LanguageModel:
 
     def settings(self) -> dict[str, Any]:
         """Return what the answers depend on: where the model was read, its files, the limits."""
-        place, limits = str(getattr(self.model, "name_or_path", "")), self.max_tokens
-        return {"model": place, "files": self._files, "max_tokens": limits, "reading": READING}
+        return {
+            "model": str(getattr(self.model, "name_or_path", "")), "files": self._files,
+            "max_tokens": self.max_tokens, "reading": READING_VERSION,
+        }  # fmt: skip
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Continue each text by one unit; no candidate if the model ends the text itself."""
@@ -359,9 +361,9 @@ def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:
         folder = resolve(place)
         model = read_model(folder, dtype="auto")
         if tokenizer is None:
-            tokenizer = open_tokenizer(folder)
+            tokenizer = load_tokenizer_files(folder)
             if CALL_TOKEN not in tokenizer.get_vocab():
-                choose_borders(tokenizer, str(place))
+                choose_begin_end(tokenizer, str(place))
         return model, tokenizer
     except LacyError as error:
         if error.code in ("E13", "E55"):
