@@ -40,11 +40,13 @@ def packed(world, tmp_path_factory):
 @pytest.fixture(scope="session")
 def model(packed, tmp_path_factory):
     from lacy.corpus import load_tokenizer
-    from lacy.model import build, save_model
+    from lacy.model import build_model, save_model
 
     tokenizer = load_tokenizer(packed)
     folder = tmp_path_factory.mktemp("model") / "m"
-    save_model(folder, build("tiny", tokenizer, context=512, seed=0), tokenizer, {"preset": "tiny"})
+    save_model(
+        folder, build_model("tiny", tokenizer, context=512, seed=0), tokenizer, {"preset": "tiny"}
+    )
     return folder
 
 

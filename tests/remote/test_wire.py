@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lacy.remote.errors import one_line
+from lacy.remote.errors import redact
 from lacy.remote.wire import AcceptedParameters, content_text, error_message, finish_reason
 
 BODY = {
@@ -192,7 +192,7 @@ def test_contents(content, text):
 def test_errors_are_one_line_without_the_key():
     said = error_message(openai("wrong key sk-0123456789\n\x1b[31m"), "sk-0123456789")
     assert said == "wrong key (the key) [31m"
-    assert one_line("x" * 500).endswith("...") and len(one_line("x" * 500)) == 203
+    assert redact("x" * 500).endswith("...") and len(redact("x" * 500)) == 203
     assert (
         error_message({}) == error_message(None) == error_message({"error": {"message": [1]}}) == ""
     )
