@@ -22,9 +22,9 @@ import torch
 from lacy.annotate.align import encode_many
 from lacy.cascade.calibration import calibrate
 from lacy.corpus import PackedData, train_tokenizer
-from lacy.evaluate.evaluate import answer_all
 from lacy.evaluate.facts import precision_counts
 from lacy.evaluate.statistics import recovered
+from lacy.evaluate.world import answer_all
 from lacy.model import load_model
 from lacy.run import environment
 from lacy.sources import LanguageModel
@@ -90,12 +90,12 @@ def main() -> None:
                 share = recovered(*counts)
                 rows.append({
                     "method": method, "partner": name, "policy": policy, "healing": heal,
-                    "facts_right": round(way.facts.facts_right.value, 4),
-                    "recall": round(way.facts.recall.value, 4),
-                    "partner_alone": round(by_itself.facts.facts_right.value, 4),
+                    "facts_right": round(way.facts["facts_right"].value, 4),
+                    "recall": round(way.facts["recall"].value, 4),
+                    "partner_alone": round(by_itself.facts["facts_right"].value, 4),
                     "recovered": round(share.value, 3), "low": round(share.low, 3),
                     "high": round(share.high, 3), "n": share.n,
-                    "call_rate": round(way.facts.call_rate.value, 4),
+                    "call_rate": round(way.facts["call_rate"].value, 4),
                 })  # fmt: skip
                 print(rows[-1], flush=True)
     with (RESULTS / "seams.csv").open("w", newline="") as sheet:
@@ -104,7 +104,7 @@ def main() -> None:
         writer.writerows(rows)
     conditions = {
         "command": "python benchmarks/seams.py RUNS", "people": len(people), "seed": args.seed,
-        "steps": args.steps, "plain_alone": round(alone.facts.facts_right.value, 4),
+        "steps": args.steps, "plain_alone": round(alone.facts["facts_right"].value, 4),
         "tokens": {name: len(p.tokenizer) for name, p in partners.items()},
         "environment": environment(),
     }  # fmt: skip

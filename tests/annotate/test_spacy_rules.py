@@ -8,8 +8,7 @@ import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacy.annotate import Annotator, Rules, SpacyAnnotator
-from lacy.annotate import spacy_rules
+from lacy.annotate import Annotator, Rules, SpacyAnnotator, spacy_rules
 from lacy.errors import LacyError
 
 TEXT = (

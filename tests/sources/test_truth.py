@@ -9,7 +9,7 @@ from lacy.cascade.policy import Always
 from lacy.corpus import train_tokenizer
 from lacy.errors import LacyError
 from lacy.evaluate.facts import score_facts
-from lacy.model import build
+from lacy.model import build_model
 from lacy.model.io import Loaded
 from lacy.sources import Source
 from lacy.sources.truth import Truth
@@ -31,7 +31,7 @@ def documents(world):
 @pytest.fixture(scope="module")
 def loaded(documents):
     tokenizer = train_tokenizer([d.text for d in documents], 500)
-    return Loaded(build("tiny", tokenizer, context=320, seed=0, layers=1), tokenizer)
+    return Loaded(build_model("tiny", tokenizer, context=320, seed=0, layers=1), tokenizer)
 
 
 def ask(source, text, subject=None, unit="value"):
@@ -198,5 +198,5 @@ def test_whole_texts_are_as_right_as_the_source(world, documents, loaded, errors
     answers = engine.generate(list(texts), list(texts))
     assert [a.text for a in answers] == list(texts.values())
     scores = score_facts(answers, list(texts), world)
-    assert scores.facts_right.value == 1.0 - errors
-    assert (scores.borrowed.value, scores.calls_per_fact.value) == (1.0, 1.0)
+    assert scores["facts_right"].value == 1.0 - errors
+    assert (scores["borrowed"].value, scores["calls_per_fact"].value) == (1.0, 1.0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,7 @@ from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration
-    from lacy.evaluate import ArticleAnswers, Extract, WorldResult
+    from lacy.evaluate import Extract, Result, Task
     from lacy.types import Document
 
 
@@ -68,6 +69,13 @@ lacy evaluate runs/mine --world world --out runs/mine/world.json
 lacy evaluate runs/mine --articles held-out.jsonl.gz --call-rate 0.15
 """
 
+ANSWERS = ("facts_right", "recall", "calls_per_answer", "call_rate")
+ENTITIES = (
+    "entities_right", "own_entities_right", "borrowed_entities_right", "entities_per_text",
+    "call_rate",
+)  # fmt: skip
+"""Metrics that are printed of each condition, in a world and on articles."""
+
 
 def run(config: EvaluateConfig) -> int:
     """Evaluate the model and print the results."""
@@ -79,16 +87,22 @@ def run(config: EvaluateConfig) -> int:
 
     loaded = load_model(config.model)
     policies = config.policies or _default_policies(config.call_rate, loaded.meta)
-    results = (
-        _in_world(config, loaded, policies)
-        if config.world is not None
-        else _on_articles(config, loaded, policies)
-    )
+    common = {
+        "policies": policies, "unit": config.unit, "max_new_tokens": config.max_new_tokens,
+        "seed": config.seed,
+    }  # fmt: skip
+    make_task = _in_world if config.world is not None else _on_articles
+    measured = make_task(config, loaded, common)(loaded)
+    if config.world is not None:
+        _print(measured.results(), ANSWERS, "Facts", "people")
+    else:
+        title = "Names, numbers and dates that the article contains"
+        _print(measured.results(), ENTITIES, title, "articles")
     if config.out is not None:
         from lacy.run import environment, write_atomic
 
-        results["environment"] = environment()
-        write_atomic(config.out, json.dumps(results, indent=2) + "\n")
+        data = {**evaluate.to_data(measured), "environment": environment()}
+        write_atomic(config.out, json.dumps(data, indent=2) + "\n")
         say(f"Written: {config.out}")
     return 0
 
@@ -101,97 +115,54 @@ def _default_policies(rate: float, meta: Mapping[str, Any]) -> list[str]:
     return policies
 
 
-# ------------------------------------------------------------------------------- in a world
-
-
-def _in_world(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
+def _in_world(config: EvaluateConfig, loaded: Any, common: Mapping[str, Any]) -> Task:
     from lacy.sources import open_sources
     from lacy.world import load_world
 
-    assert config.world is not None
     world = str(config.world)
     calibration, sentence = cascade.calibrate_on_sources(loaded, [world], config.calibrate)
     if sentence:
         note(sentence)
-    result = evaluate.evaluate_world(
-        loaded,
-        load_world(world),
-        open_sources(config.source or [world], cache=config.cache, prices=config.price),
-        policies,
+    return partial(
+        evaluate.evaluate_world,
+        world=load_world(world),
+        source=open_sources(config.source or [world], cache=config.cache, prices=config.price),
         people=config.people,
         split=config.split,
-        unit=config.unit,
-        max_new_tokens=config.max_new_tokens,
-        seed=config.seed,
         calibration=calibration,
+        **common,
     )
-    _print_world(result)
-    return result.as_dict()
 
 
-def _print_world(result: WorldResult) -> None:
-    columns = ("policy", "facts right", "recall", "calls/answer", "call rate")
-    rows = []
-    for name, condition in result.conditions.items():
-        facts = condition.facts
-        scores = (facts.facts_right, facts.recall, facts.calls_per_answer, facts.call_rate)
-        rows.append((name, *map(short, scores)))
-    table("Facts", rows, columns)
-    found: dict[str, Any] = {}
-    if result.calls is not None:
-        for name, separation in result.calls.separation.items():
-            found[f"AUROC of {name}, value starts"] = short(separation.value_start)
-            found[f"AUROC of {name}, all fact tokens"] = short(separation.fact)
-        if result.calls.at_rate is not None:
-            found["call precision at that rate"] = short(result.calls.at_rate.precision)
-            found["call recall at that rate"] = short(result.calls.at_rate.recall)
-    if result.language_loss is not None:
-        found["language loss, nats per token"] = short(result.language_loss)
-    if result.bits is not None:
-        found["stored bits per fact"] = short(result.bits.per_fact)
-    if result.closed_book is not None:
-        found["closed-book recall"] = short(result.closed_book.anywhere)
-    table("The model by itself", list(found.items()), ("", "value"))
-    people = next(iter(result.conditions.values())).facts.facts_right.n
-    print(f"In brackets: 95% interval over {people} people.")
-
-
-def short(score: Any) -> str:
-    """Format a score with its interval: ``21.7% [17-25]``, ``0.981 [0.97-0.99]``."""
-    if score.value != score.value:
-        return "-"
-    share = score.unit == "share"
-    scale, digits, rounded = (100, ".1f", ".0f") if share else (1, ".3g", ".3g")
-    if score.unit == "AUROC":
-        digits, rounded = ".3f", ".2f"
-    value = f"{scale * score.value:{digits}}" + ("%" if share else "")
-    if score.low != score.low:
-        return value
-    return f"{value} [{scale * score.low:{rounded}}-{scale * score.high:{rounded}}]"
-
-
-# ------------------------------------------------------------------------------- on articles
-
-
-def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
+def _on_articles(config: EvaluateConfig, loaded: Any, common: Mapping[str, Any]) -> Task:
     articles, others = _read_articles(config)
     with needs_extra("spacy", "finding names, numbers and dates"):
         extract = evaluate.default_extract(config.pipeline)
-    conditions = evaluate.evaluate_articles(
-        loaded,
-        articles,
-        extract,
-        policies,
-        unit=config.unit,
-        max_new_tokens=config.max_new_tokens,
-        seed=config.seed,
+    return partial(
+        evaluate.evaluate_articles,
+        articles=articles,
+        extract=extract,
         calibration=_calibration(config, loaded, others, extract),
+        **common,
     )
-    _print_articles(conditions, len(articles))
-    return {
-        "articles": len(articles),
-        "conditions": {name: w.as_dict() for name, w in conditions.items()},
-    }
+
+
+def _print(results: Sequence[Result], columns: Sequence[str], title: str, unit: str) -> None:
+    """Print a row per condition, then the metrics of the model itself."""
+    from lacy.report import format_score
+
+    rows: dict[str, dict[str, Result]] = {}
+    for result in results:
+        rows.setdefault(result.conditions.get("condition", ""), {})[result.metric] = result
+    model = rows.pop("", {})
+    labels = {name: metric.label for name, metric in evaluate.METRICS.items()}
+    body = [(name, *(format_score(row[m]) for m in columns)) for name, row in rows.items()]
+    table(title, body, ("policy", *(labels[metric] for metric in columns)))
+    if model:
+        lines = [(labels[name], format_score(value)) for name, value in model.items()]
+        table("The model by itself", lines, ("", "value"))
+    number = next(iter(rows.values()))[columns[0]].n
+    print(f"In brackets: 95% interval over {number} {unit}.")
 
 
 def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Document]]:
@@ -221,14 +192,3 @@ def _calibration(
     made = evaluate.calibrate_on(loaded, others, extract)
     note(cascade.calibration_note(made, f"{len(others)} other articles of {config.articles}"))
     return made
-
-
-def _print_articles(conditions: dict[str, ArticleAnswers], articles: int) -> None:
-    columns = ("policy", "entities right", "own", "borrowed", "per text", "call rate")
-    rows = []
-    for name, condition in conditions.items():
-        scores = condition.scores
-        cells = (scores.precision, scores.own_precision, scores.borrowed_precision, scores.per_text)
-        rows.append((name, *map(short, cells), f"{condition.call_rate:.3f}"))
-    table("Names, numbers and dates that the article contains", rows, columns)
-    print(f"In brackets: 95% interval over {articles} articles.")

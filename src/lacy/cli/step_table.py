@@ -285,11 +285,10 @@ def draw(file: Path, steps: Sequence[Step], title: str) -> None:
     """Draw margin and threshold along the text, and mark the calls.
 
     Raises:
-        LacyError: E11, matplotlib is not installed; E113, a name that is neither PNG nor SVG.
+        LacyError: E113, a name that is neither PNG nor SVG.
     """
     check_plot_name(file)
-    from lacy.study import COLOURS as INKS
-    from lacy.study import sheet
+    from lacy.report import SERIES_COLOURS, sheet
 
     margin = any(step.by in ("", "margin") for step in steps)
     by = "margin" if margin else steps[0].by or next(step.by for step in steps if step.by)
@@ -298,9 +297,14 @@ def draw(file: Path, steps: Sequence[Step], title: str) -> None:
     at = list(range(len(steps)))
     about = f"{by} and threshold at each of {len(steps)} steps of: {title}"
     with sheet(file, 1, about, columns=1, height=4.2) as [axes]:
-        axes.plot(at, ys, color=INKS[0], marker="o", label=by)
-        axes.step(at, limits, where="mid", color=INKS[6], linestyle="--", label="threshold")
-        for answered, colour, name in ((True, INKS[2], "answered"), (False, INKS[1], "no answer")):
+        axes.plot(at, ys, color=SERIES_COLOURS[0], marker="o", label=by)
+        axes.step(
+            at, limits, where="mid", color=SERIES_COLOURS[6], linestyle="--", label="threshold"
+        )
+        for answered, colour, name in (
+            (True, SERIES_COLOURS[2], "answered"),
+            (False, SERIES_COLOURS[1], "no answer"),
+        ):
             places = [
                 n for n, step in enumerate(steps) if step.called and step.answered == answered
             ]

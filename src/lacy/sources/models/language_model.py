@@ -32,7 +32,7 @@ from lacy.corpus import TextStream, TokenText, begin_end, choose_begin_end, load
 from lacy.errors import LacyError
 from lacy.model import (
     RaggedDecoder,
-    Rereading,
+    RecomputingDecoder,
     context_of,
     end_ids,
     keeps_keys_and_values,
@@ -40,7 +40,7 @@ from lacy.model import (
     resolve,
 )
 from lacy.remote import RemoteError
-from lacy.sources.models.answers import READING
+from lacy.sources.models.answers import READING_VERSION
 from lacy.sources.models.base import limits_by_unit
 from lacy.sources.models.partial import PartialCompletion
 from lacy.sources.protocol import TokenPrice
@@ -175,8 +175,10 @@ class LanguageModel:
 
     def settings(self) -> dict[str, Any]:
         """Return what the answers depend on: where the model was read, its files, the limits."""
-        place, limits = str(getattr(self.model, "name_or_path", "")), self.max_tokens
-        return {"model": place, "files": self._files, "max_tokens": limits, "reading": READING}
+        return {
+            "model": str(getattr(self.model, "name_or_path", "")), "files": self._files,
+            "max_tokens": self.max_tokens, "reading": READING_VERSION,
+        }  # fmt: skip
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Continue each text by one unit; no candidate if the model ends the text itself."""
@@ -281,7 +283,7 @@ class LanguageModel:
                 break
             common += 1  # the last token is always read: its logits are needed
         if cache is None or not common:
-            return (Rereading if _has_state(self.model) else RaggedDecoder)(self.model)
+            return (RecomputingDecoder if _has_state(self.model) else RaggedDecoder)(self.model)
         cache.rewind(cache.length - common)
         return cache
 

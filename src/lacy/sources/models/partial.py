@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lacy.remote import OutOfTokens, RemoteError, one_line
+from lacy.remote import OutOfTokens, RemoteError, redact
 from lacy.sources.models import answers, notation
 from lacy.sources.units import cut_unit, drop_partial_word
 from lacy.types import Unit
@@ -83,21 +83,21 @@ class PartialCompletion:
         """True if nothing that may follow can change the unit."""
         if self.unit == "token" or len(self.answer) > MAX_CHECKED_CHARS:
             return False
-        if not answers.settled(self.text, self.answer, raw=self.raw):
+        if not answers.is_settled(self.text, self.answer, raw=self.raw):
             return False
         return bool(cut_unit(self.body, self.unit, ended=False))
 
     @property
     def refused(self) -> bool:
         """True if a chat speaks of itself instead of continuing the text."""
-        return not self.raw and notation.refuses(self.answer)
+        return not self.raw and notation.is_refusal(self.answer)
 
     @property
     def body(self) -> str:
         """What the answer adds to the text, not yet cut to the unit."""
         if self.unit == "token":
-            return answers.without_text(self.text, self.answer)
-        return answers.added(self.text, self.answer, raw=self.raw)
+            return answers.without_prompt(self.text, self.answer)
+        return answers.continuation_in(self.text, self.answer, raw=self.raw)
 
     def cut(self, *, ended: bool) -> str:
         """Return the unit; if the token limit cut it, its whole words.
@@ -108,7 +108,7 @@ class PartialCompletion:
         if self.unit == "token":
             token = self.body  # unchanged: the rules for answers do not apply to a token
             return "" if _only_markup(token, self.text) else drop_partial_word(token, self.unit)
-        body = answers.added(self.text, self.answer, raw=self.raw, whole=ended)
+        body = answers.continuation_in(self.text, self.answer, raw=self.raw, whole=ended)
         unit = cut_unit(body, self.unit, ended=ended)
         return unit or ("" if ended else drop_partial_word(body, self.unit))
 
@@ -126,12 +126,12 @@ class PartialCompletion:
         """
         self.finish = finish
         if finish not in ("", "stop", "length") and not self._was_complete():
-            raise RemoteError(f"its answer was aborted ({one_line(finish)})")
+            raise RemoteError(f"its answer was aborted ({redact(finish)})")
         if self.refused:
             raise RemoteError("it speaks of itself instead of continuing the text")
-        if not self.raw and answers.retells(self.text, self.answer):
+        if not self.raw and answers.restates(self.text, self.answer):
             raise RemoteError("it tells the text anew instead of continuing it")
-        if not self.raw and notation.names_nothing(self.answer):
+        if not self.raw and notation.is_nothing(self.answer):
             return ""
         unit = self.cut(ended=finish == "stop")
         if finish == "length" and not unit.strip() and self._only_reasoned():
@@ -149,7 +149,7 @@ class PartialCompletion:
     def _only_reasoned(self) -> bool:
         """True if the answer contains only reasoning, shown or (in a chat) hidden."""
         hidden = not self.raw and not self.answer.strip()
-        return self.reasoned or hidden or notation.thinks(self.answer)
+        return self.reasoned or hidden or notation.is_reasoning(self.answer)
 
 
 def _only_markup(token: str, text: str) -> bool:
