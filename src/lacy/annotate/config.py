@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from lacy.config import Rare
+
 ONTONOTES = (
     "CARDINAL", "DATE", "EVENT", "FAC", "GPE", "LANGUAGE", "LAW", "LOC", "MONEY", "NORP",
     "ORDINAL", "ORG", "PERCENT", "PERSON", "PRODUCT", "QUANTITY", "TIME", "WORK_OF_ART",
@@ -86,14 +88,14 @@ class AnnotateConfig:
 
     pipeline: str = "auto"
     """A spaCy pipeline: name, folder, "bundled" (ours) or "auto" (en_core_web_sm, else ours)."""
-    rules: Rules = field(default_factory=Rules)
+    rules: Rare[Rules] = field(default_factory=Rules)
     """The switches of the rules."""
-    batch_size: int = 64
+    batch_size: Rare[int] = 64
     """Texts that are parsed together."""
-    text_seconds: float = TEXT_SECONDS
+    text_seconds: Rare[float] = TEXT_SECONDS
     """Processor time in seconds for one text (or for each 100,000 characters of a longer one). A
     text that takes longer is left out and named."""
     n_process: int = 1
     """Worker processes; each loads the pipeline and uses one core."""
-    shard_size: int = 1000
+    shard_size: Rare[int] = 1000
     """Texts per stored shard; a broken annotation goes on after the last whole shard."""
