@@ -14,6 +14,7 @@ from dataclasses import replace
 from lacy.annotate import merge_marks
 from lacy.annotate.grammar import capitalised_runs, extend_value
 from lacy.errors import one_line
+from lacy.sources.units import is_unspaced
 from lacy.types import Mark
 
 SENTENCES_PER_PASSAGE = 3
@@ -117,9 +118,5 @@ def search_words(text: str) -> list[str]:
     """Return the words to search a text by; in unspaced scripts each character is a word."""
     found: list[str] = []
     for word in _WORD.findall(unicodedata.normalize("NFC", text)):
-        found += word if any(map(_is_unspaced, word)) else [word]
+        found += word if any(map(is_unspaced, word)) else [word]
     return found
-
-
-def _is_unspaced(character: str) -> bool:
-    return 0x0E00 <= ord(character) <= 0x0EFF or 0x2E80 <= ord(character) <= 0xA4CF
