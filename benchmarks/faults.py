@@ -117,7 +117,7 @@ def partner():
 def run_server(args):
     """A server whose source is the partner in one of its moods."""
     from lacy.cascade import Engine
-    from lacy.sources.models.endpoint import Endpoint
+    from lacy.sources.models import Endpoint
     from lacy.sources.wrappers import Breaker
 
     endpoint = Endpoint(

@@ -181,11 +181,11 @@ def test_long_articles_calibrate_too():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     from lacy.corpus import train_tokenizer
-    from lacy.model import build, save_model
+    from lacy.model import build_model, save_model
 
     tokenizer = train_tokenizer([a.text for a in ARTICLES], 300)
     folder = tmp_path_factory.mktemp("model") / "m"
-    save_model(folder, build("tiny", tokenizer, context=64, seed=0, layers=1), tokenizer, {})
+    save_model(folder, build_model("tiny", tokenizer, context=64, seed=0, layers=1), tokenizer, {})
     return folder
 
 

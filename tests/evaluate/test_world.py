@@ -15,7 +15,7 @@ from lacy.evaluate.closed_book import closed_book_recall, most_frequent, probes
 from lacy.evaluate.facts import grade, score_facts
 from lacy.evaluate.signals import fact_index, read_signals
 from lacy.evaluate.world import evaluate_world, probe_closed_book
-from lacy.model import build
+from lacy.model import build_model
 from lacy.model.io import Loaded
 from lacy.report.curves import Curve
 from lacy.report.html import NextStep, render_html
@@ -34,7 +34,7 @@ def world():
 def loaded(world):
     texts = [d.text for d in world.documents("train")]
     tokenizer = train_tokenizer(texts, 600)
-    return Loaded(build("tiny", tokenizer, context=320, seed=0, layers=1), tokenizer)
+    return Loaded(build_model("tiny", tokenizer, context=320, seed=0, layers=1), tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +258,6 @@ def test_a_model_with_a_short_context_is_probed_where_it_can_be():
     facts = sum(len(document.marks) for document in texts)
     counts = []
     for context in (24, 96, 1024):
-        model = build("tiny", tokenizer, context=context, seed=0)
+        model = build_model("tiny", tokenizer, context=context, seed=0)
         counts.append(probe_closed_book(Loaded(model, tokenizer), world, texts).probes)
     assert 0 <= counts[0] < counts[1] < counts[2] <= facts

@@ -77,7 +77,7 @@ def test_one_pass_is_the_two_in_turn(seed, method, ignore, negative, weight, rat
 
     valid = targets != -100
     losses = token_losses(hidden, head, targets)
-    call, _ = select.choose(
+    call, _ = select.choose_targets(
         objective, losses, marks, valid, reference_loss_BT=reference,
         generator=torch.Generator().manual_seed(1),
     )  # fmt: skip

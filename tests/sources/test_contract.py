@@ -12,7 +12,7 @@ from helpers.letters import speaks_letters
 from lacy.sources import Database, LanguageModel
 from lacy.sources.cached import Cached
 from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.texts.documents import Documents
+from lacy.sources.texts import Documents
 from lacy.sources.wrappers import Breaker, Chain, Metered
 from lacy.testing import ScriptedSource, byte_tokenizer, check_source
 from lacy.types import Candidate, Document, Reply, Request

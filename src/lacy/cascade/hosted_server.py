@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 from lacy.cascade.hosted_steps import Ask, Step, step_of
 from lacy.corpus import TokenText
 from lacy.errors import LacyError
-from lacy.remote import Chunk, OpenAIClient, RemoteError, Retries, finish_reason, one_line
+from lacy.remote import Chunk, OpenAIClient, RemoteError, Retries, finish_reason, redact
 from lacy.types import CALL_TOKEN
 
 T = TypeVar("T")
@@ -341,4 +341,4 @@ def silent(finish: str | None) -> RemoteError:
     """
     if finish in (None, "stop", "length"):
         return RemoteError("it said nothing")
-    return RemoteError(f"it said nothing; its answer was broken off ({one_line(finish)})")
+    return RemoteError(f"it said nothing; its answer was broken off ({redact(finish)})")

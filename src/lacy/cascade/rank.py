@@ -117,7 +117,8 @@ def rank(
         # With token healing, the replaced token is scored too and subtracted.
         replaced = [[(decoder.tokens_BT[row][-1],)] if back else [] for row in asked]
         groups = [[*first, *group] for first, group in zip(replaced, unique, strict=True)]
-        found = decoder.score(asked, groups, back=back, whole=True, ends=ends)
+        healing = {"back": back} if back else {}
+        found = decoder.score(asked, groups, whole=True, ends=ends, **healing)
         for n, tokens, logp in zip(places, unique, found, strict=True):
             base = logp[0] if back else 0.0
             by_tokens = dict(zip(tokens, logp[back:], strict=True))

@@ -175,12 +175,12 @@ def _limits(config: ServeConfig) -> Limits:
     Raises:
         LacyError: E12, more connections than the file descriptors allow.
     """
-    from lacy.serve import Limits, affordable
+    from lacy.serve import Limits, affordable_connections
 
     bounds = {"body_bytes": config.body_kib * 1024, "max_new_tokens": config.most_new_tokens}
     if config.connections is None:
         return Limits(**bounds)
-    if config.connections > (most := affordable()):
+    if config.connections > (most := affordable_connections()):
         raise LacyError(
             "E12", key="connections", value=config.connections,
             why=f"this process has file descriptors for only {most:,}",

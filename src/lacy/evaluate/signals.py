@@ -95,14 +95,14 @@ def fact_index(document: Document, tokenizer: Any, targets: int) -> NDArray[np.i
         tokenizer: any fast tokenizer.
         targets: how many targets the model's context left.
     """
-    from lacy.annotate import held, trimmed
+    from lacy.annotate import strip_mark, token_spans
 
-    encoding = next(held(tokenizer, [document.text]))
+    encoding = next(token_spans(tokenizer, [document.text]))
     begins, ends = np.asarray(encoding.offsets, np.int64).reshape(-1, 2).T
     index = np.full(len(encoding.ids) + 1, -1, np.int32)
     facts = [mark for mark in document.marks if mark.reason != "CONTENT"]
     for k, mark in enumerate(facts):
-        start, end = trimmed(mark, document.text)
+        start, end = strip_mark(mark, document.text)
         inside = (ends > start) & (begins < end) & (index[:-1] < 0)
         index[:-1][inside] = k
     return index[:targets]

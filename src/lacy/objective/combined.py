@@ -14,7 +14,7 @@ from torch import Tensor
 from lacy.objective import fused
 from lacy.objective.losses import IGNORE_INDEX, Loss, choose_impl, loss, make_loss, token_losses
 from lacy.objective.quantile import RunningQuantile
-from lacy.objective.select import candidates, choose, has, shortfall
+from lacy.objective.select import choose_targets, delegable, has_flag, shortfall
 from lacy.objective.settings import METHODS, Impl, Objective
 from lacy.types import MarkFlag
 
@@ -66,7 +66,7 @@ def select_and_loss(
         The loss and what was chosen.
 
     Raises:
-        LacyError: E12, E41 or E42, as ``choose`` and ``loss``.
+        LacyError: E12, E41 or E42, as ``choose_targets`` and ``loss``.
     """
     objective = objective or Objective()
     if impl == "auto":
@@ -74,7 +74,7 @@ def select_and_loss(
     valid_BT = targets_BT != IGNORE_INDEX
 
     def decide(loss_BT: Tensor | None) -> tuple[Tensor, Tensor]:
-        return choose(
+        return choose_targets(
             objective,
             loss_BT,
             target_marks_BT,
@@ -96,7 +96,7 @@ def select_and_loss(
             call_BT, undecided_N = torch.zeros_like(undecided_BT), undecided_BT.reshape(-1)
         else:
             (call_BT, ignore_BT), undecided_N = decide(None), None
-        result = fused.run(
+        result = fused.fused_loss(
             hidden_BTD.reshape(-1, hidden_BTD.shape[-1]),
             head_VD,
             targets_BT.reshape(-1),
@@ -135,9 +135,9 @@ def _roles_before(
     objective: Objective, target_marks_BT: Tensor, valid_BT: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the tokens whose role depends on the losses, and those ignored whatever they are."""
-    undecided_BT = candidates(objective, target_marks_BT, valid_BT)
+    undecided_BT = delegable(objective, target_marks_BT, valid_BT)
     if objective.ignore == "all":
-        undecided_BT = undecided_BT | (has(target_marks_BT, MarkFlag.CONTENT) & valid_BT)
+        undecided_BT = undecided_BT | (has_flag(target_marks_BT, MarkFlag.CONTENT) & valid_BT)
     if objective.ignore == "none":
         return undecided_BT, torch.zeros_like(valid_BT)
-    return undecided_BT, has(target_marks_BT, MarkFlag.FACT) & valid_BT & ~undecided_BT
+    return undecided_BT, has_flag(target_marks_BT, MarkFlag.FACT) & valid_BT & ~undecided_BT

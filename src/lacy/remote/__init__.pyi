@@ -1,5 +1,5 @@
 from .client import OpenAIClient
-from .errors import BASE_URL_HINT, OutOfTokens, RemoteError, one_line
+from .errors import BASE_URL_HINT, OutOfTokens, RemoteError, redact
 from .http import HttpClient, Retries, check_url
 from .loop import LoopThread
 from .sse import Chunk
@@ -25,6 +25,6 @@ __all__ = [
     "Retries",
     "check_url",
     "finish_reason",
-    "one_line",
+    "redact",
     "without_reasoning",
 ]

@@ -13,8 +13,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lacy.remote.errors import BASE_URL_HINT, OutOfTokens, RemoteError
-from lacy.remote.http import HttpClient, read_json
-from lacy.remote.sse import Chunk, chunks
+from lacy.remote.http import HttpClient, json_object
+from lacy.remote.sse import Chunk, read_chunks
 from lacy.remote.wire import AcceptedParameters, without_reasoning
 
 if TYPE_CHECKING:
@@ -107,12 +107,12 @@ class OpenAIClient(HttpClient):
             RemoteError: the server gave no usable answer in time, or ``read`` raised it.
         """
 
-        async def read_chunks(response: httpx.Response, key: str) -> T:
-            async with aclosing(chunks(response, self.max_bytes, key)) as arriving:
+        async def read_response(response: httpx.Response, key: str) -> T:
+            async with aclosing(read_chunks(response, self.max_bytes, key)) as arriving:
                 return await read(arriving)
 
         fields = {"model": self.model, "temperature": 0, **body}
-        return await self.request("POST", path, fields, read=read_chunks, deadline=deadline)
+        return await self.request("POST", path, fields, read=read_response, deadline=deadline)
 
     async def models(self) -> list[dict[str, Any]]:
         """Return the server's models, each with its ``id``.
@@ -122,7 +122,7 @@ class OpenAIClient(HttpClient):
         """
 
         async def read(response: httpx.Response, _: str) -> list[dict[str, Any]]:
-            found = (await read_json(response, self.max_bytes)).get("data")
+            found = (await json_object(response, self.max_bytes)).get("data")
             if not isinstance(found, list):
                 raise RemoteError("the answer is no list of models", hint=BASE_URL_HINT)
             return [model for model in found if isinstance(model, dict)]

@@ -18,13 +18,21 @@ class RemoteError(Exception):
         hint: what the user can do about it, or "".
         status: the HTTP status code; 0 if there was none.
         retryable: True if the same request may succeed later.
+        retry_after: seconds that the server asks to wait before that.
     """
 
     def __init__(
-        self, why: str, status: int = 0, *, hint: str = "", retryable: bool = False
+        self,
+        why: str,
+        status: int = 0,
+        *,
+        hint: str = "",
+        retryable: bool = False,
+        retry_after: float = 0.0,
     ) -> None:
         super().__init__(why)
-        self.why, self.status, self.hint, self.retryable = why, status, hint, retryable
+        self.why, self.status, self.hint = why, status, hint
+        self.retryable, self.retry_after = retryable, retry_after
 
     def __str__(self) -> str:
         return f"{self.why}; {self.hint}" if self.hint else self.why
@@ -37,7 +45,7 @@ class OutOfTokens(RemoteError):
         super().__init__("it was still reasoning when its answer reached the token limit")
 
 
-def one_line(text: str, key: str = "") -> str:
+def redact(text: str, key: str = "") -> str:
     """Return a text as one short printable line without the API key."""
     if len(key) >= _MIN_SECRET_CHARS:
         text = text.replace(key, "(the key)")

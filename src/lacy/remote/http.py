@@ -14,7 +14,7 @@ import random
 import time
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from lacy.errors import LacyError
-from lacy.remote.errors import BASE_URL_HINT, RemoteError, one_line
+from lacy.remote.errors import BASE_URL_HINT, RemoteError, redact
 from lacy.remote.wire import error_message
 
 if TYPE_CHECKING:
@@ -171,51 +171,59 @@ class HttpClient:
         read: Callable[[httpx.Response, str], Awaitable[T]],
         deadline: float,
     ) -> T:
-        import httpx
-
-        key = read_key(self.key_variable)
-        headers = {"Accept-Encoding": "identity"}  # compression costs time and delays streams
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
         attempt = 0
         while True:
-            sent, retry_after = self.adapt(body), 0.0
-            self.sent += 1
             try:
-                async with (
-                    _limit(self.attempt_timeout),
-                    self._pool().client.stream(
-                        method, f"{self.url}/{path}", json=sent, headers=headers
-                    ) as response,
-                ):
-                    status = response.status_code
-                    if status == 200:
-                        return await read(response, key)
-                    excerpt = await _excerpt(response)
-                    text = excerpt.decode("utf-8", errors="replace")
-                    if self.learn(sent, status, text) and self.adapt(body) != sent:
-                        continue  # at once: the server is not busy
-                    error = RemoteError(
-                        _status_message(status, text, key), status,
-                        hint=self.hint(status), retryable=self.retries.covers(status),
-                    )  # fmt: skip
-                    retry_after = retry_after_seconds(response.headers.get("retry-after"))
+                return await self._attempt(method, path, body, read)
             except RemoteError as raised:
                 error = raised
-            except TimeoutError:
-                error = RemoteError(f"no answer within {self.attempt_timeout:g} s", retryable=True)
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as raised:
-                error = _lost(raised, key)
             if not error.retryable or attempt == self.retries.count:
                 error.why += f", after {attempt + 1} tries" if attempt else ""
-                raise error from None
-            wait = self.retries.wait(attempt, retry_after)
+                raise error
+            wait = self.retries.wait(attempt, error.retry_after)
             if time.monotonic() + wait >= deadline:
                 error.why += f", and no time for another try in {wait:.1f} s"
-                raise error from None
+                raise error
             attempt += 1
             self.retried += 1
             await asyncio.sleep(wait)
+
+    async def _attempt(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        read: Callable[[httpx.Response, str], Awaitable[T]],
+    ) -> T:
+        """Send a request; again, at once, if the server's error shows how to adapt it."""
+        import httpx
+
+        key, url = read_key(self.key_variable), f"{self.url}/{path}"
+        headers = {"Accept-Encoding": "identity"}  # compression costs time and delays streams
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        try:
+            while True:
+                sent = self.adapt(body)
+                self.sent += 1
+                request = self._pool().client.stream(method, url, json=sent, headers=headers)
+                async with _limit(self.attempt_timeout), request as response:
+                    status = response.status_code
+                    if status == 200:
+                        return await read(response, key)
+                    text = await _error_text(response)
+                if self.learn(sent, status, text) and self.adapt(body) != sent:
+                    continue
+                raise RemoteError(
+                    _status_message(status, text, key), status, hint=self.hint(status),
+                    retryable=self.retries.covers(status),
+                    retry_after=retry_after_seconds(response.headers.get("retry-after")),
+                )  # fmt: skip
+        except TimeoutError:
+            why = f"no answer within {self.attempt_timeout:g} s"
+            raise RemoteError(why, retryable=True) from None
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise _transport_error(error, key) from None
 
     def _pool(self) -> _Pool:
         """Return the running loop's connections: httpx cannot use those of another loop."""
@@ -300,7 +308,7 @@ async def read_bytes(response: httpx.Response, max_bytes: int) -> AsyncGenerator
     if encoding in ("gzip", "x-gzip", "deflate"):
         decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)  # detects gzip or zlib
     elif encoding not in ("", "identity"):
-        raise RemoteError(f"the answer is compressed ({one_line(encoding)}) against our request")
+        raise RemoteError(f"the answer is compressed ({redact(encoding)}) against our request")
     size = 0
     # Closed here because the garbage collector might do it after the loop has ended.
     async with aclosing(_raw_bytes(response)) as arriving:
@@ -316,7 +324,7 @@ async def read_bytes(response: httpx.Response, max_bytes: int) -> AsyncGenerator
             yield raw
 
 
-async def read_json(response: httpx.Response, max_bytes: int) -> dict[str, Any]:
+async def json_object(response: httpx.Response, max_bytes: int) -> dict[str, Any]:
     """Return a response that is a JSON object.
 
     Raises:
@@ -342,13 +350,13 @@ async def _raw_bytes(response: httpx.Response) -> AsyncGenerator[bytes, None]:
             async for raw in arriving:
                 yield raw
         except httpx.HTTPError as error:
-            raise _lost(error) from None
+            raise _transport_error(error) from None
 
 
-def _lost(error: Exception, key: str = "") -> RemoteError:
+def _transport_error(error: Exception, key: str = "") -> RemoteError:
     import httpx
 
-    why = one_line(f"{type(error).__name__} {error}", key)
+    why = redact(f"{type(error).__name__} {error}", key)
     return RemoteError(why, retryable=isinstance(error, httpx.TransportError))
 
 
@@ -356,18 +364,17 @@ def _limit(seconds: float) -> asyncio.Timeout:
     return asyncio.timeout(seconds if seconds < math.inf else None)
 
 
-async def _excerpt(response: httpx.Response) -> bytes:
+async def _error_text(response: httpx.Response) -> str:
     """Read the beginning of an error response."""
     body = b""
-    try:
+    # If it is damaged or very long, the status is enough.
+    with suppress(RemoteError):
         async with aclosing(read_bytes(response, _MAX_ERROR_BYTES)) as arriving:
             async for raw in arriving:
                 body += raw
                 if len(body) >= _EXCERPT_BYTES:
                     break
-    except RemoteError:  # damaged or very long: the status is enough
-        pass
-    return body[:_EXCERPT_BYTES]
+    return body[:_EXCERPT_BYTES].decode("utf-8", errors="replace")
 
 
 def _status_message(status: int, text: str, key: str) -> str:
@@ -376,4 +383,4 @@ def _status_message(status: int, text: str, key: str) -> str:
         text = error_message(json.loads(text), key)
     except (ValueError, RecursionError):
         text = "" if "<" in text[:100] else text  # an HTML page
-    return f"HTTP {status} {one_line(text, key)}".strip()
+    return f"HTTP {status} {redact(text, key)}".strip()

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lacy.remote.errors import BASE_URL_HINT, RemoteError, one_line
+from lacy.remote.errors import BASE_URL_HINT, RemoteError, redact
 from lacy.remote.http import read_bytes
 from lacy.remote.wire import content_text, error_message, finish_reason
 
@@ -51,7 +51,7 @@ class Chunk:
     """The choice as the server sent it, with log-probabilities for example."""
 
 
-async def chunks(
+async def read_chunks(
     response: httpx.Response, max_bytes: int, key: str = ""
 ) -> AsyncGenerator[Chunk, None]:
     """Yield the chunks of an answer, streamed or whole.
@@ -215,7 +215,7 @@ def _events(kind: str, data: bytes, key: str) -> Iterator[dict[str, Any]]:
             continue
         if event is None:
             if kind == "error":
-                raise RemoteError(one_line(data.decode("utf-8", errors="replace"), key))
+                raise RemoteError(redact(data.decode("utf-8", errors="replace"), key))
             if kind == "json" and not _is_utf8(data):
                 raise RemoteError("the answer is not UTF-8")
             raise RemoteError(f"{name} is not JSON", hint=hint)
@@ -290,7 +290,7 @@ def _chunk_of(event: dict[str, Any]) -> Chunk:
         raise RemoteError("the answer has no text")
     refusal = message.get("refusal")
     if not text and isinstance(refusal, str) and refusal.strip():
-        finish = f"refusal: {one_line(refusal)}"
+        finish = f"refusal: {redact(refusal)}"
     elif not text and finish == "stop" and any(map(message.get, ("tool_calls", "function_call"))):
         finish = "tool_calls"
     reasoning = any(map(message.get, ("reasoning_content", "reasoning", "thinking")))

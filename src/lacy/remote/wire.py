@@ -13,7 +13,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from lacy.remote.errors import OutOfTokens, one_line
+from lacy.remote.errors import OutOfTokens, redact
 
 T = TypeVar("T")
 
@@ -218,7 +218,7 @@ def without_reasoning(answer: str) -> str:
 def error_message(answer: Any, key: str = "") -> str:
     """Return the message of an error response in any of several formats; "" if there is none."""
     message, _ = _error_fields(answer)
-    return one_line(message, key)
+    return redact(message, key)
 
 
 def _error_fields(answer: Any) -> tuple[str, str]:

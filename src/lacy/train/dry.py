@@ -19,7 +19,7 @@ from lacy.train.config import TrainConfig
 from lacy.train.fitting import fit
 from lacy.train.flops import SMALL, Work, gpu_lines
 from lacy.train.schedule import make_schedule
-from lacy.train.setup import Session, choose_passes, prepare, process_count
+from lacy.train.setup import Session, choose_passes, prepare_session, process_count
 
 MEASURED = 3
 """Timed steps, after one that is not timed."""
@@ -144,7 +144,7 @@ def dry_run(config: TrainConfig) -> DryRun:
         return _without_data(config)
     available = _available(config)
     memory = _packed_memory(config)
-    session = prepare(config, resume=False)
+    session = prepare_session(config, resume=False)
     schedule = session.schedule
     steps = schedule.total - schedule.start
     work = Work.of_model(session.state.model, session.data.context)

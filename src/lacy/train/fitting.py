@@ -35,7 +35,7 @@ from lacy.objective import (
     Loss,
     Objective,
     RunningQuantile,
-    choose,
+    choose_targets,
     select_and_loss,
     shift,
     token_losses,
@@ -141,7 +141,7 @@ def means_of(sums: Tensor) -> dict[str, float]:
     }
 
 
-class Body(nn.Module):
+class ModelBody(nn.Module):
     """The model without its head, as a module that DDP can wrap and ``compile`` can compile."""
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -177,7 +177,7 @@ class FitState:
 
     def __post_init__(self) -> None:
         if self.body is None:
-            self.body = Body(self.model)
+            self.body = ModelBody(self.model)
 
     @classmethod
     def start(
@@ -289,7 +289,7 @@ class FitState:
     ) -> tuple[Tensor, Tensor]:
         """Choose over all rows of all processes; return this process's rows of the choice."""
         stored = [m.reference_BT for m in micros if m.reference_BT is not None]
-        call_BT, ignore_BT = choose(
+        call_BT, ignore_BT = choose_targets(
             objective,
             self._gathered(loss_BT),
             self._gathered(torch.cat([m.marks_BT for m in micros])),

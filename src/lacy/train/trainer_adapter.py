@@ -30,8 +30,8 @@ from lacy.errors import LacyError
 from lacy.model import (
     INDEX,
     WEIGHTS,
-    check_whole,
-    damaged,
+    check_complete,
+    damaged_model,
     head_weight,
     require_context,
     set_gate,
@@ -195,7 +195,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         place = Path(resume_from_checkpoint)
         if any((place / name).is_file() for name in (WEIGHTS, INDEX)):
-            check_whole(place)
+            check_complete(place)
         self._resumed = place
         super()._load_from_checkpoint(resume_from_checkpoint, model)
 
@@ -204,7 +204,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         tied = getattr(self.model, "all_tied_weights_keys", None) or {}
         missing_weights = sorted(set(load_result.missing_keys) - set(tied))
         if missing_weights:
-            raise damaged(
+            raise damaged_model(
                 self._resumed, f"{len(missing_weights)} weights missing, e.g. {missing_weights[0]}"
             )
 

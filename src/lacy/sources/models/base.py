@@ -24,7 +24,7 @@ DEFAULT_TIMEOUT = 20.0
 
 
 @dataclass
-class Account:
+class RequestRecord:
     """What one request cost over all attempts, and notes for its evidence."""
 
     cost: float = 0.0
@@ -101,33 +101,33 @@ class RemoteModel:
 
     async def _reply(self, request: Request, deadline: float) -> Reply:
         """Return a reply before the deadline, whatever happens."""
-        begin, account, why = time.perf_counter(), Account(), ""
+        begin, record, why = time.perf_counter(), RequestRecord(), ""
         if len(request.text) > self.characters:
             request = replace(request, text=request.text[-self.characters :])
-            account.note(f"which saw the last {self.characters} characters only")
+            record.note(f"which saw the last {self.characters} characters only")
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                text = await self._continue(request, deadline, account)
+                text = await self._continue(request, deadline, record)
         except TimeoutError:
             why = f"no whole answer within {self.timeout:g} s"
         except RemoteError as error:
             why = str(error)
         except Exception as error:  # not even a bug of ours may end the text
             why = self._describe(error)
-        seconds, cost = time.perf_counter() - begin, account.cost
+        seconds, cost = time.perf_counter() - begin, record.cost
         if why:
             return Reply(error=f"{self.name}: {why}", fault=True, cost=cost, seconds=seconds)
-        evidence = "; ".join([f"continued by {self.name}", *account.notes])
+        evidence = "; ".join([f"continued by {self.name}", *record.notes])
         found = (Candidate(text, evidence),) if text else ()
         return Reply(found, cost=cost, seconds=seconds)
 
-    async def _continue(self, request: Request, deadline: float, account: Account) -> str:
+    async def _continue(self, request: Request, deadline: float, record: RequestRecord) -> str:
         """Return the text's next unit, "" if there is none.
 
         Args:
             request: its text is no longer than ``characters``.
             deadline: time of ``time.monotonic()``.
-            account: collects costs and notes, also of failed attempts.
+            record: collects costs and notes, also of failed attempts.
 
         Raises:
             RemoteError: there is no usable answer.

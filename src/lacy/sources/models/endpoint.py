@@ -17,9 +17,9 @@ from lacy.sources.models import chat
 from lacy.sources.models.answers import READING_VERSION
 from lacy.sources.models.base import (
     DEFAULT_TIMEOUT,
-    Account,
     Mode,
     RemoteModel,
+    RequestRecord,
     check_minimum,
 )
 from lacy.sources.models.partial import CHARACTERS_PER_TOKEN, PartialCompletion, TokenUsage
@@ -123,16 +123,16 @@ class Endpoint(RemoteModel):
             "reading": READING_VERSION,
         }  # fmt: skip
 
-    async def _continue(self, request: Request, deadline: float, account: Account) -> str:
+    async def _continue(self, request: Request, deadline: float, record: RequestRecord) -> str:
         if self._offered == "chat":
-            return await self._chat(request, deadline, account)
+            return await self._chat(request, deadline, record)
         try:
-            text = await self._complete(request, deadline, account)
+            text = await self._complete(request, deadline, record)
         except RemoteError as error:
             if self._offered == "completions" or error.status not in _NOT_OFFERED:
                 raise
             try:
-                text = await self._chat(request, deadline, account)
+                text = await self._chat(request, deadline, record)
             except RemoteError as second:
                 second.why = f"completions: {error.why}; chat: {second.why}"
                 raise
@@ -141,13 +141,13 @@ class Endpoint(RemoteModel):
             self._offered = "completions"
         return text
 
-    async def _complete(self, request: Request, deadline: float, account: Account) -> str:
+    async def _complete(self, request: Request, deadline: float, record: RequestRecord) -> str:
         partial = PartialCompletion(request.text, request.unit, raw=True)
         limit, size = self.max_tokens[request.unit], len(request.text)
 
         async def ask(max_tokens: int) -> str:
             body = {"prompt": request.text, "max_tokens": max_tokens}
-            return await self._ask("completions", body, partial, deadline, account, size)
+            return await self._ask("completions", body, partial, deadline, record, size)
 
         text = await ask(limit)
         if request.unit == "token" and not text and partial.ends_in_half_character:
@@ -161,20 +161,20 @@ class Endpoint(RemoteModel):
             text = whole_number(partial.body, text, ended=partial.finish == "stop") or ""
         return text
 
-    async def _chat(self, request: Request, deadline: float, account: Account) -> str:
+    async def _chat(self, request: Request, deadline: float, record: RequestRecord) -> str:
         partial = PartialCompletion(request.text, request.unit, raw=False)
         body = {
             "messages": chat.messages(request.text),
             "max_tokens": self.max_tokens[partial.unit] + chat.CHAT_TOKENS,
         }
         size = len(request.text) + len(chat.PROMPT)
-        return await self._ask("chat/completions", body, partial, deadline, account, size)
+        return await self._ask("chat/completions", body, partial, deadline, record, size)
 
     async def _ask(
         self, path: str, body: dict[str, Any], partial: PartialCompletion, deadline: float,
-        account: Account, size: int,
+        record: RequestRecord, size: int,
     ) -> str:  # fmt: skip
-        """Fill ``partial`` and return its unit; add the cost of all attempts to ``account``."""
+        """Fill ``partial`` and return its unit; add the cost of all attempts to ``record``."""
         priced = any(self.price)
         body = {**body, "stream": self.stream and partial.unit != "token"}
         if body["stream"] and priced:
@@ -189,12 +189,12 @@ class Endpoint(RemoteModel):
                 )
                 return partial.result(finish)
             finally:
-                account.cost += self.price.cost(usage.input, usage.output)
+                record.cost += self.price.cost(usage.input, usage.output)
 
         text = await self.client.parameters.with_reasoning(
             lambda: self.client.stream(path, {**body, **self.body}, read, deadline=deadline)
         )
-        account.note(self.client.parameters.note)
+        record.note(self.client.parameters.note)
         return text
 
 

@@ -17,10 +17,16 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from lacy.errors import LacyError
-from lacy.remote import LIMIT_PARAMETERS, AcceptedParameters, RemoteError, one_line
+from lacy.remote import LIMIT_PARAMETERS, AcceptedParameters, RemoteError, redact
 from lacy.sources.models import chat
 from lacy.sources.models.answers import READING_VERSION
-from lacy.sources.models.base import DEFAULT_TIMEOUT, Account, Mode, RemoteModel, check_minimum
+from lacy.sources.models.base import (
+    DEFAULT_TIMEOUT,
+    Mode,
+    RemoteModel,
+    RequestRecord,
+    check_minimum,
+)
 from lacy.sources.models.partial import PartialCompletion, TokenUsage
 from lacy.types import Request, Unit
 
@@ -94,13 +100,13 @@ class LlmModel(RemoteModel):
             "reading": READING_VERSION,
         }  # fmt: skip
 
-    async def _continue(self, request: Request, deadline: float, account: Account) -> str:
+    async def _continue(self, request: Request, deadline: float, record: RequestRecord) -> str:
         partial = PartialCompletion(request.text, request.unit, raw=self.raw)
         usage = TokenUsage.estimate(len(request.text) + (0 if self.raw else len(chat.PROMPT)))
         try:
             return await self._parameters.with_reasoning(lambda: self._ask(partial, usage))
         finally:
-            account.cost = self.price.cost(usage.input, usage.output)
+            record.cost = self.price.cost(usage.input, usage.output)
 
     async def _ask(self, partial: PartialCompletion, usage: TokenUsage) -> str:
         """Return the unit; ask again without options that the model rejects."""
@@ -160,7 +166,7 @@ class LlmModel(RemoteModel):
             key = self._model.get_key() or ""
         except Exception:  # there is none
             key = ""
-        return one_line(f"{type(error).__name__} {error}", key)
+        return redact(f"{type(error).__name__} {error}", key)
 
 
 async def _read(response: Any, partial: PartialCompletion, usage: TokenUsage) -> bool:

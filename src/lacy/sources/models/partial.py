@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lacy.remote import OutOfTokens, RemoteError, one_line
+from lacy.remote import OutOfTokens, RemoteError, redact
 from lacy.sources.models import answers, notation
 from lacy.sources.units import cut_unit, drop_partial_word
 from lacy.types import Unit
@@ -126,7 +126,7 @@ class PartialCompletion:
         """
         self.finish = finish
         if finish not in ("", "stop", "length") and not self._was_complete():
-            raise RemoteError(f"its answer was aborted ({one_line(finish)})")
+            raise RemoteError(f"its answer was aborted ({redact(finish)})")
         if self.refused:
             raise RemoteError("it speaks of itself instead of continuing the text")
         if not self.raw and answers.restates(self.text, self.answer):

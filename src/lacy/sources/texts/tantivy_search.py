@@ -1,7 +1,7 @@
-"""Passages by their words, by tantivy: the same search as FTS5's, for large collections.
+"""Search passages by words with tantivy: the same search as ``FtsSearch``, for large collections.
 
-Only the words stand here; texts, passages and values stay in SQLite, which this index follows
-(``following``). It skips what cannot be among the best, so no word need be left out.
+This index holds only the words and is derived from the SQLite file (``schema``). It skips rows that
+cannot be among the best, so no word has to be left out.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.sources.texts.passages import words_of
-from lacy.sources.texts.words import SUBJECT_WEIGHT, Hit, Wanted
+from lacy.sources.texts.passages import search_words
+from lacy.sources.texts.schema import PassageText
+from lacy.sources.texts.search import SUBJECT_WEIGHT, Hit, SearchQuery
 
-FOLDER = "words.tantivy"
+TANTIVY_FOLDER = "words.tantivy"
 
-HEAP = 64 << 20
-"""Bytes of memory while writing."""
+_WRITER_BYTES = 64 << 20
+"""Memory of the writer."""
 
 _ANALYZER = "lacy"
 _BREAK = ". "
-"""A word that no phrase holds."""
+"""A word that no phrase contains."""
 
-_PATIENCE = 60.0
-"""Seconds to wait for another process that writes."""
+_BUSY_SECONDS = 60.0
+"""Seconds to wait for another process that is writing."""
 
 
-def package() -> Any:
-    """The module ``tantivy``.
+def import_tantivy() -> Any:
+    """Import the package tantivy.
 
     Raises:
         LacyError: E11, it is not installed.
@@ -43,7 +44,7 @@ def package() -> Any:
 
 
 def _analyzer(tantivy: Any) -> Any:
-    """Words at spaces, lower case, without accents, English stems: close to FTS5's tokenizer."""
+    """Return an analyzer close to FTS5's: words in lower case, without accents, English stems."""
     filters = tantivy.Filter
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace())
     for one in (filters.lowercase(), filters.ascii_fold(), filters.stemmer("english")):
@@ -59,37 +60,37 @@ def _schema(tantivy: Any) -> Any:
     return builder.build()
 
 
-def _searched(subject: str, text: str) -> str:
-    """The words of a passage, those of whom it is about several times.
+def _indexed_words(subject: str, text: str) -> str:
+    """Return the words of a passage, with those of its subject several times.
 
-    One field for both, as bm25 counts how rare a word is in each field by itself: "the" is rare
-    among subjects.
+    Both are in one field, because bm25 measures how rare a word is in each field separately, and
+    "the" is rare in subjects.
     """
-    about = " ".join([*words_of(subject), _BREAK])
-    return about * int(SUBJECT_WEIGHT) + " ".join(words_of(text))
+    about = " ".join([*search_words(subject), _BREAK])
+    return about * int(SUBJECT_WEIGHT) + " ".join(search_words(text))
 
 
-class Tantivy:
-    """The words of an index in a folder beside its file.
+class TantivySearch:
+    """The words of an index, in a folder next to its file.
 
     Args:
         folder: the index of documents.
-        make: whether to make the folder of words where there is none.
+        create: create the folder of words if there is none.
 
     Raises:
         LacyError: E11, tantivy is not installed; E70, the words cannot be read.
     """
 
-    def __init__(self, folder: Path, *, make: bool = False) -> None:
-        self._tantivy = tantivy = package()
-        place = folder / FOLDER
+    def __init__(self, folder: Path, *, create: bool = False) -> None:
+        self._tantivy = tantivy = import_tantivy()
+        place = folder / TANTIVY_FOLDER
         self._schema = _schema(tantivy)
         self._analyzer = _analyzer(tantivy)
         try:
-            if make:
+            if create:
                 place.mkdir(exist_ok=True)
             elif not tantivy.Index.exists(str(place)):
-                raise ValueError(f"there is no {FOLDER}; build again")
+                raise ValueError(f"there is no {TANTIVY_FOLDER}; build again")
             self._index = tantivy.Index(self._schema, str(place), reuse=True)
             self._index.register_tokenizer(_ANALYZER, self._analyzer)
             self._index.config_reader("manual")
@@ -98,30 +99,28 @@ class Tantivy:
             raise LacyError("E70", path=folder, why=str(error)) from error
 
     def refresh(self) -> None:
-        """Sees what others have written since."""
+        """Read what other processes have written."""
         self._index.reload()
         self._searcher = self._index.searcher()
 
     def close(self) -> None:
-        """Lets go of the files."""
+        """Close the files."""
         self._searcher = None
 
-    # ---------------------------------------------------------------------------------- search
-
-    def find(self, wanted: Wanted, limit: int) -> list[Hit]:
-        """The best passages, best first."""
-        said = [self._word(word) for word in wanted.said]
-        if not wanted.named:
-            return self._search([], said, limit)
-        phrase = self._phrase(wanted.named)
-        if wanted.about:
-            query, any_of = self._tantivy.Query, self._tantivy.Occur.Should
-            terms = [query.term_query(self._schema, "about", one) for one in wanted.about]
-            about = query.boolean_query([(any_of, term) for term in terms])
-            about = query.const_score_query(about, 0.0)
-            return self._search([about], [phrase, *said], limit)
-        every = [self._word(word) for word in wanted.named]  # "Lovelace, Ada"
-        return self._search([phrase], said, limit) or self._search(every, said, limit)
+    def find(self, query: SearchQuery, limit: int) -> list[Hit]:
+        """Return the best passages, best first."""
+        words = [self._phrase([word]) for word in query.words]
+        if not query.subject:
+            return self._search([], words, limit)
+        phrase = self._phrase(query.subject)
+        if query.documents_about:
+            make, any_of = self._tantivy.Query, self._tantivy.Occur.Should
+            terms = [make.term_query(self._schema, "about", one) for one in query.documents_about]
+            about = make.boolean_query([(any_of, term) for term in terms])
+            about = make.const_score_query(about, 0.0)
+            return self._search([about], [phrase, *words], limit)
+        every = [self._phrase([word]) for word in query.subject]  # "Lovelace, Ada"
+        return self._search([phrase], words, limit) or self._search(every, words, limit)
 
     def _search(self, must: Sequence[Any], should: Sequence[Any], limit: int) -> list[Hit]:
         occur = self._tantivy.Occur
@@ -135,9 +134,6 @@ class Tantivy:
         found = [(number, score) for number, (score, _) in zip(numbers, hits, strict=True)]
         return sorted(found, key=lambda hit: (-hit[1], hit[0]))
 
-    def _word(self, word: str) -> Any:
-        return self._phrase([word])
-
     def _phrase(self, words: Sequence[str]) -> Any:
         query = self._tantivy.Query
         stems = self._analyzer.analyze(" ".join(words))
@@ -146,20 +142,18 @@ class Tantivy:
             return query.term_query(self._schema, "text", one) if one else query.empty_query()
         return query.phrase_query(self._schema, "text", stems)
 
-    # --------------------------------------------------------------------------------- writing
-
-    def write(self, gone: Iterable[int], there: Iterable[tuple[int, str, str]]) -> None:
-        """Removes passages and adds others (number, subject, text) in one step, or not at all."""
+    def write(self, removed: Iterable[int], added: Iterable[PassageText]) -> None:
+        """Remove passages and add others in one step, or not at all; see ``DerivedIndex``."""
         writer = self._writer()
         try:
-            for number in gone:
+            for number in removed:
                 writer.delete_documents_by_term("id", number)
-            for number, subject, text in there:
-                made = self._tantivy.Document()
-                made.add_unsigned("id", number)
-                made.add_text("about", subject)
-                made.add_text("text", _searched(subject, text))
-                writer.add_document(made)
+            for number, subject, text in added:
+                document = self._tantivy.Document()
+                document.add_unsigned("id", number)
+                document.add_text("about", subject)
+                document.add_text("text", _indexed_words(subject, text))
+                writer.add_document(document)
             writer.commit()
         finally:
             writer.wait_merging_threads()
@@ -169,9 +163,9 @@ class Tantivy:
         begin = time.monotonic()
         while True:
             try:
-                return self._index.writer(HEAP, 1)
+                return self._index.writer(_WRITER_BYTES, 1)
             except ValueError as error:
                 locked = "lock" in str(error).lower()
-                if not locked or time.monotonic() - begin > _PATIENCE:
-                    raise LacyError("E71", path=FOLDER, why=str(error)) from error
+                if not locked or time.monotonic() - begin > _BUSY_SECONDS:
+                    raise LacyError("E71", path=TANTIVY_FOLDER, why=str(error)) from error
                 time.sleep(0.1)

@@ -8,7 +8,7 @@ import httpx
 from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.serve import Keys
-from lacy.serve.about import told
+from lacy.serve.source_status import source_status
 from lacy.sources import Database, ScriptedSource
 from lacy.sources.cached import Cached
 from lacy.sources.models.endpoint import Endpoint
@@ -105,7 +105,7 @@ def test_a_chain_tells_of_its_links_in_their_order(real, tmp_path):
 
 def test_places_and_prices_without_secrets(tmp_path):
     with Endpoint("http://127.0.0.1:9/v1", "large", price=(0.5, 1.5)) as endpoint:
-        [one] = told(Cached(endpoint, tmp_path / "private" / "answers.sqlite"))
+        [one] = source_status(Cached(endpoint, tmp_path / "private" / "answers.sqlite"))
     assert one["kind"] == "model behind a server" and one["where"] == "http://127.0.0.1:9/v1"
     assert one["price"] == {"input": 0.5, "output": 1.5}
 
@@ -114,11 +114,13 @@ def test_places_and_prices_without_secrets(tmp_path):
             super().__init__([], name="facts")
             vars(self).update(of)
 
-    [one] = told(PostgresFacts(url="postgresql://ada:secret@db:5432/facts?password=secret"))
+    [one] = source_status(
+        PostgresFacts(url="postgresql://ada:secret@db:5432/facts?password=secret")
+    )
     assert one["where"] == "postgresql://db:5432/facts" and one["kind"] == "script"
-    [one] = told(PostgresFacts(path=tmp_path / "facts.sqlite", cost=float("inf")))
+    [one] = source_status(PostgresFacts(path=tmp_path / "facts.sqlite", cost=float("inf")))
     assert one["where"] == "facts.sqlite" and one["price"] is None
-    assert told(None) == []
+    assert source_status(None) == []
 
 
 def test_it_needs_a_key_where_one_is_needed(real, tmp_path):

@@ -1,16 +1,16 @@
-// The model's own words after a call that found nothing: guesses, to the end of their clause.
-// The same rule as lacy/cascade/unconfirmed.py; a test holds the two equal.
+// Finds guesses: what the model wrote after a call that found nothing, to the end of the clause.
+// The same rule as in lacy/cascade/guesses.py; a test compares the two.
 
 const END = /(?:(?<!\b[A-Z])\.|[;:!?])\s$|,\s[^\d\s]$|[\n)\]}]$/u;
-const TAIL = 4; // characters that END looks back on
+const TAIL = 4; // number of characters that END examines
 
-export class Unconfirmed {
+export class GuessTracker {
   constructor() {
     this.open = false;
     this.tail = "";
   }
 
-  /** Cuts a span, or the next piece of one, into [text, whether it is a guess]. */
+  /** Splits the next span, or part of one, into [text, true if it is a guess]. */
   split(span) {
     if (span.speaker !== "slm") this.open = false;
     else if (span.asked) [this.open, this.tail] = [true, ""];

@@ -1,4 +1,4 @@
-"""The shapes of answers, for the OpenAPI description; ``shapes`` makes them."""
+"""Schemas of responses for the OpenAPI description; ``formats`` builds the responses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 
-class SpanTold(BaseModel):
+class SpanSchema(BaseModel):
     """A piece of an answer with its provenance."""
 
     text: str
@@ -22,11 +22,11 @@ class SpanTold(BaseModel):
     asked: bool
 
 
-class Account(BaseModel):
+class LacySchema(BaseModel):
     """``lacy`` beside a choice."""
 
     policy: str
-    spans: list[SpanTold]
+    spans: list[SpanSchema]
     calls: int
     called_tokens: int
     cost: float | None
@@ -35,8 +35,8 @@ class Account(BaseModel):
     """How to rephrase the prompt if it asks a question of a model that only continues texts."""
 
 
-class Logprobs(BaseModel):
-    """Of a completion."""
+class TextLogprobs(BaseModel):
+    """Log-probabilities of a completion."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -44,24 +44,24 @@ class Logprobs(BaseModel):
     text_offset: list[int]
 
 
-class Likely(BaseModel):
-    """A token that was likely, too."""
+class TokenLogprob(BaseModel):
+    """A token and its log-probability."""
 
     token: str
     logprob: float | None
     bytes: list[int]
 
 
-class Scored(Likely):
-    """A token of a chat's message."""
+class MessageToken(TokenLogprob):
+    """A token of a chat message, with the likeliest tokens at its place."""
 
-    top_logprobs: list[Likely]
+    top_logprobs: list[TokenLogprob]
 
 
 class ChatLogprobs(BaseModel):
-    """Of a chat's message."""
+    """Log-probabilities of a chat message."""
 
-    content: list[Scored]
+    content: list[MessageToken]
     refusal: None
 
 
@@ -70,13 +70,13 @@ class CompletionChoice(BaseModel):
 
     index: int
     text: str
-    logprobs: Logprobs | None
+    logprobs: TextLogprobs | None
     finish_reason: Literal["stop", "length"]
-    lacy: Account
+    lacy: LacySchema
 
 
 class ChatMessage(BaseModel):
-    """What is said in a chat."""
+    """The message of a choice in a chat."""
 
     role: Literal["assistant"]
     content: str
@@ -90,34 +90,34 @@ class ChatChoice(BaseModel):
     message: ChatMessage
     logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length"]
-    lacy: Account
+    lacy: LacySchema
 
 
-class Usage(BaseModel):
-    """Tokens of a request."""
+class UsageSchema(BaseModel):
+    """Token counts of a request."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
 
 
-class Answered(BaseModel):
-    """What all answers have in common."""
+class AnswerBase(BaseModel):
+    """Fields of completions and chats."""
 
     id: str
     created: int
     model: str
-    usage: Usage
+    usage: UsageSchema
 
 
-class Completion(Answered):
+class Completion(AnswerBase):
     """The answer of ``/v1/completions``."""
 
     object: Literal["text_completion"]
     choices: list[CompletionChoice]
 
 
-class Chat(Answered):
+class ChatCompletion(AnswerBase):
     """The answer of ``/v1/chat/completions``."""
 
     object: Literal["chat.completion"]
@@ -130,7 +130,7 @@ class OutputText(BaseModel):
     type: Literal["output_text"]
     text: str
     annotations: list[None]
-    logprobs: list[Scored]
+    logprobs: list[MessageToken]
 
 
 class OutputMessage(BaseModel):
@@ -152,12 +152,12 @@ class ResponseUsage(BaseModel):
 
 
 class Incomplete(BaseModel):
-    """Why a response was cut off."""
+    """Why a response is incomplete."""
 
     reason: Literal["max_output_tokens"]
 
 
-class Responded(BaseModel):
+class ResponseSchema(BaseModel):
     """The answer of ``/v1/responses``."""
 
     id: str
@@ -168,11 +168,11 @@ class Responded(BaseModel):
     model: str
     output: list[OutputMessage]
     usage: ResponseUsage
-    lacy: Account
+    lacy: LacySchema
 
 
-class Model(BaseModel):
-    """A model that can be asked."""
+class ModelSchema(BaseModel):
+    """A model of the server."""
 
     id: str
     object: Literal["model"]
@@ -185,30 +185,30 @@ class Model(BaseModel):
     """The context length: most tokens of prompt and answer together."""
 
 
-class Models(BaseModel):
-    """All of them."""
+class ModelList(BaseModel):
+    """All models of the server."""
 
     object: Literal["list"]
-    data: list[Model]
+    data: list[ModelSchema]
 
 
-class Price(BaseModel):
+class PriceSchema(BaseModel):
     """US dollars per million tokens."""
 
     input: float
     output: float
 
 
-class SourceTold(BaseModel):
-    """A source and how it has been doing (``about``)."""
+class SourceSchema(BaseModel):
+    """A source and its status."""
 
     name: str
     kind: str
     where: str | None
-    price: Price | None
+    price: PriceSchema | None
     resting: bool
     failing: bool
-    """Whether its last request failed."""
+    """True if its last request failed."""
     requests: int
     found: int
     not_found: int
@@ -219,24 +219,24 @@ class SourceTold(BaseModel):
     cost: float | None
 
 
-class About(BaseModel):
-    """What this server is."""
+class ServerInfo(BaseModel):
+    """The model, defaults and sources of a server."""
 
     model: str
     policy: str
     unit: str
     prompts: list[str]
-    sources: list[SourceTold]
+    sources: list[SourceSchema]
 
 
 class Health(BaseModel):
-    """That it lives."""
+    """The server is up."""
 
     status: Literal["ok"]
 
 
-class Problem(BaseModel):
-    """What is wrong, in OpenAI's words."""
+class ErrorDetails(BaseModel):
+    """An error in OpenAI's format."""
 
     message: str = Field(min_length=1)
     type: str
@@ -244,64 +244,64 @@ class Problem(BaseModel):
     code: str
 
 
-class Failure(BaseModel):
-    """A request that is not answered."""
+class ErrorBody(BaseModel):
+    """The body of an error response."""
 
-    error: Problem
+    error: ErrorDetails
 
 
-_WHY = {
+_REASONS = {
     400: "something in the request is wrong, or beyond a limit",
     401: "no valid API key",
     404: "there is no such model or path",
     408: "the body did not arrive in time",
     413: "the body is too large",
     421: "the server is not called by this name",
-    429: "too much at once, or too much for this key; `Retry-After` says when to come back",
+    429: "too many texts at once, or too many for this key; `Retry-After` says when to retry",
     500: "a bug",
     503: "the server is shutting down",
 }
-_WAIT = {"Retry-After": {"description": "Seconds", "schema": {"type": "string"}}}
+_RETRY = {"Retry-After": {"description": "Seconds", "schema": {"type": "string"}}}
 
 
-def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Descriptions of what may come instead of an answer."""
-    told: dict[int | str, dict[str, Any]] = {}
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return descriptions of a path's error responses; some statuses are common to all paths."""
+    described: dict[int | str, dict[str, Any]] = {}
     for status in (*statuses, 401, 421, 429, 500):
-        told[status] = {"model": Failure, "description": _WHY[status]}
+        described[status] = {"model": ErrorBody, "description": _REASONS[status]}
         if status in (429, 503):
-            told[status]["headers"] = _WAIT
-    return told
+            described[status]["headers"] = _RETRY
+    return described
 
 
-def asking(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """Descriptions for a path that makes the model speak, whole or in a stream."""
+def generation_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Return descriptions of the responses of a path that generates text, whole or streamed."""
     data = {"type": "string", "description": "a chunk as JSON, or [DONE]"}
     event = {"type": "object", "required": ["data"], "properties": {"data": data}}
     stream = {"text/event-stream": {"schema": event}}
     answer = {"model": model, "content": stream, "description": "whole, or as a stream of chunks"}
-    return {200: answer} | failures(400, 404, 408, 413, 503)
+    return {200: answer} | error_responses(400, 404, 408, 413, 503)
 
 
-def describe(app: FastAPI, *, keys: bool) -> None:
-    """Let the description say what the server does: 400 for a wrong body, keys where needed."""
-    plain = app.openapi
+def adapt_openapi(app: FastAPI, *, keys: bool) -> None:
+    """Adapt the OpenAPI description: a wrong body gives 400, and keys may be needed."""
+    generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        made = app.openapi_schema is None
-        told = plain()
-        if not made:
-            return told
-        for path in told["paths"].values():
+        known = app.openapi_schema is not None
+        description = generate()
+        if known:
+            return description
+        for path in description["paths"].values():
             for operation in path.values():
                 operation["responses"].pop("422", None)
-        parts = told["components"]
+        components = description["components"]
         for name in ("HTTPValidationError", "ValidationError"):
-            parts["schemas"].pop(name, None)
+            components["schemas"].pop(name, None)
         if keys:
-            parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            told["security"] = [{"key": []}]
-            told["paths"]["/health"]["get"]["security"] = []
-        return told
+            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            description["security"] = [{"key": []}]
+            description["paths"]["/health"]["get"]["security"] = []
+        return description
 
     app.openapi = openapi  # type: ignore[method-assign]
