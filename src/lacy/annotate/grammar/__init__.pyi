@@ -1,9 +1,7 @@
-from .dates import MONTHS
 from .names import OKINA, bound, runs
 from .values import compile_all, is_unspaced, qualified, whole_values
 
 __all__ = [
-    "MONTHS",
     "OKINA",
     "bound",
     "compile_all",
