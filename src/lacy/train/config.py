@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from lacy.config import Rare
 from lacy.errors import LacyError
 from lacy.model import preset_names
 from lacy.objective import (
@@ -38,6 +39,7 @@ class TrainConfig:
     The same command again resumes a stopped run.
     """
 
+    # [Data]
     data: Path | None = None
     """Packed data from `lacy data mark`."""
     out: Path = Path("runs/lacy")
@@ -47,6 +49,7 @@ class TrainConfig:
     hold_out: float = 0.0
     """Share of the rows that is held out for validation if --valid is not given."""
 
+    # [Model]
     model: str = "1m"
     """Preset: tiny, demo, 1m, 3m, 15m, 135m, 334m (the paper's GPT-2), 360m, 1b."""
     init_from: str | None = None
@@ -54,29 +57,31 @@ class TrainConfig:
     fork: Path | None = None
     """Start from a checkpoint with its optimizer; a run's folder means the one before the decay."""
 
+    # [Delegation]
     method: MethodName = "lacy"
     """Selection method: how to choose the tokens to delegate; none trains a plain model."""
     call_rate: float = 0.15
     """Share of the targets that become <CALL> (paper §4)."""
     delegate: Delegate = "token"
     """What of a value to delegate: single hard tokens, the whole value, or its first token."""
-    rank_within: RankWithin = "batch"
+    rank_within: Rare[RankWithin] = "batch"
     """Where --call-rate holds: over the whole batch (the paper), or in each packed row."""
     call_negative: CallNegative = "softmax"
     """What lowers the <CALL> logit elsewhere: nothing (the paper), the softmax, or a gate."""
     text_weight: float = 0.5
     """Weight of the true token where the target is <CALL>; 0 in the paper, more helps ranking."""
-    ignore: Ignore = "none"
+    ignore: Rare[Ignore] = "none"
     """No gradient on facts that are not delegated, or also on hard content words (paper §5.4)."""
-    ignore_rate: float = 0.15
+    ignore_rate: Rare[float] = 0.15
     """Share of the targets without gradient, for --ignore all."""
-    call_warmup: float = 0.0
+    call_warmup: Rare[float] = 0.0
     """Share of the steps before the first token is delegated."""
-    rate_control: RateControl = "auto"
+    rate_control: Rare[RateControl] = "auto"
     """How --call-rate holds over several micro-batches: exactly, by two passes, or on average."""
-    reference: Path | None = None
+    reference: Rare[Path | None] = None
     """Reference model whose losses rank the tokens, for the methods rho and marks_reference."""
 
+    # [Length]
     steps: int | None = None
     """Training steps; give one of --steps, --tokens, --epochs."""
     tokens: int | None = None
@@ -88,51 +93,54 @@ class TrainConfig:
     grad_accum: int = 1
     """Number of micro-batches that a batch is split into, to save memory."""
 
+    # [Optimization]
     lr: float = 3e-3
     """Peak learning rate (models below 1M parameters like 6e-3, above 300M 5e-4)."""
     warmup: float = 0.03
     """Share of the steps in which the learning rate rises."""
     decay: float | None = None
     """Share of the steps in which the learning rate falls; 0.2 by default, 1 for a fork."""
-    decay_shape: Decay = "1-sqrt"
+    decay_shape: Rare[Decay] = "1-sqrt"
     """Shape of the decay: linear, 1-sqrt, cosine, or exponential (MiniCPM)."""
-    half_life: float = 0.2
+    half_life: Rare[float] = 0.2
     """Half-life of the exponential decay, as a share of the decay."""
-    min_lr: float = 0.0
+    min_lr: Rare[float] = 0.0
     """Final learning rate of the other shapes, as a share of the peak."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """Optimizer; muon trains the matrices of the body, AdamW the rest."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: Rare[tuple[float, float]] = (0.9, 0.95)
     """Betas of AdamW."""
-    weight_decay: float = 0.01
+    weight_decay: Rare[float] = 0.01
     """Weight decay of matrices; embeddings, norms and biases have none."""
-    clip: float = 1.0
+    clip: Rare[float] = 1.0
     """Largest gradient norm; 0 for no limit."""
 
+    # [Hardware]
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Dtype of activations; auto is bf16 where it is fast; weights stay in fp32."""
     device: Literal["auto", "cpu"] = "auto"
     """Device; auto uses a GPU if there is one."""
-    compile: bool = False
+    compile: Rare[bool] = False
     """Compile the body, which takes a minute; faster on a GPU and on one CPU thread."""
     threads: int = 0
     """CPU threads, 0 for torch's default; bit-for-bit results need the same number."""
     seed: int = 0
     """Seed of weights, data order and random methods."""
 
-    log_every: int = 10
+    # [Logging and checkpoints]
+    log_every: Rare[int] = 10
     """Steps per row of metrics.jsonl."""
     eval_every: int = 0
     """Steps between validations; 0 validates only at the end."""
-    eval_rows: int = 256
+    eval_rows: Rare[int] = 256
     """Largest number of rows of a validation."""
-    save_every: int = 0
+    save_every: Rare[int] = 0
     """Steps between checkpoints; 0 saves by time only."""
     save_minutes: float = 10.0
     """Minutes between checkpoints; 0 for none."""
-    keep: int = 2
+    keep: Rare[int] = 2
     """How many of the newest checkpoints to keep, besides the one before the decay."""
-    trackers: tuple[str, ...] = field(default=())
+    trackers: Rare[tuple[str, ...]] = field(default=())
     """Trackers to log to, by accelerate's names (tensorboard, wandb, trackio)."""
     quiet: bool = False
     """Print nothing but errors."""
