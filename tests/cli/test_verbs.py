@@ -177,7 +177,7 @@ def test_texts_without_marks_are_no_gold(tmp_path, capsys):
     argv = ["data", "mark", tmp_path / "a.jsonl", "--annotator", "gold", "--out", tmp_path / "p"]
     assert lacy(*argv, "--vocab-size", 300) == 2
     shown = capsys.readouterr().err
-    assert "carry no marks" in shown
+    assert "have no marks" in shown
     assert "--annotator spacy" in shown
     assert not (tmp_path / "p").exists()
 
@@ -289,7 +289,7 @@ def test_evaluate_in_a_world(model, world, tmp_path, capsys):
     for part in (
         "facts right",
         "random=0.22",
-        "AUROC of margin",
+        "AUROC, margin",
         "closed-book recall",
         "over 6 people",
     ):
@@ -365,7 +365,7 @@ def test_spacy_marks_are_kept_beside_the_data_and_used_again(tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in stored}
     assert lacy(*argv, "--context", 32) == 0
     assert {path: path.stat().st_mtime_ns for path in stored} == before
-    assert lacy(*argv, "--rules.entities", "False") == 2
+    assert lacy(*argv, "--no-rules.entities") == 2
     assert capsys.readouterr().err.splitlines()[-2].startswith("[E33]")
 
 

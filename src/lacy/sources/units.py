@@ -43,7 +43,7 @@ def continuation(text: str, value: str) -> str:
         return value if opens else " " + value
     if unicodedata.category(after) in ("Pe", "Pf", "Po") and after not in "\"'&@#%*¿¡":
         return value
-    if _unspaced(before) or _unspaced(after):
+    if is_unspaced(before) or is_unspaced(after):
         return value
     return " " + value
 
@@ -165,7 +165,7 @@ def _overlap(text: str, value: str) -> int:
     return 0
 
 
-def _unspaced(character: str) -> bool:
+def is_unspaced(character: str) -> bool:
     """True for scripts without spaces between words (Chinese, Japanese, Thai, ...)."""
     code = ord(character)
     return 0x0E00 <= code <= 0x0EFF or 0x2E80 <= code <= 0xA4CF or 0xF900 <= code <= 0xFAFF

@@ -58,7 +58,7 @@ class TrainConfig:
     """Packed data from `lacy data mark`."""
     out: Path = Path("runs/lacy")
     """Folder of the run."""
-    valid: Path | None = None
+    valid: Rare[Path | None] = None
     """Packed data for validation; by default the last --hold-out share of the rows."""
     hold_out: float = 0.0
     """Share of the rows that is held out for validation if --valid is not given."""
@@ -68,7 +68,7 @@ class TrainConfig:
     """Preset: tiny, demo, 1m, 3m, 15m, 135m, 334m (the paper's GPT-2), 360m, 1b."""
     init_from: str | None = None
     """Start from a model's folder or Hub name instead of a preset; adds <CALL> if it is missing."""
-    fork: Path | None = None
+    fork: Rare[Path | None] = None
     """Start from a checkpoint with its optimizer; a run's folder means the one before the decay."""
 
     # [Delegation]
@@ -76,11 +76,11 @@ class TrainConfig:
     """Selection method: how to choose the tokens to delegate; none trains a plain model."""
     call_rate: float = 0.15
     """Share of the targets that become <CALL> (paper §4)."""
-    delegate: Delegate = "token"
+    delegate: Rare[Delegate] = "token"
     """What of a value to delegate: single hard tokens, the whole value, or its first token."""
     rank_within: Rare[RankWithin] = "batch"
     """Where --call-rate holds: over the whole batch (the paper), or in each packed row."""
-    call_negative: CallNegative = "softmax"
+    call_negative: Rare[CallNegative] = "softmax"
     """What lowers the <CALL> logit elsewhere: nothing (the paper), the softmax, or a gate."""
     text_weight: float = 0.5
     """Weight of the true token where the target is <CALL>; 0 in the paper, more helps ranking."""
@@ -95,7 +95,7 @@ class TrainConfig:
     reference: Rare[Path | None] = None
     """Reference model whose losses rank the tokens, for the methods rho and marks_reference."""
 
-    # [Length]
+    # [Schedule]
     steps: int | None = None
     """Training steps; give one of --steps, --tokens, --epochs."""
     tokens: int | None = None
@@ -104,13 +104,13 @@ class TrainConfig:
     """Passes over the data, instead of --steps; 1 if none of the three is given."""
     batch_rows: int = 16
     """Rows per step, over all micro-batches and processes."""
-    grad_accum: int = 1
+    grad_accum: Rare[int] = 1
     """Number of micro-batches that a batch is split into, to save memory."""
 
-    # [Optimization]
+    # [Optimizer]
     lr: float = 3e-3
     """Peak learning rate (models below 1M parameters like 6e-3, above 300M 5e-4)."""
-    warmup: float = 0.03
+    warmup: Rare[float] = 0.03
     """Share of the steps in which the learning rate rises."""
     decay: float | None = None
     """Share of the steps in which the learning rate falls; 0.2 by default, 1 for a fork."""
@@ -129,28 +129,28 @@ class TrainConfig:
     clip: Rare[float] = 1.0
     """Largest gradient norm; 0 for no limit."""
 
-    # [Hardware]
+    # [Machine]
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Dtype of activations; auto is bf16 where it is fast; weights stay in fp32."""
-    device: Literal["auto", "cpu"] = "auto"
+    device: Rare[Literal["auto", "cpu"]] = "auto"
     """Device; auto uses a GPU if there is one."""
     compile: Rare[bool] = False
     """Compile the body, which takes a minute; faster on a GPU and on one CPU thread."""
-    threads: int = 0
+    threads: Rare[int] = 0
     """CPU threads, 0 for torch's default; bit-for-bit results need the same number."""
     seed: int = 0
     """Seed of weights, data order and random methods."""
 
-    # [Logging and checkpoints]
+    # [Output]
     log_every: Rare[int] = 10
     """Steps per row of metrics.jsonl."""
-    eval_every: int = 0
+    eval_every: Rare[int] = 0
     """Steps between validations; 0 validates only at the end."""
     eval_rows: Rare[int] = 256
     """Largest number of rows of a validation."""
-    save_every: Rare[int] = 0
+    save_every: int = 0
     """Steps between checkpoints; 0 saves by time only."""
-    save_minutes: float = 10.0
+    save_minutes: Rare[float] = 10.0
     """Minutes between checkpoints; 0 for none."""
     keep: Rare[int] = 2
     """How many of the newest checkpoints to keep, besides the one before the decay."""

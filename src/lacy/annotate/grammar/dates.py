@@ -75,11 +75,11 @@ _PART = (
     r"\ (?:half|third|quarter|part|decades?|years?|months?|weeks?|days?)"
     r"|(?i:beginning|start|middle|end|turn|close|dawn))\ of\ (?:the\ )?"
 )
-_BARE = rf"(?:(?!May|March)(?:{MONTHS})\b)"
+_LONE_MONTH = rf"(?:(?!May|March)(?:{MONTHS})\b)"
 """A month alone; "May" and "March" are ordinary words as well."""
 _ONE = rf"""(?:
     {_FULL} | {_CENTURY} | {_DECADE} | {_SEASON} | {_FEASTS} | {_TERM}
-  | {_EARLY}?(?:{MONTH},?\ )?{YEARS} | {WEEKDAY} | {_BARE}
+  | {_EARLY}?(?:{MONTH},?\ )?{YEARS} | {WEEKDAY} | {_LONE_MONTH}
 )"""
 UNTIL = rf"(?:\ ?{DASH}\ ?|\ (?:to|until|till|through|and)\ (?:the\ )?)"
 """Joins the ends of a period; "and" only after "between"."""

@@ -22,6 +22,7 @@ from lacy.sources.names.boundaries import (
     is_complete_unspaced,
     unify_characters,
 )
+from lacy.sources.units import is_unspaced
 
 _WORD = re.compile(r"\w+(?:['.\-]\w+)*\.?")
 _ASCII = str.maketrans("’ʼ‐‑−♯", "''---#")
@@ -82,7 +83,7 @@ class NameIndex:
             if not known or known in self._stored:
                 continue
             self._stored[known] = name
-            if _is_unspaced(known):
+            if any(map(is_unspaced, known)):
                 self._unspaced.append(known)
             elif words := _words_of(known):
                 key = tuple(word for word, _, _ in words)
@@ -256,9 +257,3 @@ def subject_key(name: str) -> str:
     """
     known = canonical(name)
     return known.casefold() if " " in known else known
-
-
-def _is_unspaced(name: str) -> bool:
-    return not name.isascii() and any(
-        0x0E00 <= ord(c) <= 0x0EFF or 0x2E80 <= ord(c) <= 0xA4CF for c in name
-    )
