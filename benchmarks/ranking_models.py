@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lacy.annotate import SpacyAnnotator
 from lacy.annotate.align import encode_many
-from lacy.annotate.judge import read_labels
+from lacy.annotate.judge_labels import read_labels
 from lacy.corpus import PackedData, load_tokenizer, read, train_tokenizer
 from lacy.model import build_model, save_model
 from lacy.model.presets import Preset

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lacy.cascade.calibration import Calibration
 from lacy.cascade.hosted_server import Server
 from lacy.cascade.hosted_steps import Step
-from lacy.cascade.policy import Signals
+from lacy.cascade.policy import SignalBatch
 from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.cascade.row import Row
 from lacy.corpus import TokenText
@@ -31,7 +31,7 @@ def margin_of(step: Step, call_id: int | None) -> float:
 
 def signals_of(
     steps: Sequence[Step], margin: NDArray[np.float64], rows: Sequence[Row], call_id: int | None
-) -> Signals:
+) -> SignalBatch:
     """What a policy may look at, of steps that a server told of."""
 
     def compute(by: str) -> NDArray[np.float64]:
@@ -42,7 +42,7 @@ def signals_of(
         return np.array([_top2(step, call_id) for step in steps])
 
     position = [row.spoken for row in rows]
-    return Signals(margin, position, lambda place: rows[place].text, compute)
+    return SignalBatch(margin, position, lambda place: rows[place].text, compute)
 
 
 class HostedScores:

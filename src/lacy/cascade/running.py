@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lacy.cascade.call import NOBODY
 from lacy.cascade.engine import Engine
-from lacy.cascade.policy import Decision, Never, Signals
+from lacy.cascade.policy import Decision, Never, SignalBatch
 from lacy.cascade.row import Row
 from lacy.cascade.scores import TokenScore, token_scores
 from lacy.cascade.signals import step_signals, without_call
@@ -338,9 +338,9 @@ def _ended(stream: Stream) -> bool:
     return done
 
 
-def _one_of(together: Signals, place: int, row: Row) -> Signals:
+def _one_of(together: SignalBatch, place: int, row: Row) -> SignalBatch:
     """What a policy may look at for one of several texts."""
-    return Signals(
+    return SignalBatch(
         margin=together.margin[place : place + 1],
         position=[row.spoken],
         text=lambda _: row.text,

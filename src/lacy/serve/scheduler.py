@@ -1,6 +1,6 @@
 """A thread that generates all texts of a server, a token of each at a time.
 
-Callers submit a ``Job`` and get every span through callbacks; only this thread ever waits.
+Callers submit a ``GenerationJob`` and get spans through callbacks; only this thread ever waits.
 Tokenizers are used in this thread alone, because they are not thread-safe. If the model is hosted
 (``HostedEngine``), this thread starts and ends the texts, and each text waits in its own thread;
 they take turns (``cascade.texts``).
@@ -23,7 +23,7 @@ LOG = logging.getLogger("lacy.serve")
 
 
 @dataclass(eq=False)
-class Job:
+class GenerationJob:
     """Texts that begin with one prompt. Its callbacks are called by one thread at a time.
 
     ``on_span(number, span)`` gets the spans of a text and returns True to end it;
@@ -105,7 +105,7 @@ class Scheduler:
         with self._changed:
             return self._jobs.waiting
 
-    def submit(self, *jobs: Job) -> None:
+    def submit(self, *jobs: GenerationJob) -> None:
         """Accept all of the jobs, or none.
 
         Raises:
@@ -118,7 +118,7 @@ class Scheduler:
             self._jobs.add(jobs)
             self._changed.notify_all()
 
-    def cancel(self, *jobs: Job) -> None:
+    def cancel(self, *jobs: GenerationJob) -> None:
         """End these jobs' texts as they are; ``on_end`` is called for each."""
         with self._changed:
             for job in jobs:
@@ -176,7 +176,7 @@ class Scheduler:
                 error.logged = True  # type: ignore[attr-defined]
                 self._running.fail(error)
 
-    def _next_jobs(self) -> list[Job]:
+    def _next_jobs(self) -> list[GenerationJob]:
         """Return the jobs to start now."""
         jobs, room = [], self.streams - len(self._running)
         while (job := self._jobs.next(room)) is not None:
@@ -184,7 +184,7 @@ class Scheduler:
             jobs.append(job)
         return jobs
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, job: GenerationJob) -> None:
         """Start a job's texts."""
         try:
             streams = []
@@ -214,7 +214,7 @@ class Scheduler:
             for number in range(job.count):
                 job.on_end(number, error)
 
-    def _stream(self, job: Job, number: int, stream: Stream) -> Stream:
+    def _stream(self, job: GenerationJob, number: int, stream: Stream) -> Stream:
         def ended(answer: Answer | Exception) -> None:
             with self._changed:  # another thread may be cancelling them
                 job.streams.remove(stream)
@@ -226,7 +226,7 @@ class Scheduler:
         return stream
 
 
-def _scorer(job: Job, row: Row) -> Scorer:
+def _scorer(job: GenerationJob, row: Row) -> Scorer:
     """Return the scorer of a text whose job wants log-probabilities."""
     named = job.echo is not None and job.echo != job.prompt
     return Scorer(row, job.logprobs or 0, job.echo is not None, named)

@@ -35,7 +35,7 @@ STABLE = "stable"
 FOLDER = "checkpoints"
 """The folder of checkpoints in a run folder."""
 TENSORS, INFO = "trainer.safetensors", "trainer.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def write_checkpoint(
         tokenizer: its tokenizer.
         meta: for ``lacy.json``.
         info: numbers, including ``step``.
-        groups: tensors by group (``optimizer``, ``selector``, ...) and name.
+        groups: tensors by group (``optimizer``, ``quantile``, ...) and name.
     """
     from safetensors.torch import save_file
 

@@ -132,7 +132,7 @@ class Session:
         quantile = self.state.quantile
         return {
             "optimizer": state_tensors(self.state.model, self.state.optimizers),
-            "selector": {} if quantile is None else quantile.state_dict(),
+            "quantile": {} if quantile is None else quantile.state_dict(),
             "random": random_state(),
         }
 
@@ -361,7 +361,7 @@ def _restore(session: Session, source: Saved) -> None:
     state = session.state
     state.step = source.step
     load_state_tensors(state.model, state.optimizers, source.group("optimizer"))
-    quantile = source.group("selector")
+    quantile = source.group("quantile")
     if state.quantile is not None and quantile:
         state.quantile.load_state_dict(quantile)
     set_random_state(source.group("random"))

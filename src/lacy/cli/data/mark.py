@@ -174,7 +174,7 @@ def _marked(config: MarkConfig, documents: Documents) -> Iterator[Document]:
     """Return the documents with their marks."""
     if config.annotator not in STORED:
         return _with_own_marks(config, documents())
-    from lacy.annotate import annotate_documents, attach
+    from lacy.annotate import annotate_documents, attach_marks
 
     annotator = _annotator(config)
     folder = config.marks or config.out.with_name(config.out.name + "-marks")
@@ -194,7 +194,7 @@ def _marked(config: MarkConfig, documents: Documents) -> Iterator[Document]:
         )
         limit = f"{config.spacy.text_seconds:g} s"
         _say(f"Left out, as marking took longer than {limit}: {len(marked.slow)} ({few})")
-    return attach(documents(), folder)
+    return attach_marks(documents(), folder)
 
 
 def _annotator(config: MarkConfig) -> Any:
