@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lacy.annotate import AnnotateConfig
+from lacy.cli.data.texts import TextOptions
 from lacy.cli.terminal import facts, needs_extra, print_report, say
 from lacy.config import Inline, Positional, Rare
 from lacy.corpus import ReadReport
@@ -40,18 +41,18 @@ class Judge:
 
 
 @dataclass
-class MarkConfig:
+class MarkConfig(TextOptions):
     """Mark the words that carry facts, and pack tokens and marks for training.
 
     The marks are kept beside the packed data (OUT-marks) and are used again if only the tokenizer
     or the context changes. The same command continues a stopped annotation.
     """
 
-    source: Positional[str]
+    source: Positional[str] = field(kw_only=True)
     """Text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file, compressed or not, or a folder),
     hf:owner/name, a folder of `lacy data world`, or the stored labels of a judge."""
     # [Output]
-    out: Path
+    out: Path = field(kw_only=True)
     """Folder of packed data to write; older packed data in it are replaced."""
     # [Annotation]
     annotator: Literal["spacy", "gold", "judge", "live"] = "spacy"
@@ -71,19 +72,6 @@ class MarkConfig:
     context: int = 256
     """Tokens per row; longer documents are cut into several."""
     # [Texts]
-    text_field: Rare[str] = "text"
-    """Name of the text field in JSON, CSV and Parquet."""
-    id_field: Rare[str] = "id"
-    """Name of the id field."""
-    encoding: str | None = None
-    """Encoding of texts that are not UTF-8 and declare none, such as windows-1252 or shift_jis; by
-    default Western European texts are read as windows-1252 and others left out."""
-    follow_links: Rare[bool] = False
-    """Follow symbolic links to folders, and to files outside the folder."""
-    split: Rare[str] = "train"
-    """Split of a Hub data set."""
-    limit: int | None = None
-    """Read only this many documents."""
     only: str | None = None
     """Read only documents for which this field is true, for example is_biography."""
     # [Annotation]
@@ -146,26 +134,15 @@ def _documents(config: MarkConfig, report: list[ReadReport]) -> Documents:
     ``report`` contains the report of the last pass.
     """
     from lacy.annotate import read_labels
-    from lacy.corpus import read
 
     if config.annotator == "judge":
         return lambda: read_labels(config.source, limit=config.limit)
-    source: str | Path = config.source
-    if (Path(source) / "world.json").is_file():
-        source = Path(source) / "train.jsonl"
 
     def documents() -> Iterator[Document]:
         report[:] = [ReadReport()]
-        found = read(
-            source,
-            text_field=config.text_field,
-            id_field=config.id_field,
-            split=config.split,
-            limit=None if config.only else config.limit,
-            report=report[0],
-            encoding=config.encoding,
-            follow_links=config.follow_links,
-        )
+        # --only filters before --limit counts.
+        limit = None if config.only else config.limit
+        found = config.read(config.source, report[0], limit=limit)
         if config.only is None:
             return found
         return itertools.islice((d for d in found if d.meta.get(config.only)), config.limit)
