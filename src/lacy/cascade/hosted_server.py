@@ -187,16 +187,6 @@ class Server:
 
     # ------------------------------------------------------------------------------ going on
 
-    def go_on(self, asks: Sequence[Ask], temperature: float, top_p: float) -> list[list[Step]]:
-        """What the model says next to each text: at least one step, at most ``most``.
-
-        The last may be ``<CALL>`` (nothing is said after it) or the end of text.
-
-        Raises:
-            LacyError: E93, the server gave no answer.
-        """
-        return self.together([self._go_on(ask, temperature, top_p) for ask in asks])
-
     def body_of(self, ask: Ask, temperature: float, top_p: float) -> dict[str, Any]:
         """What is sent to have a text continued."""
         body: dict[str, Any] = {
@@ -211,7 +201,14 @@ class Server:
             body["stop"] = [CALL_TOKEN]
         return body
 
-    async def _go_on(self, ask: Ask, temperature: float, top_p: float) -> list[Step]:
+    async def continue_text(self, ask: Ask, temperature: float, top_p: float) -> list[Step]:
+        """Return the model's next tokens: at least one, at most ``ask.most``.
+
+        The last may be ``<CALL>`` or the end of text.
+
+        Raises:
+            LacyError: E93, the server gave no answer.
+        """
         choice, _ = await self._told(self.body_of(ask, temperature, top_p))
         steps = self.steps_of(choice, ask.text)[: ask.most]
         said = steps[-1].token if steps else -1
@@ -257,11 +254,22 @@ class Server:
         Returns:
             For each job the steps of its tokens and one for the place after them.
         """
-        return self.together([self._likelihood(*job) for job in jobs])
+        return self.together([self.score_text(*job) for job in jobs])
 
-    async def _likelihood(
+    async def score_text(
         self, ids: Sequence[int], text: str, tokens: Sequence[int], wide: bool
     ) -> list[Step]:
+        """Return the steps of ``tokens`` after a text, and of the place after them.
+
+        Args:
+            ids: the tokens of the text.
+            text: the text.
+            tokens: the tokens that follow it.
+            wide: report as many likelihoods as possible at the place after them.
+
+        Raises:
+            LacyError: E93, the server gave no answer.
+        """
         more = self.token_text.decode(tokens)
         bias = self._bias(dict.fromkeys(self.ends, FORBIDDEN))
         body = {
