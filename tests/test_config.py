@@ -105,7 +105,7 @@ def test_a_far_name_gets_no_suggestion(tmp_path):
         ("steps: 1.5", "steps", "a whole number"),
         ("steps: true", "steps", "a whole number"),
         ("steps: .inf", "steps", "a whole number"),
-        ("method: lazy", "method", "one of: lacy, none"),
+        ("method: lazy", "method", "one of: lacy, none; did you mean 'lacy'?"),
         (
             "name: 3",
             "name",
@@ -150,7 +150,7 @@ def test_a_missing_required_setting_is_named(tmp_path):
         ("- a\n- b\n", "['a', 'b']"),
         ("just words", "'just words'"),
         ("steps: 1\nsteps: 2\n", "line 1 and again in line 2"),
-        ("optim:\n  lr: 1\n  lr: 2\n", "'optim.lr' stands in line 2"),
+        ("optim:\n  lr: 1\n  lr: 2\n", "'optim.lr' is set in line 2"),
     ],
 )
 def test_a_file_that_is_no_settings_file_says_why(tmp_path, text, part):
@@ -240,32 +240,47 @@ def test_flags_override_the_file_which_overrides_defaults(tmp_path):
         Path("wiki"), steps=9, compile=True, optim=Optim(lr=3e-4, decay=Decay.COSINE)
     )
     for argv in ([path, *flags], ["--config", path, *flags], [f"--config={path}", *flags]):
-        assert parse(TrainConfig, argv, verb="train") == expected
+        assert parse(TrainConfig, argv, command="train") == expected
 
 
 def test_flags_alone_need_no_file():
-    assert parse(TrainConfig, ["--data", "d"], verb="train") == TrainConfig(Path("d"))
+    assert parse(TrainConfig, ["--data", "d"], command="train") == TrainConfig(Path("d"))
 
 
 def test_a_required_setting_missing_from_file_and_flags_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
-        parse(TrainConfig, [str(file(tmp_path, "steps: 7\n"))], verb="train")
+        parse(TrainConfig, [str(file(tmp_path, "steps: 7\n"))], command="train")
     assert caught.value.code == 2
     assert "--data" in capsys.readouterr().err
 
 
 def test_a_mistyped_flag_gets_a_hint_and_the_programs_name(capsys):
     with pytest.raises(SystemExit) as caught:
-        parse(TrainConfig, ["--data", "d", "--stepps", "3"], verb="train")
+        parse(TrainConfig, ["--data", "d", "--stepps", "3"], command="train")
     assert caught.value.code == 2
     shown = capsys.readouterr().err
     assert "--steps" in shown
     assert "lacy train" in shown
 
 
+@pytest.mark.parametrize(
+    ("argv", "key", "meant"),
+    [
+        (["--method", "lacey"], "--method", "lacy"),
+        (["--method=lacey"], "--method", "lacy"),
+        (["--optim.decay", "COSIN"], "--optim.decay", "COSINE"),
+    ],
+)
+def test_a_mistyped_choice_gets_a_suggestion(argv, key, meant):
+    with pytest.raises(LacyError) as caught:
+        parse(TrainConfig, ["--data", "d", *argv], command="train")
+    assert (caught.value.code, caught.value.values["key"]) == ("E12", key)
+    assert f"did you mean {meant!r}?" in str(caught.value)
+
+
 def test_help_shows_the_docs_of_the_fields(capsys):
     with pytest.raises(SystemExit) as caught:
-        parse(TrainConfig, ["--help"], verb="train")
+        parse(TrainConfig, ["--help"], command="train")
     assert not caught.value.code
     shown = capsys.readouterr().out
     assert "Optimizer steps." in shown
@@ -274,13 +289,13 @@ def test_help_shows_the_docs_of_the_fields(capsys):
 
 def test_the_files_problems_come_before_the_flags(tmp_path):
     with pytest.raises(LacyError) as caught:
-        parse(TrainConfig, [str(file(tmp_path, "stpes: 7\n")), "--nonsense"], verb="train")
+        parse(TrainConfig, [str(file(tmp_path, "stpes: 7\n")), "--nonsense"], command="train")
     assert caught.value.code == "E10"
 
 
 def test_config_without_a_file_says_what_is_missing():
     with pytest.raises(LacyError) as caught:
-        parse(TrainConfig, ["--config"], verb="train")
+        parse(TrainConfig, ["--config"], command="train")
     assert caught.value.code == "E12"
 
 

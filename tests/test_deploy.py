@@ -60,7 +60,7 @@ def test_what_lacy_is_told_there_can_be_told_to_lacy():
     lacy = SERVICES["lacy"]
     first, *words = [filled(word) for word in lacy["command"]]
     assert first == "serve"
-    config = parse(ServeConfig, words, verb="serve")
+    config = parse(ServeConfig, words, command="serve")
     _check(config)
     assert config.model == "http://slm:8000/v1#slm"
     assert "--served-model-name=slm" in SERVICES["slm"]["command"]
@@ -73,7 +73,7 @@ def test_what_lacy_is_told_there_can_be_told_to_lacy():
 
 def test_lacy_is_reached_from_this_computer_with_a_key():
     lacy = SERVICES["lacy"]
-    config = parse(ServeConfig, [filled(word) for word in lacy["command"][1:]], verb="serve")
+    config = parse(ServeConfig, [filled(word) for word in lacy["command"][1:]], command="serve")
     (port,) = lacy["ports"]
     assert filled(port) == f"127.0.0.1:8000:{config.port}" and config.host == "0.0.0.0"
     (secret,) = lacy["secrets"]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lacy import disk
-from lacy.disk import lock, refusal, replace_folder, write_atomic
+from lacy.disk import disk_error, lock, replace_folder, write_atomic
 from lacy.errors import LacyError
 
 # ------------------------------------------------------------------------------ write_atomic
@@ -216,7 +216,7 @@ def test_the_rights_are_those_of_the_umask(tmp_path, mask):
     assert {name: mode for name, (_, mode) in modes.items()} == right
 
 
-# ------------------------------------------------------------------------------------- refusal
+# ---------------------------------------------------------------------------------- disk_error
 
 
 LIMITED = """
@@ -264,7 +264,7 @@ def test_what_libraries_raise_where_files_may_not_grow_is_e19(tmp_path):
     said = dict.fromkeys(names, os.strerror(errno.EFBIG))
     said["numpy"] = "not everything could be written"
     assert done.stdout.splitlines() == [
-        f"{name} LacyError [E19] {out}: {why}" for name, why in said.items()
+        f"{name} LacyError [E19] cannot read or write {out}: {why}" for name, why in said.items()
     ], done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -294,13 +294,13 @@ def wrapped():
 @pytest.mark.parametrize(
     "make",
     [sqlite_full, wrapped,
-     *(lambda code=code: OSError(code, os.strerror(code)) for code in disk.FULL)],
+     *(lambda code=code: OSError(code, os.strerror(code)) for code in disk.DISK_ERRNOS)],
     ids=lambda make: make.__name__,
 )  # fmt: skip
 def test_a_full_disk_is_e19_whoever_says_so(make, tmp_path):
     error = make()
     assert isinstance(error, Exception)
-    assert refusal(error).code == "E19"
+    assert disk_error(error).code == "E19"
     with pytest.raises(LacyError) as caught, replace_folder(tmp_path / "out"):
         raise error
     assert caught.value.code == "E19"
@@ -314,7 +314,7 @@ def test_a_full_disk_is_e19_whoever_says_so(make, tmp_path):
      LacyError("E18", path="a", line=1)],
 )  # fmt: skip
 def test_other_errors_stay_what_they_are(error, tmp_path):
-    assert refusal(error) is None
+    assert disk_error(error) is None
     with pytest.raises(type(error)) as caught, replace_folder(tmp_path / "out"):
         raise error
     assert caught.value is error
@@ -367,7 +367,7 @@ def test_two_names_of_a_folder_are_one_lock(tmp_path):
 
 
 def test_who_waits_gets_the_lock_when_it_is_free(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk, "LOOK", 0.001)
+    monkeypatch.setattr(disk, "LOCK_POLL_SECONDS", 0.001)
     inside, most, got = [], [], []
 
     def work(number):

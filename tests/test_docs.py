@@ -157,6 +157,7 @@ def judged(row):
     return "".join([*parts, text[end:]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pages())
 def test_what_a_page_tells_to_type_works(name, material, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -100,7 +100,7 @@ def test_what_steers_a_terminal_stands_in_no_message():
         assert len(message.splitlines()) == 2
         assert not any(c in message for c in "\x1b\u202e\udc80")
     listed = "\n  - one \x07\n  - two"
-    message = str(LacyError("E14", count=2, where=path, problems=listed, verb="train"))
+    message = str(LacyError("E14", count=2, where=path, problems=listed, command="train"))
     assert "\n  - one  \n  - two" in message and "\x07" not in message
 
 

@@ -50,12 +50,14 @@ def test_merged_keys_are_merged():
     [
         ("[" * 100_000, "levels deep"), ("{a: " * 50_000, "levels deep"), ("- " * 50_000, "levels"),
         (NESTED, "levels deep"), ("a: " + "[" * 150 + "]" * 150, "levels deep"),
-        (LAUGHS, "unfolds to more than"), (MERGES, "unfolds to more than"),
-        ("a: &a [*a]", "holds itself"), ("&a {b: {c: *a}}", "holds itself"),
-        ("a: &a\n  <<: *a", "holds itself"), ("#" * 1_000_001, "more than 1,000,000 characters"),
+        (LAUGHS, "expands to more than"), (MERGES, "expands to more than"),
+        ("a: &a [*a]", "refers to its own parent"), ("&a {b: {c: *a}}", "refers to its own parent"),
+        ("a: &a\n  <<: *a", "refers to its own parent"),
+        ("#" * 1_000_001, "more than 1,000,000 characters"),
         ("a: !!int x", "int"), ("a: !!bool x", "tag"), ("a: !!timestamp x", "tag"),
         ("a: !!float ''", "tag"), ("a: !!python/object:os.system x", "constructor"),
-        ("a: " + "1" * 5_000, "digits"), ("? [a]\n: 1", "a key is text"), ("a: *b", "undefined"),
+        ("a: " + "1" * 5_000, "digits"), ("? [a]\n: 1", "a key must be text"),
+        ("a: *b", "undefined"),
         ("a: \0", "special characters"), ("--- 1\n--- 2", "single document"),
     ],
 )  # fmt: skip

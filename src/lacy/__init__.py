@@ -1,32 +1,32 @@
-"""Small language models that say what they can and call for the rest.
+"""Small language models that state what they know and call a source for the rest.
 
-The plan of the house, from the roof down; a room imports only from rooms below it:
+The packages, from top to bottom; each imports only from those below it:
 
     cli/          the command line, one file per command
     testing.py    byte tokenizer, scripted model and source, for tests and demonstrations
-    serve/        one model and its source behind OpenAI's API, many texts at once
+    serve/        an OpenAI-compatible server for one model and its source
     study/        methods x seeds x sizes as one plan, with tidy results and figures
-    evaluate/     facts right and wrong, closed-book recall, call quality, intervals, the report
-    cascade/      who speaks next: engine, policies, traces
+    evaluate/     precision, recall, closed-book recall, call quality, intervals, the report
+    cascade/      generation with calls: engine, policies, ranking, traces
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
-    sources/      who answers calls: a database, a language model, a script
+    sources/      what answers calls: databases, documents, language models, scripts
     model/        presets, the <CALL> row, saving and loading, batched decoding
-    objective/    which tokens to delegate, and the loss that teaches it
-    annotate/     which words carry facts: characters, then tokens
-    corpus/       read texts, train tokenizers, pack rows
+    objective/    which tokens to delegate, and the loss
+    annotate/     marks fact tokens: characters first, then tokens
+    corpus/       reads texts, trains tokenizers, packs rows
     world/        made-up people whose every fact is known, and texts about them
     remote/       HTTP to model servers: retries, deadlines, server-sent events, event loops
     run.py        run folders: settings, versions, metrics, a card
-    config.py     settings: one dataclass is object, YAML file and flags
+    config.py     settings: one dataclass is Python object, YAML file and flags
     disk.py       atomic writes, locks, errors of a full or failing disk
-    types.py      the values that pass between rooms
-    errors/       every error a user can meet: what happened, what to type next
+    types.py      the values that packages exchange
+    errors/       every error a user can meet: what happened, what to do next
 
-The way of a text: ``read`` it, mark its facts (``annotate``), ``encode`` both into tokens, pack
-them (``PackedData``), ``train`` a model that calls where facts are due, and let an ``Engine``
-speak with a source that answers; ``evaluate`` holds the answers against the truth. The lower half
-(``annotate`` and below) imports no torch. ``import lacy`` imports nothing heavy: the names below
-are looked up when they are first used.
+From texts to answers: ``read`` texts, mark their facts (``annotate``), ``encode`` texts and marks
+into tokens, pack them into rows (``PackedData``), ``train`` a model that calls where facts are due,
+generate with an ``Engine`` and a source, and compare the result with the truth (``evaluate``). The
+packages up to ``annotate`` do not import torch. ``import lacy`` imports nothing heavy: the names
+below are loaded on first use.
 """
 
 import lazy_loader

@@ -9,11 +9,10 @@ from multiprocessing import connection
 
 
 def end_with_parent() -> None:
-    """Ends this worker process at once when its parent ends, however that happens.
+    """End this worker process as soon as its parent ends, even if the parent is killed.
 
-    For the initializer of a pool of spawned processes. Each worker holds one end of a pipe whose
-    other end only the parent has, so the operating system closes it even if the parent is killed.
-    Workers write atomically, so ending one leaves no partial files.
+    Call it in the initializer of a pool of spawned processes. It watches a pipe that the operating
+    system closes with the parent. Workers write atomically, so no partial files remain.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:

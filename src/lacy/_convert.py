@@ -1,13 +1,12 @@
-"""YAML values to typed Python values, with what was expected where one does not fit.
+"""Convert YAML values to typed Python values, and say what was expected when a value is wrong.
 
-The lower half of ``lacy.config``; nothing here reads files or knows of flags.
+The lower half of ``lacy.config``; nothing here reads files or flags.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import enum
 import types
 import typing
@@ -15,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lacy._text import closest, did_you_mean
 from lacy.errors import LacyError
 
 T = TypeVar("T")
 
-_NAMES = {
+_TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
@@ -41,29 +41,33 @@ class Problem:
 
 
 class Mismatch(Exception):
-    """The value does not have the type; the message says what was expected."""
+    """Raised when a value does not have the type ``expected``; ``note`` is advice to append."""
+
+    def __init__(self, expected: Any, note: str = "") -> None:
+        super().__init__(describe(expected) + note)
+        self.note = note
 
 
-IN_QUOTES = "; write names that look like numbers, true, false or null in quotes"
-"""Where text is expected and YAML read something else."""
+QUOTE_NOTE = "; write names that look like numbers, true, false or null in quotes"
+"""Advice where text is expected and YAML read something else."""
 
 REPEATED = "repeated"
-"""In a field's metadata: its flag may stand several times; in a file one value may stand alone."""
+"""Metadata key of a field whose flag may be given several times; in a file, one value is a list."""
 
 
-def fields_from(cls: type, data: Any, prefix: str, problems: list[Problem]) -> dict[str, Any]:
-    """Converts a mapping to constructor arguments of ``cls``, collecting problems."""
+def read_fields(cls: type, data: Any, prefix: str, problems: list[Problem]) -> dict[str, Any]:
+    """Convert a mapping to constructor arguments of ``cls``, collecting problems."""
     known = {field.name: field for field in dataclasses.fields(cls) if field.init}
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
     for key, value in data.items():
         dotted = f"{prefix}{key}"
         if key not in known:
-            close = difflib.get_close_matches(str(key).replace("-", "_"), known, 1, 0.6)
-            hint = f"; did you mean {prefix + close[0]!r}?" if close else ""
+            near = closest(str(key).replace("-", "_"), known)
+            hint = f"; did you mean {prefix + near!r}?" if near else ""
             problems.append(Problem(dotted, hint=hint))
-        elif is_dataclass(hints[key]) and isinstance(value, Mapping):
-            inner = fields_from(hints[key], value, dotted + ".", problems)
+        elif dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
+            inner = read_fields(hints[key], value, dotted + ".", problems)
             values[key] = Nested(hints[key], inner)
         else:
             try:
@@ -77,168 +81,163 @@ def fields_from(cls: type, data: Any, prefix: str, problems: list[Problem]) -> d
 
 @dataclasses.dataclass(slots=True)
 class Nested:
-    """A nested dataclass whose arguments are known but which is not built yet."""
+    """The arguments of a nested dataclass that is not built yet."""
 
-    cls: type
+    cls: Any
     values: dict[str, Any]
 
 
-def construct(cls: type[T], values: dict[str, Any], where: str, verb: str) -> T:
-    """Builds the dataclass; a required field that nobody gave is a named error."""
-    missing = [name for name in required(cls) if name not in values]
-    if missing:
-        key = missing[0]
-        raise LacyError(
-            "E12",
-            key=key,
-            value=None,
-            why=f"it has no default and {where} does not give it",
-            do=f"give {', '.join(missing)}; see: lacy help config {verb}",
-        )
+def build(cls: type[T], values: dict[str, Any], where: str, command: str) -> T:
+    """Build the dataclass.
+
+    Raises:
+        LacyError: E12, a required field has no value.
+    """
+    if missing := [name for name in required(cls) if name not in values]:
+        why = f"it has no default and {where} does not set it"
+        do = f"set {', '.join(missing)}; see: lacy help config {command}"
+        raise LacyError("E12", key=missing[0], value=None, why=why, do=do)
     built = {
-        name: construct(value.cls, value.values, where, verb)
-        if isinstance(value, Nested)
-        else value
+        name: build(value.cls, value.values, where, command) if isinstance(value, Nested) else value
         for name, value in values.items()
     }
     return cls(**built)
 
 
 def required(cls: type) -> list[str]:
-    """Names of the fields without a default."""
+    """Return the names of the fields without a default."""
+    missing = dataclasses.MISSING
     return [
         field.name
         for field in dataclasses.fields(cls)
-        if field.init
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+        if field.init and field.default is missing and field.default_factory is missing
     ]
 
 
-def convert(value: Any, hint: Any) -> Any:
-    """Converts a YAML value to a type.
+def choices(hint: Any) -> list[str]:
+    """Return the words that a type allows (``Literal``, ``Enum``, optional ones), else []."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return choices(args[0])
+    if origin is typing.Literal and all(isinstance(choice, str) for choice in args):
+        return list(args)
+    if origin in (typing.Union, types.UnionType):
+        members = [arg for arg in args if arg is not type(None)]
+        return [*choices(members[0]), "None"] if len(members) == 1 and choices(members[0]) else []
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return list(hint.__members__)
+    return []
 
-    YAML reads ``1e-3`` and ``on`` as text; here they are a number and a boolean where these are
-    expected. A bool is never a number, and a number never text.
+
+def convert(value: Any, hint: Any) -> Any:
+    """Convert a YAML value to a type.
+
+    YAML reads ``1e-3`` and ``on`` as text; here they become a number and a boolean where these are
+    expected. A boolean is never accepted as a number, nor a number as text.
 
     Raises:
-        Mismatch: it does not fit; the message says what was expected.
+        Mismatch: the value does not fit.
     """
-    origin = typing.get_origin(hint)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
     if origin is typing.Annotated:
-        return convert(value, typing.get_args(hint)[0])
+        return convert(value, args[0])
     if origin is typing.Literal:
-        for choice in typing.get_args(hint):
+        for choice in args:
             if value == choice and type(value) is type(choice):
                 return choice
-    elif origin is typing.Union or origin is types.UnionType:
+    elif origin in (typing.Union, types.UnionType):
         return _convert_union(value, hint)
     elif origin in (list, tuple, Sequence) or hint in (list, tuple):
-        return _convert_sequence(value, hint, tuple if origin is tuple or hint is tuple else list)
+        return _convert_sequence(value, hint, tuple if tuple in (origin, hint) else list)
     elif origin in (dict, Mapping) or hint is dict:
         if isinstance(value, Mapping):
-            key_hint, value_hint = typing.get_args(hint) or (Any, Any)
+            key_hint, value_hint = args or (Any, Any)
             with contextlib.suppress(Mismatch):
                 return {convert(k, key_hint): convert(v, value_hint) for k, v in value.items()}
-    elif is_dataclass(hint):
+    elif dataclasses.is_dataclass(hint):
         return _convert_dataclass(value, hint)
     elif isinstance(hint, type):
-        return _convert_plain(value, hint)
-    raise Mismatch(describe(hint))
+        return _convert_scalar(value, hint)
+    raise Mismatch(hint, did_you_mean(value, choices(hint)) if isinstance(value, str) else "")
 
 
-def _convert_plain(value: Any, hint: type) -> Any:
-    """Converts to one of the plain types or an enum."""
+def _convert_scalar(value: Any, hint: type) -> Any:
+    """Convert to a scalar type or an enum."""
     if isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
         return value
     if issubclass(hint, enum.Enum):
         if isinstance(value, str) and value in hint.__members__:
             return hint[value]
-    elif hint is bool and isinstance(value, str):
-        return _switch(value)
-    elif hint is float and isinstance(value, int | str) and not isinstance(value, bool):
-        return _number(value, hint)
-    elif hint is int and isinstance(value, float | str):
-        number = _number(value, hint)
-        if number.is_integer():
-            return int(number)
+        raise Mismatch(hint, did_you_mean(value, hint.__members__) if type(value) is str else "")
+    if hint is bool and isinstance(value, str):
+        # YAML 1.2 reads these as text.
+        switch = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
+        if value.lower() in switch:
+            return switch[value.lower()]
+    elif hint in (int, float) and isinstance(value, int | float | str):
+        number = None
+        with contextlib.suppress(ValueError, OverflowError):
+            number = float(value)  # also text such as 1e-3 or inf
+        if number is not None and not isinstance(value, bool):
+            if hint is float:
+                return number
+            if number.is_integer():
+                return int(number)
     elif issubclass(hint, Path) and isinstance(value, str):
         return hint(value)
-    raise Mismatch(describe(hint) + (IN_QUOTES if hint is str else ""))
-
-
-def _switch(word: str) -> bool:
-    """Reads a boolean that YAML 1.2 takes for a word (``yes``, ``off``)."""
-    for value, words in ((True, ("yes", "on", "y")), (False, ("no", "off", "n"))):
-        if word.lower() in words:
-            return value
-    raise Mismatch(describe(bool))
-
-
-def _number(value: float | str, hint: type) -> float:
-    """Reads a number that YAML may have taken for text (``1e-3``, ``inf``)."""
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        raise Mismatch(describe(hint)) from None
+    raise Mismatch(hint, QUOTE_NOTE if hint is str else "")
 
 
 def _convert_union(value: Any, hint: Any) -> Any:
-    """The first member that takes the value as it is, else the first that can convert it."""
+    """Return the value if it has a member's type, else convert it to the first type that fits."""
     members = typing.get_args(hint)
-    for member in members:
-        if isinstance(member, type) and type(value) is member:
-            return value
-    quotes = ""
+    if any(isinstance(member, type) and type(value) is member for member in members):
+        return value
+    note = ""
     for member in members:
         try:
             return convert(value, member)
         except Mismatch as mismatch:
-            quotes = IN_QUOTES if str(mismatch).endswith(IN_QUOTES) else quotes
-    raise Mismatch(describe(hint) + quotes)
+            note = note or mismatch.note
+    raise Mismatch(hint, note)
 
 
 def _convert_sequence(value: Any, hint: Any, kind: type) -> Any:
-    """Converts a list's items; text is not taken for a list of letters."""
-    if not isinstance(value, list | tuple):
-        raise Mismatch(describe(hint))
+    """Convert the items of a list; text is not taken for a list of letters."""
     args = typing.get_args(hint)
-    items = args if kind is tuple and args and args[-1] is not Ellipsis else None
-    if items is not None and len(items) != len(value):
-        raise Mismatch(describe(hint))
+    fixed = args if kind is tuple and args and args[-1] is not Ellipsis else None
+    if not isinstance(value, list | tuple) or (fixed is not None and len(fixed) != len(value)):
+        raise Mismatch(hint)
+    item_hints = fixed or [args[0] if args else Any] * len(value)
     try:
-        return kind(
-            convert(item, items[place] if items else args[0] if args else Any)
-            for place, item in enumerate(value)
-        )
+        return kind(convert(item, each) for item, each in zip(value, item_hints, strict=True))
     except Mismatch as mismatch:
-        quotes = IN_QUOTES if str(mismatch).endswith(IN_QUOTES) else ""
-        raise Mismatch(describe(hint) + quotes) from None
+        raise Mismatch(hint, mismatch.note) from None
 
 
-def _convert_dataclass(value: Any, hint: type) -> Any:
-    """Converts a mapping inside a union or list to its dataclass."""
+def _convert_dataclass(value: Any, hint: Any) -> Any:
+    """Convert a mapping inside a union or list to its dataclass."""
     if isinstance(value, hint):
         return value
     if not isinstance(value, Mapping):
-        raise Mismatch(describe(hint))
+        raise Mismatch(hint)
     problems: list[Problem] = []
-    values = fields_from(hint, value, "", problems)
+    values = read_fields(hint, value, "", problems)
     if problems:
-        raise Mismatch(f"{describe(hint)}; {problems[0].key!r} does not fit{problems[0].hint}")
-    return construct(hint, values, "it", verb_of(hint))
+        raise Mismatch(hint, f"; {problems[0].key!r} does not fit{problems[0].hint}")
+    return build(hint, values, "it", command_of(hint))
 
 
 def describe(hint: Any) -> str:
-    """Says a type in words: ``one of: bpe, unigram``, ``a whole number or null``."""
+    """Describe a type: ``one of: bpe, unigram``, ``a whole number or null``."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return describe(args[0])
     if origin is typing.Literal:
         return "one of: " + ", ".join(str(choice) for choice in args)
-    if origin is typing.Union or origin is types.UnionType:
+    if origin in (typing.Union, types.UnionType):
         return " or ".join(describe(arg) for arg in args)
     if origin is tuple and args and args[-1] is not Ellipsis:
         return f"a list of {len(args)} items"
@@ -248,22 +247,17 @@ def describe(hint: Any) -> str:
         return f"a mapping (to {describe(args[1])})" if args else "a mapping"
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return "one of: " + ", ".join(hint.__members__)
-    if is_dataclass(hint):
+    if dataclasses.is_dataclass(hint):
         return "a mapping of settings (" + ", ".join(f.name for f in dataclasses.fields(hint)) + ")"
-    return _NAMES.get(hint, str(getattr(hint, "__name__", hint)))
+    return _TYPE_NAMES.get(hint, str(getattr(hint, "__name__", hint)))
 
 
-def is_dataclass(thing: Any) -> bool:
-    """Whether it is a dataclass or an instance of one."""
-    return dataclasses.is_dataclass(thing)
-
-
-def verb_of(cls: type) -> str:
-    """The verb whose settings a class holds, by its name."""
+def command_of(cls: type) -> str:
+    """Return the command whose settings a class contains, from its name."""
     return cls.__name__.removesuffix("Config").lower()
 
 
-def show(value: Any) -> str:
-    """A value for a message, cut where it is long."""
+def short_repr(value: Any) -> str:
+    """Return the repr of a value, truncated to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

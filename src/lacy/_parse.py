@@ -1,7 +1,7 @@
-"""Parses YAML and JSON files, with limits on depth and size.
+"""Parse YAML and JSON, with limits on depth and size.
 
 YAML is parsed as version 1.2: ``no``, ``on`` and dates are strings, ``true`` and ``false`` are the
-only booleans, 010 is ten, and every key of a mapping is a string as written.
+only booleans, 010 is ten, and the keys of mappings are strings, exactly as written.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import json
 import re
 from typing import Any
 
-MOST_CHARACTERS = 1_000_000
-"""Most characters of a YAML file; the parser takes ten seconds for this many."""
+MAX_CHARACTERS = 1_000_000
+"""Longest YAML file; the parser takes about ten seconds for it."""
 
-MOST_NODES = 100_000
-"""Most values of a YAML file, counting those that aliases repeat each time."""
+MAX_VALUES = 100_000
+"""Most values in a YAML file; values that aliases repeat count each time."""
 
-DEEPEST = 100
-"""Most levels of nested mappings and lists."""
+MAX_DEPTH = 100
+"""Deepest nesting of mappings and lists."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Reads JSON.
+    """Parse JSON.
 
     Raises:
-        ValueError: it is not JSON, or nested deeper than ``DEEPEST`` levels.
+        ValueError: the text is not JSON, or nested deeper than ``MAX_DEPTH`` levels.
     """
     try:
         found = json.loads(text)
@@ -41,30 +41,30 @@ def parse_json(text: str | bytes) -> Any:
             if isinstance(inner, dict | list)
         ]
         depth += 1
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise _too_deep()
     return found
 
 
 def parse_yaml(text: str) -> tuple[Any, Any]:
-    """Reads one YAML document.
+    """Parse one YAML document.
 
     Returns:
         Its value, and PyYAML's tree of nodes (for line numbers).
 
     Raises:
-        ValueError: it is not YAML, or exceeds the limits of this module.
+        ValueError: the text is not YAML, or exceeds the limits of this module.
     """
     import yaml
 
-    if len(text) > MOST_CHARACTERS:
-        raise ValueError(f"it has more than {MOST_CHARACTERS:,} characters")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"it has more than {MAX_CHARACTERS:,} characters")
     try:
         loader = _loader()(text)
         node = loader.get_single_node()
         if node is None:
             return None, None
-        _measure(node, 0, {})
+        _expanded_size(node, 0, {})
         return loader.construct_document(node), node
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
@@ -76,54 +76,56 @@ def parse_yaml(text: str) -> tuple[Any, Any]:
 
 
 def _too_deep() -> ValueError:
-    return ValueError(f"it is nested more than {DEEPEST} levels deep")
+    return ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
 
 
-def _measure(node: Any, depth: int, known: dict[int, int | None]) -> int:
-    """The number of values that a node expands to.
+def _expanded_size(node: Any, depth: int, known: dict[int, int | None]) -> int:
+    """Return the number of values that a node expands to; aliases repeat their values.
 
     Raises:
         ValueError: too many values, too deep, or a node that contains itself.
     """
-    if depth > DEEPEST:
+    if depth > MAX_DEPTH:
         raise _too_deep()
     key = id(node)
     if key in known:
         size = known[key]
         if size is None:
-            raise ValueError(f"line {node.start_mark.line + 1}: it holds itself (an alias)")
+            raise ValueError(f"line {node.start_mark.line + 1}: an alias refers to its own parent")
         return size
     known[key] = None
     parts = node.value if isinstance(node.value, list) else []
     size = 1
     for part in parts:
         for inner in part if isinstance(part, tuple) else (part,):
-            size += _measure(inner, depth + 1, known)
-    if size > MOST_NODES:
-        raise ValueError(f"it unfolds to more than {MOST_NODES:,} values")
+            size += _expanded_size(inner, depth + 1, known)
+    if size > MAX_VALUES:
+        raise ValueError(f"it expands to more than {MAX_VALUES:,} values")
     known[key] = size
     return size
 
 
 @functools.cache
 def _loader() -> Any:
-    """PyYAML's safe loader with the scalars of YAML 1.2."""
+    """Return PyYAML's safe loader with the scalars of YAML 1.2."""
     import yaml
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            """Keys are strings as written."""
+            """Build a mapping whose keys are strings, as written."""
             self.flatten_mapping(node)
             found = {}
             for key, value in node.value:
                 if not isinstance(key, yaml.ScalarNode):
-                    why = f"line {key.start_mark.line + 1}: a key is text, not a list or mapping"
+                    why = (
+                        f"line {key.start_mark.line + 1}: a key must be text, not a list or mapping"
+                    )
                     raise yaml.YAMLError(why)
                 found[key.value] = self.construct_object(value, deep=deep)
             return found
 
     Loader.yaml_implicit_resolvers = {
-        first: [(tag, form) for tag, form in found if tag.rpartition(":")[2] not in OTHERWISE]
+        first: [(tag, form) for tag, form in found if tag.rpartition(":")[2] not in _CHANGED_TAGS]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -131,19 +133,19 @@ def _loader() -> Any:
         text = loader.construct_scalar(node).replace("_", "")
         return int(text, 0 if re.match(r"[-+]?0[xob]", text) else 10)
 
-    for tag, form, first in FORMS:
+    for tag, form, first in _SCALARS:
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(form), list(first))
     Loader.add_constructor("tag:yaml.org,2002:int", integer)
     return Loader
 
 
-OTHERWISE = ("bool", "int", "float", "timestamp", "value")
-"""Tags that YAML 1.1 resolves from plain scalars and YAML 1.2 does not, or differently."""
+_CHANGED_TAGS = ("bool", "int", "float", "timestamp", "value")
+"""Tags of plain scalars that YAML 1.2 dropped or changed."""
 
-FORMS = (
+_SCALARS = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("int", r"^(?:[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)$", "-+0123456789"),
     ("float", r"^(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?"
               r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", "-+0123456789."),
 )  # fmt: skip
-"""Tag, its pattern, and the characters with which it may begin."""
+"""Scalars of YAML 1.2: tag, pattern and possible first characters."""

@@ -1,7 +1,7 @@
-"""The disk: atomic writes, locks, and errors of a full or failing disk.
+"""Atomic writes, locks between processes, and errors of full or failing disks.
 
-A process that is killed at any moment leaves the old file or the new one, never part of one. When
-``write_atomic`` and ``replace_folder`` return, content and name are on the disk.
+A process that is killed at any moment leaves the old file or the new one, never a partial file.
+When ``write_atomic`` and ``replace_folder`` return, content and name are on the disk.
 """
 
 from __future__ import annotations
@@ -20,87 +20,88 @@ from pathlib import Path
 
 from lacy.errors import LacyError
 
-OWNED = ".lacy"
-"""File that marks a folder as written by ``replace_folder``, so that it may be replaced."""
+OWNER_FILE = ".lacy"
+"""Name of the file that marks a folder as written by lacy, so that it may be replaced."""
 
-LOCK = ".lock"
-"""File that is locked while a process works in a folder."""
+LOCK_FILE = ".lock"
+"""Name of the file that is locked while a process works in a folder."""
 
-LOOK = 0.5
-"""Most seconds between two attempts to get a lock; the first attempts follow sooner."""
+LOCK_POLL_SECONDS = 0.5
+"""Longest pause between two attempts to get a lock; the first pauses are shorter."""
 
-# ------------------------------------------------------------------ full, read-only, failing disks
+DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+"""Error codes of a disk that cannot be written: full, over quota, read-only, failing."""
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
-"""Errors of a disk that cannot be written: full, quota, read-only, failing, file too large."""
-
-PHRASES = (*(os.strerror(code) for code in FULL), "database or disk is full", "disk I/O error")
+_DISK_MESSAGES = (
+    *(os.strerror(code) for code in DISK_ERRNOS),
+    "database or disk is full",
+    "disk I/O error",
+)
 """Messages of libraries that do not raise ``OSError`` (safetensors, tokenizers, Arrow, SQLite)."""
 
-SHORT = re.compile(r"\d+ requested and \d+ written")
-"""The message of numpy's ``tofile``, which omits the system's reason."""
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
+"""Message of numpy's ``tofile``, which omits the system's reason."""
 
 
-def refusal(error: BaseException) -> LacyError | None:
-    """The E19 for an error that means that the disk cannot be written, whichever library raised it.
+def disk_error(error: BaseException) -> LacyError | None:
+    """Return an E19 if an exception means that the disk cannot be written, else None.
 
     Args:
-        error: any exception. Its causes are examined too, because libraries wrap exceptions.
-
-    Returns:
-        The error to raise instead, or ``None`` for any other exception.
+        error: an exception of any library. Its causes are checked too, because libraries wrap
+            exceptions.
     """
     seen: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in seen:
-        if isinstance(link, LacyError):
-            return link if link.code == "E19" and link is not error else None
-        code = link.errno if isinstance(link, OSError) else None
-        why = os.strerror(code) if code in FULL and code is not None else _phrase(str(link))
+    current: BaseException | None = error
+    while current is not None and current not in seen:
+        if isinstance(current, LacyError):
+            return current if current.code == "E19" and current is not error else None
+        code = current.errno if isinstance(current, OSError) else None
+        why = (
+            os.strerror(code)
+            if code in DISK_ERRNOS and code is not None
+            else _disk_message(str(current))
+        )
         if why:
-            where = getattr(link, "filename", None) or "the disk"
+            where = getattr(current, "filename", None) or "the disk"
             return LacyError("E19", path=where, why=why)
-        seen.append(link)
-        link = link.__cause__ or link.__context__
+        seen.append(current)
+        current = current.__cause__ or current.__context__
     return None
 
 
-def _phrase(text: str) -> str | None:
-    """The reason in a message of another library."""
-    if SHORT.search(text):
+def _disk_message(text: str) -> str | None:
+    """Return the reason that another library's message gives, if it is one of the disk."""
+    if _SHORT_WRITE.search(text):
         return "not everything could be written"
-    return next((phrase for phrase in PHRASES if phrase in text), None)
+    return next((phrase for phrase in _DISK_MESSAGES if phrase in text), None)
 
 
 @contextlib.contextmanager
-def _refusals_named(path: Path) -> Iterator[None]:
-    """Converts errors of a full or failing disk to an E19 that names ``path``."""
+def _naming_disk_errors(path: Path) -> Iterator[None]:
+    """Convert errors of a full or failing disk to an E19 that names ``path``."""
     try:
         yield
     except Exception as error:
-        found = refusal(error)
+        found = disk_error(error)
         if found is None:
             raise
         raise LacyError("E19", path=path, why=found.values["why"]) from error
 
 
-# ---------------------------------------------------------------------------------- atomic writes
-
-
 def write_atomic(path: str | Path, content: str | bytes, *, private: bool = False) -> None:
-    """Writes a file so that readers see the old content or the new, never a part.
+    """Write a file so that readers see either the old or the new content, never a mixture.
 
     Args:
         path: the file; its folder is created if needed.
         content: text (written as UTF-8) or bytes.
-        private: only the owner can read it, at any moment; else whoever the umask lets.
+        private: make the file readable only for its owner, from the first moment.
 
     Raises:
         LacyError: E19, the disk is full or failing.
     """
     path = Path(path)
     data = content.encode("utf-8") if isinstance(content, str) else content
-    with _refusals_named(path):
+    with _naming_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
@@ -108,7 +109,7 @@ def write_atomic(path: str | Path, content: str | bytes, *, private: bool = Fals
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            if not private:  # as mkstemp made it
+            if not private:  # mkstemp makes files private
                 os.chmod(temporary, 0o666 & ~umask())
             os.replace(temporary, path)
         except BaseException:
@@ -120,31 +121,31 @@ def write_atomic(path: str | Path, content: str | bytes, *, private: bool = Fals
 
 @contextlib.contextmanager
 def replace_file(path: str | Path) -> Iterator[Path]:
-    """Yields the path of a new file beside ``path``, which it replaces if the block succeeds.
+    """Yield the path of a new file beside ``path``, which it replaces if the block succeeds.
 
     Raises:
         LacyError: E19, the disk is full or failing.
     """
     path = Path(path)
-    with _refusals_named(path):
+    with _naming_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_name(f".{path.name}.{os.getpid()}.half")
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
-            yield half
-            with open(half, "rb") as stream:
+            yield partial
+            with open(partial, "rb") as stream:
                 os.fsync(stream.fileno())
-            os.replace(half, path)
+            os.replace(partial, path)
             sync_folder(path.parent)
         finally:
-            half.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def replace_folder(path: str | Path) -> Iterator[Path]:
-    """Yields an empty folder beside ``path``, which it replaces when the block succeeds.
+    """Yield an empty folder beside ``path``, which it replaces if the block succeeds.
 
-    If the block raises or the process is killed, ``path`` stays as it was. A folder that was
-    not written this way and is not empty is never replaced.
+    If the block raises or the process is killed, ``path`` stays as it was. A folder that lacy did
+    not write is never replaced, unless it is empty.
 
     Raises:
         LacyError: E16, ``path`` is a file or a folder with other content; E19, the disk is full or
@@ -153,44 +154,48 @@ def replace_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.is_symlink():
         path = path.resolve()
-    with _refusals_named(path):
+    with _naming_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _restore(path)
-        if path.exists() and not replaceable(path):
+        _clean_up(path)
+        if path.exists() and not can_replace(path):
             raise LacyError("E16", path=path)
-        mine = f"{socket.gethostname()}-{os.getpid()}"
-        fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-{mine}-", dir=path.parent))
+        owner = f"{socket.gethostname()}-{os.getpid()}"
+        fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-{owner}-", dir=path.parent))
         os.chmod(fresh, 0o777 & ~umask())
         try:
             yield fresh
-            (fresh / OWNED).write_text("Written by lacy; replaced as a whole.\n", encoding="utf-8")
-            _flush(fresh)
+            (fresh / OWNER_FILE).write_text(
+                "Written by lacy; replaced as a whole.\n", encoding="utf-8"
+            )
+            _sync_files(fresh)
             _swap(fresh, path)
             sync_folder(path.parent)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
 
-def replaceable(path: Path) -> bool:
-    """Whether a folder may be replaced: it is empty, or ``replace_folder`` wrote it."""
+def can_replace(path: Path) -> bool:
+    """True if ``replace_folder`` may replace this folder: it is empty, or lacy wrote it."""
     if not path.is_dir():
         return False
-    return (path / OWNED).exists() or all(inside.name == LOCK for inside in path.iterdir())
+    return (path / OWNER_FILE).exists() or all(
+        inside.name == LOCK_FILE for inside in path.iterdir()
+    )
 
 
 def _swap(fresh: Path, path: Path) -> None:
-    """Replaces ``path`` with ``fresh``; afterwards ``fresh`` contains the old content."""
+    """Replace ``path`` with ``fresh``; afterwards ``fresh`` contains the old content, if any."""
     if not path.exists():
         os.rename(fresh, path)
     elif not _exchange(fresh, path):
         old = fresh.with_name(fresh.name.replace(".new-", ".old-"))
-        os.rename(path, old)  # after a kill here, _restore moves it back
+        os.rename(path, old)  # after a kill here, _clean_up moves it back
         os.rename(fresh, path)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swaps two folders in one step, if the system supports it (Linux ``renameat2``)."""
+    """Swap two folders in one step; False if the system cannot (only Linux's ``renameat2`` can)."""
     if sys.platform != "linux":
         return False
     import ctypes
@@ -202,8 +207,8 @@ def _exchange(first: Path, second: Path) -> bool:
     return bool(rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
 
 
-def _restore(path: Path) -> None:
-    """Cleans up after a killed process: restores the old content, removes unfinished folders."""
+def _clean_up(path: Path) -> None:
+    """Clean up after a killed process: restore the old content, remove unfinished folders."""
     for left in sorted(path.parent.glob(f".{path.name}.old-*")):
         if not path.exists():
             os.rename(left, path)
@@ -223,11 +228,11 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _flush(folder: Path) -> None:
-    """Syncs every file and name in a folder to the disk before the folder is renamed.
+def _sync_files(folder: Path) -> None:
+    """Sync all files and names in a folder to the disk.
 
-    Files get the permissions that the umask allows: safetensors makes its files readable only by
-    their owner.
+    Files also get the permissions that the umask allows, because safetensors makes its files
+    readable only for their owner.
     """
     rights = 0o666 & ~umask()
     for inside in folder.rglob("*"):
@@ -243,9 +248,9 @@ def _flush(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Syncs the names in a folder to the disk; otherwise a power failure may undo a rename.
+    """Sync the names in a folder to the disk; otherwise a power failure may undo a rename.
 
-    Does nothing on systems that do not support it (Windows, some network file systems).
+    Does nothing where this is not supported (Windows, some network file systems).
     """
     if os.name != "posix":
         return
@@ -263,27 +268,24 @@ def sync_folder(folder: Path) -> None:
 
 
 def umask() -> int:
-    """The umask: permissions that new files of this process do not get."""
+    """Return the umask: the permissions that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-# ----------------------------------------------------------------------------------------- locks
-
-
 @contextlib.contextmanager
-def lock(folder: str | Path, *, name: str = LOCK, wait: float = 0.0) -> Iterator[None]:
-    """Locks a folder for this block; a second process (or thread) that locks it is refused.
+def lock(folder: str | Path, *, name: str = LOCK_FILE, wait: float = 0.0) -> Iterator[None]:
+    """Lock a folder during this block, so that no other process or thread can lock it.
 
     The operating system releases the lock however the process ends, including ``kill -9``, so a
-    leftover lock file does no harm. If the file system has no locks (some network file systems), a
-    warning is printed and the block runs unlocked.
+    leftover lock file does no harm. On file systems without locks (some network file systems), the
+    block runs unlocked after a warning.
 
     Args:
         folder: the folder; created if needed.
         name: name of the lock file in it.
-        wait: seconds to wait for the other process before refusing; ``math.inf`` waits for ever.
+        wait: seconds to wait for the other process; ``math.inf`` waits for ever.
 
     Raises:
         LacyError: E150, another process has the lock; E16, ``folder`` is a file.
@@ -294,21 +296,23 @@ def lock(folder: str | Path, *, name: str = LOCK, wait: float = 0.0) -> Iterator
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / name
-    handle = _acquired(file, wait)
+    handle = _acquire(file, wait)
     try:
         yield
     finally:
         if handle is not None:
             with contextlib.suppress(OSError):
-                os.unlink(file)  # while it is locked: nobody else can have locked this file
+                os.unlink(
+                    file
+                )  # while we still hold the lock: nobody else can have locked this file
             os.close(handle)
         if made:
             with contextlib.suppress(OSError):  # the folder is no longer empty
                 folder.rmdir()
 
 
-def _acquired(file: Path, wait: float) -> int | None:
-    """The open handle of a locked file; None where the file system has no locks."""
+def _acquire(file: Path, wait: float) -> int | None:
+    """Return the open handle of the locked file; None if the file system has no locks."""
     end, pause = time.monotonic() + wait, 0.01
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
@@ -316,9 +320,9 @@ def _acquired(file: Path, wait: float) -> int | None:
             got = _try_lock(handle)
             if got is None:
                 os.close(handle)
-                _say_unlocked(file)
+                _warn_unlocked(file)
                 return None
-            if got and _is_still(handle, file):
+            if got and _is_current(handle, file):
                 os.ftruncate(handle, 0)
                 os.write(handle, f"{os.getpid()} {socket.gethostname()}\n".encode())
                 return handle
@@ -332,11 +336,11 @@ def _acquired(file: Path, wait: float) -> int | None:
             raise LacyError("E150", folder=file.parent, who=_who(owner))
         if not got:
             time.sleep(pause)
-            pause = min(2 * pause, LOOK)
+            pause = min(2 * pause, LOCK_POLL_SECONDS)
 
 
 def _try_lock(handle: int) -> bool | None:
-    """Whether the lock was free; None if the system has no locks."""
+    """Return True if we got the lock, False if it is taken, None if there are no locks."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -352,8 +356,8 @@ def _try_lock(handle: int) -> bool | None:
     return True
 
 
-def _is_still(handle: int, file: Path) -> bool:
-    """Whether the locked file still exists under its name; its last owner may have removed it."""
+def _is_current(handle: int, file: Path) -> bool:
+    """True if the locked file still has its name; its previous owner may have deleted it."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(file))
     except FileNotFoundError:
@@ -361,14 +365,14 @@ def _is_still(handle: int, file: Path) -> bool:
 
 
 def _who(owner: str) -> str:
-    """The owner of a lock for a message."""
+    """Format the owner of a lock for a message."""
     pid, _, host = owner.strip().partition(" ")
     if not pid.isdigit():
         return ""
     return f" (process {pid})" if host == socket.gethostname() else f" (process {pid} on {host})"
 
 
-def _say_unlocked(file: Path) -> None:
+def _warn_unlocked(file: Path) -> None:
     with contextlib.suppress(OSError):
         file.unlink()
     print(

@@ -1,8 +1,8 @@
-"""Run folders: they record how a result was made.
+"""Run folders, which record how a result was made.
 
-A run folder holds ``config.yaml`` (the settings), ``environment.json`` (versions, device, commit),
-``metrics.jsonl`` (one JSON object per line, flushed as it is written) and ``README.md`` (the card).
-Its files are written atomically with ``lacy.disk``.
+A run folder contains ``config.yaml`` (the settings), ``environment.json`` (versions, device,
+commit), ``metrics.jsonl`` (one JSON object per line, flushed as it is written) and ``README.md``
+(the card). Files are written atomically with ``lacy.disk``.
 """
 
 from __future__ import annotations
@@ -26,21 +26,18 @@ from lacy.errors import LacyError
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "spacy", "numpy")
 
 
-# --------------------------------------------------------------------------------- run folder
-
-
 class Run:
-    """A run folder, made or reopened.
+    """A run folder, created or reopened.
 
     Args:
-        folder: where it is; made if needed.
-        config: the settings, a dataclass or a mapping. If the folder already holds settings
-            they must be the same, except for ``may_differ``.
-        may_differ: names (dotted for nested ones) that may change from one start to the next,
-            such as the number of steps of a continued run. The newest values are kept.
+        folder: the folder; created if needed.
+        config: the settings, a dataclass or a mapping. If the folder already contains settings,
+            they must be equal, except for ``may_differ``.
+        may_differ: names (dotted if nested) of settings that may change when a run is continued,
+            such as the number of steps. The newest values are kept.
 
     Raises:
-        LacyError: E17, the folder holds a run with other settings; nothing is written.
+        LacyError: E17, the folder contains a run with different settings; nothing is written.
     """
 
     def __init__(
@@ -58,26 +55,26 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         if config is not None:
             write_atomic(self.config_file, _as_yaml(config))
-        _cut_half_line(self.metrics_file)
+        _drop_incomplete_line(self.metrics_file)
 
     @property
     def config_file(self) -> Path:
-        """The settings."""
+        """Path of the settings."""
         return self.folder / "config.yaml"
 
     @property
     def environment_file(self) -> Path:
-        """The versions and the machine."""
+        """Path of the versions and the machine."""
         return self.folder / "environment.json"
 
     @property
     def metrics_file(self) -> Path:
-        """The numbers, one JSON object per line."""
+        """Path of the metrics, one JSON object per line."""
         return self.folder / "metrics.jsonl"
 
     @property
     def card_file(self) -> Path:
-        """The card: what this is, in words and numbers."""
+        """Path of the card, which describes the run."""
         return self.folder / "README.md"
 
     def _check_same(self, config: Any, may_differ: Collection[str]) -> None:
@@ -87,7 +84,7 @@ class Run:
             return
         old = flatten(read_yaml(self.config_file)[0])
         new = flatten(_as_dict(config))
-        # A setting that did not exist yet was what its default does now.
+        # A setting that an older version did not have counts as its present default.
         old = {**{key: value for key, value in _defaults(config).items() if key in new}, **old}
         changed = [
             f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
@@ -99,32 +96,32 @@ class Run:
             raise LacyError("E17", folder=self.folder, changed=listed)
 
     def write_environment(self, **extra: Any) -> dict[str, Any]:
-        """Writes ``environment.json`` and returns what stands in it."""
+        """Write ``environment.json`` and return its content."""
         found = {**environment(), **extra}
         write_atomic(self.environment_file, json.dumps(found, indent=2) + "\n")
         return found
 
     def log(self, **values: Any) -> None:
-        """Appends one line to the metrics. A number that is not finite is written as null."""
+        """Append one line to the metrics; NaN and infinities are written as null."""
         line = json.dumps(json_safe(values))
         with open(self.metrics_file, "a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All lines of the metrics."""
+        """Return all rows of the metrics."""
         return read_metrics(self.metrics_file)
 
     def rewind(self, step: int) -> None:
-        """Drops metrics after ``step``: a run that resumes there will write them again."""
+        """Drop metrics after ``step``, because a run that resumes there writes them again."""
         kept = [row for row in self.metrics() if row.get("step", step) <= step]
         write_atomic(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
 
     def card(self, title: str, facts: Mapping[str, Any], body: str = "") -> None:
-        """Writes the card as Markdown with the front matter that the Hub reads.
+        """Write the card as Markdown with the front matter that the Hub reads.
 
         Args:
             title: the heading.
-            facts: name -> value, shown as a table.
+            facts: values by name, shown as a table.
             body: more Markdown below it.
         """
         rows = "".join(f"| {key} | {value} |\n" for key, value in facts.items())
@@ -134,7 +131,7 @@ class Run:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """Reads a metrics file; a half last line (the writer was killed) is left out.
+    """Read a metrics file; an incomplete last line, left by a killed process, is ignored.
 
     Raises:
         LacyError: E18, another line is not JSON.
@@ -150,15 +147,15 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         try:
             row = parse_json(line)
         except ValueError as error:
-            if number == len(lines):  # no newline after it
+            if number == len(lines):  # it has no newline
                 break
             raise LacyError("E18", path=path, line=number) from error
         rows.append(row)
     return rows
 
 
-def _cut_half_line(path: Path) -> None:
-    """Removes a last line without its newline, so that the next one does not join it."""
+def _drop_incomplete_line(path: Path) -> None:
+    """Remove an incomplete last line, so that the next line is not appended to it."""
     if not path.exists():
         return
     with open(path, "rb+") as file:
@@ -173,7 +170,7 @@ def _as_dict(config: Any) -> dict[str, Any]:
 
 
 def _defaults(config: Any) -> dict[str, Any]:
-    """The defaults of a dataclass of settings, flat; a mapping has none."""
+    """Return the defaults of a dataclass of settings, flattened; a mapping has none."""
     return {} if isinstance(config, Mapping) else flatten(_as_dict(type(config)()))
 
 
@@ -188,7 +185,7 @@ def _as_yaml(config: Any) -> str:
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping with dotted keys: ``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
+    """Return a nested mapping with dotted keys: ``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping) and value:
@@ -198,14 +195,11 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-# -------------------------------------------------------------------------------- environment
-
-
 def environment() -> dict[str, Any]:
-    """What a number depends on besides the settings: versions, machine, code.
+    """Return what results depend on besides the settings: versions, machine and code.
 
-    Imports nothing heavy: versions come from the installed packages' metadata, the device from
-    torch only where it is already loaded. Holds no host or user name.
+    The versions come from package metadata, and the device from torch only if it is already
+    imported, so that this is fast. Host and user names are not included.
     """
     found: dict[str, Any] = {
         "lacy": _version("lacy"),
@@ -230,7 +224,7 @@ def _version(package: str) -> str | None:
 
 
 def _cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -244,7 +238,7 @@ def _device() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of lacy's own source, ``+`` where it was changed since; None outside git."""
+    """Return the commit of lacy's source, with ``+`` if files changed since; None outside git."""
     here = Path(__file__).parent
 
     def git(*command: str) -> str:
@@ -257,7 +251,7 @@ def _commit() -> str | None:
         ).stdout.strip()
 
     try:
-        if not git("ls-files", Path(__file__).name):  # installed inside someone else's project
+        if not git("ls-files", Path(__file__).name):  # in another project's repository
             return None
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--short") else "")
     except (OSError, subprocess.SubprocessError):

@@ -1,13 +1,12 @@
-"""Parts for tests and demonstrations: a byte tokenizer, a scripted model, a scripted source.
+"""Components for tests and demonstrations: a byte tokenizer, a scripted model, a scripted source.
 
-They are real where it counts (a ``transformers`` tokenizer, a model that decodes over a
-``transformers`` cache) and say exactly what a script tells them to, so that a test of a cascade
-takes milliseconds:
+The tokenizer and the cache are real ``transformers`` objects, but the output follows a script, so
+that a test of generation takes milliseconds:
 
-    loaded = scripted(speak=lambda text: " and", call=lambda text: text.endswith(" in"))
+    loaded = scripted(next_text=lambda text: " and", call=lambda text: text.endswith(" in"))
     Engine(loaded, ScriptedSource([" Paris"]), "threshold=0").generate(["Born in"])
 
-``check_source`` tries a source of your own: ``check_source(mine, [Request("Ada was born in")])``.
+``check_source`` tests your own source: ``check_source(mine, [Request("Ada was born in")])``.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ END = "<|endoftext|>"
 
 
 def byte_tokenizer() -> Any:
-    """A tokenizer of 258 tokens: end of text (also start), the 256 bytes, ``<CALL>`` last."""
+    """Return a tokenizer of 258 tokens: end-of-text (also start), 256 bytes, ``<CALL>``."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -54,22 +53,22 @@ def byte_tokenizer() -> Any:
 
 
 class ScriptedModel:
-    """A causal model that says what a script tells it to.
+    """A causal model whose output follows a script.
 
-    It looks to callers like a ``transformers`` model: it keeps the tokens it has read in the cache
-    it is given, so that batching, rewinding and copying of caches are real.
+    It has the interface of a ``transformers`` model and stores the tokens that it has read in the
+    given cache, so that tests exercise batching, rewinding and copying of caches.
 
     Args:
-        tokenizer: its tokenizer, ``<CALL>`` last.
-        speak: the text that follows a text; "" ends it.
-        call: the call margin after a text (True is +5, False is -5).
+        tokenizer: its tokenizer, with ``<CALL>`` as last token.
+        next_text: returns the continuation of a text; "" ends it.
+        call: returns the call margin after a text (True is +5, False is -5).
         context: the longest text in tokens.
     """
 
     def __init__(
         self,
         tokenizer: Any,
-        speak: Callable[[str], str],
+        next_text: Callable[[str], str],
         call: Callable[[str], float | bool] = lambda text: False,
         *,
         context: int = 1024,
@@ -83,10 +82,10 @@ class ScriptedModel:
         self.tokens_read = 0
         self._end = int(tokenizer.eos_token_id)
         self._text = TokenText(tokenizer)
-        self._speak, self._call = speak, call
+        self._next_text, self._call = next_text, call
 
     def eval(self) -> ScriptedModel:
-        """Itself: it has nothing to switch."""
+        """Return the model itself; evaluation is its only mode."""
         return self
 
     def __call__(
@@ -97,12 +96,12 @@ class ScriptedModel:
         logits_to_keep: int = 0,
         **_: Any,
     ) -> Any:
-        """Logits for the last ``logits_to_keep`` positions (0: all), cache updated."""
+        """Return logits of the last ``logits_to_keep`` positions (0: all), and update the cache."""
         self.passes += 1
         self.tokens_read += input_ids.numel()
         all_BT = input_ids
         if past_key_values is not None:
-            # Token ids live where keys would: float32 holds them exactly.
+            # Token ids are stored as keys; float32 represents them exactly.
             stored = input_ids.float()[:, None, :, None]
             keys, _ = past_key_values.update(stored, stored, 0)
             all_BT = keys[:, 0, :, 0].long()
@@ -118,9 +117,9 @@ class ScriptedModel:
         raw = b"".join(map(self._text.bytes_of, ids))
         text = raw.decode("utf-8", errors="ignore")
         logits_V = torch.zeros(self.config.vocab_size)
-        # Inside a character the script is asked for the text before it and goes on byte by byte.
+        # Inside a character, continue the script after the previous character byte by byte.
         rest = raw[len(text.encode()) :]
-        wanted = self._speak(text).encode()
+        wanted = self._next_text(text).encode()
         following = wanted[len(rest) :] if wanted.startswith(rest) else wanted
         tokens = self._text.encode(following.decode("utf-8", errors="ignore")) if not rest else []
         if rest and following:
@@ -134,7 +133,7 @@ class ScriptedModel:
 
 @dataclass
 class Scripted:
-    """A scripted model with its tokenizer, in the shape of ``lacy.model.Loaded``."""
+    """A scripted model and its tokenizer, with the fields of ``lacy.model.Loaded``."""
 
     model: ScriptedModel
     tokenizer: Any
@@ -142,21 +141,21 @@ class Scripted:
 
 
 def scripted(
-    speak: Callable[[str], str],
+    next_text: Callable[[str], str],
     call: Callable[[str], float | bool] = lambda text: False,
     *,
     context: int = 1024,
 ) -> Scripted:
-    """A scripted model over bytes, ready for ``lacy.cascade.Engine``."""
-    return scripted_with(byte_tokenizer(), speak, call, context=context)
+    """Return a scripted model over bytes for ``lacy.cascade.Engine``."""
+    return scripted_with(byte_tokenizer(), next_text, call, context=context)
 
 
 def scripted_with(
     tokenizer: Any,
-    speak: Callable[[str], str],
+    next_text: Callable[[str], str],
     call: Callable[[str], float | bool] = lambda text: False,
     *,
     context: int = 1024,
 ) -> Scripted:
-    """A scripted model over any tokenizer that ends with ``<CALL>``."""
-    return Scripted(ScriptedModel(tokenizer, speak, call, context=context), tokenizer)
+    """Return a scripted model over any tokenizer whose last token is ``<CALL>``."""
+    return Scripted(ScriptedModel(tokenizer, next_text, call, context=context), tokenizer)

@@ -34,6 +34,8 @@ from lacy.sources.texts.passages import cut
 from lacy.sources.units import cut_unit
 from lacy.types import Document
 
+pytestmark = pytest.mark.slow
+
 NLP = spacy.blank("en")
 
 REPEATED = [

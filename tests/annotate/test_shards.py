@@ -184,6 +184,7 @@ def blank(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_marks(tmp_path, blank):
     annotator = SpacyAnnotator(blank, Rules(content=False))
     docs = [Document(str(i), f"On {i + 1} May 19{i:02d} came {i}.") for i in range(20)]
@@ -193,6 +194,7 @@ def test_processes_give_the_same_marks(tmp_path, blank):
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_worker_is_told_as_it_is(tmp_path, blank):
     annotator = SpacyAnnotator(blank)
     annotator.source = str(tmp_path / "gone")  # the worker loads it anew

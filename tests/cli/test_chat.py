@@ -92,6 +92,7 @@ class Terminal:
         os.close(self.master)
 
 
+@pytest.mark.slow
 def test_a_conversation_in_a_terminal(room):
     argv = ["chat", room.model, "--source", room.model, "--unit", "token"]
     argv += ["--policy", "budget=0.5", "--max-new-tokens", 4000]
@@ -347,6 +348,7 @@ def test_help_ends_in_examples(verb, room, capsys):
     assert f"lacy {verb} " in capsys.readouterr().out.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_generate_streams_in_a_terminal_and_counts_what_is_done(room):
     from lacy.cli.generate import Counted
 

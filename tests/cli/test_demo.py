@@ -10,6 +10,8 @@ import pytest
 
 from lacy.cli import main
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--people", "100", "--steps", "300", "--ask", "25"]
 
 

@@ -26,6 +26,8 @@ from lacy.model import load_model
 from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -122,7 +124,6 @@ def test_a_server_in_front_of_it_has_its_name(place, folder, capsys):
     assert "--name mine" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_lacy_serve_answers_in_front_of_it(place, folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

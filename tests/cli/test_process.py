@@ -12,6 +12,8 @@ import pytest
 
 from helpers.waiting import PATIENCE, until
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent / "lacy"
 
 WORDS = (

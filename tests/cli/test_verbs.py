@@ -241,6 +241,7 @@ def test_check_recognizes_what_it_is_given(packed, world, model, capsys):
 # ------------------------------------------------------------------------ generate, evaluate
 
 
+@pytest.mark.slow
 def test_generate_shows_who_spoke_and_writes_provenance(model, world, tmp_path, capsys):
     argv = ["generate", model, "--prompt", "Ada", "--max-new-tokens", 8, "--source", world]
     assert lacy(*argv, "--policy", "always", "--show", "--out", tmp_path / "a.jsonl") == 0
@@ -277,6 +278,7 @@ def test_generate_names_mistakes(model, flags, part, capsys):
     assert part in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_evaluate_in_a_world(model, world, tmp_path, capsys):
     argv = ["evaluate", model, "--world", world, "--people", 6, "--max-new-tokens", 12]
     assert lacy(*argv, "--out", tmp_path / "results.json") == 0

@@ -32,6 +32,8 @@ from lacy.serve import Limits
 from lacy.serve.limits import affordable
 from lacy.testing import scripted
 
+pytestmark = pytest.mark.slow
+
 FOREVER = 3600
 
 

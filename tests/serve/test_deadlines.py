@@ -19,6 +19,8 @@ from lacy.cascade import Engine
 from lacy.serve import Limits, connections
 from lacy.testing import scripted
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def plain():

@@ -18,6 +18,8 @@ from lacy.cascade import Engine  # noqa: E402
 from lacy.serve import Keys, Limits, Scheduler, make_app  # noqa: E402
 from lacy.sources import ScriptedSource  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance,
     response_schema_conformance, response_headers_conformance,

@@ -21,6 +21,8 @@ from lacy.model import load_model
 from lacy.sources import ScriptedSource
 from lacy.types import Candidate, Reply
 
+pytestmark = pytest.mark.slow
+
 PATH = "/v1/completions"
 PROMPTS = ["Mara", "The old ", "x"]
 

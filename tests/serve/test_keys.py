@@ -25,6 +25,8 @@ from lacy.serve.places import Busy
 from lacy.serve.scheduler import Order
 from lacy.testing import scripted
 
+pytestmark = pytest.mark.slow
+
 HASH = "0" * 64
 
 

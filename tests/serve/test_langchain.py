@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 langchain_openai = pytest.importorskip("langchain_openai", reason="needs langchain-openai")
 HumanMessage = pytest.importorskip("langchain_core.messages").HumanMessage
 

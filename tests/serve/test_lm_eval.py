@@ -21,7 +21,8 @@ from lm_eval.tasks import TaskManager
 from lacy.cascade import Engine
 from lacy.sources import ScriptedSource
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of lm-eval's own packages
+# lm-eval's own packages warn.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 PAIRS = [
     ("Mara Vell was born in", " Ulm on 12 March 1879."),

@@ -19,6 +19,8 @@ from lacy.serve.front import FILES, read
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(lacy.serve.__file__).parent / "page"
 SCRIPTS = [name for name, kind in FILES.values() if kind == "text/javascript"]
 SVG = '"http://www.w3.org/2000/svg"'

@@ -9,6 +9,8 @@ from lacy.sources import ScriptedSource
 from lacy.sources.resilience import Chain
 from lacy.testing import scripted
 
+pytestmark = pytest.mark.slow
+
 try:
     from axe_playwright_python.sync_playwright import Axe
 except ImportError:

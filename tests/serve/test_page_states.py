@@ -14,7 +14,7 @@ from lacy.sources.resilience import Breaker
 from lacy.testing import scripted
 from lacy.types import Candidate, Reply
 
-pytestmark = needs_browser
+pytestmark = [pytest.mark.slow, needs_browser]
 PRICE = TokenPrice(input=2_000, output=10_000)
 
 

@@ -15,6 +15,8 @@ from helpers import models
 from lacy.cli import main
 from lacy.cli.serve import ServeConfig, _hosts, _say
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model(tmp_path):
@@ -26,7 +28,6 @@ def model(tmp_path):
     return tmp_path / "mine"
 
 
-@pytest.mark.slow
 def test_it_serves_and_stops(model):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

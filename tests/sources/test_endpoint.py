@@ -326,7 +326,7 @@ def test_settings_are_checked(wrong):
 def test_a_cascade_borrows_from_it(server, endpoint):
     server.says(" Paris, France", usage=(10, 4))
     loaded = scripted(
-        speak=lambda text: "." if text.endswith("Paris") else "",
+        next_text=lambda text: "." if text.endswith("Paris") else "",
         call=lambda text: text.endswith(" in"),
     )
     engine = Engine(loaded, endpoint(price=1000), "threshold=0")

@@ -220,7 +220,7 @@ def test_a_text_goes_on_and_its_spans_show_the_degradation(server):
     server.play = play
     line = "He was born in Paris and lived in sunny Rome"
     loaded = scripted(
-        speak=lambda text: line[len(text) :][:1], call=lambda text: text.endswith(" in")
+        next_text=lambda text: line[len(text) :][:1], call=lambda text: text.endswith(" in")
     )
     with Endpoint(server.url, "m", retries=0, mode="completions") as source:
         engine = Engine(loaded, source, "threshold=0", max_new_tokens=40)

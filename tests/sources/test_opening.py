@@ -104,7 +104,7 @@ def test_the_automatic_policy_looks_at_the_first(facts, server):
 
 def test_flags_repeat_and_stand_for_those_of_a_file(tmp_path):
     def read(*argv):
-        return parse(GenerateConfig, ["m", *argv], verb="generate").source
+        return parse(GenerateConfig, ["m", *argv], command="generate").source
 
     assert read() == [] and read("--source", "a", "--source", "b") == ["a", "b"]
     for written, wanted in (("a", ["a"]), ("[a, b]", ["a", "b"]), ("null", []), ("[]", [])):

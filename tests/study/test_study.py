@@ -16,10 +16,12 @@ import yaml
 
 from helpers.waiting import PATIENCE, until
 from lacy.cli import main
-from lacy.disk import OWNED, lock
+from lacy.disk import OWNER_FILE, lock
 from lacy.study import runner, work
 from lacy.study.metrics import RATIOS, READ
 from lacy.study.plan import planned_runs, read_plan
+
+pytestmark = pytest.mark.slow
 
 RECIPE = {
     "world": {"people": 16, "texts": 3, "vocabulary": 512, "calibration": 8},
@@ -87,7 +89,9 @@ def test_every_cell_and_condition_has_rows(study):
     assert held.loc["tiny.cue.steps.s0", "cue"] == "bundled"
     assert json.loads((out / "setup.json").read_text())["seeds"] == [0, 1]
     assert (out / "report.html").exists()
-    assert not (out / OWNED).exists()  # no other verb may replace a study, or what lies beside it
+    assert not (
+        out / OWNER_FILE
+    ).exists()  # no other verb may replace a study, or what lies beside it
 
 
 def test_every_metric_is_there(study):

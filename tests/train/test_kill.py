@@ -14,6 +14,8 @@ from lacy.run import read_metrics
 from lacy.train import train
 from lacy.train.checkpoint import newest
 
+pytestmark = pytest.mark.slow
+
 RUN = """import sys
 from lacy.config import load
 from lacy.train import TrainConfig, train
@@ -61,7 +63,6 @@ def test_killed_in_the_middle_and_resumed(config, tmp_path):
     assert all((killed.out / n).read_bytes() == (whole.out / n).read_bytes() for n in names)
 
 
-@pytest.mark.slow
 def test_two_processes_are_one(config, tmp_path):
     """Gathered losses, one choice, averaged gradients: the numbers of one process."""
     one = config(steps=5, out=tmp_path / "one")

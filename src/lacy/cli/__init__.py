@@ -171,7 +171,7 @@ def _run(name: str, arguments: list[str]) -> int | None:
 
 def _for_the_user(caught: Exception) -> LacyError | None:
     """The error to show without a traceback, or None for a bug."""
-    from lacy.disk import refusal
+    from lacy.disk import disk_error
     from lacy.errors import LacyError
 
     if isinstance(caught, LacyError):
@@ -179,7 +179,7 @@ def _for_the_user(caught: Exception) -> LacyError | None:
     if isinstance(caught, OSError) and caught.strerror:
         where = caught.filename or "the disk or network"
         return LacyError("E19", path=where, why=caught.strerror)
-    return refusal(caught)
+    return disk_error(caught)
 
 
 def _help() -> str:

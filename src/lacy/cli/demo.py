@@ -113,15 +113,15 @@ def _run(config: DemoConfig, out: Path, console: Console, begin: float) -> None:
 @contextmanager
 def _prepared(out: Path) -> Iterator[Path]:
     """Locks the folder and removes an earlier demo; refuses a folder with other contents."""
-    from lacy.disk import OWNED, lock, replaceable
+    from lacy.disk import OWNER_FILE, can_replace, lock
 
-    if out.exists() and not replaceable(out):
+    if out.exists() and not can_replace(out):
         raise LacyError("E16", path=out)
     with lock(out):
         for name in KEPT:
             old = out / name
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-        (out / OWNED).write_text("Written by lacy; replaced as a whole.\n", encoding="utf-8")
+        (out / OWNER_FILE).write_text("Written by lacy; replaced as a whole.\n", encoding="utf-8")
         yield out
 
 

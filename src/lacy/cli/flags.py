@@ -26,7 +26,7 @@ def read_flags(module: Any, name: str, argv: Sequence[str]) -> Any:
         argv: the arguments after the command.
     """
     try:
-        return parse(module.FLAGS, argv, verb=name, file=getattr(module, "FILE", True))
+        return parse(module.FLAGS, argv, command=name, file=getattr(module, "FILE", True))
     except SystemExit as leaving:
         if not leaving.code:
             lines = [line.strip() for line in module.EXAMPLES.strip().splitlines()]

@@ -8,7 +8,7 @@ ENTRIES = {
     # E10-E19: settings and installation
     "E10": Entry(
         "unknown setting {key!r} in {where}{hint}",
-        "list all settings with: lacy help config {verb}",
+        "list all settings with: lacy help config {command}",
         USAGE,
         "A file or call names a setting that does not exist. Unknown settings are never ignored.",
     ),
@@ -27,7 +27,7 @@ ENTRIES = {
     "E13": Entry("file or folder not found: {path}", "{do}", USAGE),
     "E14": Entry(
         "{count} problems in {where}:{problems}",
-        "correct the settings above; list all settings with: lacy help config {verb}",
+        "correct the settings above; list all settings with: lacy help config {command}",
         USAGE,
         "All problems in a settings file are reported at once, with line numbers.",
     ),

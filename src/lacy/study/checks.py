@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lacy._convert import Nested, Problem, fields_from
+from lacy._convert import Nested, Problem, read_fields
 from lacy.errors import LacyError
 from lacy.study.metrics import RATIOS
 from lacy.study.partners import parse_source
@@ -73,7 +73,7 @@ def _training(where: str, settings: Any, ours: Iterable[str]) -> list[str]:
              if key in FIXED and key not in ours]  # fmt: skip
     rest = {key: value for key, value in settings.items() if key not in (*ours, *FIXED)}
     problems: list[Problem] = []
-    values = fields_from(TrainConfig, rest, f"{where}.", problems)
+    values = read_fields(TrainConfig, rest, f"{where}.", problems)
     found += _told(problems)
     if not problems and not any(isinstance(value, Nested) for value in values.values()):
         config = TrainConfig(**{**values, "data": Path("data"), "reference": Path("reference")})

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lacy._convert import Problem, fields_from
+from lacy._convert import Problem, read_fields
 from lacy.config import load
 from lacy.errors import LacyError
 from lacy.train import TrainConfig
@@ -216,7 +216,7 @@ def read_plan(path: str | Path) -> StudyPlan:
     Raises:
         LacyError: as ``config.load``, and E85 for a plan that contradicts itself.
     """
-    plan = load(StudyPlan, path, verb="study")
+    plan = load(StudyPlan, path, command="study")
     plan.check()
     return plan
 
@@ -265,7 +265,7 @@ def _planned_run(
     method = plan.method(name)
     merged = {**plan.train, **(sized or {}), **settings_of(plan.methods[name])}
     given = {key: value for key, value in merged.items() if key not in (*OURS, *FIXED)}
-    settings = fields_from(TrainConfig, given, "", [])  # 6e-3 is text in YAML 1.1
+    settings = read_fields(TrainConfig, given, "", [])  # 6e-3 is text in YAML 1.1
     plain = settings.get("method", TrainConfig.method) == "none"
     wanted = method.equal or (("steps",) if plain else plan.equal)
     if equal not in ([wanted] if isinstance(wanted, str) else wanted):
@@ -291,7 +291,7 @@ def settings_of(method: Any) -> dict[str, Any]:
 def method_of(plan: StudyPlan, name: str, problems: list[Problem]) -> MethodPlan:
     """A method's own part; values that do not fit are left out and noted in ``problems``."""
     given = {key: value for key, value in settings_of(plan.methods[name]).items() if key in OURS}
-    method = MethodPlan(**fields_from(MethodPlan, given, f"methods.{name}.", problems))
+    method = MethodPlan(**read_fields(MethodPlan, given, f"methods.{name}.", problems))
     reference = method.reference.removeprefix("@") if method.reference is not None else None
     conditions = tuple(plan.conditions) if method.conditions is None else method.conditions
     seeds = plan.seeds if method.seeds is None else method.seeds
@@ -300,7 +300,7 @@ def method_of(plan: StudyPlan, name: str, problems: list[Problem]) -> MethodPlan
 
 def condition_values(given: Any, where: str, problems: list[Problem]) -> dict[str, Any]:
     """The arguments of a ``Condition``, from a policy alone or a mapping."""
-    return fields_from(Condition, given if isinstance(given, Mapping) else {"policy": given}, where,
+    return read_fields(Condition, given if isinstance(given, Mapping) else {"policy": given}, where,
                        problems)  # fmt: skip
 
 

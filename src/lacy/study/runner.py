@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from lacy.disk import refusal
+from lacy.disk import disk_error
 from lacy.run import read_metrics, write_atomic
 from lacy.study import work
 from lacy.study.plan import Cue, PlannedRun, StudyPlan, partner_of, planned_runs
@@ -172,7 +172,7 @@ def _settle(plan: StudyPlan, job: Job, future: Future[float]) -> None:
     """
     error = future.exception()
     if error is not None:
-        full = error if getattr(error, "code", "") == "E19" else refusal(error)
+        full = error if getattr(error, "code", "") == "E19" else disk_error(error)
         if full is not None:
             raise full
         file = plan.out / "errors" / f"{job.name.replace(' ', '.')}.txt"

@@ -44,7 +44,7 @@ def run(config: ConfigCommand) -> int:
             module = importlib.import_module(f"lacy.cli.{name.replace(' ', '.')}")
             cls = getattr(module, "SETTINGS", module.FLAGS)
             [*files] = config.words[len(words) :]
-            print(dump_commented(load(cls, files[0], verb=name) if files else cls), end="")
+            print(dump_commented(load(cls, files[0], command=name) if files else cls), end="")
             return 0
     typed = " ".join(config.words)
     close = difflib.get_close_matches(typed, CONFIGURED, 1, 0.5)

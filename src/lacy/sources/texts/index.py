@@ -22,7 +22,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from lacy.disk import refusal
+from lacy.disk import disk_error
 from lacy.errors import LacyError
 from lacy.sources.texts import following, origins
 from lacy.sources.texts.finding import Finder, annotate
@@ -157,7 +157,7 @@ def build(
                     db.executemany("INSERT INTO kind VALUES (?, ?)", alternatives(db).items())
                     count_common(db)
     except sqlite3.Error as error:
-        if refusal(error):
+        if disk_error(error):
             raise LacyError("E19", path=folder / FILE, why=str(error)) from error
         raise LacyError("E71", path=folder / FILE, why=str(error)) from error
 
