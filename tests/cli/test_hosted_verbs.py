@@ -16,7 +16,6 @@ from rich.console import Console
 
 from helpers import hosted_app
 from lacy.cascade import Engine
-from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
 from lacy.cli import live, main
 from lacy.cli.chat import ChatConfig
@@ -44,7 +43,7 @@ def place(request, folder):
 def test_words_are_heard_as_they_come(place, folder):
     source = ScriptedSource([" ulm"], name="book")
     address, there = place
-    engine = HostedEngine(
+    engine = Engine(
         connect(address.partition("#")[0], "slm", folder), source, "threshold=0", max_new_tokens=20
     )
     expected = Engine(load_model(folder), source, "threshold=0", max_new_tokens=20).generate(["x"])[
@@ -53,7 +52,7 @@ def test_words_are_heard_as_they_come(place, folder):
     heard = []
     with LoopThread() as loop_thread:
         answer = live.speak(
-            engine, loop_thread, engine.row(0, "x", None, engine.max_new_tokens), heard.append
+            engine, loop_thread, engine.sequence(0, "x", None, engine.max_new_tokens), heard.append
         )
         assert [(s.text, s.speaker) for s in answer.spans] == [
             (s.text, s.speaker) for s in expected.spans
@@ -61,12 +60,9 @@ def test_words_are_heard_as_they_come(place, folder):
         assert "x" + "".join(piece.text for piece in heard) == answer.text
         assert len(heard) > 5 and any(piece.speaker == "book" for piece in heard)
         # and again, as a second line of a conversation is
-        assert (
-            live.speak(
-                engine, loop_thread, engine.row(0, "x", None, engine.max_new_tokens), heard.append
-            ).text
-            == answer.text
-        )
+        sequence = engine.sequence(0, "x", None, engine.max_new_tokens)
+        again = live.speak(engine, loop_thread, sequence, heard.append)
+        assert again.text == answer.text
     assert engine.generate(["x"])[0].text == answer.text
     end = time.monotonic() + 120
     while there.streams:
@@ -76,7 +72,7 @@ def test_words_are_heard_as_they_come(place, folder):
 
 def test_ctrl_c_ends_an_answer_whose_server_hangs(place, folder):
     address, there = place
-    engine = HostedEngine(connect(address.partition("#")[0], "slm", folder), None, "never")
+    engine = Engine(connect(address.partition("#")[0], "slm", folder), None, "never")
     timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     begin = time.monotonic()
     with there.lock, LoopThread() as loop_thread:
@@ -84,7 +80,7 @@ def test_ctrl_c_ends_an_answer_whose_server_hangs(place, folder):
         answer = live.speak(
             engine,
             loop_thread,
-            engine.row(0, "Mara", None, engine.max_new_tokens),
+            engine.sequence(0, "Mara", None, engine.max_new_tokens),
             lambda piece: None,
             stoppable=True,
         )
@@ -117,7 +113,7 @@ def test_a_conversation_with_a_hosted_model(place, folder):
 def test_a_server_in_front_of_it_has_its_name(place, folder, capsys):
     config = ServeConfig(f"{place[0]}:threshold=0", tokenizer=folder, timeout=7.0)
     engine, name = _engine(config)
-    assert isinstance(engine, HostedEngine) and name == "slm"
+    assert engine.hosted is not None and name == "slm"
     assert str(engine.policy) == "threshold=0" and engine.caller.timeout == 7.0
     address = place[0].partition("#")[0]
     assert main(["serve", address, "--tokenizer", str(folder), "--port", "0"]) == 2

@@ -22,7 +22,7 @@ from lacy.cascade.hosted_model import Hosted
 from lacy.cascade.hosted_scores import HostedScores, log_likelihood, margin_of
 from lacy.cascade.hosted_server import FORBIDDEN
 from lacy.cascade.hosted_steps import Ask, Step
-from lacy.cascade.loop import Awaitable
+from lacy.cascade.loop import Wait
 from lacy.cascade.policy import Always, Never, Oracle, Threshold
 from lacy.cascade.sequence import TextSequence
 from lacy.errors import LacyError
@@ -133,7 +133,8 @@ class HostedBackend:
         asked = [(t, self._request(t, 1, forbid_call=True)) for t in texts if self._own(t) is None]
         for text, request in asked:
             try:
-                text.steps += await Awaitable(request)
+                steps = await Wait(request)
+                text.steps.extend(steps)
             except LacyError as error:
                 text.sequence.fail(error)
         for text in texts:
@@ -156,7 +157,7 @@ class HostedBackend:
         async def score_all() -> list[list[Step]]:
             return await asyncio.gather(*(self._server.score_text(*job) for job in jobs))
 
-        found = iter(await Awaitable(self._submit(score_all())))
+        found = iter(await Wait(self._submit(score_all())))
         return [
             [log_likelihood(next(found), tokens, self._server, ends) for tokens in group]
             for group in candidates

@@ -68,8 +68,8 @@ class _Call:
         return False
 
 
-class Awaitable(Generic[T]):
-    """Lets the work of a call wait for a future of another thread."""
+class Wait(Generic[T]):
+    """Suspends the work of a call until a future of another thread is done."""
 
     def __init__(self, future: Future[T]) -> None:
         self._future = future
@@ -260,7 +260,7 @@ class DecodeLoop:
         if self._quick and not _done_within(replies, GRACE):
             self._quick = False
         try:
-            return await Awaitable(replies)
+            return await Wait(replies)
         except Exception as error:  # ``guarded`` catches what sources raise; the thread may end
             failed = Reply(error=f"{type(error).__name__}: {error}", fault=True)
             return [failed] * len(sequences)

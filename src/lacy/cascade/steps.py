@@ -243,8 +243,8 @@ def read_along(
         LacyError: E111 for a text without tokens to explain, E60 for one longer than the context.
     """
     ids = engine.token_text.encode(text)
-    given = ids[:1] if engine.begin_id is None else []
-    ids = ids[len(given) :]
+    skipped = 1 if engine.begin_id is None else 0
+    given, ids = ids[:skipped], ids[skipped:]
     if not ids:
         raise LacyError("E111", text=text)
     watched = engine.variant()

@@ -19,7 +19,7 @@ from lacy.errors import LacyError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lacy.cascade import Engine, Row
+    from lacy.cascade import Engine, TextSequence
     from lacy.types import Answer
 
 
@@ -140,8 +140,8 @@ def _streamed(engine: Engine, prompt: str, console: Console, palette: dict[str, 
     with LoopThread() as loop_thread:
         pen.write(Span(prompt, "prompt"))
         try:
-            row = engine.row(0, prompt, None, engine.max_new_tokens)
-            return speak(engine, loop_thread, row, pen.write)
+            sequence = engine.sequence(0, prompt, None, engine.max_new_tokens)
+            return speak(engine, loop_thread, sequence, pen.write)
         finally:
             pen.end()
 
@@ -181,14 +181,14 @@ class Counted:
         self._tokens: dict[int, int] = {}
         self._done: set[int] = set()
 
-    def decided(self, rows: Any, logits_RV: Any, decisions: Any) -> None:
+    def decided(self, sequences: Any, logits_RV: Any, decisions: Any) -> None:
         """Nothing is done yet."""
 
-    def applied(self, row: Row, own: int, settled: Any) -> None:
+    def applied(self, sequence: TextSequence, own: int, outcome: Any) -> None:
         """A text has grown, and may be at its end."""
-        self._tokens[row.number] = row.spoken
-        if row.done:
-            self._done.add(row.number)
+        self._tokens[sequence.number] = sequence.generated
+        if sequence.complete:
+            self._done.add(sequence.number)
         self._told(len(self._done), sum(self._tokens.values()))
 
 

@@ -31,12 +31,13 @@ def open_model(name: str, tokenizer: Path | None = None) -> tuple[Any, type[Engi
     Raises:
         LacyError: as of ``lacy.model.load_model`` or ``lacy.cascade.hosted_model.connect``.
     """
+    from lacy.cascade import Engine
+
     if not at_a_server(name):
-        from lacy.cascade import Engine
         from lacy.model import load_model
 
         return load_model(name), Engine
-    from lacy.cascade import HostedEngine, connect
+    from lacy.cascade import connect
 
     url, _, model = name.partition("#")
-    return connect(url, model, tokenizer), HostedEngine
+    return connect(url, model, tokenizer), Engine

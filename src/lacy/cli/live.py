@@ -21,7 +21,7 @@ from lacy.types import Answer, Span
 if TYPE_CHECKING:
     from types import FrameType
 
-    from lacy.cascade import Engine, Row
+    from lacy.cascade import Engine, TextSequence
     from lacy.remote import LoopThread
 
 _SPACES = re.compile(r"(\s+)")
@@ -102,7 +102,7 @@ class Pen:
 def speak(
     engine: Engine,
     loop_thread: LoopThread,
-    row: Row,
+    sequence: TextSequence,
     heard: Callable[[Span], object],
     *,
     stoppable: bool = False,
@@ -112,7 +112,7 @@ def speak(
     Args:
         engine: who speaks.
         loop_thread: where its source is asked.
-        row: the text to continue, made by ``engine.row``; holds all its tokens afterwards.
+        sequence: the text to continue, made by ``engine.sequence``.
         heard: is given the pieces.
         stoppable: Ctrl-C ends the text as it stands, instead of the program; a second one, while
             the first is still being followed, raises ``KeyboardInterrupt``.
@@ -120,25 +120,23 @@ def speak(
     Raises:
         LacyError: as ``Engine.generate`` does.
     """
-    from lacy.cascade import Stream, texts_of
-
     ends: list[Answer | Exception] = []
 
     def hear(piece: Span) -> bool:
         heard(piece)
         return False
 
-    stream = Stream(engine, row, hear, ends.append)
+    sequence.on_text, sequence.on_end = hear, ends.append
     with (
-        closing(texts_of(engine, loop_thread, most=1)) as running,
-        _stopping(stream) if stoppable else _nothing(),
+        closing(engine.loop(loop_thread.submit)) as loop,
+        _stopping(sequence) if stoppable else _nothing(),
     ):
-        running.add([stream])
+        loop.add([sequence])
         while not ends:
-            if running.stuck:
+            if loop.stuck:
                 time.sleep(0.002)  # a source or a server is being waited for
             else:
-                running.step()
+                loop.step()
     if isinstance(ends[0], Exception):
         raise ends[0]
     return ends[0]
@@ -150,16 +148,16 @@ def _nothing() -> Iterator[None]:
 
 
 @contextmanager
-def _stopping(stream: Any) -> Iterator[None]:
+def _stopping(sequence: Any) -> Iterator[None]:
     """Lets Ctrl-C end a text; only the main thread hears of signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if stream.cancelled:
+        if sequence.cancelled:
             raise KeyboardInterrupt
-        stream.cancelled = True
+        sequence.cancelled = True
 
     before = signal.signal(signal.SIGINT, stop)
     try:

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from lacy.cascade import (
     ChatRefused,
+    DecodeStep,
     Engine,
-    Step,
     Watch,
     bill,
     question_hint,
@@ -68,7 +68,7 @@ class Talk:
         self.seconds = 0.0
         self._took = 0.0
         self._messages: list[dict[str, str]] = []
-        self._steps: list[Step] = []
+        self._steps: list[DecodeStep] = []
         self._ids: Sequence[int] = ()
         name, travelling = split_policy(config.model)
         self._loaded, self._engine_of = open_model(name, config.tokenizer)
@@ -142,14 +142,14 @@ class Talk:
         begin = time.perf_counter()
         number, self._answered = self._answered, self._answered + 1
         try:
-            row = watched.row(number, prompt, None, watched.max_new_tokens, given)
-            answer = live.speak(watched, self._loop_thread, row, pen.write, stoppable=True)
+            sequence = watched.sequence(number, prompt, None, watched.max_new_tokens, given)
+            answer = live.speak(watched, self._loop_thread, sequence, pen.write, stoppable=True)
         finally:
             pen.end()
         self._took = time.perf_counter() - begin
         self.seconds += self._took
         self.answers.append(answer)
-        self._steps, self._ids = watch.steps.get(number, []), row.ids
+        self._steps, self._ids = watch.steps.get(number, []), sequence.ids
         return answer
 
     def _end(self, answer: Answer) -> None:

@@ -15,7 +15,7 @@ from lacy.cli.flags import REPEATS, Repeated
 from lacy.cli.terminal import as_text
 
 if TYPE_CHECKING:
-    from lacy.cascade import Engine, Step
+    from lacy.cascade import DecodeStep, Engine
 
 PAGE = 120
 """Letters per line of a table in a file."""
@@ -124,7 +124,7 @@ def _engine(config: WhyConfig) -> Engine:
 
 
 def _data(
-    engine: Engine, config: WhyConfig, text: str, steps: Sequence[Step], notes: Sequence[str]
+    engine: Engine, config: WhyConfig, text: str, steps: Sequence[DecodeStep], notes: Sequence[str]
 ) -> dict[str, Any]:
     from lacy.cascade import plain
 
@@ -150,7 +150,9 @@ def _write_json(config: WhyConfig, data: dict[str, Any]) -> None:
         write_atomic(config.out, shown + "\n")
 
 
-def _write_table(config: WhyConfig, text: str, steps: Sequence[Step], notes: Sequence[str]) -> None:
+def _write_table(
+    config: WhyConfig, text: str, steps: Sequence[DecodeStep], notes: Sequence[str]
+) -> None:
     import io
 
     from rich.console import Console

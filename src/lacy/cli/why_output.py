@@ -19,7 +19,7 @@ from lacy.errors import LacyError
 from lacy.types import Span
 
 if TYPE_CHECKING:
-    from lacy.cascade import Offer, Step
+    from lacy.cascade import DecodeStep, Offer
 
 SHOWN = 5
 """Offers that are listed of each call; the others are counted."""
@@ -27,7 +27,7 @@ SHOWN = 5
 NO_MARKS = "Marks are left out: they need spaCy (pip install 'lacy[spacy]')."
 
 
-def with_marks(steps: Sequence[Step], text: str) -> tuple[list[Step], str]:
+def with_marks(steps: Sequence[DecodeStep], text: str) -> tuple[list[DecodeStep], str]:
     """Steps with what the bundled annotator says of their words, and a note where it cannot."""
     from lacy.annotate import SpacyAnnotator
 
@@ -43,8 +43,8 @@ def with_marks(steps: Sequence[Step], text: str) -> tuple[list[Step], str]:
 
 
 def _marked(
-    step: Step, marks: Sequence[Any], words: Sequence[tuple[int, int]], sure: Sequence[float]
-) -> Step:
+    step: DecodeStep, marks: Sequence[Any], words: Sequence[tuple[int, int]], sure: Sequence[float]
+) -> DecodeStep:
     """A step with the mark that holds one of its characters, its outer spaces left aside."""
     start = step.start + len(step.text) - len(step.text.lstrip())
     end = step.start + len(step.text.rstrip())
@@ -60,7 +60,7 @@ def _marked(
 
 def show(
     console: Console,
-    steps: Sequence[Step],
+    steps: Sequence[DecodeStep],
     palette: dict[str, str],
     *,
     notes: Sequence[str] = (),
@@ -80,7 +80,7 @@ def show(
 
 def show_calls(
     console: Console,
-    steps: Sequence[Step],
+    steps: Sequence[DecodeStep],
     palette: dict[str, str],
     only: int | None = None,
 ) -> None:
@@ -98,7 +98,9 @@ def show_calls(
                 console.print(line, soft_wrap=not console.is_terminal)
 
 
-def _table(steps: Sequence[Step], palette: dict[str, str], console: Console, words: int) -> Table:
+def _table(
+    steps: Sequence[DecodeStep], palette: dict[str, str], console: Console, words: int
+) -> Table:
     """One row per step; narrow terminals get fewer columns."""
     width = console.width
     columns = [("said", "left"), ("margin", "right"), ("limit", "right")]
@@ -135,7 +137,7 @@ def _table(steps: Sequence[Step], palette: dict[str, str], console: Console, wor
     return table
 
 
-def _said(step: Step, palette: dict[str, str], console: Console, most: int) -> Text:
+def _said(step: DecodeStep, palette: dict[str, str], console: Console, most: int) -> Text:
     """Who said what: the words in their colour; a call is pointed at."""
     style = ""
     if step.speaker in palette:
@@ -152,13 +154,13 @@ def _word(text: str) -> str:
     return visible(text).replace("\n", "\u23ce").strip(" ") or ("\u2423" if text else "(end)")
 
 
-def _fact(step: Step) -> str:
+def _fact(step: DecodeStep) -> str:
     sure = "" if step.p_mark is None else f"{step.p_mark:.2f} "
     mark = step.mark or ""
     return f"{sure}{'' if mark == 'CONTENT' else mark.lower()}".strip()
 
 
-def _best(step: Step, most: int, room: int) -> Text:
+def _best(step: DecodeStep, most: int, room: int) -> Text:
     """As many of the next best words as fit into ``room``, at least one."""
     text = Text()
     for word in step.words[:most]:
@@ -171,8 +173,8 @@ def _best(step: Step, most: int, room: int) -> Text:
 
 
 def _call(
-    step: Step,
-    steps: Sequence[Step],
+    step: DecodeStep,
+    steps: Sequence[DecodeStep],
     palette: dict[str, str],
     console: Console,
     number: int,
@@ -216,7 +218,7 @@ def _offer(offer: Offer, wide: bool) -> Text:
     return text.append(f"  {offer.why}", "dim")
 
 
-def _key(steps: Sequence[Step], console: Console) -> list[str]:
+def _key(steps: Sequence[DecodeStep], console: Console) -> list[str]:
     """What the columns mean, where they do not speak for themselves."""
     by = next((step.by for step in steps if step.by), "")
     if not by:
@@ -233,7 +235,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:+.2f}" if math.isfinite(value) else "-"
 
 
-def _limit(step: Step) -> str:
+def _limit(step: DecodeStep) -> str:
     if step.limit is None:
         return ""
     if step.by == "margin":
@@ -250,7 +252,9 @@ def _share(p: float | None) -> str:
     return f"{p:.2f}" if p >= 0.005 else "<.01"
 
 
-def opening(text: str, steps: Sequence[Step], palette: dict[str, str], console: Console) -> Text:
+def opening(
+    text: str, steps: Sequence[DecodeStep], palette: dict[str, str], console: Console
+) -> Text:
     """The whole text, each word as ``lacy generate`` shows it; a text that was given is plain."""
     if steps and steps[0].speaker == "text":
         return Text(visible(text))
@@ -274,7 +278,7 @@ def check_picture(file: Path | None) -> None:
         raise LacyError("E113", path=file)
 
 
-def draw(file: Path, steps: Sequence[Step], title: str) -> None:
+def draw(file: Path, steps: Sequence[DecodeStep], title: str) -> None:
     """Draws margin and threshold along the text, the calls marked.
 
     Raises:
@@ -311,6 +315,6 @@ def _drawn(value: float | None) -> float:
     return math.nan if value is None or not math.isfinite(value) else value
 
 
-def _tick(step: Step) -> str:
+def _tick(step: DecodeStep) -> str:
     shown = visible(step.text).strip() or "\u23ce"
     return shown if len(shown) <= 18 else shown[:17] + "\u2026"

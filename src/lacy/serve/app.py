@@ -17,7 +17,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from lacy import __version__
 from lacy.cascade import MAX_TOKEN_CHARACTERS, control_tokens
 from lacy.errors import LacyError
-from lacy.model import context_of
 from lacy.serve.about import told
 from lacy.serve.answers import (
     About,
@@ -128,7 +127,7 @@ class Service:
         engine = self.engine(
             policy, param, unit=body.lacy.unit,
             temperature=0.0 if cold else body.temperature, top_p=body.top_p, seed=seed,
-            least=least,
+            min_new_tokens=least,
         )  # fmt: skip
         return Wanted(
             engine, prompts, limit, count, body.stops, body.lacy.subject, body.scored, body.echoed
@@ -254,7 +253,7 @@ def make_app(
         origins: origins whose web pages may send requests, such as ``https://chat.example``.
     """
     limits, metrics = limits or Limits(), Metrics(scheduler)
-    context = context_of(scheduler.engine.model)
+    context = scheduler.engine.context
     control_tokens(scheduler.engine.tokenizer)  # cached now, before threads share the tokenizer
     made = int(time.time())
     service = Service(scheduler, name, limits, metrics, log_prompts, made, context, prompts, ping)

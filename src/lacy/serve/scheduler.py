@@ -1,9 +1,7 @@
-"""A thread that writes all texts of a server, a token of each at a time.
+"""The thread that generates all texts of the server, each by a token per step.
 
-Whoever wants a text hands in an ``Order`` and is told of every piece; nobody ever waits here but
-this thread. Tokenizers are used in this thread alone (they are not made for several). Where the
-model is at a server of others (``HostedEngine``), this thread lets texts begin and end, and each
-has one of its own that waits; they take turns (``cascade.texts``).
+Handlers submit an ``Order`` and are called with each new part of its texts. All tokenizing happens
+in this thread, because tokenizers are not thread-safe.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from lacy.cascade import Engine, HostedEngine, Row, Scorer, Stream, texts_of
+from lacy.cascade import Engine, Scorer, TextSequence
 from lacy.remote import LoopThread
 from lacy.serve.about import metered
 from lacy.serve.places import Places
@@ -54,7 +52,7 @@ class Order:
     """How many of ``tokens`` the server added: the begin token, or none."""
     owner: str | None = None
     """The key that owns the texts, if several keys share the server."""
-    streams: list[Stream] = field(default_factory=list, init=False)
+    sequences: list[TextSequence] = field(default_factory=list, init=False)
     cancelled: bool = field(default=False, init=False)
     begun: float | None = field(default=None, init=False)
     """When the order started (``time.monotonic``)."""
@@ -67,9 +65,9 @@ class Order:
     @property
     def tokens_left(self) -> list[int]:
         """How many more tokens each of its texts may get."""
-        if not self.streams:
+        if not self.sequences:
             return [self.limit] * self.left
-        return [max(0, self.limit - stream.row.spoken) for stream in list(self.streams)]
+        return [max(0, self.limit - sequence.generated) for sequence in list(self.sequences)]
 
 
 class Scheduler:
@@ -89,19 +87,19 @@ class Scheduler:
         self._places = Places(streams, queue)
         self._closing = self._closed = False
         self._loop_thread = LoopThread()
-        self._running = texts_of(engine, self._loop_thread, self._wake, streams)
+        self._loop = engine.loop(self._loop_thread.submit, self._wake)
         self._thread = threading.Thread(target=self._work, name="lacy-scheduler", daemon=True)
         self._thread.start()
 
     @property
     def hosted(self) -> bool:
         """Whether the model is at a server of others: it measures nothing, and may go away."""
-        return isinstance(self.engine, HostedEngine)
+        return self.engine.hosted is not None
 
     @property
     def running(self) -> int:
         """Texts being written."""
-        return len(self._running)
+        return len(self._loop)
 
     @property
     def waiting(self) -> int:
@@ -127,8 +125,8 @@ class Scheduler:
         with self._changed:
             for order in orders:
                 self._places.cancel(order)
-                for stream in order.streams:
-                    stream.cancelled = True
+                for sequence in order.sequences:
+                    sequence.cancelled = True
             self._changed.notify_all()
 
     def refuse(self) -> None:
@@ -150,7 +148,7 @@ class Scheduler:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(timeout=10)
-        self._running.close()
+        self._loop.close()
         self._loop_thread.close()
 
     def __enter__(self) -> Scheduler:
@@ -166,23 +164,22 @@ class Scheduler:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (orders := self._turns()) and self._running.stuck:
+                while not (orders := self._turns()) and self._loop.stuck:
                     if self._closed and not self._places:
                         return
                     self._changed.wait(timeout=0.5)
             for order in orders:
-                with self._running.turn:
-                    self._begin(order)
+                self._begin(order)
             try:
-                self._running.step()
+                self._loop.step()
             except Exception as error:  # a bug must end its texts, not the server
                 LOG.exception("a step failed")
                 error.logged = True  # type: ignore[attr-defined]
-                self._running.fail(error)
+                self._loop.fail(error)
 
     def _turns(self) -> list[Order]:
         """The orders to start now."""
-        orders, room = [], self.streams - len(self._running)
+        orders, room = [], self.streams - len(self._loop)
         while (order := self._places.next(room)) is not None:
             room -= 0 if order.cancelled else order.count
             orders.append(order)
@@ -191,26 +188,17 @@ class Scheduler:
     def _begin(self, order: Order) -> None:
         """Make an order's texts and hand them in."""
         try:
-            streams = []
             given = order.tokens()
-            for number in range(order.count):
-                row = order.engine.row(number, order.prompt, order.subject, order.limit, given)
-                if given:
-                    row.implied = order.implied
-                if order.echoed is not None:
-                    row.spans[0] = replace(row.spans[0], text=order.echoed)
-                streams.append(self._stream(order, number, Stream(order.engine, row)))
-                if order.scored is not None:
-                    streams[-1].scorer = _scorer(order, row)
-            self._running.add(streams)
-            order.started(len(streams[0].row.ids))
-            for number, stream in enumerate(streams):
-                if order.echoed is not None and stream.scorer is None:
-                    order.heard(number, stream.row.spans[0])
+            sequences = [self._sequence(order, number, given) for number in range(order.count)]
+            self._loop.add(sequences)
+            order.started(len(sequences[0].ids))
+            for number, sequence in enumerate(sequences):
+                if order.echoed is not None and sequence.scorer is None:
+                    order.heard(number, sequence.spans[0])
             with self._changed:
-                order.streams = streams
-                for stream in streams:
-                    stream.cancelled = order.cancelled
+                order.sequences = sequences
+                for sequence in sequences:
+                    sequence.cancelled = order.cancelled
         except Exception as error:  # the prompt's fault or ours, this order's alone in any case
             with self._changed:
                 for _ in range(order.count):
@@ -218,19 +206,23 @@ class Scheduler:
             for number in range(order.count):
                 order.ended(number, error)
 
-    def _stream(self, order: Order, number: int, stream: Stream) -> Stream:
-        def ended(answer: Answer | Exception) -> None:
+    def _sequence(self, order: Order, number: int, given: Sequence[int]) -> TextSequence:
+        """Make one of an order's texts."""
+        sequence = order.engine.sequence(number, order.prompt, order.subject, order.limit, given)
+
+        def on_end(answer: Answer | Exception) -> None:
             with self._changed:  # another thread may be cancelling them
-                order.streams.remove(stream)
-                self._places.ended(order, stream.row.spoken)
+                order.sequences.remove(sequence)
+                self._places.ended(order, sequence.generated)
             order.ended(number, answer)
 
-        stream.heard = lambda piece: order.heard(number, piece)
-        stream.ended = ended
-        return stream
-
-
-def _scorer(order: Order, row: Row) -> Scorer:
-    """Measures a text of an order that wants it."""
-    named = order.echoed is not None and order.echoed != order.prompt
-    return Scorer(row, order.scored or 0, order.echoed is not None, named)
+        sequence.on_text = lambda span: order.heard(number, span)
+        sequence.on_end = on_end
+        if given:
+            sequence.implied = order.implied
+        if order.echoed is not None:
+            sequence.spans[0] = replace(sequence.spans[0], text=order.echoed)
+        if order.scored is not None:
+            named = order.echoed is not None and order.echoed != order.prompt
+            sequence.scorer = Scorer(sequence, order.scored, order.echoed is not None, named)
+        return sequence
