@@ -51,7 +51,7 @@ class TextSequence:
     """Number of tokens at the beginning of ``ids`` that the engine added (the begin token)."""
     forced: deque[int] | None = None
     """Tokens of a given text, which are appended whatever the model or a source would write."""
-    on_text: Callable[[Span], object] = lambda span: False
+    on_text: Callable[[Span], object] | None = None
     on_end: Callable[[Answer | Exception], object] = lambda answer: None
     cancelled: bool = False
     """May be set from any thread: the text ends as it is at the next step."""
@@ -119,7 +119,8 @@ class TextSequence:
             engine.observer.applied(self, self.next_token, outcome)
         tokens, calls = self.generated - before, int(outcome is not None)
         self.controller.account(calls=calls, asked=tokens * calls, tokens=tokens)
-        self._report(length, spans, tokens)
+        if self.on_text is not None or self.scorer is not None:
+            self._report(length, spans, tokens)
         if self.scorer is not None and self.finished and ends:
             self.ids.append(self.next_token)  # it has no text, but is scored like the others
             self.scorer.enqueue(Span("", "slm"))
@@ -127,8 +128,7 @@ class TextSequence:
     def release(self, *, all: bool = False) -> None:
         """Report the parts of the text that were held back until they were scored."""
         for span in self.scorer.pop(all=all) if self.scorer else ():
-            if self.on_text(span):
-                self.cancelled = True
+            self._emit(span)
 
     def fail(self, failure: Exception) -> None:
         """End this text with an error."""
@@ -146,7 +146,7 @@ class TextSequence:
             length = len(self.text)
             answer = self.answer()
             if len(self.text) > length:  # an unfinished character
-                self.on_text(Span(self.text[length:], "slm"))
+                self._emit(Span(self.text[length:], "slm"))
             self.on_end(answer)
         return done
 
@@ -214,5 +214,9 @@ class TextSequence:
             return
         if self.scorer is not None:
             self.scorer.enqueue(span)
-        elif self.on_text(span):
+        else:
+            self._emit(span)
+
+    def _emit(self, span: Span) -> None:
+        if self.on_text is not None and self.on_text(span):
             self.cancelled = True

@@ -83,8 +83,6 @@ class Condition:
     of another method; empty for nobody."""
     unit: Unit = "value"
     """How much one call returns."""
-    heal: bool = False
-    """Encode the seam anew."""
     max_new_tokens: int = 192
     """Of an answer."""
 
@@ -126,7 +124,7 @@ class StudyPlan:
     given), cue (gold, bundled, rules, none), reference (@METHOD), equal (steps, text_tokens),
     seeds."""
     conditions: dict[str, Any] = field(default_factory=dict)
-    """Name of a condition -> policy, source, unit, heal, max_new_tokens; or the policy alone."""
+    """Name of a condition -> policy, source, unit, max_new_tokens; or the policy alone."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of worlds, weights and order."""
     equal: tuple[Equal, ...] = ("steps",)

@@ -286,7 +286,7 @@ def _ask(
     folder = shared_folder(plan, run.seed) / "world"
     with open_source(condition.source, world, folder, run.seed, loaded.tokenizer, helper) as source:
         return answer_all(
-            loaded, world, source, policy, subjects, unit=condition.unit, heal=condition.heal,
+            loaded, world, source, policy, subjects, unit=condition.unit,
             max_new_tokens=condition.max_new_tokens, calibration=calibration, seed=run.seed,
         )  # fmt: skip
 
