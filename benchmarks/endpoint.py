@@ -36,7 +36,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lacy.model import save_model
 from lacy.run import environment
-from lacy.sources.models.endpoint import DEFAULT_MAX_TOKENS, Endpoint
+from lacy.sources.models import Endpoint
+from lacy.sources.models.base import DEFAULT_MAX_TOKENS
 from lacy.testing import byte_tokenizer
 from lacy.types import Request
 

@@ -194,7 +194,7 @@ def _plain(folder: Path, loaded: Any) -> str | None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from lacy.corpus.borders import begin_end
+    from lacy.corpus.special_tokens import begin_end
     from lacy.corpus.token_text import TokenText
 
     tokenizer = AutoTokenizer.from_pretrained(folder)

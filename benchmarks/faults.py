@@ -117,13 +117,13 @@ def partner():
 def run_server(args):
     """A server whose source is the partner in one of its moods."""
     from lacy.cascade import Engine
-    from lacy.sources.models.endpoint import Endpoint
-    from lacy.sources.resilience import Breaker
+    from lacy.sources.models import Endpoint
+    from lacy.sources.wrappers import Breaker
 
     endpoint = Endpoint(
         args.partner, args.child, mode="completions", key_variable=None, timeout=2.0, concurrency=32
     )
-    source = Breaker(endpoint, failures=5, rest=5.0)
+    source = Breaker(endpoint, failures=5, cooldown=5.0)
     serve(Engine(make_model(args.width, args.layers), source, "never", abstain=None))
 
 

@@ -28,7 +28,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lacy.run import environment
-from lacy.sources.names.linking import MARGIN, THRESHOLD, Linker
+from lacy.sources.names import EntityLinker
+from lacy.sources.names.linking import MARGIN, THRESHOLD
 from lacy.world import make_world
 
 RESULTS = Path(__file__).parent / "results"
@@ -100,7 +101,7 @@ def asked(known: list[str], unknown: list[str], seed: int) -> Iterator[tuple[str
     yield "unknown, 1 mistake", [(None, mistyped(name, 1, chance)) for name in unknown]
 
 
-def counted(linker: Linker, pairs: list, ask: str) -> dict:
+def counted(linker: EntityLinker, pairs: list, ask: str) -> dict:
     """Right, wrong and no links, by stage."""
     stages: Counter[str] = Counter()
     took = []
@@ -136,10 +137,10 @@ def measure(what: str, names: list[str], per_kind: int, seed: int) -> Iterator[d
     half = len(names) // 2
     known, unknown = names[:half], names[half:]
     begin = time.perf_counter()
-    linker = Linker(known)
+    linker = EntityLinker(known)
     opened = time.perf_counter() - begin
     begin = time.perf_counter()
-    Linker(known, fuzzy=False)
+    EntityLinker(known, fuzzy=False)
     exact = time.perf_counter() - begin
     print(what, len(known), f"{opened:.2f} s, exact alone {exact:.2f} s", flush=True)
     some = chance.sample(known, min(per_kind, len(known)))

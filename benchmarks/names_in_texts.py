@@ -27,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lacy.run import environment
-from lacy.sources.names.linking import Linker
+from lacy.sources.names import EntityLinker
 
 RESULTS = Path(__file__).parent / "results"
 SENTENCE = re.compile(r"(?<=[^A-Z.][.!?])\s")
@@ -62,7 +62,7 @@ def counted(
     """A row for each kind of article, length of text and way of linking."""
     names = set(known)
     for fuzzy in (False, True):
-        linker = Linker(known, fuzzy=fuzzy)
+        linker = EntityLinker(known, fuzzy=fuzzy)
         for people in (True, False):
             chosen = [(title, text) for title, text, person in articles if person == people]
             for length in ("first sentence", "whole text"):

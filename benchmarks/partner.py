@@ -40,7 +40,7 @@ def written(chance: random.Random, least: int, most: int) -> str:
 def one_round(loaded, unit: str, count: int, chance: random.Random) -> list[dict]:
     """A row per side and call: texts are read, and gone on with twice."""
     texts = [written(chance, 40, 120) for _ in range(count)]
-    sources = {side: LanguageModel(loaded.model, loaded.tokenizer, batch=batch)
+    sources = {side: LanguageModel(loaded.model, loaded.tokenizer, batch_size=batch)
                for side, batch in SIDES.items()}  # fmt: skip
     rows = []
     for call in range(3):

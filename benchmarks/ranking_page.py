@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from lacy.report.svg import MUTED, SeriesStyle, sheet
 from lacy.run import write_atomic
-from lacy.study.drawing import MUTED, Pen, sheet
 
 MARKER = re.compile(r"(<!-- ranking: (\w+)((?: \S+)*) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 COUNTS = ("2", "4", "8", "16", "32", "64")
@@ -257,14 +257,14 @@ def by_count(found: Results, file: Path, data: str, split: str) -> str:
                         found.one(**where, size=size, method=method, k=k, ranking=ranking)
                         for k in COUNTS
                     ]
-                    pen = Pen(number, variant)
+                    pen = SeriesStyle(number, variant)
                     line(axes, rows, pen, found.name(data, size, method) if not variant else None)
             for ranking, name in (("kind_known", "kind known"), ("chance", "chance")):
                 rows = [
                     found.one(**where, size=sizes[0][0], method="lacy", k=k, ranking=ranking)
                     for k in COUNTS
                 ]
-                line(axes, rows, Pen(7, 2 if ranking == "chance" else 1), name, MUTED)
+                line(axes, rows, SeriesStyle(7, 2 if ranking == "chance" else 1), name, MUTED)
             axes.set_xscale("log", base=2)
             axes.set_xticks([int(k) for k in COUNTS], COUNTS)
             axes.set_ylim(-0.02, 1.02)
@@ -274,7 +274,9 @@ def by_count(found: Results, file: Path, data: str, split: str) -> str:
     return said
 
 
-def line(axes: object, rows: Sequence, pen: Pen, label: str | None, colour: str = "") -> None:
+def line(
+    axes: object, rows: Sequence, pen: SeriesStyle, label: str | None, colour: str = ""
+) -> None:
     """One line, with its interval as a band where it is one."""
     points = [(int(row["k"]), float(row["value"])) for row in rows if row]
     if not points:
@@ -308,7 +310,7 @@ def by_limit(found: Results, file: Path, data: str, split: str) -> str:
                 rows = [
                     r for r in chosen(found.abstain, **where) if r["precision"] not in ("", "nan")
                 ]
-                pen = Pen(number, variant)
+                pen = SeriesStyle(number, variant)
                 points = sorted((float(r["coverage"]), float(r["precision"])) for r in rows)
                 label = None if variant else found.name(data, size, method)
                 axes.plot(*zip(*points, strict=True), color=pen.colour, linestyle=pen.dash,

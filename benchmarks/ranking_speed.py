@@ -23,7 +23,7 @@ import torch
 from ranking_models import the_world
 
 from lacy.cascade.signals import call_id_of
-from lacy.corpus.borders import begin_end
+from lacy.corpus.special_tokens import begin_end
 from lacy.corpus.token_text import TokenText
 from lacy.model import Decoder, decode, load_model
 

@@ -6,8 +6,8 @@ In the paper a small model that leaves 80% of the tokens to its partner recovers
 partner's advantage (§5). Possible reasons are switch points, tokens that are encoded anew at each
 seam, and calls of one token. ``recipes/units-world.yaml`` asks a partner with the same tokenizer;
 this script trains one with another (a smaller vocabulary) on the same texts, and asks it at 22,
-50, 80 and 100% of the tokens. Writes ``results/seams.csv``; the rows with ``healing`` in the stored file come from an
-earlier version that could encode the last token again together with the answer.
+50, 80 and 100% of the tokens. Writes ``results/seams.csv``; its stored rows with ``healing`` come
+from an earlier version, which could encode the last token again together with the answer.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import torch
 from lacy.annotate.align import encode_many
 from lacy.cascade.calibration import calibrate
 from lacy.corpus import PackedData, train_tokenizer
-from lacy.evaluate.evaluate import answer_all
 from lacy.evaluate.facts import precision_counts
 from lacy.evaluate.statistics import recovered
+from lacy.evaluate.world import answer_all
 from lacy.model import load_model
 from lacy.run import environment
 from lacy.sources import LanguageModel
@@ -88,12 +88,12 @@ def main() -> None:
                 share = recovered(*counts)
                 rows.append({
                     "method": method, "partner": name, "policy": policy,
-                    "facts_right": round(way.facts.facts_right.value, 4),
-                    "recall": round(way.facts.recall.value, 4),
-                    "partner_alone": round(by_itself.facts.facts_right.value, 4),
+                    "facts_right": round(way.facts["facts_right"].value, 4),
+                    "recall": round(way.facts["recall"].value, 4),
+                    "partner_alone": round(by_itself.facts["facts_right"].value, 4),
                     "recovered": round(share.value, 3), "low": round(share.low, 3),
                     "high": round(share.high, 3), "n": share.n,
-                    "call_rate": round(way.facts.call_rate.value, 4),
+                    "call_rate": round(way.facts["call_rate"].value, 4),
                 })  # fmt: skip
                 print(rows[-1], flush=True)
     with (RESULTS / "seams.csv").open("w", newline="") as sheet:
@@ -102,7 +102,7 @@ def main() -> None:
         writer.writerows(rows)
     conditions = {
         "command": "python benchmarks/seams.py RUNS", "people": len(people), "seed": args.seed,
-        "steps": args.steps, "plain_alone": round(alone.facts.facts_right.value, 4),
+        "steps": args.steps, "plain_alone": round(alone.facts["facts_right"].value, 4),
         "tokens": {name: len(p.tokenizer) for name, p in partners.items()},
         "environment": environment(),
     }  # fmt: skip

@@ -20,6 +20,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lacy.objective import loss, select, select_and_loss, token_losses
+from lacy.objective import Objective, choose, loss, select_and_loss, token_losses
 from lacy.run import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -73,11 +74,15 @@ def plain_torch(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     return F.linear_cross_entropy(hidden, model.lm_head.weight, targets.flatten(), options=options)
 
 
-def ours(**options: object) -> Callable[[LlamaForCausalLM, Batch], torch.Tensor]:
+PAPER = Objective(call_negative="none", text_weight=0.0)
+
+
+def ours(objective: Objective) -> Callable[[LlamaForCausalLM, Batch], torch.Tensor]:
     def side(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
         ids, targets, marks = batch
         hidden = model.model(input_ids=ids).last_hidden_state
-        return select_and_loss(hidden, model.lm_head.weight, targets, marks, **options).loss.total
+        found = select_and_loss(hidden, model.lm_head.weight, targets, marks, objective)
+        return found.loss.total
 
     return side
 
@@ -86,16 +91,16 @@ def two_pass(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     ids, targets, marks = batch
     hidden = model.model(input_ids=ids).last_hidden_state
     losses = token_losses(hidden, model.lm_head.weight, targets)
-    call = select.choose("lacy", losses, marks, 0.15, targets != -100)
+    call, _ = choose(PAPER, losses, marks, targets != -100)
     return loss(hidden, model.lm_head.weight, targets, call).total
 
 
 SIDES: dict[str, Callable[[LlamaForCausalLM, Batch], torch.Tensor]] = {
     "plain": plain,
     "plain_torch": plain_torch,
-    "plain_fused": ours(method="none"),
-    "lacy": ours(),
-    "lacy_softmax": ours(call_negative="softmax"),
+    "plain_fused": ours(PAPER.plain()),
+    "lacy": ours(PAPER),
+    "lacy_softmax": ours(replace(PAPER, call_negative="softmax")),
     "two_pass": two_pass,
 }
 

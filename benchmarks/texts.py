@@ -39,7 +39,7 @@ import numpy as np
 
 import lacy
 from lacy.run import environment
-from lacy.sources.texts.documents import Documents
+from lacy.sources.texts import Documents
 from lacy.types import Document, Mark, Request
 from sources import FIELDS, PLACES, RESULTS, name_of, text_of
 
@@ -140,17 +140,20 @@ def timed(source: Documents, questions: list[Question]) -> tuple[np.ndarray, flo
     return np.array(took), answered / len(questions)
 
 
-def first(source: Documents, request: Request) -> list[tuple[int, int, int, int]]:
+def first(source: Documents, request: Request) -> list[tuple[int, float]]:
     subject = request.subject or source.link(request.text) or ""
     return source._search(request, subject)[:FIRST]
 
 
 def right(source: Documents, question: Question) -> bool:
     """Whether the passage that holds the piece is among the first."""
-    query = "SELECT text FROM document WHERE id = ?"
-    for _, document, start, stop in first(source, question.request):
-        [text] = source._db.execute(query, (document,)).fetchone()
-        if question.piece in text[start:stop]:
+    query = (
+        "SELECT substr(text, start + 1, stop - start) FROM passage"
+        " JOIN document ON document.id = document WHERE passage.id = ?"
+    )
+    for number, _ in first(source, question.request):
+        [text] = source._db.execute(query, (number,)).fetchone()
+        if question.piece in text:
             return True
     return False
 

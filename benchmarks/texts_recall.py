@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 
 from lacy.annotate import read_labels
-from lacy.sources.texts.documents import Documents
-from lacy.sources.texts.passages import one_line, subject_of, values
+from lacy.errors import one_line
+from lacy.sources.texts import Documents, marked_values, subject_of
 from lacy.types import Document, Request
 
 RESULTS = Path(__file__).parent / "results"
@@ -60,7 +60,7 @@ def measure(what: str, source: Documents, documents: list[Document]) -> list[dic
         fates, shares, offered = Counter(), [], []
         for document in documents:
             subject, hits = subject_of(document), []
-            for mark, value in values(document.text, document.marks, subject):
+            for mark, value in marked_values(document.text, document.marks, subject):
                 text = document.text[: mark.start].rstrip()
                 if not text:
                     continue

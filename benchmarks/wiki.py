@@ -35,11 +35,12 @@ import numpy as np
 from lacy.annotate import SpacyAnnotator
 from lacy.config import load as load_settings
 from lacy.corpus import read
+from lacy.evaluate import as_data
 from lacy.evaluate.articles import ArticleAnswers, calibrate_on, evaluate_articles
 from lacy.evaluate.bits import language_loss
 from lacy.evaluate.calls import call_quality
-from lacy.evaluate.entities import Reference, dates, default_extract, entity_counts
-from lacy.evaluate.provenance import Speakers
+from lacy.evaluate.entities import ArticleText, dates, default_extract, entity_counts
+from lacy.evaluate.provenance import SpanLookup
 from lacy.evaluate.signals import read_signals
 from lacy.evaluate.statistics import Score, difference, paired_test, ratio, recovered
 from lacy.model import load_model
@@ -108,7 +109,7 @@ def wrong(condition: ArticleAnswers, articles: list[Document], extract, count: i
     found = []
     marks = extract([answer.text for answer in condition.answers])
     for answer, article, spans in zip(condition.answers, articles, marks, strict=True):
-        held, given, speakers = Reference(article.text), len(answer.prompt), Speakers(answer)
+        held, given, speakers = ArticleText(article.text), len(answer.prompt), SpanLookup(answer)
         for mark in spans:
             entity = answer.text[mark.start : mark.end]
             if mark.end > given and not held.holds(entity):
@@ -133,7 +134,7 @@ def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> t
         counts[name, policy] = counts_of(condition, articles, extract)
         calls = sum(answer.calls for answer in condition.answers) / len(condition.answers)
         rows.append(
-            {"model": name, "calls_per_text": calls, **condition.as_dict(), "policy": policy}
+            {"model": name, "calls_per_text": calls, **as_data(condition), "policy": policy}
         )
         print(name, policy, f"{condition.scores.precision.value:.3f}", f"{condition.call_rate:.3f}",
               f"own {condition.scores.own_precision.value:.3f}",
@@ -148,12 +149,12 @@ def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> t
     settings = load_settings(TrainConfig, Path(folder) / "config.yaml")
     found = {
         "training": {key: getattr(settings, key) for key in SETTINGS},
-        "signals": {k: s.as_dict() for k, s in quality.separation.items()},
-        "at_rate": quality.at_rate.as_dict() if quality.at_rate else None,
-        "at_zero": quality.at_zero.as_dict(),
+        "signals": {k: as_data(s) for k, s in quality.separation.items()},
+        "at_rate": as_data(quality.at_rate) if quality.at_rate else None,
+        "at_zero": as_data(quality.at_zero),
         "parameters": loaded.model.num_parameters(),
         "context": loaded.model.config.max_position_embeddings,
-        "language_loss": language_loss(readings, seed=args.seed).as_dict(),
+        "language_loss": as_data(language_loss(readings, seed=args.seed)),
         "seconds": round(time.perf_counter() - begin, 1),
     }
     return found, rows, counts
@@ -175,11 +176,11 @@ def add_scores(rows: list[dict], counts: dict, seed: int) -> None:
         counted = counts[row["model"], row["policy"]]
         stated = counted[:, 6] > 0
         born = ratio(counted[stated, 7], counted[stated, 6], seed=seed)
-        row["births_right"] = born.as_dict()
+        row["births_right"] = as_data(born)
         score = Score(float("nan"), float("nan"), float("nan"), 0)
         if all(end is not None for end in ends):
             score = recovered(*map(right_and_all, (counted, *ends)), seed=seed)
-        row["recovered"] = score.as_dict()
+        row["recovered"] = as_data(score)
 
 
 def comparisons(pairs: Iterable[tuple], counts: dict, seed: int) -> list[dict]:
@@ -188,7 +189,7 @@ def comparisons(pairs: Iterable[tuple], counts: dict, seed: int) -> list[dict]:
     for a, b in pairs:
         ours, theirs = (right_and_all(counts[condition]) for condition in (a, b))
         score, p = difference(ours, theirs, seed=seed), paired_test(ours, theirs, seed=seed)
-        found.append({"a": "/".join(a), "b": "/".join(b), **score.as_dict(), "p": p})
+        found.append({"a": "/".join(a), "b": "/".join(b), **as_data(score), "p": p})
     return found
 
 

@@ -37,7 +37,7 @@ SECTIONS = [
     ((94, 99), "Databases"),
     ((100, 105), "Texts as a source"),
     ((106, 110), "Models as sources"),
-    ((111, 114), "Terminal"),
+    ((111, 115), "Command line"),
     ((120, 129), "Files that are read"),
     ((130, 139), "Models from elsewhere"),
     ((145, 149), "The server"),

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import yaml
 
-from lacy.cli.policies import split_policy
+from lacy.cascade import split_policy
+from lacy.cli.flags import parse
 from lacy.cli.serve import ServeConfig, _check
-from lacy.config import parse
-from lacy.serve.gate import OPEN
+from lacy.serve.app import OPEN_PATHS
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -82,7 +82,7 @@ def test_lacy_is_reached_from_this_computer_with_a_key():
         assert name == "lacy" or "ports" not in service
     *_, code = lacy["healthcheck"]["test"]
     compile(code, "healthcheck", "exec")
-    assert f"http://localhost:{config.port}/health" in code and "/health" in OPEN
+    assert f"http://localhost:{config.port}/health" in code and "/health" in OPEN_PATHS
 
 
 def test_the_image_copies_what_is_there():

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "lacy"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
-HEAVY = ("torch", "spacy", "transformers", "datasets", "numpy", "tyro", "rich", "yaml")
+HEAVY = ("torch", "spacy", "transformers", "datasets", "numpy", "rich", "yaml")
 LOWER = (
     "annotate", "corpus", "remote", "world", "types.py", "config.py", "_convert.py", "run.py",
     "disk.py", "_children.py", "errors",

@@ -38,9 +38,7 @@ def test_commands_parse(command, capsys):
     kept = ("--source", "--out")
     words = [w for b, w in zip(before, words, strict=False) if b in kept or w[-5:] != ".yaml"]
     assert lacy(*words, "--no-such-flag") == 2
-    shown = capsys.readouterr().err.split("Perhaps")[0]
-    unknown = set(re.findall(r"--[a-z][\w.-]*", shown)) - {"--help"}
-    assert unknown <= {"--no-such-flag"} | ({"--data", "--out"} - set(words)), shown
+    assert "there is no flag --no-such-flag" in capsys.readouterr().err
 
 
 def test_the_steps_by_hand_work_as_far_as_they_are_cheap(tmp_path, monkeypatch):

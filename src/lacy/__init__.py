@@ -5,8 +5,9 @@ The packages, from top to bottom; each imports only from those below it:
     cli/          the command line, one file per command
     testing.py    byte tokenizer, scripted model and source, for tests and demonstrations
     serve/        an OpenAI-compatible server for one model and its source
-    study/        methods x seeds x sizes as one plan, with tidy results and figures
-    evaluate/     precision, recall, closed-book recall, call quality, intervals, the report
+    study/        methods x seeds x sizes as one plan that can be stopped, with tidy results
+    report/       pages, tables and figures made from results; runs no model
+    evaluate/     precision, recall, closed-book recall, call quality, intervals
     cascade/      generation with calls: engine, policies, ranking, traces
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
     sources/      what answers calls: databases, documents, language models, scripts

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lacy._fields import Mark, settings_of
 from lacy._text import closest, did_you_mean
 from lacy.errors import LacyError
 
@@ -51,14 +52,10 @@ class Mismatch(Exception):
 QUOTE_NOTE = "; write names that look like numbers, true, false or null in quotes"
 """Advice where text is expected and YAML read something else."""
 
-REPEATED = "repeated"
-"""Metadata key of a field whose flag may be given several times; in a file, one value is a list."""
-
 
 def read_fields(cls: type, data: Any, prefix: str, problems: list[Problem]) -> dict[str, Any]:
     """Convert a mapping to constructor arguments of ``cls``, collecting problems."""
-    known = {field.name: field for field in dataclasses.fields(cls) if field.init}
-    hints = typing.get_type_hints(cls)
+    known = {setting.name: setting for setting in settings_of(cls)}
     values: dict[str, Any] = {}
     for key, value in data.items():
         dotted = f"{prefix}{key}"
@@ -66,14 +63,14 @@ def read_fields(cls: type, data: Any, prefix: str, problems: list[Problem]) -> d
             near = closest(str(key).replace("-", "_"), known)
             hint = f"; did you mean {prefix + near!r}?" if near else ""
             problems.append(Problem(dotted, hint=hint))
-        elif dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
-            inner = read_fields(hints[key], value, dotted + ".", problems)
-            values[key] = Nested(hints[key], inner)
+        elif known[key].nested and isinstance(value, Mapping):
+            inner = read_fields(known[key].type, value, dotted + ".", problems)
+            values[key] = Nested(known[key].type, inner)
         else:
             try:
-                if known[key].metadata.get(REPEATED) and not isinstance(value, list | tuple):
+                if Mark.REPEATED in known[key].marks and not isinstance(value, list | tuple):
                     value = [] if value is None else [value]
-                values[key] = convert(value, hints[key])
+                values[key] = convert(value, known[key].type)
             except Mismatch as mismatch:
                 problems.append(Problem(dotted, value, str(mismatch)))
     return values
@@ -106,12 +103,7 @@ def build(cls: type[T], values: dict[str, Any], where: str, command: str) -> T:
 
 def required(cls: type) -> list[str]:
     """Return the names of the fields without a default."""
-    missing = dataclasses.MISSING
-    return [
-        field.name
-        for field in dataclasses.fields(cls)
-        if field.init and field.default is missing and field.default_factory is missing
-    ]
+    return [setting.name for setting in settings_of(cls) if setting.required]
 
 
 def choices(hint: Any) -> list[str]:

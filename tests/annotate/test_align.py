@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lacy.annotate.align import encode, encode_many, flags_of
 from lacy.corpus import train_tokenizer
-from lacy.corpus.tokenize import Encoding, decode, encode_texts
+from lacy.corpus.tokenizer import Encoding, decode, encode_texts
 from lacy.errors import LacyError
 from lacy.types import CALL_TOKEN, Document, Mark, MarkFlag
 

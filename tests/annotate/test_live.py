@@ -64,9 +64,7 @@ def facts(*values):
 
 
 def judge(server, **settings):
-    live = LiveJudge(server.url, "model", **settings)
-    live.first_wait = 0.01
-    return live
+    return LiveJudge(server.url, "model", first_wait=0.01, **settings)
 
 
 def test_values_become_marks(server):
@@ -155,8 +153,8 @@ def test_an_answer_that_is_not_packed_as_it_says_is_tried_again(server):
 
 
 def test_no_address():
-    with pytest.raises(LacyError, match="E35"):
-        LiveJudge("http://[::1/v1", "model").annotate([TEXT])
+    with pytest.raises(LacyError, match="E72"):
+        LiveJudge("http://[::1/v1", "model")
 
 
 def test_no_server():
@@ -235,7 +233,7 @@ def test_filtered_answers_mark_nothing(server):
     server.replies = [ends(facts("London")[:-2], "content_filter"), ends(None, "tool_calls")]
     live = judge(server, concurrency=1)
     assert live.annotate([TEXT, TEXT]) == [[], []]
-    assert (live.report.broken, live.report.unreadable) == (2, 2)
+    assert (live.report.aborted, live.report.unreadable) == (2, 2)
 
 
 def test_a_model_that_thinks_gets_room_for_it(server):

@@ -28,9 +28,8 @@ from lacy.annotate.shards import attach, load_manifest
 from lacy.cli import main
 from lacy.corpus import PackedData
 from lacy.errors import LacyError
-from lacy.sources.texts.documents import Documents
-from lacy.sources.texts.index import BuildReport
-from lacy.sources.texts.passages import cut
+from lacy.sources.texts import BuildReport, Documents
+from lacy.sources.texts.passages import split_passages
 from lacy.sources.units import cut_unit
 from lacy.types import Document
 
@@ -70,7 +69,7 @@ READERS = {
     "parse_labels, begun": lambda text: parse_labels(f"[dblookup('{text}"),
     "parse_labels, value": lambda text: parse_labels(f"[dblookup('a', 'b') -> {text}"),
     "parse_answer": parse_answer,
-    "cut": lambda text: list(cut(text, [])),
+    "cut": lambda text: list(split_passages(text, [])),
     "cut_unit": lambda text: cut_unit(text, "value", ended=True),
 }
 
@@ -258,7 +257,7 @@ def test_an_annotator_that_stalls_ends_in_a_coded_error(stalls):
 
 def test_source_build_skips_and_names_a_text_that_takes_too_long(tmp_path, stalls):
     report = BuildReport()
-    with Documents.build(TEXTS, tmp_path / "kb", extract=stalls, report=report) as built:
+    with Documents.build(TEXTS, tmp_path / "kb", annotator=stalls, report=report) as built:
         assert len(built) == 9
     assert [name for name, _ in report.skipped] == ["t3"]
     assert all("E50" in why for _, why in report.skipped)

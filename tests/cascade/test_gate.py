@@ -12,8 +12,7 @@ from lacy.cascade import Engine, teacher_forced_signals
 from lacy.cascade.calibration import calibrate
 from lacy.cascade.signals import read_signal, step_signals
 from lacy.corpus import PackedData
-from lacy.model import build, load_model, save_model
-from lacy.model.building import gate_of, set_gate
+from lacy.model import build, gate_of, load_model, save_model, set_gate
 from lacy.testing import byte_tokenizer
 from lacy.train import TrainConfig, train
 from lacy.train.checkpoint import newest

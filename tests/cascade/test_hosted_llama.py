@@ -124,10 +124,10 @@ def test_generate_speaks_through_a_server(folder, tmp_path, capsys):
     out = tmp_path / "answers.jsonl"
     with hosted_app.serving(loaded.model, loaded.tokenizer, "ids") as (url, _):
         words = ["generate", f"{url}#slm:threshold=0", "--tokenizer", str(folder)]
-        words += ["--prompt", PROMPTS[0], "--max-new-tokens", "8", "--out", str(out), "--show"]
+        words += [PROMPTS[0], "--max-new-tokens", "8", "--out", str(out), "--show"]
         assert main(words) == 0
         expected = Engine(loaded, None, "threshold=0", max_new_tokens=8).generate(PROMPTS[:1])
         said = json.loads(out.read_text().splitlines()[0])
         assert "".join(span["text"] for span in said["spans"]) == expected[0].text
-        assert main([*words[:2], "--prompt", "x"]) == 2  # no folder of that name
+        assert main([*words[:2], "x"]) == 2  # no folder of that name
     assert "--tokenizer" in capsys.readouterr().err

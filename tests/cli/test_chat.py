@@ -20,8 +20,8 @@ from rich.text import Text
 
 from lacy.cascade import Engine
 from lacy.cascade.trace import bill, receipt, visible
-from lacy.cli import live
-from lacy.cli.chat import ChatConfig
+from lacy.cli import streaming
+from lacy.cli.chat import ChatConfig, Conversation
 from lacy.errors import LacyError
 from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource, TokenPrice, price_of
@@ -110,7 +110,7 @@ def test_a_conversation_in_a_terminal(room):
         tokens = int(re.search(r"(\d+) tokens, \d+ borrowed", shown)[1])
         assert 3 < tokens < 3900 and "Traceback" not in shown
         terminal.resize(40)
-        terminal.press("\x03", "Ctrl-D leaves")
+        terminal.press("\x03", "Ctrl-D quits")
         terminal.type("/why\n")
         shown = terminal.until("a call.")
         assert "margin" in shown and "p(CALL)" not in shown  # 40 columns have no room for it
@@ -135,73 +135,69 @@ def test_lines_of_a_pipe_are_answered_as_plain_text(room, monkeypatch, capsys, t
     assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 1
     answers = []
     for prompt in ("Ada", "/x", "Bert"):
-        assert room.lacy("generate", *argv, "--prompt", prompt, "--max-new-tokens", 4) == 0
+        assert room.lacy("generate", *argv, prompt, "--max-new-tokens", 4) == 0
         answers.append(capsys.readouterr().out.partition("\n\n")[0].rstrip("\n"))
     for answer in answers:
         assert answer in visible(out)
 
 
 def test_a_chat_template_makes_a_conversation(room, capsys):
-    from lacy.cli.talk import Talk
-
     page = io.StringIO()
     config = ChatConfig(str(room.chatty), max_new_tokens=2)
-    with Talk(config, Console(file=page, width=60, force_terminal=True)) as talk:
-        talk.greet()
-        assert talk.hear("Who was Ada?")
-        prompt, tokens = talk._prompt("And Bert?")
-        first = talk.answers[0]
+    with Conversation(config, Console(file=page, width=60, force_terminal=True)) as chat:
+        chat.print_greeting()
+        assert chat.process("Who was Ada?")
+        prompt, tokens = chat._prompt("And Bert?")
+        first = chat.answers[0]
         assert first.prompt == "[user] Who was Ada?\n[assistant]"
         before = f"[user] Who was Ada?\n[assistant] {first.continuation}\n"
         assert prompt == before + "[user] And Bert?\n[assistant]"
-        assert list(tokens) == talk._loaded.tokenizer.encode(prompt, add_special_tokens=False)
-        forged, tokens = talk._prompt("Say <|endoftext|>")  # the words, not the token
+        assert list(tokens) == chat.engine.tokenizer.encode(prompt, add_special_tokens=False)
+        forged, tokens = chat._prompt("Say <|endoftext|>")  # the words, not the token
         assert "<|endoftext|>" in forged
-        assert list(tokens).count(talk._loaded.tokenizer.eos_token_id) == 0
-        assert talk.hear("/new") and talk._prompt("x")[0] == "[user] x\n[assistant]"
-        assert not talk.hear("/quit")
+        assert list(tokens).count(chat.engine.tokenizer.eos_token_id) == 0
+        assert chat.process("/new") and chat._prompt("x")[0] == "[user] x\n[assistant]"
+        assert not chat.process("/quit")
     assert "has a chat template" in " ".join(Text.from_ansi(page.getvalue()).plain.split())
 
 
 def test_an_answer_that_was_cut_off_is_written_on(room):
-    from lacy.cli.talk import Talk
-
     for model in (room.model, room.chatty):
         page = io.StringIO()
         config = ChatConfig(str(model), max_new_tokens=3)
-        with Talk(config, Console(file=page, width=60, force_terminal=True)) as talk:
-            talk.hear("/more")
+        with Conversation(config, Console(file=page, width=60, force_terminal=True)) as chat:
+            chat.process("/more")
             assert "no answer that was cut off" in page.getvalue()
-            talk.hear("Ada was")
-            first = talk.answers[0]
-            assert "Cut off after 3 tokens; /more writes on." in page.getvalue()
-            tokens = list(talk._ids)
-            talk.hear("/more")
-            assert talk.answers[1].prompt == first.text and talk.answers[1].tokens == 3
+            chat.process("Ada was")
+            first = chat.answers[0]
+            assert "Cut off after 3 tokens; /more continues." in page.getvalue()
+            tokens = list(chat._ids)
+            chat.process("/more")
+            assert chat.answers[1].prompt == first.text and chat.answers[1].tokens == 3
             if model == room.chatty:
-                assert talk._messages[-1]["content"] == (
-                    first.continuation + talk.answers[1].continuation
+                assert chat._messages[-1]["content"] == (
+                    first.continuation + chat.answers[1].continuation
                 )
-        with Talk(ChatConfig(str(model), max_new_tokens=6), Console(file=io.StringIO())) as whole:
-            whole.hear("Ada was")
-        assert len(tokens) == len(whole._ids) - 3 and list(talk._ids) == list(whole._ids)
+        with Conversation(
+            ChatConfig(str(model), max_new_tokens=6), Console(file=io.StringIO())
+        ) as whole:
+            whole.process("Ada was")
+        assert len(tokens) == len(whole._ids) - 3 and list(chat._ids) == list(whole._ids)
 
 
 def test_why_explains_one_call_or_all(room):
-    from lacy.cli.talk import Talk
-
     page = io.StringIO()
     config = ChatConfig(str(room.model), [str(room.world)], policy="always", max_new_tokens=4)
-    with Talk(config, Console(file=page, width=80)) as talk:
-        talk.hear("Ada")
+    with Conversation(config, Console(file=page, width=80)) as chat:
+        chat.process("Ada")
 
         def said(command):
             page.seek(0)
             page.truncate()
-            assert talk.hear(command)
+            assert chat.process(command)
             return page.getvalue()
 
-        calls = talk.answers[0].calls
+        calls = chat.answers[0].calls
         assert calls >= 2
         table, every, second = said("/why"), said("/why calls"), said("/why 2")
         assert "next best" in table and "next best" not in every
@@ -213,34 +209,36 @@ def test_why_explains_one_call_or_all(room):
 
 
 def test_a_question_to_a_model_that_continues_texts_gets_a_hint(room, capsys):
-    from lacy.cli.talk import Talk
-
     question = "When was Ada Lovelace born?"
     page = io.StringIO()
-    with Talk(ChatConfig(str(room.model), max_new_tokens=2), Console(file=page, width=80)) as talk:
-        talk.hear(question)
+    with Conversation(
+        ChatConfig(str(room.model), max_new_tokens=2), Console(file=page, width=80)
+    ) as chat:
+        chat.process(question)
     assert "“Ada Lovelace was born”" in capsys.readouterr().err
-    with Talk(ChatConfig(str(room.chatty), max_new_tokens=2), Console(file=page)) as talk:
-        talk.hear(question)
+    with Conversation(ChatConfig(str(room.chatty), max_new_tokens=2), Console(file=page)) as chat:
+        chat.process(question)
     assert "continues texts" not in capsys.readouterr().err
-    assert room.lacy("generate", room.model, "--prompt", question, "--max-new-tokens", 1) == 0
+    assert room.lacy("generate", room.model, question, "--max-new-tokens", 1) == 0
     assert "“Ada Lovelace was born”" in capsys.readouterr().err
 
 
 def test_words_after_a_call_that_found_nothing_stand_out():
     page = io.StringIO()
-    pen = live.Pen(Console(file=page, width=60, force_terminal=True, color_system="standard"), {})
-    pen.write(Span("Ada was born on", "prompt"))
-    pen.write(Span(" 12", "slm", 1, "nobody knew", asked=True))
-    pen.write(Span(" June. She", "slm", 3))
-    pen.end()
+    writer = streaming.SpanWriter(
+        Console(file=page, width=60, force_terminal=True, color_system="standard"), {}
+    )
+    writer.write(Span("Ada was born on", "prompt"))
+    writer.write(Span(" 12", "slm", 1, "nobody knew", asked=True))
+    writer.write(Span(" June. She", "slm", 3))
+    writer.end()
     red = "\x1b[4;31m"
     assert f"{red}12" in page.getvalue() and f"{red}June." in page.getvalue()
     assert f"{red}She" not in page.getvalue()
 
 
 def test_remarks_wrap_at_words_in_a_terminal(monkeypatch, capsys):
-    from lacy.cli.verb import note
+    from lacy.cli.terminal import note
 
     sentence = "Policy: threshold=0, where <CALL> is the likeliest token: a database costs nothing"
     note(sentence)
@@ -255,19 +253,19 @@ def test_remarks_wrap_at_words_in_a_terminal(monkeypatch, capsys):
 def test_ctrl_c_stops_an_answer_that_waits_for_its_source():
     engine = Engine(scripted(lambda text: "x", lambda text: len(text) == 8),
                     ScriptedSource(["!"], delay=30.0), "threshold=0")  # fmt: skip
-    heard = []
+    texts = []
 
-    def hear(piece):
-        heard.append(piece.text)
-        if len(heard) == 4:
+    def on_span(span):
+        texts.append(span.text)
+        if len(texts) == 4:
             signal.setitimer(signal.ITIMER_REAL, 0.2)
 
     before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         begin = time.monotonic()
         with LoopThread() as loop_thread:
-            answer = live.speak(
-                engine, loop_thread, engine.sequence(0, "Mara", None, 50), hear, stoppable=True
+            answer = streaming.generate_live(
+                engine, loop_thread, engine.sequence(0, "Mara", None, 50), on_span, stoppable=True
             )
     finally:
         signal.signal(signal.SIGALRM, before)
@@ -279,12 +277,12 @@ def test_ctrl_c_stops_an_answer_that_waits_for_its_source():
 @pytest.mark.parametrize("width", [10, 40])
 def test_words_are_written_whole_and_lines_fit(width):
     page = io.StringIO()
-    pen = live.Pen(Console(file=page, width=width, force_terminal=True), {})
+    writer = streaming.SpanWriter(Console(file=page, width=width, force_terminal=True), {})
     text = "Emil Quilodell, de\nspite lemons,  was born\tin 東京 and in Stoneham\x1b[31m\x07."
     pieces = [text[n : n + 3] for n in range(0, len(text), 3)]
     for n, piece in enumerate(pieces):
-        pen.write(Span(piece, "facts.db" if n % 2 else "slm"))
-    pen.end()
+        writer.write(Span(piece, "facts.db" if n % 2 else "slm"))
+    writer.end()
     shown = Text.from_ansi(page.getvalue()).plain
     assert "\x1b[31m" not in page.getvalue() and "\x07" not in page.getvalue()
     assert shown.split() == visible(text).split()
@@ -294,10 +292,10 @@ def test_words_are_written_whole_and_lines_fit(width):
 def test_without_colours_borrowed_words_are_inverse(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     page = io.StringIO()
-    pen = live.Pen(Console(file=page, width=60, force_terminal=True), {})
-    pen.write(Span("Ada was born in", "prompt"))
-    pen.write(Span(" Ulm", "facts.db"))
-    pen.end()
+    writer = streaming.SpanWriter(Console(file=page, width=60, force_terminal=True), {})
+    writer.write(Span("Ada was born in", "prompt"))
+    writer.write(Span(" Ulm", "facts.db"))
+    writer.end()
     assert "\x1b[32m" not in page.getvalue() and "\x1b[7mUlm" in page.getvalue()
 
 
@@ -323,37 +321,35 @@ def test_a_bill_says_what_it_would_have_cost_without_delegation():
     assert found.undelegated == pytest.approx((2.0 * 20 + 4.0 * 42) / 1000)
     assert found.cost == pytest.approx(0.04) and found.own == pytest.approx(34 / 42)
     console = Console(width=80)
-    shown = live.told_receipt(found, {"qwen": "green"}, console).plain
+    shown = streaming.long_receipt(found, {"qwen": "green"}, console).plain
     assert "own words" in shown and "81%" in shown and "2.1 s, 50 ms per token" in shown
     assert "without delegation: 0.208" in shown and "81% saved" in shown
-    narrow = live.told_receipt(found, {"qwen": "green"}, Console(width=40)).plain
+    narrow = streaming.long_receipt(found, {"qwen": "green"}, Console(width=40)).plain
     assert all(len(line) <= 40 for line in narrow.splitlines())
-    assert "no source has a price" in live.told_receipt(bill([answer]), {}, console).plain
+    assert "no source has a price" in streaming.long_receipt(bill([answer]), {}, console).plain
 
 
 def test_prompts_without_room_do_not_end_a_conversation(room):
-    from lacy.cli.talk import Talk
-
     page = io.StringIO()
-    with Talk(ChatConfig(str(room.model)), Console(file=page, width=60)) as talk:
-        assert talk.hear("Ada " * 5000)
-        assert "[E60]" in page.getvalue() and not talk.answers
+    with Conversation(ChatConfig(str(room.model)), Console(file=page, width=60)) as chat:
+        assert chat.process("Ada " * 5000)
+        assert "[E60]" in page.getvalue() and not chat.answers
     with pytest.raises(LacyError):
-        Talk(ChatConfig("nowhere/at/all"), Console(file=page))
+        Conversation(ChatConfig("nowhere/at/all"), Console(file=page))
 
 
-@pytest.mark.parametrize("verb", ["chat", "why", "generate"])
-def test_help_ends_in_examples(verb, room, capsys):
-    assert room.lacy(verb, "--help") == 0
-    assert f"lacy {verb} " in capsys.readouterr().out.splitlines()[-1]
+@pytest.mark.parametrize("command", ["chat", "why", "generate"])
+def test_help_ends_in_examples(command, room, capsys):
+    assert room.lacy(command, "--help") == 0
+    assert f"lacy {command} " in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.slow
 def test_generate_streams_in_a_terminal_and_counts_what_is_done(room):
-    from lacy.cli.generate import Counted
+    from lacy.cli.generate import ProgressCounter
 
     argv = ["generate", room.model, "--source", room.model, "--unit", "token", "--show"]
-    argv += ["--policy", "budget=0.5", "--max-new-tokens", 60, "--prompt", "Ada"]
+    argv += ["--policy", "budget=0.5", "--max-new-tokens", 60, "Ada"]
     terminal = Terminal(*argv, columns=50)
     try:
         shown = terminal.until("no source has a price")
@@ -364,7 +360,7 @@ def test_generate_streams_in_a_terminal_and_counts_what_is_done(room):
         terminal.close()
     told = []
     engine = Engine(scripted(lambda text: "x" if len(text) < 6 else ""))
-    engine.observer = Counted(lambda done, tokens: told.append((done, tokens)))
+    engine.observer = ProgressCounter(lambda done, tokens: told.append((done, tokens)))
     engine.generate(["a", "abc"])
     assert told[-1] == (2, 8) and {done for done, _ in told} == {0, 1, 2}
 
@@ -379,7 +375,7 @@ def test_one_answer_in_a_terminal_is_shown_once(monkeypatch, capsys):
 
 
 def test_lines_of_any_bytes_are_texts(monkeypatch):
-    from lacy.cli.verb import input_lines
+    from lacy.cli.terminal import input_lines
 
     raw = io.BytesIO(b"Ada\r\n\n  \n" + b"\xff bad\n" + "Zoë".encode())
     for errors in ("strict", "surrogateescape"):  # by the locale
@@ -394,12 +390,12 @@ def test_a_name_that_would_steer_the_terminal_does_not():
     answer = Answer((Span("Ada", "prompt", 1), asked), True)
     assert "\x1b" not in receipt(answer) and "b\ufffd]0;k" in receipt(answer)
     page = Console(file=io.StringIO(), width=80)
-    [line] = live.evidence(answer, {}, page)
+    [line] = streaming.evidence(answer, {}, page)
     assert line.plain.endswith("why; two lines\ufffd")
 
 
 def test_words_of_any_bytes_are_texts(room, capsys):
-    assert room.lacy("generate", room.model, "--prompt", "\udcff x", "--max-new-tokens", 1) == 0
+    assert room.lacy("generate", room.model, "\udcff x", "--max-new-tokens", 1) == 0
     assert "\ufffd x" in capsys.readouterr().out
     assert room.lacy("why", room.model, "\udcff x", "--max-new-tokens", 1, "--no-marks") == 0
     assert "\ufffd x" in capsys.readouterr().out

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from lacy.corpus import load_tokenizer
-from lacy.corpus.borders import KEY
+from lacy.corpus.special_tokens import KEY
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -57,7 +57,7 @@ def test_from_annotation_to_a_file_for_llama_cpp(room, chatml, tmp_path, capsys)
     ends = plain.generation_config.eos_token_id
     assert tokenizer.convert_ids_to_tokens(ends) == ["<|im_end|>", "<|endoftext|>"]
     assert plain.config.vocab_size == len(tokenizer)
-    argv = ["generate", run, "--prompt", "Ada", "--policy", "never", "--max-new-tokens", 2]
+    argv = ["generate", run, "Ada", "--policy", "never", "--max-new-tokens", 2]
     assert room.lacy(*argv) == 0
     assert room.lacy("export", run, "--out", tmp_path / "m.gguf") == 0
     fields = gguf.GGUFReader(tmp_path / "m.gguf").fields
@@ -112,8 +112,8 @@ def test_other_kinds_are_named_by_every_verb(room, tmp_path, capsys, kind):
         place, code = tmp_path / "m.gguf", "[E134]"
         place.write_bytes(b"GGUF\x03\0\0\0")
     tries = (
-        ["generate", place, "--prompt", "x", "--policy", "never"],
-        ["generate", room.model, "--prompt", "x", "--source", place],
+        ["generate", place, "x", "--policy", "never"],
+        ["generate", room.model, "x", "--source", place],
         ["data", "check", place],
         ["export", place],
         ["why", place, "x"],

@@ -17,10 +17,9 @@ from rich.console import Console
 from helpers import hosted_app
 from lacy.cascade import Engine
 from lacy.cascade.hosted_model import connect
-from lacy.cli import live, main
-from lacy.cli.chat import ChatConfig
-from lacy.cli.serve import ServeConfig, _engine
-from lacy.cli.talk import Talk
+from lacy.cli import main, streaming
+from lacy.cli.chat import ChatConfig, Conversation
+from lacy.cli.serve import ServeConfig, _open
 from lacy.model import load_model
 from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
@@ -51,7 +50,7 @@ def test_words_are_heard_as_they_come(place, folder):
     ]
     heard = []
     with LoopThread() as loop_thread:
-        answer = live.speak(
+        answer = streaming.generate_live(
             engine, loop_thread, engine.sequence(0, "x", None, engine.max_new_tokens), heard.append
         )
         assert [(s.text, s.speaker) for s in answer.spans] == [
@@ -60,9 +59,15 @@ def test_words_are_heard_as_they_come(place, folder):
         assert "x" + "".join(piece.text for piece in heard) == answer.text
         assert len(heard) > 5 and any(piece.speaker == "book" for piece in heard)
         # and again, as a second line of a conversation is
-        sequence = engine.sequence(0, "x", None, engine.max_new_tokens)
-        again = live.speak(engine, loop_thread, sequence, heard.append)
-        assert again.text == answer.text
+        assert (
+            streaming.generate_live(
+                engine,
+                loop_thread,
+                engine.sequence(0, "x", None, engine.max_new_tokens),
+                heard.append,
+            ).text
+            == answer.text
+        )
     assert engine.generate(["x"])[0].text == answer.text
     end = time.monotonic() + 120
     while there.streams:
@@ -77,7 +82,7 @@ def test_ctrl_c_ends_an_answer_whose_server_hangs(place, folder):
     begin = time.monotonic()
     with there.lock, LoopThread() as loop_thread:
         timer.start()
-        answer = live.speak(
+        answer = streaming.generate_live(
             engine,
             loop_thread,
             engine.sequence(0, "Mara", None, engine.max_new_tokens),
@@ -92,7 +97,7 @@ def test_ctrl_c_ends_an_answer_whose_server_hangs(place, folder):
 def test_generate_in_a_terminal_shows_the_text_once(place, folder, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes that for a terminal
     monkeypatch.setenv("COLUMNS", "200")
-    words = ["generate", place[0], "--tokenizer", str(folder), "--prompt", "Mara"]
+    words = ["generate", place[0], "--tokenizer", str(folder), "Mara"]
     assert main([*words, "--max-new-tokens", "12", "--policy", "never"]) == 0
     expected = Engine(load_model(folder), None, "never").generate(["Mara"], max_new_tokens=12)[0]
     shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
@@ -102,17 +107,17 @@ def test_generate_in_a_terminal_shows_the_text_once(place, folder, monkeypatch, 
 def test_a_conversation_with_a_hosted_model(place, folder):
     page = io.StringIO()
     config = ChatConfig(place[0], tokenizer=folder, max_new_tokens=8, policy="never")
-    with Talk(config, Console(file=page, width=200, force_terminal=True)) as talk:
-        assert talk.hear("Mara") and talk.hear("/why") and talk.hear("/policy threshold=0")
-        assert talk.hear("Mara") and talk.hear("/policy entropy=2")
+    with Conversation(config, Console(file=page, width=200, force_terminal=True)) as chat:
+        assert chat.process("Mara") and chat.process("/why") and chat.process("/policy threshold=0")
+        assert chat.process("Mara") and chat.process("/policy entropy=2")
     expected = Engine(load_model(folder), None, "never").generate(["Mara"], max_new_tokens=8)[0]
-    assert talk.answers[0].text == expected.text
+    assert chat.answers[0].text == expected.text
     assert "lacy why" in page.getvalue() and "E92" in page.getvalue()
 
 
 def test_a_server_in_front_of_it_has_its_name(place, folder, capsys):
     config = ServeConfig(f"{place[0]}:threshold=0", tokenizer=folder, timeout=7.0)
-    engine, name = _engine(config)
+    engine, name = _open(config)
     assert engine.hosted is not None and name == "slm"
     assert str(engine.policy) == "threshold=0" and engine.caller.timeout == 7.0
     address = place[0].partition("#")[0]

@@ -7,9 +7,10 @@ import sqlite3
 import pytest
 
 from lacy._text import format_value
-from lacy.cli import main
+from lacy.cascade import CALIBRATION_TEXTS, default_policy, split_policy
+from lacy.cascade.opening import ranking_warning
+from lacy.cli import main, options
 from lacy.cli.help.error import plain
-from lacy.cli.policies import choose_policy, rankable, split_policy
 from lacy.errors import CATALOG, LacyError
 from lacy.sources.opening import open_source
 
@@ -54,7 +55,7 @@ def test_explain_says_what_to_do(capsys):
     assert lacy("help", "error", "E20", "[e10]") == 0
     shown = capsys.readouterr().out
     assert "[E20] WHERE has TOKENS tokens but MARKS marks" in shown
-    assert "Do: list all settings with: lacy help config VERB" in shown
+    assert "Do: list all settings with: lacy help config COMMAND" in shown
     assert "exit code 3, in the data" in shown
 
 
@@ -243,7 +244,7 @@ def test_check_recognizes_what_it_is_given(packed, world, model, capsys):
 
 @pytest.mark.slow
 def test_generate_shows_who_spoke_and_writes_provenance(model, world, tmp_path, capsys):
-    argv = ["generate", model, "--prompt", "Ada", "--max-new-tokens", 8, "--source", world]
+    argv = ["generate", model, "Ada", "--max-new-tokens", 8, "--source", world]
     assert lacy(*argv, "--policy", "always", "--show", "--out", tmp_path / "a.jsonl") == 0
     shown = capsys.readouterr().out
     assert shown.startswith("Ada")
@@ -261,7 +262,7 @@ def test_generate_reads_lines_and_says_which_policy_it_took(model, capsys, monke
     assert "\nBert" in captured.out
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert lacy("generate", model) == 2
-    assert "--prompt" in capsys.readouterr().err
+    assert "standard input" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -274,7 +275,7 @@ def test_generate_reads_lines_and_says_which_policy_it_took(model, capsys, monke
     ],
 )
 def test_generate_names_mistakes(model, flags, part, capsys):
-    assert lacy("generate", model, "--prompt", "Ada", *flags) in (2, 3, 4)
+    assert lacy("generate", model, "Ada", *flags) in (2, 3, 4)
     assert part in capsys.readouterr().err
 
 
@@ -311,9 +312,7 @@ def test_sources_and_policies_are_words(world, tmp_path):
     assert split_policy("runs/mine:budget=0.22") == ("runs/mine", "budget=0.22")
     assert split_policy("runs/mine") == ("runs/mine", None)
     assert split_policy(str(world)) == (str(world), None)
-    assert str(choose_policy(None, None)[0]) == "never"
-    policy, why = choose_policy("budget=0.1", None)
-    assert (str(policy), why) == ("budget=0.1", "")
+    assert str(default_policy(None, None)[0]) == "never"
 
 
 def test_the_default_policy_follows_what_the_model_was_taught(world):
@@ -322,15 +321,15 @@ def test_the_default_policy_follows_what_the_model_was_taught(world):
 
     with open_source(str(world)) as database:
         chosen = {
-            name: str(choose_policy(None, database, meta(call_negative=name))[0])
+            name: str(default_policy(database, meta(call_negative=name))[0])
             for name in ("none", "softmax", "sigmoid")
         }
-        plain = choose_policy(None, database, meta(method="none", call_negative="softmax"))
-        assert str(plain[0]) == str(choose_policy(None, database, {})[0]) == "budget=0.22"
-        assert "text-weight 0" in rankable(meta(text_weight=0.0), database)
-        assert rankable(meta(), database) == rankable({}, database) == ""
+        plain = default_policy(database, meta(method="none", call_negative="softmax"))
+        assert str(plain[0]) == str(default_policy(database, {})[0]) == "budget=0.22"
+        assert "text-weight 0" in ranking_warning(database, meta(text_weight=0.0))
+        assert ranking_warning(database, meta()) == ranking_warning(database, {}) == ""
     assert chosen == {"none": "budget=0.22", "softmax": "threshold=0", "sigmoid": "threshold=0"}
-    assert rankable(meta(text_weight=0.0), None) == ""
+    assert ranking_warning(None, meta(text_weight=0.0)) == ""
 
 
 def test_values_are_shown_for_people():
@@ -366,3 +365,7 @@ def test_spacy_marks_are_kept_beside_the_data_and_used_again(tmp_path, capsys):
     assert {path: path.stat().st_mtime_ns for path in stored} == before
     assert lacy(*argv, "--rules.entities", "False") == 2
     assert capsys.readouterr().err.splitlines()[-2].startswith("[E33]")
+
+
+def test_the_default_of_calibrate_is_the_engines():
+    assert options.CALIBRATION_TEXTS == CALIBRATION_TEXTS

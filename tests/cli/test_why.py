@@ -13,8 +13,8 @@ from rich.console import Console
 from helpers.models import REAL
 from lacy.cascade import Engine
 from lacy.cascade.steps import END, Watch, explain, plain, read_along
-from lacy.cli import why_output
-from lacy.cli.live import speak
+from lacy.cli import step_table
+from lacy.cli.streaming import generate_live
 from lacy.errors import LacyError
 from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
@@ -108,7 +108,9 @@ def test_running_tells_the_same_steps():
     watched.observer = watch = Watch(watched)
     heard = []
     with LoopThread() as loop_thread:
-        live = speak(watched, loop_thread, watched.sequence(0, "Mara", None, 12), heard.append)
+        live = generate_live(
+            watched, loop_thread, watched.sequence(0, "Mara", None, 12), heard.append
+        )
     assert said(live)[0] == said(answer)[0]
     assert live.text == answer.text == "Mara" + "".join(piece.text for piece in heard)
     for mine, other in zip(watch.steps[0], steps, strict=True):
@@ -167,7 +169,7 @@ def test_a_call_names_the_word_that_stands_in_its_place(said, shown):
     _, steps = explain(Engine(loaded, ScriptedSource([None]), "threshold=0"), "Ada")
     page = io.StringIO()
     console = Console(file=page, width=80, color_system=None)
-    why_output.show(console, steps, {}, notes=[])
+    step_table.show(console, steps, {}, notes=[])
     assert f"▸ 1 … {shown}\n" in page.getvalue()
 
 
@@ -175,10 +177,10 @@ def test_a_call_names_the_word_that_stands_in_its_place(said, shown):
 def test_tables_fit_the_terminal(width):
     engine = Engine(REAL["llama"], ScriptedSource(reply), "budget=0.4,window=9")
     answer, steps = explain(engine, PROMPTS[1], max_new_tokens=14)
-    steps, note = why_output.with_marks(steps, answer.text)
+    steps, note = step_table.with_marks(steps, answer.text)
     page = io.StringIO()
     console = Console(file=page, width=width, force_terminal=True, no_color=True)
-    why_output.show(console, steps, {}, notes=[note])
+    step_table.show(console, steps, {}, notes=[note])
     lines = page.getvalue().splitlines()
     from rich.text import Text
 
@@ -211,7 +213,7 @@ def test_the_picture_shows_margin_threshold_and_calls(tmp_path):
     engine = Engine(REAL["llama"], ScriptedSource(reply), "budget=0.4,window=9")
     answer, steps = explain(engine, "Mara", max_new_tokens=14)
     for name in ("why.png", "why.svg"):
-        why_output.draw(tmp_path / name, steps, answer.text)
+        step_table.draw(tmp_path / name, steps, answer.text)
     assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
     shown = (tmp_path / "why.svg").read_text()
     for word in ("margin", "threshold", "call, "):

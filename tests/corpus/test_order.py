@@ -63,10 +63,8 @@ def test_permutation_is_shared_and_read_only():
         permutation(5, 0, 0)[0] = 1
 
 
-def test_progress_numbers():
-    order = BatchOrder(10, 4)
-    assert order.steps_per_epoch() == 3
-    assert order.epoch(5) == 2.0
+def test_epochs_seen_before_a_step():
+    assert BatchOrder(10, 4).epoch(5) == 2.0
 
 
 @pytest.mark.parametrize(

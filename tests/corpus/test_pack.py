@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacy.corpus import Encoded
-from lacy.corpus.pack import Piece, best_fit, checked, pack, split
+from lacy.corpus.pack import Segment, best_fit, pack, split, to_segment
 from lacy.errors import LacyError
 
 
-def piece(length, start=1):
+def make_segment(length, start=1):
     ids = np.arange(start, start + length, dtype=np.int32)
-    return Piece(ids, (ids % 7).astype(np.uint8))
+    return Segment(ids, (ids % 7).astype(np.uint8))
 
 
 @given(st.integers(1, 200), st.integers(3, 50))
 @settings(max_examples=200, deadline=None)
 def test_split_gives_the_document_back_in_useful_pieces(length, context):
-    whole = piece(length)
+    whole = make_segment(length)
     parts = list(split(whole, context))
     assert np.concatenate([part.ids for part in parts]).tolist() == whole.ids.tolist()
     assert np.concatenate([part.marks for part in parts]).tolist() == whole.marks.tolist()
@@ -68,27 +68,27 @@ def test_best_fit_fills_as_the_slow_rule_does(lengths):
 @given(st.lists(st.integers(2, 20), min_size=1, max_size=60), st.sampled_from([1, 40, 10_000]))
 @settings(max_examples=100, deadline=None)
 def test_pack_holds_each_piece_once_as_one_segment(lengths, window):
-    pieces = [piece(length, start=1 + 100 * i) for i, length in enumerate(lengths)]
+    segments = [make_segment(length, start=1 + 100 * i) for i, length in enumerate(lengths)]
     found = []
-    for ids_RT, marks_RT, segments_RT in pack(pieces, 20, pad_id=9999, window=window):
+    for ids_RT, marks_RT, segments_RT in pack(segments, 20, pad_id=9999, window=window):
         padding = segments_RT == 0
         assert (ids_RT[padding] == 9999).all() and (marks_RT[padding] == 0).all()
-        for ids, marks, segments in zip(ids_RT, marks_RT, segments_RT, strict=True):
-            count = segments.max()
-            real = segments[segments > 0]
+        for ids, marks, numbers in zip(ids_RT, marks_RT, segments_RT, strict=True):
+            count = numbers.max()
+            real = numbers[numbers > 0]
             assert count >= 1 and set(real.tolist()) == set(range(1, count + 1))
-            assert (np.diff(real) >= 0).all() and (segments[len(real) :] == 0).all()
-            for segment in range(1, count + 1):
-                here = segments == segment
+            assert (np.diff(real) >= 0).all() and (numbers[len(real) :] == 0).all()
+            for number in range(1, count + 1):
+                here = numbers == number
                 found.append((ids[here].tolist(), marks[here].tolist()))
-    wanted = [(part.ids.tolist(), part.marks.tolist()) for part in pieces]
+    wanted = [(part.ids.tolist(), part.marks.tolist()) for part in segments]
     assert sorted(found) == sorted(wanted)
 
 
 def test_packing_is_repeatable_and_tight():
     lengths = np.random.default_rng(0).lognormal(4, 1, 4000).astype(int).clip(2, 256)
-    pieces = [piece(int(length)) for length in lengths]
-    first, second = ([*pack(pieces, 256, 0)] for _ in range(2))
+    segments = [make_segment(int(length)) for length in lengths]
+    first, second = ([*pack(segments, 256, 0)] for _ in range(2))
     for one, two in zip(first, second, strict=True):
         assert all((a == b).all() for a, b in zip(one, two, strict=True))
     rows = sum(len(part.marks_RT) for part in first)
@@ -98,7 +98,7 @@ def test_packing_is_repeatable_and_tight():
 @pytest.mark.parametrize(
     ("ids", "marks", "code", "words"),
     [
-        ([1, 2, 3], [0, 0], "E20", "3 tokens, 2 marks"),
+        ([1, 2, 3], [0, 0], "E20", "3 tokens but 2 marks"),
         ([1, 99], [0, 0], "E29", "token id 99"),
         ([1, -1], [0, 0], "E29", "token id -1"),
         ([1, 9], [0, 0], "E29", "token id 9"),  # <CALL> never stands in a text
@@ -108,6 +108,6 @@ def test_packing_is_repeatable_and_tight():
 )
 def test_documents_that_do_not_fit_are_named(ids, marks, code, words):
     with pytest.raises(LacyError) as caught:
-        checked(Encoded("doc-7", ids, marks), vocab_size=10, call_id=9)
+        to_segment(Encoded("doc-7", ids, marks), vocab_size=10, call_id=9)
     assert caught.value.code == code
     assert words in str(caught.value) and "doc-7" in str(caught.value)

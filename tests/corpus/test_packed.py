@@ -175,7 +175,7 @@ def test_damaged_folders_are_refused(tmp_path, data):
     (path / packed.INFO_FILE).write_text('{"format": 1')
     refused(path, "E25", "cannot be read")
     for change, words in [
-        ({"format": 2}, "format 2"),
+        ({"format": 1}, "format 1"),
         ({"rows": 3}, "says 3"),
         ({"context": 16}, "input_ids is fixed_size_list"),
         ({"unknown": 1}, "cannot be read"),
@@ -200,7 +200,7 @@ def test_columns_that_do_not_fit_are_refused(data):
     rows = len(data)
     ids = [[1] * 32] * rows
     rewrite(data.path, pa.table({"input_ids": ids, "marks": [[0] * 31] * rows, "segments": ids}))
-    refused(data.path, "E20", f"{rows * 32} tokens, {rows * 31} marks")
+    refused(data.path, "E20", f"{rows * 32} tokens but {rows * 31} marks")
     rewrite(data.path, pa.table({"input_ids": ids, "marks": ids, "segments": ids}))
     refused(data.path, "E25", "column input_ids is list")
     rewrite(data.path, pa.table({"input_ids": ids}))

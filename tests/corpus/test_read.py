@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.corpus import _files, read
+from lacy.corpus import files, read
 from lacy.corpus.reading import ReadReport, write_documents
 from lacy.errors import LacyError
 from lacy.types import Document, Mark
@@ -139,8 +139,8 @@ def test_long_line_of_ten_megabytes(tmp_path):
 
 
 def test_line_without_end_is_skipped_in_bounded_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(_files, "CHUNK", 1000)
-    monkeypatch.setattr(_files, "LARGEST", 5000)
+    monkeypatch.setattr(files, "CHUNK", 1000)
+    monkeypatch.setattr(files, "MAX_BYTES", 5000)
     path = tmp_path / "a.jsonl"
     path.write_bytes(lines_of({"text": "one"}, {"text": "x" * 20_000}, {"text": "three"}))
     documents, report = reading(path)
@@ -157,11 +157,11 @@ def test_lines_are_those_of_split_whatever_the_chunk(tmp_path_factory, pieces, c
     path = tmp_path_factory.mktemp("lines") / ("a.gz" if zipped else "a")
     path.write_bytes(gzip.compress(data) if zipped else data)
     wanted = data.removeprefix(_BOM).split(b"\n")
-    before, _files.CHUNK = _files.CHUNK, chunk
+    before, files.CHUNK = files.CHUNK, chunk
     try:
-        found = list(_files.lines(path, lambda *problem: pytest.fail(str(problem))))
+        found = list(files.lines(path, lambda *problem: pytest.fail(str(problem))))
     finally:
-        _files.CHUNK = before
+        files.CHUNK = before
     assert found == [(number, line) for number, line in enumerate(wanted, 1) if line.strip()]
 
 
@@ -233,7 +233,7 @@ def test_folder_in_sorted_order_with_relative_ids(tmp_path):
         ("c.jsonl:1", "third"),
     ]
     assert dict(report.skipped) == {"empty text": 1}
-    assert report.left == {".docx": [str(tmp_path / "notes.docx")]}
+    assert report.ignored == {".docx": [str(tmp_path / "notes.docx")]}
 
 
 def test_restructured_text_has_a_title_and_no_underlines(tmp_path):

@@ -17,7 +17,7 @@ import json, sys
 from lacy.corpus.reading import ReadReport, read
 report = ReadReport()
 documents = [document.id for document in read(sys.argv[1], report=report)]
-print(json.dumps([documents, report.places, report.left]))
+print(json.dumps([documents, report.places, report.ignored]))
 """
 
 
@@ -78,7 +78,7 @@ def test_links_out_of_a_folder_are_followed_where_asked_and_all_is_read_once(tmp
     def ids(**options):
         report = ReadReport()
         found = [document.id for document in read(home, report=report, **options)]
-        return found, dict(report.left.counts)
+        return found, dict(report.ignored.counts)
 
     assert ids() == (
         ["a.txt", "sub/b.txt"],
@@ -99,7 +99,7 @@ def test_pipes_sockets_and_devices_are_named_and_never_waited_for(tmp_path):
         server.bind(str(tmp_path / "s.txt"))
         report = ReadReport()
         assert [d.id for d in read(tmp_path, report=report)] == ["a.txt"]
-        assert report.left.keys() == {"pipe", "socket"}
+        assert report.ignored.keys() == {"pipe", "socket"}
         for path, kind in (("pipe.jsonl", "pipe"), ("s.txt", "socket"), ("/dev/zero", "device")):
             with pytest.raises(LacyError, match=f"is a {kind}") as caught:
                 read(tmp_path / path)
@@ -114,7 +114,7 @@ def test_what_lacy_wrote_beside_texts_is_no_text(tmp_path):
         (tmp_path / folder / "more.json").write_text('{"text": "no text"}')
     report = ReadReport()
     assert [d.id for d in read(tmp_path, report=report)] == ["a.txt"]
-    assert list(report.left.counts.values()) == [2]
+    assert list(report.ignored.counts.values()) == [2]
 
 
 def test_names_that_are_no_utf_8_or_steer_a_terminal(tmp_path):
@@ -140,8 +140,8 @@ def test_many_kinds_are_counted_in_bounded_memory(tmp_path):
     (tmp_path / "a.txt").write_text("A.")
     report = ReadReport()
     list(read(tmp_path, report=report))
-    assert sum(report.left.counts.values()) == 62 and len(report.left) == 31
+    assert sum(report.ignored.counts.values()) == 62 and len(report.ignored) == 31
     (tmp_path / "a.txt").unlink()
-    with pytest.raises(LacyError, match=r"no file in it \(.* x ") as caught:
+    with pytest.raises(LacyError, match=r"no supported files \(only .* x ") as caught:
         read(tmp_path)
     assert caught.value.code == "E27"

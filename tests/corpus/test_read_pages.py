@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.corpus import read, read_pages
-from lacy.corpus.read_formats import FORMATS, Unreadable, markdown
+from lacy.corpus import read, reader_process
+from lacy.corpus.files import Unreadable
+from lacy.corpus.read_markup import html_to_text, markdown_to_text
+from lacy.corpus.read_pdf import pdf_to_text
 from lacy.corpus.reading import ReadReport
 from lacy.errors import LacyError
 
@@ -96,13 +98,13 @@ COLUMN = [
 
 
 def test_markdown_is_text_without_its_signs():
-    plain = markdown(MARKDOWN.encode())
+    plain = markdown_to_text(MARKDOWN.encode())
     assert plain.title == "Front"
     assert plain.text.split("\n\n") == [
         "Ada Vell", "Born in Ulm on 3 May 1901.", "one thing", "another", "town, year",
         "Bern, 1920", "raw",
     ]  # fmt: skip
-    assert markdown(MARKDOWN[MARKDOWN.index("#") :].encode()).title == "Ada Vell"
+    assert markdown_to_text(MARKDOWN[MARKDOWN.index("#") :].encode()).title == "Ada Vell"
 
 
 def test_a_mixed_folder_is_read_with_titles_and_pages(tmp_path):
@@ -255,13 +257,13 @@ def test_broken_files_cost_themselves_and_say_why(tmp_path):
 
 def test_a_file_that_takes_too_long_or_too_much_memory_is_given_up(tmp_path, monkeypatch):
     pytest.importorskip("pypdf")
-    monkeypatch.setattr(read_pages, "SECONDS", 3.0)
+    monkeypatch.setattr(reader_process, "TIMEOUT", 3.0)
     (tmp_path / "a.pdf").write_bytes(pdf_of(b"BT /F1 9 Tf " + b"(a) Tj 1 1 Td " * 1_500_000))
     (tmp_path / "b.pdf").write_bytes(pdf_of(["Ada Vell."]))
     documents, report = reading(tmp_path)
     assert [document.id for document in documents] == ["b.pdf"]
     assert "not read within 3 s" in str(report.places)
-    monkeypatch.setattr("lacy.corpus._files.LARGEST", 100)
+    monkeypatch.setattr("lacy.corpus.files.MAX_BYTES", 100)
     assert "text file too long" in reading_nothing(tmp_path).problem
 
 
@@ -321,17 +323,18 @@ def test_no_process_stays_behind(tmp_path):
 @given(text=st.text(max_size=300))
 def test_any_markdown_is_read(text):
     try:
-        markdown(text.encode())
+        markdown_to_text(text.encode())
     except (Unreadable, UnicodeEncodeError) as error:
         assert "surrogates" in str(error)
 
 
 @settings(max_examples=30, deadline=None)
-@given(data=st.binary(max_size=300), kind=st.sampled_from([".html", ".pdf"]))
-def test_any_bytes_are_read_or_refused(data, kind):
+@given(data=st.binary(max_size=300), pdf=st.booleans())
+def test_any_bytes_are_read_or_refused(data, pdf):
     pytest.importorskip("trafilatura", exc_type=ImportError)
     pytest.importorskip("pypdf")
+    convert = pdf_to_text if pdf else html_to_text
     try:
-        FORMATS[kind](b"%PDF-1.4\n" * (kind == ".pdf") + data)
+        convert(b"%PDF-1.4\n" * pdf + data)
     except Unreadable as error:
         assert len(error.args) == 2

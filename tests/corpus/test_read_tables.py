@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.corpus import _files, _unpack, read
+from lacy.corpus import compression, files, read
 from lacy.corpus.reading import ReadReport
 from lacy.errors import LacyError
 
@@ -69,19 +69,19 @@ def test_elements_of_a_json_array_that_are_broken_cost_themselves(tmp_path):
 )  # fmt: skip
 def test_json_arrays_are_split_where_json_says(tmp_path_factory, rows, chunk, indent):
     path = tmp_path_factory.mktemp("array") / "a.json"
-    before, _files.CHUNK = _files.CHUNK, chunk
+    before, files.CHUNK = files.CHUNK, chunk
     try:
         found = texts(
             path, json.dumps([{"text": "first"}, *rows], indent=indent, ensure_ascii=False)
         )
     finally:
-        _files.CHUNK = before
+        files.CHUNK = before
     assert found == ["first", *(row["text"] for row in rows if row["text"].strip())]
 
 
 def test_a_long_element_is_left_out_in_bounded_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(_files, "CHUNK", 100)
-    monkeypatch.setattr(_files, "LARGEST", 500)
+    monkeypatch.setattr(files, "CHUNK", 100)
+    monkeypatch.setattr(files, "MAX_BYTES", 500)
     rows = [{"text": "a"}, {"text": "x" * 2000}, {"text": "c"}]
     found, report = reading(tmp_path / "a.json", json.dumps(rows))
     assert [d.text for d in found] == ["a", "c"] and report.skipped["text too long"] == 1
@@ -134,13 +134,13 @@ def test_any_text_comes_back_from_csv(tmp_path_factory, cells, chunk):
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([["text", "n"], *([cell, 1] for cell in cells)])
     path = tmp_path_factory.mktemp("csv") / "a.csv"
-    before, _files.CHUNK = _files.CHUNK, chunk
+    before, files.CHUNK = files.CHUNK, chunk
     try:
         wanted = [cell for cell in cells if cell.strip()]
         if wanted:
             assert texts(path, out.getvalue()) == wanted
     finally:
-        _files.CHUNK = before
+        files.CHUNK = before
 
 
 # ------------------------------------------------------------------------------- packed files
@@ -171,8 +171,8 @@ def test_packed_files(tmp_path, ending):
 
 @pytest.mark.parametrize("ending", PACKERS)
 def test_a_file_that_unpacks_to_nothing_for_ever_is_left_soon(tmp_path, monkeypatch, ending):
-    monkeypatch.setattr(_unpack, "SMALL", 1 << 18)
-    monkeypatch.setattr(_files, "LARGEST", 1 << 20)
+    monkeypatch.setattr(compression, "ALWAYS_ALLOWED", 1 << 18)
+    monkeypatch.setattr(files, "MAX_BYTES", 1 << 20)
     pack = PACKERS[ending]
     first = b'{"text": "first"}\n'
     found, report = reading(tmp_path / f"a.jsonl{ending}", pack(first + b"\n" * (4 << 20)))
@@ -196,8 +196,8 @@ def test_what_a_file_is_counts_more_than_its_name(tmp_path, ending):
 
 
 def test_blank_lines_and_one_line_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(_files, "CHUNK", 100)
-    monkeypatch.setattr(_files, "LARGEST", 10_000)
+    monkeypatch.setattr(files, "CHUNK", 100)
+    monkeypatch.setattr(files, "MAX_BYTES", 10_000)
     row = b'{"text": "row"}\n'
     found, report = reading(
         tmp_path / "a.jsonl", row + b" \n" * 4_000 + row + b"\r\n" * 9_000 + row
@@ -209,9 +209,9 @@ def test_blank_lines_and_one_line_without_end(tmp_path, monkeypatch):
 
 def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
     def gone():
-        raise _unpack.Missing("zstandard")
+        raise compression.MissingPackage("zstandard")
 
-    monkeypatch.setitem(_unpack.PACKED, ".zst", ("zstd", gone))
+    monkeypatch.setitem(compression.FORMATS, ".zst", ("zstd", gone))
     (tmp_path / "a.txt").write_text("ok")
     (tmp_path / "b.jsonl.zst").write_bytes(b"(\xb5/\xfd")
     found, report = reading(tmp_path)

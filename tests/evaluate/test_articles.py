@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lacy.cascade import truncate_document
 from lacy.cli import main
+from lacy.evaluate import as_data
 from lacy.evaluate.articles import (
     Unsaid,
     calibrate_on,
@@ -142,7 +143,7 @@ def test_calls_where_the_model_wants_them_bring_the_articles_own_values():
     usual = calibrate_on(LOADED, others, extract)
     conditions = evaluate_articles(
         LOADED, ARTICLES, extract, ["never", "threshold=0"], calibration=usual
-    )
+    ).conditions
     alone, cascade = conditions["never"], conditions["threshold=0"]
     assert (alone.scores.entities, alone.scores.supported) == (3, 0)
     assert alone.call_rate == 0.0
@@ -153,11 +154,11 @@ def test_calls_where_the_model_wants_them_bring_the_articles_own_values():
         (span,) = [span for span in answer.spans if span.asked]
         assert span.speaker == "article"
         assert span.text.strip() in {found.text[m.start : m.end] for m in found.marks}
-    assert json.dumps(cascade.as_dict())
+    assert json.dumps(as_data(cascade))
 
 
 def test_policies_may_have_names():
-    conditions = evaluate_articles(LOADED, ARTICLES, extract, {"alone": "never"})
+    conditions = evaluate_articles(LOADED, ARTICLES, extract, {"alone": "never"}).conditions
     assert conditions["alone"].policy == "never"
 
 
@@ -168,7 +169,9 @@ def test_long_articles_calibrate_too():
     assert made.kinds["DATE"].n >= 5
     assert made.kinds["ENTITY"].n >= 5
     assert len(made.signals["margin"]) > 100
-    conditions = evaluate_articles(LOADED, ARTICLES, extract, ["budget=0.1"], calibration=made)
+    conditions = evaluate_articles(
+        LOADED, ARTICLES, extract, ["budget=0.1"], calibration=made
+    ).conditions
     assert conditions["budget=0.1"].policy.startswith("budget=0.1")
 
 

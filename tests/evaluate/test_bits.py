@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.readings import F, N, S, reading
+from lacy.evaluate import as_data
 from lacy.evaluate.bits import entropies, fact_loss, language_loss, stored_bits, value_costs
 
 LN2 = math.log(2)
@@ -44,7 +45,7 @@ def test_bits_by_hand():
     assert found.per_person.value == pytest.approx(3.0)
     assert found.share.value == pytest.approx(0.6)
     assert (found.facts, found.per_fact.n) == (2, 2)
-    json.dumps(found.as_dict(), allow_nan=False)
+    json.dumps(as_data(found), allow_nan=False)
 
 
 def test_the_maximum_is_taken_of_the_mean_not_of_each_fact():
@@ -91,7 +92,7 @@ def test_a_noisy_guesser_is_not_credited():
 def test_relations_without_known_bits_are_left_out():
     found = stored_bits([told(1.0, "x")], ["Ann"], {"a": 5.0})
     assert found.facts == 0
-    json.dumps(found.as_dict(), allow_nan=False)
+    json.dumps(as_data(found), allow_nan=False)
 
 
 def test_entropy_of_values():

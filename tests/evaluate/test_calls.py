@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.readings import F, N, S, reading
+from lacy.evaluate import as_data
 from lacy.evaluate.calls import (
     calibration,
     call_quality,
@@ -135,7 +136,7 @@ def test_who_calls_for_whole_values_is_judged_where_it_decides():
     assert sum(b.tokens for b in decided.bins) == 9
     quality = call_quality([document] * 3)
     assert quality.decision == decided
-    assert quality.as_dict()["decision"] == decided.as_dict()
+    assert as_data(quality)["decision"] == as_data(decided)
 
 
 def test_texts_without_a_decision_have_no_calibration():
@@ -149,8 +150,8 @@ def test_everything_together_is_json():
     assert found.at_rate is not None
     assert found.at_rate.call_rate.value == pytest.approx(0.25)
     assert found.at_zero.call_rate.value == pytest.approx(5 / 8)
-    json.dumps(found.as_dict(), allow_nan=False)
-    json.dumps(call_quality(DOCUMENTS).as_dict(), allow_nan=False)
+    json.dumps(as_data(found), allow_nan=False)
+    json.dumps(as_data(call_quality(DOCUMENTS)), allow_nan=False)
 
 
 tokens = st.lists(st.tuples(st.sampled_from([N, S, F]), st.floats(-5, 5)), min_size=1, max_size=20)
@@ -162,6 +163,6 @@ def test_order_of_documents_does_not_matter(docs, order):
     documents = [reading(*zip(*doc, strict=True)) for doc in docs]
     shuffled = [documents[i] for i in order if i < len(documents)]
     a, b = operating(documents, 0.0), operating(shuffled, 0.0)
-    assert a.as_dict() == b.as_dict()
+    assert as_data(a) == as_data(b)
     first, second = separation(documents, "margin"), separation(shuffled, "margin")
     assert first.fact.value == pytest.approx(second.fact.value, nan_ok=True)

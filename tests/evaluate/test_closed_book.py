@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lacy.evaluate import as_data
 from lacy.evaluate.closed_book import begins, closed_book_recall, contains, most_frequent, probes
 from lacy.types import Document, Mark
 
@@ -84,7 +85,7 @@ def test_closed_book_recall_by_hand():
     assert found.chance.value == pytest.approx(1 / 4)
     assert found.by_relation["town"].value == pytest.approx(1 / 2)
     assert (found.probes, found.start.n) == (4, 2)
-    json.dumps(found.as_dict(), allow_nan=False)
+    json.dumps(as_data(found), allow_nan=False)
 
 
 def test_nothing_to_ask():

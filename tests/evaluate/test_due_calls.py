@@ -11,7 +11,8 @@ from helpers.worlds import TinyWorld, answer
 from lacy.cascade import Engine, Never, Oracle
 from lacy.cascade.policy import Always, Random
 from lacy.corpus import train_tokenizer
-from lacy.evaluate.facts import COLUMNS, counts, due_calls, grade, score_facts
+from lacy.evaluate import as_data
+from lacy.evaluate.facts import COUNTS, counts, due_calls, grade, score_facts
 from lacy.sources import ScriptedSource
 from lacy.sources.truth import Truth
 from lacy.testing import scripted_with
@@ -75,10 +76,10 @@ def test_calls_of_the_cascade_against_gold_marks(world, texts, loaded, unit, pol
     assert wanted > 0
     assert sum(due_calls(a, world, unit=unit) for a in answers) == wanted
     scores = score_facts(answers, list(texts), world, unit=unit)
-    assert scores.call_starts.value == pytest.approx(wanted / calls)
-    assert (scores.call_starts.value == 1.0) == (policy == "oracle")
-    assert scores.call_starts.n == len(texts)
-    assert scores.as_dict()["call_starts"]["value"] == pytest.approx(wanted / calls)
+    assert scores["call_starts"].value == pytest.approx(wanted / calls)
+    assert (scores["call_starts"].value == 1.0) == (policy == "oracle")
+    assert scores["call_starts"].n == len(texts)
+    assert as_data(scores)["scores"]["call_starts"]["value"] == pytest.approx(wanted / calls)
 
 
 def test_by_tokens_a_call_within_a_value_is_due_and_by_values_it_is_not(world):
@@ -95,11 +96,11 @@ def test_by_tokens_a_call_within_a_value_is_due_and_by_values_it_is_not(world):
 
 def test_nobody_asked_is_undefined_and_so_is_a_world_that_cannot_tell(world, texts, loaded):
     answers = told(loaded, texts, None, Never(), "value")
-    assert math.isnan(score_facts(answers, list(texts), world).call_starts.value)
+    assert math.isnan(score_facts(answers, list(texts), world)["call_starts"].value)
     given = [answer("Ann", (" [born=", "slm"), ("1901", "database"), ("]", "slm"))] * 2
     scores = score_facts(given, ["Ann", "Bob"], TinyWorld())
-    assert math.isnan(scores.call_starts.value)
-    assert scores.calls_per_answer.value == 1.0
-    json.dumps(scores.as_dict(), allow_nan=False)
+    assert math.isnan(scores["call_starts"].value)
+    assert scores["calls_per_answer"].value == 1.0
+    json.dumps(as_data(scores), allow_nan=False)
     table = counts(given, ["Ann", "Bob"], [grade(a, "Ann", TinyWorld()) for a in given])[1]
-    assert math.isnan(table[0, COLUMNS.index("due")])
+    assert math.isnan(table[0, list(COUNTS).index("due")])

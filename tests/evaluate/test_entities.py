@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.worlds import answer
+from lacy.evaluate import as_data
 from lacy.evaluate.entities import (
-    Reference,
+    ArticleText,
     dates,
     default_extract,
     entity_precision,
@@ -62,7 +63,7 @@ ARTICLE = (
     ],
 )
 def test_same_thing_written_otherwise(entity, held):
-    assert Reference(ARTICLE).holds(entity) is held
+    assert ArticleText(ARTICLE).holds(entity) is held
 
 
 def test_normal_forms():
@@ -97,7 +98,7 @@ def test_precision_by_hand():
     assert found.borrowed.value == pytest.approx(2 / 4)
     assert found.per_text.value == pytest.approx(2.0)
     assert (found.supported, found.entities, found.precision.n) == (2, 4, 2)
-    json.dumps(found.as_dict(), allow_nan=False)
+    json.dumps(as_data(found), allow_nan=False)
 
 
 def test_what_the_prompt_gave_earns_nothing():
@@ -112,7 +113,7 @@ def test_a_loop_earns_nothing():
 
 def test_texts_that_name_nothing():
     found = entity_precision([answer("Ann", (" sings", "slm"))] * 2, ["", ""], extract)
-    assert found.precision.as_dict()["value"] is None
+    assert as_data(found.precision)["value"] is None
     assert found.per_text.value == 0.0
 
 
@@ -125,7 +126,7 @@ def test_the_projects_own_rules_find_numbers_and_dates():
 
 
 def test_no_texts():
-    json.dumps(entity_precision([], [], extract).as_dict(), allow_nan=False)
+    json.dumps(as_data(entity_precision([], [], extract)), allow_nan=False)
 
 
 def test_references_must_match():
@@ -139,10 +140,10 @@ def test_whole_words_of_a_text_are_held_by_it(text, start, count):
     pieces = words(text)[start : start + count]
     name = " ".join(pieces)
     if pieces and not numbers(name) and not dates(name):
-        assert Reference(text).holds(name)
+        assert ArticleText(text).holds(name)
 
 
 @given(st.text(max_size=80))
 @settings(max_examples=150, deadline=None)
 def test_any_text_can_be_read(text):
-    Reference(text).holds(text)
+    ArticleText(text).holds(text)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.worlds import Claim, TinyWorld, answer
+from lacy.evaluate import as_data
 from lacy.evaluate.facts import grade, judge, precision_counts, same_value, score_facts
 
 WORLD = TinyWorld()
@@ -66,41 +67,41 @@ def test_scores_by_hand():
         answer("Bob", (" [town=Oslo]", "slm", 3), (" x", "slm", 1, True), finished=False),
     ]
     scores = score_facts(answers, ["Ann", "Bob"], WORLD)
-    assert scores.facts_right.value == pytest.approx(2 / 3)
-    assert scores.recall.value == pytest.approx(2 / 5)
-    assert scores.f1.value == pytest.approx(2 * (2 / 3) * (2 / 5) / (2 / 3 + 2 / 5))
+    assert scores["facts_right"].value == pytest.approx(2 / 3)
+    assert scores["recall"].value == pytest.approx(2 / 5)
+    assert scores["f1"].value == pytest.approx(2 * (2 / 3) * (2 / 5) / (2 / 3 + 2 / 5))
     assert (scores.right, scores.wrong, scores.missing) == (2, 1, 2)
-    assert scores.facts_per_answer.value == pytest.approx(1.5)
-    assert scores.calls_per_answer.value == pytest.approx(1.0)
-    assert scores.calls_per_fact.value == pytest.approx(2 / 3)
-    assert scores.call_rate.value == pytest.approx(3 / 12)
-    assert scores.finished.value == pytest.approx(0.5)
-    assert scores.own_right.value == pytest.approx(1 / 2)
-    assert scores.borrowed_right.value == pytest.approx(1.0)
-    assert scores.borrowed.value == pytest.approx(1 / 3)
+    assert scores["facts_per_answer"].value == pytest.approx(1.5)
+    assert scores["calls_per_answer"].value == pytest.approx(1.0)
+    assert scores["calls_per_fact"].value == pytest.approx(2 / 3)
+    assert scores["call_rate"].value == pytest.approx(3 / 12)
+    assert scores["finished"].value == pytest.approx(0.5)
+    assert scores["own_right"].value == pytest.approx(1 / 2)
+    assert scores["borrowed_right"].value == pytest.approx(1.0)
+    assert scores["borrowed"].value == pytest.approx(1 / 3)
     assert scores.by_relation["town"].value == pytest.approx(1 / 2)
-    assert scores.facts_right.n == 2
-    json.dumps(scores.as_dict(), allow_nan=False)
+    assert scores["facts_right"].n == 2
+    json.dumps(as_data(scores), allow_nan=False)
 
 
 def test_silence_has_no_precision_and_no_recall():
     scores = score_facts([answer("Ann", (" nothing", "slm"))] * 2, ["Ann", "Bob"], WORLD)
-    assert scores.facts_right.as_dict()["value"] is None
-    assert scores.recall.value == 0.0
-    assert scores.f1.value == 0.0
+    assert as_data(scores["facts_right"])["value"] is None
+    assert scores["recall"].value == 0.0
+    assert scores["f1"].value == 0.0
 
 
 def test_several_answers_about_one_person_are_one_unit():
     answers = [answer("Ann", (" [born=1901]", "slm")), answer("Ann", (" [born=1900]", "slm"))]
     scores = score_facts(answers, ["Ann", "Ann"], WORLD)
-    assert scores.facts_right.n == 1
-    assert scores.facts_right.value == 0.5
+    assert scores["facts_right"].n == 1
+    assert scores["facts_right"].value == 0.5
 
 
 def test_no_answers_at_all():
     scores = score_facts([], [], WORLD)
-    assert scores.facts_right.n == 0
-    json.dumps(scores.as_dict(), allow_nan=False)
+    assert scores["facts_right"].n == 0
+    json.dumps(as_data(scores), allow_nan=False)
 
 
 def test_answers_without_subjects_are_refused():

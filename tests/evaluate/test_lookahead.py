@@ -87,7 +87,7 @@ def test_an_oracle_among_the_conditions_over_articles():
     loaded = scripted(speak, lambda text: False)
     conditions = evaluate_articles(
         loaded, articles, extract, ["never", "oracle=0.1", "oracle"], abstain=None
-    )
+    ).conditions
     rates = [call_rate(condition.answers) for condition in conditions.values()]
     assert rates == sorted(rates) and rates[0] == 0 < rates[1] < rates[2]
     assert conditions["oracle"].policy == "oracle"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from lacy.corpus import train_tokenizer
-from lacy.evaluate.evaluate import answer_all, evaluate_world
+from lacy.evaluate import as_data
 from lacy.evaluate.facts import score_facts
+from lacy.evaluate.world import answer_all, evaluate_world
 from lacy.model import build
 from lacy.model.io import Loaded
 from lacy.sources.truth import Truth
@@ -35,15 +36,15 @@ def test_a_reading_gives_both_losses_and_both_calibrations(world, loaded):
     assert result.fact_loss is not None and result.calls is not None
     assert result.fact_loss.value == pytest.approx(np.log(SIZE), rel=0.1)  # untrained: uniform
     assert result.fact_loss.n == 5
-    shown = result.as_dict()
-    assert shown["fact_loss"] == result.fact_loss.as_dict()
+    shown = as_data(result)
+    assert shown["fact_loss"] == as_data(result.fact_loss)
     assert shown["calls"]["decision"]["error"]["n"] == 5
     tokens = [sum(b.tokens for b in c.bins)
               for c in (result.calls.decision, result.calls.calibration)]  # fmt: skip
     assert 0 < tokens[0] < tokens[1]
     json.dumps(shown, allow_nan=False)
     unread = evaluate_world(loaded, world, policies={}, people=2, read=False, probe=False)
-    assert unread.fact_loss is None and unread.as_dict()["fact_loss"] is None
+    assert unread.fact_loss is None and as_data(unread)["fact_loss"] is None
 
 
 def test_where_calls_fell_is_judged_by_the_unit_of_the_calls(world, loaded):
@@ -58,8 +59,8 @@ def test_where_calls_fell_is_judged_by_the_unit_of_the_calls(world, loaded):
     )
     assert condition.answers[0].text == document.text
     by_word, by_value = (
-        score_facts(condition.answers, [name], world, unit=unit).call_starts
+        score_facts(condition.answers, [name], world, unit=unit)["call_starts"]
         for unit in ("word", "value")
     )
-    assert condition.facts.call_starts.value == by_word.value > by_value.value > 0
-    assert condition.as_dict()["call_starts"] == by_word.as_dict()
+    assert condition.facts["call_starts"].value == by_word.value > by_value.value > 0
+    assert as_data(condition)["facts"]["scores"]["call_starts"] == as_data(by_word)

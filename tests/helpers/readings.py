@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lacy.evaluate.signals import Reading
+from lacy.evaluate.signals import DocumentSignals
 from lacy.types import MarkFlag
 
 S, F, N = int(MarkFlag.FACT | MarkFlag.START), int(MarkFlag.FACT), 0
@@ -16,7 +16,7 @@ def reading(marks, margin=None, *, p_call=None, loss=None, fact=None, relations=
     def column(values):
         return np.zeros(size) if values is None else np.asarray(values, float)
 
-    return Reading(
+    return DocumentSignals(
         id=name,
         marks=np.asarray(marks, np.uint8),
         margin=column(margin),

@@ -11,14 +11,14 @@ from transformers import TrainingArguments
 from lacy.annotate import encode
 from lacy.corpus import PackedData
 from lacy.errors import LacyError
-from lacy.model import build, load_model
-from lacy.model.building import gate_of
+from lacy.model import build, gate_of, load_model
+from lacy.objective import Objective
 from lacy.run import read_metrics
 from lacy.testing import byte_tokenizer
 from lacy.train import CallTrainer, TrainConfig, train
 from lacy.train.optim import make_optimizers
 from lacy.train.schedule import make_schedule
-from lacy.train.trainer_adapter import SELECTOR
+from lacy.train.trainer_adapter import QUANTILE
 from lacy.world import make_world
 
 STEPS, ROWS = 12, 4
@@ -45,7 +45,7 @@ def config(data, tmp_path):
 
 def theirs(config, data, out, *, accumulate=1, steps=STEPS, **extra):
     model = build("tiny", data.tokenizer, context=data.context, seed=config.seed)
-    (optimizer,) = make_optimizers(model, config)
+    (optimizer,) = make_optimizers(model, lr=config.lr, weight_decay=config.weight_decay)
     schedule = make_schedule(config, rows=len(data), context=data.context)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.at)
     args = TrainingArguments(
@@ -93,13 +93,14 @@ def test_accumulation_uses_a_running_quantile_that_is_saved(config, data, tmp_pa
     trainer.args.save_strategy = "steps"
     trainer.args.save_steps = 4
     trainer.train()
-    assert trainer.selector is not None
-    assert trainer.selector.measured_rate == pytest.approx(0.1, abs=0.03)
+    assert trainer.quantile is not None
+    rates = [row["call_rate"] for row in trainer.state.log_history if "call_rate" in row]
+    assert sum(rates) / len(rates) == pytest.approx(0.1, abs=0.03)
     saved = tmp_path / "theirs" / "checkpoint-4"
-    assert (saved / SELECTOR).exists()
+    assert (saved / QUANTILE).exists()
     again = theirs(config, data, tmp_path / "again", accumulate=2, steps=6)
     again.train(resume_from_checkpoint=str(saved))
-    first, second = trainer.selector.state_dict(), again.selector.state_dict()
+    first, second = trainer.quantile.state_dict(), again.quantile.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -107,7 +108,7 @@ def test_the_gate_is_noted_in_the_config(data, tmp_path):
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
     for negative, gate in (("sigmoid", "sigmoid"), ("softmax", "softmax")):
         model = build("tiny", data.tokenizer, context=data.context, seed=0)
-        CallTrainer(model, arguments, data=data, objective={"call_negative": negative})
+        CallTrainer(model, arguments, data=data, objective=Objective(call_negative=negative))
         assert gate_of(model) == gate
 
 

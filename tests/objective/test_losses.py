@@ -13,7 +13,7 @@ from lacy.objective import fused, loss, shift, token_losses
 from lacy.objective.losses import choose_impl
 
 NEGATIVES = ("none", "softmax", "sigmoid")
-IMPLS = ("reference", "split", "fused")
+IMPLS = ("reference", "fused")
 EVERY_MODE = list(itertools.product(IMPLS, NEGATIVES))
 
 
@@ -96,7 +96,7 @@ def test_implementations_agree(seed, rows, length, width, vocabulary, shares, ne
     )
     options = {"call_negative": negative, "text_weight": weight, "ignore_BT": ignore}
     want = value_and_gradients(hidden, head, targets, call, impl="reference", **options)
-    for impl in ("split", "fused", "auto"):
+    for impl in ("fused", "auto"):
         got = value_and_gradients(hidden, head, targets, call, impl=impl, **options)
         torch.testing.assert_close(got[0].total, want[0].total, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(got[1], want[1], rtol=1e-10, atol=1e-12)
@@ -225,7 +225,7 @@ def test_a_huge_call_logit_is_free_unless_penalised(impl):
 
 
 def test_an_infinite_gate_costs_nothing_where_it_is_not_trained():
-    seen = fused.Rows(torch.tensor([1.0, 2.0]), torch.tensor([torch.inf, torch.inf]))
+    seen = fused.RowScores(torch.tensor([1.0, 2.0]), torch.tensor([torch.inf, torch.inf]))
     terms = fused.row_terms(
         seen, torch.tensor([True, False]), torch.tensor([False, False]), "none", 0.0
     )

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacy.errors import LacyError
-from lacy.objective import select
-from lacy.objective.methods import METHODS
+from lacy.objective import METHODS, Objective, select
 from lacy.types import MarkFlag
 
 FACT, VALUE, CONTENT = int(MarkFlag.FACT), int(MarkFlag.VALUE), int(MarkFlag.CONTENT)
@@ -38,7 +37,7 @@ def allowed(method, marks, valid):
 
 
 def all_arguments(method, loss, reference, marks, valid, rate, seed=0):
-    return select.choose(
+    return chosen(
         method,
         loss,
         marks,
@@ -47,6 +46,10 @@ def all_arguments(method, loss, reference, marks, valid, rate, seed=0):
         reference_loss_BT=reference,
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def chosen(method, loss, marks, rate, valid, **options):
+    return select.choose(Objective(method=method, call_rate=rate), loss, marks, valid, **options)[0]
 
 
 @given(
@@ -105,13 +108,13 @@ def test_random_methods_are_uniform_and_repeatable():
     chance = torch.Generator().manual_seed(1)
     counts = torch.zeros(30)
     for _ in range(600):
-        counts += select.choose("random", None, marks, 0.2, valid, generator=chance)[0]
+        counts += chosen("random", None, marks, 0.2, valid, generator=chance)[0]
     # Binomial(600, 0.2): standard deviation 9.8.
     assert (counts - 120).abs().max() < 5 * 9.8
     assert counts.std() > 4
     for name in ("random", "marks_only", "judge"):
         first, second = (
-            select.choose(name, None, marks, 0.1, valid, generator=torch.Generator().manual_seed(7))
+            chosen(name, None, marks, 0.1, valid, generator=torch.Generator().manual_seed(7))
             for _ in range(2)
         )
         assert torch.equal(first, second) and first.any()
@@ -119,19 +122,16 @@ def test_random_methods_are_uniform_and_repeatable():
 
 def test_selection_has_no_gradient():
     loss, _, marks, valid = make_batch(0)
-    assert not select.choose("lacy", loss.requires_grad_(), marks, 0.1, valid).requires_grad
+    assert not chosen("lacy", loss.requires_grad_(), marks, 0.1, valid).requires_grad
 
 
 @pytest.mark.parametrize(
     ("code", "method", "change", "said"),
     [
-        ("E40", "lacey", {}, "did you mean 'lacy'"),
         ("E41", "rho", {"reference_loss_BT": None}, "reference model"),
         ("E41", "lacy", {"loss_BT": None}, "own losses"),
         ("E42", "lacy", {"target_marks_BT": torch.zeros(1, 2, dtype=torch.uint8)}, "marks"),
         ("E42", "lacy", {"loss_BT": torch.zeros(1, 2)}, "own losses"),
-        ("E12", "lacy", {"call_rate": 1.5}, "call_rate"),
-        ("E12", "lacy", {"call_rate": float("nan")}, "call_rate"),
     ],
 )
 def test_mistakes_are_named(code, method, change, said):
@@ -139,12 +139,29 @@ def test_mistakes_are_named(code, method, change, said):
     arguments = {
         "loss_BT": loss,
         "target_marks_BT": marks,
-        "call_rate": 0.15,
         "valid_BT": valid,
         "reference_loss_BT": reference,
     }
     with pytest.raises(LacyError, match=said) as caught:
-        select.choose(method, **(arguments | change))
+        select.choose(Objective(method=method), **(arguments | change))
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("code", "change", "said"),
+    [
+        ("E40", {"method": "lacey"}, "did you mean 'lacy'"),
+        ("E12", {"call_rate": 1.5}, "call_rate"),
+        ("E12", {"call_rate": float("nan")}, "call_rate"),
+        ("E12", {"call_negative": "tanh"}, "call_negative"),
+        ("E12", {"ignore": "some"}, "ignore"),
+        ("E12", {"delegate": "sentence"}, "delegate"),
+        ("E12", {"rank_within": "page"}, "rank_within"),
+    ],
+)
+def test_an_objective_rejects_unknown_values(code, change, said):
+    with pytest.raises(LacyError, match=said) as caught:
+        Objective(**change)
     assert caught.value.code == code
 
 
@@ -152,7 +169,7 @@ def test_mistakes_are_named(code, method, change, said):
 @settings(max_examples=50, deadline=None)
 def test_ignore_masks(seed, ignore_rate):
     loss, _, marks, valid = make_batch(seed)
-    call = select.choose("lacy", loss, marks, 0.1, valid)
+    call = chosen("lacy", loss, marks, 0.1, valid)
     facts = (marks & FACT) != 0
     left = select.ignore_facts(marks, call, valid)
     assert torch.equal(left, facts & valid & ~call)

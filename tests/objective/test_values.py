@@ -6,13 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacy.errors import LacyError
-from lacy.objective import RunningQuantile, fused, select, select_and_loss
-from lacy.objective.methods import METHODS
-from lacy.objective.values import Values
+from lacy.objective import METHODS, Objective, RunningQuantile, fused, select, select_and_loss
+from lacy.objective.select import Values
 from lacy.types import MarkFlag
 
 FACT, START, VALUE = int(MarkFlag.FACT), int(MarkFlag.START), int(MarkFlag.VALUE)
 UNMARKED, INSIDE, BEGIN = 0, FACT | VALUE, FACT | START | VALUE
+
+
+def choose(method, loss, marks, rate, valid, *, delegate="token", rank_within="batch", **options):
+    objective = Objective(method=method, call_rate=rate, delegate=delegate, rank_within=rank_within)
+    return select.choose(objective, loss, marks, valid, **options)[0]
 
 
 @st.composite
@@ -92,7 +96,7 @@ def slow_choice_by_row(method, scores, marks, valid, *rest):
 @settings(max_examples=400, deadline=None)
 def test_the_choice_is_the_slow_one(batch, method, rate, delegate, within, seed):
     loss, reference, marks, valid = batch
-    call = select.choose(
+    call = choose(
         method, loss, marks, rate, valid, delegate=delegate, rank_within=within,
         reference_loss_BT=reference, generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
@@ -128,7 +132,7 @@ def test_a_long_value_is_not_cut_nor_replaced_by_a_short_one():
     valid = torch.ones(1, 10, dtype=torch.bool)
 
     def places(rate, delegate):
-        call = select.choose("lacy", loss, marks.to(torch.uint8), rate, valid, delegate=delegate)
+        call = choose("lacy", loss, marks.to(torch.uint8), rate, valid, delegate=delegate)
         return call.nonzero()[:, 1].tolist()
 
     assert places(0.2, "value") == [6, 7]  # the first would never fit: it bars no way
@@ -146,19 +150,19 @@ def test_every_sequence_keeps_the_rate_by_itself():
     valid[1, :5] = False
 
     def counts(within):
-        call = select.choose("lacy", loss, marks, 0.4, valid, rank_within=within)
+        call = choose("lacy", loss, marks, 0.4, valid, rank_within=within)
         return call.sum(-1).tolist()
 
     assert counts("batch") == [1, 5] and counts("sequence") == [4, 2]
     none = torch.zeros(0, 4, dtype=torch.bool)
-    assert select.wanted(0.5, none, "sequence").shape == (0,)
+    assert select.count_wanted(0.5, none, "sequence").shape == (0,)
 
 
 def test_a_broken_loss_puts_its_value_last():
     marks = torch.tensor([[BEGIN, INSIDE, BEGIN, INSIDE]], dtype=torch.uint8)
     loss = torch.tensor([[9.0, torch.nan, 1.0, 1.0]])
     valid = torch.ones(1, 4, dtype=torch.bool)
-    call = select.choose("lacy", loss, marks, 0.5, valid, delegate="value")
+    call = choose("lacy", loss, marks, 0.5, valid, delegate="value")
     assert call.tolist() == [[False, False, True, True]]
 
 
@@ -169,7 +173,7 @@ def test_chance_prefers_no_long_value():
     chance = torch.Generator().manual_seed(0)
     counts = torch.zeros(9)
     for _ in range(900):
-        counts += select.choose(
+        counts += choose(
             "marks_only", None, marks.to(torch.uint8), 1 / 9, valid, delegate="start",
             generator=chance,
         )[0]  # fmt: skip
@@ -194,6 +198,10 @@ def test_one_pass_is_the_reference(batch, method, rate, delegate, within, ignore
     hidden = torch.randn(*valid.shape, 5, generator=chance, dtype=torch.float64)
     head = torch.randn(17, 5, generator=chance, dtype=torch.float64)
     targets = torch.randint(0, 16, valid.shape, generator=chance).masked_fill(~valid, -100)
+    objective = Objective(
+        method=method, call_rate=rate, delegate=delegate, rank_within=within, ignore=ignore,
+        call_negative=negative, text_weight=0.3,
+    )  # fmt: skip
     found = []
     for impl in ("fused", "reference"):
         mine, theirs = hidden.clone().requires_grad_(), head.clone().requires_grad_()
@@ -201,10 +209,8 @@ def test_one_pass_is_the_reference(batch, method, rate, delegate, within, ignore
             patch.setattr(fused, "CHUNK_BYTES", {"cpu": 1})
             patch.setattr(fused, "FEWEST_ROWS", 3)
             step = select_and_loss(
-                mine, theirs, targets, marks, method=method, call_rate=rate, delegate=delegate,
-                rank_within=within, ignore=ignore, call_negative=negative, text_weight=0.3,
-                impl=impl, reference_loss_BT=reference.double(),
-                generator=torch.Generator().manual_seed(seed),
+                mine, theirs, targets, marks, objective, impl=impl,
+                reference_loss_BT=reference.double(), generator=torch.Generator().manual_seed(seed),
             )  # fmt: skip
         step.loss.total.backward()
         found.append((step, mine.grad, theirs.grad))
@@ -225,10 +231,10 @@ def test_it_compiles_to_one_graph(delegate, within):
     targets = torch.randint(0, 8, (2, 12), generator=chance)
     marks = torch.tensor([[BEGIN, INSIDE, 0, 0] * 3] * 2, dtype=torch.uint8)
 
+    objective = Objective(delegate=delegate, rank_within=within, call_rate=0.3)
+
     def choice(hidden):
-        return select_and_loss(
-            hidden, head, targets, marks, delegate=delegate, rank_within=within, call_rate=0.3
-        ).call_BT
+        return select_and_loss(hidden, head, targets, marks, objective).call_BT
 
     want = choice(hidden)
     assert want.any()
@@ -238,12 +244,11 @@ def test_it_compiles_to_one_graph(delegate, within):
 def test_mistakes_are_named():
     hidden, head = torch.randn(1, 4, 3), torch.randn(5, 3)
     targets, marks = torch.zeros(1, 4, dtype=torch.long), torch.ones(1, 4, dtype=torch.uint8)
-    for options, said in (
-        ({"delegate": "fact"}, "no such way"),
-        ({"rank_within": "text"}, "no such way"),
-        ({"rank_within": "sequence", "selector": RunningQuantile(0.1)}, "choose batch"),
-        ({"delegate": "value", "selector": RunningQuantile(0.1)}, "ranks tokens"),
+    quantile = RunningQuantile(0.1)
+    for settings_, said in (
+        ({"rank_within": "sequence"}, "choose batch"),
+        ({"delegate": "value"}, "ranks tokens"),
     ):
         with pytest.raises(LacyError, match=said) as caught:
-            select_and_loss(hidden, head, targets, marks, **options)
+            select_and_loss(hidden, head, targets, marks, Objective(**settings_), quantile=quantile)
         assert caught.value.code == "E12"

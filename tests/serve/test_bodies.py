@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from helpers.serving import JSON, problem
 from lacy.serve.bodies import ChatBody, CompletionBody
-from lacy.serve.bounds import Strict
+from lacy.serve.messages import Strict
 
 KINDS = {"completions": CompletionBody, "chat/completions": ChatBody}
 SOUND = {

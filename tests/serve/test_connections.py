@@ -29,7 +29,7 @@ from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.errors import LacyError
 from lacy.serve import Limits
-from lacy.serve.limits import affordable
+from lacy.serve.limits import affordable_connections
 from lacy.testing import scripted
 
 pytestmark = pytest.mark.slow
@@ -174,7 +174,7 @@ def test_a_client_that_leaves_frees_its_place(slow, stream, abrupt, version, aft
 def test_a_client_that_reads_nothing_is_left(plain, close):
     """Neither answers to many requests nor a last one wait for it for ever."""
     get = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n"
-    with serving(plain, limits=Limits(patience=1)) as running, socket.socket() as sock:
+    with serving(plain, limits=Limits(stall_seconds=1)) as running, socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         sock.connect(("127.0.0.1", running.server.port))
         sock.sendall((get + b"\r\n") * 200 + get + close + b"\r\n")
@@ -287,7 +287,7 @@ def test_a_flood_leaves_descriptors_to_others():
 
 
 def test_more_connections_than_descriptors_are_not_the_default():
-    assert Limits().connections == min(1024, affordable())
+    assert Limits().connections == min(1024, affordable_connections())
     with pytest.raises(LacyError, match="E12"):
         Limits(connections=0)
 

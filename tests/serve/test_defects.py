@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from helpers.serving import serving
 from lacy.cascade import Engine, Oracle
 from lacy.serve import Limits, Scheduler, make_app
-from lacy.serve.scheduler import Order
+from lacy.serve.scheduler import Job
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
@@ -96,8 +96,7 @@ def test_who_leaves_the_queue_frees_the_place(slow):
     with Scheduler(slow, streams=1, queue=2) as scheduler:
         ends = []
         orders = [
-            Order(slow, "a", 400, ended=lambda number, answer, n=n: ends.append(n))
-            for n in range(3)
+            Job(slow, "a", 400, on_end=lambda number, answer, n=n: ends.append(n)) for n in range(3)
         ]
         scheduler.submit(*orders)
         while not scheduler.running:
@@ -111,7 +110,7 @@ def test_who_leaves_the_queue_frees_the_place(slow):
             assert time.monotonic() < end
             time.sleep(0.005)
         assert ends == [2]
-        scheduler.submit(Order(slow, "b", 1))  # there is room again, and no Busy
+        scheduler.submit(Job(slow, "b", 1))  # there is room again, and no Busy
 
 
 def streamed(scheduler, receive, send, **limits):
@@ -159,7 +158,7 @@ def test_who_reads_nothing_does_not_let_words_pile_up(slow, caplog):
 
     caplog.set_level(logging.INFO, logger="lacy.serve")
     with Scheduler(slow) as scheduler:
-        streamed(scheduler, wait, wait, patience=1)
+        streamed(scheduler, wait, wait, stall_seconds=1)
     [line] = [json.loads(r.message) for r in caplog.records if r.message.startswith("{")]
     assert line["stalled"] and 0 < line["tokens"] < 400
 

@@ -7,7 +7,7 @@ import pytest
 from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.serve import Scheduler, make_app
-from lacy.serve.envelope import METHODS
+from lacy.serve.middleware import CORS_METHODS
 from lacy.testing import scripted
 
 CHAT = "https://chat.example"
@@ -105,7 +105,7 @@ def test_a_page_that_may_ask(shared):
     first = httpx.options(shared.url + "/v1/completions", headers=PREFLIGHT)
     assert first.status_code == 204 and not first.content
     assert first.headers["access-control-allow-origin"] == CHAT
-    assert first.headers["access-control-allow-methods"] == METHODS
+    assert first.headers["access-control-allow-methods"] == CORS_METHODS
     allowed = first.headers["access-control-allow-headers"].lower().split(", ")
     assert {"authorization", "content-type", "x-request-id"} <= set(allowed)
     assert "x-stainless-os" in first.headers["access-control-allow-headers"]

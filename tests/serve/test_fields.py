@@ -4,7 +4,7 @@ import pytest
 
 from helpers.serving import serving
 from lacy.cascade import Engine
-from lacy.serve.fields import NOTHING
+from lacy.serve.fields import NO_EFFECT
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
@@ -23,7 +23,7 @@ ASK_FOR_NOTHING = [
     {"safety_identifier": "x", "prompt_cache_key": "k"}, {"temperature": None, "top_p": None},
     {"stop": None, "n": None, "stream": None, "logprobs": None, "lacy": None},
     {"ignore_eos": None, "min_tokens": None}, dict.fromkeys(
-        name for name in NOTHING if name.startswith(("guided", "repet", "min_p", "top_k"))),
+        name for name in NO_EFFECT if name.startswith(("guided", "repet", "min_p", "top_k"))),
 ]  # fmt: skip
 
 

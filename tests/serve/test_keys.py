@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 from helpers.raw_http import ASK, HEAD, connected, exchange, status
 from helpers.serving import problem, serving
 from lacy.cascade import Engine
+from lacy.disk import lock
 from lacy.errors import LacyError
-from lacy.serve import Keys, Limits, Scheduler, keyfile
-from lacy.serve.keyfile import Key
-from lacy.serve.places import Busy
-from lacy.serve.scheduler import Order
+from lacy.serve import Keys, Limits, Scheduler
+from lacy.serve import keys as keys_module
+from lacy.serve.admission import Busy
+from lacy.serve.keys import Key
+from lacy.serve.scheduler import Job
 from lacy.testing import scripted
 
 pytestmark = pytest.mark.slow
@@ -80,9 +82,9 @@ def test_keys_made_at_once_are_all_kept(tmp_path):
 
 
 def test_a_file_that_stays_locked_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(keyfile, "PATIENCE", 0.1)
+    monkeypatch.setattr(keys_module, "LOCK_SECONDS", 0.1)
     keys = Keys([])
-    with keyfile._locked(tmp_path / "keys.json"), pytest.raises(LacyError, match="E145"):
+    with lock(tmp_path, name=".keys.json.lock"), pytest.raises(LacyError, match="E145"):
         keys.add(tmp_path / "keys.json", "ada")
 
 
@@ -153,7 +155,7 @@ def test_keys_come_and_go_while_the_server_runs(plain, tmp_path, caplog):
         assert ask(running, bea).status_code == 401
         path.write_text(json.dumps({"keys": kept}))
         assert [ask(running, key).status_code for key in (ada, bea)] == [401, 200]
-    told = [r.getMessage() for r in caplog.records if "nobody can ask" in r.getMessage()]
+    told = [r.getMessage() for r in caplog.records if "all keys are refused" in r.getMessage()]
     assert len(told) == 3 and all(str(path) in line for line in told)
 
 
@@ -201,24 +203,24 @@ def test_after_the_time_that_is_told_a_key_may_ask(rate, asked):
     told = 0
     for texts, later in asked:
         now[0] += later
-        texts = min(texts, int(keys.most_of(key)))
-        if seconds := keys.wait(key, texts):
+        texts = min(texts, int(key.burst))
+        if seconds := keys.charge(key, texts):
             now[0] += seconds
-            assert keys.wait(key, texts) == 0.0
+            assert keys.charge(key, texts) == 0.0
         told += texts
-    assert told <= keys.most_of(key) + now[0] * rate / 60 + 1e-3
+    assert told <= key.burst + now[0] * rate / 60 + 1e-3
 
 
 def test_what_was_refused_is_not_counted():
     key = Key("ada", HASH, 6)
     keys = Keys([key], clock=lambda: 0.0)
-    assert keys.wait(key, 1) == 0.0
-    assert keys.wait(key, 7, paid=1) > 0.0
-    assert keys.wait(key, 6) == 0.0 and keys.wait(key, 1) == pytest.approx(10)
+    assert keys.charge(key, 1) == 0.0
+    assert keys.charge(key, 7, charged=1) > 0.0
+    assert keys.charge(key, 6) == 0.0 and keys.charge(key, 1) == pytest.approx(10)
 
 
 def orders(engine, owner, number, limit=400, **how):
-    return [Order(engine, "a", limit, owner=owner, **how) for _ in range(number)]
+    return [Job(engine, "a", limit, owner=owner, **how) for _ in range(number)]
 
 
 def fill(scheduler, engine, owner, limit=400):
@@ -244,7 +246,7 @@ def test_one_key_does_not_take_all_places(slow):
         until(lambda: scheduler.running == 3)  # not all four, though some of hers wait
         [order] = orders(slow, "bea", 1)
         scheduler.submit(order)
-        until(lambda: order.begun)
+        until(lambda: order.started_at)
         assert fill(scheduler, slow, "bea") == 3  # and the one from above
         assert fill(scheduler, slow, "cid") >= 1
 
@@ -256,8 +258,8 @@ def test_a_free_place_goes_to_whom_has_fewest(slow):
         until(lambda: scheduler.running == 3)
         bea = orders(slow, "bea", 4, limit=30)
         scheduler.submit(*bea)
-        until(lambda: not len(scheduler._places))
-        begun = sorted((order.begun, order.owner) for order in ada + bea)
+        until(lambda: not len(scheduler._jobs))
+        begun = sorted((order.started_at, order.owner) for order in ada + bea)
         assert [owner for _, owner in begun[:3]] == ["ada"] * 3
         assert [owner for _, owner in begun[3:7]].count("bea") >= 2
 
@@ -269,8 +271,8 @@ def test_a_request_of_many_texts_has_its_turn(slow):
         [many] = orders(slow, "ada", 1, limit=20, count=4)
         scheduler.submit(many)
         scheduler.submit(*orders(slow, "bea", 4, limit=20))
-        until(lambda: not len(scheduler._places))
-        assert many.begun and not many.left
+        until(lambda: not len(scheduler._jobs))
+        assert many.started_at and not many.remaining
 
 
 def test_without_keys_all_places_are_taken(slow):
@@ -304,12 +306,12 @@ def test_a_full_server_tells_when_there_is_room(slow, streams, queue):
     with serving(slow, streams=streams, queue=queue) as running:
         scheduler = running.scheduler
         scheduler.submit(*orders(slow, None, streams + queue, limit=300))
-        until(lambda: all(o.begun for o in list(scheduler._places)[:streams]))
+        until(lambda: all(o.started_at for o in list(scheduler._jobs)[:streams]))
         time.sleep(0.2)
         refused = running.complete("b", max_tokens=1)
         assert problem(refused, 429)["code"] == "busy"
         seconds = int(refused.headers["retry-after"])
-        begun = [order for order in scheduler._places if order.begun]
+        begun = [order for order in scheduler._jobs if order.started_at]
         assert seconds >= 0.01 * min(left for order in begun for left in order.tokens_left)
         end = time.monotonic() + 2 * seconds  # others may slow the machine meanwhile
         time.sleep(seconds)

@@ -16,8 +16,9 @@ from helpers.serving import JSON, problem, serving
 from lacy.cascade import Engine
 from lacy.errors import LacyError
 from lacy.serve import Keys, Limits, Scheduler
+from lacy.serve.admission import Closing
 from lacy.serve.keys import Key
-from lacy.serve.scheduler import Closing, Order
+from lacy.serve.scheduler import Job
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
@@ -187,12 +188,12 @@ def test_a_rate_is_kept_over_time():
     now = [0.0]
     key = Key("ada", "0" * 64, per_minute=6)
     keys = Keys([key], clock=lambda: now[0])
-    assert [keys.wait(key) for _ in range(6)] == [0.0] * 6
-    assert keys.wait(key) == pytest.approx(10)
+    assert [keys.charge(key) for _ in range(6)] == [0.0] * 6
+    assert keys.charge(key) == pytest.approx(10)
     now[0] = 9.0
-    assert keys.wait(key) == pytest.approx(1)
+    assert keys.charge(key) == pytest.approx(1)
     now[0] = 10.0
-    assert keys.wait(key) == 0.0 and keys.wait(key) > 9
+    assert keys.charge(key) == 0.0 and keys.charge(key) > 9
 
 
 @pytest.mark.parametrize(("grace", "finish"), [(20.0, "stop"), (0.2, "length")])
@@ -214,7 +215,7 @@ def test_shutting_down_ends_streams_well(grace, finish):
     assert rest[-1] == "[DONE]"
     assert json.loads(rest[-2])["choices"][0]["finish_reason"] == finish
     with pytest.raises(Closing):
-        running.scheduler.submit(Order(running.scheduler.engine, "a", 1))
+        running.scheduler.submit(Job(running.scheduler.engine, "a", 1))
 
 
 def test_a_bug_under_way_is_an_error_and_the_next_request_is_served(caplog):
@@ -256,7 +257,7 @@ def test_figures_and_the_log_hold_no_words_of_prompts(real, caplog):
 def test_a_scheduler_closes_with_texts_in_hand(slow):
     scheduler, ends = Scheduler(slow, streams=1), []
     orders = [
-        Order(slow, "a", 400, ended=lambda number, answer: ends.append(answer)) for _ in range(3)
+        Job(slow, "a", 400, on_end=lambda number, answer: ends.append(answer)) for _ in range(3)
     ]
     scheduler.submit(*orders)
     time.sleep(0.1)

@@ -15,27 +15,27 @@ from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.cascade.guesses import GuessTracker
 from lacy.serve import Keys
-from lacy.serve.front import FILES, read
+from lacy.serve.app import PAGE_FILES, read_page_file
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
 pytestmark = pytest.mark.slow
 
 FOLDER = Path(lacy.serve.__file__).parent / "page"
-SCRIPTS = [name for name, kind in FILES.values() if kind == "text/javascript"]
+SCRIPTS = [name for name, kind in PAGE_FILES.values() if kind == "text/javascript"]
 SVG = '"http://www.w3.org/2000/svg"'
 
 
 def source(name):
-    return read(name).decode()
+    return read_page_file(name).decode()
 
 
 def test_every_file_is_served_with_the_headers(server):
     names = sorted([*(p.name for p in FOLDER.iterdir()), "design.css"])
-    assert sorted(name for name, _ in FILES.values()) == names
-    for path, (name, kind) in FILES.items():
+    assert sorted(name for name, _ in PAGE_FILES.values()) == names
+    for path, (name, kind) in PAGE_FILES.items():
         got = httpx.get(server.url + path)
-        assert got.status_code == 200 and got.content == read(name)
+        assert got.status_code == 200 and got.content == read_page_file(name)
         assert got.headers["content-type"].split(";")[0] == kind
         policy = got.headers["content-security-policy"]
         assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy
@@ -50,7 +50,7 @@ def test_every_file_is_served_with_the_headers(server):
 def test_nothing_is_inline_stored_or_from_elsewhere():
     html = source("index.html")
     linked = re.findall(r'\b(?:src|href)="([^"]*)"', html)
-    assert linked and set(linked) <= set(FILES)
+    assert linked and set(linked) <= set(PAGE_FILES)
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|<script(?![^>]*\ssrc=)", html)
     assert set(re.findall(r'"/page/(\w+\.js)"', html)) == set(SCRIPTS)  # all in one go
     used = set()
@@ -58,9 +58,9 @@ def test_nothing_is_inline_stored_or_from_elsewhere():
         text = source(name)
         used |= set(re.findall(r'\bat\("([^"]*)"\)', text))
         for module in re.findall(r'from "\./(.*?)"', text):
-            assert f"/page/{module}" in FILES
+            assert f"/page/{module}" in PAGE_FILES
         assert not re.search(r"Storage|cookie|indexedDB|innerHTML|eval\(|insertAdj|\.style\b", text)
-    for name, _ in FILES.values():
+    for name, _ in PAGE_FILES.values():
         text = source(name).replace(SVG, "")  # a name, not a place
         assert not re.search(r"https?:|\bwss?:|url\(|@import|[\"']//", text), name
     ids = re.findall(r'\bid="([^"]*)"', html)
@@ -100,7 +100,7 @@ def test_what_the_page_asks_of_its_server(engine, tmp_path):
     keys = Keys([])
     key = keys.add(tmp_path / "keys.json", "ada")
     with serving(engine, keys=keys, prompts=["Mara"]) as running:
-        assert all(httpx.get(running.url + path).status_code == 200 for path in FILES)
+        assert all(httpx.get(running.url + path).status_code == 200 for path in PAGE_FILES)
         assert httpx.get(running.url + "/v1/lacy").status_code == 401
         headers = {"Authorization": f"Bearer {key}"}
         got = httpx.get(running.url + "/v1/lacy", headers=headers).json()
@@ -182,8 +182,8 @@ def test_guesses_end_in_the_browser_where_they_end_in_python(seen, server):
     after = [{"text": text, "speaker": "slm", "asked": False} for text in reversed(texts)]
     spans = [span for pair in zip(calls, after, strict=True) for span in pair]
     code = """async (spans) => {
-      const { Unconfirmed } = await import("/page/unconfirmed.js");
-      const follow = new Unconfirmed();
+      const { GuessTracker } = await import("/page/guesses.js");
+      const follow = new GuessTracker();
       return spans.map((span) => follow.split(span));
     }"""
     follow = GuessTracker()

@@ -6,7 +6,7 @@ from helpers.browser import WORDS, Watched, expect, needs_browser, write
 from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.sources import ScriptedSource
-from lacy.sources.resilience import Chain
+from lacy.sources.wrappers import Chain
 from lacy.testing import scripted
 
 pytestmark = pytest.mark.slow

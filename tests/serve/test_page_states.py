@@ -10,7 +10,7 @@ from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.serve import Keys
 from lacy.sources import ScriptedSource, TokenPrice
-from lacy.sources.resilience import Breaker
+from lacy.sources.wrappers import Breaker
 from lacy.testing import scripted
 from lacy.types import Candidate, Reply
 
@@ -62,7 +62,9 @@ def test_what_it_would_have_cost_is_beside_what_was_paid(seen):
         assert got["all by partner"] == [f"{alone:.3g}", "100%"] and "written by itself" not in got
         page.locator("summary").click()
         how = page.inner_text("details")
-        assert f"{usage['prompt_tokens']} tokens, 2 per 1000" in how and f"= {alone:.3g}." in how
+        assert (
+            f"{usage['prompt_tokens']} tokens, 2000 per million" in how and f"= {alone:.3g}." in how
+        )
         shares = [got[name][1] for name in ("the model", "partner")]
         assert sum(int(share[:-1]) for share in shares) in (99, 100, 101)
         width = "e => Math.round(100 * e.getBBox().width / e.ownerSVGElement.clientWidth) + '%'"

@@ -20,7 +20,9 @@ def events(text):
 def test_a_stream_that_waits_for_its_source_stays_open():
     source = ScriptedSource([" Ulm"], name="book", delay=0.5)
     loaded = scripted(lambda t: "x", lambda t: t == "Ada")
-    with serving(Engine(loaded, source, "threshold=0", max_new_tokens=6), ping=0.1) as running:
+    with serving(
+        Engine(loaded, source, "threshold=0", max_new_tokens=6), ping_seconds=0.1
+    ) as running:
         got = events(running.complete("Ada", stream=True).text)
         pings = [place for place, event in enumerate(got) if event == ": ping"]
         assert 2 <= len(pings) <= 20 and pings[-1] < len(got) - 3
@@ -34,7 +36,7 @@ def test_a_stream_that_waits_for_its_source_stays_open():
 
 
 def test_a_stream_that_waits_for_its_turn_stays_open(slow):
-    with serving(slow, streams=1, queue=2, ping=0.1) as running:
+    with serving(slow, streams=1, queue=2, ping_seconds=0.1) as running:
         first = threading.Thread(target=lambda: running.complete("a", max_tokens=60))
         first.start()
         while not running.scheduler.running:
@@ -59,5 +61,5 @@ def test_time_to_the_first_words_is_that_of_words(real):
     with serving(Engine(real, source, "always", max_new_tokens=2)) as running:
         running.complete("Mara")
         figures = httpx.get(running.url + "/metrics").text
-    line = next(x for x in figures.splitlines() if x.startswith("lacy_first_piece_seconds_sum"))
+    line = next(x for x in figures.splitlines() if x.startswith("lacy_first_text_seconds_sum"))
     assert float(line.split()[1]) > 0.28

@@ -13,7 +13,7 @@ import pytest
 
 from helpers import models
 from lacy.cli import main
-from lacy.cli.serve import ServeConfig, _hosts, _say
+from lacy.cli.serve import ServeConfig, _hosts, _print_address
 
 pytestmark = pytest.mark.slow
 
@@ -131,16 +131,16 @@ def test_mistakes_and_warnings(model, capsys):
     assert main(["serve", str(model), "--name", "a:b", "--port", "0"]) == 2
     assert main(["serve", str(model), "--keys", "missing.json"]) == 2
     assert "--new-key" in capsys.readouterr().err
-    _say(ServeConfig("x", host="0.0.0.0"), "mine", "never", 8000, None)
+    _print_address(ServeConfig("x", host="0.0.0.0"), "mine", "never", 8000, None)
     assert "anybody, without a key" in capsys.readouterr().err
-    _say(ServeConfig("x"), "mine", "never", 8000, None)
+    _print_address(ServeConfig("x"), "mine", "never", 8000, None)
     assert "Warning" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ("--streams 0", "--streams 32"), ("--queue -1", "'queue' is -1"),
+        ("--streams 0", "--streams 32"), ("--queue -1", "-1 for setting 'queue'"),
         ("--port 99999", "65,535"),
         ("--timeout nan", "--timeout 30"), ("--grace inf", "86,400"), ("--temperature -1", "0"),
         ("--max-new-tokens 0", "at least 1"), ("--per-minute 60", "--new-key"),

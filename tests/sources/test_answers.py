@@ -4,12 +4,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lacy.remote.http import Failure
-from lacy.sources.models.answers import added
+from lacy.remote import RemoteError
+from lacy.sources.models.answers import continuation_in
 from lacy.sources.models.chat import messages
-from lacy.sources.models.growing import Growing
-from lacy.sources.models.notation import refuses
-from lacy.sources.units import continuation, cut_unit, whole_words
+from lacy.sources.models.notation import is_refusal
+from lacy.sources.models.partial import PartialCompletion
+from lacy.sources.units import continuation, cut_unit, drop_partial_word
 
 TEXT = "Emil Quilodell (born 1901) was an ethnologist. He was born in"
 
@@ -50,7 +50,7 @@ TEXT = "Emil Quilodell (born 1901) was an ethnologist. He was born in"
     ],
 )
 def test_cleaning(text, answer, expected):
-    assert added(text, answer, raw=False) == expected
+    assert continuation_in(text, answer, raw=False) == expected
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_cleaning(text, answer, expected):
     ],
 )
 def test_models_that_speak_of_themselves(answer, is_one):
-    assert refuses(answer) == is_one
+    assert is_refusal(answer) == is_one
 
 
 ANY = st.text(max_size=80)
@@ -87,7 +87,7 @@ def letters(text):
 
 @given(ANY, ANY, st.booleans(), st.booleans())
 def test_nothing_is_invented_and_nothing_breaks(text, answer, raw, whole):
-    more = added(text, answer, raw=raw, whole=whole)
+    more = continuation_in(text, answer, raw=raw, whole=whole)
     if not {"&", "\\", "{", "[", '"'} & set(answer):  # they stand for other characters
         left = iter(letters(answer))
         assert all(letter in left for letter in letters(more))  # in the same order
@@ -111,13 +111,13 @@ def test_a_repeated_end_and_what_surrounds_it_are_taken_away(text, value, count,
     assume(not longer)
     part = [n for n in range(2, len(words) + 1) if said[-n:-1] == words[: n - 1]]
     assume(all(not words[n - 1].startswith(said[-1]) or n <= len(repeated.split()) for n in part))
-    assert added(text, form.format(full), raw=False) == " " + value
+    assert continuation_in(text, form.format(full), raw=False) == " " + value
 
 
 @given(WORDS, WORDS)
 def test_a_plain_answer_is_joined_as_a_value_is(text, value):
     assume(not value.startswith(text.split()[-1]) and value.split()[0] not in text.split())
-    assert added(text, value, raw=False) == continuation(text, value)
+    assert continuation_in(text, value, raw=False) == continuation(text, value)
 
 
 @given(WORDS, WORDS, st.sampled_from(["", " ", "  "]))
@@ -126,14 +126,14 @@ def test_raw_completions_lose_only_a_repeated_text(text, answer, space):
     assume(answer.split()[0] not in text.split())
     for form in ("{}", "\n{}", "\n\n{}"):
         repeated = form.format(text) + " " + answer
-        assert added(text, repeated, raw=True) == " " + answer
-    assert added(text, space + answer, raw=True) == space + answer
-    assert added(text + " ", space + answer, raw=True) == answer
+        assert continuation_in(text, repeated, raw=True) == " " + answer
+    assert continuation_in(text, space + answer, raw=True) == space + answer
+    assert continuation_in(text + " ", space + answer, raw=True) == answer
 
 
 @given(ANY, st.sampled_from(["token", "word", "value"]), st.booleans())
 def test_a_unit_is_a_beginning_of_what_was_said(answer, unit, ended):
-    cut = cut_unit(answer, unit, ended=ended) or whole_words(answer, unit)
+    cut = cut_unit(answer, unit, ended=ended) or drop_partial_word(answer, unit)
     assert answer.startswith(cut)
     if unit == "word" and ended and answer.strip():
         assert len(cut.split()) <= 1 or not cut[0].isspace()
@@ -234,16 +234,16 @@ NO_ANSWERS = [
 
 
 def outcome(answer, unit, raw, finish="stop"):
-    growing = Growing(BORN, unit, raw=raw)
-    growing.add(answer)
-    return growing.outcome(finish)
+    partial = PartialCompletion(BORN, unit, raw=raw)
+    partial.add(answer)
+    return partial.result(finish)
 
 
 def streamed_everywhere(answer, unit, raw):
     """The unit of a stream that sends one character at a time and is closed when possible."""
-    growing = Growing(BORN, unit, raw=raw)
-    left = any(growing.add(letter) for letter in answer)
-    return growing.outcome("" if left else "stop")
+    partial = PartialCompletion(BORN, unit, raw=raw)
+    left = any(partial.add(letter) for letter in answer)
+    return partial.result("" if left else "stop")
 
 
 @pytest.mark.parametrize("unit", ["word", "value"])
@@ -260,7 +260,7 @@ def test_no_notation_is_taken_for_words(answer, raw, unit):
 @pytest.mark.parametrize("answer", NO_ANSWERS)
 def test_what_is_no_answer_says_why(answer):
     for read in (outcome, streamed_everywhere):
-        with pytest.raises(Failure, match=r"speaks of itself|half a character"):
+        with pytest.raises(RemoteError, match=r"speaks of itself|half a character"):
             read(answer, "word", False)
 
 
@@ -300,16 +300,16 @@ def test_nothing_but_notation_is_nothing(answer):
     ],
 )
 def test_signs_that_belong_to_a_value_stay(answer, value):
-    said = added(BORN, answer, raw=False)
+    said = continuation_in(BORN, answer, raw=False)
     assert said == value
-    assert added(BORN, " " + answer, raw=True) == value
+    assert continuation_in(BORN, " " + answer, raw=True) == value
 
 
 @pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize("finish", ["content_filter", "refusal", "error", "tool_calls", "banana"])
 def test_an_answer_that_was_broken_off_is_none(finish, raw):
     for said in ("", " Kel", " Kelfield"):
-        with pytest.raises(Failure, match=finish):
+        with pytest.raises(RemoteError, match=finish):
             outcome(said, "word", raw, finish)
 
 
@@ -320,9 +320,10 @@ def test_a_unit_that_was_complete_before_counts_streamed_or_not():
 
 def test_a_text_that_uses_notation_itself_keeps_it_in_raw_continuations():
     text = "# Towns\n\n- **Roston**, in the north\n-"
-    assert added(text, " **Kelfield**, in the south", raw=True) == " **Kelfield**, in the south"
-    assert added("He left.", "\n\nHe came back", raw=True) == "\n\nHe came back"
-    assert added("The", " answer is no", raw=True) == " answer is no"
+    answer = " **Kelfield**, in the south"
+    assert continuation_in(text, answer, raw=True) == answer
+    assert continuation_in("He left.", "\n\nHe came back", raw=True) == "\n\nHe came back"
+    assert continuation_in("The", " answer is no", raw=True) == " answer is no"
 
 
 HOSTILE = [
@@ -339,9 +340,9 @@ HOSTILE = [
 def test_no_answer_takes_long_to_read(answer):
     """Each is processed in a fraction of a second; a backtracking pattern would take hours."""
     for raw, finish in ((False, "stop"), (True, "length"), (False, "error")):
-        growing = Growing(BORN, "value", raw=raw)
-        growing.add(answer)
+        partial = PartialCompletion(BORN, "value", raw=raw)
+        partial.add(answer)
         try:
-            assert len(growing.outcome(finish)) < len(answer)
-        except Failure as failure:
-            assert str(failure)
+            assert len(partial.result(finish)) < len(answer)
+        except RemoteError as error:
+            assert str(error)

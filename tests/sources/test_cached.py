@@ -5,6 +5,7 @@ import multiprocessing
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import warnings
 from contextlib import closing
 from pathlib import Path
@@ -14,10 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lacy.errors import LacyError
-from lacy.sources import Database, LanguageModel, ScriptedSource
-from lacy.sources.cached import Cached, _reply, _text
+from lacy.sources import Cached, Database, LanguageModel, ScriptedSource
 from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.resilience import Breaker, Chain, Metered
+from lacy.sources.wrappers import Breaker, Chain, Metered
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Candidate, Reply, Request
 
@@ -46,14 +46,14 @@ def test_an_answer_is_paid_once_and_says_that_it_was_kept(path):
         assert [reply.cost for reply in first] == [1.0, 1.0, 0.0]
         again = ask(cached, "b", "c")
         assert [reply.cost for reply in again] == [0.0, 1.0]
-        assert again[0].candidates[0].evidence == "line of script; kept from an earlier answer"
+        assert again[0].candidates[0].evidence == "line of script; from the cache"
         assert again[0].seconds < 0.05 <= again[1].seconds
         assert cached.source.batches == [2, 1]  # equal requests are asked once
         assert (cached.hits, cached.misses, len(cached)) == (1, 4, 3)
     assert texts(ask(cached, "a")) == [" a"]  # closed: it asks
     assert len(cached.source.batches) == 3
     with Cached(echo(), path) as later:
-        assert ask(later, "a")[0].candidates[0].evidence.endswith("; kept from an earlier answer")
+        assert ask(later, "a")[0].candidates[0].evidence.endswith("; from the cache")
         assert later.source.batches == []
 
 
@@ -119,7 +119,7 @@ def test_one_failing_batch_does_not_take_the_kept_answers_along(path):
     source = echo()
     with Cached(source, path) as cached:
         ask(cached, "a")
-        source._script = [ConnectionError("refused")]
+        source.script = [ConnectionError("refused")]
         replies = ask(cached, "a", "b")
         assert texts(replies) == [" a", None] and replies[1].fault
 
@@ -171,11 +171,15 @@ REPLIES = st.builds(
 
 
 @given(REPLIES)
-def test_a_reply_is_kept_whole(reply):
-    kept = _reply(_text(reply))
-    assert (kept.ranked, kept.speaker, kept.cost) == (reply.ranked, reply.speaker, 0.0)
-    for mine, theirs in zip(kept.candidates, reply.candidates, strict=True):
-        assert mine.evidence.startswith(theirs.evidence) and "kept" in mine.evidence
+def test_a_reply_is_stored_whole(reply):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Cached(ScriptedSource([reply]), Path(folder) / "cache.sqlite") as cached,
+    ):
+        [fresh], [stored] = ask(cached, "a"), ask(cached, "a")
+    assert (stored.ranked, stored.speaker, stored.cost) == (fresh.ranked, fresh.speaker, 0.0)
+    for mine, theirs in zip(stored.candidates, fresh.candidates, strict=True):
+        assert mine.evidence.startswith(theirs.evidence) and "from the cache" in mine.evidence
         for name in ("text", "kind", "alternatives", "subject"):
             assert getattr(mine, name) == getattr(theirs, name)
 

@@ -12,8 +12,8 @@ from helpers.letters import speaks_letters
 from lacy.sources import Database, LanguageModel
 from lacy.sources.cached import Cached
 from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.resilience import Breaker, Chain, Metered
-from lacy.sources.texts.documents import Documents
+from lacy.sources.texts import Documents
+from lacy.sources.wrappers import Breaker, Chain, Metered
 from lacy.testing import ScriptedSource, byte_tokenizer, check_source
 from lacy.types import Candidate, Document, Reply, Request
 
@@ -151,10 +151,10 @@ def always(*candidates, **more):
         (leaves_tasks, "left tasks behind"),
         (always(Candidate("")), "a candidate without text"),
         (always(Candidate("\ud800")), "half a character"),
-        (always(" Ulm"), "is no Candidate"),
+        (always(" Ulm"), "is not a Candidate"),
         (always(Candidate(" Ulm"), error="down"), "both an error and candidates"),
         (always(Candidate(" Ulm"), fault=True), "a fault without a sentence"),
-        (always(error=" "), "no sentence"),
+        (always(error=" "), "not a sentence"),
         (always(Candidate(" Ulm"), cost=-1.0), "its cost is -1.0"),
         (always(Candidate(" Ulm"), seconds=float("nan")), "its seconds is nan"),
         (always(Candidate(" Ulm", alternatives=0)), "0 alternatives"),
@@ -164,7 +164,7 @@ def test_what_is_broken_is_named(ask, says):
     with pytest.raises(AssertionError) as caught:
         check_source(Broken(ask), [KNOWN], seconds=0.1, many=4)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "the source 'broken' breaks what sources must keep to:"
+    assert lines[0] == "the source 'broken' violates the protocol of sources:"
     assert says in str(caught.value) and all(line.startswith("  ") for line in lines[1:])
 
 

@@ -130,7 +130,7 @@ def test_parameters_are_bound_and_the_file_is_read_only(database):
     name = "Robert'); DROP TABLE fact;--"
     assert texts(ask(database, "x", subject=name)) == [" Chile"]
     with pytest.raises(StoreError, match="readonly"):
-        database._store.rows("DELETE FROM fact")
+        database.store.rows("DELETE FROM fact")
 
 
 def test_odd_values(tmp_path):

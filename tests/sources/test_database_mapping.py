@@ -11,8 +11,8 @@ from helpers.stores import MAPPING, SCHEMA, duck_with, sqlite_with
 from lacy.cli import main
 from lacy.errors import LacyError
 from lacy.sources import Database
-from lacy.sources.db.mapping_draft import draft
-from lacy.sources.db.writing import writer
+from lacy.sources.db import draft_mapping
+from lacy.sources.db.values import make_formatter
 from lacy.sources.opening import open_source
 from lacy.types import Request
 
@@ -99,12 +99,12 @@ HEAD = "database: own.sqlite\nsubject: person.name\n"
          "subject: there is no table 'persons'; did you mean person?"),
         (HEAD + "relations: {born: person.bron}",
          "relations, born: *value: person has no column 'bron'; did you mean born?"),
-        (HEAD + "relations: {born: born}", "value: 'born' is not written TABLE.COLUMN; did you "
+        (HEAD + "relations: {born: born}", "value: 'born' is not of the form TABLE.COLUMN; did you "
          "mean person.born"),
-        (HEAD + "relations: {city: city.name}", r"no join leads from person to city; the database "
-         r"knows a way: join: \[person.city_id = city.id\]"),
+        (HEAD + "relations: {city: city.name}", r"no join leads from person to city; it "
+         r"has a foreign key: join: \[person.city_id = city.id\]"),
         (HEAD + "relations: {a: {value: award.title, join: [won.award_id = award.id]}}",
-         "begins at won, which is not reached; so far: person"),
+         "begins at won, which is not joined yet; so far: person"),
         (HEAD + "relations: {a: {value: award.title, join: [won]}}", "TABLE.COLUMN = TABLE.COLUMN"),
         (HEAD + "relations: {a: {value: person.born, dates: '%Y'}}", "did you mean date?"),
         (HEAD + "relations: {a: {value: person.born, date: '%Q %Y'}}", "date: %Q is none of %d"),
@@ -119,7 +119,7 @@ HEAD = "database: own.sqlite\nsubject: person.name\n"
         (HEAD + "relations: {a: 3}", "write TABLE.COLUMN"),
         (HEAD + "relations: {a: }", "write TABLE.COLUMN"),
         (HEAD + "relations: {a: [}", "expected the node content"),
-        (HEAD + "relations: {a: person.born, a: person.born}", "stands in line"),
+        (HEAD + "relations: {a: person.born, a: person.born}", "is set in line"),
         (HEAD + "aliases: [city.name]\nrelations: {}", "aliases, entry 1, value: no join leads"),
     ],
 )  # fmt: skip
@@ -153,7 +153,7 @@ def test_tables_that_cannot_be_joined_so_are_said(postgres, tmp_path):
 
 def test_a_draft_opens_and_knows_the_facts(place, tmp_path):
     path = tmp_path / "draft.yaml"
-    path.write_text(draft(place, path))
+    path.write_text(draft_mapping(place, path))
     with Database.mapped(path) as database:
         assert ("field", "mathematics") in database.facts("Ada Lovelace")
 
@@ -178,7 +178,7 @@ def test_a_draft_of_own_tables_and_the_command_line(tmp_path, capsys, monkeypatc
 def test_nothing_to_draft_is_said(tmp_path):
     path = sqlite_with(tmp_path / "numbers.sqlite", ["CREATE TABLE n (a INTEGER, b REAL)"])
     with pytest.raises(LacyError, match=r"E97.*tables: n"):
-        draft(path, tmp_path / "m.yaml")
+        draft_mapping(path, tmp_path / "m.yaml")
 
 
 def test_odd_tables_can_be_drafted(tmp_path):
@@ -187,7 +187,7 @@ def test_odd_tables_can_be_drafted(tmp_path):
         """INSERT INTO "my ""odd"" = table.x" VALUES ('Ada Lovelace', 'x', '1815-12-10')""",
     ]
     path = tmp_path / "m.yaml"
-    path.write_text(draft(sqlite_with(tmp_path / "odd.sqlite", odd), path))
+    path.write_text(draft_mapping(sqlite_with(tmp_path / "odd.sqlite", odd), path))
     with Database.mapped(path) as database:
         assert database.facts("Ada Lovelace") == [("is: it", "x"), ("no", "10 December 1815")]
 
@@ -208,7 +208,7 @@ def test_odd_tables_can_be_drafted(tmp_path):
     ],
 )
 def test_dates_are_written_as_texts_write_them(stored, date, said):
-    assert writer([date])(stored) == [said]
+    assert make_formatter([date])(stored) == [said]
 
 
 @pytest.mark.parametrize(
@@ -220,14 +220,18 @@ def test_dates_are_written_as_texts_write_them(stored, date, said):
      ("9" * 400 + ".5", ",.1f", "9" * 400 + ".5")],
 )  # fmt: skip
 def test_numbers_are_written_as_texts_write_them(stored, number, said):
-    assert writer(number=number)(stored) == [said]
-    assert writer(number=number)(float("inf")) == []
+    assert make_formatter(number=number)(stored) == [said]
+    assert make_formatter(number=number)(float("inf")) == []
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.one_of(st.text(), st.integers(), st.floats(), st.binary(), st.dates(), st.datetimes()))
 def test_no_value_raises(value):
-    for write in (writer(["%-d %B %Y"]), writer(number=",.1f"), writer(text="<{}>")):
+    for write in (
+        make_formatter(["%-d %B %Y"]),
+        make_formatter(number=",.1f"),
+        make_formatter(text="<{}>"),
+    ):
         assert all(isinstance(way, str) for way in write(value))
 
 

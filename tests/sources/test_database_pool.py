@@ -80,10 +80,10 @@ def test_other_programs_find_the_connection_as_they_left_it(pool):
         with Database(pool, timeout=7.0) as source:
             assert words(source, "Ada Lovelace was born on")
             with pytest.raises(StoreError):
-                source._store.rows("SELECT 1 / 0")
+                source.store.rows("SELECT 1 / 0")
             other.execute("INSERT INTO log VALUES (1)")
             with pytest.raises(StoreError, match="read-only"):
-                source._store.rows("DELETE FROM log")
+                source.store.rows("DELETE FROM log")
         assert [other.execute(f"SHOW {name}").fetchone() for name in names] == before
         other.execute("INSERT INTO log VALUES (2)")
 
@@ -92,7 +92,7 @@ def test_look_ups_go_on_over_a_pool(pool):
     with Database(pool, timeout=7.0) as source, Database(pool, timeout=7.0) as another:
         for _ in range(8):  # psycopg would prepare the sixth
             for one in (source, another):
-                one._facts.clear()
+                one._cache.clear()
                 assert words(one, "Emil Quilodell taught") == [" ethnology"]
 
 

@@ -15,6 +15,7 @@ import pytest
 from helpers.stores import SCHEMA, duck_with, sqlite_with
 from lacy.errors import LacyError
 from lacy.sources import Database, guarded
+from lacy.sources.db import draft_mapping
 from lacy.sources.db.stores import StoreError
 from lacy.sources.opening import open_source
 from lacy.types import Request
@@ -56,8 +57,8 @@ def test_nothing_can_be_written(filled):
     with Database(filled()) as database:
         for query in ("DELETE FROM fact", "CREATE TABLE more (a INTEGER)", "DROP TABLE fact"):
             with pytest.raises(StoreError, match=r"(?i)read.?only"):
-                database._store.rows(query)
-        assert database._store.rows("SELECT COUNT(*) FROM fact") == [(3,)]
+                database.store.rows(query)
+        assert database.store.rows("SELECT COUNT(*) FROM fact") == [(3,)]
 
 
 def test_missing_tables_and_columns_name_what_there_is(filled):
@@ -77,14 +78,15 @@ def test_the_row_cap_is_said(filled):
 SLOW = {
     "Sqlite": "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 1000000000)"
     " SELECT COUNT(*) FROM c",
-    "Duck": "SELECT COUNT(*) FROM range(10000000) a, range(10000000) b WHERE a.range + b.range > 1",
+    "DuckDb": "SELECT COUNT(*) FROM range(10000000) a, range(10000000) b"
+    " WHERE a.range + b.range > 1",
     "Postgres": "SELECT pg_sleep(60)",
 }
 
 
 def test_a_query_ends_after_its_time_and_the_next_one_works(filled):
     with Database(filled()) as database:
-        store, begin = database._store, time.perf_counter()
+        store, begin = database.store, time.perf_counter()
         with pytest.raises(StoreError, match=r"no answer within 0\.1 s"):
             store.rows(SLOW[type(store).__name__], seconds=0.1)
         assert time.perf_counter() - begin < 30
@@ -93,7 +95,7 @@ def test_a_query_ends_after_its_time_and_the_next_one_works(filled):
 
 def test_a_slow_database_does_not_hold_up_the_loop(filled):
     with Database(filled(), timeout=30.0) as database:
-        store = database._store
+        store = database.store
         if not store.blocking:
             pytest.skip("SQLite answers where it is asked")
         inner = store.rows
@@ -121,7 +123,7 @@ def test_many_threads_share_a_database(filled):
 
         def run():
             for _ in range(20):
-                database._facts.clear()
+                database._cache.clear()
                 if texts(ask(database, "Emil Quilodell taught")) != [" ethnology"]:
                     wrong.append(1)
 
@@ -146,7 +148,7 @@ def test_duckdb_reads_no_other_file_and_keeps_its_settings(tmp_path):
             "INSTALL httpfs",
         ):
             with pytest.raises(StoreError):
-                database._store.rows(query)
+                database.store.rows(query)
         assert texts(ask(database, "Ada Lovelace"))
     assert hashlib.sha256((tmp_path / "facts.db").read_bytes()).hexdigest() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["facts.db", "secret.csv"]
@@ -178,19 +180,19 @@ def test_a_missing_package_names_its_extra(package, name, tmp_path, monkeypatch)
 
 def test_a_lost_connection_is_made_again(postgres):
     with Database(postgres.fill()) as database:
-        [(pid,)] = database._store.rows("SELECT pg_backend_pid()")
+        [(pid,)] = database.store.rows("SELECT pg_backend_pid()")
         with postgres.connect() as other:
             other.execute("SELECT pg_terminate_backend(%s, 2000)", (pid,))
         assert texts(ask(database, "Ada Lovelace was born on"))
-        [(again,)] = database._store.rows("SELECT pg_backend_pid()")
+        [(again,)] = database.store.rows("SELECT pg_backend_pid()")
         assert again != pid
         with pytest.raises(StoreError, match="read-only"):  # the new one, too
-            database._store.rows("DELETE FROM fact")
+            database.store.rows("DELETE FROM fact")
 
 
 def test_a_server_that_says_nothing_is_hung_up_on(postgres):
     with Database(postgres.fill(), timeout=0.2) as database:
-        [(pid,)] = database._store.rows("SELECT pg_backend_pid()")
+        [(pid,)] = database.store.rows("SELECT pg_backend_pid()")
         os.kill(pid, signal.SIGSTOP)
         try:
             begin = time.perf_counter()
@@ -212,13 +214,12 @@ def test_no_message_name_or_evidence_shows_a_password(postgres, tmp_path, caplog
     with Database(good) as database:
         said += [database.name, database.url, repr(database.settings()), repr(vars(database))]
         said += [repr(candidate) for candidate in ask(database, "Ada Lovelace").candidates]
-        monkeypatch.setattr(database._store, "_secret", "born")
+        monkeypatch.setattr(database.store, "_secret", "born")
         with pytest.raises(StoreError) as caught:
-            database._store.rows("SELECT born")
+            database.store.rows("SELECT born")
         assert "***" in str(caught.value)
-    from lacy.sources.db.mapping_draft import draft
 
-    said.append(draft(good, tmp_path / "m.yaml"))
+    said.append(draft_mapping(good, tmp_path / "m.yaml"))
     for bad in (
         postgres.url("no_such_database", password=secret),
         postgres.url(name, user="nobody", password=secret),

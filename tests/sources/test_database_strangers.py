@@ -12,7 +12,7 @@ from helpers.stores import duck_with, sqlite_with
 from lacy.cli import main
 from lacy.errors import LacyError
 from lacy.sources import Database
-from lacy.sources.db.mapping_draft import draft
+from lacy.sources.db import draft_mapping
 from lacy.sources.db.stores import StoreError, open_store
 from lacy.types import Request
 
@@ -99,7 +99,7 @@ def test_a_generated_column_by_an_unknown_function_is_left_out(tmp_path):
         db.execute("CREATE TABLE person (name TEXT, town TEXT, nick TEXT AS (theirs(name)))")
         db.execute("INSERT INTO person VALUES ('Ada Vell', 'Kelfield')")
     path = tmp_path / "made.yaml"
-    path.write_text(draft(tmp_path / "own.sqlite", path))
+    path.write_text(draft_mapping(tmp_path / "own.sqlite", path))
     assert "# left out: person.nick: unknown function: theirs()" in path.read_text()
     with Database.mapped(path) as source:
         assert words(source, "Ada Vell lives in") == ["Kelfield"]
@@ -154,7 +154,7 @@ def test_a_virtual_table_without_its_module_is_left_out(tmp_path):
         db.commit()
     with Database(place) as source:
         assert words(source, "Ada Vell lives in") == ["Kelfield"]
-    assert "left out: map: no such module" in draft(place, tmp_path / "m.yaml")
+    assert "left out: map: no such module" in draft_mapping(place, tmp_path / "m.yaml")
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_an_entry_that_this_sqlite_does_not_understand_is_left_out(sql, tmp_path
     with Database(place) as source:
         assert words(source, "Ada Vell lives in") == ["Kelfield"]
         with pytest.raises(StoreError, match="readonly"):
-            source._store.rows("DELETE FROM fact")
-    assert "left out: later: " in draft(place, tmp_path / "m.yaml")
+            source.store.rows("DELETE FROM fact")
+    assert "left out: later: " in draft_mapping(place, tmp_path / "m.yaml")
     with pytest.raises(LacyError, match="E74"):
         Database(place, table="later")
 
@@ -195,7 +195,7 @@ def test_a_view_that_never_ends_is_stopped_when_it_is_opened(view, tmp_path, mon
     with pytest.raises(LacyError, match=r"E66.*(no answer within 0\.5 s|more than 10,000 names)"):
         Database(place)
     path = tmp_path / "m.yaml"
-    path.write_text(draft(place, path))  # reads one row, or leaves the view out
+    path.write_text(draft_mapping(place, path))  # reads one row, or leaves the view out
     assert "subject: " in path.read_text()
 
 
@@ -258,7 +258,7 @@ def test_damaged_files_are_coded_errors_or_answers(tmp_path):
             with Database(path) as source:
                 reply = ask(source, "Ada 7 was")
                 assert reply.candidates or reply.error
-            draft(path, tmp_path / "m.yaml")
+            draft_mapping(path, tmp_path / "m.yaml")
         except LacyError as error:
             assert error.code in ("E66", "E67", "E68", "E74", "E97")
             broken += 1
@@ -287,7 +287,7 @@ def test_what_one_may_not_read_is_not_there(postgres, tmp_path):
     assert found.tables["person"].keys() == {"name", "town"} and "person" not in found.keys
     assert set(found.tables) == {"fact", "own", "person"}
     path = tmp_path / "m.yaml"
-    path.write_text(draft(url, path))
+    path.write_text(draft_mapping(url, path))
     assert not {"salary", "closed", "person.id"} & set(path.read_text().replace("\n", " ").split())
     with Database(url) as source:
         assert words(source, "Ada Vell lives in") == ["Kelfield"]
@@ -302,10 +302,10 @@ def test_what_one_may_not_read_is_not_there(postgres, tmp_path):
 def test_a_value_cannot_break_a_query_of_postgresql(postgres):
     with Database(postgres.fill(GOOD)) as source:
         with pytest.raises(StoreError):
-            source._store.rows("SELECT 1 / 0")
+            source.store.rows("SELECT 1 / 0")
         assert words(source, "Ada Vell lives in") == ["Kelfield"]  # the transaction was ended
-        assert source._store.rows("SHOW statement_timeout") != [("0",)]
+        assert source.store.rows("SHOW statement_timeout") != [("0",)]
         for setting, value in (("transaction_read_only", "on"), ("intervalstyle", "postgres")):
-            assert source._store.rows(f"SHOW {setting}") == [(value,)]
+            assert source.store.rows(f"SHOW {setting}") == [(value,)]
         session = "SELECT setting FROM pg_settings WHERE name = 'default_transaction_read_only'"
-        assert source._store.rows(session) == [("off",)]
+        assert source.store.rows(session) == [("off",)]

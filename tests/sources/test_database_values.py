@@ -15,7 +15,7 @@ from helpers.stores import SCHEMA, duck_with, sqlite_with
 from lacy.errors import LacyError
 from lacy.sources import Database
 from lacy.sources.db.database import LONGEST_VALUE
-from lacy.sources.db.values import said
+from lacy.sources.db.values import value_texts
 from lacy.types import Request
 
 HOSTILE = [
@@ -40,7 +40,7 @@ def ask(source, text, subject=None):
 
 def spoken(value):
     """The words of a text: itself, unless it is a list in JSON."""
-    return {word for word in said(value) if word.strip()}
+    return {word for word in value_texts(value) if word.strip()}
 
 
 def sha(path):
@@ -80,7 +80,7 @@ def test_every_store_gives_the_same_texts(rows, asked, store):
                 assert spoken(value) <= {v for _, v in source.facts(subject)}
             ask(source, f"{subject} was")
         ask(source, asked, asked)
-        assert source._store.rows("SELECT COUNT(*) FROM fact") == [(len(rows),)] == [(count(),)]
+        assert source.store.rows("SELECT COUNT(*) FROM fact") == [(len(rows),)] == [(count(),)]
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
@@ -111,7 +111,7 @@ def store(request, tmp_path):
 
     def source_count(path):
         with Database(path) as database:
-            return database._store.rows("SELECT COUNT(*) FROM fact")[0][0]
+            return database.store.rows("SELECT COUNT(*) FROM fact")[0][0]
 
     return lambda: Database(place), write, count
 
@@ -129,7 +129,7 @@ def test_injection_through_subjects_does_nothing(kind, tmp_path):
             for asked in (text, f"Ada Lovelace{text}", f"{text}Ada Lovelace was"):
                 ask(database, asked)
             assert ask(database, "x", subject=text).error
-        assert database._store.rows("SELECT COUNT(*) FROM fact") == [(3,)]
+        assert database.store.rows("SELECT COUNT(*) FROM fact") == [(3,)]
     assert sha(path) == before
 
 

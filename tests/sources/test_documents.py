@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from lacy.errors import LacyError
 from lacy.sources import Source, guarded
-from lacy.sources.texts.documents import Documents
-from lacy.sources.texts.index import BuildReport
-from lacy.sources.texts.passages import LONGEST, cut, first_name, values
+from lacy.sources.texts import BuildReport, Documents
+from lacy.sources.texts.passages import LONGEST_PASSAGE, marked_values, split_passages
+from lacy.sources.texts.subjects import first_name
 from lacy.types import Document, Mark, Request
 from lacy.world import make_world
 
@@ -217,7 +217,7 @@ def test_a_killed_build_keeps_whole_documents_and_goes_on(tmp_path):
     code = (
         "import os, sys\n"
         "from lacy.world import make_world\n"
-        "from lacy.sources.texts.documents import Documents\n"
+        "from lacy.sources.texts import Documents\n"
         "def some():\n"
         "    for n, document in enumerate(make_world(160, 0).documents('train')):\n"
         "        if n == 100: os.kill(os.getpid(), 9)\n"
@@ -271,7 +271,7 @@ def test_an_annotator_that_fails_at_one_text_costs_that_text(tmp_path):
 
     report = BuildReport()
     given = [Document("1", "Ulm is old."), Document("2", "bad text"), Document("3", "Rom is old.")]
-    with Documents.build(given, tmp_path / "kb", extract=Moody(), report=report) as documents:
+    with Documents.build(given, tmp_path / "kb", annotator=Moody(), report=report) as documents:
         assert len(documents) == 2
         assert set(texts(ask(documents, "somewhere is old and"))) == {" Ulm", " Rom"}
     assert report.skipped == [("2", "ValueError: no mood")]
@@ -304,19 +304,19 @@ def test_no_text_makes_it_fail(people, text, subject):
 def test_passages_cover_the_text_and_cut_no_value(data, text):
     edges = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=8)))
     marks = [Mark(a, b, "DATE") for a, b in zip(edges[::2], edges[1::2], strict=False)]
-    found = list(cut(text, marks))
+    found = list(split_passages(text, marks))
     assert "".join(text[a:b] for a, b in found) == text
     assert not any(m.start < b < m.end for _, b in found for m in marks)
-    for mark, value in values(text, marks):
+    for mark, value in marked_values(text, marks):
         assert " ".join(text[mark.start : mark.end].split()) == value
 
 
 def test_long_passages_are_cut_at_spaces():
     text = "word " * 2_000
-    found = list(cut(text, []))
-    assert max(b - a for a, b in found) <= LONGEST
+    found = list(split_passages(text, []))
+    assert max(b - a for a, b in found) <= LONGEST_PASSAGE
     assert all(text[b - 1] == " " for _, b in found)
-    assert max(b - a for a, b in cut("x" * 5_000, [])) <= LONGEST
+    assert max(b - a for a, b in split_passages("x" * 5_000, [])) <= LONGEST_PASSAGE
 
 
 @pytest.mark.parametrize(

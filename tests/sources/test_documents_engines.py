@@ -12,10 +12,8 @@ import pytest
 
 from lacy.cli import main
 from lacy.errors import LacyError
-from lacy.sources.texts import following, index, words
-from lacy.sources.texts.documents import Documents
-from lacy.sources.texts.index import BuildReport
-from lacy.sources.texts.words import Fts, Wanted
+from lacy.sources.texts import BuildReport, Documents, indexing, schema, search
+from lacy.sources.texts.search import FtsSearch, SearchQuery
 from lacy.types import Document, Mark, Request
 from lacy.world import make_world
 
@@ -83,19 +81,19 @@ def test_each_engine_answers_as_the_other(both, which):
 
 def test_rare_words_choose_what_is_ranked(both, monkeypatch):
     fts = both[0]._words
-    assert isinstance(fts, Fts)
+    assert isinstance(fts, FtsSearch)
     common = max(fts._common, key=fts._common.get)
-    monkeypatch.setattr(words, "COMMON", 0.2)
-    assert common not in fts._telling([common, "born"])
-    assert fts.find(Wanted([common]), 4)  # better than nothing
-    monkeypatch.setattr(words, "COMMON", 1.1)
+    monkeypatch.setattr(search, "MAX_SHARE", 0.2)
+    assert common not in fts._distinctive([common, "born"])
+    assert fts.find(SearchQuery([common]), 4)  # better than nothing
+    monkeypatch.setattr(search, "MAX_SHARE", 1.1)
     rng = random.Random(0)
     for document in rng.sample(list(WORLD.documents("train")), 20):
         said = [w.lower() for w in document.text.split()[:8] if w.isalpha()]
-        whole = fts.find(Wanted(said), 4)
+        whole = fts.find(SearchQuery(said), 4)
         for ranked in (1, 5, 50):
-            monkeypatch.setattr(words, "RANKED", ranked)
-            assert fts.find(Wanted(said), 4)[0][0] in [number for number, _ in whole]
+            monkeypatch.setattr(search, "MAX_RANKED", ranked)
+            assert fts.find(SearchQuery(said), 4)[0][0] in [number for number, _ in whole]
         monkeypatch.undo()
 
 
@@ -150,19 +148,19 @@ def test_lost_words_are_said_so(tmp_path):
 KILLED = """
 import os, sys
 from lacy.world import make_world
-from lacy.sources.texts import following, index
-from lacy.sources.texts.documents import Documents
+from lacy.sources.texts import indexing, schema
+from lacy.sources.texts import Documents
 folder, engine, where = sys.argv[1:]
-following.CHUNK, index._OFTEN, index.BATCH = 40, 1, 16
+schema.UPDATE_CHUNK, indexing._UPDATE_EVERY, indexing.BATCH_SIZE = 40, 1, 16
 def die(): os.kill(os.getpid(), 9)
 if where == "between":
-    from lacy.sources.texts.words_tantivy import Tantivy
-    write, turns = Tantivy.write, []
+    from lacy.sources.texts.tantivy_search import TantivySearch
+    write, turns = TantivySearch.write, []
     def last(self, *given):
         write(self, *given)
         turns.append(1)
         if len(turns) == 3: die()
-    Tantivy.write = last
+    TantivySearch.write = last
 def some():
     for n, document in enumerate(make_world(60, 3, prose=0.5).documents("train")):
         if n == 40 and where == "reading": die()
@@ -186,7 +184,7 @@ def test_a_killed_build_goes_on_as_if_nothing_had_been(both, tmp_path, engine, w
     report = BuildReport()
     with Documents.build(documents, tmp_path / "kb", report=report) as whole:
         assert len(whole) == len(documents) and report.unchanged > 0
-        with closing(sqlite3.connect(tmp_path / "kb" / index.FILE)) as db:
+        with closing(sqlite3.connect(tmp_path / "kb" / schema.INDEX_FILE)) as db:
             assert db.execute("SELECT COUNT(*) FROM pending").fetchone() == (0,)
         clean = both[ENGINES.index(engine)]
         for name in WORLD.prompts("train"):
@@ -197,7 +195,7 @@ def test_a_killed_build_goes_on_as_if_nothing_had_been(both, tmp_path, engine, w
 
 READER = """
 import asyncio, sys, time
-from lacy.sources.texts.documents import Documents
+from lacy.sources.texts import Documents
 from lacy.types import Request
 with Documents(sys.argv[1]) as documents:
     print("open", flush=True)
@@ -225,9 +223,9 @@ def test_two_processes_read_while_one_builds(tmp_path, monkeypatch, engine):
     try:
         for reader in readers:
             assert reader.stdout.readline() == "open\n"
-        monkeypatch.setattr(index, "BATCH", 16)
-        monkeypatch.setattr(index, "_OFTEN", 2)
-        monkeypatch.setattr(following, "CHUNK", 30)
+        monkeypatch.setattr(indexing, "BATCH_SIZE", 16)
+        monkeypatch.setattr(indexing, "_UPDATE_EVERY", 2)
+        monkeypatch.setattr(schema, "UPDATE_CHUNK", 30)
         more = [*WORLD.documents("train"), told("z", "Zorb Quux saw Oslo.", "Oslo", "Zorb Quux")]
         Documents.build(more, tmp_path / "kb").close()
         for reader in readers:

@@ -13,9 +13,7 @@ import pytest
 from lacy.cli import main
 from lacy.corpus.reading import ReadReport, read
 from lacy.sources.opening import open_source
-from lacy.sources.texts.documents import Documents
-from lacy.sources.texts.index import BuildReport
-from lacy.sources.texts.origins import Root
+from lacy.sources.texts import BuildReport, Documents, Origin
 from lacy.types import Mark, Request
 
 
@@ -37,9 +35,11 @@ def put(folder, **texts):
 
 def build(source, out, *, gone="auto", limit=None, **options):
     seen, done = ReadReport(), BuildReport()
-    root = Root.of(str(source), gone, seen.unread, whole=limit is None)
+    origin = Origin.of(str(source), gone, seen.incomplete, complete=limit is None)
     documents = read(source, report=seen, limit=limit)
-    Documents.build(documents, out, extract=Towns(), report=done, root=root, **options).close()
+    Documents.build(
+        documents, out, annotator=Towns(), report=done, origin=origin, **options
+    ).close()
     return done
 
 
@@ -69,7 +69,7 @@ def test_files_that_went_are_removed_and_told(tmp_path, options):
         assert sorted(map(os.path.basename, before.missing())) == ["ada.txt", "jon.txt"]
     done = build(notes, kb)
     assert (done.added, done.replaced, done.unchanged) == (1, 1, 0)
-    assert (done.lost.removed, done.lost.names) == (2, ("ada.txt", "jon.txt"))
+    assert (done.missing.removed, done.missing.names) == (2, ("ada.txt", "jon.txt"))
     assert offered(kb, "Jon Pratt was born in") == {"Marwood"}
     assert offered(kb, "Ida Roon was born in") == {"Selby"}
     assert not offered(kb, "Ada Pohl was born in")
@@ -84,7 +84,7 @@ def test_other_folders_stay_and_files_of_one_name_are_two(tmp_path):
     put(tmp_path / "more", a=IDA)
     build(tmp_path / "notes", kb)
     done = build(tmp_path / "more", kb)
-    assert (done.added, done.lost.removed, done.lost.elsewhere) == (1, 0, 2)
+    assert (done.added, done.missing.removed, done.missing.elsewhere) == (1, 0, 2)
     assert offered(kb, "Ada Pohl was born in") == {"Kelfield"}
     assert offered(kb, "Ida Roon was born in") == {"Roston"}
     with Documents(kb) as source:
@@ -92,7 +92,7 @@ def test_other_folders_stay_and_files_of_one_name_are_two(tmp_path):
     assert build(tmp_path / "more", kb).unchanged == 1
     (tmp_path / "more" / "a.txt").rename(tmp_path / "more" / "c.txt")
     done = build(tmp_path / "more", kb)
-    assert done.lost.names == ("more/a.txt",) and done.added == 1
+    assert done.missing.names == ("more/a.txt",) and done.added == 1
 
 
 def test_a_subfolder_built_alone_is_no_second_text(tmp_path):
@@ -102,7 +102,7 @@ def test_a_subfolder_built_alone_is_no_second_text(tmp_path):
     build(notes, kb)
     assert build(notes / "sub", kb).unchanged == 2
     (notes / "sub" / "b.txt").unlink()
-    assert build(notes, kb).lost.names == ("sub/b.txt",)
+    assert build(notes, kb).missing.names == ("sub/b.txt",)
     with Documents(kb) as source:
         assert sorted(d.id for d in source.documents()) == ["a.txt", "sub/c.txt"]
 
@@ -115,11 +115,16 @@ def test_what_a_folder_does_not_give_by_itself_stays(tmp_path):
     build(notes / ".hidden.txt", kb)
     build(rows, kb)
     done = build(notes, kb)
-    assert (done.added, done.unchanged, done.lost.removed, done.lost.elsewhere) == (1, 2, 0, 1)
+    assert (done.added, done.unchanged, done.missing.removed, done.missing.elsewhere) == (
+        1,
+        2,
+        0,
+        1,
+    )
     build(rows, kb)
     rows.write_text(json.dumps({"text": IDA}) + "\n")
     (notes / ".hidden.txt").unlink()
-    assert build(notes, kb).lost.names == (".hidden.txt", "rows.jsonl:2")
+    assert build(notes, kb).missing.names == (".hidden.txt", "rows.jsonl:2")
 
 
 def test_a_folder_that_moved_is_not_told_twice(tmp_path):
@@ -139,7 +144,7 @@ def test_one_file_renamed_and_a_folder_by_a_link_are_not_told_twice(tmp_path):
     build(notes / "a.txt", kb)
     (notes / "a.txt").rename(notes / "b.txt")
     done = build(notes / "b.txt", kb)
-    assert (done.added, done.lost.names, done.lost.elsewhere) == (1, ("a.txt",), 0)
+    assert (done.added, done.missing.names, done.missing.elsewhere) == (1, ("a.txt",), 0)
     (tmp_path / "link").symlink_to(notes)
     assert build(tmp_path / "link", kb).unchanged == 1
     with Documents(kb) as source:
@@ -157,12 +162,12 @@ def test_rows_that_went_and_rows_with_ids_of_their_own(tmp_path):
     build(rows, kb)
     write(tmp_path / "delta.jsonl", ada="Ada Pohl was born in Benwick.")
     done = build(tmp_path / "delta.jsonl", kb)
-    assert (done.replaced, done.lost.elsewhere) == (1, 2)
+    assert (done.replaced, done.missing.elsewhere) == (1, 2)
     assert offered(kb, "Ada Pohl was born in") == {"Benwick"}
     write(rows, jon=JON)
     done = build(rows, kb)
-    assert done.lost.names == ("ida",)  # Ada is another file's now
-    assert build(rows, kb, limit=1).lost.removed == 0
+    assert done.missing.names == ("ida",)  # Ada is another file's now
+    assert build(rows, kb, limit=1).missing.removed == 0
 
 
 def test_what_cannot_be_read_is_not_taken_for_gone(tmp_path):
@@ -175,9 +180,9 @@ def test_what_cannot_be_read_is_not_taken_for_gone(tmp_path):
     build(notes, kb)
     packed.write_bytes(packed.read_bytes()[: packed.stat().st_size // 2])
     done = build(notes, kb)
-    assert done.lost.removed == 0 and 100 < done.lost.unread < 300
+    assert done.missing.removed == 0 and 100 < done.missing.unread < 300
     put(notes, b="")  # empty now: its old words are not there any more
-    assert build(notes, kb).lost.names == ("b.txt",)
+    assert build(notes, kb).missing.names == ("b.txt",)
 
 
 def test_nearly_all_gone_asks_first(tmp_path):
@@ -187,14 +192,14 @@ def test_nearly_all_gone_asks_first(tmp_path):
     shutil.rmtree(notes)
     put(notes, readme="Nothing is mounted in Here.")
     done = build(notes, kb)
-    assert (done.lost.removed, done.lost.kept) == (0, 6)
-    assert build(notes, kb, gone="keep").lost.kept == 6
-    assert build(notes, kb, gone="remove").lost.removed == 6
+    assert (done.missing.removed, done.missing.kept) == (0, 6)
+    assert build(notes, kb, gone="keep").missing.kept == 6
+    assert build(notes, kb, gone="remove").missing.removed == 6
     put(notes, only=ADA)
     build(notes, kb)
     (notes / "readme.txt").unlink()
     (notes / "only.txt").rename(notes / "other.txt")
-    assert build(notes, kb).lost.removed == 2  # two files became one under another name
+    assert build(notes, kb).missing.removed == 2  # two files became one under another name
 
 
 def test_an_index_of_an_older_lacy_learns_its_origins(tmp_path):
@@ -211,7 +216,7 @@ def test_an_index_of_an_older_lacy_learns_its_origins(tmp_path):
         assert source.missing() == []
     assert build(notes, kb).unchanged == 2
     (notes / "a.txt").unlink()
-    assert build(notes, kb).lost.names == ("a.txt",)
+    assert build(notes, kb).missing.names == ("a.txt",)
 
 
 def test_a_user_sees_what_went(tmp_path, capsys, caplog):
@@ -223,7 +228,7 @@ def test_a_user_sees_what_went(tmp_path, capsys, caplog):
     (notes / "ada.txt").rename(notes / "x\x1b[31m.docx")
     with caplog.at_level(logging.WARNING):
         open_source(str(kb)).close()
-    assert "a file that is no longer there" in caplog.text and "ada.txt" in caplog.text
+    assert "1 of its files no longer exist" in caplog.text and "ada.txt" in caplog.text
     capsys.readouterr()
     assert main(typed) == 0
     told = capsys.readouterr()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from lacy.sources.texts.documents import Documents
+from lacy.sources.texts import Documents
 from lacy.types import Document, Mark, Request
 
 TEXTS = [

@@ -9,18 +9,17 @@ from contextlib import closing
 import pytest
 
 from helpers import models
-from lacy.cascade import Engine
+from lacy.cascade import Engine, default_policy
+from lacy.cascade.opening import ranking_warning
 from lacy.cli import main
-from lacy.cli.policies import choose_policy, rankable
 from lacy.corpus.reading import ReadReport, read
 from lacy.errors import LacyError
 from lacy.sources import Database
 from lacy.sources.opening import open_source
-from lacy.sources.texts.documents import Documents
-from lacy.sources.texts.index import BuildReport
-from lacy.sources.texts.passages import wider
-from lacy.study.partners import open_source as open_partner
-from lacy.study.partners import parse_source, texts_of
+from lacy.sources.texts import BuildReport, Documents
+from lacy.sources.texts.passages import extended_values
+from lacy.study.sources import open_study_source as open_partner
+from lacy.study.sources import parse_source, texts_of
 from lacy.testing import scripted
 from lacy.types import Document, Mark, Request
 from lacy.world import make_world
@@ -124,17 +123,17 @@ def test_a_folder_of_texts_as_a_user_has_it(tmp_path, capsys):
     with source:
         assert {" London", " 1815"} <= set(texts(ask(source, "Ada Lovelace was born in")))
         meta = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
-        policy, why = choose_policy(None, source, meta)
+        policy, why = default_policy(source, meta)
     assert str(policy) == "threshold=0" and "texts cost nothing" in why
     forgot = {"training": {"settings": {"method": "lacy", "text_weight": 0.0}}}
-    assert "what a source offers" in rankable(forgot, source)
+    assert "what a source offers" in ranking_warning(source, forgot)
 
 
 def test_whole_names_are_offered_where_rules_found_a_part(tmp_path):
     text = "The CBC Radio One of J. S. Bach. In Sierra Nevada it rained."
     words = ("CBC", "One", "Nevada")
     parts = [(text.index(word), text.index(word) + len(word), "ENTITY") for word in words]
-    assert list(wider(text, parts).values()) == ["CBC Radio One of J. S. Bach"] * 2 + [
+    assert list(extended_values(text, parts).values()) == ["CBC Radio One of J. S. Bach"] * 2 + [
         "Sierra Nevada"
     ]
     start = text.index("Nevada")
@@ -159,8 +158,8 @@ def test_whole_names_are_offered_where_rules_found_a_part(tmp_path):
 def test_values_are_offered_with_the_words_that_limit_them(text, value, kind, said):
     start = text.index(value)
     place = (start, start + len(value))
-    assert wider(text, [(*place, kind)]) == {place: said}
-    assert wider(text, [(*place, "a relation of the text's own marks")]) == {}
+    assert extended_values(text, [(*place, kind)]) == {place: said}
+    assert extended_values(text, [(*place, "a relation of the text's own marks")]) == {}
 
 
 def test_values_of_a_wrong_kind_cost_their_cell_or_row(tmp_path):
@@ -221,7 +220,7 @@ def test_asking_alone_says_what_comes_next(tmp_path, capsys):
     assert lacy("source", "ask", path, "Bo\x1b[31m Orr was born in") == 0
     shown = capsys.readouterr().out
     assert "Bern" in shown and "\x1b" not in shown
-    assert f"Next: lacy generate MODEL --prompt \"...\" --source '{path}'" in shown
+    assert f"Next: lacy generate MODEL \"...\" --source '{path}'" in shown
     assert lacy("source", "ask", "http://127.0.0.1:9/v1#m", "Ada Vell was born in") == 4
     assert "No answer. m: ConnectError" in capsys.readouterr().out
     with pytest.raises(LacyError, match="lacy source map"):
@@ -232,19 +231,19 @@ def test_a_passage_that_goes_while_it_is_read_breaks_no_answer(tmp_path, monkeyp
     text = "Ada Vell was born in Ulm."
     document = Document("a", text, {"title": "Ada Vell"}, (Mark(21, 24, "VALUE", "place"),))
     with Documents.build([document], tmp_path / "kb") as kb:
-        found, went = kb._passages, []
+        search, went = kb._search, []
 
-        def then_it_goes(numbers):
-            passages = found(numbers)
+        def then_it_goes(request, subject):
+            hits = search(request, subject)
             file = kb.path / "documents.sqlite"
             with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as db:
                 try:
                     went.append(db.execute("DELETE FROM passage").rowcount)
                 except sqlite3.OperationalError as error:  # it has to wait
                     went.append(str(error))
-            return passages
+            return hits
 
-        monkeypatch.setattr(kb, "_passages", then_it_goes)
+        monkeypatch.setattr(kb, "_search", then_it_goes)
         [reply] = asyncio.run(kb.ask([Request("Ada Vell was born in")]))
         assert [c.text for c in reply.candidates] == [" Ulm"] and not reply.error
         assert went and not kb._db.in_transaction

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lacy.errors import LacyError
-from lacy.sources.texts.documents import Documents
-from lacy.sources.texts.vectors import Vectors, fused
+from lacy.sources.texts import Documents
+from lacy.sources.texts.vectors import VectorSearch, fuse_rankings
 from lacy.types import Document, Mark, Request
 
 model2vec = pytest.importorskip(
@@ -91,7 +91,7 @@ def test_rows_are_close_to_the_model(tmp_path, model):
         assert np.allclose(row["scale"] * row["vector"], exact[0], atol=0.01)
         assert vectors.near("unknown words only", 3) == []
         assert [n for n, _ in vectors.near("ship", 1, [3, 99])] == [3]
-        assert isinstance(vectors, Vectors)
+        assert isinstance(vectors, VectorSearch)
 
 
 def test_vectors_that_are_not_there_are_a_clear_error(tmp_path, monkeypatch, model):
@@ -120,7 +120,7 @@ def test_vectors_that_are_not_there_are_a_clear_error(tmp_path, monkeypatch, mod
 @given(st.lists(st.permutations(range(6)), min_size=1, max_size=4))
 def test_fusion_keeps_what_all_agree_on(orders):
     rankings = [[(number, 1.0) for number in order] for order in orders]
-    found = [number for number, _ in fused(*rankings)]
+    found = [number for number, _ in fuse_rankings(*rankings)]
     assert sorted(found) == list(range(6))
     if len({tuple(order) for order in orders}) == 1:
         assert found == list(orders[0])

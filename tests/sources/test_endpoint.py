@@ -10,8 +10,9 @@ from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.cli import main
 from lacy.errors import LacyError
-from lacy.remote.wire import THOUGHT_TOKENS
-from lacy.sources.models.endpoint import CHAT_TOKENS, Endpoint
+from lacy.remote.wire import REASONING_TOKENS
+from lacy.sources.models.chat import CHAT_TOKENS
+from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.opening import open_source
 from lacy.testing import scripted
 from lacy.types import Request
@@ -129,7 +130,7 @@ def test_a_fixed_mode_is_kept_to(server, endpoint):
     for mode, paths in [("completions", 1), ("chat", 1), ("auto", 2)]:
         server.seen.clear()
         [reply] = ask(endpoint(mode=mode), Request("x"))
-        assert "HTTP 404 not here" in reply.error and "is m its name" in reply.error
+        assert "HTTP 404 not here" in reply.error and "the model's name (m)" in reply.error
         assert reply.fault and len(server.seen) == paths
 
 
@@ -250,7 +251,7 @@ def test_what_a_newer_model_refuses_is_learned_once(server, endpoint):
     assert said(source, "He was born in") == " Paris"
     assert len(server.seen) == asked + 1
     body = server.seen[-1][2]
-    assert body["max_completion_tokens"] == 16 + CHAT_TOKENS + THOUGHT_TOKENS
+    assert body["max_completion_tokens"] == 16 + CHAT_TOKENS + REASONING_TOKENS
     assert [message["role"] for message in body["messages"]] == ["user"]
     assert body["messages"][0]["content"].endswith("<text>He was born in</text>")
 
@@ -268,7 +269,7 @@ def test_one_that_thinks_without_end_says_so(server, endpoint):
 
     server.play = play
     [reply] = ask(endpoint(mode="chat"), Request("x"))
-    assert "still thinking" in reply.error and len(server.seen) == 2
+    assert "still reasoning" in reply.error and len(server.seen) == 2
 
 
 SECRET = "sk-sesame-0123456789"
@@ -297,7 +298,7 @@ def test_the_key_is_sent_and_nowhere_shown(server, endpoint, monkeypatch, caplog
 def test_a_key_that_no_header_takes_is_not_repeated(server, endpoint, monkeypatch, key):
     monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": key})
     [reply] = ask(endpoint(), Request("x"))
-    assert "the key in OPENAI_API_KEY holds" in reply.error and key not in reply.error
+    assert "the key in OPENAI_API_KEY contains" in reply.error and key not in reply.error
     assert server.seen == []
 
 

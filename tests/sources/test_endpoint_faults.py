@@ -13,7 +13,7 @@ import pytest
 
 from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
-from lacy.remote.http import seconds_of
+from lacy.remote.http import retry_after_seconds
 from lacy.sources import guarded
 from lacy.sources.models.endpoint import Endpoint
 from lacy.testing import scripted
@@ -91,8 +91,8 @@ FAULTS = {
     "10 MB": (body(b'{"x": "' + b"a" * 10_000_000 + b'"}'), "longer than 1,000,000 bytes"),
     "10 MB in chunks": (endless, "longer than 1,000,000 bytes"),
     "10 MB with a 500": (status(500, b"a" * 10_000_000), "HTTP 500"),
-    "packed otherwise": (body(SOUND, Content_Encoding="br"), "packed (br)"),
-    "badly packed": (body(SOUND, Content_Encoding="gzip"), "not gzip, as it says"),
+    "packed otherwise": (body(SOUND, Content_Encoding="br"), "compressed (br)"),
+    "badly packed": (body(SOUND, Content_Encoding="gzip"), "the answer is not gzip"),
     "10 MB packed small": (
         body(gzip.compress(b" " * 10_000_000), Content_Encoding="gzip"),
         "longer than 1,000,000",
@@ -207,10 +207,10 @@ def test_what_does_not_help_is_not_tried_again(server, code):
 
 
 def test_a_date_to_retry_after():
-    assert 50 < seconds_of(formatdate(time.time() + 60, usegmt=True)) <= 60
-    assert seconds_of(formatdate(time.time() - 60, usegmt=True)) == 0
+    assert 50 < retry_after_seconds(formatdate(time.time() + 60, usegmt=True)) <= 60
+    assert retry_after_seconds(formatdate(time.time() - 60, usegmt=True)) == 0
     for nonsense in (None, "", "soon", "-5", "nan", "Mon, 99 Foo 2020"):
-        assert seconds_of(nonsense) == 0
+        assert retry_after_seconds(nonsense) == 0
 
 
 def test_a_text_goes_on_and_its_spans_show_the_degradation(server):

@@ -16,9 +16,9 @@ from transformers.utils.import_utils import is_serve_available
 
 from helpers.letters import speaks_letters
 from lacy.model import save_model
-from lacy.remote.http import Failure
+from lacy.remote import RemoteError
 from lacy.sources.models.endpoint import DEFAULT_MAX_TOKENS, Endpoint
-from lacy.sources.models.growing import Growing
+from lacy.sources.models.partial import PartialCompletion
 from lacy.testing import byte_tokenizer
 from lacy.types import Request
 
@@ -91,12 +91,12 @@ def test_it_says_what_the_model_says_in_this_process(served, model):
     answered = 0
     for request, reply in zip(requests, replies, strict=True):
         said, ended = greedy(model, request.text, DEFAULT_MAX_TOKENS[request.unit])
-        whole = Growing(request.text, request.unit, raw=True)
+        whole = PartialCompletion(request.text, request.unit, raw=True)
         whole.add(said)
         try:
-            wanted = whole.outcome("stop" if ended else "length")
-        except Failure as failure:  # this random model says parts of characters
-            assert str(failure) in reply.error
+            wanted = whole.result("stop" if ended else "length")
+        except RemoteError as error:  # this random model says parts of characters
+            assert str(error) in reply.error
             continue
         assert reply.error is None
         assert [c.text for c in reply.candidates] == ([wanted] if wanted else [])

@@ -151,7 +151,7 @@ FAULTS = {
     "nothing": (streams(done=False), "ended before the answer did, after 2 tries"),
     "garbage": (streams(bytes(range(256)) * 10, done=False), "ended before the answer did"),
     "a page": (streams(b"<html>hello</html>", kind="text/html", done=False), "not JSON"),
-    "no events": (streams(b'{"choices": []}'), "is no stream of events"),
+    "no events": (streams(b'{"choices": []}'), "is not a stream of events"),
     "no JSON": (streams(event(" Kel"), b"data: {oops"), "not JSON"),
     "no object": (streams(b"data: [1]"), "not a JSON object"),
     "deep JSON": (streams(b"data: " + b"[" * 200_000), "not JSON"),

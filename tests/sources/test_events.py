@@ -200,7 +200,7 @@ BROKEN = {
     "half a character at the end": (HALVES[:48] + stream(chunk(finish="stop")), "not UTF-8"),
     "only thoughts": (
         stream({"choices": [{"delta": {"reasoning_content": "Who?"}}]}, chunk(finish="length")),
-        "still thinking",
+        "still reasoning",
     ),
 }  # fmt: skip
 

@@ -39,8 +39,8 @@ def test_sound_replies_pass_with_their_time():
         ([], "0 of 2"),
         ([Reply()], "1 of 2"),
         (["x", "y"], "str instead of a reply"),
-        ([Reply((Candidate(None),)), Reply()], "no text"),
-        ([Reply(("x",)), Reply()], "no text"),
+        ([Reply((Candidate(None),)), Reply()], "not text"),
+        ([Reply(("x",)), Reply()], "not text"),
     ],
 )
 def test_nonsense_becomes_an_error(answer, says):

@@ -49,7 +49,7 @@ def test_reused_cache_says_what_a_fresh_pass_says(kind):
     for number, text in enumerate(texts):
         fresh = LanguageModel(model, TOKENIZER)
         assert said(source, text, "value", number // 4) == said(fresh, text, "value")
-        decoder = source._streams[number // 4]
+        decoder = source._caches[number // 4]
         with torch.inference_mode():
             expected = model(input_ids=torch.tensor(decoder.tokens_BT)).logits[0, -1]
         torch.testing.assert_close(decoder.last_BV[0], expected, atol=2e-4, rtol=1e-4)
@@ -71,10 +71,10 @@ def test_a_call_reads_only_what_is_new():
 
 def test_streams_are_bounded():
     loaded = scripted(lambda text: "!")
-    source = LanguageModel(loaded.model, loaded.tokenizer, streams=2)
+    source = LanguageModel(loaded.model, loaded.tokenizer, caches=2)
     for stream in range(5):
         said(source, "abc", stream=stream)
-    assert len(source._streams) == 2
+    assert len(source._caches) == 2
 
 
 def by_script(line, **options):
@@ -133,7 +133,7 @@ def test_units(line, unit, expected):
 )
 def test_other_models_get_whole_numbers_or_none(text, line, said_of_same, said_of_others):
     source = by_script(line)
-    for tokens, wanted in [("", said_of_same), (source._text.name, said_of_same),
+    for tokens, wanted in [("", said_of_same), (source._token_text.name, said_of_same),
                            ("others", said_of_others)]:  # fmt: skip
         [reply] = ask(source, Request(text, "token", tokens=tokens))
         assert [c.text for c in reply.candidates] == ([] if wanted is None else [wanted])
@@ -178,7 +178,7 @@ def test_a_failed_pass_leaves_no_half_cache():
     fails.append("now")
     with pytest.raises(ZeroDivisionError):
         said(source, "abcd")
-    assert not source._streams
+    assert not source._caches
     fails.clear()
     assert said(source, "abcd") == "!"
 

@@ -25,9 +25,9 @@ from helpers.letters import speaks_letters
 from lacy.cascade import Engine
 from lacy.corpus import TokenText, train_tokenizer
 from lacy.model.ragged import RaggedDecoder
-from lacy.remote.http import Failure
+from lacy.remote import RemoteError
 from lacy.sources import LanguageModel
-from lacy.sources.models.growing import Growing
+from lacy.sources.models.partial import PartialCompletion
 from lacy.sources.protocol import guarded
 from lacy.testing import byte_tokenizer, scripted, scripted_with
 from lacy.types import Request
@@ -91,14 +91,14 @@ asked = st.lists(
 )  # fmt: skip
 def test_together_they_say_what_each_says_alone(rounds, batch, kind):
     model = MODELS[kind]
-    source = LanguageModel(model, TOKENIZER, batch=batch, streams=3, price=1e6)
+    source = LanguageModel(model, TOKENIZER, batch_size=batch, caches=3, price=1e6)
     for requests in rounds:  # later rounds meet the caches of earlier ones, fitting or not
         wanted = [alone(model, request, price=1e6) for request in requests]
         got = ask(source, *requests)
         assert [(r.candidates, r.cost, r.error) for r in got] == [
             (r.candidates, r.cost, r.error) for r in wanted
         ]
-        assert len(source._streams) <= 3
+        assert len(source._caches) <= 3
 
 
 def slowly(model, text, unit, limit, tokenizer=TOKENIZER):
@@ -121,11 +121,11 @@ def slowly(model, text, unit, limit, tokenizer=TOKENIZER):
 
 def unit_of(text, said, unit, finish):
     """The unit of an answer that is known as a whole; nothing where it holds half a character."""
-    answer = Growing(text, unit, raw=True)
+    answer = PartialCompletion(text, unit, raw=True)
     answer.add(said)
     try:
-        return answer.outcome(finish)
-    except Failure:
+        return answer.result(finish)
+    except RemoteError:
         return ""
 
 
@@ -133,7 +133,7 @@ def unit_of(text, said, unit, finish):
 def test_any_architecture_says_what_it_says_without_a_cache(kind):
     model = MODELS.get(kind) or tiny(kind)
     source = LanguageModel(model, TOKENIZER)
-    assert source._batch == (1 if kind in ("bloom", "mamba") else 32)
+    assert source.batch_size == (1 if kind in ("bloom", "mamba") else 32)
     beginnings = ["Ada", "Ada Lovelace was born in", "Émile", "x"]
     for more in ("", ", where"):  # the second time the caches are there
         requests = [
@@ -141,7 +141,7 @@ def test_any_architecture_says_what_it_says_without_a_cache(kind):
             for n, text in enumerate(beginnings)
             for unit in UNITS[n % 3 :][:1]
         ]
-        wanted = [slowly(model, r.text, r.unit, source._max_tokens[r.unit]) for r in requests]
+        wanted = [slowly(model, r.text, r.unit, source.max_tokens[r.unit]) for r in requests]
         assert texts_of(ask(source, *requests)) == [[text] if text else [] for text in wanted]
 
 
@@ -153,7 +153,7 @@ def test_no_more_than_the_batch_goes_through_the_model(monkeypatch):
         return forward(self, input_BT, cache, keep)
 
     monkeypatch.setattr(RaggedDecoder, "_forward", seen)
-    source = LanguageModel(MODELS["llama"], TOKENIZER, batch=4)
+    source = LanguageModel(MODELS["llama"], TOKENIZER, batch_size=4)
     requests = [Request("a" * n, "value", stream=n) for n in range(10)]
     ask(source, *requests)
     assert max(rows) == 4
@@ -200,7 +200,7 @@ def test_the_loop_is_free_and_a_timeout_ends_the_computing():
     count = len(passes)
     time.sleep(0.2)
     assert len(passes) == count < 100
-    assert all(name.startswith("lacy-partner") for name in passes)
+    assert all(name.startswith("lacy-language-model") for name in passes)
 
 
 def test_who_waits_behind_another_and_leaves_is_never_computed():
@@ -254,7 +254,7 @@ def test_a_partner_with_another_vocabulary():
     model = speaks_letters(tiny("llama", other), other)
     source = LanguageModel(model, other)
     requests = [Request(f"{LINE[:n]}", unit, stream=n) for n in range(1, 30) for unit in UNITS]
-    wanted = [slowly(model, r.text, r.unit, source._max_tokens[r.unit], other) for r in requests]
+    wanted = [slowly(model, r.text, r.unit, source.max_tokens[r.unit], other) for r in requests]
     assert texts_of(ask(source, *requests)) == [[text] if text else [] for text in wanted]
     assert sum(map(bool, wanted)) > len(wanted) / 2
 

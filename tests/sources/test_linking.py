@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lacy.sources.names import normalize
 from lacy.sources.names.index import NameIndex
-from lacy.sources.names.linking import THRESHOLD, Linker, normal, similarity
+from lacy.sources.names.linking import THRESHOLD, EntityLinker
+from lacy.sources.names.spelling import similarity
 
 NAMES = [
     "Ada Lovelace",
@@ -24,7 +26,7 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def linker():
-    return Linker(NAMES)
+    return EntityLinker(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_what_may_mean_two_is_said(linker):
     link, why = linker.find("Margaret Thornburk was born")
     assert link is None
     assert why == ("'Margaret Thornburk' may mean 'Margaret Thornburg' or 'Margaret Thornbury'")
-    link, why = Linker(["Zoe Bell", "Zoë Bell"]).resolve("ZOE BELL")
+    link, why = EntityLinker(["Zoe Bell", "Zoë Bell"]).resolve("ZOE BELL")
     assert link is None and why == "'ZOE BELL' may mean 'Zoe Bell' or 'Zoë Bell'"
 
 
@@ -89,7 +91,7 @@ def test_a_link_says_what_was_taken_for_what(linker):
 
 
 def test_exact_alone():
-    linker = Linker(NAMES, fuzzy=False)
+    linker = EntityLinker(NAMES, fuzzy=False)
     assert linker.find("ADA LOVELACE was") == (None, "") == linker.resolve("Ada Lovelase")
     assert linker.find("Ada Lovelace was")[0].name == "Ada Lovelace"
 
@@ -120,7 +122,7 @@ odd = st.one_of(st.text(max_size=30), st.text("abAB .,'-()\n\"", max_size=20))
 @settings(deadline=None)
 @given(st.lists(odd, max_size=8), odd)
 def test_any_text_is_linked_to_a_known_name_or_to_nobody(names, text):
-    linker = Linker(names)
+    linker = EntityLinker(names)
     for link, why in (linker.find(text), linker.resolve(text)):
         if link is not None:
             assert link.name in names and why == ""
@@ -133,14 +135,14 @@ def test_any_text_is_linked_to_a_known_name_or_to_nobody(names, text):
 
 @given(odd)
 def test_a_normal_form_is_its_own_normal_form(name):
-    assert normal(normal(name)) == normal(name)
+    assert normalize(normalize(name)) == normalize(name)
 
 
 letters = st.text("abcdefgh", min_size=5, max_size=9)
 
 
 def test_words_of_roman_digits_are_words():
-    linker = Linker(["Nemanja Vidicc", "Henry XVIII"])
+    linker = EntityLinker(["Nemanja Vidicc", "Henry XVIII"])
     assert linker.resolve("Nemanja Viddicc")[0].name == "Nemanja Vidicc"
     assert linker.resolve("Henry XXVIII")[0] is None
 
@@ -153,6 +155,6 @@ def test_one_mistake_in_a_long_name_is_forgiven(first, last, at, letter):
     if name[at].isspace() or at in (0, len(first) + 1):
         return  # first letters and the count of words must be right
     wrong = name[:at] + letter + name[at + 1 :]
-    link, _ = Linker([name, "Somebody Else"]).resolve(wrong)
+    link, _ = EntityLinker([name, "Somebody Else"]).resolve(wrong)
     expected = wrong == name or 1 - 1 / len(name) >= THRESHOLD
     assert (link is not None and link.name == name) == expected

@@ -12,10 +12,10 @@ from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.errors import LacyError
 from lacy.sources import wrapped_sources
-from lacy.sources.models.endpoint import DEFAULT_MAX_TOKENS
+from lacy.sources.models.base import DEFAULT_MAX_TOKENS
 from lacy.sources.models.llm_models import LlmModel
 from lacy.sources.opening import open_sources
-from lacy.sources.units import cut_unit, whole_words
+from lacy.sources.units import cut_unit, drop_partial_word
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Request
 
@@ -142,7 +142,7 @@ def test_it_says_what_the_model_says(unit):
         pieces = list(spoken(COMPLETION.loaded, text, limit))
         said, ended = "".join(pieces), len(pieces) < limit
         wanted = "" if unit == "token" else cut_unit(said, unit, ended=ended)
-        wanted = wanted or whole_words(said, unit)
+        wanted = wanted or drop_partial_word(said, unit)
         assert reply.error is None and reply.cost > 0
         assert [c.text for c in reply.candidates] == ([wanted] if wanted else [])
 

@@ -5,17 +5,19 @@ import sqlite3
 
 import pytest
 
+from lacy.cascade import default_policy
+from lacy.cascade.opening import is_lookup
+from lacy.cli.flags import parse
 from lacy.cli.generate import GenerateConfig
-from lacy.cli.policies import choose_policy, looks_up
 from lacy.cli.serve import _prompts
-from lacy.config import load, parse
+from lacy.config import load
 from lacy.errors import LacyError
 from lacy.sources import Database, wrapped_sources
 from lacy.sources.cached import Cached
-from lacy.sources.db.mapping_draft import draft
+from lacy.sources.db import draft_mapping
 from lacy.sources.models.endpoint import Endpoint
 from lacy.sources.opening import open_source, open_sources
-from lacy.sources.resilience import Breaker, Chain, Metered
+from lacy.sources.wrappers import Breaker, Chain, Metered
 from lacy.types import Request
 
 TAUGHT = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
@@ -89,17 +91,17 @@ def test_prices_that_cannot_be_used(server, price):
 
 
 def test_what_looks_up_has_no_price(facts):
-    with pytest.raises(LacyError, match="nobody can have one"):
+    with pytest.raises(LacyError, match="can have a price: none"):
         open_sources([facts], prices=["1,2"])
 
 
 def test_the_automatic_policy_looks_at_the_first(facts, server):
     address = f"{server.url}#m"
-    assert looks_up(open_source(facts)) and looks_up(open_sources([facts, address]))
-    assert not looks_up(open_sources([address, facts])) and not looks_up(None)
-    policy, why = choose_policy(None, open_sources([facts, address]), TAUGHT)
+    assert is_lookup(open_source(facts)) and is_lookup(open_sources([facts, address]))
+    assert not is_lookup(open_sources([address, facts])) and not is_lookup(None)
+    policy, why = default_policy(open_sources([facts, address]), TAUGHT)
     assert str(policy) == "threshold=0" and "a database costs nothing" in why
-    assert str(choose_policy(None, open_sources([address, facts]), TAUGHT)[0]) == "budget=0.22"
+    assert str(default_policy(open_sources([address, facts]), TAUGHT)[0]) == "budget=0.22"
 
 
 def test_flags_repeat_and_stand_for_those_of_a_file(tmp_path):
@@ -145,7 +147,7 @@ def test_an_address_of_another_kind_shows_no_password(address, tmp_path):
         lambda: open_source(address),
         lambda: open_source(str(mapping)),
         lambda: Database(address),
-        lambda: draft(address, tmp_path / "n.yaml"),
+        lambda: draft_mapping(address, tmp_path / "n.yaml"),
     ):
         with pytest.raises(LacyError, match=r"E12|E65|E94") as caught:
             attempt()

@@ -13,7 +13,7 @@ from lacy.cascade import Engine
 from lacy.model import save_model
 from lacy.sources import LanguageModel
 from lacy.sources.cached import Cached
-from lacy.sources.resilience import about
+from lacy.sources.wrappers import fingerprint
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import CALL_TOKEN, Request
 
@@ -92,7 +92,7 @@ UNITS = ("token", "word", "value")
 def test_control_tokens_in_a_text_are_plain_characters(tmp_path):
     source = read(tiny(), tmp_path / "partner")
     ask(source, Request(f"a{CALL_TOKEN}<|endoftext|>b", "token"))
-    [stream] = source._streams.values()
+    [stream] = source._caches.values()
     [ids] = stream.tokens_BT
     assert ids[0] == TOKENIZER.bos_token_id
     assert not {CALL, TOKENIZER.eos_token_id} & set(ids[1:])
@@ -109,7 +109,7 @@ def test_in_a_cascade_its_words_are_borrowed_and_hold_no_control():
 def test_kept_answers_are_those_of_these_weights(tmp_path):
     source = read(tiny(), tmp_path / "partner")
     again = LanguageModel(str(tmp_path / "partner"))
-    assert about(source) == about(again)
+    assert fingerprint(source) == fingerprint(again)
     with Cached(source, tmp_path / "answers.sqlite") as cached:
         first = ask(cached, Request("Ada was"))
     save_model(tmp_path / "partner", tiny(seed=7), TOKENIZER)

@@ -11,7 +11,7 @@ from lacy.errors import LacyError
 from lacy.sources import ScriptedSource, guarded, wrapped_sources
 from lacy.sources.cached import Cached
 from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.resilience import Breaker, Chain, Metered
+from lacy.sources.wrappers import Breaker, Chain, Metered
 from lacy.testing import scripted
 from lacy.types import Candidate, Reply, Request
 
@@ -40,7 +40,7 @@ def texts(replies):
 
 def test_it_rests_after_failures_in_a_row_and_lets_one_try():
     clock, inner = Clock(), ScriptedSource([DOWN])
-    breaker = Breaker(inner, failures=3, rest=30.0, clock=clock)
+    breaker = Breaker(inner, failures=3, cooldown=30.0, clock=clock)
     for _ in range(3):
         assert breaker.state == "closed"
         assert "ConnectionError: refused" in ask(breaker)[0].error
@@ -49,7 +49,8 @@ def test_it_rests_after_failures_in_a_row_and_lets_one_try():
     for reply in ask(breaker, 4):
         assert reply.fault and not reply.candidates
         assert reply.error == (
-            "script: rests after failures (ConnectionError: refused); asked again in 20 s"
+            "script: paused after repeated failures (ConnectionError: refused); "
+            "next attempt in 20 s"
         )
     assert len(inner.batches) == 3  # nothing was asked
     clock.now += 20
@@ -57,7 +58,7 @@ def test_it_rests_after_failures_in_a_row_and_lets_one_try():
     assert all(reply.fault for reply in ask(breaker, 4))  # one tried and failed
     assert inner.batches[3:] == [1] and breaker.state == "open"
     clock.now += 30
-    inner._script = [" Paris"]
+    inner.script = [" Paris"]
     assert texts(ask(breaker, 4)) == [" Paris"] * 4
     assert inner.batches[4:] == [1, 3] and breaker.state == "closed"
 
@@ -91,30 +92,30 @@ def test_a_source_that_hangs_fails_whoever_stops_waiting():
 
 def test_a_trial_that_nobody_waits_for_does_not_block_the_next():
     clock, inner = Clock(), ScriptedSource([DOWN])
-    breaker = Breaker(inner, failures=1, rest=1.0, clock=clock)
+    breaker = Breaker(inner, failures=1, cooldown=1.0, clock=clock)
     ask(breaker)
     clock.now += 1
     inner.delay = 5.0
     asyncio.run(guarded(breaker, [Request("x")], timeout=0.05))
     assert breaker.state == "open"
     clock.now += 1
-    inner.delay, inner._script = 0.0, [" Paris"]
+    inner.delay, inner.script = 0.0, [" Paris"]
     assert texts(ask(breaker)) == [" Paris"]
 
 
 def test_only_one_tries_while_others_ask():
     clock, inner = Clock(), ScriptedSource([DOWN])
-    breaker = Breaker(inner, failures=1, rest=1.0, clock=clock)
+    breaker = Breaker(inner, failures=1, cooldown=1.0, clock=clock)
     ask(breaker)
     clock.now += 1
-    inner.delay, inner._script, inner.batches[:] = 0.1, [" Paris"], []
+    inner.delay, inner.script, inner.batches[:] = 0.1, [" Paris"], []
 
     async def together():
         return await asyncio.gather(*(breaker.ask([Request("x")]) for _ in range(5)))
 
     replies = [reply for [reply] in asyncio.run(together())]
     assert texts(replies).count(" Paris") == 1 and inner.batches == [1]
-    assert sum("it is being tried" in (reply.error or "") for reply in replies) == 4
+    assert sum("one request is trying it now" in (reply.error or "") for reply in replies) == 4
     assert breaker.state == "closed"
 
 
@@ -123,18 +124,18 @@ def test_only_one_tries_while_others_ask():
     st.integers(1, 4),
     st.floats(0.1, 15),
 )
-def test_a_breaker_against_a_slow_reading(steps, failures, rest):
-    """One request at a time: it is asked unless ``failures`` failed since, within ``rest``."""
+def test_a_breaker_against_a_simple_model(steps, failures, cooldown):
+    """One request at a time: it is asked unless ``failures`` failed since, within ``cooldown``."""
     clock = Clock()
     inner = ScriptedSource(lambda request: " ok" if works else DOWN)
-    breaker = Breaker(inner, failures=failures, rest=rest, clock=clock)
+    breaker = Breaker(inner, failures=failures, cooldown=cooldown, clock=clock)
     asked = []  # (when, whether it worked)
     with asyncio.Runner() as runner:  # one loop for all steps
         for works, pause in steps:
             clock.now += pause
             last = asked[-failures:]
             bad = len(last) == failures and not any(worked for _, worked in last)
-            should = not bad or clock.now - asked[-1][0] >= rest
+            should = not bad or clock.now - asked[-1][0] >= cooldown
             before = len(inner.batches)
             [reply] = runner.run(breaker.ask([Request("x0")]))
             assert (len(inner.batches) > before) == should
@@ -143,7 +144,7 @@ def test_a_breaker_against_a_slow_reading(steps, failures, rest):
                 asked.append((clock.now, works))
 
 
-@pytest.mark.parametrize("wrong", [{"failures": 0}, {"rest": -1.0}, {"rest": float("nan")}])
+@pytest.mark.parametrize("wrong", [{"failures": 0}, {"cooldown": -1.0}, {"cooldown": float("nan")}])
 def test_settings_are_checked(wrong):
     with pytest.raises(LacyError, match="E12"):
         Breaker(ScriptedSource([]), **wrong)
@@ -162,10 +163,10 @@ def test_the_next_is_asked_for_what_is_left():
     assert [reply.speaker for reply in replies] == ["first", "second", "second", ""]
     assert [request.text for request in second.asked] == ["x1", "x2", "x3"]
     assert replies[0].candidates[0].evidence == "line of first"
-    assert "asked after first: it does not know" in replies[1].candidates[0].evidence
+    assert "asked after first: nothing found" in replies[1].candidates[0].evidence
     assert "asked after first: no such name" in replies[2].candidates[1].evidence
     assert replies[2].ranked and replies[2].cost == 2.0
-    assert replies[3].error == "first: it does not know; second: it does not know"
+    assert replies[3].error == "first: nothing found; second: nothing found"
     assert not replies[3].fault
 
 
@@ -188,7 +189,7 @@ def test_chains_nest_and_a_span_says_who_spoke():
     [answer] = Engine(loaded, chain, "threshold=0").generate(["Born in"])
     [span] = [span for span in answer.spans if span.asked]
     assert (span.text, span.speaker) == (" Rome", "b")
-    assert "c: ConnectionError" in span.evidence and "a: it does not know" in span.evidence
+    assert "c: ConnectionError" in span.evidence and "a: nothing found" in span.evidence
 
 
 def test_an_empty_or_odd_chain_is_refused():
@@ -238,7 +239,7 @@ def test_a_broken_server_costs_texts_little_and_the_fallback_answers(server, tmp
         Cached(endpoint, tmp_path / "answers.sqlite") as cached,
     ):
         metered = Metered(cached)
-        breaker = Breaker(metered, failures=2, rest=1000.0)
+        breaker = Breaker(metered, failures=2, cooldown=1000.0)
         chain = Chain([breaker, ScriptedSource([" Rome"], name="facts")])
         line = "born in Rome, died in Rome, buried in Rome, missed in Rome"
         loaded = scripted(
@@ -248,7 +249,10 @@ def test_a_broken_server_costs_texts_little_and_the_fallback_answers(server, tmp
         assert answer.text == line
         spans = [span for span in answer.spans if span.asked]
         assert [span.speaker for span in spans] == ["facts"] * 4
-        assert "HTTP 500" in spans[0].evidence and "rests after failures" in spans[3].evidence
+        assert (
+            "HTTP 500" in spans[0].evidence
+            and "paused after repeated failures" in spans[3].evidence
+        )
         assert len(server.seen) == 2 and metered.usage.faults == 2 and len(cached) == 0
 
 

@@ -115,19 +115,21 @@ def test_shares_of_facts_are_chosen_once_and_nested(world):
     facts = [(p, r) for p in world.everyone for r in p.facts]
     spread = 3 * (0.25 / len(facts)) ** 0.5
     half, most = Truth(world, knows=0.5, seed=1), Truth(world, knows=0.8, seed=1)
-    known = [{(p.name, r) for p, r in facts if r in t.says(p.name)} for t in (half, most)]
+    known = [{(p.name, r) for p, r in facts if r in t.facts(p.name)} for t in (half, most)]
     assert len(known[0]) / len(facts) == pytest.approx(0.5, abs=spread)
     assert known[0] < known[1]
-    assert not any(Truth(world, knows=0.0).says(p.name) for p in world.everyone)
+    assert not any(Truth(world, knows=0.0).facts(p.name) for p in world.everyone)
     for share in (0.3, 1.0):
         wrong = Truth(world, errors=share, seed=1)
-        found = [(p, r) for p, r in facts if wrong.says(p.name)[r] != p.facts[r]]
+        found = [(p, r) for p, r in facts if wrong.facts(p.name)[r] != p.facts[r]]
         assert len(found) / len(facts) == pytest.approx(share, abs=spread)
         for person, relation in found:
-            value = wrong.says(person.name)[relation]
+            value = wrong.facts(person.name)[relation]
             assert value in [p.facts.get(relation) for p in world.everyone]
             assert said(wrong, _lead(person, relation)) == f" {value}"
-    assert dict(wrong.says(person.name)) == dict(Truth(world, errors=1.0, seed=1).says(person.name))
+    assert dict(wrong.facts(person.name)) == dict(
+        Truth(world, errors=1.0, seed=1).facts(person.name)
+    )
 
 
 LEADS = {
@@ -170,7 +172,7 @@ def test_values_come_out_right_through_an_untrained_model(world, documents, load
 
 def retold(document, source):
     """A true text with the values that a source has."""
-    text, end, values = "", 0, source.says(document.meta["person"])
+    text, end, values = "", 0, source.facts(document.meta["person"])
     for mark in document.marks:
         text += document.text[end : mark.start] + values[mark.relation]
         end = mark.end
@@ -196,5 +198,5 @@ def test_whole_texts_are_as_right_as_the_source(world, documents, loaded, errors
     answers = engine.generate(list(texts), list(texts))
     assert [a.text for a in answers] == list(texts.values())
     scores = score_facts(answers, list(texts), world)
-    assert scores.facts_right.value == 1.0 - errors
-    assert (scores.borrowed.value, scores.calls_per_fact.value) == (1.0, 1.0)
+    assert scores["facts_right"].value == 1.0 - errors
+    assert (scores["borrowed"].value, scores["calls_per_fact"].value) == (1.0, 1.0)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from helpers.stores import duck_with
 from lacy.sources import Database
-from lacy.sources.db.values import said
+from lacy.sources.db.values import value_texts
 from lacy.types import Request
 
 
@@ -40,7 +40,7 @@ from lacy.types import Request
     ],
 )  # fmt: skip
 def test_values_as_python_has_them(value, words):
-    assert said(value) == words
+    assert value_texts(value) == words
 
 
 @pytest.mark.parametrize(
@@ -56,26 +56,27 @@ def test_values_as_python_has_them(value, words):
         ("[1815.0, true]", "json", ["1815", "true"]), ("[" * 50_000, "json", []),
         ("9" * 5_000, "json", []), ("{", "json", []),
         ("miller", "json", ["miller"]), ("", "json", []),
-        ("3 years 2 mons", "span", ["3 years 2 months"]), ("1 year", "span", ["1 year"]),
-        ("1 day 04:00:00", "span", ["1 day 4 hours"]), ("00:00:01.50", "span", ["1.50 seconds"]),
-        ("00:00:00", "span", []), ("-1 days", "span", []), ("P1Y", "span", []),
+        ("3 years 2 mons", "interval", ["3 years 2 months"]), ("1 year", "interval", ["1 year"]),
+        ("1 day 04:00:00", "interval", ["1 day 4 hours"]),
+        ("00:00:01.50", "interval", ["1.50 seconds"]),
+        ("00:00:00", "interval", []), ("-1 days", "interval", []), ("P1Y", "interval", []),
         ("anything", "none", []),
     ],
 )  # fmt: skip
 def test_values_as_databases_write_them(value, kind, words):
-    assert said(value, kind) == words
+    assert value_texts(value, kind) == words
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_is_written_exactly_without_an_exponent(value):
-    [word] = said(value)
+    [word] = value_texts(value)
     assert float(word) == value and "e" not in word and not word.endswith(".0")
 
 
 @given(st.recursive(st.one_of(st.none(), st.text(), st.floats(), st.binary(), st.booleans()),
                     lambda some: st.lists(some) | st.dictionaries(st.text(), some)))  # fmt: skip
 def test_every_value_has_words_or_none(value):
-    assert all(isinstance(word, str) for word in said(value))
+    assert all(isinstance(word, str) for word in value_texts(value))
 
 
 # ----------------------------------------------------------------------------------- stores

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lacy.errors import LacyError
-from lacy.study.plan import StudyPlan, WorldPlan, condition_key, needs, planned_runs, read_plan
+from lacy.study.checks import check_plan, read_plan
+from lacy.study.plan import StudyPlan, WorldPlan, condition_key, needs, planned_runs
 from lacy.train.config import TrainConfig
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*-world.yaml"))
@@ -32,7 +33,7 @@ def plan(**changed):
 
 def problems(**changed):
     with pytest.raises(LacyError) as raised:
-        plan(**changed).check()
+        check_plan(plan(**changed))
     return str(raised.value)
 
 
@@ -211,7 +212,7 @@ def test_all_problems_are_said_at_once():
 def test_the_recipes_are_plans_and_share_their_runs(recipe):
     read = read_plan(recipe)
     smoke = read.smoke()
-    smoke.check()
+    check_plan(smoke)
     assert {run.method for run in planned_runs(smoke)} == set(read.methods)
     assert smoke.conditions.keys() == read.conditions.keys()
     assert read.runs == Path("studies/world-runs")

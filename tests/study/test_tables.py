@@ -8,15 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.evaluate.facts import COLUMNS
-from lacy.evaluate.statistics import Score
-from lacy.study.metrics import RATIOS
-from lacy.study.tables import Counts, _columns, _mean, condition_scores
+from lacy.evaluate import COUNTS, METRICS, RATIOS, Score, sums
+from lacy.study.tables import Counts, _mean, condition_scores
 
 
 def counts(rows):
     people = tuple(f"p{n}" for n in range(len(rows)))
-    return Counts(people, pd.DataFrame(rows, columns=list(COLUMNS), dtype=float))
+    return Counts(people, pd.DataFrame(rows, columns=list(COUNTS), dtype=float))
 
 
 @st.composite
@@ -36,7 +34,7 @@ def asked(draw):
             "own_right": own_right, "borrowed": borrowed, "borrowed_right": borrowed_right,
             "statements": claims + draw(st.integers(0, 3)), "due": draw(st.integers(0, calls)),
         }  # fmt: skip
-        rows.append([row[name] for name in COLUMNS])
+        rows.append([row[name] for name in COUNTS])
     return counts(rows)
 
 
@@ -45,17 +43,19 @@ def asked(draw):
 def test_figures_are_ratios_of_sums_over_people_of_all_models(models):
     found = condition_scores(models)
     whole = pd.concat([model.table for model in models])
-    for name, (top, bottom, unit) in RATIOS.items():
-        below = whole[bottom].sum()
-        if below:
-            assert found[name].value == pytest.approx(whole[top].sum() / below)
-            assert found[name].unit == unit and found[name].n == len(whole)
+    for name in RATIOS:
+        top, bottom = (
+            sum(whole[c].sum() for c in part.split("+")) for part in METRICS[name].counts
+        )
+        if bottom:
+            assert found[name].value == pytest.approx(top / bottom)
+            assert found[name].unit == METRICS[name].unit and found[name].n == len(whole)
             assert found[name].low <= found[name].value + 1e-9 <= found[name].high + 2e-9
         else:
             assert math.isnan(found[name].value)
     f1 = 2 * whole.right.sum() / (whole.claims.sum() + whole.facts.sum())
     assert found["f1"].value == pytest.approx(f1)
-    numerators, denominators = _columns("f1", models)
+    numerators, denominators = sums("f1", whole)
     assert numerators.sum() / denominators.sum() == pytest.approx(f1)
     assert "recovered" not in found
 

@@ -5,6 +5,7 @@ import pytest
 
 from lacy.config import dump_commented, field_docs, load
 from lacy.errors import LacyError
+from lacy.objective import Objective
 from lacy.train import TrainConfig
 
 
@@ -55,13 +56,17 @@ def test_every_field_is_documented_and_survives_yaml(data, tmp_path):
 
 def test_a_plain_model_and_the_warm_up_use_plain_cross_entropy(data):
     config = TrainConfig(data=data, call_negative="sigmoid", ignore="facts")
-    assert config.objective()["method"] == "lacy"
+    assert config.objective().method == "lacy"
     for plain in (
         config.objective(delegate=False),
         TrainConfig(data=data, method="none").objective(),
     ):
-        assert (plain["method"], plain["call_negative"]) == ("none", "none")
-    assert config.objective(delegate=False)["ignore"] == "none"
+        assert (plain.method, plain.call_negative) == ("none", "none")
+    assert config.objective(delegate=False).ignore == "none"
+
+
+def test_the_default_objective_is_that_of_the_settings(data):
+    assert TrainConfig(data=data).objective() == Objective()
 
 
 def test_settings_and_schedule_load_no_torch():

@@ -13,7 +13,7 @@ from lacy.model import build
 from lacy.model.presets import PRESETS, get_preset
 from lacy.testing import byte_tokenizer
 from lacy.train import dry_run
-from lacy.train.dry import USUAL
+from lacy.train.dry import DEFAULTS
 from lacy.train.flops import GPUS, UTILISATION, Work, gpu_hours, gpu_lines
 
 GPT2 = replace(get_preset("334m"), width=48, layers=2, heads=3, kv_heads=3, ffn=96)
@@ -105,7 +105,7 @@ def test_without_data_the_rest_is_told(config, tmp_path):
 
 def test_the_assumed_sizes_are_those_of_annotate():
     defaults = {field.name: field.default for field in fields(MarkConfig)}
-    assert (defaults["vocab_size"], defaults["context"]) == USUAL
+    assert (defaults["vocab_size"], defaults["context"]) == DEFAULTS
 
 
 @pytest.mark.parametrize("changes", [{"steps": None, "epochs": 2.0}, {"init_from": "nowhere/x"}])

@@ -14,7 +14,7 @@ from lacy.model import load_model
 from lacy.run import read_metrics
 from lacy.train import dry_run, loop, train
 from lacy.train.checkpoint import candidates, checkpoints, newest
-from lacy.train.choices import check_rate
+from lacy.train.setup import check_rate
 
 TIMES = ("seconds", "tokens_per_second")
 
@@ -78,8 +78,8 @@ def stop_after(step):
     """As if a signal came in this step; it is seen in the next."""
 
     def due(self):
-        if self.session.step == step:
-            self.asked.append("a signal")
+        if self.session.state.step == step:
+            self.received.append("a signal")
         return False
 
     return due
@@ -194,25 +194,25 @@ def test_other_settings_in_the_same_folder_are_refused(config, monkeypatch):
 
 def test_more_calls_than_marks(config, data):
     info = PackedData.load(data).info
-    share = info.flags["FACT"] / (info.tokens - info.pieces)
-    assert f"only {share:.1%} of its targets" in refused(config(call_rate=0.3), "E46")
+    share = info.flags["FACT"] / (info.tokens - info.segments)
+    assert f"only {share:.1%} of the targets" in refused(config(call_rate=0.3), "E46")
     assert not config().out.exists()
     train(config(call_rate=0.3, method="loss_top", steps=1))
 
 
 def test_fewer_values_than_the_rate_are_the_rule(config, data, tmp_path, capsys):
     info = PackedData.load(data).info
-    share = info.flags["START"] / (info.tokens - info.pieces)
+    share = info.flags["START"] / (info.tokens - info.segments)
     last = train(config(call_rate=0.17, delegate="start", quiet=False)).metrics
     said = capsys.readouterr().out
     assert f"{share:.1%} of the targets begin a value; all are delegated" in said
     assert "fewer marks" not in said and 0 < last["call_rate"] < 2 * share < 0.17
     large = config(delegate="value", batch_rows=32, quiet=False, out=tmp_path / "value")
     train(large)
-    assert "held" not in capsys.readouterr().out
+    assert "contained" not in capsys.readouterr().out
     changes = {"rank_within": "sequence", "delegate": "value", "out": tmp_path / "short"}
     train(config(**changes, quiet=False))
-    assert "some sequences held no more values that fit whole" in capsys.readouterr().out
+    assert "some sequences contained no more values that fit whole" in capsys.readouterr().out
     assert "only" in refused(config(call_rate=0.3, delegate="value", out=tmp_path / "o"), "E46")
 
 
@@ -230,12 +230,12 @@ def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(config, monkey
 
     def poisoned(self, number):
         if number == 9:
-            next(self.model.parameters()).data.fill_(float("nan"))
+            next(self.state.model.parameters()).data.fill_(float("nan"))
         return step(self, number)
 
     monkeypatch.setattr(loop.Session, "batch", poisoned)
     message = refused(good, "E47")
-    assert "step-00000008 is whole" in message
+    assert "step-00000008 is intact" in message
     assert [path.name for path in checkpoints(good.out)] == ["step-00000004", "step-00000008"]
     assert all(torch.isfinite(value).all() for value in weights(good.out).values())
     monkeypatch.setattr(loop.Session, "batch", step)
@@ -255,7 +255,7 @@ def test_too_little_memory(config, monkeypatch, error):
     def fail(self, *args, **kwargs):
         raise error
 
-    monkeypatch.setattr("lacy.train.step.Stepper.__call__", fail)
+    monkeypatch.setattr("lacy.train.fitting.FitState.gradients", fail)
     assert "--grad-accum 2" in refused(config(), "E48")
 
 
@@ -302,7 +302,7 @@ def test_a_damaged_checkpoint_is_put_aside_for_an_older_one(config, tmp_path, da
     again = train(quick)
     said = capsys.readouterr().out
     assert f"{new} cannot be read and is put aside" in said
-    assert f"going on at step 3, from {old}" in said
+    assert f"resuming at step 3, from {old}" in said
     assert (new.parent / f"unreadable-{new.name}").is_dir()
     assert metrics(again) == metrics(whole)
     assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
@@ -392,13 +392,13 @@ def test_a_loss_that_is_no_number_is_noticed_however_rarely_it_is_logged(config,
 
     def poisoned(self, number):
         if number == 4:
-            next(self.model.parameters()).data.fill_(float("nan"))
+            next(self.state.model.parameters()).data.fill_(float("nan"))
         return step(self, number)
 
     monkeypatch.setattr(loop.Session, "batch", poisoned)
     monkeypatch.setattr(loop, "FINITE_EVERY", 3)
     message = refused(config(steps=40, log_every=40), "E47")
-    assert "by step 6 (it was a number until step 3)" in message
+    assert "by step 6 (last finite at step 3)" in message
 
 
 def test_data_that_were_changed_at_equal_size_are_not_trained_on(config, data, tmp_path):
@@ -452,6 +452,6 @@ def test_trackers(config, monkeypatch):
 
 
 def test_unknown_and_missing_trackers(config, monkeypatch):
-    assert "choose of" in refused(config(trackers=("nothing",)), "E12")
+    assert "choose one of" in refused(config(trackers=("nothing",)), "E12")
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
     assert "lacy[trackers]" in refused(config(trackers=("tensorboard",)), "E11")

@@ -4,15 +4,13 @@ import torch
 from lacy.errors import LacyError
 from lacy.model import build
 from lacy.testing import byte_tokenizer
-from lacy.train import TrainConfig
 from lacy.train.optim import load_state_tensors, make_optimizers, set_lr, state_tensors
 
 
 def make(optimizer="adamw", preset="tiny", seed=0):
     model = build(preset, byte_tokenizer(), context=16, seed=seed, width=32, layers=2, heads=2,
                   kv_heads=2, ffn=64)  # fmt: skip
-    config = TrainConfig(optimizer=optimizer, weight_decay=0.1, lr=1e-2)
-    return model, make_optimizers(model, config)
+    return model, make_optimizers(model, kind=optimizer, weight_decay=0.1, lr=1e-2)
 
 
 def some_steps(model, optimizers, count, first=0):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
-from lacy.cascade.hosted_server import IDS, MAX_BYTES, Server, silent
+from lacy.cascade.hosted_server import IDS, Server, silent
 from lacy.cascade.hosted_steps import Ask, Step
-from lacy.remote import Failure, events, finish_of, read_key
-
-if TYPE_CHECKING:
-    import httpx
+from lacy.remote import Chunk, RemoteError
 
 
 async def flow(
@@ -33,20 +29,16 @@ async def flow(
             said.append(step.token)
             told(step)
 
-    async def read(response: httpx.Response) -> None:
-        import httpx
-
+    async def read(arriving: AsyncGenerator[Chunk, None]) -> None:
         nonlocal finish
         choice: dict[str, Any] = {}
-        key = read_key(server.key_variable)
         try:
-            async with aclosing(events(response, MAX_BYTES, key)) as arriving:
-                async for event in arriving:
-                    for choice in event["choices"][:1]:
-                        finish = finish_of(choice.get("finish_reason")) or finish
-                        for step in server.steps_of(choice, ""):
-                            tell(step)
-        except (Failure, httpx.HTTPError):
+            async for chunk in arriving:
+                choice = chunk.choice or choice
+                finish = chunk.finish or finish
+                for step in server.steps_of(chunk.choice, ""):
+                    tell(step)
+        except RemoteError:
             if not said:
                 raise
             return
@@ -58,9 +50,9 @@ async def flow(
 
     body = {**server.body_of(ask, temperature, top_p), **IDS, "stream": True}
     try:
-        await server.asked(body, read)
+        await server.client.stream("completions", body, read)
         if not said:
             raise silent(finish)
-    except Failure as failure:
+    except RemoteError as error:
         if not said:
-            raise server.lost(failure) from None
+            raise server.lost(error) from None

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from lacy._parse import parse_json
-from lacy.cascade.hosted_server import Server
+from lacy.cascade.hosted_server import MAX_ANSWER_BYTES, Server
 from lacy.cascade.loops import outside_loops
 from lacy.cascade.policy import Policy
 from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
 from lacy.model import Gate, end_ids
-from lacy.remote import checked_url
+from lacy.remote import OpenAIClient, Retries
 from lacy.types import CALL_TOKEN
 
 NO_LIMIT = 1 << 30
@@ -75,7 +75,14 @@ class Hosted:
 
 
 def connect(
-    url: str, model: str = "", tokenizer: str | Path | None = None, **settings: Any
+    url: str,
+    model: str = "",
+    tokenizer: str | Path | None = None,
+    *,
+    top: int = 20,
+    key_variable: str | None = "LACY_HOSTED_KEY",
+    timeout: float = 120.0,
+    concurrency: int = 32,
 ) -> Hosted:
     """Connect to a model behind a server and check that both sides use the same tokens.
 
@@ -83,7 +90,10 @@ def connect(
         url: base of the API, such as ``http://127.0.0.1:8000/v1``.
         model: its name there; may be left out if only one is served.
         tokenizer: the model's local folder (its weights are not read); by default ``model``.
-        settings: fields of ``Server``: ``top``, ``timeout``, ``concurrency``, ``key_variable``.
+        top: how many of the likeliest tokens are asked for; vLLM allows 20 by default.
+        key_variable: environment variable with the server's key.
+        timeout: seconds for one request with all its attempts.
+        concurrency: requests at the same time.
 
     Raises:
         LacyError: E11 without httpx, E13 or E24 for a folder without tokenizer, E72 for an address
@@ -91,12 +101,10 @@ def connect(
     """
     from lacy.corpus import load_tokenizer
 
-    try:
-        import httpx  # noqa: F401
-    except ImportError:
-        extra_for = "a model at a server"
-        raise LacyError("E11", extra_for=extra_for, package="httpx", extra="endpoint") from None
-    url = checked_url(url)
+    client = OpenAIClient(
+        url, model, key_variable=key_variable, timeout=timeout, concurrency=concurrency,
+        retries=Retries(2), max_bytes=MAX_ANSWER_BYTES,
+    )  # fmt: skip
     folder = Path(tokenizer or model)
     if not (folder / "tokenizer.json").is_file() and (folder / "model").is_dir():
         folder = folder / "model"
@@ -113,10 +121,7 @@ def connect(
         ),
     )
     call_id = tokens.get_vocab().get(CALL_TOKEN)
-    server = Server(
-        url, model, TokenText(tokens), call_id, end, begin, len(tokens), other_ends=ends - {end},
-        **settings,
-    )  # fmt: skip
+    server = Server(client, TokenText(tokens), call_id, end, begin, len(tokens), top, ends - {end})
     longest: list[int | None] = [config.get("max_position_embeddings")]
 
     def greet(loop: asyncio.AbstractEventLoop) -> None:

@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from lacy.cascade.hosted_steps import Ask, Step, step_of
 from lacy.corpus import TokenText
 from lacy.errors import LacyError
-from lacy.remote import Failure, finish_of, plain, post, read_key, told_error, whole
+from lacy.remote import Chunk, OpenAIClient, RemoteError, Retries, finish_reason, redact
 from lacy.types import CALL_TOKEN
-
-if TYPE_CHECKING:
-    import httpx
 
 T = TypeVar("T")
 
@@ -43,46 +39,40 @@ for the same (llama.cpp does not penalise repetition by ``repetition_penalty``, 
 IDS = {"return_tokens_as_token_ids": True, "skip_special_tokens": False}
 """Tokens are told as ids (in the dialect of this name)."""
 
-MAX_BYTES = 1 << 27
+MAX_ANSWER_BYTES = 1 << 27
 
 
 @dataclass(slots=True)
 class Server:
-    """One model at one server. Not for several threads.
+    """One model at one server. Not safe for several threads.
 
     Args:
-        url: base of the API, such as ``http://127.0.0.1:8000/v1``.
-        name: of the model there.
+        client: of the server; its model is found by ``greet``.
         token_text: the model's tokens.
-        call_id: of ``<CALL>``; None for a model without it.
+        call_id: token id of ``<CALL>``; None for a model without it.
         end_id: of the end of text.
         begin_id: of the token before every text, None for none.
+        size: of the vocabulary.
         top: how many of the likeliest tokens are asked for (vLLM gives 20 unless told otherwise).
-        key_variable: environment variable that holds the key.
-        timeout: seconds for one request with its tries.
-        concurrency: requests at the same time.
     """
 
-    url: str
-    name: str
+    client: OpenAIClient
     token_text: TokenText
     call_id: int | None
     end_id: int
     begin_id: int | None
     size: int
     top: int = 20
-    key_variable: str | None = "LACY_HOSTED_KEY"
-    timeout: float = 120.0
-    concurrency: int = 32
     other_ends: frozenset[int] = frozenset()
     """Ids that end a text as ``end_id`` does."""
     dialect: Dialect = "ids"
-    requests: int = 0
-    """Requests sent so far."""
     _loop: asyncio.AbstractEventLoop | None = None
-    _client: httpx.AsyncClient | None = None
-    _free: asyncio.Semaphore | None = None
     _ids: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """The server's base address."""
+        return self.client.url
 
     @property
     def ends(self) -> list[int]:
@@ -92,16 +82,12 @@ class Server:
     @contextmanager
     def connected(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         """Keep connections open, in a loop that does not run by itself."""
-        import httpx
-
-        limits = httpx.Limits(max_connections=self.concurrency)
-        self._client = httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False)
-        self._loop, self._free = loop, asyncio.Semaphore(self.concurrency)
+        self._loop = loop
         try:
             yield
         finally:
-            loop.run_until_complete(self._client.aclose())
-            self._loop = self._client = self._free = None
+            loop.run_until_complete(self.client.close())
+            self._loop = None
 
     def together(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """The results of requests made at the same time."""
@@ -123,21 +109,31 @@ class Server:
         Raises:
             LacyError: E91 for a server that cannot host this model, E93 for one that is not there.
         """
-        (models,) = self.together([self._models()])
-        self.name, longest = self._called(models)
+        retries, self.client.retries = self.client.retries, Retries(0)  # a server may fail on ids
+        try:
+            return self._greet()
+        finally:
+            self.client.retries = retries
+
+    def _greet(self) -> int | None:
+        try:
+            (models,) = self.together([self.client.models()])
+        except RemoteError as error:
+            raise self.lost(error) from None
+        self.client.model, longest = self._called(models)
         own = self._encoded(PROBE)
         body = {"max_tokens": 1, "logprobs": 1, "return_tokens_as_token_ids": True}
         try:
-            (choice,) = self.together([self._complete({"prompt": own, **body}, retries=0)])
-            told = choice[0].get("logprobs") or {}
+            (answer,) = self.together([self.client.complete(own, **body)])
+            told = answer.choice.get("logprobs") or {}
             spoken = (told.get("tokens") or [""])[0]
             self.dialect = "ids" if str(spoken).startswith("token_id:") else "text"
-        except Failure as failure:
-            if not failure.status:
-                raise self.lost(failure) from None
+        except RemoteError as error:
+            if not error.status:
+                raise self.lost(error) from None
             self.dialect = "text"
         if self.dialect == "text":
-            self.concurrency = 1  # such a server computes one text after the other anyway
+            self.client.concurrency = 1  # such a server computes one text after the other anyway
             self._greet_by_text(own)
         return longest
 
@@ -152,18 +148,18 @@ class Server:
                 self._ids[piece] = token
         if self.call_id is not None:
             self._ids[CALL_TOKEN] = self.call_id
-        body = {"prompt": PROBE, "max_tokens": 1, "logprobs": 1}
+        body = {"max_tokens": 1, "logprobs": 1}
         try:
-            ((choice, usage),) = self.together([self._complete(body, retries=0)])
-        except Failure as failure:
+            (answer,) = self.together([self.client.complete(PROBE, **body)])
+        except RemoteError as error:
             do = "begin it with log-probabilities (llama.cpp: --logits_all true)"
-            raise LacyError("E91", url=self.url, why=str(failure), do=do) from None
-        read = usage.get("prompt_tokens")
+            raise LacyError("E91", url=self.url, why=str(error), do=do) from None
+        read = (answer.usage or {}).get("prompt_tokens")
         if read != len(own):
             why = f"it cuts a text into {read} tokens that this tokenizer cuts into {len(own)}"
             do = "give the tokenizer of the model that is served there: --tokenizer FOLDER"
             raise LacyError("E91", url=self.url, why=why, do=do)
-        if not choice.get("logprobs"):
+        if not answer.choice.get("logprobs"):
             do = "use vLLM or llama.cpp's Python server"
             raise LacyError("E91", url=self.url, why="it gives no log-probabilities", do=do)
 
@@ -171,15 +167,15 @@ class Server:
         """The served model that is meant, and its longest text."""
         names = [str(model.get("id", "")) for model in models]
         short = [name.rstrip("/").rpartition("/")[2].removesuffix(".gguf") for name in names]
-        wanted = self.name.rstrip("/").rpartition("/")[2].removesuffix(".gguf")
-        if self.name in names:
-            place = names.index(self.name)
+        wanted = self.client.model.rstrip("/").rpartition("/")[2].removesuffix(".gguf")
+        if self.client.model in names:
+            place = names.index(self.client.model)
         elif wanted in short:
             place = short.index(wanted)
-        elif len(names) == 1 and not self.name:
+        elif len(names) == 1 and not self.client.model:
             place = 0
         else:
-            why = f"it holds no model {self.name!r}"
+            why = f"it holds no model {self.client.model!r}"
             do = f"name one of: {', '.join(names) or '(none)'}"
             raise LacyError("E91", url=self.url, why=why, do=do)
         longest = models[place].get("max_model_len")
@@ -209,12 +205,12 @@ class Server:
         Raises:
             LacyError: E93, the server gave no answer.
         """
-        choice, _ = await self._told(self.body_of(ask, temperature, top_p))
-        steps = self.steps_of(choice, ask.text)[: ask.most]
+        answer = await self._told(self.body_of(ask, temperature, top_p))
+        steps = self.steps_of(answer.choice, ask.text)[: ask.most]
         said = steps[-1].token if steps else -1
-        finish = finish_of(choice.get("finish_reason"))
+        finish = finish_reason(answer.choice.get("finish_reason"))
         if finish == "stop" and said not in {self.call_id, *self.ends}:
-            if choice.get("stop_reason") == self.call_id and self.call_id is not None:
+            if answer.choice.get("stop_reason") == self.call_id and self.call_id is not None:
                 steps.append(Step(self.call_id))
             elif CALL_TOKEN not in "".join(step.piece or "" for step in steps):
                 steps.append(await self._ended(ask, steps) if ask.ends else Step(self.end_id))
@@ -233,7 +229,7 @@ class Server:
         bias = self._bias(dict.fromkeys(self.ends, FORBIDDEN))
         prompt = self._prompt([*ask.ids, *tokens], ask.text + said)
         body = {"prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": self.top, **bias}
-        choice, _ = await self._told(body)
+        choice = (await self._told(body)).choice
         shown = self.steps_of(choice, ask.text + said)
         if not shown:
             return Step(self.end_id)
@@ -277,14 +273,14 @@ class Server:
             "temperature": 0, "logprobs": self.top, **bias,
         }  # fmt: skip
         if self.dialect == "ids":
-            choice, _ = await self._told({**body, "prompt_logprobs": self.top})
+            choice = (await self._told({**body, "prompt_logprobs": self.top})).choice
             read = (choice.get("prompt_logprobs") or [])[-len(tokens) :]
             steps = [
                 step_of(n, {int(k): float(v["logprob"]) for k, v in (place or {}).items()})
                 for n, place in zip(tokens, read, strict=True)
             ]
             return [*steps, *self.steps_of(choice, text + more)[:1]]
-        choice, _ = await self._told({**body, "echo": True})
+        choice = (await self._told({**body, "echo": True})).choice
         read = self.steps_of(choice, "")
         place, length = 0, 0
         while place < len(read) and length + len(read[place].piece or "") <= len(text):
@@ -294,15 +290,15 @@ class Server:
         steps = read[place:last]
         end = read[last : last + 1]
         if wide:  # one place with all tokens is quick where all places would be slow
-            choice, _ = await self._told({**body, "logprobs": self.size})
+            choice = (await self._told({**body, "logprobs": self.size})).choice
             end = self.steps_of(choice, text + more)[:1]
         return [*steps, *end]
 
     # ------------------------------------------------------------------------------- requests
 
-    def lost(self, failure: Failure) -> LacyError:
+    def lost(self, error: RemoteError) -> LacyError:
         """The error for a server that gave no answer."""
-        return LacyError("E93", url=self.url, why=str(failure))
+        return LacyError("E93", url=self.url, why=str(error))
 
     def _prompt(self, ids: Sequence[int], text: str) -> list[int] | str:
         return list(ids) if self.dialect == "ids" else text
@@ -337,71 +333,20 @@ class Server:
             steps.append(replace(step, piece="" if token == CALL_TOKEN else piece))
         return steps
 
-    async def _told(self, body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        if self.dialect == "ids":
-            body = {**body, **IDS}
+    async def _told(self, body: Mapping[str, Any]) -> Chunk:
+        fields = {**body, **IDS} if self.dialect == "ids" else body
         try:
-            return await self._complete(body)
-        except Failure as failure:
-            raise self.lost(failure) from None
-
-    async def _complete(
-        self, body: Mapping[str, Any], retries: int = 2
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The first choice of a completion, and what it took."""
-        answer = await self.asked(body, lambda response: whole(response, MAX_BYTES), retries)
-        if answer.get("error"):
-            raise Failure(told_error(answer, read_key(self.key_variable)) or "it tells of an error")
-        choices = answer.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, dict):
-            raise Failure("the answer has no choices; the base address usually ends in /v1")
-        usage = answer.get("usage")
-        return choice, usage if isinstance(usage, dict) else {}
-
-    async def asked(
-        self,
-        body: Mapping[str, Any],
-        read: Callable[[httpx.Response], Coroutine[Any, Any, T]],
-        retries: int = 2,
-    ) -> T:
-        """What is made of the answer to a request, in time and when its turn has come."""
-        assert self._client is not None, "not connected"
-        assert self._free is not None, "not connected"
-        async with self._free:
-            self.requests += 1
-            deadline = time.monotonic() + self.timeout
-            work = post(
-                self._client, f"{self.url}/completions",
-                {"model": self.name, "temperature": 0, "stream": False, **body},
-                read=read, key=read_key(self.key_variable), retries=retries, first_wait=0.25,
-                deadline=deadline,
-            )  # fmt: skip
-            try:
-                return await asyncio.wait_for(work, self.timeout)
-            except TimeoutError:
-                raise Failure(f"no answer after {self.timeout:g} s") from None
-
-    async def _models(self) -> list[dict[str, Any]]:
-        import httpx
-
-        assert self._client is not None, "not connected"
-        key = read_key(self.key_variable)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        try:
-            answer = await self._client.get(f"{self.url}/models", headers=headers, timeout=30.0)
-            answer.raise_for_status()
-            return [model for model in answer.json()["data"] if isinstance(model, dict)]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise self.lost(Failure(str(error) or type(error).__name__)) from None
+            return await self.client.complete(**fields)
+        except RemoteError as error:
+            raise self.lost(error) from None
 
 
-def silent(finish: str | None) -> Failure:
+def silent(finish: str | None) -> RemoteError:
     """Why a model generated nothing, including the finish reason if there is one.
 
     Text generated before a filter or an error is kept: it consists of the model's own tokens, and
     the caller continues from there.
     """
     if finish in (None, "stop", "length"):
-        return Failure("it said nothing")
-    return Failure(f"it said nothing; its answer was broken off ({plain(str(finish))})")
+        return RemoteError("it said nothing")
+    return RemoteError(f"it said nothing; its answer was broken off ({redact(finish)})")

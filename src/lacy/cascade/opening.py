@@ -163,14 +163,14 @@ def _first_source(source: Source | None) -> Source | None:
 def trained_not_to_call(meta: Mapping[str, Any] | None) -> bool:
     """True if training also taught where *not* to call; only then does threshold 0 mean much."""
     settings = training_settings(meta)
-    calls = settings.get("arm", "none") != "none"
+    calls = settings.get("method", "none") != "none"
     return calls and settings.get("call_negative") in ("softmax", "sigmoid")
 
 
 def ranking_warning(source: Source | None, meta: Mapping[str, Any] | None) -> str:
     """Warn if the source's candidates are ranked by a model that never learned its facts' kinds."""
     settings = training_settings(meta)
-    forgot = settings.get("arm", "none") != "none" and settings.get("text_weight") == 0.0
+    forgot = settings.get("method", "none") != "none" and settings.get("text_weight") == 0.0
     if not (forgot and is_lookup(source)):
         return ""
     return (
@@ -193,8 +193,8 @@ def calibrate_on_sources(
 
     Args:
         loaded: the model.
-        sources: names or sources. Folders of ``lacy world`` and indexes of ``lacy source build``
-            have texts, all others have none.
+        sources: names or sources. Folders of ``lacy data world`` and indexes of
+            ``lacy source build`` have texts, all others have none.
         texts: how many texts to use; 0 for none.
     """
     if texts <= 0:

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,12 +102,13 @@ def _run(config: DemoConfig, out: Path, console: Console, begin: float) -> None:
     )
     with _step(console, title):
         results = _train_and_ask(config, out, console)
-    from lacy.cli import demo_output
+    from lacy.report import demo_figures, show_demo, write_demo
 
-    found = demo_output.results(results, config.budget)
+    found = demo_figures(results, config.budget)
     found["seconds"] = round(time.perf_counter() - begin, 1)
-    demo_output.write(out, found, results, config, world)
-    demo_output.show(console, out, found, results, world)
+    stranger = world.prompts("unseen", 1)[0]
+    write_demo(out, found, results, asdict(config), stranger)
+    show_demo(console, out, found["seconds"], results, stranger)
 
 
 @contextmanager

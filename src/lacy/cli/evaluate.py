@@ -1,69 +1,66 @@
-"""``lacy evaluate``: which facts came out right, where the model called, what it has memorized."""
+"""``lacy evaluate``: which facts are right, where the model calls, what it has memorized."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import tyro
-
-from lacy.cli import calibration
-from lacy.cli.flags import REPEATS, Repeated
-from lacy.cli.terminal import needs_extra, say, table
+from lacy import cascade, evaluate
+from lacy.cli.options import SourceOptions
+from lacy.cli.terminal import needs_extra, note, say, table
+from lacy.config import Rare
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration
-    from lacy.evaluate import ArticleAnswers, Extract, WorldResult
+    from lacy.evaluate import Extract, Result, Task
     from lacy.types import Document
 
 
 @dataclass
-class EvaluateConfig:
-    """Scores a model in a made-up world, or on held-out articles."""
+class EvaluateConfig(SourceOptions):
+    """Evaluate a model in a made-up world, or on held-out articles."""
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Folder of a model or a run."""
+    # [Data]
     world: Path | None = None
-    """A folder of `lacy data world`: scores facts, calls, closed-book recall and stored bits."""
+    """Folder of `lacy data world`: facts, calls, closed-book recall and stored bits are measured
+    against exact truth; by default its own database is the source."""
     articles: Path | None = None
-    """Held-out texts: the share of generated names, numbers and dates that the article holds."""
-    source: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Who answers calls in the world, as in `lacy generate`; by default its own database."""
-    cache: Path | None = None
-    """File that caches answers of language models, as in `lacy generate`."""
-    price: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Price of a million tokens, as in `lacy generate`."""
-    policies: list[str] = field(default_factory=list)
-    """When to call; one line of the table each. By default never, random and budget at
-    --call-rate, and threshold=0 for a model that was taught where not to call."""
-    call_rate: float = 0.22
-    """Share of tokens that may be asked for, for the default policies (0.22 in the paper)."""
+    """Held-out texts: the share of generated names, numbers and dates that the article contains."""
     people: int = 100
-    """How many people or articles to ask about."""
-    calibrate: int = calibration.TEXTS
-    """Read the model along so many true texts first (the world's training texts; of articles, those
-    that follow the ones asked about): how likely is each kind of value where it is due? 0: none."""
+    """Number of people or articles."""
     split: Literal["train", "valid", "fresh", "unseen"] = "valid"
-    """Of the world: known people in new wording, in unknown phrasings, or strangers."""
-    only: str | None = None
-    """Read only articles for which this field is true (for example is_biography)."""
-    encoding: str | None = None
+    """Split of the world: valid is known people in new wording, fresh uses unknown phrasings,
+    unseen has unknown people."""
+    only: Rare[str | None] = None
+    """Read only articles for which this field is true, for example is_biography."""
+    encoding: Rare[str | None] = None
     """Encoding of articles that are not UTF-8, as in `lacy data mark`."""
-    pipeline: str = "auto"
-    """The spaCy pipeline that finds names, numbers and dates in articles."""
-    unit: Literal["token", "word", "value"] = "value"
-    """How much one call returns."""
+    pipeline: Rare[str] = "auto"
+    """spaCy pipeline that finds names, numbers and dates in articles."""
+
+    # [Delegation]
+    policies: list[str] = field(default_factory=list)
+    """When to call, one row of the table each; by default never, random and budget at --call-rate,
+    and threshold=0 for a model that was trained not to call elsewhere."""
+    call_rate: float = 0.22
+    """Share of tokens from sources for the default policies (the paper's)."""
+
+    # [Generation]
     max_new_tokens: int = 192
-    """Most tokens per answer."""
-    seed: int = 0
-    """Random seed of the bootstrap behind the intervals."""
+    """Maximum number of generated tokens per text."""
+
+    # [Output]
+    seed: Rare[int] = 0
+    """Random seed of the bootstrap for the intervals."""
     out: Path | None = None
-    """Also write everything that was measured, as JSON."""
+    """Also write all results as JSON."""
 
 
 FLAGS = EvaluateConfig
@@ -71,6 +68,13 @@ EXAMPLES = """
 lacy evaluate runs/mine --world world --out runs/mine/world.json
 lacy evaluate runs/mine --articles held-out.jsonl.gz --call-rate 0.15
 """
+
+ANSWERS = ("facts_right", "recall", "calls_per_answer", "call_rate")
+ENTITIES = (
+    "entities_right", "own_entities_right", "borrowed_entities_right", "entities_per_text",
+    "call_rate",
+)  # fmt: skip
+"""Metrics that are printed of each condition, in a world and on articles."""
 
 
 def run(config: EvaluateConfig) -> int:
@@ -83,126 +87,86 @@ def run(config: EvaluateConfig) -> int:
 
     loaded = load_model(config.model)
     policies = config.policies or _default_policies(config.call_rate, loaded.meta)
-    results = (
-        _in_world(config, loaded, policies)
-        if config.world is not None
-        else _on_articles(config, loaded, policies)
-    )
+    common = {
+        "policies": policies, "unit": config.unit, "max_new_tokens": config.max_new_tokens,
+        "seed": config.seed,
+    }  # fmt: skip
+    make_task = _in_world if config.world is not None else _on_articles
+    measured = make_task(config, loaded, common)(loaded)
+    if config.world is not None:
+        _print(measured.results(), ANSWERS, "Facts", "people")
+    else:
+        title = "Names, numbers and dates that the article contains"
+        _print(measured.results(), ENTITIES, title, "articles")
     if config.out is not None:
         from lacy.run import environment, write_atomic
 
-        results["environment"] = environment()
-        write_atomic(config.out, json.dumps(results, indent=2) + "\n")
+        data = {**evaluate.to_data(measured), "environment": environment()}
+        write_atomic(config.out, json.dumps(data, indent=2) + "\n")
         say(f"Written: {config.out}")
     return 0
 
 
 def _default_policies(rate: float, meta: Mapping[str, Any]) -> list[str]:
-    """Never, the same share of calls at random places and where the model wants them; or freely."""
-    from lacy.cli.policies import held_down
-
+    """Return no calls, calls at random and by the model at the same rate, and its free choice."""
     policies = ["never", f"random={rate:g}", f"budget={rate:g}"]
-    policies += ["threshold=0"] if held_down(meta) else []
+    policies += ["threshold=0"] if cascade.trained_not_to_call(meta) else []
     print(f"Policies: {', '.join(policies)} (change them by --policies)", file=sys.stderr)
     return policies
 
 
-# ------------------------------------------------------------------------------- in a world
-
-
-def _in_world(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
-    from lacy.evaluate import evaluate_world
+def _in_world(config: EvaluateConfig, loaded: Any, common: Mapping[str, Any]) -> Task:
     from lacy.sources import open_sources
     from lacy.world import load_world
 
-    assert config.world is not None
-    result = evaluate_world(
-        loaded,
-        load_world(config.world),
-        open_sources(config.source or [str(config.world)], cache=config.cache, prices=config.price),
-        policies,
+    world = str(config.world)
+    calibration, sentence = cascade.calibrate_on_sources(loaded, [world], config.calibrate)
+    if sentence:
+        note(sentence)
+    return partial(
+        evaluate.evaluate_world,
+        world=load_world(world),
+        source=open_sources(config.source or [world], cache=config.cache, prices=config.price),
         people=config.people,
         split=config.split,
-        unit=config.unit,
-        max_new_tokens=config.max_new_tokens,
-        seed=config.seed,
-        calibration=calibration.in_world(loaded, config.world, config.calibrate),
+        calibration=calibration,
+        **common,
     )
-    _print_world(result)
-    return result.as_dict()
 
 
-def _print_world(result: WorldResult) -> None:
-    columns = ("policy", "facts right", "recall", "calls/answer", "call rate")
-    rows = []
-    for name, condition in result.conditions.items():
-        facts = condition.facts
-        scores = (facts.facts_right, facts.recall, facts.calls_per_answer, facts.call_rate)
-        rows.append((name, *map(short, scores)))
-    table("Facts", rows, columns)
-    found: dict[str, Any] = {}
-    if result.calls is not None:
-        for name, separation in result.calls.separation.items():
-            found[f"AUROC of {name}, value starts"] = short(separation.value_start)
-            found[f"AUROC of {name}, all fact tokens"] = short(separation.fact)
-        if result.calls.at_rate is not None:
-            found["call precision at that rate"] = short(result.calls.at_rate.precision)
-            found["call recall at that rate"] = short(result.calls.at_rate.recall)
-    if result.language_loss is not None:
-        found["language loss, nats per token"] = short(result.language_loss)
-    if result.bits is not None:
-        found["stored bits per fact"] = short(result.bits.per_fact)
-    if result.closed_book is not None:
-        found["closed-book recall"] = short(result.closed_book.anywhere)
-    table("The model by itself", list(found.items()), ("", "value"))
-    people = next(iter(result.conditions.values())).facts.facts_right.n
-    print(f"In brackets: 95% interval over {people} people.")
-
-
-def short(score: Any) -> str:
-    """A figure with its interval in few characters: ``21.7% [17-25]``, ``0.981 [0.97-0.99]``."""
-    if score.value != score.value:
-        return "-"
-    share = score.unit == "share"
-    scale, digits, least = (100, ".1f", ".0f") if share else (1, ".3g", ".3g")
-    if score.unit == "AUROC":
-        digits, least = ".3f", ".2f"
-    value = f"{scale * score.value:{digits}}" + ("%" if share else "")
-    if score.low != score.low:
-        return value
-    return f"{value} [{scale * score.low:{least}}-{scale * score.high:{least}}]"
-
-
-# ------------------------------------------------------------------------------- on articles
-
-
-def _on_articles(config: EvaluateConfig, loaded: Any, policies: list[str]) -> dict[str, Any]:
-    from lacy.evaluate import default_extract, evaluate_articles
-
+def _on_articles(config: EvaluateConfig, loaded: Any, common: Mapping[str, Any]) -> Task:
     articles, others = _read_articles(config)
     with needs_extra("spacy", "finding names, numbers and dates"):
-        extract = default_extract(config.pipeline)
-    conditions = evaluate_articles(
-        loaded,
-        articles,
-        extract,
-        policies,
-        unit=config.unit,
-        max_new_tokens=config.max_new_tokens,
-        seed=config.seed,
+        extract = evaluate.default_extract(config.pipeline)
+    return partial(
+        evaluate.evaluate_articles,
+        articles=articles,
+        extract=extract,
         calibration=_calibration(config, loaded, others, extract),
+        **common,
     )
-    _print_articles(conditions, len(articles))
-    return {
-        "articles": len(articles),
-        "conditions": {name: w.as_dict() for name, w in conditions.items()},
-    }
+
+
+def _print(results: Sequence[Result], columns: Sequence[str], title: str, unit: str) -> None:
+    """Print a row per condition, then the metrics of the model itself."""
+    from lacy.report import format_score
+
+    rows: dict[str, dict[str, Result]] = {}
+    for result in results:
+        rows.setdefault(result.conditions.get("condition", ""), {})[result.metric] = result
+    model = rows.pop("", {})
+    labels = {name: metric.label for name, metric in evaluate.METRICS.items()}
+    body = [(name, *(format_score(row[m]) for m in columns)) for name, row in rows.items()]
+    table(title, body, ("policy", *(labels[metric] for metric in columns)))
+    if model:
+        lines = [(labels[name], format_score(value)) for name, value in model.items()]
+        table("The model by itself", lines, ("", "value"))
+    number = next(iter(rows.values()))[columns[0]].n
+    print(f"In brackets: 95% interval over {number} {unit}.")
 
 
 def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Document]]:
-    """Articles to ask about, and others to calibrate on."""
-    import itertools
-
+    """Return the articles to evaluate on, and others to calibrate on."""
     from lacy.corpus import read
 
     assert config.articles is not None
@@ -218,26 +182,13 @@ def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Documen
 def _calibration(
     config: EvaluateConfig, loaded: Any, others: list[Document], extract: Extract
 ) -> Calibration | None:
-    """What other articles say about the model; a sentence says so, or why there is nothing."""
+    """Calibrate on other articles, and print on what, or why not."""
     if config.calibrate <= 0:
         return None
     if not others:
-        why = f"{config.articles} holds no article beyond the {config.people} asked about"
+        why = f"{config.articles} has only the {config.people} articles to evaluate on"
         say(f"Calibration: none, {why} (fewer --people leave some).", file=sys.stderr)
         return None
-    from lacy.evaluate import calibrate_on
-
-    made = calibrate_on(loaded, others, extract)
-    calibration.say(made, f"{len(others)} other articles of {config.articles}")
+    made = evaluate.calibrate_on(loaded, others, extract)
+    note(cascade.calibration_note(made, f"{len(others)} other articles of {config.articles}"))
     return made
-
-
-def _print_articles(conditions: dict[str, ArticleAnswers], articles: int) -> None:
-    columns = ("policy", "entities right", "own", "borrowed", "per text", "call rate")
-    rows = []
-    for name, condition in conditions.items():
-        scores = condition.scores
-        cells = (scores.precision, scores.own_precision, scores.borrowed_precision, scores.per_text)
-        rows.append((name, *map(short, cells), f"{condition.call_rate:.3f}"))
-    table("Names, numbers and dates that the article holds", rows, columns)
-    print(f"In brackets: 95% interval over {articles} articles.")

@@ -6,11 +6,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Literal
 
 from lacy.cli.terminal import facts, say
+from lacy.config import Positional
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 class ExportConfig:
     """Writes a model in a format of another engine."""
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    model: Positional[str]
     """Folder of a model or a run."""
     to: Literal["gguf"] = "gguf"
     """The format: gguf for llama.cpp and what is built on it. (vLLM and transformers read the

@@ -1,4 +1,4 @@
-"""``lacy serve``: a model and its source behind the API that OpenAI clients speak."""
+"""``lacy serve``: serve a model and its source through OpenAI's API."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-import tyro
-
-from lacy.cli import calibration
-from lacy.cli.flags import REPEATS, Repeated
+from lacy import cascade
+from lacy.cli.options import EngineOptions
 from lacy.cli.terminal import needs_extra
+from lacy.config import Rare, Repeated
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from lacy.serve import Keys, Limits
 
 PROMPTS = 5
-"""Prompts that the page offers where the source is a world."""
+"""Prompts that the page suggests if the source is a world."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -42,69 +41,63 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "per_minute": (0.001, LARGE),
     "grace": (0, DAY),
 }
-"""Least and greatest value of each number, so that typos are found before the model is loaded."""
+"""Smallest and largest value of each number, checked before the model is loaded."""
 
 
 @dataclass
-class ServeConfig:
-    """Serves a model over HTTP with OpenAI's API; responses also show who said what."""
+class ServeConfig(EngineOptions):
+    """Serve a model over HTTP with OpenAI's API; responses also say which words come from sources.
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Folder of a model or a run; a policy may follow a colon: runs/mine:budget=0.22. Or
-    http://host:port/v1#name for a model served by another engine (see --tokenizer)."""
-    source: Repeated = field(default_factory=list, metadata=REPEATS)
-    """What answers calls, as in `lacy generate`; several sources are asked in order."""
-    cache: Path | None = None
-    """File that caches answers of language models, as in `lacy generate`."""
-    price: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Price of a million tokens, as in `lacy generate`; receipts and /v1/lacy show the costs."""
-    policy: str | None = None
-    """When to call if a request does not say; by default as in `lacy generate`."""
-    unit: Literal["token", "word", "value"] = "value"
-    """How much one call returns if a request does not say."""
-    calibrate: int = calibration.TEXTS
-    """Number of texts of the source used for calibration first, as in `lacy generate`."""
-    tokenizer: Path | None = None
-    """For a model on another server: a local folder with its tokenizer; weights are not read."""
-    host: str = "127.0.0.1"
-    """Address to listen on. Use --keys if other computers can reach it."""
-    port: int = 8000
-    """Port to listen on."""
-    allow_host: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Another host name that requests may use (of a proxy or a container: --allow-host
-    lacy.example); * for any. Without --keys, a server at 127.0.0.1 accepts only localhost and
-    127.0.0.1, so that no web page can reach it."""
-    origin: Repeated = field(default_factory=list, metadata=REPEATS)
-    """Origin of web pages that may use the server from a browser (CORS): --origin
-    https://chat.example; * for any."""
-    name: str | None = None
-    """Name of the model for clients; by default its folder's name, or its name at its server."""
+    MODEL may also be the address of a model on another server: http://host:port/v1#name.
+    """
+
+    # [Generation]
     max_new_tokens: int = 128
-    """Tokens per answer if a request does not say."""
-    most_new_tokens: int = 1024
-    """Most tokens that a request may ask for."""
+    """Maximum number of generated tokens if a request does not say."""
+    most_new_tokens: Rare[int] = 1024
+    """Maximum number of tokens that a request may ask for."""
     temperature: float = 0.0
     """Sampling temperature if a request does not say."""
     timeout: float = 30.0
-    """Seconds to wait for the source; then the model goes on in its own words."""
-    streams: int = 32
-    """Texts that are generated at the same time."""
-    queue: int = 64
-    """Further texts that may wait; requests beyond these get 429."""
-    body_kib: int = 1024
-    """Largest request body, in KiB."""
-    connections: int | None = None
-    """Most open connections; by default as many as the file descriptors allow, up to 1024."""
+    """Seconds to wait for the source; after that the model continues by itself."""
+
+    # [Server]
+    host: str = "127.0.0.1"
+    """Address to listen on; use --keys if other computers can reach it."""
+    port: int = 8000
+    """Port to listen on."""
+    name: str | None = None
+    """Name of the model for clients; by default that of its folder or on its server."""
     keys: Path | None = None
     """File of accepted API keys; without it, no key is needed."""
     new_key: str | None = None
     """Add a key with this name to --keys, print it once, and exit."""
-    per_minute: float | None = None
-    """Rate limit of the new key: texts (prompts times n) per minute; by default unlimited."""
-    grace: float = 10.0
+    per_minute: Rare[float | None] = None
+    """Rate limit of the new key in texts (prompts times n) per minute; by default unlimited."""
+    allow_host: Rare[Repeated] = field(default_factory=list)
+    """Another host name that requests may use, of a proxy or a container, or * for any; without
+    --keys, a server at 127.0.0.1 accepts only localhost and 127.0.0.1, so that no web page can
+    reach it."""
+    origin: Rare[Repeated] = field(default_factory=list)
+    """Origin of web pages that may use the server (CORS), such as https://chat.example; * for
+    any."""
+
+    # [Limits]
+    streams: int = 32
+    """Number of texts that are generated at the same time."""
+    queue: Rare[int] = 64
+    """Number of further texts that may wait; requests beyond these get 429."""
+    body_kib: Rare[int] = 1024
+    """Largest request body, in KiB."""
+    connections: Rare[int | None] = None
+    """Maximum number of open connections; by default what the file descriptors allow, up to
+    1024."""
+    grace: Rare[float] = 10.0
     """Seconds that texts have to finish when the server is stopped."""
+
+    # [Output]
     log_prompts: bool = False
-    """Write prompts to the log. By default it contains no prompts or answers."""
+    """Write prompts to the log, which by default contains no prompts or answers."""
 
 
 FLAGS = ServeConfig
@@ -124,7 +117,7 @@ def run(config: ServeConfig) -> int:
     limits = _limits(config)
     keys = Keys.load(config.keys) if config.keys else None
     with open_socket(config.host, config.port) as place:  # before the model: it fails sooner
-        engine, name = _engine(config)
+        engine, name = _open(config)
         _log()
         with Scheduler(engine, streams=config.streams, queue=config.queue) as scheduler:
             app = make_app(
@@ -138,21 +131,22 @@ def run(config: ServeConfig) -> int:
                 prompts=_prompts(config.source),
             )
             server = Server(app, scheduler, grace=config.grace)
-            _say(config, name, str(engine.policy), place.getsockname()[1], keys)
+            _print_address(config, name, str(engine.policy), place.getsockname()[1], keys)
             server.run(sockets=[place])
     return 0
 
 
 def _check(config: ServeConfig) -> None:
-    """Checks the values of the flags, and that none of them would be ignored.
+    """Check the values of the flags, and that none of them would be ignored.
 
     Raises:
         LacyError: E12, a flag has a wrong value or no effect.
     """
-    for key, (least, most) in BOUNDS.items():
+    for key, (smallest, largest) in BOUNDS.items():
         value = getattr(config, key)
-        if value is not None and not least <= value <= most:  # nor is NaN
-            why = f"it is at least {least:g}" + (f", at most {most:,.0f}" if most < LARGE else "")
+        if value is not None and not smallest <= value <= largest:  # NaN is refused too
+            why = f"it must be at least {smallest:g}"
+            why += f" and at most {largest:,.0f}" if largest < LARGE else ""
             do = f"give another: --{key.replace('_', '-')} {getattr(ServeConfig, key) or 60}"
             raise LacyError("E12", key=key, value=value, why=why, do=do)
     for name in config.allow_host:
@@ -176,17 +170,17 @@ def _check(config: ServeConfig) -> None:
 
 
 def _limits(config: ServeConfig) -> Limits:
-    """The limits of the server.
+    """Return the limits of the server.
 
     Raises:
         LacyError: E12, more connections than the file descriptors allow.
     """
-    from lacy.serve import Limits, affordable
+    from lacy.serve import Limits, affordable_connections
 
     bounds = {"body_bytes": config.body_kib * 1024, "max_new_tokens": config.most_new_tokens}
     if config.connections is None:
         return Limits(**bounds)
-    if config.connections > (most := affordable()):
+    if config.connections > (most := affordable_connections()):
         raise LacyError(
             "E12", key="connections", value=config.connections,
             why=f"this process has file descriptors for only {most:,}",
@@ -197,7 +191,7 @@ def _limits(config: ServeConfig) -> Limits:
 
 
 def _hosts(config: ServeConfig) -> Sequence[str] | None:
-    """The host names that requests may use; None for any."""
+    """Return the host names that requests may use; None for any."""
     if "*" in config.allow_host:
         return None
     given = [name.strip("[] ").lower() for name in config.allow_host]
@@ -206,43 +200,22 @@ def _hosts(config: ServeConfig) -> Sequence[str] | None:
     return LOOPBACK if config.host in LOOPBACK and config.keys is None else None
 
 
-def _engine(config: ServeConfig) -> tuple[Engine, str]:
-    """The model with its source, and what clients call it."""
-    from lacy.cli.hosting import at_a_server, name_of, open_model
-    from lacy.cli.policies import split_policy, told_policy
-    from lacy.sources import open_sources
-
-    path, travelling = split_policy(config.model)
-    name = name_of(path) if config.name is None else config.name
+def _open(config: ServeConfig) -> tuple[Engine, str]:
+    """Return the engine and the model's name for clients."""
+    path, _ = cascade.split_policy(config.model)
+    name = cascade.model_name(path) if config.name is None else config.name
     if not name or ":" in name:
         raise LacyError(
             "E12", key="name", value=name,
-            why="a policy follows a colon, so a name has none" if name else "the model has none",
+            why="a name must not contain a colon, as a policy follows one" if name
+            else "the model has no name",
             do="give another: --name mine",
         )  # fmt: skip
-    loaded, engine_of = open_model(path, config.tokenizer)
-    source = open_sources(
-        config.source, cache=config.cache, prices=config.price, seconds=config.timeout * 5 / 6
-    )
-    policy = told_policy(config.policy or travelling, source, loaded.meta)
-    engine = engine_of(
-        loaded,
-        source,
-        policy,
-        unit=config.unit,
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        timeout=config.timeout,
-        # a request may bring a policy that calls, even where the default never does
-        calibration=calibration.from_source(
-            loaded, None if at_a_server(path) else config.source, config.calibrate
-        ),
-    )
-    return engine, name
+    return config.open(temperature=config.temperature, timeout=config.timeout), name
 
 
 def _prompts(sources: Sequence[str]) -> list[str]:
-    """Beginnings of texts that the page offers: people of the first world among the sources."""
+    """Return prompts for the page: people of the first world among the sources."""
     worlds = [source for source in sources if (Path(source) / "world.json").is_file()]
     if not worlds:
         return []
@@ -252,7 +225,7 @@ def _prompts(sources: Sequence[str]) -> list[str]:
 
 
 def _new_key(config: ServeConfig) -> int:
-    """Adds a key to the file and prints it."""
+    """Add a key to the file and print it."""
     from lacy.serve import Keys
 
     if config.keys is None:
@@ -266,7 +239,7 @@ def _new_key(config: ServeConfig) -> int:
 
 
 def _log() -> None:
-    """One line of JSON per request on the standard error."""
+    """Log one line of JSON per request to standard error."""
     log = logging.getLogger("lacy.serve")
     log.setLevel(logging.INFO)
     if not log.handlers:
@@ -275,14 +248,16 @@ def _log() -> None:
         log.addHandler(handler)
 
 
-def _say(config: ServeConfig, name: str, policy: str, port: int, keys: Keys | None) -> None:
-    """Where to reach it, and a warning where anybody can."""
+def _print_address(
+    config: ServeConfig, name: str, policy: str, port: int, keys: Keys | None
+) -> None:
+    """Print the server's address, and a warning if anybody can reach it."""
     host = f"[{config.host}]" if ":" in config.host else config.host
     print(f"{name} ({policy}) at http://{host}:{port}/v1; Ctrl-C stops it", file=sys.stderr)
     print(f"A page to try it: http://{host}:{port}/", file=sys.stderr)
     if keys and not keys.keys:
         print(f"Warning: {config.keys} has no keys, so all requests are refused.", file=sys.stderr)
     if config.host not in LOOPBACK:
-        open_to = "whoever has a key" if keys else "anybody, without a key (--keys)"
+        open_to = "anybody with a key" if keys else "anybody, without a key (--keys)"
         line = f"Warning: {config.host} can be reached from other computers, by {open_to};"
         print(f"{line} put TLS in front of it.", file=sys.stderr)

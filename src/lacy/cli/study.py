@@ -7,13 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 from lacy.cli.terminal import say
+from lacy.config import Positional
 from lacy.errors import LacyError
-from lacy.study import StudyPlan, planned_runs, read_plan
+from lacy.study import StudyPlan, check_plan, planned_runs, read_plan
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -30,7 +29,7 @@ class StudyFlags:
     study; finished runs are never repeated.
     """
 
-    recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE.yaml")]
+    recipe: Positional[Path]
     """The plan; `lacy help config study` writes one with all settings explained."""
     out: Path | None = None
     """Another folder than the recipe's."""
@@ -95,7 +94,7 @@ def _plan(flags: StudyFlags) -> StudyPlan:
         plan = plan.smoke()
     if flags.out is not None:
         plan = replace(plan, out=flags.out)
-    plan.check()
+    check_plan(plan)
     return plan
 
 
@@ -215,9 +214,9 @@ def _write(plan: StudyPlan) -> None:
     tables = write_tables(plan)
     results = tables["results"]
     try:
-        from lacy.study import report_html
+        from lacy.report import write_study_page
 
-        report_html(plan.out, plan.out / "report.html")
+        write_study_page(plan.out, plan.out / "report.html")
     except LacyError as error:  # matplotlib is not installed: the tables are there all the same
         print(error, file=sys.stderr)
     pooled = results[(results.seed == POOLED) & (results.condition != "")]
@@ -229,21 +228,16 @@ def _write(plan: StudyPlan) -> None:
 
 def _show(pooled: Any) -> None:
     from lacy.cli.terminal import table
+    from lacy.evaluate import METRICS
 
     shown = ("facts_right", "f1", "recovered", "call_rate", "calls_per_fact")
     rows = []
-    for (size, method, equal, condition), part in pooled.groupby(
-        ["size", "method", "equal", "condition"], sort=False
-    ):
+    keys = ["size", "method", "equal", "condition"]
+    for (size, method, equal, condition), part in pooled.groupby(keys, sort=False):
         values = {row.metric: row for row in part.itertuples()}
-        cells_of = [_cell(values.get(metric)) for metric in shown]
-        rows.append(
-            [
-                f"{size} {method}/{condition}" + (f" ({equal})" if equal != "steps" else ""),
-                *cells_of,
-            ]
-        )
-    names = ("", "facts right", "F1", "recovered", "tokens asked for", "calls per fact")
+        name = f"{size} {method}/{condition}" + (f" ({equal})" if equal != "steps" else "")
+        rows.append([name, *(_cell(values.get(metric)) for metric in shown)])
+    names = ("", *(METRICS[metric].label for metric in shown))
     table("All seeds together, 95% intervals", rows, names)
 
 

@@ -22,6 +22,6 @@ def run(config: TrainConfig) -> int:
     if result.stopped and not config.dry_run:  # the console has said how to resume
         return CLOSED if result.stopped == CLOSED_OUTPUT else STOPPED
     if not (config.dry_run or config.quiet):
-        print(f'Next: lacy generate {config.out} --prompt "..." --source FACTS.sqlite')
+        print(f'Next: lacy generate {config.out} "..." --source FACTS.sqlite')
         print(f"      lacy evaluate {config.out} --world WORLD")
     return 0

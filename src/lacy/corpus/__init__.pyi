@@ -1,12 +1,11 @@
-from .borders import begin_end, choose_borders, save_tokenizer, turn_end
-from .opening import open_tokenizer
 from .order import BatchOrder, permutation
 from .pack import Encoded
 from .packed import DataInfo, PackedData
 from .reading import read, write_documents
 from .report import ReadReport
+from .special_tokens import begin_end, choose_begin_end, save_tokenizer, turn_end
 from .token_text import TextStream, TokenText
-from .tokenize import (
+from .tokenizer import (
     Encoding,
     decode,
     encode_texts,
@@ -14,6 +13,7 @@ from .tokenize import (
     tokenizer_fingerprint,
     train_tokenizer,
 )
+from .tokenizer_files import load_tokenizer_files
 
 __all__ = [
     "BatchOrder",
@@ -25,11 +25,11 @@ __all__ = [
     "TextStream",
     "TokenText",
     "begin_end",
-    "choose_borders",
+    "choose_begin_end",
     "decode",
     "encode_texts",
     "load_tokenizer",
-    "open_tokenizer",
+    "load_tokenizer_files",
     "permutation",
     "read",
     "save_tokenizer",

@@ -1,8 +1,8 @@
-"""Determines the encoding of a text: byte order mark, UTF-8, the caller's choice, or a guess.
+"""Determine the encoding of a text: byte order mark, UTF-8, the caller's choice, or a guess.
 
 A byte order mark comes first, then UTF-8, then the caller's encoding, because a folder may contain
 both. Other texts are read as Windows-1252 if they look Western European, and the report says that
-this is a guess. The rest is left out: words in a wrong encoding would pass for facts. Labels and
+this is a guess. The rest is skipped: words in a wrong encoding would be taken for facts. Labels and
 the search for a page's own declaration follow the WHATWG Encoding Standard and HTML.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from lacy.corpus._labels import LABELS
+from lacy.corpus.encoding_labels import LABELS
 from lacy.errors import LacyError
 
 FALLBACK = "cp1252"
@@ -29,21 +29,21 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _LOOKED_AT = 4096
-"""Bytes in which zeros are counted to recognise UTF-16 and UTF-32 without a byte order mark."""
+"""Bytes in which zeros are counted to recognise UTF-16 and UTF-32 without byte order mark."""
 
 _DECLARED_WITHIN = 1 << 16
 """Bytes in which a page may declare its encoding. The standard requires the first 1024, but
 browsers also accept a later declaration."""
 
 _LONGEST = 64 << 20
-"""Longest line in bytes that is decoded as a whole; longer ones are left out anyway."""
+"""Longest line in bytes that is decoded as a whole; longer ones are skipped anyway."""
 
 _NOT_BY_BYTE = ("utf", "iso-2022", "iso2022", "hz")
 """Prefixes of codecs whose bytes may be valid UTF-8 with another meaning."""
 
 _NO_ENCODINGS = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"}
 _BAD = "\udcff"
-"""Replaces an undecodable byte in a stream; written as 0xFF, which is not valid UTF-8."""
+"""Replaces an undecodable byte in a stream; encoded as 0xFF, which is not valid UTF-8."""
 
 _BEHIND = re.compile(rb"[\x80-\xff]")
 _UTF8_PAIR = re.compile(
@@ -56,11 +56,11 @@ _STRANGE = re.compile(
 """Symbols and capitals inside words, which show that a text is not Windows-1252."""
 
 _FOREIGN = re.compile("[À-ÖØ-öø-ÿŠŒŽšœžŸƒªº]{4}")
-"""More letters beyond ASCII in a row than Western European languages have."""
+"""More consecutive non-ASCII letters than occur in Western European languages."""
 
 
 class Undecodable(Exception):
-    """Bytes that cannot be decoded; ``at`` is the position of the first bad one."""
+    """Raised when bytes cannot be decoded; ``at`` is the position of the first bad one."""
 
     def __init__(self, why: str, at: int) -> None:
         super().__init__(why)
@@ -77,7 +77,7 @@ class Decoded:
 
 
 def codec_of(name: str, setting: str = "encoding") -> str:
-    """Python's codec for a user's encoding name, which may be a WHATWG label or Python's name.
+    """Return Python's codec for an encoding's name, which may be a WHATWG label or Python's name.
 
     Raises:
         LacyError: E12, there is no such text encoding.
@@ -99,7 +99,10 @@ def codec_of(name: str, setting: str = "encoding") -> str:
 
 
 def sniffed(data: bytes) -> tuple[str, int]:
-    """The codec recognised from the first bytes, and the length of a byte order mark; or "", 0."""
+    """Return the codec recognised from the first bytes and the length of its byte order mark.
+
+    Returns ``("", 0)`` if none is recognised.
+    """
     for mark, codec in _MARKS:
         if data.startswith(mark):
             return codec, len(mark)
@@ -116,7 +119,7 @@ def sniffed(data: bytes) -> tuple[str, int]:
 
 
 def decode(data: bytes, codec: str | None = None) -> Decoded:
-    """Decodes a whole text.
+    """Decode a whole text.
 
     Args:
         data: its bytes.
@@ -151,7 +154,7 @@ def _strict(data: bytes, codec: str, before: int) -> str:
 
 
 def looks_western(data: bytes) -> bool:
-    """Whether bytes that are not UTF-8 look like a Western European text in Windows-1252.
+    """True if bytes that are not UTF-8 look like a Western European text in Windows-1252.
 
     Most letters must be ASCII, with no symbol or capital inside a word and no control characters.
     UTF-8 with damaged bytes does not qualify, nor does Cyrillic or Japanese text.
@@ -172,14 +175,15 @@ def looks_western(data: bytes) -> bool:
 def as_utf8(
     pieces: Iterable[bytes], codec: str | None, *, guess: Callable[[], object] | None = None
 ) -> Iterator[bytes]:
-    """Converts a stream of bytes to UTF-8 without a byte order mark.
+    """Convert a stream of bytes to UTF-8 without a byte order mark.
 
-    Undecodable bytes become bytes that are not UTF-8, so that only their line is left out.
+    Undecodable bytes become bytes that are not UTF-8, so that only their line is skipped.
 
     Args:
         pieces: the stream.
         codec: the caller's encoding for lines that are not UTF-8.
-        guess: called if a beginning that is not UTF-8 is read as Windows-1252; None forbids that.
+        guess: called if a text whose beginning is not UTF-8 is read as Windows-1252; None forbids
+            that.
     """
     rest = iter(pieces)
     head = b""
@@ -210,13 +214,13 @@ def as_utf8(
 
 
 def _has_pairs(codec: str) -> bool:
-    """Whether a codec is multi-byte, so that a short line may be valid UTF-8 by chance."""
+    """True if a codec is multi-byte, so that a short line may be valid UTF-8 by chance."""
     decoder: Any = codecs.lookup(codec).incrementaldecoder
     return any(base.__name__ == "MultibyteIncrementalDecoder" for base in decoder.__mro__)
 
 
 def _by_line(pieces: Iterable[bytes], codec: str) -> Iterator[bytes]:
-    """Converts a stream whose lines are UTF-8 or in an encoding with ASCII line feeds."""
+    """Convert a stream whose lines are UTF-8 or in an encoding with ASCII line feeds."""
 
     def line(data: bytes) -> bytes:
         if is_utf8(data, whole=True):
@@ -238,7 +242,7 @@ def _by_line(pieces: Iterable[bytes], codec: str) -> Iterator[bytes]:
 
 
 def is_utf8(data: bytes, *, whole: bool = False) -> bool:
-    """Whether bytes are UTF-8; unless they are complete, the last character may be cut off."""
+    """True if bytes are UTF-8; unless they are ``whole``, the last character may be cut off."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data, whole)
     except UnicodeDecodeError:
@@ -246,17 +250,14 @@ def is_utf8(data: bytes, *, whole: bool = False) -> bool:
     return True
 
 
-# ---------------------------------------------------------------------------------------- pages
-
-
 def page(data: bytes, codec: str | None = None) -> Decoded:
-    """Decodes an HTML page as a browser does; undecodable bytes become U+FFFD.
+    """Decode an HTML page as a browser does; undecodable bytes become U+FFFD.
 
     The byte order mark comes first, then the page's own declaration, then UTF-8 if all bytes are
     valid, then ``codec``, and finally Windows-1252.
 
     Raises:
-        Undecodable: it declares an encoding that browsers refuse to read.
+        Undecodable: the page declares an encoding that browsers refuse to read.
     """
     shown, mark = sniffed(data)
     if mark or (shown and codec is None):
@@ -287,7 +288,7 @@ _IN_CONTENT = re.compile(rb"charset\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;\"']+)
 
 
 def declaration(data: bytes) -> str | None:
-    """The codec that the beginning of a page declares: "prescan a byte stream" of HTML.
+    """Return the codec that the beginning of a page declares ("prescan a byte stream" of HTML).
 
     None if it declares no known encoding, "" if browsers refuse to read the declared one.
     """
@@ -313,7 +314,7 @@ def declaration(data: bytes) -> str | None:
 
 
 def _attributes(data: bytes, at: int) -> tuple[dict[bytes, bytes], int]:
-    """The attributes of a tag, the first of each name, and where they end."""
+    """Return the attributes of a tag (the first of each name), and where they end."""
     found: dict[bytes, bytes] = {}
     while match := _ATTRIBUTE.match(data, at):
         found.setdefault(match[1].lower(), match[2] or match[3] or match[4] or b"")
@@ -331,18 +332,15 @@ def _of_meta(attributes: dict[bytes, bytes]) -> str | None:
 
 
 def _known(label: bytes) -> str | None:
-    """The codec of a label in a page; a page whose label was readable as ASCII is not UTF-16."""
+    """Return the codec of a page's label; a page whose label is readable as ASCII is not UTF-16."""
     codec = LABELS.get(label.strip(b"\t\n\f\r ").decode("latin-1").lower())
     if codec in ("utf-16-le", "utf-16-be"):
         return "utf-8"
     return FALLBACK if codec == "x-user-defined" else codec
 
 
-# -------------------------------------------------------------------------------------- handlers
-
-
 def _c1(error: UnicodeError) -> tuple[str, int]:
-    """Decodes bytes that Windows code pages leave undefined as control characters (WHATWG)."""
+    """Decode bytes that Windows code pages leave undefined as control characters (WHATWG)."""
     if isinstance(error, UnicodeDecodeError) and error.encoding == "charmap":
         byte = error.object[error.start]
         if byte < 0xA0:

@@ -1,7 +1,7 @@
-"""Which rows belong to which step: a pure function of the seed and the step.
+"""The order of training rows: a pure function of the seed and the step.
 
-Nothing has to be saved to resume: the position in the data is the step. Each epoch is a fresh
-permutation, so every row is seen once per epoch, also where a batch crosses into the next one.
+Resuming needs no saved state, because the step is the position in the data. Each epoch is a new
+permutation, so every row is seen once per epoch, even where a batch crosses into the next one.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from lacy.errors import LacyError
 
 
 class BatchOrder:
-    """Row numbers for every step, rank and epoch.
+    """The row numbers for every step, rank and epoch.
 
     Args:
         n_rows: rows in the data.
         batch_rows: rows per step over all ranks.
-        seed: another seed, another order.
+        seed: determines the order.
         rank: this process, from 0.
         world_size: number of processes; must divide ``batch_rows``.
 
     Raises:
-        LacyError: E12, a number that does not fit the others.
+        LacyError: E12, the numbers do not fit each other.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class BatchOrder:
         self.world_size = world_size
 
     def rows(self, step: int) -> NDArray[np.int64]:
-        """Rows of one step (from 0) for this rank: ``batch_rows / world_size`` numbers.
+        """Return the rows of one step (from 0) for this rank: ``batch_rows / world_size`` numbers.
 
-        The ranks' rows, one after the other, are the whole batch, so a run on more processes
-        sees the same batches.
+        The concatenated rows of all ranks are the whole batch, so a run on more processes sees the
+        same batches.
         """
         share = self.batch_rows // self.world_size
         first = step * self.batch_rows + self.rank * share
@@ -70,19 +70,15 @@ class BatchOrder:
         return found
 
     def epoch(self, step: int) -> float:
-        """Epochs seen before ``step``."""
+        """Return the epochs seen before ``step``."""
         return step * self.batch_rows / self.n_rows
-
-    def steps_per_epoch(self) -> int:
-        """Steps until every row was seen once (the last may reach into the next epoch)."""
-        return -(-self.n_rows // self.batch_rows)
 
 
 @lru_cache(maxsize=4)
 def permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """A permutation of ``range(n)``, the same on every machine and with every numpy.
+    """Return a permutation of ``range(n)`` that is the same on every machine and with every numpy.
 
-    Sorts by SplitMix64 keys (Steele, Lea, Flood 2014) instead of asking ``numpy.random``, whose
+    Sorts by SplitMix64 keys (Steele, Lea, Flood 2014) instead of using ``numpy.random``, whose
     streams may change between versions.
     """
     mask = (1 << 64) - 1

@@ -1,8 +1,8 @@
-"""Packing: documents of any length into rows of one length, with little padding.
+"""Pack documents of any length into rows of one length, with little padding.
 
-Documents stay apart: each row says which token belongs to which document (``segments``), and
-the model neither attends nor predicts across. A document longer than a row is cut into pieces,
-each a segment of its own.
+Documents stay separate: each row records which token belongs to which document (``segments``), and
+the model neither attends nor predicts across. A document longer than a row is split into several
+segments.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from lacy.errors import LacyError
 
 WINDOW_TOKENS = 1 << 20
-"""Documents are placed best-fit-decreasing within windows of so many tokens, which bounds the
+"""Documents are packed best-fit-decreasing within windows of this many tokens, which bounds the
 memory. On Wikipedia articles 0.14 to 0.17% of the positions are padding (rows of 128 to 1,024
-tokens); one window for everything would leave 0.07 to 0.13%."""
+tokens); one window for everything would leave 0.07 to 0.13%.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +33,15 @@ class Encoded:
     marks: list[int]
 
 
-class Piece(NamedTuple):
+class Segment(NamedTuple):
     """A document, or a part of one that fits into a row."""
 
     ids: NDArray[np.int32]
     marks: NDArray[np.uint8]
 
 
-class Rows(NamedTuple):
-    """Packed rows, R of them, T long: ids, marks, and which segment (0: padding)."""
+class PackedRows(NamedTuple):
+    """R packed rows of T tokens: ids, marks, and the number of the segment (0: padding)."""
 
     input_ids_RT: NDArray[np.int32]
     marks_RT: NDArray[np.uint8]
@@ -48,87 +49,87 @@ class Rows(NamedTuple):
 
 
 def pack(
-    pieces: Iterable[Piece], context: int, pad_id: int, *, window: int = WINDOW_TOKENS
-) -> Iterator[Rows]:
-    """Fills rows of ``context`` tokens, window by window; pure and repeatable.
+    segments: Iterable[Segment], context: int, pad_id: int, *, window: int = WINDOW_TOKENS
+) -> Iterator[PackedRows]:
+    """Fill rows of ``context`` tokens, window by window; deterministic.
 
     Args:
-        pieces: each at most ``context`` tokens long, see ``split``.
+        segments: each at most ``context`` tokens long, see ``split``.
         context: tokens per row, T.
-        pad_id: what stands where no document does (marks and segments are 0 there).
-        window: tokens looked at together.
+        pad_id: the id of padding (whose marks and segments are 0).
+        window: tokens that are packed together.
     """
-    held: list[Piece] = []
+    pending: list[Segment] = []
     tokens = 0
-    for piece in pieces:
-        held.append(piece)
-        tokens += len(piece.ids)
+    for segment in segments:
+        pending.append(segment)
+        tokens += len(segment.ids)
         if tokens >= window:
-            yield _fill(held, context, pad_id)
-            held, tokens = [], 0
-    if held:
-        yield _fill(held, context, pad_id)
+            yield _fill_rows(pending, context, pad_id)
+            pending, tokens = [], 0
+    if pending:
+        yield _fill_rows(pending, context, pad_id)
 
 
-def split(document: Piece, context: int) -> Iterator[Piece]:
-    """Cuts a document into pieces of at most ``context`` tokens (at least 3).
+def split(document: Segment, context: int) -> Iterator[Segment]:
+    """Split a document into segments of at most ``context`` tokens (at least 3).
 
-    A piece of one token has nothing to predict; where one would be left over, the piece before
-    it gives a token away.
+    A segment of one token has nothing to predict; if one would remain, the segment before it is one
+    token shorter.
     """
     length = len(document.ids)
     start = 0
     while length - start > context:
         end = start + context - (length - start == context + 1)
-        yield Piece(document.ids[start:end], document.marks[start:end])
+        yield Segment(document.ids[start:end], document.marks[start:end])
         start = end
-    yield Piece(document.ids[start:], document.marks[start:])
+    yield Segment(document.ids[start:], document.marks[start:])
 
 
 def best_fit(lengths: Sequence[int], context: int) -> list[list[int]]:
-    """Which item goes into which row: longest first, each into the fullest row that has room.
+    """Assign items to rows, longest first, each to the fullest row in which it fits.
 
-    Best-fit-decreasing needs at most 11/9 of the fewest possible rows (plus one). Of equal items
-    the first goes first; of rows with equal room the one that came to it first is taken.
+    Best-fit-decreasing needs at most 11/9 of the fewest possible rows (plus one). Ties are broken
+    by order: the first of equal items, and the row that reached its gap first.
 
     Args:
         lengths: of the items, each between 1 and ``context``.
-        context: room in a row.
+        context: length of a row.
 
     Returns:
         Indices of the items in each row.
     """
     rows: list[list[int]] = []
-    rooms: list[int] = []  # sorted, the free room sizes that occur
-    open_rows: dict[int, list[int]] = {}  # free room -> rows with it
+    gaps: list[int] = []  # sorted, the free gap sizes that occur
+    open_rows: dict[int, list[int]] = {}  # free gap -> rows with it
     for item in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         length = lengths[item]
-        at = bisect_left(rooms, length)
-        if at == len(rooms):
-            row, room = len(rows), context
+        at = bisect_left(gaps, length)
+        if at == len(gaps):
+            row, gap = len(rows), context
             rows.append([])
         else:
-            room = rooms[at]
-            waiting = open_rows[room]
+            gap = gaps[at]
+            waiting = open_rows[gap]
             row = waiting.pop(0)
             if not waiting:
-                del open_rows[room], rooms[at]
+                del open_rows[gap], gaps[at]
         rows[row].append(item)
-        left = room - length
+        left = gap - length
         if left:
             if left not in open_rows:
-                insort(rooms, left)
+                insort(gaps, left)
                 open_rows[left] = []
             open_rows[left].append(row)
     return rows
 
 
-def checked(document: Encoded, vocab_size: int, call_id: int) -> Piece:
-    """A document as arrays.
+def to_segment(document: Encoded, vocab_size: int, call_id: int) -> Segment:
+    """Convert a document to arrays.
 
     Raises:
-        LacyError: E20 another number of marks than of tokens, E29 an id that cannot stand in a
-            text or a mark that is no ``MarkFlag`` byte.
+        LacyError: E20, there are not as many marks as tokens; E29, an id cannot occur in a text, or
+            a mark is not a ``MarkFlag`` byte.
     """
     where = f"document {document.id!r}"
     if len(document.input_ids) != len(document.marks):
@@ -148,23 +149,23 @@ def checked(document: Encoded, vocab_size: int, call_id: int) -> Piece:
     if marks.size and (marks.min() < 0 or marks.max() > 255):
         why = "its marks are no bytes of mark flags"
         raise LacyError("E29", where=where, why=why, do="make marks with lacy.annotate.encode")
-    return Piece(ids.astype(np.int32), marks.astype(np.uint8))
+    return Segment(ids.astype(np.int32), marks.astype(np.uint8))
 
 
-def _fill(pieces: Sequence[Piece], context: int, pad_id: int) -> Rows:
-    plan = best_fit([len(piece.ids) for piece in pieces], context)
-    rows = Rows(
+def _fill_rows(segments: Sequence[Segment], context: int, pad_id: int) -> PackedRows:
+    plan = best_fit([len(segment.ids) for segment in segments], context)
+    rows = PackedRows(
         np.full((len(plan), context), pad_id, np.int32),
         np.zeros((len(plan), context), np.uint8),
         np.zeros((len(plan), context), np.int32),
     )
     for row, members in enumerate(plan):
         at = 0
-        for segment, member in enumerate(members, 1):
-            piece = pieces[member]
-            end = at + len(piece.ids)
-            rows.input_ids_RT[row, at:end] = piece.ids
-            rows.marks_RT[row, at:end] = piece.marks
-            rows.segments_RT[row, at:end] = segment
+        for number, member in enumerate(members, 1):
+            segment = segments[member]
+            end = at + len(segment.ids)
+            rows.input_ids_RT[row, at:end] = segment.ids
+            rows.marks_RT[row, at:end] = segment.marks
+            rows.segments_RT[row, at:end] = number
             at = end
     return rows

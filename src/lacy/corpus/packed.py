@@ -1,8 +1,8 @@
-"""Packed data on disk: rows of tokens and marks, their tokenizer, and what they hold.
+"""Packed data on disk: rows of tokens and marks, their tokenizer, and statistics.
 
-A folder that ``datasets.load_from_disk`` opens and that can be shared on the Hub, with the
-tokenizer's files and ``lacy_data.json`` beside the Arrow file. It is written whole or not at
-all, and ``load`` refuses one that would shift marks against tokens.
+``datasets.load_from_disk`` can open the folder, so it can be shared on the Hub; the tokenizer's
+files and ``lacy_data.json`` are beside the Arrow file. It is written atomically, and ``load``
+refuses a folder in which marks would be shifted against tokens.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from lacy import __version__
 from lacy._parse import parse_json
-from lacy.corpus.borders import begin_end, save_tokenizer
-from lacy.corpus.pack import Encoded, Piece, Rows, checked, pack, split
-from lacy.corpus.tokenize import load_tokenizer, tokenizer_fingerprint
+from lacy.corpus.pack import Encoded, PackedRows, Segment, pack, split, to_segment
+from lacy.corpus.special_tokens import begin_end, save_tokenizer
+from lacy.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
 from lacy.errors import LacyError
 from lacy.run import replace_folder
 from lacy.types import CALL_TOKEN, MarkFlag
@@ -31,43 +31,43 @@ if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerFast
 
-FORMAT = 1
-"""Raised when the meaning of the files changes; ``load`` refuses other numbers."""
+FORMAT = 2
+"""Increased when the meaning of the files changes; ``load`` refuses other numbers."""
 
 ARROW_FILE = "data-00000-of-00001.arrow"
 INFO_FILE = "lacy_data.json"
 COLUMNS = {"input_ids": "int32", "marks": "uint8", "segments": "int32"}
 
 BATCH_TOKENS = 1 << 23
-"""Tokens per Arrow record batch: large, so that rows are fetched from few pieces of memory."""
+"""Tokens per Arrow record batch: large, so that a batch of rows touches few of them."""
 
 
 @dataclass
 class DataInfo:
-    """What a packed folder holds (``lacy_data.json``)."""
+    """The content of a packed folder (``lacy_data.json``)."""
 
     context: int
     """Tokens per row."""
     tokenizer: str
     """Fingerprint of the tokenizer."""
     vocab_size: int
-    """Entries of the tokenizer, ``<CALL>`` included."""
+    """Size of the vocabulary, including ``<CALL>``."""
     rows: int = 0
     documents: int = 0
-    pieces: int = 0
-    """Segments; more than documents where long ones were cut."""
+    segments: int = 0
+    """Number of segments; more than documents if long ones were split."""
     skipped: int = 0
-    """Documents of fewer than two tokens: nothing to predict."""
+    """Documents of fewer than two tokens, which have nothing to predict."""
     tokens: int = 0
-    """Tokens without padding, begin and end tokens included."""
+    """Tokens without padding, including begin and end tokens."""
     flags: dict[str, int] = field(default_factory=dict)
-    """Tokens with each mark flag."""
+    """Number of tokens with each mark flag."""
     format: int = FORMAT
     lacy: str = __version__
     files: dict[str, int] = field(default_factory=dict)
     """Size in bytes of each Arrow file."""
     digests: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of each Arrow file; empty for folders of older versions."""
+    """SHA-256 of each Arrow file."""
 
     @property
     def padding(self) -> float:
@@ -76,11 +76,11 @@ class DataInfo:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share of the tokens (without padding) that carry each flag."""
+        """Share of the tokens (without padding) that have each flag."""
         return {name: count / max(1, self.tokens) for name, count in self.flags.items()}
 
     def summary(self) -> str:
-        """One line for people."""
+        """Return a summary in one line."""
         marks = ", ".join(f"{name} {share:.1%}" for name, share in self.shares.items() if share)
         return (
             f"{self.documents:,} documents, {self.tokens:,} tokens in {self.rows:,} rows of "
@@ -89,9 +89,9 @@ class DataInfo:
 
 
 class PackedData:
-    """Packed rows, memory-mapped. Made by ``write`` or ``load``, not directly."""
+    """Memory-mapped packed rows. Create it with ``write`` or ``load``."""
 
-    def __init__(self, path: Path, info: DataInfo, batches: list[Rows]) -> None:
+    def __init__(self, path: Path, info: DataInfo, batches: list[PackedRows]) -> None:
         self.path = path
         self.info = info
         self._batches = batches
@@ -105,25 +105,25 @@ class PackedData:
         context: int,
         path: str | Path,
     ) -> PackedData:
-        """Packs documents into rows and writes the folder, replacing an older one as a whole.
+        """Pack documents into rows and write the folder, replacing an older one as a whole.
 
         Args:
             encoded: documents as tokens and marks, read once, as a stream.
-            tokenizer: the one that made them; its files are stored beside the data.
-            context: tokens per row, at least 8. Longer documents are cut.
+            tokenizer: the tokenizer that made them; its files are stored beside the data.
+            context: tokens per row, at least 8. Longer documents are split.
             path: the folder.
 
         Raises:
-            LacyError: E12 a context below 8, E16 the folder holds something else, E20 marks that
-                do not fit tokens, E29 foreign ids, or nothing to pack.
+            LacyError: E12, a context below 8; E16, the folder has other content; E20, marks do not
+                fit tokens; E29, ids of another tokenizer, or no documents.
         """
         if context < 8:
             why, do = "a row must hold a few tokens", "give 8 or more"
             raise LacyError("E12", key="context", value=context, why=why, do=do)
         info = DataInfo(context, tokenizer_fingerprint(tokenizer), len(tokenizer))
-        pieces = _pieces(encoded, tokenizer, info)
+        segments = _segments(encoded, tokenizer, info)
         with replace_folder(path) as folder:
-            _write_arrow(pack(pieces, context, begin_end(tokenizer)[1]), info, folder)
+            _write_arrow(pack(segments, context, begin_end(tokenizer)[1]), info, folder)
             if not info.rows:
                 do = "give documents with text in them"
                 raise LacyError("E29", where=str(path), why="there are no documents", do=do)
@@ -139,16 +139,16 @@ class PackedData:
         path: str | Path,
         tokenizer: PreTrainedTokenizerFast | None = None,
     ) -> PackedData:
-        """Opens a packed folder; reads nothing but the headers.
+        """Open a packed folder; only the headers are read.
 
         Args:
             path: the folder.
-            tokenizer: the one in use, if it must be the one that made the data.
+            tokenizer: the tokenizer in use, if it must be the one that made the data.
 
         Raises:
-            LacyError: E13 no such folder, E25 it is no packed data or damaged, E26 another
-                tokenizer (the given one, or a changed one in the folder), E20 columns of
-                different length.
+            LacyError: E13, no such folder; E25, it is not packed data, or damaged; E26, the given
+                tokenizer or the one in the folder did not make the data; E20, columns have
+                different lengths.
         """
         path = Path(path)
         if not path.exists():
@@ -165,7 +165,7 @@ class PackedData:
         return cls(path, info, batches)
 
     def verify(self) -> None:
-        """Reads all files once and compares their checksums (about 0.3 s for 100 MB).
+        """Read all files and compare their checksums (about 0.3 s for 100 MB).
 
         ``load`` reads only the headers, so it cannot notice a changed file of the same size.
 
@@ -194,10 +194,10 @@ class PackedData:
         return load_tokenizer(self.path)
 
     def batch(self, rows: ArrayLike) -> dict[str, NDArray[Any]]:
-        """Rows as arrays of their own: ``input_ids`` int32, ``marks`` uint8, ``segments`` int32.
+        """Copy rows to arrays: ``input_ids`` int32, ``marks`` uint8, ``segments`` int32.
 
         Args:
-            rows: B row numbers in any order, repeated ones too.
+            rows: B row numbers in any order, possibly repeated.
 
         Returns:
             Three contiguous arrays of shape [B, T].
@@ -206,7 +206,7 @@ class PackedData:
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"row outside 0 to {len(self) - 1}")
         if len(self._batches) == 1:
-            return {name: part[wanted] for name, part in _named(self._batches[0])}
+            return {name: part[wanted] for name, part in _columns(self._batches[0])}
         out = {
             name: np.empty((len(wanted), self.context), np.dtype(kind))
             for name, kind in COLUMNS.items()
@@ -215,42 +215,39 @@ class PackedData:
         for number in np.unique(which):
             here = which == number
             inside = wanted[here] - self._starts[number]
-            for name, part in _named(self._batches[number]):
+            for name, part in _columns(self._batches[number]):
                 out[name][here] = part[inside]
         return out
 
     def blocks(self) -> Iterator[dict[str, NDArray[Any]]]:
-        """All rows in stored order as a few large read-only views, without copying."""
+        """Yield all rows in stored order as a few large read-only views, without copying."""
         for rows in self._batches:
-            yield dict(_named(rows))
+            yield dict(_columns(rows))
 
     def dataset(self) -> datasets.Dataset:
-        """The same rows as a ``datasets.Dataset``."""
+        """Return the same rows as a ``datasets.Dataset``."""
         import datasets
 
         return datasets.load_from_disk(str(self.path))
 
 
-# ------------------------------------------------------------------------------------ writing
-
-
-def _pieces(
+def _segments(
     encoded: Iterable[Encoded], tokenizer: PreTrainedTokenizerFast, info: DataInfo
-) -> Iterator[Piece]:
+) -> Iterator[Segment]:
     call_id = int(tokenizer.convert_tokens_to_ids(CALL_TOKEN))
     for document in encoded:
-        whole = checked(document, info.vocab_size, call_id)
+        whole = to_segment(document, info.vocab_size, call_id)
         if len(whole.ids) < 2:
             info.skipped += 1
             continue
         info.documents += 1
-        for piece in split(whole, info.context):
-            info.pieces += 1
-            yield piece
+        for segment in split(whole, info.context):
+            info.segments += 1
+            yield segment
 
 
-def _write_arrow(filled: Iterable[Rows], info: DataInfo, folder: Path) -> None:
-    """Writes the Arrow file and the two small files that ``datasets.load_from_disk`` wants."""
+def _write_arrow(filled: Iterable[PackedRows], info: DataInfo, folder: Path) -> None:
+    """Write the Arrow file and the two small files that ``datasets.load_from_disk`` needs."""
     import datasets
     import pyarrow as pa
 
@@ -266,7 +263,7 @@ def _write_arrow(filled: Iterable[Rows], info: DataInfo, folder: Path) -> None:
             _count(rows, info)
             columns = [
                 pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), info.context)
-                for _, part in _named(rows)
+                for _, part in _columns(rows)
             ]
             out.write_batch(pa.record_batch(columns, schema=schema))
     datasets.DatasetInfo(features=features).write_to_directory(str(folder))
@@ -282,33 +279,33 @@ def _write_arrow(filled: Iterable[Rows], info: DataInfo, folder: Path) -> None:
     (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n")
 
 
-def _regrouped(filled: Iterable[Rows], size: int) -> Iterator[Rows]:
-    """The same rows in groups of exactly ``size`` (the last may be smaller)."""
-    held: list[Rows] = []
+def _regrouped(filled: Iterable[PackedRows], size: int) -> Iterator[PackedRows]:
+    """Yield the same rows in groups of exactly ``size`` (the last may be smaller)."""
+    pending: list[PackedRows] = []
     count = 0
     for rows in filled:
-        held.append(rows)
+        pending.append(rows)
         count += len(rows.marks_RT)
         while count >= size:
-            whole = _joined(held)
+            whole = _joined(pending)
             yield _cut(whole, 0, size)
-            held = [_cut(whole, size, count)]
+            pending = [_cut(whole, size, count)]
             count -= size
     if count:
-        yield _joined(held)
+        yield _joined(pending)
 
 
-def _joined(held: list[Rows]) -> Rows:
-    ids, marks, segments = zip(*held, strict=True)
-    return Rows(np.concatenate(ids), np.concatenate(marks), np.concatenate(segments))
+def _joined(pending: list[PackedRows]) -> PackedRows:
+    ids, marks, segments = zip(*pending, strict=True)
+    return PackedRows(np.concatenate(ids), np.concatenate(marks), np.concatenate(segments))
 
 
-def _cut(rows: Rows, start: int, end: int) -> Rows:
+def _cut(rows: PackedRows, start: int, end: int) -> PackedRows:
     ids, marks, segments = rows
-    return Rows(ids[start:end], marks[start:end], segments[start:end])
+    return PackedRows(ids[start:end], marks[start:end], segments[start:end])
 
 
-def _count(rows: Rows, info: DataInfo) -> None:
+def _count(rows: PackedRows, info: DataInfo) -> None:
     info.rows += len(rows.marks_RT)
     info.tokens += int(np.count_nonzero(rows.segments_RT))
     for flag in MarkFlag:
@@ -317,11 +314,8 @@ def _count(rows: Rows, info: DataInfo) -> None:
             info.flags[str(flag.name)] = info.flags.get(str(flag.name), 0) + count
 
 
-def _named(rows: Rows) -> Iterator[tuple[str, NDArray[Any]]]:
+def _columns(rows: PackedRows) -> Iterator[tuple[str, NDArray[Any]]]:
     return zip(COLUMNS, rows, strict=True)
-
-
-# ------------------------------------------------------------------------------------ loading
 
 
 def _digest(file: Path) -> str:
@@ -355,8 +349,8 @@ def _read_info(path: Path) -> DataInfo:
     return info
 
 
-def _read_arrow(path: Path, name: str, info: DataInfo) -> Iterator[Rows]:
-    """Record batches as array views on the mapped file."""
+def _read_arrow(path: Path, name: str, info: DataInfo) -> Iterator[PackedRows]:
+    """Yield record batches as array views on the mapped file."""
     import pyarrow as pa
 
     try:
@@ -370,7 +364,7 @@ def _read_arrow(path: Path, name: str, info: DataInfo) -> Iterator[Rows]:
         raise _damaged(path, f"{name}: {str(error).splitlines()[0]}") from error
 
 
-def _views(batch: Any, path: Path, info: DataInfo) -> Rows:
+def _views(batch: Any, path: Path, info: DataInfo) -> PackedRows:
     import pyarrow as pa
 
     flat = {name: batch.column(name).flatten() for name in COLUMNS}
@@ -389,4 +383,4 @@ def _views(batch: Any, path: Path, info: DataInfo) -> Rows:
         if not found.equals(expected) or flat[name].null_count:
             raise _damaged(path, f"column {name} is {found}, not {expected} without gaps")
         parts.append(flat[name].to_numpy().reshape(batch.num_rows, info.context))
-    return Rows(*parts)
+    return PackedRows(*parts)

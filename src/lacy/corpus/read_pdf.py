@@ -1,4 +1,4 @@
-"""Converts PDF to plain text: joins lines to paragraphs, and drops repeated headers and footers."""
+"""Convert PDF to plain text: join lines to paragraphs, drop repeated headers and footers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from lacy.corpus._plain import Plain, Unreadable
+from lacy.corpus.files import PlainText, Unreadable
 
 _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xAD: "-"}
 _NO_TITLE = re.compile(r"untitled|microsoft|\.(docx?|tex|dvi|indd|pdf|qxd|rtf)$", re.IGNORECASE)
@@ -19,9 +19,8 @@ _CATALOG = re.compile(rb"(\d{1,9})\s+(\d{1,5})\s+obj\s*<<[^<>]{0,2000}/Type\s*/C
 _DIGITS = re.compile(r"\d+")
 
 
-def pdf(data: bytes, codec: str | None = None) -> Plain:
-    """The text of a PDF, with lines joined to paragraphs; damaged pages are left out."""
-    del codec  # a PDF declares its own encodings
+def pdf_to_text(data: bytes) -> PlainText:
+    """Extract the text of a PDF, with lines joined to paragraphs; damaged pages are dropped."""
     import logging
 
     import pypdf
@@ -54,11 +53,11 @@ def pdf(data: bytes, codec: str | None = None) -> Plain:
         raise Unreadable("damaged PDF" if problems else "empty text", (problems or [why])[0])
     title = "" if _NO_TITLE.search(title.strip()) else title.strip()
     note = "some of its pages are damaged and were left out" if problems else ""
-    return Plain(text, title, tuple(starts), note)
+    return PlainText(text, title, tuple(starts), note)
 
 
 def _opened(data: bytes, opened: Any) -> Any:
-    """A reader; for a file with a damaged cross-reference table, one that searches for objects.
+    """Open a PDF; if its cross-reference table is damaged, search for its objects.
 
     ``opened`` opens a file with pypdf.
     """
@@ -77,14 +76,14 @@ def _opened(data: bytes, opened: Any) -> Any:
 
 
 def _needs_a_package(error: Exception) -> None:
-    """Raises for an intact file with an encryption that pypdf alone cannot read."""
+    """Raise ``Unreadable`` for an encryption that pypdf alone cannot read."""
     if type(error).__name__ == "DependencyError" and "cryptography" in str(error):
         why = "it is encrypted by AES: pip install cryptography"
         raise Unreadable("no reader", why) from error
 
 
 def _frameless(pages: list[list[str]]) -> list[list[str]]:
-    """Pages without first and last lines that repeat on most of them (numbers may differ).
+    """Drop first and last lines that repeat on most pages (numbers may differ).
 
     If there are few empty lines, they separate paragraphs and are kept.
     """
@@ -105,7 +104,7 @@ def _frameless(pages: list[list[str]]) -> list[list[str]]:
 
 
 def _joined(pages: list[list[str]]) -> tuple[str, list[int]]:
-    """Joins lines to paragraphs, and returns where each page begins.
+    """Join lines to paragraphs, and return where each page begins.
 
     A PDF contains only lines. A paragraph ends with a sentence on a short line; a short line
     without a sentence end before a capital is a heading; a hyphenated word continues in lower case.
@@ -133,7 +132,7 @@ def _joined(pages: list[list[str]]) -> tuple[str, list[int]]:
 
 
 def _goes_on(before: str, line: str, width: int) -> bool:
-    """Whether a line continues the paragraph of the line before."""
+    """True if a line continues the paragraph of the line before."""
     if _END.search(before):
         return len(before) >= 0.8 * width
     return len(before) >= 0.6 * width or not (line[:1].isupper() or line[:1].isdigit())

@@ -1,8 +1,8 @@
-"""Documents from text, Markdown, HTML, PDF, JSONL, Parquet, folders of these, the Hub's datasets.
+"""Read documents: text, Markdown, HTML, PDF, JSON, CSV, Parquet, folders, datasets from the Hub.
 
-Real text is dirty. A broken line, a wrong encoding or an empty text is counted, reported with
-its place (``file:line``) in a ``ReadReport`` and skipped; a source with nothing usable at all is
-an error. Everything is read as a stream, in bounded memory.
+Real text is dirty. A broken line, a wrong encoding or an empty text is skipped, counted and
+reported with its place (``file:line``) in a ``ReadReport``; a source without any usable text is an
+error. Everything is read as a stream, in bounded memory.
 """
 
 from __future__ import annotations
@@ -19,50 +19,50 @@ from pathlib import Path
 from typing import Any
 
 from lacy._text import first_line
-from lacy.corpus import _arrow, _cells, _csv, _files, _folder, _json
-from lacy.corpus._files import Complain, Row, Wanted
-from lacy.corpus._unpack import PACKED
+from lacy.corpus import files, metadata, read_csv, read_json, read_parquet
+from lacy.corpus.compression import FORMATS
 from lacy.corpus.encoding import codec_of
-from lacy.corpus.read_formats import FORMATS
-from lacy.corpus.read_pages import Pages
+from lacy.corpus.files import PlacedRow, ReadOptions, Skip
+from lacy.corpus.folder import list_folder
+from lacy.corpus.reader_process import SUFFIXES, ReaderProcess
 from lacy.corpus.report import ReadReport as ReadReport
 from lacy.errors import LacyError, one_line
 from lacy.types import Document
 
-Rows = Callable[[Wanted, Complain], Iterator[Row]]
+RowReader = Callable[[ReadOptions, Skip], Iterator[PlacedRow]]
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """An opened source: ``rows`` takes the options and a callback for damage, and yields rows."""
+class RowSource:
+    """An opened source: ``rows`` yields rows, given options and a callback for problems."""
 
-    rows: Rows
+    rows: RowReader
     file: str = ""
-    """The file that the rows come from."""
+    """The file from which the rows come."""
 
 
 KINDS = {
-    ".txt": _files.text_rows,
-    ".text": _files.text_rows,
-    ".log": _files.text_rows,
-    ".rst": _files.rst_rows,
-    ".jsonl": _json.json_lines,
-    ".ndjson": _json.json_lines,
-    ".json": _json.json_file,
-    ".csv": _csv.csv_rows,
-    ".tsv": _csv.csv_rows,
-    ".tab": _csv.csv_rows,
-    ".parquet": _arrow.parquet_rows,
+    ".txt": files.text_rows,
+    ".text": files.text_rows,
+    ".log": files.text_rows,
+    ".rst": files.rst_rows,
+    ".jsonl": read_json.json_lines,
+    ".ndjson": read_json.json_lines,
+    ".json": read_json.json_file,
+    ".csv": read_csv.csv_rows,
+    ".tsv": read_csv.csv_rows,
+    ".tab": read_csv.csv_rows,
+    ".parquet": read_parquet.parquet_rows,
 }
 """File formats by suffix; all except Parquet may be compressed."""
 
 _TABLES = {".jsonl", ".ndjson", ".parquet"}
 
-IDS_KEPT = 1_000_000
-"""Ids remembered to notice repeated ones; bounds the memory at about 100 MB."""
+MAX_IDS = 1_000_000
+"""Number of ids remembered to notice repeated ones; bounds the memory to about 100 MB."""
 
-LONGEST_ID = 1_000
-"""Most characters of an id; longer ones are replaced."""
+MAX_ID_LENGTH = 1_000
+"""Longest id in characters; longer ones are replaced."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -78,16 +78,16 @@ def read(
     encoding: str | None = None,
     follow_links: bool = False,
 ) -> Iterator[Document]:
-    """Reads documents as a stream.
+    """Read documents as a stream.
 
     Args:
-        source: a text, Markdown, HTML or PDF file (one document; the title, and where the pages
-            of a PDF begin, in ``Document.meta``), ``.jsonl``/``.ndjson`` (one object per line),
-            ``.json`` (an array, lines, or one object), ``.csv``/``.tsv`` (with a header line),
-            any of these compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``), ``.parquet``, a folder
-            of such files (read in sorted order, with its subfolders; a ``README.md`` beside tables
-            describes them and is left out), a folder written by ``datasets.save_to_disk``, or
-            ``hf:owner/name`` or ``hf:owner/name:config`` (streamed from the Hub).
+        source: a text, Markdown, HTML or PDF file (one document; the title and the page starts of
+            a PDF are in ``Document.meta``), ``.jsonl``/``.ndjson`` (one object per line), ``.json``
+            (an array, lines, or one object), ``.csv``/``.tsv`` (with a header line), any of these
+            compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``), ``.parquet``, a folder of such files
+            (in sorted order, with subfolders; a ``README.md`` beside tables describes them and is
+            not read), a folder written by ``datasets.save_to_disk``, or ``hf:owner/name`` or
+            ``hf:owner/name:config`` (streamed from the Hub).
         text_field: name of the text field; in CSV, ``text`` also matches other common names. All
             other plain fields become ``Document.meta``, except ``marks``: a list of
             ``[start, end, reason, relation]`` becomes the marks.
@@ -97,38 +97,38 @@ def read(
         report: filled while reading; without one, a summary of what was skipped is logged.
         encoding: the encoding of texts that are not UTF-8 and declare none, by any name that
             browsers or Python know; without it, it is guessed (``lacy.corpus.encoding``).
-        follow_links: whether to follow links to folders, and to files outside the folder.
+        follow_links: follow links to folders, and to files outside the folder.
 
     Returns:
         An iterator. Ids are unique: a repeated one is changed to ``id#2``, ``id#3`` ...
 
     Raises:
-        LacyError: at the call: E12, no such encoding; E13, no such file; E27, unknown format; E120,
-            a pipe or device. While reading: E21, nothing usable; E22, no row has the text field;
-            E23, the Hub cannot be read; E11, all files need a package that is not installed.
+        LacyError: when called: E12, no such encoding; E13, no such file; E27, unsupported format;
+            E120, a pipe or device. While reading: E21, no usable text; E22, no row has the text
+            field; E23, the Hub cannot be read; E11, all files need a package that is missing.
     """
-    name, pages, told = str(source), Pages(), ReadReport() if report is None else report
-    wanted = Wanted(
-        text_field, codec_of(encoding) if encoding is not None else None, told.notes.add
-    )
+    name, reader, filled = str(source), ReaderProcess(), ReadReport() if report is None else report
+    codec = codec_of(encoding) if encoding is not None else None
+    options = ReadOptions(text_field, codec, filled.notes.add)
     if name.startswith("hf:"):
-        streams = [Stream(_hub(name, split))]
+        streams = [RowSource(_hub(name, split))]
     else:
-        streams = _local(Path(source), split, pages, told, follow_links)
-    found = _documents(name, streams, wanted, id_field, limit, told, pages)
-    return found if report is not None else _logged(name, found, told)
+        streams = _local_sources(Path(source), split, reader, filled, follow_links)
+    found = _read_documents(name, streams, options, id_field, limit, filled, reader)
+    return found if report is not None else _logged(name, found, filled)
 
 
-def _logged(name: str, documents: Iterator[Document], told: ReadReport) -> Iterator[Document]:
+def _logged(name: str, documents: Iterator[Document], report: ReadReport) -> Iterator[Document]:
     yield from documents
-    if told.skipped or told.renamed or told.left or told.notes:
-        logging.getLogger(__name__).warning("%s: %s", one_line(name), told.summary())
+    if report.skipped or report.renamed or report.ignored or report.notes:
+        logging.getLogger(__name__).warning("%s: %s", one_line(name), report.summary())
 
 
 def write_documents(documents: Iterable[Document], path: str | Path) -> int:
-    """Writes documents with their marks as JSONL that ``read`` takes back; returns their number.
+    """Write documents with their marks as JSONL that ``read`` can read; return their number.
 
-    ``meta`` stands beside ``id``, ``text`` and ``marks``, so it must not use these names.
+    The fields of ``meta`` are written beside ``id``, ``text`` and ``marks``, whose names it must
+    not use.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,83 +150,80 @@ def _row(document: Document) -> dict[str, Any]:
     return {**document.meta, "id": document.id, "text": document.text, "marks": marks}
 
 
-# ------------------------------------------------------------------------------------ sources
-
-
-def _local(
-    path: Path, split: str, pages: Pages, told: ReadReport, follow_links: bool
-) -> list[Stream]:
+def _local_sources(
+    path: Path, split: str, reader: ReaderProcess, report: ReadReport, follow_links: bool
+) -> list[RowSource]:
     if not path.exists() or path == Path():  # Path("") would be the current folder
         raise LacyError("E13", path=path, do="check the path; Hub names are written hf:owner/name")
     if path.is_file():
-        return [_file(path, pages)]
+        return [_file(path, reader)]
     if not path.is_dir():
-        raise LacyError("E120", path=path, kind=_files.kind_of(path.stat().st_mode))
+        raise LacyError("E120", path=path, kind=files.kind_of(path.stat().st_mode))
     if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
-        return [Stream(_saved(path, split))]
-    found = _folder.look(path, lambda file: bool(_kind(file)), follow=follow_links)
+        return [RowSource(_saved_dataset(path, split))]
+    found = list_folder(path, lambda file: bool(_kind(file)), follow=follow_links)
     tables = {file.parent for file in found.files if _kind(file) in _TABLES}
-    # In a data set README.md is its card, no text of it.
+    # The README.md of a data set is its card, not one of its texts.
     cards = [f for f in found.files if f.name.lower() == "readme.md" and f.parent in tables]
-    for kind, file in [*found.left, *(("README.md beside tables", card) for card in cards)]:
-        told.leave(kind, file)
-    files = sorted(set(found.files) - set(cards))
-    if not files and not found.shut:
-        left = ", ".join(f"{n:,} x {kind}" for kind, n in told.left.counts.most_common(5))
+    for kind, file in [*found.ignored, *(("README.md beside tables", card) for card in cards)]:
+        report.ignore(kind, file)
+    readable = sorted(set(found.files) - set(cards))
+    if not readable and not found.unreadable:
+        left = ", ".join(f"{n:,} x {kind}" for kind, n in report.ignored.counts.most_common(5))
         why = f"it contains no supported files{left and f' (only {left})'}"
         raise LacyError("E27", path=path, why=why)
     return [
-        *(_file(file, pages) for file in files),
-        *(Stream(_shut(error)) for error in found.shut),
+        *(_file(file, reader) for file in readable),
+        *(RowSource(_unreadable_folder(error)) for error in found.unreadable),
     ]
 
 
-def _shut(error: OSError) -> Rows:
-    def rows(wanted: Wanted, complain: Complain) -> Iterator[Row]:
-        del wanted
-        complain("unreadable folder", str(error.filename), error.strerror or str(error))
+def _unreadable_folder(error: OSError) -> RowReader:
+    def rows(options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
+        del options
+        skip("unreadable folder", str(error.filename), error.strerror or str(error))
         yield from ()
 
     return rows
 
 
 def _kind(path: Path) -> str:
-    """The end of a name by which a file is read, without ``.gz``; "" if it is not read."""
+    """Return the suffix by which a file is read, without ``.gz``; "" if it is not read."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    packed = suffixes[-1:] != [] and suffixes[-1] in PACKED
+    packed = suffixes[-1:] != [] and suffixes[-1] in FORMATS
     kind = "".join(suffixes[:-1] if packed else suffixes[-1:])
-    known = (kind in KINDS or kind in FORMATS) and not (packed and kind == ".parquet")
+    known = (kind in KINDS or kind in SUFFIXES) and not (packed and kind == ".parquet")
     return kind if known else ""
 
 
-def _file(path: Path, pages: Pages) -> Stream:
+def _file(path: Path, reader: ReaderProcess) -> RowSource:
     kind = _kind(path)
     if not kind:
         raise LacyError("E27", path=path, why="its file type is not supported")
     where = os.path.realpath(path)
-    if kind in FORMATS:
-        return Stream(lambda wanted, complain: pages.rows(path, kind, wanted, complain), where)
-    return Stream(lambda wanted, complain: KINDS[kind](path, wanted, complain), where)
+    if kind in SUFFIXES:
+        return RowSource(lambda options, skip: reader.rows(path, kind, options, skip), where)
+    return RowSource(lambda options, skip: KINDS[kind](path, options, skip), where)
 
 
-def _saved(path: Path, split: str) -> Rows:
-    """A folder of ``datasets.save_to_disk``, read through memory mapping."""
+def _saved_dataset(path: Path, split: str) -> RowReader:
+    """Return a reader for a folder of ``datasets.save_to_disk``, memory-mapped."""
 
-    def rows(wanted: Wanted, complain: Complain) -> Iterator[Row]:
+    def rows(options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
         import datasets
 
         try:
             found = datasets.load_from_disk(str(path))
             if isinstance(found, datasets.DatasetDict):
                 found = found[split]
-            kept = _arrow.columns(found.features.arrow_schema, wanted.text_field)
+            kept = read_parquet.columns(found.features.arrow_schema, options.text_field)
             batches = found.select_columns(kept).with_format("arrow").iter(1024)
-            for _, place, row in _arrow.arrow_rows(batches, str(path), wanted, complain):
+            for _, place, row in read_parquet.arrow_rows(batches, str(path), options, skip):
                 if row is not None:
                     yield place, row
         except KeyError:
             raise LacyError("E23", name=path, why=f"it has no split {split!r}") from None
-        except Exception as error:  # the library raises whatever its parts raise
+        except Exception as error:  # each library raises its own classes
             raise LacyError(
                 "E23", name=path, why=f"{type(error).__name__}: {first_line(error)}"
             ) from error
@@ -234,13 +231,13 @@ def _saved(path: Path, split: str) -> Rows:
     return rows
 
 
-def _hub(name: str, split: str) -> Rows:
+def _hub(name: str, split: str) -> RowReader:
     repository, _, config = name.removeprefix("hf:").partition(":")
     if not repository:
         raise LacyError("E23", name=name, why="no name after hf:")
 
-    def rows(wanted: Wanted, complain: Complain) -> Iterator[Row]:
-        del wanted, complain
+    def rows(options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
+        del options, skip
         import datasets
 
         try:
@@ -249,7 +246,7 @@ def _hub(name: str, split: str) -> Rows:
                 found = found.decode(False)  # do not decode images and audio
             for number, row in enumerate(found, 1):
                 yield f"{name}[{split}]:{number}", dict(row)
-        except Exception as error:  # network, names, formats: each library its own class
+        except Exception as error:  # each library raises its own classes
             raise LacyError(
                 "E23", name=name, why=f"{type(error).__name__}: {first_line(error)}"
             ) from error
@@ -257,43 +254,40 @@ def _hub(name: str, split: str) -> Rows:
     return rows
 
 
-# ---------------------------------------------------------------------------------- documents
-
-
-def _documents(
+def _read_documents(
     source: str,
-    streams: Iterable[Stream],
-    wanted: Wanted,
+    streams: Iterable[RowSource],
+    options: ReadOptions,
     id_field: str,
     limit: int | None,
-    told: ReadReport,
-    pages: Pages,
+    report: ReadReport,
+    reader: ReaderProcess,
 ) -> Iterator[Document]:
     path = Path(source)
     base = f"{path if path.is_dir() else path.parent}{os.sep}"
     seen: dict[str, int] = {}
     found = itertools.chain.from_iterable(
-        _usable(stream, wanted, id_field, base, told) for stream in streams
+        _usable(stream, options, id_field, base, report) for stream in streams
     )
-    with pages:
+    with reader:
         for document in itertools.islice(found, limit):
             if document.id in seen:
-                document = _renamed(document, seen)
-                told.renamed += 1
-            if len(seen) < IDS_KEPT:
+                document = _with_unique_id(document, seen)
+                report.renamed += 1
+            if len(seen) < MAX_IDS:
                 seen[document.id] = 2
-            told.documents += 1
-            told.characters += len(document.text)
+            report.documents += 1
+            report.characters += len(document.text)
             yield document
-    if not told.documents and limit != 0:
-        raise _nothing(source, wanted.text_field, told, pages)
+    if not report.documents and limit != 0:
+        raise _no_documents_error(source, options.text_field, report, reader)
 
 
 def _usable(
-    stream: Stream, wanted: Wanted, id_field: str, base: str, report: ReadReport
+    stream: RowSource, options: ReadOptions, id_field: str, base: str, report: ReadReport
 ) -> Iterator[Document]:
-    text_field = wanted.text_field
-    for place, row in stream.rows(wanted, report.skip):
+    text_field = options.text_field
+    for place, row in stream.rows(options, report.skip):
         report.fields = report.fields or [str(key)[:80] for key in itertools.islice(row, 50)]
         text = row.get(text_field)
         if text_field not in row:
@@ -308,11 +302,13 @@ def _usable(
             report.skip("wrong encoding", place, f"half a surrogate pair at {found.start()}")
         else:
             try:
-                marks = _cells.marks_of(row.get("marks"), len(text))
+                marks = metadata.marks_of(row.get("marks"), len(text))
             except (ValueError, TypeError, KeyError) as error:
                 report.skip("unusable marks", place, str(error)[:200])
                 continue
-            name = _id(row.get(id_field)) or _written(place.removeprefix(base)).replace("\\", "/")
+            name = _id(row.get(id_field)) or _as_utf8_text(place.removeprefix(base)).replace(
+                "\\", "/"
+            )
             meta = _meta(row, {text_field, id_field, "marks"}, place, report)
             yield Document(name, text, meta, marks, stream.file)
 
@@ -323,32 +319,32 @@ def _meta(
     def damaged(name: str, why: str) -> None:
         report.notes.add("unusable cell, left out", f"{place}, {name}", why)
 
-    return _cells.plain_cells(row, left_out, damaged)
+    return metadata.plain_cells(row, left_out, damaged)
 
 
 def _names(row: dict[str, Any]) -> str:
-    """The names of a row's fields, shortened if there are many."""
+    """Return the names of a row's fields, shortened if there are many."""
     names = ", ".join(str(key) for key in itertools.islice(row, 20))
     return names if len(names) <= 200 else f"{names[:200]}…"
 
 
 def _id(value: Any) -> str:
-    """A stored id as text; empty where there is none that names anything."""
+    """Return a stored id as text; "" if it cannot be an id."""
     usable = isinstance(value, str | int) and not isinstance(value, bool)
     if not usable or (isinstance(value, int) and value.bit_length() > 4096):
         return ""
     name = str(value)
-    unfit = len(name) > LONGEST_ID or not name.strip() or _SURROGATE.search(name)
+    unfit = len(name) > MAX_ID_LENGTH or not name.strip() or _SURROGATE.search(name)
     return "" if unfit else name
 
 
-def _written(name: str) -> str:
-    """A file name as text; bytes that are not UTF-8 become U+FFFD."""
+def _as_utf8_text(name: str) -> str:
+    """Return a file name as text; bytes that are not UTF-8 become U+FFFD."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _renamed(document: Document, seen: dict[str, int]) -> Document:
-    """The document with a unique id."""
+def _with_unique_id(document: Document, seen: dict[str, int]) -> Document:
+    """Return the document with a unique id."""
     for number in itertools.count(seen[document.id]):
         fresh = f"{document.id}#{number}"
         if fresh not in seen:
@@ -357,10 +353,12 @@ def _renamed(document: Document, seen: dict[str, int]) -> Document:
     return replace(document, id=fresh)
 
 
-def _nothing(source: str, text_field: str, report: ReadReport, pages: Pages) -> LacyError:
-    """The error for a source without one usable document, as exact as the report allows."""
-    if pages.missing and set(report.skipped) == {"no reader"}:
-        what, package = f"reading {source}", pages.missing[0]
+def _no_documents_error(
+    source: str, text_field: str, report: ReadReport, reader: ReaderProcess
+) -> LacyError:
+    """Return the error for a source without a usable document, as exact as possible."""
+    if reader.missing and set(report.skipped) == {"no reader"}:
+        what, package = f"reading {source}", reader.missing[0]
         return LacyError("E11", extra_for=what, package=package, extra="documents")
     if set(report.skipped) == {"no text field"}:
         fields = ", ".join(report.fields) or "no field at all"

@@ -1,4 +1,4 @@
-"""Report of a reading pass: how much was read, what was skipped, left out or changed, and where."""
+"""The report of a reading pass: what was read, skipped, ignored or changed, and where."""
 
 from __future__ import annotations
 
@@ -11,80 +11,80 @@ from pathlib import Path
 
 from lacy.errors import one_line
 
-PLACES_KEPT = 20
-"""Places kept per reason in a report; all are counted."""
+MAX_PLACES = 20
+"""Number of places listed per reason in a report; all are counted."""
 
-_UNREAD = ("unreadable", "no reader", "damaged", "truncated", "unpacks", "blank", "encrypted")
+_INCOMPLETE = ("unreadable", "no reader", "damaged", "truncated", "unpacks", "blank", "encrypted")
 """Prefixes of reasons that mean that a file may contain more than was read."""
 
 _LINE = re.compile(r":\d+\Z")
 
-KINDS_KEPT = 30
-"""Kinds of files that a report counts separately."""
+MAX_KINDS = 30
+"""Number of kinds of files that a report counts separately."""
 
 
-class Places(dict[str, list[str]]):
-    """Reasons, each with its count (``counts``) and the first places."""
+class Occurrences(dict[str, list[str]]):
+    """The first places of each reason; ``counts`` has their numbers."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
 
     def add(self, reason: str, place: str, detail: str = "") -> None:
-        """Counts a place."""
+        """Count a place."""
         self.counts[reason] += 1
         kept = self.setdefault(reason, [])
-        if len(kept) < PLACES_KEPT:
+        if len(kept) < MAX_PLACES:
             kept.append(one_line(f"{place}: {detail}" if detail else place))
 
 
 @dataclass
 class ReadReport:
-    """What was read and what was left out, filled while ``read`` runs."""
+    """What was read and what was skipped; filled while ``read`` runs."""
 
     documents: int = 0
     characters: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
-    """Reason -> how many lines, rows or files could not be used."""
+    """Number of lines, rows or files that could not be used, by reason."""
     places: dict[str, list[str]] = field(default_factory=dict)
-    """Reason -> the first places, as ``file:line: detail``."""
+    """The first places of each reason, as ``file:line: detail``."""
     renamed: int = 0
-    """Documents whose id had been seen before; they were given a new one (``id#2``)."""
+    """Documents whose id had been used before; they got a new one (``id#2``)."""
     fields: list[str] = field(default_factory=list)
     """Names of the fields in the first row."""
-    left: Places = field(default_factory=Places)
-    """Files of a folder that are not read, by their kind: an ending, ``dead link``, ``pipe`` ..."""
-    notes: Places = field(default_factory=Places)
-    """Data that were read with changes: a guessed encoding, a cell that was left out."""
+    ignored: Occurrences = field(default_factory=Occurrences)
+    """Files of a folder that are not read, by kind: a suffix, ``dead link``, ``pipe`` ..."""
+    notes: Occurrences = field(default_factory=Occurrences)
+    """Data that were read with changes: a guessed encoding, a dropped cell."""
 
-    unread: set[str] = field(default_factory=set)
+    incomplete: set[str] = field(default_factory=set)
     """Files and folders that could not be read this time, or only in part."""
 
     def skip(self, reason: str, place: str, detail: str = "") -> None:
-        """Counts a line, row or file that could not be used."""
+        """Count a line, row or file that could not be used."""
         self.skipped[reason] += 1
-        if reason.startswith(_UNREAD):
-            self.unread.add(os.path.realpath(_LINE.sub("", place)))
+        if reason.startswith(_INCOMPLETE):
+            self.incomplete.add(os.path.realpath(_LINE.sub("", place)))
         kept = self.places.setdefault(reason, [])
-        if len(kept) < PLACES_KEPT:
+        if len(kept) < MAX_PLACES:
             kept.append(one_line(f"{place}: {detail}" if detail else place))
 
-    def leave(self, kind: str, path: Path) -> None:
-        """Counts a file of a kind that is not read."""
-        many = len(self.left) >= KINDS_KEPT and kind not in self.left
-        self.left.add("other kinds" if many else kind, str(path))
+    def ignore(self, kind: str, path: Path) -> None:
+        """Count a file of a kind that is not read."""
+        many = len(self.ignored) >= MAX_KINDS and kind not in self.ignored
+        self.ignored.add("other kinds" if many else kind, str(path))
 
     def lines(self) -> Iterator[tuple[str, list[str]]]:
-        """Sentences about what was skipped, left out or changed, each with its first places."""
+        """Yield sentences about what was skipped, ignored or changed, with the first places."""
         for reason, count in self.skipped.most_common():
             yield f"skipped: {count:,} x {reason}", self.places[reason]
-        for kind, count in self.left.counts.most_common():
-            yield f"not read: {count:,} x {kind}", self.left[kind]
+        for kind, count in self.ignored.counts.most_common():
+            yield f"not read: {count:,} x {kind}", self.ignored[kind]
         for reason, count in self.notes.counts.most_common():
             yield f"note: {count:,} x {reason}", self.notes[reason]
 
     def summary(self) -> str:
-        """One line: how much was read, what was skipped and where first."""
+        """Summarise in one line how much was read, and what was skipped and where first."""
         parts = [f"{self.documents:,} documents, {self.characters:,} characters"]
         parts += (f"{line} (first: {places[0]})" for line, places in self.lines())
         if self.renamed:

@@ -1,8 +1,7 @@
 """The exact bytes of tokens, and the text of a stream of tokens.
 
-``TokenText`` knows the bytes that each token stands for, so that a character split over two tokens
-is neither lost nor duplicated, and a continuation is encoded into tokens that stand for exactly its
-characters.
+``TokenText`` knows the bytes of each token, so that a character split over two tokens is neither
+lost nor duplicated, and a continuation is encoded into tokens for exactly its characters.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ _ANCHORS = ("", "\n", "x", ".")
 """What to put before a text so that a tokenizer does not treat it as the start of a text."""
 
 _REMEMBER = 65_536
-"""Encoded continuations kept per tokenizer."""
+"""Number of encoded continuations cached per tokenizer."""
 
 
 class TokenText:
     """The bytes of each token of one tokenizer, and encoding that respects them.
 
-    Knows byte-level tokenizers (GPT-2, Llama 3), Metaspace and byte-fallback ones (SentencePiece);
-    of any other it takes what ``decode`` says of a token in the middle of a text. Special tokens
-    stand for no text.
+    Supports byte-level tokenizers (GPT-2, Llama 3), Metaspace and byte-fallback ones
+    (SentencePiece); for any other it uses what ``decode`` returns for a token in the middle of a
+    text. Special tokens have no bytes.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -40,14 +39,14 @@ class TokenText:
         self._encoded: dict[str, list[int]] = {}
 
     def bytes_of(self, token: int) -> bytes:
-        """The UTF-8 bytes (perhaps not whole characters) that a token adds to a text."""
+        """Return the UTF-8 bytes (perhaps part of a character) that a token adds to a text."""
         known = self._bytes.get(token)
         if known is None:
             known = self._bytes[token] = self._look_up(token)
         return known
 
     def written(self, token: int) -> bytes:
-        """The bytes of a token in a prompt; for special tokens, their names."""
+        """Return the bytes of a token in a prompt; for special tokens, their names."""
         if token not in self._special:
             return self.bytes_of(token)
         return str(self.tokenizer.convert_ids_to_tokens(token)).encode()
@@ -59,17 +58,17 @@ class TokenText:
         return hashlib.sha256(known.encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a whole text; nothing in it becomes a special token."""
+        """Encode a whole text; nothing in it becomes a special token."""
         ids: list[int] = self.tokenizer.encode(
             text, add_special_tokens=False, split_special_tokens=True
         )
         return ids
 
     def encode_continuation(self, text: str) -> list[int]:
-        """Tokens that add exactly ``text`` to whatever comes before.
+        """Return tokens that add exactly ``text`` to whatever comes before.
 
-        Where a tokenizer cannot express the text (a missing character becomes ``<unk>``), the
-        closest tokens are returned.
+        If a tokenizer cannot express the text (a missing character becomes ``<unk>``), the closest
+        tokens are returned.
         """
         known = self._encoded.get(text)
         if known is None:
@@ -79,11 +78,11 @@ class TokenText:
         return list(known)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of tokens; bytes that are no character become U+FFFD."""
+        """Return the text of tokens; bytes that are not a character become U+FFFD."""
         return b"".join(map(self.bytes_of, tokens)).decode("utf-8", errors="replace")
 
     def stream(self) -> TextStream:
-        """A decoder that takes tokens one by one."""
+        """Return a decoder that takes tokens one by one."""
         return TextStream(self)
 
     def _encode_exactly(self, text: str) -> list[int]:
@@ -96,7 +95,7 @@ class TokenText:
         return self.encode(text)
 
     def _after(self, ids: Sequence[int], anchor: str) -> int | None:
-        """How many tokens the anchor takes, if it ends at a token (a space may stand before it)."""
+        """Return how many tokens the anchor takes, if it ends at a token boundary."""
         if not anchor:
             return 0
         seen = b""
@@ -128,28 +127,28 @@ class TokenText:
 
 
 class TextStream:
-    """Text of a growing list of tokens: each ``add`` returns the characters that became whole."""
+    """Decodes tokens one by one; each ``add`` returns the characters that became complete."""
 
     def __init__(self, token_text: TokenText) -> None:
         self._token_text = token_text
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def add(self, token: int) -> str:
-        """The characters completed by this token, perhaps none."""
+        """Return the characters completed by this token, perhaps none."""
         return self._decoder.decode(self._token_text.bytes_of(token))
 
     @property
     def whole(self) -> bool:
-        """Whether the text so far ends at a character, not inside one."""
+        """True if the text so far ends between characters, not inside one."""
         return not self._decoder.getstate()[0]
 
     def finish(self) -> str:
-        """What is left of an unfinished character (U+FFFD), usually nothing."""
+        """Return U+FFFD for an incomplete character at the end, usually nothing."""
         return self._decoder.decode(b"", final=True)
 
 
 def _scheme(tokenizer: Any) -> str | None:
-    """``"bytes"``, the character that stands for a space, or None for an unknown scheme."""
+    """Return ``"bytes"``, the character that represents a space, or None if unknown."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
@@ -168,7 +167,7 @@ def _scheme(tokenizer: Any) -> str | None:
 
 @lru_cache(maxsize=1)
 def _byte_table() -> dict[str, int]:
-    """The printable characters by which byte-level tokenizers write bytes (GPT-2's table)."""
+    """Return the characters by which byte-level tokenizers write bytes (GPT-2's table)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     table = {chr(byte): byte for byte in printable}
     others = [byte for byte in range(256) if byte not in set(printable)]

@@ -139,7 +139,7 @@ ENTRIES = {
         "make one with: lacy data world --people 400 --out DIR",
         DATA,
     ),
-    # E84-E89: studies
+    # E84-E88: studies
     "E84": Entry(
         "{count} job(s) of the study failed; all others are finished:{listed}",
         "fix the cause and run the same lacy study command again; it runs only what is missing",
@@ -166,13 +166,5 @@ ENTRIES = {
         "measure it with lacy study, or leave this table or figure out",
         DATA,
         "Each figure needs its own data: several call rates, calibration curves or comparisons.",
-    ),
-    "E89": Entry(
-        "line {line} of {path}: {why}",
-        "write <!-- figure: NAME FILE.svg --> or <!-- table: NAME -->, and close it with "
-        "<!-- end -->",
-        USAGE,
-        "These comments mark the places of a page that are filled with results; a misspelt one "
-        "would stay empty.",
     ),
 }

@@ -154,7 +154,7 @@ ENTRIES = {
         "Models come from plugins, which must be installed in the same environment as lacy. llm "
         "stores the keys itself: llm keys set NAME.",
     ),
-    # E111-E114: terminal
+    # E111-E115: command line
     "E111": Entry(
         "there is nothing to explain in {text!r}",
         'give a text of several words: lacy why MODEL --teacher "Ada Lovelace was born in London."',
@@ -173,6 +173,12 @@ ENTRIES = {
         "cannot write a plot to {path}: unsupported file type",
         "use a name that ends in .png or .svg: --plot why.png",
         USAGE,
+    ),
+    "E115": Entry(
+        "lacy {command}: {why}",
+        "{do}",
+        USAGE,
+        "A flag does not exist, or an argument is missing or unexpected.",
     ),
     # E145-E149: the server
     "E145": Entry(

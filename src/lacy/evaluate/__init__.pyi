@@ -1,41 +1,57 @@
-from .articles import ArticleAnswers, calibrate_on, evaluate_articles
-from .calls import BINS
-from .curves import CONTROLS, Line
+from .articles import ArticleAnswers, ArticlesResult, calibrate_on, evaluate_articles
+from .calls import BINS, CalibrationBin
 from .entities import Extract, default_extract, entity_precision
-from .evaluate import WorldAnswers, WorldResult, answer_all, evaluate_world, flat
-from .facts import COLUMNS, counts, score_facts
-from .pages import Pick, world_page
-from .report import Figure, ReportData, Row, Step, Table, number, write_report
+from .facts import COUNTS, FactScores, Verdict, counts, score_facts
+from .provenance import SpanLookup, is_borrowed
+from .results import (
+    METRICS,
+    MODEL_METRICS,
+    RATIOS,
+    Measurement,
+    Metric,
+    Result,
+    Task,
+    metric_of,
+    model_scores,
+    ratio_scores,
+    sums,
+    to_data,
+)
 from .statistics import (
     CONFIDENCE,
     RESAMPLES,
     Score,
+    as_data,
     difference,
-    of_sums,
     paired_test,
-    ratio,
     recovered,
 )
+from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
 
 __all__ = [
     "BINS",
-    "COLUMNS",
     "CONFIDENCE",
-    "CONTROLS",
+    "COUNTS",
+    "METRICS",
+    "MODEL_METRICS",
+    "RATIOS",
     "RESAMPLES",
     "ArticleAnswers",
+    "ArticlesResult",
+    "CalibrationBin",
     "Extract",
-    "Figure",
-    "Line",
-    "Pick",
-    "ReportData",
-    "Row",
+    "FactScores",
+    "Measurement",
+    "Metric",
+    "Result",
     "Score",
-    "Step",
-    "Table",
+    "SpanLookup",
+    "Task",
+    "Verdict",
     "WorldAnswers",
     "WorldResult",
     "answer_all",
+    "as_data",
     "calibrate_on",
     "counts",
     "default_extract",
@@ -43,13 +59,13 @@ __all__ = [
     "entity_precision",
     "evaluate_articles",
     "evaluate_world",
-    "flat",
-    "number",
-    "of_sums",
+    "is_borrowed",
+    "metric_of",
+    "model_scores",
     "paired_test",
-    "ratio",
+    "ratio_scores",
     "recovered",
     "score_facts",
-    "world_page",
-    "write_report",
+    "sums",
+    "to_data",
 ]

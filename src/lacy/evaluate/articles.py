@@ -16,14 +16,16 @@ import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lacy.errors import LacyError
-from lacy.evaluate.entities import EntityScores, Extract, Reference, entity_precision, words
+from lacy.evaluate.entities import ArticleText, EntityScores, Extract, entity_precision, words
 from lacy.evaluate.lookahead import look_ahead
+from lacy.evaluate.results import Result, results_of
+from lacy.evaluate.statistics import NO_DATA, Score
 from lacy.types import Answer, Document, Mark, Reply, Request, Unit, call_rate
 
 if TYPE_CHECKING:
@@ -36,17 +38,38 @@ PROMPT_WORDS = 4
 
 @dataclass(frozen=True, slots=True)
 class ArticleAnswers:
-    """One condition over all articles, and what came of it."""
+    """The answers of a model to all articles under one condition, and their scores."""
 
     policy: str
     scores: EntityScores
     call_rate: float
-    """Share of generated tokens that were asked for, realised."""
-    answers: tuple[Answer, ...]
+    """Realised share of generated tokens that came from calls."""
+    answers: tuple[Answer, ...] = field(metadata=NO_DATA)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for ``results.json`` (without the texts)."""
-        return {"policy": self.policy, "call_rate": self.call_rate, **self.scores.as_dict()}
+
+@dataclass(frozen=True, slots=True)
+class ArticlesResult:
+    """Everything that was measured of one model on articles."""
+
+    conditions: dict[str, ArticleAnswers]
+    """By the name that the caller gave the policy."""
+    articles: int
+    seed: int = 0
+
+    def results(self) -> list[Result]:
+        """Return the metrics of each condition."""
+        found = []
+        for name, asked in self.conditions.items():
+            scores = {
+                "entities_right": asked.scores.precision,
+                "own_entities_right": asked.scores.own_precision,
+                "borrowed_entities_right": asked.scores.borrowed_precision,
+                "entities_per_text": asked.scores.per_text,
+                "call_rate": Score(asked.call_rate, math.nan, math.nan, self.articles),
+            }
+            conditions = {"condition": name, "policy": asked.policy, "source": "article"}
+            found += results_of(scores, seed=self.seed, conditions=conditions)
+        return found
 
 
 def evaluate_articles(
@@ -59,7 +82,7 @@ def evaluate_articles(
     max_new_tokens: int = 128,
     seed: int = 0,
     **engine: Any,
-) -> dict[str, ArticleAnswers]:
+) -> ArticlesResult:
     """Scores a model on held-out articles under several policies.
 
     Args:
@@ -105,7 +128,7 @@ def evaluate_articles(
                     shown, answers = str(made.policy), made.generate(prompts, subjects)
                 scores = entity_precision(answers, texts, extract, seed=seed)
                 conditions[name] = ArticleAnswers(shown, scores, call_rate(answers), tuple(answers))
-    return conditions
+    return ArticlesResult(conditions, len(articles), seed)
 
 
 def oracle_rate(policy: Policy | str) -> float | None:
@@ -135,7 +158,7 @@ def with_values(articles: Sequence[Document], extract: Extract) -> list[Document
     found = []
     marks = extract([article.text for article in articles])
     for article, all_marks in zip(articles, marks, strict=True):
-        known, seen, kept = Reference(prompt_of(article)), set[tuple[str, ...]](), []
+        known, seen, kept = ArticleText(prompt_of(article)), set[tuple[str, ...]](), []
         for mark in all_marks:
             value = article.text[mark.start : mark.end]
             key = tuple(words(value))

@@ -17,12 +17,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy.evaluate.signals import Reading
+from lacy.evaluate.signals import DocumentSignals
 from lacy.evaluate.statistics import Score, of_sums, ratio
 
 LN2 = math.log(2.0)
@@ -42,18 +41,8 @@ class StoredBits:
     as negative)."""
     facts: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for ``results.json``."""
-        return {
-            "per_fact": self.per_fact.as_dict(),
-            "per_person": self.per_person.as_dict(),
-            "share": self.share.as_dict(),
-            "by_relation": {k: v.as_dict() for k, v in sorted(self.by_relation.items())},
-            "facts": self.facts,
-        }
 
-
-def value_costs(document: Reading) -> dict[str, float]:
+def value_costs(document: DocumentSignals) -> dict[str, float]:
     """Bits that the model spends on each value, the first time its relation is told.
 
     Later mentions can be copied from the text and say nothing about what is stored. A value that
@@ -86,7 +75,7 @@ def entropies(truths: Sequence[Mapping[str, str]]) -> dict[str, float]:
 
 
 def stored_bits(
-    documents: Sequence[Reading],
+    documents: Sequence[DocumentSignals],
     people: Sequence[str],
     bits: Mapping[str, float],
     *,
@@ -143,16 +132,18 @@ def stored_bits(
     )
 
 
-def language_loss(documents: Sequence[Reading], *, seed: int = 0) -> Score:
+def language_loss(documents: Sequence[DocumentSignals], *, seed: int = 0) -> Score:
     """Loss on the tokens that tell no fact: nats per token, with an interval over documents."""
     return _loss(documents, [~document.is_fact for document in documents], seed)
 
 
-def fact_loss(documents: Sequence[Reading], *, seed: int = 0) -> Score:
+def fact_loss(documents: Sequence[DocumentSignals], *, seed: int = 0) -> Score:
     """Loss on fact tokens, ``<CALL>`` left out: nats per token, with an interval over documents."""
     return _loss(documents, [document.is_fact for document in documents], seed)
 
 
-def _loss(documents: Sequence[Reading], kept: Sequence[NDArray[np.bool_]], seed: int) -> Score:
+def _loss(
+    documents: Sequence[DocumentSignals], kept: Sequence[NDArray[np.bool_]], seed: int
+) -> Score:
     totals = [float(d.loss[k].sum(dtype=np.float64)) for d, k in zip(documents, kept, strict=True)]
     return ratio(totals, [int(k.sum()) for k in kept], unit="nats per token", seed=seed)

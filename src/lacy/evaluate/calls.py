@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy.evaluate.signals import SIGNALS, Reading
+from lacy.evaluate.signals import SIGNALS, DocumentSignals
 from lacy.evaluate.statistics import Score, auroc, of_sums, ratio
 
 BINS = 15
@@ -31,13 +30,9 @@ class Separation:
     fact: Score
     later: Score
 
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for ``results.json``."""
-        return {name: getattr(self, name).as_dict() for name in ("value_start", "fact", "later")}
-
 
 @dataclass(frozen=True, slots=True)
-class Operating:
+class OperatingPoint:
     """What a fixed threshold does; shares with intervals over documents."""
 
     threshold: float
@@ -50,15 +45,9 @@ class Operating:
     start_recall: Score
     """Share of value starts called."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for ``results.json``."""
-        scores = ("call_rate", "precision", "recall", "start_recall")
-        threshold = self.threshold if math.isfinite(self.threshold) else None
-        return {"threshold": threshold} | {n: getattr(self, n).as_dict() for n in scores}
-
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class CalibrationBin:
     """One bar of the calibration curve: tokens whose p(CALL) lies in ``[low, high)``."""
 
     low: float
@@ -71,16 +60,12 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class CallCalibration:
     """Expected calibration error of p(CALL) against "here a call is due"."""
 
     error: Score
-    bins: tuple[Bin, ...]
+    bins: tuple[CalibrationBin, ...]
     """Bins that hold tokens, from low to high."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for ``results.json``."""
-        return {"error": self.error.as_dict(), "bins": [asdict(b) for b in self.bins]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +75,18 @@ class CallQuality:
     separation: dict[str, Separation]
     """By signal: ``margin`` and ``p_call`` of a model with ``<CALL>``, ``entropy`` and ``top2`` of
     any model (on a plain model these are the control)."""
-    at_rate: Operating | None
+    at_rate: OperatingPoint | None
     """At the call rate asked for."""
-    at_zero: Operating
+    at_zero: OperatingPoint
     """Where the ``<CALL>`` logit is the largest."""
-    calibration: Calibration
+    calibration: CallCalibration
     """Over all tokens, against fact tokens: what decides where a call returns one token."""
-    decision: Calibration
+    decision: CallCalibration
     """Where a cascade of whole values decides, against value starts: a later token of a value is no
     decision of its own, the source has said it."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for ``results.json``."""
-        return {
-            "separation": {k: v.as_dict() for k, v in self.separation.items()},
-            "at_rate": self.at_rate.as_dict() if self.at_rate else None,
-            "at_zero": self.at_zero.as_dict(),
-            "calibration": self.calibration.as_dict(),
-            "decision": self.decision.as_dict(),
-        }
 
-
-def separation(documents: Sequence[Reading], signal: str, *, seed: int = 0) -> Separation:
+def separation(documents: Sequence[DocumentSignals], signal: str, *, seed: int = 0) -> Separation:
     """AUROC of a signal for the three populations.
 
     Args:
@@ -134,8 +109,8 @@ def separation(documents: Sequence[Reading], signal: str, *, seed: int = 0) -> S
 
 
 def operating(
-    documents: Sequence[Reading], threshold: float, *, signal: str = "margin", seed: int = 0
-) -> Operating:
+    documents: Sequence[DocumentSignals], threshold: float, *, signal: str = "margin", seed: int = 0
+) -> OperatingPoint:
     """What calling wherever ``signal > threshold`` does."""
     rows = []
     for document in documents:
@@ -149,7 +124,7 @@ def operating(
     def share(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> Score:
         return ratio(top, bottom, seed=seed)
 
-    return Operating(
+    return OperatingPoint(
         threshold=threshold,
         call_rate=share(calls, tokens),
         precision=share(hits, calls),
@@ -158,7 +133,9 @@ def operating(
     )
 
 
-def threshold_at(documents: Sequence[Reading], call_rate: float, signal: str = "margin") -> float:
+def threshold_at(
+    documents: Sequence[DocumentSignals], call_rate: float, signal: str = "margin"
+) -> float:
     """The threshold above which ``round(call_rate * tokens)`` tokens lie (fewer under ties)."""
     values = [SIGNALS[signal](document) for document in documents]
     ranked = np.sort(np.concatenate(values))[::-1] if values else np.empty(0)
@@ -166,15 +143,17 @@ def threshold_at(documents: Sequence[Reading], call_rate: float, signal: str = "
     return float(ranked[wanted]) if wanted < len(ranked) else -math.inf
 
 
-def calibration(documents: Sequence[Reading], *, bins: int = BINS, seed: int = 0) -> Calibration:
+def calibration(
+    documents: Sequence[DocumentSignals], *, bins: int = BINS, seed: int = 0
+) -> CallCalibration:
     """Expected calibration error of p(CALL) against fact tokens, over all tokens."""
     p = [document.p_call for document in documents]
     return _calibration(p, [document.is_fact for document in documents], bins, seed)
 
 
 def decision_calibration(
-    documents: Sequence[Reading], *, bins: int = BINS, seed: int = 0
-) -> Calibration:
+    documents: Sequence[DocumentSignals], *, bins: int = BINS, seed: int = 0
+) -> CallCalibration:
     """Expected calibration error of p(CALL) against value starts, later tokens of values left out.
 
     These are the places at which a cascade whose calls return whole values decides.
@@ -191,7 +170,7 @@ def _calibration(
     due: Sequence[NDArray[np.bool_]],
     bins: int,
     seed: int,
-) -> Calibration:
+) -> CallCalibration:
     """Mean gap of predicted and observed, by tokens; one array of each per document.
 
     ``sum_b |sum of p in b - tokens in b at which a call is due| / tokens`` over equal-width bins
@@ -212,10 +191,10 @@ def _calibration(
 
     error = of_sums(rows.reshape(len(rows), 3 * bins), statistic, unit="gap", seed=seed)
     count, predicted, observed = rows.sum(0)
-    return Calibration(
+    return CallCalibration(
         error,
         tuple(
-            Bin(b / bins, (b + 1) / bins, predicted[b] / n, observed[b] / n, int(n))
+            CalibrationBin(b / bins, (b + 1) / bins, predicted[b] / n, observed[b] / n, int(n))
             for b, n in enumerate(count)
             if n
         ),
@@ -223,7 +202,7 @@ def _calibration(
 
 
 def call_quality(
-    documents: Sequence[Reading],
+    documents: Sequence[DocumentSignals],
     *,
     call_rate: float | None = None,
     signals: Sequence[str] = ("margin", "p_call", "entropy", "top2"),

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -42,16 +41,6 @@ class ClosedBookRecall:
     by_relation: dict[str, Score]
     """Of ``start``."""
     probes: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for ``results.json``."""
-        return {
-            "start": self.start.as_dict(),
-            "anywhere": self.anywhere.as_dict(),
-            "chance": self.chance.as_dict(),
-            "by_relation": {k: v.as_dict() for k, v in sorted(self.by_relation.items())},
-            "probes": self.probes,
-        }
 
 
 def probes(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy.evaluate.provenance import Speakers, is_borrowed
+from lacy.evaluate.provenance import SpanLookup, is_borrowed
 from lacy.evaluate.statistics import Score, ratio
 from lacy.types import Answer, Mark
 
@@ -103,7 +103,7 @@ def _dates_and_rest(text: str) -> tuple[set[DateParts], str]:
     return found, text
 
 
-class Reference:
+class ArticleText:
     """What an article holds, ready for many look-ups."""
 
     def __init__(self, text: str) -> None:
@@ -135,7 +135,7 @@ class _Entity:
             return ("number", self.numbers)
         return ("date", self.dates) if self.dates else ("name", self.words)
 
-    def within(self, reference: Reference) -> bool:
+    def within(self, reference: ArticleText) -> bool:
         """Whether an article holds it."""
         if self.dates and all(
             any(_agrees(ours, theirs) for theirs in reference._dates) for ours in self.dates
@@ -166,13 +166,6 @@ class EntityScores:
     """Share of the entities that a source spoke."""
     supported: int
     entities: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for ``results.json``."""
-        return {
-            name: value.as_dict() if isinstance(value := getattr(self, name), Score) else value
-            for name in self.__dataclass_fields__
-        }
 
 
 def entity_precision(
@@ -221,16 +214,16 @@ def entity_counts(
         raise ValueError(f"{len(answers)} answers, {len(references)} references")
     marks = (extract or default_extract())([answer.text for answer in answers])
     rows = [
-        _count(answer, Reference(reference), found)
+        _count(answer, ArticleText(reference), found)
         for answer, reference, found in zip(answers, references, marks, strict=True)
     ]
     return np.asarray(rows, float).reshape(-1, 4)
 
 
-def _count(answer: Answer, reference: Reference, marks: Sequence[Mark]) -> tuple[int, ...]:
+def _count(answer: Answer, reference: ArticleText, marks: Sequence[Mark]) -> tuple[int, ...]:
     """Own entities and those held, borrowed entities and those held, of one text."""
     given = len(answer.prompt)
-    prompt, speakers = Reference(answer.prompt), Speakers(answer)
+    prompt, speakers = ArticleText(answer.prompt), SpanLookup(answer)
     seen: set[tuple[Any, ...]] = set()
     counts = [0, 0, 0, 0]
     for mark in marks:

@@ -7,14 +7,15 @@ precision is exact. Precision alone rewards silence, hence recall and F1 always 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from lacy.evaluate.provenance import Speakers, is_borrowed
-from lacy.evaluate.statistics import Score, of_sums, ratio
+from lacy.evaluate.provenance import SpanLookup, is_borrowed
+from lacy.evaluate.results import ratio_scores
+from lacy.evaluate.statistics import Score, ratio
 from lacy.types import Answer, Unit
 
 
@@ -151,66 +152,27 @@ def grade(answer: Answer, subject: str, world: TruthLike, *, unit: Unit = "value
     given = len(answer.prompt)
     claims = [claim for claim in world.claims(answer.text) if claim.end > given]
     graded = judge(claims, world.truth(subject))
-    speakers = Speakers(answer)
+    speakers = SpanLookup(answer)
     verdicts = tuple(
-        Verdict(
-            verdict.relation,
-            verdict.value,
-            verdict.start,
-            verdict.end,
-            verdict.right,
-            verdict.truth,
-            is_borrowed(speakers.at(max(verdict.start, given))),
-        )
-        for verdict in graded.verdicts
+        replace(v, borrowed=is_borrowed(speakers.at(max(v.start, given)))) for v in graded.verdicts
     )
-    due = due_calls(answer, world, unit=unit)
-    return Graded(verdicts, graded.missing, graded.facts, graded.repeats, due)
+    return replace(graded, verdicts=verdicts, due=due_calls(answer, world, unit=unit))
 
 
 @dataclass(frozen=True, slots=True)
 class FactScores:
-    """The facts of a set of answers; every figure has an interval over people."""
+    """Scores of a set of answers, with intervals over people: ``facts["recall"]``."""
 
-    facts_right: Score
-    """Precision: right claims by claims."""
-    recall: Score
-    """Right claims by facts that could have been told."""
-    f1: Score
-    facts_per_answer: Score
-    """Claims per answer, right or wrong."""
-    calls_per_answer: Score
-    calls_per_fact: Score
-    """Times a source was asked, by claims; 1.0 where each value costs one call."""
-    calls_per_statement: Score
-    """The same by claims and their repeats: a text that tells a fact twice asks for it twice."""
-    call_starts: Score
-    """Share of calls at places where a value was due (see ``due_calls``)."""
-    call_rate: Score
-    """Share of generated tokens that were asked for."""
-    finished: Score
-    """Share of answers that the model ended itself."""
-    own_right: Score
-    """Precision of the claims in the SLM's own words."""
-    borrowed_right: Score
-    """Precision of the claims that a source spoke."""
-    borrowed: Score
-    """Share of claims that a source spoke."""
+    scores: dict[str, Score]
+    """By metric: all ratios of ``METRICS``."""
     by_relation: dict[str, Score]
-    """Precision of each relation."""
+    """Facts right of each relation."""
     right: int
     wrong: int
     missing: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for ``results.json``."""
-        plain = {
-            name: getattr(self, name) for name in self.__dataclass_fields__ if name != "by_relation"
-        }
-        return {
-            **{k: v.as_dict() if isinstance(v, Score) else v for k, v in plain.items()},
-            "by_relation": {k: v.as_dict() for k, v in sorted(self.by_relation.items())},
-        }
+    def __getitem__(self, metric: str) -> Score:
+        return self.scores[metric]
 
 
 def score_facts(
@@ -243,7 +205,7 @@ def score_facts(
 def precision_counts(
     graded: Sequence[Graded], subjects: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Right claims and claims of each person (sorted by name), for paired comparisons."""
+    """Return right claims and claims of each person (sorted by name), for paired comparisons."""
     table = _by_person(subjects, [(g.right, len(g.verdicts)) for g in graded])
     return table[:, 0], table[:, 1]
 
@@ -251,69 +213,51 @@ def precision_counts(
 def summarise(
     answers: Sequence[Answer], subjects: Sequence[str], graded: Sequence[Graded], *, seed: int = 0
 ) -> FactScores:
-    """Adds up judged answers (see ``score_facts``)."""
-    table = counts(answers, subjects, graded)[1]
-    column = {name: table[:, i] for i, name in enumerate(COLUMNS)}
-
-    def share(top: str, bottom: str, unit: str = "share", *, chance: bool = True) -> Score:
-        return ratio(column[top], column[bottom], unit=unit, chance=chance, seed=seed)
-
-    f1 = of_sums(
-        np.stack([column["right"], column["claims"] + column["facts"]], 1),
-        lambda sums: 2.0 * sums[:, 0] / sums[:, 1],
-        seed=seed,
-    )
+    """Add up judged answers (see ``score_facts``)."""
+    columns = dict(zip(COUNTS, counts(answers, subjects, graded)[1].T, strict=True))
     return FactScores(
-        facts_right=share("right", "claims"),
-        recall=share("right", "facts"),
-        f1=f1,
-        facts_per_answer=share("claims", "answers", "facts per answer"),
-        calls_per_answer=share("calls", "answers", "calls per answer"),
-        calls_per_fact=share("calls", "claims", "calls per fact"),
-        calls_per_statement=share("calls", "statements", "calls per statement"),
-        call_starts=share("due", "calls"),
-        call_rate=share("called", "tokens", chance=False),
-        finished=share("finished", "answers"),
-        own_right=share("own_right", "own"),
-        borrowed_right=share("borrowed_right", "borrowed"),
-        borrowed=share("borrowed", "claims", chance=False),
+        scores=ratio_scores(columns, seed=seed),
         by_relation=_by_relation(subjects, graded, seed),
-        right=int(column["right"].sum()),
-        wrong=int(column["claims"].sum() - column["right"].sum()),
+        right=int(columns["right"].sum()),
+        wrong=int(columns["claims"].sum() - columns["right"].sum()),
         missing=sum(len(judged.missing) for judged in graded),
     )
 
 
-COLUMNS = (
-    "answers", "right", "claims", "facts", "calls", "called", "tokens", "finished",
-    "own", "own_right", "borrowed", "borrowed_right", "statements", "due",
-)  # fmt: skip
-"""What is counted of each person; every figure is a function of the sums of some of these.
-``due`` is NaN where the world cannot tell."""
+COUNTS: dict[str, Callable[[Answer, Graded], float]] = {
+    "answers": lambda _, judged: 1,
+    "right": lambda _, judged: judged.right,
+    "claims": lambda _, judged: len(judged.verdicts),
+    "facts": lambda _, judged: judged.facts,
+    "calls": lambda answer, _: answer.calls,
+    "called": lambda answer, _: answer.called_tokens,
+    "tokens": lambda answer, _: answer.tokens,
+    "finished": lambda answer, _: answer.finished,
+    "own": lambda _, judged: sum(not v.borrowed for v in judged.verdicts),
+    "own_right": lambda _, judged: sum(v.right and not v.borrowed for v in judged.verdicts),
+    "borrowed": lambda _, judged: sum(v.borrowed for v in judged.verdicts),
+    "borrowed_right": lambda _, judged: sum(v.right and v.borrowed for v in judged.verdicts),
+    "statements": lambda _, judged: len(judged.verdicts) + judged.repeats,
+    "due": lambda _, judged: math.nan if judged.due is None else judged.due,
+}
+"""What is counted in each answer; ratios of sums of these are the metrics of answers.
+``due`` is NaN if the world cannot tell."""
 
 
 def counts(
     answers: Sequence[Answer], subjects: Sequence[str], graded: Sequence[Graded]
 ) -> tuple[list[str], np.ndarray]:
-    """The people by name, and ``COLUMNS`` of each: what scores of several models are made from."""
-    rows = [_row(answer, judged) for answer, judged in zip(answers, graded, strict=True)]
+    """Return the people by name, and the sums of ``COUNTS`` of each."""
+    rows = [
+        [count(answer, judged) for count in COUNTS.values()]
+        for answer, judged in zip(answers, graded, strict=True)
+    ]
     return sorted(set(subjects)), _by_person(subjects, rows)
-
-
-def _row(answer: Answer, judged: Graded) -> tuple[float, ...]:
-    borrowed = [verdict for verdict in judged.verdicts if verdict.borrowed]
-    borrowed_right = sum(verdict.right for verdict in borrowed)
-    claims = len(judged.verdicts)
-    return (
-        1, judged.right, claims, judged.facts, answer.calls, answer.called_tokens, answer.tokens,
-        answer.finished, claims - len(borrowed), judged.right - borrowed_right, len(borrowed),
-        borrowed_right, claims + judged.repeats, math.nan if judged.due is None else judged.due,
-    )  # fmt: skip
 
 
 def _by_person(subjects: Sequence[str], rows: Sequence[Sequence[float]]) -> np.ndarray:
     """Adds the rows of each person; one row per person, sorted by name."""
-    width = len(rows[0]) if rows else len(COLUMNS)
+    width = len(rows[0]) if rows else len(COUNTS)
     people, index = np.unique(np.asarray(subjects, dtype=object), return_inverse=True)
     table = np.zeros((len(people), width))
     if rows:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from lacy.evaluate.entities import Extract, Reference, words
-from lacy.evaluate.provenance import Speakers, is_borrowed
+from lacy.evaluate.entities import ArticleText, Extract, words
+from lacy.evaluate.provenance import SpanLookup, is_borrowed
 from lacy.types import Answer, Mark
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def own_places(answer: Answer, marks: Sequence[Mark]) -> set[str]:
     All are asked at in the next round: the first that gets an answer changes the text, so that none
     of the later ones comes up again; where there is no answer, the next one's turn has come.
     """
-    given, known, speakers = len(answer.prompt), Reference(answer.prompt), Speakers(answer)
+    given, known, speakers = len(answer.prompt), ArticleText(answer.prompt), SpanLookup(answer)
     places = set()
     for mark in marks:
         value = answer.text[mark.start : mark.end]

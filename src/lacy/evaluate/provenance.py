@@ -8,7 +8,7 @@ from itertools import accumulate
 from lacy.types import Answer, Span
 
 
-class Speakers:
+class SpanLookup:
     """Looks up the span of a character of ``answer.text``."""
 
     def __init__(self, answer: Answer) -> None:

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class DocumentSignals:
     """One document, one entry per target token (the token that a position predicts).
 
     Likelihoods leave ``<CALL>`` out (the text was written without it), and are in nats.
@@ -55,7 +55,7 @@ class Reading:
         return np.not_equal(self.marks & MarkFlag.START, 0)
 
 
-def read_signals(loaded: Any, documents: Iterable[Document]) -> list[Reading]:
+def read_signals(loaded: Any, documents: Iterable[Document]) -> list[DocumentSignals]:
     """Runs a model over marked documents (cut where the model's context ends).
 
     Args:
@@ -63,7 +63,7 @@ def read_signals(loaded: Any, documents: Iterable[Document]) -> list[Reading]:
         documents: texts with gold marks.
 
     Returns:
-        One ``Reading`` per document, in the order given.
+        One ``DocumentSignals`` per document, in the order given.
     """
     from lacy.cascade import teacher_forced_signals
 
@@ -72,7 +72,7 @@ def read_signals(loaded: Any, documents: Iterable[Document]) -> list[Reading]:
     for document, found in zip(documents, teacher_forced_signals(loaded, documents), strict=True):
         facts = [mark for mark in document.marks if mark.reason != "CONTENT"]
         result.append(
-            Reading(
+            DocumentSignals(
                 id=document.id,
                 marks=found.marks,
                 margin=found.margin,
@@ -108,8 +108,8 @@ def fact_index(document: Document, tokenizer: Any, targets: int) -> NDArray[np.i
     return index[:targets]
 
 
-Signal = Callable[[Reading], Floats]
-"""A view of a ``Reading`` that is higher where a model should rather call."""
+Signal = Callable[[DocumentSignals], Floats]
+"""A view of a ``DocumentSignals`` that is higher where a model should rather call."""
 
 SIGNALS: dict[str, Signal] = {
     "margin": lambda reading: reading.margin,

@@ -11,9 +11,10 @@ interval in any order.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +27,9 @@ MAX_UNITS = 2_000
 """More people than this are put into this many random groups, which are drawn instead (a block
 bootstrap): the interval stays right and the cost bounded."""
 MAX_AUROC_UNITS = 1_000
+
+NO_DATA = {"no_data": True}
+"""Metadata of a field that ``as_data`` leaves out, such as generated texts."""
 
 EXACT_UNITS = 12
 """Up to so many people a paired test counts all assignments instead of drawing some."""
@@ -48,15 +52,13 @@ class Score:
     n: int
     unit: str = "share"
 
-    def as_dict(self) -> dict[str, float | int | str | None]:
-        """The figure for ``results.json``; undefined numbers become ``None`` (JSON has no NaN)."""
-        return {
-            "value": _finite(self.value),
-            "low": _finite(self.low),
-            "high": _finite(self.high),
-            "n": self.n,
-            "unit": self.unit,
-        }
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Score:
+        """Read back what ``as_data`` made of a score."""
+        value, low, high = (
+            math.nan if data[name] is None else data[name] for name in ("value", "low", "high")
+        )
+        return cls(value, low, high, data["n"], data["unit"])
 
     def __str__(self) -> str:
         if math.isnan(self.value):
@@ -66,8 +68,22 @@ class Score:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n})"
 
 
-def _finite(number: float) -> float | None:
-    return float(number) if math.isfinite(number) else None
+def as_data(value: Any) -> Any:
+    """Return scores, and dataclasses and mappings of them, as plain data for a JSON file.
+
+    Undefined numbers become None, because JSON has no NaN. Fields marked with ``NO_DATA`` are left
+    out.
+    """
+    if is_dataclass(value):
+        kept = [field.name for field in fields(value) if not field.metadata.get("no_data")]
+        return {name: as_data(getattr(value, name)) for name in kept}
+    if isinstance(value, Mapping):
+        return {key: as_data(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_data(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
 
 
 def of_sums(
@@ -139,12 +155,6 @@ def ratio(
     bound = ((1.0 - confidence) / 2.0) ** (1.0 / pairs_N2[:, 1].sum())
     low, high = (bound, 1.0) if score.value == 1.0 else (0.0, 1.0 - bound)
     return Score(score.value, low, high, score.n, unit)
-
-
-def mean(values_N: ArrayLike, *, unit: str, seed: int = 0) -> Score:
-    """Scores a plain mean over people, such as calls per answer."""
-    values = np.asarray(values_N, float)
-    return ratio(values, np.ones_like(values), unit=unit, seed=seed)
 
 
 def difference(

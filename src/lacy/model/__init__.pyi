@@ -1,9 +1,17 @@
-from .building import Gate, build, freeze_biases, from_checkpoint, gate_of, set_gate
+from .building import build, from_checkpoint
 from .cache import keeps_keys_and_values
 from .decode import Decoder, context_of
 from .ends import end_ids
 from .files import INDEX, WEIGHTS, check_whole, damaged, newest_whole, resolve
-from .forward import head_weight, hidden_states, positions
+from .forward import (
+    Gate,
+    freeze_biases,
+    gate_of,
+    head_weight,
+    hidden_states,
+    positions,
+    set_gate,
+)
 from .gguf import write_gguf
 from .io import META, Loaded, load_model, require_context, save_model, write_beside, write_model
 from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory

@@ -14,21 +14,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lacy.errors import LacyError
-from lacy.model.forward import require_trainable
+from lacy.model.ends import end_ids
+from lacy.model.files import resolve
+from lacy.model.forward import freeze_biases, require_call_last, require_trainable
 from lacy.model.presets import Preset, get_preset
+from lacy.model.weights import fetched, read_model
 from lacy.types import CALL_TOKEN
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-Gate = Literal["softmax", "sigmoid"]
-"""How a ``<CALL>`` logit becomes a probability: among all tokens, or as a binary gate of its own
-(``call_negative="sigmoid"``)."""
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 """Settings of ``generate`` that have an effect only with ``do_sample``."""
@@ -100,8 +99,6 @@ def from_checkpoint(
             not the checkpoint's; and those of ``read_model`` and ``load_tokenizer``.
     """
     from lacy.corpus import load_tokenizer
-    from lacy.model.files import resolve
-    from lacy.model.weights import fetched, read_model
 
     found = resolve(name)
     place = found if isinstance(found, Path) else fetched(found, revision)
@@ -128,7 +125,6 @@ def settle_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     without ``do_sample`` they had no effect.
     """
     from lacy.corpus import begin_end
-    from lacy.model.ends import end_ids
 
     begin, _ = begin_end(tokenizer)  # type: ignore[arg-type]
     settings: Any = model.generation_config
@@ -143,36 +139,6 @@ def settle_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
             setattr(settings, name, None)
     if hasattr(model.config, "auto_map"):  # refers to code that is not in the saved folder
         del model.config.auto_map
-
-
-def require_call_last(tokenizer: PreTrainedTokenizerBase, where: str) -> int:
-    """The id of ``<CALL>``, which must be the last one.
-
-    Raises:
-        LacyError: E57 if the tokenizer has no ``<CALL>`` or tokens behind it.
-    """
-    call_id = tokenizer.get_vocab().get(CALL_TOKEN)
-    if call_id is None or call_id != len(tokenizer) - 1:
-        raise LacyError("E57", path=where)
-    return int(call_id)
-
-
-def freeze_biases(model: PreTrainedModel) -> None:
-    """Keep biases as they are where the config says that the model has none in effect."""
-    if getattr(model.config, "lacy_bias_free", False):
-        for name, parameter in model.named_parameters():
-            if name.endswith(".bias"):
-                parameter.requires_grad_(False)
-
-
-def gate_of(model: Any) -> Gate:
-    """How to read the model's ``<CALL>`` logit: ``config.lacy_gate``, ``softmax`` if absent."""
-    return "sigmoid" if getattr(model.config, "lacy_gate", None) == "sigmoid" else "softmax"
-
-
-def set_gate(model: PreTrainedModel, call_negative: str) -> None:
-    """Note in the model's config, which is saved with it, how its ``<CALL>`` logit is trained."""
-    model.config.lacy_gate = "sigmoid" if call_negative == "sigmoid" else "softmax"
 
 
 @torch.no_grad()
@@ -265,7 +231,8 @@ def _require_same_text_tokens(
     from lacy.corpus import tokenizer_fingerprint
 
     # The data determine the begin token (lacy data mark --begin-token).
-    if tokenizer_fingerprint(own, borders=False) != tokenizer_fingerprint(wanted, borders=False):  # type: ignore[arg-type]
+    prints = {tokenizer_fingerprint(each, with_begin_end=False) for each in (own, wanted)}  # type: ignore[arg-type]
+    if len(prints) > 1:
         raise LacyError(
             "E59",
             path=place,

@@ -13,14 +13,21 @@ other model.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from lacy.errors import LacyError
+from lacy.types import CALL_TOKEN
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Gate = Literal["softmax", "sigmoid"]
+"""How a ``<CALL>`` logit becomes a probability: among all tokens, or as a separate binary gate
+(``call_negative="sigmoid"``)."""
 
 
 def positions(segments_BT: torch.Tensor) -> torch.Tensor:
@@ -119,68 +126,89 @@ def require_trainable(model: PreTrainedModel) -> None:
         raise LacyError("E58", architecture=kind, why=why)
 
 
-@torch.no_grad()
 def has_plain_head(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
-    """Whether logits are hidden states times head (a measured probe); families scale them too."""
-    was_training = model.training
-    model.eval()
-    head_VD = head_weight(model)
-    ids_BT = (torch.arange(1, 13, device=head_VD.device) * 7 % len(head_VD)).view(1, 12)
-    wanted_BTV = hidden_states(model, ids_BT) @ head_VD.T
-    logits_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits
-    model.train(was_training)
-    gap = (wanted_BTV - logits_BTV).abs().max() / wanted_BTV.abs().max().clamp_min(1e-12)
-    return bool(gap < tolerance)
+    """True if logits are hidden states times head, without a scale (measured on a probe)."""
+    with _probe(model) as ids_BT:
+        expected_BTV = hidden_states(model, ids_BT) @ head_weight(model).T
+        logits_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits
+        return _gap(expected_BTV, logits_BTV) < tolerance
 
 
-@torch.no_grad()
 def looks_ahead(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
     """True if a later token changes earlier hidden states, as in BERT (measured on a probe)."""
-    was_training = model.training
-    model.eval()
-    size = int(head_weight(model).shape[0])
-    ids_BT = (torch.arange(1, 13, device=head_weight(model).device) * 7 % size).view(1, 12)
-    other_BT = ids_BT.clone()
-    other_BT[0, -1] = (other_BT[0, -1] + size // 2) % size
-    first_BTD = hidden_states(model, ids_BT)[:, :-1]
-    second_BTD = hidden_states(model, other_BT)[:, :-1]
-    model.train(was_training)
-    gap = (first_BTD - second_BTD).abs().max() / first_BTD.abs().max().clamp_min(1e-12)
-    return not bool(gap < tolerance)
+    with _probe(model) as ids_BT:
+        size = len(head_weight(model))
+        other_BT = ids_BT.clone()
+        other_BT[0, -1] = (other_BT[0, -1] + size // 2) % size
+        first_BTD = hidden_states(model, ids_BT)[:, :-1]
+        return not _gap(first_BTD, hidden_states(model, other_BT)[:, :-1]) < tolerance
 
 
-@torch.no_grad()
 def continues_from_cache(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
-    """Whether reading a text in two parts, with our cache, gives the same as reading it at once."""
+    """True if a text read in two parts, with our cache, gives the same as read at once."""
     from lacy.model.cache import keeps_keys_and_values, new_cache
 
     if not keeps_keys_and_values(model):
         return False
-
-    was_training = model.training
-    model.eval()
-    size = int(head_weight(model).shape[0])
-    ids_BT = (torch.arange(1, 13, device=head_weight(model).device) * 7 % size).view(1, 12)
-    whole_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits
-    cache = new_cache()
-    model(input_ids=ids_BT[:, :9], past_key_values=cache, use_cache=True)
-    rest_BTV: Any = model(input_ids=ids_BT[:, 9:], past_key_values=cache, use_cache=True).logits
-    model.train(was_training)
-    gap = (whole_BTV[:, 9:] - rest_BTV).abs().max() / whole_BTV.abs().max().clamp_min(1e-12)
-    return bool(gap < tolerance)
+    with _probe(model) as ids_BT:
+        whole_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits
+        cache = new_cache()
+        model(input_ids=ids_BT[:, :9], past_key_values=cache, use_cache=True)
+        rest_BTV: Any = model(input_ids=ids_BT[:, 9:], past_key_values=cache, use_cache=True).logits
+        return _gap(whole_BTV[:, 9:], rest_BTV) < tolerance
 
 
-@torch.no_grad()
 def separates_documents(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
-    """Whether two documents packed into one row come out as they do alone (a measured probe)."""
+    """True if documents packed into one row give the same as alone (measured on a probe)."""
+    with _probe(model) as ids_BT:
+        segments_BT = torch.tensor([[1] * 5 + [2] * 7], device=ids_BT.device)
+        packed_BTD = hidden_states(model, ids_BT, segments_BT)
+        return _gap(hidden_states(model, ids_BT[:, 5:]), packed_BTD[:, 5:]) < tolerance
+
+
+@contextlib.contextmanager
+def _probe(model: PreTrainedModel) -> Iterator[torch.Tensor]:
+    """Yield ids_BT of one short text, with the model in evaluation mode and without gradients."""
     was_training = model.training
     model.eval()
-    device = head_weight(model).device
-    size = int(head_weight(model).shape[0])
-    ids_BT = (torch.arange(1, 13, device=device) * 7 % size).view(1, 12)
-    segments_BT = torch.tensor([[1] * 5 + [2] * 7], device=device)
-    packed_BTD = hidden_states(model, ids_BT, segments_BT)
-    alone_BTD = hidden_states(model, ids_BT[:, 5:])
-    model.train(was_training)
-    gap = (packed_BTD[:, 5:] - alone_BTD).abs().max() / alone_BTD.abs().max().clamp_min(1e-12)
-    return bool(gap < tolerance)
+    head_VD = head_weight(model)
+    try:
+        with torch.no_grad():
+            yield (torch.arange(1, 13, device=head_VD.device) * 7 % len(head_VD)).view(1, 12)
+    finally:
+        model.train(was_training)
+
+
+def _gap(expected: torch.Tensor, found: torch.Tensor) -> float:
+    """Return the largest difference, relative to the largest expected value."""
+    return float((expected - found).abs().max() / expected.abs().max().clamp_min(1e-12))
+
+
+def require_call_last(tokenizer: PreTrainedTokenizerBase, where: str) -> int:
+    """Return the id of ``<CALL>``, which must be the last token.
+
+    Raises:
+        LacyError: E57 if the tokenizer has no ``<CALL>`` or tokens after it.
+    """
+    call_id = tokenizer.get_vocab().get(CALL_TOKEN)
+    if call_id is None or call_id != len(tokenizer) - 1:
+        raise LacyError("E57", path=where)
+    return int(call_id)
+
+
+def freeze_biases(model: PreTrainedModel) -> None:
+    """Freeze biases if the config says that the model has none in effect."""
+    if getattr(model.config, "lacy_bias_free", False):
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias"):
+                parameter.requires_grad_(False)
+
+
+def gate_of(model: Any) -> Gate:
+    """Return how to read the model's ``<CALL>`` logit: ``config.lacy_gate``, or ``softmax``."""
+    return "sigmoid" if getattr(model.config, "lacy_gate", None) == "sigmoid" else "softmax"
+
+
+def set_gate(model: PreTrainedModel, call_negative: str) -> None:
+    """Record in the model's config, which is saved with it, how its ``<CALL>`` logit is trained."""
+    model.config.lacy_gate = "sigmoid" if call_negative == "sigmoid" else "softmax"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lacy.disk import replace_file
 from lacy.errors import LacyError
-from lacy.model.building import gate_of
+from lacy.model.forward import gate_of
 from lacy.model.gguf_tokens import add_tokens, unwritable
 from lacy.model.io import Loaded
 

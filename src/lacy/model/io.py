@@ -18,6 +18,7 @@ from lacy import __version__
 from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.model.files import META, check_whole, damaged, read_json, resolve
+from lacy.model.forward import freeze_biases, require_call_last
 from lacy.model.weights import quiet, read_model, require_known_kind
 from lacy.run import replace_folder
 from lacy.types import CALL_TOKEN
@@ -105,7 +106,6 @@ def write_beside(
         LacyError: E57, ``<CALL>`` is not the last token of tokenizer and model.
     """
     from lacy.corpus import save_tokenizer, tokenizer_fingerprint
-    from lacy.model.building import require_call_last
 
     call_id = require_call_last(tokenizer, str(folder))
     if model.config.vocab_size != call_id + 1:
@@ -138,8 +138,6 @@ def load_model(path: str | Path, *, context: int | None = None) -> Loaded:
         LacyError: E13 no such folder, E55 no model in it, E56 damaged or half written, E57 without
             ``<CALL>``, E59 the tokenizer was changed since, or ``context`` exceeds the model's.
     """
-    from lacy.model.building import freeze_biases
-
     place = resolve(path)
     if not isinstance(place, Path):
         raise LacyError("E13", path=path, do="give the folder of a model or of a training run")
@@ -202,11 +200,11 @@ def _read_meta(place: Path) -> dict[str, Any]:
 
 def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
     """The tokenizer as it lies there, nothing added."""
-    from lacy.corpus import open_tokenizer
+    from lacy.corpus import load_tokenizer_files
 
     try:
         with quiet():
-            return open_tokenizer(place)
+            return load_tokenizer_files(place)
     except LacyError:
         raise
     except Exception as error:  # tokenizers raises bare Exception for a broken file

@@ -1,7 +1,8 @@
-"""What to learn and what to delegate: selection of tokens and the loss, pure functions of tensors.
+"""The training objective: which tokens are delegated, and the loss. Pure functions of tensors.
 
-``shift`` makes targets, ``select`` chooses which of them become ``<CALL>``, ``loss`` is the paper's
-objective and its variants (section 4), ``select_and_loss`` does both in one pass over the head.
+``Objective`` holds all settings, ``shift`` makes targets, ``choose`` decides which of them become
+``<CALL>``, ``loss`` is the paper's loss and its variants (§4), ``select_and_loss`` does both in one
+pass over the head.
 """
 
 import lazy_loader

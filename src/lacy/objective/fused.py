@@ -1,20 +1,20 @@
-"""The head and the loss together, a chunk of rows at a time, gradients computed on the way.
+"""Head and loss together, one chunk of rows at a time; gradients come with the forward pass.
 
-Naively, V logits of every position are written to memory, read by two softmaxes, kept for the
-backward pass and written once more as gradients. Here a chunk of rows goes through the head, is
-turned into probabilities and at once into gradients, and its memory is used again. Only one thing
-stands in the way of a single pass: *which* rows are delegated depends on the losses of all of them.
-So rows whose role is certain (no fact tokens, say) are finished at once; the undecided ones give
-their losses first, and are finished after the choice, from probabilities that were kept where they
-fit in ``keep_bytes``, else computed a second time.
+A naive loss writes V logits of every position to memory, reads them for two softmaxes, keeps them
+for the backward pass and writes as many gradients. Here a chunk of rows goes through the head, is
+turned into probabilities and at once into gradients, and its memory is reused. One thing prevents
+a single pass: *which* rows are delegated depends on the losses of all rows. So rows whose role is
+certain (no fact tokens, say) are finished at once. Undecided rows give their losses first and are
+finished after the choice, from probabilities that were kept if they fit into ``KEEP_BYTES`` and are
+computed a second time if not.
 
-What makes one formula do for all modes: with p the softmax over the text vocabulary, ``lse`` its
+One formula covers all modes: with p the softmax over the text vocabulary, ``lse`` its
 log-normaliser, z the ``<CALL>`` logit and u = z - lse, ``log p(CALL) = log sigmoid(u)``. The
 gradient of a row's loss is then ``(w - g) p - w onehot(target)`` on the text logits and ``g`` on
 z, where w is the weight of its text loss and g = dloss/du; for the separate gate (``sigmoid``)
 u = z, and p's factor is w alone.
 
-Gradients of gradients are not supported: take ``impl="reference"`` for those.
+Second-order gradients are not supported: use ``impl="reference"`` for those.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lacy.objective.methods import CallNegative
+from lacy.objective.settings import CallNegative
 
 CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
-"""Size of a chunk of logits: on a CPU near the cache, on a GPU enough to fill it."""
+"""Size of a chunk of logits: near the cache size on a CPU, enough to fill a GPU."""
 KEEP_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}
-"""How much may be held of the undecided rows' probabilities, so as not to compute them twice."""
+"""Memory for probabilities of undecided rows, which saves computing them twice."""
 FEWEST_ROWS = 128
-"""Below this a matrix product is slow (measured: 64 rows cost 1.6 times the time)."""
+"""Fewer rows make slow matrix products (measured: 64 rows take 1.6 times the time)."""
 
 Decide = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Losses of all rows (0 where undefined) -> which are delegated, which are ignored (bool)."""
+"""Losses of all rows (0 where undefined) -> which rows are delegated and which ignored (bool)."""
 
 
-class Rows(NamedTuple):
-    """What is known of each row of a chunk after the head."""
+class RowScores(NamedTuple):
+    """Scores of each row of a chunk, from its logits."""
 
     text_n: Tensor
     r"""-log p_\CALL(target)."""
@@ -50,20 +50,20 @@ class Rows(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """A chunk's losses by kind (summed: text, call, negative) and its gradient factors."""
+    """Summed losses of a chunk (text, call, negative) and its gradient factors."""
 
     sums: Tensor
     spread_n: Tensor
     """Factor of p in the gradient on the text logits."""
     weight_n: Tensor
-    """Weight of the text loss, taken off at the target."""
+    """Weight of the text loss, subtracted at the target."""
     call_n: Tensor
     """Gradient on the ``<CALL>`` logit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """The loss with its gradient, its parts (text, call, negative), and what was decided."""
+class FusedLoss:
+    """The loss with its gradient, its parts (text, call, negative), and the choice."""
 
     total: Tensor
     parts: Tensor
@@ -73,17 +73,17 @@ class Result:
 
 
 def chunk_rows(head_VD: Tensor) -> int:
-    """How many rows go through the head at once, from the vocabulary's size and the device."""
+    """Return how many rows go through the head at once, by vocabulary size and device."""
     return max(FEWEST_ROWS, _budget(CHUNK_BYTES, head_VD) // (4 * head_VD.shape[0]))
 
 
 def _budget(table: dict[str, int], tensor: Tensor) -> int:
-    """An entry by the kind of device; accelerators other than CUDA are taken to be like it."""
+    """Look up the entry of a device type; accelerators other than CUDA count as CUDA."""
     return table["cpu" if tensor.device.type == "cpu" else "cuda"]
 
 
 def text_losses(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
-    r"""-log p_\CALL(target) of every row, 0 where the target is -100; no gradient."""
+    r"""Return -log p_\CALL(target) of every row, 0 where the target is -100; no gradient."""
     engine = _Engine(hidden_ND.detach(), head_VD.detach(), targets_N, "none")
     loss_N = hidden_ND.new_zeros(targets_N.shape, dtype=engine.accumulate_dtype)
     for rows_n in engine.chunks(targets_N >= 0):
@@ -103,23 +103,23 @@ def run(
     *,
     undecided_N: Tensor | None = None,
     decide: Decide | None = None,
-) -> Result:
-    """Computes the loss and its gradients, and decides on the way what is delegated.
+) -> FusedLoss:
+    """Compute the loss and its gradients; choose what is delegated between the two.
 
     Args:
-        hidden_ND: what the head sees.
+        hidden_ND: inputs of the head.
         head_VD: rows of the vocabulary, ``<CALL>`` last.
         targets_N: ids, -100 for none.
-        call_N: which rows are delegated, where that is known.
-        ignore_N: which rows get no gradient, where that is known.
+        call_N: which rows are delegated, as far as known.
+        ignore_N: which rows get no gradient, as far as known.
         call_negative: see ``losses``.
         text_weight: see ``losses``.
-        undecided_N: rows whose role depends on the losses; None where all is known.
+        undecided_N: rows whose role depends on the losses; None if all roles are known.
         decide: called once with all losses; returns the final ``call_N`` and ``ignore_N``, which
             must agree with the given ones outside ``undecided_N``.
     """
     plan = _Plan(targets_N, call_N, ignore_N, undecided_N, decide, call_negative, text_weight)
-    return Result(*_Fused.apply(hidden_ND, head_VD, plan))
+    return FusedLoss(*_Fused.apply(hidden_ND, head_VD, plan))
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ class _Fused(torch.autograd.Function):
             probs_nV, seen = engine.forward(rows_n)
             loss_N[rows_n] = seen.text_n
             parts += engine.finish(rows_n, probs_nV, seen, call_N, ignore_N)
-        kept: list[tuple[Tensor | None, Rows]] = []
+        kept: list[tuple[Tensor | None, RowScores]] = []
         for rows_n in waiting:
             space_nV = engine.space_to_keep(rows_n)
             _, seen = engine.forward(rows_n, space_nV)
@@ -182,7 +182,7 @@ class _Fused(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True: it would silently be left out
             raise RuntimeError("no gradient of this gradient: take impl='reference'")
         hidden_ND, head_VD, scale = ctx.saved_tensors
-        factor = grad * scale  # last, so that 1/N does not vanish in a small dtype
+        factor = grad * scale  # last, so that 1/N does not underflow in a 16-bit dtype
         return (
             None if hidden_ND is None else (hidden_ND * factor).to(ctx.types[0]),
             None if head_VD is None else (head_VD * factor).to(ctx.types[1]),
@@ -191,7 +191,7 @@ class _Fused(torch.autograd.Function):
 
 
 class _Engine:
-    """Moves chunks of rows through the head, and their gradients back."""
+    """Runs chunks of rows through the head, and their gradients back."""
 
     def __init__(
         self, hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, call_negative: CallNegative
@@ -203,12 +203,12 @@ class _Engine:
         self.hidden_ND, self.targets_N = hidden_ND, targets_N
         self.head_VD = head_VD.to(compute_dtype)
         self.compute_dtype = compute_dtype
-        """What the matrix products compute in; everything else is in ``accumulate_dtype``."""
+        """Dtype of the matrix products; everything else is in ``accumulate_dtype``."""
         self.accumulate_dtype = torch.promote_types(compute_dtype, torch.float32)
         self.call_negative = call_negative
         self.text_weight = 0.0
         self.rows = min(chunk_rows(head_VD), max(1, len(targets_N)))
-        self.room = _budget(KEEP_BYTES, head_VD)
+        self.free_bytes = _budget(KEEP_BYTES, head_VD)
         self.grad_hidden_ND: Tensor | None = None
         self.grad_head_VD: Tensor | None = None
         full = (self.rows, head_VD.shape[0])
@@ -216,29 +216,29 @@ class _Engine:
         self._probs_nV = torch.empty_like(self._logits_nV)
 
     def want_gradients(self, hidden: bool, head: bool) -> None:
-        """Makes room for the gradients that are asked for."""
+        """Allocate the gradients that are needed."""
         if hidden:
             self.grad_hidden_ND = torch.zeros_like(self.hidden_ND, dtype=self.accumulate_dtype)
         if head:
             self.grad_head_VD = torch.zeros_like(self.head_VD, dtype=self.accumulate_dtype)
 
     def chunks(self, which_N: Tensor) -> list[Tensor]:
-        """Row numbers where a mask holds, a chunk at a time (waits for the device)."""
+        """Return the row numbers where a mask is true, in chunks; waits for the device."""
         index_N = which_N.nonzero()[:, 0]
         return list(index_N.split(self.rows)) if index_N.numel() else []
 
     def space_to_keep(self, rows_n: Tensor) -> Tensor | None:
-        """Fresh memory for the probabilities of some rows, or None where too much is held."""
+        """Allocate memory for the probabilities of some rows; None if too much is in use."""
         size = rows_n.numel() * self.head_VD.shape[0] * self._probs_nV.element_size()
-        if size > self.room:
+        if size > self.free_bytes:
             return None
-        self.room -= size
+        self.free_bytes -= size
         return self._probs_nV.new_empty((rows_n.numel(), self.head_VD.shape[0]))
 
-    def forward(self, rows_n: Tensor, out_nV: Tensor | None = None) -> tuple[Tensor, Rows]:
-        """Probabilities of the text vocabulary (0 for ``<CALL>``), and what the losses need.
+    def forward(self, rows_n: Tensor, out_nV: Tensor | None = None) -> tuple[Tensor, RowScores]:
+        """Return probabilities of the text vocabulary (0 for ``<CALL>``) and the rows' scores.
 
-        The probabilities are written to ``out_nV``, else to a buffer that the next call overwrites.
+        Probabilities are written to ``out_nV``, or to a buffer that the next call overwrites.
         """
         hidden_nD = self.hidden_ND[rows_n].to(self.compute_dtype)
         logits_nV = self._logits_nV[: rows_n.numel()]
@@ -255,12 +255,12 @@ class _Engine:
         # The highest probability is exp(highest - lse), never below 1/V: no precision is lost.
         lse_n = highest_n - probs_nV.amax(1).log()
         gate_n = call_n if self.call_negative == "sigmoid" else call_n - lse_n
-        return probs_nV, Rows(lse_n - at_target_n, gate_n)
+        return probs_nV, RowScores(lse_n - at_target_n, gate_n)
 
     def finish(
-        self, rows_n: Tensor, probs_nV: Tensor, seen: Rows, call_N: Tensor, ignore_N: Tensor
+        self, rows_n: Tensor, probs_nV: Tensor, seen: RowScores, call_N: Tensor, ignore_N: Tensor
     ) -> Tensor:
-        """Sums of a chunk's losses (text, call, negative); adds its gradients; spends ``probs``."""
+        """Add a chunk's gradients and return its summed losses; overwrites ``probs_nV``."""
         call_n, ignore_n = call_N[rows_n], ignore_N[rows_n]
         terms = row_terms(seen, call_n, ignore_n, self.call_negative, self.text_weight)
         if self.grad_hidden_ND is None and self.grad_head_VD is None:
@@ -281,24 +281,28 @@ class _Engine:
 
 
 def row_terms(
-    seen: Rows, call_n: Tensor, ignore_n: Tensor, call_negative: CallNegative, text_weight: float
+    seen: RowScores,
+    call_n: Tensor,
+    ignore_n: Tensor,
+    call_negative: CallNegative,
+    text_weight: float,
 ) -> Terms:
-    """Losses and gradient factors of some rows that have a target (module docstring).
+    """Return losses and gradient factors of rows with a target (module docstring).
 
-    ``torch.where`` instead of products with 0, so that an infinite gate costs nothing where it is
-    not part of the loss.
+    ``torch.where`` instead of products with 0: an infinite gate must cost nothing where it is not
+    part of the loss.
     """
     gate_n, zero = seen.gate_n, torch.zeros_like(seen.gate_n)
-    speak_n = ~call_n & ~ignore_n
-    weight_n = speak_n.to(zero.dtype) + text_weight * call_n.to(zero.dtype)
+    text_target_n = ~call_n & ~ignore_n
+    weight_n = text_target_n.to(zero.dtype) + text_weight * call_n.to(zero.dtype)
     text_n = torch.where(weight_n != 0, weight_n * seen.text_n, zero)
     called_n = torch.where(call_n, -F.logsigmoid(gate_n), zero)
     pull_n = torch.where(call_n, -torch.sigmoid(-gate_n), zero)
     if call_negative == "none":
         negative_n = zero
     else:
-        negative_n = torch.where(speak_n, -F.logsigmoid(-gate_n), zero)
-        pull_n = pull_n + torch.where(speak_n, torch.sigmoid(gate_n), zero)
+        negative_n = torch.where(text_target_n, -F.logsigmoid(-gate_n), zero)
+        pull_n = pull_n + torch.where(text_target_n, torch.sigmoid(gate_n), zero)
     sums = torch.stack((text_n.sum(), called_n.sum(), negative_n.sum()))
     spread_n = weight_n if call_negative == "sigmoid" else weight_n - pull_n
     return Terms(sums, spread_n, weight_n, pull_n)

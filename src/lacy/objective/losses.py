@@ -1,29 +1,29 @@
-r"""The loss: text where the model speaks, ``<CALL>`` where it delegates (paper §4).
+r"""The loss: the true token where the model generates text, ``<CALL>`` where it delegates (§4).
 
 With C a mask of delegated targets, p the softmax over the whole vocabulary and p_\CALL the softmax
 without the ``<CALL>`` logit (always the last row of the head):
 
     loss = -1/N * sum_t [ C_t * log p(CALL | x_<=t) + (1 - C_t) * log p_\CALL(x_t+1 | x_<=t) ]
 
-N counts every position that has a target: delegated, spoken and *ignored* ones alike, as in the
-paper's mean, so that ignoring some tokens leaves the weight of the others as it was.
+N counts every position that has a target, delegated and *ignored* ones included, as in the paper's
+mean, so that ignoring some tokens does not change the weight of the others.
 
-``call_negative`` says what pushes the ``<CALL>`` logit down where it is not the target:
+``call_negative`` determines what pushes the ``<CALL>`` logit down where it is not the target:
 
-- ``none``: nothing (the paper). Its gradient is exactly zero there, and +inf costs nothing.
-- ``softmax``: the spoken token competes with ``<CALL>``: ``-log p(x_t+1)``, which is the text loss
+- ``none``: nothing (the paper). The gradient is exactly zero there, and +inf costs nothing.
+- ``softmax``: the true token competes with ``<CALL>``: ``-log p(x_t+1)``, which is the text loss
   without ``<CALL>`` plus ``-log(1 - p(CALL))``.
-- ``sigmoid``: a gate of its own, q = sigmoid(``<CALL>`` logit): ``-log q`` where delegated,
+- ``sigmoid``: a separate gate, q = sigmoid(``<CALL>`` logit): ``-log q`` where delegated,
   ``-log(1 - q)`` elsewhere; the text loss stays p_\CALL.
 
-``impl``: ``reference`` is the formula, one line each; ``split`` hands two sets of rows to
-``torch.nn.functional.linear_cross_entropy``; ``fused`` (``fused.py``) never holds more than a
-chunk of logits. All are equal in value and gradient.
+``impl``: ``reference`` is the formula, one line per term; ``fused`` (``fused.py``) never holds more
+than a chunk of logits. Both are equal in value and gradient.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -31,42 +31,42 @@ from torch import Tensor
 
 from lacy.errors import LacyError
 from lacy.objective import fused
-from lacy.objective.methods import CallNegative, Impl
+from lacy.objective.settings import CallNegative, Impl, require_choice
 
 IGNORE_INDEX = -100
-"""The target of positions that have none, as everywhere in torch."""
+"""Target of positions without one; torch's default ``ignore_index``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The loss and its parts; ``total`` has the gradient, the rest is for the log.
+    """The loss and its parts; only ``total`` has a gradient.
 
     ``total = text + call + negative``, each a sum divided by ``positions``.
     """
 
     total: Tensor
     text: Tensor
-    """Text losses of spoken positions (and of delegated ones, times ``text_weight``)."""
+    """Text losses of targets that are text (and of delegated ones, times ``text_weight``)."""
     call: Tensor
     """``-log p(CALL)`` at delegated positions."""
     negative: Tensor
-    """What ``call_negative`` adds at spoken positions; 0 for ``none``."""
+    """What ``call_negative`` adds where the target is text; 0 for ``none``."""
     positions: Tensor
-    """N: positions that have a target."""
+    """N: positions with a target."""
     delegated: Tensor
-    """How many of them are ``<CALL>``."""
+    """How many targets are ``<CALL>``."""
     ignored: Tensor
-    """How many of them get no gradient."""
+    """How many targets get no gradient."""
 
     def numbers(self) -> dict[str, float]:
-        """Plain numbers for a log line (waits for the device once)."""
+        """Return all parts as numbers; waits for the device once."""
         names = ("total", "text", "call", "negative", "positions", "delegated", "ignored")
         values = torch.stack([getattr(self, name).detach().double() for name in names]).tolist()
         return dict(zip(names, values, strict=True))
 
 
 def shift(input_ids_BT: Tensor, marks_BT: Tensor, segments_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Makes targets: position t predicts token t + 1 of the same document.
+    """Make targets: position t predicts token t + 1 of the same document.
 
     Args:
         input_ids_BT: token ids.
@@ -85,10 +85,10 @@ def shift(input_ids_BT: Tensor, marks_BT: Tensor, segments_BT: Tensor) -> tuple[
 
 @torch.no_grad()
 def token_losses(hidden_BTD: Tensor, head_VD: Tensor, targets_BT: Tensor) -> Tensor:
-    r"""The text loss of every position, ``-log p_\CALL(target)``, in chunks and without gradient.
+    r"""Return the text loss of every position, ``-log p_\CALL(target)``, without gradient.
 
     Args:
-        hidden_BTD: what the head sees; any float type.
+        hidden_BTD: inputs of the head; any float type.
         head_VD: rows of the vocabulary, ``<CALL>`` last.
         targets_BT: ids below V - 1, or -100 for none.
 
@@ -117,17 +117,17 @@ def loss(
     ignore_BT: Tensor | None = None,
     impl: Impl = "auto",
 ) -> Loss:
-    r"""The objective for a given choice of what is delegated (module docstring, paper §4).
+    r"""Return the loss for a given choice of what is delegated (module docstring, paper §4).
 
     Args:
-        hidden_BTD: what the head sees.
+        hidden_BTD: inputs of the head.
         head_VD: rows of the vocabulary, ``<CALL>`` last (a tied embedding is fine).
         targets_BT: ids below V - 1, or -100 where there is no target.
-        call_BT: bool, which targets are ``<CALL>``; only looked at where there is a target.
+        call_BT: bool, which targets are ``<CALL>``; no effect where there is no target.
         call_negative: ``none`` (paper), ``softmax`` or ``sigmoid``.
         text_weight: weight of the text loss (p_\CALL) *at delegated positions*; 0 is the paper's.
         ignore_BT: bool, positions without any gradient; a delegated position is never ignored.
-        impl: ``auto`` (``choose_impl`` explains), ``reference``, ``split`` or ``fused``.
+        impl: ``auto`` (see ``choose_impl``), ``reference`` or ``fused``.
 
     Returns:
         The loss and its parts. Without any target all are 0, with zero gradients.
@@ -135,7 +135,8 @@ def loss(
     Raises:
         LacyError: E12 for an unknown ``call_negative`` or ``impl``, E42 for shapes.
     """
-    check_settings(call_negative, impl)
+    require_choice("call_negative", call_negative, get_args(CallNegative))
+    require_choice("impl", impl, get_args(Impl))
     for name, mask in (("call_BT", call_BT), ("ignore_BT", ignore_BT)):
         if mask is not None and mask.shape != targets_BT.shape:
             got, want = tuple(mask.shape), tuple(targets_BT.shape)
@@ -154,8 +155,7 @@ def loss(
             hidden_ND, head_VD, targets_N, call_N, ignore_N, call_negative, text_weight
         )
         return make_loss(result.total, result.parts, valid_N, call_N, ignore_N)
-    compute = _reference if impl == "reference" else _split
-    sums = compute(
+    sums = _reference(
         hidden_ND, head_VD, targets_N, call_N, ignore_N, valid_N, call_negative, text_weight
     )
     parts = torch.stack(sums) / valid_N.sum().clamp(min=1)
@@ -165,31 +165,16 @@ def loss(
 def make_loss(
     total: Tensor, parts: Tensor, valid_N: Tensor, call_N: Tensor, ignore_N: Tensor
 ) -> Loss:
-    """Puts a total and its three parts (text, call, negative) together with the counts."""
+    """Combine a total and its parts (text, call, negative) with the counts."""
     text, call, negative = parts.detach().unbind()
     return Loss(total, text, call, negative, valid_N.sum(), call_N.sum(), ignore_N.sum())
 
 
 def choose_impl() -> tuple[Impl, str]:
-    """Which implementation ``impl="auto"`` takes here, and why, as a sentence for the user."""
+    """Return which implementation ``impl="auto"`` takes here, and a sentence that says why."""
     if torch.compiler.is_compiling():
         return "reference", "reference: the graph is being compiled, and only it has fixed shapes"
     return "fused", "fused: fastest and smallest at every size in benchmarks/loss_memory.py"
-
-
-def check_settings(call_negative: str, impl: str) -> None:
-    """Refuses unknown names.
-
-    Raises:
-        LacyError: E12.
-    """
-    for key, value, known in (
-        ("call_negative", call_negative, ("none", "softmax", "sigmoid")),
-        ("impl", impl, ("auto", "reference", "split", "fused")),
-    ):
-        if value not in known:
-            why, do = "there is no such choice", f"choose one of: {', '.join(known)}"
-            raise LacyError("E12", key=key, value=value, why=why, do=do)
 
 
 def _reference(
@@ -202,68 +187,24 @@ def _reference(
     call_negative: CallNegative,
     text_weight: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The formula with all logits at once: sums of text, call and negative terms."""
+    """Return the sums of text, call and negative terms, from all logits at once."""
     logits_NV = (hidden_ND @ head_VD.T).to(torch.promote_types(hidden_ND.dtype, torch.float32))
-    speak_N = valid_N & ~call_N & ~ignore_N
+    text_target_N = valid_N & ~call_N & ~ignore_N
     index_N1 = targets_N.clamp(min=0)[:, None]
 
     without_call_NV = F.log_softmax(logits_NV[:, :-1], dim=-1)
     text_N = -without_call_NV.gather(1, index_N1)[:, 0]
-    weight_N = speak_N.to(text_N.dtype) + text_weight * call_N.to(text_N.dtype)
+    weight_N = text_target_N.to(text_N.dtype) + text_weight * call_N.to(text_N.dtype)
     text = (torch.where(weight_N != 0, text_N, 0.0) * weight_N).sum()
 
     if call_negative == "sigmoid":
         gate_N = logits_NV[:, -1]
         call = -torch.where(call_N, F.logsigmoid(gate_N), 0.0).sum()
-        negative = -torch.where(speak_N, F.logsigmoid(-gate_N), 0.0).sum()
+        negative = -torch.where(text_target_N, F.logsigmoid(-gate_N), 0.0).sum()
         return text, call, negative
     with_call_NV = F.log_softmax(logits_NV, dim=-1)
     call = -torch.where(call_N, with_call_NV[:, -1], 0.0).sum()
     if call_negative == "none":
         return text, call, torch.zeros_like(call)
     competing_N = -with_call_NV.gather(1, index_N1)[:, 0]
-    return text, call, torch.where(speak_N, competing_N - text_N, 0.0).sum()
-
-
-def _split(
-    hidden_ND: Tensor,
-    head_VD: Tensor,
-    targets_N: Tensor,
-    call_N: Tensor,
-    ignore_N: Tensor,
-    valid_N: Tensor,
-    call_negative: CallNegative,
-    text_weight: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Two sets of rows for torch's chunked kernel: text over V - 1 (or V), ``<CALL>`` over V."""
-    call_id = head_VD.shape[0] - 1
-    speak_N = valid_N & ~call_N & ~ignore_N
-    called_ND, spoken_ND = hidden_ND[call_N], hidden_ND[speak_N]
-    call_target_N = torch.full_like(targets_N[call_N], call_id)
-    without_call_VD = head_VD[:call_id]
-    zero = _row_losses(hidden_ND[:0], head_VD, targets_N[:0])
-    text_head_VD = head_VD if call_negative == "softmax" else without_call_VD
-    text = _row_losses(spoken_ND, text_head_VD, targets_N[speak_N])
-    if text_weight:
-        extra = _row_losses(called_ND, without_call_VD, targets_N[call_N])
-        text = text + text_weight * extra
-    if call_negative != "sigmoid":
-        # With "softmax" the negative term is inside the text rows and cannot be told apart here.
-        return text, _row_losses(called_ND, head_VD, call_target_N), zero
-    accumulate_dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
-    call = -F.logsigmoid((called_ND @ head_VD[call_id]).to(accumulate_dtype)).sum()
-    negative = -F.logsigmoid(-(spoken_ND @ head_VD[call_id]).to(accumulate_dtype)).sum()
-    return text, call, negative
-
-
-def _row_losses(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
-    """Sum of the cross-entropies of some rows, in chunks; 0 with a graph for no rows."""
-    accumulate_dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
-    if not targets_N.numel():
-        return hidden_ND.to(accumulate_dtype).sum() + head_VD[:0].to(accumulate_dtype).sum()
-    rows = min(targets_N.numel(), fused.chunk_rows(head_VD))
-    options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=rows)
-    total = F.linear_cross_entropy(
-        hidden_ND, head_VD, targets_N, reduction="sum", ignore_index=IGNORE_INDEX, options=options
-    )
-    return total.to(accumulate_dtype)
+    return text, call, torch.where(text_target_N, competing_N - text_N, 0.0).sum()

@@ -1,11 +1,11 @@
-"""A running threshold, for batches that are not seen at once.
+"""A running threshold, for batches that are split into micro-batches.
 
-The paper delegates the top losses *of a mini-batch* (§4). Under gradient accumulation or in several
-processes the mini-batch arrives in pieces; ranking each piece alone would give every piece the same
-rate, whether it is full of hard facts or not. ``RunningQuantile`` remembers the losses of recent
-marked tokens and delegates what lies above the quantile that gives the asked rate; what was called
-too much or too little is made up for, so the rate holds on average. Exact counts over a whole batch
-need a second pass instead: ``token_losses`` of all pieces, one ``select``, then ``loss`` of each.
+The paper delegates the top losses *of a mini-batch* (§4). With gradient accumulation or several
+processes, the mini-batch is split; ranking each micro-batch alone would give all of them the same
+rate, hard or easy. ``RunningQuantile`` remembers the losses of recent marked tokens and delegates
+what lies above the quantile that gives the wanted rate. It makes up for earlier surplus or deficit,
+so the rate holds on average. Exact counts over a whole batch need a second pass instead:
+``token_losses`` of all micro-batches, one ``choose``, then ``loss`` of each.
 """
 
 from __future__ import annotations
@@ -16,30 +16,37 @@ import torch
 from torch import Tensor
 
 from lacy.errors import LacyError
-from lacy.objective.select import wanted
+from lacy.objective.settings import require_rate
 
 WINDOW = 16_384
-"""Marked tokens remembered: some 65 thousand tokens of text at a quarter marked."""
+"""Marked tokens to remember: about 65 thousand tokens of text if a quarter is marked."""
 REPAY = 0.25
-"""Share of the debt that the next batch makes up for: a few batches long, without oscillation."""
+"""Share of the debt that the next batch pays: all within a few batches, without oscillation."""
 
 
 class RunningQuantile:
     """Delegates the marked tokens above a running quantile of their losses.
 
-    Purely a function of the losses seen so far; ``state_dict`` goes into the checkpoint, so that a
-    resumed run chooses the same tokens.
+    The choice is a function of the losses seen so far; ``state_dict`` goes into the checkpoint, so
+    that a resumed run chooses the same tokens.
 
     Args:
         call_rate: share of the valid positions to delegate, on average.
-        window: how many marked tokens are remembered.
+        window: how many marked tokens to remember.
+        gather: with several processes, joins a tensor of every process along the first dimension
+            (``accelerator.gather``), so that all have the same threshold.
 
     Raises:
         LacyError: E12 for a rate outside 0 to 1 or an empty window.
     """
 
-    def __init__(self, call_rate: float, window: int = WINDOW) -> None:
-        wanted(call_rate, torch.ones(0, dtype=torch.bool))
+    def __init__(
+        self,
+        call_rate: float,
+        window: int = WINDOW,
+        gather: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        require_rate(call_rate)
         if window < 1:
             raise LacyError(
                 "E12", key="window", value=window, why="nothing would be remembered",
@@ -47,34 +54,19 @@ class RunningQuantile:
             )  # fmt: skip
         self.call_rate = call_rate
         self.window = window
+        self.gather = gather
         self._scores = torch.zeros(0, dtype=torch.float32)
         self._marked = 0.0
         self._valid = 0.0
         self._owed = 0.0
-        self._valid_in_all = 0
-        self._called_in_all = 0
 
-    @property
-    def measured_rate(self) -> float:
-        """Share of all positions so far that was delegated; 0.0 before the first."""
-        return self._called_in_all / self._valid_in_all if self._valid_in_all else 0.0
-
-    def select(
-        self,
-        score_BT: Tensor,
-        among_BT: Tensor,
-        valid_BT: Tensor,
-        *,
-        gather: Callable[[Tensor], Tensor] | None = None,
-    ) -> Tensor:
-        """Chooses in one piece of a batch, and remembers it.
+    def select(self, score_BT: Tensor, among_BT: Tensor, valid_BT: Tensor) -> Tensor:
+        """Choose in one micro-batch, and remember its scores.
 
         Args:
             score_BT: what to rank by (losses), highest first.
             among_BT: bool, what may be delegated.
             valid_BT: bool, which positions have a target.
-            gather: with several processes, puts a tensor of every process into one along the first
-                dimension (``accelerator.gather``); all then hold the same threshold.
 
         Returns:
             call_BT, bool. Waits for the device.
@@ -82,8 +74,8 @@ class RunningQuantile:
         pooled_BT3 = torch.stack(
             (score_BT.detach().float(), (among_BT & valid_BT).float(), valid_BT.float()), dim=-1
         )
-        if gather is not None:
-            pooled_BT3 = gather(pooled_BT3)
+        if self.gather is not None:
+            pooled_BT3 = self.gather(pooled_BT3)
         score_N, among_N, valid_N = pooled_BT3.reshape(-1, 3).cpu().unbind(-1)
         threshold = self._observe(score_N[among_N > 0], int(valid_N.sum()))
         called = int(((score_N >= threshold) & (among_N > 0)).sum())
@@ -91,7 +83,7 @@ class RunningQuantile:
         return (score_BT.detach().float() >= threshold) & among_BT & valid_BT
 
     def _observe(self, marked_N: Tensor, valid: int) -> float:
-        """Takes new scores into the window; returns the threshold."""
+        """Add new scores to the window and return the threshold."""
         marked = marked_N.numel()
         keep = max(0.0, 1.0 - marked / self.window)
         self._marked = keep * self._marked + marked
@@ -109,23 +101,19 @@ class RunningQuantile:
         return float(torch.topk(self._scores, count).values[-1])
 
     def _account(self, called: int, valid: int) -> None:
-        """Books what was called, and forgets debts that marks are too few ever to pay."""
-        self._valid_in_all += valid
-        self._called_in_all += called
+        """Update the debt, within limits: with too few marks it could never be paid."""
         limit = self.call_rate * max(self._valid, 1.0)
         owed = self._owed + self.call_rate * valid - called
         self._owed = min(max(owed, -limit), limit)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that the next choice depends on, as tensors (safetensors can hold them)."""
+        """Return everything the next choice depends on, as tensors for safetensors."""
         return {
             "scores": self._scores.clone(),
             "recent": torch.tensor([self._marked, self._valid, self._owed], dtype=torch.float64),
-            "in_all": torch.tensor([self._valid_in_all, self._called_in_all]),
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Goes on where ``state_dict`` was taken."""
+        """Restore the state of ``state_dict``."""
         self._scores = state["scores"].to("cpu", torch.float32).clone()
         self._marked, self._valid, self._owed = state["recent"].tolist()
-        self._valid_in_all, self._called_in_all = (int(n) for n in state["in_all"].tolist())

@@ -1,64 +1,137 @@
-"""Choose which tokens of a batch are delegated, as a pure function of tensors.
+"""Choose which tokens of a batch are delegated.
 
-``choose`` takes losses, marks, a rate and a mask of valid positions, and returns a boolean mask of
-the same shape. The count is exact to one token: ``round(call_rate * valid positions)``, or all
-tokens that the method may delegate where these are fewer (``shortfall`` tells). Nothing here has a
-gradient, and nothing waits for the device: ranks come from one stable sort (0.3 ms for 4,096 tokens
-on one CPU core), whose count may stay on the device, where a top-k would need it as a number.
+``choose`` takes losses, marks and a mask of valid positions, and returns boolean masks of the same
+shape. The count is exact to one token: ``round(call_rate * valid positions)``, or all tokens that
+the method may delegate where these are fewer (``shortfall`` counts the missing ones). Nothing here
+has a gradient, and nothing waits for the device: ranks come from one stable sort (0.3 ms for 4,096
+tokens on one CPU core), whose count may stay on the device, where a top-k needs it as a number.
 
 Equal scores are taken in reading order. Losses are those without ``<CALL>`` (``token_losses``):
-with the full softmax, mass that moved to ``<CALL>`` would raise a token's loss and the choice
-would feed itself (paper §4 leaves this open).
+with the full softmax, probability that moved to ``<CALL>`` would raise a token's loss, and the
+choice would reinforce itself (paper §4 leaves this open).
+
+Where a call returns a whole value, ranking single tokens splits it: the hard token in the middle of
+a name becomes ``<CALL>`` while its neighbours are learned. With ``delegate="value"`` or ``"start"``
+all tokens of a value therefore share one score (``Values``), and the sort keeps them together.
 """
 
 from __future__ import annotations
 
-from typing import get_args
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lacy.errors import LacyError
-from lacy.objective.methods import METHODS, Delegate, Method, RankWithin, get_method
-from lacy.objective.values import Values
+from lacy.objective.quantile import RunningQuantile
+from lacy.objective.settings import METHODS, Method, Objective, RankWithin
 from lacy.types import MarkFlag
+
+_IN_VALUE = int(MarkFlag.FACT | MarkFlag.VALUE)
+
+
+def choose(
+    objective: Objective,
+    loss_BT: Tensor | None,
+    target_marks_BT: Tensor,
+    valid_BT: Tensor,
+    *,
+    reference_loss_BT: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    quantile: RunningQuantile | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Choose which targets become ``<CALL>`` and which get no gradient.
+
+    With ``delegate="value"``, values are taken in the order of their summed scores until the next
+    one would exceed the count; values longer than the count are left out beforehand. With
+    ``"start"``, values are ordered likewise, but only their first tokens count and are taken.
+    Random methods draw one number per value.
+
+    Args:
+        objective: the settings of the choice.
+        loss_BT: the model's losses without ``<CALL>``; may be None where nothing depends on them.
+        target_marks_BT: uint8 marks of the *targets* (``shift``).
+        valid_BT: bool, which positions have a target.
+        reference_loss_BT: a reference model's losses of the same targets, if the method needs them.
+        generator: random numbers for the random methods, on the device of ``valid_BT``; None takes
+            torch's own.
+        quantile: a running threshold instead of the exact count of this batch.
+
+    Returns:
+        ``call_BT``: exactly ``count_wanted(...)`` tokens, or all that the method may delegate where
+        these are fewer; with ``value``, up to one value's tokens fewer. ``ignore_BT``: targets
+        without gradient, never a delegated one.
+
+    Raises:
+        LacyError: E41 (losses that the method needs are missing), E42 (shapes), E12 (a running
+            threshold cannot rank values or single rows).
+    """
+    _require_rankable(objective, quantile)
+    among_BT = candidates(objective, target_marks_BT, valid_BT)
+    score_BT = _scores(objective, loss_BT, valid_BT, reference_loss_BT, generator)
+    if quantile is not None:
+        call_BT = quantile.select(score_BT, among_BT, valid_BT)
+    else:
+        call_BT = _take_ranked(objective, score_BT, among_BT, target_marks_BT, valid_BT)
+    if objective.ignore == "all" and loss_BT is not None:
+        rate = objective.ignore_rate
+        return call_BT, ignore_all(loss_BT, target_marks_BT, call_BT, valid_BT, rate)
+    if objective.ignore == "facts":
+        return call_BT, ignore_facts(target_marks_BT, call_BT, valid_BT)
+    return call_BT, torch.zeros_like(call_BT)
+
+
+def candidates(objective: Objective, target_marks_BT: Tensor, valid_BT: Tensor) -> Tensor:
+    """Return which tokens the method may delegate: bool, same shape.
+
+    Raises:
+        LacyError: E42 for marks of another shape.
+    """
+    among = METHODS[objective.method].among
+    _require_shape("the marks", target_marks_BT, valid_BT)
+    if among == "nothing":
+        return torch.zeros_like(valid_BT)
+    if among == "all":
+        return valid_BT
+    flag = MarkFlag.FACT if among == "facts" else MarkFlag.VALUE
+    return has(target_marks_BT, flag) & valid_BT
 
 
 def has(marks_BT: Tensor, flag: MarkFlag) -> Tensor:
-    """Which tokens carry a flag: bool, same shape as the uint8 marks."""
+    """Return which tokens carry a flag: bool, same shape as the uint8 marks."""
     return (marks_BT & int(flag)) != 0
 
 
-def wanted(call_rate: float, valid_BT: Tensor, rank_within: RankWithin = "batch") -> Tensor:
-    """How many tokens the rate asks for: ``round(call_rate * valid)``, int64, on the device.
+def count_wanted(call_rate: float, valid_BT: Tensor, rank_within: RankWithin = "batch") -> Tensor:
+    """Return ``round(call_rate * valid)``, the tokens to delegate: int64, on the device.
 
     Returns:
         One number (0-dim), or with ``sequence`` one per row (1-dim).
-
-    Raises:
-        LacyError: E12 for a rate outside 0 to 1.
     """
-    if not 0.0 <= call_rate <= 1.0:
-        raise LacyError(
-            "E12",
-            key="call_rate",
-            value=call_rate,
-            why="it is a share of the tokens",
-            do="choose a number from 0 to 1; the paper's is 0.15",
-        )
     exact = torch.float32 if valid_BT.device.type == "mps" else torch.float64
     valid = valid_BT.sum(-1) if rank_within == "sequence" else valid_BT.sum()
     return torch.round(valid.to(exact) * call_rate).long()
 
 
+def shortfall(
+    call_BT: Tensor, call_rate: float, valid_BT: Tensor, rank_within: RankWithin = "batch"
+) -> Tensor:
+    """Return how many tokens fewer are delegated than the rate asks for (int64, on the device).
+
+    Above zero, there are fewer marks than the rate needs (in some row, with ``sequence``). With
+    ``delegate="value"`` and ``"start"`` it is usually above zero.
+    """
+    return count_wanted(call_rate, valid_BT, rank_within).sum() - call_BT.sum()
+
+
 def take(score_BT: Tensor, among_BT: Tensor, count: int | Tensor) -> Tensor:
-    """Takes the ``count`` tokens with the highest score among some, or all of these if fewer.
+    """Take the ``count`` candidates with the highest score, or all of them if fewer.
 
     Args:
-        score_BT: any real numbers; those outside ``among_BT`` are not looked at.
+        score_BT: any real numbers; those outside ``among_BT`` have no effect.
         among_BT: bool, which tokens may be taken.
-        count: how many, a number or a 0-dim tensor (then without waiting for the device); a 1-dim
-            tensor has one count per row, and each row is ranked by itself.
+        count: a number or a 0-dim tensor (which avoids waiting for the device); a 1-dim tensor has
+            one count per row, and each row is ranked by itself.
 
     Returns:
         bool, same shape.
@@ -77,138 +150,8 @@ def take(score_BT: Tensor, among_BT: Tensor, count: int | Tensor) -> Tensor:
         return (taken_RN & among_RN).view(among_BT.shape)
 
 
-def candidates(method: str, target_marks_BT: Tensor, valid_BT: Tensor) -> Tensor:
-    """Which tokens a method may delegate: bool, same shape.
-
-    Raises:
-        LacyError: E40 for an unknown method, E42 for marks of another shape.
-    """
-    among = get_method(method).among
-    _same_shape("the marks", target_marks_BT, valid_BT)
-    if among == "nothing":
-        return torch.zeros_like(valid_BT)
-    if among == "all":
-        return valid_BT
-    flag = MarkFlag.FACT if among == "facts" else MarkFlag.VALUE
-    return has(target_marks_BT, flag) & valid_BT
-
-
-def scores(
-    method: str,
-    loss_BT: Tensor | None,
-    valid_BT: Tensor,
-    *,
-    reference_loss_BT: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """What a method ranks by, highest first: float, same shape as ``valid_BT``.
-
-    Raises:
-        LacyError: E40, E41 (losses that the method needs are missing), E42 (other shape).
-    """
-    kind = get_method(method)
-    own_BT = loss_BT.detach() if loss_BT is not None else None
-    for name, tensor, needed in (
-        ("the model's own losses", own_BT, kind.needs_loss),
-        ("the losses of a reference model", reference_loss_BT, kind.needs_reference),
-    ):
-        if needed and tensor is None:
-            raise LacyError("E41", method=method, what=name, do=_how_to_get(kind))
-        if needed and tensor is not None:
-            _same_shape(name, tensor, valid_BT)
-    if kind.by == "random":
-        return torch.rand(valid_BT.shape, generator=generator, device=valid_BT.device)
-    if kind.by == "reference" and reference_loss_BT is not None:
-        return reference_loss_BT.detach()
-    if kind.by == "low_excess" and reference_loss_BT is not None and own_BT is not None:
-        return reference_loss_BT.detach().to(own_BT) - own_BT
-    return own_BT if own_BT is not None else valid_BT.new_zeros(valid_BT.shape, dtype=torch.float32)
-
-
-def choose(
-    method: str,
-    loss_BT: Tensor | None,
-    target_marks_BT: Tensor,
-    call_rate: float,
-    valid_BT: Tensor,
-    *,
-    delegate: Delegate = "token",
-    rank_within: RankWithin = "batch",
-    reference_loss_BT: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Chooses what is delegated, by the name of a method.
-
-    By ``value``, values are taken in the order of their summed scores while the tokens stay within
-    the count; the first one that would go beyond it is left out, with all after it (values longer
-    than the count itself stand back from the start, so that none bars the way). By ``start``, the
-    values are ordered likewise and only their first tokens count and are taken. Random methods draw
-    one number per value.
-
-    Args:
-        method: a name of ``methods.METHODS``.
-        loss_BT: the model's losses without ``<CALL>``; may be None where the method needs none.
-        target_marks_BT: uint8 marks of the *targets* (``shift``).
-        call_rate: share of the valid positions.
-        valid_BT: bool, which positions have a target.
-        delegate: ``token`` (paper), ``value`` or ``start`` (``values.Values``: what one value is).
-        rank_within: ``batch`` (paper) or ``sequence``: the rate holds in each row, if it can.
-        reference_loss_BT: a reference model's losses of the same targets, for the methods that ask.
-        generator: random numbers for the random methods, on the device of ``valid_BT``; None takes
-            torch's own.
-
-    Returns:
-        call_BT, bool: exactly ``wanted(call_rate, valid_BT, rank_within)`` tokens, or all that the
-        method may delegate where these are fewer; by ``value`` less than one value's tokens fewer.
-
-    Raises:
-        LacyError: E40 (unknown method), E41 (losses missing), E42 (shapes), E12 (rate, delegate,
-            rank_within).
-    """
-    check_ranking(delegate, rank_within)
-    among_BT = candidates(method, target_marks_BT, valid_BT)
-    score_BT = scores(
-        method, loss_BT, valid_BT, reference_loss_BT=reference_loss_BT, generator=generator
-    )
-    count = wanted(call_rate, valid_BT, rank_within)
-    if delegate == "token":
-        return take(score_BT, among_BT, count)
-    values = Values.of(among_BT, target_marks_BT)
-    score_BT = values.sums(score_BT, of_first=get_method(method).by == "random")
-    if delegate == "start":
-        return take(score_BT, values.first_BT, count)
-    fits_BT = values.sums(torch.ones_like(score_BT)) <= (count[:, None] if count.ndim else count)
-    return values.whole(take(score_BT, among_BT & fits_BT, count))
-
-
-def check_ranking(delegate: str, rank_within: str, *, running: bool = False) -> None:
-    """Raises E12 unless there are such ways, and a running quantile can go them."""
-    for key, value, known in (
-        ("delegate", delegate, get_args(Delegate)),
-        ("rank_within", rank_within, get_args(RankWithin)),
-    ):
-        if value not in known:
-            why, do = "there is no such way", f"choose one of: {', '.join(known)}"
-        elif running and value != known[0]:
-            why, do = "a running quantile ranks tokens of all batches", f"choose {known[0]}"
-        else:
-            continue
-        raise LacyError("E12", key=key, value=value, why=why, do=do)
-
-
-def shortfall(
-    call_BT: Tensor, call_rate: float, valid_BT: Tensor, rank_within: RankWithin = "batch"
-) -> Tensor:
-    """How many tokens fewer are delegated than the rate asks for (int64, on the device).
-
-    Above zero the marks are fewer than the rate (in some row, with ``sequence``); the caller says
-    so once. By ``value`` and ``start`` it is above zero as a rule.
-    """
-    return wanted(call_rate, valid_BT, rank_within).sum() - call_BT.sum()
-
-
 def ignore_facts(target_marks_BT: Tensor, call_BT: Tensor, valid_BT: Tensor) -> Tensor:
-    """The fact tokens that were not delegated, to get no gradient (ablation Ignorefacts, §5.4)."""
+    """Return the fact tokens that were not delegated (ablation Ignorefacts, §5.4)."""
     return has(target_marks_BT, MarkFlag.FACT) & valid_BT & ~call_BT
 
 
@@ -219,23 +162,146 @@ def ignore_all(
     valid_BT: Tensor,
     ignore_rate: float = 0.15,
 ) -> Tensor:
-    """Undelegated facts, then the content words of highest loss (ablation Ignore, §5.4).
+    """Return undelegated facts and the content words of highest loss (ablation Ignore, §5.4).
 
     Args:
         loss_BT: losses without ``<CALL>``.
         target_marks_BT: uint8 marks of the targets; ``CONTENT`` is the paper's third class.
         call_BT: what is delegated.
         valid_BT: which positions have a target.
-        ignore_rate: share of the valid positions to ignore in all (the paper's is 15%). The
-            undelegated facts are ignored even where they alone exceed it.
+        ignore_rate: share of the valid positions to ignore in total (15% in the paper). Undelegated
+            facts are ignored even where they alone exceed it.
     """
     facts_BT = ignore_facts(target_marks_BT, call_BT, valid_BT)
     content_BT = has(target_marks_BT, MarkFlag.CONTENT) & valid_BT & ~call_BT & ~facts_BT
-    room = wanted(ignore_rate, valid_BT) - facts_BT.sum()
+    room = count_wanted(ignore_rate, valid_BT) - facts_BT.sum()
     return facts_BT | take(loss_BT, content_BT, room)
 
 
-def _same_shape(name: str, tensor: Tensor, valid_BT: Tensor) -> None:
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The values among some candidates: runs of marked tokens within a row.
+
+    A run ends before a token that is no candidate or not marked, before a ``START`` flag and at the
+    end of its row. An unmarked candidate (of methods that rank all tokens) is a value of one token.
+    """
+
+    among_BT: Tensor
+    first_BT: Tensor
+    """The first token of each value."""
+    last_BT: Tensor
+    """The last token of each value."""
+    number_BT: Tensor
+    """Which value a token belongs to, from 0 in reading order (int64; 0 or more anywhere else)."""
+
+    @classmethod
+    def of(cls, among_BT: Tensor, target_marks_BT: Tensor) -> Values:
+        """Find the values.
+
+        Args:
+            among_BT: bool, which tokens may be delegated.
+            target_marks_BT: uint8 marks of the targets.
+        """
+        marked_BT = among_BT & ((target_marks_BT & _IN_VALUE) != 0)
+        begins_BT = (target_marks_BT & int(MarkFlag.START)) != 0
+        goes_on_BT = torch.zeros_like(among_BT)
+        goes_on_BT[:, 1:] = marked_BT[:, 1:] & marked_BT[:, :-1] & ~begins_BT[:, 1:]
+        ends_BT = torch.ones_like(among_BT)
+        ends_BT[:, :-1] = ~goes_on_BT[:, 1:]
+        first_BT = among_BT & ~goes_on_BT
+        number_N = (first_BT.reshape(-1).cumsum(0) - 1).clamp(min=0)
+        return cls(among_BT, first_BT, among_BT & ends_BT, number_N.view(among_BT.shape))
+
+    def sums(self, score_BT: Tensor, *, of_first: bool = False) -> Tensor:
+        """Give every token the score of its whole value: the sum of its tokens' scores.
+
+        Args:
+            score_BT: scores of tokens; those outside ``among_BT`` have no effect.
+            of_first: take the first token's score instead of the sum. For random scores, whose sums
+                would favour long values.
+        """
+        counted_BT = self.first_BT if of_first else self.among_BT
+        exact = torch.float32 if score_BT.device.type == "mps" else torch.float64
+        score_N = score_BT.detach().to(exact).masked_fill(~counted_BT, 0.0).reshape(-1)
+        number_N = self.number_BT.reshape(-1)
+        return (
+            torch.zeros_like(score_N).index_add(0, number_N, score_N)[number_N].view(score_BT.shape)
+        )
+
+    def whole(self, taken_BT: Tensor) -> Tensor:
+        """Return all tokens of the values whose last token is taken.
+
+        Tokens were taken from the first to the last of each value, so the count cuts at most one
+        value short; it is left out.
+        """
+        number_N = self.number_BT.reshape(-1)
+        ended_N = (taken_BT & self.last_BT).reshape(-1).long()
+        kept_N = torch.zeros_like(ended_N).index_add(0, number_N, ended_N)[number_N] > 0
+        return kept_N.view(taken_BT.shape) & self.among_BT
+
+
+def _scores(
+    objective: Objective,
+    loss_BT: Tensor | None,
+    valid_BT: Tensor,
+    reference_loss_BT: Tensor | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Return what the method ranks by, highest first: float, same shape as ``valid_BT``.
+
+    Raises:
+        LacyError: E41 (losses that the method needs are missing), E42 (other shape).
+    """
+    method = METHODS[objective.method]
+    own_BT = loss_BT.detach() if loss_BT is not None else None
+    for name, tensor, needed in (
+        ("the model's own losses", own_BT, method.needs_loss),
+        ("the losses of a reference model", reference_loss_BT, method.needs_reference),
+    ):
+        if needed and tensor is None:
+            raise LacyError("E41", method=method.name, what=name, do=_how_to_get(method))
+        if needed and tensor is not None:
+            _require_shape(name, tensor, valid_BT)
+    if method.by == "random":
+        return torch.rand(valid_BT.shape, generator=generator, device=valid_BT.device)
+    if method.by == "reference" and reference_loss_BT is not None:
+        return reference_loss_BT.detach()
+    if method.by == "low_excess" and reference_loss_BT is not None and own_BT is not None:
+        return reference_loss_BT.detach().to(own_BT) - own_BT
+    return own_BT if own_BT is not None else valid_BT.new_zeros(valid_BT.shape, dtype=torch.float32)
+
+
+def _take_ranked(
+    objective: Objective,
+    score_BT: Tensor,
+    among_BT: Tensor,
+    target_marks_BT: Tensor,
+    valid_BT: Tensor,
+) -> Tensor:
+    """Take the highest candidates, as tokens, whole values or starts of values."""
+    count = count_wanted(objective.call_rate, valid_BT, objective.rank_within)
+    if objective.delegate == "token":
+        return take(score_BT, among_BT, count)
+    values = Values.of(among_BT, target_marks_BT)
+    score_BT = values.sums(score_BT, of_first=METHODS[objective.method].by == "random")
+    if objective.delegate == "start":
+        return take(score_BT, values.first_BT, count)
+    fits_BT = values.sums(torch.ones_like(score_BT)) <= (count[:, None] if count.ndim else count)
+    return values.whole(take(score_BT, among_BT & fits_BT, count))
+
+
+def _require_rankable(objective: Objective, quantile: RunningQuantile | None) -> None:
+    """Raise E12 if a running threshold is asked to rank values or single rows."""
+    if quantile is None:
+        return
+    for key, only in (("delegate", "token"), ("rank_within", "batch")):
+        value = getattr(objective, key)
+        if value != only:
+            why = "a running quantile ranks tokens of all batches"
+            raise LacyError("E12", key=key, value=value, why=why, do=f"choose {only}")
+
+
+def _require_shape(name: str, tensor: Tensor, valid_BT: Tensor) -> None:
     if tensor.shape != valid_BT.shape:
         raise LacyError("E42", name=name, got=tuple(tensor.shape), want=tuple(valid_BT.shape))
 

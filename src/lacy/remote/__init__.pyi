@@ -1,33 +1,30 @@
-from .http import Failure, checked_url, post, read_key, whole
+from .client import OpenAIClient
+from .errors import BASE_URL_HINT, OutOfTokens, RemoteError, redact
+from .http import HttpClient, Retries, check_url
 from .loop import LoopThread
-from .sse import Piece, events, pieces
+from .sse import Chunk
 from .wire import (
-    THOUGHT_TAG,
-    THOUGHT_TOKENS,
-    Accepted,
-    finish_of,
-    plain,
-    text_of,
-    told_error,
-    unthought,
+    LIMIT_PARAMETERS,
+    REASONING_TAG,
+    AcceptedParameters,
+    finish_reason,
+    without_reasoning,
 )
 
 __all__ = [
-    "THOUGHT_TAG",
-    "THOUGHT_TOKENS",
-    "Accepted",
-    "Failure",
+    "BASE_URL_HINT",
+    "LIMIT_PARAMETERS",
+    "REASONING_TAG",
+    "AcceptedParameters",
+    "Chunk",
+    "HttpClient",
     "LoopThread",
-    "Piece",
-    "checked_url",
-    "events",
-    "finish_of",
-    "pieces",
-    "plain",
-    "post",
-    "read_key",
-    "text_of",
-    "told_error",
-    "unthought",
-    "whole",
+    "OpenAIClient",
+    "OutOfTokens",
+    "RemoteError",
+    "Retries",
+    "check_url",
+    "finish_reason",
+    "redact",
+    "without_reasoning",
 ]

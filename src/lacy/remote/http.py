@@ -1,52 +1,257 @@
-"""One JSON request to a server that may fail in every way, and a sentence for each of them.
+"""HTTP requests with retries, a deadline and size limits, and errors that a user can act on.
 
-Tries again where that may help (busy or failing servers, lost connections), never beyond the
-caller's deadline. No message holds the key, not even where a server repeats it.
+Requests are repeated only where that may help (busy or failing servers, lost connections) and never
+beyond the deadline. No message contains the API key, not even one that a server repeats.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import time
 import zlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from lacy.errors import LacyError
-from lacy.remote.wire import Accepted, plain, told_error
+from lacy.remote.errors import BASE_URL_HINT, RemoteError, redact
+from lacy.remote.wire import error_message
 
 if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
 
-_SHOWN_BYTES = 4096
-_READ_OF_REFUSAL = 1 << 20
+_EXCERPT_BYTES = 4096
+"""Bytes of an error response that are read into a message."""
+
+_MAX_ERROR_BYTES = 1 << 20
 
 
-class Failure(Exception):
-    """Why a server gave no answer, in words for the user.
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """When a failed request is sent again.
 
-    ``status`` is 0 where it said none; ``again`` says that another try may help.
+    It is repeated after status 429, after 5xx and after a lost connection.
     """
 
-    def __init__(self, why: str, status: int = 0, *, again: bool = False) -> None:
-        super().__init__(why)
-        self.status, self.again = status, again
+    count: int = 3
+    """Number of repetitions."""
+    first_wait: float = 0.25
+    """Seconds before the first repetition. Each wait is twice as long as the last, half of it
+    random, and at least ``Retry-After``."""
+    max_wait: float = math.inf
+    """Seconds that a wait may take, even if ``Retry-After`` asks for more."""
+    statuses: frozenset[int] = frozenset()
+    """Further status codes after which a request is repeated."""
+
+    def covers(self, status: int) -> bool:
+        """True if a request is repeated after this status code."""
+        return status == 429 or status >= 500 or status in self.statuses
+
+    def wait(self, attempt: int, retry_after: float) -> float:
+        """Return the seconds to wait after a failed attempt (the first is number 0)."""
+        # Randomness keeps clients that failed together from returning together.
+        backoff = self.first_wait * 2.0**attempt * (0.5 + random.random() / 2)
+        return min(max(retry_after, backoff), self.max_wait)
 
 
-def checked_url(url: str) -> str:
-    """The base of an API, without a slash at its end.
+class HttpClient:
+    """A client of one JSON API. It keeps one connection pool per event loop.
+
+    Args:
+        url: base of the API, without a slash at the end.
+        key_variable: environment variable with the key, which is sent as a bearer token. It is read
+            at each request and never stored. If None or not set, no key is sent.
+        timeout: seconds for one request with all its attempts and waits.
+        attempt_timeout: seconds for one attempt, after which the next one begins.
+        retries: when a failed request is sent again.
+        concurrency: requests at the same time (per event loop), including those that wait before a
+            repetition: a busy server gets no further ones meanwhile.
+
+    Attributes:
+        sent: number of requests sent, including repeated ones.
+        retried: number of requests that were repeated after a failure.
 
     Raises:
-        LacyError: E72 if it is no web address, or holds a password or a query (where keys would
-            end up in messages and files); the message does not repeat these.
+        LacyError: E11, httpx is not installed; E72, the address cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key_variable: str | None = None,
+        timeout: float = math.inf,
+        attempt_timeout: float = math.inf,
+        retries: Retries = Retries(),
+        concurrency: int = 8,
+    ) -> None:
+        try:
+            import httpx  # noqa: F401
+        except ImportError:
+            what = "a request to a model server"
+            raise LacyError("E11", extra_for=what, package="httpx", extra="endpoint") from None
+        self.url = check_url(url)
+        self.key_variable = key_variable
+        self.timeout, self.attempt_timeout = timeout, attempt_timeout
+        self.retries, self.concurrency = retries, concurrency
+        self.sent = self.retried = 0
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_pools"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)  # connections are not pickled: a process opens its own
+        self._pools = WeakKeyDictionary()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        read: Callable[[httpx.Response, str], Awaitable[T]],
+        deadline: float | None = None,
+    ) -> T:
+        """Send a request and return what ``read`` makes of the response.
+
+        Args:
+            method: such as ``"POST"``.
+            path: added to the base address, without a slash at the beginning.
+            body: sent as JSON.
+            read: called with each response of status 200, and with the key, which its errors must
+                not contain. It may raise ``RemoteError``. If it does not consume the whole
+                response, the connection is closed.
+            deadline: time of ``time.monotonic()``; ``timeout`` seconds from now by default.
+
+        Raises:
+            RemoteError: there was no usable response before the deadline.
+        """
+        deadline = time.monotonic() + self.timeout if deadline is None else deadline
+        try:
+            async with _limit(deadline - time.monotonic()), self._pool().places:
+                return await self._attempts(method, path, body, read, deadline)
+        except TimeoutError:
+            raise RemoteError(f"no whole answer within {self.timeout:g} s") from None
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop."""
+        if pool := self._pools.pop(asyncio.get_running_loop(), None):
+            await pool.client.aclose()
+
+    def adapt(self, body: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return the body to send; for subclasses that adapt requests to a server."""
+        return None if body is None else dict(body)
+
+    def learn(self, sent: dict[str, Any] | None, status: int, text: str) -> bool:
+        """Learn from an error response; True if the request should be adapted and sent again."""
+        return False
+
+    def hint(self, status: int) -> str:
+        """Return what the user can do about an error status, or ""."""
+        if status in (401, 403) and self.key_variable:
+            return f"set the key: export {self.key_variable}=..."
+        return ""
+
+    async def _attempts(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        read: Callable[[httpx.Response, str], Awaitable[T]],
+        deadline: float,
+    ) -> T:
+        attempt = 0
+        while True:
+            try:
+                return await self._attempt(method, path, body, read)
+            except RemoteError as raised:
+                error = raised
+            if not error.retryable or attempt == self.retries.count:
+                error.why += f", after {attempt + 1} tries" if attempt else ""
+                raise error
+            wait = self.retries.wait(attempt, error.retry_after)
+            if time.monotonic() + wait >= deadline:
+                error.why += f", and no time for another try in {wait:.1f} s"
+                raise error
+            attempt += 1
+            self.retried += 1
+            await asyncio.sleep(wait)
+
+    async def _attempt(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        read: Callable[[httpx.Response, str], Awaitable[T]],
+    ) -> T:
+        """Send a request; again, at once, if the server's error shows how to adapt it."""
+        import httpx
+
+        key, url = read_key(self.key_variable), f"{self.url}/{path}"
+        headers = {"Accept-Encoding": "identity"}  # compression costs time and delays streams
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        try:
+            while True:
+                sent = self.adapt(body)
+                self.sent += 1
+                request = self._pool().client.stream(method, url, json=sent, headers=headers)
+                async with _limit(self.attempt_timeout), request as response:
+                    status = response.status_code
+                    if status == 200:
+                        return await read(response, key)
+                    text = await _error_text(response)
+                if self.learn(sent, status, text) and self.adapt(body) != sent:
+                    continue
+                raise RemoteError(
+                    _status_message(status, text, key), status, hint=self.hint(status),
+                    retryable=self.retries.covers(status),
+                    retry_after=retry_after_seconds(response.headers.get("retry-after")),
+                )  # fmt: skip
+        except TimeoutError:
+            why = f"no answer within {self.attempt_timeout:g} s"
+            raise RemoteError(why, retryable=True) from None
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise _transport_error(error, key) from None
+
+    def _pool(self) -> _Pool:
+        """Return the running loop's connections: httpx cannot use those of another loop."""
+        import httpx
+
+        loop = asyncio.get_running_loop()
+        if loop not in self._pools:
+            count = self.concurrency
+            limits = httpx.Limits(max_connections=count, max_keepalive_connections=count)
+            # Without a timeout of its own: request() limits the time as a whole.
+            client = httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False)
+            self._pools[loop] = _Pool(client, asyncio.Semaphore(count))
+        return self._pools[loop]
+
+
+class _Pool(NamedTuple):
+    """The connections of one event loop."""
+
+    client: httpx.AsyncClient
+    places: asyncio.Semaphore
+
+
+def check_url(url: str) -> str:
+    """Return the base address of an API without a slash at the end.
+
+    Raises:
+        LacyError: E72, it is not a web address, or contains a password or a query. These could be
+            keys, which would end up in messages and files; the error does not repeat them.
     """
     why = ""
     try:
@@ -58,99 +263,29 @@ def checked_url(url: str) -> str:
     if not why and (parts.scheme not in ("http", "https") or not host):
         why = "it does not begin with http:// or https:// and a host"
     elif not why and ("@" in parts.netloc or parts.query or parts.fragment):
-        why = "keys and passwords have no place in an address, nor has a query"
+        why = "an address must not contain a key, a password or a query"
     if why:
         raise LacyError("E72", url=shown, why=why)
     return shown.rstrip("/")
 
 
 def read_key(variable: str | None) -> str:
-    """The key from the environment; empty where none is set.
+    """Return the key in an environment variable, "" if it is not set.
 
     Raises:
-        Failure: it holds what no header may. The key itself is not repeated.
+        RemoteError: it contains characters that no header may have. The key is not repeated.
     """
     key = os.environ.get(variable, "").strip() if variable else ""
     if not all("!" <= letter <= "~" for letter in key):
-        raise Failure(f"the key in {variable} holds spaces or letters that no key has")
+        raise RemoteError(f"the key in {variable} contains spaces or characters that no key has")
     return key
 
 
-async def post(
-    client: httpx.AsyncClient,
-    url: str,
-    body: dict[str, Any],
-    *,
-    read: Callable[[httpx.Response], Awaitable[T]],
-    key: str = "",
-    retries: int,
-    first_wait: float,
-    deadline: float,
-    accepted: Accepted | None = None,
-) -> T:
-    """Sends a request and returns what ``read`` makes of the answer, with retries.
+def retry_after_seconds(header: str | None) -> float:
+    """Return the seconds that ``Retry-After`` asks to wait, given as a number or a date.
 
-    If ``read`` does not consume the whole answer, the connection is closed.
-
-    Args:
-        client: an open ``httpx`` client.
-        url: the address.
-        body: the JSON body.
-        read: called with each answer of status 200; it may raise ``Failure``.
-        key: sent as a bearer token unless empty.
-        retries: further tries after 429, 5xx and lost connections, each after a longer wait (twice
-            the last one, half of it random) or after ``Retry-After``.
-        first_wait: seconds before the first retry.
-        deadline: of ``time.monotonic``; a wait that would end after it is not started.
-        accepted: adapts the body to the model and learns from rejections, after which the request
-            is sent again at once.
-
-    Raises:
-        Failure: no usable answer. The caller must enforce ``deadline`` for everything else.
+    Invalid values count as 0.
     """
-    import httpx
-
-    headers = {"Accept-Encoding": "identity"}  # compression costs time and delays streams
-    accepted = accepted or Accepted()
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    tries, wait = 0, first_wait
-    while True:
-        asked_for = 0.0
-        tries += 1
-        sent = accepted.shaped(body)
-        try:
-            async with client.stream("POST", url, json=sent, headers=headers) as response:
-                status = response.status_code
-                if status == 200:
-                    return await read(response)
-                told = await _beginning(response)
-                refused = accepted.learn(sent, status, told.decode("utf-8", errors="replace"))
-                if refused and accepted.shaped(body) != sent:
-                    tries -= 1
-                    continue
-                why = _said(status, told, key)
-                again = status == 429 or status >= 500
-                asked_for = seconds_of(response.headers.get("retry-after")) if again else 0.0
-        except Failure as failure:
-            if not failure.again:
-                raise
-            status, again, why = failure.status, True, str(failure)
-        except httpx.TransportError as error:
-            status, again, why = 0, True, plain(f"{type(error).__name__} {error}", key)
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise Failure(plain(f"{type(error).__name__} {error}", key)) from None
-        if not again or tries > retries:
-            raise Failure(why + (f", after {tries} tries" if tries > 1 else ""), status)
-        pause = max(asked_for, wait * (0.5 + random.random() / 2))
-        wait *= 2
-        if time.monotonic() + pause >= deadline:
-            raise Failure(f"{why}, and no time for another try in {pause:.1f} s", status)
-        await asyncio.sleep(pause)
-
-
-def seconds_of(header: str | None) -> float:
-    """How long ``Retry-After`` asks to wait, given in seconds or as a date; 0 for nonsense."""
     try:
         seconds = float(header or 0)
     except ValueError:
@@ -161,79 +296,91 @@ def seconds_of(header: str | None) -> float:
     return max(0.0, seconds) if seconds == seconds else 0.0
 
 
-async def whole(response: httpx.Response, max_bytes: int) -> dict[str, Any]:
-    """The JSON object that an answer is.
+async def read_bytes(response: httpx.Response, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """Yield a response's bytes as they arrive, decompressed if a proxy compressed them.
 
     Raises:
-        Failure: it is none, packed, or longer than ``max_bytes``.
+        RemoteError: the compression is damaged or neither gzip nor deflate, or the response has
+            more than ``max_bytes``, compressed or not.
     """
-    async with aclosing(readable(response, max_bytes)) as pieces:
-        return _object(b"".join([piece async for piece in pieces]))
-
-
-async def readable(response: httpx.Response, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The bytes of an answer as they arrive, decompressed if a proxy compressed them.
-
-    Raises:
-        Failure: the compression is damaged or neither gzip nor deflate, or the answer has more than
-            ``max_bytes``, compressed or not.
-    """
-    packed = response.headers.get("content-encoding", "identity").strip().lower()
-    unpack = None
-    if packed in ("gzip", "x-gzip", "deflate"):
-        unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)  # detects gzip or zlib
-    elif packed not in ("", "identity"):
-        raise Failure(f"the answer is packed ({plain(packed)}), which was not asked for")
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    decompressor = None
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)  # detects gzip or zlib
+    elif encoding not in ("", "identity"):
+        raise RemoteError(f"the answer is compressed ({redact(encoding)}) against our request")
     size = 0
-    async with aclosing(_raw(response)) as pieces:
-        async for piece in pieces:
-            if unpack is not None:
+    # Closed here because the garbage collector might do it after the loop has ended.
+    async with aclosing(_raw_bytes(response)) as arriving:
+        async for raw in arriving:
+            if decompressor is not None:
                 try:
-                    piece = unpack.decompress(piece, max_bytes - size + 1)
+                    raw = decompressor.decompress(raw, max_bytes - size + 1)
                 except zlib.error:
-                    raise Failure(f"the answer is not {packed}, as it says") from None
-            size += len(piece)
+                    raise RemoteError(f"the answer is not {encoding}", retryable=True) from None
+            size += len(raw)
             if size > max_bytes:
-                raise Failure(f"the answer is longer than {max_bytes:,} bytes")
-            yield piece
+                raise RemoteError(f"the answer is longer than {max_bytes:,} bytes")
+            yield raw
 
 
-def _raw(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """What arrives; closed by whoever leaves it early, before the loop ends and cannot."""
-    return cast("AsyncGenerator[bytes, None]", response.aiter_raw())
+async def json_object(response: httpx.Response, max_bytes: int) -> dict[str, Any]:
+    """Return a response that is a JSON object.
 
-
-async def _beginning(response: httpx.Response) -> bytes:
-    """As much of a refusal as a message can show."""
-    raw = b""
+    Raises:
+        RemoteError: it is not a JSON object, or as ``read_bytes``.
+    """
+    async with aclosing(read_bytes(response, max_bytes)) as arriving:
+        body = b"".join([raw async for raw in arriving])
     try:
-        async with aclosing(readable(response, _READ_OF_REFUSAL)) as pieces:
-            async for piece in pieces:
-                raw += piece
-                if len(raw) >= _SHOWN_BYTES:
+        found = json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        raise RemoteError("the answer is not JSON", hint=BASE_URL_HINT) from None
+    if not isinstance(found, dict):
+        raise RemoteError("the answer is not a JSON object", hint=BASE_URL_HINT)
+    return found
+
+
+async def _raw_bytes(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes as they arrive, with ``RemoteError`` for a lost connection."""
+    import httpx
+
+    async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as arriving:
+        try:
+            async for raw in arriving:
+                yield raw
+        except httpx.HTTPError as error:
+            raise _transport_error(error) from None
+
+
+def _transport_error(error: Exception, key: str = "") -> RemoteError:
+    import httpx
+
+    why = redact(f"{type(error).__name__} {error}", key)
+    return RemoteError(why, retryable=isinstance(error, httpx.TransportError))
+
+
+def _limit(seconds: float) -> asyncio.Timeout:
+    return asyncio.timeout(seconds if seconds < math.inf else None)
+
+
+async def _error_text(response: httpx.Response) -> str:
+    """Read the beginning of an error response."""
+    body = b""
+    # If it is damaged or very long, the status is enough.
+    with suppress(RemoteError):
+        async with aclosing(read_bytes(response, _MAX_ERROR_BYTES)) as arriving:
+            async for raw in arriving:
+                body += raw
+                if len(body) >= _EXCERPT_BYTES:
                     break
-    except Failure:  # damaged or very long: the status is enough
-        pass
-    return raw[:_SHOWN_BYTES]
+    return body[:_EXCERPT_BYTES].decode("utf-8", errors="replace")
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def _status_message(status: int, text: str, key: str) -> str:
+    """Return the status and the server's message in one line."""
     try:
-        answer = json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise Failure("the answer is not UTF-8") from None
+        text = error_message(json.loads(text), key)
     except (ValueError, RecursionError):
-        raise Failure("the answer is not JSON") from None
-    if not isinstance(answer, dict):
-        raise Failure("the answer is not a JSON object")
-    return answer
-
-
-def _said(status: int, raw: bytes, key: str) -> str:
-    """A status and, where the server says more, that in one line."""
-    text = raw.decode("utf-8", errors="replace")
-    try:
-        text = told_error(json.loads(text), key)
-    except (ValueError, RecursionError):
-        text = "" if "<" in text[:100] else text  # a page for people
-    return f"HTTP {status} {plain(text, key)}".strip()
+        text = "" if "<" in text[:100] else text  # an HTML page
+    return f"HTTP {status} {redact(text, key)}".strip()

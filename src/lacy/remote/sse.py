@@ -1,8 +1,8 @@
-"""Parses servers' answers: server-sent events (the WHATWG standard and its dialects) or JSON.
+"""Reads servers' answers: server-sent events (the WHATWG standard and its dialects) or JSON.
 
-The beginning of a body decides which it is, whatever its header says. A stream that breaks off or
-contains invalid data raises ``Failure`` with a message; a slow or endless one is left to the
-caller's deadline. The content of a text is never interpreted as an event.
+The beginning of a body decides which of them it is, whatever its header says. A stream that breaks
+off or contains invalid data raises ``RemoteError``; a slow or endless one is left to the caller's
+deadline. The content of a text is never interpreted as an event.
 """
 
 from __future__ import annotations
@@ -11,88 +11,82 @@ import json
 import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lacy.remote.http import Failure, readable
-from lacy.remote.wire import finish_of, plain, text_of, told_error
+from lacy.remote.errors import BASE_URL_HINT, RemoteError, redact
+from lacy.remote.http import read_bytes
+from lacy.remote.wire import content_text, error_message, finish_reason
 
 if TYPE_CHECKING:
     import httpx
 
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"\r\n|\r|\n")
-_QUIET = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
-_HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-_BYTES = re.compile("[\udc80-\udcff]+")
-_OPEN_END = re.compile("[\ud800-\udbff\udc80-\udcff]+$")
-_LOOKED_AT = len(b"retry:")
-_MOST_OPEN = 3
-"""Bytes of a character that others may follow."""
+_KEEP_ALIVE = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
+_SURROGATE_PAIRS = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_ESCAPED_BYTES = re.compile("[\udc80-\udcff]+")
+_INCOMPLETE_END = re.compile("[\ud800-\udbff\udc80-\udcff]+$")
+_PREFIX_BYTES = len(b"retry:")
+"""Bytes that suffice to recognise the format."""
+_MAX_INCOMPLETE = 3
+"""Bytes that an incomplete character may have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """What one event adds to an answer."""
+class Chunk:
+    """What one event adds to an answer; the whole answer if the server does not stream."""
 
     text: str = ""
     finish: str | None = None
-    """The finish reason, if the answer ends: ``"stop"`` by itself, ``"length"`` at the limit; any
-    other word means that it was aborted."""
+    """Why the answer ended: ``"stop"`` if the model ended it, ``"length"`` at the token limit, any
+    other word if it was aborted; None if it continues."""
     usage: dict[str, Any] | None = None
-    """Tokens that it took, where a server says so (with the last event)."""
-    thought: bool = False
-    """Whether it is reasoning, which is not part of the text."""
+    """Token counts, if the server sends them (with the last event)."""
+    reasoning: bool = False
+    """True if it is reasoning, which is not part of the text."""
     whole: bool = False
-    """Whether it is the whole answer."""
+    """True if it is the whole answer."""
+    choice: dict[str, Any] = field(default_factory=dict)
+    """The choice as the server sent it, with log-probabilities for example."""
 
 
-async def pieces(
+async def read_chunks(
     response: httpx.Response, max_bytes: int, key: str = ""
-) -> AsyncGenerator[Piece, None]:
-    """The pieces of an answer, streamed or whole.
+) -> AsyncGenerator[Chunk, None]:
+    """Yield the chunks of an answer, streamed or whole.
 
     Args:
         response: a response whose body has not been read.
-        max_bytes: most bytes of all events together.
-        key: the API key, which is removed from messages.
+        max_bytes: maximum bytes of all events together.
+        key: the API key, which is removed from error messages.
 
     Raises:
-        Failure: no events, not UTF-8, not JSON, an error of the server, too long, or a stream that
-            ends before the answer does (``again``: a retry may help).
+        RemoteError: the answer contains no events, is not UTF-8 or not JSON, is an error, is too
+            long, or ends early (which is retryable).
     """
-    joined = _Characters()
-    async with aclosing(events(response, max_bytes, key)) as arriving:
-        async for event in arriving:
-            piece = piece_of(event)
-            text = joined.add(piece.text, end=bool(piece.finish))
-            yield piece if text == piece.text else replace(piece, text=text)
-    if rest := joined.add("", end=True):
-        yield Piece(rest)
-
-
-async def events(
-    response: httpx.Response, max_bytes: int, key: str = ""
-) -> AsyncGenerator[dict[str, Any], None]:
-    """The events themselves, each with a list of choices; arguments and errors of ``pieces``."""
-    finished = chosen = False
+    characters = _Characters()
+    finished = answered = False
     async with aclosing(_messages(response, max_bytes)) as arriving:
         async for kind, data in arriving:
-            if _done(data):
+            if _is_done(data):
                 finished = True
                 break
-            for event in _parsed(kind, data, key):
-                if choices := event["choices"]:
-                    chosen = True
-                    finish = finish_of(choices[0].get("finish_reason"))
-                    finished = finished or finish is not None or event["whole"]
-                elif chosen and isinstance(event.get("usage"), dict):
-                    finished = True  # the last event
-                yield event
+            for event in _events(kind, data, key):
+                chunk = _chunk_of(event)
+                if event["choices"]:
+                    answered = True
+                    finished = finished or chunk.finish is not None
+                elif answered and chunk.usage is not None:
+                    finished = True  # token counts come last
+                text = characters.add(chunk.text, end=bool(chunk.finish))
+                yield chunk if text == chunk.text else replace(chunk, text=text)
     if not finished:
-        raise Failure("the stream ended before the answer did", again=True)
-    if not chosen:
-        raise Failure("the answer has no choices; the base address usually ends in /v1")
+        raise RemoteError("the stream ended before the answer did", retryable=True)
+    if not answered:
+        raise RemoteError("the answer has no choices", hint=BASE_URL_HINT)
+    if rest := characters.add("", end=True):
+        yield Chunk(rest)
 
 
 # ------------------------------------------------------------------------------ bytes to messages
@@ -101,53 +95,53 @@ async def events(
 async def _messages(
     response: httpx.Response, max_bytes: int
 ) -> AsyncGenerator[tuple[str, bytes], None]:
-    """The messages of a body, each with its kind: that of the event, or ``"json"``."""
-    streams = "event-stream" in response.headers.get("content-type", "").lower()
-    reader: _Events | _Json | None = None
-    begun = b""
-    async with aclosing(readable(response, max_bytes)) as arriving:
+    """Yield the messages of a body with their kind: the event's name, ``"line"`` or ``"json"``."""
+    is_stream = "event-stream" in response.headers.get("content-type", "").lower()
+    reader: _EventReader | _JsonReader | None = None
+    prefix = b""
+    async with aclosing(read_bytes(response, max_bytes)) as arriving:
         async for raw in arriving:
             if reader is None:
-                begun += raw
-                if len(begun.removeprefix(_BOM).lstrip()) < _LOOKED_AT:
+                prefix += raw
+                if len(prefix.removeprefix(_BOM).lstrip()) < _PREFIX_BYTES:
                     continue  # too little to recognise the format
-                raw = begun.removeprefix(_BOM)
-                reader = _reader(raw, streams)
+                raw = prefix.removeprefix(_BOM)
+                reader = _reader(raw, is_stream)
             for message in reader.add(raw):
                 yield message
     if reader is None:
-        reader = _reader(begun.removeprefix(_BOM), streams)
-        for message in reader.add(begun.removeprefix(_BOM)):
+        reader = _reader(prefix.removeprefix(_BOM), is_stream)
+        for message in reader.add(prefix.removeprefix(_BOM)):
             yield message
     for message in reader.end():
         yield message
 
 
-def _reader(raw: bytes, streams: bool) -> _Events | _Json:
+def _reader(raw: bytes, is_stream: bool) -> _EventReader | _JsonReader:
     first = raw.lstrip()[:1]
     if first in (b"{", b"["):
-        return _Json(streams)
-    named = re.match(rb"\s*(?:data|event|id|retry|error|):", raw)
-    return _Events() if named or (streams and first != b"<") else _Json(streams)
+        return _JsonReader(is_stream)
+    has_field = re.match(rb"\s*(?:data|event|id|retry|error|):", raw)
+    return _EventReader() if has_field or (is_stream and first != b"<") else _JsonReader(is_stream)
 
 
-class _Events:
+class _EventReader:
     """Server-sent events: lines end in CR, LF or CR LF, and a blank line ends an event."""
 
     def __init__(self) -> None:
-        self._rest, self._skip = b"", False
+        self._rest, self._after_cr = b"", False
         self._kind, self._data = "", list[bytes]()
 
     def add(self, raw: bytes) -> Iterator[tuple[str, bytes]]:
-        if self._skip and raw[:1] == b"\n":  # the second half of a CR LF
+        if self._after_cr and raw[:1] == b"\n":  # the second half of a CR LF
             raw = raw[1:]
-        self._skip = raw[-1:] == b"\r"
+        self._after_cr = raw[-1:] == b"\r"
         *lines, self._rest = _LINE.split(self._rest + raw)
         for line in lines:
             yield from self._line(line)
 
     def end(self) -> Iterator[tuple[str, bytes]]:
-        """The last event, for servers that omit the blank line after it."""
+        """Yield the last event, for servers that omit the blank line after it."""
         yield from self._line(self._rest)
         yield from self._line(b"")
 
@@ -167,29 +161,29 @@ class _Events:
         elif name == b"error" and value.strip():  # llama.cpp's
             yield "error", value
         elif line[:1] in (b"{", b"<"):
-            raise Failure("the answer is no stream of events")
+            raise RemoteError("the answer is not a stream of events")
 
 
-class _Json:
+class _JsonReader:
     """A whole answer as JSON, or one JSON value per line."""
 
-    def __init__(self, streams: bool) -> None:
-        self._held, self._streams = list[bytes](), streams
+    def __init__(self, is_stream: bool) -> None:
+        self._body, self._is_stream = list[bytes](), is_stream
 
     def add(self, raw: bytes) -> Iterator[tuple[str, bytes]]:
-        self._held.append(raw)
+        self._body.append(raw)
         return iter(())
 
     def end(self) -> Iterator[tuple[str, bytes]]:
-        body = b"".join(self._held).strip()
+        body = b"".join(self._body).strip()
         lines = [line for line in _LINE.split(body) if line.strip()]
         if len(lines) < 2 or _loads(body) is not None:
             yield "json", body
         elif all(_loads(line) is not None or line.strip() == b"[DONE]" for line in lines):
             for line in lines:
                 yield "line", line
-        elif self._streams:
-            raise Failure("the answer is no stream of events")
+        elif self._is_stream:
+            raise RemoteError("the answer is not a stream of events")
         else:
             yield "json", body
 
@@ -197,73 +191,73 @@ class _Json:
 # ----------------------------------------------------------------------------- messages to events
 
 
-def _done(data: bytes) -> bool:
+def _is_done(data: bytes) -> bool:
     return data.strip().strip(b'"').removeprefix(b"data:").strip().upper() in (b"[DONE]", b"DONE")
 
 
 def _loads(data: bytes) -> Any:
-    """The parsed JSON; None if it is invalid."""
+    """Return the parsed JSON; None if it is invalid."""
     try:
         return json.loads(data.decode("utf-8", errors="surrogateescape"))
     except (ValueError, RecursionError):
         return None
 
 
-def _parsed(kind: str, data: bytes, key: str) -> Iterator[dict[str, Any]]:
-    """The validated events of one message: one, or one per line if blank lines were omitted."""
-    what = "the answer" if kind == "json" else "an event of the answer"
+def _events(kind: str, data: bytes, key: str) -> Iterator[dict[str, Any]]:
+    """Yield the validated events of one message: one, or one per line without blank lines."""
+    name = "the answer" if kind == "json" else "an event of the answer"
+    hint = BASE_URL_HINT if kind == "json" else ""
     found = [_loads(data)]
     if found == [None] and kind != "json":
-        found = [_loads(line) for line in data.split(b"\n") if line.strip() and not _done(line)]
+        found = [_loads(line) for line in data.split(b"\n") if line.strip() and not _is_done(line)]
     for event in found:
-        if kind in _QUIET or data.strip() == b"null":
+        if kind in _KEEP_ALIVE or data.strip() == b"null":
             continue
         if event is None:
             if kind == "error":
-                raise Failure(plain(data.decode("utf-8", errors="replace"), key))
-            if kind == "json":
-                _text_in(data)
-            raise Failure(f"{what} is not JSON")
+                raise RemoteError(redact(data.decode("utf-8", errors="replace"), key))
+            if kind == "json" and not _is_utf8(data):
+                raise RemoteError("the answer is not UTF-8")
+            raise RemoteError(f"{name} is not JSON", hint=hint)
         if not isinstance(event, dict):
-            raise Failure(f"{what} is not a JSON object")
+            raise RemoteError(f"{name} is not a JSON object", hint=hint)
         if kind == "error" and not event.get("error"):
             event = {"error": event}
-        yield _event(event, key, whole=kind == "json")
+        yield _validated(event, key, whole=kind == "json")
 
 
-def _text_in(data: bytes) -> None:
+def _is_utf8(data: bytes) -> bool:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
-        raise Failure("the answer is not UTF-8") from None
+        return False
+    return True
 
 
-def _event(event: dict[str, Any], key: str, *, whole: bool) -> dict[str, Any]:
-    """One event in OpenAI's format, with a list of choices."""
-    if event.get("error") or event.get("object") == "error":
-        raise Failure(told_error(event, key) or "the server broke off with an error")
+def _validated(event: dict[str, Any], key: str, *, whole: bool) -> dict[str, Any]:
+    """Return an event in OpenAI's format, with a list of at most one choice."""
     choices = event.get("choices")
     if choices is None:
-        choices = _others(event)
+        choices = _foreign_choices(event)
     if isinstance(choices, list):  # of several answers, the first
-        choices = [one for one in choices if not isinstance(one, dict) or not one.get("index")]
-    if not isinstance(choices, list) or not all(isinstance(one, dict) for one in choices[:1]):
-        raise Failure("the answer has no choices; the base address usually ends in /v1")
-    if choices and choices[0].get("error"):
-        raise Failure(told_error(choices[0], key) or "the server broke off with an error")
-    if whole and not choices:
-        raise Failure("the answer has no choices; the base address usually ends in /v1")
-    return {**event, "choices": choices[:1], "whole": whole}
+        choices = [one for one in choices if not isinstance(one, dict) or not one.get("index")][:1]
+    for one in (event, *(choices if isinstance(choices, list) else ())):
+        if isinstance(one, dict) and (one.get("error") or one.get("object") == "error"):
+            raise RemoteError(error_message(one, key) or "the server aborted with an error")
+    valid = isinstance(choices, list) and all(isinstance(one, dict) for one in choices)
+    if not valid or (whole and not choices):
+        raise RemoteError("the answer has no choices", hint=BASE_URL_HINT)
+    return {**event, "choices": choices, "whole": whole}
 
 
-def _others(event: dict[str, Any]) -> list[Any]:
-    """The choices of events in other formats: Ollama, llama.cpp, Anthropic, Responses API."""
+def _foreign_choices(event: dict[str, Any]) -> list[Any]:
+    """Return the choices of events in formats of Ollama, llama.cpp, Anthropic and Responses."""
     delta, kind = event.get("delta"), event.get("type")
     if isinstance(event.get("done"), bool):
         finish = (event.get("done_reason") or "stop") if event["done"] else None
         message = event.get("message")
-        said = message if isinstance(message, dict) else {"content": event.get("response") or ""}
-        return [{"delta": said, "finish_reason": finish}]
+        delta = message if isinstance(message, dict) else {"content": event.get("response") or ""}
+        return [{"delta": delta, "finish_reason": finish}]
     if isinstance(event.get("content"), str) and isinstance(event.get("stop"), bool):
         finish = "length" if event.get("stopped_limit") else "stop"
         return [{"text": event["content"], "finish_reason": finish if event["stop"] else None}]
@@ -272,64 +266,64 @@ def _others(event: dict[str, Any]) -> list[Any]:
     if kind == "response.completed" or kind == "message_stop":
         return [{"delta": {}, "finish_reason": "stop"}]
     if isinstance(delta, dict) and kind in ("content_block_delta", "message_delta"):
-        told = {"content": delta.get("text"), "reasoning": delta.get("thinking")}
-        return [{"delta": told, "finish_reason": delta.get("stop_reason")}]
+        content = {"content": delta.get("text"), "reasoning": delta.get("thinking")}
+        return [{"delta": content, "finish_reason": delta.get("stop_reason")}]
     return []
 
 
-def piece_of(event: dict[str, Any]) -> Piece:
-    """The content of one event.
+def _chunk_of(event: dict[str, Any]) -> Chunk:
+    """Return the content of a validated event.
 
     Raises:
-        Failure: the text is missing or invalid.
+        RemoteError: the text is missing or invalid.
     """
     choice = event["choices"][0] if event["choices"] else {}
-    usage = event.get("usage")
-    usage = usage if isinstance(usage, dict) else None
-    finish, whole = finish_of(choice.get("finish_reason")), bool(event.get("whole"))
+    finish, whole = finish_reason(choice.get("finish_reason")), event["whole"]
     inner = next((choice[k] for k in ("delta", "message") if isinstance(choice.get(k), dict)), None)
-    said: Any = inner.get("content") if inner is not None else choice.get("text")
-    if inner is not None and said is None:
-        said = inner.get("text", choice.get("text"))
-    text = text_of(said)
-    if said is not None and text is None:
-        raise Failure("the answer has no text")
-    told = inner or {}
-    if not text and isinstance(told.get("refusal"), str) and told["refusal"].strip():
-        finish = f"refusal: {plain(told['refusal'])}"
-    elif not text and (told.get("tool_calls") or told.get("function_call")):
-        finish = finish if finish not in (None, "stop") else "tool_calls" if finish else None
-    thought = any(told.get(k) for k in ("reasoning_content", "reasoning", "thinking"))
-    thought = thought or (isinstance(said, list) and bool(said) and not text)
-    held = inner is not None or "text" in choice
-    if whole and (not held or (inner is not None and not inner)):
-        raise Failure("the answer has no text")
-    return Piece(text or "", finish or ("stop" if whole else None), usage, thought, whole)
+    message: dict[str, Any] = inner or {}
+    content = choice.get("text") if inner is None else message.get("content")
+    if inner is not None and content is None:
+        content = message.get("text", choice.get("text"))
+    text = content_text(content)
+    missing = inner == {} or (inner is None and "text" not in choice)
+    if (content is not None and text is None) or (whole and missing):
+        raise RemoteError("the answer has no text")
+    refusal = message.get("refusal")
+    if not text and isinstance(refusal, str) and refusal.strip():
+        finish = f"refusal: {redact(refusal)}"
+    elif not text and finish == "stop" and any(map(message.get, ("tool_calls", "function_call"))):
+        finish = "tool_calls"
+    reasoning = any(map(message.get, ("reasoning_content", "reasoning", "thinking")))
+    reasoning = reasoning or (isinstance(content, list) and bool(content) and not text)
+    usage = event.get("usage") if isinstance(event.get("usage"), dict) else None
+    finish = finish or ("stop" if whole else None)
+    return Chunk(text or "", finish, usage, reasoning, whole, choice)
 
 
 class _Characters:
     """Joins characters that a server split: bytes of UTF-8, or halves of surrogate pairs."""
 
     def __init__(self) -> None:
-        self._open = ""
+        self._incomplete = ""
 
     def add(self, text: str, *, end: bool) -> str:
-        """The text, preceded by the incomplete character of the previous piece."""
-        text, self._open = self._open + text, ""
-        if text.isascii():  # the usual case
+        """Return the text after the incomplete character of the previous chunk."""
+        text, self._incomplete = self._incomplete + text, ""
+        if text.isascii():  # fast path
             return text
-        if not end and (left := _OPEN_END.search(text)) and len(left.group()) <= _MOST_OPEN:
-            text, self._open = text[: left.start()], left.group()
-        text = _HALVES.sub(_joined, text)
-        return _BYTES.sub(_decoded, text)
+        tail = None if end else _INCOMPLETE_END.search(text)
+        if tail and len(tail.group()) <= _MAX_INCOMPLETE:
+            text, self._incomplete = text[: tail.start()], tail.group()
+        text = _SURROGATE_PAIRS.sub(_join_pair, text)
+        return _ESCAPED_BYTES.sub(_decode_bytes, text)
 
 
-def _joined(halves: re.Match[str]) -> str:
-    return halves.group().encode("utf-16", "surrogatepass").decode("utf-16")
+def _join_pair(pair: re.Match[str]) -> str:
+    return pair.group().encode("utf-16", "surrogatepass").decode("utf-16")
 
 
-def _decoded(found: re.Match[str]) -> str:
+def _decode_bytes(found: re.Match[str]) -> str:
     try:
         return found.group().encode("utf-8", "surrogateescape").decode("utf-8")
     except UnicodeDecodeError:
-        raise Failure("an event of the answer is not UTF-8") from None
+        raise RemoteError("an event of the answer is not UTF-8") from None

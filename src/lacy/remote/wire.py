@@ -1,8 +1,8 @@
-"""OpenAI's protocol across servers: adapting requests to rejected parameters, parsing answers.
+"""OpenAI's protocol across servers: adapt requests to rejected parameters, read answers and errors.
 
 Servers accept different parameters: newer OpenAI models require ``max_completion_tokens`` and allow
-no ``temperature``; others support no ``stop``, no ``seed`` or no system messages. ``Accepted``
-learns this from the first error, and adapts all later requests.
+no ``temperature``; others support no ``stop``, no ``seed`` or no system messages.
+``AcceptedParameters`` learns this from the first error and adapts all later requests.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
-SHORTEST_SECRET = 8
-"""Fewest characters of a secret key; for local servers, keys such as ``x`` are common."""
+from lacy.remote.errors import OutOfTokens, redact
 
-THOUGHT_TOKENS = 2_000
+T = TypeVar("T")
+
+REASONING_TOKENS = 2_000
 """Additional tokens for a reasoning model, whose limit includes its reasoning tokens."""
 
-_NEEDED = frozenset({"model", "prompt", "messages", "input"})
+_REQUIRED = frozenset({"model", "prompt", "messages", "input"})
 _LIMIT, _NEW_LIMIT = "max_tokens", "max_completion_tokens"
-LIMITS = (_LIMIT, _NEW_LIMIT, "max_output_tokens", "num_predict")
+LIMIT_PARAMETERS = (_LIMIT, _NEW_LIMIT, "max_output_tokens", "num_predict")
 """Names of the token limit in different APIs."""
 
-_REFUSES = re.compile(
+_REJECTS = re.compile(
     r"unsupported|not\s+(?:\w+\s+)?(?:support|accept|permit|allow|recogni|available|enabled"
     r"|implement|valid|compatible)"
     r"|n['’]t\s+(?:support|accept|allow|recogni)|only\s+(?:the\s+default|\w+ ?= ?1)"
@@ -34,22 +35,22 @@ _REFUSES = re.compile(
     r"|not verified|be verified",
     re.IGNORECASE,
 )
-_NO_REFUSAL = re.compile(
+_OTHER_PROBLEM = re.compile(
     r"too (?:large|long|many)|maximum context|context[_ ]length|context window|at most|exceed"
     r"|rate limit|quota|content management|filtered",
     re.IGNORECASE,
 )
-"""Errors about a request that is too large or was filtered; other parameters do not help."""
+"""Errors about a request that is too large or was filtered; changing parameters does not help."""
 
-_TAKEN_INSTEAD = re.compile(
+_ACCEPTED_LIST = re.compile(
     r"expected one of|did you mean|\b(?<!not )(?:supported|allowed|valid|available|permitted"
     r"|accepted|known) (?:parameters|fields|arguments|options|keys|params|properties)\b"
     r"|to drop these",
     re.IGNORECASE,
 )
-"""After this, an error lists what the server does accept."""
+"""What follows this in an error lists what the server does accept."""
 
-_PLACE = re.compile(r"['\"]loc['\"]: ?[\[(]['\"]body['\"], ?['\"](\w+)['\"]")
+_BODY_FIELD = re.compile(r"['\"]loc['\"]: ?[\[(]['\"]body['\"], ?['\"](\w+)['\"]")
 _POSITIVE = re.compile(r"positive|greater than (?:0|zero)|> ?0\b|larger than 0", re.IGNORECASE)
 _SYSTEM = re.compile(
     r"system role|system (?:message|prompt|instruction)s?|role[^.]{0,40}\bsystem\b|'system'"
@@ -58,60 +59,62 @@ _SYSTEM = re.compile(
     re.IGNORECASE,
 )
 
-_BY_ITSELF = frozenset(
+_STOP_REASONS = frozenset(
     "stop eos eos_token end_turn stop_sequence stop_token end complete completed done finish"
     " finished success normal".split()
 )
-_BY_LIMIT = frozenset(
+_LENGTH_REASONS = frozenset(
     "length max_tokens max_output_tokens max_completion_tokens max_length model_length token_limit"
     " model_context_window_exceeded incomplete".split()
 )
-THOUGHT_TAG = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis)"
-_THOUGHT = re.compile(
-    rf"\s*(?:<({THOUGHT_TAG})(?:\s[^<>]*)?>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)"
+REASONING_TAG = (
+    r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis)"
+)
+_REASONING = re.compile(
+    rf"\s*(?:<({REASONING_TAG})(?:\s[^<>]*)?>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)"
     r"|◁think▷.*?(?:◁/think▷|\Z)|<\|begin_of_thought\|>.*?(?:<\|end_of_thought\|>|\Z)"
     r"|<\|channel\|>(?:analysis|commentary).*?(?:<\|channel\|>final<\|message\|>|\Z)"
     r"|</[a-z:]{5,12}>)",
     re.DOTALL | re.IGNORECASE,
 )
-_NONE = frozenset({"", "null", "none", "not_finished", "finish_reason_unspecified"})
+_NO_REASON = frozenset({"", "null", "none", "not_finished", "finish_reason_unspecified"})
 
 
-class Accepted:
+class AcceptedParameters:
     """The parameters that one model on one server accepts, learned from its errors.
 
-    Thread-safe.
+    Safe to use from several threads.
     """
 
     def __init__(self) -> None:
-        self.without: set[str] = set()
+        self.omitted: set[str] = set()
         """Parameters that are left out."""
-        self.instead: dict[str, Any] = {}
+        self.replaced: dict[str, Any] = {}
         """Parameters that are sent with another value than requested."""
-        self.system = True
-        """Whether messages may have the role ``system``."""
-        self.room = 0
+        self.system_role = True
+        """True if messages may have the role ``system``."""
+        self.extra_tokens = 0
         """Tokens added to the limit for reasoning."""
 
-    def shaped(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The adapted copy of a request; the request itself is not changed."""
-        made = {key: value for key, value in body.items() if key not in self.without}
-        if _LIMIT in body and _LIMIT in self.without and _NEW_LIMIT not in self.without:
-            made.setdefault(_NEW_LIMIT, body[_LIMIT])
-        if _NEW_LIMIT in made:
-            made.pop(_LIMIT, None)  # servers reject both together
-        made |= {key: value for key, value in self.instead.items() if key in made}
-        if made.get("stream") is False or "stream" not in made:
-            made.pop("stream_options", None)
-        for limit in LIMITS:
-            if self.room and isinstance(made.get(limit), int):
-                made[limit] += self.room
-        if not self.system and isinstance(made.get("messages"), list):
-            made["messages"] = _without_system(made["messages"])
-        return made
+    def adapt(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an adapted copy of a request."""
+        adapted = {key: value for key, value in body.items() if key not in self.omitted}
+        if _LIMIT in body and _LIMIT in self.omitted and _NEW_LIMIT not in self.omitted:
+            adapted.setdefault(_NEW_LIMIT, body[_LIMIT])
+        if _NEW_LIMIT in adapted:
+            adapted.pop(_LIMIT, None)  # servers reject both together
+        adapted |= {key: value for key, value in self.replaced.items() if key in adapted}
+        if not adapted.get("stream"):
+            adapted.pop("stream_options", None)
+        for limit in LIMIT_PARAMETERS:
+            if self.extra_tokens and isinstance(adapted.get(limit), int):
+                adapted[limit] += self.extra_tokens
+        if not self.system_role and isinstance(adapted.get("messages"), list):
+            adapted["messages"] = _without_system(adapted["messages"])
+        return adapted
 
     def learn(self, sent: Mapping[str, Any], status: int, answer: Any) -> bool:
-        """Learns from the error response to a request.
+        """Learn from the error response to a request.
 
         Args:
             sent: the request as it was sent.
@@ -119,54 +122,73 @@ class Accepted:
             answer: its JSON, or its text.
 
         Returns:
-            Whether the request should be adapted again and resent, because something was learned
-            from this response or, meanwhile, from another one.
+            True if the response names parameters that are now adapted. The request should be sent
+            again if ``adapt`` now gives another one (two requests may learn the same).
         """
         if not 400 <= status < 600 or status in (401, 403, 408, 429):
             return False
-        message, param = _refusal(answer)
-        if _NO_REFUSAL.search(message):
+        message, param = _error_fields(answer)
+        if _OTHER_PROBLEM.search(message):
             return False
-        if _refuses_system(sent, message, param):
-            self.system = False
+        if _rejects_system(sent, message, param):
+            self.system_role = False
             return True
         # Among server errors, only a chat template's complaint about roles is informative.
-        if status >= 500 or not (param or _REFUSES.search(message)):
+        if status >= 500 or not (param or _REJECTS.search(message)):
             return False
-        named = list(_named(sent, message, param))
-        for key in named:
-            self._leave_out(key, message)
-        return bool(named)
+        rejected = list(_rejected(sent, message, param))
+        for key in rejected:
+            self._omit(key, message)
+        return bool(rejected)
 
-    def _leave_out(self, key: str, message: str) -> None:
-        if key == "temperature" and _POSITIVE.search(message) and key not in self.instead:
-            self.instead[key] = 0.01  # still chooses the likeliest words
+    async def with_reasoning(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Await ``ask()``, again with a higher token limit if the model did not finish reasoning.
+
+        The higher limit also applies to later requests.
+
+        Raises:
+            OutOfTokens: the higher limit was not enough either.
+        """
+        extra_tokens = self.extra_tokens  # another request may raise it meanwhile
+        try:
+            return await ask()
+        except OutOfTokens:
+            if extra_tokens:
+                raise
+            self.extra_tokens = REASONING_TOKENS
+        return await ask()
+
+    def _omit(self, key: str, message: str) -> None:
+        if key == "temperature" and _POSITIVE.search(message) and key not in self.replaced:
+            self.replaced[key] = 0.01  # still chooses the likeliest words
         elif key == "stream":
-            self.instead[key] = False
+            self.replaced[key] = False
         else:
-            self.without.add(key)
+            self.omitted.add(key)
 
     @property
     def note(self) -> str:
-        """A note for the evidence about how the request was changed."""
+        """How requests were changed in a way that may change the answer, for the evidence."""
         return (
-            "asked without temperature, which it refuses" if "temperature" in self.without else ""
+            "asked without temperature, which it rejects" if "temperature" in self.omitted else ""
         )
 
 
-def finish_of(reason: Any) -> str | None:
-    """The finish reason: "stop" by itself, "length" at the limit, or else the server's own word.
+def finish_reason(reason: Any) -> str | None:
+    """Return "stop" if the model ended, "length" at the token limit, else the server's own word.
 
-    None if the answer continues; some servers send "" or "null" for that.
+    Returns None if the answer continues; some servers send "" or "null" for that.
     """
-    if not isinstance(reason, str) or reason.strip().lower() in _NONE:
+    if not isinstance(reason, str) or reason.strip().lower() in _NO_REASON:
         return None
-    low = reason.strip().lower()
-    return "stop" if low in _BY_ITSELF else "length" if low in _BY_LIMIT else reason.strip()
+    reason = reason.strip()
+    if reason.lower() in _STOP_REASONS:
+        return "stop"
+    return "length" if reason.lower() in _LENGTH_REASONS else reason
 
 
-def text_of(content: Any) -> str | None:
-    """The text of a message's content, a string or a list of parts; None if it is neither.
+def content_text(content: Any) -> str | None:
+    """Return the text of a message's content, a string or a list of parts; None if it is neither.
 
     Parts with reasoning, images or tool calls are ignored.
     """
@@ -174,41 +196,33 @@ def text_of(content: Any) -> str | None:
         return content
     if not isinstance(content, list):
         return None
-    said = []
+    texts = []
     for part in content:
         if isinstance(part, str):
-            said.append(part)
+            texts.append(part)
         elif isinstance(part, dict) and part.get("type", "text") in ("text", "output_text"):
             text = part.get("text")
             text = text.get("value") if isinstance(text, dict) else text
-            said.append(text if isinstance(text, str) else "")
-    return "".join(said)
+            texts.append(text if isinstance(text, str) else "")
+    return "".join(texts)
 
 
-def unthought(answer: str) -> str:
-    """An answer without the tagged reasoning at its beginning; "" while the reasoning lasts."""
+def without_reasoning(answer: str) -> str:
+    """Return an answer without the tagged reasoning before it; "" while the reasoning lasts."""
     end = 0
-    while (thought := _THOUGHT.match(answer, end)) and thought.end() > end:
-        end = thought.end()
+    while (found := _REASONING.match(answer, end)) and found.end() > end:
+        end = found.end()
     return answer[end:]
 
 
-def told_error(answer: Any, key: str = "") -> str:
-    """The message of a server's error in any of several formats; "" if there is none."""
-    message, _ = _refusal(answer)
-    return plain(message, key)
+def error_message(answer: Any, key: str = "") -> str:
+    """Return the message of an error response in any of several formats; "" if there is none."""
+    message, _ = _error_fields(answer)
+    return redact(message, key)
 
 
-def plain(text: str, key: str = "") -> str:
-    """Shortens a text to one printable line without the API key."""
-    if len(key) >= SHORTEST_SECRET:
-        text = text.replace(key, "(the key)")
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text[:200] + ("..." if len(text) > 200 else "")
-
-
-def _refusal(answer: Any) -> tuple[str, str]:
-    """The message of an error, and the parameter that it names in a separate field, if any."""
+def _error_fields(answer: Any) -> tuple[str, str]:
+    """Return an error's message, and the parameter that it names in a separate field, or ""."""
     if isinstance(answer, str):
         with contextlib.suppress(ValueError, RecursionError):
             answer = json.loads(answer)
@@ -222,48 +236,48 @@ def _refusal(answer: Any) -> tuple[str, str]:
     if isinstance(error, dict) and "detail" in error and "message" not in error:
         error = error["detail"]
     if isinstance(error, list):
-        return _listed(error)
+        return _validation_errors(error)
     if not isinstance(error, dict):
         return (error if isinstance(error, str) else ""), _param(answer)
     more, param = error.get("message", ""), _param(error)
     if isinstance(more, dict) and isinstance(more.get("detail"), list):  # Mistral's
-        return _listed(more["detail"])
+        return _validation_errors(more["detail"])
     return (more if isinstance(more, str) else ""), param
 
 
 def _param(error: Mapping[str, Any]) -> str:
-    """The parameter that an error is about; LiteLLM writes "None" where it is about none."""
+    """Return the parameter that an error is about, or ""; LiteLLM writes "None" for none."""
     param = str(error.get("param") or "")
     return "" if param.lower() in ("none", "null") else param
 
 
-def _listed(problems: list[Any]) -> tuple[str, str]:
-    """Problems in FastAPI's format: each has a location and a message."""
-    told = [p for p in problems if isinstance(p, dict)]
-    places = [p["loc"] for p in told if isinstance(p.get("loc"), list)]
+def _validation_errors(problems: list[Any]) -> tuple[str, str]:
+    """Return the same for errors in FastAPI's format: each has a location and a message."""
+    errors = [p for p in problems if isinstance(p, dict)]
+    places = [p["loc"] for p in errors if isinstance(p.get("loc"), list)]
     fields = [str(place[1]) for place in places if len(place) > 1 and place[0] == "body"]
     message = "; ".join(
-        f"{'.'.join(map(str, p.get('loc') or []))}: {p.get('msg', '')}" for p in told
+        f"{'.'.join(map(str, p.get('loc') or []))}: {p.get('msg', '')}" for p in errors
     )
     return message, ",".join(fields)
 
 
-def _refuses_system(sent: Mapping[str, Any], message: str, param: str) -> bool:
+def _rejects_system(sent: Mapping[str, Any], message: str, param: str) -> bool:
     messages = sent.get("messages")
-    asked = isinstance(messages, list) and any(
+    has_system = isinstance(messages, list) and any(
         isinstance(one, dict) and one.get("role") == "system" for one in messages
     )
-    return asked and bool(_SYSTEM.search(param) or (_SYSTEM.search(message)))
+    return has_system and bool(_SYSTEM.search(param) or _SYSTEM.search(message))
 
 
-def _named(sent: Mapping[str, Any], message: str, param: str) -> Iterator[str]:
-    """The parameters of a request that an error refers to."""
-    optional = [key for key in sent if key not in _NEEDED]
+def _rejected(sent: Mapping[str, Any], message: str, param: str) -> Iterator[str]:
+    """Yield the parameters of a request that an error refers to."""
+    optional = [key for key in sent if key not in _REQUIRED]
     param = param.removeprefix("body.")
     fields = [key for key in optional if key in re.split(r"[,.\[\s]", param)]
-    fields = fields or [key for key in optional if key in _PLACE.findall(message)]
-    if not fields and not param and not _PLACE.search(message):
-        about = message[: found.start()] if (found := _TAKEN_INSTEAD.search(message)) else message
+    fields = fields or [key for key in optional if key in _BODY_FIELD.findall(message)]
+    if not fields and not param and not _BODY_FIELD.search(message):
+        about = message[: found.start()] if (found := _ACCEPTED_LIST.search(message)) else message
         fields = [key for key in optional if re.search(rf"\b{re.escape(key)}\b", about)]
         if not fields and "stream" in sent and re.search(r"\bstreaming\b", about):
             fields = ["stream"]
@@ -273,9 +287,9 @@ def _named(sent: Mapping[str, Any], message: str, param: str) -> Iterator[str]:
 
 
 def _without_system(messages: list[Any]) -> list[Any]:
-    """Moves the text of system messages into the first user message."""
-    told = [one["content"] for one in messages if one.get("role") == "system"]
+    """Move the text of system messages into the first user message."""
+    system = [one["content"] for one in messages if one.get("role") == "system"]
     rest = [dict(one) for one in messages if one.get("role") != "system"]
-    if told and rest and isinstance(rest[0].get("content"), str):
-        rest[0]["content"] = "\n\n".join([*map(str, told), rest[0]["content"]])
+    if system and rest and isinstance(rest[0].get("content"), str):
+        rest[0]["content"] = "\n\n".join([*map(str, system), rest[0]["content"]])
     return rest

@@ -1,6 +1,6 @@
-"""The server: one model and its source behind the API that OpenAI clients speak.
+"""A server with OpenAI's API: one model and its sources.
 
-``make_app`` gives the ASGI application, ``Server`` runs it and ends its streams cleanly. Needs
+``make_app`` returns the ASGI application, ``Server`` runs it and ends its streams cleanly. Needs
 ``pip install 'lacy[serve]'``.
 """
 

@@ -1,6 +1,6 @@
 from .app import make_app
 from .keys import Keys
-from .limits import Limits, affordable
+from .limits import Limits, affordable_connections
 from .scheduler import Scheduler
 from .server import Server, open_socket
 
@@ -9,7 +9,7 @@ __all__ = [
     "Limits",
     "Scheduler",
     "Server",
-    "affordable",
+    "affordable_connections",
     "make_app",
     "open_socket",
 ]

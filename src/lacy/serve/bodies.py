@@ -1,28 +1,43 @@
-"""What clients send: OpenAI's fields, and ``lacy`` beside them.
+"""Request bodies: OpenAI's fields, and ``lacy`` beside them.
 
-Fields that change the text and that lacy does not know how to honour are refused where they ask
-for something; fields that only describe the request are ignored; others are mistakes.
+Fields that would change the text and that lacy does not support are refused if they ask for
+something; fields that only describe the request are ignored; all others are errors.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from lacy.serve.bounds import Each, Messages, Prompts, Several, Strict
-from lacy.serve.fields import asking, declare
-from lacy.serve.messages import Message, speakable
+from lacy.serve.fields import NO_EFFECT, declare, unsupported_field
+from lacy.serve.messages import (
+    ENCODABLE,
+    FastList,
+    Message,
+    MessageList,
+    NonEmptyList,
+    OptionalText,
+    Part,
+    PartList,
+    PromptList,
+    Strict,
+    ToolCall,
+    ToolFunction,
+)
+
+TEXT_LOGPROBS = "message.output_text.logprobs"
+"""The value of ``include`` that asks for log-probabilities in ``/v1/responses``."""
 
 
-class Wishes(Strict):
+class LacyOptions(Strict):
     """``lacy``: how the cascade is to run."""
 
     policy: Annotated[str, Field(max_length=200)] | None = None
-    """When to call, e.g. ``budget=0.1``; comes before the one in the model's name."""
+    """When to call, e.g. ``budget=0.1``; overrides the policy in the model's name."""
     unit: Literal["token", "word", "value"] | None = None
     subject: Annotated[str, Field(max_length=500)] | None = None
-    """Whom or what the text is about, where the caller knows."""
+    """Whom or what the text is about, if the caller knows."""
 
 
 class StreamOptions(BaseModel):
@@ -33,41 +48,36 @@ class StreamOptions(BaseModel):
 
 
 class Body(declare("Common", Strict, chat=None)):  # type: ignore[misc]
-    """What both kinds of request have in common."""
+    """Fields of all kinds of requests."""
 
-    asks: ClassVar[str] = "prompt"
-    """The parameter with what the model is to continue."""
+    prompt_field: ClassVar[str] = "prompt"
+    """The field with what the model is to continue."""
     model: str = Field(max_length=500)
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     n: int | None = Field(None, ge=1)
-    stop: str | Each[str] | None = None
+    stop: Annotated[str | FastList[str] | None, ENCODABLE] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     ignore_eos: bool | None = None
     """Continue after end tokens until ``max_tokens``."""
     min_tokens: int | None = Field(None, ge=0)
     """Fewest tokens of the answer."""
-    lacy: Wishes = Wishes()
+    lacy: LacyOptions = LacyOptions()
 
     @field_validator("lacy", mode="before")
     @classmethod
-    def _wishes(cls, value: Any) -> Any:
-        return Wishes() if value is None else value  # null asks for nothing, as elsewhere
+    def _null_is_default(cls, value: Any) -> Any:
+        return LacyOptions() if value is None else value
 
-    @field_validator("prompt", "stop", check_fields=False)
-    @classmethod
-    def _speakable(cls, value: Any) -> Any:
-        return speakable(value)
+    def unsupported(self) -> str | None:
+        """Return the first field that asks for what lacy cannot do."""
+        return unsupported_field({name: getattr(self, name) for name in self.model_fields_set})
 
-    def refused(self) -> str | None:
-        """The first field that asks for what lacy cannot do."""
-        return asking({name: getattr(self, name) for name in self.model_fields_set})
-
-    def least(self, limit: int) -> int:
-        """Fewest tokens of the answer, given that ``limit`` is the most."""
+    def fewest_tokens(self, limit: int) -> int:
+        """Return the fewest tokens of the answer, given that ``limit`` is the most."""
         return limit if self.ignore_eos else self.min_tokens or 0
 
     @property
@@ -76,29 +86,29 @@ class Body(declare("Common", Strict, chat=None)):  # type: ignore[misc]
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
 
     @property
-    def scored(self) -> int | None:
-        """How many of the likeliest tokens are wanted at each place; None: no logprobs at all."""
+    def wanted_logprobs(self) -> int | None:
+        """Number of likeliest tokens to return at each position; None: no logprobs at all."""
         return None
 
     @property
-    def echoed(self) -> bool:
-        """Whether the answer begins with the prompt."""
+    def wants_echo(self) -> bool:
+        """True if the answer begins with the prompt."""
         return False
 
     @property
-    def usage_wanted(self) -> bool:
-        """Whether the last chunk of a stream is to count tokens."""
+    def wants_usage(self) -> bool:
+        """True if the last chunk of a stream counts tokens."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
 Token = Annotated[int, Field(strict=True, ge=0)]
-Tokens = Several[Token]
+Tokens = NonEmptyList[Token]
 
 
 class CompletionBody(declare("OfCompletion", Body, chat=False)):  # type: ignore[misc]
     """``POST /v1/completions``."""
 
-    prompt: str | Prompts[str] | Tokens | Prompts[Tokens]
+    prompt: Annotated[str | PromptList[str] | Tokens | PromptList[Tokens], ENCODABLE]
     """Texts, or tokens of the model."""
     max_tokens: int | None = Field(None, ge=0)
     """With 0 nothing is generated; with ``echo`` the prompt is scored."""
@@ -112,26 +122,156 @@ class CompletionBody(declare("OfCompletion", Body, chat=False)):  # type: ignore
         return 1 if isinstance(given, str) or isinstance(given[0], int) else len(given)
 
     @property
-    def scored(self) -> int | None:
-        """How many of the likeliest tokens are wanted at each place; None: no logprobs at all."""
+    def wanted_logprobs(self) -> int | None:
+        """Number of likeliest tokens to return at each position; None: no logprobs at all."""
         return self.logprobs
 
     @property
-    def echoed(self) -> bool:
-        """Whether the answer begins with the prompt."""
+    def wants_echo(self) -> bool:
+        """True if the answer begins with the prompt."""
         return bool(self.echo)
 
 
 class ChatBody(declare("OfChat", Body, chat=True)):  # type: ignore[misc]
     """``POST /v1/chat/completions``."""
 
-    asks = "messages"
-    messages: Messages[Message]
+    prompt_field = "messages"
+    messages: MessageList[Message]
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
 
     @property
-    def scored(self) -> int | None:
-        """How many of the likeliest tokens are wanted at each place; None: no logprobs at all."""
+    def wanted_logprobs(self) -> int | None:
+        """Number of likeliest tokens to return at each position; None: no logprobs at all."""
         return (self.top_logprobs or 0) if self.logprobs else None
+
+
+class InputPart(Part):
+    """A part of a message of ``/v1/responses``; only text is supported."""
+
+    type: Literal["input_text", "output_text", "text", "refusal"]  # type: ignore[assignment]
+    annotations: Any = None
+    logprobs: Any = None
+    prompt_cache_breakpoint: Any = None
+
+
+InputContent = Annotated[str | PartList[InputPart] | None, ENCODABLE]
+
+
+def _text_of(content: str | list[InputPart] | None) -> str:
+    if isinstance(content, list):
+        return "".join(part.content or "" for part in content)
+    return content or ""
+
+
+class Item(Strict):
+    """An item of a conversation: a message, a tool call, or the output of a tool."""
+
+    type: Literal["message", "function_call", "function_call_output", "reasoning"] = "message"
+    role: Literal["system", "developer", "user", "assistant"] | None = None
+    content: InputContent = None
+    call_id: OptionalText = None
+    name: OptionalText = None
+    arguments: OptionalText = None
+    output: InputContent = None
+    id: Any = None
+    status: Any = None
+    phase: Any = None
+    summary: Any = None
+    encrypted_content: Any = None
+    lacy: Any = None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Item:
+        needed = {
+            "message": ("role", "content"),
+            "function_call": ("name", "call_id"),
+            "function_call_output": ("call_id", "output"),
+        }.get(self.type, ())
+        for name in needed:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} is missing")
+        return self
+
+    def as_message(self) -> Message | None:
+        """Return the item as a chat message; None for reasoning items, which are ignored."""
+        if self.type == "reasoning":
+            return None
+        if self.type == "function_call":
+            function = ToolFunction(name=self.name or "", arguments=self.arguments)
+            call = ToolCall(id=self.call_id, function=function)
+            return Message(role="assistant", tool_calls=[call])
+        if self.type == "function_call_output":
+            return Message(role="tool", content=_text_of(self.output), tool_call_id=self.call_id)
+        return Message(role=self.role or "user", content=_text_of(self.content))
+
+
+class TextFormat(Strict):
+    """The field ``text``: the format of the answer."""
+
+    format: dict[str, Any] | None = None
+    verbosity: Any = None
+
+
+RESPONSE_NO_EFFECT: dict[str, tuple[Any, ...]] = NO_EFFECT | {
+    "previous_response_id": (None,),
+    "conversation": (None,),
+    "prompt": (None,),
+    "background": (None, False),
+    "truncation": (None, "disabled"),
+    "max_tool_calls": (None,),
+    "context_management": (None, []),
+    "moderation": (None,),
+    "n": (None, 1),
+}
+"""Unsupported fields of ``/v1/responses``, with the values that have no effect."""
+
+
+class ResponseBody(declare("OfResponse", Body, chat=True)):  # type: ignore[misc]
+    """``POST /v1/responses``."""
+
+    prompt_field = "input"
+    input: Annotated[str | MessageList[Item], ENCODABLE]
+    """The user's text, or a conversation."""
+    instructions: OptionalText = None
+    """A system message before the input."""
+    max_output_tokens: int | None = Field(None, ge=1)
+    text: TextFormat | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    include: FastList[str] | None = None
+    previous_response_id: Any = None
+    conversation: Any = None
+    prompt: Any = None
+    background: Any = None
+    truncation: Any = None
+    max_tool_calls: Any = None
+    context_management: Any = None
+    moderation: Any = None
+
+    def unsupported(self) -> str | None:
+        """Return the first unsupported field that would have an effect."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        form = self.text.format if self.text else None
+        if form is not None and form != {"type": "text"}:
+            return "text.format"
+        return unsupported_field(given, RESPONSE_NO_EFFECT)
+
+    def messages(self) -> list[Message]:
+        """Return the conversation as chat messages."""
+        begin = [Message(role="system", content=self.instructions)] if self.instructions else []
+        if isinstance(self.input, str):
+            return [*begin, Message(role="user", content=self.input)]
+        given = [item.as_message() for item in self.input]
+        return begin + [message for message in given if message is not None]
+
+    @property
+    def limit(self) -> int | None:
+        """Most tokens of the answer."""
+        return self.max_output_tokens or self.max_tokens
+
+    @property
+    def wanted_logprobs(self) -> int | None:
+        """Number of likeliest tokens to return at each position; None: no logprobs at all."""
+        wanted = bool(self.top_logprobs) or TEXT_LOGPROBS in (self.include or ())
+        return (self.top_logprobs or 0) if wanted else None

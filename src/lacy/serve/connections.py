@@ -1,8 +1,8 @@
 """Limits on connections: deadlines, number of connections, and strict parsing of requests.
 
 All of this happens before authentication, so time and memory must be bounded here. uvicorn's h11
-protocol reads and writes; ``Guarded`` adds deadlines and a limit on connections; ``Checked``
-refuses requests with an ambiguous length or with an encoding that is expensive to parse.
+protocol reads and writes; ``BoundedProtocol`` adds deadlines and a limit on connections;
+``StrictParser`` refuses requests with an ambiguous length or that are expensive to parse.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from lacy.serve.failures import ApiError
+from lacy.serve.errors import ApiError
 from lacy.serve.limits import MIB, Limits
 
 HEAD_BYTES = 16 * 1024
-"""Largest request line with headers, and the size of the pieces that are parsed at a time."""
+"""Largest request line with headers, and the number of bytes that are parsed at a time."""
 
-MOST_HEADERS = 100
+MAX_HEADERS = 100
 
 FREE_CHUNKS, CHUNK_BYTES = 1024, 64
 """A chunked body may have ``FREE_CHUNKS`` chunks, plus one for each ``CHUNK_BYTES`` bytes."""
@@ -39,18 +39,18 @@ PROBE_SECONDS = 1.0
 PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus}
 
 
-class Checked(h11.Connection):
+class StrictParser(h11.Connection):
     """h11's connection with stricter checks of requests."""
 
     refusal: h11.RemoteProtocolError | None = None
-    """Why the last event could not be read."""
+    """The error of the last event."""
     _chunks = _bytes = 0
 
     def next_event(self) -> Any:
-        """The next event.
+        """Return the next event.
 
         Raises:
-            h11.RemoteProtocolError: the data are not a valid request, or one that is refused.
+            h11.RemoteProtocolError: the data are no valid request, or the request is refused.
         """
         try:
             event = super().next_event()
@@ -69,7 +69,7 @@ class Checked(h11.Connection):
 
 
 def _check_head(request: h11.Request) -> None:
-    """Refuses requests that a proxy might interpret differently from h11.
+    """Refuse requests that a proxy might interpret differently from h11.
 
     Raises:
         h11.RemoteProtocolError: unsupported version, too many or too long headers, or an ambiguous
@@ -80,11 +80,11 @@ def _check_head(request: h11.Request) -> None:
         raise h11.RemoteProtocolError(why, error_status_hint=505)
     size = len(request.method) + len(request.target)
     size += sum(len(name) + len(value) for name, value in request.headers)
-    if size > HEAD_BYTES:  # h11 looks at the size of incomplete ones only
+    if size > HEAD_BYTES:  # h11 checks only the size of incomplete ones
         why = f"the request line and headers have more than {HEAD_BYTES:,} bytes"
         raise h11.RemoteProtocolError(why, error_status_hint=431)
-    if len(request.headers) > MOST_HEADERS:
-        why = f"more than {MOST_HEADERS} headers"
+    if len(request.headers) > MAX_HEADERS:
+        why = f"more than {MAX_HEADERS} headers"
         raise h11.RemoteProtocolError(why, error_status_hint=431)
     names = {name for name, _ in request.headers}
     if b"transfer-encoding" in names and b"content-length" in names:
@@ -93,8 +93,8 @@ def _check_head(request: h11.Request) -> None:
         raise h11.RemoteProtocolError("Transfer-Encoding in HTTP/1.0")
 
 
-class Ending:
-    """A transport whose ``close`` is bounded: data that a client does not read in time are dropped.
+class BoundedTransport:
+    """A transport whose ``close`` takes a limited time; then unread data are dropped.
 
     Args:
         transport: the event loop's transport.
@@ -103,7 +103,7 @@ class Ending:
 
     def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
         self._transport, self._seconds = transport, seconds
-        self._end: asyncio.TimerHandle | None = None
+        self._abort: asyncio.TimerHandle | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -111,44 +111,44 @@ class Ending:
     def close(self) -> None:
         """Send the remaining data, and close."""
         self._transport.close()
-        if self._end is None:
+        if self._abort is None:
             loop = asyncio.get_running_loop()
-            self._end = loop.call_later(self._seconds, self._transport.abort)
+            self._abort = loop.call_later(self._seconds, self._transport.abort)
 
-    def lost(self) -> None:
-        """It has been closed."""
-        if self._end is not None:
-            self._end.cancel()
+    def closed(self) -> None:
+        """Cancel the timer, because the connection is closed."""
+        if self._abort is not None:
+            self._abort.cancel()
 
 
-class Guarded(H11Protocol):
-    """One connection.
+class BoundedProtocol(H11Protocol):
+    """One connection, with deadlines.
 
     Args:
-        limits: bounds on time and number.
-        how: uvicorn's own arguments.
+        limits: deadlines, and the number of connections.
+        options: arguments of uvicorn's protocol.
     """
 
-    def __init__(self, limits: Limits, **how: Any) -> None:
-        super().__init__(**how)
+    def __init__(self, limits: Limits, **options: Any) -> None:
+        super().__init__(**options)
         self.limits = limits
-        self.conn = self._checked = Checked(h11.SERVER, HEAD_BYTES)
+        self.conn = self._parser = StrictParser(h11.SERVER, HEAD_BYTES)
         self.since = time.monotonic()
         """When the connection last started waiting for the client."""
         self._half_closed = self._discarding = False
-        self._rest = 0
-        """Bytes that were discarded."""
+        self._discarded = 0
+        """Number of bytes that were read and dropped."""
         self._deadline: asyncio.TimerHandle | None = None
-        self._unread: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self._stage = ""
 
     # Called by the event loop
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a client; if there are too many, close an idle connection."""
-        self._ending = Ending(transport, self.limits.patience)
-        super().connection_made(cast("asyncio.Transport", self._ending))
-        if len(self.connections) > self.limits.connections and not self._make_room():
+        """Accept a connection; if there are too many, close an idle one."""
+        self._bounded = BoundedTransport(transport, self.limits.stall_seconds)
+        super().connection_made(cast("asyncio.Transport", self._bounded))
+        if len(self.connections) > self.limits.connections and not self._close_idle():
             why = f"all {self.limits.connections} connections are in use"
             self._refuse(ApiError(503, why, "too_many_connections", retry=1))
             return
@@ -156,9 +156,9 @@ class Guarded(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse in small parts: h11 bounds headers only while they are incomplete."""
-        if self._stage == "rest" or self._discarding:
-            self._rest += len(data)
-            if self._rest > LINGER_BYTES:
+        if self._stage == "discard" or self._discarding:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES:
                 self.transport.abort()
                 return
         for begin in range(0, len(data), HEAD_BYTES):
@@ -170,7 +170,7 @@ class Guarded(H11Protocol):
         self._watch()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client closed its sending side; it may still wait for an answer, or be gone."""
+        """Handle a client that closed its sending side: it may still wait, or be gone."""
         if not self.answering or self._discarding:
             return False
         if not self._half_closed:
@@ -179,41 +179,44 @@ class Guarded(H11Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended."""
+        """Cancel all timers."""
         super().connection_lost(exc)
-        self._forget_deadline()
-        self._ending.lost()
-        if self._unread is not None:
-            self._unread.cancel()
+        self._cancel_deadline()
+        self._bounded.closed()
+        if self._stalled is not None:
+            self._stalled.cancel()
 
     def pause_writing(self) -> None:
-        """The client has stopped reading: ``Gate`` ends its texts, then the connection closes."""
+        """Start the timer of a client that has stopped reading.
+
+        ``GuardMiddleware`` ends its texts first, then the connection is closed.
+        """
         super().pause_writing()
-        self._unread = self.loop.call_later(self.limits.patience + 1, self.transport.abort)
+        self._stalled = self.loop.call_later(self.limits.stall_seconds + 1, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """Cancel the timer: the client reads again."""
         super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
+        if self._stalled is not None:
+            self._stalled.cancel()
 
     # Called by uvicorn
 
     def send_400_response(self, msg: str) -> None:
-        """The data are not a valid request."""
-        error = self._checked.refusal
+        """Refuse data that are no valid request."""
+        error = self._parser.refusal
         hint = error.error_status_hint if error else 400
         self._refuse(ApiError(hint, str(error or msg), "invalid_request"))
 
     def on_response_complete(self) -> None:
-        """An answer has been sent."""
+        """Close or reuse the connection after an answer."""
         super().on_response_complete()
         if self._half_closed and not self.answering:
             self.transport.close()
         self._watch()
 
     def shutdown(self) -> None:
-        """The server shuts down: only requests that are already complete are answered."""
+        """Shut down: only requests that are already complete are answered."""
         if self.answering:
             self.cycle.keep_alive = False
         elif self.receiving and not self._discarding:
@@ -225,13 +228,13 @@ class Guarded(H11Protocol):
 
     @property
     def answering(self) -> bool:
-        """Whether a complete request is waiting for its answer."""
+        """True if a complete request is waiting for its answer."""
         cycle = self.cycle
         return cycle is not None and not cycle.response_complete and not cycle.more_body
 
     @property
     def receiving(self) -> bool:
-        """Whether a body is being read for the application."""
+        """True if a body is being read for the application."""
         return self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body
 
     # Deadlines
@@ -241,47 +244,53 @@ class Guarded(H11Protocol):
         stage = "" if self.transport.is_closing() else self._stage_now()
         if stage == self._stage or self._discarding:  # discarding has its own deadline
             return
-        self._forget_deadline()
+        self._cancel_deadline()
         self._stage, self.since = stage, time.monotonic()
-        self._rest = 0
+        self._discarded = 0
         limits = self.limits
-        allowed = {"idle": limits.idle_seconds, "head": limits.head_seconds, "rest": LINGER_SECONDS}
+        allowed = {
+            "idle": limits.idle_seconds,
+            "head": limits.head_seconds,
+            "discard": LINGER_SECONDS,
+        }
         if stage in allowed:
             self._deadline = self.loop.call_later(allowed[stage], self._too_late)
 
     def _stage_now(self) -> str:
-        """What the connection waits for; ``Gate`` sets the deadline for bodies."""
+        """Return what the connection waits for; ``GuardMiddleware`` has the deadline for bodies."""
         if self.answering:
             return "answer"
         if self.receiving:
             return "body"
         if self.conn.their_state is h11.SEND_BODY:
-            return "rest"  # of a body that the application no longer reads
-        return "head" if self.cycle is None or self._begun else "idle"
+            return "discard"  # the application no longer reads this body
+        return "head" if self.cycle is None or self._has_data else "idle"
 
     @property
-    def _begun(self) -> bool:
-        """Whether part of the headers has arrived."""
+    def _has_data(self) -> bool:
+        """True if part of the headers has arrived."""
         return bool(self.conn.trailing_data[0])
 
     def _too_late(self) -> None:
-        if self._stage == "head" and self._begun:
+        if self._stage == "head" and self._has_data:
             why = f"the headers took longer than {self.limits.head_seconds} s"
             self._refuse(ApiError(408, why, "too_slow"))
-        elif self._stage == "rest":
+        elif self._stage == "discard":
             self.transport.abort()
         else:
             self.transport.close()
 
-    def _forget_deadline(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _make_room(self) -> bool:
-        """Close the connection that has been idle longest; False if none is idle."""
-        others = [other for other in self.connections if other is not self]
-        waiting = [other for other in others if isinstance(other, Guarded) and not other.answering]
+    def _close_idle(self) -> bool:
+        """Close the connection that has been idle longest; return False if none is idle."""
+        others = (other for other in self.connections if other is not self)
+        waiting = [
+            other for other in others if isinstance(other, BoundedProtocol) and not other.answering
+        ]
         if not waiting:
             return False
         # Close connections without a request first: a client that has sent headers may be slow.
@@ -291,7 +300,7 @@ class Guarded(H11Protocol):
         return True
 
     def _probe(self) -> None:
-        """Find out whether a client that closed its sending side is still there.
+        """Check that a client that closed its sending side is still there.
 
         A closed socket responds to any data with a reset. "100 Continue" may precede any answer,
         and clients ignore it.
@@ -320,18 +329,18 @@ class Guarded(H11Protocol):
             if begun:
                 self.transport.abort()
                 return
-        self._forget_deadline()
+        self._cancel_deadline()
         self._unset_keepalive_if_required()
         self._discarding = True
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._say(error)
+            self._send_error(error)
         if self._half_closed:
             self.transport.close()
             return
         self.transport.write_eof()
         self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
-    def _say(self, error: ApiError) -> None:
+    def _send_error(self, error: ApiError) -> None:
         data = json.dumps(error.body).encode()
         headers = [
             (b"content-type", b"application/json"),

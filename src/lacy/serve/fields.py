@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import create_model
 
-NOTHING: dict[str, tuple[Any, ...]] = {
-    # OpenAI's
+NO_EFFECT: dict[str, tuple[Any, ...]] = {
+    # from OpenAI
     "best_of": (None, 1),
     "frequency_penalty": (None, 0),
     "presence_penalty": (None, 0),
@@ -27,7 +27,7 @@ NOTHING: dict[str, tuple[Any, ...]] = {
     "audio": (None,),
     "prediction": (None,),
     "web_search_options": (None,),
-    # other servers'
+    # from other servers
     "repetition_penalty": (None, 1),
     "length_penalty": (None, 1),
     "top_k": (None, -1, 0),
@@ -74,13 +74,14 @@ IGNORED = (
 )  # fmt: skip
 """Ignored fields: they describe the request, or do not apply to small models (reasoning)."""
 
-STRUCTURE = 'see docs/how-to/clients.md, "Tools and structured output"'
-STATE = "the server stores nothing between requests: send the whole conversation as input"
-HELP = dict.fromkeys(("previous_response_id", "conversation", "background"), STATE) | dict.fromkeys(
+_STRUCTURE = 'see docs/how-to/clients.md, "Tools and structured output"'
+_STATE = "the server stores nothing between requests: send the whole conversation as input"
+_STATEFUL = ("previous_response_id", "conversation", "background")
+HELP = dict.fromkeys(_STATEFUL, _STATE) | dict.fromkeys(
     ("tools", "functions", "tool_choice", "function_call", "response_format", "guided_json",
      "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "grammar",
      "json_schema", "text.format"),
-    STRUCTURE,
+    _STRUCTURE,
 )  # fmt: skip
 """What to do instead, or where to read about it."""
 
@@ -93,33 +94,34 @@ COMPLETION_ONLY = frozenset(("best_of", "suffix"))
 
 
 def declare(name: str, base: type[Any], *, chat: bool | None) -> type[Any]:
-    """A model of a request with these fields, each of any type.
+    """Return a model of a request with these fields, each of any type.
 
     Args:
         name: its name.
         base: the model to extend.
         chat: use the fields of chats or those of completions; None: those that both have.
     """
-    every = {*NOTHING, *IGNORED, "parallel_tool_calls"}
+    every = {*NO_EFFECT, *IGNORED, "parallel_tool_calls"}
     some = {None: every - CHAT_ONLY - COMPLETION_ONLY, True: CHAT_ONLY, False: COMPLETION_ONLY}
-    told: dict[str, Any] = {field: (Any, None) for field in sorted(some[chat])}
-    return create_model(name, __base__=base, **told)
+    declared: dict[str, Any] = {field: (Any, None) for field in sorted(some[chat])}
+    return create_model(name, __base__=base, **declared)
 
 
-def asking(given: dict[str, Any], nothings: dict[str, tuple[Any, ...]] = NOTHING) -> str | None:
-    """The first unsupported field of a request that would have an effect.
+def unsupported_field(
+    given: dict[str, Any], no_effect: dict[str, tuple[Any, ...]] = NO_EFFECT
+) -> str | None:
+    """Return the first unsupported field of a request that would have an effect.
 
     Args:
         given: the fields that a request sets.
-        nothings: unsupported fields, with the values that have no effect.
+        no_effect: unsupported fields, with the values that have no effect.
     """
     unused = set()  # tools that must not be called have no effect
     for switch, what in (("tool_choice", "tools"), ("function_call", "functions")):
         if given.get(switch) == "none":
             unused.add(what)
     for name, value in given.items():
-        nothing = nothings.get(name)
-        if nothing is None or name in unused or value in nothing:
+        if name not in no_effect or name in unused or value in no_effect[name]:
             continue
         if name == "best_of" and value == given.get("n"):  # every generated text is returned
             continue

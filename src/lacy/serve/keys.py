@@ -1,34 +1,64 @@
-"""API keys, and how many texts each has requested recently.
+"""API keys: their file, their rate limits, and the client of a request.
 
-Only hashes are stored (``keyfile``). Keys are made from 32 random bytes, so a plain hash is enough.
+The file holds only hashes: ``{"keys": [{"name": "ada", "sha256": "...", "per_minute": 60}]}``. Keys
+are made from 32 random bytes, so a plain hash is enough. The file is readable only by its owner,
+and several processes can add keys at the same time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import logging
+import math
 import os
+import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from lacy._parse import parse_json
+from lacy.disk import lock, write_atomic
 from lacy.errors import LacyError
-from lacy.serve.keyfile import MOST_NAME, Key, change, is_name, read
+from lacy.serve.errors import ApiError
 
 LOG = logging.getLogger("lacy.serve")
 
-Stamp = tuple[int, ...] | None
-"""Identifies a version of a file by its metadata; None: there is no file."""
+MAX_FILE_BYTES = 1 << 20
+MAX_NAME = 200
+
+LOCK_SECONDS = 30.0
+"""How long to wait for another process that is changing the file."""
 
 ROUNDING = 1e-6
 """Texts by which a rate may be exceeded, so that waiting for ``Retry-After`` is always enough."""
 
+FileVersion = tuple[int, ...] | None
+"""Identifies a version of a file by its metadata; None if there is no file."""
 
-class Unreadable(Exception):
-    """The file of keys is missing or invalid, so all keys are refused."""
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One API key."""
+
+    name: str
+    sha256: str
+    per_minute: float | None = None
+    """Texts per minute; None: no limit."""
+
+    @property
+    def burst(self) -> float:
+        """Most texts that may be requested at once."""
+        return float("inf") if self.per_minute is None else max(1.0, self.per_minute)
+
+
+class KeysUnreadable(Exception):
+    """Raised when the file of keys is missing or invalid, so that all keys are refused."""
 
 
 class Keys:
@@ -51,8 +81,9 @@ class Keys:
         self.path = path
         self._clock = clock
         self._lock = threading.Lock()
-        self._left: dict[str, tuple[float, float]] = {}
-        self._stamp = _stamp(path)
+        self._remaining: dict[str, tuple[float, float]] = {}
+        """By hash: texts that may be requested, and the time of that count."""
+        self._version = _version_of(path)
         self._readable = True
 
     @classmethod
@@ -63,108 +94,213 @@ class Keys:
             LacyError: E13, no such file; E12, the file is invalid.
         """
         path = Path(path)
-        keys = cls([], path=path)  # takes the stamp before the file is read
-        keys.keys = read(path)
+        keys = cls([], path=path)  # notes the file's version before it is read
+        keys.keys = read_keys(path)
         return keys
 
     def add(self, path: str | Path, name: str, per_minute: float | None = None) -> str:
-        """Make a key and add its hash to the file; the key itself is not stored.
+        """Make a key, add its hash to the file, and return the key, which is stored nowhere.
 
         Several processes may do so at the same time.
 
         Raises:
             LacyError: E12, the file or the name is invalid; E145, the file stays locked.
         """
-        if not is_name(name) or not name.isprintable():
-            why = f"a name has 1 to {MOST_NAME} printable characters"
+        if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+            why = f"a name has 1 to {MAX_NAME} printable characters"
             do = "give the key another name: --new-key ada"
             raise LacyError("E12", key="new_key", value=name, why=why, do=do)
         text = f"lacy-{secrets.token_urlsafe(32)}"
-        key = Key(name, hash_of(text), per_minute)
         self.path = Path(path)
-        self.keys = change(self.path, lambda known: [*known, key], self.keys)
-        self._stamp = ()  # read again: another process may have added a key as well
+        self.keys = _append_key(self.path, Key(name, _hash_of(text), per_minute), self.keys)
+        self._version = ()  # read again: another process may have added a key as well
         return text
 
     def find(self, text: str) -> Key | None:
-        """The key of a given secret; takes as long for a wrong one as for a right one.
+        """Return the key of a secret; takes as long for a wrong one as for a right one.
 
         Raises:
-            Unreadable: the file of keys cannot be read any more.
+            KeysUnreadable: the file of keys cannot be read any more.
         """
         self._refresh()
-        given, found = hash_of(text), None
+        given, found = _hash_of(text), None
         for key in self.keys:
             if hmac.compare_digest(key.sha256, given):
                 found = key
         return found
 
-    def wait(self, key: Key, texts: int = 1, paid: int = 0) -> float:
-        """Count texts against a key's rate.
+    def charge(self, key: Key, texts: int = 1, charged: int = 0) -> float:
+        """Count texts against a key's rate limit.
 
         Args:
             key: the key of the request.
-            texts: number of texts, at most ``most_of(key)``.
-            paid: how many of them have been counted already.
+            texts: number of texts, at most ``key.burst``.
+            charged: how many of them have been counted already.
 
         Returns:
             0.0, or the seconds after which the key may request so many. In that case nothing is
-            counted, and the texts already counted are returned.
+            counted, and the texts already counted are given back.
         """
         if key.per_minute is None:
             return 0.0
-        now, most = self._clock(), self.most_of(key)
+        now = self._clock()
         with self._lock:
-            left, then = self._left.get(key.sha256, (most, now))
-            left = min(most, left + (now - then) * key.per_minute / 60 + paid)
-            enough = left + ROUNDING >= texts
-            self._left[key.sha256] = (left - texts if enough else left, now)
-        return 0.0 if enough else (texts - left) * 60 / key.per_minute
-
-    def most_of(self, key: Key) -> float:
-        """Most texts that a key may request at once."""
-        return float("inf") if key.per_minute is None else max(1.0, key.per_minute)
-
-    @property
-    def shared(self) -> bool:
-        """Whether several keys share the server."""
-        return len(self.keys) > 1
+            remaining, then = self._remaining.get(key.sha256, (key.burst, now))
+            remaining += (now - then) * key.per_minute / 60 + charged
+            remaining = min(key.burst, remaining)
+            enough = remaining + ROUNDING >= texts
+            self._remaining[key.sha256] = (remaining - texts if enough else remaining, now)
+        return 0.0 if enough else (texts - remaining) * 60 / key.per_minute
 
     def _refresh(self) -> None:
         """Read the file again if it has changed.
 
         Raises:
-            Unreadable: the file is missing or invalid.
+            KeysUnreadable: the file is missing or invalid.
         """
         if self.path is None:
             return
         with self._lock:
-            stamp = _stamp(self.path)
-            if stamp != self._stamp:
-                self._stamp = stamp
+            version = _version_of(self.path)
+            if version != self._version:
+                self._version = version
                 self._reread(self.path)
             if not self._readable:
-                raise Unreadable
+                raise KeysUnreadable
 
     def _reread(self, path: Path) -> None:
         before = [key.name for key in self.keys]
         try:
-            self.keys, self._readable = read(path), True
+            self.keys, self._readable = read_keys(path), True
             known = {key.sha256 for key in self.keys}
-            self._left = {hashed: left for hashed, left in self._left.items() if hashed in known}
+            self._remaining = {k: left for k, left in self._remaining.items() if k in known}
             if before != [key.name for key in self.keys]:
                 LOG.warning("%s has changed: it now has %d keys", path, len(self.keys))
         except (LacyError, OSError) as error:
             self.keys, self._readable = [], False
-            LOG.error("nobody can ask until %s is repaired: %s", path, error)
+            LOG.error("all keys are refused until %s is repaired: %s", path, error)
 
 
-def hash_of(text: str) -> str:
-    """What is stored of a key."""
+@dataclass
+class Client:
+    """The client of a request; without keys, all clients are the same.
+
+    Args:
+        keys: all accepted keys.
+        key: the key of the request.
+    """
+
+    keys: Keys | None = None
+    key: Key | None = None
+    charged: int = 0
+    """Texts that have been counted for this request."""
+
+    @property
+    def owner(self) -> str | None:
+        """The key that owns the texts, if several keys share the server."""
+        return self.key.sha256 if self.keys and self.key and len(self.keys.keys) > 1 else None
+
+    def charge(self, texts: int) -> None:
+        """Count the texts of this request against the key's rate, including those counted before.
+
+        Raises:
+            ApiError: 400, more than the rate ever allows at once; 429, more than it allows now.
+        """
+        if self.keys is None or self.key is None:
+            return
+        if texts > self.key.burst:
+            why = f"{texts} texts (prompts times n) exceed this key's limit of "
+            why += f"{self.key.burst:g} per minute"
+            raise ApiError(400, why, "above_limit", "n")
+        if seconds := self.keys.charge(self.key, texts, self.charged):
+            self.charged = 0
+            why = f"this key may ask for {self.key.per_minute:g} texts per minute"
+            raise ApiError(429, why, "rate_limit_exceeded", retry=seconds)
+        self.charged = texts
+
+
+def read_keys(path: Path) -> list[Key]:
+    """Return the keys in a file.
+
+    Raises:
+        LacyError: E13, no such file; E12, the file is invalid.
+    """
+    if not path.is_file():
+        raise LacyError("E13", path=path, do=f"make a key: lacy serve --keys {path} --new-key NAME")
+    with path.open("rb") as file:
+        raw = file.read(MAX_FILE_BYTES + 1)
+    try:
+        if len(raw) > MAX_FILE_BYTES:
+            raise ValueError(f"it has more than {MAX_FILE_BYTES:,} bytes")
+        data = parse_json(raw)
+        entries = data.get("keys") if isinstance(data, dict) else None
+        if not isinstance(entries, list):
+            raise ValueError('it has no list "keys"')
+        return [_parse_key(f"key {n}", entry) for n, entry in enumerate(entries, 1)]
+    except ValueError as error:
+        do = 'write {"keys": [{"name": ..., "sha256": ..., "per_minute": ...}]}'
+        raise LacyError("E12", key="keys", value=str(path), why=str(error), do=do) from error
+
+
+def _append_key(path: Path, key: Key, initial: Sequence[Key]) -> list[Key]:
+    """Add a key to a file while it is locked, and return all keys in it.
+
+    Args:
+        path: the file; its folder is created if needed.
+        key: the new key.
+        initial: keys to write first if the file does not exist yet.
+
+    Raises:
+        LacyError: E12, the file is invalid; E145, it stays locked.
+    """
+    path = path.resolve()
+    try:
+        with lock(path.parent, name=f".{path.name}.lock", wait=LOCK_SECONDS):
+            keys = [*(read_keys(path) if path.exists() else initial), key]
+            text = json.dumps({"keys": [asdict(one) for one in keys]}, indent=2) + "\n"
+            write_atomic(path, text, private=True)
+    except LacyError as error:
+        if error.code != "E150":
+            raise
+        raise LacyError("E145", path=path) from error
+    return keys
+
+
+def _parse_key(where: str, entry: Any) -> Key:
+    """Validate an entry and return its key.
+
+    Raises:
+        ValueError: the entry is invalid.
+    """
+    if not isinstance(entry, dict) or not {"name", "sha256"} <= entry.keys():
+        raise ValueError(f"{where} has no name or no sha256")
+    if more := entry.keys() - {"name", "sha256", "per_minute"}:
+        raise ValueError(f"{where} has an unknown field: {min(more)[:MAX_NAME]!r}")
+    name, hashed, rate = entry["name"], entry["sha256"], entry.get("per_minute")
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+        raise ValueError(f"the name of {where} is not a string of 1 to {MAX_NAME} characters")
+    if not isinstance(hashed, str) or not re.fullmatch("[0-9a-fA-F]{64}", hashed):
+        raise ValueError(f"the sha256 of {where} is not 64 hexadecimal digits")
+    if rate is not None and not _is_rate(rate):
+        raise ValueError(f"the per_minute of {where} is not a positive number")
+    return Key(name, hashed.lower(), rate)
+
+
+def _is_rate(rate: Any) -> bool:
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        return False
+    try:
+        return float(rate) > 0 and math.isfinite(rate)
+    except OverflowError:
+        return False
+
+
+def _hash_of(text: str) -> str:
+    """Return the hash that is stored for a key."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _stamp(path: Path | None) -> Stamp:
+def _version_of(path: Path | None) -> FileVersion:
     if path is None:
         return None
     try:

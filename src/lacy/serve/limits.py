@@ -1,4 +1,4 @@
-"""What a server takes at most."""
+"""Limits of a server on requests and connections."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lacy.errors import LacyError
 
 MIB = 1 << 20
 
-MOST_CONNECTIONS = 1024
+MAX_CONNECTIONS = 1024
 """Default limit on connections, even if there are more file descriptors."""
 
 
-def affordable() -> int:
-    """The number of connections that the file descriptors allow.
+def affordable_connections() -> int:
+    """Return the number of connections that the file descriptors allow.
 
     A quarter of the process's limit is reserved for sources and files. Of the rest, one third stays
     free, because connections are accepted before others have been closed (``server.BURSTS``).
@@ -34,27 +34,27 @@ def affordable() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of a server; whatever exceeds them is refused with a reason, nothing is cut silently.
+    """Limits of a server. A request beyond one is refused with a reason; nothing is truncated.
 
     Raises:
-        LacyError: E12 for a bound below 1.
+        LacyError: E12, a limit is below 1.
     """
 
     body_bytes: int = MIB
-    """Of a request's body."""
+    """Largest body of a request."""
     max_new_tokens: int = 1024
-    """Most new tokens that a request may ask for."""
+    """Most new tokens per text that a request may ask for."""
     choices: int = 8
-    """Answers to one prompt (``n``)."""
+    """Most answers to one prompt (``n``)."""
     prompts: int = 32
-    """Prompts in one request."""
+    """Most prompts in one request."""
     stops: int = 4
-    """Stop strings in one request (OpenAI's limit)."""
+    """Most stop strings in one request (OpenAI's limit)."""
     stop_characters: int = 500
-    """Of one stop string."""
-    patience: int = 60
-    """Seconds for which a client may take nothing of what it is sent; then its texts end."""
-    connections: int = field(default_factory=lambda: min(MOST_CONNECTIONS, affordable()))
+    """Longest stop string."""
+    stall_seconds: int = 60
+    """If a client stops reading for this long, its texts are cancelled and it is disconnected."""
+    connections: int = field(default_factory=lambda: min(MAX_CONNECTIONS, affordable_connections()))
     """Most open connections. Beyond these, the connection that has been idle longest is closed."""
     head_seconds: int = 10
     """From the start of the connection, or the first byte of a later request, to the end of the
@@ -65,12 +65,11 @@ class Limits:
     """Between two requests on one connection."""
 
     def __post_init__(self) -> None:
-        for bound in fields(self):
-            if getattr(self, bound.name) < 1:
+        for limit in fields(self):
+            if (value := getattr(self, limit.name)) < 1:
                 raise LacyError(
-                    "E12", key=bound.name, value=getattr(self, bound.name), why="less than 1",
-                    do="give 1 or more",
-                )  # fmt: skip
+                    "E12", key=limit.name, value=value, why="less than 1", do="give 1 or more"
+                )
 
     @property
     def body_deadline(self) -> float:

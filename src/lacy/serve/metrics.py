@@ -1,4 +1,4 @@
-"""Figures of a running server, as Prometheus reads them."""
+"""Metrics of a running server, for Prometheus."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from lacy.serve.choice import PROMPT, Choice
 from lacy.serve.scheduler import Scheduler
-from lacy.types import Span
 
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
+"""Upper bounds of the histograms' buckets."""
 
 
 class Metrics:
-    """Counters of one server (each has a registry of its own)."""
+    """Counters of one server, in a registry of its own."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._registry = registry = CollectorRegistry()
@@ -23,8 +23,8 @@ class Metrics:
             "lacy_request_seconds", "Duration of requests", ["path"],
             buckets=SECONDS, registry=registry,
         )  # fmt: skip
-        self.first = Histogram(
-            "lacy_first_piece_seconds", "Time to the first words of an answer",
+        self.first_text = Histogram(
+            "lacy_first_text_seconds", "Time to the first text of an answer",
             buckets=SECONDS, registry=registry,
         )  # fmt: skip
         self._prompt = Counter("lacy_prompt_tokens", "Tokens of prompts", registry=registry)
@@ -37,33 +37,29 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
-        self._cost = Counter("lacy_cost", "What sources charged", registry=registry)
-        running = Gauge("lacy_streams", "Texts being written", registry=registry)
+        self._cost = Counter("lacy_cost", "Cost of the sources", registry=registry)
+        running = Gauge("lacy_streams", "Texts that are being generated", registry=registry)
         running.set_function(lambda: scheduler.running)
-        waiting = Gauge("lacy_waiting", "Texts that wait for their turn", registry=registry)
+        waiting = Gauge("lacy_waiting", "Texts that wait", registry=registry)
         waiting.set_function(lambda: scheduler.waiting)
 
-    def prompt(self, tokens: int) -> None:
+    def add_prompt(self, tokens: int) -> None:
         """Count a prompt."""
         self._prompt.inc(tokens)
 
-    def answer(self, choice: Choice) -> None:
+    def add_answer(self, choice: Choice) -> None:
         """Count a whole answer."""
         for span in choice.spans:
             if span.speaker == PROMPT:
                 continue
             self._tokens.labels(span.speaker).inc(span.tokens)
-            if span.asked:
-                self._calls.labels(_outcome(span)).inc()
-                self._cost.inc(max(span.cost, 0.0))
+            if not span.asked:
+                continue
+            # In a chain, a call failed if a source failed and no other had an answer.
+            missed = "failed" if span.fault else "not_found"
+            self._calls.labels(missed if span.speaker == "slm" else "found").inc()
+            self._cost.inc(max(span.cost, 0.0))
 
     def text(self) -> bytes:
-        """All figures in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
-
-
-def _outcome(call: Span) -> str:
-    """The outcome of a call. In a chain, it failed if a source failed and none had an answer."""
-    if call.speaker != "slm":
-        return "found"
-    return "failed" if call.fault else "not_found"

@@ -1,20 +1,34 @@
-"""What a model continues: texts, tokens, and chats by the tokenizer's template."""
+"""Prompts: texts, tokens, and chats rendered with the tokenizer's template."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lacy.cascade import ChatRefused, Engine, control_tokens, render_chat
-from lacy.serve.failures import ApiError
+from lacy.serve.errors import ApiError
 from lacy.serve.messages import Message
-from lacy.serve.writing import Prompt
 from lacy.types import CALL_TOKEN
 
 
-def prompts_of(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
-    """The prompts of a completion: a text, its tokens, or several of either.
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text to continue."""
+
+    text: str
+    """The text, without control tokens."""
+    tokens: Callable[[], Sequence[int]] = lambda: ()
+    """Returns the tokens, if they differ from the encoded text."""
+    implied: int = 0
+    """Number of tokens that the server added."""
+    written: str | None = None
+    """The prompt as the client wrote it, with control tokens by name."""
+
+
+def completion_prompts(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
+    """Return the prompts of a completion: a text, its tokens, or several of either.
 
     Tokens are used unchanged: no begin token is added.
 
@@ -25,14 +39,15 @@ def prompts_of(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
     if isinstance(given, str) or isinstance(given[0], int):
         given = [given]
     return [
-        _of_text(one, engine) if isinstance(one, str) else _of_tokens(one, engine) for one in given
+        _from_text(one, engine) if isinstance(one, str) else _from_tokens(one, engine)
+        for one in given
     ]
 
 
-def _of_text(text: str, engine: Engine) -> Prompt:
-    """A prompt in which the names of special tokens, except ``<CALL>``, stand for these tokens.
+def _from_text(text: str, engine: Engine) -> Prompt:
+    """Return a prompt in which the names of special tokens, except ``<CALL>``, are these tokens.
 
-    A model on another server gets the text unchanged.
+    A hosted model gets the text unchanged.
     """
     controls = control_tokens(engine.tokenizer)
     names = [name for name in controls.special if name in text and name != CALL_TOKEN]
@@ -49,7 +64,7 @@ def _of_text(text: str, engine: Engine) -> Prompt:
     return Prompt(clean, tokens, len(begin), text)
 
 
-def _of_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
+def _from_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
     size, room = len(engine.tokenizer), engine.context
     if len(ids) > room:
         why = f"the prompt has {len(ids):,} tokens, more than the context of {room:,}"
@@ -61,8 +76,8 @@ def _of_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
     return Prompt(engine.token_text.decode(ids), lambda: ids)
 
 
-def prompt_of(messages: Sequence[Message], tokenizer: Any, param: str = "messages") -> Prompt:
-    """The text whose continuation is the answer to a chat.
+def chat_prompt(messages: Sequence[Message], tokenizer: Any, param: str = "messages") -> Prompt:
+    """Return the text whose continuation is the answer to a chat.
 
     A model without a chat template continues the user's last message, as it was trained to.
 
@@ -77,7 +92,7 @@ def prompt_of(messages: Sequence[Message], tokenizer: Any, param: str = "message
             raise ApiError(400, why, "no_user_message", param)
         return Prompt(users[-1])
     try:
-        chat = render_chat([message.plain() for message in messages], tokenizer)
+        chat = render_chat([message.as_dict() for message in messages], tokenizer)
     except ChatRefused as error:
         raise _as_api_error(error, param) from error
 
@@ -91,6 +106,6 @@ def prompt_of(messages: Sequence[Message], tokenizer: Any, param: str = "message
 
 
 def _as_api_error(error: ChatRefused, param: str) -> ApiError:
-    place = error.place is not None and param == "messages"
-    at = f"messages.{error.place}.role" if place else param
-    return ApiError(400, str(error), error.code, at)
+    if error.place is not None and param == "messages":
+        param = f"messages.{error.place}.role"
+    return ApiError(400, str(error), error.code, param)

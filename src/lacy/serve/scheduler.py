@@ -1,7 +1,7 @@
-"""The thread that generates all texts of the server, each by a token per step.
+"""A thread that generates all texts of a server, a token of each at a time.
 
-Handlers submit an ``Order`` and are called with each new part of its texts. All tokenizing happens
-in this thread, because tokenizers are not thread-safe.
+Callers submit a ``Job`` and get every span through callbacks; only this thread ever waits.
+Tokenizers are used in this thread alone, because they are not thread-safe.
 """
 
 from __future__ import annotations
@@ -13,23 +13,19 @@ from dataclasses import dataclass, field, replace
 
 from lacy.cascade import Engine, Scorer, TextSequence
 from lacy.remote import LoopThread
-from lacy.serve.about import metered
-from lacy.serve.places import Places
+from lacy.serve.admission import Closing, JobQueue
+from lacy.serve.source_status import metered
 from lacy.types import Answer, Span
 
 LOG = logging.getLogger("lacy.serve")
 
 
-class Closing(Exception):
-    """The server is shutting down."""
-
-
 @dataclass(eq=False)
-class Order:
-    """Texts that begin with one prompt; listeners are called by one thread of ours at a time.
+class Job:
+    """Texts that begin with one prompt. Its callbacks are called by one thread at a time.
 
-    ``heard(number, piece)`` returns True for "enough"; ``ended(number, answer)`` gets what went
-    wrong instead of an answer where something did, for all numbers alike.
+    ``on_span(number, span)`` gets the spans of a text and returns True to end it;
+    ``on_end(number, answer)`` gets the answer, or the exception if the job failed.
     """
 
     engine: Engine
@@ -40,51 +36,51 @@ class Order:
     subject: str | None = None
     tokens: Callable[[], Sequence[int]] = lambda: ()
     """Returns the prompt's tokens if they differ from the encoded prompt."""
-    heard: Callable[[int, Span], bool] = lambda number, piece: False
-    ended: Callable[[int, Answer | Exception], None] = lambda number, answer: None
-    started: Callable[[int], None] = lambda tokens: None
-    """Called with the number of prompt tokens when the order starts."""
-    scored: int | None = None
-    """Pieces come with scores of their tokens and so many of the likeliest (``cascade.scores``)."""
-    echoed: str | None = None
-    """The prompt as the client wrote it, which is then sent as the first piece."""
+    on_span: Callable[[int, Span], bool] = lambda number, span: False
+    on_end: Callable[[int, Answer | Exception], None] = lambda number, answer: None
+    on_start: Callable[[int], None] = lambda tokens: None
+    """Called with the number of prompt tokens when the job starts."""
+    logprobs: int | None = None
+    """If given, spans have scores of their tokens and of so many of the likeliest ones."""
+    echo: str | None = None
+    """The prompt as the client wrote it, which is then the first span."""
     implied: int = 0
-    """How many of ``tokens`` the server added: the begin token, or none."""
+    """Number of ``tokens`` that the server added: the begin token, or none."""
     owner: str | None = None
     """The key that owns the texts, if several keys share the server."""
     sequences: list[TextSequence] = field(default_factory=list, init=False)
     cancelled: bool = field(default=False, init=False)
-    begun: float | None = field(default=None, init=False)
-    """When the order started (``time.monotonic``)."""
-    left: int = field(default=0, init=False)
+    started_at: float | None = field(default=None, init=False)
+    """When the job started (``time.monotonic``)."""
+    remaining: int = field(default=0, init=False)
     """Number of texts that have not ended."""
 
     def __post_init__(self) -> None:
-        self.left = self.count
+        self.remaining = self.count
 
     @property
     def tokens_left(self) -> list[int]:
-        """How many more tokens each of its texts may get."""
+        """Number of tokens that each of its texts may still get."""
         if not self.sequences:
-            return [self.limit] * self.left
+            return [self.limit] * self.remaining
         return [max(0, self.limit - sequence.generated) for sequence in list(self.sequences)]
 
 
 class Scheduler:
-    """Writes ordered texts; to be closed, or used in a ``with``.
+    """Generates the texts of jobs; to be closed, or used in a ``with``.
 
     Args:
-        engine: the model and its source, of which figures are kept (``about``); orders have
+        engine: the model and its source, whose requests are counted (``source_status``); jobs use
             variants of it.
-        streams: texts written at the same time.
-        queue: further texts that may wait for their turn.
+        streams: texts generated at the same time.
+        queue: further texts that may wait.
     """
 
     def __init__(self, engine: Engine, *, streams: int = 32, queue: int = 64) -> None:
         self.engine = engine = metered(engine)
         self.streams, self.queue = streams, queue
         self._changed = threading.Condition()
-        self._places = Places(streams, queue)
+        self._jobs = JobQueue(streams, queue)
         self._closing = self._closed = False
         self._loop_thread = LoopThread()
         self._loop = engine.loop(self._loop_thread.submit, self._wake)
@@ -93,22 +89,22 @@ class Scheduler:
 
     @property
     def hosted(self) -> bool:
-        """Whether the model is at a server of others: it measures nothing, and may go away."""
+        """True if the model runs behind another server, which scores no tokens and may fail."""
         return self.engine.hosted is not None
 
     @property
     def running(self) -> int:
-        """Texts being written."""
+        """Number of texts being generated."""
         return len(self._loop)
 
     @property
     def waiting(self) -> int:
-        """Texts that wait for their turn."""
+        """Number of texts that wait."""
         with self._changed:
-            return self._places.waiting
+            return self._jobs.waiting
 
-    def submit(self, *orders: Order) -> None:
-        """Accept all of the orders, or none.
+    def submit(self, *jobs: Job) -> None:
+        """Accept all of the jobs, or none.
 
         Raises:
             Busy: there is no room for them, or their owner has used its share.
@@ -117,29 +113,29 @@ class Scheduler:
         with self._changed:
             if self._closing:
                 raise Closing
-            self._places.add(orders)
+            self._jobs.add(jobs)
             self._changed.notify_all()
 
-    def cancel(self, *orders: Order) -> None:
-        """End these orders' texts as they stand; they are told so."""
+    def cancel(self, *jobs: Job) -> None:
+        """End these jobs' texts as they are; ``on_end`` is called for each."""
         with self._changed:
-            for order in orders:
-                self._places.cancel(order)
-                for sequence in order.sequences:
+            for job in jobs:
+                self._jobs.cancel(job)
+                for sequence in job.sequences:
                     sequence.cancelled = True
             self._changed.notify_all()
 
     def refuse(self) -> None:
-        """Take no more orders; those in hand go on."""
+        """Accept no more jobs; accepted ones go on."""
         with self._changed:
             self._closing = True
 
     def end(self) -> None:
-        """Take no more orders and end those in hand as they stand."""
+        """Accept no more jobs, and end the accepted ones as they are."""
         self.refuse()
         with self._changed:
-            orders = list(self._places)
-        self.cancel(*orders)
+            jobs = list(self._jobs)
+        self.cancel(*jobs)
 
     def close(self) -> None:
         """End everything and stop the threads."""
@@ -164,65 +160,65 @@ class Scheduler:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (orders := self._turns()) and self._loop.stuck:
-                    if self._closed and not self._places:
+                while not (jobs := self._next_jobs()) and self._loop.stuck:
+                    if self._closed and not self._jobs:
                         return
                     self._changed.wait(timeout=0.5)
-            for order in orders:
-                self._begin(order)
+            for job in jobs:
+                self._begin(job)
             try:
                 self._loop.step()
-            except Exception as error:  # a bug must end its texts, not the server
+            except Exception as error:  # a bug ends the running texts, not the server
                 LOG.exception("a step failed")
                 error.logged = True  # type: ignore[attr-defined]
                 self._loop.fail(error)
 
-    def _turns(self) -> list[Order]:
-        """The orders to start now."""
-        orders, room = [], self.streams - len(self._loop)
-        while (order := self._places.next(room)) is not None:
-            room -= 0 if order.cancelled else order.count
-            orders.append(order)
-        return orders
+    def _next_jobs(self) -> list[Job]:
+        """Return the jobs to start now."""
+        jobs, room = [], self.streams - len(self._loop)
+        while (job := self._jobs.next(room)) is not None:
+            room -= 0 if job.cancelled else job.count
+            jobs.append(job)
+        return jobs
 
-    def _begin(self, order: Order) -> None:
-        """Make an order's texts and hand them in."""
+    def _begin(self, job: Job) -> None:
+        """Start a job's texts."""
         try:
-            given = order.tokens()
-            sequences = [self._sequence(order, number, given) for number in range(order.count)]
+            given = job.tokens()
+            sequences = [self._sequence(job, number, given) for number in range(job.count)]
             self._loop.add(sequences)
-            order.started(len(sequences[0].ids))
+            job.on_start(len(sequences[0].ids))
             for number, sequence in enumerate(sequences):
-                if order.echoed is not None and sequence.scorer is None:
-                    order.heard(number, sequence.spans[0])
+                if job.echo is not None and sequence.scorer is None:
+                    job.on_span(number, sequence.spans[0])
             with self._changed:
-                order.sequences = sequences
+                job.sequences = sequences
                 for sequence in sequences:
-                    sequence.cancelled = order.cancelled
-        except Exception as error:  # the prompt's fault or ours, this order's alone in any case
+                    sequence.cancelled = job.cancelled
+        except Exception as error:  # a bad prompt or a bug; it ends this job alone
             with self._changed:
-                for _ in range(order.count):
-                    self._places.ended(order)
-            for number in range(order.count):
-                order.ended(number, error)
+                for _ in range(job.count):
+                    self._jobs.text_ended(job)
+            for number in range(job.count):
+                job.on_end(number, error)
 
-    def _sequence(self, order: Order, number: int, given: Sequence[int]) -> TextSequence:
-        """Make one of an order's texts."""
-        sequence = order.engine.sequence(number, order.prompt, order.subject, order.limit, given)
+    def _sequence(self, job: Job, number: int, given: Sequence[int]) -> TextSequence:
+        """Make one of a job's texts."""
+        sequence = job.engine.sequence(number, job.prompt, job.subject, job.limit, given)
 
         def on_end(answer: Answer | Exception) -> None:
             with self._changed:  # another thread may be cancelling them
-                order.sequences.remove(sequence)
-                self._places.ended(order, sequence.generated)
-            order.ended(number, answer)
+                job.sequences.remove(sequence)
+                self._jobs.text_ended(job, sequence.generated)
+            job.on_end(number, answer)
 
-        sequence.on_text = lambda span: order.heard(number, span)
+        sequence.on_text = lambda span: job.on_span(number, span)
         sequence.on_end = on_end
         if given:
-            sequence.implied = order.implied
-        if order.echoed is not None:
-            sequence.spans[0] = replace(sequence.spans[0], text=order.echoed)
-        if order.scored is not None:
-            named = order.echoed is not None and order.echoed != order.prompt
-            sequence.scorer = Scorer(sequence, order.scored, order.echoed is not None, named)
+            sequence.implied = job.implied
+        if job.echo is not None:
+            sequence.spans[0] = replace(sequence.spans[0], text=job.echo)
+        if job.logprobs is not None:
+            named = job.echo is not None and job.echo != job.prompt
+            sequence.scorer = Scorer(sequence, job.logprobs, job.echo is not None, named)
         return sequence

@@ -1,4 +1,4 @@
-"""uvicorn, told to end its streams cleanly."""
+"""Runs the application with uvicorn, and ends streams cleanly at shutdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 
 from lacy.errors import LacyError
-from lacy.serve.connections import Guarded
+from lacy.serve.connections import BoundedProtocol
 from lacy.serve.limits import Limits
 from lacy.serve.scheduler import Scheduler
 
@@ -33,14 +33,14 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """A listening socket.
+    """Return a listening socket.
 
     Raises:
-        LacyError: E12, the address is none of this computer's, or the port is taken or forbidden.
+        LacyError: E12, the address is not this computer's, or the port is taken or forbidden.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        socket.getaddrinfo(host, None)  # what create_server raises does not tell a name's failure
+        socket.getaddrinfo(host, None)  # create_server's error does not tell that a name is unknown
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         if isinstance(error, socket.gaierror) or error.args[0] == errno.EADDRNOTAVAIL:
@@ -64,8 +64,8 @@ class Server(uvicorn.Server):
         scheduler: the scheduler of the application.
         host: address to listen on; loopback by default.
         port: port to listen on; 0 chooses a free one.
-        grace: seconds that texts have to finish; then the rest is cut off, with a regular last
-            chunk for each client.
+        grace: seconds that texts have to finish; then the rest is cut off, and each client gets a
+            regular last chunk.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Server(uvicorn.Server):
         grace: float = 10.0,
     ) -> None:
         limits: Limits = app.state.service.limits
-        protocol: Any = functools.partial(Guarded, limits)
+        protocol: Any = functools.partial(BoundedProtocol, limits)
         config = uvicorn.Config(
             app,
             host=host,
@@ -99,7 +99,7 @@ class Server(uvicorn.Server):
 
     @property
     def port(self) -> int:
-        """The port it listens at, once ``started``."""
+        """The port that it listens on, once ``started``."""
         return int(self.servers[0].sockets[0].getsockname()[1])
 
     @contextlib.contextmanager
@@ -131,14 +131,14 @@ class Server(uvicorn.Server):
         self._signalled = self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen. asyncio uses one number for the system's queue and for its own bursts."""
+        """Listen, with a longer queue: asyncio uses one number for the queue and its own bursts."""
         await super().startup(sockets)
         for listening in [sock for server in self.servers for sock in server.sockets]:
-            with socket.fromfd(listening.fileno(), listening.family, listening.type) as same:
-                same.listen(BACKLOG)
+            with socket.fromfd(listening.fileno(), listening.family, listening.type) as copy:
+                copy.listen(BACKLOG)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Refuse what is new, wait for what runs, end the rest."""
+        """Refuse new requests, wait for running texts, and end them after the grace period."""
         self._scheduler.refuse()
         ending = asyncio.get_running_loop().call_later(self._grace, self._scheduler.end)
         try:

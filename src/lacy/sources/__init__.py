@@ -1,11 +1,12 @@
-"""Sources: whoever answers a call. A database, texts, a language model, anything with ``ask``.
+"""Sources, which answer the calls of an engine; start with ``open_source`` or ``Database``.
 
-A source turns requests (the text so far) into replies: no candidate, one, or several that the small
-model ranks by its own likelihood. Nothing here knows about calls, budgets or policies.
+A source turns requests (the text so far) into replies with no, one or several candidates, which the
+small model ranks by likelihood. Anything with ``name`` and ``ask`` is a source (``Source``). A
+source knows nothing about calls, budgets or policies.
 
-Beside what the door offers: ``documents.Documents`` (texts), ``endpoint.Endpoint`` (a model behind
-a server), ``truth.Truth`` (a made-up world's), and sources around sources: ``cached.Cached``,
-``resilience.Breaker``, ``Chain`` and ``Metered``.
+``db`` holds databases, ``texts`` documents, ``models`` language models here or behind a server, and
+``names`` finds the subject of a text. This package has the protocol and sources around sources:
+``Cached``, ``Breaker``, ``Chain`` and ``Metered``.
 """
 
 import lazy_loader

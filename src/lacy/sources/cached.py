@@ -1,7 +1,7 @@
-"""Answers kept in a SQLite file, so that the same question is asked, waited for and paid once.
+"""A cache of replies in a SQLite file: an equal request is asked, waited for and paid once.
 
-The file may be used by several processes at once. It is only a cache: what goes wrong with it (it
-is locked, full, damaged) costs a look-up, never an answer.
+Several processes may use the file at once. It is only a cache: if the file is locked, full or
+damaged, the source is asked as if there were no cache.
 """
 
 from __future__ import annotations
@@ -13,63 +13,63 @@ import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
 from lacy.sources.protocol import Source, guarded
-from lacy.sources.resilience import DEFAULT_TIMEOUT, about
+from lacy.sources.wrappers import WRAPPED_TIMEOUT, Wrapper, fingerprint, with_evidence
 from lacy.types import Candidate, Reply, Request
 
-FORMAT = 1
-"""Part of every key: answers of another format are never read."""
+CACHE_FORMAT = 1
+"""Part of every key, so that replies stored in another format are not used."""
 
 DEFAULT_ROWS = 10_000
-"""Most answers kept."""
+"""Default of the most replies kept."""
 
 _BUSY_SECONDS = 2.0
-"""How long to wait for another process that writes."""
+"""Seconds to wait for another process that is writing."""
 
 _MAGIC = b"SQLite format 3\0"
-_SUFFIXES = (".sqlite", ".sqlite3", ".db", ".cache")
-"""Names under which a damaged file is taken for one of ours, and set aside."""
+_SUFFIXES = ("", ".sqlite", ".sqlite3", ".db", ".cache")
+"""A damaged file with one of these suffixes may be ours and is set aside."""
 
 _INHERITED: list[sqlite3.Connection] = []
-"""Connections that a child process got from its parent."""
+"""Connections that a forked child got from its parent; closing them would drop its locks."""
 
-_TABLE = """
+_SCHEMA = """
 CREATE TABLE IF NOT EXISTS answer (key TEXT PRIMARY KEY, used INTEGER NOT NULL, reply TEXT NOT NULL)
 WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answer_used ON answer (used);
 """
-_TOUCHED = "UPDATE answer SET used = ? WHERE key = ?"
-_WRITTEN = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)"
-_BOUNDED = """
+_TOUCH = "UPDATE answer SET used = ? WHERE key = ?"
+_INSERT = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)"
+_EVICT = """
 DELETE FROM answer WHERE key IN (
   SELECT key FROM answer ORDER BY used, key LIMIT max(0, (SELECT COUNT(*) FROM answer) - ?))
 """
 
 
-class Cached:
-    """Keeps a source's answers; errors are never kept, "no candidate" is.
+class Cached(Wrapper):
+    """Keeps a source's replies, except errors. A reply without candidates is kept, too.
 
-    An answer is found by the source (its type, name, ``settings()`` and ``path`` where it has
-    these), the text, unit and subject. It costs nothing the second time, and its evidence says so.
+    The key is the source (its class, name, ``settings()`` and ``path``) and the request's text,
+    unit and subject. A reply from the cache costs nothing, and its evidence says so.
 
     Args:
-        source: whom to ask.
-        path: the file; made with its folder where there is none. A damaged one is set aside
-            with a warning.
-        rows: most answers kept; the least recently used one goes first.
-        version: part of what an answer is found by; change it when the source changed (another
-            index, another model behind the same address).
+        source: the source to ask.
+        path: the cache file, created if needed. A damaged one is set aside with a warning.
+        rows: most replies kept; the least recently used are dropped first.
+        version: part of the key; change it when the source has changed in a way its settings do not
+            show, such as another model behind the same address.
         timeout: seconds for one ``ask`` of the source.
 
     Raises:
-        LacyError: E12, a setting out of range; E73, the file cannot be made or read, or holds
-            something else.
+        LacyError: E12, a setting out of range; E73, the file cannot be created or read, or it
+            contains something else.
     """
 
     def __init__(
@@ -79,56 +79,52 @@ class Cached:
         *,
         rows: int = DEFAULT_ROWS,
         version: str = "",
-        timeout: float | None = DEFAULT_TIMEOUT,
+        timeout: float | None = WRAPPED_TIMEOUT,
     ) -> None:
         if rows < 1:
             do = "give at least 1"
             raise LacyError("E12", key="rows", value=rows, why="too little", do=do)
-        self.source, self.name = source, source.name
-        self.path, self.rows, self.timeout = Path(path), rows, timeout
+        super().__init__(source, timeout)
+        self.path, self.rows = Path(path), rows
         self.hits = self.misses = 0
-        self._about = json.dumps([about(source), version], sort_keys=True, default=str)
+        self._source_key = json.dumps([fingerprint(source), version], sort_keys=True, default=str)
         self._lock = threading.Lock()
         self._closed = False
         self._db: sqlite3.Connection | None = None
         self._process = 0
         self._open()
 
-    @property
-    def inner(self) -> tuple[Source, ...]:
-        """The source that it stands around."""
-        return (self.source,)
-
     def settings(self) -> dict[str, Any]:
-        """What the answers depend on: the source."""
-        return {"source": self._about}
+        """Return what the answers depend on: the source and the version."""
+        return {"source": self._source_key}
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Kept replies, and the source's for what is not kept; equal requests are asked once."""
+        """Return cached replies, and ask the source once for each request that is not cached."""
         begin = time.perf_counter()
         keys = [self._key(request) for request in requests]
-        kept = self._read(set(keys))
+        cached = self._read(set(keys))
         seconds = time.perf_counter() - begin
-        new = {key: r for key, r in zip(keys, requests, strict=True) if key not in kept}
-        self.hits += sum(key in kept for key in keys)
-        self.misses += sum(key not in kept for key in keys)
+        new = {key: r for key, r in zip(keys, requests, strict=True) if key not in cached}
+        hits = sum(key in cached for key in keys)
+        self.hits += hits
+        self.misses += len(keys) - hits
         replies = await guarded(self.source, list(new.values()), timeout=self.timeout)
         fresh = dict(zip(new, replies, strict=True))
         self._write({key: reply for key, reply in fresh.items() if not reply.error})
         found: list[Reply] = []
         for key in keys:
-            if key in kept:
-                found.append(replace(kept[key], seconds=seconds))
+            if key in cached:
+                found.append(replace(cached[key], seconds=seconds))
             else:
                 found.append(fresh[key])
-                fresh[key] = replace(fresh[key], cost=0.0)  # paid once
+                fresh[key] = replace(fresh[key], cost=0.0)  # equal requests are paid once
         return found
 
     def close(self) -> None:
-        """Close the file; the source is asked for everything from then on."""
+        """Close the file; from then on every request goes to the source."""
         with self._lock:
             self._closed = True
-            self._drop()
+            self._disconnect()
 
     def __enter__(self) -> Cached:
         return self
@@ -137,7 +133,7 @@ class Cached:
         self.close()
 
     def __len__(self) -> int:
-        """Answers kept at the moment, of all sources that share the file."""
+        """Return the number of replies in the file, of all sources that share it."""
         with self._lock:
             if self._db is None:
                 return 0
@@ -145,116 +141,102 @@ class Cached:
             return count
 
     def _key(self, request: Request) -> str:
-        parts = [FORMAT, self._about, request.text, request.unit, request.subject]
+        parts = [CACHE_FORMAT, self._source_key, request.text, request.unit, request.subject]
         parts += [request.tokens] if request.tokens else []
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _read(self, keys: set[str]) -> dict[str, Reply]:
-        """Kept replies of these keys, which are marked as used."""
+        """Return the cached replies of these keys and mark them as used."""
         found: dict[str, Reply] = {}
-        with self._lock:
-            self._after_fork()
-            try:
-                db = self._db
-                for key in keys if db is not None else ():
-                    assert db is not None
-                    row = db.execute("SELECT reply FROM answer WHERE key = ?", (key,))
-                    for (text,) in row:
-                        found[key] = _reply(text)
-                if found:
-                    self._do([(_TOUCHED, [(time.time_ns(), key) for key in found])])
-            except (ValueError, TypeError, KeyError, AttributeError):
-                return {}  # written by something else; it is overwritten
-            except sqlite3.Error as error:
-                self._broken(error)
+
+        def read(db: sqlite3.Connection) -> None:
+            for key in keys:
+                for (text,) in db.execute("SELECT reply FROM answer WHERE key = ?", (key,)):
+                    # A row written by another program is ignored, and later overwritten.
+                    with suppress(ValueError, TypeError, KeyError, AttributeError):
+                        found[key] = _decode(text)
+            if found:
+                _transaction(db, [(_TOUCH, [(time.time_ns(), key) for key in found])])
+
+        self._use(read)
         return found
 
     def _write(self, replies: dict[str, Reply]) -> None:
+        rows = []
+        for key, reply in replies.items():
+            with suppress(TypeError, ValueError):  # a candidate that JSON cannot hold
+                rows.append((key, time.time_ns(), json.dumps(asdict(reply))))
+        if rows:
+            self._use(lambda db: _transaction(db, [(_INSERT, rows), (_EVICT, [(self.rows,)])]))
+
+    def _use(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Run ``work`` on the file, if it is open; a database error means no cache this time."""
         with self._lock:
-            self._after_fork()
-            if not replies or self._db is None:
+            if self._db is not None and self._process != os.getpid():  # forked: open a new one
+                _INHERITED.append(self._db)
+                self._db = None
+                self._open()
+            if self._db is None:
                 return
             try:
-                rows = [(key, time.time_ns(), _text(reply)) for key, reply in replies.items()]
-                self._do([(_WRITTEN, list(rows)), (_BOUNDED, [(self.rows,)])])
-            except (TypeError, ValueError):
-                return  # a source's own kind of candidate, which JSON does not know
-            except sqlite3.Error as error:
-                self._broken(error)
-
-    def _do(self, work: list[tuple[str, list[tuple[object, ...]]]]) -> None:
-        """Statements as one transaction, which takes its turn before it reads."""
-        assert self._db is not None
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            for statement, rows in work:
-                self._db.executemany(statement, rows)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.rollback()
-            raise
+                work(self._db)
+            except sqlite3.OperationalError:
+                pass  # locked or full
+            except sqlite3.Error:
+                self._reopen()
 
     def _open(self) -> None:
-        """Open the file, a new one where it is damaged."""
+        """Open the file; replace it with a new one if it is damaged."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if _is_text_of_others(self.path):
+            if _is_foreign(self.path):
                 raise OSError("it holds something else; name another file")
             try:
-                self._db = _patiently(self.path)
-            except sqlite3.OperationalError:  # locked, not allowed: nothing to set aside
+                self._db = _connect_with_retry(self.path)
+            except sqlite3.OperationalError:  # locked or not allowed: nothing to set aside
                 raise
             except sqlite3.DatabaseError as error:
                 self._set_aside(error)
-                self._db = _patiently(self.path)
+                self._db = _connect_with_retry(self.path)
             self._process = os.getpid()
         except (OSError, sqlite3.Error) as error:
             raise LacyError("E73", path=self.path, why=str(error)) from error
 
-    def _broken(self, error: sqlite3.Error) -> None:
-        """Go on after an error: a busy file is left out this time, a damaged one made anew."""
-        if isinstance(error, sqlite3.OperationalError):
-            return
-        self._drop()
+    def _reopen(self) -> None:
+        """Open a damaged file again: another process may have replaced it already."""
+        self._disconnect()
         if not self._closed:
             try:
-                self._open()  # as another process may have set it aside already
-            except LacyError as second:
-                warnings.warn(f"answers are not kept: {second.what}", RuntimeWarning, stacklevel=4)
+                self._open()
+            except LacyError as error:
+                warnings.warn(f"answers are not cached: {error.what}", RuntimeWarning, stacklevel=5)
 
     def _set_aside(self, error: sqlite3.Error) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}-{os.getpid()}")
         os.replace(self.path, aside)
-        for end in ("-wal", "-shm"):  # of the damaged file: they must not meet the new one
-            if (beside := self.path.with_name(self.path.name + end)).exists():
-                os.replace(beside, aside.with_name(aside.name + end))
-        why = f"{self.path} is damaged ({error}): it was renamed to {aside.name}, a new one begins"
-        warnings.warn(why, RuntimeWarning, stacklevel=4)
+        for end in ("-wal", "-shm"):  # logs of the damaged file must not be applied to the new one
+            if (log := self.path.with_name(self.path.name + end)).exists():
+                os.replace(log, aside.with_name(aside.name + end))
+        why = f"{self.path} is damaged ({error}): renamed to {aside.name}, starting a new cache"
+        warnings.warn(why, RuntimeWarning, stacklevel=5)
 
-    def _after_fork(self) -> None:
-        """A connection belongs to one process; a child opens its own, and leaves the other be."""
-        if self._db is not None and self._process != os.getpid():
-            _INHERITED.append(self._db)  # closing it would let go of the parent's locks
-            self._db = None
-            self._open()
-
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         if self._db is not None:
             self._db.close()
             self._db = None
 
 
-def _is_text_of_others(path: Path) -> bool:
-    """Whether a name, such as notes.txt, and what is there say that it was never a database."""
-    if path.suffix.lower() in ("", *_SUFFIXES) or not path.is_file():
+def _is_foreign(path: Path) -> bool:
+    """True if the file is clearly not one of our caches (by suffix and magic bytes)."""
+    if path.suffix.lower() in _SUFFIXES or not path.is_file():
         return False
     with path.open("rb") as file:
         head = file.read(len(_MAGIC))
     return bool(head) and head != _MAGIC
 
 
-def _patiently(path: Path) -> sqlite3.Connection:
-    """``_connect``; processes that begin a file together take turns."""
+def _connect_with_retry(path: Path) -> sqlite3.Connection:
+    """Connect; processes that create one file at the same moment wait for each other."""
     end = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
@@ -266,7 +248,7 @@ def _patiently(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """An open file with its table.
+    """Open the file and create its table if needed.
 
     Raises:
         sqlite3.DatabaseError: it is damaged; OperationalError: it cannot be used now.
@@ -278,26 +260,30 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise sqlite3.OperationalError("it is a database of something else; name another file")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
-        db.executescript(_TABLE)
-        (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if sound != "ok":
-            raise sqlite3.DatabaseError(sound.splitlines()[0])
+        db.executescript(_SCHEMA)
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict.splitlines()[0])
     except sqlite3.Error:
         db.close()
         raise
     return db
 
 
-def _text(reply: Reply) -> str:
-    return json.dumps(asdict(reply))
+def _transaction(db: sqlite3.Connection, work: Sequence[tuple[str, Sequence[Any]]]) -> None:
+    """Run statements, each for several rows, in one transaction."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for statement, rows in work:
+            db.executemany(statement, rows)
+        db.execute("COMMIT")
+    except BaseException:
+        db.rollback()
+        raise
 
 
-def _reply(text: str) -> Reply:
-    """A kept reply: free of charge, and its evidence says where it comes from."""
-    kept = json.loads(text)
-    found = [Candidate(**candidate) for candidate in kept.pop("candidates")]
-    note = "kept from an earlier answer"
-    candidates = tuple(
-        replace(c, evidence=f"{c.evidence}; {note}" if c.evidence else note) for c in found
-    )
-    return replace(Reply(**kept), candidates=candidates, cost=0.0)
+def _decode(text: str) -> Reply:
+    """Return a stored reply, with no cost and a note in its evidence."""
+    stored = json.loads(text)
+    found = [Candidate(**candidate) for candidate in stored.pop("candidates")]
+    return replace(Reply(**stored), candidates=with_evidence(found, "from the cache"), cost=0.0)

@@ -1,7 +1,7 @@
-"""What every source must keep to, checked from outside: ``lacy.testing.check_source``.
+"""Check that a source keeps the protocol: ``lacy.testing.check_source``.
 
-A cascade guards itself against all of this; a source that keeps to it answers more often, and its
-failures say what happened.
+An engine tolerates every violation found here, but a source that keeps the protocol answers more
+often, and its errors say what happened.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _ODD = (
     "", " ", "\n\n", "x" * 20_000, "Łódź, 東京, Αθήνα — “near the sea” 👩‍🚀", "e\u0301\u200b\u202e",
     "<CALL><|endoftext|></s>[INST]", "'; DROP TABLE fact; --", "%s {0} \\ \x00 \x1b[31m",
 )  # fmt: skip
-"""Texts as they never come, and do."""
+"""Unusual texts that a source must survive."""
 
 
-class _Late(Exception):
-    """An answer that did not come in time."""
+class _Timeout(Exception):
+    """Raised when an answer did not come in time; all further checks would wait as long."""
 
 
 Check = Callable[[Source, Sequence[Request], float], Coroutine[Any, Any, list[str]]]
@@ -33,85 +33,87 @@ Check = Callable[[Source, Sequence[Request], float], Coroutine[Any, Any, list[st
 def check_source(
     source: Source, requests: Sequence[Request], *, seconds: float = 10.0, many: int = 32
 ) -> None:
-    """Tries a source as a cascade and a server would, and worse.
+    """Ask a source as an engine and a server would, with unusual requests as well.
 
     Args:
-        source: what to try; it is asked some hundred times.
-        requests: at least one that it can answer; others are made from these.
-        seconds: within which each call of ``ask`` must end.
-        many: requests in one call, and calls at the same time.
+        source: the source to check; it is asked about a hundred times.
+        requests: at least one that it can answer; others are derived from these.
+        seconds: time limit of each call of ``ask``.
+        many: number of requests in one call, and of concurrent calls.
 
     Raises:
-        AssertionError: what it broke, one line each, with the request.
+        AssertionError: the violations, one line each, with the request.
         ValueError: no request was given.
     """
     if not requests:
         raise ValueError("give at least one request that the source can answer")
-    named = getattr(source, "name", None)
-    if not isinstance(named, str) or not named:
-        raise AssertionError(f"its name is {named!r}: give it one, a text that spans can show")
+    name = getattr(source, "name", None)
+    if not isinstance(name, str) or not name:
+        raise AssertionError(f"its name is {name!r}: set a name for spans to show")
     checks: list[Check] = [
-        _answers, _nothing, _odd_texts, _units, _together(many), _at_once(many), _left,
+        _check_answers, _check_empty, _check_odd_texts, _check_units, _check_batch(many),
+        _check_concurrency(many), _check_cancellation,
     ]  # fmt: skip
-    broken: list[str] = []
-    for check in checks:  # each in a loop of its own, as every text of an engine
+    problems: list[str] = []
+    for check in checks:  # each in its own event loop, as the texts of an engine may be
         try:
-            broken += asyncio.run(check(source, requests, seconds))
-        except _Late as late:
-            broken.append(str(late))
-            break  # all further checks would wait as long
+            problems += asyncio.run(check(source, requests, seconds))
+        except _Timeout as timeout:
+            problems.append(str(timeout))
+            break
         except Exception as error:
-            broken.append(f"it raised {_raised(error)}: reply with an error instead")
-    if broken:
-        lines = "\n  ".join(dict.fromkeys(broken))
-        raise AssertionError(f"the source {named!r} breaks what sources must keep to:\n  {lines}")
+            problems.append(f"it raised {_describe(error)}: reply with an error instead")
+    if problems:
+        lines = "\n  ".join(dict.fromkeys(problems))
+        raise AssertionError(f"the source {name!r} violates the protocol of sources:\n  {lines}")
 
 
 async def _ask(
     source: Source, requests: Sequence[Request], seconds: float, what: str
 ) -> tuple[list[Any], list[str]]:
-    """Replies, and what is wrong with them."""
+    """Return the replies, and what is wrong with them."""
     begin = time.perf_counter()
     try:
         replies = await asyncio.wait_for(source.ask(requests), seconds)
     except TimeoutError:
-        raise _Late(f"{what}: no answer within {seconds:g} s") from None
+        raise _Timeout(f"{what}: no answer within {seconds:g} s") from None
     except Exception as error:
-        return [], [f"{what}: it raised {_raised(error)}; reply with an error instead"]
+        return [], [f"{what}: it raised {_describe(error)}; reply with an error instead"]
     took = time.perf_counter() - begin
     if took > seconds + 0.5:
         why = "it blocks its thread, and could not be interrupted"
-        raise _Late(f"{what}: it took {took:.1f} s, longer than {seconds:g} s ({why})")
+        raise _Timeout(f"{what}: it took {took:.1f} s, longer than {seconds:g} s ({why})")
     if not isinstance(replies, list):
         return [], [f"{what}: it gave {type(replies).__name__}, not a list of replies"]
     if len(replies) != len(requests):
         return [], [f"{what}: {len(requests)} request(s), {len(replies)} reply/replies"]
-    broken = []
-    for request, reply in zip(requests, replies, strict=True):
-        broken += [f"{what}: {_shown(request)}: {why}" for why in wrong(reply)]
-    return replies, broken
+    return replies, [
+        f"{what}: {_shown(request)}: {why}"
+        for request, reply in zip(requests, replies, strict=True)
+        for why in reply_problems(reply)
+    ]
 
 
-def wrong(reply: object) -> list[str]:
-    """What is wrong with one reply, in sentences; nothing where it is sound."""
+def reply_problems(reply: object) -> list[str]:
+    """Return what is wrong with one reply, in sentences; empty if it is valid."""
     if not isinstance(reply, Reply):
         return [f"it gave {type(reply).__name__}, not a Reply"]
     found = []
     if not isinstance(reply.candidates, tuple):
-        found.append("its candidates are no tuple")
+        found.append("its candidates are not a tuple")
     for candidate in reply.candidates:
         if not isinstance(candidate, Candidate) or not isinstance(candidate.text, str):
-            found.append(f"{candidate!r} is no Candidate with a text")
+            found.append(f"{candidate!r} is not a Candidate with a text")
         elif not candidate.text:
-            found.append("a candidate without text: give no candidate where nothing is known")
+            found.append("a candidate without text: give no candidate if nothing is known")
         elif any(0xD800 <= ord(letter) < 0xE000 for letter in candidate.text):
-            found.append("a candidate with half a character, which nothing can write")
+            found.append("a candidate with half a character, which cannot be encoded")
         elif not candidate.alternatives >= 1:
-            found.append(f"{candidate.alternatives} alternatives to a candidate; at least 1")
+            found.append(f"a candidate has {candidate.alternatives} alternatives; at least 1")
     if reply.error is not None and (not isinstance(reply.error, str) or not reply.error.strip()):
-        found.append(f"its error is {reply.error!r}, no sentence")
+        found.append(f"its error is {reply.error!r}, not a sentence")
     if reply.error and reply.candidates:
-        found.append("both an error and candidates: the candidates would be lost")
+        found.append("both an error and candidates: the candidates would be ignored")
     if reply.fault and not reply.error:
         found.append("a fault without a sentence in error")
     for name in ("cost", "seconds"):
@@ -121,37 +123,39 @@ def wrong(reply: object) -> list[str]:
     return found
 
 
-async def _answers(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
-    replies, broken = await _ask(source, requests, seconds, "as given")
-    if replies and not broken and not any(reply.candidates for reply in replies):
-        said = next((reply.error for reply in replies if reply.error), "no candidate")
-        broken.append(f"as given: it answers none of the requests ({said}); give one that it can")
-    return broken
+async def _check_answers(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
+    replies, problems = await _ask(source, requests, seconds, "as given")
+    if replies and not problems and not any(reply.candidates for reply in replies):
+        why = next((reply.error for reply in replies if reply.error), "no candidate")
+        problems.append(f"as given: it answers none of the requests ({why}); give one that it can")
+    return problems
 
 
-async def _nothing(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
+async def _check_empty(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
     return (await _ask(source, [], seconds, "no request at all"))[1]
 
 
-async def _odd_texts(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
-    broken = []
+async def _check_odd_texts(
+    source: Source, requests: Sequence[Request], seconds: float
+) -> list[str]:
+    problems = []
     for text in _ODD:
         for subject in (None, text):
             request = replace(requests[0], text=text, subject=subject)
-            broken += (await _ask(source, [request], seconds, "an odd text"))[1]
-    return broken
+            problems += (await _ask(source, [request], seconds, "an odd text"))[1]
+    return problems
 
 
-async def _units(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
+async def _check_units(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
     asked = [replace(requests[0], unit=unit) for unit in _UNITS]
     return (await _ask(source, asked, seconds, "each unit"))[1]
 
 
-def _together(many: int) -> Check:
-    """One call with many requests: each gets its own reply, as if it were alone."""
+def _check_batch(many: int) -> Check:
+    """Check one call with many requests: each must get the reply that it gets alone."""
 
     async def check(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
-        alone, broken = await _ask(source, [requests[0]], seconds, "alone")
+        alone, problems = await _ask(source, [requests[0]], seconds, "alone")
         other = replace(requests[0], text="Nobody knows what this is about", subject=None)
         asked = [replace(r, stream=n) for n, r in enumerate([requests[0], other] * (many // 2))]
         replies, more = await _ask(source, asked, seconds, f"{many} in one call")
@@ -159,25 +163,27 @@ def _together(many: int) -> Check:
             texts = {tuple(c.text for c in reply.candidates) for reply in replies[::2]}
             if texts != {tuple(c.text for c in alone[0].candidates)}:
                 more = ["many in one call: replies differ from those alone, or changed places"]
-        return broken + more
+        return problems + more
 
     return check
 
 
-def _at_once(many: int) -> Check:
-    """Many calls that run side by side."""
+def _check_concurrency(many: int) -> Check:
+    """Check concurrent calls."""
 
     async def check(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
         what = f"{many} calls at once"
         asked = [[replace(requests[0], stream=number)] for number in range(many)]
         done = await asyncio.gather(*(_ask(source, one, seconds * many, what) for one in asked))
-        return [line for _, broken in done for line in broken]
+        return [problem for _, problems in done for problem in problems]
 
     return check
 
 
-async def _left(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
-    """Whoever asks may stop waiting at any time; the next one is answered all the same."""
+async def _check_cancellation(
+    source: Source, requests: Sequence[Request], seconds: float
+) -> list[str]:
+    """Check that a caller may stop waiting at any time, and the next request is answered."""
     before = len(asyncio.all_tasks())
     for wait in (0.0, 0.001, 0.02):
         task = asyncio.ensure_future(source.ask(list(requests)))
@@ -187,14 +193,14 @@ async def _left(source: Source, requests: Sequence[Request], seconds: float) -> 
         if not done:
             return [f"cancelled: it did not end within {seconds:g} s"]
         if not task.cancelled() and task.exception() is not None:
-            return [f"cancelled: it raised {_raised(task.exception())}"]
-    broken = (await _ask(source, requests, seconds, "after it was cancelled"))[1]
+            return [f"cancelled: it raised {_describe(task.exception())}"]
+    problems = (await _ask(source, requests, seconds, "after it was cancelled"))[1]
     if len(asyncio.all_tasks()) > before:
-        broken.append("cancelled: it left tasks behind in the loop of whoever asked")
-    return broken
+        problems.append("cancelled: it left tasks behind in the caller's event loop")
+    return problems
 
 
-def _raised(error: BaseException | None) -> str:
+def _describe(error: BaseException | None) -> str:
     lines = str(error).splitlines()
     return f"{type(error).__name__} {lines[0][:100] if lines else ''}".strip()
 

@@ -1,4 +1,4 @@
-"""Sources from words, as they are typed after ``--source``, with their prices and kept answers."""
+"""Open sources by the names that ``--source`` takes, with their prices and cache."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from lacy.sources.protocol import Source
     from lacy.sources.texts import Documents
 
-DATABASES = (".sqlite", ".sqlite3", ".db", ".duckdb", ".ddb")
-MAPPINGS = (".yaml", ".yml")
-
+_DATABASES = (".sqlite", ".sqlite3", ".db", ".duckdb", ".ddb")
+_MAPPINGS = (".yaml", ".yml")
+_MODEL_FILES = ("config.json", "model/config.json", "adapter_config.json")
 
 CHAIN_SECONDS = 25.0
-"""For all sources of a chain together; below the 30 that an engine waits by default."""
+"""Seconds for all sources of a chain together; below the 30 s that an engine waits by default."""
 
 
 def open_sources(
@@ -28,34 +28,34 @@ def open_sources(
     prices: Sequence[str] = (),
     seconds: float = CHAIN_SECONDS,
 ) -> Source | None:
-    """Opens those who answer calls, each counted (``Metered``); several are a ``Chain``.
+    """Open the sources of a command line, each metered; several become a ``Chain``.
 
     Args:
         sources: sources, or names as in ``open_source``, in the order in which they are asked.
-        cache: file in which answers of language models are kept; what looks up needs none.
+        cache: file that caches the answers of language models; databases and texts need none.
         prices: of models behind servers and of the ``llm`` package, each ``INPUT,OUTPUT`` or
             ``NAME=INPUT,OUTPUT`` in US dollars per million tokens.
-        seconds: that a chain may take; each of its sources has an equal share.
+        seconds: time limit of a chain; each of its sources has an equal share.
 
     Raises:
         LacyError: E106 for a price that cannot be used, and what ``open_source`` raises.
     """
     from lacy.sources.protocol import wrapped_sources
-    from lacy.sources.resilience import Chain, Metered
+    from lacy.sources.wrappers import Chain, Metered
 
     found = [open_source(str(s)) if isinstance(s, str | Path) else s for s in sources]
     opened = [source for source in found if source is not None]
     _set_prices([s for source in opened for s in wrapped_sources(source)], prices)
     if cache is not None:
-        opened = [_kept(source, cache) for source in opened]
-    counted = [Metered(source, timeout=None) for source in opened]
-    if len(counted) < 2:
-        return counted[0] if counted else None
-    return Chain(counted, timeout=seconds / len(counted))
+        opened = [_with_cache(source, cache) for source in opened]
+    metered = [Metered(source, timeout=None) for source in opened]
+    if len(metered) < 2:
+        return metered[0] if metered else None
+    return Chain(metered, timeout=seconds / len(metered))
 
 
-def _kept(source: Source, cache: str | Path) -> Source:
-    """A source whose answers are kept; one that looks up is quick, and may change: as it is."""
+def _with_cache(source: Source, cache: str | Path) -> Source:
+    """Cache a source's answers, unless it is a fast look-up whose content may change."""
     from lacy.sources.cached import Cached
     from lacy.sources.db import Database
     from lacy.sources.protocol import wrapped_sources
@@ -71,8 +71,8 @@ def _set_prices(sources: Sequence[Any], prices: Sequence[str]) -> None:
     from lacy.sources.protocol import TokenPrice
 
     priced = [source for source in sources if hasattr(source, "price")]
-    for written in prices:
-        name, named, price = written.rpartition("=")
+    for text in prices:
+        name, named, price = text.rpartition("=")
         chosen = [source for source in priced if not named or source.name == name]
         try:
             parts = [float(part) for part in price.split(",")]
@@ -80,24 +80,24 @@ def _set_prices(sources: Sequence[Any], prices: Sequence[str]) -> None:
                 raise ValueError
         except ValueError:
             why = "it is not two numbers of at least 0 with a comma between them"
-            raise LacyError("E106", price=written, why=why) from None
+            raise LacyError("E106", price=text, why=why) from None
         if not chosen:
             names = ", ".join(source.name for source in priced)
-            why = f"of those asked, {names or 'nobody'} can have one"
-            raise LacyError("E106", price=written, why=why)
+            why = f"sources that can have a price: {names or 'none'}"
+            raise LacyError("E106", price=text, why=why)
         for source in chosen:
             source.price = TokenPrice(*parts)
 
 
 def open_source(name: str | None) -> Source | None:
-    """Opens whoever answers calls.
+    """Open a source by its name; None for None.
 
     Args:
         name: a ``.sqlite``, ``.db`` or ``.duckdb`` file, ``postgresql://user@host/name``, or the
-            ``.yaml`` of a mapping; a folder that ``lacy data world`` wrote (its truth) or
+            ``.yaml`` file of a mapping; a folder written by ``lacy data world`` (its facts) or
             ``lacy source build`` (its texts); the folder or Hub name (``owner/name``) of a causal
             language model, ``http://host:port/v1#name`` of one behind a server, or ``llm:NAME`` of
-            one of the ``llm`` package; None for nobody.
+            one of the ``llm`` package.
 
     Raises:
         LacyError: E12 for something that is none of these, and what the source itself raises.
@@ -105,38 +105,32 @@ def open_source(name: str | None) -> Source | None:
     if name is None:
         return None
     if name.lower().startswith(("http://", "https://")):
-        return _behind_a_server(name)
+        return _open_endpoint(name)
     if name.startswith("llm:"):
         from lacy.sources.models import LlmModel
-        from lacy.sources.resilience import Breaker
+        from lacy.sources.wrappers import Breaker
 
         return Breaker(LlmModel(name.removeprefix("llm:")))
-    from lacy.sources.db.stores import is_address, is_url, without_secret
+    from lacy.sources.db import Database
+    from lacy.sources.db.stores import is_postgres_url, is_url, redact
 
-    if is_url(name) or is_address(name):  # whatever it is, its password stands in no message
-        from lacy.sources.db import Database
-
+    if is_postgres_url(name) or is_url(name):  # never taken for a path, which messages would show
         return Database(name)
     path = Path(name)
-    if path.suffix in MAPPINGS:
-        from lacy.sources.db import Database
-
+    if path.suffix in _MAPPINGS:
         return Database.mapped(path)
     if (path / "documents.sqlite").is_file():
         from lacy.sources.texts import Documents
 
         texts = Documents(path)
-        _tell_missing(texts)
+        _warn_missing(texts)
         return texts
     if (path / "truth.sqlite").is_file():
         path = path / "truth.sqlite"
-    if path.suffix in DATABASES:
-        from lacy.sources.db import Database
-
+    if path.suffix in _DATABASES:
         return Database(path)
-    parts = ("config.json", "model/config.json", "adapter_config.json")  # the last is refused there
-    holds_model = path.suffix == ".gguf" or any((path / part).is_file() for part in parts)
-    if holds_model or (not path.exists() and name.count("/") == 1):
+    is_model = path.suffix == ".gguf" or any((path / part).is_file() for part in _MODEL_FILES)
+    if is_model or (not path.exists() and name.count("/") == 1):
         from lacy.sources.models import LanguageModel
 
         return LanguageModel(str(path))
@@ -146,30 +140,29 @@ def open_source(name: str | None) -> Source | None:
         "`lacy data world` or `lacy source build`, a model's folder or Hub name, "
         "http://HOST:PORT/v1#MODEL, or llm:MODEL"
     )
-    raise LacyError("E12", key="source", value=without_secret(name), why=what, do=do)
+    raise LacyError("E12", key="source", value=redact(name), why=what, do=do)
 
 
-def _tell_missing(texts: Documents) -> None:
-    """Logs that files of an index no longer exist; the index still answers from them."""
+def _warn_missing(texts: Documents) -> None:
+    """Log a warning if files of an index no longer exist; it still answers from their texts."""
     files = texts.missing()
-    if not files:
-        return
-    some = f"{one_line(files[0])}, ..." if len(files) > 1 else one_line(files[0])
-    what = f"{len(files):,} files that are" if len(files) > 1 else "a file that is"
-    logging.getLogger(__name__).warning(
-        "%s: it answers from %s no longer there (%s); to remove what went, build it again.",
-        one_line(str(texts.path)), what, some,
-    )  # fmt: skip
+    if files:
+        logging.getLogger(__name__).warning(
+            "%s: %s of its files no longer exist (%s); it still answers from their texts. "
+            "Build it again to remove them.",
+            one_line(str(texts.path)), f"{len(files):,}",
+            f"{one_line(files[0])}, ..." if len(files) > 1 else one_line(files[0]),
+        )  # fmt: skip
 
 
-def _behind_a_server(address: str) -> Source:
-    """A model behind a server, left alone for a while when it fails again and again."""
-    from lacy.remote import checked_url
+def _open_endpoint(address: str) -> Source:
+    """Open a model behind a server, with a circuit breaker."""
+    from lacy.remote import check_url
     from lacy.sources.models import Endpoint
-    from lacy.sources.resilience import Breaker
+    from lacy.sources.wrappers import Breaker
 
     url, _, model = address.partition("#")
-    url = checked_url(url)
+    url = check_url(url)
     if not model:
         raise LacyError("E72", url=url, why=f"it names no model; write {url}#MODEL")
     return Breaker(Endpoint(url, model))

@@ -1,7 +1,7 @@
-"""What a source is: anything that can continue a text. And the guard that keeps a text going.
+"""What a source is, and how to ask one so that every request gets a reply.
 
-A source may fail, hang or answer nonsense; ``guarded`` turns all of that into a reply with a
-sentence in ``error``, after which the SLM goes on in its own words and the span says why.
+A source may fail, hang or answer nonsense. ``guarded`` turns all of this into a reply with a
+sentence in ``error``; the SLM then continues by itself, and the span says why.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from lacy.errors import LacyError
 from lacy.types import Candidate, Reply, Request
 
 DEFAULT_TIMEOUT = 30.0
-"""Seconds after which an answer is no longer waited for."""
+"""Seconds that an engine waits for the replies to one call."""
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Anything that can continue a text: a model, an endpoint, documents, a database."""
+    """Anything that can continue a text: a database, documents, a model, an endpoint."""
 
     name: str
-    """Who speaks, as shown beside borrowed words."""
+    """The speaker shown beside the text that it contributes."""
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """One reply per request, in their order."""
+        """Return one reply per request, in order."""
         ...
 
 
@@ -70,20 +70,26 @@ def price_of(source: Source | None) -> TokenPrice | None:
     return next((p for p in prices if isinstance(p, TokenPrice) and any(p)), None)
 
 
+def error_reply(source: Source, why: str, begin: float, *, fault: bool = False) -> Reply:
+    """Return a reply that says why there are no candidates, timed from ``begin``."""
+    seconds = time.perf_counter() - begin
+    return Reply(error=f"{source.name}: {why}", seconds=seconds, fault=fault)
+
+
 async def guarded(
     source: Source, requests: Sequence[Request], *, timeout: float | None = DEFAULT_TIMEOUT
 ) -> list[Reply]:
-    """Ask a source and always return one sound reply per request.
+    """Ask a source, and always return one valid reply per request.
 
     Args:
-        source: whom to ask.
-        requests: what to ask; nothing is asked for an empty list.
-        timeout: seconds for all of them together; None waits for ever. A source that blocks its
-            thread (rather than awaiting) cannot be interrupted from here.
+        source: the source to ask.
+        requests: what to ask; for an empty list the source is not asked.
+        timeout: seconds for all requests together; None waits without limit. A source that blocks
+            its thread instead of awaiting cannot be interrupted.
 
     Returns:
-        The source's replies; where it failed, was late or broke the protocol, replies with
-        ``error``, ``fault`` and no candidates. Empty candidates are dropped, missing times are
+        The source's replies. If it failed, took too long or broke the protocol, the replies have
+        ``error`` and ``fault`` and no candidates. Empty candidates are dropped, missing times are
         filled in.
     """
     if not requests:
@@ -92,10 +98,8 @@ async def guarded(
     try:
         replies = await asyncio.wait_for(source.ask(requests), timeout)
         problem = _problem(replies, len(requests))
-    except TimeoutError:
-        # Raised by us or by the source itself: both mean that the answer did not come in time.
-        waited = time.perf_counter() - begin
-        problem = f"no answer after {waited:.1f} s"
+    except TimeoutError:  # ours or the source's own
+        problem = f"no answer after {time.perf_counter() - begin:.1f} s"
     except LacyError as error:
         problem = error.what
     except Exception as error:  # whatever a source raises must not end the text
@@ -108,31 +112,31 @@ async def guarded(
     return [_clean(reply, seconds) for reply in replies]
 
 
-def _problem(replies: object, wanted: int) -> str:
-    """What is wrong with the shape of an answer; empty if nothing."""
+def _problem(replies: object, count: int) -> str:
+    """Return how an answer breaks the protocol; empty if it does not."""
     if not isinstance(replies, list | tuple):
         return f"answered with {type(replies).__name__} instead of a list of replies"
-    if len(replies) != wanted:
-        return f"answered {len(replies)} of {wanted} requests"
+    if len(replies) != count:
+        return f"answered {len(replies)} of {count} requests"
     for reply in replies:
         if not isinstance(reply, Reply):
             return f"answered with {type(reply).__name__} instead of a reply"
         for candidate in reply.candidates:
             if not isinstance(candidate, Candidate) or not isinstance(candidate.text, str):
-                return "answered with something that is no text"
+                return "answered with something that is not text"
     return ""
 
 
 def _clean(reply: Reply, seconds: float) -> Reply:
-    """Drop what cannot be spoken: empty texts, and lone surrogates, which no encoding allows."""
-    kept = () if reply.error else tuple(c for c in reply.candidates if _speakable(c.text))
+    """Drop candidates without text and those that UTF-8 cannot encode (lone surrogates)."""
+    usable = () if reply.error else tuple(c for c in reply.candidates if _is_usable(c.text))
     error = reply.error
-    if not error and reply.candidates and not kept:
-        error = "the answer held no text"
-    return replace(reply, candidates=kept, error=error, seconds=reply.seconds or seconds)
+    if not error and reply.candidates and not usable:
+        error = "the answer contains no text"
+    return replace(reply, candidates=usable, error=error, seconds=reply.seconds or seconds)
 
 
-def _speakable(text: str) -> bool:
+def _is_usable(text: str) -> bool:
     try:
         return bool(text.encode("utf-8"))
     except UnicodeEncodeError:

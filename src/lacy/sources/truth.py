@@ -1,7 +1,7 @@
-"""A perfect partner in a made-up world: it says the one true value wherever a value is due.
+"""A perfect source for a made-up world: it gives the one true value wherever a value is due.
 
-What a cascade could reach, were its source never at fault: no candidate has to be chosen, nothing
-is unknown. ``knows`` and ``errors`` then take this perfection away fact by fact.
+It shows what a cascade could reach if its source were never at fault: no candidate has to be
+ranked, and no fact is unknown. ``knows`` and ``errors`` then remove this perfection fact by fact.
 """
 
 from __future__ import annotations
@@ -26,24 +26,23 @@ _WORD = re.compile(r"\s*\S+")
 
 
 class Truth:
-    """Answers with the value that is due, or with what is left of it; elsewhere with nothing.
+    """Answers with the value that is due, or with the rest of it; elsewhere with no candidate.
 
-    A value is due where the text ends with a lead ("was born on"), and it is continued where the
-    text ends inside it ("was born on 12 Mar"). Only what this source itself would say is
-    continued: where the SLM began another value, it has nothing to add.
+    A value is due where the text ends with a lead ("was born on"). Where the text ends inside a
+    value ("was born on 12 Mar"), it is completed, but only if it is the value of this source.
 
     Args:
-        world: knows what is due, and what is true.
-        knows: share of the facts it knows, by chance of each; of the others it says nothing.
-        errors: share of these of which it says another person's value, always the same.
-        seed: of both choices. They do not depend on what is asked, and are nested: a source that
-            knows more with the same seed knows the fewer facts too.
-        name: who speaks.
-        tokenizer: makes the tokens of the unit "token" (the SLM's, to answer by its tokens);
-            without one a token is a word.
+        world: knows where a value is due, and which.
+        knows: share of the facts that this source knows; of the others it says nothing.
+        errors: share of the known facts for which it gives another person's value, always the same.
+        seed: of both random choices. They depend only on the fact, and are nested: a source that
+            knows more with the same seed knows all that one with a smaller share knows.
+        name: the speaker.
+        tokenizer: defines tokens for the unit "token" (give the SLM's); without one a token is a
+            word.
 
     Raises:
-        LacyError: E12 for a share that is none.
+        LacyError: E12 for a share outside 0 to 1.
     """
 
     def __init__(
@@ -56,24 +55,26 @@ class Truth:
         name: str = "truth",
         tokenizer: Any = None,
     ) -> None:
-        self.name = name
-        self.knows = _share("knows", knows)
-        self.errors = _share("errors", errors)
+        for key, share in (("knows", knows), ("errors", errors)):
+            if not 0.0 <= share <= 1.0:
+                do = "give a share of facts between 0 and 1"
+                raise LacyError("E12", key=key, value=share, why="not a share", do=do)
+        self.name, self.knows, self.errors = name, knows, errors
         self._world = world
         self._seed = seed
         self._people = {person.name: person for person in world.everyone}
         self._names = NameIndex(self._people)
         self._pools = pools(world.everyone)
         self._text = TokenText(tokenizer) if tokenizer is not None else None
-        self._said: dict[str, dict[str, str]] = {}
+        self._facts: dict[str, dict[str, str]] = {}
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """One value per text, unranked, where one is due; else a reply without candidates."""
+        """Return one value per text where one is due, else a reply without candidates."""
         return [self._reply(request) for request in requests]
 
-    def says(self, subject: str) -> Mapping[str, str]:
-        """Relation -> value as this source has it; empty for strangers."""
-        if subject not in self._said:
+    def facts(self, subject: str) -> Mapping[str, str]:
+        """Return the subject's relations and values as this source has them; empty if unknown."""
+        if subject not in self._facts:
             person = self._people.get(subject)
             found = {}
             for relation, value in person.facts.items() if person else ():
@@ -83,57 +84,50 @@ class Truth:
                 if person and self._chance(subject, relation, "errors") < self.errors:
                     other = other_value(person, relation, self._pools[relation], self._seed)
                     found[relation] = other or value
-            self._said[subject] = found
-        return self._said[subject]
+            self._facts[subject] = found
+        return self._facts[subject]
 
     def _reply(self, request: Request) -> Reply:
         begin = time.perf_counter()
         subject = request.subject or self._names.find(request.text)
-        name = self._names.spelled(subject) if subject else ""
-        values = self.says(name)
-        place = self._place(request.text, values)
-        if place is None or place[0] not in values:
+        name = self._names.stored_spelling(subject) if subject else ""
+        facts = self.facts(name)
+        due = self._due(request.text, facts)
+        if due is None or due[0] not in facts:
             return Reply(seconds=time.perf_counter() - begin)
-        relation, said = place
-        value = values[relation]
-        rest = value[said:] if said else continuation(request.text, value)
+        relation, present = due
+        value = facts[relation]
+        rest = value[present:] if present else continuation(request.text, value)
         evidence = f"{name} · {relation} · {value} ({self.name})"
         found = Candidate(self._unit(rest, request.unit), evidence, relation, subject=name)
         return Reply((found,), seconds=time.perf_counter() - begin)
 
-    def _place(self, text: str, values: Mapping[str, str]) -> tuple[str, int] | None:
-        """The relation that is due, and how many characters of its value have been said."""
+    def _due(self, text: str, facts: Mapping[str, str]) -> tuple[str, int] | None:
+        """Return the relation that is due, and how much of its value the text already has."""
         due = self._world.expects_value(text)
         if due is not None:
             return due, 0
-        for relation, value in values.items():
-            for said in range(min(len(value), len(text)) - 1, 0, -1):
-                if not text.endswith(value[:said]) or not text[-said - 1].isspace():
+        for relation, value in facts.items():
+            for present in range(min(len(value), len(text)) - 1, 0, -1):
+                if not text.endswith(value[:present]) or not text[-present - 1].isspace():
                     continue
-                if self._world.expects_value(text[:-said]) == relation:
-                    return relation, said
+                if self._world.expects_value(text[:-present]) == relation:
+                    return relation, present
         return None
 
     def _unit(self, text: str, unit: Unit) -> str:
-        """The first token or word of what is to be said, or all of it."""
+        """Return the first token or word of a text, or all of it for the unit "value"."""
         if unit == "value":
             return text
         if unit == "token" and self._text is not None:
-            stream, piece = self._text.stream(), ""
+            stream, first = self._text.stream(), ""
             for token in self._text.encode_continuation(text):
-                piece += stream.add(token)
-                if piece and stream.whole:
-                    return piece
+                first += stream.add(token)
+                if first and stream.whole:
+                    return first
         match = _WORD.match(text)
         return match.group() if match else text
 
     def _chance(self, subject: str, relation: str, what: str) -> float:
-        """A number in [0, 1) that belongs to a fact."""
+        """Return a number in [0, 1) that depends on the fact only."""
         return random.Random(f"{self._seed}/{what}/{subject}/{relation}").random()
-
-
-def _share(name: str, value: float) -> float:
-    if not 0.0 <= value <= 1.0:
-        do = "give a share of facts between 0 and 1"
-        raise LacyError("E12", key=name, value=value, why="not a share", do=do)
-    return value

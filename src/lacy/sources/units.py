@@ -1,4 +1,4 @@
-"""Units of text: how a value joins on to a text, and where a token, word or value ends."""
+"""Units of text: how a value is joined to a text, and where a token, word or value ends."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ _WORD = re.compile(
     r"\s*(?:(?:['’](?=[a-z]{1,2}\b)|[-−+±]?[$£€¥₹]?(?=\d))?\w+(?:['’.,\-–]\w+)*(?:(?<=\d)[%‰°])?"
     r"|[^\w\s]+)"
 )
-"""Sign, currency and per cent are part of a number; 's-Hertogenbosch is one word."""
+"""A sign, currency or percent sign is part of a number; 's-Hertogenbosch is one word."""
 _REST_OF_WORD = re.compile(r"\w*(?:['’.,\-–]\w+)*")
 _CLAUSE = re.compile(r"(?:[,;!?…。，、]|:(?!/))(?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
 _DIGITS = re.compile(r"\d*(?:[.,]\d+)*")
 _JOINS = ("'", "’", ".", ",", "-", "–")
-_FAR = 8
-"""Characters examined before a dot: more than the longest of ``_SHORT`` and a space."""
+_LONGEST_ABBREVIATION = 8
+"""Characters examined before a dot: more than the longest of ``_ABBREVIATIONS`` and a space."""
 
 _MONTHS = "|".join(f"{name}|{name[:3]}" for name in MONTHS.split("|"))
 _DAY = re.compile(rf"\b(?:{_MONTHS}) \d{{1,2}}(?:st|nd|rd|th)?$")
-_ABOUT = re.compile(r"(?:^|\s)(?:c|ca)$")
-_YEAR, _YEAR_BEGUN = re.compile(r" \d{3,4}(?!\d)"), re.compile(r" ?\d{0,4}$")
-_NUMBER, _NUMBER_BEGUN = re.compile(r" \d"), re.compile(r" ?$")
+_CIRCA = re.compile(r"(?:^|\s)(?:c|ca)$")
+_YEAR, _PARTIAL_YEAR = re.compile(r" \d{3,4}(?!\d)"), re.compile(r" ?\d{0,4}$")
+_NUMBER, _PARTIAL_NUMBER = re.compile(r" \d"), re.compile(r" ?$")
 _DAY_LENGTH = 20
-"""Characters that the day of a date takes, at most."""
+"""Most characters of the month and day of a date."""
 
-_SHORT = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
-"""A dot after these, or after an initial, ends no clause."""
+_ABBREVIATIONS = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
+"""A dot after one of these, or after an initial, does not end a clause."""
 
 
 def continuation(text: str, value: str) -> str:
-    """``value`` as it continues ``text``: with a leading space where the script asks for one."""
+    """Return ``value`` as it continues ``text``: with a leading space where one is needed."""
     value = value.strip()
     if not value or not text or text[-1].isspace():
         return value
@@ -49,86 +49,85 @@ def continuation(text: str, value: str) -> str:
 
 
 def completions(text: str, value: str) -> list[str]:
-    """All the ways in which ``value`` may go on from ``text``, for the SLM to choose from.
+    """Return all forms in which ``value`` can continue ``text``, for the SLM to choose from.
 
-    The whole value, unless the text already ends with it; and what is left of it where the text
+    They are the whole value, unless the text already ends with it, and the rest of it if the text
     ends with its beginning ("born on 12" + "12 March 1879" -> " March 1879").
     """
     value = value.strip()
-    ways = []
     overlap = _overlap(text, value)
-    if overlap < len(value):
-        ways.append(continuation(text, value))
-        if overlap:
-            ways.append(value[overlap:])
-    return [way for way in ways if way]
+    if overlap >= len(value):
+        return []
+    return [continuation(text, value), *([value[overlap:]] if overlap else [])]
 
 
 def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
-    """The unit at the beginning of ``text``, or nothing while it may still grow.
+    """Return the unit at the beginning of ``text``; empty if later text could still change it.
 
     Args:
-        text: what was said so far.
-        unit: a ``"token"`` is taken as it is; a ``"value"`` ends where its clause does.
-        ended: whether nothing more will come.
+        text: the answer so far.
+        unit: a ``"token"`` is returned unchanged; a ``"value"`` ends where its clause ends.
+        ended: whether the text is complete.
     """
     if unit == "token":
         return text
     if unit == "word":
         end = _word_end(text)
         rest = text[end:]
-        # "O'" may become "O'Brien": one joining mark at the end decides nothing.
+        # "O'" may become "O'Brien", so the word may not be complete.
         undecided = not rest or rest in _JOINS
         return text[:end] if end and (ended or not undecided) else ""
     begin = len(text) - len(text.lstrip())
     for match in _CLAUSE.finditer(text, begin):
         word = _last_word(text, match.start())
-        inside = match.group() == "." and (word in _SHORT or (len(word) == 1 and word.isupper()))
-        goes_on = _date_goes_on(text, match, ended=ended)
-        if goes_on is None:
-            return ""  # no later sign can decide for this one
-        inside = inside or goes_on
+        inside = match.group() == "." and (
+            word in _ABBREVIATIONS or (len(word) == 1 and word.isupper())
+        )
+        in_date = _is_inside_date(text, match, ended=ended)
+        if in_date is None:
+            return ""  # wait for more text
+        inside = inside or in_date
         undecided = match.end() == len(text) and not ended and match.group() != "\n"
         if match.start() > begin and not inside and not undecided:
             return text[: match.start()].rstrip()
     return text.rstrip() if ended else ""
 
 
-def _date_goes_on(text: str, sign: re.Match[str], *, ended: bool) -> bool | None:
-    """Whether a sign is one inside a date ("May 12, 1815", "c. 1815"); None: not known yet."""
+def _is_inside_date(text: str, sign: re.Match[str], *, ended: bool) -> bool | None:
+    """True if a comma or dot is inside a date ("May 12, 1815", "c. 1815"); None: unknown."""
     before, rest = text[max(0, sign.start() - _DAY_LENGTH) : sign.start()], text[sign.end() :]
     if sign.group() == "," and _DAY.search(before):
-        whole, begun = _YEAR, _YEAR_BEGUN
-    elif sign.group() == "." and _ABOUT.search(before):
-        whole, begun = _NUMBER, _NUMBER_BEGUN
+        whole, partial = _YEAR, _PARTIAL_YEAR
+    elif sign.group() == "." and _CIRCA.search(before):
+        whole, partial = _NUMBER, _PARTIAL_NUMBER
     else:
         return False
-    if not ended and begun.match(rest):
+    if not ended and partial.match(rest):
         return None
     return whole.match(rest) is not None
 
 
 def _word_end(text: str) -> int:
-    """Where the first word ends; 0 for none. Combining accents and vowel signs belong to it."""
+    """Return where the first word ends, combining marks included; 0 if there is no word."""
     match = _WORD.match(text)
     end = match.end() if match else 0
-    while 0 < end < len(text) and _within_word(text[end]):
+    while 0 < end < len(text) and _is_within_word(text[end]):
         more = _REST_OF_WORD.match(text, end + 1)
         end = more.end() if more else end + 1
     return end
 
 
-def _within_word(character: str) -> bool:
-    """Whether a character never separates words: a combining mark or an invisible joiner."""
+def _is_within_word(character: str) -> bool:
+    """True for characters that never separate words: combining marks and invisible joiners."""
     return character in "\u00ad\u200c\u200d" or unicodedata.category(character)[0] == "M"
 
 
 def whole_number(text: str, token: str, *, ended: bool) -> str | None:
-    """``token`` with all digits of the number that it begins; None while the number may continue.
+    """Return ``token`` with all digits of the number that it begins; None if more may follow.
 
     Args:
-        text: the text from ``token`` on; "" is returned if it does not begin with ``token``.
-        token: the requested token; returned unchanged if it does not end inside a number.
+        text: the text from ``token`` on.
+        token: the requested token; returned unchanged if it does not end in a digit.
         ended: whether the text is complete.
     """
     if not token[-1:].isdigit():
@@ -142,13 +141,13 @@ def whole_number(text: str, token: str, *, ended: bool) -> str | None:
 
 
 def _last_word(text: str, end: int) -> str:
-    """The word before a position, up to the length of the longest of ``_SHORT``."""
-    words = text[max(0, end - _FAR) : end].rsplit(maxsplit=1)
+    """Return the word before a position, if it is not longer than any abbreviation."""
+    words = text[max(0, end - _LONGEST_ABBREVIATION) : end].rsplit(maxsplit=1)
     return words[-1] if words else ""
 
 
-def whole_words(text: str, unit: Unit) -> str:
-    """What can be said of a unit that the limit cut: its whole words, a lone long word as it is."""
+def drop_partial_word(text: str, unit: Unit) -> str:
+    """Return the complete words of a unit cut by the token limit, or its single word."""
     if unit == "token":
         return text if not text.endswith("\ufffd") else ""
     match = re.match(r"\s*\S.*(?=\s)", text, flags=re.DOTALL)
@@ -156,7 +155,7 @@ def whole_words(text: str, unit: Unit) -> str:
 
 
 def _overlap(text: str, value: str) -> int:
-    """Length of the longest beginning of ``value`` with which ``text`` ends, at a word's start."""
+    """Return the length of the longest prefix of ``value``, at a word's start, ending ``text``."""
     for length in range(min(len(text), len(value)), 0, -1):
         if not text.endswith(value[:length]):
             continue
@@ -167,6 +166,6 @@ def _overlap(text: str, value: str) -> int:
 
 
 def _unspaced(character: str) -> bool:
-    """Whether the script writes no spaces between words (Chinese, Japanese, Thai, ...)."""
+    """True for scripts without spaces between words (Chinese, Japanese, Thai, ...)."""
     code = ord(character)
     return 0x0E00 <= code <= 0x0EFF or 0x2E80 <= code <= 0xA4CF or 0xF900 <= code <= 0xFAFF

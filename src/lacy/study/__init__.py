@@ -1,7 +1,7 @@
-"""Studies: methods x seeds x sizes as one plan that can be stopped, with tidy results and a report.
+"""Studies: methods x seeds x sizes as one plan that can be stopped, with tidy results.
 
-``plan`` spells a recipe out into runs; ``work`` is what one process does; ``runner`` runs jobs
-side by side; ``tables`` makes tidy tables with intervals and tests; ``figures`` and ``pages`` draw.
+``plan`` expands a recipe into runs and ``checks`` finds its mistakes; ``work`` is what one process
+does; ``runner`` runs jobs in parallel; ``tables`` makes tidy tables with intervals and tests.
 """
 
 import lazy_loader

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lacy._convert import Nested, Problem, read_fields
+from lacy.config import load
 from lacy.errors import LacyError
-from lacy.study.metrics import RATIOS
-from lacy.study.partners import parse_source
+from lacy.evaluate import RATIOS
 from lacy.study.plan import (
     FIXED,
     OURS,
@@ -23,10 +23,31 @@ from lacy.study.plan import (
     settings_of,
     sides,
 )
+from lacy.study.sources import parse_source
 from lacy.train import TrainConfig
 
-COMPARED = (*RATIOS, "f1")
-"""Metrics that can be compared person by person."""
+
+def read_plan(path: str | Path) -> StudyPlan:
+    """Read and check a recipe.
+
+    Raises:
+        LacyError: as ``config.load``, and E85 for a plan that contradicts itself.
+    """
+    plan = load(StudyPlan, path, command="study")
+    check_plan(plan)
+    return plan
+
+
+def check_plan(plan: StudyPlan) -> None:
+    """Raise one error for everything that is wrong with a plan.
+
+    Raises:
+        LacyError: E85.
+    """
+    found = problems_of(plan)
+    if found:
+        listed = "".join(f"\n  - {sentence}" for sentence in found)
+        raise LacyError("E85", count=len(found), problems=listed)
 
 
 def problems_of(plan: StudyPlan) -> list[str]:
@@ -56,7 +77,7 @@ def _name(where: str, name: str) -> list[str]:
     return [f"{where}: a name has no blank and none of / @ ."] if bad else []
 
 
-def _told(problems: Sequence[Problem]) -> list[str]:
+def _sentences(problems: Sequence[Problem]) -> list[str]:
     return [
         f"{problem.key} is {problem.value!r}, expected {problem.expected}"
         if problem.expected
@@ -74,7 +95,7 @@ def _training(where: str, settings: Any, ours: Iterable[str]) -> list[str]:
     rest = {key: value for key, value in settings.items() if key not in (*ours, *FIXED)}
     problems: list[Problem] = []
     values = read_fields(TrainConfig, rest, f"{where}.", problems)
-    found += _told(problems)
+    found += _sentences(problems)
     if not problems and not any(isinstance(value, Nested) for value in values.values()):
         config = TrainConfig(**{**values, "data": Path("data"), "reference": Path("reference")})
         found += [f"{where}: {sentence}" for sentence in config.problems()]
@@ -87,7 +108,7 @@ def _checked_method(plan: StudyPlan, name: str, found: list[str]) -> MethodPlan:
     method = method_of(plan, name, problems)
     found += _name(f"methods.{name}", name)
     found += _training(f"methods.{name}", plan.methods[name] or {}, OURS)
-    found += _told(problems)
+    found += _sentences(problems)
     unknown = [given for given in method.conditions or () if given not in plan.conditions]
     found += [
         f"methods.{name}.conditions names {given!r}, which is no condition" for given in unknown
@@ -101,7 +122,7 @@ def _condition(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) ->
     where = f"conditions.{name}"
     problems: list[Problem] = []
     values = condition_values(plan.conditions[name], f"{where}.", problems)
-    found = _name(where, name) + _told(problems)
+    found = _name(where, name) + _sentences(problems)
     if found or "policy" not in values:
         return found or [f"{where}.policy is not given"]
     condition = Condition(**values)
@@ -155,8 +176,8 @@ def _equal(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> Seq
 
 
 def _comparisons(plan: StudyPlan, methods: Mapping[str, MethodPlan]) -> list[str]:
-    found = [f"metrics names {name!r}, which is none of {', '.join(COMPARED)}"
-             for name in plan.metrics if name not in COMPARED]  # fmt: skip
+    found = [f"metrics names {name!r}, which is none of {', '.join(RATIOS)}"
+             for name in plan.metrics if name not in RATIOS]  # fmt: skip
     named = [(f"compare: {text!r}", side) for text in plan.compare for side in sides(text)]
     if plan.advantage != Advantage():  # the default may be missing: then there is no such share
         named += [("advantage", plan.advantage.alone), ("advantage", plan.advantage.partner)]

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lacy._convert import Problem, read_fields
-from lacy.config import load
-from lacy.errors import LacyError
 from lacy.train import TrainConfig
 from lacy.types import Unit
 
@@ -140,19 +138,6 @@ class StudyPlan:
     metrics: tuple[str, ...] = ("facts_right", "f1")
     """What is compared."""
 
-    def check(self) -> None:
-        """Raise one error for everything that is wrong with the plan.
-
-        Raises:
-            LacyError: E85.
-        """
-        from lacy.study.checks import problems_of
-
-        found = problems_of(self)
-        if found:
-            listed = "".join(f"\n  - {sentence}" for sentence in found)
-            raise LacyError("E85", count=len(found), problems=listed)
-
     @property
     def kept(self) -> Path:
         """The folder of texts and training runs."""
@@ -206,17 +191,6 @@ class PlannedRun:
     def folder(self) -> str:
         """Name of its folder."""
         return f"{self.name}.{self.key}"
-
-
-def read_plan(path: str | Path) -> StudyPlan:
-    """Reads and checks a recipe.
-
-    Raises:
-        LacyError: as ``config.load``, and E85 for a plan that contradicts itself.
-    """
-    plan = load(StudyPlan, path, command="study")
-    plan.check()
-    return plan
 
 
 def planned_runs(plan: StudyPlan) -> list[PlannedRun]:

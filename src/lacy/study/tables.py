@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,19 @@ import numpy as np
 import pandas as pd
 
 from lacy.errors import LacyError
-from lacy.evaluate import CONFIDENCE, Score, difference, of_sums, paired_test, ratio
-from lacy.evaluate import recovered as recovered_share
+from lacy.evaluate import (
+    CONFIDENCE,
+    MODEL_METRICS,
+    Score,
+    difference,
+    model_scores,
+    paired_test,
+    ratio_scores,
+    recovered,
+    sums,
+)
 from lacy.run import environment, read_metrics, write_atomic
 from lacy.study import work
-from lacy.study.metrics import RATIOS, READ
 from lacy.study.plan import PlannedRun, StudyPlan, planned_runs, sides
 
 POOLED = -1
@@ -185,16 +193,7 @@ def condition_scores(
         seed: of the bootstrap.
     """
     table = pd.concat([counts.table for counts in asked], ignore_index=True)
-    scores = {
-        name: ratio(
-            table[top], table[bottom], unit=unit, chance=name not in ("call_rate", "borrowed"),
-            seed=seed,
-        )
-        for name, (top, bottom, unit) in RATIOS.items()
-        if top in table and bottom in table
-    }  # fmt: skip
-    columns = np.stack([table["right"], table["claims"] + table["facts"]], 1)
-    scores["f1"] = of_sums(columns, lambda sums: 2.0 * sums[:, 0] / sums[:, 1], seed=seed)
+    scores = ratio_scores(table, seed=seed)
     known = [(counts, others) for counts, others in zip(asked, helped, strict=False) if others]
     if known and len(known) == len(asked):
         three = [
@@ -202,7 +201,7 @@ def condition_scores(
             _stacked([others[0] for _, others in known]),
             _stacked([others[1] for _, others in known]),
         ]
-        scores["recovered"] = recovered_share(*three, seed=seed)
+        scores["recovered"] = recovered(*three, seed=seed)
     return scores
 
 
@@ -217,23 +216,12 @@ def _reading(plan: StudyPlan, run: PlannedRun) -> dict[str, Score]:
     file = work.reading_file(plan, run)
     if not file.exists():
         return {}
-    held = work.read_object(file)
-    found = {name: _score(held, path) for name, path in READ.items()}
-    return {name: score for name, score in found.items() if score is not None}
-
-
-def _score(held: Any, path: Iterable[str]) -> Score | None:
-    for key in path:
-        held = held.get(key) if isinstance(held, Mapping) else None
-    if not isinstance(held, Mapping) or held.get("value") is None:
-        return None
-    numbers = {k: math.nan if held[k] is None else held[k] for k in ("value", "low", "high")}
-    return Score(**numbers, n=held["n"], unit=held["unit"])
+    return model_scores(work.read_object(file))
 
 
 def _mean_reading(readings: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
     """Means over seeds with their t interval; one seed keeps its own interval."""
-    names = [name for name in READ if all(name in reading for reading in readings)]
+    names = [name for name in MODEL_METRICS if all(name in reading for reading in readings)]
     if len(readings) == 1:
         return dict(readings[0])
     return {name: _mean([reading[name] for reading in readings]) for name in names}
@@ -342,23 +330,14 @@ def _name(size: str, method: str, equal: str, seed: int, every: Mapping[str, Pla
 def _comparison(
     text: str, size: str, equal: str, metric: str, pairs: Sequence[tuple[Counts, Counts]]
 ) -> dict[str, Any]:
-    a, b = ([pair[n] for pair in pairs] for n in (0, 1))
-    sums = [_columns(metric, side) for side in (a, b)]
-    score = difference(sums[0], sums[1])
+    a, b = (
+        sums(metric, pd.concat([pair[n].table for pair in pairs], ignore_index=True))
+        for n in (0, 1)
+    )
+    score = difference(a, b)
     names = sides(text)
     return {
         "size": size, "equal": equal, "metric": metric, "a": names[0], "b": names[1],
         "difference": score.value, "low": score.low, "high": score.high,
-        "p": paired_test(sums[0], sums[1]), "n": score.n, "seeds": len(pairs),
+        "p": paired_test(a, b), "n": score.n, "seeds": len(pairs),
     }  # fmt: skip
-
-
-def _columns(metric: str, asked: Sequence[Counts]) -> tuple[Any, Any]:
-    """Numerators and denominators of a metric, over people of all models."""
-    table = pd.concat([counts.table for counts in asked], ignore_index=True)
-    if metric == "f1":
-        return 2.0 * table["right"].to_numpy(float), (table["claims"] + table["facts"]).to_numpy(
-            float
-        )
-    top, bottom, _ = RATIOS[metric]
-    return table[top].to_numpy(float), table[bottom].to_numpy(float)

@@ -20,7 +20,6 @@ from lacy._parse import parse_json
 from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.run import read_metrics, replace_folder, write_atomic
-from lacy.study.partners import open_source
 from lacy.study.plan import (
     Cue,
     PlannedRun,
@@ -30,6 +29,7 @@ from lacy.study.plan import (
     partner_of,
     planned_runs,
 )
+from lacy.study.sources import open_study_source
 from lacy.types import Document
 
 if TYPE_CHECKING:
@@ -284,7 +284,9 @@ def _ask(
     policy = Oracle(world.expects_value) if condition.policy == "oracle" else condition.policy
     subjects = [person.name for person in world.people("valid")[: plan.ask]]
     folder = shared_folder(plan, run.seed) / "world"
-    with open_source(condition.source, world, folder, run.seed, loaded.tokenizer, helper) as source:
+    with open_study_source(
+        condition.source, world, folder, run.seed, loaded.tokenizer, helper
+    ) as source:
         return answer_all(
             loaded, world, source, policy, subjects, unit=condition.unit,
             max_new_tokens=condition.max_new_tokens, calibration=calibration, seed=run.seed,
@@ -293,12 +295,12 @@ def _ask(
 
 def _numbers(asked: WorldAnswers) -> dict[str, Any]:
     """The counts of each person, which all figures of a condition are made from (``tables``)."""
-    from lacy.evaluate import COLUMNS, counts
+    from lacy.evaluate import COUNTS, counts
 
     people, table = counts(asked.answers, asked.subjects, asked.graded)
     return {
         "policy": asked.policy,
-        "columns": list(COLUMNS),
+        "columns": list(COUNTS),
         "people": people,
         "counts": table.tolist(),
     }
@@ -306,9 +308,9 @@ def _numbers(asked: WorldAnswers) -> dict[str, Any]:
 
 def _read(plan: StudyPlan, run: PlannedRun, world: World, loaded: Any) -> dict[str, Any]:
     """Call quality, language loss, stored bits and closed-book recall."""
-    from lacy.evaluate import evaluate_world
+    from lacy.evaluate import as_data, evaluate_world
 
     found = evaluate_world(
         loaded, world, None, {}, people=plan.ask, call_rate=plan.call_rate, seed=run.seed
     )
-    return {key: value for key, value in found.as_dict().items() if key != "conditions"}
+    return {key: value for key, value in as_data(found).items() if key != "conditions"}

@@ -1,5 +1,6 @@
 from .config import TrainConfig
 from .dry import dry_run
+from .fitting import FitState, MicroBatch, StepResult, fit
 from .loop import TrainResult, train
 from .schedule import WSD
 from .stopping import CLOSED_OUTPUT
@@ -9,8 +10,12 @@ __all__ = [
     "CLOSED_OUTPUT",
     "WSD",
     "CallTrainer",
+    "FitState",
+    "MicroBatch",
+    "StepResult",
     "TrainConfig",
     "TrainResult",
     "dry_run",
+    "fit",
     "train",
 ]

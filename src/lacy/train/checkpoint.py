@@ -1,9 +1,9 @@
-"""Checkpoints: a model folder with the trainer's state beside it, whole or absent.
+"""Checkpoints: a model folder with the trainer's state beside it, complete or absent.
 
-``checkpoints/step-00000100/`` opens like any model (``load_model``, plain ``transformers``);
-``trainer.safetensors`` and ``trainer.json`` hold what going on bit for bit needs: optimizer,
-running quantile, torch's random state, half-filled log window. The position in the data and the
-learning rate are functions of the step. A folder takes its name only when all of it is on the disk,
+``checkpoints/step-00000100/`` opens like any model (``load_model``, plain ``transformers``).
+``trainer.safetensors`` and ``trainer.json`` contain what resuming bit for bit needs: optimizers,
+running quantile, torch's random state, the open log window. The position in the data and the
+learning rate are functions of the step. A folder gets its name only when all of it is on the disk,
 so a process that is killed while writing leaves nothing that looks like a checkpoint.
 """
 
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ from lacy.run import replace_folder
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from lacy.corpus import PackedData
+    from lacy.train.config import TrainConfig
+
 STABLE = "stable"
 """The folder of the checkpoint before the decay, which forks start from."""
 FOLDER = "checkpoints"
@@ -36,7 +40,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What lies beside the weights: numbers, and tensors by group and name."""
+    """The trainer's state of a checkpoint: numbers, and tensors by group and name."""
 
     path: Path
     info: dict[str, Any]
@@ -48,7 +52,7 @@ class Saved:
         return int(self.info["step"])
 
     def group(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one group, as they were given to ``write_checkpoint``."""
+        """Return the tensors of one group, as they were given to ``write_checkpoint``."""
         prefix = f"{name}|"
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
@@ -62,14 +66,14 @@ def write_checkpoint(
     info: dict[str, Any],
     groups: dict[str, dict[str, Tensor]],
 ) -> None:
-    """Write a checkpoint as a whole.
+    """Write a checkpoint atomically.
 
     Args:
         path: its folder.
-        model: the weights.
-        tokenizer: beside them.
+        model: the model.
+        tokenizer: its tokenizer.
         meta: for ``lacy.json``.
-        info: numbers, ``step`` among them.
+        info: numbers, including ``step``.
         groups: tensors by group (``optimizer``, ``selector``, ...) and name.
     """
     from safetensors.torch import save_file
@@ -87,7 +91,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path) -> Saved:
-    """What lies beside the weights (these are read by ``lacy.model.io.read_model``).
+    """Read the trainer's state of a checkpoint (``read_model`` reads the weights).
 
     Raises:
         LacyError: E49 if it is missing, damaged or of another format.
@@ -108,33 +112,33 @@ def read_checkpoint(path: Path) -> Saved:
     return Saved(path, info, tensors)
 
 
-_INSTEAD = "take another checkpoint; its weights alone can be used with --init-from"
+_INSTEAD = "use another checkpoint; the weights of this one can be used with --init-from"
 
 
 def checkpoint_path(out: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies; names sort by step."""
+    """Return the folder of a step's checkpoint; names sort by step."""
     return out / FOLDER / f"step-{step:08d}"
 
 
 def checkpoints(out: Path) -> list[Path]:
-    """All whole checkpoints of a run, oldest first."""
+    """Return all complete checkpoints of a run, oldest first."""
     return sorted(path for path in (out / FOLDER).glob("step-*") if (path / INFO).is_file())
 
 
 def candidates(out: Path) -> list[Path]:
-    """Checkpoints from which a run may resume, best first; the one before its decay is last."""
+    """Return checkpoints to resume from, best first; the one before the decay is last."""
     stable = out / STABLE
     return [*reversed(checkpoints(out)), *([stable] if (stable / INFO).is_file() else [])]
 
 
 def newest(out: Path) -> Path | None:
-    """The newest checkpoint of a run, or ``None``."""
+    """Return the newest checkpoint of a run, or None."""
     found = checkpoints(out)
     return found[-1] if found else None
 
 
 def put_aside(path: Path) -> None:
-    """Rename an unreadable checkpoint, so that it no longer counts as one of the newest."""
+    """Rename an unreadable checkpoint, so that it no longer counts as one."""
     aside = path.with_name(f"unreadable-{path.name}")
     if path.is_dir() and path.parent.name == FOLDER:
         shutil.rmtree(aside, ignore_errors=True)
@@ -142,7 +146,7 @@ def put_aside(path: Path) -> None:
 
 
 def prune(out: Path, keep: int) -> None:
-    """Delete all but the newest; each leaves its name first, so that no half one is ever seen."""
+    """Delete all but the newest; each is renamed first, so that no partial one is ever visible."""
     for path in checkpoints(out)[:-keep]:
         gone = path.with_name(f".{path.name}.gone")
         shutil.rmtree(gone, ignore_errors=True)
@@ -151,7 +155,7 @@ def prune(out: Path, keep: int) -> None:
 
 
 def fork_source(path: Path) -> Path:
-    """The checkpoint that ``--fork PATH`` means: itself, or a run's last one before its decay.
+    """Return the checkpoint of ``--fork PATH``: PATH itself, or the run's last before its decay.
 
     Raises:
         LacyError: E49 if there is none.
@@ -167,8 +171,76 @@ def fork_source(path: Path) -> Path:
     raise LacyError("E49", path=path, why=why, do=do)
 
 
+@dataclass
+class StartingPoint:
+    """Where a run starts: its own checkpoint, one that it is forked from, or neither."""
+
+    saved: Saved | None = None
+    forked: Saved | None = None
+    model: PreTrainedModel | None = None
+    """The model of ``saved``."""
+    unreadable: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def find_start(
+    config: TrainConfig,
+    data: PackedData,
+    open_model: Callable[[Saved], PreTrainedModel],
+    *,
+    resume: bool,
+) -> StartingPoint:
+    """Find the newest readable checkpoint of this run, or the one from which it is forked.
+
+    Args:
+        config: the settings of the run.
+        data: its training data.
+        open_model: opens the model of a checkpoint; one that cannot be opened is unreadable.
+        resume: look for checkpoints of this run.
+
+    Raises:
+        LacyError: E49, the run has checkpoints but none is readable, or the data have changed.
+    """
+    start = StartingPoint()
+    first: LacyError | None = None
+    for path in candidates(config.out) if resume else ():
+        try:
+            start.saved = read_checkpoint(path)
+            if not _same_data(start.saved, data):
+                why = "the data have changed since it was written"
+                do = "restore the old data, or start again in another folder (--out)"
+                raise LacyError("E49", path=path, why=why, do=do)
+            start.model = open_model(start.saved)
+            return start
+        except LacyError as error:
+            if start.saved is not None and not _same_data(start.saved, data):
+                raise
+            first = first or error
+            start.saved = None
+            start.unreadable.append(path)
+            start.notes.append(f"{path} cannot be read and is put aside: {error.what}")
+    if first is not None:
+        raise first
+    if config.fork is not None:
+        start.forked = read_checkpoint(fork_source(config.fork))
+    return start
+
+
+def _same_data(saved: Saved, data: PackedData) -> bool:
+    """True if a checkpoint was written while training on these data."""
+    return bool(saved.info.get("data") == fingerprint(data))
+
+
+def fingerprint(data: PackedData) -> dict[str, Any]:
+    """Return what identifies the data; a resumed run needs the same."""
+    info = data.info
+    return {"tokenizer": info.tokenizer, "context": info.context, "rows": info.rows,
+            "tokens": info.tokens, "flags": info.flags,
+            **({"digests": info.digests} if info.digests else {})}  # fmt: skip
+
+
 def random_state() -> dict[str, Tensor]:
-    """Random states of torch (dropout draws from them)."""
+    """Return the random states of torch (dropout uses them)."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
@@ -176,7 +248,7 @@ def random_state() -> dict[str, Tensor]:
 
 
 def set_random_state(state: dict[str, Tensor]) -> None:
-    """Go on with the random states of ``random_state``."""
+    """Restore the random states of ``random_state``."""
     if "cpu" in state:
         torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():

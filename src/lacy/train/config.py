@@ -1,148 +1,146 @@
-"""The settings of a training run. No torch: read by ``--help``, files and notebooks."""
+"""Settings of a training run. No torch, because ``--help`` and notebooks read them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lacy.errors import LacyError
 from lacy.model import preset_names
-from lacy.objective import METHODS, CallNegative, Delegate, Ignore, MethodName, RankWithin
+from lacy.objective import (
+    METHODS,
+    CallNegative,
+    Delegate,
+    Ignore,
+    MethodName,
+    Objective,
+    RankWithin,
+)
 
 RateControl = Literal["auto", "exact", "two_pass", "running"]
+RatePasses = Literal["exact", "gathered", "two_pass", "running"]
+"""What ``rate_control`` comes to for a number of micro-batches and processes (``setup``)."""
 Decay = Literal["linear", "1-sqrt", "cosine", "exponential"]
 
 MAY_DIFFER = (
     "out", "threads", "log_every", "eval_every", "save_every", "save_minutes", "keep", "trackers",
     "quiet", "dry_run",
 )  # fmt: skip
-"""Settings that a continued run may change; any other would make it another run."""
+"""Settings that a resumed run may change; any other would make it another run."""
 
 
 @dataclass
 class TrainConfig:
-    """Trains a small model to say what it can and to emit <CALL> where a fact is due.
+    """Train a small model that emits <CALL> where a fact is due.
 
-    OUT holds model/ (opens in plain transformers), checkpoints/, metrics.jsonl, config.yaml. The
-    same command again continues a stopped run where it was.
+    OUT receives model/ (opens in plain transformers), checkpoints/, metrics.jsonl and config.yaml.
+    The same command again resumes a stopped run.
     """
 
     data: Path | None = None
-    """Packed data of `lacy data mark`."""
+    """Packed data from `lacy data mark`."""
     out: Path = Path("runs/lacy")
-    """The run's folder."""
+    """Folder of the run."""
     valid: Path | None = None
-    """Packed data to measure the loss on; by default the last --hold-out share of the rows."""
+    """Packed data for validation; by default the last --hold-out share of the rows."""
     hold_out: float = 0.0
-    """Share of the rows kept out of training for validation, where --valid is not given."""
+    """Share of the rows that is held out for validation if --valid is not given."""
 
     model: str = "1m"
-    """A preset: tiny, demo, 1m, 3m, 15m, 135m, 334m (the paper's GPT-2), 360m, 1b."""
+    """Preset: tiny, demo, 1m, 3m, 15m, 135m, 334m (the paper's GPT-2), 360m, 1b."""
     init_from: str | None = None
-    """Start from a model's folder or Hub name instead of a preset; <CALL> is added if need be."""
+    """Start from a model's folder or Hub name instead of a preset; adds <CALL> if it is missing."""
     fork: Path | None = None
-    """Start from a checkpoint of another run with its optimizer and step, to decay it: steps,
-    tokens and epochs count from there. A run's folder means the checkpoint before its decay."""
+    """Start from a checkpoint with its optimizer; a run's folder means the one before the decay."""
 
     method: MethodName = "lacy"
-    """How to choose what is delegated; none trains a plain model."""
+    """Selection method: how to choose the tokens to delegate; none trains a plain model."""
     call_rate: float = 0.15
     """Share of the targets that become <CALL> (paper §4)."""
     delegate: Delegate = "token"
-    """What of a fact's value is delegated: its hardest tokens (token, the paper), all of its tokens
-    or none (value; values ranked by their summed loss, at most --call-rate), or its first token
-    only (start; the rest is learned, and the rate ends where the values do)."""
+    """What of a value to delegate: single hard tokens, the whole value, or its first token."""
     rank_within: RankWithin = "batch"
-    """Over what --call-rate holds: the whole batch (the paper's mini-batch), or each sequence
-    (packed row), so that hard texts give no more than easy ones."""
+    """Where --call-rate holds: over the whole batch (the paper), or in each packed row."""
     call_negative: CallNegative = "softmax"
-    """What holds the <CALL> logit down elsewhere: nothing (the paper's formula), the softmax of the
-    other tokens, or a binary gate."""
+    """What lowers the <CALL> logit elsewhere: nothing (the paper), the softmax, or a gate."""
     text_weight: float = 0.5
-    """Weight of the true token where the target is <CALL>. 0 is the paper's, and enough where a
-    language model answers; a little keeps the kind of value known, which ranking a database's
-    candidates needs, and memorizes a little for it (docs/results/calibration.md)."""
+    """Weight of the true token where the target is <CALL>; 0 in the paper, more helps ranking."""
     ignore: Ignore = "none"
-    """No gradient on facts that are not delegated (facts), on hard content words too (all): the
-    ablations of paper §5.4."""
+    """No gradient on facts that are not delegated, or also on hard content words (paper §5.4)."""
     ignore_rate: float = 0.15
-    """For --ignore all: the share of the targets without gradient."""
+    """Share of the targets without gradient, for --ignore all."""
     call_warmup: float = 0.0
-    """Share of the steps before anything is delegated; until then the loss is the plain one."""
+    """Share of the steps before the first token is delegated."""
     rate_control: RateControl = "auto"
-    """How the rate holds over a batch of several pieces: exact (one piece), two_pass (exact, one
-    more forward), running (a quantile, no extra cost, the rate holds on average). auto: exact where
-    the batch is one piece, else two_pass."""
+    """How --call-rate holds over several micro-batches: exactly, by two passes, or on average."""
     reference: Path | None = None
-    """A model whose losses rank the tokens, for the methods rho and marks_reference."""
+    """Reference model whose losses rank the tokens, for the methods rho and marks_reference."""
 
     steps: int | None = None
     """Training steps; give one of --steps, --tokens, --epochs."""
     tokens: int | None = None
-    """Tokens to read, instead of steps (the little padding included)."""
+    """Tokens to train on, including the little padding; instead of --steps."""
     epochs: float | None = None
-    """Passes over the data, instead of steps; 1 if none of the three is given."""
+    """Passes over the data, instead of --steps; 1 if none of the three is given."""
     batch_rows: int = 16
-    """Rows per step, over all pieces and processes."""
+    """Rows per step, over all micro-batches and processes."""
     grad_accum: int = 1
-    """Pieces a batch is cut into, to save memory."""
+    """Number of micro-batches that a batch is split into, to save memory."""
 
     lr: float = 3e-3
-    """Peak learning rate (SmolLM2-135M's; models below 1M like 6e-3, above 300M 5e-4)."""
+    """Peak learning rate (models below 1M parameters like 6e-3, above 300M 5e-4)."""
     warmup: float = 0.03
-    """Share of the steps in which the rate rises."""
+    """Share of the steps in which the learning rate rises."""
     decay: float | None = None
-    """Share of the steps in which it falls (WSD): 0.2 by default, 1 for a fork; 1 minus the warm-up
-    is no stable phase at all."""
+    """Share of the steps in which the learning rate falls; 0.2 by default, 1 for a fork."""
     decay_shape: Decay = "1-sqrt"
-    """linear, 1-sqrt, cosine, or exponential (MiniCPM)."""
+    """Shape of the decay: linear, 1-sqrt, cosine, or exponential (MiniCPM)."""
     half_life: float = 0.2
-    """Of the exponential decay, as a share of the decay."""
+    """Half-life of the exponential decay, as a share of the decay."""
     min_lr: float = 0.0
-    """The last rate of the other shapes, as a share of the peak."""
+    """Final learning rate of the other shapes, as a share of the peak."""
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """muon: for the matrices of the body, at the same rate (scaled to AdamW's); the rest stays with
-    AdamW."""
+    """Optimizer; muon trains the matrices of the body, AdamW the rest."""
     betas: tuple[float, float] = (0.9, 0.95)
-    """Of AdamW."""
+    """Betas of AdamW."""
     weight_decay: float = 0.01
-    """Of matrices; never of embeddings, norms and biases."""
+    """Weight decay of matrices; embeddings, norms and biases have none."""
     clip: float = 1.0
-    """Largest gradient norm; 0 for none."""
+    """Largest gradient norm; 0 for no limit."""
 
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of activations; weights stay fp32. auto: bf16 where it is fast, else fp32."""
+    """Dtype of activations; auto is bf16 where it is fast; weights stay in fp32."""
     device: Literal["auto", "cpu"] = "auto"
-    """auto: a GPU where there is one."""
+    """Device; auto uses a GPU if there is one."""
     compile: bool = False
-    """Compile the body (a minute at first; pays on a GPU and on one CPU thread)."""
+    """Compile the body, which takes a minute; faster on a GPU and on one CPU thread."""
     threads: int = 0
-    """CPU threads; 0 leaves torch's choice. Bit for bit the same only with the same number."""
+    """CPU threads, 0 for torch's default; bit-for-bit results need the same number."""
     seed: int = 0
-    """Of weights, order and random methods."""
+    """Seed of weights, data order and random methods."""
 
     log_every: int = 10
-    """Steps per line of metrics.jsonl."""
+    """Steps per row of metrics.jsonl."""
     eval_every: int = 0
-    """Steps between validations; 0: only at the end."""
+    """Steps between validations; 0 validates only at the end."""
     eval_rows: int = 256
-    """Most rows of a validation."""
+    """Largest number of rows of a validation."""
     save_every: int = 0
-    """Steps between checkpoints; 0: by time only."""
+    """Steps between checkpoints; 0 saves by time only."""
     save_minutes: float = 10.0
     """Minutes between checkpoints; 0 for none."""
     keep: int = 2
-    """How many checkpoints to keep, the newest; the one before the decay is kept besides."""
+    """How many of the newest checkpoints to keep, besides the one before the decay."""
     trackers: tuple[str, ...] = field(default=())
-    """Where else to log, by accelerate's names (tensorboard, wandb, trackio)."""
+    """Trackers to log to, by accelerate's names (tensorboard, wandb, trackio)."""
     quiet: bool = False
     """Print nothing but errors."""
     dry_run: bool = False
     """Report data, parameters, memory and time (a few measured steps), and write nothing."""
 
     def check(self) -> None:
-        """Raise one error for everything that is wrong with the settings themselves.
+        """Raise one error that lists everything wrong with the settings.
 
         Raises:
             LacyError: E45.
@@ -153,7 +151,7 @@ class TrainConfig:
             raise LacyError("E45", count=len(found), problems=listed)
 
     def problems(self) -> list[str]:
-        """What is wrong with the values, each a sentence; no file is looked at."""
+        """Return what is wrong with the values, one sentence each; no file is read."""
         found = [
             f"{name} is {value!r}, {why}" for name, value, why, good in self._rules() if not good
         ]
@@ -164,7 +162,7 @@ class TrainConfig:
             found.append(f"{' and '.join(given)} are all given, choose one")
         if self.grad_accum >= 1 and self.batch_rows % self.grad_accum:
             found.append(
-                f"batch_rows {self.batch_rows} does not split into {self.grad_accum} pieces"
+                f"batch_rows {self.batch_rows} does not split into {self.grad_accum} micro-batches"
             )
         if self.rate_control == "exact" and self.grad_accum > 1:
             found.append("rate_control exact needs grad_accum 1, choose two_pass or running")
@@ -195,7 +193,7 @@ class TrainConfig:
         return found
 
     def _rules(self) -> list[tuple[str, Any, str, bool]]:
-        """(name, value, what it must be, whether it is) of single values."""
+        """Return (name, value, what it must be, True if it is) of single values."""
         counts = ("batch_rows", "grad_accum", "keep", "log_every", "eval_rows", "lr", "half_life")
         optional = ("steps", "tokens", "epochs")
         shares = ("call_rate", "hold_out", "text_weight", "ignore_rate", "call_warmup", "warmup",
@@ -231,16 +229,9 @@ class TrainConfig:
         ]  # fmt: skip
         return rules
 
-    def objective(self, *, delegate: bool = True) -> dict[str, Any]:
-        """Keywords of ``objective.select_and_loss``; plain cross-entropy unless ``delegate``."""
-        calling = delegate and self.method != "none"
-        return {
-            "method": self.method if delegate else "none",
-            "call_rate": self.call_rate,
-            "delegate": self.delegate,
-            "rank_within": self.rank_within,
-            "call_negative": self.call_negative if calling else "none",
-            "text_weight": self.text_weight,
-            "ignore": self.ignore if delegate else "none",
-            "ignore_rate": self.ignore_rate,
-        }
+    def objective(self, *, delegate: bool = True) -> Objective:
+        """Return the objective; plain cross-entropy unless ``delegate``."""
+        found = Objective(**{entry.name: getattr(self, entry.name) for entry in fields(Objective)})
+        if not delegate:
+            return found.plain()
+        return found if found.delegates else replace(found, call_negative="none")

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live line with ETA in a terminal, plain lines elsewhere."""
+"""What a run shows and logs: lines in the terminal, trackers, the model card."""
 
 from __future__ import annotations
 
@@ -6,36 +6,42 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from lacy._text import format_duration
+from lacy.errors import LacyError
+from lacy.run import flatten
+
+if TYPE_CHECKING:
+    from lacy.train.setup import Session
 
 LINE_SECONDS = 10.0
-"""Plain lines come at least this far apart (and at a tenth of the run, if that is later)."""
+"""Seconds between plain lines, at least (or a tenth of the time so far, if that is longer)."""
 
 
 class _Screen(RichConsole):
-    """rich's console, which raises on a broken pipe instead of exiting the program."""
+    """A rich console that raises on a broken pipe instead of exiting the program."""
 
     def on_broken_pipe(self) -> None:
-        """Re-raise the error that rich has just caught."""
+        """Raise the error that rich has caught."""
         raise BrokenPipeError
 
 
 class Console:
-    """Shows a run; does nothing in processes that do not print.
+    """Shows a run: a live line with ETA in a terminal, plain lines elsewhere.
 
     Args:
         total: the step at which the run ends.
-        step: where it begins.
+        step: the step at which it begins.
         silent: print nothing.
 
-    A lost terminal or a full disk does not end the run; nothing more is printed. A closed pipe sets
+    After a lost terminal or a full disk the run continues without printing. A closed pipe sets
     ``lost``, and the loop saves and stops.
     """
 
@@ -71,14 +77,14 @@ class Console:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._bar is not None:
             with self._tolerant():
                 self._bar.stop()
 
     @contextlib.contextmanager
     def _tolerant(self) -> Iterator[None]:
-        """Records that the output can no longer be written."""
+        """Stop printing if the output cannot be written."""
         try:
             yield
         except OSError as error:
@@ -86,13 +92,13 @@ class Console:
             self.lost = isinstance(error, BrokenPipeError)
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if not self.silent:
             with self._tolerant():
                 self._rich.print(Text(text), soft_wrap=True)
 
     def row(self, row: dict[str, Any]) -> None:
-        """News of the run, as it stands in ``metrics.jsonl``."""
+        """Show a row of ``metrics.jsonl``."""
         if self.silent:
             return
         step = int(row["step"])
@@ -108,7 +114,7 @@ class Console:
             self.say(f"step {step:,}/{self.total:,}  {brief(row)}  {self._left(step)}")
 
     def _left(self, step: int) -> str:
-        """How long it will take from here, at the speed so far."""
+        """Return the remaining time, at the speed so far."""
         done = step - self._first
         if done <= 0:
             return ""
@@ -117,9 +123,77 @@ class Console:
 
 
 def brief(row: dict[str, Any]) -> str:
-    """A row of the metrics in a few words."""
+    """Format the main metrics of a row."""
     parts = [f"loss {row['loss']:.3f}", f"text {row['text_loss']:.3f}"]
     if row.get("call_rate"):
         parts.append(f"calls {row['call_rate']:.1%} at {row['call_loss']:.3f}")
     parts += [f"lr {row['lr']:.1e}", f"{row['tokens_per_second']:,.0f} tokens/s"]
     return "  ".join(parts)
+
+
+class TrackerLog(Protocol):
+    """Sends a row of the metrics to the trackers."""
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Log the numbers of a row at its step."""
+
+
+@contextlib.contextmanager
+def trackers(
+    names: tuple[str, ...], folder: Path, settings: dict[str, Any]
+) -> Iterator[TrackerLog]:
+    """Open ``accelerate``'s trackers by name and close them at the end.
+
+    Raises:
+        LacyError: E12 for a name that accelerate does not know, E11 for one that is not installed.
+    """
+    if not names:
+        yield lambda row: None
+        return
+    from accelerate import Accelerator
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    known = [str(name) for name in LOGGER_TYPE_TO_CLASS]
+    installed = [str(name) for name in get_available_trackers()]
+    for name in names:
+        if name not in known:
+            do = f"choose one of: {', '.join(known)}"
+            why = "accelerate has no tracker of this name"
+            raise LacyError("E12", key="trackers", value=name, why=why, do=do)
+        if name not in installed:
+            raise LacyError("E11", extra_for=f"tracker {name}", package=name, extra="trackers")
+    accelerator = Accelerator(log_with=list(names), project_dir=str(folder))
+    plain = {key: str(value) for key, value in flatten(settings).items()}
+    accelerator.init_trackers("lacy", config=plain)
+
+    def log(row: dict[str, Any]) -> None:
+        numbers = {k: v for k, v in row.items() if isinstance(v, int | float) and k != "step"}
+        accelerator.log(numbers, step=int(row["step"]))
+
+    try:
+        yield log
+    finally:
+        accelerator.end_training()
+
+
+CARD = """
+The last token of the vocabulary, `<CALL>`, asks a source to continue the text; plain decoding
+should forbid it. Settings: `lacy.json`. Generate with `lacy generate`; load with
+`transformers.AutoModelForCausalLM.from_pretrained`.
+"""
+"""Text of the model card of a run, below its table."""
+
+
+def card_facts(session: Session, last: dict[str, Any]) -> dict[str, Any]:
+    """Return the table of the model card."""
+    config = session.config
+    names = ("loss", "text_loss", "call_rate", "valid_loss", "valid_fact_loss", "valid_other_loss")
+    return {
+        "model": config.init_from or config.model,
+        "parameters": f"{sum(p.numel() for p in session.state.parameters()):,}",
+        "steps": f"{session.state.step:,}",
+        "tokens": f"{session.state.step * session.tokens_per_step:,}",
+        "selection method": config.method,
+        "requested call rate": config.call_rate if config.method != "none" else "-",
+        **{name.replace("_", " "): f"{last[name]:.4f}" for name in names if last.get(name)},
+    }

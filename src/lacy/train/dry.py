@@ -1,70 +1,70 @@
-"""``--dry-run``: what a run would read, need and take, without writing anything.
+"""``--dry-run``: data, memory, arithmetic and time of a run, without writing anything.
 
-Where the packed data are not made yet, everything that does not depend on them is still told, with
-a vocabulary and a context that are assumed and named.
+If the packed data do not exist yet, everything that does not depend on them is still reported, for
+a vocabulary and a context that the report names.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 
 from lacy._text import format_bytes, format_duration
 from lacy.model import Memory, get_preset, training_memory
-from lacy.train.choices import choose_way, process_count
 from lacy.train.config import TrainConfig
+from lacy.train.fitting import fit
 from lacy.train.flops import SMALL, Work, gpu_lines
-from lacy.train.optim import set_lr
 from lacy.train.schedule import make_schedule
-from lacy.train.setup import Session, prepare
+from lacy.train.setup import Session, choose_passes, prepare, process_count
 
 MEASURED = 3
-"""Steps that are timed, after one that is not."""
+"""Timed steps, after one that is not timed."""
 
 CPU_SPEED, PATIENCE = 4e10, 30.0
-"""Operations per second that a thread of a CPU does (AVX2: half of its peak), and for how many
-seconds a dry run may compute. Steps that would take longer are not timed."""
+"""Operations per second of a CPU thread (AVX2 at half of its peak), and the longest a dry run may
+compute, in seconds. Steps that would take longer are not timed."""
 
 PAPER = {"334m": (32_001, 1_024)}
 """Vocabulary (``<CALL>`` included) and context of the paper (§5.1), by preset."""
 
-USUAL = (4_096, 256)
-"""Those of ``lacy data mark`` where it is not told otherwise; a test holds them equal."""
+DEFAULTS = (4_096, 256)
+"""Those of ``lacy data mark`` by default (a test compares them)."""
 
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """The report; ``str`` is what a person reads."""
+    """The report; ``str`` formats it for people."""
 
     data: str
     trained_rows: int | None
-    """``None``, as ``valid_rows`` and ``epochs``, where the data are missing."""
+    """None, like ``valid_rows`` and ``epochs``, if the data are missing."""
     valid_rows: int | None
     parameters: int
     steps: int
     tokens: int
     epochs: float | None
     memory: Memory | None
-    """Estimated; ``None`` for an architecture that is no preset's."""
+    """Estimated; None if the architecture is not that of a preset."""
     available: int | None
     """Bytes free on the device."""
     flops_per_token: float
-    """Operations of training, the choice of what to delegate included; see ``train.flops``."""
+    """Operations of training, including the choice of what to delegate (``train.flops``)."""
     seconds_per_step: float | None
-    """Measured; ``None`` if the steps were not tried, for the reason in ``untimed``."""
+    """Measured; None if the steps were not run, for the reason in ``untimed``."""
     untimed: str = ""
     advice: str = ""
-    """What to type where the data are missing, and what was assumed for them."""
+    """What to type if the data are missing, and what is assumed about them."""
     fp32: bool = False
-    """Whether full precision is asked for; GPU hours are those of bf16."""
+    """True if the settings require full precision; GPU hours are those of bf16."""
     reasons: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float | None:
-        """Of the whole run."""
+        """Seconds of the whole run."""
         return None if self.seconds_per_step is None else self.seconds_per_step * self.steps
 
     @property
@@ -73,7 +73,7 @@ class DryRun:
         return self.flops_per_token * self.tokens
 
     def __str__(self) -> str:
-        """A few lines."""
+        """Format the report as a few lines."""
         epochs = "" if self.epochs is None else f", {self.epochs:.2f} epochs"
         parts = [
             ("data", [self.data, *self._rows()]),
@@ -127,14 +127,14 @@ class DryRun:
 
 
 def dry_run(config: TrainConfig) -> DryRun:
-    """Open the data, estimate memory and arithmetic, time a few steps; nothing is written.
+    """Open the data, estimate memory and arithmetic, and time a few steps; write nothing.
 
     Args:
-        config: the settings; the run's folder is not looked at. The folder of data may be missing
-            where a preset is trained for ``steps`` or ``tokens``.
+        config: the settings; the run's folder is ignored. The data may be missing if a preset is
+            trained for ``steps`` or ``tokens``.
 
     Raises:
-        LacyError: as ``train``, for everything that it would raise before its first step.
+        LacyError: everything that ``train`` would raise before its first step.
     """
     config = replace(config, dry_run=True)
     config.check()
@@ -147,8 +147,9 @@ def dry_run(config: TrainConfig) -> DryRun:
     session = prepare(config, resume=False)
     schedule = session.schedule
     steps = schedule.total - schedule.start
-    work = Work.of_model(session.model, session.data.context)
-    flops = work.training(session.stepper.way, 1 - config.call_warmup)
+    work = Work.of_model(session.state.model, session.data.context)
+    passes, _ = choose_passes(config, process_count())
+    flops = work.training(passes, 1 - config.call_warmup)
     untimed = "the steps would not fit into memory"
     if memory is None or available is None or memory.total < available:
         untimed = _too_slow(session, flops * session.tokens_per_step)
@@ -156,7 +157,7 @@ def dry_run(config: TrainConfig) -> DryRun:
         data=session.data.info.summary(),
         trained_rows=session.order.n_rows,
         valid_rows=len(session.valid_rows),
-        parameters=sum(p.numel() for p in session.parameters()),
+        parameters=sum(p.numel() for p in session.state.parameters()),
         steps=steps,
         tokens=steps * session.tokens_per_step,
         epochs=session.order.epoch(steps),
@@ -171,15 +172,15 @@ def dry_run(config: TrainConfig) -> DryRun:
 
 
 def _preset(config: TrainConfig) -> bool:
-    """Whether the run starts from a preset's fresh weights."""
+    """True if the run starts from fresh weights of a preset."""
     return config.init_from is None and config.fork is None
 
 
 def _without_data(config: TrainConfig) -> DryRun:
-    """What can be told before the texts are annotated."""
-    vocabulary, context = PAPER.get(config.model, USUAL)
+    """Report what does not depend on the data."""
+    vocabulary, context = PAPER.get(config.model, DEFAULTS)
     preset = get_preset(config.model)
-    way, why = choose_way(config, process_count())
+    passes, reason = choose_passes(config, process_count())
     steps = make_schedule(config, rows=0, context=context).total
     of = "the paper's, §5.1" if config.model in PAPER else "defaults of lacy data mark"
     kind = "--kind unigram " if config.model in PAPER else ""
@@ -194,7 +195,7 @@ def _without_data(config: TrainConfig) -> DryRun:
         memory=_memory(config, vocabulary, context),
         available=_available(config),
         flops_per_token=Work.of_preset(preset, vocabulary, context).training(
-            way, 1 - config.call_warmup
+            passes, 1 - config.call_warmup
         ),
         seconds_per_step=None,
         untimed="the data are missing",
@@ -202,7 +203,7 @@ def _without_data(config: TrainConfig) -> DryRun:
         f"--out {config.data}\n"
         f"assumed: {vocabulary:,} tokens of vocabulary, {context:,} per row ({of})",
         fp32=config.dtype == "fp32",
-        reasons=(why,),
+        reasons=(reason,),
     )
 
 
@@ -228,7 +229,7 @@ def _memory(config: TrainConfig, vocabulary: int, context: int) -> Memory:
 
 
 def _too_slow(session: Session, flops: float) -> str:
-    """Why steps of so many operations are not timed on this device; empty if they are."""
+    """Return why steps of so many operations are not timed here; empty if they are."""
     if session.device.type != "cpu":
         return ""
     seconds = (MEASURED + 1) * flops / (CPU_SPEED * torch.get_num_threads())
@@ -238,24 +239,19 @@ def _too_slow(session: Session, flops: float) -> str:
 
 
 def _measure(session: Session) -> float:
-    """Median seconds of a step."""
+    """Return the median seconds of a step."""
     config = session.config
-    times = []
-    for step in range(MEASURED + 1):
-        begin = time.perf_counter()
-        set_lr(session.optimizers, 0.0)
-        sums = session.stepper(session.batch(step), config.objective(), seed=step)
-        torch.nn.utils.clip_grad_norm_(session.parameters(), config.clip or float("inf"))
-        for optimizer in session.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        sums.tolist()  # wait for the device
-        times.append(time.perf_counter() - begin)
-    return sorted(times[1:])[MEASURED // 2]
+    batches = (session.batch(step) for step in range(MEASURED + 1))
+    times = [time.perf_counter()]
+    for done in fit(session.state, batches, config.objective(), lr=0.0, clip=config.clip):
+        done.sums.tolist()  # wait for the device
+        times.append(time.perf_counter())
+    seconds = [after - before for before, after in pairwise(times)]
+    return sorted(seconds[1:])[MEASURED // 2]
 
 
 def _available(config: TrainConfig) -> int | None:
-    """Bytes free on the device: of the GPU, else as Linux says, within the cgroup."""
+    """Return the free bytes of the GPU, or of the machine within the cgroup."""
     if torch.cuda.is_available() and config.device == "auto":
         return int(torch.cuda.mem_get_info()[0])
     found = [_meminfo(), _cgroup()]

@@ -1,11 +1,11 @@
-"""The arithmetic of a training run, and the hours it takes on a GPU. No torch.
+"""Arithmetic of a training run, and the hours it takes on a GPU. No torch.
 
 Counted as in PaLM (arXiv 2204.02311, appendix B): a multiplication and an addition are two
-operations; a token costs two per weight of a matrix it is multiplied with, and four per layer,
-width and token of the context for attention (without a discount for the mask, though documents
-packed into one row do not see one another). The backward pass costs twice the forward pass. Looking
-up an embedding costs nothing; a head costs the same whether tied or not. Choosing what to delegate
-before learning (``two_pass``) is one more forward pass: counted, for it is part of the work.
+operations. A token costs two operations per weight of each matrix it is multiplied with, and four
+per layer, width and context token for attention (without a discount for the mask, although
+documents packed into one row do not see one another). The backward pass costs twice the forward
+pass. An embedding lookup costs nothing; a head costs the same whether tied or not. The extra
+forward pass of ``two_pass`` is counted.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from lacy.model import Preset
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from lacy.train.step import Way
+    from lacy.train.config import RatePasses
 
 UTILISATION = 0.4
-"""Share of the peak that is assumed, an optimistic figure: large runs report 21% to 46% (PaLM,
-table 3), a single GPU needs large pieces and ``compile`` for it. Half of it doubles the hours."""
+"""Assumed share of the peak, an optimistic figure: large runs report 21% to 46% (PaLM, table 3); a
+single GPU needs large micro-batches and ``compile`` for it. Half of it doubles the hours."""
 
 SMALL = 100_000_000
-"""Parameters below which a model does not fill a large GPU, so that the share is not reached."""
+"""Parameters below which a model does not fill a large GPU and does not reach that share."""
 
 
 class GPU(NamedTuple):
@@ -52,7 +52,7 @@ GPUS = (
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What decides the arithmetic of a token.
+    """The sizes that determine the arithmetic per token.
 
     Args:
         matrices: weights in the matrices of the layers.
@@ -68,13 +68,13 @@ class Work:
 
     @classmethod
     def of_preset(cls, preset: Preset, vocabulary: int, context: int) -> Work:
-        """Of a preset with a vocabulary of this size (``<CALL>`` included)."""
+        """Return the sizes of a preset with a vocabulary of this size (``<CALL>`` included)."""
         head, attention = vocabulary * preset.width, preset.layers * preset.width
         return cls(preset.matrices, head, attention, context)
 
     @classmethod
     def of_model(cls, model: PreTrainedModel, context: int) -> Work:
-        """Of any causal model: what has two dimensions and is neither embedding nor head."""
+        """Return the sizes of any causal model."""
         output: Any = model.get_output_embeddings()
         aside = {id(output.weight)}
         for module in model.modules():
@@ -93,28 +93,28 @@ class Work:
         """Operations of a forward pass, per token."""
         return 2 * (self.matrices + self.head) + 4 * self.attention * self.context
 
-    def training(self, way: Way, delegating: float = 1.0) -> float:
-        """Operations of a training step, per token.
+    def training(self, passes: RatePasses, delegating: float = 1.0) -> float:
+        """Return the operations of training, per token.
 
         Args:
-            way: how the choice covers the batch.
+            passes: how the call rate is enforced over the batch.
             delegating: share of the steps that delegate (all but ``call_warmup``).
         """
-        more = {"two_pass": self.forward, "gathered": 2 * self.head}.get(way, 0)
+        more = {"two_pass": self.forward, "gathered": 2 * self.head}.get(passes, 0)
         return 3 * self.forward + delegating * more
 
 
 def gpu_hours(flops: float, gpu: GPU) -> float:
-    """Hours of one GPU for so many operations, at ``UTILISATION``."""
+    """Return the hours of one GPU for a number of operations, at ``UTILISATION``."""
     return flops / (gpu.peak * UTILISATION) / 3600
 
 
 def gpu_lines(flops: float, memory: int | None) -> list[str]:
-    """The hours on each GPU, for people.
+    """Format the hours on each GPU.
 
     Args:
         flops: operations of the run.
-        memory: bytes that it needs, if known; a GPU with less is marked.
+        memory: bytes that it needs, if known; GPUs with less are marked.
     """
     parts = []
     for gpu in GPUS:

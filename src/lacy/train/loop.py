@@ -1,10 +1,10 @@
 """The training loop, from top to bottom.
 
-    step(batch) -> gradients -> clip -> update -> numbers -> validate -> checkpoint
+    fit: forward, loss, backward, update -> metrics -> validate -> checkpoint
 
-``setup`` made everything it needs, ``step`` is forward and backward of the whole batch. The loop
-itself holds what a run is: when the rate falls, when something is logged, measured or saved, and
-that a signal, a loss that is no number or too little memory leaves a run that can go on.
+``setup`` prepares everything, ``fit`` runs the steps. The loop adds what makes them a run: when
+something is logged, validated or saved, and that a signal, a NaN loss or too little memory leaves a
+run that can be resumed.
 """
 
 from __future__ import annotations
@@ -27,31 +27,24 @@ from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.model import META, save_model
 from lacy.run import Run
-from lacy.train.card import CARD, card_facts
 from lacy.train.checkpoint import (
     STABLE,
     checkpoint_path,
+    fingerprint,
     newest,
     prune,
     put_aside,
     write_checkpoint,
 )
-from lacy.train.choices import first_process
 from lacy.train.config import MAY_DIFFER, TrainConfig
-from lacy.train.console import Console
-from lacy.train.meter import Meter
-from lacy.train.optim import set_lr
-from lacy.train.setup import Session, fingerprint, prepare, saved_groups
+from lacy.train.console import CARD, Console, TrackerLog, card_facts, trackers
+from lacy.train.fitting import fit
+from lacy.train.meter import Meter, validate
+from lacy.train.setup import Session, first_process, prepare
 from lacy.train.stopping import CLOSED_OUTPUT, is_out_of_memory, signals
-from lacy.train.trackers import Log, trackers
-from lacy.train.validate import validate
-
-SEED_STRIDE = 1_000_003
-"""Seeds of the random methods are ``seed * SEED_STRIDE + step``: no two runs share one."""
-
 
 FINITE_EVERY = 50
-"""Steps after which a loss that is NaN or infinite is noticed, however rarely it is logged."""
+"""Steps between checks for a NaN or infinite loss, however rarely it is logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +54,9 @@ class TrainResult:
     out: Path
     step: int
     finished: bool
-    """Whether it came to its last step; ``out/model`` holds the model then."""
+    """True if it reached its last step; ``out/model`` contains the model then."""
     stopped: str = ""
-    """Why it did not, e.g. ``SIGTERM``; the same command goes on."""
+    """Why it stopped early, e.g. ``SIGTERM``; the same command resumes it."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """The last row of ``metrics.jsonl``."""
 
@@ -78,8 +71,8 @@ def train(config: TrainConfig) -> TrainResult:
         How the run ended. With ``dry_run``, nothing was written and step is 0.
 
     Raises:
-        LacyError: E45 (settings), E17 (the folder has another run), E150 (another process trains
-            there), E46 (call rate above the share of marks), E47 (loss or gradient NaN or
+        LacyError: E45 (settings), E17 (the folder belongs to another run), E150 (another process
+            trains there), E46 (call rate above the share of marks), E47 (loss or gradient NaN or
             infinite), E48 (out of memory), E49 (the checkpoint), E19 (the disk is full), or errors
             of data and model. Earlier checkpoints stay intact.
     """
@@ -100,23 +93,24 @@ def train(config: TrainConfig) -> TrainResult:
         names = config.trackers if session.main else ()
         log = stack.enter_context(trackers(names, config.out, to_dict(config)))
         silent = config.quiet or not session.main
-        console = stack.enter_context(Console(session.schedule.total, session.step, silent=silent))
-        asked = stack.enter_context(signals())
-        return _Loop(session, run, log, console, asked).go()
+        total = session.schedule.total
+        console = stack.enter_context(Console(total, session.state.step, silent=silent))
+        received = stack.enter_context(signals())
+        return _Loop(session, run, log, console, received).go()
 
 
 def _open_run(session: Session) -> Run:
-    """The run folder, its metrics cut back to the step that the run goes on from."""
+    """Open the run folder and cut its metrics back to the step that the run resumes at."""
     run = Run(session.config.out, session.config, may_differ=MAY_DIFFER)
     for path in session.unreadable:
         put_aside(path)
     run.write_environment(reasons=session.reasons, torch_threads=torch.get_num_threads())
-    run.rewind(session.step)
+    run.rewind(session.state.step)
     return run
 
 
 def _finished_before(config: TrainConfig) -> TrainResult | None:
-    """The result of a run that has come to its end in this folder, with these settings.
+    """Return the result of the finished run in this folder, if there is one.
 
     Raises:
         LacyError: E17, before anything is loaded, if the run in the folder has other settings.
@@ -143,21 +137,21 @@ def _finished_before(config: TrainConfig) -> TrainResult | None:
 
 @dataclass
 class _Loop:
-    """The state of a run under way."""
+    """A run in progress."""
 
     session: Session
     run: Run | None
-    log: Log
+    log: TrackerLog
     console: Console
-    asked: list[str]
-    """The name of a signal, once one came."""
+    received: list[str]
+    """The name of the signal that stops the run, once it came."""
     last: dict[str, Any] = field(default_factory=dict)
     choice_BT: Tensor | None = None
-    """What the last validation would have delegated."""
-    short: bool = False
-    """Whether it was said that marks were too few."""
+    """Which targets the last validation would have delegated."""
+    noted_shortfall: bool = False
+    """True once the user was told that batches contain too few marks."""
     finite: int = 0
-    """The last step at which loss and gradient were known to be finite."""
+    """The last step with a loss and a gradient known to be finite."""
 
     def __post_init__(self) -> None:
         session = self.session
@@ -166,54 +160,44 @@ class _Loop:
         rows = session.order.n_rows * session.data.context
         self.meter = Meter(session.config.log_every, session.tokens_per_step, rows, seconds)
         self.saved_at = time.perf_counter()
-        self.finite = session.step
+        self.finite = session.state.step
         if saved is not None:
             self.meter.load_state(saved.group("meter"), session.device)
             self.choice_BT = saved.group("choice").get("mask")
 
     def go(self) -> TrainResult:
-        """All steps that are left."""
-        session, config = self.session, self.session.config
+        """Run all remaining steps."""
+        session, state, config = self.session, self.session.state, self.session.config
         schedule = session.schedule
-        parameters = session.parameters()
-        limit = config.clip or float("inf")
-        self._introduce(sum(p.numel() for p in parameters))
+        self._introduce(sum(p.numel() for p in state.parameters()))
+        steps = fit(
+            state, session.batches(), session.objective,
+            lr=session.lr, clip=config.clip, seed=config.seed,
+        )  # fmt: skip
 
-        while session.step < schedule.total:
-            step = session.step
-            rate = config.lr * schedule.at(step)
-            set_lr(session.optimizers, rate)
-            with self._memory_explained(step):
-                sums = session.stepper(
-                    session.batch(step),
-                    config.objective(delegate=step >= session.delegates_from),
-                    seed=config.seed * SEED_STRIDE + step,
-                )
-                norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-                for optimizer in session.optimizers:
-                    optimizer.step()
-                    optimizer.zero_grad()
-            session.step = step + 1
-            self._write_row()  # of the window before: this step is under way on the device
-            self.meter.add(session.step, rate, sums, norm)
-            if config.eval_every and session.step % config.eval_every == 0:
+        while state.step < schedule.total:
+            with self._explain_memory(state.step):
+                done = next(steps)
+            self._write_row()  # of the previous window, while this step is running on the device
+            self.meter.add(done)
+            if config.eval_every and state.step % config.eval_every == 0:
                 self._validate()
-            if session.step % FINITE_EVERY == 0:
+            if state.step % FINITE_EVERY == 0:
                 self._require_finite(*self.meter.peek())
-            stop, due = self._agreed(bool(self.asked) or self.console.lost, self._save_is_due())
-            if stop and session.step < schedule.total:
+            stop, due = self._agreed(bool(self.received) or self.console.lost, self._save_is_due())
+            if stop and state.step < schedule.total:
                 return self._leave()
             if due:
-                self._checkpoint(checkpoint_path(config.out, session.step))
+                self._checkpoint(checkpoint_path(config.out, state.step))
                 prune(config.out, config.keep)
-            if session.step == schedule.decay_start and not config.fork:
+            if state.step == schedule.decay_start and not config.fork:
                 self._checkpoint(config.out / STABLE)
         return self._finish()
 
-    # ---------------------------------------------------------------- numbers
+    # ---------------------------------------------------------------- metrics
 
     def _write_row(self) -> None:
-        """Read and write the last closed window of the log."""
+        """Write the last closed window of the log."""
         row = self.meter.row()
         if row is not None:
             self._require_finite(row["loss"], row["grad_norm"])
@@ -226,47 +210,49 @@ class _Loop:
             self.log(row)
             if "loss" in row:
                 self.console.row(row)
-                self._tell_shortfall(row)
+                self._note_shortfall(row)
 
-    def _tell_shortfall(self, row: dict[str, Any]) -> None:
-        """Say once that batches gave clearly less than the call rate asks for.
+    def _note_shortfall(self, row: dict[str, Any]) -> None:
+        """Tell the user once that batches delegate clearly less than the call rate.
 
-        Where only starts are delegated less is the rule (``check_rate`` says how much); whole
-        values leave some room unused.
+        With ``delegate: start`` this is normal (``check_rate`` reports it); whole values leave some
+        of the rate unused.
         """
         session, config = self.session, self.session.config
-        exact = config.method != "none" and session.stepper.way != "running"
+        exact = config.method != "none" and session.state.quantile is None
         exact = exact and config.delegate != "start"
         delegating = row["step"] - config.log_every >= session.delegates_from
-        least = 0.95 if config.delegate == "token" else 0.75
-        if exact and delegating and not self.short and row["call_rate"] < least * config.call_rate:
-            self.short = True
+        min_share = 0.95 if config.delegate == "token" else 0.75
+        if not (exact and delegating) or row["call_rate"] >= min_share * config.call_rate:
+            return
+        if not self.noted_shortfall:
+            self.noted_shortfall = True
             some = "these batches" if config.rank_within == "batch" else "some sequences"
             why = "fewer marks; all of them were delegated"
             if config.delegate == "value":
                 why = "no more values that fit whole"
             self.console.say(
                 f"  call rate {row['call_rate']:.1%}, not {config.call_rate:.1%}, by step"
-                f" {row['step']:,}: {some} held {why}"
+                f" {row['step']:,}: {some} contained {why}"
             )
 
     def _validate(self) -> None:
-        """Measure on the held-out rows, where there are any."""
+        """Measure the model on the held-out rows, if there are any."""
         if not len(self.session.valid_rows):
             return
         self._write_row()
         found, self.choice_BT = validate(self.session, self.choice_BT)
-        self._record({"step": self.session.step, **found})
+        self._record({"step": self.session.state.step, **found})
         shown = ", ".join(
             f"{name.removeprefix('valid_').replace('_', ' ')} {value:.3f}"
             for name, value in found.items()
             if value is not None
         )
-        self.console.say(f"step {self.session.step:,}  validation: {shown}")
+        self.console.say(f"step {self.session.state.step:,}  validation: {shown}")
 
     def _introduce(self, parameters: int) -> None:
         session = self.session
-        if session.step == 0:
+        if session.state.step == 0:
             total = session.schedule.total
             self.console.say(
                 f"{parameters:,} parameters, {total:,} steps of {session.tokens_per_step:,} tokens,"
@@ -278,15 +264,15 @@ class _Loop:
     # ---------------------------------------------------------------- saving
 
     def _save_is_due(self) -> bool:
-        config, step = self.session.config, self.session.step
+        config, step = self.session.config, self.session.state.step
         if config.save_every and step % config.save_every == 0:
             return True
-        waited = time.perf_counter() - self.saved_at
-        return bool(config.save_minutes) and waited >= 60 * config.save_minutes
+        elapsed = time.perf_counter() - self.saved_at
+        return bool(config.save_minutes) and elapsed >= 60 * config.save_minutes
 
     def _agreed(self, stop: bool, due: bool) -> tuple[bool, bool]:
-        """What any process wants, all do (signals and clocks differ between them)."""
-        accelerator = self.session.accelerator
+        """Agree between processes, whose signals and clocks differ: if one wants it, all do it."""
+        accelerator = self.session.state.accelerator
         if accelerator is None:
             return stop, due
         mine = torch.tensor([[stop, due]], device=self.session.device, dtype=torch.int32)
@@ -294,88 +280,87 @@ class _Loop:
         return bool(every[:, 0].any()), bool(every[:, 1].any())
 
     def _checkpoint(self, path: Path) -> None:
-        """Write a checkpoint, but never one whose loss or gradient was no number."""
+        """Write a checkpoint, unless a loss or gradient is NaN or infinite."""
         session = self.session
         self._write_row()
         self._require_finite(*self.meter.peek())
         if session.main:
             write_checkpoint(
                 path,
-                session.model,
+                session.state.model,
                 session.tokenizer,
-                meta=session.meta(session.step),
+                meta=session.meta(),
                 info={
-                    "step": session.step,
+                    "step": session.state.step,
                     "start": session.schedule.start,
                     "seconds": self.meter.seconds,
                     "data": fingerprint(session.data),
                 },
                 groups={
-                    **saved_groups(session),
+                    **session.saved_groups(),
                     "meter": self.meter.state(),
                     "choice": {} if self.choice_BT is None else {"mask": self.choice_BT},
                 },
             )
-        if session.accelerator is not None:
-            session.accelerator.wait_for_everyone()
+        if session.state.accelerator is not None:
+            session.state.accelerator.wait_for_everyone()
         self.saved_at = time.perf_counter()
 
     def _leave(self) -> TrainResult:
-        """Save and go, because a signal asked for it."""
-        session, name = self.session, self.asked[0] if self.asked else "a signal elsewhere"
+        """Save and stop, because a signal came or the output was closed."""
+        session, step = self.session, self.session.state.step
+        name = self.received[0] if self.received else "a signal elsewhere"
         if self.console.lost:
             name = CLOSED_OUTPUT
-        self._checkpoint(checkpoint_path(session.config.out, session.step))
+        self._checkpoint(checkpoint_path(session.config.out, step))
         prune(session.config.out, session.config.keep)
-        self.console.say(
-            f"{name}: saved at step {session.step:,}; the same command goes on from there"
-        )
-        return TrainResult(session.config.out, session.step, False, name, self.last)
+        self.console.say(f"{name}: saved at step {step:,}; the same command resumes there")
+        return TrainResult(session.config.out, step, False, name, self.last)
 
     def _finish(self) -> TrainResult:
-        """The last numbers, the model, the card."""
-        session, config = self.session, self.session.config
+        """Write the last metrics, the model and its card."""
+        session, config, step = self.session, self.session.config, self.session.state.step
         self._write_row()
-        self.meter.finish(session.step, session.config.lr * session.schedule.at(session.step - 1))
+        self.meter.finish(step, session.lr(step - 1))
         self._write_row()
-        if not (config.eval_every and session.step % config.eval_every == 0):
+        if not (config.eval_every and step % config.eval_every == 0):
             self._validate()
         if self.run is not None:
             facts = card_facts(session, self.last)
             title = f"{config.out.name}: a small language model that knows when to call"
             self.run.card(title, facts, CARD)
             card = self.run.card_file.read_text(encoding="utf-8")
-            save_model(config.out / "model", session.model, session.tokenizer,
-                 session.meta(session.step), card=card)  # fmt: skip
+            save_model(config.out / "model", session.state.model, session.tokenizer,
+                       session.meta(), card=card)  # fmt: skip
         where = config.out / "model"
         self.console.say(f"done in {format_duration(self.meter.seconds)}: {where}")
-        return TrainResult(config.out, session.step, True, metrics=self.last)
+        return TrainResult(config.out, step, True, metrics=self.last)
 
-    # ---------------------------------------------------------------- what can go wrong
+    # ---------------------------------------------------------------- errors
 
-    def _kept(self) -> str:
-        """What is left of the run, in words."""
+    def _intact(self) -> str:
+        """Return a clause that names the last intact checkpoint."""
         latest = newest(self.session.config.out)
-        return f"{latest} is whole" if latest is not None else "there was no checkpoint yet"
+        return f"{latest} is intact" if latest is not None else "there was no checkpoint yet"
 
     def _require_finite(self, loss: float, norm: float) -> None:
-        """Raise E47 unless loss and gradient of some steps are numbers."""
+        """Raise E47 if a loss or a gradient norm is NaN or infinite."""
         for what, value in (("loss", loss), ("gradient's norm", norm)):
             if not math.isfinite(value):
                 raise LacyError(
                     "E47",
                     what=what,
-                    step=self.session.step,
+                    step=self.session.state.step,
                     value=value,
                     good=self.finite,
-                    kept=self._kept(),
+                    kept=self._intact(),
                     lr=self.session.config.lr,
                 )
-        self.finite = self.session.step
+        self.finite = self.session.state.step
 
     @contextlib.contextmanager
-    def _memory_explained(self, step: int) -> Iterator[None]:
-        """Too little memory as an error that says what to type."""
+    def _explain_memory(self, step: int) -> Iterator[None]:
+        """Turn an out-of-memory error into E48, which says what to type."""
         try:
             yield
         except (MemoryError, RuntimeError) as error:
@@ -388,5 +373,5 @@ class _Loop:
                 rows=config.batch_rows // config.grad_accum,
                 context=self.session.data.context,
                 more=min(config.batch_rows, config.grad_accum * 2),
-                kept=self._kept(),
+                kept=self._intact(),
             ) from error

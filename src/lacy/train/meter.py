@@ -1,27 +1,33 @@
-"""Numbers of a run: summed on the device step by step, read once per line of the log.
+"""Metrics of a run: training windows that are summed on the device, and validation.
 
-Reading a number waits for the device, so the loop never does it in a step; a window of
-``log_every`` steps is added up where it is computed, and read when the next step is under way.
+Reading a number waits for the device, so the loop never does it within a step. A window of
+``log_every`` steps is summed on the device and read while the next step is running.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from lacy.train.step import SUMS
+from lacy.model import head_weight, hidden_states
+from lacy.objective import METHODS, choose, token_losses
+from lacy.train.fitting import SUMS, StepResult, means_of
+from lacy.types import MarkFlag
+
+if TYPE_CHECKING:
+    from lacy.train.setup import Session
 
 
 class Meter:
-    """Adds up the sums of steps and turns windows of them into rows of ``metrics.jsonl``.
+    """Sums steps on the device and turns windows of them into rows of ``metrics.jsonl``.
 
     Args:
         log_every: steps per row.
         tokens_per_step: positions per step, for the speed.
-        tokens_per_epoch: positions of the data.
+        tokens_per_epoch: positions of all training rows.
         seconds: time spent before a resume.
     """
 
@@ -40,70 +46,107 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Time spent training, over all starts."""
+        """Time spent training, over all starts of the run."""
         return time.perf_counter() - self._begin
 
-    def add(self, step: int, rate: float, sums: Tensor, norm: Tensor) -> None:
-        """Take in a step (``step`` counts those done, this one included)."""
-        values = torch.cat((sums, norm.detach().double().view(1)))
+    def add(self, done: StepResult) -> None:
+        """Add a step to the window."""
+        values = torch.cat((done.sums, done.grad_norm.detach().double().view(1)))
         self._window = values if self._window is None else self._window + values
         self._steps += 1
         self._timed += 1
-        if step % self.log_every == 0:
-            self._close(step, rate)
+        if done.step % self.log_every == 0:
+            self._close(done.step, done.lr)
 
-    def finish(self, step: int, rate: float) -> None:
-        """Close a window that the end of the run cut short."""
+    def finish(self, step: int, lr: float) -> None:
+        """Close the last window, which may be shorter."""
         if self._steps:
-            self._close(step, rate)
+            self._close(step, lr)
 
-    def _close(self, step: int, rate: float) -> None:
+    def _close(self, step: int, lr: float) -> None:
         assert self._window is not None
         now = time.perf_counter()
         speed = self._timed * self.tokens_per_step / max(1e-9, now - self._window_began)
-        self._closed = (step, rate, self._steps, speed, self._window)
+        self._closed = (step, lr, self._steps, speed, self._window)
         self._window, self._steps, self._timed, self._window_began = None, 0, 0, now
 
     def row(self) -> dict[str, Any] | None:
-        """The last closed window as a row, once; waits for the device."""
+        """Return the last closed window as a row, once; waits for the device."""
         if self._closed is None:
             return None
-        step, rate, steps, speed, window = self._closed
+        step, lr, steps, speed, window = self._closed
         self._closed = None
-        sums = dict(zip((*SUMS, "norm"), window.tolist(), strict=True))
-        positions = max(1.0, sums["positions"])
-        spoken = max(1.0, positions - sums["delegated"] - sums["ignored"])
         tokens = step * self.tokens_per_step
         return {
             "step": step,
             "tokens": tokens,
             "epoch": round(tokens / self.tokens_per_epoch, 4),
-            "loss": sums["total"] / positions,
-            "text_loss": sums["text"] / spoken,
-            "call_loss": sums["call"] / max(1.0, sums["delegated"]),
-            "token_loss": sums["token"] / positions,
-            "call_rate": sums["delegated"] / positions,
-            "ignored": sums["ignored"] / positions,
-            "lr": rate,
-            "grad_norm": sums["norm"] / steps,
+            **means_of(window[:-1]),
+            "lr": lr,
+            "grad_norm": float(window[-1]) / steps,
             "tokens_per_second": round(speed, 1),
             "seconds": round(self.seconds, 3),
         }
 
     def peek(self) -> tuple[float, float]:
-        """Loss and gradient norm of the open window, both summed; waits for the device."""
+        """Return summed loss and gradient norm of the open window; waits for the device."""
         if self._window is None:
             return 0.0, 0.0
         return float(self._window[SUMS.index("total")]), float(self._window[-1])
 
     def state(self) -> dict[str, Tensor]:
-        """The half-filled window, so that a resumed run writes the same rows."""
+        """Return the open window, so that a resumed run writes the same rows."""
         if self._window is None:
             return {}
         return {"window": self._window.cpu(), "steps": torch.tensor(self._steps)}
 
     def load_state(self, state: dict[str, Tensor], device: torch.device) -> None:
-        """Go on with the window of ``state``."""
+        """Restore the window of ``state``."""
         if state:
             self._window = state["window"].to(device)
             self._steps = int(state["steps"])
+
+
+@torch.no_grad()
+def validate(session: Session, last_BT: Tensor | None) -> tuple[dict[str, Any], Tensor | None]:
+    r"""Measure the model on the validation rows.
+
+    Args:
+        session: the run.
+        last_BT: which targets the last validation would have delegated.
+
+    Returns:
+        The metrics: ``valid_loss``, ``valid_fact_loss`` and ``valid_other_loss`` in nats per token
+        (``-log p_\CALL``), and ``turnover``, the share of the targets to delegate now that would
+        not have been delegated at the last validation. Then the choice, for the next call.
+    """
+    model = session.state.model
+    model.eval()
+    losses, marks, valid = [], [], []
+    for micro in session.valid_micros():
+        hidden_BTD = hidden_states(model, micro.ids_BT, positions_BT=micro.positions_BT)
+        losses.append(token_losses(hidden_BTD, head_weight(model), micro.targets_BT))
+        marks.append(micro.marks_BT)
+        valid.append(micro.valid_BT)
+    model.train()
+    loss_BT, marks_BT, valid_BT = torch.cat(losses), torch.cat(marks), torch.cat(valid)
+    fact_BT = ((marks_BT & int(MarkFlag.FACT)) != 0) & valid_BT
+    row = {
+        "valid_loss": _mean(loss_BT, valid_BT),
+        "valid_fact_loss": _mean(loss_BT, fact_BT),
+        "valid_other_loss": _mean(loss_BT, valid_BT & ~fact_BT),
+    }
+    objective = session.config.objective()
+    if METHODS[objective.method].by != "loss" or not objective.delegates:
+        return row, None
+    call_BT, _ = choose(objective, loss_BT, marks_BT, valid_BT)
+    if last_BT is not None and last_BT.shape == call_BT.shape:
+        moved = (call_BT & ~last_BT.to(call_BT.device)).sum() / call_BT.sum().clamp_min(1)
+        row["turnover"] = float(moved)
+    return row, call_BT
+
+
+def _mean(loss_BT: Tensor, among_BT: Tensor) -> float | None:
+    """Return the mean loss of some positions; None if there are none."""
+    count = int(among_BT.sum())
+    return float(loss_BT[among_BT].double().sum() / count) if count else None

@@ -1,72 +1,83 @@
 """Optimizers: which parameters decay, which go to Muon, and their state as named tensors.
 
-State is kept by parameter *name*, in safetensors, so that a checkpoint holds no pickle and does not
-depend on the order of parameters.
+State is stored by parameter *name*, in safetensors, so that a checkpoint contains no pickle and
+does not depend on the order of parameters.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lacy.errors import LacyError
-from lacy.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SCALAR = "@"
-"""Marks numbers of an optimizer's state (a step count) that were no tensors."""
+"""Suffix of entries that are numbers instead of tensors (a step count)."""
 
 
-def make_optimizers(model: PreTrainedModel, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the matrices of the body and AdamW for the rest.
+def make_optimizers(
+    model: PreTrainedModel,
+    *,
+    kind: Literal["adamw", "muon"] = "adamw",
+    lr: float = 3e-3,
+    weight_decay: float = 0.01,
+    betas: tuple[float, float] = (0.9, 0.95),
+) -> list[torch.optim.Optimizer]:
+    """Make AdamW for all parameters, or Muon for the matrices of the body and AdamW for the rest.
 
-    Weight decay falls on matrices alone: not on embeddings and head (they would shrink rows of
-    rare tokens between their updates), norms and biases.
+    Only matrices of the body decay: embeddings and head would shrink the rows of rare tokens
+    between their updates; norms and biases do not decay either.
     """
     tables = {id(module.weight) for module in _tables(model)}
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim >= 2 and id(p) not in tables]
     rest = [p for p in trained if p.ndim < 2 or id(p) in tables]
-    if config.optimizer == "muon":
+    if kind == "muon":
         others = [{"params": rest, "weight_decay": 0.0}]
         muon = torch.optim.Muon(
             matrices,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
+            lr=lr,
+            weight_decay=weight_decay,
             adjust_lr_fn="match_rms_adamw",  # so that AdamW's learning rate holds for both
         )
-        return [muon, _adamw(others, config)]
+        return [muon, _adamw(others, lr, betas)]
     groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": matrices, "weight_decay": weight_decay},
         {"params": rest, "weight_decay": 0.0},
     ]
-    return [_adamw([group for group in groups if group["params"]], config)]
+    return [_adamw([group for group in groups if group["params"]], lr, betas)]
 
 
-def _adamw(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=1e-8, fused=True)
+def _adamw(
+    groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]
+) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-8, fused=True)
 
 
 def _tables(model: PreTrainedModel) -> list[Any]:
-    """Embeddings, head, and a table of positions."""
+    """Return embeddings, head and position table."""
     found = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     head = model.get_output_embeddings()
     return [*found, head] if head is not None else found
 
 
-def set_lr(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
-    """Give every parameter group this learning rate."""
+def set_lr(optimizers: Sequence[torch.optim.Optimizer], lr: float) -> None:
+    """Set the learning rate of every parameter group."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = lr
 
 
-def state_tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """The state of all optimizers, ``{parameter}/{entry}`` -> tensor (copies on the CPU)."""
+def state_tensors(
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+) -> dict[str, Tensor]:
+    """Return the state of all optimizers, ``{parameter}/{entry}`` -> tensor (CPU copies)."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found: dict[str, Tensor] = {}
     for optimizer in optimizers:
@@ -81,12 +92,12 @@ def state_tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> 
 
 
 def load_state_tensors(
-    model: nn.Module, optimizers: list[torch.optim.Optimizer], state: dict[str, Tensor]
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], state: dict[str, Tensor]
 ) -> None:
-    """Go on where ``state_tensors`` was taken.
+    """Restore what ``state_tensors`` returned.
 
     Raises:
-        LacyError: E49 if the state is of another model or optimizer.
+        LacyError: E49 if the state belongs to another model or optimizer.
     """
     by_parameter: dict[str, dict[str, Any]] = {}
     for key, tensor in state.items():
@@ -110,10 +121,10 @@ def load_state_tensors(
             "E49",
             path="trainer.safetensors",
             why=f"it holds optimizer state of {next(iter(by_parameter))!r}, which is not trained",
-            do="go on with the settings that the checkpoint was written with",
+            do="resume with the settings that the checkpoint was written with",
         )
 
 
 def _placed(value: Any, parameter: Tensor) -> Any:
-    """A state tensor on its parameter's device, where the fused kernels want even the step."""
+    """Move a state tensor to its parameter's device; fused kernels want even the step there."""
     return value.to(parameter.device) if isinstance(value, Tensor) else value

@@ -15,7 +15,7 @@ from lacy.model import head_weight, hidden_states, load_model, require_context
 from lacy.objective import METHODS, token_losses
 from lacy.run import write_atomic
 from lacy.train.config import TrainConfig
-from lacy.train.step import Micro
+from lacy.train.fitting import MicroBatch
 
 FILE = "reference.safetensors"
 ROWS = 16
@@ -25,38 +25,39 @@ ROWS = 16
 def reference_losses(
     config: TrainConfig, data: PackedData, device: torch.device
 ) -> NDArray[np.float16] | None:
-    """``-log p(target)`` of every position by the reference model, [rows, T]; 0 for no target.
+    """Return the reference model's ``-log p(target)``, [rows, T]; 0 where there is no target.
 
-    Kept in the run's folder: a resumed run reads them. ``None`` for methods that need none.
+    They are stored in the run's folder, where a resumed run reads them. None if the method needs
+    no reference.
 
     Raises:
         LacyError: E13, E55-E59 for the model, E59 if it has another tokenizer than the data.
     """
     if not METHODS[config.method].needs_reference or config.reference is None:
         return None
-    asked = json.dumps({"model": str(config.reference), "data": data.info.tokenizer,
+    key = json.dumps({"model": str(config.reference), "data": data.info.tokenizer,
                         "rows": data.info.rows, "tokens": data.info.tokens})  # fmt: skip
     file = config.out / FILE
-    if file.exists() and (kept := _read(file, asked)) is not None:
-        return kept
+    if file.exists() and (stored := _read(file, key)) is not None:
+        return stored
     losses = _compute(config.reference, data, device)
     if not config.dry_run:
         from safetensors.numpy import save
 
-        write_atomic(file, save({"loss": losses}, metadata={"of": asked}))
+        write_atomic(file, save({"loss": losses}, metadata={"of": key}))
     return losses
 
 
-def _read(file: Path, asked: str) -> NDArray[np.float16] | None:
-    """The kept losses if they are of this model and these data."""
+def _read(file: Path, key: str) -> NDArray[np.float16] | None:
+    """Return the stored losses if they belong to this model and these data."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="np") as opened:
-            if (opened.metadata() or {}).get("of") != asked:
+            if (opened.metadata() or {}).get("of") != key:
                 return None
-            kept: NDArray[np.float16] = opened.get_tensor("loss")
-            return kept
+            stored: NDArray[np.float16] = opened.get_tensor("loss")
+            return stored
     except (SafetensorError, OSError):
         return None
 
@@ -77,7 +78,7 @@ def _compute(path: Path, data: PackedData, device: torch.device) -> NDArray[np.f
     found = np.zeros((len(data), data.context), np.float16)
     for first in range(0, len(data), ROWS):
         rows = np.arange(first, min(first + ROWS, len(data)))
-        micro = Micro.of(data.batch(rows), device)
+        micro = MicroBatch.of(data.batch(rows), device)
         hidden_BTD = hidden_states(model, micro.ids_BT, positions_BT=micro.positions_BT)
         found[rows] = token_losses(hidden_BTD, head_weight(model), micro.targets_BT).cpu().numpy()
     return found

@@ -1,11 +1,10 @@
 """Warm-up, stable, decay (WSD): the learning rate as a pure function of the step.
 
-MiniCPM (arXiv 2404.06395, §4) keeps the rate stable for most of a run and lets it fall at the end;
-the stable part does not know how long the run will be, so that any checkpoint of it can be
-continued, or forked into a decay of its own, and nothing of the schedule has to be saved. Shapes:
-``linear``, ``cosine`` and ``1-sqrt`` (Hägele et al., arXiv 2405.18392) equal ``transformers``'
-``get_wsd_schedule`` (a test holds them); ``exponential`` is MiniCPM's, whose formula, read
-consistently, halves the rate at equal distances.
+MiniCPM (arXiv 2404.06395, §4) keeps the rate stable for most of a run and decays it at the end. The
+stable part does not depend on the length of the run, so any checkpoint of it can be continued or
+forked into its own decay, and no schedule state has to be saved. The shapes ``linear``, ``cosine``
+and ``1-sqrt`` (Hägele et al., arXiv 2405.18392) equal those of ``transformers`` (a test compares
+them); ``exponential`` is MiniCPM's, which halves the rate at equal distances.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ from dataclasses import dataclass
 from lacy.train.config import Decay, TrainConfig
 
 DECAY = 0.2
-"""Share of the steps that decay: SmolLM2's; Hägele et al. see no gain beyond."""
+"""Share of the steps that decay: as SmolLM2; Hägele et al. see no gain from more."""
 
 
 @dataclass(frozen=True, slots=True)
 class WSD:
-    """Multiplier of the peak rate by step.
+    """The learning rate as a multiple of its peak, by step.
 
     Args:
         total: the step at which the run ends.
-        warmup: steps of the rise.
-        decay: steps of the fall, the last ones.
-        shape: of the fall.
-        min_ratio: where it ends (not the exponential one).
-        half_life: of the exponential fall, in steps.
+        warmup: steps of the warm-up.
+        decay: steps of the decay, the last ones.
+        shape: shape of the decay.
+        min_ratio: multiplier at the end (not used by ``exponential``).
+        half_life: half-life of the exponential decay, in steps.
         start: the first step, above 0 for a run forked from a checkpoint.
     """
 
@@ -47,14 +46,14 @@ class WSD:
         return self.total - self.decay
 
     def at(self, step: int) -> float:
-        """The multiplier of update number ``step`` (from 0), taken in the middle of the step.
+        """Return the multiplier of update number ``step`` (from 0), in the middle of the step.
 
-        At the steps themselves, as ``transformers`` does it, the first update has a rate of zero.
+        At its beginning, as in ``transformers``, the first update would have a rate of zero.
         """
         return self(step + 0.5)
 
     def __call__(self, step: float) -> float:
-        """The multiplier at a point of the run, in [0, 1]."""
+        """Return the multiplier at a point of the run, in [0, 1]."""
         if step < self.warmup:
             return self._from_min(step / self.warmup)
         if step < self.decay_start:
@@ -63,14 +62,14 @@ class WSD:
             return float(0.5 ** ((min(step, self.total) - self.decay_start) / self.half_life))
         if step >= self.total:
             return self.min_ratio
-        return self._from_min(fall(self.shape, (step - self.decay_start) / self.decay))
+        return self._from_min(decay_curve(self.shape, (step - self.decay_start) / self.decay))
 
     def _from_min(self, share: float) -> float:
         return self.min_ratio + (1.0 - self.min_ratio) * share
 
 
-def fall(shape: Decay, t: float) -> float:
-    """The decay at share ``t`` of its length: 1 at 0, 0 at 1."""
+def decay_curve(shape: Decay, t: float) -> float:
+    """Return the decay at share ``t`` of its length: 1 at 0, 0 at 1."""
     if shape == "linear":
         return 1.0 - t
     if shape == "cosine":
@@ -79,13 +78,13 @@ def fall(shape: Decay, t: float) -> float:
 
 
 def make_schedule(config: TrainConfig, *, rows: int, context: int, start: int = 0) -> WSD:
-    """The schedule of a run.
+    """Make the schedule of a run.
 
     Args:
         config: the settings.
-        rows: rows to train on, which make an epoch.
+        rows: rows of an epoch.
         context: tokens per row.
-        start: the step of the checkpoint that the run is forked from, else 0.
+        start: the step of the checkpoint that the run is forked from, or 0.
     """
     if config.steps is not None:
         steps = config.steps

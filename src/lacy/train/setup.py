@@ -1,7 +1,8 @@
-"""From settings to everything the loop needs: data, model, optimizer, schedule, step."""
+"""Prepare a run from its settings: data, model, optimizers, schedule; explain each choice."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,51 +17,42 @@ from lacy.config import to_dict
 from lacy.corpus import BatchOrder, PackedData
 from lacy.errors import LacyError
 from lacy.model import build, freeze_biases, from_checkpoint, read_model, require_context, set_gate
-from lacy.objective import RunningQuantile, choose_impl
+from lacy.objective import METHODS, Objective, RunningQuantile, choose_impl
 from lacy.train.checkpoint import (
     Saved,
-    candidates,
-    fork_source,
-    read_checkpoint,
+    find_start,
+    random_state,
     set_random_state,
 )
-from lacy.train.choices import (
-    check_rate,
-    choose_bf16,
-    choose_way,
-    first_process,
-    process_count,
-)
-from lacy.train.config import TrainConfig
-from lacy.train.optim import load_state_tensors, make_optimizers
+from lacy.train.config import RatePasses, TrainConfig
+from lacy.train.fitting import Body, FitState, MicroBatch
+from lacy.train.optim import load_state_tensors, make_optimizers, state_tensors
 from lacy.train.reference import reference_losses
 from lacy.train.schedule import WSD, make_schedule
-from lacy.train.step import Body, Micro, Stepper
+from lacy.types import MarkFlag
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from lacy.corpus import DataInfo
+
 
 @dataclass
 class Session:
-    """What a run is made of, ready for its first (or next) step."""
+    """A run that is ready for its next step."""
 
     config: TrainConfig
     data: PackedData
     order: BatchOrder
     valid: PackedData
     valid_rows: NDArray[np.int64]
-    model: PreTrainedModel
+    state: FitState
     tokenizer: PreTrainedTokenizerFast
     schedule: WSD
-    stepper: Stepper
-    optimizers: list[torch.optim.Optimizer]
     device: torch.device
-    accelerator: Accelerator | None
-    step: int = 0
     saved: Saved | None = None
-    """The checkpoint of *this* run that was gone on from."""
+    """The checkpoint of *this* run that it resumes from."""
     reference: NDArray[np.float16] | None = None
     reasons: list[str] = field(default_factory=list)
     """Automatic choices, for the user."""
@@ -69,8 +61,8 @@ class Session:
 
     @property
     def main(self) -> bool:
-        """Whether this process writes and prints."""
-        return self.accelerator is None or self.accelerator.is_main_process
+        """True if this process writes and prints."""
+        return self.state.accelerator is None or self.state.accelerator.is_main_process
 
     @property
     def tokens_per_step(self) -> int:
@@ -79,51 +71,71 @@ class Session:
 
     @property
     def delegates_from(self) -> int:
-        """The first step that delegates; before it the loss is the plain one."""
+        """The first step that delegates; before it the loss is plain cross-entropy."""
         steps = self.schedule.total - self.schedule.start
         return self.schedule.start + round(self.config.call_warmup * steps)
 
-    def batch(self, step: int) -> list[Micro]:
-        """The pieces of this process's batch; a pure function of seed and step."""
-        rows = self.order.rows(step)
-        return [self.micro(part) for part in rows.reshape(self.config.grad_accum, -1)]
+    def objective(self, step: int) -> Objective:
+        """Return the objective of a step."""
+        return self.config.objective(delegate=step >= self.delegates_from)
 
-    def micro(self, rows: NDArray[np.int64]) -> Micro:
-        """Some rows of the training data on the device."""
-        stored = None if self.reference is None else self.reference[rows]
-        return Micro.of(self.data.batch(rows), self.device, stored)
+    def lr(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.config.lr * self.schedule.at(step)
 
-    def valid_micros(self) -> Iterator[Micro]:
-        """The rows to validate on, a piece at a time."""
+    def batches(self) -> Iterator[list[MicroBatch]]:
+        """Yield the batches of the remaining steps."""
+        for step in range(self.state.step, self.schedule.total):
+            yield self.batch(step)
+
+    def batch(self, step: int) -> list[MicroBatch]:
+        """Return the micro-batches of this process; a pure function of seed and step."""
+        parts = self.order.rows(step).reshape(self.config.grad_accum, -1)
+        return [
+            MicroBatch.of(
+                self.data.batch(rows),
+                self.device,
+                None if self.reference is None else self.reference[rows],
+            )
+            for rows in parts
+        ]
+
+    def valid_micros(self) -> Iterator[MicroBatch]:
+        """Yield the validation rows in micro-batches."""
         size = max(1, self.config.batch_rows // self.config.grad_accum)
         for first in range(0, len(self.valid_rows), size):
             rows = self.valid_rows[first : first + size]
-            yield Micro.of(self.valid.batch(rows), self.device)
+            yield MicroBatch.of(self.valid.batch(rows), self.device)
 
-    def parameters(self) -> list[Tensor]:
-        """What is trained."""
-        return [p for p in self.model.parameters() if p.requires_grad]
-
-    def meta(self, step: int) -> dict[str, Any]:
-        """How the model was trained, for ``lacy.json``."""
+    def meta(self) -> dict[str, Any]:
+        """Return how the model was trained so far, for ``lacy.json``."""
         fresh = self.config.init_from is None and self.config.fork is None
         return {
             "preset": self.config.model if fresh else None,
             "training": {
-                "step": step,
+                "step": self.state.step,
                 "of": self.schedule.total,
-                "tokens": step * self.tokens_per_step,
+                "tokens": self.state.step * self.tokens_per_step,
                 "settings": to_dict(self.config),
             },
         }
 
+    def saved_groups(self) -> dict[str, dict[str, Tensor]]:
+        """Return the tensors of a checkpoint; the loop adds its own."""
+        quantile = self.state.quantile
+        return {
+            "optimizer": state_tensors(self.state.model, self.state.optimizers),
+            "selector": {} if quantile is None else quantile.state_dict(),
+            "random": random_state(),
+        }
+
 
 def prepare(config: TrainConfig, *, resume: bool = True) -> Session:
-    """Open the data, build or load the model, and stand where the run stopped, if it did.
+    """Open the data, build or load the model, and restore the state of a stopped run.
 
     Args:
         config: checked settings.
-        resume: whether checkpoints in ``config.out`` are gone on from.
+        resume: continue from the checkpoints in ``config.out``.
 
     Raises:
         LacyError: of the data (E13, E20, E25, E26), the model (E55-E59), the checkpoint (E49), a
@@ -139,51 +151,148 @@ def prepare(config: TrainConfig, *, resume: bool = True) -> Session:
         data.verify()
         if valid is not data:
             valid.verify()
-    why_rate = check_rate(config, data.info)
+    rate_note = check_rate(config, data.info)
     order = _order(config, train_rows, accelerator)
-    start_from = _starting_point(config, data, resume)
-    saved, forked = start_from.saved, start_from.forked
-    model, tokenizer = start_from.model or _model(config, data, forked), data.tokenizer
+    start = find_start(config, data, lambda saved: _model(config, data, saved), resume=resume)
+    saved, forked = start.saved, start.forked
+    model = start.model or _model(config, data, forked)
     if config.method != "none":
         set_gate(model, config.call_negative)
-    start = forked.step if forked is not None else 0
+    first_step = forked.step if forked is not None else 0
     if saved is not None:
-        start = int(saved.info["start"])
+        first_step = int(saved.info["start"])
     model.to(device)  # type: ignore[arg-type]
     model.train()
-    bf16, why_dtype = choose_bf16(config, device)
+    bf16, dtype_note = choose_bf16(config, device)
     processes = 1 if accelerator is None else accelerator.num_processes
-    way, why_way = choose_way(config, processes)
-    selector = RunningQuantile(config.call_rate) if way == "running" else None
-    optimizers = make_optimizers(model, config)
+    passes, passes_note = choose_passes(config, processes)
+    quantile = None
+    if passes == "running":
+        gather: Any = None if accelerator is None else accelerator.gather
+        quantile = RunningQuantile(config.call_rate, gather=gather)
     session = Session(
         config=config,
         data=data,
         order=order,
         valid=valid,
         valid_rows=valid_rows,
-        model=model,
-        tokenizer=tokenizer,
-        schedule=make_schedule(config, rows=train_rows, context=data.context, start=start),
-        stepper=Stepper(model, _body(model, config, accelerator), way, selector, accelerator, bf16),
-        optimizers=optimizers,
+        state=FitState(
+            model,
+            make_optimizers(
+                model, kind=config.optimizer, lr=config.lr, weight_decay=config.weight_decay,
+                betas=config.betas,
+            ),
+            quantile=quantile,
+            accelerator=accelerator,
+            bf16=bf16,
+            body=_body(model, config, accelerator),
+        ),
+        tokenizer=data.tokenizer,
+        schedule=make_schedule(config, rows=train_rows, context=data.context, start=first_step),
         device=device,
-        accelerator=accelerator,
         saved=saved,
         reference=reference_losses(config, data, device),
-        reasons=[f"device {device}", why_dtype, why_way, f"loss {choose_impl()[1]}"]
-        + [why_rate] * bool(why_rate)
-        + start_from.said,
-        unreadable=start_from.unreadable,
-    )
+        reasons=[f"device {device}", dtype_note, passes_note, f"loss {choose_impl()[1]}"]
+        + [rate_note] * bool(rate_note)
+        + start.notes,
+        unreadable=start.unreadable,
+    )  # fmt: skip
     source = saved or forked
     if source is not None:
-        _go_on(session, source)
+        _restore(session, source)
     return session
 
 
+def choose_passes(config: TrainConfig, processes: int) -> tuple[RatePasses, str]:
+    """Return how the call rate is enforced over the whole batch, and what that costs."""
+    count = config.grad_accum * processes
+    if config.method == "none":
+        return "exact", "rate control: none, a plain model"
+    if count == 1:
+        if config.rate_control == "running":
+            return "running", "rate control running: as requested; exact would cost nothing more"
+        return "exact", "rate control exact: the batch is one micro-batch"
+    if config.rate_control == "running":
+        why = f"{count} micro-batches per batch; right on average, at no cost"
+        return "running", f"rate control running: {why}"
+    if config.grad_accum == 1:
+        why = f"the losses of {processes} processes are gathered; the head runs twice"
+        return "gathered", f"rate control exact: {why}"
+    why = (
+        f"{count} micro-batches per batch; exact by one more forward pass, about a third more time"
+    )
+    alternative = "--rate-control running costs nothing and is right on average"
+    return "two_pass", f"rate control two_pass: {why} ({alternative})"
+
+
+def choose_bf16(config: TrainConfig, device: torch.device) -> tuple[bool, str]:
+    """Return whether the body runs in bfloat16, and why."""
+    fast, why = _bf16_is_fast(device)
+    if config.dtype == "auto":
+        return fast, f"precision {'bf16' if fast else 'fp32'}: {why}"
+    wanted = config.dtype == "bf16"
+    warning = f"; slow here: {why}" if wanted and not fast else ""
+    return wanted, f"precision {config.dtype}: as requested{warning}"
+
+
+def _bf16_is_fast(device: torch.device) -> tuple[bool, str]:
+    if device.type == "cuda":
+        good = torch.cuda.is_bf16_supported(including_emulation=False)
+        return good, f"{torch.cuda.get_device_name(device)} {'has' if good else 'lacks'} bfloat16"
+    if device.type != "cpu":
+        return False, f"bfloat16 is not tested on {device.type}"
+    flags = _cpu_flags()
+    good = bool({"avx512_bf16", "amx_bf16"} & flags)
+    if good:
+        return True, "this CPU has AVX512-BF16 or AMX"
+    return False, "this CPU has no AVX512-BF16 or AMX; bfloat16 would be about 20 times slower"
+
+
+def _cpu_flags() -> set[str]:
+    """Return the CPU's features by their Linux names; empty on other systems."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = [line for line in file if line.startswith(("flags", "Features"))]
+    except OSError:
+        return set()
+    return set(lines[0].split(":", 1)[1].split()) if lines else set()
+
+
+def check_rate(config: TrainConfig, info: DataInfo) -> str:
+    """Raise if the data contain fewer marks than the call rate needs.
+
+    With ``delegate: start``, fewer values than the rate needs are normal: all starts are delegated,
+    and a note says so. Only data without any start are an error.
+
+    Returns:
+        A note for the user, or an empty string.
+
+    Raises:
+        LacyError: E46.
+    """
+    among = METHODS[config.method].among
+    if among not in ("facts", "values"):
+        return ""
+    flag = MarkFlag.FACT if among == "facts" else MarkFlag.VALUE
+    kind = "facts" if among == "facts" else "labelled values"
+    if config.delegate == "start":
+        flag, kind = MarkFlag.START, "starts of values"
+    share = info.flags.get(str(flag.name), 0) / max(1, info.tokens - info.segments)
+    if share >= config.call_rate:
+        return ""
+    if config.delegate == "start" and share > 0:
+        return (
+            f"delegate start: {share:.1%} of the targets begin a value; all are delegated"
+            f" (call_rate is {config.call_rate:.1%})"
+        )
+    raise LacyError(
+        "E46", rate=config.call_rate, share=share, kind=kind, method=config.method,
+        most=int(share * 100) / 100,
+    )  # fmt: skip
+
+
 def _device(config: TrainConfig) -> tuple[Accelerator | None, torch.device]:
-    """The device, and ``accelerate`` where there are several processes; one needs no wrappers."""
+    """Return the device, and ``accelerate`` for several processes; one needs no wrappers."""
     if process_count() > 1:
         from accelerate import Accelerator
 
@@ -195,7 +304,7 @@ def _device(config: TrainConfig) -> tuple[Accelerator | None, torch.device]:
 
 
 def _validation(config: TrainConfig, data: PackedData) -> tuple[PackedData, NDArray[np.int64], int]:
-    """Data and rows to validate on, and how many of the first rows to train on."""
+    """Return data and rows to validate on, and how many of the first rows to train on."""
     if config.valid is not None:
         valid = PackedData.load(config.valid, data.tokenizer)
         return valid, np.arange(min(len(valid), config.eval_rows)), len(data)
@@ -205,80 +314,19 @@ def _validation(config: TrainConfig, data: PackedData) -> tuple[PackedData, NDAr
 
 
 def _order(config: TrainConfig, rows: int, accelerator: Accelerator | None) -> BatchOrder:
-    """Which rows belong to which step and process."""
+    """Return which rows belong to which step and process."""
     rank, processes = 0, 1
     if accelerator is not None:
         rank, processes = accelerator.process_index, accelerator.num_processes
     if config.batch_rows % (processes * config.grad_accum):
-        pieces = f"{processes} processes times {config.grad_accum} pieces"
-        problem = f"\n  - batch_rows {config.batch_rows} does not split into {pieces}"
+        parts = f"{processes} processes times {config.grad_accum} micro-batches"
+        problem = f"\n  - batch_rows {config.batch_rows} does not split into {parts}"
         raise LacyError("E45", count=1, problems=problem)
     return BatchOrder(rows, config.batch_rows, config.seed, rank=rank, world_size=processes)
 
 
-@dataclass
-class _Start:
-    """The starting point of a run: its own checkpoint, one that it is forked from, or neither."""
-
-    saved: Saved | None = None
-    forked: Saved | None = None
-    model: PreTrainedModel | None = None
-    """The model of ``saved``."""
-    unreadable: list[Path] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-
-
-def _starting_point(config: TrainConfig, data: PackedData, resume: bool) -> _Start:
-    """The newest readable checkpoint of this run, or the one from which it is forked.
-
-    Raises:
-        LacyError: E49, the run has checkpoints but none is readable, or the data have changed.
-    """
-    start = _Start()
-    first: LacyError | None = None
-    for path in candidates(config.out) if resume else ():
-        try:
-            start.saved = read_checkpoint(path)
-            require_same_data(start.saved, data)
-            start.model = _model(config, data, start.saved)
-            return start
-        except LacyError as error:
-            if start.saved is not None and not same_data(start.saved, data):
-                raise
-            first = first or error
-            start.saved = None
-            start.unreadable.append(path)
-            start.said.append(f"{path} cannot be read and is put aside: {error.what}")
-    if first is not None:
-        raise first
-    if config.fork is not None:
-        start.forked = read_checkpoint(fork_source(config.fork))
-    return start
-
-
-def same_data(saved: Saved, data: PackedData) -> bool:
-    """Whether a checkpoint was written while training on these data."""
-    return bool(saved.info.get("data") == fingerprint(data))
-
-
-def require_same_data(saved: Saved, data: PackedData) -> None:
-    """Raise E49 unless a checkpoint was written while training on these data."""
-    if not same_data(saved, data):
-        why = "the data have changed since it was written"
-        do = "restore the old data, or start again in another folder (--out)"
-        raise LacyError("E49", path=saved.path, why=why, do=do)
-
-
-def fingerprint(data: PackedData) -> dict[str, Any]:
-    """What must be the same when a run goes on."""
-    info = data.info
-    return {"tokenizer": info.tokenizer, "context": info.context, "rows": info.rows,
-            "tokens": info.tokens, "flags": info.flags,
-            **({"digests": info.digests} if info.digests else {})}  # fmt: skip
-
-
 def _model(config: TrainConfig, data: PackedData, source: Saved | None) -> PreTrainedModel:
-    """The model of a checkpoint, of --init-from, or a new one from a preset."""
+    """Open the model of a checkpoint or of --init-from, or build one from a preset."""
     tokenizer = data.tokenizer
     if source is not None or config.init_from is not None:
         place = source.path if source is not None else str(config.init_from)
@@ -294,37 +342,35 @@ def _model(config: TrainConfig, data: PackedData, source: Saved | None) -> PreTr
 
 
 def _body(model: PreTrainedModel, config: TrainConfig, accelerator: Accelerator | None) -> Any:
-    """What gives hidden states: the plain body, compiled or spread over processes as asked."""
+    """Return the module that computes hidden states, compiled and wrapped as requested."""
     body: Any = Body(model)
     if config.compile:
         body = torch.compile(body)
     return body if accelerator is None else accelerator.prepare(body)
 
 
-def _go_on(session: Session, source: Saved) -> None:
-    """Stand where ``source`` was written: step, optimizer, running quantile, chance."""
-    session.step = source.step
-    load_state_tensors(session.model, session.optimizers, source.group("optimizer"))
-    held = source.group("selector")
-    if session.stepper.selector is not None and held:
-        session.stepper.selector.load_state_dict(held)
+def _restore(session: Session, source: Saved) -> None:
+    """Restore step, optimizers, running quantile and random states of a checkpoint."""
+    state = session.state
+    state.step = source.step
+    load_state_tensors(state.model, state.optimizers, source.group("optimizer"))
+    quantile = source.group("selector")
+    if state.quantile is not None and quantile:
+        state.quantile.load_state_dict(quantile)
     set_random_state(source.group("random"))
     if session.saved is not None:
-        session.reasons.append(f"going on at step {source.step}, from {source.path}")
+        session.reasons.append(f"resuming at step {source.step}, from {source.path}")
     else:
         session.reasons.append(
             f"forked at step {source.step} from {source.path}, with its optimizer"
         )
 
 
-def saved_groups(session: Session) -> dict[str, dict[str, Tensor]]:
-    """The tensors of a checkpoint; the loop adds its own."""
-    from lacy.train.checkpoint import random_state
-    from lacy.train.optim import state_tensors
+def process_count() -> int:
+    """Return how many processes were started together (accelerate launch, torchrun)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
-    selector = session.stepper.selector
-    return {
-        "optimizer": state_tensors(session.model, session.optimizers),
-        "selector": {} if selector is None else selector.state_dict(),
-        "random": random_state(),
-    }
+
+def first_process() -> bool:
+    """True if this process is the only one, or the first of a distributed run."""
+    return int(os.environ.get("RANK", "0")) == 0

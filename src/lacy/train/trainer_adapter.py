@@ -1,13 +1,13 @@
 """The same objective in ``transformers.Trainer``: callbacks, FSDP, DeepSpeed, PEFT, the Hub.
 
     trainer = CallTrainer(model, TrainingArguments(...), data=PackedData.load("data/wiki"),
-                          objective={"method": "lacy", "call_rate": 0.15})
+                          objective=Objective(call_rate=0.15))
     trainer.train()
 
-The Trainer shows its loss hook one piece at a time. Where a batch is one piece of one process, the
-choice is exact and a run is that of ``lacy.train.train`` (``tests/invariant`` holds losses and
-weights equal); under gradient accumulation or several processes a running quantile is used, which
-is saved with each checkpoint. Each piece's mean counts alike, however many targets it has.
+The Trainer calls its loss once per micro-batch. If a batch is one micro-batch of one process, the
+choice is exact and a run equals that of ``lacy.train.train`` (``tests/invariant`` compares losses
+and weights). With gradient accumulation or several processes, a running quantile is used, which is
+saved with each checkpoint. All micro-batches count alike, however many targets they have.
 
 With ``data``, a checkpoint also contains the tokenizer and ``lacy.json``, so that
 ``lacy.load_model`` can open it. Resuming from a checkpoint without weights is an error.
@@ -37,15 +37,15 @@ from lacy.model import (
     set_gate,
     write_beside,
 )
-from lacy.objective import RunningQuantile, select_and_loss
-from lacy.train.choices import first_process
-from lacy.train.step import GatheredQuantile, Micro
+from lacy.objective import Objective, RunningQuantile, select_and_loss
+from lacy.train.fitting import MicroBatch
+from lacy.train.setup import first_process
 
 if TYPE_CHECKING:
     from lacy.corpus import PackedData
 
-SELECTOR = "lacy_selector.safetensors"
-"""The running quantile, in the Trainer's checkpoint folders."""
+QUANTILE = "lacy_selector.safetensors"
+"""File of the running quantile in the Trainer's checkpoint folders."""
 
 
 class PackedRows(Dataset[dict[str, Any]]):
@@ -70,7 +70,7 @@ class EpochOrder(Sampler[int]):
         self.rows, self.seed, self.epoch = rows, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer before each epoch."""
+        """Set the epoch; the Trainer calls this before each one."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ class EpochOrder(Sampler[int]):
         return self.rows
 
     def __iter__(self) -> Iterator[int]:
-        """The rows of this epoch."""
+        """Iterate over the rows of this epoch."""
         from lacy.corpus import permutation
 
         return iter(permutation(self.rows, self.seed, self.epoch).tolist())
@@ -96,7 +96,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         model: a causal model whose last row is ``<CALL>``.
         args: the Trainer's own; they rule optimizer, schedule, precision and saving.
         data: packed data with marks; or give ``train_dataset`` with the same columns.
-        objective: keywords of ``lacy.objective.select_and_loss`` (``method``, ``call_rate``, ...).
+        objective: what to delegate and how to train it; by default as ``lacy train`` does.
         kwargs: of ``Trainer``.
 
     Raises:
@@ -112,7 +112,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         args: TrainingArguments,
         *,
         data: PackedData | None = None,
-        objective: dict[str, Any] | None = None,
+        objective: Objective | None = None,
         **kwargs: Any,
     ) -> None:
         args.remove_unused_columns = False
@@ -123,13 +123,13 @@ class CallTrainer(Trainer):  # type: ignore[misc]
             kwargs.setdefault("train_dataset", PackedRows(data))
         kwargs.setdefault("data_collator", collate)
         super().__init__(model, args, **kwargs)
-        self.objective = {"method": "lacy", "call_rate": 0.15, **(objective or {})}
-        pieces = args.gradient_accumulation_steps * args.world_size
-        calling = self.objective["method"] != "none"
-        if calling:
-            set_gate(self.model, self.objective.get("call_negative", "none"))
-        rate = self.objective["call_rate"]
-        self.selector = RunningQuantile(rate) if pieces > 1 and calling else None
+        self.objective = objective or Objective()
+        self.quantile: RunningQuantile | None = None
+        if self.objective.delegates:
+            set_gate(self.model, self.objective.call_negative)
+            if args.gradient_accumulation_steps * args.world_size > 1:
+                gather: Any = self.accelerator.gather if args.world_size > 1 else None
+                self.quantile = RunningQuantile(self.objective.call_rate, gather=gather)
         self._tokenizer = data.tokenizer if data is not None else None
         self._counts: Tensor | None = None
 
@@ -140,8 +140,8 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The objective of one piece; ``inputs`` has ``input_ids``, ``marks``, ``segments``."""
-        micro = Micro.of_tensors(inputs["input_ids"], inputs["marks"], inputs["segments"])
+        """Compute the loss of one micro-batch of ``input_ids``, ``marks`` and ``segments``."""
+        micro = MicroBatch.of(inputs, inputs["input_ids"].device)
         output = model(  # through the wrapper of DDP or FSDP, so that gradients are exchanged
             input_ids=micro.ids_BT,
             position_ids=micro.positions_BT,
@@ -149,26 +149,23 @@ class CallTrainer(Trainer):  # type: ignore[misc]
             output_hidden_states=True,
             logits_to_keep=1,
         )
-        selector: Any = self.selector
-        if selector is not None and self.args.world_size > 1:
-            selector = GatheredQuantile(selector, self.accelerator.gather)
         plain = self.accelerator.unwrap_model(model)
-        chance = torch.Generator(micro.ids_BT.device).manual_seed(self.state.global_step)
+        generator = torch.Generator(micro.ids_BT.device).manual_seed(self.state.global_step)
         found = select_and_loss(
             output.hidden_states[-1],
             head_weight(plain),
             micro.targets_BT,
             micro.marks_BT,
-            **self.objective,
-            generator=chance,
-            selector=selector,
+            self.objective,
+            generator=generator,
+            quantile=self.quantile,
         )
         counts = torch.stack((found.loss.delegated, found.loss.positions)).detach()
         self._counts = counts if self._counts is None else self._counts + counts
         return (found.loss.total, output) if return_outputs else found.loss.total
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds ``call_rate``, the share of the targets since the last line that were delegated."""
+        """Add ``call_rate``, the share of the targets since the last line that were delegated."""
         if self._counts is not None and "loss" in logs:
             delegated, positions = self._counts.tolist()
             logs["call_rate"] = delegated / max(1, positions)
@@ -176,14 +173,14 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         super().log(logs, *args, **kwargs)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
-        """As ``Trainer.train``; the running quantile goes on as well."""
+        """Train as ``Trainer.train``; the running quantile is restored as well."""
         place = resume_from_checkpoint
         if place is True:
             place = get_last_checkpoint(self.args.output_dir)
-        if self.selector is not None and place and (Path(place) / SELECTOR).exists():
+        if self.quantile is not None and place and (Path(place) / QUANTILE).exists():
             from safetensors.torch import load_file
 
-            self.selector.load_state_dict(load_file(Path(place) / SELECTOR))
+            self.quantile.load_state_dict(load_file(Path(place) / QUANTILE))
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -203,19 +200,21 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Raises if weights are missing, except those that are tied to others."""
+        """Raise if weights are missing, except those that are tied to others."""
         tied = getattr(self.model, "all_tied_weights_keys", None) or {}
-        lacking = sorted(set(load_result.missing_keys) - set(tied))
-        if lacking:
-            raise damaged(self._resumed, f"{len(lacking)} weights missing, e.g. {lacking[0]}")
+        missing_weights = sorted(set(load_result.missing_keys) - set(tied))
+        if missing_weights:
+            raise damaged(
+                self._resumed, f"{len(missing_weights)} weights missing, e.g. {missing_weights[0]}"
+            )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        if self.selector is not None and self.args.should_save:
+        if self.quantile is not None and self.args.should_save:
             from safetensors.torch import save_file
 
             folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
-            save_file(self.selector.state_dict(), folder / SELECTOR)
+            save_file(self.quantile.state_dict(), folder / QUANTILE)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset = self.train_dataset if train_dataset is None else train_dataset
@@ -223,13 +222,13 @@ class CallTrainer(Trainer):  # type: ignore[misc]
 
 
 def _require_fit(model: Any, data: PackedData) -> None:
-    """Raise E59 unless the last row of the model is ``<CALL>``, and its context holds a row."""
+    """Raise E59 unless the last row of the model is ``<CALL>`` and a data row fits its context."""
     config, wanted = model.config.get_text_config(), data.info.vocab_size
     where = getattr(config, "_name_or_path", "") or "memory"
     rows = getattr(config, "vocab_size", None)
     if rows != wanted:
         why = f"it has {rows} rows, the tokenizer of {data.path} {wanted} tokens, <CALL> the last"
-        do = "open it with lacy.model.building.from_checkpoint(name, data.tokenizer)"
+        do = "open it with lacy.model.from_checkpoint(name, data.tokenizer)"
         raise LacyError("E59", path=where, why=why, do=do)
     do = "annotate the texts again with --context {longest} or less"
     require_context(model, data.context, where, do)

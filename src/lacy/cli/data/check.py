@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any, Literal
 
 from lacy.cli.terminal import facts, print_report
+from lacy.config import Positional
 from lacy.errors import LacyError
 
 MODEL_FILES = ("config.json", "adapter_config.json", "model/config.json", "checkpoints")
@@ -25,7 +24,7 @@ class CheckConfig:
     be complete and have <CALL>.
     """
 
-    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+    path: Positional[str]
     """A folder of `lacy data mark`, a model, a run, or texts: Text, Markdown, HTML, PDF, JSON, CSV
     or Parquet (a file, compressed or not, or a folder), or hf:owner/name."""
     what: Literal["auto", "texts", "marks", "model"] = "auto"

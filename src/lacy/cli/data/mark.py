@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Any, Literal
 
 from lacy.annotate import AnnotateConfig
 from lacy.cli.terminal import facts, needs_extra, print_report, say
+from lacy.config import Inline, Positional
 from lacy.corpus import ReadReport
 from lacy.errors import LacyError
 
@@ -53,7 +52,7 @@ class MarkConfig:
     or context change; an annotation that was stopped goes on where it was.
     """
 
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    source: Positional[str]
     """Text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file, compressed or not, or a folder),
     hf:owner/name, a folder of `lacy data world`, or the stored labels of a judge."""
     out: Path
@@ -90,7 +89,7 @@ class MarkConfig:
     """Read only documents for which this field is true (for example is_biography)."""
     marks: Path | None = None
     """Where the marks of spaCy or a live judge are kept; by default OUT-marks."""
-    spacy: Annotated[AnnotateConfig, tyro.conf.arg(name="")] = field(default_factory=AnnotateConfig)
+    spacy: Inline[AnnotateConfig] = field(default_factory=AnnotateConfig)
     """The spaCy pipeline and its rules."""
     judge: Judge = field(default_factory=Judge)
     """The model that the annotator "live" asks."""

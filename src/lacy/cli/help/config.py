@@ -5,11 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 from dataclasses import dataclass
-from typing import Annotated
 
-import tyro
-
-from lacy.config import dump_commented, load
+from lacy.config import Positional, dump_commented, load
 from lacy.errors import LacyError
 
 CONFIGURED = ("train", "data mark", "data world", "generate", "evaluate", "study")
@@ -23,8 +20,8 @@ class ConfigCommand:
     file and write it completed.
     """
 
-    words: Annotated[list[str], tyro.conf.Positional, tyro.conf.arg(metavar="COMMAND [FILE.yaml]")]
-    """The command, and a file of its settings."""
+    command: Positional[list[str]]
+    """The command, and a file with its settings to check and complete."""
 
 
 FILE = False
@@ -40,13 +37,13 @@ def run(config: ConfigCommand) -> int:
     """Print the file."""
     for name in CONFIGURED:
         words = name.split()
-        if config.words[: len(words)] == words and len(config.words) <= len(words) + 1:
+        if config.command[: len(words)] == words and len(config.command) <= len(words) + 1:
             module = importlib.import_module(f"lacy.cli.{name.replace(' ', '.')}")
             cls = getattr(module, "SETTINGS", module.FLAGS)
-            [*files] = config.words[len(words) :]
+            [*files] = config.command[len(words) :]
             print(dump_commented(load(cls, files[0], command=name) if files else cls), end="")
             return 0
-    typed = " ".join(config.words)
+    typed = " ".join(config.command)
     close = difflib.get_close_matches(typed, CONFIGURED, 1, 0.5)
     do = f"lacy help config {close[0]}" if close else f"name one of: {', '.join(CONFIGURED)}"
     raise LacyError("E12", key="COMMAND", value=typed, why="it has no settings file", do=do)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated
 
-import tyro
-
+from lacy.config import Positional
 from lacy.errors import CATALOG, Entry, LacyError
 
 KINDS = {2: "a mistake in the command", 3: "in the data or a checkpoint", 4: "a source failed"}
@@ -17,9 +15,7 @@ KINDS = {2: "a mistake in the command", 3: "in the data or a checkpoint", 4: "a 
 class ErrorConfig:
     """Explain error codes and what to do about them; without a code, list all."""
 
-    codes: Annotated[list[str], tyro.conf.Positional, tyro.conf.arg(metavar="CODE")] = field(
-        default_factory=list
-    )
+    code: Positional[list[str]] = field(default_factory=list)
     """Error codes, such as E20."""
 
 
@@ -32,7 +28,7 @@ lacy help error E20
 
 def run(config: ErrorConfig) -> int:
     """Print the entries of the codes."""
-    codes = [code.strip("[]").upper() for code in config.codes]
+    codes = [code.strip("[]").upper() for code in config.code]
     if unknown := [code for code in codes if code not in CATALOG]:
         why, do = "there is no such error", "list them all: lacy help error"
         raise LacyError("E12", key="CODE", value=", ".join(unknown), why=why, do=do)

@@ -6,13 +6,12 @@ import asyncio
 import shlex
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
-
-import tyro
+from typing import TYPE_CHECKING
 
 from lacy.cli.terminal import say
+from lacy.config import Positional
 from lacy.errors import one_line
-from lacy.sources.db.stores import without_secret
+from lacy.sources.db.stores import redact
 from lacy.sources.names import NameIndex
 
 if TYPE_CHECKING:
@@ -26,10 +25,10 @@ class AskSource:
     A source that looks up offers all that fits: a model chooses among it. Who fails leaves with 4.
     """
 
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A folder of `lacy source build` or `lacy world`, a .sqlite or .duckdb file, a database's
+    source: Positional[str]
+    """A folder of `lacy source build` or `lacy data world`, a .sqlite or .duckdb file, a database's
     address or mapping, a model's folder or name, http://HOST:PORT/v1#MODEL, llm:MODEL."""
-    text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
+    text: Positional[str]
     """The beginning of a text, up to where a value is due."""
     subject: str | None = None
     """Whom or what it is about; by default whom it names first."""
@@ -58,8 +57,8 @@ def run(config: AskSource) -> int:
     finally:
         getattr(source, "close", lambda: None)()
     if reply.candidates:
-        named = shlex.quote(without_secret(config.source))
-        say(f'Next: lacy generate MODEL --prompt "..." --source {named}')
+        named = shlex.quote(redact(config.source))
+        say(f'Next: lacy generate MODEL "..." --source {named}')
     elif isinstance(names, NameIndex) and not reply.fault:
         print(_known_names(names))
     return 4 if reply.fault else 0

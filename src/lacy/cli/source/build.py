@@ -7,15 +7,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Literal
 
 from lacy.cli.terminal import facts, print_report, say
+from lacy.config import Positional
 from lacy.errors import LacyError, one_line
 
 if TYPE_CHECKING:
-    from lacy.sources.texts import Lost
+    from lacy.sources.texts import MissingDocuments
     from lacy.types import Document
 
 SHOWN = 5
@@ -31,7 +30,7 @@ class BuildSource:
     exist.
     """
 
-    texts: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXTS")]
+    texts: Positional[str]
     """Text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file, compressed or not, or a folder),
     hf:owner/name, or a folder of `lacy data world`."""
     out: Path
@@ -70,14 +69,21 @@ lacy source ask kb "Ada Lovelace was born in"
 def run(config: BuildSource) -> int:
     """Build or update the index."""
     from lacy.corpus import ReadReport, read
-    from lacy.sources.texts import BuildReport, Documents, Root, count_of, finder
+    from lacy.sources.texts import (
+        BuildReport,
+        Documents,
+        Origin,
+        count_documents,
+        default_annotator,
+    )
 
     texts = Path(config.texts)
     if (texts / "world.json").is_file():
         texts = texts / "train.jsonl"
     source = config.texts if config.texts.startswith("hf:") else texts
     seen, done = ReadReport(), BuildReport()
-    root = Root.of(str(source), config.gone, seen.unread, whole=config.limit is None)
+    complete = config.limit is None
+    origin = Origin.of(str(source), config.gone, seen.incomplete, complete=complete)
 
     def documents() -> Iterator[Document]:
         try:
@@ -92,29 +98,31 @@ def run(config: BuildSource) -> int:
                 follow_links=config.follow_links,
             )
         except LacyError as error:  # no such file, no text in it, or no readable file in a folder
-            count = count_of(config.out, root) if error.code in ("E13", "E21", "E27") else 0
+            count = (
+                count_documents(config.out, origin) if error.code in ("E13", "E21", "E27") else 0
+            )
             if not count:
                 raise
             if config.gone != "remove":
                 values = {"root": config.texts, "path": config.out, "count": f"{count:,}"}
                 raise LacyError("E121", **values) from error
 
-    extract = None if config.pipeline == "bundled" else finder(config.pipeline)
+    annotator = None if config.pipeline == "bundled" else default_annotator(config.pipeline)
     with Documents.build(
         documents(),
         config.out,
-        extract=extract,
+        annotator=annotator,
         report=done,
         engine=config.engine,
         vectors=config.vectors,
-        root=root,
+        origin=origin,
     ) as built:
         counts = {
             "documents": len(built),
             "added": done.added,
             "replaced": done.replaced,
             "as they were": done.unchanged,
-            "removed": done.lost.removed,
+            "removed": done.missing.removed,
             "skipped": sum(seen.skipped.values()) + len(done.skipped),
             "kinds of value": ", ".join(sorted(built.alternatives)) or "none",
         }
@@ -124,28 +132,28 @@ def run(config: BuildSource) -> int:
         say(f"skipped: {why}: {name}", file=sys.stderr)
     if more := len(done.skipped) - len(done.skipped[:SHOWN]):
         print(f"skipped: {more:,} more", file=sys.stderr)
-    _print_lost(done.lost, config)
+    _print_missing(done.missing, config)
     out = shlex.quote(str(config.out))
     say(f'Next: lacy source ask {out} "..."')
     say(f"      lacy generate MODEL --source {out}")
     return 0
 
 
-def _print_lost(lost: Lost, config: BuildSource) -> None:
+def _print_missing(missing: MissingDocuments, config: BuildSource) -> None:
     """Reports what happened to documents that no longer exist."""
-    names = ", ".join(map(repr, map(one_line, lost.names[:SHOWN])))
+    names = ", ".join(map(repr, map(one_line, missing.names[:SHOWN])))
     texts, out = shlex.quote(config.texts), shlex.quote(str(config.out))
     lines = []
-    if lost.removed:
-        lines.append(f"removed: {lost.removed:,} that are no longer in {config.texts}: {names}")
-    if lost.kept:
-        lines.append(f"kept: {lost.kept:,} that are no longer in {config.texts}: {names}")
+    if missing.removed:
+        lines.append(f"removed: {missing.removed:,} that are no longer in {config.texts}: {names}")
+    if missing.kept:
+        lines.append(f"kept: {missing.kept:,} that are no longer in {config.texts}: {names}")
         if config.gone != "keep":
             lines.append("  These are nearly all its documents in the index: is a disk missing?")
             lines.append(f"  To remove them: lacy source build {texts} --out {out} --gone remove")
-    if lost.unread:
-        lines.append(f"kept: {lost.unread:,} from files that could not be read this time")
-    if lost.elsewhere:
-        lines.append(f"kept: {lost.elsewhere:,} from other places than {config.texts}")
+    if missing.unread:
+        lines.append(f"kept: {missing.unread:,} from files that could not be read this time")
+    if missing.elsewhere:
+        lines.append(f"kept: {missing.elsewhere:,} from other places than {config.texts}")
     for line in lines:
         say(line, file=sys.stderr)

@@ -6,12 +6,11 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from lacy.cli.terminal import say
+from lacy.config import Positional
 from lacy.errors import LacyError
+from lacy.sources.db import draft_mapping
 
 
 @dataclass
@@ -22,7 +21,7 @@ class MapSource:
     say what to change. Nothing is written to the database.
     """
 
-    database: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATABASE")]
+    database: Positional[str]
     """A SQLite or DuckDB file, or postgresql://user@host/name."""
     out: Path
     """The mapping file; one that is there is left as it is."""
@@ -39,9 +38,8 @@ lacy source ask mapping.yaml "Ada Lovelace was born in"
 def run(config: MapSource) -> int:
     """Write the mapping, unless the file exists."""
     from lacy.run import write_atomic
-    from lacy.sources.db import draft
 
-    text = draft(config.database, config.out)
+    text = draft_mapping(config.database, config.out)
     if config.out.exists():
         why = "it is there already, perhaps with your corrections"
         raise LacyError("E12", key="out", value=str(config.out), why=why, do="name another file")

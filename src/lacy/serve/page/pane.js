@@ -4,7 +4,7 @@ import { leave, point } from "./detail.js";
 import { count, element } from "./dom.js";
 import { receipt, sentence, sums } from "./receipt.js";
 import { lookOf, nameOf, unanswered } from "./speakers.js";
-import { Unconfirmed } from "./unconfirmed.js";
+import { GuessTracker } from "./guesses.js";
 
 /** The space before a call's words, which is not underlined; a call without words keeps a place. */
 function before(text) {
@@ -30,7 +30,7 @@ export class Pane {
     this.tell = tell;
     this.more = more;
     this.restart = begin;
-    this.unconfirmed = new Unconfirmed();
+    this.guesses = new GuessTracker();
     this.spans = [];
     this.nodes = [];
     this.first = null;
@@ -53,7 +53,7 @@ export class Pane {
   add(pieces) {
     for (const piece of pieces) {
       if (this.first === null && piece.text) this.first = this.seconds;
-      const parts = this.unconfirmed.split(piece);
+      const parts = this.guesses.split(piece);
       for (const [n, [text, guess]] of parts.entries()) {
         this.put({ ...piece, text, tokens: n ? 0 : piece.tokens, asked: piece.asked && !n }, guess);
       }

@@ -1,4 +1,8 @@
-"""Databases as sources: SQLite, DuckDB and PostgreSQL, as tables of facts or through a mapping."""
+"""Databases as sources: SQLite, DuckDB and PostgreSQL; start with ``Database``.
+
+``Database`` reads a table of facts, or any tables through a mapping file, of which
+``draft_mapping`` writes a first version. ``lacy.sources.db.stores`` holds the three databases.
+"""
 
 import lazy_loader
 

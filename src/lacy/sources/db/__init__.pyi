@@ -1,9 +1,9 @@
 from .database import Database
-from .mapping_draft import draft
-from .turns import Turns
+from .mapping_draft import draft_mapping
+from .worker import QueryWorker
 
 __all__ = [
     "Database",
-    "Turns",
-    "draft",
+    "QueryWorker",
+    "draft_mapping",
 ]

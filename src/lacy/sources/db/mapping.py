@@ -1,7 +1,7 @@
-"""A mapping file: where facts stand in tables that were made for something else.
+"""A mapping file: which columns of an existing database hold facts.
 
     database: people.duckdb            # a path beside this file, or postgresql://user@host/name
-    subject: person.name               # whom or what facts are about
+    subject: person.name               # the subjects of facts
     aliases: [person.pen_name]         # further names
     relations:
       birth date: {value: person.born, date: "%-d %B %Y"}
@@ -9,11 +9,11 @@
       award:
         value: award.title
         join: [person.id = won.person_id, won.award_id = award.id]
-    facts: {relation: claim.kind, value: claim.said, join: [person.id = claim.person_id]}
+    facts: {relation: claim.kind, value: claim.text, join: [person.id = claim.person_id]}
 
-``TABLE.COLUMN`` names a column. A join goes from a table that was reached (the first is the
-subject's) to the next. A list of values, or of patterns of a date, holds several writings of one
-value. Everything is held against the database's catalogue before anything is asked.
+``TABLE.COLUMN`` names a column. A join goes from a table reached before (the first is the
+subject's) to the next. A list of values, or of patterns of a date, gives several forms of one
+value. The mapping is checked against the database before any fact is read.
 """
 
 from __future__ import annotations
@@ -27,56 +27,61 @@ from typing import Any
 from lacy.config import read_yaml
 from lacy.errors import LacyError
 from lacy.sources.db.facts import Column, Join, Layout, Relation
-from lacy.sources.db.stores import Catalogue, is_address, is_url, spelled, without_secret
-from lacy.sources.db.writing import check_date, check_number, writer
+from lacy.sources.db.stores import Catalogue, is_postgres_url, is_url, match_name, redact
+from lacy.sources.db.values import (
+    Formatter,
+    date_pattern_problem,
+    make_formatter,
+    number_pattern_problem,
+)
 
-TOP = ("database", "subject", "key", "aliases", "relations", "facts")
-ENTRY = ("value", "join", "date", "number", "text")
+TOP_KEYS = ("database", "subject", "key", "aliases", "relations", "facts")
+ENTRY_KEYS = ("value", "join", "date", "number", "text")
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
-    """The content of a mapping file, and ``lines`` of its keys.
+    """Return the content of a mapping file.
 
     Raises:
-        LacyError: E13 no such file, E95 it is no mapping.
+        LacyError: E13 no such file, E95 it is not a mapping.
     """
     try:
         content, _ = read_yaml(path)
     except LacyError as error:
         if error.code != "E15":
             raise
-        why = without_secret(error.values["why"])  # an address may hold a password
+        why = redact(error.values["why"])  # an address may contain a password
         raise LacyError("E95", path=path, count=1, problems=f"\n  - {why}") from None
-    problems = [_unknown(str(key), TOP, "") for key in content if key not in TOP]
+    problems = [_unknown(str(key), TOP_KEYS, "") for key in content if key not in TOP_KEYS]
     if not isinstance(content.get("database"), str):
         problems.append("database: name the file, or postgresql://user@host/name")
     if "relations" not in content and "facts" not in content:
         problems.append("relations: there are none")
-    _raise(path, problems)
+    _raise_problems(path, problems)
     return content
 
 
 def database_of(content: Mapping[str, Any], path: str | Path) -> str | Path:
-    """The database that a mapping names: an address, or a path relative to the mapping."""
-    named: str = content["database"]
-    address = is_url(named) or is_address(named)
-    return named if address else Path(path).parent / named
+    """Return the database that a mapping names: an address, or a path relative to the mapping."""
+    name: str = content["database"]
+    is_address = is_postgres_url(name) or is_url(name)
+    return name if is_address else Path(path).parent / name
 
 
 def layout_of(content: Mapping[str, Any], catalogue: Catalogue, path: str | Path) -> Layout:
-    """What a mapping says, held against what there is.
+    """Return the layout that a mapping describes, checked against the database.
 
     Raises:
-        LacyError: E95 with all problems, each with its entry and what there is instead.
+        LacyError: E95 with all problems, each with its entry and what exists instead.
     """
-    reader = _Reader(catalogue)
-    layout = reader.layout(content)
-    _raise(path, reader.problems)
-    assert layout is not None  # only with a problem
+    builder = _LayoutBuilder(catalogue)
+    layout = builder.layout(content)
+    _raise_problems(path, builder.problems)
+    assert layout is not None  # None only with a problem
     return layout
 
 
-def _raise(path: str | Path, problems: Sequence[str]) -> None:
+def _raise_problems(path: str | Path, problems: Sequence[str]) -> None:
     if problems:
         listed = "".join(f"\n  - {problem}" for problem in problems)
         raise LacyError("E95", path=path, count=len(problems), problems=listed)
@@ -84,11 +89,11 @@ def _raise(path: str | Path, problems: Sequence[str]) -> None:
 
 def _unknown(name: str, known: Sequence[str], where: str) -> str:
     entry = f"{where}{name}" if where else name
-    return f"{entry}: there is no such entry{_near(name, known)}"
+    return f"{entry}: there is no such entry{_suggestion(name, known)}"
 
 
-def _near(name: str, known: Sequence[str]) -> str:
-    """Close matches, else all there is."""
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    """Return close matches, or else what exists."""
     close = difflib.get_close_matches(name, known, 3, 0.6)
     if close:
         return f"; did you mean {' or '.join(close)}?"
@@ -96,17 +101,16 @@ def _near(name: str, known: Sequence[str]) -> str:
     return f"; there is: {shown or 'nothing'}"
 
 
-def _checked(check: Callable[[str], str], pattern: Any) -> str:
-    """What is wrong with a pattern; empty if nothing."""
+def _problem(check: Callable[[str], str], pattern: Any) -> str:
     return check(pattern) if isinstance(pattern, str) else "write a pattern in quotes"
 
 
-class _Bad(Exception):
-    """An entry that cannot be used; its text says why."""
+class _InvalidEntry(Exception):
+    """Raised for an entry that cannot be used; the message says why."""
 
 
-class _Reader:
-    """Reads a mapping and keeps what is wrong with it."""
+class _LayoutBuilder:
+    """Builds a layout from a mapping, and collects all problems."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.tables = catalogue.tables
@@ -115,40 +119,39 @@ class _Reader:
         self.root = ""
 
     def layout(self, content: Mapping[str, Any]) -> Layout | None:
-        """The whole; None if whose facts they are is not known."""
+        """Return the layout; None if the subject column cannot be used."""
         try:
             self.root, subject = self._split(content.get("subject"))
-        except _Bad as bad:
-            self.problems.append(f"subject: {bad}")
+        except _InvalidEntry as error:
+            self.problems.append(f"subject: {error}")
             return None
         key = self._key(content, subject)
         aliases = []
-        named = content.get("aliases") or []
-        for number, alias in enumerate(named if isinstance(named, list) else [named], 1):
+        for number, alias in enumerate(_as_list(content.get("aliases") or []), 1):
             found = self._entry(f"aliases, entry {number}", alias, ("value", "join"))
             aliases += [(column, found.joins) for column in found.values] if found else []
         relations = self._relations(content)
         if "facts" in content:
             found = self._facts(content["facts"])
             relations += [found] if found else []
-        # Equal ways beside each other share a query.
+        # Neighbouring relations with the same joins share a query.
         order = {joins: n for n, joins in enumerate(dict.fromkeys(r.joins for r in relations))}
         relations.sort(key=lambda relation: order[relation.joins])
         return Layout(self.root, subject, key, tuple(relations), tuple(aliases))
 
     def _key(self, content: Mapping[str, Any], subject: str) -> str:
-        """The column that tells subjects apart: named, else the primary key, else the name."""
+        """Return the column that identifies subjects: as named, the primary key, or the name."""
         if "key" not in content:
-            # In a table of facts its key numbers facts, not subjects.
+            # The key of a table of facts identifies facts, not subjects.
             facts = content.get("facts")
             own = isinstance(facts, Mapping) and not facts.get("join")
             return subject if own else self.catalogue.keys.get(self.root, subject)
         try:
             table, column = self._split(content["key"])
             if table != self.root:
-                raise _Bad(f"it must be a column of {self.root}, the subject's table")
-        except _Bad as bad:
-            self.problems.append(f"key: {bad}")
+                raise _InvalidEntry(f"it must be a column of {self.root}, the subject's table")
+        except _InvalidEntry as error:
+            self.problems.append(f"key: {error}")
             return subject
         return column
 
@@ -160,8 +163,8 @@ class _Reader:
         found = []
         for name, entry in named.items():
             where = f"relations, {name}"
-            if relation := self._entry(where, entry, ENTRY):
-                found.append(Relation(name, relation.values, relation.joins, relation.writer))
+            if relation := self._entry(where, entry, ENTRY_KEYS):
+                found.append(Relation(name, relation.values, relation.joins, relation.formatter))
         return found
 
     def _facts(self, entry: Any) -> Relation | None:
@@ -169,16 +172,16 @@ class _Reader:
             self.problems.append("facts: write {relation: TABLE.COLUMN, value: TABLE.COLUMN}")
             return None
         rest = {k: v for k, v in entry.items() if k != "relation"}
-        found = self._entry("facts", rest, ENTRY)
+        found = self._entry("facts", rest, ENTRY_KEYS)
         try:
             name = self._column(entry["relation"], self._reached(found.joins if found else ()))
-        except _Bad as bad:
-            self.problems.append(f"facts, relation: {bad}")
+        except _InvalidEntry as error:
+            self.problems.append(f"facts, relation: {error}")
             return None
-        return Relation(name, found.values, found.joins, found.writer) if found else None
+        return Relation(name, found.values, found.joins, found.formatter) if found else None
 
     def _entry(self, where: str, entry: Any, known: Sequence[str]) -> Relation | None:
-        """An entry of a relation or an alias; its name is left out."""
+        """Return the relation of an entry, without a name; None if there is a problem."""
         if isinstance(entry, str | list):
             entry = {"value": entry}
         if not isinstance(entry, Mapping):
@@ -188,111 +191,117 @@ class _Reader:
         self.problems += [_unknown(str(k), known, f"{where}, ") for k in entry if k not in known]
         try:
             joins = self._joins(entry.get("join") or [])
-        except _Bad as bad:
-            self.problems.append(f"{where}, join: {bad}")
+        except _InvalidEntry as error:
+            self.problems.append(f"{where}, join: {error}")
             return None
-        named = entry.get("value")
         values = []
-        for one in named if isinstance(named, list) and named else [named]:
+        for one in _as_list(entry.get("value")) or [[]]:
             try:
                 values.append(self._column(one, self._reached(joins)))
-            except _Bad as bad:
-                self.problems.append(f"{where}, value: {bad}")
-        write = self._writer(where, entry)
+            except _InvalidEntry as error:
+                self.problems.append(f"{where}, value: {error}")
+        formatter = self._formatter(where, entry)
         if len(self.problems) > before:
             return None
-        return Relation("", tuple(values), joins, write)
+        return Relation("", tuple(values), joins, formatter)
 
-    def _writer(self, where: str, entry: Mapping[str, Any]) -> Any:
-        """How values are written; None for as they stand."""
+    def _formatter(self, where: str, entry: Mapping[str, Any]) -> Formatter | None:
+        """Return what formats the values; None if nothing does."""
         if not {"date", "number", "text"} & set(entry):
             return None
-        dates = entry.get("date", [])
-        dates = dates if isinstance(dates, list) else [dates]
+        dates = _as_list(entry.get("date", []))
         number, text = entry.get("number"), entry.get("text", "{}")
-        wrong = {
-            "date": next(filter(None, (_checked(check_date, d) for d in dates)), ""),
-            "number": "" if number is None else _checked(check_number, number),
+        problems = {
+            "date": next(filter(None, (_problem(date_pattern_problem, d) for d in dates)), ""),
+            "number": "" if number is None else _problem(number_pattern_problem, number),
             "text": "" if isinstance(text, str) and "{}" in text
             else "{} must stand where the value goes",
         }  # fmt: skip
         if dates and number is not None:
-            wrong["number"] = "a value is a date or a number, not both"
-        found = [f"{where}, {key}: {why}" for key, why in wrong.items() if why]
+            problems["number"] = "a value is a date or a number, not both"
+        found = [f"{where}, {key}: {why}" for key, why in problems.items() if why]
         self.problems += found
-        return None if found else writer(dates, number, text)
+        return None if found else make_formatter(dates, number, text)
 
     def _joins(self, named: Any) -> tuple[Join, ...]:
         joins: list[Join] = []
-        for text in named if isinstance(named, list) else [named]:
+        for text in _as_list(named):
             reached = self._reached(joins)
             (left, left_column), (right, right_column) = self._sides(text)
             if left not in reached and right in reached:
                 left, left_column, right, right_column = right, right_column, left, left_column
             if left not in reached:
                 so_far = ", ".join(dict.fromkeys(reached))
-                raise _Bad(f"{text!r} begins at {left}, which is not reached; so far: {so_far}")
-            at = len(reached) - 1 - reached[::-1].index(left)
-            joins.append(Join(at, left_column, right, right_column))
+                raise _InvalidEntry(
+                    f"{text!r} begins at {left}, which is not joined yet; so far: {so_far}"
+                )
+            joins.append(Join(_last_place(reached, left), left_column, right, right_column))
         return tuple(joins)
 
     def _sides(self, text: Any) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Both columns of ``a.x = b.y``."""
+        """Return the two columns of ``a.x = b.y``."""
         if isinstance(text, str):
             for match in re.finditer(r"=", text):
                 left, right = text[: match.start()].strip(), text[match.end() :].strip()
                 try:
                     return self._split(left), self._split(right)
-                except _Bad as bad:
+                except _InvalidEntry as error:
                     if text.count("=") == 1:
-                        raise bad
-        raise _Bad(f"write TABLE.COLUMN = TABLE.COLUMN, not {text!r}")
+                        raise error
+        raise _InvalidEntry(f"write TABLE.COLUMN = TABLE.COLUMN, not {text!r}")
 
     def _reached(self, joins: Sequence[Join]) -> list[str]:
         return [self.root, *(join.table for join in joins)]
 
     def _column(self, name: Any, reached: Sequence[str]) -> Column:
-        """A column of the table that was reached last under its name."""
+        """Return a column; if its table was joined several times, of the last one."""
         table, column = self._split(name)
         if table not in reached:
-            way = next(
+            hint = next(
                 (
-                    f"; the database knows a way: join: [{r.table}.{r.column} = "
+                    f"; it has a foreign key: join: [{r.table}.{r.column} = "
                     f"{r.to_table}.{r.to_column}]"
-                    for r in self.catalogue.references
+                    for r in self.catalogue.foreign_keys
                     if {r.table, r.to_table} == {table, reached[0]}
                 ),
                 "",
             )
-            raise _Bad(f"no join leads from {reached[0]} to {table}{way}")
-        return Column(len(reached) - 1 - list(reached)[::-1].index(table), column)
+            raise _InvalidEntry(f"no join leads from {reached[0]} to {table}{hint}")
+        return Column(_last_place(reached, table), column)
 
     def _split(self, name: Any) -> tuple[str, str]:
-        """Table and column; either may hold dots."""
+        """Return table and column; either may contain dots."""
         if not isinstance(name, str) or not name.strip():
-            raise _Bad("name a column: TABLE.COLUMN")
+            raise _InvalidEntry("name a column: TABLE.COLUMN")
         dots = [match.start() for match in re.finditer(r"\.", name)]
-        broken = self.catalogue.unreadable
-        wholes = [name[:dot] for dot in dots] + [name]
-        if lost := next((one for one in wholes if one in broken), None):
-            raise _Bad(f"{lost} cannot be read: {broken[lost]}")
+        for part in [*(name[:dot] for dot in dots), name]:
+            if part in self.catalogue.unreadable:
+                raise _InvalidEntry(f"{part} cannot be read: {self.catalogue.unreadable[part]}")
         for dot in dots:
             if name[:dot] in self.tables and name[dot + 1 :] in self.tables[name[:dot]]:
                 return name[:dot], name[dot + 1 :]
         for dot in dots:
-            table = spelled(name[:dot], self.tables)
-            column = spelled(name[dot + 1 :], self.tables[table]) if table else None
+            table = match_name(name[:dot], self.tables)
+            column = match_name(name[dot + 1 :], self.tables[table]) if table else None
             if table and column:
                 return table, column
         for dot in reversed(dots):
             if name[:dot] in self.tables:
-                near = _near(name[dot + 1 :], list(self.tables[name[:dot]]))
-                raise _Bad(f"{name[:dot]} has no column {name[dot + 1 :]!r}{near}")
+                hint = _suggestion(name[dot + 1 :], list(self.tables[name[:dot]]))
+                raise _InvalidEntry(f"{name[:dot]} has no column {name[dot + 1 :]!r}{hint}")
         if not dots:
             known = list(self.tables.get(self.root, ()))
             where = [f"{self.root}.{name}"] if name in known else []
             where += [f"{t}.{name}" for t, columns in self.tables.items() if name in columns]
-            hint = f"; did you mean {where[0]}?" if where else _near(name, list(self.tables))
-            raise _Bad(f"{name!r} is not written TABLE.COLUMN{hint}")
+            hint = f"; did you mean {where[0]}?" if where else _suggestion(name, list(self.tables))
+            raise _InvalidEntry(f"{name!r} is not of the form TABLE.COLUMN{hint}")
         table = name[: dots[-1]]
-        raise _Bad(f"there is no table {table!r}{_near(table, list(self.tables))}")
+        raise _InvalidEntry(f"there is no table {table!r}{_suggestion(table, list(self.tables))}")
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _last_place(tables: Sequence[str], table: str) -> int:
+    return len(tables) - 1 - list(tables)[::-1].index(table)

@@ -1,43 +1,53 @@
-"""Converts stored values to words of a text; used for the values of all databases.
+"""Convert stored values to the words of a text, and format dates and numbers.
 
-A whole number is written without ".0" and without an exponent; what is no number (infinity, NaN) is
-no value. An array or a JSON list holds several values, its elements; a JSON string is its text. A
-machine's notation (bytes, composite values, ranges) is never said. A column of texts may hold JSON,
-too: SQLite has no type for lists.
+A whole number is written without ".0" and without an exponent; infinity and NaN are no values. An
+array or a JSON list holds several values, its elements; a JSON string is its text. Values that only
+programs read (bytes, composite values, ranges) give no text. A text column may contain JSON, too,
+because SQLite has no type for lists.
+
+Date patterns use the codes of ``strftime``, in English on every computer: ``%-d %B %Y`` is 12 May
+1815. Number patterns are those of Python's ``format``: ``,.1f`` is 1,234.5.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import numbers
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-Kind = Literal["any", "text", "number", "time", "span", "json", "bytes", "none"]
+from lacy.annotate.grammar import MONTHS
+
+ValueKind = Literal["any", "text", "number", "time", "interval", "json", "bytes", "none"]
 """The form of a value in a query's result: a Python object, or text in a certain format."""
 
-_LONGEST_NUMBER = 600
-"""Digits above which a number is none that could be said."""
+Formatter = Callable[[str], list[str]]
+"""Returns the forms in which texts write a value; none if texts cannot contain it."""
+
+_MOST_DIGITS = 600
+"""Numbers with more digits are not used."""
 _FLOAT = re.compile(r"-?\d\.\d+e[+-]\d\d+")
-"""How SQLite writes a large or small number in a column of texts; nobody writes so in a text."""
+"""How SQLite writes a large or small number in a text column; people do not write it so."""
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
-_SPAN = re.compile(r"(\d+) (year|mon|month|day)s?\b")
+_INTERVAL = re.compile(r"(\d+) (year|mon|month|day)s?\b")
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_DATE = re.compile(r"(-?\d{1,6})-(\d{1,2})-(\d{1,2})(?:[T ](?!BC).*?)?( BC)?$", re.DOTALL)
+_CODE = re.compile(r"%(-?[A-Za-z%]|.?)", re.DOTALL)
+_CODES = ("d", "-d", "m", "-m", "B", "b", "Y", "%")
 
 
-def said(value: Any, kind: Kind = "any") -> list[str]:
-    """The words for a value: none, one, or one for each element of a list."""
+def value_texts(value: Any, kind: ValueKind = "any") -> list[str]:
+    """Return the text of a stored value: none, one, or one for each element of a list."""
     if value is None or kind == "none":
         return []
     if isinstance(value, list | tuple):
-        return [word for element in value for word in said(element, kind)]
-    if kind == "json" and isinstance(value, str):
-        return _json(value)
+        return [text for element in value for text in value_texts(element, kind)]
     if isinstance(value, str):
-        return _text(value, kind)
+        return _json(value) if kind == "json" else _text(value, kind)
     if isinstance(value, bytes | bytearray | memoryview):
         return _bytes(bytes(value))
     if isinstance(value, Mapping | set | frozenset):
@@ -49,45 +59,39 @@ def said(value: Any, kind: Kind = "any") -> list[str]:
     return [str(value)]
 
 
-def _text(value: str, kind: Kind) -> list[str]:
+def _text(value: str, kind: ValueKind) -> list[str]:
     if kind == "number":
         return _number(value)
-    if kind == "span":
-        return _span(value)
+    if kind == "interval":
+        return _interval(value)
     if kind == "time" and value.strip().lstrip("-").lower() in ("infinity", "inf"):
         return []
+    stripped = value.strip()
     if kind in ("any", "text"):
-        return _written(value)
-    return [value]
-
-
-def _written(value: str) -> list[str]:
-    """What a column of texts holds, unless a program wrote it for programs."""
-    bare = value.strip()
-    if _FLOAT.fullmatch(bare):
-        return _number(bare)
-    if bare[:1] + bare[-1:] in ("[]", "{}"):
-        with suppress(ValueError, RecursionError):
-            return _elements(json.loads(bare, parse_float=Decimal, parse_int=Decimal))
+        if _FLOAT.fullmatch(stripped):
+            return _number(stripped)
+        if stripped[:1] + stripped[-1:] in ("[]", "{}"):
+            with suppress(ValueError, RecursionError):
+                return _elements(stripped)
     return [value]
 
 
 def _number(value: Any) -> list[str]:
-    """A number as it is written: 1815.0 is 1815, 1e16 is 10000000000000000, 12.50 stays."""
+    """Return a number as texts write it: 1815.0 is 1815, 1e16 is 10000000000000000, 12.50 stays."""
     try:
         number = Decimal(str(value))
     except (InvalidOperation, ValueError):  # money, complex numbers, very long integers
         return [value] if isinstance(value, str) else []
-    if not number.is_finite() or abs(number.adjusted()) > _LONGEST_NUMBER:
+    if not number.is_finite() or abs(number.adjusted()) > _MOST_DIGITS:
         return []
-    written = format(number, "f")
-    whole, _, fraction = written.partition(".")
-    written = written if fraction.strip("0") else whole
-    return ["0" if written == "-0" else written]
+    text = format(number, "f")
+    whole, _, fraction = text.partition(".")
+    text = text if fraction.strip("0") else whole
+    return ["0" if text == "-0" else text]
 
 
 def _bytes(value: bytes) -> list[str]:
-    """The text in some bytes; binary data such as images give none."""
+    """Return the text in some bytes; none for binary data such as images."""
     try:
         text = value.decode()
     except UnicodeDecodeError:
@@ -96,27 +100,27 @@ def _bytes(value: bytes) -> list[str]:
 
 
 def _json(text: str) -> list[str]:
-    """The string of a JSON value, or those of a list; an object is none.
+    """Return the string of a JSON value, or those of a list; none for an object.
 
-    SQLite checks nothing: a word in its column of JSON stands for itself.
+    SQLite does not check its JSON columns: a plain word stands for itself.
     """
     try:
-        return _elements(json.loads(text, parse_float=Decimal, parse_int=Decimal))
+        return _elements(text)
     except (ValueError, RecursionError):
         return [] if text.lstrip()[:1] in ("", "[", "{", '"') else [text]
 
 
-def _elements(value: Any) -> list[str]:
-    """The words of a JSON value that was read."""
-    some = value if isinstance(value, list) else [value]
-    plain = [element for element in some if isinstance(element, str | bool | Decimal)]
-    return [word for element in plain for word in said(element)]
+def _elements(text: str) -> list[str]:
+    value = json.loads(text, parse_float=Decimal, parse_int=Decimal)
+    elements = value if isinstance(value, list) else [value]
+    scalars = [element for element in elements if isinstance(element, str | bool | Decimal)]
+    return [text for element in scalars for text in value_texts(element)]
 
 
-def _span(text: str) -> list[str]:
-    """An interval: "3 years 2 mons 04:00:00" becomes 3 years 2 months 4 hours."""
-    parts = [(n, "month" if unit == "mon" else unit) for n, unit in _SPAN.findall(text)]
-    rest = _SPAN.sub(" ", text)
+def _interval(text: str) -> list[str]:
+    """Return an interval in words: "3 years 2 mons 04:00:00" is 3 years 2 months 4 hours."""
+    parts = [(n, "month" if unit == "mon" else unit) for n, unit in _INTERVAL.findall(text)]
+    rest = _INTERVAL.sub(" ", text)
     if clock := _CLOCK.search(rest):
         parts += zip(clock.groups(), ("hour", "minute", "second"), strict=True)
         rest = _CLOCK.sub(" ", rest, count=1)
@@ -125,3 +129,75 @@ def _span(text: str) -> list[str]:
     counts = [(_number(n)[0], unit) for n, unit in parts]
     words = [f"{n} {unit}{'s' * (n != '1')}" for n, unit in counts if n != "0"]
     return [" ".join(words)] if words else []
+
+
+# ---------------------------------------------------------------------------------- formatting
+
+
+def date_pattern_problem(pattern: str) -> str:
+    """Return what is wrong with a pattern for dates; empty if nothing."""
+    codes = [match.group(1) for match in _CODE.finditer(pattern)]
+    for code in codes:
+        if code not in _CODES:
+            known = ", ".join(f"%{c}" for c in _CODES)
+            return f"%{code} is none of {known}"
+    return "" if codes else 'it names no part of a date; for example "%-d %B %Y"'
+
+
+def number_pattern_problem(pattern: str) -> str:
+    """Return what is wrong with a pattern for numbers; empty if nothing."""
+    try:
+        format(1234.5, pattern)
+    except ValueError as error:
+        return f'{error}; for example ",.1f"'
+    return "" if len(pattern) <= 12 and not re.search(r"\d{3}", pattern) else "it is too long"
+
+
+def make_formatter(
+    dates: Sequence[str] = (), number: str | None = None, text: str = "{}"
+) -> Formatter:
+    """Return a function that writes the values of a relation.
+
+    Args:
+        dates: patterns of a date, one for each form; a value that is no date is not changed.
+        number: the pattern of a number; a value that is no number is not changed.
+        text: the text around the value, with ``{}`` in its place.
+    """
+
+    def write(value: Any) -> list[str]:
+        forms = value_texts(value)
+        if dates:
+            forms = [_format_date(form, pattern) for form in forms for pattern in dates]
+        elif number is not None:
+            forms = [_format_number(form, number) for form in forms]
+        return [text.replace("{}", form.strip()) for form in forms if form.strip()]
+
+    return write
+
+
+def _format_date(value: str, pattern: str) -> str:
+    match = _DATE.match(value.strip())
+    if match is None:
+        return value
+    year, month, day = (int(part) for part in match.groups()[:3])
+    if match[4]:
+        year = -year
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return value
+    name = MONTHS.split("|")[month - 1]
+    parts = {
+        "d": f"{day:02}", "-d": str(day), "m": f"{month:02}", "-m": str(month), "B": name,
+        "b": name[:3], "Y": str(year) if year > 0 else f"{-year} BC", "%": "%",
+    }  # fmt: skip
+    return _CODE.sub(lambda code: parts[code[1]], pattern)
+
+
+def _format_number(value: str, pattern: str) -> str:
+    # A Decimal keeps every digit, but not all patterns accept one ("d" needs an integer).
+    for kind in (Decimal, int, float):
+        try:
+            number = kind(value)
+            return format(number, pattern) if math.isfinite(number) else value
+        except (ValueError, ArithmeticError):
+            continue
+    return value

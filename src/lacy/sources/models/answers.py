@@ -1,7 +1,8 @@
 """Extracts from a model's answer the words that continue a text, without notation or repetition.
 
-``added`` processes the answer received so far. ``settled`` says whether later text can no longer
-change the beginning, so that a stream may be closed: the unit is the same as from the whole answer.
+``continuation_in`` processes the answer received so far. ``is_settled`` tells when later text can
+no longer change its beginning, so that a stream may be closed: the unit is the same as from the
+whole answer.
 """
 
 from __future__ import annotations
@@ -10,110 +11,115 @@ import re
 from functools import lru_cache
 
 from lacy.sources.models.notation import (
-    DEEPEST,
-    MOST,
+    MARKUP,
+    MAX_CHARS,
+    MAX_NESTING,
     QUOTES,
-    SIGNS,
-    begins_plainly,
-    inline,
-    labelled,
-    opened,
-    plain,
-    unpaired,
-    unquoted,
-    without_thoughts,
+    after_reasoning,
+    starts_plainly,
+    without_first_quotes,
+    without_label,
+    without_markup,
+    without_notation,
+    without_preamble,
+    without_quotes,
 )
 from lacy.sources.units import continuation
 
-READING = 2
+READING_VERSION = 2
 """Version of the rules that process answers; cached answers of other versions are not used."""
 
-_LOOK_BACK = 64
-"""Words at the end of a text within which a repetition may begin (or with its very beginning)."""
+_MAX_REPEATED_WORDS = 64
+"""Words at the end of a text within which a repetition may begin, apart from its first word."""
 
-_OPENING = 32
-"""Number of characters after which a chat answer can no longer become a refusal."""
+_REFUSAL_CHARS = 32
+"""Characters after which a chat answer can no longer become a refusal."""
 
-_LEAST_REPEATED = 3
+_MIN_REPEATED_WORDS = 3
 """Words of a text's end that a raw completion must repeat to count as a repetition."""
 
 _PRONOUNS = ("he", "she", "it", "they", "this", "who", "i", "we", "you", "there")
-_HALF = re.compile("[\ud800-\udfff]")
-_RETOLD = 3
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_RESTATED_WORDS = 3
 """Words by which a restated sentence is recognised."""
 
 _MARKS = frozenset("-–—*#>_|=~+•: \n")
 """An answer of only these characters is a list marker or a line without words."""
-_STRAIGHT = str.maketrans("“”„«»‘’‚`´", "\"\"\"\"\"'''''")
+_STRAIGHT_QUOTES = str.maketrans("“”„«»‘’‚`´", "\"\"\"\"\"'''''")
 _AFTER_REPETITION = re.compile(r"(?:…|\.\.\.+|:(?=\s)|[\"”»]+(?=\s))\s*")
 
 
-def added(text: str, answer: str, *, raw: bool, whole: bool = False) -> str:
-    """What an answer adds to a text, including a space between them where one is needed.
+def continuation_in(text: str, answer: str, *, raw: bool, whole: bool = False) -> str:
+    """Return what an answer adds to a text, with a space between them if one is needed.
 
     Args:
         text: the text to continue.
         answer: the answer so far.
-        raw: whether it is a raw continuation rather than a chat answer. A raw continuation keeps
-            notation that the text itself uses.
-        whole: whether the model ended its answer by itself.
+        raw: True for a raw continuation, which keeps notation that the text itself uses; False for
+            a chat answer.
+        whole: True if the model ended its answer.
     """
-    return _added_raw(text, answer, whole) if raw else _added_by_chat(text, answer)
+    return _raw_continuation(text, answer, whole) if raw else _chat_continuation(text, answer)
 
 
-def settled(text: str, answer: str, *, raw: bool) -> bool:
-    """Whether more of the answer can no longer change how its beginning is read.
+def is_settled(text: str, answer: str, *, raw: bool) -> bool:
+    """True if more of the answer cannot change how its beginning is read.
 
     False while it may still become a refusal, reasoning, a label, a list, a quotation or a
-    repetition of the text, and false if it contains any notation.
+    repetition of the text, and if it contains any notation.
     """
     body = answer.lstrip()
-    if not body or (len(body) < _OPENING and not raw):
+    if not body or (len(body) < _REFUSAL_CHARS and not raw):
         return False
-    if not body[0].isalnum() or SIGNS & set(body) or _HALF.search(body):
+    if not body[0].isalnum() or MARKUP & set(body) or _SURROGATE.search(body):
         return False
-    if not begins_plainly(body):
+    if not starts_plainly(body):
         return False
-    said, words = _words_of(text), tuple(map(_compared, body.split()))
-    if not raw and (words[0] in _PRONOUNS or words[0] in said) and not _differs(said, words[1:]):
-        return False
-    if not raw and any(_alike(said[start:], words) for start in _beginnings(text)):
-        return False
-    return _differs(said, words)
+    before, words = _normalized_words(text), tuple(map(_normalized, body.split()))
+    if not raw:
+        # The first word may replace the subject: "He was born in".
+        subject = words[0] in _PRONOUNS or words[0] in before
+        if subject and not _cannot_repeat(before, words[1:]):
+            return False
+        if any(_may_restate(before[start:], words) for start in _sentence_starts(text)):
+            return False
+    return _cannot_repeat(before, words)
 
 
-def retells(text: str, answer: str) -> bool:
-    """Whether a chat answer restates the text's sentence instead of continuing it."""
-    body = _bare(plain(answer))
-    if _repeated(text, body, 1) or _retold(text, body):
+def restates(text: str, answer: str) -> bool:
+    """True if a chat answer restates the text's sentence instead of continuing it."""
+    body = _unwrapped(without_notation(answer))
+    if _repeated_chars(text, body, 1) or _repeated_with_pronoun(text, body):
         return False
-    said, words = _words_of(text), tuple(map(_compared, body.split()))
-    return len(words) >= _RETOLD and any(
-        said[start : start + _RETOLD] == words[:_RETOLD] for start in _beginnings(text)
+    before, words = _normalized_words(text), tuple(map(_normalized, body.split()))
+    first = words[:_RESTATED_WORDS]
+    return len(first) == _RESTATED_WORDS and any(
+        before[start : start + _RESTATED_WORDS] == first for start in _sentence_starts(text)
     )
 
 
-def _alike(said: tuple[str, ...], words: tuple[str, ...]) -> bool:
-    """Whether an answer's first words are, or may become, those of a sentence."""
-    said, words = said[:_RETOLD], words[:_RETOLD]
-    part = said[: len(words)]
-    return part[:-1] == words[:-1] and len(part) == len(words) and part[-1].startswith(words[-1])
+def _may_restate(sentence: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    """True if an answer's first words are, or may become, those of a sentence."""
+    words = words[:_RESTATED_WORDS]
+    start = sentence[: len(words)]
+    same = start[:-1] == words[:-1] and len(start) == len(words)
+    return same and start[-1].startswith(words[-1])
 
 
 @lru_cache(maxsize=64)
-def _beginnings(text: str) -> tuple[int, ...]:
-    """The numbers of the words that begin the text and its last sentence."""
+def _sentence_starts(text: str) -> tuple[int, ...]:
+    """Return the numbers of the words that begin the text and its last sentence."""
     words = text.split()
     ends = [n + 1 for n, word in enumerate(words[:-1]) if word[-1] in ".!?"]
     return (0, *ends[-1:])
 
 
-def _differs(said: tuple[str, ...], words: tuple[str, ...]) -> bool:
-    """Whether an answer that starts with these words cannot repeat the end of a text."""
+def _cannot_repeat(before: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    """True if an answer that starts with these words cannot repeat the end of the text before."""
     if not words:
         return False
-    for start in [0, *range(max(0, len(said) - _LOOK_BACK), len(said))]:
-        part = said[start : start + len(words)]
+    for start in [0, *range(max(0, len(before) - _MAX_REPEATED_WORDS), len(before))]:
+        part = before[start : start + len(words)]
         if len(part) < len(words) or part[:-1] != words[:-1]:
             continue  # any repetition comes later
         if part[-1].startswith(words[-1]) or words[-1].startswith(part[-1]):
@@ -121,118 +127,117 @@ def _differs(said: tuple[str, ...], words: tuple[str, ...]) -> bool:
     return True
 
 
-def _added_by_chat(text: str, answer: str) -> str:
-    body = _bare(plain(answer))
-    if _inside(text):
-        body = unpaired(body)
-    repeated = _repeated(text, body, 1) or _retold(text, body)
+def _chat_continuation(text: str, answer: str) -> str:
+    body = _unwrapped(without_notation(answer))
+    if _inside_sentence(text):
+        body = without_first_quotes(body)
+    repeated = _repeated_chars(text, body, 1) or _repeated_with_pronoun(text, body)
     rest = body[repeated:]
     if repeated and (mark := _AFTER_REPETITION.match(rest)):
         rest = " " + rest[mark.end() :]
     if repeated and rest and not rest[0].isspace():
         return rest  # inside a word, or a mark directly after one
-    rest = _bare(rest) if repeated else rest
-    if repeated and _inside(text):
-        rest = unpaired(rest)
+    rest = _unwrapped(rest) if repeated else rest
+    if repeated and _inside_sentence(text):
+        rest = without_first_quotes(rest)
     return continuation(text, "" if set(rest) <= _MARKS else rest)
 
 
-def _bare(body: str) -> str:
-    """Removes what precedes or encloses the whole answer, in any order."""
-    for _ in range(DEEPEST):
-        inner = unquoted(opened(body.strip())).strip()
+def _unwrapped(body: str) -> str:
+    """Remove what precedes or encloses the whole answer, in any order."""
+    for _ in range(MAX_NESTING):
+        inner = without_quotes(without_preamble(body.strip())).strip()
         if inner == body:
             break
         body = inner
     return body
 
 
-def _added_raw(text: str, answer: str, whole: bool) -> str:
-    body = without_text(text, without_thoughts(answer))[:MOST]
-    lead = body[: len(body) - len(body.lstrip())]
-    rest, new = body[len(lead) :], _inside(text) and "\n" in lead
-    if not SIGNS & set(text):
-        found = _plain_raw(rest, whole, new_line="\n" in lead, inside=_inside(text))
-        new = new or not rest.startswith(found[:1]) or (len(rest) > len(found) and _marked(rest))
-        rest = found
-    return continuation(text, rest) if new else lead + rest
+def _raw_continuation(text: str, answer: str, whole: bool) -> str:
+    body = without_prompt(text, after_reasoning(answer))[:MAX_CHARS]
+    space = body[: len(body) - len(body.lstrip())]
+    rest, inside = body[len(space) :], _inside_sentence(text)
+    respace = inside and "\n" in space
+    if not MARKUP & set(text):
+        notation = bool(rest) and (rest[0] in MARKUP or not starts_plainly(rest))
+        words = _raw_words(rest, whole, new_line="\n" in space, inside=inside)
+        respace = respace or not rest.startswith(words[:1]) or (len(rest) > len(words) and notation)
+        rest = words
+    return continuation(text, rest) if respace else space + rest
 
 
-def _marked(rest: str) -> bool:
-    """Whether the answer starts with notation."""
-    return rest[0] in SIGNS or not begins_plainly(rest)
-
-
-def _plain_raw(rest: str, whole: bool, *, new_line: bool, inside: bool) -> str:
-    """The words of a raw continuation of a text without notation."""
-    if SIGNS & set(rest):
-        rest = plain(rest) if inside else inline(rest)
+def _raw_words(rest: str, whole: bool, *, new_line: bool, inside: bool) -> str:
+    """Return the words of a raw continuation of a text without notation."""
+    if MARKUP & set(rest):
+        rest = without_notation(rest) if inside else without_markup(rest)
     if inside:
-        rest = opened(rest) if new_line else labelled(rest)
-    return unquoted(rest.strip(), closed=True) if whole and rest[:1] in QUOTES else rest
+        rest = without_preamble(rest) if new_line else without_label(rest)
+    return without_quotes(rest.strip(), closed=True) if whole and rest[:1] in QUOTES else rest
 
 
-def without_text(text: str, answer: str) -> str:
-    """A raw completion without the prompt that some servers repeat, or a second space."""
+def without_prompt(text: str, answer: str) -> str:
+    """Remove from a raw completion the prompt that some servers repeat, and a second space."""
     new_line = answer.lstrip(" \t")[:1] == "\n"
     begin = answer.lstrip() if new_line and text.strip() else answer
-    if text and begin.startswith(text.strip() if new_line else text):
-        answer = begin[len(text.strip() if new_line else text) :]
-    elif repeated := _repeated(text, answer, _LEAST_REPEATED):
+    prompt = text.strip() if new_line else text
+    if text and begin.startswith(prompt):
+        answer = begin[len(prompt) :]
+    elif repeated := _repeated_chars(text, answer, _MIN_REPEATED_WORDS):
         answer = answer[repeated:]
     return answer.lstrip(" ") if text[-1:].isspace() else answer
 
 
-def _retold(text: str, body: str) -> int:
-    """``_repeated`` if another word replaces the subject: "He was born in Kelfield"."""
+def _repeated_with_pronoun(text: str, body: str) -> int:
+    """``_repeated_chars`` if another word replaces the subject: "He was born in Kelfield"."""
+    subjects = (*_PRONOUNS, *_normalized_words(text))
     first = re.match(r"\S+\s+", body)
-    if first is None or _compared(first.group().strip()) not in (*_PRONOUNS, *_words_of(text)):
+    if first is None or _normalized(first.group().strip()) not in subjects:
         return 0
-    repeated = _repeated(text, body[first.end() :], 2)
+    repeated = _repeated_chars(text, body[first.end() :], 2)
     return first.end() + repeated if repeated else 0
 
 
-def _inside(text: str) -> bool:
-    """Whether a text stops inside a sentence, where no new line can begin."""
+def _inside_sentence(text: str) -> bool:
+    """True if a text stops inside a sentence, where no new line can begin."""
     end = text.rstrip(" \t").rstrip("\"'”’»)]")
     return bool(end) and end[-1] not in ".!?…:;。！？\n"
 
 
 @lru_cache(maxsize=64)
-def _words_of(text: str) -> tuple[str, ...]:
-    """Words as they are compared: in small letters, with straight quotation marks around none."""
-    return tuple(_compared(word) for word in text.split())
+def _normalized_words(text: str) -> tuple[str, ...]:
+    """Return a text's words as they are compared: in lower case and without quotation marks."""
+    return tuple(_normalized(word) for word in text.split())
 
 
-def _compared(word: str) -> str:
-    word = word.translate(_STRAIGHT)
+def _normalized(word: str) -> str:
+    word = word.translate(_STRAIGHT_QUOTES)
     return (word.strip('"') or word).casefold()
 
 
-def _repeated(text: str, body: str, least: int) -> int:
-    """Characters at the start of ``body`` with which ``text`` ends, by words; spaces are alike.
+def _repeated_chars(text: str, body: str, min_words: int) -> int:
+    """Return the number of characters at the start of ``body`` that repeat the end of ``text``.
 
-    Several words are compared without the size of their letters, one alone with it, but for a
-    capital at the beginning of an answer.
+    Whole words are compared, whatever the spaces between them. Several words are compared in lower
+    case; a single one must also have the same case, except for a capital that begins the answer.
     """
-    said = text.split()
-    low = list(_words_of(text))
-    words = list(re.finditer(r"\S+", body[: len(text) + 1000]))
-    spoken = [_compared(word.group()) for word in words]
-    for count in [len(said), *range(min(_LOOK_BACK, len(said)), 0, -1)]:
-        if not 0 < count <= len(words) or count < least:
+    before, normalized = text.split(), list(_normalized_words(text))
+    matches = list(re.finditer(r"\S+", body[: len(text) + 1000]))
+    words = [_normalized(match.group()) for match in matches]
+    longest = min(_MAX_REPEATED_WORDS, len(before))
+    for count in [len(before), *range(longest, 0, -1)]:
+        if not max(1, min_words) <= count <= len(words):
             continue
-        if low[-count:-1] != spoken[: count - 1]:
+        if normalized[-count:-1] != words[: count - 1]:
             continue
-        found, last = words[count - 1], said[-1]
-        word = found.group()
-        alike = spoken[count - 1] == low[-1]
-        if alike and (count > 1 or word == last or (last.islower() and word.istitle())):
-            return found.end()
+        match, last = matches[count - 1], before[-1]
+        word = match.group()
+        same = words[count - 1] == normalized[-1]
+        if same and (count > 1 or word == last or (last.islower() and word.istitle())):
+            return match.end()
         if not word.startswith(last):
             continue
-        # One word alone must be repeated as a whole: "a" is not the beginning of "astronomer".
-        cut_inside = word != last and last[-1].isalnum() and word[len(last)].isalnum()
-        if not cut_inside or count > 1:
-            return found.start() + len(last)
+        # A single word must be repeated as a whole: "a" is not the beginning of "astronomer".
+        inside = word != last and last[-1].isalnum() and word[len(last)].isalnum()
+        if not inside or count > 1:
+            return match.start() + len(last)
     return 0

@@ -1,124 +1,64 @@
 """A model behind any OpenAI-compatible server as a source: llama.cpp, vLLM, a provider's API.
 
-A base model continues the raw text (``/completions``); a model that only chats is told to
-(``/chat/completions``). What comes back is cut to one unit, as ``LanguageModel`` does. Whatever the
-server does, each request ends in time with a reply; what went wrong stands in its ``error``.
+A base model continues the raw text (``/completions``); a chat model is instructed to
+(``/chat/completions``). The answer is cut to one unit, as ``LanguageModel`` does. Whatever the
+server does, each request ends in time with a reply; what went wrong is in its ``error``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, get_args
 
 from lacy.errors import LacyError
-from lacy.remote import (
-    THOUGHT_TOKENS,
-    Accepted,
-    Failure,
-    LoopThread,
-    Piece,
-    checked_url,
-    pieces,
-    post,
-    read_key,
-)
+from lacy.remote import Chunk, OpenAIClient, RemoteError, Retries
 from lacy.sources.models import chat
-from lacy.sources.models.answers import READING
-from lacy.sources.models.growing import CHARACTERS_PER_TOKEN, Growing, Spent, Thinking
-from lacy.sources.models.remote import Remote
-from lacy.sources.protocol import TokenPrice
-from lacy.sources.units import whole_number, whole_words
-from lacy.types import Candidate, Reply, Request, Unit
-
-if TYPE_CHECKING:
-    import httpx
-
-Mode = Literal["auto", "completions", "chat"]
-"""How a server is asked: with the raw text, by a conversation, or the first that it offers."""
-
-DEFAULT_MAX_TOKENS: dict[Unit, int] = {"token": 1, "word": 12, "value": 16}
-"""Most tokens asked for, by unit."""
-
-CHAT_TOKENS = 24
-"""Further tokens of a chat's answer: it may begin by repeating the end of the text."""
-
-DEFAULT_TIMEOUT = 20.0
-"""Seconds for one request with all its tries; below the 30 that an engine waits by default."""
+from lacy.sources.models.answers import READING_VERSION
+from lacy.sources.models.base import (
+    DEFAULT_TIMEOUT,
+    Mode,
+    RemoteModel,
+    RequestRecord,
+    check_minimum,
+)
+from lacy.sources.models.partial import CHARACTERS_PER_TOKEN, PartialCompletion, TokenUsage
+from lacy.sources.units import drop_partial_word, whole_number
+from lacy.types import Request, Unit
 
 _NOT_OFFERED = (400, 404, 405, 422, 501)
-"""What servers answer where there are no completions, or not for this model."""
+"""Statuses of servers that do not offer completions, or not for this model."""
 
-_WHOLE_CHARACTER = 4
-"""Tokens that hold at least one character, where one token held only a part of it."""
+_CHARACTER_TOKENS = 4
+"""Tokens that contain at least one whole character, if one token was only part of it."""
 
-_WHOLE_NUMBER = 12
+_NUMBER_TOKENS = 12
 """Tokens that suffice for nearly every number after its first token."""
 
-_GRACE, _PATIENCE = 0.25, 2.0
-"""Seconds to wait, after the finish reason, for the end of the stream or the token count."""
+_END_WAIT, _USAGE_WAIT = 0.25, 2.0
+"""Seconds to wait, after the finish reason, for the end of the stream or the token counts."""
 
 
-@dataclass
-class _Held:
-    """What lives in the background thread; apart from the endpoint, which must not be kept."""
-
-    concurrency: int
-    client: httpx.AsyncClient | None = None
-    free: asyncio.Semaphore | None = None
-    process: int = 0
-
-    def open(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
-        import httpx
-
-        if self.process != os.getpid():  # connections and turns belong to the parent of a fork
-            self.client, self.free, self.process = None, None, os.getpid()
-        if self.client is None or self.free is None:
-            most = httpx.Limits(
-                max_connections=self.concurrency, max_keepalive_connections=self.concurrency
-            )
-            # No limit of its own: the deadline of each request holds for all that it waits for.
-            self.client = httpx.AsyncClient(timeout=None, limits=most, follow_redirects=False)
-            self.free = asyncio.Semaphore(self.concurrency)
-        return self.client, self.free
-
-    async def close(self) -> None:
-        if self.client is not None:
-            await self.client.aclose()
-
-
-@dataclass
-class _Taken:
-    """What one request took, over all its tries."""
-
-    cost: float = 0.0
-    notes: list[str] = field(default_factory=list)
-
-
-class Endpoint(Remote):
+class Endpoint(RemoteModel):
     """A model behind an OpenAI-compatible server.
 
     Args:
         url: base of the API, such as ``http://localhost:8000/v1``.
-        model: the model's name there.
-        key_variable: environment variable with the key; read at each request, never kept or shown.
-            None, or a variable that is not set: no key is sent.
+        model: the model's name on the server.
+        key_variable: environment variable with the key, which is read at each request, never stored
+            or shown. If None or not set, no key is sent.
         mode: ``"completions"`` sends the raw text, ``"chat"`` sends messages, ``"auto"`` uses the
             first of them that the server offers for this model.
-        name: the speaker's name; the model's name by default.
-        max_tokens: most tokens per request, by unit or one number for all.
-        timeout: seconds for one request, including its wait for a free slot and all retries.
-        retries: further tries after 429, 5xx and lost connections.
-        first_wait: seconds before the second try; each further wait is twice as long, and at least
-            ``Retry-After``.
+        name: the name that spans show; the model's name by default.
+        max_tokens: token limit of a request, by unit or one number for all.
+        timeout: seconds for one request, including its wait for a free connection and all retries.
+        retries: number of repetitions after 429, 5xx and lost connections.
+        first_wait: seconds before the first repetition; each wait is twice as long as the last, and
+            at least ``Retry-After``.
         concurrency: requests at the same time.
         price: US dollars per million tokens, or a pair: input tokens, output tokens.
-        characters: most characters sent; longer texts are cut at the beginning.
-        max_bytes: most bytes of an answer.
+        characters: maximum characters sent; longer texts are cut at the beginning.
+        max_bytes: maximum size of an answer in bytes.
         body: further fields of each request, such as ``{"reasoning_effort": "low"}``.
         stream: read the answer token by token and close the connection as soon as the unit is
             complete: with ``transformers serve``, a word takes half the time
@@ -129,7 +69,7 @@ class Endpoint(Remote):
     gives a word instead.
 
     Raises:
-        LacyError: E11, httpx is not installed; E12, a setting out of range; E72, an address that
+        LacyError: E11, httpx is not installed; E12, a setting is out of range; E72, the address
             cannot be used.
     """
 
@@ -152,235 +92,145 @@ class Endpoint(Remote):
         body: Mapping[str, Any] | None = None,
         stream: bool = True,
     ) -> None:
-        try:
-            import httpx  # noqa: F401
-        except ImportError:
-            raise LacyError(
-                "E11", extra_for="a model behind a server", package="httpx", extra="endpoint"
-            ) from None
-        self.url = checked_url(url)
-        self.model = model
-        self.name = name or model
-        self.key_variable = key_variable
+        self.client = OpenAIClient(
+            url, model, key_variable=key_variable, timeout=timeout, max_bytes=max_bytes,
+            retries=Retries(retries, first_wait), concurrency=concurrency,
+        )  # fmt: skip
+        super().__init__(
+            name or model, max_tokens=max_tokens, timeout=timeout, price=price,
+            characters=characters, cleanup=self.client.close,
+        )  # fmt: skip
+        check_minimum("retries", retries, 0)
+        check_minimum("first_wait", first_wait, 0.0)
+        check_minimum("concurrency", concurrency, 1)
+        check_minimum("max_bytes", max_bytes, 1)
+        if mode not in get_args(Mode):
+            do = f"choose one of: {', '.join(get_args(Mode))}"
+            raise LacyError("E12", key="mode", value=mode, why="there is no such mode", do=do)
+        self.url, self.model = self.client.url, model
         self.mode: Mode = mode
-        self.max_tokens = limits(max_tokens)
-        self.timeout, self.retries, self.first_wait = timeout, retries, first_wait
-        self.price = TokenPrice.of(price)
-        self.characters, self.max_bytes = characters, max_bytes
         self.body, self.stream = dict(body or {}), stream
-        self._check(concurrency)
-        self._way: Mode = mode
-        self._accepted = Accepted()
-        self._held = _Held(concurrency)
-        self._loop_thread = LoopThread(self._held.close)
+        self._offered: Mode = mode
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r}, {self.model!r}, mode={self.mode!r})"
 
     def settings(self) -> dict[str, Any]:
-        """What the answers depend on; never the key."""
+        """Return what the answers depend on; never the key."""
         return {
             "url": self.url, "model": self.model, "mode": self.mode, "body": self.body,
             "max_tokens": self.max_tokens, "characters": self.characters, "prompt": chat.PROMPT,
-            "reading": READING,
+            "reading": READING_VERSION,
         }  # fmt: skip
 
-    async def _all(self, requests: list[Request]) -> list[Reply]:
-        deadline = time.monotonic() + self.timeout
-        return list(await asyncio.gather(*(self._one(request, deadline) for request in requests)))
-
-    async def _one(self, request: Request, deadline: float) -> Reply:
-        """One reply, before the deadline, whatever happens."""
-        begin = time.perf_counter()
-        taken = _Taken()
+    async def _continue(self, request: Request, deadline: float, record: RequestRecord) -> str:
+        if self._offered == "chat":
+            return await self._chat(request, deadline, record)
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                _, free = self._held.open()
-                async with free:
-                    text = await self._continue(request, deadline, taken)
-        except TimeoutError:
-            return self._nothing(f"no whole answer within {self.timeout:g} s", begin, taken)
-        except Failure as failure:
-            return self._nothing(f"{failure}{self._hint(failure.status)}", begin, taken)
-        except Exception as error:  # a fault of ours must not end the text either
-            return self._nothing(type(error).__name__, begin, taken)
-        evidence = "; ".join([f"continued by {self.name}", *taken.notes])
-        found = (Candidate(text, evidence),) if text else ()
-        return Reply(found, cost=taken.cost, seconds=time.perf_counter() - begin)
-
-    def _nothing(self, why: str, begin: float, taken: _Taken | None = None) -> Reply:
-        seconds, cost = time.perf_counter() - begin, taken.cost if taken else 0.0
-        return Reply(error=f"{self.name}: {why}", fault=True, cost=cost, seconds=seconds)
-
-    async def _continue(self, request: Request, deadline: float, taken: _Taken) -> str:
-        """The continuation, by the way that the server offers."""
-        if len(request.text) > self.characters:
-            request = replace(request, text=request.text[-self.characters :])
-            taken.notes.append(f"which saw the last {self.characters} characters only")
-        if self._way == "chat":
-            return await self._by_chat(request, deadline, taken)
-        try:
-            text = await self._by_completion(request, deadline, taken)
-        except Failure as failure:
-            if self._way == "completions" or failure.status not in _NOT_OFFERED:
+            text = await self._complete(request, deadline, record)
+        except RemoteError as error:
+            if self._offered == "completions" or error.status not in _NOT_OFFERED:
                 raise
             try:
-                text = await self._by_chat(request, deadline, taken)
-            except Failure as second:
-                both = f"completions: {failure}; chat: {second}"
-                raise Failure(both, second.status) from None
-            self._way = "chat"
+                text = await self._chat(request, deadline, record)
+            except RemoteError as second:
+                second.why = f"completions: {error.why}; chat: {second.why}"
+                raise
+            self._offered = "chat"
         else:
-            self._way = "completions"
+            self._offered = "completions"
         return text
 
-    async def _by_completion(self, request: Request, deadline: float, taken: _Taken) -> str:
-        answer = Growing(request.text, request.unit, raw=True)
-        body = {"prompt": request.text, "max_tokens": self.max_tokens[request.unit]}
-        size = len(request.text)
-        text = await self._post("completions", body, answer, deadline, taken, size)
-        if request.unit == "token" and not text and answer.half:
-            body["max_tokens"] = max(self.max_tokens["token"], _WHOLE_CHARACTER)
-            await self._post("completions", body, answer, deadline, taken, size)
-            text = answer.body
-            text = whole_words(text[: len(text) - len(text.lstrip()) + 1], "token")
+    async def _complete(self, request: Request, deadline: float, record: RequestRecord) -> str:
+        partial = PartialCompletion(request.text, request.unit, raw=True)
+        limit, size = self.max_tokens[request.unit], len(request.text)
+
+        async def ask(max_tokens: int) -> str:
+            body = {"prompt": request.text, "max_tokens": max_tokens}
+            return await self._ask("completions", body, partial, deadline, record, size)
+
+        text = await ask(limit)
+        if request.unit == "token" and not text and partial.ends_in_half_character:
+            await ask(max(limit, _CHARACTER_TOKENS))
+            text = partial.body
+            text = drop_partial_word(text[: len(text) - len(text.lstrip()) + 1], "token")
         if request.tokens and text[-1:].isdigit():
             if request.text[-1:].isdigit() and text[0].isdigit():
                 return ""  # it would continue a number of another model
-            body["max_tokens"] = max(self.max_tokens["token"], _WHOLE_NUMBER)
-            await self._post("completions", body, answer, deadline, taken, size)
-            text = whole_number(answer.body, text, ended=answer.finish == "stop") or ""
+            await ask(max(self.max_tokens["token"], _NUMBER_TOKENS))
+            text = whole_number(partial.body, text, ended=partial.finish == "stop") or ""
         return text
 
-    async def _by_chat(self, request: Request, deadline: float, taken: _Taken) -> str:
-        answer = Growing(request.text, request.unit, raw=False)
+    async def _chat(self, request: Request, deadline: float, record: RequestRecord) -> str:
+        partial = PartialCompletion(request.text, request.unit, raw=False)
         body = {
             "messages": chat.messages(request.text),
-            "max_tokens": self.max_tokens[answer.unit] + CHAT_TOKENS,
+            "max_tokens": self.max_tokens[partial.unit] + chat.CHAT_TOKENS,
         }
         size = len(request.text) + len(chat.PROMPT)
-        return await self._post("chat/completions", body, answer, deadline, taken, size)
+        return await self._ask("chat/completions", body, partial, deadline, record, size)
 
-    async def _post(
-        self, path: str, body: dict[str, Any], answer: Growing, deadline: float, taken: _Taken,
-        size: int,
+    async def _ask(
+        self, path: str, body: dict[str, Any], partial: PartialCompletion, deadline: float,
+        record: RequestRecord, size: int,
     ) -> str:  # fmt: skip
-        """Fills ``answer`` and returns its unit; usage is added to ``taken``.
-
-        If a model's reasoning reached the token limit, it is asked once more with a higher limit,
-        which also applies to later requests.
-        """
-        client, _ = self._held.open()
-        key = read_key(self.key_variable)
-        body = {"model": self.model, **body, "temperature": 0}
-        body["stream"] = self.stream and answer.unit != "token"
-        if body["stream"] and any(self.price):
+        """Fill ``partial`` and return its unit; add the cost of all attempts to ``record``."""
+        priced = any(self.price)
+        body = {**body, "stream": self.stream and partial.unit != "token"}
+        if body["stream"] and priced:
             body["stream_options"] = {"include_usage": True}
 
-        async def read(response: httpx.Response) -> str:
-            answer.restart()  # another try starts from the beginning
-            spent = Spent.guessed(size)
+        async def read(arriving: AsyncGenerator[Chunk, None]) -> str:
+            partial.restart()  # this may be another attempt
+            usage = TokenUsage.estimate(size)
             try:
-                arriving = pieces(response, self.max_bytes, key)
-                finish = await _grow(answer, arriving, spent, patient=any(self.price))
-                return answer.outcome(finish)
+                finish = await _read_unit(
+                    partial, arriving, usage, _USAGE_WAIT if priced else _END_WAIT
+                )
+                return partial.result(finish)
             finally:
-                taken.cost += self.price.cost(spent.read, spent.spoken)
+                record.cost += self.price.cost(usage.input, usage.output)
 
-        while True:
-            room = self._accepted.room
-            try:
-                text = await post(
-                    client, f"{self.url}/{path}", {**body, **self.body}, read=read, key=key,
-                    retries=self.retries, first_wait=self.first_wait, deadline=deadline,
-                    accepted=self._accepted,
-                )  # fmt: skip
-            except Thinking:
-                if room:
-                    raise
-                self._accepted.room = THOUGHT_TOKENS
-                continue
-            if (note := self._accepted.note) and note not in taken.notes:
-                taken.notes.append(note)
-            return text
-
-    def _hint(self, status: int) -> str:
-        if status in (401, 403) and self.key_variable:
-            return f"; set the key: export {self.key_variable}=..."
-        return f"; is {self.model} its name there?" if status == 404 else ""
-
-    def _check(self, concurrency: int) -> None:
-        ranges = {
-            "timeout": (self.timeout, 0.001), "retries": (self.retries, 0),
-            "first_wait": (self.first_wait, 0.0), "concurrency": (concurrency, 1),
-            "characters": (self.characters, 1), "max_bytes": (self.max_bytes, 1),
-            "max_tokens": (min(self.max_tokens.values()), 1),
-        }  # fmt: skip
-        for key, (value, least) in ranges.items():
-            if not value >= least:
-                do = f"give at least {least}"
-                raise LacyError("E12", key=key, value=value, why="too little", do=do)
-        if self.mode not in get_args(Mode):
-            do = f"choose one of: {', '.join(get_args(Mode))}"
-            raise LacyError("E12", key="mode", value=self.mode, why="there is no such way", do=do)
+        text = await self.client.parameters.with_reasoning(
+            lambda: self.client.stream(path, {**body, **self.body}, read, deadline=deadline)
+        )
+        record.note(self.client.parameters.note)
+        return text
 
 
-async def _grow(
-    answer: Growing, stream: AsyncGenerator[Piece, None], spent: Spent, *, patient: bool
+async def _read_unit(
+    partial: PartialCompletion,
+    arriving: AsyncGenerator[Chunk, None],
+    usage: TokenUsage,
+    wait: float,
 ) -> str:
-    """Reads an answer until the unit is complete; returns the finish reason, "" if cut off there.
+    """Read an answer until its unit is complete; return the finish reason, "" if we stopped there.
 
-    After the finish reason only the token count may follow. Errors from there on do not affect the
-    answer; without patience the count is not waited for.
+    After the finish reason only token counts can follow: they are waited for at most ``wait``
+    seconds, and errors from there on do not affect the answer.
     """
-    import httpx
-
     finish = None
-    async with aclosing(stream) as arriving:
-        while True:
-            piece: Piece | None
-            try:
-                if finish is None:
-                    piece = await anext(arriving, None)
-                else:
-                    async with asyncio.timeout(_PATIENCE if patient else _GRACE):
-                        piece = await anext(arriving, None)
-            except (Failure, httpx.HTTPError, TimeoutError):
-                if finish is None:
-                    raise
-                break
-            if piece is None:
-                break
-            spent.spoken += _tokens(piece)
-            _told(spent, piece.usage)
-            finish = _worse(finish, piece.finish)
-            answer.thought = answer.thought or piece.thought
-            if answer.add(piece.text):
-                return ""
+    while True:
+        try:
+            async with asyncio.timeout(None if finish is None else wait):
+                chunk = await anext(arriving, None)
+        except (RemoteError, TimeoutError):
+            if finish is None:
+                raise
+            break
+        if chunk is None:
+            break
+        usage.output += _estimated_tokens(chunk)
+        if chunk.usage:
+            usage.update(chunk.usage.get("prompt_tokens"), chunk.usage.get("completion_tokens"))
+        if finish in (None, "stop"):  # a reason that aborted the answer is not overwritten
+            finish = chunk.finish or finish
+        partial.reasoned = partial.reasoned or chunk.reasoning
+        if partial.add(chunk.text):
+            return ""
     return finish or "stop"
 
 
-def _worse(finish: str | None, other: str | None) -> str | None:
-    """The more important of two finish reasons: one that aborted the answer comes first."""
-    if finish is None or (other is not None and finish == "stop"):
-        return other
-    return finish
-
-
-def _tokens(piece: Piece) -> int:
-    """Estimated tokens of a piece: most servers send one token at a time."""
-    if piece.whole:
-        return -(-len(piece.text) // CHARACTERS_PER_TOKEN)
-    return bool(piece.text)
-
-
-def _told(spent: Spent, usage: Any) -> None:
-    if isinstance(usage, dict):
-        spent.told(usage.get("prompt_tokens"), usage.get("completion_tokens"))
-
-
-def limits(max_tokens: int | Mapping[Unit, int] | None) -> dict[Unit, int]:
-    """Most tokens by unit, the defaults where nothing is said."""
-    if isinstance(max_tokens, int):
-        return {"token": max_tokens, "word": max_tokens, "value": max_tokens}
-    return {**DEFAULT_MAX_TOKENS, **(max_tokens or {})}
+def _estimated_tokens(chunk: Chunk) -> int:
+    """Return the tokens of a chunk: most servers send one token at a time."""
+    return -(-len(chunk.text) // CHARACTERS_PER_TOKEN) if chunk.whole else bool(chunk.text)

@@ -1,14 +1,14 @@
-"""A causal language model in this process as a source: the partner of the paper's cascade (§5).
+"""A causal language model in this process as a source: the larger model of the paper (§5).
 
-It has its own tokenizer; what passes to and fro is text. Each running text keeps its KV cache, so
-that a call costs the tokens since the last call plus those it speaks, not the whole prefix again
-(a cascade that recomputes prefixes pays a full forward pass per call). The requests of one ``ask``
-are answered together, in a thread that alone computes with this model: the event loop stays free,
-and where nobody waits any more the computing ends before its next pass.
+It has its own tokenizer; requests and replies are text. It keeps a KV cache for each text that is
+being generated, so that a call costs the tokens since the last call plus those that it generates,
+instead of a forward pass over the whole prefix. The requests of one ``ask`` are answered together,
+in the one thread that computes with this model: the event loop stays free, and if the caller is
+cancelled, the computation ends before its next forward pass.
 
-Together go models that take positions for each row (Llama, GPT-2 and most others). Those that do
-not (BLOOM, MPT) are asked one text after the other; those that keep a state instead of a cache
-(Mamba, Qwen3-Next) as well, and they read their text anew for every token.
+Models that accept position ids for each row (Llama, GPT-2 and most others) answer in batches.
+Models that do not (BLOOM, MPT) answer one text after the other, and so do models with a state
+instead of a cache (Mamba, Qwen3-Next), which read their text again for every token.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from lacy.corpus import TextStream, TokenText, begin_end, choose_borders
+from lacy.corpus import TextStream, TokenText, begin_end, choose_begin_end, load_tokenizer_files
 from lacy.errors import LacyError
 from lacy.model import (
     RaggedDecoder,
@@ -39,89 +39,87 @@ from lacy.model import (
     read_model,
     resolve,
 )
-from lacy.remote import Failure
-from lacy.sources.models.answers import READING
-from lacy.sources.models.growing import Growing
+from lacy.remote import RemoteError
+from lacy.sources.models.answers import READING_VERSION
+from lacy.sources.models.base import limits_by_unit
+from lacy.sources.models.partial import PartialCompletion
 from lacy.sources.protocol import TokenPrice
 from lacy.sources.units import whole_number
 from lacy.types import CALL_TOKEN, Candidate, Reply, Request, Unit
 
 DEFAULT_MAX_TOKENS: dict[Unit, int] = {"token": 8, "word": 12, "value": 16}
-"""Most partner tokens per call. A "token" may need several until its characters are whole."""
+"""Token limit of a call, by unit. A "token" may need several until its characters are whole."""
 
-DEFAULT_STREAMS = 64
-"""Running texts whose cache is kept; the longest unused one is forgotten first."""
+DEFAULT_CACHES = 64
 
-DEFAULT_BATCH = 32
-"""Texts that are computed together, at most."""
+DEFAULT_BATCH_SIZE = 32
 
-READ_TOKENS = 4096
-"""Tokens that several texts may read in one pass."""
+MAX_PREFILL_TOKENS = 4096
+"""Tokens that several texts may read in one forward pass."""
 
 
-class _Left(Exception):
-    """Nobody waits for the answer any more."""
+class _Abandoned(Exception):
+    """Raised when nobody waits for the answer any more."""
 
 
 @dataclass(eq=False)
-class _Text:
-    """One request while it is answered."""
+class _Continuation:
+    """The continuation of one request while it is generated."""
 
     request: Request
     ids: list[int]
     limit: int
     evidence: str
     out: TextStream
-    said: str = ""
+    unit: str = ""
     """The text of the reply, once it is complete."""
-    why: str = ""
-    """Why there is no answer."""
-    numbers: bool = False
-    """Whether numbers are taken whole, because the caller has another tokenizer."""
+    error: str = ""
+    whole_numbers: bool = False
+    """True if numbers are completed, because the caller has another tokenizer."""
     first: str | None = None
     """The first token's text, once its characters are complete."""
-    spoken: int = 0
+    generated: int = 0
     token: int = -1
     reply: Reply | None = None
 
     def __post_init__(self) -> None:
-        self.answer = Growing(self.request.text, self.request.unit, raw=True)
+        self.partial = PartialCompletion(self.request.text, self.request.unit, raw=True)
 
     def take(self, token: int, *, end: bool) -> bool:
-        """Add a token; returns whether the answer is complete."""
+        """Add a token; return True if the answer is complete."""
         self.token = token
-        self.spoken += 1
-        complete = not end and self.answer.add(self.out.add(token))
+        self.generated += 1
+        complete = not end and self.partial.add(self.out.add(token))
         if self.request.unit == "token":
             return self._take_token(end=end)
-        if not (complete or end or self.spoken == self.limit):
+        if not (complete or end or self.generated == self.limit):
             return False
-        self._end("" if complete else "stop" if end else "length")
+        self._finish("" if complete else "stop" if end else "length")
         return True
 
     def _take_token(self, *, end: bool) -> bool:
         """``take`` for the unit ``token``: one token, or the whole number that it begins."""
-        said, last = self.answer.said, end or self.spoken == self.limit
-        if self.first is None and said and self.out.whole:
-            self.first = said
-        if self.first is None or not self.numbers:
+        text, last = self.partial.answer, end or self.generated == self.limit
+        if self.first is None and text and self.out.whole:
+            self.first = text
+        if self.first is None or not self.whole_numbers:
             if last or self.first is not None:
-                self._end("length" if last and not end else "stop")
+                self._finish("length" if last and not end else "stop")
             return last or self.first is not None
-        number = whole_number(said, self.first, ended=end)
+        number = whole_number(text, self.first, ended=end)
         if number is None and not last:
             return False
-        self.answer.said = number or ""
-        self._end("stop")
-        if self.request.text[-1:].isdigit() and self.said[:1].isdigit():
-            self.said, self.why = "", "it would continue the digits of another model's number"
+        self.partial.answer = number or ""
+        self._finish("stop")
+        if self.request.text[-1:].isdigit() and self.unit[:1].isdigit():
+            self.unit, self.error = "", "it would continue the digits of another model's number"
         return True
 
-    def _end(self, finish: str) -> None:
+    def _finish(self, finish: str) -> None:
         try:
-            self.said = self.answer.outcome(finish)
-        except Failure as failure:
-            self.why = str(failure)
+            self.unit = self.partial.result(finish)
+        except RemoteError as error:
+            self.error = str(error)
 
 
 class LanguageModel:
@@ -130,16 +128,16 @@ class LanguageModel:
     Args:
         model: a ``transformers`` causal model, or the folder or Hub name of one.
         tokenizer: its tokenizer; read from the same place if ``model`` is a name.
-        name: who speaks; the folder's name or the model's class by default.
-        max_tokens: most partner tokens per call, by unit or one number for all.
-        streams: how many running texts keep their cache.
-        batch: how many texts are computed together, at most; with ``streams`` it bounds the memory
-            of caches. Answers are those of each alone, up to rounding.
+        name: the name that spans show; the folder's name or the model's class by default.
+        max_tokens: token limit of a call, by unit or one number for all.
+        caches: number of texts whose KV cache is kept; the least recently used is dropped.
+        batch_size: texts that are computed together; with ``caches`` it bounds the memory. Answers
+            are those of each text alone, up to rounding.
         device: where to put a model that is read from a folder.
         price: US dollars per million tokens that it generates.
 
     Raises:
-        LacyError: E69 if no causal model can be read from the given place.
+        LacyError: E69, no causal model can be read from the given place.
     """
 
     def __init__(
@@ -149,8 +147,8 @@ class LanguageModel:
         *,
         name: str | None = None,
         max_tokens: int | dict[Unit, int] | None = None,
-        streams: int = DEFAULT_STREAMS,
-        batch: int = DEFAULT_BATCH,
+        caches: int = DEFAULT_CACHES,
+        batch_size: int = DEFAULT_BATCH_SIZE,
         device: str | torch.device | None = None,
         price: float = 0.0,
     ) -> None:
@@ -162,55 +160,55 @@ class LanguageModel:
             raise TypeError("a model object needs its tokenizer: LanguageModel(model, tokenizer)")
         self.model = model.eval()
         self.name = name or type(model).__name__
-        self._price = TokenPrice(output=price)
+        self.max_tokens = limits_by_unit(max_tokens, DEFAULT_MAX_TOKENS)
+        self.batch_size = max(1, batch_size) if _takes_positions(model) else 1
         self.tokens_read = 0
-        self._text = TokenText(tokenizer)
+        self._price = TokenPrice(output=price)
+        self._token_text = TokenText(tokenizer)
         self._context = context_of(model)
-        self._max_tokens = _limits(max_tokens)
-        self._batch = max(1, batch) if _takes_rows(model) else 1
-        self._keep = streams
-        self._streams: OrderedDict[int, RaggedDecoder] = OrderedDict()
-        self._files = _files_of(str(getattr(model, "name_or_path", "")))
+        self._max_caches = caches
+        self._caches: OrderedDict[int, RaggedDecoder] = OrderedDict()
+        self._files = _weight_files(str(getattr(model, "name_or_path", "")))
         self._begin_id = begin_end(tokenizer)[0]
-        self._ends = end_ids(tokenizer, model)
-        call = tokenizer.get_vocab().get(CALL_TOKEN)
-        self._never = [] if call is None else [call]
+        self._end_ids = end_ids(tokenizer, model)
+        self._call_id = tokenizer.get_vocab().get(CALL_TOKEN)
 
     def settings(self) -> dict[str, Any]:
-        """What the answers depend on: where the model was read from, its files, and the limits."""
-        place = str(getattr(self.model, "name_or_path", ""))
-        limits = self._max_tokens
-        return {"model": place, "files": self._files, "max_tokens": limits, "reading": READING}
+        """Return what the answers depend on: where the model was read, its files, the limits."""
+        return {
+            "model": str(getattr(self.model, "name_or_path", "")), "files": self._files,
+            "max_tokens": self.max_tokens, "reading": READING_VERSION,
+        }  # fmt: skip
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Continue each text by one unit; no candidate where the partner ends the text itself."""
+        """Continue each text by one unit; no candidate if the model ends the text itself."""
         if not requests:
             return []
-        left = threading.Event()
-        answer = _thread_of(self.model).submit(self._answer, list(requests), left)
+        abandoned = threading.Event()
+        replies = _thread_of(self.model).submit(self._answer, list(requests), abandoned)
         try:
-            return await asyncio.wrap_future(answer)
+            return await asyncio.wrap_future(replies)
         except asyncio.CancelledError:
-            left.set()
+            abandoned.set()
             raise
 
     def forget(self) -> None:
         """Drop all caches, after what is being computed."""
-        _thread_of(self.model).submit(self._streams.clear)
+        _thread_of(self.model).submit(self._caches.clear)
 
-    def _answer(self, requests: Sequence[Request], left: threading.Event) -> list[Reply]:
-        """The replies, in the model's thread."""
+    def _answer(self, requests: Sequence[Request], abandoned: threading.Event) -> list[Reply]:
+        """Return the replies; runs in the model's thread."""
         texts = [self._begin(request) for request in requests]
-        going = [text for text in texts if text.reply is None]
-        going.sort(key=lambda text: len(text.ids))  # rows of one batch are as long as its longest
-        for first in range(0, len(going), self._batch):
-            self._continue(going[first : first + self._batch], left)
+        waiting = [text for text in texts if text.reply is None]
+        waiting.sort(key=lambda text: len(text.ids))  # rows are padded to the longest of a batch
+        for first in range(0, len(waiting), self.batch_size):
+            self._generate(waiting[first : first + self.batch_size], abandoned)
         return [text.reply for text in texts if text.reply is not None]
 
-    def _begin(self, request: Request) -> _Text:
-        """A text in the partner's tokens; with a reply where it cannot be continued."""
-        limit = self._max_tokens[request.unit]
-        ids = self._text.encode(request.text)
+    def _begin(self, request: Request) -> _Continuation:
+        """Encode a request; it gets its reply here if it cannot be continued."""
+        limit = self.max_tokens[request.unit]
+        ids = self._token_text.encode(request.text)
         ids = ids if self._begin_id is None else [self._begin_id, *ids]
         room = self._context - limit
         evidence = f"continued by {self.name}"
@@ -219,148 +217,153 @@ class LanguageModel:
             jump = max(1, room // 2)
             ids = ids[-(-(len(ids) - room) // jump) * jump :]
             evidence += f", which saw the last {len(ids)} tokens only"
-        text = _Text(request, ids, limit, evidence, self._text.stream())
-        text.numbers = request.tokens not in ("", self._text.name)
+        text = _Continuation(request, ids, limit, evidence, self._token_text.stream())
+        text.whole_numbers = request.tokens not in ("", self._token_text.name)
         if not ids:
             text.reply = Reply(error=f"{self.name}: it cannot begin a text (no start token)")
         elif room < 1:
-            why = f"its context ({self._context}) is too short to say {limit} tokens"
+            why = f"its context ({self._context}) is too short to generate {limit} tokens"
             text.reply = Reply(error=f"{self.name}: {why}")
         return text
 
-    def _continue(self, texts: list[_Text], left: threading.Event) -> None:
-        """Give these texts their replies: read them, then speak until each has its unit."""
+    def _generate(self, texts: list[_Continuation], abandoned: threading.Event) -> None:
+        """Read these texts, then generate until each has its unit and its reply."""
         begin = time.perf_counter()
-        batch, texts = self._read_up(texts, left)
+        decoder, texts = self._prefill(texts, abandoned)
         while True:
-            tokens = self._best(batch.last_BV)
-            going = []
-            for row, (text, token) in enumerate(zip(texts, tokens, strict=True)):
-                if not text.take(token, end=token in self._ends):
-                    going.append(row)
+            unfinished = []
+            for row, (text, token) in enumerate(
+                zip(texts, self._likeliest(decoder.last_BV), strict=True)
+            ):
+                if not text.take(token, end=token in self._end_ids):
+                    unfinished.append(row)
                     continue
-                self._remember(text, batch if batch.rows == 1 else batch.part([row]))
-                found = (Candidate(text.said, text.evidence),) if text.said else ()
-                why = f"{self.name}: {text.why}" if text.why else None
-                seconds = time.perf_counter() - begin
-                cost = self._price.cost(0, text.spoken)
-                text.reply = Reply(found, cost=cost, seconds=seconds, error=why)
-            if not going:
+                self._remember(text, decoder if decoder.rows == 1 else decoder.part([row]))
+                text.reply = Reply(
+                    (Candidate(text.unit, text.evidence),) if text.unit else (),
+                    cost=self._price.cost(0, text.generated),
+                    seconds=time.perf_counter() - begin,
+                    error=f"{self.name}: {text.error}" if text.error else None,
+                )
+            if not unfinished:
                 return
-            batch.keep(going)
-            texts = [texts[row] for row in going]
-            _still_wanted(left)
-            batch.step([text.token for text in texts])
+            decoder.keep(unfinished)
+            texts = [texts[row] for row in unfinished]
+            _check_wanted(abandoned)
+            decoder.step([text.token for text in texts])
             self.tokens_read += len(texts)
 
-    def _read_up(
-        self, texts: Sequence[_Text], left: threading.Event
-    ) -> tuple[RaggedDecoder, list[_Text]]:
-        """A decoder that has read these texts, and the texts in the order of its rows.
+    def _prefill(
+        self, texts: Sequence[_Continuation], abandoned: threading.Event
+    ) -> tuple[RaggedDecoder, list[_Continuation]]:
+        """Return a decoder that has read these texts, and the texts in the order of its rows.
 
-        Their caches are taken out of ``_streams``: after a failed pass they may hold half a step.
+        Their caches are taken out of ``_caches``: after a failed pass they may hold half a step.
         """
-        begun = [(text, self._reused(text)) for text in texts]
-        begun.sort(key=lambda pair: (pair[1].rows, _missing(*pair)))
-        read: list[RaggedDecoder] = []
-        for alike in _alike(begun):
-            _still_wanted(left)
-            new = [text.ids[len(text.ids) - _missing(text, old) :] for text, old in alike]
-            part = alike[0][1]
-            part.join([old for _, old in alike[1:]])
-            part.read(new)
+        cached = [(text, self._reusable_cache(text)) for text in texts]
+        cached.sort(key=lambda pair: (pair[1].rows, _unread(*pair)))
+        decoders: list[RaggedDecoder] = []
+        for group in _groups(cached):
+            _check_wanted(abandoned)
+            new = [text.ids[len(text.ids) - _unread(text, cache) :] for text, cache in group]
+            decoder = group[0][1]
+            decoder.join([cache for _, cache in group[1:]])
+            decoder.read(new)
             self.tokens_read += sum(map(len, new))
-            read.append(part)
-        read[0].join(read[1:])
-        return read[0], [text for text, _ in begun]
+            decoders.append(decoder)
+        decoders[0].join(decoders[1:])
+        return decoders[0], [text for text, _ in cached]
 
-    def _reused(self, text: _Text) -> RaggedDecoder:
-        """The cache of a text's stream, cut to what still stands in the text; or an empty one."""
-        old = self._streams.pop(text.request.stream, None)
+    def _reusable_cache(self, text: _Continuation) -> RaggedDecoder:
+        """Return the text's cache, cut to tokens that are still in the text; or an empty one."""
+        cache = self._caches.pop(text.request.stream, None)
         common = 0
-        for read, wanted in zip(old.tokens_BT[0] if old else [], text.ids[:-1], strict=False):
+        for read, wanted in zip(cache.tokens_BT[0] if cache else [], text.ids[:-1], strict=False):
             if read != wanted:
                 break
             common += 1  # the last token is always read: its logits are needed
-        if old is None or not common:
-            return (Rereading if _stateful(self.model) else RaggedDecoder)(self.model)
-        old.rewind(old.length - common)
-        return old
+        if cache is None or not common:
+            return (Rereading if _has_state(self.model) else RaggedDecoder)(self.model)
+        cache.rewind(cache.length - common)
+        return cache
 
-    def _best(self, logits_BV: torch.Tensor) -> list[int]:
-        """The likeliest token of each row that may be spoken."""
-        if self._never:
-            never = torch.tensor(self._never, device=logits_BV.device)
-            logits_BV = logits_BV.index_fill(1, never, -torch.inf)
-        best: list[int] = logits_BV.argmax(-1).tolist()
-        return best
+    def _likeliest(self, logits_BV: torch.Tensor) -> list[int]:
+        """Return the likeliest token of each row, never ``<CALL>``."""
+        if self._call_id is not None:
+            call = torch.tensor([self._call_id], device=logits_BV.device)
+            logits_BV = logits_BV.index_fill(1, call, -torch.inf)
+        tokens: list[int] = logits_BV.argmax(-1).tolist()
+        return tokens
 
-    def _remember(self, text: _Text, decoder: RaggedDecoder) -> None:
-        self._streams[text.request.stream] = decoder
-        self._streams.move_to_end(text.request.stream)
-        while len(self._streams) > self._keep:
-            self._streams.popitem(last=False)
+    def _remember(self, text: _Continuation, decoder: RaggedDecoder) -> None:
+        self._caches[text.request.stream] = decoder
+        self._caches.move_to_end(text.request.stream)
+        while len(self._caches) > self._max_caches:
+            self._caches.popitem(last=False)
 
 
 _THREADS: WeakKeyDictionary[Any, ThreadPoolExecutor] = WeakKeyDictionary()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_THREADS.clear)  # a fork has no threads
+    os.register_at_fork(after_in_child=_THREADS.clear)  # a fork copies no threads
 
 
 def _thread_of(model: Any) -> ThreadPoolExecutor:
-    """The one thread that computes with a model, for all sources around it; it ends with it."""
+    """Return the one thread that computes with a model, for all sources that use it."""
     known = _THREADS.get(model)
-    return known or _THREADS.setdefault(model, ThreadPoolExecutor(1, "lacy-partner"))
+    return known or _THREADS.setdefault(model, ThreadPoolExecutor(1, "lacy-language-model"))
 
 
-def _still_wanted(left: threading.Event) -> None:
-    if left.is_set():
-        raise _Left
+def _check_wanted(abandoned: threading.Event) -> None:
+    if abandoned.is_set():
+        raise _Abandoned
 
 
-def _missing(text: _Text, decoder: RaggedDecoder) -> int:
-    """How many tokens of a text its cache has not read."""
-    return len(text.ids) - decoder.length
+def _unread(text: _Continuation, cache: RaggedDecoder) -> int:
+    """Return the number of a text's tokens that its cache has not read."""
+    return len(text.ids) - cache.length
 
 
-def _alike(begun: Sequence[tuple[_Text, RaggedDecoder]]) -> Iterator[list[Any]]:
-    """Sorted texts in parts for one pass each: new ones or begun ones, of similar width."""
-    part: list[tuple[_Text, RaggedDecoder]] = []
-    for text, old in begun:
-        width = _missing(text, old)
-        if part and (
-            old.rows != part[0][1].rows
-            or width > _missing(*part[0]) * 5 // 4 + 8  # padding is computed, too
-            or width * (len(part) + 1) > READ_TOKENS
+def _groups(
+    cached: Sequence[tuple[_Continuation, RaggedDecoder]],
+) -> Iterator[list[tuple[_Continuation, RaggedDecoder]]]:
+    """Split sorted texts into groups for one forward pass each.
+
+    A group has either new or cached texts, with similar numbers of unread tokens.
+    """
+    group: list[tuple[_Continuation, RaggedDecoder]] = []
+    for text, cache in cached:
+        width = _unread(text, cache)
+        if group and (
+            cache.rows != group[0][1].rows
+            or width > _unread(*group[0]) * 5 // 4 + 8  # padding costs computation, too
+            or width * (len(group) + 1) > MAX_PREFILL_TOKENS
         ):
-            yield part
-            part = []
-        part.append((text, old))
-    yield part
+            yield group
+            group = []
+        group.append((text, cache))
+    yield group
 
 
-def _stateful(model: Any) -> bool:
-    """Whether a model keeps a state that cannot be taken back, rather than keys and values."""
+def _has_state(model: Any) -> bool:
+    """True if a model has a state that cannot be rewound, rather than keys and values."""
     return bool(getattr(model, "_is_stateful", False)) or not keeps_keys_and_values(model)
 
 
-def _takes_rows(model: Any) -> bool:
-    """Whether a model can be told where each row of a batch begins."""
+def _takes_positions(model: Any) -> bool:
+    """True if a model accepts the position at which each row of a batch begins."""
     known = inspect.signature(getattr(model, "forward", model)).parameters
-    return {"attention_mask", "position_ids"} <= set(known) and not _stateful(model)
+    return {"attention_mask", "position_ids"} <= set(known) and not _has_state(model)
 
 
 def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:
-    """The stored weights and the tokenizer, without additions."""
-    from lacy.corpus import open_tokenizer
-
+    """Return the model and the tokenizer as they are stored, without additions."""
     try:
         folder = resolve(place)
         model = read_model(folder, dtype="auto")
         if tokenizer is None:
-            tokenizer = open_tokenizer(folder)
+            tokenizer = load_tokenizer_files(folder)
             if CALL_TOKEN not in tokenizer.get_vocab():
-                choose_borders(tokenizer, str(place))
+                choose_begin_end(tokenizer, str(place))
         return model, tokenizer
     except LacyError as error:
         if error.code in ("E13", "E55"):
@@ -371,14 +374,7 @@ def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:
         raise LacyError("E69", path=place, why=lines[0]) from error
 
 
-def _files_of(place: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a folder's weights: a model trained anew answers otherwise."""
-    found = [(path.name, path.stat()) for path in sorted(Path(place).glob("*.safetensors"))]
-    return [(name, told.st_size, told.st_mtime_ns) for name, told in found] if place else []
-
-
-def _limits(max_tokens: int | dict[Unit, int] | None) -> dict[Unit, int]:
-    """Most tokens by unit, the defaults where nothing is said."""
-    if isinstance(max_tokens, int):
-        return {"token": max_tokens, "word": max_tokens, "value": max_tokens}
-    return {**DEFAULT_MAX_TOKENS, **(max_tokens or {})}
+def _weight_files(folder: str) -> list[tuple[str, int, int]]:
+    """Return names, sizes and times of a folder's weights, which change with training."""
+    found = [(path.name, path.stat()) for path in sorted(Path(folder).glob("*.safetensors"))]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found] if folder else []

@@ -1,8 +1,8 @@
 """Any model of the ``llm`` package as a source: a provider's, one on this computer, a plugin's.
 
-``llm`` (https://llm.datasette.io) finds its models in plugins and keeps their keys itself. Models
-that await run in one thread with an event loop; others in threads of their own, which end by
-themselves: one that hangs keeps its place among the ``concurrency``, never a text.
+``llm`` (https://llm.datasette.io) finds its models in plugins and stores their keys itself. Async
+models run in one thread with an event loop. Each request to a blocking model gets a thread of its
+own: one that hangs occupies a place among the ``concurrency``, but never delays a text.
 """
 
 from __future__ import annotations
@@ -10,75 +10,53 @@ from __future__ import annotations
 import asyncio
 import difflib
 import inspect
-import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, closing, suppress
-from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from lacy.errors import LacyError
-from lacy.remote import THOUGHT_TOKENS, Accepted, Failure, LoopThread, plain
+from lacy.remote import LIMIT_PARAMETERS, AcceptedParameters, RemoteError, redact
 from lacy.sources.models import chat
-from lacy.sources.models.answers import READING
-from lacy.sources.models.endpoint import CHAT_TOKENS, DEFAULT_TIMEOUT, Mode, limits
-from lacy.sources.models.growing import Growing, Spent, Thinking
-from lacy.sources.models.remote import Remote
-from lacy.sources.protocol import TokenPrice
-from lacy.types import Candidate, Reply, Request, Unit
+from lacy.sources.models.answers import READING_VERSION
+from lacy.sources.models.base import (
+    DEFAULT_TIMEOUT,
+    Mode,
+    RemoteModel,
+    RequestRecord,
+    check_minimum,
+)
+from lacy.sources.models.partial import PartialCompletion, TokenUsage
+from lacy.types import Request, Unit
 
-MOST_CHARACTERS = 20_000
-"""Of an answer; one without end is an error."""
+MAX_ANSWER_CHARS = 20_000
 
-SHOWN = 12
-"""Models named where there is none of the name asked for."""
-
-Option = Callable[[int], Any]
-
-_LIMITS = ("max_tokens", "max_output_tokens", "num_predict")
-_OWN_OPTIONS: Mapping[str, Option] = {"temperature": lambda _: 0.0} | dict.fromkeys(_LIMITS, int)
-"""What is asked of models that know these options: the likeliest words, and no more than needed."""
+_SUGGESTIONS = 12
+"""Models listed in the error for an unknown name."""
 
 
-@dataclass
-class _Turns:
-    """How many may be asked at the same time; made where they are asked, anew after a fork."""
-
-    concurrency: int
-    free: asyncio.Semaphore | None = None
-    process: int = 0
-
-    def open(self) -> asyncio.Semaphore:
-        if self.free is None or self.process != os.getpid():
-            self.free, self.process = asyncio.Semaphore(self.concurrency), os.getpid()
-        return self.free
-
-    async def close(self) -> None:
-        self.free = None
-
-
-class LlmModel(Remote):
+class LlmModel(RemoteModel):
     """A model of the ``llm`` package.
 
     Args:
         model: its name or alias, as in ``llm models``; or a model object of that package.
         mode: ``"completions"`` gives it the raw text, ``"chat"`` asks it to continue the text;
-            ``"auto"`` gives raw text to those that ``llm`` knows as completion models only.
-        name: who speaks; the model's own name by default.
-        max_tokens: most tokens asked for, by unit or one number for all.
-        timeout: seconds for one request, waiting for its turn included.
+            ``"auto"`` gives raw text only to models that ``llm`` knows as completion models.
+        name: the name that spans show; the model's own name by default.
+        max_tokens: token limit of a request, by unit or one number for all.
+        timeout: seconds for one request, including its wait for a free place.
         concurrency: requests at the same time.
         price: US dollars per million tokens, or a pair: input tokens, output tokens.
-        characters: most characters shown to it; of longer texts the end.
+        characters: maximum characters sent; longer texts are cut at the beginning.
         options: of the model, as in ``llm models --options``; None as a value leaves one out.
 
-    It is left as soon as the unit is there. What it took is then estimated: four characters of text
-    a token, and one token a piece.
+    The answer is closed as soon as the unit is complete. Token counts are then estimated: four
+    characters per input token, one output token per chunk.
 
     Raises:
-        LacyError: E11, ``llm`` is not installed; E107, it has no such model; E12, a setting out of
-            range.
+        LacyError: E11, ``llm`` is not installed; E107, it has no such model; E12, a setting is out
+            of range.
     """
 
     def __init__(
@@ -94,145 +72,123 @@ class LlmModel(Remote):
         characters: int = 16_000,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._model = _found(model) if isinstance(model, str) else model
+        self._model = _find(model) if isinstance(model, str) else model
         self.model = str(self._model.model_id)
-        self.name = name or self.model
-        self.raw = mode == "completions" or (mode == "auto" and _completes(self._model))
-        self.max_tokens = limits(max_tokens)
-        self.timeout, self.characters = timeout, characters
-        self.price = TokenPrice.of(price)
+        super().__init__(
+            name or self.model, max_tokens=max_tokens, timeout=timeout, price=price,
+            characters=characters,
+        )  # fmt: skip
+        check_minimum("concurrency", concurrency, 1)
+        self.raw = mode == "completions" or (mode == "auto" and _is_completion_model(self._model))
         self.options = dict(options or {})
         known = getattr(self._model.Options, "model_fields", {})
-        self._own = {key: of for key, of in _OWN_OPTIONS.items() if key in known}
-        for key, value, least in (
-            ("timeout", timeout, 0.001), ("concurrency", concurrency, 1),
-            ("characters", characters, 1), ("max_tokens", min(self.max_tokens.values()), 1),
-        ):  # fmt: skip
-            if not value >= least:
-                do = f"give at least {least}"
-                raise LacyError("E12", key=key, value=value, why="too little", do=do)
-        self._accepted = Accepted()
-        self._turns = _Turns(concurrency)
-        self._loop_thread = LoopThread(self._turns.close)
+        self._limits = [key for key in LIMIT_PARAMETERS if key in known]
+        self._has_temperature = "temperature" in known
+        self._parameters = AcceptedParameters()
+        self._concurrency = concurrency
+        self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+        self._places = WeakKeyDictionary()  # a forked process has another loop
 
     def __repr__(self) -> str:
         return f"LlmModel({self.model!r})"
 
     def settings(self) -> dict[str, Any]:
-        """What the answers depend on; never the key."""
+        """Return what the answers depend on; never the key."""
         return {
             "model": self.model, "raw": self.raw, "options": self.options,
             "max_tokens": self.max_tokens, "characters": self.characters, "prompt": chat.PROMPT,
-            "reading": READING,
+            "reading": READING_VERSION,
         }  # fmt: skip
 
-    async def _all(self, requests: list[Request]) -> list[Reply]:
-        return list(await asyncio.gather(*(self._one(request) for request in requests)))
-
-    async def _one(self, request: Request) -> Reply:
-        """One reply in time, whatever happens."""
-        begin = time.perf_counter()
-        note = ""
-        if len(request.text) > self.characters:
-            request = replace(request, text=request.text[-self.characters :])
-            note = f", which saw the last {self.characters} characters only"
-        answer = Growing(request.text, request.unit, raw=self.raw)
-        spent = Spent.guessed(len(request.text) + (0 if self.raw else len(chat.PROMPT)))
-        why = ""
+    async def _continue(self, request: Request, deadline: float, record: RequestRecord) -> str:
+        partial = PartialCompletion(request.text, request.unit, raw=self.raw)
+        usage = TokenUsage.estimate(len(request.text) + (0 if self.raw else len(chat.PROMPT)))
         try:
-            async with asyncio.timeout(self.timeout):
-                text = await self._fill(answer, spent)
-        except TimeoutError:
-            why = f"no whole answer within {self.timeout:g} s"
-        except Failure as failure:
-            why = str(failure)
-        except Exception as error:  # whatever a plugin raises must not end the text
-            why = plain(f"{type(error).__name__} {error}", self._key())
-        seconds = time.perf_counter() - begin
-        cost = self.price.cost(spent.read, spent.spoken)
-        if why:
-            return Reply(error=f"{self.name}: {why}", fault=True, cost=cost, seconds=seconds)
-        found = (Candidate(text, f"continued by {self.name}{note}"),) if text else ()
-        return Reply(found, cost=cost, seconds=seconds)
+            return await self._parameters.with_reasoning(lambda: self._ask(partial, usage))
+        finally:
+            record.cost = self.price.cost(usage.input, usage.output)
 
-    async def _fill(self, answer: Growing, spent: Spent) -> str:
-        """Asks the model and returns the unit; retries without options that the model rejects.
-
-        If its reasoning reached the token limit, the model is asked once more with a higher limit.
-        """
+    async def _ask(self, partial: PartialCompletion, usage: TokenUsage) -> str:
+        """Return the unit; ask again without options that the model rejects."""
+        partial.restart()
         while True:
-            room, sent = self._accepted.room, self._sent(answer)
+            options = self._adapted_options(partial)
             try:
-                return answer.outcome(await self._say(answer, spent, sent))
-            except Thinking:
-                if room:
-                    raise
-                self._accepted.room = THOUGHT_TOKENS
-                answer.restart()
-            except Failure:
+                return partial.result(await self._prompt(partial, usage, options))
+            except RemoteError:
                 raise
-            except Exception as error:
-                self._accepted.learn(sent, 400, str(error))
-                if answer.said or self._sent(answer) == sent:
+            except Exception as error:  # plugins raise all kinds
+                self._parameters.learn(options, 400, str(error))
+                if partial.answer or self._adapted_options(partial) == options:
                     raise
 
-    def _sent(self, answer: Growing) -> dict[str, Any]:
-        """The options that the model has not rejected, and the messages for a chat model."""
-        limit = self.max_tokens[answer.unit] + (0 if self.raw else CHAT_TOKENS)
-        own: dict[str, Any] = {key: of(limit) for key, of in self._own.items()}
+    def _adapted_options(self, partial: PartialCompletion) -> dict[str, Any]:
+        """Return the options that the model has not rejected, and the messages of a chat."""
+        limit = self.max_tokens[partial.unit] + (0 if self.raw else chat.CHAT_TOKENS)
+        options: dict[str, Any] = dict.fromkeys(self._limits, limit)
+        if self._has_temperature:
+            options["temperature"] = 0.0
         if not self.raw:
-            own["messages"] = chat.messages(answer.text)
-        shaped = self._accepted.shaped(own)
-        return {key: value for key, value in shaped.items() if key in own}
+            options["messages"] = chat.messages(partial.text)
+        adapted = self._parameters.adapt(options)
+        return {key: value for key, value in adapted.items() if key in options}
 
-    async def _say(self, answer: Growing, spent: Spent, sent: dict[str, Any]) -> str:
-        """Fills ``answer`` up to its unit; returns the finish reason, "" if it was cut off."""
-        *system, said = sent.get("messages") or [{"content": answer.text}]
-        options = {key: value for key, value in sent.items() if key != "messages"} | self.options
-        ask = {
-            "prompt": said["content"],
+    async def _prompt(
+        self, partial: PartialCompletion, usage: TokenUsage, adapted: dict[str, Any]
+    ) -> str:
+        """Fill ``partial`` up to its unit; return the finish reason, "" if we stopped there."""
+        *system, last = adapted.get("messages") or [{"content": partial.text}]
+        options = {key: value for key, value in adapted.items() if key != "messages"} | self.options
+        prompt = {
+            "prompt": last["content"],
             "system": system[0]["content"] if system else None,
             "options": {key: value for key, value in options.items() if value is not None},
             "stream": bool(self._model.can_stream),
         }
-        free = self._turns.open()
-        await free.acquire()
+        loop = asyncio.get_running_loop()
+        places = self._places.setdefault(loop, asyncio.Semaphore(self._concurrency))
+        await places.acquire()
         if inspect.isasyncgenfunction(self._model.execute):
             try:
-                complete = await _grow(self._model.prompt(**ask), answer, spent)
+                complete = await _read(self._model.prompt(**prompt), partial, usage)
             finally:
-                free.release()
+                places.release()
         else:
-            complete = await _in_a_thread(lambda: self._model.prompt(**ask), answer, spent, free)
-        limits = [options[key] for key in _LIMITS if isinstance(options.get(key), int)]
-        limited = bool(limits) and spent.spoken >= min(limits)
+            complete = await _read_in_thread(
+                lambda: self._model.prompt(**prompt), partial, usage, places
+            )
+        limits = [options[key] for key in LIMIT_PARAMETERS if isinstance(options.get(key), int)]
+        limited = bool(limits) and usage.output >= min(limits)
         return "" if complete else "length" if limited else "stop"
 
-    def _key(self) -> str:
-        """The key that ``llm`` holds for the model, only to keep it out of messages."""
+    def _describe(self, error: Exception) -> str:
         try:
-            return self._model.get_key() or ""
+            key = self._model.get_key() or ""
         except Exception:  # there is none
-            return ""
+            key = ""
+        return redact(f"{type(error).__name__} {error}", key)
 
 
-async def _grow(response: Any, answer: Growing, spent: Spent) -> bool:
-    """Reads a model that awaits; whether the unit is complete before the answer is."""
+async def _read(response: Any, partial: PartialCompletion, usage: TokenUsage) -> bool:
+    """Read the answer of an async model; return True if we stopped at the complete unit."""
     async with aclosing(response.astream_events()) as events:
         async for event in events:
-            if _add(event, answer, spent):
+            if _add(event, partial, usage):
                 return True
-    spent.told(response.input_tokens, response.output_tokens)
+    usage.update(response.input_tokens, response.output_tokens)
     return False
 
 
-async def _in_a_thread(
-    prompt: Callable[[], Any], answer: Growing, spent: Spent, free: asyncio.Semaphore
+async def _read_in_thread(
+    prompt: Callable[[], Any],
+    partial: PartialCompletion,
+    usage: TokenUsage,
+    places: asyncio.Semaphore,
 ) -> bool:
-    """``_grow`` of a model that blocks, in a thread that gives its turn back when it ends."""
+    """``_read`` for a blocking model, in a thread that releases its place when it ends."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bool] = loop.create_future()
-    left = threading.Event()
+    abandoned = threading.Event()
 
     def work() -> None:
         complete, error = False, None
@@ -240,47 +196,47 @@ async def _in_a_thread(
             response = prompt()
             with closing(response.stream_events()) as events:
                 for event in events:
-                    if left.is_set() or (complete := _add(event, answer, spent)):
+                    if abandoned.is_set() or (complete := _add(event, partial, usage)):
                         break
                 else:
-                    spent.told(response.input_tokens, response.output_tokens)
+                    usage.update(response.input_tokens, response.output_tokens)
         except BaseException as raised:
             error = raised
         with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(end, complete, error)
 
     def end(complete: bool, error: BaseException | None) -> None:
-        free.release()
+        places.release()
         if not done.done():
-            done.set_result(complete) if error is None else done.set_exception(_told(error))
+            done.set_result(complete) if error is None else done.set_exception(_raisable(error))
 
     threading.Thread(target=work, name="lacy-llm", daemon=True).start()
     try:
         return await done
     finally:
-        left.set()
+        abandoned.set()
 
 
-def _told(error: BaseException) -> Exception:
-    """An error of a thread as one that a task may raise: ``StopIteration`` and exits may not."""
+def _raisable(error: BaseException) -> Exception:
+    """Return a thread's error as one that a task may raise, unlike ``StopIteration`` and exits."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
-    return Failure(f"{type(error).__name__}")
+    return RemoteError(type(error).__name__)
 
 
-def _add(event: Any, answer: Growing, spent: Spent) -> bool:
-    """Takes one event; whether the unit is complete."""
+def _add(event: Any, partial: PartialCompletion, usage: TokenUsage) -> bool:
+    """Take one event; return True if the unit is complete."""
     if event.type != "text":
-        answer.thought = answer.thought or "reason" in event.type or "think" in event.type
+        partial.reasoned = partial.reasoned or "reason" in event.type or "think" in event.type
         return False
-    spent.spoken += bool(event.chunk)
-    if len(answer.said) > MOST_CHARACTERS:
-        raise Failure(f"the answer is longer than {MOST_CHARACTERS:,} characters")
-    return answer.add(event.chunk)
+    usage.output += bool(event.chunk)
+    if len(partial.answer) > MAX_ANSWER_CHARS:
+        raise RemoteError(f"the answer is longer than {MAX_ANSWER_CHARS:,} characters")
+    return partial.add(event.chunk)
 
 
-def _found(name: str) -> Any:
-    """The model of a name or alias; one that awaits where there are both.
+def _find(name: str) -> Any:
+    """Return the model of a name or alias, the async one if there are both.
 
     Raises:
         LacyError: E11, ``llm`` is not installed; E107, it has no such model.
@@ -295,12 +251,12 @@ def _found(name: str) -> Any:
     models = list(dict.fromkeys(
         str(model.model_id) for model in [*llm.get_models(), *llm.get_async_models()]
     ))  # fmt: skip
-    close = difflib.get_close_matches(name, models, SHOWN, 0.3)
-    shown = list(dict.fromkeys([*close, *models]))[:SHOWN]
+    close = difflib.get_close_matches(name, models, _SUGGESTIONS, 0.3)
+    shown = list(dict.fromkeys([*close, *models]))[:_SUGGESTIONS]
     more = f" and {len(models) - len(shown)} more" if len(models) > len(shown) else ""
     raise LacyError("E107", model=name, found=f"{', '.join(shown) or 'none'}{more}")
 
 
-def _completes(model: Any) -> bool:
-    """Whether a model goes on with raw text: ``llm`` has one class of these."""
+def _is_completion_model(model: Any) -> bool:
+    """True if a model continues raw text; ``llm`` has one class for these."""
     return any(kind.__name__ == "Completion" for kind in type(model).__mro__)

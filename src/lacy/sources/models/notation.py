@@ -2,7 +2,7 @@
 
 A model that is asked for the next words of a text answers in the format it was trained on:
 ``**Kelfield**``, ``Answer: Kelfield``, ``{"answer": "Kelfield"}``, ``<think>...</think>Kelfield``.
-This notation does not belong in the text. Each function here removes one kind of it.
+None of this belongs in the text. Each function here removes one kind of it.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ import json
 import re
 from typing import Any
 
-from lacy.remote import THOUGHT_TAG, unthought
+from lacy.remote import REASONING_TAG, without_reasoning
 
-SIGNS = frozenset('<>*_`~#|[]{}"“”„«»‹›「」『』\\…&$◁【=\ue200\ufeff\u200b\u2060')
-"""An answer without these contains no notation except marks and labels at its beginning."""
+MARKUP = frozenset('<>*_`~#|[]{}"“”„«»‹›「」『』\\…&$◁【=\ue200\ufeff\u200b\u2060')
+"""An answer without these contains no notation except line markers and labels at its start."""
 
-DEEPEST = 8
-"""Most nested marks and labels that are removed; more than any real answer has."""
+MAX_NESTING = 8
+"""Levels of markers and labels that are removed; more than any real answer has."""
 
-MOST = 4_000
-"""Characters after the reasoning that are processed: units are shorter, and patterns are slow."""
+MAX_CHARS = 4_000
+"""Characters after the reasoning that are processed: units are shorter and patterns are slow."""
 
 QUOTES = {
     '"': '"', "“": "”", "”": "”", "„": "“”", "«": "»", "»": "«", "‹": "›", "'": "'", "‘": "’",
     "`": "`", "「": "」", "『": "』", "[": "]", "(": ")",
     "<": ">",
 }  # fmt: skip
-"""Opening marks, and those that close them."""
+"""Opening quotation marks and brackets, and what closes them."""
 
-_THOUGHT_END = re.compile(rf"</{THOUGHT_TAG}>|\[/THINK\]|◁/think▷", re.IGNORECASE)
+_REASONING_END = re.compile(rf"</{REASONING_TAG}>|\[/THINK\]|◁/think▷", re.IGNORECASE)
 _TASK = (
     r"(?:continue|complete|go on|find|give|answer|provide|output|produce|think|determine|figure"
     r"|recall|write|respond|be)"
 )
-_ALOUD = re.compile(
+_OPEN_REASONING = re.compile(
     r"\s*(?:(?:okay|ok|alright|all right|hmm+)[,.]+\s|let me |let['’]s (?:see|think|break)"
     rf"|the user |we (?:need|have|are asked|must|should) (?:to )?{_TASK}\b"
     rf"|i (?:need|should|have|must) (?:to )?{_TASK}\b|first, (?:i|let|we)\b|thinking process"
@@ -65,27 +65,27 @@ _INLINE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
-_REFERENCE = re.compile(
+_CITATION = re.compile(
     r"(?<=[^\s\]])[ \t]?(?:\[\^?\d{1,3}(?:[ \t]?[,–-][ \t]?\d{1,3})*\](?:\([^()\s]*\))?)+"
     r"|【[^】]*】|\ue200[^\ue201]*\ue201|<sup>\[[\d, ]{1,9}\]</sup>"
     r"|(?:(?<=[^\W\d_]{3})|(?<=[.,;)]))[ \t]?<sup>\d{1,3}</sup>"
     r"|(?<=[^\s\]])[ \t]?\[source\]\([^()\s]*\)"
 )
-"""Marks of sources, one or several: ``[1][2]``, ``[3, 4]``, ``[5](https://...)``."""
-_POWER = re.compile(r"<sup>([-−+]?\d{1,3})</sup>")
-_RAISED = str.maketrans("0123456789-−+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺")
+"""One or more citations: ``[1][2]``, ``[3, 4]``, ``[5](https://...)``."""
+_SUPERSCRIPT = re.compile(r"<sup>([-−+]?\d{1,3})</sup>")
+_SUPERSCRIPT_DIGITS = str.maketrans("0123456789-−+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺")
 _IMAGE = re.compile(r"!\[[^\[\]]*\]\([^()\s]*(?:\s+\"[^\"]*\")?\)")
 _LINK = re.compile(
     r"\[([^\[\]]+)\](?:\((?:[^()\s]|\([^()\s]*\))*(?:\s+\"[^\"]*\")?\)|\[[^\[\]]*\])"
 )
 _WIKI = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]")
-_STRUCK = re.compile(r"~~[^~\n]*~~")
-_LIGHT = re.compile(r"==(?=\S)([^=\n]*\S)==")
-_BLANK = re.compile(r"_{3,}(?!\w)")
-_TICKS = re.compile(r"(?<!\w)`+|`+(?!\w)|`{2,}")
+_STRIKETHROUGH = re.compile(r"~~[^~\n]*~~")
+_HIGHLIGHT = re.compile(r"==(?=\S)([^=\n]*\S)==")
+_BLANK_LINE = re.compile(r"_{3,}(?!\w)")
+_BACKTICKS = re.compile(r"(?<!\w)`+|`+(?!\w)|`{2,}")
 _EMPHASIS = re.compile(r"\*+|_+")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
-_ELIDED = re.compile(r"'[a-zA-Z]{1,3}\b")
+_ELISION = re.compile(r"'[a-zA-Z]{1,3}\b")
 """An apostrophe that belongs to a name: 's-Hertogenbosch."""
 _MATHS = re.compile(
     r"^\s*(?:\\\((?P<a>.*)\\\)|\\\[(?P<b>.*)\\\]|\$\$(?P<c>.*)\$\$|\$(?P<d>[^$]*)\$)\s*\.?\s*$",
@@ -94,7 +94,7 @@ _MATHS = re.compile(
 _BOXED = re.compile(r"\\(?:boxed|text|mathrm|mathbf|textbf|textit|emph)\{([^{}]*)\}?")
 
 _MONTH = r"(?:jan|feb|m[aä]r|apr|ma[iy]|ju[nl]|aug|sep|o[ck]t|nov|de[cz]|janv|f[eé]v|avr|ao[uû])"
-_MARKS = (
+_LINE_MARKERS = (
     re.compile(r"[#]{1,6}[ \t]+"),
     re.compile(r">[ \t]?(?=\S)"),
     re.compile(r"(?:[-=]>|→|⇒|➜)[ \t]*(?=\S)"),
@@ -108,9 +108,11 @@ _NOUN = (
     r"(?:answer|continuation|completion|next (?:few )?words?|missing (?:words?|part)|response"
     r"|output|result|solution|text continues)"
 )
-_KIND = r"(?:(?:correct|final|right|best|most likely|likely|short|direct|true|actual|possible) )*"
+_ADJECTIVES = (
+    r"(?:(?:correct|final|right|best|most likely|likely|short|direct|true|actual|possible) )*"
+)
 _LABEL = re.compile(
-    rf"(?:(?:i (?:think|believe) )?(?:the |my |your )?{_KIND}{_NOUN}"
+    rf"(?:(?:i (?:think|believe) )?(?:the |my |your )?{_ADJECTIVES}{_NOUN}"
     rf"(?:(?: (?:to|of|for|that|in|with|here) [^:\n]{{0,60}})?"
     rf"(?:[ \t]*(?::|=|->|→|⇒|\n)|[ \t]+[–—-][ \t])"
     r"|(?: (?:to|of|for) [^:\n.]{0,60}?)? (?:is|are|would be|should be|reads|with|as)(?: that)?\b"
@@ -123,20 +125,20 @@ _LABEL = re.compile(
     r":(?!//))\s*",
     re.IGNORECASE,
 )
-_AGREED = re.compile(
+_ACKNOWLEDGEMENT = re.compile(
     r"(?:sure(?: thing)?|certainly|of course|absolutely|understood|got it|no problem|gladly|okay|ok"
     r"|great|perfect|great question|good question|happy to help)"
     r"(?:!+|[,.:](?=\s*\n)|[,.:—–-]+(?=\s*(?:here\b|this is\b|the (?:answer|continuation|next)))"
     r"|(?<=sure)[,.:—–-]+)\s*",
     re.IGNORECASE,
 )
-_NAMED = (
+_LABEL_WORDS = (
     "answer", "final", "correct", "right", "best", "most likely", "likely", "short", "direct",
     "true", "actual", "possible", "continuation", "completion", "next", "missing", "response",
     "output", "result", "solution", "text continues", "user", "text:", "value:",
 )  # fmt: skip
-_STARTS = (
-    *(f"{article}{noun}" for article in ("", "the ", "my ", "your ") for noun in _NAMED),
+_PREAMBLES = (
+    *(f"{article}{noun}" for article in ("", "the ", "my ", "your ") for noun in _LABEL_WORDS),
     "here", "this is ", "continuing", "continued", "assistant", "ai:", "model:", "bot:", "gpt:",
     "chatbot", "a:", "sure", "certainly", "of course", "absolutely", "understood",
     "got it", "no problem", "gladly", "ok", "great", "perfect", "good question", "happy to",
@@ -144,9 +146,9 @@ _STARTS = (
     "to continue", "to complete", "unfortunately", "based on", "according to", "thought",
     "reasoning", "analysis:", "question", "q:",
 )  # fmt: skip
-"""How labels, acknowledgements and reasoning begin; such an answer is read to its end."""
+"""How labels, acknowledgements and reasoning begin. Such an answer is read to its end."""
 
-_LONGEST = max(map(len, _STARTS))
+_LONGEST_PREAMBLE = max(map(len, _PREAMBLES))
 _NUMBERED = re.compile(r"\(?[1aA](?:[.)]|$)|\($")
 _REFUSAL = re.compile(
     r"(?:sorry\b|i['’]?\s?a?m (?:very |so )?sorry"
@@ -156,96 +158,99 @@ _REFUSAL = re.compile(
     r"|i['’]m (?:unable|not able|not sure)|as an ai\b|there is (?:no|not enough) information)",
     re.IGNORECASE,
 )
-_NOTHING = re.compile(
+_NO_ANSWER = re.compile(
     r"(?:n/?a|n\.a|none|null|nil|unknown|undefined|no (?:answer|data|information)"
     r"|not (?:available|specified|provided|known|mentioned|stated|given|applicable|found))[.!]?",
     re.IGNORECASE,
 )
-"""A chat's answer of nothing but this names no fact."""
+"""A chat's answer that is only this names no fact."""
 _PLACEHOLDER = re.compile(
     r"[\[<{(](?:insert|your|unknown|redacted|blank|placeholder|name|place|city|date)\b[^\]>})]*[\]>})]",
     re.IGNORECASE,
 )
-_KEYS = (
+_ANSWER_KEYS = (
     "answer", "continuation", "completion", "text", "output", "response", "result", "value",
     "content", "words", "word", "next", "final_answer", "next_words", "fact",
 )  # fmt: skip
 
 
-def plain(answer: str) -> str:
-    """An answer without reasoning, JSON, fences, tags and inline marks."""
-    body = without_thoughts(answer).strip()[:MOST]
-    body = _unfenced(_without_control(body)).strip()
+def without_notation(answer: str) -> str:
+    """Return an answer without reasoning, JSON, fences, tags and inline markup."""
+    body = after_reasoning(answer).strip()[:MAX_CHARS]
+    body = _FENCE.sub(r"\2", _without_control(body)).strip()
     if body[:1] in ("{", "[") or (body[:1] == '"' and "\\" in body):
         body = _from_json(body)
-    return inline(body.replace("|", "\n") if body.startswith("|") else body)
+    return without_markup(body.replace("|", "\n") if body.startswith("|") else body)
 
 
-def without_thoughts(answer: str) -> str:
-    """The part of an answer after its reasoning; "" while the reasoning lasts."""
-    body = unthought(answer.lstrip("\ufeff\u200b\u2060"))
-    if _ALOUD.match(body) and (end := _THOUGHT_END.search(body)):
-        return without_thoughts(body[end.end() :])
+def after_reasoning(answer: str) -> str:
+    """Return the part of an answer after its reasoning, tagged or not; "" while it lasts."""
+    body = without_reasoning(answer.lstrip("\ufeff\u200b\u2060"))
+    if _OPEN_REASONING.match(body) and (end := _REASONING_END.search(body)):
+        return after_reasoning(body[end.end() :])
     if _STEPS.match(body) and (end := _LAST_STEP.search(body)):
         return body[end.end() :]
     return body
 
 
-def thinks(answer: str) -> bool:
-    """Whether an answer contains reasoning and nothing else."""
-    return bool(answer.strip()) and not without_thoughts(answer).strip()
+def is_reasoning(answer: str) -> bool:
+    """True if an answer contains only reasoning."""
+    return bool(answer.strip()) and not after_reasoning(answer).strip()
 
 
-def refuses(answer: str) -> bool:
-    """Whether a model speaks of itself or its task instead of continuing the text."""
-    body = without_thoughts(answer)
-    if _ALOUD.match(body) or _STEPS.match(body) or _PLACEHOLDER.match(opened(body)):
+def is_refusal(answer: str) -> bool:
+    """True if a model speaks of itself or its task instead of continuing the text."""
+    body = after_reasoning(answer)
+    if _OPEN_REASONING.match(body) or _STEPS.match(body):
         return True
-    return _REFUSAL.match(unquoted(opened(plain(body)))) is not None
+    if _PLACEHOLDER.match(without_preamble(body)):
+        return True
+    return _REFUSAL.match(without_quotes(without_preamble(without_notation(body)))) is not None
 
 
-def names_nothing(answer: str) -> bool:
-    """Whether all that an answer says is that there is none: "N/A", "unknown"."""
-    bare = unquoted(opened(plain(without_thoughts(answer))))
-    return _NOTHING.fullmatch(bare.strip()) is not None
+def is_nothing(answer: str) -> bool:
+    """True if an answer only says that there is none: "N/A", "unknown"."""
+    bare = without_quotes(without_preamble(without_notation(after_reasoning(answer))))
+    return _NO_ANSWER.fullmatch(bare.strip()) is not None
 
 
-def begins_plainly(answer: str) -> bool:
-    """Whether this beginning of an answer cannot become a label, reasoning or a list marker."""
-    low = " ".join(answer[: 3 * _LONGEST].split()).lower()
-    if _NUMBERED.match(low) or low.startswith(_STARTS):
+def starts_plainly(answer: str) -> bool:
+    """True if this start of an answer cannot become a label, reasoning or a list marker."""
+    low = " ".join(answer[: 3 * _LONGEST_PREAMBLE].split()).lower()
+    if _NUMBERED.match(low) or low.startswith(_PREAMBLES):
         return False
-    return len(low) >= _LONGEST or not any(start.startswith(low) for start in _STARTS)
+    return len(low) >= _LONGEST_PREAMBLE or not any(start.startswith(low) for start in _PREAMBLES)
 
 
-def opened(body: str) -> str:
-    """Removes line markers, labels and acknowledgements at the beginning."""
-    for _ in range(DEEPEST):
+def without_preamble(body: str) -> str:
+    """Remove line markers, labels and acknowledgements at the start."""
+    for _ in range(MAX_NESTING):
         rest = body.lstrip()
-        for pattern in (*_MARKS, _DOTS, _AGREED):
+        for pattern in (*_LINE_MARKERS, _DOTS, _ACKNOWLEDGEMENT):
             if found := pattern.match(rest):
                 rest = rest[found.end() :]
-        rest = _unlabelled(rest)
+        rest = _strip_label(rest)
         if rest == body:
             break
         body = rest
     return body
 
 
-def labelled(body: str) -> str:
-    """Removes labels and acknowledgements at the beginning; in lower case they are words."""
-    for _ in range(DEEPEST):
+def without_label(body: str) -> str:
+    """Remove labels and acknowledgements at the start, unless they begin in lower case."""
+    for _ in range(MAX_NESTING):
         if not body[:1].isupper():
             break
-        rest = body[found.end() :] if (found := _AGREED.match(body)) else _unlabelled(body)
+        found = _ACKNOWLEDGEMENT.match(body)
+        rest = body[found.end() :] if found else _strip_label(body)
         if rest == body:
             break
         body = rest
     return body
 
 
-def _unlabelled(body: str) -> str:
-    """Removes a label: "Answer:", "The answer is", but not "the result is" inside a sentence."""
+def _strip_label(body: str) -> str:
+    """Remove a label: "Answer:", "The answer is", but not "the result is" inside a sentence."""
     found = _LABEL.match(body)
     if found is None:
         return body
@@ -253,8 +258,8 @@ def _unlabelled(body: str) -> str:
     return body[found.end() :] if sign or body[0].isupper() else body
 
 
-def unquoted(body: str, *, closed: bool = False) -> str:
-    """Removes marks that enclose the whole answer, or (unless ``closed``) were never closed."""
+def without_quotes(body: str, *, closed: bool = False) -> str:
+    """Remove quotes that enclose the whole answer, or (unless ``closed``) were never closed."""
     close = QUOTES.get(body[:1])
     if close is None or len(body) < 2:
         return body
@@ -262,57 +267,48 @@ def unquoted(body: str, *, closed: bool = False) -> str:
     whole = inner.rstrip(" .,!;")
     if whole[-1:] in (*close,) and whole and not any(mark in whole[:-1] for mark in close):
         return whole[:-1].strip() + inner[len(whole) :].strip()
-    if closed or body[0] in "[(<" or _ELIDED.match(body) or any(mark in inner for mark in close):
+    if closed or body[0] in "[(<" or _ELISION.match(body) or any(mark in inner for mark in close):
         return body
     return inner.strip()
 
 
-def unpaired(body: str) -> str:
-    """Removes quotation marks around the first words if others follow: `"A" (1901)`."""
+def without_first_quotes(body: str) -> str:
+    """Remove quotes around the first words if others follow: `"A" (1901)`."""
     close = QUOTES.get(body[:1], "")
-    if body[:1] in ("", "(", "[", "<") or _ELIDED.match(body):
+    if body[:1] in ("", "(", "[", "<") or _ELISION.match(body):
         return body
     end = min((place for mark in close if (place := body.find(mark, 1)) > 0), default=0)
     return body[1:end] + body[end + 1 :] if end else body
 
 
-def inline(body: str) -> str:
-    """Removes tags, links, references, code marks, emphasis, escapes and entities."""
-    if not SIGNS & set(body):
+def without_markup(body: str) -> str:
+    """Remove tags, links, citations, code, emphasis, escapes and entities."""
+    if not MARKUP & set(body):
         return body
     if maths := _MATHS.match(body):
         body = next(part for part in maths.groups() if part is not None)
-    body = _REFERENCE.sub("", _BOXED.sub(r"\1", body))  # "[1][2]" is two marks and no link
-    body = _POWER.sub(lambda found: found[1].translate(_RAISED), body)
+    body = _CITATION.sub("", _BOXED.sub(r"\1", body))  # "[1][2]" is two citations, not a link
+    body = _SUPERSCRIPT.sub(lambda found: found[1].translate(_SUPERSCRIPT_DIGITS), body)
     body = _INLINE.sub("", _BLOCK.sub("\n", _without_control(body)))
     body = _LINK.sub(r"\1", _WIKI.sub(r"\1", _IMAGE.sub("", body)))
-    body = _REFERENCE.sub("", body)
-    body = _LIGHT.sub(r"\1", _STRUCK.sub("", body))
-    body = _TICKS.sub("", _BLANK.sub("", body))
-    body = _unescaped(_without_emphasis(body))
+    body = _CITATION.sub("", body)
+    body = _HIGHLIGHT.sub(r"\1", _STRIKETHROUGH.sub("", body))
+    body = _BACKTICKS.sub("", _BLANK_LINE.sub("", body))
+    body = _ESCAPE.sub(r"\1", _without_emphasis(body))
     return _ENTITY.sub(lambda found: html.unescape(found.group()), body)
 
 
 def _without_control(body: str) -> str:
-    """Cuts the answer at its first control token, after removing those at its beginning."""
+    """Replace control tokens by line ends, after removing those at the start."""
     while found := _CONTROL.match(body.lstrip()):
         body = body.lstrip()[found.end() :]
     return _CONTROL.sub("\n", body)
 
 
-def _unfenced(body: str) -> str:
-    fence = _FENCE.match(body)
-    return fence[2] if fence else body
-
-
-def _unescaped(body: str) -> str:
-    return _ESCAPE.sub(r"\1", body)
-
-
 def _without_emphasis(body: str) -> str:
-    """Removes ``*`` and ``_`` that open or close emphasis according to CommonMark.
+    """Remove ``*`` and ``_`` that open or close emphasis according to CommonMark.
 
-    A single one without a partner belongs to a name ("A*"); escaped ones are literal.
+    A single unpaired one belongs to a name ("A*"); escaped ones are literal.
     """
     open_now = {"*": 0, "_": 0}
     kept, last = [], 0
@@ -336,31 +332,31 @@ def _without_emphasis(body: str) -> str:
 
 
 def _from_json(body: str) -> str:
-    """The words in a JSON answer, complete or cut off; the body itself if it is not JSON."""
+    """Return the text of a JSON answer, complete or truncated; the body if it is not JSON."""
     try:
         value, _ = json.JSONDecoder().raw_decode(body)
     except (ValueError, RecursionError):
-        return _from_cut_json(body)
-    return _words_of(value, body)
+        return _from_truncated_json(body)
+    return _json_text(value, body)
 
 
-def _words_of(value: Any, body: str) -> str:
+def _json_text(value: Any, body: str) -> str:
     while isinstance(value, list) and value and not isinstance(value[0], int | float):
         value = value[0]
     if isinstance(value, dict):
         low = {str(key).lower(): inner for key, inner in value.items()}
         only = [*low.values()] if len(low) == 1 else []
-        found = next((low[key] for key in _KEYS if key in low), only[0] if only else "")
+        found = next((low[key] for key in _ANSWER_KEYS if key in low), only[0] if only else "")
         return "" if isinstance(found, dict | list | bool) or found is None else str(found)
     return value if isinstance(value, str) else body
 
 
-def _from_cut_json(body: str) -> str:
-    """A JSON string that the token limit cut off, if it is the answer."""
+def _from_truncated_json(body: str) -> str:
+    """Return a JSON string that the token limit cut off, if it is the answer."""
     start = re.match(r'\{\s*"(\w+)"\s*:\s*"((?:[^"\\]|\\.)*)', body)
     if start is None:
         return "" if re.match(r'\{\s*"?|\[\s*"', body) and not _LINK.match(body) else body
-    if start[1].lower() not in _KEYS:
+    if start[1].lower() not in _ANSWER_KEYS:
         return ""
     try:
         return str(json.loads(f'"{start[2]}"'))

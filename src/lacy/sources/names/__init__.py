@@ -1,4 +1,7 @@
-"""Which subject a text names: exact names first, then normal forms and similar spellings."""
+"""Find the subject of a text among known names; start with ``EntityLinker`` or ``NameIndex``.
+
+``NameIndex`` finds exact names; ``EntityLinker`` also finds other spellings of them.
+"""
 
 import lazy_loader
 

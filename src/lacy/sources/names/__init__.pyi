@@ -1,18 +1,15 @@
-from .function_words import DATES, FOLLOW, LEAD, LEAD_ABROAD, PREPOSITIONS, TITLES
-from .index import NameIndex, plain, same
-from .linking import Link, Linker, normal
+from .function_words import PREPOSITIONS, SENTENCE_STARTERS
+from .index import NameIndex, canonical, subject_key
+from .linking import EntityLink, EntityLinker
+from .spelling import normalize
 
 __all__ = [
-    "DATES",
-    "FOLLOW",
-    "LEAD",
-    "LEAD_ABROAD",
     "PREPOSITIONS",
-    "TITLES",
-    "Link",
-    "Linker",
+    "SENTENCE_STARTERS",
+    "EntityLink",
+    "EntityLinker",
     "NameIndex",
-    "normal",
-    "plain",
-    "same",
+    "canonical",
+    "normalize",
+    "subject_key",
 ]

@@ -21,7 +21,7 @@ from lacy.sources.names.function_words import (
     BEHIND_HAN,
     BRACKETED,
     BYNAMES,
-    DATES,
+    DATE_WORDS,
     FOLLOW,
     LEAD,
     LEAD_ABROAD,
@@ -36,15 +36,15 @@ from lacy.sources.names.function_words import (
     WITH_FIRST_NAME,
 )
 
-_SEEN = 160
-"""Characters that are examined on either side of the name."""
+_CONTEXT = 160
+"""Characters examined on either side of the name."""
 
-_WRAPPED = 50
-"""A shorter line was not wrapped because of its length, so the next line is separate."""
+_WRAP_WIDTH = 50
+"""A shorter line was not wrapped because of its length, so the next line does not continue it."""
 
-_SIGNS = frozenset("+#&@$%/^\\")
+_SYMBOLS = frozenset("+#&@$%/^\\")
 _ORNAMENT = re.compile("[©®™℠\u2190-\u21ff\u2500-\u25ff\u2700-\u27bf]")
-"""What is no part of a name: trade marks, and arrows, squares and dingbats as marks of a list."""
+"""Not part of a name: trademark signs, and arrows, squares and dingbats used as bullets."""
 _MARKUP = "*_~`"
 _OPENING = "([{\"“„‘«‹'"
 _CLOSING = ")]}\"”’»›'"
@@ -56,8 +56,8 @@ _BRACKET = re.compile(r"\s*\(([^\W\d]+(?: [^\W\d]+){0,2})\)")
 _POSSESSIVE = re.compile(r"'[sS](?![\w\-])")
 
 
-class _Shadow(dict[int, str | int]):
-    """One character for all of a kind: combining marks are parts of words, apostrophes are one."""
+class _Unified(dict[int, str | int]):
+    """Translates variants of a character (apostrophes, hyphens) to one; marks become letters."""
 
     def __missing__(self, code: int) -> str | int:
         character = chr(code)
@@ -76,56 +76,56 @@ class _Shadow(dict[int, str | int]):
         return found
 
 
-_SHADOW = _Shadow()
+_UNIFIED = _Unified()
 
 
-def shadow(text: str) -> str:
-    """A text of equal length in which variants of a character are replaced by one of them."""
-    return text if text.isascii() else text.translate(_SHADOW)
+def unify_characters(text: str) -> str:
+    """Return a text of equal length in which all variants of a character are the same."""
+    return text if text.isascii() else text.translate(_UNIFIED)
 
 
-def alone(text: str, start: int, end: int, *, small: bool = False) -> bool:
-    """Whether ``text[start:end]`` is a complete name; False in case of doubt.
+def is_complete_name(text: str, start: int, end: int, *, lower_case: bool = False) -> bool:
+    """True if ``text[start:end]`` is a complete name; False in case of doubt.
 
     Args:
         text: any text.
         start: first character of the name.
         end: the position after its last character.
-        small: whether the text has no capitals, so that case carries no information.
+        lower_case: whether the text has no capitals, so that case carries no information.
     """
-    first = max(0, start - _SEEN)
-    seen = shadow(text[first : end + _SEEN])
-    place = _Place(seen, start - first, end - first, small)
-    return place.begins() and place.ends()
+    first = max(0, start - _CONTEXT)
+    near = unify_characters(text[first : end + _CONTEXT])
+    name = _NameInContext(near, start - first, end - first, lower_case)
+    return name.starts() and name.ends()
 
 
-def introduced(text: str, start: int) -> bool:
-    """Whether a preposition leads to the longer name around ``start``: "in the New York Times".
+def follows_preposition(text: str, start: int) -> bool:
+    """True if a preposition precedes the longer name around ``start``: "in the New York Times".
 
     Such a name is not the subject of a sentence.
     """
-    chunks = shadow(text[max(0, start - _SEEN) : start]).split()
-    while chunks and _capital(chunks[-1]) and chunks[-1].lower() not in LEAD:
+    chunks = unify_characters(text[max(0, start - _CONTEXT) : start]).split()
+    while chunks and _may_be_name(chunks[-1]) and chunks[-1].lower() not in LEAD:
         chunks.pop()
     while chunks and chunks[-1].lower() in ("the", "a", "an", "its", "his", "her", "their"):
         chunks.pop()
     return bool(chunks) and chunks[-1].lower().lstrip(_OPENING) in PREPOSITIONS
 
 
-class _Place:
-    """A name and the text around it (in the form that ``shadow`` returns)."""
+class _NameInContext:
+    """A name and the text around it (in the form that ``unify_characters`` returns)."""
 
-    def __init__(self, text: str, start: int, end: int, small: bool) -> None:
+    def __init__(self, text: str, start: int, end: int, lower_case: bool) -> None:
         self.before, self.name, self.rest = text[:start], text[start:end], text[end:]
         self.single = not re.search(r"\s", self.name.strip())
-        self.small = small
+        self.lower_case = lower_case
 
     # ------------------------------------------------------------------------------ its end
 
     def ends(self) -> bool:
-        """Whether the text that follows does not belong to the name."""
-        rest, owner = self.rest, _POSSESSIVE.match(self.rest)
-        if owner:
+        """True if the text that follows does not belong to the name."""
+        rest, possessive = self.rest, _POSSESSIVE.match(self.rest)
+        if possessive:
             rest = rest[2:]
         if not rest:
             return True
@@ -134,16 +134,16 @@ class _Place:
             if attached is not None:
                 return attached
             rest = rest[1:]
-        return not self._goes_on(rest, bool(owner))
+        return not self._continues(rest, bool(possessive))
 
     def _attached(self, rest: str) -> bool | None:
-        """Whether characters attached to the name's end are not part of it; None: words decide."""
+        """True if the symbol after the name is not part of it; None if the next words decide."""
         sign, behind = rest[0], rest[1:]
         if sign == "'":
             if re.search(r"(?:^|[\s(])['‘]", self.before[-60:]):
                 return True
             touching = behind[:1].isalnum()
-            return False if touching or _capital(behind.lstrip()[:1]) else None
+            return False if touching or _may_be_name(behind.lstrip()[:1]) else None
         if sign == ".":
             return self._dot(rest)
         if sign in "!?":
@@ -160,10 +160,10 @@ class _Place:
             return self.before.count(run) % 2 == 1
         if sign in ":·•・":
             return not behind[:1].isalnum() or (sign == ":" and not behind[:1].isdigit())
-        return not _is_sign(sign) and not (sign.isalnum() or sign == "_")
+        return not _is_name_symbol(sign) and not (sign.isalnum() or sign == "_")
 
     def _dot(self, rest: str) -> bool:
-        """A final dot ends a sentence, unless it is an abbreviation's."""
+        """True if a dot after the name ends the sentence rather than an abbreviation."""
         behind = rest.lstrip(".")
         if behind[:1].isalnum():
             return False
@@ -171,67 +171,69 @@ class _Place:
         if len(rest) - len(behind) > 1 or not (len(last) == 1 or last in ABBREVIATED):
             return True
         word = _first_word(behind)
-        return not _capital(word) or word.lower() in LEAD
+        return not _may_be_name(word) or word.lower() in LEAD
 
     def _comma(self, rest: str) -> bool:
-        """Paris is not "Paris, Texas"; Charles may well be "Charles, Duke of York"."""
+        """True if a comma ends the name: not in "Paris, Texas", but in "Charles, Duke of York"."""
         if _NUMERAL.match(rest) or (rest[1:2].isdigit() and self.name[-1:].isdigit()):
             return False
         word = _first_word(rest[1:])
         low = word.lower()
-        if not self.single or self.small or not _capital(word) or word[0].isdigit():
+        if not self.single or self.lower_case or not _may_be_name(word) or word[0].isdigit():
             return True
-        owner = bool(re.match(rf"\W*{re.escape(word)}'s\b", rest)) or low.endswith("'s")
-        return owner or any(low in some for some in (LEAD, FOLLOW, RANKS, TITLES, DATES))
+        possessive = re.match(rf"\W*{re.escape(word)}'s\b", rest) or low.endswith("'s")
+        return bool(possessive) or any(
+            low in some for some in (LEAD, FOLLOW, RANKS, TITLES, DATE_WORDS)
+        )
 
-    def _goes_on(self, rest: str, owner: bool) -> bool:
-        """Whether the words after the name are part of it."""
+    def _continues(self, rest: str, possessive: bool) -> bool:
+        """True if the words after the name may be part of it."""
         gap = rest[: len(rest) - len(rest.lstrip())]
         line = (self.before + self.name).rpartition("\n")[2]
-        if "\t" in gap or gap.count("\n") > 1 or ("\n" in gap and len(line) < _WRAPPED):
+        if "\t" in gap or gap.count("\n") > 1 or ("\n" in gap and len(line) < _WRAP_WIDTH):
             return False
         chunks = rest.split(maxsplit=6)[:6]
         if not chunks:
             return False
         first = chunks[0]
-        if _joins(first):
-            return len(chunks) > 1 and _capital(chunks[1])
+        if _is_joiner(first):
+            return len(chunks) > 1 and _may_be_name(chunks[1])
         if first[0] in "+#" or re.match(r"\.\w", first):  # "C ++", "Visual Basic .NET"
             return True
         word = _first_word(first)
         if first[0] == "(":
-            return self.single and self._told_apart(rest)
+            return self.single and self._is_disambiguated(rest)
         if first[0] in _OPENING:
-            return self.single and first[0] not in "[{" and _capital(word)
+            return self.single and first[0] not in "[{" and _may_be_name(word)
         if not first[0].isalnum():
             return False
         low = word.lower()
-        if self.small:
-            return self._small_goes_on(low, word != low)
-        if not _capital(word):
-            return self._joined(chunks, low, owner)
+        if self.lower_case:
+            return word == low and low not in FOLLOW and low not in LEAD
+        if not _may_be_name(word):
+            return self._continues_with_particle(chunks, low, possessive)
         if word[0].isdigit():
-            return not owner
-        ends = not self.single and (owner or word in POSTNOMINALS)
+            return not possessive
+        ends = not self.single and (possessive or word in POSTNOMINALS)
         return not (ends or low in FOLLOW)
 
-    def _told_apart(self, rest: str) -> bool:
-        """Whether a bracket disambiguates the name: "Paris (Texas)", "Mercury (planet)"."""
+    def _is_disambiguated(self, rest: str) -> bool:
+        """True if a bracket disambiguates the name: "Paris (Texas)", "Mercury (planet)"."""
         inside = _BRACKET.match(rest)
         if inside is None or inside[1].isupper():  # none of few words; "the United Nations (UN)"
             return False
         return inside[1].split()[0].lower() not in BRACKETED
 
-    def _joined(self, chunks: list[str], low: str, owner: bool) -> bool:
-        """Whether a small word leads on to the rest of the name: "Catherine of Aragon"."""
-        if owner:
+    def _continues_with_particle(self, chunks: list[str], low: str, possessive: bool) -> bool:
+        """True if a lower-case word joins the name to the rest of it: "Catherine of Aragon"."""
+        if possessive:
             return low in THING  # "McDonald's was"
         if low not in OF and low not in ("the", *AND):
             return False
         place = 1
         while place < len(chunks) and chunks[place].lower() in (*OF, "the"):
             place += 1
-        if place == len(chunks) or not _capital(chunks[place]):
+        if place == len(chunks) or not _may_be_name(chunks[place]):
             return False
         if low in AND:
             return self.single
@@ -239,19 +241,15 @@ class _Place:
             return self.single or _first_word(chunks[place]).lower() in BYNAMES
         return True
 
-    def _small_goes_on(self, low: str, capital: bool) -> bool:
-        """In a text without capitals, only words that cannot begin a name may follow."""
-        return not capital and low not in FOLLOW and low not in LEAD
+    # ------------------------------------------------------------------------------- its start
 
-    # ---------------------------------------------------------------------------- its beginning
-
-    def begins(self) -> bool:
-        """Whether the text before the name does not belong to it."""
+    def starts(self) -> bool:
+        """True if the text before the name does not belong to it."""
         before = self.before
         if not before:
             return True
         if before[-1].isspace():
-            return not self._began_before(before)
+            return not self._started_before(before)
         sign, front = before[-1], before[:-1]
         if sign == "'":
             return not front[-1:].isalnum()
@@ -265,69 +263,69 @@ class _Place:
             return run in self.rest or before.count(run) % 2 == 0
         if sign in "·•・":
             return not front[-1:].isalnum()
-        return not _is_sign(sign) and not (sign.isalnum() or sign == "_")
+        return not _is_name_symbol(sign) and not (sign.isalnum() or sign == "_")
 
-    def _began_before(self, before: str) -> bool:
-        """Whether the words before the name are part of it."""
+    def _started_before(self, before: str) -> bool:
+        """True if the words before the name may be part of it."""
         front = before.rstrip()
         gap, line = before[len(front) :], front.rpartition("\n")[2]
         if not front or "\t" in gap or gap.count("\n") > 1:
             return False
-        if "\n" in gap and (len(line) < _WRAPPED or line[-1] in ".!?:;"):
+        if "\n" in gap and (len(line) < _WRAP_WIDTH or line[-1] in ".!?:;"):
             return False
         chunks = front.split()
         last = chunks.pop()
         word = last.lstrip(_OPENING + _MARKUP)
         low = word.lower()
-        if self.small:
+        if self.lower_case:
             return word[-1:].isalnum() and low not in LEAD and low not in FOLLOW
-        if _joins(last):
-            return bool(chunks) and _capital(chunks[-1])
+        if _is_joiner(last):
+            return bool(chunks) and _may_be_name(chunks[-1])
         if not word or not (word[-1].isalnum() or word[-1] == "'"):
-            return self._after_sign(word or last, chunks)
+            return self._continues_across_symbol(word or last, chunks)
         if word[-1] == "'":
-            return _capital(word) and (self.single or len(word) <= 3)
+            return _may_be_name(word) and (self.single or len(word) <= 3)
         if re.search(r"'s$", low):
-            return self.single and _capital(word)
+            return self.single and _may_be_name(word)
         if low in WITH_FIRST_NAME and word == low:
             return True
         if low in (*OF, "the", *AND) and word == low:
-            return self._led_here(chunks, low)
-        if not _capital(word):
+            return self._follows_particle(chunks, low)
+        if not _may_be_name(word):
             return False
         if word.isdigit():
             front_word = chunks[-1].lower() if chunks else ""
-            leads = any(front_word in some for some in (PREPOSITIONS, DATES, LEAD_ABROAD))
+            leads = any(front_word in some for some in (PREPOSITIONS, DATE_WORDS, LEAD_ABROAD))
             dated = leads or front_word[-1:] == ","
             return not dated
         if low in LEAD:
             return False
-        return self.single or not any(low in some for some in (TITLES, DATES, LEAD_ABROAD))
+        return self.single or not any(low in some for some in (TITLES, DATE_WORDS, LEAD_ABROAD))
 
-    def _after_sign(self, word: str, chunks: list[str]) -> bool:
-        """Whether a name continues across a symbol: "St. Paul", "Yahoo! Japan", "Paris, Texas"."""
+    def _continues_across_symbol(self, word: str, chunks: list[str]) -> bool:
+        """True if a name continues across a symbol: "St. Paul", "Yahoo! Japan", "Paris, Texas"."""
         sign, base = word[-1], word.rstrip(".!?,'\"”)+#*&$%")
         low = base.lower()
         if sign == "." and word.count(".") - base.count(".") == 1:
             if low in TITLES:
                 return self.single
             return bool(_INITIALS.fullmatch(base)) or low in NAMES_OF_SAINTS
-        if _is_sign(sign):  # "C# Music Awards"
-            return _capital(base) and low not in LEAD
-        if not self.single or not _capital(base):
+        if _is_name_symbol(sign):  # "C# Music Awards"
+            return _may_be_name(base) and low not in LEAD
+        if not self.single or not _may_be_name(base):
             return False
         if sign == ",":
-            if low in LEAD or base[-1:].isdigit() or low in DATES or low in FOLLOW:
+            if low in LEAD or base[-1:].isdigit() or low in DATE_WORDS or low in FOLLOW:
                 return False
-            return not introduced(" ".join([*chunks, ""]), _SEEN)
+            return not follows_preposition(" ".join([*chunks, ""]), _CONTEXT)
         return sign in '!?"”' and low not in LEAD
 
-    def _led_here(self, chunks: list[str], low: str) -> bool:
-        """Whether a small word comes from the rest of the name: "University of Paris"."""
+    def _follows_particle(self, chunks: list[str], low: str) -> bool:
+        """True if a lower-case word joins earlier words to the name: "University of Paris"."""
         while chunks and chunks[-1].lower() in (*OF, "the") and low not in AND:
             low = "of" if chunks[-1].lower() in OF else low
             chunks.pop()
-        if not chunks or not _capital(chunks[-1]) or not chunks[-1][-1].isalnum():
+        if not chunks or not _may_be_name(chunks[-1]) or not chunks[-1][-1].isalnum():
             return False
         word = chunks[-1].lstrip(_OPENING + _MARKUP)
         own = not self.single and word.lower() in OF_ONE
@@ -336,8 +334,8 @@ class _Place:
         return self.single if low in ("the", *AND) else True
 
 
-def alone_unspaced(text: str, start: int, end: int) -> bool:
-    """Whether a name is complete in a script that writes no spaces.
+def is_complete_unspaced(text: str, start: int, end: int) -> bool:
+    """True if a name is complete in a script without spaces.
 
     Next to Chinese characters, only a particle or punctuation ends a name; a name in katakana must
     not be next to katakana.
@@ -364,26 +362,26 @@ def _katakana(character: str) -> bool:
     return "\u30a1" <= character <= "\u30ff"
 
 
-def _capital(word: str) -> bool:
-    """Whether a word may be part of a name: it has a capital, or begins with a digit."""
+def _may_be_name(word: str) -> bool:
+    """True if a word may be part of a name: it has a capital, or begins with a digit."""
     word = word.lstrip(_OPENING + _MARKUP)
     return word != word.lower() or word[:1].isdigit()
 
 
 def _first_word(text: str) -> str:
-    """The first word of a text, without surrounding punctuation."""
+    """Return the first word of a text, without surrounding punctuation."""
     found = _WORD.search(text)
     return found.group() if found else ""
 
 
-def _joins(chunk: str) -> bool:
-    """Whether a separate symbol joins the words beside it: "Simon & Garfunkel"."""
+def _is_joiner(chunk: str) -> bool:
+    """True if a separate symbol joins the words beside it: "Simon & Garfunkel"."""
     return chunk in ("&", "+", "/") or all(unicodedata.category(c) == "So" for c in chunk)
 
 
-def _is_sign(character: str) -> bool:
-    """Whether a character that touches a word makes it another: "C#", "$5", "Na⁺", "F♭"."""
+def _is_name_symbol(character: str) -> bool:
+    """True if a symbol attached to a word makes it a different name: "C#", "$5", "Na⁺", "F♭"."""
     if character.isascii():
-        return character in _SIGNS
+        return character in _SYMBOLS
     kind = unicodedata.category(character)
     return kind == "Sc" or (kind in ("Sm", "So") and not _ORNAMENT.match(character))

@@ -1,4 +1,4 @@
-"""Words (and Chinese characters) beside a name that show whether the name continues."""
+"""Words, and Chinese characters, next to a name that show if the name continues there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PREPOSITIONS = _words(
     " throughout between among amid against about above below near behind beyond despite without"
     " within along across around like unlike via per outside inside toward towards past and"
 )
-"""A name after one of these is not the subject. "Of" joins names and is not among them."""
+"""A name after one of these is not the subject. "Of" is not included, because it joins names."""
 
 LEAD = PREPOSITIONS | _words(
     "the a an of as or but nor yet so because although though while when whenever where wherever"
@@ -66,9 +66,9 @@ FOLLOW = THING | _words(
     " studied taught took toured trained turned used visited went won worked"
     " works writes wrote"
 )
-"""What may follow a name with a capital: "Ada Lovelace Was Born", "ADA LOVELACE WAS BORN"."""
+"""Words that may follow a name with a capital: "Ada Lovelace Was Born", "ADA LOVELACE WAS BORN"."""
 
-DATES = _words(
+DATE_WORDS = _words(
     "january february march april may june july august september october november december"
     " monday tuesday wednesday thursday friday saturday sunday spring summer autumn winter"
 )
@@ -83,8 +83,11 @@ TITLES = _words(
     " director producer journalist politician footballer player coach lawyer doctor nurse teacher"
     " explorer manager monsieur madame signor señor señora herr frau"
 )
-"""Not part of a name of several words that they precede. "Mrs." is not among them: Mrs. Humphry
+"""Not part of a name of several words that follows. "Mrs." is not included, because Mrs. Humphry
 Ward is not Humphry Ward."""
+
+SENTENCE_STARTERS = LEAD | FOLLOW | LEAD_ABROAD | DATE_WORDS | TITLES
+"""Words with which a sentence may begin before its subject."""
 
 RANKS = _words(
     "king queen emperor empress prince princess duke duchess count countess earl baron baroness"

@@ -1,8 +1,8 @@
-"""Normal forms of names, by which spellings are compared, and the similarity of two forms.
+"""Normalized spellings of names, and the similarity of two of them.
 
-Punctuation does not count: dots of initials, apostrophes, hyphens between words, commas, quotes and
-brackets. Other symbols do: "C", "C#" and "C++" are three names, "Yahoo!" is not "Yahoo", and ".NET"
-is not "NET".
+Normalization removes punctuation: dots of initials, apostrophes, hyphens between words, commas,
+quotes and brackets. Other symbols stay: "C", "C#" and "C++" are three names, "Yahoo!" is not
+"Yahoo", and ".NET" is not "NET".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 
 EDITS = 2
-"""Most edits. Of three pieces of a name, at least one then has no edit."""
+"""Most edits between similar names. Then one of any three parts of a name has no edit."""
 
 _LETTERS = str.maketrans(
     {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h",
@@ -26,25 +26,29 @@ _HYPHENS = re.compile("-+")
 _PUNCTUATION = re.compile(r"[,;:\"“”„«»‹›()\[\]{}<>|…·•・\\=~^]+")
 _SIGN = re.compile(r"[^\w\s]")
 _ROMAN = re.compile(r"(?=.)m{0,3}(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})|.*\d.*")
-"""A number in either way of writing; "Vidic" and "Civil" are words."""
+"""A number in Roman or Arabic digits; "Vidic" and "Civil" are words."""
 
 
-def normal(name: str, *, as_written: bool = False) -> str:
-    """A name in lower case without accents and punctuation; "Last, First" becomes "First Last".
+def normalize(name: str, *, keep_order: bool = False) -> str:
+    """Return a name in lower case without accents and punctuation.
 
     Args:
         name: the name in any spelling.
-        as_written: keep the order of the words ("Paris, Texas").
+        keep_order: keep the order of "Paris, Texas"; by default "Last, First" is reversed.
     """
     if name.isascii() and name.isalnum():  # most words of a text
         return name.lower()
     text = name
-    if text.count(",") == 1 and _COMMA.search(text) and not as_written:
+    if text.count(",") == 1 and _COMMA.search(text) and not keep_order:
         last, first = text.split(",")
         text = f"{first} {last}"
     if not text.isascii():
         text = unicodedata.normalize("NFKD", text.casefold())
-    text = "".join(c for c in text if c.isspace() or _counts(c)) if not text.isprintable() else text
+    text = (
+        "".join(c for c in text if c.isspace() or _is_visible(c))
+        if not text.isprintable()
+        else text
+    )
     if not text.isascii():
         text = "".join(c for c in text if not unicodedata.combining(c))
     text = text.casefold().translate(_LETTERS)
@@ -54,13 +58,13 @@ def normal(name: str, *, as_written: bool = False) -> str:
     return " ".join(_joined(text.split()))
 
 
-def _counts(character: str) -> bool:
-    """Whether a character is visible, not a control character or an invisible mark."""
+def _is_visible(character: str) -> bool:
+    """True unless a character is a control character or an invisible mark."""
     return unicodedata.category(character)[0] != "C"
 
 
 def _dots(match: re.Match[str]) -> str:
-    """Removes dots, except in ".NET" and "3.5"."""
+    """Remove dots, except in ".NET" and "3.5"."""
     before, dots, after = match.groups()
     number = before.isdigit() and after.isdigit()
     leads = not before and bool(after)
@@ -68,7 +72,7 @@ def _dots(match: re.Match[str]) -> str:
 
 
 def _hyphen(match: re.Match[str]) -> str:
-    """Replaces hyphens between words with spaces; those in "C--", "A-" and "-5" are symbols."""
+    """Replace hyphens between words with spaces; those in "C--", "A-" and "-5" are symbols."""
     before = match.string[: match.start()][-1:]
     after = match.string[match.end() :][:1]
     ends = (before.isalnum() or before in tuple("+#*!?")) and not after.strip()
@@ -77,7 +81,7 @@ def _hyphen(match: re.Match[str]) -> str:
 
 
 def _joined(words: list[str]) -> Iterator[str]:
-    """Splits into words; adjacent single letters become one word: J R R, JRR."""
+    """Join adjacent single letters into one word: J R R becomes JRR."""
     letters = ""
     for word in words:
         if len(word) == 1 and word.isalpha():
@@ -92,7 +96,7 @@ def _joined(words: list[str]) -> Iterator[str]:
 
 
 def similarity(one: str, other: str) -> float:
-    """1 - edits / letters of two normal forms; 0 if they cannot mean the same.
+    """Return 1 - edits / letters of two normalized names; 0 if they cannot mean the same.
 
     An edit inserts, deletes or replaces a letter, or swaps two neighbours. Names are different if
     their numbers, symbols, number of words or first letters of words differ, or if they differ in a
@@ -115,14 +119,14 @@ def similarity(one: str, other: str) -> float:
     return 1.0 - edits / max(len(one), len(other))
 
 
-def shape(form: str) -> str:
-    """The number of words and their first letters, which similar names have in common."""
+def signature(form: str) -> str:
+    """Return the number of words and their first letters, which are equal for similar names."""
     words = form.split()
     return f"={len(words)}{''.join(word[0] for word in words)}="
 
 
 def _distance(a: str, b: str) -> int:
-    """Edit distance of two words (optimal string alignment), at most ``EDITS + 1``."""
+    """Return the edit distance of two words (optimal string alignment), at most ``EDITS + 1``."""
     if abs(len(a) - len(b)) > EDITS:
         return EDITS + 1
     before: list[int] = []

@@ -1,4 +1,8 @@
-"""Texts as a source: an index of documents whose marked values answer calls."""
+"""Texts as a source, by an index of the values in them; start with ``Documents``.
+
+``Documents.build`` indexes texts, ``Documents(folder)`` opens an index. The index is one SQLite
+file (``schema``); a tantivy index and vectors are optional and derived from it.
+"""
 
 import lazy_loader
 

@@ -1,13 +1,16 @@
 from .documents import Documents
-from .finding import finder
-from .index import BuildReport
-from .origins import Lost, Root, count_of
+from .indexing import BuildReport, default_annotator
+from .origins import MissingDocuments, Origin, count_documents
+from .passages import marked_values
+from .subjects import subject_of
 
 __all__ = [
     "BuildReport",
     "Documents",
-    "Lost",
-    "Root",
-    "count_of",
-    "finder",
+    "MissingDocuments",
+    "Origin",
+    "count_documents",
+    "default_annotator",
+    "marked_values",
+    "subject_of",
 ]

@@ -1,4 +1,4 @@
-"""Records where the documents of an index come from, and removes those that no longer exist.
+"""Record where the documents of an index come from, and remove those that no longer exist.
 
 When an index is built again from a folder, documents that the folder no longer contains are
 removed: those whose file was deleted, and those that are no longer in their file. Documents from
@@ -19,22 +19,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from lacy.sources.texts.schema import INDEX_FILE
 from lacy.types import Document
 
-Gone = Literal["auto", "keep", "remove"]
+IfMissing = Literal["auto", "keep", "remove"]
 """What to do with documents that no longer exist: ``auto`` removes them unless nearly all of a
 folder's documents are missing."""
 
-LOOKED_AT = 20_000
+_MOST_FILES = 20_000
 """Most files whose existence is checked when an index is opened (about a tenth of a second)."""
 
-_AT_ONCE = 200
+_PER_TRANSACTION = 200
 """Documents removed per transaction."""
 
-_FEW = 50
-"""Fewest missing documents that count as nearly all, if a tenth or less is left."""
+_MANY = 50
+"""Least number of missing documents that counts as nearly all, if a tenth or less is left."""
 
-TABLES = """
+_TABLES = """
 CREATE TABLE IF NOT EXISTS origin (
   document INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, root BLOB NOT NULL, file BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS origin_root ON origin (root);
@@ -48,33 +49,38 @@ _TAIL = re.compile(r"(?::\d+)*(?:#\d+)*\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Root:
-    """The source of one build.
+class Origin:
+    """Where the documents of one build come from.
 
     Args:
         place: absolute path of a folder or file, with links resolved, or ``hf:owner/name``.
-        gone: what to do with its documents that no longer exist.
+        if_missing: what to do with its documents that no longer exist.
         unread: files and folders that could not be read this time; filled while reading.
-        whole: whether everything is read; otherwise no document counts as missing.
+        complete: whether everything is read; otherwise no document counts as missing.
     """
 
     place: str
-    gone: Gone = "auto"
+    if_missing: IfMissing = "auto"
     unread: Collection[str] = ()
-    whole: bool = True
+    complete: bool = True
 
     @classmethod
     def of(
-        cls, source: str, gone: Gone = "auto", unread: Collection[str] = (), *, whole: bool = True
-    ) -> Root:
-        """The root for a source as given to ``lacy.read``."""
+        cls,
+        source: str,
+        if_missing: IfMissing = "auto",
+        unread: Collection[str] = (),
+        *,
+        complete: bool = True,
+    ) -> Origin:
+        """Return the origin for a path or data set as given to ``lacy.read``."""
         place = source if source.startswith("hf:") else os.path.realpath(source)
-        return cls(place, gone, unread, whole)
+        return cls(place, if_missing, unread, complete)
 
 
 @dataclass
-class Lost:
-    """Documents that no longer exist."""
+class MissingDocuments:
+    """Counts of the documents that no longer exist, and of those from other places."""
 
     removed: int = 0
     kept: int = 0
@@ -87,37 +93,43 @@ class Lost:
     """Names of some documents that were removed or kept."""
 
 
-def key_of(document: Document) -> str:
-    """The identity of a document: its file and the place in it, or its own id."""
+def create_tables(db: sqlite3.Connection) -> None:
+    """Create the tables that record origins, if needed."""
+    for statement in filter(str.strip, _TABLES.split(";")):
+        db.execute(statement)
+
+
+def document_key(document: Document) -> str:
+    """Return the identity of a document: its file and the place in it, or its own id."""
     head = _TAIL.sub("", document.id)
     file = document.file.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if file and (file == head or file.replace(os.sep, "/").endswith("/" + head)):
-        return f"{_text(document.file)}{document.id[len(head) :]}"
+        return f"{_path_text(document.file)}{document.id[len(head) :]}"
     return f"={document.id}"
 
 
-def name_of(db: sqlite3.Connection, document: Document, root: Root | None) -> str:
-    """The name of a document in the index.
+def unique_name(db: sqlite3.Connection, document: Document, origin: Origin | None) -> str:
+    """Return the name of a document in the index.
 
     This is its id unless a document of another file has it: files in two folders may have the same
     name.
     """
-    key = key_of(document)
+    key = document_key(document)
     query = "SELECT name FROM document JOIN origin ON document = document.id WHERE key = ?"
     if known := db.execute(query, (key,)).fetchone():
         return str(known[0])
-    if _free(db, document.id, key):
+    if _is_free(db, document.id, key):
         return document.id
-    folder = Path(root.place if root else document.file).name or "other"
+    folder = Path(origin.place if origin else document.file).name or "other"
     name = f"{folder}/{document.id}"
     number = 2
-    while not _free(db, name, key):
+    while not _is_free(db, name, key):
         name, number = f"{folder}/{document.id}#{number}", number + 1
     return name
 
 
-def _free(db: sqlite3.Connection, name: str, key: str) -> bool:
-    """Whether a name is free: unused, or used by a document of unknown origin or a deleted file."""
+def _is_free(db: sqlite3.Connection, name: str, key: str) -> bool:
+    """True if a name is unused, or used by a document of unknown origin or a deleted file."""
     query = (
         "SELECT key, file FROM document LEFT JOIN origin ON document = document.id WHERE name = ?"
     )
@@ -129,74 +141,76 @@ def _free(db: sqlite3.Connection, name: str, key: str) -> bool:
     return files and not os.path.lexists(file)
 
 
-def noted(db: sqlite3.Connection, number: int, document: Document, root: Root | None) -> bool:
-    """Whether the origin of a document is already recorded; marks the document as seen."""
-    saw(db, number)
+def is_recorded(
+    db: sqlite3.Connection, number: int, document: Document, origin: Origin | None
+) -> bool:
+    """True if a document's origin is recorded already; marks the document as seen."""
+    mark_seen(db, number)
     query = "SELECT document, key, root, file FROM origin WHERE document = ?"
-    return bool(db.execute(query, (number,)).fetchone() == _row(number, document, root))
+    return bool(db.execute(query, (number,)).fetchone() == _row(number, document, origin))
 
 
-def _row(number: int, document: Document, root: Root | None) -> tuple[int, str, bytes, bytes]:
-    place = os.fsencode(root.place if root else "")
-    return number, key_of(document), place, os.fsencode(document.file)
+def _row(number: int, document: Document, origin: Origin | None) -> tuple[int, str, bytes, bytes]:
+    place = os.fsencode(origin.place if origin else "")
+    return number, document_key(document), place, os.fsencode(document.file)
 
 
-def note(db: sqlite3.Connection, number: int, document: Document, root: Root | None) -> None:
-    """Records a document's origin and marks it as seen, in the caller's transaction."""
-    row = _row(number, document, root)
+def record(db: sqlite3.Connection, number: int, document: Document, origin: Origin | None) -> None:
+    """Record a document's origin and mark it as seen, in the caller's transaction."""
+    row = _row(number, document, origin)
     db.execute("INSERT OR REPLACE INTO origin VALUES (?, ?, ?, ?)", row)
-    saw(db, number)
+    mark_seen(db, number)
 
 
-def saw(db: sqlite3.Connection, number: int) -> None:
-    """Marks a document as seen."""
+def mark_seen(db: sqlite3.Connection, number: int) -> None:
+    """Mark a document as seen in this build."""
     db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (number,))
 
 
-def remove_gone(
-    db: sqlite3.Connection, root: Root, added: int, forget: Callable[[str], object]
-) -> Lost:
-    """Removes a root's documents that were not seen, and reports which ones stay.
+def remove_missing(
+    db: sqlite3.Connection, origin: Origin, added: int, remove: Callable[[str], object]
+) -> MissingDocuments:
+    """Remove an origin's documents that were not seen, and report which ones stay.
 
     Args:
         db: the index; every existing document has been marked as seen.
-        root: the source, which has been read to its end.
+        origin: the origin, which has been read to its end.
         added: the number of new documents.
-        forget: removes a document by its name.
+        remove: removes a document by its name.
     """
-    known = _known(db, root)
+    known = _documents_of(db, origin)
     absent = [(name, file) for name, file, seen in known if not seen]
-    gone = [name for name, file in absent if not _unread(file, root.unread)]
-    lost = Lost(unread=len(absent) - len(gone), names=tuple(gone[:20]))
+    missing = [name for name, file in absent if not _is_unread(file, origin.unread)]
+    report = MissingDocuments(unread=len(absent) - len(missing), names=tuple(missing[:20]))
     left = len(known) - len(absent) - added
-    nearly_all = (left <= 0 and 2 * added < len(gone)) or (
-        len(gone) >= _FEW and 10 * (left + added) <= len(gone)
+    nearly_all = (left <= 0 and 2 * added < len(missing)) or (
+        len(missing) >= _MANY and 10 * (left + added) <= len(missing)
     )
-    if root.gone == "keep" or (root.gone == "auto" and nearly_all):
-        lost.kept = len(gone)
-        gone = []
+    if origin.if_missing == "keep" or (origin.if_missing == "auto" and nearly_all):
+        report.kept = len(missing)
+        missing = []
     elsewhere = _moved(db) - {name for name, _, _ in known}
-    gone += sorted(elsewhere)
-    lost.names = tuple(gone[:20]) or lost.names
-    lost.removed = len(gone)
-    rest = iter(gone)
-    while some := list(islice(rest, _AT_ONCE)):
+    missing += sorted(elsewhere)
+    report.names = tuple(missing[:20]) or report.names
+    report.removed = len(missing)
+    rest = iter(missing)
+    while some := list(islice(rest, _PER_TRANSACTION)):
         with db:
             db.execute("BEGIN IMMEDIATE")
             for name in some:
-                forget(name)
+                remove(name)
     total = db.execute("SELECT COUNT(*) FROM document").fetchone()[0]
-    lost.elsewhere = total - len(known) + lost.removed - len(elsewhere)
-    return lost
+    report.elsewhere = total - len(known) + report.removed - len(elsewhere)
+    return report
 
 
-def _known(db: sqlite3.Connection, root: Root) -> list[tuple[str, str, bool]]:
-    """Name, file, and whether it was seen, for each document of a root.
+def _documents_of(db: sqlite3.Connection, origin: Origin) -> list[tuple[str, str, bool]]:
+    """Return name, file, and true if it was seen, for each document of an origin.
 
     Files in the folder that were indexed separately, and might not be read as part of the folder (a
     hidden file), count as its documents only if they were seen or no longer exist.
     """
-    place = os.fsencode(root.place)
+    place = os.fsencode(origin.place)
     inside = place.rstrip(b"/") + b"/"
     query = (
         "SELECT name, file, seen.document IS NOT NULL, root = ? FROM origin"
@@ -215,7 +229,7 @@ def _known(db: sqlite3.Connection, root: Root) -> list[tuple[str, str, bool]]:
 
 
 def _moved(db: sqlite3.Connection) -> set[str]:
-    """Names of documents whose file no longer exists and whose text was seen in another file."""
+    """Return documents whose file no longer exists and whose text was seen in another file."""
     query = (
         "SELECT name, file FROM document JOIN origin ON origin.document = document.id"
         " WHERE length(file) AND document.id NOT IN seen AND digest IN"
@@ -224,45 +238,42 @@ def _moved(db: sqlite3.Connection) -> set[str]:
     return {name for name, file in db.execute(query) if not os.path.lexists(file)}
 
 
-def _unread(file: str, unread: Collection[str]) -> bool:
-    """Whether a file or one of its parent folders could not be read."""
+def _is_unread(file: str, unread: Collection[str]) -> bool:
+    """True if a file or one of its parent folders could not be read."""
     if not file or not unread:
         return False
     return any(str(place) in unread for place in (file, *map(str, Path(file).parents)))
 
 
-def count_of(folder: Path, root: Root) -> int:
-    """Number of documents from a root in an index; 0 if there is no index."""
-    from lacy.sources.texts.index import FILE
-
-    if not (folder / FILE).is_file():
+def count_documents(folder: Path, origin: Origin) -> int:
+    """Return the number of documents from an origin in an index; 0 if there is no index."""
+    file = folder / INDEX_FILE
+    if not file.is_file():
         return 0
     try:
-        with closing(
-            sqlite3.connect(f"{(folder / FILE).resolve().as_uri()}?mode=ro", uri=True)
-        ) as db:
-            if not _has(db):
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            if not _has_origins(db):
                 return 0
             db.execute("CREATE TEMP TABLE seen (document INTEGER PRIMARY KEY)")
-            return len(_known(db, root))
+            return len(_documents_of(db, origin))
     except sqlite3.Error:
         return 0
 
 
-def missing(db: sqlite3.Connection) -> list[str]:
-    """Files of an index that no longer exist; not all files are checked."""
-    if not _has(db):
+def missing_files(db: sqlite3.Connection) -> list[str]:
+    """Return the files of an index that no longer exist; in a large index not all are checked."""
+    if not _has_origins(db):
         return []
     query = "SELECT DISTINCT file FROM origin WHERE length(file) LIMIT ?"
-    files = (file for (file,) in db.execute(query, (LOOKED_AT,)))
+    files = (file for (file,) in db.execute(query, (_MOST_FILES,)))
     return [os.fsdecode(file) for file in files if not os.path.lexists(file)]
 
 
-def _has(db: sqlite3.Connection) -> bool:
+def _has_origins(db: sqlite3.Connection) -> bool:
     query = "SELECT 1 FROM sqlite_master WHERE name = 'origin'"
     return db.execute(query).fetchone() is not None
 
 
-def _text(path: str) -> str:
-    """A path as text; bytes that are not UTF-8 are written in hexadecimal."""
+def _path_text(path: str) -> str:
+    """Return a path as text; bytes that are not UTF-8 are written in hexadecimal."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

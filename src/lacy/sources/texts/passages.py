@@ -1,6 +1,6 @@
-"""Texts cut into passages, the values in them, and the words they are found by.
+"""Split texts into passages; find the values in them and the words to search them by.
 
-A passage is about three sentences; it never goes over a paragraph's end, nor ends inside a value.
+A passage is about three sentences; it ends at the end of a paragraph and never inside a value.
 """
 
 from __future__ import annotations
@@ -14,25 +14,24 @@ from dataclasses import replace
 from lacy.annotate import merge_marks
 from lacy.annotate.grammar import qualified, runs
 from lacy.errors import one_line
-from lacy.types import Document, Mark
+from lacy.types import Mark
 
-SENTENCES = 3
-"""Sentences of a passage."""
+SENTENCES_PER_PASSAGE = 3
 
-LONGEST = 1_200
-"""Characters of a passage; longer ones are cut at a space."""
+LONGEST_PASSAGE = 1_200
+"""Longer passages, in characters, are split at a space."""
 
-MAX_VALUE = 120
-"""Characters above which a mark is no value that could be said in a sentence."""
+LONGEST_MARK = 120
+"""Longer marks, in characters, do not fit into a sentence and are left out."""
 
-STOP = re.compile(r"[.!?…][\"'”’»)\]]*\s+|[。！？][”’」』）]*\s*|\n\s*\n")
+SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*\s+|[。！？][”’」』）]*\s*|\n\s*\n")
 EMPTY_LINE = re.compile(r"\n\s*\n")
+ARTICLES = frozenset({"the", "a", "an", "in", "on", "at"})
 _WORD = re.compile(r"[^\W_]+")
-_ARTICLES = {"the", "a", "an", "in", "on", "at"}
 
 
-def cut(text: str, marks: Sequence[Mark]) -> Iterator[tuple[int, int]]:
-    """Passages of a text as ``[start, stop)``, without gaps.
+def split_passages(text: str, marks: Sequence[Mark]) -> Iterator[tuple[int, int]]:
+    """Yield the passages of a text as ``[start, stop)``, without gaps.
 
     Args:
         text: any text.
@@ -40,29 +39,30 @@ def cut(text: str, marks: Sequence[Mark]) -> Iterator[tuple[int, int]]:
     """
     starts = [mark.start for mark in marks]
 
-    def safe(at: int) -> int:
-        """``at``, or the end of the mark that it lies in."""
+    def outside_marks(at: int) -> int:
+        """Return a position, or the end of the mark that contains it."""
         place = bisect_left(starts, at) - 1
         return max(at, marks[place].end) if place >= 0 else at
 
     begin = count = 0
-    for match in STOP.finditer(text):
+    for match in SENTENCE_END.finditer(text):
         count += 1
         end = match.end()
-        if (count < SENTENCES and not EMPTY_LINE.search(match.group())) or safe(end) != end:
+        is_last = count >= SENTENCES_PER_PASSAGE or EMPTY_LINE.search(match.group())
+        if not is_last or outside_marks(end) != end:
             continue
-        yield from _short(text, begin, end, safe)
+        yield from _split_long(text, begin, end, outside_marks)
         begin, count = end, 0
     if begin < len(text):
-        yield from _short(text, begin, len(text), safe)
+        yield from _split_long(text, begin, len(text), outside_marks)
 
 
-def _short(
-    text: str, begin: int, end: int, safe: Callable[[int], int]
+def _split_long(
+    text: str, begin: int, end: int, outside_marks: Callable[[int], int]
 ) -> Iterator[tuple[int, int]]:
-    while end - begin > LONGEST:
-        space = text.rfind(" ", begin + LONGEST // 2, begin + LONGEST)
-        at = safe(space + 1 if space >= 0 else begin + LONGEST)
+    while end - begin > LONGEST_PASSAGE:
+        space = text.rfind(" ", begin + LONGEST_PASSAGE // 2, begin + LONGEST_PASSAGE)
+        at = outside_marks(space + 1 if space >= 0 else begin + LONGEST_PASSAGE)
         if at >= end:
             break
         yield begin, at
@@ -70,48 +70,21 @@ def _short(
     yield begin, end
 
 
-def values(text: str, marks: Iterable[Mark], subject: str = "") -> list[tuple[Mark, str]]:
-    """The marks that hold a value, without spaces around it, and the value as it is said."""
+def marked_values(text: str, marks: Iterable[Mark], subject: str = "") -> list[tuple[Mark, str]]:
+    """Return the marks that hold a value, without surrounding spaces, and the values."""
     found = []
     for mark in merge_marks(marks):
         raw = text[mark.start : mark.end]
         value = one_line(raw)
-        if mark.reason == "CONTENT" or not 0 < len(value) <= MAX_VALUE or value == subject:
+        if mark.reason == "CONTENT" or not 0 < len(value) <= LONGEST_MARK or value == subject:
             continue
         start = mark.start + len(raw) - len(raw.lstrip())
         found.append((replace(mark, start=start, end=start + len(raw.strip())), value))
     return found
 
 
-def plain(name: str) -> str:
-    """A name by which subjects are compared."""
-    return one_line(unicodedata.normalize("NFC", name))
-
-
-def subject_of(document: Document) -> str:
-    """Whom or what a document is about: its title, else whom its text names first; or ""."""
-    for key in ("person", "title", "subject"):
-        named = document.meta.get(key)
-        if isinstance(named, str) and plain(named):
-            return plain(named)
-    return first_name(document.text)
-
-
-def first_name(text: str) -> str:
-    """The first run of capitalised words in the first line of a text, or ""."""
-    line = plain(next((line for line in text[:2_000].splitlines() if line.strip()), ""))
-    for start, end in runs(line):
-        name = line[start:end]
-        first, _, rest = name.partition(" ")
-        if first.lower() in _ARTICLES:
-            name, first = rest, rest
-        if " " in name and first[:1].isupper():
-            return name
-    return ""
-
-
-def wider(text: str, spans: Iterable[tuple[int, int, str]]) -> dict[tuple[int, int], str]:
-    """Alternative forms of values, by their positions.
+def extended_values(text: str, spans: Iterable[tuple[int, int, str]]) -> dict[tuple[int, int], str]:
+    """Return longer forms of values, by their positions.
 
     A part of a name is completed ("One" in "CBC Radio One"): a name is a run of capitalised words,
     without an article at its beginning, which may begin a sentence. A number or date is extended by
@@ -137,16 +110,16 @@ def wider(text: str, spans: Iterable[tuple[int, int, str]]) -> dict[tuple[int, i
 
 def _without_article(text: str, start: int, end: int) -> tuple[int, int]:
     first = text[start:end].partition(" ")[0]
-    return start + (len(first) + 1) * (first.lower() in _ARTICLES), end
+    return start + (len(first) + 1) * (first.lower() in ARTICLES), end
 
 
-def words_of(text: str) -> list[str]:
-    """The words that a text is found by; characters of unspaced scripts stand alone."""
+def search_words(text: str) -> list[str]:
+    """Return the words to search a text by; in unspaced scripts each character is a word."""
     found: list[str] = []
     for word in _WORD.findall(unicodedata.normalize("NFC", text)):
-        found += word if any(map(_unspaced, word)) else [word]
+        found += word if any(map(_is_unspaced, word)) else [word]
     return found
 
 
-def _unspaced(character: str) -> bool:
+def _is_unspaced(character: str) -> bool:
     return 0x0E00 <= ord(character) <= 0x0EFF or 0x2E80 <= ord(character) <= 0xA4CF

@@ -1,10 +1,10 @@
-"""Passages by what they mean: a static embedding of each (``model2vec``), compared exactly.
+"""Search passages by meaning: exact search over static embeddings (``model2vec``).
 
-A static embedding is the mean of vectors of a text's tokens: no network runs, a sentence takes
-microseconds. The model is copied into the index, so that nothing is fetched when it is asked.
+A static embedding is the mean of the vectors of a text's tokens: no network runs, and a sentence
+takes microseconds. The model is copied into the index, so that nothing is downloaded later.
 
-Row ``n`` of the file belongs to passage ``n``: a scale and int8 components of a unit vector. Rows
-of passages that are gone are zero. All rows are read for a query: 50 MB at 200,000 of 256.
+Row ``n`` of the file belongs to passage ``n``: a scale and the int8 components of a unit vector.
+The rows of removed passages are zero. A query reads all rows: 50 MB for 200,000 vectors of 256.
 """
 
 from __future__ import annotations
@@ -18,66 +18,59 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lacy._text import first_line
 from lacy.errors import LacyError
+from lacy.sources.texts.schema import PassageText
 
 if TYPE_CHECKING:
-    from lacy.sources.texts.words import Hit
+    from lacy.sources.texts.search import Hit
 
-FILE, MODEL = "vectors.int8", "vectors.model"
-FUSION = 60
+VECTORS_FILE, MODEL_FOLDER = "vectors.int8", "vectors.model"
+FUSION_K = 60
 """``k`` of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
 
 _ROWS = 8_192
 """Rows compared at a time."""
 
 
-def _package() -> Any:
-    try:
-        import model2vec
-    except ImportError as error:
-        what = "an index with vectors"
-        raise LacyError("E11", extra_for=what, package="model2vec", extra="vectors") from error
-    return model2vec
-
-
-class Vectors:
-    """The vectors of an index.
+class VectorSearch:
+    """The embeddings of an index's passages.
 
     Raises:
         LacyError: E11, model2vec is not installed; E101, the model cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / FILE
-        self._model = load(str(folder / MODEL))
+        self._file = folder / VECTORS_FILE
+        self._model = load_embeddings(str(folder / MODEL_FOLDER))
         size = int(self._model.dim)
         self._row = np.dtype([("scale", "<f4"), ("vector", "i1", (size,))])
         self.refresh()
 
     def refresh(self) -> None:
-        """Sees what others have written since."""
+        """Read what other processes have written."""
         rows = self._file.stat().st_size // self._row.itemsize if self._file.exists() else 0
         self._rows: Any = (
             np.memmap(self._file, self._row, "r", shape=(rows,)) if rows else np.zeros(0, self._row)
         )
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Close the file."""
         self._rows = np.zeros(0, self._row)
 
     def near(self, text: str, limit: int, among: Sequence[int] | None = None) -> list[Hit]:
-        """The passages whose vectors are nearest by cosine, best first.
+        """Return the passages with the highest cosine similarity to a text, best first.
 
         Args:
-            text: what is looked for.
-            limit: how many.
-            among: only these passages; by default all.
+            text: the query.
+            limit: most passages returned.
+            among: search only these passages; by default all.
         """
         [query] = self._encode([text])
         if not query.any():
             return []
         if among is None:
-            scores = self._all(query)
+            scores = self._score_all(query)
             numbers = np.arange(1, len(scores) + 1)
             if len(scores) > limit:
                 best = np.argpartition(scores, -limit)[-limit:]
@@ -88,7 +81,7 @@ class Vectors:
         order = np.lexsort((numbers, -scores))[:limit]
         return [(int(numbers[i]), float(scores[i])) for i in order if scores[i] > 0]
 
-    def _all(self, query: Any) -> Any:
+    def _score_all(self, query: Any) -> Any:
         out = np.empty(len(self._rows), np.float32)
         for at in range(0, len(out), _ROWS):
             out[at : at + _ROWS] = self._scores(self._rows[at : at + _ROWS], query)
@@ -98,7 +91,7 @@ class Vectors:
         return rows["scale"] * (rows["vector"].astype(np.float32) @ query)
 
     def _encode(self, texts: Sequence[str]) -> Any:
-        """Unit vectors; zeros where no word is known."""
+        """Return unit vectors; zeros if no word of a text is known."""
         found = np.asarray(
             self._model.encode(list(texts), show_progress_bar=False, use_multiprocessing=False),
             dtype=np.float32,
@@ -106,14 +99,14 @@ class Vectors:
         length = np.linalg.norm(found, axis=1, keepdims=True)
         return np.divide(found, length, out=np.zeros_like(found), where=length > 0)
 
-    def write(self, gone: Iterable[int], there: Iterable[tuple[int, str, str]]) -> None:
-        """Empties the rows of passages, then fills those of others; see ``Follower``."""
+    def write(self, removed: Iterable[int], added: Iterable[PassageText]) -> None:
+        """Clear the rows of passages, then fill those of others; see ``DerivedIndex``."""
         mode = "r+b" if self._file.exists() else "w+b"
         empty = np.zeros(1, self._row)
         with open(self._file, mode) as file:
-            for number in gone:
+            for number in removed:
                 self._put(file, number, empty)
-            rest = iter(there)
+            rest = iter(added)
             while batch := list(islice(rest, 1024)):
                 found = self._encode([f"{subject}. {text}" for _, subject, text in batch])
                 rows = np.zeros(len(batch), self._row)
@@ -131,43 +124,46 @@ class Vectors:
         file.write(row.tobytes())
 
 
-def fused(*rankings: Sequence[Hit]) -> list[Hit]:
-    """One ranking of several: each adds ``1 / (FUSION + rank)`` to what it holds."""
+def fuse_rankings(*rankings: Sequence[Hit]) -> list[Hit]:
+    """Fuse rankings: each adds ``1 / (FUSION_K + rank)`` to the score of its hits."""
     scores: dict[int, float] = {}
     for ranking in rankings:
         for rank, (number, _) in enumerate(ranking, 1):
-            scores[number] = scores.get(number, 0.0) + 1 / (FUSION + rank)
+            scores[number] = scores.get(number, 0.0) + 1 / (FUSION_K + rank)
     return sorted(scores.items(), key=lambda hit: (-hit[1], hit[0]))
 
 
-def load(name: str) -> Any:
-    """A model from a folder or the Hub.
+def load_embeddings(name: str) -> Any:
+    """Load an embedding model from a folder or the Hub.
 
     Raises:
         LacyError: E11, model2vec is not installed; E101, there is no such model.
     """
-    model2vec = _package()
+    try:
+        import model2vec
+    except ImportError as error:
+        what = "an index with vectors"
+        raise LacyError("E11", extra_for=what, package="model2vec", extra="vectors") from error
     try:
         return model2vec.StaticModel.from_pretrained(name, force_download=False)
-    except Exception as error:  # files, formats, network: each library its own class
-        lines = str(error).splitlines() or [""]
-        why = f"{type(error).__name__}: {lines[0]}"
+    except Exception as error:  # each library raises its own classes
+        why = f"{type(error).__name__}: {first_line(error)}"
         raise LacyError("E101", name=name, why=why) from error
 
 
-def keep_model(folder: Path, name: str) -> None:
-    """Puts a model, from a folder or the Hub, into an index that has none."""
-    target = folder / MODEL
+def copy_model(folder: Path, name: str) -> None:
+    """Copy an embedding model from a folder or the Hub to an index that has none."""
+    target = folder / MODEL_FOLDER
     if target.exists():
         return
-    model = load(name)
-    part = folder / f".{MODEL}.{os.getpid()}.part"
+    model = load_embeddings(name)
+    part = folder / f".{MODEL_FOLDER}.{os.getpid()}.part"
     shutil.rmtree(part, ignore_errors=True)
     try:
         model.save_pretrained(part)
         os.replace(part, target)
     except OSError:
-        if not target.exists():  # another build was quicker
+        if not target.exists():  # else another build was faster
             raise
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Databases behind one small interface: read-only, bound parameters, a limit on the time.
+"""Read-only access to SQLite, DuckDB and PostgreSQL; start with ``open_store``.
 
-``open_store`` picks SQLite, DuckDB or PostgreSQL; each is one file with its own SQL dialect's few
-differences. What is asked of them stands in ``lacy.sources.db.facts``.
+Every query binds its values and has a time limit. Each database is one file with the differences of
+its SQL dialect; which queries are made is up to ``lacy.sources.db``.
 """
 
 import lazy_loader

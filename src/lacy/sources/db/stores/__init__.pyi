@@ -3,30 +3,28 @@ from .base import (
     SETUP_SECONDS,
     VIEW_SECONDS,
     Catalogue,
-    Reading,
-    Reference,
+    ForeignKey,
     Store,
     StoreError,
-    late,
-    spelled,
+    match_name,
+    timeout_message,
 )
-from .opening import is_address, is_url, open_store, without_secret
-from .sqlite import read_only
+from .opening import is_postgres_url, is_url, open_store, redact
+from .sqlite import open_read_only
 
 __all__ = [
     "PROBE_SECONDS",
     "SETUP_SECONDS",
     "VIEW_SECONDS",
     "Catalogue",
-    "Reading",
-    "Reference",
+    "ForeignKey",
     "Store",
     "StoreError",
-    "is_address",
+    "is_postgres_url",
     "is_url",
-    "late",
+    "match_name",
+    "open_read_only",
     "open_store",
-    "read_only",
-    "spelled",
-    "without_secret",
+    "redact",
+    "timeout_message",
 ]

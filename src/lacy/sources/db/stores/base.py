@@ -1,29 +1,30 @@
-"""What a store is: a database that answers queries with bound values and tells what it holds."""
+"""The interface of a store: a database that answers read-only queries and lists its tables."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from lacy.sources.db.values import Kind
+from lacy.sources.db.values import ValueKind
 
 SETUP_SECONDS = 600.0
-"""Seconds that one query may take while a database is opened: names are read, values counted."""
+"""Time limit of one query while a database is opened: names are read, values counted."""
 
 VIEW_SECONDS = 10.0
-"""The same if the query reads a view in a file: a view from elsewhere may never end."""
+"""The same for queries of a view in a file, which may never end."""
 
 PROBE_SECONDS = 2.0
-"""Seconds for a test whether a view can be read at all."""
+"""Time limit for a test if a view can be read at all."""
 
 
 class StoreError(Exception):
-    """A query failed or took too long; its text names no password."""
+    """Raised when a query failed or took too long; the message contains no password."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ForeignKey:
     """A foreign key of one column."""
 
     table: str
@@ -39,116 +40,123 @@ class Catalogue:
     Args:
         tables: tables and views, with their columns and types.
         keys: primary keys of one column.
-        references: foreign keys.
-        views: tables that are views, whose reading may never end.
-        doubtful: tables whose reading may fail: views, tables on other servers.
-        unreadable: tables and views that are left out, and why.
+        foreign_keys: foreign keys of one column.
+        views: tables that are views and may never end.
+        unverified: tables whose reading may fail: views, and tables on other servers.
+        unreadable: tables, views and columns that are left out, and why.
     """
 
     tables: dict[str, dict[str, str]]
     keys: dict[str, str] = field(default_factory=dict)
-    references: tuple[Reference, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
     views: frozenset[str] = frozenset()
-    doubtful: frozenset[str] = frozenset()
+    unverified: frozenset[str] = frozenset()
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """How a column's values are queried.
+class ColumnQuery:
+    """How to query a column's values.
 
     Args:
         sql: an SQL expression in which ``{}`` is the column.
-        kind: the form of a value in the result (``lacy.sources.db.values``).
+        kind: the form of a value in the result.
     """
 
     sql: str = "{}"
-    kind: Kind = "any"
+    kind: ValueKind = "any"
 
-    def of(self, column: str) -> str:
-        """The SQL expression for one column."""
+    def expression(self, column: str) -> str:
+        """Return the SQL expression for one column."""
         return self.sql.replace("{}", column)
 
 
-class Store(Protocol):
-    """A database that is only ever read.
+class Store:
+    """A database that is only read.
 
-    ``name`` is what it is called beside its facts, ``place`` what messages call it (for a file its
-    path); neither names a password. ``blocking`` says that a look-up may hold up its thread for
-    long, and ``mark`` is what stands for a bound value.
+    ``name`` is shown as the source of facts, ``place`` in messages (for a file its path); neither
+    contains a password. ``blocking`` is true if a look-up may block its thread for long.
     """
 
     name: str
     place: str
-    blocking: bool
-    mark: str
+    blocking = True
+    placeholder = "?"
+    """Stands for a bound value in SQL."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._db: Any = None
+        self._tables_sql: dict[str, str] = {}
+        """Each table of the catalogue as SQL, with its schema."""
 
     def catalogue(self) -> Catalogue:
-        """What there is.
+        """Return the tables, columns and keys.
 
         Raises:
-            StoreError: it cannot be read.
+            StoreError: the database cannot be read.
         """
-        ...
+        raise NotImplementedError
 
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
     ) -> list[tuple[Any, ...]]:
-        """The answer to one query.
+        """Return the result of one query.
 
         Args:
             query: SQL in which every name was quoted by ``quoted`` or ``table``.
-            values: what is bound to its marks.
-            seconds: how long it may take.
+            values: the values for its placeholders.
+            seconds: time limit.
 
         Raises:
-            StoreError: it failed, or took longer.
+            StoreError: the query failed or took longer.
         """
-        ...
+        raise NotImplementedError
 
     def quoted(self, name: str) -> str:
-        """A name as it stands in SQL."""
-        ...
+        """Return a name as SQL: in double quotes."""
+        return quoted(name)
 
     def table(self, name: str) -> str:
-        """A table of the catalogue as it stands in SQL, with its schema."""
-        ...
+        """Return a table of the catalogue as SQL, with its schema."""
+        return self._tables_sql[name]
 
     def text(self, column: str) -> str:
-        """SQL for a column's value as text, by which values are distinguished."""
-        ...
+        """Return SQL for a column's value as text, by which values are distinguished."""
+        raise NotImplementedError
 
-    def compared(self, column: str) -> str:
-        """SQL by which a column of names is compared: letter by letter, by no collation."""
-        ...
+    def exact(self, column: str) -> str:
+        """Return SQL that compares a column of names exactly, without a collation."""
+        return column
 
-    def reading(self, table: str, column: str) -> Reading:
-        """How the values of a column are read."""
-        ...
+    def column_query(self, table: str, column: str) -> ColumnQuery:
+        """Return how the values of a column are queried."""
+        raise NotImplementedError
 
     def interrupt(self) -> None:
-        """Ends the query that runs, from another thread."""
-        ...
+        """End the running query, from another thread."""
+        raise NotImplementedError
 
     def close(self) -> None:
-        """Ends the connection; queries fail from then on."""
-        ...
+        """Close the connection; later queries fail."""
+        with self._lock:
+            self._db.close()
 
 
 def quoted(name: str) -> str:
-    """A name in double quotes, as standard SQL wants it."""
+    """Return a name in double quotes, as standard SQL requires."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def spelled(name: str, there: Iterable[str]) -> str | None:
-    """A name as the database spells it; case may differ if only one name matches."""
-    known = list(there)
+def match_name(name: str, existing: Iterable[str]) -> str | None:
+    """Return a name as the database spells it; case may differ if only one name matches."""
+    known = list(existing)
     if name in known:
         return name
-    alike = [other for other in known if other.casefold() == name.casefold()]
-    return alike[0] if len(alike) == 1 else None
+    similar = [other for other in known if other.casefold() == name.casefold()]
+    return similar[0] if len(similar) == 1 else None
 
 
-def late(seconds: float) -> str:
-    """What is said of a query that took too long."""
+def timeout_message(seconds: float) -> str:
+    """Return the message for a query that took too long."""
     return f"no answer within {seconds:g} s"

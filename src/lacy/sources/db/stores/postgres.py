@@ -1,7 +1,7 @@
-"""PostgreSQL by its address: transactions that only read, cut off by the server itself.
+"""PostgreSQL servers: read-only transactions with a time limit that the server enforces.
 
-The password comes from the address, ``PGPASSWORD`` or ``~/.pgpass``; it stands in no name, message
-or evidence. A connection that is lost is made once again.
+The password comes from the address, ``PGPASSWORD`` or ``~/.pgpass``; no name, message or evidence
+contains it. A lost connection is opened again once.
 """
 
 from __future__ import annotations
@@ -19,45 +19,46 @@ from lacy.errors import LacyError
 from lacy.sources.db.stores.base import (
     SETUP_SECONDS,
     Catalogue,
-    Reading,
-    Reference,
+    ColumnQuery,
+    ForeignKey,
+    Store,
     StoreError,
-    late,
     quoted,
+    timeout_message,
 )
-from lacy.sources.db.values import Kind
+from lacy.sources.db.values import ValueKind
 
 if TYPE_CHECKING:
     import psycopg
 
 _CONNECT_SECONDS = 10
 _GRACE = 0.5
-"""Seconds after a query's time at which a server that does not stop it is hung up on."""
+"""Seconds after a query's time limit until the connection to a silent server is cut."""
 
 _BEGIN = (
     "BEGIN READ ONLY; SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'postgres';"
     " SET LOCAL extra_float_digits = 1;"
 )
-"""All settings end with the transaction: PgBouncer may give the connection to other programs."""
+"""All settings end with the transaction, because PgBouncer may share the connection."""
 
 _INET = 869
-"""The type's oid, which is the same in every PostgreSQL."""
+"""The oid of the type inet, the same in every PostgreSQL."""
 
 _SYSTEM = "('pg_catalog', 'information_schema', 'pg_toast')"
 
 
-class Postgres:
+class Postgres(Store):
     """A database behind ``postgresql://user@host/name``.
 
     Raises:
-        LacyError: E94, the address is wrong or nobody answers there; E11, ``psycopg`` is not
+        LacyError: E94, the address is wrong or no server answers; E11, ``psycopg`` is not
             installed.
     """
 
-    blocking = True
-    mark = "%s"
+    placeholder = "%s"
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         try:
             import psycopg
             from psycopg.conninfo import conninfo_to_dict
@@ -69,7 +70,7 @@ class Postgres:
         try:
             self._address: dict[str, Any] = dict(conninfo_to_dict(url))
         except psycopg.Error:
-            # What libpq says of it may quote the password.
+            # The message of libpq may quote the password.
             raise LacyError("E94", place="postgresql://…", why="its address is malformed") from None
         self._secret = str(self._address.get("password") or "")
         host = str(self._address.get("host") or "")
@@ -78,15 +79,14 @@ class Postgres:
             raise LacyError("E94", place="postgresql://…", why=why)
         self.place = _place(self._address)
         self.name = str(self._address.get("dbname") or self._address.get("user") or "postgresql")
-        self._lock = threading.Lock()
-        self._closed = self._over = False
+        self._closed = self._expired = False
         try:
             self._db = self._connect()
         except psycopg.Error as error:
-            raise LacyError("E94", place=self.place, why=self._said(error)) from None
+            raise LacyError("E94", place=self.place, why=self._problem(error)) from None
 
     def catalogue(self) -> Catalogue:
-        """Tables and views that may be read; those on the search path without their schema."""
+        """Return readable tables and views; those outside the search path with their schema."""
         found = self.rows(
             "SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),"
             " pg_table_is_visible(c.oid), c.relkind IN ('v', 'f'), c.relispopulated, a.atttypid"
@@ -101,10 +101,9 @@ class Postgres:
         )
         types = self._type_kinds()
         tables: dict[str, dict[str, str]] = {}
-        self._homes: dict[str, str] = {}
-        self._readings: dict[tuple[str, str], Reading] = {}
+        self._column_queries: dict[tuple[str, str], ColumnQuery] = {}
         names: dict[tuple[str, str], str] = {}
-        doubtful = set()
+        unverified = set()
         unreadable: dict[str, str] = {}
         for schema, table, column, kind, visible, view, filled, number in found:
             name = table if visible else f"{schema}.{table}"
@@ -113,12 +112,12 @@ class Postgres:
                 continue
             names[schema, table] = name
             tables.setdefault(name, {})[column] = kind
-            self._homes[name] = f"{self.quoted(schema)}.{self.quoted(table)}"
-            self._readings[name, column] = types.get(number, Reading(kind="none"))
+            self._tables_sql[name] = f"{self.quoted(schema)}.{self.quoted(table)}"
+            self._column_queries[name, column] = types.get(number, ColumnQuery(kind="none"))
             if view:
-                doubtful.add(name)
+                unverified.add(name)
         keys: dict[str, str] = {}
-        references = []
+        foreign_keys = []
         for kind, schema, table, column, to_schema, to, to_column in self.rows(
             "SELECT k.contype::text, n.nspname, c.relname, a.attname, fn.nspname, f.relname,"
             " fa.attname FROM pg_constraint k"
@@ -129,20 +128,22 @@ class Postgres:
             " LEFT JOIN pg_attribute fa ON fa.attrelid = f.oid AND fa.attnum = k.confkey[1]"
             " WHERE k.contype IN ('p', 'f') AND cardinality(k.conkey) = 1 ORDER BY k.oid"
         ):
-            home = names.get((schema, table))
-            if home is None or column not in tables[home]:
+            name = names.get((schema, table), "")
+            if column not in tables.get(name, {}):
                 continue
-            there = names.get((to_schema, to))
+            target = names.get((to_schema, to), "")
             if kind == "p":
-                keys[home] = column
-            elif there is not None and to_column in tables[there]:
-                references.append(Reference(home, column, there, to_column))
-        # Views on a server get no time limit: its operator trusts them.
+                keys[name] = column
+            elif to_column in tables.get(target, {}):
+                foreign_keys.append(ForeignKey(name, column, target, to_column))
+        # Views on a server need no special time limit: its operator trusts them.
         views: frozenset[str] = frozenset()
-        return Catalogue(tables, keys, tuple(references), views, frozenset(doubtful), unreadable)
+        return Catalogue(
+            tables, keys, tuple(foreign_keys), views, frozenset(unverified), unreadable
+        )
 
-    def _type_kinds(self) -> dict[int, Reading]:
-        """How values of each type are read; a domain is read as its base type."""
+    def _type_kinds(self) -> dict[int, ColumnQuery]:
+        """Return how values of each type are queried; a domain like its base type."""
         found = self.rows(
             "WITH RECURSIVE base AS (SELECT oid AS own, oid, typtype, typcategory, typname,"
             " typbasetype, typelem FROM pg_type WHERE typtype IN ('b', 'd', 'e')"
@@ -151,51 +152,51 @@ class Postgres:
             " WHERE base.typtype = 'd')"
             " SELECT own, typcategory::text, typname, typelem FROM base WHERE typtype <> 'd'"
         )
-        plain = {own: _kind(group, name) for own, group, name, _ in found}
-        readings = {}
+        kinds = {own: _kind(group, name) for own, group, name, _ in found}
+        queries = {}
         for own, group, _, element in found:
             many = group == "A" and element != 0
-            kind = plain.get(element, "none") if many else plain[own]
+            kind = kinds.get(element, "none") if many else kinds[own]
             sql = "{}" if kind in ("bytes", "none") else f"CAST({{}} AS text{'[]' * many})"
-            readings[own] = Reading(sql, kind)
-        readings[_INET] = Reading("abbrev({})", "text")  # cast, it would end in /32
-        return readings
+            queries[own] = ColumnQuery(sql, kind)
+        queries[_INET] = ColumnQuery("abbrev({})", "text")  # a cast would add /32
+        return queries
 
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
     ) -> list[tuple[Any, ...]]:
-        """The answer to one query; ``StoreError`` if it failed or took longer."""
+        """Return the result of one query; raise ``StoreError`` if it failed or took longer."""
         with self._lock:
             try:
                 try:
                     return self._run(query, values, seconds)
                 except self._psycopg.OperationalError:
-                    if self._closed or not self._db.closed or self._over:
+                    if self._closed or not self._db.closed or self._expired:
                         raise
-                    self._db = self._connect()  # lost since the last query: once more
+                    self._db = self._connect()  # lost since the last query
                     return self._run(query, values, seconds)
             except self._psycopg.errors.QueryCanceled as error:
-                raise StoreError(late(seconds)) from error
+                raise StoreError(timeout_message(seconds)) from error
             except (self._psycopg.Error, UnicodeError) as error:
-                why = late(seconds) if self._over else self._said(error)
+                why = timeout_message(seconds) if self._expired else self._problem(error)
                 raise StoreError(why) from None
 
     def _run(self, query: str, values: Sequence[Any], seconds: float) -> list[tuple[Any, ...]]:
-        """One query; if the server does not end it in time, the line is cut."""
-        db, self._over = self._db, False
+        """Run one query; if the server does not end it in time, cut the connection."""
+        db, self._expired = self._db, False
 
         def cut() -> None:
-            self._over = True
-            _hang_up(db)
+            self._expired = True
+            _cut_connection(db)
 
         timer = threading.Timer(seconds + _GRACE, cut)
         timer.daemon = True
         timer.start()
         try:
-            # In one message, and for this transaction only: a pool may share the connection.
+            # In one message and for this transaction only, because a pool may share the connection.
             limit = f"SET LOCAL statement_timeout = {max(1, int(1000 * seconds))}"
             db.execute(f"{_BEGIN} {limit}".encode())
-            # Always with values, so that %% means % in every query.
+            # Always with values, so that %% is % in every query.
             found = db.execute(query.encode(), tuple(values)).fetchall()
             db.execute("COMMIT")
             return found
@@ -209,74 +210,71 @@ class Postgres:
 
     def _connect(self) -> psycopg.Connection[Any]:
         wait = {"connect_timeout": _CONNECT_SECONDS, **self._address}
-        # Prepared statements belong to a connection, which a pool may give to other programs.
+        # No prepared statements: a pool may give the connection to other programs.
         return self._psycopg.connect(
             **{**wait, "client_encoding": "utf8", "application_name": "lacy"},
             autocommit=True,
             prepare_threshold=None,
         )
 
-    def _said(self, error: BaseException) -> str:
-        """What went wrong, in one line, without the password."""
+    def _problem(self, error: BaseException) -> str:
+        """Return what went wrong in one line, without the password."""
         why = first_line(error)
         for secret in {self._secret, quote(self._secret), quote(self._secret, safe="")}:
             why = why.replace(secret, "***") if secret else why
         return why
 
     def quoted(self, name: str) -> str:
-        """A name in double quotes; a % would begin a parameter."""
+        """Return a name in double quotes; a single % would begin a parameter."""
         return quoted(name).replace("%", "%%")
 
-    def table(self, name: str) -> str:
-        """A table of the catalogue with its schema."""
-        return self._homes[name]
-
     def text(self, column: str) -> str:
-        """The value as PostgreSQL writes it: dates as ``1815-12-10``."""
+        """Return the value as PostgreSQL writes it: dates as ``1815-12-10``."""
         return f"CAST({column} AS text)"
 
-    def compared(self, column: str) -> str:
-        """The column itself."""
-        return column
-
-    def reading(self, table: str, column: str) -> Reading:
-        """Arrays become lists of texts, bytes stay bytes, all else is formatted by PostgreSQL."""
-        return self._readings[table, column]
+    def column_query(self, table: str, column: str) -> ColumnQuery:
+        """Return arrays as lists of texts, bytes as bytes, all else as PostgreSQL formats it."""
+        return self._column_queries[table, column]
 
     def interrupt(self) -> None:
-        """Asks the server to end the query that runs."""
+        """Ask the server to end the running query."""
         with suppress(self._psycopg.Error):
             self._db.cancel_safe(timeout=2.0)
 
     def close(self) -> None:
-        """Ends the connection."""
-        with self._lock:
-            self._closed = True
-            self._db.close()
+        """Close the connection for good."""
+        self._closed = True
+        super().close()
 
 
-def _hang_up(db: psycopg.Connection[Any]) -> None:
-    """Ends a connection whose server says nothing, so that whoever waits for it goes on."""
+def _cut_connection(db: psycopg.Connection[Any]) -> None:
+    """Shut down the socket of a silent server, so that the thread waiting for it goes on."""
     with suppress(Exception):
         copy = socket.socket(fileno=os.dup(db.fileno()))
         with copy:
             copy.shutdown(socket.SHUT_RDWR)
 
 
-def _kind(group: str, name: str) -> Kind:
-    """How a type is read, by its category and name; "none" for types that are not words."""
+def _kind(group: str, name: str) -> ValueKind:
+    """Return the kind of a type by its category and name; "none" if its values are no words."""
     if name in ("json", "jsonb"):
         return "json"
     if name == "bytea":
         return "bytes"
     if name in ("uuid", "macaddr", "macaddr8", "money", "inet", "citext"):
         return "text"
-    kinds: dict[str, Kind] = {"B": "text", "D": "time", "E": "text", "N": "number", "S": "text"}
-    return {**kinds, "T": "span", "X": "text", "Z": "text"}.get(group, "none")
+    kinds: dict[str, ValueKind] = {
+        "B": "text",
+        "D": "time",
+        "E": "text",
+        "N": "number",
+        "S": "text",
+    }
+    return {**kinds, "T": "interval", "X": "text", "Z": "text"}.get(group, "none")
 
 
 def _place(address: dict[str, Any]) -> str:
-    """The address without its password and further options."""
+    """Return the address without its password and options."""
     user, host, port = (str(address.get(k) or "") for k in ("user", "host", "port"))
     who = f"{quote(user, safe='')}@" if user else ""
     where = quote(host, safe=":,")  # a socket's folder has slashes

@@ -1,10 +1,9 @@
-"""SQLite files: opened with ``mode=ro``, cut off by a progress handler and a limit on waiting."""
+"""SQLite files, opened with ``mode=ro``; time limits by a progress handler and a busy timeout."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,29 +17,30 @@ from lacy.sources.db.stores.base import (
     SETUP_SECONDS,
     VIEW_SECONDS,
     Catalogue,
-    Reading,
-    Reference,
+    ColumnQuery,
+    ForeignKey,
+    Store,
     StoreError,
-    late,
     quoted,
+    timeout_message,
 )
 
 _STEPS_BETWEEN_CHECKS = 2_000
-"""SQLite virtual-machine steps between two looks at the clock."""
+"""SQLite virtual-machine steps between two checks of the time limit."""
 _OPEN_SECONDS = 2.0
-"""Seconds for which opening waits for another process that writes."""
-_LONGEST = 64 * 2**20
-"""Largest value or row in bytes; a file from elsewhere could otherwise exhaust the memory."""
-_LONGEST_READ = 10_000
-"""Characters above which a value is not read."""
-_FAULTS = (sqlite3.Error, UnicodeError, OverflowError, ValueError, MemoryError)
+"""Seconds to wait for another process that is writing."""
+_MAX_BYTES = 64 * 2**20
+"""Largest value or row; a file from elsewhere could otherwise exhaust the memory."""
+_MAX_CHARACTERS = 10_000
+"""Longer values are not read."""
+_ERRORS = (sqlite3.Error, UnicodeError, OverflowError, ValueError, MemoryError)
 """Errors that a query of a damaged file may raise."""
-_FIRST = "SELECT COUNT(*) FROM sqlite_master"
+_FIRST_QUERY = "SELECT COUNT(*) FROM sqlite_master"
 _HIDDEN = 1
-"""How ``table_xinfo`` marks a virtual table's hidden column; 2 and 3 are generated ones."""
+"""How ``table_xinfo`` marks a hidden column of a virtual table; 2 and 3 are generated columns."""
 
 
-class Sqlite:
+class Sqlite(Store):
     """An existing SQLite file.
 
     Raises:
@@ -48,27 +48,26 @@ class Sqlite:
     """
 
     blocking = False
-    """A look-up by an index takes less than handing it to a thread."""
-    mark = "?"
+    """A look-up by an index takes less time than handing it to a thread."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.name, self.place = path.name, str(path)
-        self._lock = threading.Lock()
-        self._patience = 0.0
+        self._busy_seconds = 0.0
         try:
-            self._db = read_only(path)
-        except _FAULTS as error:
-            raise LacyError("E66", path=path, why=_why(error, path)) from error
-        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
-        self._db.text_factory = _decoded
+            self._db = open_read_only(path)
+        except _ERRORS as error:
+            raise LacyError("E66", path=path, why=_problem(error, path)) from error
+        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_BYTES)
+        self._db.text_factory = _decode
 
     def catalogue(self) -> Catalogue:
-        """Tables and views, in the order of their names."""
+        """Return tables and views, ordered by name."""
         query = "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
         tables: dict[str, dict[str, str]] = {}
         self._types = tables
         keys: dict[str, str] = {}
-        found: list[tuple[str, Any]] = []
+        foreign: list[tuple[str, Any]] = []
         unreadable: dict[str, str] = {}
         views = set()
         begin = time.perf_counter()
@@ -77,11 +76,11 @@ class Sqlite:
                 unreadable[name.decode(errors="replace")] = "its name is not UTF-8"
                 continue
             if kind == "view" and time.perf_counter() - begin > VIEW_SECONDS:
-                unreadable[name] = late(VIEW_SECONDS)  # views of views of views
+                unreadable[name] = timeout_message(VIEW_SECONDS)  # views of views of views
                 continue
             try:
                 info = self.rows(f"PRAGMA table_xinfo({quoted(name)})")
-                foreign = self.rows(f"PRAGMA foreign_key_list({quoted(name)})")
+                found = self.rows(f"PRAGMA foreign_key_list({quoted(name)})")
             except StoreError as error:  # a view of a dropped table, a missing module
                 unreadable[name] = str(error)
                 continue
@@ -89,151 +88,134 @@ class Sqlite:
                 unreadable[name] = "this SQLite does not understand its definition"
                 continue
             info = [row for row in info if row[6] != _HIDDEN and isinstance(row[1], str)]
-            lost = self._not_computed(name, [row[1] for row in info if row[6]])
-            unreadable |= {f"{name}.{column}": why for column, why in lost.items()}
-            info = [row for row in info if row[1] not in lost]
+            broken = self._broken_columns(name, [row[1] for row in info if row[6]])
+            unreadable |= {f"{name}.{column}": why for column, why in broken.items()}
+            info = [row for row in info if row[1] not in broken]
             tables[name] = {row[1]: str(row[2]) for row in info}
+            self._tables_sql[name] = quoted(name)
             primary = [row[1] for row in info if row[5]]
             if len(primary) == 1:
                 keys[name] = primary[0]
             if kind == "view":
                 views.add(name)
-            found += [(name, row) for row in foreign]
-        # A key of several columns has several rows of one number.
-        several = {(table, row[0]) for table, row in found if row[1] > 0}
-        references = []
-        for table, row in found:
+            foreign += [(name, row) for row in found]
+        # A key of several columns has several rows with one number.
+        composite = {(table, row[0]) for table, row in foreign if row[1] > 0}
+        foreign_keys = []
+        for table, row in foreign:
             column = row[4] or keys.get(row[2])
-            there = row[2] in tables and column in tables[row[2]] and row[3] in tables[table]
-            if (table, row[0]) not in several and column and there:
-                references.append(Reference(table, row[3], row[2], column))
-        seen = frozenset(views)
-        return Catalogue(tables, keys, tuple(references), seen, seen, unreadable)
+            exists = row[2] in tables and column in tables[row[2]] and row[3] in tables[table]
+            if (table, row[0]) not in composite and column and exists:
+                foreign_keys.append(ForeignKey(table, row[3], row[2], column))
+        unverified = frozenset(views)
+        return Catalogue(tables, keys, tuple(foreign_keys), unverified, unverified, unreadable)
 
-    def _not_computed(self, table: str, columns: Sequence[str]) -> dict[str, str]:
-        """Generated columns by a function that this SQLite does not have, and what it says."""
-        lost = {}
+    def _broken_columns(self, table: str, columns: Sequence[str]) -> dict[str, str]:
+        """Return generated columns that this SQLite cannot compute, and its error messages."""
+        broken = {}
         for column in columns:
             try:
                 self.rows(f"SELECT {quoted(column)} FROM {quoted(table)} LIMIT 0")
             except StoreError as error:
-                lost[column] = str(error)
-        return lost
+                broken[column] = str(error)
+        return broken
 
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
     ) -> list[tuple[Any, ...]]:
-        """The answer to one query; ``StoreError`` if it failed or took longer."""
+        """Return the result of one query; raise ``StoreError`` if it failed or took longer."""
         end = time.perf_counter() + seconds
-        over = False
+        expired = False
 
         def check() -> int:
-            nonlocal over
-            over = time.perf_counter() > end
-            return int(over)
+            nonlocal expired
+            expired = time.perf_counter() > end
+            return int(expired)
 
         with self._lock:
             try:
-                if self._patience != seconds:  # while it waits for a lock, no handler is asked
+                if self._busy_seconds != seconds:  # the handler is not called during a wait
                     self._db.execute(f"PRAGMA busy_timeout = {max(1, int(1000 * seconds))}")
-                    self._patience = seconds
+                    self._busy_seconds = seconds
                 self._db.set_progress_handler(check, _STEPS_BETWEEN_CHECKS)
                 return self._db.execute(query, tuple(values)).fetchall()
-            except _FAULTS as error:
-                why = late(seconds) if over else _why(error)
+            except _ERRORS as error:
+                why = timeout_message(seconds) if expired else _problem(error)
                 raise StoreError(why) from error
 
-    def quoted(self, name: str) -> str:
-        """A name in double quotes."""
-        return quoted(name)
-
-    def table(self, name: str) -> str:
-        """A table in double quotes."""
-        return quoted(name)
-
     def text(self, column: str) -> str:
-        """The column itself, without very long values, so that all values can be compared."""
-        return f"CASE WHEN length({column}) <= {_LONGEST_READ} THEN {column} END"
+        """Return the column without very long values."""
+        return f"CASE WHEN length({column}) <= {_MAX_CHARACTERS} THEN {column} END"
 
-    def compared(self, column: str) -> str:
-        """Bytes are compared: a NOCASE column takes Turkey for turkey, and others are unknown."""
+    def exact(self, column: str) -> str:
+        """Return the column, compared by bytes: a NOCASE column would take Turkey for turkey."""
         return f"{column} COLLATE BINARY"
 
-    def reading(self, table: str, column: str) -> Reading:
-        """As ``text``: Python turns values into words; JSON is known by the declared type."""
+    def column_query(self, table: str, column: str) -> ColumnQuery:
+        """Return the values as SQLite stores them; JSON is recognized by the declared type."""
         kind = self._types.get(table, {}).get(column, "")
-        return Reading(self.text("{}"), "json" if "JSON" in kind.upper() else "any")
+        return ColumnQuery(self.text("{}"), "json" if "JSON" in kind.upper() else "any")
 
     def interrupt(self) -> None:
-        """Ends the query that runs."""
+        """End the running query."""
         with suppress(sqlite3.Error):  # closed
             self._db.interrupt()
 
-    def close(self) -> None:
-        """Ends the connection."""
-        with self._lock:
-            self._db.close()
 
-
-def _decoded(raw: bytes) -> str | bytes:
-    """A text, or its bytes if they are not UTF-8."""
+def _decode(raw: bytes) -> str | bytes:
+    """Return a text, or its bytes if they are not UTF-8."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
         return raw
 
 
-def read_only(path: Path, seconds: float = _OPEN_SECONDS) -> sqlite3.Connection:
-    """A read-only connection that has been used once; it waits for a writer so long.
+def open_read_only(path: Path, seconds: float = _OPEN_SECONDS) -> sqlite3.Connection:
+    """Return a read-only connection that has run a query, after waiting for a writer if needed.
 
-    A database with a write-ahead log needs a file beside it; where none can be made, and no log is
-    left to be read, it is taken as a file that nobody writes.
+    A database in WAL mode needs an index file in its folder. If none can be created, and there is
+    no log to read, the file is opened as immutable.
     """
     uri = f"file:{quote(str(path.resolve()))}?mode=ro"
     try:
-        return _used(uri, seconds)
+        return _connect(uri, seconds)
     except sqlite3.OperationalError as error:
-        if "locked" in str(error) or not _alone(path):
+        if "locked" in str(error) or os.access(path.resolve().parent, os.W_OK) or _has_log(path):
             raise
-        return _used(f"{uri}&immutable=1", seconds)
+        return _connect(f"{uri}&immutable=1", seconds)
 
 
-def _used(uri: str, seconds: float) -> sqlite3.Connection:
+def _connect(uri: str, seconds: float) -> sqlite3.Connection:
     db = sqlite3.connect(uri, seconds, uri=True, check_same_thread=False)
     try:
         try:
-            db.execute(_FIRST).fetchone()
+            db.execute(_FIRST_QUERY).fetchone()
         except sqlite3.DatabaseError as error:
             if "malformed database schema" not in str(error):
                 raise
             # Skip an entry made for another SQLite version. The file is read-only.
             db.execute("PRAGMA writable_schema = ON")
-            db.execute(_FIRST).fetchone()
-    except _FAULTS:
+            db.execute(_FIRST_QUERY).fetchone()
+    except _ERRORS:
         db.close()
         raise
     return db
 
 
-def _alone(path: Path) -> bool:
-    """Whether a file stands in a folder that may not be written, without a log beside it."""
-    return not os.access(path.resolve().parent, os.W_OK) and not _log(path)
-
-
-def _log(path: Path) -> bool:
+def _has_log(path: Path) -> bool:
     log = path.with_name(f"{path.name}-wal")
     return log.exists() and log.stat().st_size > 0
 
 
-def _why(error: BaseException, path: Path | None = None) -> str:
-    """What went wrong, in words that say what helps."""
-    said = first_line(error)
+def _problem(error: BaseException, path: Path | None = None) -> str:
+    """Return what went wrong, and what helps."""
+    why = first_line(error)
     if isinstance(error, MemoryError):
-        said = "not enough memory"
+        why = "not enough memory"
     elif isinstance(error, UnicodeError):  # SQLite's message about a damaged file quotes it
-        said = "database disk image is malformed"
-    if "locked" in said:
+        why = "database disk image is malformed"
+    if "locked" in why:
         return "another process is writing it; try again when it is done, or give a copy"
-    if path is not None and "unable to open" in said and _log(path):
+    if path is not None and "unable to open" in why and _has_log(path):
         return f"its last changes stand in {path.name}-wal; copy both to where you may write"
-    return said
+    return why

@@ -1,0 +1,113 @@
+"""What the commands that use a model have in common: model, source, policy, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lacy.cli.terminal import note
+from lacy.config import Positional, Rare, Repeated
+from lacy.types import Unit
+
+if TYPE_CHECKING:
+    from lacy.cascade import Engine
+
+CALIBRATION_TEXTS = 100
+"""As ``lacy.cascade.CALIBRATION_TEXTS``, whose import would load torch; a test holds them equal."""
+
+
+@dataclass
+class SourceOptions:
+    """A model and the sources that answer its calls."""
+
+    # [Model]
+    model: Positional[str]
+    """Folder of a model or a run; a policy may follow a colon (runs/mine:budget=0.22)."""
+
+    # [Delegation]
+    source: Repeated = field(default_factory=list)
+    """What answers calls: a .sqlite file, a folder of `lacy data world` or `lacy source build`, a
+    model's folder or name, http://host:port/v1#name, or llm:name; several are asked in order."""
+    cache: Rare[Path | None] = None
+    """File that caches the answers of language models."""
+    price: Rare[Repeated] = field(default_factory=list)
+    """Dollars per million input and output tokens of a language model: 0.15,0.60, or
+    NAME=0.15,0.60 for one of several sources."""
+    unit: Unit = "value"
+    """How much text one call returns."""
+    calibrate: int = CALIBRATION_TEXTS
+    """Number of the source's texts (of a world or an index) to calibrate on; 0 for none."""
+
+    # [Generation]
+    max_new_tokens: int = 128
+    """Maximum number of generated tokens per text, from the model and its sources together."""
+
+
+@dataclass
+class EngineOptions(SourceOptions):
+    """A model, its sources, and when it calls them."""
+
+    # [Model]
+    tokenizer: Rare[Path | None] = None
+    """Local folder of the tokenizer, for a model on a server (http://host:port/v1#name)."""
+
+    # [Delegation]
+    policy: str | None = None
+    """When to call: never, always, budget=0.22, threshold=0, entropy=2, top2=0.7 or random=0.22;
+    by default budget=0.22, or threshold=0 if that suits the model and its source."""
+
+    def open(
+        self,
+        loaded: Any = None,
+        *,
+        fixed_policy: bool = False,
+        on_note: Callable[[str], object] = note,
+        **settings: Any,
+    ) -> Engine:
+        """Open the engine, and print the choices that were made automatically.
+
+        Args:
+            loaded: the model, if it is already open.
+            fixed_policy: True if the policy never changes; ``never`` then needs no calibration.
+            on_note: is called with a sentence on each automatic choice.
+            settings: as of ``lacy.cascade.open_engine``; they override the options.
+
+        Raises:
+            LacyError: as ``open_engine`` does.
+        """
+        from lacy.cascade import open_engine
+
+        options: dict[str, Any] = {
+            "sources": self.source,
+            "policy": self.policy,
+            "calibration": 0 if fixed_policy and self.policy == "never" else self.calibrate,
+            "tokenizer": self.tokenizer,
+            "cache": self.cache,
+            "prices": self.price,
+            "unit": self.unit,
+            "max_new_tokens": self.max_new_tokens,
+        }
+        engine = open_engine(loaded or self.model, **options | settings)
+        for sentence in engine.notes:
+            on_note(sentence)
+        return engine
+
+
+@dataclass
+class SamplingOptions(EngineOptions):
+    """An engine that may sample."""
+
+    # [Generation]
+    temperature: float = 0.0
+    """Sampling temperature; 0 always takes the likeliest token."""
+    top_p: Rare[float] = 1.0
+    """Sample from the smallest set of tokens that has this probability."""
+    seed: Rare[int] = 0
+    """Random seed of the sampling."""
+
+    def open(self, loaded: Any = None, **settings: Any) -> Engine:
+        """Open the engine with the settings for sampling."""
+        sampling = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
+        return super().open(loaded, **sampling | settings)

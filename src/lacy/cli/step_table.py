@@ -1,0 +1,332 @@
+"""Show the steps of a text: as a table, call by call, as a plot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lacy import cascade
+from lacy.errors import LacyError
+from lacy.types import Span
+
+if TYPE_CHECKING:
+    from lacy.cascade import DecodeStep, Offer
+
+SHOWN = 5
+"""Candidates listed for each call; the others are only counted."""
+
+NO_MARKS = "Marks are left out: they need spaCy (pip install 'lacy[spacy]')."
+
+
+def with_marks(steps: Sequence[DecodeStep], text: str) -> tuple[list[DecodeStep], str]:
+    """Return the steps with the bundled annotator's marks, and a note if it is not installed."""
+    from lacy.annotate import SpacyAnnotator
+
+    try:
+        annotator = SpacyAnnotator("bundled", announce=lambda sentence: None)
+    except LacyError:
+        return list(steps), NO_MARKS
+    [marks] = annotator.annotate([text])
+    [(doc, scores_TL)] = list(annotator.parse([text]))
+    p_facts = [] if scores_TL is None else (1 - scores_TL[:, -1]).tolist()
+    words = [(token.idx, token.idx + len(token)) for token in doc]
+    return [_marked(step, marks, words, p_facts) for step in steps], ""
+
+
+def _marked(
+    step: DecodeStep,
+    marks: Sequence[Any],
+    words: Sequence[tuple[int, int]],
+    p_facts: Sequence[float],
+) -> DecodeStep:
+    """Return a step with the mark that overlaps it, without its outer spaces."""
+    start = step.start + len(step.text) - len(step.text.lstrip())
+    end = step.start + len(step.text.rstrip())
+    found = [mark for mark in marks if mark.start < end and start < mark.end]
+    probabilities = [
+        p
+        for (first, last), p in zip(words, p_facts, strict=bool(p_facts))
+        if first < end and start < last
+    ]
+    reason = found[0].reason if found else None
+    return replace(step, mark=reason, p_mark=max(probabilities, default=None))
+
+
+def show(
+    console: Console,
+    steps: Sequence[DecodeStep],
+    palette: dict[str, str],
+    *,
+    notes: Sequence[str] = (),
+    words: int = 3,
+) -> None:
+    """Print steps as a table with as many columns as fit, then call by call."""
+    for step in steps:
+        if step.speaker not in ("slm", "text"):
+            cascade.style_of(Span("", step.speaker), palette)
+    console.print(_table(steps, palette, console, words))
+    if any(step.called for step in steps):
+        console.print()
+    show_calls(console, steps, palette)
+    for note in [*_key(steps, console), *notes]:
+        console.print(Text(note, style="dim"))
+
+
+def show_calls(
+    console: Console,
+    steps: Sequence[DecodeStep],
+    palette: dict[str, str],
+    only: int | None = None,
+) -> None:
+    """Print each call: the words before it, its candidates, the one taken, and why.
+
+    Args:
+        console: where to print.
+        steps: the steps of the whole text.
+        palette: colours by source.
+        only: the number of one call, counted from 1; None for all.
+    """
+    for number, step in enumerate((step for step in steps if step.called), start=1):
+        if only in (None, number):
+            for line in _call(step, steps, palette, console, number):
+                console.print(line, soft_wrap=not console.is_terminal)
+
+
+def _table(
+    steps: Sequence[DecodeStep], palette: dict[str, str], console: Console, words: int
+) -> Table:
+    """Return a table with one row per step; narrow terminals get fewer columns."""
+    width = console.width
+    columns = [("said", "left"), ("margin", "right"), ("limit", "right")]
+    marked = any(step.mark or step.p_mark is not None for step in steps)
+    teacher = any(step.p_text is not None for step in steps)
+    columns += [("p(CALL)", "right")] * (width >= 56) + [("p(it)", "right")] * (
+        teacher and width >= 64
+    )
+    columns += [("entropy", "right")] * (width >= 90) + [("fact", "left")] * (
+        marked and width >= 72
+    )
+    columns += [("next best", "left")] * (width >= 48)
+    rows = []
+    for step in steps:
+        rows.append({
+            "said": _said(step, palette, console, 24 if width >= 72 else 14),
+            "margin": Text(_number(step.margin), "bold" if step.called else ""),
+            "limit": Text(_limit(step)),
+            "p(CALL)": Text(_share(step.p_call)),
+            "p(it)": Text(_share(step.p_text)),
+            "entropy": Text(f"{step.entropy:.2f}"),
+            "fact": Text(_fact(step), "" if step.mark else "dim"),
+        })  # fmt: skip
+    room = width
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
+    for name, justify in columns:
+        widest = [cell_len(name), *(row[name].cell_len for row in rows if name in row)]
+        room -= max(widest) + 2
+        min_width = None if name == "next best" else max(widest)
+        table.add_column(name, justify=justify, no_wrap=True, min_width=min_width)  # type: ignore[arg-type]
+    for step, row in zip(steps, rows, strict=True):
+        row["next best"] = _best(step, words, room + cell_len("next best") + 2)
+        table.add_row(*(row[name] for name, _ in columns))
+    return table
+
+
+def _said(step: DecodeStep, palette: dict[str, str], console: Console, width: int) -> Text:
+    """Return the words of a step in the colour of their speaker; an arrow marks a call."""
+    style = ""
+    if step.speaker in palette:
+        style = "reverse" if console.no_color else palette[step.speaker]
+    elif step.called:
+        style = cascade.guess_style(not console.no_color)
+    text = Text("\u25b8 " if step.called else "  ").append(_word(step.text), style)
+    text.truncate(width, overflow="ellipsis")
+    return text
+
+
+def _word(text: str) -> str:
+    """Return a word without outer spaces; symbols stand for a space, a newline and the end."""
+    return cascade.visible(text).replace("\n", "\u23ce").strip(" ") or (
+        "\u2423" if text else "(end)"
+    )
+
+
+def _fact(step: DecodeStep) -> str:
+    p_mark = "" if step.p_mark is None else f"{step.p_mark:.2f} "
+    mark = step.mark or ""
+    return f"{p_mark}{'' if mark == 'CONTENT' else mark.lower()}".strip()
+
+
+def _best(step: DecodeStep, count: int, room: int) -> Text:
+    """Return as many of the next best words as fit into ``room``, at least one."""
+    text = Text()
+    for word in step.words[:count]:
+        shown = _word(word.text or " ")
+        more = Text("  " if text else "").append(shown).append(f" {_share(word.p)}", "dim")
+        if text and text.cell_len + more.cell_len > room:
+            break
+        text.append_text(more)
+    return text
+
+
+def _call(
+    step: DecodeStep,
+    steps: Sequence[DecodeStep],
+    palette: dict[str, str],
+    console: Console,
+    number: int,
+) -> list[Any]:
+    """Return the lines of one call: words before it, value taken, reason, candidates."""
+    before = "".join(other.text for other in steps if other.start < step.start)[-30:]
+    if (cut := before.find(" ")) >= 0 and len(before) == 30:
+        before = before[cut + 1 :]
+    asked = (
+        Text()
+        .append(f"\u25b8 {number} ", "bold")
+        .append(f"\u2026{cascade.visible(before).strip()} ", "dim")
+    )
+    if step.answered:
+        taken = next(offer for offer in step.offers if offer.taken)
+        style = "reverse" if console.no_color else palette.get(step.speaker, "bold")
+        asked.append(cascade.visible(taken.text).strip(), style)
+    else:
+        asked.append(_word(step.text), cascade.guess_style(not console.no_color))
+    found: list[Any] = [
+        asked,
+        Padding(Text(cascade.visible(step.reason)), (0, 0, 0, 4), expand=False),
+    ]
+    if step.seconds or step.cost:
+        took = f"took {step.seconds * 1000:.1f} ms" + (f", cost {step.cost:g}" if step.cost else "")
+        found.append(Padding(Text(took, "dim"), (0, 0, 0, 4), expand=False))
+    found += [
+        Padding(_offer(offer, console.width >= 60), (0, 0, 0, 4), expand=False)
+        for offer in step.offers[:SHOWN]
+    ]
+    if len(step.offers) > SHOWN:
+        found.append(
+            Padding(Text(f"and {len(step.offers) - SHOWN} more", "dim"), (0, 0, 0, 4), expand=False)
+        )
+    return found
+
+
+def _offer(offer: Offer, wide: bool) -> Text:
+    style = "" if offer.taken else "dim"
+    text = Text().append("\u2713 " if offer.taken else "\u2717 ", style or "bold")
+    text.append(cascade.visible(offer.text).strip(), style)
+    text.append(f"  {cascade.visible(offer.kind)}" if offer.kind and wide else "", "dim")
+    text.append("" if offer.score is None else f"  {offer.score:.1f}")
+    return text.append(f"  {offer.why}", "dim")
+
+
+def _key(steps: Sequence[DecodeStep], console: Console) -> list[str]:
+    """Explain the columns that are not self-explanatory."""
+    by = next((step.by for step in steps if step.by), "")
+    if not by:
+        return ["", "No call is ever made: there is no source, or the policy is never."]
+    what = {
+        "margin": "limit: the margin above which a call is made, as it stood at that step.",
+        "top2": "limit: a call is made where the two best words are less apart than this (top2).",
+    }.get(by, f"limit: a call is made where {by} is above it; shown as {by} > limit.")
+    shown = "\u25b8 a call. Margin: <CALL> before the best word, in logits; "
+    return ["", shown + what]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:+.2f}" if math.isfinite(value) else "-"
+
+
+def _limit(step: DecodeStep) -> str:
+    if step.limit is None:
+        return ""
+    if step.by == "margin":
+        if math.isinf(step.limit):
+            return "never" if step.limit > 0 else "always"
+        return f"{step.limit:+.2f}"
+    sign = "<" if step.by == "top2" else ">"
+    return f"{step.value:.2f} {sign} {step.limit:.2f}"
+
+
+def _share(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f"{p:.2f}" if p >= 0.005 else "<.01"
+
+
+def coloured_text(
+    text: str, steps: Sequence[DecodeStep], palette: dict[str, str], console: Console
+) -> Text:
+    """Return the text in the colours of ``lacy generate``; a text that was given stays plain."""
+    if steps and steps[0].speaker == "text":
+        return Text(cascade.visible(text))
+    shown = Text(cascade.visible(text[: steps[0].start] if steps else text), style="bold")
+    line, follow = Text().append_text(shown), cascade.GuessTracker()
+    for step in steps:
+        span = Span(step.text, step.speaker, asked=step.called)
+        for part, guessed in follow.split(span):
+            style = cascade.style_of(span, palette, not console.no_color, guessed=guessed)
+            line.append(cascade.visible(part), style)
+    return line
+
+
+def check_plot_name(file: Path | None) -> None:
+    """Check the name of a plot before anything is computed.
+
+    Raises:
+        LacyError: E113, the name is neither PNG nor SVG.
+    """
+    if file is not None and file.suffix not in (".png", ".svg"):
+        raise LacyError("E113", path=file)
+
+
+def draw(file: Path, steps: Sequence[DecodeStep], title: str) -> None:
+    """Draw margin and threshold along the text, and mark the calls.
+
+    Raises:
+        LacyError: E113, a name that is neither PNG nor SVG.
+    """
+    check_plot_name(file)
+    from lacy.report import SERIES_COLOURS, sheet
+
+    margin = any(step.by in ("", "margin") for step in steps)
+    by = "margin" if margin else steps[0].by or next(step.by for step in steps if step.by)
+    ys = [_drawn(step.margin if margin else step.value) for step in steps]
+    limits = [_drawn(step.limit) for step in steps]
+    at = list(range(len(steps)))
+    about = f"{by} and threshold at each of {len(steps)} steps of: {title}"
+    with sheet(file, 1, about, columns=1, height=4.2) as [axes]:
+        axes.plot(at, ys, color=SERIES_COLOURS[0], marker="o", label=by)
+        axes.step(
+            at, limits, where="mid", color=SERIES_COLOURS[6], linestyle="--", label="threshold"
+        )
+        for answered, colour, name in (
+            (True, SERIES_COLOURS[2], "answered"),
+            (False, SERIES_COLOURS[1], "no answer"),
+        ):
+            places = [
+                n for n, step in enumerate(steps) if step.called and step.answered == answered
+            ]
+            if places:
+                axes.plot(
+                    places, [ys[n] for n in places], "D", color=colour, markersize=8,
+                    label=f"call, {name}",
+                )  # fmt: skip
+        axes.set_ylabel(f"{by} ({'logits' if by in ('margin', 'top2') else by})")
+        size = 9 if len(steps) <= 40 else 6
+        axes.set_xticks(at, [_tick(step) for step in steps], rotation=90, fontsize=size)
+
+
+def _drawn(value: float | None) -> float:
+    return math.nan if value is None or not math.isfinite(value) else value
+
+
+def _tick(step: DecodeStep) -> str:
+    shown = cascade.visible(step.text).strip() or "\u23ce"
+    return shown if len(shown) <= 18 else shown[:17] + "\u2026"

@@ -1,0 +1,212 @@
+"""Read files as bytes, lines and whole texts; problems are reported to a callback, never raised.
+
+At most one line or one text is in memory at a time. Only regular files are read: reading a pipe or
+device might never end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lacy.corpus import encoding
+from lacy.corpus.compression import compression_of, decompress
+
+Skip = Callable[[str, str, str], None]
+"""Called with reason, place (``file:line``) and detail for everything that is skipped."""
+
+PlacedRow = tuple[str, dict[str, Any]]
+"""Place (``file:line`` or ``file:row``) and the fields found there."""
+
+CHUNK = 1 << 20
+MAX_BYTES = 64 << 20
+"""Longest line or text file in bytes; a longer one is damaged or not a document. Also the limit on
+consecutive blank lines, in bytes.
+"""
+
+_HEAD = 16
+"""Bytes by which a compressed file is recognised."""
+
+ENDLESS_FACTOR = 16
+"""Reading of a file stops at a line that is this many times longer than ``MAX_BYTES``."""
+
+
+class Unreadable(Exception):
+    """Raised when nothing can be read; ``args`` are a reason and a detail, as in a report."""
+
+
+@dataclass
+class PlainText:
+    """The plain text of a Markdown, HTML or PDF file."""
+
+    text: str
+    title: str = ""
+    pages: tuple[int, ...] = ()
+    """Where each page of a PDF begins in the text."""
+    note: str = ""
+    """A remark for the report: a guessed encoding, characters that could not be decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """The caller's options for reading files.
+
+    Args:
+        text_field: name of the text field of rows.
+        codec: the encoding of texts, as a Python codec; None if not given.
+        note: called with reason, place and detail for remarks about data that are read.
+    """
+
+    text_field: str = "text"
+    codec: str | None = None
+    note: Skip = lambda *_: None
+
+
+def kind_of(mode: int) -> str:
+    """Return the kind of a directory entry that is neither file nor folder."""
+    kinds = (
+        (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"),
+        (stat.S_ISBLK, "device"), (stat.S_ISDIR, "folder"),
+    )  # fmt: skip
+    return next((name for test, name in kinds if test(mode)), "file")
+
+
+def chunks(path: Path, skip: Skip) -> Iterator[bytes]:
+    """Yield the bytes of a file, decompressed if it is compressed.
+
+    A truncated or damaged compressed file yields everything before the damage.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            if not stat.S_ISREG(mode := os.fstat(file.fileno()).st_mode):
+                skip("unreadable file", str(path), f"it is a {kind_of(mode)}")
+                return
+            head = file.read(max(CHUNK, _HEAD))
+            pieces = itertools.chain([head] if head else [], iter(lambda: file.read(CHUNK), b""))
+            packed = compression_of(path, head)
+            yield from decompress(path, packed, pieces, skip) if packed else pieces
+    except OSError as error:
+        skip("unreadable file", str(path), error.strerror or str(error))
+
+
+def lines(
+    path: Path,
+    skip: Skip,
+    codec: str | None = None,
+    *,
+    guess: Callable[[], object] | None = None,
+    blanks: bool = False,
+) -> Iterator[tuple[int, bytes]]:
+    """Yield numbered lines in UTF-8 without their line feed.
+
+    Lines longer than ``MAX_BYTES`` are skipped. If a line or a series of blank lines does not end,
+    the rest of the file is skipped.
+
+    Args:
+        path: the file.
+        skip: called for everything that is skipped.
+        codec: the encoding, if the caller knows it.
+        guess: called if text that is not UTF-8 is read as Windows-1252; None forbids that.
+        blanks: also yield blank lines; many of them as one line with line feeds.
+    """
+    parts: list[bytes] = []
+    number, size, blank = 1, 0, 0
+    for chunk in encoding.as_utf8(chunks(path, skip), codec, guess=guess):
+        if not size and not chunk.strip():
+            number, blank = number + chunk.count(b"\n"), blank + len(chunk)
+            if blank > MAX_BYTES:
+                skip("blank lines", f"{path}:{number}", f"more than {MAX_BYTES} bytes of them")
+                return
+            if blanks:
+                yield number, chunk.removesuffix(b"\n")
+            continue
+        blank, start = 0, 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            size += end - start
+            if size > MAX_BYTES:
+                skip("line too long", f"{path}:{number}", f"more than {MAX_BYTES} bytes")
+            else:
+                line = b"".join([*parts, chunk[start:end]])
+                if blanks or line.strip():
+                    yield number, line
+            number, parts, size, start = number + 1, [], 0, end + 1
+        size += len(chunk) - start
+        if size > ENDLESS_FACTOR * MAX_BYTES:
+            break
+        parts = [*parts, chunk[start:]] if size <= MAX_BYTES else []
+    if size > MAX_BYTES:
+        skip("line too long", f"{path}:{number}", f"more than {MAX_BYTES} bytes")
+    elif size and (line := b"".join(parts)).strip():
+        yield number, line
+
+
+def decoded(data: bytes, place: str, skip: Skip) -> str | None:
+    """Decode UTF-8; on failure, report the first bad byte and return None."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        what = f"byte 0x{data[error.start]:02x} is not UTF-8"
+        skip("wrong encoding", place, f"{what} (at byte {error.start})")
+        return None
+
+
+def read_whole(path: Path, skip: Skip) -> bytes | None:
+    """Return all bytes of a file; if it is empty, too large or unreadable, report it: None."""
+    try:
+        found = path.stat()
+        empty = found.st_size == 0 and stat.S_ISREG(found.st_mode)
+    except OSError as error:
+        skip("unreadable file", str(path), error.strerror or str(error))
+        return None
+    parts: list[bytes] = []
+    size = 0
+    for chunk in () if empty else chunks(path, skip):
+        size += len(chunk)
+        if size > MAX_BYTES:
+            skip("text file too long", str(path), f"more than {MAX_BYTES} bytes; use .jsonl")
+            return None
+        parts.append(chunk)
+    if empty:
+        skip("empty text", str(path), "")
+    return b"".join(parts) if parts else None  # chunks has said why
+
+
+def text_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
+    """Yield a text file as one row, with line feeds as line ends and no byte order mark."""
+    data = read_whole(path, skip)
+    if data is None:
+        return
+    try:
+        found = encoding.decode(data, options.codec)
+    except encoding.Undecodable as error:
+        line = 1 + data[: error.at].count(b"\n")
+        skip("wrong encoding", f"{path}:{line}", str(error))
+        return
+    if found.guessed:
+        options.note(GUESSED_NOTE, str(path), "")
+    text = found.text.replace("\r\n", "\n").replace("\r", "\n")
+    yield str(path), {options.text_field: text}
+
+
+_UNDERLINE = re.compile(r"([!-/:-@\[-`{-~])\1{2,}\s*")
+
+
+def rst_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
+    """Yield a reStructuredText file without title underlines, and its first title."""
+    for place, row in text_rows(path, options, skip):
+        lines = row[options.text_field].split("\n")
+        under = [bool(_UNDERLINE.fullmatch(line)) for line in lines]
+        titles = (line.strip() for line, below in zip(lines, under[1:], strict=False) if below)
+        title = next(filter(None, titles), "")
+        kept = (line for line, away in zip(lines, under, strict=True) if not away)
+        yield place, {**({"title": title} if title else {}), options.text_field: "\n".join(kept)}
+
+
+GUESSED_NOTE = "read as windows-1252, a guess (else give --encoding)"
+"""The note about a text whose encoding was guessed."""

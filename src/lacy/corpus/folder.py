@@ -1,0 +1,130 @@
+"""List a folder: the files to read, and everything else by kind."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lacy.corpus.files import kind_of
+
+Identity = tuple[int, int]
+
+LACY_FILES = frozenset(("documents.sqlite", "lacy_data.json", "marks.json", "model.safetensors"))
+"""Files by which a folder is recognised as an index, packed data, marks or a model."""
+
+
+@dataclass
+class FolderListing:
+    """The content of a folder."""
+
+    files: list[Path] = field(default_factory=list)
+    """The files to read, in sorted order."""
+    unreadable: list[OSError] = field(default_factory=list)
+    """Folders that could not be opened."""
+    ignored: list[tuple[str, Path]] = field(default_factory=list)
+    """What is not read: its kind and path."""
+
+
+def list_folder(
+    root: Path, reads: Callable[[Path], bool], *, follow: bool = False
+) -> FolderListing:
+    """List a folder with its subfolders, without hidden entries.
+
+    Args:
+        root: the folder; it may be a link.
+        reads: returns True if a file is to be read, given its path.
+        follow: follow links to folders, and to files outside the folder. Each folder and file is
+            read once, even if several links lead to it.
+    """
+    found = FolderListing()
+    links: list[Path] = []
+    seen: set[Identity] = set()
+    home = os.path.realpath(root)
+    for path in _walk(root, found, follow):
+        kind = _link_problem(path, home, follow)
+        try:
+            mode = os.stat(path).st_mode
+        except OSError as error:
+            if kind is not None or isinstance(error, FileNotFoundError):
+                found.ignored.append(("dead link", path))
+            elif reads(path):  # if there is no permission, reading it reports that
+                found.files.append(path)
+            else:
+                found.unreadable.append(error)
+            continue
+        if kind:
+            found.ignored.append((kind, path))
+        elif not (stat.S_ISREG(mode) and reads(path)):
+            found.ignored.append((_kind(path, mode), path))
+        elif kind is None:
+            found.files.append(path)
+            seen.add(_identity(path))
+        else:
+            links.append(path)
+    for path in sorted(links):
+        if (identity := _identity(path)) in seen:
+            found.ignored.append(("link to a file that is read", path))
+        else:
+            seen.add(identity)
+            found.files.append(path)
+    found.files.sort()
+    return found
+
+
+def _link_problem(path: Path, home: str, follow: bool) -> str | None:
+    """Return why a link is not followed, "" if it is followed, None if the path is not a link."""
+    try:
+        if not stat.S_ISLNK(os.lstat(path).st_mode):
+            return None
+        outside = not os.path.realpath(path).startswith(home + os.sep)
+        return "link out of the folder" if outside and not follow else ""
+    except OSError:
+        return None
+
+
+def _walk(root: Path, found: FolderListing, follow: bool) -> Iterator[Path]:
+    """Yield all entries except folders; visit each folder once, preferably not through a link."""
+    visited: set[Identity] = set()
+    waiting = [root]
+    while waiting:
+        linked: list[Path] = []
+        for start in waiting:
+            if _identity(start) in visited:
+                found.ignored.append(("link to a folder that is read", start))
+                continue
+            for folder, inner, names in os.walk(start, onerror=found.unreadable.append):
+                visited.add(_identity(Path(folder)))
+                if folder != str(root) and LACY_FILES.intersection(names):
+                    kind = "folder of an index, packed data or a model"
+                    found.ignored.append((kind, Path(folder)))
+                    inner.clear()
+                    continue
+                inner[:] = sorted(name for name in inner if not name.startswith("."))
+                paths = [Path(folder, name) for name in inner]
+                linked += (path for path in paths if os.path.islink(path))
+                yield from (Path(folder, name) for name in names if not name.startswith("."))
+        if not follow:
+            found.ignored += (("link to a folder", path) for path in linked)
+        waiting = sorted(linked) if follow else []
+
+
+def _identity(path: Path) -> Identity:
+    try:
+        found = path.stat()
+    except OSError:  # deleted in the meantime
+        return -1, hash(path)
+    return found.st_dev, found.st_ino
+
+
+def _kind(path: Path, mode: int) -> str:
+    """Return the kind of something that is not read: pipe, socket, or a file's extension."""
+    if not stat.S_ISREG(mode):
+        return kind_of(mode)
+    endings = [part.lower() for part in path.suffixes[-2:]]
+    packed = endings[-1:] in ([".gz"], [".bz2"], [".xz"], [".zst"], [".zip"])
+    ending = "".join(endings if packed else endings[-1:])
+    known = 1 < len(ending) <= 16 and ending.replace(".", "").isalnum()
+    return ending if known else "no ending"

@@ -1,0 +1,183 @@
+"""Read JSON as rows in bounded memory; unusable rows are skipped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lacy.corpus import files
+from lacy.corpus.encoding import as_utf8
+from lacy.corpus.files import PlacedRow, ReadOptions, Skip, chunks, decoded, lines
+
+_HEAD = 50
+"""Lines examined to distinguish one object per line from one object over many lines."""
+
+_LONG = 16 << 20
+_MAX_CONTAINERS = 4_000_000
+"""Largest number of lists and objects in a row; two bytes in the file take 60 in memory."""
+
+_IN_STRING = re.compile(rb'["\\]')
+_OUTSIDE = re.compile(rb'["\[\]{},]')
+
+
+def parse_value(line: str) -> Any:
+    """Parse JSON; an integer with too many digits becomes infinity.
+
+    Raises:
+        ValueError: the line is not JSON, or nested too deep.
+    """
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    except ValueError:  # Python's limit for the digits of an integer
+        try:
+            return json.loads(line, parse_int=float)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
+
+
+def json_lines(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
+    """Yield one JSON object per line; blank lines are ignored."""
+    for number, data in lines(path, skip, options.codec):
+        place = f"{path}:{number}"
+        row = _parse_or_skip(data, place, skip)
+        if isinstance(row, dict):
+            yield place, row
+        elif row is not None:
+            skip("not an object", place, f"a JSON {_name(row)}")
+
+
+def _parse_or_skip(data: bytes, place: str, skip: Skip) -> Any:
+    """Return the value; if it is not usable JSON, report it and return None."""
+    if len(data) > _LONG and data.count(b"[") + data.count(b"{") > _MAX_CONTAINERS:
+        skip("not JSON", place, f"more than {_MAX_CONTAINERS:,} lists and objects in it")
+        return None
+    line = decoded(data, place, skip)
+    if line is None:
+        return None
+    try:
+        found = parse_value(line)
+    except ValueError as error:
+        skip("not JSON", place, str(error))
+        return None
+    if found is None:
+        skip("not an object", place, "a JSON null")
+    return found
+
+
+def _name(value: Any) -> str:
+    names = {str: "string", int: "number", float: "number", list: "list", bool: "boolean"}
+    return names.get(type(value), type(value).__name__)
+
+
+def json_file(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
+    """Yield the rows of a JSON file in any common layout.
+
+    An array of objects or strings, one object per line, concatenated objects, or one object that is
+    a text or contains a list of texts.
+    """
+    pieces = as_utf8(chunks(path, lambda *_: None), options.codec)
+    head = next((piece for piece in pieces if piece.strip()), b"").lstrip()
+    if head.startswith(b"["):
+        yield from _elements(path, options, skip, 1)
+    elif any(line.startswith(b"{") and _is_object(line) for line in head.split(b"\n", _HEAD)):
+        for place, row in json_lines(path, options, skip):
+            yield from _unfolded(place, row, options.text_field)
+    else:
+        yield from _elements(path, options, skip, 0)
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(parse_value(line.decode("utf-8")), dict)
+    except ValueError:
+        return False
+
+
+def _elements(path: Path, options: ReadOptions, skip: Skip, depth: int) -> Iterator[PlacedRow]:
+    """Yield the elements of an array (depth 1), or concatenated values (depth 0)."""
+    stream = as_utf8(chunks(path, skip), options.codec)
+    for number, data in enumerate(_split(stream, depth, path, skip), 1):
+        place = f"{path}:{number}"
+        if data is None:
+            skip("text too long", place, f"more than {files.MAX_BYTES} bytes")
+            continue
+        row = _parse_or_skip(data, place, skip)
+        if isinstance(row, str):
+            row = {options.text_field: row}
+        if isinstance(row, dict):
+            yield from _unfolded(place, row, options.text_field)
+        elif row is not None:
+            skip("not an object", place, f"a JSON {_name(row)}")
+
+
+def _split(
+    stream: Iterable[bytes], wanted_depth: int, path: Path, skip: Skip
+) -> Iterator[bytes | None]:
+    """Yield the bytes of values at a depth, found by brackets and quotes; None if too long."""
+    depth, inside, resume = 0, False, 0
+    parts: list[bytes] = []
+    size = 0
+
+    def taken(piece: bytes) -> bytes | None:
+        nonlocal parts, size
+        value = b"".join([*parts, piece]) if size + len(piece) <= files.MAX_BYTES else None
+        parts, size = [], 0
+        return value
+
+    for piece in stream:
+        at, start = resume, 0
+        resume = 0
+        while found := (_IN_STRING if inside else _OUTSIDE).search(piece, at):
+            at, sign = found.end(), found.group()
+            if sign == b"\\":
+                at += 1
+            elif sign == b'"':
+                inside = not inside
+            elif sign in b"[{":
+                depth += 1
+                if depth == 1 == wanted_depth:
+                    start = at
+            elif sign in b"]}":
+                depth -= 1
+                if depth == 0 == wanted_depth:
+                    yield taken(piece[start:at])
+                    start = at
+                elif depth < wanted_depth:
+                    value = taken(piece[start : at - 1])
+                    if value is None or value.strip():
+                        yield value
+                    return
+            elif depth == 1 == wanted_depth:
+                yield taken(piece[start : at - 1])
+                start = at
+        resume = max(0, at - len(piece))
+        size += len(piece) - start
+        if size > files.ENDLESS_FACTOR * files.MAX_BYTES:
+            break
+        parts = [*parts, piece[start:]] if size <= files.MAX_BYTES else []
+    if size > files.MAX_BYTES:
+        yield None
+    elif wanted_depth:
+        skip("not JSON", str(path), "the array has no end: the file is cut or damaged")
+    elif rest := b"".join(parts).strip():
+        yield rest
+
+
+def _unfolded(place: str, row: dict[str, Any], text_field: str) -> Iterator[PlacedRow]:
+    """Yield the row, or the rows in one of its lists (``{"data": [{"text": ...}]}``)."""
+    lists = [] if text_field in row else [v for v in row.values() if isinstance(v, list)]
+    for rows in lists:
+        inner = [r["row"] if isinstance(r, dict) and isinstance(r.get("row"), dict) else r
+                 for r in rows]  # fmt: skip
+        if any(isinstance(r, dict) and text_field in r for r in inner):
+            for number, one in enumerate(inner, 1):
+                yield f"{place}:{number}", one if isinstance(one, dict) else {}
+            return
+    yield place, row

@@ -1,0 +1,220 @@
+"""All scores of one model in a made-up world, in one call.
+
+The model is asked for a biography of each person under each policy (facts right, calls, cost), is
+read along true texts in wording it has not seen (where would it call, what does each word cost
+it), and is probed with calls switched off (what does it hold by itself).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lacy.evaluate.bits import StoredBits, fact_loss, language_loss, stored_bits
+from lacy.evaluate.calls import CallQuality, call_quality
+from lacy.evaluate.closed_book import ClosedBookRecall, closed_book_recall, most_frequent, probes
+from lacy.evaluate.facts import FactScores, Graded, grade, summarise
+from lacy.evaluate.results import Result, model_scores, results_of
+from lacy.evaluate.signals import read_signals
+from lacy.evaluate.statistics import NO_DATA, Score, as_data
+from lacy.types import Answer, Document, Unit
+
+if TYPE_CHECKING:
+    from lacy.cascade import Policy
+    from lacy.sources import Source
+    from lacy.world import Split, World
+
+PROBE_TOKENS = 16
+"""Tokens that a closed-book probe may take: more than the longest value of the world."""
+
+PROBE_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class WorldAnswers:
+    """The answers of a model under one condition, and their scores."""
+
+    policy: str
+    source: str
+    """The source that answered calls; empty if there was none."""
+    facts: FactScores
+    subjects: tuple[str, ...] = field(metadata=NO_DATA)
+    answers: tuple[Answer, ...] = field(metadata=NO_DATA)
+    graded: tuple[Graded, ...] = field(metadata=NO_DATA)
+    """Verdicts on each answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorldResult:
+    """Everything that was measured of one model in a world."""
+
+    conditions: dict[str, WorldAnswers]
+    """By the name that the caller gave the policy."""
+    calls: CallQuality | None
+    language_loss: Score | None
+    """Nats per token on the tokens that state no fact."""
+    fact_loss: Score | None
+    """Nats per token on the tokens that state one."""
+    bits: StoredBits | None
+    closed_book: ClosedBookRecall | None
+    seed: int = 0
+
+    def results(self) -> list[Result]:
+        """Return the metrics of each condition, then those of the model itself."""
+        found = []
+        for name, asked in self.conditions.items():
+            conditions = {"condition": name, "policy": asked.policy, "source": asked.source}
+            found += results_of(asked.facts.scores, seed=self.seed, conditions=conditions)
+        return found + results_of(model_scores(as_data(self)), seed=self.seed)
+
+
+def evaluate_world(
+    loaded: Any,
+    world: World,
+    source: Source | None = None,
+    policies: Mapping[str, Policy | str] | Sequence[str] = ("never",),
+    *,
+    people: int | None = 100,
+    split: Split = "valid",
+    unit: Unit = "value",
+    max_new_tokens: int = 192,
+    call_rate: float | None = None,
+    read: bool = True,
+    probe: bool = True,
+    seed: int = 0,
+    **engine: Any,
+) -> WorldResult:
+    """Scores a model in a world.
+
+    Args:
+        loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
+        world: who lives there and what is true.
+        source: who answers calls.
+        policies: when to call, by name (or their texts, which then are the names).
+        people: how many people to ask about, the first of the split; None for all.
+        split: whose facts, and in which wording the true texts are (``valid``: people of the
+            training texts in new texts; ``fresh``: in phrasings never trained on; ``unseen``:
+            strangers).
+        unit: how much one call returns.
+        max_new_tokens: of an answer.
+        call_rate: where to measure call precision and recall; by default the realised rate of
+            the first policy that calls.
+        read: measure call quality, language loss and stored bits.
+        probe: measure closed-book recall.
+        seed: of the bootstraps.
+        engine: more arguments of ``cascade.Engine``.
+    """
+    chosen = world.people(split)[:people]
+    subjects = tuple(person.name for person in chosen)
+    named = policies if isinstance(policies, Mapping) else {text: text for text in policies}
+    conditions = {
+        name: answer_all(
+            loaded, world, source, policy, subjects,
+            unit=unit, max_new_tokens=max_new_tokens, seed=seed, **engine,
+        )
+        for name, policy in named.items()
+    }  # fmt: skip
+    asked = set(subjects)
+    texts = [d for d in world.documents(split) if d.meta["person"] in asked]
+    if call_rate is None:
+        rates = [condition.facts["call_rate"].value for condition in conditions.values()]
+        call_rate = next((rate for rate in rates if rate > 0), None)
+    calls = words = facts = held = None
+    if read:
+        from lacy.world import RELATIONS
+
+        readings = read_signals(loaded, texts)
+        bits = {relation: world.values.bits(relation) for relation in RELATIONS}
+        calls = call_quality(readings, call_rate=call_rate, seed=seed)
+        words, facts = language_loss(readings, seed=seed), fact_loss(readings, seed=seed)
+        held = stored_bits(readings, [_person(d) for d in texts], bits, seed=seed)
+    closed_book = probe_closed_book(loaded, world, texts, seed=seed) if probe else None
+    return WorldResult(conditions, calls, words, facts, held, closed_book, seed)
+
+
+def answer_all(
+    loaded: Any,
+    world: World,
+    source: Source | None,
+    policy: Policy | str,
+    subjects: Sequence[str],
+    *,
+    unit: Unit = "value",
+    max_new_tokens: int = 192,
+    seed: int = 0,
+    **engine: Any,
+) -> WorldAnswers:
+    """Asks for a biography of each subject under one policy, and judges the answers.
+
+    Args:
+        loaded: the model.
+        world: judges.
+        source: who answers calls.
+        policy: when to call.
+        subjects: names; each is its own prompt.
+        unit: how much one call returns.
+        max_new_tokens: of an answer.
+        seed: of the bootstrap.
+        engine: more arguments of ``cascade.Engine``.
+    """
+    from lacy.cascade import Engine
+
+    made = Engine(loaded, source, policy, unit=unit, max_new_tokens=max_new_tokens, **engine)
+    answers = tuple(made.generate(list(subjects), list(subjects)))
+    graded = tuple(grade(a, s, world, unit=unit) for a, s in zip(answers, subjects, strict=True))
+    facts = summarise(answers, subjects, graded, seed=seed)
+    name = source.name if source is not None else ""
+    return WorldAnswers(str(made.policy), name, facts, tuple(subjects), answers, graded)
+
+
+def probe_closed_book(
+    loaded: Any,
+    world: World,
+    texts: Sequence[Document],
+    *,
+    max_new_tokens: int = PROBE_TOKENS,
+    seed: int = 0,
+) -> ClosedBookRecall:
+    """Probes a model with calls switched off.
+
+    Texts that a probe would carry beyond the model's context are left out.
+
+    Args:
+        loaded: the model.
+        world: knows which values are frequent.
+        texts: true texts to cut before their values.
+        max_new_tokens: that the model may take to tell the fact.
+        seed: of the bootstrap.
+    """
+    from lacy.cascade import Engine, Never
+    from lacy.model import context_of
+
+    alone = Engine(loaded, None, Never(), max_new_tokens=max_new_tokens, batch_size=PROBE_BATCH)
+
+    def generate(prompts: Sequence[str]) -> list[str]:
+        """Prompts of like length together: a batch decodes as long as its longest row."""
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        said = {}
+        for i, answer in zip(order, alone.generate([prompts[i] for i in order]), strict=True):
+            said[i] = answer.continuation
+        return [said[i] for i in range(len(prompts))]
+
+    frequent = most_frequent(person.facts for person in world.people("train"))
+    room = context_of(alone.model) - max_new_tokens - 1
+    found = [
+        probe
+        for probe in probes(texts, _person)
+        if len(alone.token_text.encode(probe.prompt)) < room
+    ]
+    return closed_book_recall(found, generate, frequent, seed=seed)
+
+
+def flat(score: Score | None) -> dict[str, Any] | None:
+    """A figure as ``results.json`` of the demo holds it; None where it was not measured."""
+    return as_data(score) if score is not None and not math.isnan(score.value) else None
+
+
+def _person(document: Document) -> str:
+    return str(document.meta["person"])

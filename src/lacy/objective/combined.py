@@ -1,0 +1,143 @@
+"""Selection and loss in one pass over the head: what a training step calls.
+
+Ranking needs the losses of all tokens, and the loss needs the ranking. Done one after the other,
+the head (half the work of a small model) would be computed twice; ``select_and_loss`` shares it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lacy.objective import fused
+from lacy.objective.losses import IGNORE_INDEX, Loss, choose_impl, loss, make_loss, token_losses
+from lacy.objective.quantile import RunningQuantile
+from lacy.objective.select import candidates, choose, has, shortfall
+from lacy.objective.settings import METHODS, Impl, Objective
+from lacy.types import MarkFlag
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLoss:
+    """The loss of a batch, the choice, and the losses it was made by."""
+
+    loss: Loss
+    call_BT: Tensor
+    """Which targets are ``<CALL>``."""
+    ignore_BT: Tensor
+    """Which targets get no gradient."""
+    loss_BT: Tensor
+    r"""-log p_\CALL(target), no gradient; 0 where there is no target."""
+    shortfall: Tensor
+    """How many tokens fewer are delegated than the rate asks for, because there are too few marks
+    or values are not split (int64, on the device). 0 with a running quantile, which holds no rate
+    in a single batch."""
+
+
+def select_and_loss(
+    hidden_BTD: Tensor,
+    head_VD: Tensor,
+    targets_BT: Tensor,
+    target_marks_BT: Tensor,
+    objective: Objective | None = None,
+    *,
+    reference_loss_BT: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    quantile: RunningQuantile | None = None,
+    impl: Impl = "auto",
+) -> BatchLoss:
+    """Choose what is delegated in this batch and compute the loss, in one pass over the head.
+
+    Args:
+        hidden_BTD: inputs of the head.
+        head_VD: rows of the vocabulary, ``<CALL>`` last.
+        targets_BT: ids, -100 for none (``shift``).
+        target_marks_BT: uint8 marks of the targets (``shift``).
+        objective: what to delegate and how to train it; by default as ``lacy train`` does.
+        reference_loss_BT: a reference model's losses, for the methods that rank by them.
+        generator: random numbers for the random methods.
+        quantile: a running threshold instead of the exact count of this batch, for gradient
+            accumulation and several processes.
+        impl: as in ``loss``; ``reference`` computes the head twice.
+
+    Returns:
+        The loss and what was chosen.
+
+    Raises:
+        LacyError: E12, E41 or E42, as ``choose`` and ``loss``.
+    """
+    objective = objective or Objective()
+    if impl == "auto":
+        impl, _ = choose_impl()
+    valid_BT = targets_BT != IGNORE_INDEX
+
+    def decide(loss_BT: Tensor | None) -> tuple[Tensor, Tensor]:
+        return choose(
+            objective,
+            loss_BT,
+            target_marks_BT,
+            valid_BT,
+            reference_loss_BT=reference_loss_BT,
+            generator=generator,
+            quantile=quantile,
+        )
+
+    if impl == "fused":
+        shape = targets_BT.shape
+
+        def decide_flat(loss_N: Tensor) -> tuple[Tensor, Tensor]:
+            call_BT, ignore_BT = decide(loss_N.view(shape))
+            return call_BT.reshape(-1), ignore_BT.reshape(-1)
+
+        if METHODS[objective.method].needs_loss or objective.ignore == "all":
+            undecided_BT, ignore_BT = _roles_before(objective, target_marks_BT, valid_BT)
+            call_BT, undecided_N = torch.zeros_like(undecided_BT), undecided_BT.reshape(-1)
+        else:
+            (call_BT, ignore_BT), undecided_N = decide(None), None
+        result = fused.run(
+            hidden_BTD.reshape(-1, hidden_BTD.shape[-1]),
+            head_VD,
+            targets_BT.reshape(-1),
+            call_BT.reshape(-1),
+            ignore_BT.reshape(-1),
+            objective.call_negative,
+            objective.text_weight,
+            undecided_N=undecided_N,
+            decide=None if undecided_N is None else decide_flat,
+        )
+        batch_loss = make_loss(
+            result.total, result.parts, valid_BT.reshape(-1), result.call_N, result.ignore_N
+        )
+        call_BT, ignore_BT = result.call_N.view(shape), result.ignore_N.view(shape)
+        loss_BT = result.loss_N.view(shape)
+    else:
+        loss_BT = token_losses(hidden_BTD, head_VD, targets_BT)
+        call_BT, ignore_BT = decide(loss_BT)
+        batch_loss = loss(
+            hidden_BTD,
+            head_VD,
+            targets_BT,
+            call_BT,
+            call_negative=objective.call_negative,
+            text_weight=objective.text_weight,
+            ignore_BT=ignore_BT,
+            impl=impl,
+        )
+    missing = batch_loss.delegated.new_zeros(())
+    if quantile is None and objective.delegates:
+        missing = shortfall(call_BT, objective.call_rate, valid_BT, objective.rank_within)
+    return BatchLoss(batch_loss, call_BT, ignore_BT, loss_BT, missing)
+
+
+def _roles_before(
+    objective: Objective, target_marks_BT: Tensor, valid_BT: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the tokens whose role depends on the losses, and those ignored whatever they are."""
+    undecided_BT = candidates(objective, target_marks_BT, valid_BT)
+    if objective.ignore == "all":
+        undecided_BT = undecided_BT | (has(target_marks_BT, MarkFlag.CONTENT) & valid_BT)
+    if objective.ignore == "none":
+        return undecided_BT, torch.zeros_like(valid_BT)
+    return undecided_BT, has(target_marks_BT, MarkFlag.FACT) & valid_BT & ~undecided_BT

@@ -1,0 +1,148 @@
+"""What is delegated and how it is trained: the selection methods and ``Objective``. No torch.
+
+A selection method answers two questions: *among* which tokens may be delegated, and *by* which
+score they are ranked. ``METHODS`` is the only place that says so; ``select`` and the command line
+read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from lacy._text import did_you_mean
+from lacy.errors import LacyError
+
+MethodName = Literal[
+    "lacy", "none", "random", "loss_top", "marks_only", "marks_reference", "rho", "judge", "oracle"
+]
+CallNegative = Literal["none", "softmax", "sigmoid"]
+"""What pushes ``<CALL>`` down where it is not the target: nothing (the paper), its share of the
+softmax, or a separate binary gate on its logit."""
+Ignore = Literal["none", "facts", "all"]
+"""What gets no gradient besides: nothing (the paper), the facts that were not delegated
+("Ignorefacts", §5.4), or these and content words of high loss ("Ignore", §5.4)."""
+Delegate = Literal["token", "value", "start"]
+"""What of a fact's value is delegated: single tokens (the paper), all tokens of a value or none,
+or only its first token, where a call returns the whole value."""
+RankWithin = Literal["batch", "sequence"]
+"""Where the call rate holds: over the tokens of a batch (the paper), or in each row."""
+Impl = Literal["auto", "reference", "fused"]
+"""Which of the equal implementations computes the loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A selection method.
+
+    ``among`` names the tokens that may be delegated, ``by`` the score that ranks them (highest
+    first).
+    """
+
+    name: MethodName
+    among: Literal["nothing", "facts", "values", "all"]
+    by: Literal["loss", "random", "reference", "low_excess"]
+    summary: str
+
+    @property
+    def needs_loss(self) -> bool:
+        """True if the choice depends on the model's own current loss."""
+        return self.among != "nothing" and self.by in ("loss", "low_excess")
+
+    @property
+    def needs_reference(self) -> bool:
+        """True if the choice depends on the stored losses of a reference model."""
+        return self.by in ("reference", "low_excess")
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("lacy", "facts", "loss", "fact tokens with the highest current loss (paper §4)"),
+        Method("none", "nothing", "loss", "nothing is delegated: a plain language model"),
+        Method("random", "all", "random", "any tokens, uniformly (loss-based calls, §5.1)"),
+        Method("loss_top", "all", "loss", "any tokens, highest current loss first"),
+        Method("marks_only", "facts", "random", "fact tokens, uniformly (spaCy only, §5.4)"),
+        Method("marks_reference", "facts", "reference",
+               "fact tokens with the highest loss of a reference model (§5.4)"),
+        Method("rho", "all", "low_excess",
+               "any tokens whose own loss exceeds a reference model's the least (Rho-1, §5.1)"),
+        Method("judge", "values", "random", "tokens a judge labelled as values, uniformly (§5.1)"),
+        Method("oracle", "values", "loss", "gold value tokens with the highest current loss"),
+    )
+}  # fmt: skip
+
+
+def get_method(name: str) -> Method:
+    """Return a selection method by name.
+
+    Raises:
+        LacyError: E40, with the nearest name, if there is none.
+    """
+    if name not in METHODS:
+        hint = did_you_mean(name, METHODS)
+        raise LacyError("E40", method=name, hint=hint, methods=", ".join(METHODS))
+    return METHODS[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The loss and all settings of what is delegated, as one value.
+
+    The defaults are those of ``lacy train``. The paper's loss is
+    ``Objective(call_negative="none", text_weight=0.0)``.
+
+    Args:
+        method: the selection method, a name of ``METHODS``.
+        call_rate: share of the targets that become ``<CALL>``.
+        delegate: ``token`` (the paper), ``value`` or ``start``.
+        rank_within: ``batch`` (the paper) or ``sequence``.
+        call_negative: ``none`` (the paper), ``softmax`` or ``sigmoid`` (``losses``).
+        text_weight: weight of the true token where the target is ``<CALL>``; 0 in the paper.
+        ignore: ``none`` (the paper), ``facts`` or ``all`` (ablations, §5.4).
+        ignore_rate: for ``all``, the share of the targets without gradient.
+
+    Raises:
+        LacyError: E40 for an unknown method, E12 for any other value that is not allowed.
+    """
+
+    method: MethodName = "lacy"
+    call_rate: float = 0.15
+    delegate: Delegate = "token"
+    rank_within: RankWithin = "batch"
+    call_negative: CallNegative = "softmax"
+    text_weight: float = 0.5
+    ignore: Ignore = "none"
+    ignore_rate: float = 0.15
+
+    def __post_init__(self) -> None:
+        get_method(self.method)
+        require_rate(self.call_rate)
+        for key, known in (
+            ("delegate", Delegate), ("rank_within", RankWithin), ("call_negative", CallNegative),
+            ("ignore", Ignore),
+        ):  # fmt: skip
+            require_choice(key, getattr(self, key), get_args(known))
+
+    @property
+    def delegates(self) -> bool:
+        """True if targets become ``<CALL>``."""
+        return self.method != "none"
+
+    def plain(self) -> Objective:
+        """Return cross-entropy: nothing is delegated or ignored."""
+        return replace(self, method="none", call_negative="none", ignore="none")
+
+
+def require_choice(key: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise E12 unless ``value`` is one of ``known``."""
+    if value not in known:
+        do = f"choose one of: {', '.join(known)}"
+        raise LacyError("E12", key=key, value=value, why="there is no such choice", do=do)
+
+
+def require_rate(rate: float) -> None:
+    """Raise E12 unless a call rate is between 0 and 1."""
+    if not 0.0 <= rate <= 1.0:
+        why, do = "it is a share of the tokens", "choose a number from 0 to 1; the paper's is 0.15"
+        raise LacyError("E12", key="call_rate", value=rate, why=why, do=do)

@@ -1,0 +1,26 @@
+from .demo import demo_figures, show_demo, write_demo
+from .figures import STUDY_FIGURES
+from .html import HtmlPage, NextStep, format_score, format_value, write_html
+from .markdown import STUDY_TABLES
+from .study_page import write_study_page
+from .svg import SERIES_COLOURS, SeriesStyle, sheet
+from .world_page import ShownCondition, world_page
+
+__all__ = [
+    "SERIES_COLOURS",
+    "STUDY_FIGURES",
+    "STUDY_TABLES",
+    "HtmlPage",
+    "NextStep",
+    "SeriesStyle",
+    "ShownCondition",
+    "demo_figures",
+    "format_score",
+    "format_value",
+    "sheet",
+    "show_demo",
+    "world_page",
+    "write_demo",
+    "write_html",
+    "write_study_page",
+]

@@ -1,0 +1,238 @@
+"""Figures of a study: calibration, settings, the choice's turnover, freed bits.
+
+Those of methods and conditions, ``frontier`` and ``methods``, are in ``frontier.py``.
+
+Each function reads the study's folder, writes one file and returns a sentence that says what it
+shows (the text for those who cannot see it). Where what it needs was not measured it raises E88.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lacy.errors import LacyError
+from lacy.evaluate import BINS, metric_of
+from lacy.report.frontier import frontier, methods
+from lacy.report.study_files import EQUAL, Key, read_study
+from lacy.report.svg import SeriesStyle, draw_bins, draw_diagonal, sheet
+from lacy.report.sweep import Sweep, sweep_points
+
+STEPS = 60
+"""A curve over training is drawn with at most this many points."""
+Where = Mapping[str, str] | None
+
+
+def calibration(folder: str | Path, file: str | Path, *, where: Where = None) -> str:
+    """Share of value starts against the p(CALL) that a model gives, a line per method.
+
+    Bins of several seeds are put together, weighted by their tokens; larger markers stand for
+    more tokens. A method that delegates nothing never learned to call and is left out.
+
+    Args:
+        folder: of the study.
+        file: to write, ``.svg``.
+        where: only runs with these values, as in ``read_study``.
+
+    Raises:
+        LacyError: E88 if there is no calibration curve.
+    """
+    study = read_study(folder, where)
+    rows = study.curve("calibration")
+    rows = rows[~rows["method"].isin(study.plain)]
+    if rows.empty:
+        raise LacyError("E88", what="no calibration curve of a method that calls", where=folder)
+    rows = rows.assign(
+        bin=(rows["x"] * BINS).clip(0, BINS - 1).astype(int),
+        x=rows["x"] * rows["n"],
+        y=rows["y"] * rows["n"],
+    )
+    what = "Share of value starts against p(CALL); on the dashed line a model is calibrated."
+    with sheet(file, len(study.groups), what, height=4.6) as panels:
+        for axes, group in zip(panels, study.groups, strict=True):
+            draw_diagonal(axes)
+            for key in study.members(*group):
+                mine = rows[_of(rows, key)]
+                if len(mine):
+                    sums = mine.groupby("bin")[["x", "y", "n"]].sum().query("n > 0")
+                    x, y, tokens = sums["x"] / sums["n"], sums["y"] / sums["n"], sums["n"]
+                    style = SeriesStyle(study.methods.index(key[2]))
+                    draw_bins(axes, x, y, tokens, key[2], style)
+            axes.set(
+                xlabel="p(CALL) that the model gives",
+                ylabel="share of value starts",
+                title=study.panel_title(group),
+            )
+    return what
+
+
+def _of(rows: Any, key: Key) -> Any:
+    return (rows["size"] == key[0]) & (rows["equal"] == key[1]) & (rows["method"] == key[2])
+
+
+def turnover(folder: str | Path, file: str | Path, *, where: Where = None) -> str:
+    """How much of the choice changes during training, by step: mean and range over seeds.
+
+    Args:
+        folder: of the study.
+        file: to write, ``.svg``.
+        where: only runs with these values, as in ``read_study``.
+
+    Raises:
+        LacyError: E88 if there is no such curve.
+    """
+    study = read_study(folder, where)
+    rows = study.curve("turnover")
+    what = "Share of the delegated tokens that changed, by training step; bands span the seeds."
+    with sheet(file, len(study.groups), what) as panels:
+        for axes, group in zip(panels, study.groups, strict=True):
+            for key in study.members(*group):
+                mine = rows[_of(rows, key)]
+                if len(mine):
+                    _band(axes, mine, key[2], SeriesStyle(study.methods.index(key[2])))
+            axes.set_ylim(bottom=0)
+            axes.set(
+                xlabel="training step",
+                ylabel="choice that changed, %",
+                title=study.panel_title(group),
+            )
+    return what
+
+
+def _band(axes: Any, rows: Any, method: str, style: SeriesStyle) -> None:
+    """Mean and range over seeds at each step; neighbouring steps are put together."""
+    steps = sorted(rows["x"].unique())
+    width = -(-len(steps) // STEPS)
+    place = {step: i // width for i, step in enumerate(steps)}
+    each = rows.assign(y=100 * rows["y"], place=rows["x"].map(place))
+    each = each.groupby(["place", "seed"])[["x", "y"]].mean().groupby("place")
+    x, y = each["x"].mean(), each["y"].mean()
+    axes.fill_between(
+        x, each["y"].min(), each["y"].max(), color=style.colour, alpha=0.16, linewidth=0
+    )
+    axes.plot(x, y, color=style.colour, linestyle=style.dash, label=method)
+
+
+def sweep(
+    folder: str | Path,
+    file: str | Path,
+    x: str,
+    metrics: Sequence[str],
+    group: str = "",
+    *,
+    condition: str = "",
+    where: Where = None,
+) -> str:
+    """Metrics against a training setting: small panels, a point per seed, a line through means.
+
+    Args:
+        folder: of the study.
+        file: to write, ``.svg``.
+        x: the setting, a column of runs.csv.
+        metrics: one panel each, such as ``facts_right`` or ``closed_book_recall``.
+        group: a column of runs.csv; one line per value.
+        condition: the condition, for metrics of answers; "own" is the budget that equals a run's
+            own ``call_rate``. By default the common rate.
+        where: only runs with these values, as in ``read_study``.
+
+    Raises:
+        LacyError: E87 for a column that runs.csv has not, or where several runs fall on one
+            point; E88 where nothing of a metric was measured.
+    """
+    study = read_study(folder, where)
+    found = {metric: sweep_points(study, metric, x, group, condition) for metric in metrics}
+    # One order for all panels, so that a group has one colour, also where a panel lacks another.
+    groups = list(dict.fromkeys(point.group for of in found.values() for point in of.points))
+    equals = list(dict.fromkeys(equal for _, equal in study.groups))
+    what = f"{', '.join(metric_of(m).label for m in metrics)} against {words(x)}; a point per seed."
+    what = what[0].upper() + what[1:]
+    columns = len(metrics) if len(equals) > 1 or len(metrics) == 3 else 2
+    with sheet(file, len(equals) * len(metrics), what, columns=min(3, columns)) as panels:
+        places = [(equal, metric) for equal in equals for metric in metrics]
+        for axes, (equal, metric) in zip(panels, places, strict=True):
+            _lines(axes, found[metric], equal, group, groups)
+            shown = metric_of(metric)
+            unit = {"share": "%", "AUROC": ""}.get(shown.shown_unit, shown.shown_unit)
+            axes.set_ylabel(shown.label + (f", {unit}" if unit else ""))
+            if x == "parameters":
+                _millions(axes, [point.x for point in found[metric].points])
+            axes.set_xlabel("trained call rate, %" if x == "call_rate" else words(x))
+            if len(equals) > 1:
+                axes.set_title(EQUAL.get(equal, equal))
+    return what
+
+
+def _millions(axes: Any, values: Sequence[float]) -> None:
+    """Sizes on a logarithmic axis, each with its name."""
+    sizes = sorted(set(values))
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size / 1e6:.2g}M" for size in sizes], minor=False)
+    axes.set_xticks([], minor=True)
+
+
+def words(setting: str) -> str:
+    """A setting's name for an axis."""
+    return setting.replace("_", " ")
+
+
+def _lines(axes: Any, found: Sweep, equal: str, group: str, names: Sequence[str]) -> None:
+    values = list(dict.fromkeys(point.x for point in found.points))
+    texts = [value for value in values if isinstance(value, str)]
+    place = {value: i for i, value in enumerate(values)} if texts else {v: v for v in values}
+    scale = 100 if metric_of(found.metric).unit == "share" else 1
+    wide = 100 if found.x == "call_rate" and not texts else 1
+    step = 0.014 * wide * (max(place.values()) - min(place.values()) or 1)
+    for i, name in enumerate(names):
+        style, shift = SeriesStyle(i), step * (i + 1.3)
+        mine = [p for p in found.points if p.group == name and p.equal == equal]
+        by_x: dict[float, list[float]] = {}
+        for point in mine:
+            by_x.setdefault(wide * place[point.x], []).append(scale * point.y)
+        dots = [(at + shift, y) for at, ys in by_x.items() if len(ys) > 1 for y in ys]
+        if dots:
+            axes.scatter(
+                *zip(*dots, strict=True), s=14, color=style.colour, alpha=0.4, linewidths=0
+            )
+        line = sorted((at, math.fsum(ys) / len(ys)) for at, ys in by_x.items())
+        label = f"{words(group)}: {name}" if group and name else None
+        axes.plot(
+            *(zip(*line, strict=True) if line else ([], [])),
+            color=style.colour, marker=style.marker, linestyle=style.dash, label=label,
+        )  # fmt: skip
+    if texts:
+        axes.set_xticks(range(len(values)), [str(value) for value in values])
+    axes.margins(x=0.06, y=0.1)
+
+
+def freed_bits(
+    folder: str | Path, file: str | Path, group: str = "size", *, where: Where = None
+) -> str:
+    """What a model holds (stored bits, closed-book recall) against its trained call rate, by size.
+
+    A model that delegates nothing stands at a call rate of 0.
+
+    Args:
+        folder: of the study.
+        file: to write, ``.svg``.
+        group: a column of runs.csv; one line per value.
+        where: only runs with these values, as in ``read_study``.
+
+    Raises:
+        LacyError: E87, E88 as ``sweep``.
+    """
+    return sweep(
+        folder, file, "call_rate", ["stored_bits", "closed_book_recall"], group, where=where
+    )
+
+
+STUDY_FIGURES: dict[str, Callable[..., str]] = {
+    "methods": methods,
+    "frontier": frontier,
+    "calibration": calibration,
+    "sweep": sweep,
+    "turnover": turnover,
+    "freed_bits": freed_bits,
+}
+"""The figures of a study by name."""

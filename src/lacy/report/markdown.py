@@ -1,0 +1,287 @@
+"""Tables of a study as Markdown: the methods at one call rate, and their paired comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lacy.errors import LacyError
+from lacy.evaluate import Score, metric_of
+from lacy.report.html import format_value
+from lacy.report.study_files import (
+    EQUAL,
+    Key,
+    ParsedCondition,
+    PooledScore,
+    Study,
+    conditions_at_rate,
+    read_study,
+    table,
+)
+
+METHODS = (
+    "call_rate", "facts_right", "recall", "f1", "closed_book_recall", "auroc_start",
+    "calls_per_fact", "call_starts", "language_loss", "stored_bits",
+)  # fmt: skip
+"""Columns of the table of methods; ``auroc_start`` is of the signal that a condition reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableLine:
+    """One method asked under one condition, and its figures by column."""
+
+    method: str
+    condition: ParsedCondition
+    found: dict[str, PooledScore]
+
+
+@dataclass(frozen=True, slots=True)
+class TableBlock:
+    """Lines that may be held against each other."""
+
+    title: str
+    lines: tuple[TableLine, ...]
+    compared: bool
+    """Whether all stand at one call rate, so that a best one can be told."""
+
+
+def methods_table(
+    folder: str | Path,
+    *,
+    metrics: Sequence[str] = METHODS,
+    conditions: Sequence[str] = (),
+    call_rate: float | None = None,
+    where: Mapping[str, str] | None = None,
+) -> str:
+    """Return all methods and conditions at the common call rate as Markdown; other rates below.
+
+    Args:
+        folder: of the study.
+        metrics: the columns; those that were not measured are left out.
+        conditions: only these, by name.
+        call_rate: the budget to compare at; by default that at which most methods were asked.
+        where: only runs with these values, as in ``read_study``.
+
+    Raises:
+        LacyError: E13, E87 for missing or foreign files; E88 if no condition was asked.
+    """
+    study = read_study(folder, where)
+    parts = [_block(block, metrics) for block in blocks(study, metrics, call_rate, conditions)]
+    if not parts:
+        raise LacyError("E88", what="no condition was measured", where=folder)
+    return "\n\n".join([*parts, f"<sub>{_note(study, metrics)}</sub>"])
+
+
+def _note(study: Study, metrics: Sequence[str]) -> str:
+    """How the tables are to be read."""
+    many = study.seeds > 1
+    said = [
+        f"{study.seeds} seed{'s' * many}.",
+        "In brackets 95% intervals: for answers over people and seeds, for figures of the model "
+        "itself (such as closed-book recall) over seeds; below them the lowest and highest seed."
+        if many
+        else "In brackets 95% intervals over people.",
+        "Bold: best of its table.",
+    ]
+    if "auroc_start" in metrics:
+        said.append("AUROC: of the signal that places the calls, value starts against other words.")
+    return " ".join(said)
+
+
+def blocks(
+    study: Study,
+    metrics: Sequence[str] = METHODS,
+    rate: float | None = None,
+    conditions: Sequence[str] = (),
+) -> list[TableBlock]:
+    """Return the lines of each size and rule of equality: at the common rate, then at other rates.
+
+    Args:
+        study: what was read.
+        metrics: the columns.
+        rate: the budget to compare at.
+        conditions: only these, by name.
+    """
+    rate = study.common_rate() if rate is None else rate
+    found = []
+    for size, equal in study.groups:
+        keys = study.members(size, equal)
+        here = list(conditions_at_rate(study, keys, rate))
+        rest = [(k, w) for k in keys for w in study.conditions(k) if w.budget is None]
+        rest = [pair for pair in rest if pair not in here]
+        at_it = {key for key, _ in here}
+        title = f"Size {size}, {EQUAL.get(equal, equal)}"
+        asked = "" if rate is None else f", {100 * rate:g}% of the tokens asked for"
+        for what, pairs in ((asked, here), (", at call rates of their own", rest)):
+            lines = tuple(
+                _line(study, key, condition, metrics, pairs is here or key not in at_it)
+                for key, condition in pairs
+                if not conditions or condition.name in conditions
+            )
+            if lines:
+                compared = pairs is here and rate is not None
+                found.append(TableBlock(title + what, lines, compared))
+    return found
+
+
+def _line(
+    study: Study, key: Key, condition: ParsedCondition, metrics: Sequence[str], models: bool
+) -> TableLine:
+    """Figures of a condition and, where ``models``, of the model itself."""
+    found = {}
+    for metric in metrics:
+        wanted = metric
+        if metric == "auroc_start":
+            wanted = f"auroc_{condition.signal}_start" if condition.signal else ""
+        here = study.get(key, wanted, condition.name) or (
+            study.get(key, wanted) if models else None
+        )
+        if here and math.isfinite(here.score.value):
+            found[metric] = here
+    return TableLine(key[2], condition, found)
+
+
+def label(metric: str) -> str:
+    """What stands above a column, with its unit where the cells do not show it."""
+    if metric == "auroc_start":
+        return "AUROC at value starts"
+    shown = metric_of(metric)
+    unit = shown.shown_unit
+    return f"{shown.label}, {unit}" if unit in ("nats", "per fact") else shown.label
+
+
+def _block(block: TableBlock, metrics: Sequence[str]) -> str:
+    columns = [m for m in metrics if any(m in line.found for line in block.lines)]
+    best = {metric: _best(block, metric) for metric in columns}
+    rows = [["method", "condition", *map(label, columns)], ["---", "---", *["---:"] * len(columns)]]
+    for line in block.lines:
+        cells = [
+            _cell(line.found[metric], best[metric]) if metric in line.found else "–"
+            for metric in columns
+        ]
+        rows.append([_text(line.method), _text(line.condition.name), *cells])
+    return f"**{_text(block.title)}**\n\n" + _rows(rows)
+
+
+def _best(block: TableBlock, metric: str) -> str:
+    """The best value as it is shown (equal ones are all best), or "" where none can be told."""
+    better = 1 if metric == "auroc_start" else metric_of(metric).sign
+    scores = [line.found[metric].score for line in block.lines if metric in line.found]
+    if not block.compared or not better or len({_value(score) for score in scores}) < 2:
+        return ""
+    return _value(max(scores, key=lambda score: better * score.value))
+
+
+def shown(value: float, unit: str, *, bare: bool = False) -> str:
+    """A figure with as many digits as its neighbours in a table."""
+    if unit in ("share", "AUROC") or not math.isfinite(value):
+        return format_value(value, unit, bare=bare)
+    return f"{value:.{3 if unit.startswith('nats') else 2}f}"
+
+
+def _value(score: Score) -> str:
+    return shown(score.value, score.unit)
+
+
+def _cell(found: PooledScore, best: str) -> str:
+    score, value = found.score, _value(found.score)
+    text = f"**{value}**" if value == best else value
+    if math.isfinite(score.low) and math.isfinite(score.high):
+        text += f" [{_span(score.low, score.high, score.unit)}]"
+    ends = [shown(end(found.seeds.values()), score.unit) for end in (min, max) if found.seeds]
+    if len(set(ends)) > 1:
+        spread = _span(min(found.seeds.values()), max(found.seeds.values()), score.unit)
+        text += f"<br><sub>seeds {spread}</sub>"
+    return text
+
+
+def _span(low: float, high: float, unit: str) -> str:
+    sign = " to " if low < 0 else "-"
+    return sign.join(shown(value, unit, bare=True) for value in (low, high))
+
+
+def _text(text: str) -> str:
+    """Anything as one cell of a table."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def _rows(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def comparisons_table(
+    folder: str | Path,
+    *,
+    metrics: Sequence[str] = (),
+    where: Mapping[str, str] | None = None,
+) -> str:
+    """The paired comparisons of a study as Markdown, one table per size and rule of equality.
+
+    Args:
+        folder: of the study.
+        metrics: only these.
+        where: only rows with these values, column of comparisons.csv -> values, with commas.
+
+    Raises:
+        LacyError: E13, E87 for missing or foreign files; E88 if no comparison is left.
+    """
+    rows = comparisons(folder, metrics, where)
+    parts = []
+    for (size, equal), group in rows.groupby(["size", "equal"], sort=False):
+        lines = [["metric", "a", "b", "a - b", "p", "people", "seeds"]]
+        lines.append(["---", "---", "---", *["---:"] * 4])
+        for row in group.to_dict("records"):
+            sides = [_text(row["a"]), _text(row["b"])]
+            people, seeds = (f"{int(row[name]):,}" for name in ("n", "seeds"))
+            lines.append(
+                [metric_of(row["metric"]).label, *sides, gap(row), p_value(row["p"]), people, seeds]
+            )
+        title = f"Size {size}, {EQUAL.get(equal, equal)}"
+        parts.append(f"**{_text(title)}**\n\n{_rows(lines)}")
+    return "\n\n".join(parts)
+
+
+def comparisons(
+    folder: str | Path, metrics: Sequence[str] = (), where: Mapping[str, str] | None = None
+) -> Any:
+    """The rows of comparisons.csv, chosen as in ``comparisons_table``."""
+    path = Path(folder) / "comparisons.csv"
+    rows = table(path)
+    wanted = dict(where or {}) | ({"metric": ",".join(metrics)} if metrics else {})
+    for column, values in wanted.items():
+        if column not in rows:
+            why = f"it has no column {column}; it has: {', '.join(rows.columns)}"
+            raise LacyError("E87", path=path, why=why)
+        rows = rows[rows[column].astype(str).isin(values.split(","))]
+    rows = rows.dropna(subset=["difference"])
+    if rows.empty:
+        raise LacyError("E88", what="no comparison", where=folder)
+    return rows
+
+
+def gap(row: Mapping[str, Any]) -> str:
+    """A difference with its interval: shares in percentage points, all with a sign."""
+    unit = metric_of(row["metric"]).shown_unit
+    share = unit == "share"
+    scale, form = (100, "+.1f") if share else (1, "+.3f")
+    value, low, high = (scale * row[name] for name in ("difference", "low", "high"))
+    said = {"share": " points", "": "", "AUROC": ""}.get(unit, f" {unit}")
+    text = f"{value:{form}}{said}"
+    return f"{text} [{low:{form}} to {high:{form}}]" if math.isfinite(low + high) else text
+
+
+def p_value(p: float) -> str:
+    """A p-value for people."""
+    if not math.isfinite(p):
+        return "–"
+    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+STUDY_TABLES: dict[str, Callable[..., str]] = {
+    "methods": methods_table,
+    "comparisons": comparisons_table,
+}
+"""The tables of a study by name."""

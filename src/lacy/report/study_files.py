@@ -1,0 +1,348 @@
+"""Read a study's files: runs, figures by key, curves, and the call rate to compare at.
+
+Nothing here runs a model. Figures are looked up by size, rule of equality, method, condition and
+metric; ``size`` and ``equal`` are never mixed, and methods are compared at one call rate.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lacy._parse import parse_json
+from lacy.errors import LacyError
+from lacy.evaluate import Score, metric_of
+from lacy.report.svg import need
+
+POOLED = -1
+"""``seed`` of the rows that pool all seeds."""
+
+PLAIN = ("none", "plain")
+"""Names of methods that delegate nothing, where runs.csv does not tell the objective."""
+
+NEAR = 0.1
+"""A condition without a budget stands at the common rate if its own is within this share of it."""
+
+TEXTS = ("run", "size", "method", "equal", "condition", "metric", "unit", "curve", "a", "b")
+EQUAL = {"steps": "the same number of steps", "text_tokens": "the same number of text tokens"}
+COLUMNS = {
+    "runs.csv": ("run", "size", "method", "equal", "seed"),
+    "results.csv": ("size", "method", "equal", "seed", "condition", "metric", "value", "low",
+                    "high", "n"),
+    "curves.csv": ("size", "method", "equal", "seed", "curve", "x", "y", "n"),
+    "comparisons.csv": (
+        "size", "equal", "metric", "a", "b", "difference", "low", "high", "p", "n", "seeds",
+    ),
+}  # fmt: skip
+"""What must stand in each file."""
+
+Key = tuple[str, str, str]
+"""Size, rule of equality, method."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedCondition:
+    """A condition: ``budget`` in tokens asked for (None if it has none), ``kind`` the rest."""
+
+    name: str
+    budget: float | None
+    kind: str
+    signal: str
+    """What it reads to place calls: margin, entropy, top2, p_call, or nothing ("")."""
+
+
+def parse_condition(name: str, given: Mapping[str, Any] | None = None) -> ParsedCondition:
+    """What is known of a condition, from its settings or else from its name.
+
+    Args:
+        name: such as ``budget``; without settings, ``budget=0.22,by=entropy`` and ``random=0.22``
+            are read as policies.
+        given: its policy, source and unit, as setup.json has them.
+    """
+    policy = str((given or {}).get("policy", name))
+    budget = re.search(r"\b(budget|random)=(\d*\.?\d+)", policy)
+    named = re.search(r"\bby=(\w+)", policy)
+    by = "random" if policy.startswith("random") else named[1] if named else "margin"
+    reads = budget or policy.startswith("threshold")
+    signal = by if reads and by != "random" else ""
+    if given is None and not budget:
+        return ParsedCondition(name, None, name, "margin")
+    source, unit = (given or {}).get("source", "database"), (given or {}).get("unit", "value")
+    parts = [by] * (by != "margin")
+    parts += [source.lstrip("@") or "nobody"] * (source != "database")
+    parts += [f"by {unit}"] * (unit != "value")
+    return ParsedCondition(name, float(budget[2]) if budget else None, ", ".join(parts), signal)
+
+
+@dataclass(frozen=True, slots=True)
+class PooledScore:
+    """A figure pooled over seeds, and what each seed gave."""
+
+    score: Score
+    seeds: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The files of a study. ``found``: every figure by (size, equal, method, condition, metric)."""
+
+    folder: Path
+    runs: Any
+    keys: tuple[Key, ...]
+    """What was trained, in the order of the recipe; sizes from small to large."""
+    found: dict[tuple[str, str, str, str, str], PooledScore]
+    setup: Mapping[str, Any] = field(default_factory=dict)
+    """What setup.json holds: among others ``conditions`` and the ``call_rate`` to compare at."""
+
+    def members(self, size: str, equal: str) -> list[Key]:
+        """What stands in one table or panel.
+
+        A plain method delegates nothing, so it is the same under both rules and is trained once.
+        """
+        plain = self.plain
+        methods = {
+            method: key for key in self.keys if key[0] == size and (method := key[2]) in plain
+        }
+        own = {key[2]: key for key in self.keys if key[:2] == (size, equal)}
+        return [
+            {**methods, **own}[method]
+            for method in self.methods
+            if method in methods or method in own
+        ]
+
+    @property
+    def plain(self) -> set[str]:
+        """Methods that delegate nothing."""
+        if "objective" not in self.runs:
+            return set(self.methods) & set(PLAIN)
+        return set(self.runs["method"][self.runs["objective"] == "none"])
+
+    @property
+    def methods(self) -> list[str]:
+        """Every method once, in the recipe's order."""
+        return list(dict.fromkeys(method for _, _, method in self.keys))
+
+    @property
+    def groups(self) -> list[tuple[str, str]]:
+        """What is never mixed: each size under each rule of equality."""
+        plain = self.plain
+        groups = dict.fromkeys(key[:2] for key in self.keys if key[2] not in plain)
+        return list(groups or dict.fromkeys(key[:2] for key in self.keys))
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds were trained."""
+        return int(self.runs["seed"].nunique())
+
+    def panel_title(self, group: tuple[str, str]) -> str:
+        """Name a panel by what it does not share with the other panels of a figure."""
+        sizes, rules = ({group[i] for group in self.groups} for i in (0, 1))
+        parts = [group[0]] * (len(sizes) > 1) + [EQUAL.get(group[1], group[1])] * (len(rules) > 1)
+        return ", ".join(parts)
+
+    def get(self, key: Key, metric: str, condition: str = "") -> PooledScore | None:
+        """A figure, or None where it was not measured."""
+        return self.found.get((*key, condition, metric))
+
+    def conditions(self, key: Key) -> list[ParsedCondition]:
+        """How a method was asked, in the order of the file."""
+        names = dict.fromkeys(name for *rest, name, _ in self.found if tuple(rest) == key and name)
+        settings = self.setup.get("conditions") or {}
+        return [parse_condition(name, settings.get(name)) for name in names]
+
+    def common_rate(self) -> float | None:
+        """The budget that most methods were asked at; of several, the nearest to the study's rate.
+
+        Where no condition has a budget, that rate; None if it is not known either.
+        """
+        conditions = [
+            condition
+            for key in self.keys
+            for condition in self.conditions(key)
+            if condition.budget is not None
+        ]
+        usual = [condition for condition in conditions if not condition.kind]
+        asked = Counter(condition.budget for condition in usual or conditions)
+        rate = self._rate()
+        if not asked:
+            return rate
+        most = max(asked.values())
+        rates = sorted(budget for budget, times in asked.items() if budget and times == most)
+        return min(rates, key=lambda x: abs(x - (rates[len(rates) // 2] if rate is None else rate)))
+
+    def _rate(self) -> float | None:
+        """What the study says, else the rate that most models were trained at."""
+        if "call_rate" in self.setup:
+            return float(self.setup["call_rate"])
+        if "call_rate" not in self.runs:
+            return None
+        rates = self.runs["call_rate"][~self.runs["method"].isin(self.plain)]
+        rates = rates[rates > 0]
+        return float(rates.median()) if len(rates) else None
+
+    def curve(self, name: str) -> Any:
+        """The rows of a curve in curves.csv, of the runs that are looked at.
+
+        Raises:
+            LacyError: E88 if there is no such curve.
+        """
+        path = self.folder / "curves.csv"
+        if not path.is_file():
+            raise LacyError("E88", what="no curves.csv", where=self.folder)
+        rows = table(path)
+        keys = set(self.keys)
+        mine = [
+            key in keys for key in zip(rows["size"], rows["equal"], rows["method"], strict=True)
+        ]
+        rows = rows[np.array(mine, dtype=bool)]
+        rows = rows[rows["curve"] == name].dropna(subset=["x", "y"])
+        if rows.empty:
+            raise LacyError("E88", what=f"no {name} curve", where=self.folder)
+        return rows
+
+
+def table(path: Path) -> Any:
+    """One CSV file of a study as a data frame; an empty text stays a text.
+
+    Raises:
+        LacyError: E13 if it is missing, E87 if it lacks a column or cannot be read.
+    """
+    pandas = need("pandas")
+    if not path.is_file():
+        raise LacyError("E13", path=path, do="give the folder that lacy study wrote")
+    try:
+        rows = pandas.read_csv(
+            path,
+            dtype=dict.fromkeys(TEXTS, str),
+            keep_default_na=False,
+            na_values=["", "nan", "NaN"],
+        )
+    except (ValueError, UnicodeError) as error:
+        raise LacyError("E87", path=path, why=str(error).splitlines()[0]) from error
+    missing = [name for name in COLUMNS.get(path.name, ()) if name not in rows]
+    if missing:
+        raise LacyError("E87", path=path, why=f"it has no column {', '.join(missing)}")
+    return rows.fillna({name: "" for name in TEXTS if name in rows})
+
+
+def read_study(folder: str | Path, where: Mapping[str, str] | None = None) -> Study:
+    """Opens the folder of a study.
+
+    Args:
+        folder: what ``lacy study`` wrote.
+        where: look only at runs with these values: column of runs.csv -> values, with commas.
+
+    Raises:
+        LacyError: E13, E87 for missing or foreign files; E88 where no run is left.
+    """
+    folder = Path(folder)
+    runs = _only(table(folder / "runs.csv"), where or {}, folder)
+    order = "parameters" if "parameters" in runs else "seed"
+    size_of = {size: rank for rank, size in enumerate(runs.sort_values(order)["size"].unique())}
+    triples = dict.fromkeys(zip(runs["size"], runs["equal"], runs["method"], strict=True))
+    equals = list(EQUAL)
+    keys = sorted(
+        triples, key=lambda k: (size_of[k[0]], equals.index(k[1]) if k[1] in EQUAL else 9)
+    )
+    found = _figures(table(folder / "results.csv"), set(keys))
+    return Study(folder, runs, tuple(keys), found, read_setup(folder))
+
+
+def read_setup(folder: Path) -> dict[str, Any]:
+    """What setup.json says; nothing where there is none.
+
+    Raises:
+        LacyError: E87 if it is not one JSON object.
+    """
+    path = folder / "setup.json"
+    if not path.is_file():
+        return {}
+    try:
+        held = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LacyError("E87", path=path, why=str(error)) from error
+    if not isinstance(held, dict):
+        raise LacyError("E87", path=path, why="it is not one JSON object")
+    return held
+
+
+def _only(runs: Any, where: Mapping[str, str], folder: Path) -> Any:
+    for column, values in where.items():
+        if column not in runs:
+            why = f"it has no column {column}; it has: {', '.join(runs.columns)}"
+            raise LacyError("E87", path=folder / "runs.csv", why=why)
+        runs = runs[runs[column].map(_same(values.split(",")))]
+    if runs.empty:
+        wanted = " ".join(f"{name}={value}" for name, value in where.items())
+        raise LacyError("E88", what=f"no run{' with ' if wanted else ''}{wanted}", where=folder)
+    return runs
+
+
+def _same(wanted: list[str]) -> Any:
+    """Whether a run's value is one of some texts; numbers are compared as numbers."""
+    numbers = {_number(text) for text in wanted} - {None}
+    return lambda value: str(value) in wanted or _number(str(value)) in numbers
+
+
+def _number(text: str) -> float | None:
+    with suppress(ValueError):
+        return float(text)
+    return None
+
+
+def _figures(rows: Any, keys: set[Key]) -> dict[tuple[str, str, str, str, str], PooledScore]:
+    """Every figure under its key: the pooled row, or what can be said from single seeds."""
+    by_key: dict[tuple[str, str, str, str, str], dict[int, Score]] = {}
+    unit = rows["unit"] if "unit" in rows else [""] * len(rows)
+    names = ("size", "equal", "method", "condition", "metric", "seed", "value", "low", "high", "n")
+    for *key, seed, value, low, high, n, what in zip(
+        *(rows[name] for name in names), unit, strict=True
+    ):
+        if tuple(key[:3]) in keys:
+            what = what or metric_of(key[4]).unit
+            count = int(n) if math.isfinite(n) else 0
+            score = Score(float(value), float(low), float(high), count, what)
+            by_key.setdefault((key[0], key[1], key[2], key[3], key[4]), {})[int(seed)] = score
+    return {key: _pooled(scores) for key, scores in by_key.items()}
+
+
+def _pooled(scores: dict[int, Score]) -> PooledScore:
+    seeds = {
+        seed: s.value for seed, s in scores.items() if seed != POOLED and math.isfinite(s.value)
+    }
+    if POOLED in scores:
+        return PooledScore(scores[POOLED], seeds)
+    first = next(iter(scores.values()))
+    if len(scores) == 1:
+        return PooledScore(first, seeds)
+    mean = math.fsum(seeds.values()) / len(seeds) if seeds else math.nan
+    n = sum(score.n for score in scores.values())
+    return PooledScore(Score(mean, math.nan, math.nan, n, first.unit), seeds)
+
+
+def conditions_at_rate(
+    study: Study, keys: Iterable[Key], rate: float | None
+) -> Iterator[tuple[Key, ParsedCondition]]:
+    """Methods and conditions at a call rate: with that budget, or whose own rate came out near it.
+
+    Without a rate (no condition has a budget), all of them.
+    """
+    for key in keys:
+        for condition in study.conditions(key):
+            if rate is None or _is_at(study, key, condition, rate):
+                yield key, condition
+
+
+def _is_at(study: Study, key: Key, condition: ParsedCondition, rate: float) -> bool:
+    if condition.budget is not None:
+        return math.isclose(condition.budget, rate)
+    found = study.get(key, "call_rate", condition.name)
+    return found is not None and abs(found.score.value - rate) <= NEAR * rate

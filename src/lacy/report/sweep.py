@@ -1,0 +1,147 @@
+"""Metrics against training settings: one point per run, under the condition that is compared."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from lacy.errors import LacyError
+from lacy.report.study_files import Key, ParsedCondition, Study, conditions_at_rate
+
+GIVEN = (
+    "run", "seed", "parameters", "steps", "tokens", "text_tokens", "seconds", "trained", "equal",
+)  # fmt: skip
+"""Columns of runs.csv that are not settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPoint:
+    """A metric of one run."""
+
+    x: Any
+    y: float
+    group: str
+    equal: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A metric over all runs, in the order of the setting."""
+
+    metric: str
+    x: str
+    points: tuple[SweepPoint, ...]
+
+
+def sweep_points(study: Study, metric: str, x: str, group: str = "", condition: str = "") -> Sweep:
+    """A metric of every run beside its setting.
+
+    Args:
+        study: what was read.
+        metric: of the model, or of a condition.
+        x: a column of runs.csv; a run that has no value there is left out.
+        group: another one; "" for a single group.
+        condition: as in ``figures.sweep``.
+
+    Raises:
+        LacyError: E87 for unknown columns, or where several runs of one seed fall on one point;
+            E88 if nothing is left.
+    """
+    path = study.folder / "runs.csv"
+    for column in (x, group):
+        if column and column not in study.runs:
+            why = f"it has no column {column}; it has: {', '.join(study.runs.columns)}"
+            raise LacyError("E87", path=path, why=why)
+    found: dict[SweepPoint, Any] = {}
+    for run in _everywhere(study):
+        key: Key = (run["size"], run["trained"], run["method"])
+        value, at = _figure(study, key, run, metric, condition), _setting(run, x)
+        if value is None or at is None:
+            continue
+        name = str(run[group]) if group else ""
+        point = SweepPoint(at, value, name, run["equal"], int(run["seed"]))
+        _alone(point, found, run, path)
+        found[point] = run
+    if not found:
+        raise LacyError("E88", what=_nothing(study, metric, x), where=study.folder)
+    by_x = sorted(found, key=lambda p: (isinstance(p.x, str), 0 if isinstance(p.x, str) else p.x))
+    return Sweep(metric, x, tuple(by_x))
+
+
+def _nothing(study: Study, metric: str, x: str) -> str:
+    """What is missing; where other conditions have the metric, their names."""
+    names = dict.fromkeys(
+        condition for *_, condition, of in study.found if of == metric and condition
+    )
+    other = f" at the compared call rate; choose a condition: {', '.join(names)}" if names else ""
+    return f"no {metric} beside {x}{other}"
+
+
+def _everywhere(study: Study) -> list[dict[str, Any]]:
+    """The runs; a plain one stands under each rule of equality. ``trained``: under its own."""
+    found = []
+    for run in study.runs.to_dict("records"):
+        size, equal, method = run["size"], run["equal"], run["method"]
+        if method in study.plain:
+            run["call_rate"] = 0.0
+        for group in study.groups:
+            if (size, equal, method) in study.members(*group):
+                found.append({**run, "equal": group[1], "trained": equal})
+    return found
+
+
+def _setting(run: dict[str, Any], x: str) -> Any:
+    value = run[x]
+    missing = isinstance(value, float) and math.isnan(value)
+    if missing or value == "":
+        return None
+    return str(value) if isinstance(value, str | bool) else float(value)
+
+
+def _figure(
+    study: Study, key: Key, run: dict[str, Any], metric: str, condition: str
+) -> float | None:
+    names = (
+        [""]
+        if study.get(key, metric)
+        else [w.name for w in _conditions(study, key, run, condition)]
+    )
+    for name in names:
+        found = study.get(key, metric, name)
+        if found and int(run["seed"]) in found.seeds:
+            return found.seeds[int(run["seed"])]
+    return None
+
+
+def _conditions(
+    study: Study, key: Key, run: dict[str, Any], condition: str
+) -> list[ParsedCondition]:
+    """Return the conditions to look for the metric in: budgets on the margin first."""
+    conditions = study.conditions(key)
+    if condition and condition != "own":
+        return [w for w in conditions if w.name == condition]
+    if condition == "own":
+        rate = _setting(run, "call_rate") if "call_rate" in run else None
+        conditions = [
+            w for w in conditions if w.budget is not None and rate and math.isclose(w.budget, rate)
+        ]
+    else:
+        conditions = [w for _, w in conditions_at_rate(study, [key], study.common_rate())]
+    return sorted(conditions, key=lambda w: (w.budget is None, bool(w.kind)))
+
+
+def _alone(point: SweepPoint, found: dict[SweepPoint, Any], run: dict[str, Any], path: Any) -> None:
+    """Refuses to lay two different methods on one point: their mean would mean nothing."""
+    for other, theirs in found.items():
+        same = (other.x, other.group, other.equal, other.seed)
+        if same == (point.x, point.group, point.equal, point.seed):
+            differ = [n for n in run if n not in GIVEN and str(run[n]) != str(theirs[n])]
+            why = (
+                f"runs {theirs['run']} and {run['run']} fall on one point; they differ in "
+                f"{', '.join(differ) or 'nothing'}: choose, such as {differ[0]}={run[differ[0]]}"
+                if differ
+                else f"runs {theirs['run']} and {run['run']} are the same"
+            )
+            raise LacyError("E87", path=path, why=why)

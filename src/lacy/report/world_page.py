@@ -1,0 +1,250 @@
+"""The page of a world: what ``evaluate_world`` measured of several models, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lacy.evaluate import METRICS, RESAMPLES, Score, WorldAnswers, WorldResult
+from lacy.report import curves
+from lacy.report.html import (
+    Headline,
+    HtmlPage,
+    NextStep,
+    PageFigure,
+    PageTable,
+    Passage,
+    TableRow,
+)
+
+ANSWER_METRICS = ("facts_right", "recall", "call_rate", "calls_per_answer", "facts_per_answer")
+"""Columns of the table of conditions."""
+SIGNAL_NAMES = {
+    "margin": "CALL margin",
+    "p_call": "p(CALL)",
+    "entropy": "entropy of the next word",
+    "top2": "distance of its two best words",
+}
+INTERVALS = (
+    f"Intervals are 95% percentile intervals of {RESAMPLES:,} bootstrap draws over people or "
+    "documents (n). A share of exactly 0% or 100% has the exact binomial bound over the counted "
+    "items instead. A contradiction counts as a wrong claim."
+)
+QUALITY = "Each point is one condition for the same questions; bars are 95% intervals."
+CALIBRATION = (
+    "Where the model gives CALL a probability of 70%, seven of ten words should state a fact (the "
+    "dashed line). Larger dots stand for more words."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownCondition:
+    """One condition of one model, and its label on the page."""
+
+    model: str
+    condition: str
+    label: str
+    note: str = ""
+
+    def of(self, results: Mapping[str, WorldResult]) -> WorldAnswers:
+        """Return the answers under this condition."""
+        return results[self.model].conditions[self.condition]
+
+
+def world_page(
+    results: Mapping[str, WorldResult],
+    rows: Sequence[ShownCondition],
+    *,
+    best: ShownCondition,
+    baseline: ShownCondition,
+    title: str = "A small model that knows what it does not know",
+    lede: str = "",
+    voices: Sequence[ShownCondition] = (),
+    shown: int = 0,
+    more: Sequence[int] = (1, 2, 3),
+    series: Mapping[str, Sequence[ShownCondition]] | None = None,
+    training: Sequence[curves.Curve] = (),
+    setup: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+    next_steps: Sequence[NextStep] = (),
+) -> HtmlPage:
+    """Lay out the results of several models.
+
+    Args:
+        results: what was measured, by model.
+        rows: the conditions to compare, in order.
+        best: the condition to show on top.
+        baseline: what it is compared with; its model is the control for call quality.
+        title: of the page.
+        lede: a paragraph under it.
+        voices: the conditions of which one text is shown in full (by default baseline and best).
+        shown: whose text, as a number in the order asked; fixed beforehand, not picked.
+        more: whose other texts of the best condition to show.
+        series: lines of the quality-cost plot: name -> points.
+        training: training curves, in nats per token by step.
+        setup: versions, device, seeds, times.
+        notes: more sentences on how it was measured.
+        next_steps: what to type next.
+    """
+    top, bottom = best.of(results), baseline.of(results)
+    tables = (
+        _conditions_table(results, rows, best),
+        _signals_table(results, baseline.model),
+        _calls_table(results, baseline.model),
+        _models_table(results),
+        _relations_table(top, bottom, best, baseline),
+    )
+    drawn = curves.lines(training, x_label="step", y_label="loss, nats per token", name="training")
+    used = [
+        f"{METRICS[m].label}: {METRICS[m].meaning}" for m in (*ANSWER_METRICS, "closed_book_recall")
+    ]
+    return HtmlPage(
+        title=title,
+        lede=lede,
+        headlines=_headlines(results, best, baseline),
+        voices=[_passage(it.label, it.of(results), shown) for it in voices or (baseline, best)],
+        tables=[table for table in tables if table.rows],
+        figures=_figures(results, series, best),
+        passages=[
+            _passage(f"{top.subjects[i]}: {best.label}", top, i)
+            for i in more
+            if i < len(top.subjects)
+        ],
+        training=[PageFigure("Loss on the words of the training texts", drawn)] if training else [],
+        setup=setup or {},
+        notes=[INTERVALS, " ".join(line[0].upper() + line[1:] for line in used), *notes],
+        next=next_steps,
+    )
+
+
+def _figures(
+    results: Mapping[str, WorldResult],
+    series: Mapping[str, Sequence[ShownCondition]] | None,
+    best: ShownCondition,
+) -> list[PageFigure]:
+    found = []
+    if series:
+        points = {
+            name: [
+                (facts["call_rate"], facts["facts_right"])
+                for facts in (condition.of(results).facts for condition in conditions)
+            ]
+            for name, conditions in series.items()
+        }
+        found.append(PageFigure("Quality and cost", curves.quality_cost(points), QUALITY))
+    if calls := results[best.model].calls:
+        dots = curves.calibration({best.model: calls.calibration.bins})
+        found.append(PageFigure("Does it know when to ask?", dots, CALIBRATION))
+    return found
+
+
+def _passage(title: str, asked: WorldAnswers, number: int) -> Passage:
+    answer = asked.answers[number]
+    calls = "1 call" if answer.calls == 1 else f"{answer.calls} calls"
+    note = f"{calls}, {answer.called_tokens} of {answer.tokens} tokens from calls"
+    note += "" if answer.finished else "; cut off at the limit"
+    return Passage(title, answer, asked.graded[number].verdicts, note)
+
+
+def _headlines(
+    results: Mapping[str, WorldResult], best: ShownCondition, baseline: ShownCondition
+) -> list[Headline]:
+    top, bottom = best.of(results).facts, baseline.of(results).facts
+    ours, control = results[best.model], results[baseline.model]
+    found = [
+        Headline(
+            "Facts right", top["facts_right"],
+            f"{best.label}; before the arrow: {baseline.label}", bottom["facts_right"],
+        ),
+        Headline(
+            "Call rate", top["call_rate"],
+            f"{top['calls_per_statement'].value:.2f} calls per stated fact",
+        ),
+    ]  # fmt: skip
+    if ours.calls:
+        note = "how surely it ranks the first token of a fact above ordinary words (AUROC)"
+        score = ours.calls.separation["margin"].value_start
+        found.append(Headline("Knows when to ask", score, note))
+    if ours.closed_book:
+        other = control.closed_book if control is not ours else None
+        before = other.start if other else None
+        score = ours.closed_book.start
+        found.append(Headline("Closed-book recall", score, "with calls switched off", before))
+    return found
+
+
+def _conditions_table(
+    results: Mapping[str, WorldResult], rows: Sequence[ShownCondition], best: ShownCondition
+) -> PageTable:
+    body = []
+    for row in rows:
+        facts = row.of(results).facts
+        strong = (row.model, row.condition) == (best.model, best.condition)
+        body.append(TableRow(row.label, [facts[m] for m in ANSWER_METRICS], row.note, strong))
+    columns = [METRICS[metric].label for metric in ANSWER_METRICS]
+    return PageTable("Facts right, and what they cost", columns, body)
+
+
+def _signals_table(results: Mapping[str, WorldResult], control: str) -> PageTable:
+    body = []
+    for model, result in results.items():
+        names = ("entropy", "top2") if model == control else ("margin",)
+        note = "control: a model that never learned to call" if model == control else ""
+        for name in names if result.calls else ():
+            found = result.calls.separation[name] if result.calls else None
+            if found is not None:
+                cells = (found.value_start, found.fact, found.later)
+                body.append(TableRow(f"{model}: {SIGNAL_NAMES[name]}", cells, note))
+    columns = ("first tokens of facts", "all fact tokens", "later tokens only")
+    note = (
+        "AUROC against the words that state no fact: 1 is perfect, 0.5 is chance. The later tokens "
+        "of a fact are often predictable from its first and need no call of their own."
+    )
+    return PageTable("Does it ask in the right places?", columns, body, note)
+
+
+def _calls_table(results: Mapping[str, WorldResult], control: str) -> PageTable:
+    body: list[TableRow] = []
+    for model, result in results.items():
+        if result.calls is None or (model == control and len(results) > 1):
+            continue
+        for name, found in (
+            ("at the rate of its answers", result.calls.at_rate),
+            ("wherever CALL comes first", result.calls.at_zero),
+        ):
+            if found is not None:
+                cells = (found.call_rate, found.precision, found.start_recall, found.recall)
+                body.append(TableRow(f"{model}, {name}", cells))
+    columns = ("tokens called", "of them facts", "first tokens called", "fact tokens called")
+    note = "Read along true texts, token by token, without borrowing anything."
+    return PageTable("Calls on true texts", columns, body, note, folded=True)
+
+
+def _models_table(results: Mapping[str, WorldResult]) -> PageTable:
+    body: list[TableRow] = []
+    for model, result in results.items():
+        recall, bits = result.closed_book, result.bits
+        cells: tuple[Score | None, ...] = (
+            recall.start if recall else None,
+            recall.chance if recall else None,
+            bits.per_fact if bits else None,
+            bits.share if bits else None,
+            result.language_loss,
+        )
+        if any(cell is not None for cell in cells):
+            body.append(TableRow(model, cells))
+    columns = (
+        "closed-book recall", "by chance", "bits held per fact", "of the bits there are",
+        "loss on other words",
+    )  # fmt: skip
+    note = "Bits are a lower bound from the loss on the facts (Physics of Language Models 3.3)."
+    return PageTable("What it holds by itself", columns, body, note, folded=True)
+
+
+def _relations_table(
+    top: WorldAnswers, bottom: WorldAnswers, best: ShownCondition, baseline: ShownCondition
+) -> PageTable:
+    sides = (bottom.facts.by_relation, top.facts.by_relation)
+    names = sorted(set().union(*sides))
+    body = [TableRow(n.replace("_", " "), [side.get(n) for side in sides]) for n in names]
+    return PageTable("Fact by fact", (baseline.label, best.label), body, folded=True)

@@ -1,0 +1,173 @@
+"""Admission and order of jobs: which are accepted, which starts next, and when there is room.
+
+If several keys share the server, none can use all of it: each key's share leaves room for one more
+key, a free stream goes to the key with the fewest running texts, and a few streams are always kept
+free of any single key.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lacy.serve.scheduler import Job
+
+SECONDS_PER_TOKEN = 0.05
+"""Assumed until a text has been measured."""
+
+WEIGHT = 0.2
+"""Weight of the latest text in the moving average."""
+
+
+class Closing(Exception):
+    """Raised when the server is shutting down."""
+
+
+class Busy(Exception):
+    """Raised when the server is full, or the key has used its share.
+
+    Args:
+        seconds: time until there is room, if no other client takes it and no text ends earlier.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+class JobQueue:
+    """Running and waiting jobs in order of arrival. Not thread-safe: callers must hold a lock.
+
+    Args:
+        streams: texts that run at the same time.
+        queue: further texts that wait.
+    """
+
+    def __init__(self, streams: int, queue: int) -> None:
+        self.streams, self.queue = streams, queue
+        self.pace = SECONDS_PER_TOKEN
+        """Seconds per token of a text, including time spent waiting for sources."""
+        self._waiting: dict[Job, None] = {}
+        self._running: dict[Job, None] = {}
+        self._cancelled: deque[Job] = deque()
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter([*self._running, *self._waiting])
+
+    def __len__(self) -> int:
+        return len(self._running) + len(self._waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Number of texts that have not started."""
+        return sum(job.count for job in self._waiting)
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Accept all of the jobs.
+
+        Raises:
+            Busy: there is no room for all of them.
+        """
+        wanted, owner = sum(job.count for job in jobs), jobs[0].owner
+        excess = self._texts() + wanted - (self.streams + self.queue)
+        own = self._texts(owner) if owner else 0
+        beyond = own + wanted - self._share(owner) if own else 0
+        if excess > 0 or beyond > 0:
+            raise Busy(max(self._until(excess), self._until(beyond, owner)))
+        self._waiting.update(dict.fromkeys(jobs))
+
+    def next(self, room: int) -> Job | None:
+        """Return the job to start now, which counts as running from then on; None if none can.
+
+        Args:
+            room: number of texts for which there is room.
+        """
+        job: Job | None = None
+        while self._cancelled:  # cancelled jobs go first: they end at once
+            job = self._cancelled.popleft()
+            if job in self._waiting:
+                break
+        else:
+            job = self._next(room) if room > 0 and self._waiting else None
+        if job is not None:
+            del self._waiting[job]
+            self._running[job] = None
+            job.started_at = time.monotonic()
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """Mark a job as cancelled and schedule it next, so that it can end."""
+        job.cancelled = True
+        self._cancelled.append(job)
+
+    def text_ended(self, job: Job, tokens: int = 0) -> None:
+        """Record that a text of a job has ended after this many tokens."""
+        if tokens and job.started_at:
+            pace = (time.monotonic() - job.started_at) / tokens
+            self.pace += WEIGHT * (pace - self.pace)
+        job.remaining -= 1
+        if not job.remaining:
+            self._running.pop(job, None)
+
+    def _next(self, room: int) -> Job | None:
+        """Return the first job of the key with the fewest running texts."""
+        running = Counter[str | None]()
+        for job in self._running:
+            running[job.owner] += job.remaining
+        firsts: dict[str | None, Job] = {}
+        for job in self._waiting:
+            firsts.setdefault(job.owner, job)
+        allowed = [job for job in firsts.values() if self._may_run(job, running[job.owner])]
+        first = min(allowed, key=lambda job: running[job.owner], default=None)
+        # If it needs more room than there is, no other job overtakes it.
+        return first if first is not None and first.count <= room else None
+
+    def _may_run(self, job: Job, running: int) -> bool:
+        """True if a key may run this job in addition to its running texts."""
+        reserved = 0 if job.owner is None else min(self.streams - 1, max(1, self.streams // 8))
+        return not running or running + job.count <= self.streams - reserved
+
+    def _texts(self, owner: str | None = None) -> int:
+        """Return the number of running and waiting texts, of all keys or of one."""
+        return sum(job.remaining for job in self if owner in (None, job.owner))
+
+    def _share(self, owner: str | None) -> int:
+        """Return the most texts of a key: the capacity divided by the active keys plus one."""
+        others = {job.owner for job in self} - {owner}
+        return -(-(self.streams + self.queue) // (len(others) + 2))
+
+    def _until(self, texts: int, owner: str | None = None) -> float:
+        """Return the seconds until this many texts (of one key) end, if all use their limit."""
+        if texts <= 0:
+            return 0.0
+        ends = [
+            (tokens * self._pace_of(job), number, owner in (None, job.owner))
+            for job in self._running
+            for number, tokens in enumerate(job.tokens_left)
+        ]
+        heapq.heapify(ends)
+        later = deque(
+            (job.limit * self.pace, owner in (None, job.owner))
+            for job in self._waiting
+            for _ in range(job.count)
+        )
+        now = 0.0
+        while texts > 0 and (ends or later):
+            if ends:
+                now, _, counts = heapq.heappop(ends)
+                texts -= counts
+            if later:  # the text that ended makes room for the next one
+                seconds, counts = later.popleft()
+                heapq.heappush(ends, (now + seconds, 0, counts))
+        return now
+
+    def _pace_of(self, job: Job) -> float:
+        """Return the seconds per token of a running job."""
+        generated = job.limit - min(job.tokens_left, default=job.limit)
+        if generated <= 0 or job.started_at is None:
+            return self.pace
+        return (time.monotonic() - job.started_at) / generated

@@ -1,0 +1,189 @@
+"""The texts of one request, between the scheduler's thread and the event loop of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from lacy.cascade import Engine, question_hint
+from lacy.serve.choice import PROMPT, Choice, StopStrings
+from lacy.serve.prompts import Prompt
+from lacy.serve.scheduler import Job, Scheduler
+from lacy.types import Answer, Span
+
+Event = tuple[int, Span | Answer] | int
+"""From the scheduler: a span or the end of a text by its index, or the tokens of a prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """What one request asks for."""
+
+    engine: Engine
+    prompts: Sequence[Prompt]
+    limit: int
+    count: int = 1
+    stops: Sequence[str] = ()
+    subject: str | None = None
+    logprobs: int | None = None
+    """Number of likeliest tokens to return with log-probabilities; None: no log-probabilities."""
+    echo: bool = False
+    owner: str | None = None
+    """The key that owns the texts, if several keys share the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """New spans of one answer; ``ended`` if it is complete."""
+
+    index: int
+    spans: list[Span]
+    ended: bool = False
+
+
+@dataclass(eq=False)
+class Generation:
+    """The texts of one request, in the order of its prompts, ``count`` for each.
+
+    To be created in an event loop, and to be cancelled if not read to its end.
+    """
+
+    scheduler: Scheduler
+    request: GenerationRequest
+    choices: list[Choice] = field(init=False)
+    prompt_tokens: int = field(default=0, init=False)
+    first_text: float | None = field(default=None, init=False)
+    """Seconds to the first text."""
+    _next_event: Event | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        request = self.request
+        count = request.count * len(request.prompts)
+        self.choices = [Choice(StopStrings(request.stops)) for _ in range(count)]
+        self._loop, self._started = asyncio.get_running_loop(), time.perf_counter()
+        self._events: asyncio.Queue[Exception | Event] = asyncio.Queue()
+        self._jobs = [self._job(n, prompt) for n, prompt in enumerate(request.prompts)]
+
+    async def start(self, timeout: float | None = None) -> None:
+        """Submit the texts and wait until the first one has started.
+
+        Args:
+            timeout: seconds to wait for that at most; None: without limit.
+
+        Raises:
+            Busy, Closing: there is no room.
+            LacyError: the prompt does not fit.
+        """
+        self.scheduler.submit(*self._jobs)
+        try:
+            tokens = await self._next(timeout)
+            assert tokens is None or isinstance(tokens, int)
+            self.prompt_tokens += tokens or 0
+            if self.scheduler.hosted:  # if its server is down, the status must not be 200
+                self._next_event = await self._next(timeout)
+        except BaseException:
+            self.cancel()
+            raise
+
+    async def updates(self, timeout: float | None = None) -> AsyncIterator[Update | None]:
+        """Yield updates until all texts have ended.
+
+        Args:
+            timeout: yield None after so many seconds without an update; None: never.
+
+        Raises:
+            Exception: whatever failed in the scheduler.
+        """
+        open_choices = len(self.choices)
+        while open_choices:
+            event = await self._next(timeout)
+            if event is None:
+                yield None
+                continue
+            if isinstance(event, int):  # another prompt has started
+                self.prompt_tokens += event
+                continue
+            if self.first_text is None:
+                self.first_text = time.perf_counter() - self._started
+            index, what = event
+            choice = self.choices[index]
+            if isinstance(what, Answer):
+                open_choices -= 1
+                yield Update(index, choice.end(what), ended=True)
+            elif spans := choice.add(what):
+                yield Update(index, spans)
+
+    def hint(self, index: int) -> dict[str, str]:
+        """Return a hint for the user about the prompt, as ``{"hint": ...}``, or {}.
+
+        A model without a chat template continues texts and does not answer questions.
+        """
+        prompt = self.request.prompts[index // self.request.count].text
+        templated = bool(getattr(self.request.engine.tokenizer, "chat_template", None))
+        hint = question_hint(prompt, templated=templated)
+        return {"hint": hint} if hint else {}
+
+    def cancel(self) -> None:
+        """End all texts, because nobody reads them any more."""
+        self.scheduler.cancel(*self._jobs)
+
+    @property
+    def completion_tokens(self) -> int:
+        """Number of tokens of all answers."""
+        return sum(choice.tokens for choice in self.choices)
+
+    async def _next(self, timeout: float | None) -> Event | None:
+        if self._next_event is not None:
+            event, self._next_event = self._next_event, None
+            return event
+        try:
+            async with asyncio.timeout(timeout if self._events.empty() else None):
+                item = await self._events.get()
+        except TimeoutError:
+            return None
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def _send(self, item: Exception | Event) -> bool:
+        """Pass an event to the event loop; True if the loop is closed."""
+        try:
+            self._loop.call_soon_threadsafe(self._events.put_nowait, item)
+        except RuntimeError:
+            return True
+        return False
+
+    def _job(self, number: int, prompt: Prompt) -> Job:
+        request, first = self.request, number * self.request.count
+        # Also checked in the scheduler's thread, so that a text ends at once.
+        stops = [StopStrings(request.stops) for _ in range(request.count)]
+
+        def on_span(which: int, span: Span) -> bool:
+            if span.speaker != PROMPT:
+                stops[which].add(span)
+            return self._send((first + which, span)) or stops[which].found
+
+        def on_end(which: int, answer: Answer | Exception) -> None:
+            self._send(answer if isinstance(answer, Exception) else (first + which, answer))
+
+        def on_start(tokens: int) -> None:
+            self._send(tokens)
+
+        written = prompt.text if prompt.written is None else prompt.written
+        return Job(
+            request.engine,
+            prompt.text,
+            request.limit,
+            request.count,
+            request.subject,
+            tokens=prompt.tokens,
+            on_span=on_span,
+            on_end=on_end,
+            on_start=on_start,
+            logprobs=request.logprobs,
+            echo=written if request.echo else None,
+            implied=prompt.implied,
+            owner=request.owner,
+        )

@@ -1,0 +1,158 @@
+"""What models have in common that answer over a connection or in other threads."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
+
+from lacy.errors import LacyError
+from lacy.remote import LoopThread, RemoteError
+from lacy.sources.protocol import TokenPrice
+from lacy.types import Candidate, Reply, Request, Unit
+
+Mode = Literal["auto", "completions", "chat"]
+"""How a model is asked: to continue the raw text, in a conversation, or whichever it offers."""
+
+DEFAULT_MAX_TOKENS: dict[Unit, int] = {"token": 1, "word": 12, "value": 16}
+"""Token limit of a request, by unit."""
+
+DEFAULT_TIMEOUT = 20.0
+"""Seconds for one request with all attempts; an engine waits for 30 by default."""
+
+
+@dataclass
+class RequestRecord:
+    """What one request cost over all attempts, and notes for its evidence."""
+
+    cost: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, note: str) -> None:
+        """Add a note unless it is empty or known."""
+        if note and note not in self.notes:
+            self.notes.append(note)
+
+
+class RemoteModel:
+    """A model that is asked in a ``LoopThread``; every failure becomes a reply with an error.
+
+    Subclasses implement ``_continue``.
+
+    Args:
+        name: the name that spans show.
+        max_tokens: token limit of a request, by unit or one number for all.
+        timeout: seconds for one request with all attempts and waits.
+        price: US dollars per million tokens, or a pair: input tokens, output tokens.
+        characters: maximum characters sent; longer texts are cut at the beginning.
+        cleanup: awaited when the model is closed; must not refer to the model.
+
+    Raises:
+        LacyError: E12, a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_tokens: int | Mapping[Unit, int] | None,
+        timeout: float,
+        price: float | tuple[float, float],
+        characters: int,
+        cleanup: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.name, self.price = name, TokenPrice.of(price)
+        self.max_tokens = limits_by_unit(max_tokens, DEFAULT_MAX_TOKENS)
+        self.timeout, self.characters = timeout, characters
+        check_minimum("timeout", timeout, 0.001)
+        check_minimum("characters", characters, 1)
+        check_minimum("max_tokens", min(self.max_tokens.values()), 1)
+        self._loop_thread = LoopThread(cleanup) if cleanup else LoopThread()
+
+    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        """Continue each text by one unit, all at the same time; never raise for a failure."""
+        if not requests:
+            return []
+        try:
+            return await self._loop_thread.run(self._ask_all(requests))
+        except RuntimeError as error:
+            why = str(error)
+        except asyncio.CancelledError:
+            if not self._loop_thread.closed:  # the caller was cancelled
+                raise
+            why = "it was closed"
+        return [Reply(error=f"{self.name}: {why}", fault=True)] * len(requests)
+
+    def close(self) -> None:
+        """Close the connections; later requests get replies with an error."""
+        self._loop_thread.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def _ask_all(self, requests: Sequence[Request]) -> list[Reply]:
+        deadline = time.monotonic() + self.timeout
+        return list(await asyncio.gather(*(self._reply(request, deadline) for request in requests)))
+
+    async def _reply(self, request: Request, deadline: float) -> Reply:
+        """Return a reply before the deadline, whatever happens."""
+        begin, record, why = time.perf_counter(), RequestRecord(), ""
+        if len(request.text) > self.characters:
+            request = replace(request, text=request.text[-self.characters :])
+            record.note(f"which saw the last {self.characters} characters only")
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                text = await self._continue(request, deadline, record)
+        except TimeoutError:
+            why = f"no whole answer within {self.timeout:g} s"
+        except RemoteError as error:
+            why = str(error)
+        except Exception as error:  # not even a bug of ours may end the text
+            why = self._describe(error)
+        seconds, cost = time.perf_counter() - begin, record.cost
+        if why:
+            return Reply(error=f"{self.name}: {why}", fault=True, cost=cost, seconds=seconds)
+        evidence = "; ".join([f"continued by {self.name}", *record.notes])
+        found = (Candidate(text, evidence),) if text else ()
+        return Reply(found, cost=cost, seconds=seconds)
+
+    async def _continue(self, request: Request, deadline: float, record: RequestRecord) -> str:
+        """Return the text's next unit, "" if there is none.
+
+        Args:
+            request: its text is no longer than ``characters``.
+            deadline: time of ``time.monotonic()``.
+            record: collects costs and notes, also of failed attempts.
+
+        Raises:
+            RemoteError: there is no usable answer.
+        """
+        raise NotImplementedError
+
+    def _describe(self, error: Exception) -> str:
+        """Return an unexpected error in words that contain no key."""
+        return type(error).__name__
+
+
+def limits_by_unit(
+    max_tokens: int | Mapping[Unit, int] | None, defaults: Mapping[Unit, int]
+) -> dict[Unit, int]:
+    """Return the token limit of each unit from one number for all, or some of them."""
+    given = dict.fromkeys(defaults, max_tokens) if isinstance(max_tokens, int) else max_tokens
+    return {**defaults, **(given or {})}
+
+
+def check_minimum(setting: str, value: Any, minimum: float) -> None:
+    """Check that a setting is at least a minimum (NaN is not).
+
+    Raises:
+        LacyError: E12.
+    """
+    if not value >= minimum:
+        do = f"give at least {minimum}"
+        raise LacyError("E12", key=setting, value=value, why="too little", do=do)

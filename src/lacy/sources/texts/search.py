@@ -1,0 +1,185 @@
+"""Search passages by words with SQLite's full-text search (FTS5, ranked by bm25).
+
+The time of a query depends on how many rows it touches: bm25 counts the rows of every word for each
+query, and ranks every row that matches. So words in more than ``MAX_SHARE`` of the passages are
+left out (in half of the passages a word's bm25 weight is zero anyway). If no subject is named, the
+rarest words select the rows to rank, about ``MAX_RANKED`` at most, and the others only affect their
+rank.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+TOKENIZE = "porter unicode61 remove_diacritics 2"
+MAX_SHARE = 0.25
+"""A word in a larger share of the passages says too little."""
+
+_COMMON_SHARE = 0.01
+"""The row counts of words in a larger share of the passages are stored by a build."""
+
+MAX_RANKED = 8_000
+"""About how many rows are ranked if no subject is named."""
+
+SUBJECT_WEIGHT = 4.0
+"""Weight of a word in the subject of a document, compared to one in its text."""
+
+_CACHE_SIZE = 65_536
+"""Words whose row counts are cached."""
+
+Hit = tuple[int, float]
+"""A passage's number and its score; higher is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """What to search for, as lower-case words."""
+
+    words: Sequence[str]
+    """Words of the sentence so far: the more of them match, the better."""
+    subject: Sequence[str] = ()
+    """The subject's words, which must match; empty if no subject is named."""
+    documents_about: Sequence[str] = ()
+    """Search only documents about this subject, in all its spellings; empty for all documents."""
+
+
+class WordSearch(Protocol):
+    """A search for words in the passages of an index."""
+
+    def find(self, query: SearchQuery, limit: int) -> list[Hit]:
+        """Return the best passages, best first."""
+        ...
+
+    def refresh(self) -> None:
+        """Read what other processes have written."""
+        ...
+
+    def close(self) -> None:
+        """Close all files."""
+        ...
+
+
+class FtsSearch:
+    """Full-text search (FTS5) in the index's own file.
+
+    Args:
+        db: the open index; the caller holds its lock.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._stemmer = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        self._stemmer.execute(
+            f"CREATE VIRTUAL TABLE word USING fts5 (text, tokenize = '{TOKENIZE}')"
+        )
+        self._stemmer.execute("CREATE VIRTUAL TABLE stem USING fts5vocab (word, instance)")
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the stored row counts of common words, and the number of passages."""
+        self._row_counts: dict[str, int] = {}
+        self._common = dict(self._db.execute("SELECT term, rows FROM common").fetchall())
+        [self._passages] = self._db.execute("SELECT COUNT(*) FROM passage").fetchone()
+
+    def close(self) -> None:
+        """Close the stemmer."""
+        self._stemmer.close()
+
+    def find(self, query: SearchQuery, limit: int) -> list[Hit]:
+        """Return the best passages, best first."""
+        words = self._distinctive(query.words)
+        if not query.subject:
+            return self._find_by_words(words or self._rarest(query.words), limit)
+        phrase = f'"{" ".join(query.subject)}"'
+        more = "".join(f' OR "{word}"' for word in words)
+        if query.documents_about:
+            match = f"subject : {phrase} AND ({phrase}{more})"
+            return self._match(match, limit, query.documents_about)
+        found = self._match(f"{phrase} AND ({phrase}{more})", limit)
+        if found:
+            return found
+        every = _joined(query.subject, "AND")  # "Lovelace, Ada"
+        return self._match(f'({every}) AND ("{query.subject[0]}"{more})', limit)
+
+    def _find_by_words(self, words: Sequence[str], limit: int) -> list[Hit]:
+        """Find passages without a subject; ``words`` begins with the rarest."""
+        if not words:
+            return []
+        all_words = _joined(words, "OR")
+        entry, rows = 0, 0
+        while entry < len(words) and rows + self._count(words[entry]) <= MAX_RANKED:
+            rows += self._count(words[entry])
+            entry += 1
+        if entry == len(words):
+            return self._match(all_words, limit)
+        found: list[Hit] = []
+        if entry:
+            found = self._match(f"({_joined(words[:entry], 'OR')}) AND ({all_words})", limit)
+        elif len(words) > 1:  # even the rarest is frequent
+            found = self._match(f"({_joined(words[:2], 'AND')}) AND ({all_words})", limit)
+        if len(found) >= limit:
+            return found
+        return self._match(f"({_joined(words[: entry + 1], 'OR')}) AND ({all_words})", limit)
+
+    def _match(self, query: str, limit: int, about: Sequence[str] = ()) -> list[Hit]:
+        # Every word of the query is quoted, and the query is bound like all other values.
+        join = where = ""
+        values: list[str | int | float] = [SUBJECT_WEIGHT, query]
+        if about:
+            join = (
+                " JOIN passage ON passage.id = words.rowid"
+                " JOIN document ON document.id = passage.document"
+            )
+            where = f" AND document.subject IN ({', '.join('?' * len(about))})"
+            values += about
+        rows = self._db.execute(
+            f"SELECT words.rowid, -bm25(words, ?, 1.0) AS score FROM words{join}"
+            f" WHERE words MATCH ?{where} ORDER BY score DESC, words.rowid LIMIT ?",
+            (*values, limit),
+        )
+        return rows.fetchall()
+
+    def _distinctive(self, words: Sequence[str]) -> list[str]:
+        """Return the words that are in some passages, but not in too many, the rarest first."""
+        counted = sorted((self._count(word), place, word) for place, word in enumerate(words))
+        return [word for count, _, word in counted if 0 < count <= MAX_SHARE * self._passages]
+
+    def _rarest(self, words: Sequence[str]) -> list[str]:
+        """Return the rarest of words that are all in many passages."""
+        return sorted(filter(self._count, words), key=self._count)[:1]
+
+    def _count(self, word: str) -> int:
+        """Return how many passages contain a word."""
+        known = self._row_counts.get(word)
+        if known is None:
+            if len(self._row_counts) >= _CACHE_SIZE:
+                self._row_counts.clear()
+            known = self._row_counts[word] = min(map(self._look_up, self._stem(word)), default=0)
+        return known
+
+    def _look_up(self, stem: str) -> int:
+        if stem in self._common:
+            return self._common[stem]
+        found = self._db.execute("SELECT doc FROM vocabulary WHERE term = ?", (stem,)).fetchone()
+        return found[0] if found else 0
+
+    def _stem(self, word: str) -> list[str]:
+        """Return the stems of a word, by indexing it: FTS5 has no other access to its stemmer."""
+        self._stemmer.execute("DELETE FROM word")
+        self._stemmer.execute("INSERT INTO word VALUES (?)", (word,))
+        return [stem for (stem,) in self._stemmer.execute("SELECT term FROM stem")]
+
+
+def count_common(db: sqlite3.Connection) -> None:
+    """Store the row counts of common words, in the caller's transaction."""
+    [passages] = db.execute("SELECT COUNT(*) FROM passage").fetchone()
+    db.execute("DELETE FROM common")
+    insert = "INSERT INTO common SELECT term, doc FROM vocabulary WHERE doc > ?"
+    db.execute(insert, (_COMMON_SHARE * passages,))
+
+
+def _joined(words: Sequence[str], operator: str) -> str:
+    return f" {operator} ".join(f'"{word}"' for word in words)

@@ -1,0 +1,316 @@
+"""Sources around other sources: a circuit breaker, a chain of fallbacks, and a usage meter.
+
+They nest in any order. Each calls the wrapped source through ``guarded``, so every request gets a
+reply even if the source fails or hangs:
+
+    Chain([Breaker(Cached(endpoint, "answers.sqlite")), Database("facts.sqlite")])
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lacy.errors import LacyError
+from lacy.sources.protocol import Source, guarded
+from lacy.types import Candidate, Reply, Request
+
+WRAPPED_TIMEOUT = 25.0
+"""Seconds for a wrapped source; below the 30 s that an engine waits for the wrapper."""
+
+LATENCIES_KEPT = 4096
+"""Number of latest requests from which quantiles are computed."""
+
+State = Literal["closed", "open", "half-open"]
+"""The usual states of a circuit breaker: asks, does not ask, lets one request through."""
+
+
+def fingerprint(source: Source) -> list[Any]:
+    """Return what distinguishes a source: its class, name, ``settings()`` and ``path`` if any."""
+    settings = getattr(source, "settings", None)
+    path = getattr(source, "path", None)
+    return [
+        type(source).__qualname__,
+        source.name,
+        settings() if callable(settings) else None,
+        str(path.resolve()) if isinstance(path, Path) else None,
+    ]
+
+
+def with_evidence(candidates: Sequence[Candidate], note: str) -> tuple[Candidate, ...]:
+    """Return the candidates with a note appended to their evidence."""
+    return tuple(
+        replace(c, evidence=f"{c.evidence}; {note}" if c.evidence else note) for c in candidates
+    )
+
+
+class Wrapper:
+    """The common part of sources that wrap one other source."""
+
+    def __init__(self, source: Source, timeout: float | None) -> None:
+        self.source, self.name, self.timeout = source, source.name, timeout
+
+    @property
+    def inner(self) -> tuple[Source, ...]:
+        """The wrapped source."""
+        return (self.source,)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the answers depend on: the wrapped source."""
+        return {"source": fingerprint(self.source)}
+
+
+class Breaker(Wrapper):
+    """A circuit breaker: stops asking a failing source for a while, so that no text waits for it.
+
+    After ``failures`` failed requests in a row (replies with ``fault``; an empty reply is no
+    failure) it answers at once with an error. After ``cooldown`` seconds one request is let
+    through; if it fails as well, the next cooldown begins.
+
+    Args:
+        source: the source to ask.
+        failures: number of failures in a row after which it stops asking.
+        cooldown: seconds until it tries again.
+        timeout: seconds for one ``ask``; a later answer is a failure.
+        clock: a monotonic clock in seconds.
+
+    Raises:
+        LacyError: E12, a setting out of range.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        failures: int = 5,
+        cooldown: float = 30.0,
+        *,
+        timeout: float | None = WRAPPED_TIMEOUT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        for key, value, minimum in (("failures", failures, 1), ("cooldown", cooldown, 0)):
+            if not value >= minimum:
+                do = f"give at least {minimum}"
+                raise LacyError("E12", key=key, value=value, why="too little", do=do)
+        super().__init__(source, timeout)
+        self.failures, self.cooldown = failures, cooldown
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures_in_a_row = 0
+        self._opened_at: float | None = None
+        self._trial_running = False
+        self._last_error = ""
+
+    @property
+    def state(self) -> State:
+        """Whether it asks, does not ask, or would let one request through."""
+        with self._lock:
+            return self._state()
+
+    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        """Return the source's replies, and errors at once for requests that it does not pass on."""
+        replies: list[Reply] = []
+        while len(replies) < len(requests):
+            rest = requests[len(replies) :]
+            allowed, trial = self._admit(len(rest))
+            if not allowed:
+                return replies + [self._refusal()] * len(rest)
+            replies += await self._ask(rest[:allowed], trial)
+        return replies
+
+    def _state(self) -> State:
+        if self._opened_at is None:
+            return "closed"
+        return "half-open" if self._clock() - self._opened_at >= self.cooldown else "open"
+
+    def _admit(self, count: int) -> tuple[int, bool]:
+        """Return how many requests may pass now (all, one or none), and if the one is a trial."""
+        with self._lock:
+            state = self._state()
+            if state == "closed":
+                return count, False
+            if state == "open" or self._trial_running:
+                return 0, False
+            self._trial_running = True
+            return 1, True
+
+    async def _ask(self, requests: Sequence[Request], trial: bool) -> list[Reply]:
+        try:
+            replies = await guarded(self.source, requests, timeout=self.timeout)
+        except BaseException:
+            # The caller's own time limit was shorter. That counts as a failure, too.
+            self._record([Reply(error=f"{self.name}: no answer in time", fault=True)], trial)
+            raise
+        self._record(replies, trial)
+        return replies
+
+    def _record(self, replies: Sequence[Reply], trial: bool) -> None:
+        """Count failures in a row, and open or close the circuit."""
+        with self._lock:
+            if trial:
+                self._trial_running = False
+            for reply in replies:
+                self._failures_in_a_row = self._failures_in_a_row + 1 if reply.fault else 0
+                self._last_error = reply.error or "" if reply.fault else self._last_error
+            if self._failures_in_a_row >= self.failures:
+                self._opened_at = self._clock()
+            elif self._failures_in_a_row == 0:
+                self._opened_at = None
+
+    def _refusal(self) -> Reply:
+        with self._lock:
+            wait = max(0.0, self.cooldown - (self._clock() - (self._opened_at or 0.0)))
+            last = self._last_error.removeprefix(f"{self.name}: ")
+        when = f"next attempt in {wait:.0f} s" if wait else "one request is trying it now"
+        why = f"paused after repeated failures ({last}); {when}"
+        return Reply(error=f"{self.name}: {why}", fault=True)
+
+
+class Chain:
+    """Asks several sources in order; each is asked only what those before it did not answer.
+
+    The reply names the source that answered (``speaker``), and its evidence says why the earlier
+    ones did not. If no source answers, the error lists all reasons.
+
+    Args:
+        sources: the sources, in the order in which they are asked.
+        name: name of the chain; by default the names of its sources.
+        timeout: seconds for each source, one number or one per source.
+
+    Raises:
+        LacyError: E63 for no source, or a number of timeouts that is not the number of sources.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        name: str | None = None,
+        timeout: float | Sequence[float | None] | None = 10.0,
+    ) -> None:
+        self.sources = list(sources)
+        if not self.sources:
+            raise LacyError("E63", what="sources", given=0, wanted=1, do="give at least one source")
+        self.timeouts = (
+            list(timeout) if isinstance(timeout, Sequence) else [timeout] * len(self.sources)
+        )
+        if len(self.timeouts) != len(self.sources):
+            raise LacyError(
+                "E63", what="timeouts", given=len(self.timeouts), wanted=len(self.sources),
+                do="give one number, or one per source",
+            )  # fmt: skip
+        self.name = name or " > ".join(source.name for source in self.sources)
+
+    @property
+    def inner(self) -> tuple[Source, ...]:
+        """The wrapped sources, in order."""
+        return tuple(self.sources)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the answers depend on: the sources, in order."""
+        return {"sources": [fingerprint(source) for source in self.sources]}
+
+    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        """Return, for each request, the first reply that holds candidates."""
+        replies: list[Reply | None] = [None] * len(requests)
+        failed = [Reply() for _ in requests]  # total cost, time and reasons of earlier sources
+        for source, timeout in zip(self.sources, self.timeouts, strict=True):
+            pending = [n for n, reply in enumerate(replies) if reply is None]
+            asked = [requests[n] for n in pending]
+            for n, reply in zip(
+                pending, await guarded(source, asked, timeout=timeout), strict=True
+            ):
+                before = failed[n]
+                cost, seconds = before.cost + reply.cost, before.seconds + reply.seconds
+                if reply.candidates:
+                    found = reply.candidates
+                    if before.error:
+                        found = with_evidence(found, f"asked after {before.error}")
+                    speaker = reply.speaker or source.name
+                    replies[n] = replace(
+                        reply, candidates=found, cost=cost, seconds=seconds, speaker=speaker
+                    )
+                    continue
+                why = reply.error or f"{source.name}: nothing found"
+                why = f"{before.error}; {why}" if before.error else why
+                fault = before.fault or reply.fault
+                failed[n] = Reply(error=why, cost=cost, seconds=seconds, fault=fault)
+        return [reply or failure for reply, failure in zip(replies, failed, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUsage:
+    """How often a source was asked, what came of it, and what it took per request."""
+
+    requests: int = 0
+    answered: int = 0
+    """Replies with at least one candidate."""
+    unanswered: int = 0
+    """Replies of a working source that found nothing."""
+    faults: int = 0
+    """Replies that report a failure of the source."""
+    failing: bool = False
+    """True if the last reply reports a failure."""
+    cost: float = 0.0
+    median: float = 0.0
+    """Median seconds per request, as are the following percentiles."""
+    p95: float = 0.0
+    p99: float = 0.0
+
+
+class Metered(Wrapper):
+    """Counts how often a source found a value, found nothing or failed, with cost and latency.
+
+    Args:
+        source: the source to ask.
+        timeout: seconds for one ``ask``.
+    """
+
+    def __init__(self, source: Source, *, timeout: float | None = WRAPPED_TIMEOUT) -> None:
+        super().__init__(source, timeout)
+        self._lock = threading.Lock()
+        self._usage = SourceUsage()
+        self._seconds: deque[float] = deque(maxlen=LATENCIES_KEPT)
+
+    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        """Return the source's replies, and count them."""
+        begin = time.perf_counter()
+        try:
+            replies = await guarded(self.source, requests, timeout=self.timeout)
+        except asyncio.CancelledError:
+            late = Reply(error="no answer in time", seconds=time.perf_counter() - begin, fault=True)
+            self._add([late] * len(requests))
+            raise
+        self._add(replies)
+        return replies
+
+    @property
+    def usage(self) -> SourceUsage:
+        """The counts so far; percentiles of the last 4,096 requests, failed ones included."""
+        with self._lock:
+            ordered = sorted(self._seconds)
+            usage = self._usage
+        if not ordered:
+            return usage
+        at = [ordered[min(len(ordered) - 1, int(q * len(ordered)))] for q in (0.5, 0.95, 0.99)]
+        return replace(usage, median=at[0], p95=at[1], p99=at[2])
+
+    def _add(self, replies: Sequence[Reply]) -> None:
+        faults = sum(reply.fault for reply in replies)
+        answered = sum(bool(reply.candidates) and not reply.fault for reply in replies)
+        with self._lock:
+            old = self._usage
+            self._usage = SourceUsage(
+                old.requests + len(replies),
+                old.answered + answered,
+                old.unanswered + len(replies) - answered - faults,
+                old.faults + faults,
+                replies[-1].fault if replies else old.failing,
+                old.cost + sum(reply.cost for reply in replies),
+            )
+            self._seconds.extend(reply.seconds for reply in replies)

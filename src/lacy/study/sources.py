@@ -1,0 +1,92 @@
+"""Who answers in a study, by text: ``database:errors=0.1``, ``truth:knows=0.5``, ``@partner``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lacy.sources import Source
+    from lacy.sources.texts import Documents
+    from lacy.world import World
+
+OPTIONS = {"": (), "database": ("errors",), "truth": ("knows", "errors"), "documents": ()}
+
+
+def parse_source(text: str) -> tuple[str, dict[str, float]]:
+    """Kind and options of a source's text.
+
+    Raises:
+        ValueError: there is no such source or option.
+    """
+    kind, _, rest = text.partition(":")
+    if kind not in OPTIONS:
+        raise ValueError(f"source {text!r} is none of database, truth, documents, @METHOD")
+    options = {}
+    for part in filter(None, rest.split(",")):
+        name, _, value = part.partition("=")
+        if name not in OPTIONS[kind]:
+            raise ValueError(f"source {text!r}: {kind} has no option {name!r}")
+        options[name] = float(value)
+        if not 0.0 <= options[name] <= 1.0:
+            raise ValueError(f"source {text!r}: {name} is a share between 0 and 1")
+    return kind, options
+
+
+@contextmanager
+def open_study_source(
+    text: str, world: World, folder: Path, seed: int, tokenizer: Any = None, partner: Any = None
+) -> Iterator[Source | None]:
+    """Opens a source.
+
+    Args:
+        text: as in a recipe.
+        world: whose truth it tells.
+        folder: where databases with errors and indices of texts are kept.
+        seed: of errors and gaps.
+        tokenizer: of the small model, for a truth that is told token by token.
+        partner: the loaded model that ``@METHOD`` names.
+    """
+    from lacy.sources import Truth
+    from lacy.sources.db import Database
+    from lacy.sources.models import LanguageModel
+
+    if text.startswith("@"):
+        yield LanguageModel(partner.model, partner.tokenizer, name=text[1:])
+        return
+    kind, options = parse_source(text)
+    if not kind:
+        yield None
+    elif kind == "truth":
+        knows, errors = options.get("knows", 1.0), options.get("errors", 0.0)
+        yield Truth(world, knows=knows, errors=errors, seed=seed, tokenizer=tokenizer)
+    elif kind == "documents":
+        with texts_of(world, folder / "documents") as source:
+            yield source
+    else:
+        errors = options.get("errors", 0.0)
+        file = folder / "truth.sqlite" if not errors else folder / f"errors-{errors:g}.sqlite"
+        if not file.exists():
+            world.to_sqlite(file, errors=errors, seed=seed)
+        with Database(file, name="database") as source:
+            yield source
+
+
+def texts_of(world: World, folder: Path) -> Documents:
+    """A world's training texts, one per person, as a source; indexed where ``folder`` is not yet.
+
+    It appears whole, so that two processes may do so at once.
+    """
+    from lacy.run import replace_folder
+    from lacy.sources.texts import Documents
+
+    if not folder.exists():
+        try:
+            with replace_folder(folder) as fresh:
+                Documents.build(world.documents("train"), fresh).close()
+        except OSError:
+            if not folder.exists():  # else another process was quicker
+                raise
+    return Documents(folder)

@@ -1,0 +1,398 @@
+"""Training steps without files: ``fit`` trains a model on any batches, from any state.
+
+    state = FitState.start(model, lr=3e-3)
+    for done in fit(state, batches, Objective(call_rate=0.15)):
+        print(done.step, done.loss)
+
+``train`` adds a folder, resuming, a console and trackers around it. A batch is one micro-batch or
+a list of them. The paper ranks the tokens of a whole mini-batch (§4):
+
+- One micro-batch of one process: ``select_and_loss`` sees all of it.
+- Several micro-batches: a first pass without gradient gives the losses of all micro-batches (and of
+  all processes, by one gather); one choice over all of them; then forward and backward of each.
+  Exact; the body runs forward twice. With several processes but one micro-batch each, the first
+  pass is the only one, and just the head is computed twice.
+- With a running quantile, each micro-batch is cut at a threshold from recent losses: no extra cost,
+  and the call rate holds on average.
+
+Losses are sums over the micro-batches divided by the positions of the *whole* batch, so neither
+accumulation nor the number of processes changes the gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lacy.model import head_weight, hidden_states, positions
+from lacy.objective import (
+    IGNORE_INDEX,
+    Loss,
+    Objective,
+    RunningQuantile,
+    choose,
+    select_and_loss,
+    shift,
+    token_losses,
+)
+from lacy.objective import loss as objective_loss
+from lacy.train.optim import make_optimizers, set_lr
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import PreTrainedModel
+
+SUMS = ("total", "call", "text", "token", "positions", "delegated", "ignored")
+"""What a step reports, each a sum over the batch: the objective, ``-log p(CALL)`` of delegated
+targets, the text loss of targets that are neither delegated nor ignored, that of all targets, and
+counts."""
+
+SEED_STRIDE = 1_000_003
+"""Random numbers of a step come from ``seed * SEED_STRIDE + step``: no two runs share a seed."""
+
+
+@dataclass(slots=True)
+class MicroBatch:
+    """The rows of one forward pass, on the device."""
+
+    ids_BT: Tensor
+    positions_BT: Tensor
+    targets_BT: Tensor
+    marks_BT: Tensor
+    """Marks of the targets."""
+    reference_BT: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, columns: Mapping[str, Any], device: torch.device, reference: Any | None = None
+    ) -> MicroBatch:
+        """Make targets from packed rows.
+
+        Args:
+            columns: ``input_ids``, and ``marks`` and ``segments`` if there are any, as arrays or
+                tensors of shape (B, T), e.g. ``PackedData.batch(rows)``.
+            device: where to put them.
+            reference: stored losses of a reference model, if the method needs them.
+        """
+        ids_BT = torch.as_tensor(columns["input_ids"]).to(device).long()
+        marks_BT = torch.as_tensor(columns.get("marks", torch.zeros_like(ids_BT))).to(device)
+        segments_BT = torch.as_tensor(columns.get("segments", torch.ones_like(ids_BT))).to(device)
+        targets_BT, target_marks_BT = shift(ids_BT, marks_BT, segments_BT)
+        reference_BT = None
+        if reference is not None:
+            reference_BT = torch.as_tensor(reference).to(device).float()
+        return cls(ids_BT, positions(segments_BT), targets_BT, target_marks_BT, reference_BT)
+
+    @property
+    def valid_BT(self) -> Tensor:
+        """Which positions have a target."""
+        return self.targets_BT != IGNORE_INDEX
+
+
+Batch = MicroBatch | Mapping[str, Any] | Sequence[MicroBatch | Mapping[str, Any]]
+"""One micro-batch or several, as ``MicroBatch`` or as its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one training step gave; reading a number waits for the device."""
+
+    step: int
+    """Steps done, this one included."""
+    lr: float
+    sums: Tensor
+    """``SUMS`` of the batch (float64)."""
+    grad_norm: Tensor
+    """Norm of the gradient before clipping."""
+
+    @property
+    def loss(self) -> float:
+        """The objective, a mean over all targets."""
+        return self.means["loss"]
+
+    @property
+    def call_rate(self) -> float:
+        """Share of the targets that became ``<CALL>``."""
+        return self.means["call_rate"]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Losses and rates of the batch, named as in ``metrics.jsonl``."""
+        return means_of(self.sums)
+
+
+def means_of(sums: Tensor) -> dict[str, float]:
+    """Return losses and rates from ``SUMS`` of one or several steps; waits for the device."""
+    by_name = dict(zip(SUMS, sums.tolist(), strict=True))
+    count = max(1.0, by_name["positions"])
+    text = max(1.0, count - by_name["delegated"] - by_name["ignored"])
+    return {
+        "loss": by_name["total"] / count,
+        "text_loss": by_name["text"] / text,
+        "call_loss": by_name["call"] / max(1.0, by_name["delegated"]),
+        "token_loss": by_name["token"] / count,
+        "call_rate": by_name["delegated"] / count,
+        "ignored": by_name["ignored"] / count,
+    }
+
+
+class Body(nn.Module):
+    """The model without its head, as a module that DDP can wrap and ``compile`` can compile."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
+        """Return hidden_BTD."""
+        return hidden_states(self.model, ids_BT, positions_BT=positions_BT)
+
+
+@dataclass(slots=True)
+class FitState:
+    """A model under training, with everything that a step reads or changes.
+
+    Args:
+        model: the causal language model; its last row is ``<CALL>``.
+        optimizers: those of the trained parameters.
+        step: steps done.
+        quantile: a running threshold instead of an exact call rate in every batch.
+        accelerator: for several processes; None for one.
+        bf16: run the body in bfloat16 (weights stay in fp32).
+        body: what computes hidden states, if it is compiled or wrapped for several processes.
+    """
+
+    model: PreTrainedModel
+    optimizers: Sequence[torch.optim.Optimizer]
+    step: int = 0
+    quantile: RunningQuantile | None = None
+    accelerator: Accelerator | None = None
+    bf16: bool = False
+    body: Any = None
+
+    def __post_init__(self) -> None:
+        if self.body is None:
+            self.body = Body(self.model)
+
+    @classmethod
+    def start(
+        cls,
+        model: PreTrainedModel,
+        *,
+        trainable: Callable[[str, nn.Parameter], bool] | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        lr: float = 3e-3,
+        weight_decay: float = 0.01,
+        bf16: bool = False,
+    ) -> FitState:
+        """Begin to train a model.
+
+        Args:
+            model: any causal language model whose last row is ``<CALL>``.
+            trainable: decides by name which parameters are trained; the others are frozen.
+            optimizer: instead of AdamW.
+            lr: learning rate of AdamW.
+            weight_decay: of AdamW, for the matrices of the body.
+            bf16: run the body in bfloat16.
+        """
+        if trainable is not None:
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(trainable(name, parameter))
+        if optimizer is None:
+            return cls(model, make_optimizers(model, lr=lr, weight_decay=weight_decay), bf16=bf16)
+        return cls(model, [optimizer], bf16=bf16)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that are trained, in the model's order."""
+        groups = (group for optimizer in self.optimizers for group in optimizer.param_groups)
+        mine = {id(parameter) for group in groups for parameter in group["params"]}
+        return [p for p in self.model.parameters() if p.requires_grad and id(p) in mine]
+
+    def gradients(self, micros: Sequence[MicroBatch], objective: Objective, seed: int) -> Tensor:
+        """Run forward and backward of one batch; gradients are added to the parameters.
+
+        Args:
+            micros: the micro-batches of this process.
+            objective: what to delegate and how to train it.
+            seed: of the random methods, the same in every process.
+
+        Returns:
+            ``SUMS`` of the batch over all processes (float64, on the device).
+        """
+        whole = self._gathered(torch.stack([m.valid_BT.sum() for m in micros]).sum().view(1)).sum()
+        split = len(micros) > 1 or self.accelerator is not None
+        chooses = objective.delegates or objective.ignore != "none"
+        over_batch = split and chooses and self.quantile is None
+        compute = self._choose_over_batch if over_batch else self._choose_in_each
+        sums = compute(micros, objective, seed, whole)
+        return self._gathered(sums.view(1, -1)).sum(0)
+
+    def _choose_in_each(
+        self, micros: Sequence[MicroBatch], objective: Objective, seed: int, whole: Tensor
+    ) -> Tensor:
+        """Choose in each micro-batch: exact for a single one, or by the running quantile."""
+        sums = []
+        for number, micro in enumerate(micros):
+            with self._no_sync(number, len(micros)):
+                found = select_and_loss(
+                    *self._forward(micro),
+                    micro.targets_BT,
+                    micro.marks_BT,
+                    objective,
+                    reference_loss_BT=micro.reference_BT,
+                    generator=_generator(seed, micro.ids_BT.device),
+                    quantile=self.quantile if objective.delegates else None,
+                )
+                self._backward(found.loss.total, found.loss.positions, whole)
+            sums.append(_sums(found.loss, found.loss_BT, found.call_BT, found.ignore_BT))
+        return torch.stack(sums).sum(0)
+
+    def _choose_over_batch(
+        self, micros: Sequence[MicroBatch], objective: Objective, seed: int, whole: Tensor
+    ) -> Tensor:
+        """Compute all losses, choose once over the batch of all processes, then the gradients."""
+        forwarded: list[tuple[Tensor, Tensor]] = []
+        losses = []
+        for micro in micros:
+            with torch.set_grad_enabled(len(micros) == 1):
+                hidden_BTD, head_VD = self._forward(micro)
+            losses.append(token_losses(hidden_BTD.detach(), head_VD.detach(), micro.targets_BT))
+            if len(micros) == 1:  # its graph is used again, so that the body runs only once
+                forwarded.append((hidden_BTD, head_VD))
+        loss_BT = torch.cat(losses)
+        call_BT, ignore_BT = self._choice(micros, loss_BT, objective, seed)
+        sums = []
+        first = 0
+        for number, micro in enumerate(micros):
+            mine = slice(first, first + micro.ids_BT.shape[0])
+            first = mine.stop
+            with self._no_sync(number, len(micros)):
+                found = objective_loss(
+                    *(forwarded[number] if forwarded else self._forward(micro)),
+                    micro.targets_BT,
+                    call_BT[mine],
+                    call_negative=objective.call_negative,
+                    text_weight=objective.text_weight,
+                    ignore_BT=ignore_BT[mine],
+                )
+                self._backward(found.total, found.positions, whole)
+            sums.append(_sums(found, loss_BT[mine], call_BT[mine], ignore_BT[mine]))
+        return torch.stack(sums).sum(0)
+
+    def _choice(
+        self, micros: Sequence[MicroBatch], loss_BT: Tensor, objective: Objective, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Choose over all rows of all processes; return this process's rows of the choice."""
+        stored = [m.reference_BT for m in micros if m.reference_BT is not None]
+        call_BT, ignore_BT = choose(
+            objective,
+            self._gathered(loss_BT),
+            self._gathered(torch.cat([m.marks_BT for m in micros])),
+            self._gathered(torch.cat([m.valid_BT for m in micros])),
+            reference_loss_BT=self._gathered(torch.cat(stored)) if stored else None,
+            generator=_generator(seed, loss_BT.device),
+        )
+        rank = self.accelerator.process_index if self.accelerator is not None else 0
+        mine = slice(rank * loss_BT.shape[0], (rank + 1) * loss_BT.shape[0])
+        return call_BT[mine], ignore_BT[mine]
+
+    def _forward(self, micro: MicroBatch) -> tuple[Tensor, Tensor]:
+        """Return hidden states and head in one dtype: fp32, or bfloat16 if the body runs in it."""
+        head_VD = head_weight(self.model)
+        if not self.bf16:
+            return self.body(micro.ids_BT, micro.positions_BT), head_VD
+        with torch.autocast(micro.ids_BT.device.type, dtype=torch.bfloat16):
+            hidden_BTD = self.body(micro.ids_BT, micro.positions_BT)
+        return hidden_BTD.bfloat16(), head_VD.bfloat16()
+
+    def _backward(self, mean: Tensor, positions: Tensor, whole: Tensor) -> None:
+        """Weight a micro-batch's mean by its share of the batch; DDP averages over processes."""
+        processes = 1 if self.accelerator is None else self.accelerator.num_processes
+        (mean * (positions.to(mean) * processes / whole.to(mean).clamp_min(1))).backward()
+
+    def _no_sync(self, number: int, count: int) -> AbstractContextManager[Any]:
+        """Let DDP exchange gradients at the last micro-batch only."""
+        if self.accelerator is None or number == count - 1:
+            return nullcontext()
+        return cast(AbstractContextManager[Any], self.accelerator.no_sync(self.body))
+
+    def _gathered(self, tensor: Tensor) -> Tensor:
+        """Concatenate a tensor of every process along the first dimension."""
+        if self.accelerator is None:
+            return tensor
+        return cast(Tensor, self.accelerator.gather(tensor))
+
+
+def fit(
+    state: FitState,
+    batches: Iterable[Batch],
+    objective: Objective | Callable[[int], Objective] | None = None,
+    *,
+    lr: float | Callable[[int], float] | None = None,
+    clip: float = 1.0,
+    seed: int = 0,
+) -> Iterator[StepResult]:
+    """Train on each batch: forward, choice, loss, backward, clipping, update.
+
+    Args:
+        state: the model and its optimizers; changed by every step.
+        batches: one batch per step.
+        objective: what to delegate and how to train it, also as a function of the steps done; by
+            default as ``lacy train`` does.
+        lr: learning rate, also as a function of the steps done; None leaves the optimizers' own.
+        clip: largest gradient norm; 0 for none.
+        seed: of the random methods.
+
+    Yields:
+        The result of every step. A step runs when its result is asked for.
+    """
+    objective = objective or Objective()
+    parameters = state.parameters()
+    state.model.train()
+    for batch in batches:
+        step = state.step
+        if lr is not None:
+            set_lr(state.optimizers, lr(step) if callable(lr) else lr)
+        sums = state.gradients(
+            _micro_batches(batch, state.model.device),
+            objective(step) if callable(objective) else objective,
+            seed * SEED_STRIDE + step,
+        )
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip or float("inf"))
+        for optimizer in state.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        state.step = step + 1
+        yield StepResult(state.step, state.optimizers[0].param_groups[0]["lr"], sums, norm)
+
+
+def _micro_batches(batch: Batch, device: torch.device) -> list[MicroBatch]:
+    parts = [batch] if isinstance(batch, MicroBatch | Mapping) else batch
+    return [p if isinstance(p, MicroBatch) else MicroBatch.of(p, device) for p in parts]
+
+
+def _generator(seed: int, device: torch.device) -> torch.Generator:
+    """Return a generator that depends on the seed alone, so that nothing of it has to be saved."""
+    return torch.Generator(device).manual_seed(seed % 2**63)
+
+
+def _sums(loss: Loss, loss_BT: Tensor, call_BT: Tensor, ignore_BT: Tensor) -> Tensor:
+    """Return ``SUMS`` of one micro-batch."""
+    count = loss.positions.detach().double()
+    losses_BT = loss_BT.double()
+    text_BT = ~(call_BT | ignore_BT)
+    parts = (
+        loss.total.detach().double() * count,
+        loss.call.detach().double() * count,
+        (losses_BT * text_BT).sum(),
+        losses_BT.sum(),
+        count,
+        loss.delegated.double(),
+        loss.ignored.double(),
+    )
+    return torch.stack(parts)
