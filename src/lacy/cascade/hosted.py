@@ -8,12 +8,11 @@ policy decides here, and what lies behind a call is discarded.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -99,9 +98,7 @@ class HostedBackend:
         self._hosted, self._server, self._wake, self._live = hosted, hosted.server, wake, live
         self.context = hosted.context
         self._texts: dict[int, _Text] = {}
-        self._open = ExitStack()
-        self._thread = self._open.enter_context(LoopThread())
-        self._open.enter_context(self._server.connected(_Blocking(self._thread)))  # type: ignore[arg-type]
+        self._thread = LoopThread(cleanup=self._server.client.close)
 
     def __len__(self) -> int:
         return sum(not text.parked for text in self._texts.values())
@@ -154,10 +151,7 @@ class HostedBackend:
             for tokens in group
         ]
 
-        async def score_all() -> list[list[Step]]:
-            return await asyncio.gather(*(self._server.score_text(*job) for job in jobs))
-
-        found = iter(await Wait(self._submit(score_all())))
+        found = iter(await Wait(self._submit(self._server.score_texts(jobs))))
         return [
             [log_likelihood(next(found), tokens, self._server, ends) for tokens in group]
             for group in candidates
@@ -215,7 +209,7 @@ class HostedBackend:
 
     def close(self) -> None:
         """Close the connections and end the thread."""
-        self._open.close()
+        self._thread.close()
 
     # ------------------------------------------------------------------------------- requests
 
@@ -344,14 +338,3 @@ def _limit(text: _Text) -> float:
 def _independent(text: _Text) -> bool:
     """True if a policy decides at each token without regard to earlier decisions."""
     return isinstance(text.sequence.engine.policy, Always | Threshold | Oracle)
-
-
-class _Blocking:
-    """An event loop, for the server's client, that runs in another thread."""
-
-    def __init__(self, thread: LoopThread) -> None:
-        self._thread = thread
-
-    def run_until_complete(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return the result of ``work``."""
-        return self._thread.submit(work).result()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +9,6 @@ from typing import Any
 
 from lacy._parse import parse_json
 from lacy.cascade.hosted_server import MAX_ANSWER_BYTES, Server
-from lacy.cascade.loops import outside_loops
 from lacy.cascade.policy import Policy
 from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
@@ -122,14 +120,8 @@ def connect(
     )
     call_id = tokens.get_vocab().get(CALL_TOKEN)
     server = Server(client, TokenText(tokens), call_id, end, begin, len(tokens), top, ends - {end})
-    longest: list[int | None] = [config.get("max_position_embeddings")]
-
-    def greet(loop: asyncio.AbstractEventLoop) -> None:
-        with server.connected(loop):
-            longest.append(server.greet())
-
-    outside_loops(greet)
-    context = min((length for length in longest if length), default=NO_LIMIT)
+    limits = (config.get("max_position_embeddings"), server.run(server.greet()))
+    context = min((limit for limit in limits if limit), default=NO_LIMIT)
     gate: Gate = "sigmoid" if config.get("lacy_gate") == "sigmoid" else "softmax"
     meta = _json(folder / "lacy.json")
     return Hosted(server, tokens, call_id, gate, ends, context, meta, folder)

@@ -91,9 +91,11 @@ class HostedReferenceLikelihoods(ReferenceLikelihoods):
             # The place after the value is asked for as well; a server takes no longer text.
             room = self._hosted.context - len(tokens) - 1
             jobs.append((ids[-room:], text, tokens, self.ends is not None))
+        # This blocks the loop; it is only needed with a calibration, for values not seen before.
+        found = self._server.run(self._server.score_texts(jobs))
         return [
             log_likelihood(steps, tokens, self._server, self.ends)
-            for steps, (_, _, tokens, _) in zip(self._server.likelihood(jobs), jobs, strict=True)
+            for steps, (_, _, tokens, _) in zip(found, jobs, strict=True)
         ]
 
 
