@@ -33,7 +33,7 @@ from spacy.training import Example
 
 from lacy.annotate import Rules, SpacyAnnotator, read_labels
 from lacy.annotate.config import ONTONOTES
-from lacy.annotate.report import Parsed, agreement, calibrate, share_report
+from lacy.annotate.rule_report import ParsedDocuments, agreement, calibrate_rules, rule_shares
 from lacy.corpus import read, train_tokenizer
 from lacy.types import Document
 
@@ -153,8 +153,8 @@ def shares(data: Path, pipeline: str) -> Iterator[dict[str, object]]:
     documents = list(read(data / "wiki/valid.jsonl.gz"))
     for size, articles in ((8192, 4000), (32000, 8000)):
         texts = (d.text for d in read(data / "wiki/train.jsonl.gz", limit=articles))
-        parsed = Parsed(documents, annotator, train_tokenizer(texts, size))
-        rows = [*share_report(parsed, rules), calibrate(parsed, rules)]
+        parsed = ParsedDocuments(documents, annotator, train_tokenizer(texts, size))
+        rows = [*rule_shares(parsed, rules), calibrate_rules(parsed, rules)]
         for row in rows:
             values = {"fact_share": row.share, "start_share": row.starts / row.tokens,
                       "content_share": row.content / row.tokens}  # fmt: skip
@@ -179,13 +179,15 @@ def judge(data: Path, pipeline: str) -> Iterator[dict[str, object]]:
         ),
         **{f"learned only, threshold {t}": replace(learned, learned_threshold=t)
            for t in (0.1, 0.2, 0.3, 0.5)},
-        **{f"without learned, {s} turned": replace(bare, **{s: not getattr(rules, s)})
+        **{f"without learned, {s} with_switches": replace(bare, **{s: not getattr(rules, s)})
            for s in ("unmark_seen", "unmark_subject", "unmark_inside", "keywords", "entities")},
     }  # fmt: skip
     for name in JUDGES:
         documents = [d for d in read_labels(data / "judge" / name)
                      if int(d.id.split(":")[-1]) % 2 == 1]  # fmt: skip
-        parsed = Parsed(documents, annotator, train_tokenizer([d.text for d in documents], 2000))
+        parsed = ParsedDocuments(
+            documents, annotator, train_tokenizer([d.text for d in documents], 2000)
+        )
         words = sum(len(d.text.split()) for d in documents)
         for label, chosen in sets.items():
             for reason, found in agreement(documents, parsed.marks(chosen)).items():

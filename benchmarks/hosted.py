@@ -170,7 +170,7 @@ def ranking(loaded, folder, path, prompts, world):
 def main():
     import torch
 
-    from lacy.model import build, load_model, save_model
+    from lacy.model import build_model, load_model, save_model
     from lacy.model.gguf import write_gguf
     from lacy.world import load_world
 
@@ -196,7 +196,7 @@ def main():
         result = {"agreement": agreement(loaded, files, texts, scratch)}
         print(json.dumps(result["agreement"], indent=2), flush=True)
         sizes = {"trained": (loaded, loaded.path)}
-        larger = build(args.preset, loaded.tokenizer, context=loaded.context)
+        larger = build_model(args.preset, loaded.tokenizer, context=loaded.context)
         save_model(scratch / "larger", larger, loaded.tokenizer)
         sizes[args.preset] = (load_model(scratch / "larger"), scratch / "larger")
         result["speed"] = {}

@@ -79,11 +79,11 @@ def split_loss(
     """Select, then compute the loss: text rows over V - 1 tokens, ``<CALL>`` rows over V."""
     import torch
 
-    from lacy.objective import choose, token_losses
+    from lacy.objective import choose_targets, token_losses
 
     valid_BT = targets_BT >= 0
     losses_BT = token_losses(hidden_BTD, head_VD, targets_BT)
-    call_BT, _ = choose(objective, losses_BT, marks_BT, valid_BT)
+    call_BT, _ = choose_targets(objective, losses_BT, marks_BT, valid_BT)
     call_id = len(head_VD) - 1
     text_BT = valid_BT & ~call_BT
     text = chunked_loss(hidden_BTD[text_BT], head_VD[:call_id], targets_BT[text_BT])

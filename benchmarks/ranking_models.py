@@ -14,9 +14,9 @@ from pathlib import Path
 
 from lacy.annotate import SpacyAnnotator
 from lacy.annotate.align import encode_many
-from lacy.annotate.judge import read_labels
+from lacy.annotate.judge_labels import read_labels
 from lacy.corpus import PackedData, load_tokenizer, read, train_tokenizer
-from lacy.model import build, save_model
+from lacy.model import build_model, save_model
 from lacy.model.presets import Preset
 from lacy.run import read_metrics, write_atomic
 from lacy.train import TrainConfig, train
@@ -125,7 +125,7 @@ def smallest(out: Path, packed: Path, seed: int) -> Path:
     folder = out / "begin" / f"{packed.name}.micro.s{seed}"
     if not folder.exists():
         tokenizer = load_tokenizer(packed)
-        save_model(folder, build(SMALLEST, tokenizer, context=CONTEXT, seed=seed), tokenizer)
+        save_model(folder, build_model(SMALLEST, tokenizer, context=CONTEXT, seed=seed), tokenizer)
     return folder
 
 

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lacy.objective import Objective, choose, loss, select_and_loss, token_losses
+from lacy.objective import Objective, choose_targets, loss, select_and_loss, token_losses
 from lacy.run import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -91,7 +91,7 @@ def two_pass(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     ids, targets, marks = batch
     hidden = model.model(input_ids=ids).last_hidden_state
     losses = token_losses(hidden, model.lm_head.weight, targets)
-    call, _ = choose(PAPER, losses, marks, targets != -100)
+    call, _ = choose_targets(PAPER, losses, marks, targets != -100)
     return loss(hidden, model.lm_head.weight, targets, call).total
 
 

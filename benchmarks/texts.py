@@ -141,7 +141,7 @@ def timed(source: Documents, questions: list[Question]) -> tuple[np.ndarray, flo
 
 
 def first(source: Documents, request: Request) -> list[tuple[int, float]]:
-    subject = request.subject or source.link(request.text) or ""
+    subject = request.subject or source.names.find(request.text) or ""
     return source._search(request, subject)[:FIRST]
 
 

@@ -20,34 +20,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lacy._convert import (
-    Mismatch,
-    Problem,
-    build,
-    choices,
-    command_of,
-    convert,
-    describe,
-    read_fields,
-    short_repr,
-)
-from lacy._fields import (
-    Inline,
-    Mark,
-    Positional,
-    Rare,
-    Repeated,
-    Setting,
-    field_docs,
-    settings_of,
-)
+from lacy._convert import Problem, build, command_of, describe, read_fields, short_repr
+from lacy._fields import Inline, Positional, Rare, Repeated, field_docs, settings_of
 from lacy._parse import MAX_CHARACTERS, parse_yaml
 from lacy.errors import LacyError
 
 __all__ = [
-    "Inline", "Mark", "Mismatch", "Positional", "Rare", "Repeated", "Setting", "build", "choices",
-    "convert", "dump_commented", "field_docs", "load", "put", "read_settings", "read_yaml",
-    "settings_of", "to_dict",
+    "Inline", "Positional", "Rare", "Repeated", "dump_commented", "field_docs", "load", "put",
+    "read_settings", "read_yaml", "to_dict",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -209,7 +189,9 @@ def _dump_fields(config: Any, depth: int) -> list[str]:
     """Return the lines of one nesting level."""
     pad, group = "  " * depth, ""
     lines: list[str] = []
-    for setting in settings_of(config if isinstance(config, type) else type(config)):
+    settings = settings_of(config if isinstance(config, type) else type(config))
+    groups = list(dict.fromkeys(setting.group for setting in settings))
+    for setting in sorted(settings, key=lambda setting: groups.index(setting.group)):
         if setting.group != group:
             group = setting.group
             lines += [f"{pad}# ---- {group} ----", ""]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from lacy.annotate.align import encode, encode_many, flags_of
+from lacy.annotate.align import encode, encode_many, token_flags
 from lacy.corpus import train_tokenizer
 from lacy.corpus.tokenizer import Encoding, decode, encode_texts
 from lacy.errors import LacyError
@@ -120,7 +120,7 @@ def slow_flags(marks, text, encoding):
 @settings(max_examples=150, deadline=None)
 def test_flags_are_those_of_the_slow_rule(name, document):
     encoding = next(encode_texts(ALL[name], [document.text]))
-    found = flags_of(document.marks, document.text, encoding)
+    found = token_flags(document.marks, document.text, encoding)
     assert found.tolist() == slow_flags(document.marks, document.text, encoding)
 
 
@@ -154,7 +154,7 @@ def test_promises_of_our_tokenizers(kind, document):
 
 def marks_by_token(name, text, *marks):
     encoding = next(encode_texts(ALL[name], [text]))
-    flags = flags_of(marks, text, encoding).tolist()
+    flags = token_flags(marks, text, encoding).tolist()
     return [
         (text[start:end], flag) for (start, end), flag in zip(encoding.offsets, flags, strict=True)
     ]
@@ -211,7 +211,7 @@ def test_content_is_no_fact_and_gives_way_to_one():
 def test_offsets_that_jump_back_are_handled():
     encoding = Encoding([1, 2, 3, 4], [(5, 8), (0, 0), (0, 3), (3, 5)])
     marks = [Mark(1, 4, "DATE"), Mark(6, 7, "ENTITY")]
-    found = flags_of(marks, "abcdefgh", encoding).tolist()
+    found = token_flags(marks, "abcdefgh", encoding).tolist()
     assert found == slow_flags(marks, "abcdefgh", encoding)
     assert [bool(flag & START) for flag in found] == [True, False, True, False]
 
@@ -247,7 +247,7 @@ def test_empty_text_context_and_many():
 def test_marks_of_spaces_mark_nothing(document):
     blank = [mark for mark in document.marks if not document.text[mark.start : mark.end].strip()]
     encoding = next(encode_texts(OURS["bpe"], [document.text]))
-    assert not flags_of(blank, document.text, encoding).any()
+    assert not token_flags(blank, document.text, encoding).any()
 
 
 def test_marks_outside_and_broken_text_are_named():
@@ -261,5 +261,5 @@ def test_marks_outside_and_broken_text_are_named():
 
 
 def test_marks_fit_one_byte():
-    flags = flags_of([Mark(0, 1, "CONTENT")], "a", Encoding([1], [(0, 1)]))
+    flags = token_flags([Mark(0, 1, "CONTENT")], "a", Encoding([1], [(0, 1)]))
     assert flags.dtype == np.uint8 and flags.tolist() == [128]

@@ -35,7 +35,6 @@ def test_shares_are_those_of_the_encoded_tokens():
         wanted = sum(bool(mark & flag) for mark in marks)
         assert wanted and check.flags[flag.name] == wanted
         assert check.shares[flag.name] == wanted / len(marks)
-    assert check.fact_share == check.shares["FACT"]
     assert check.sound and not check.straddles
     assert "FACT" in shown(check) and "25%" in shown(check) and "straddle" not in shown(check)
 
@@ -64,7 +63,7 @@ def test_marks_out_of_place_are_counted_not_fatal():
         Mark(1, 1, "DATE"),
     )
     check = check_marks([Document("a", "abc d", marks=marks)], TOKENIZER)
-    assert (check.outside, check.blank, check.united) == (1, 2, 1)
+    assert (check.outside, check.blank, check.merged) == (1, 2, 1)
     assert not check.sound
     assert "outside their text" in shown(check)
 
@@ -133,5 +132,5 @@ def test_documents_need_a_tokenizer():
 
 def test_nothing_to_check():
     check = check_marks([], TOKENIZER)
-    assert check.tokens == 0 and check.fact_share == 0.0
+    assert check.tokens == 0 and check.shares["FACT"] == 0.0
     assert "0 tokens" in shown(check)

@@ -1,4 +1,4 @@
-"""The live judge against a real local server: answers, busy servers, time-outs, refusals."""
+"""The live judge against a local server: answers, busy servers, timeouts, rejections."""
 
 import json
 import threading
@@ -99,7 +99,7 @@ def test_a_long_text_is_asked_in_pieces(server):
     assert all(text[mark.start : mark.end] == "beta" for mark in marks)
 
 
-def test_busy_servers_and_lost_time_are_tried_again(server):
+def test_busy_servers_and_timeouts_are_retried(server):
     server.replies = [
         says("", status=503),
         says("", status=429, headers={"Retry-After": "0.01"}),
@@ -130,7 +130,7 @@ def test_retries_are_bounded(server):
         ((200, b"9" * 5000, {}, 0.0), "base address"),
     ],
 )
-def test_refusals_are_not_tried_again(server, reply, says_what):
+def test_rejected_requests_are_not_retried(server, reply, says_what):
     server.replies = [reply]
     with pytest.raises(LacyError, match=says_what):
         judge(server).annotate([TEXT])
@@ -138,7 +138,7 @@ def test_refusals_are_not_tried_again(server, reply, says_what):
 
 
 @pytest.mark.parametrize("usage", [[], "x", {"prompt_tokens": "x"}, {"prompt_tokens": [1]}, None])
-def test_counts_that_are_none_cost_no_answer(server, usage):
+def test_invalid_token_counts_do_not_discard_the_answer(server, usage):
     reply = says(facts("London"))
     reply[1]["usage"] = usage
     server.replies = [reply]
@@ -147,17 +147,17 @@ def test_counts_that_are_none_cost_no_answer(server, usage):
     assert live.report.prompt_tokens == 0
 
 
-def test_an_answer_that_is_not_packed_as_it_says_is_tried_again(server):
+def test_a_wrongly_compressed_answer_is_retried(server):
     server.replies = [says("", headers={"Content-Encoding": "gzip"}), says(facts("London"))]
     assert judge(server).annotate([TEXT]) == [[Mark(25, 31, "VALUE", "r0")]]
 
 
-def test_no_address():
+def test_an_invalid_address_is_an_error():
     with pytest.raises(LacyError, match="E72"):
         LiveJudge("http://[::1/v1", "model")
 
 
-def test_no_server():
+def test_a_missing_server_is_an_error():
     live = LiveJudge("http://127.0.0.1:1/v1", "model", retries=0)
     with pytest.raises(LacyError, match="ConnectError"):
         live.annotate([TEXT])
@@ -197,7 +197,7 @@ def refuses(message, param=None, status=400):
     return status, {"error": {"message": message, "param": param}}, {}, 0.0
 
 
-def test_what_newer_models_refuse_is_learned_once(server):
+def test_parameters_that_newer_models_reject_are_learned_once(server):
     server.replies = [
         refuses("Unsupported parameter: 'max_tokens' is not supported with this model. "
                 "Use 'max_completion_tokens' instead.", "max_tokens"),
@@ -216,7 +216,7 @@ def test_what_newer_models_refuse_is_learned_once(server):
         assert message["content"].startswith("You mark facts") and TEXT in message["content"]
 
 
-def test_other_refusals_stay_errors(server):
+def test_other_rejections_are_errors(server):
     server.replies = [refuses("max_tokens is too large: 2000", "max_tokens")]
     with pytest.raises(LacyError, match="HTTP 400 max_tokens is too large"):
         judge(server).annotate([TEXT])
@@ -236,14 +236,14 @@ def test_filtered_answers_mark_nothing(server):
     assert (live.report.aborted, live.report.unreadable) == (2, 2)
 
 
-def test_a_model_that_thinks_gets_room_for_it(server):
+def test_a_reasoning_model_gets_a_higher_token_limit(server):
     server.replies = [ends("<think>Is London", "length"), ends(facts("London"), "stop")]
     live = judge(server, concurrency=1, max_tokens=100)
     assert live.annotate([TEXT, TEXT]) == [[Mark(25, 31, "VALUE", "r0")]] * 2
     assert [body["max_tokens"] for _, _, body in server.seen] == [100, 2100, 2100]
 
 
-def test_contents_in_parts_are_read(server):
+def test_content_given_as_parts_is_read(server):
     parts = [{"type": "thinking", "thinking": []}, {"type": "text", "text": facts("London")}]
     server.replies = [says(parts)]
     assert judge(server).annotate([TEXT]) == [[Mark(25, 31, "VALUE", "r0")]]

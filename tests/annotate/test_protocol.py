@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacy.annotate.protocol import REASONS, Annotator, merge_marks, settings_of, validated_marks
+from lacy.annotate.protocol import (
+    REASONS,
+    Annotator,
+    annotator_settings,
+    merge_marks,
+    validated_marks,
+)
 from lacy.errors import LacyError
 from lacy.types import Mark
 
@@ -74,4 +80,4 @@ class Loud:
 
 def test_any_object_with_a_name_and_the_method_is_an_annotator():
     assert isinstance(Loud(), Annotator)
-    assert settings_of(Loud()) == {"name": "loud"}
+    assert annotator_settings(Loud()) == {"name": "loud"}

@@ -11,9 +11,9 @@ from spacy.tokens import Doc
 
 from lacy.annotate import Rules
 from lacy.annotate.grammar.values import whole_values
+from lacy.annotate.proposals import word_list
 from lacy.annotate.protocol import validated_marks
 from lacy.annotate.rules import mark
-from lacy.annotate.words import word_list
 
 BLANK = spacy.blank("en")
 BARE = replace(Rules().only(), unmark_seen=False, unmark_subject=False, unmark_edges=False,

@@ -9,7 +9,7 @@ import pytest
 import spacy
 
 from lacy.annotate import Rules, SpacyAnnotator, annotate_documents
-from lacy.annotate.shards import attach, load_manifest
+from lacy.annotate.shards import attach_marks, load_manifest
 from lacy.errors import LacyError
 from lacy.types import Document, Mark
 
@@ -58,7 +58,7 @@ def test_marks_come_back_with_their_documents(tmp_path):
     assert manifest.complete and manifest.documents == 23
     assert manifest.reasons == {"NUMBER": 46}
     assert [shard.documents for shard in manifest.shards] == [5, 5, 5, 5, 3]
-    joined = list(attach(iter(documents()), tmp_path))
+    joined = list(attach_marks(iter(documents()), tmp_path))
     assert [replace(d, marks=()) for d in joined] == documents()
     assert [d.text[m.start : m.end] for d in joined for m in d.marks][:4] == ["0", "0", "1", "1"]
     assert joined[3].marks[0].relation == "n\u2028é"
@@ -86,7 +86,7 @@ def test_a_finished_annotation_is_not_done_again(tmp_path):
     more = documents(25)
     assert run(tmp_path, again, more).documents == 25
     assert again.asked == [d.text for d in more[23:]]
-    assert len(list(attach(more, tmp_path))) == 25
+    assert len(list(attach_marks(more, tmp_path))) == 25
 
 
 def test_a_shard_without_its_manifest_entry_is_written_again(tmp_path):
@@ -94,7 +94,7 @@ def test_a_shard_without_its_manifest_entry_is_written_again(tmp_path):
         run(tmp_path, Digits(11))
     (tmp_path / "shard-00002.jsonl").write_text("half of a sh")
     run(tmp_path)
-    assert len(list(attach(documents(), tmp_path))) == 23
+    assert len(list(attach_marks(documents(), tmp_path))) == 23
 
 
 def test_other_settings_are_refused_and_nothing_changes(tmp_path):
@@ -117,27 +117,27 @@ def test_another_source_is_refused(tmp_path):
             run(tmp_path, docs=docs)
         assert caught.value.code == "E34"
     with pytest.raises(LacyError, match=r"document 8 .'d7'. is not the one"):
-        list(attach(changed, tmp_path))
+        list(attach_marks(changed, tmp_path))
     with pytest.raises(LacyError, match="only 12 documents now, 23 were"):
-        list(attach(documents(12), tmp_path))
+        list(attach_marks(documents(12), tmp_path))
     with pytest.raises(LacyError, match="more than 23 documents"):
-        list(attach(documents(24), tmp_path))
+        list(attach_marks(documents(24), tmp_path))
 
 
 def test_unfinished_or_damaged_marks_are_refused(tmp_path):
     with pytest.raises(LacyError, match=r"no marks\.json there"):
-        list(attach(documents(), tmp_path))
+        list(attach_marks(documents(), tmp_path))
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, Digits(11))
     with pytest.raises(LacyError, match="stopped after 10 documents"):
-        list(attach(documents(), tmp_path))
+        list(attach_marks(documents(), tmp_path))
     run(tmp_path)
     shard = tmp_path / "shard-00001.jsonl"
     whole = shard.read_text()
     for damage in (whole[:-9], whole + "{}\n", "", None):
         shard.unlink() if damage is None else shard.write_text(damage)
         with pytest.raises(LacyError, match=r"shard-00001\.jsonl is damaged") as caught:
-            list(attach(documents(), tmp_path))
+            list(attach_marks(documents(), tmp_path))
         assert caught.value.code == "E37"
     for damage in ("{", "[]", "{}", '{"format": 9, "settings": {}, "shard_size": 5, "shards": []}'):
         (tmp_path / "marks.json").write_text(damage)
@@ -174,7 +174,7 @@ def test_titles_reach_annotators_that_use_them(tmp_path):
 def test_no_documents(tmp_path):
     manifest = run(tmp_path, docs=[])
     assert manifest.complete and manifest.documents == 0
-    assert list(attach([], tmp_path)) == []
+    assert list(attach_marks([], tmp_path)) == []
 
 
 @pytest.fixture(scope="module")

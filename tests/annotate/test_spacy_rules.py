@@ -8,8 +8,7 @@ import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacy.annotate import Annotator, Rules, SpacyAnnotator
-from lacy.annotate import spacy_rules as room
+from lacy.annotate import Annotator, Rules, SpacyAnnotator, spacy_rules
 from lacy.errors import LacyError
 
 TEXT = (
@@ -44,7 +43,7 @@ def test_the_bundled_pipeline_marks_a_biography_offline(bundled):
 
 
 def test_the_bundled_pipeline_is_small_and_names_its_data():
-    folder = room.bundled_path()
+    folder = spacy_rules.bundled_path()
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     assert max(sizes) < 4 * 2**20 and sum(sizes) < 5 * 10**6
     meta = json.loads((folder / "meta.json").read_text())
@@ -62,13 +61,13 @@ def test_batches_and_pieces_do_not_change_marks(bundled, monkeypatch):
     assert marks == [bundled.annotate([text])[0] for text in texts]
     long = "\n".join(f"In 19{i:02d} she wrote book number {i}." for i in range(10, 60))
     whole = words(bundled, long)
-    monkeypatch.setattr(room.cut, "__defaults__", (200,))
+    monkeypatch.setattr(spacy_rules.split_text, "__defaults__", (200,))
     assert words(bundled, long) == whole
 
 
 @given(st.text("ab \n", max_size=60), st.integers(1, 9))
 def test_pieces_make_up_the_text(text, size):
-    pieces = list(room.cut(text, size))
+    pieces = list(spacy_rules.split_text(text, size))
     assert "".join(piece for _, piece in pieces) == text
     assert all(text[at : at + len(piece)] == piece for at, piece in pieces)
     assert all(len(piece) <= size for _, piece in pieces)
@@ -87,21 +86,21 @@ def test_a_copy_in_another_process_marks_the_same(bundled):
 
 
 def test_the_paper_s_pipeline_where_installed_else_ours(monkeypatch, capsys):
-    monkeypatch.setattr(room.util, "find_spec", lambda name: object())
-    assert room.choose_pipeline("auto")[0] == "en_core_web_sm"
-    monkeypatch.setattr(room.util, "find_spec", lambda name: None)
-    name, reason = room.choose_pipeline("auto")
+    monkeypatch.setattr(spacy_rules.util, "find_spec", lambda name: object())
+    assert spacy_rules.choose_pipeline("auto")[0] == "en_core_web_sm"
+    monkeypatch.setattr(spacy_rules.util, "find_spec", lambda name: None)
+    name, reason = spacy_rules.choose_pipeline("auto")
     assert name.endswith("en_lacy_tiny") and "not installed" in reason
     said = []
     SpacyAnnotator("auto", announce=said.append)
-    assert said == [f"annotating with {reason}", room.NO_ENTITIES]
+    assert said == [f"annotating with {reason}", spacy_rules.NO_ENTITIES]
     SpacyAnnotator("auto")
     assert reason in capsys.readouterr().err
 
 
 def test_entities_are_off_only_where_learned_spans_stand_in(capsys):
     assert SpacyAnnotator("bundled").rules.entities is False
-    assert room.NO_ENTITIES in capsys.readouterr().err
+    assert spacy_rules.NO_ENTITIES in capsys.readouterr().err
     assert SpacyAnnotator("bundled", Rules(learned=False)).rules.entities is True
     asked = SpacyAnnotator("bundled", Rules(entities=True))
     assert asked.rules.entities is True and "ner" in asked.nlp.pipe_names
@@ -128,7 +127,7 @@ def test_a_damaged_pipeline_is_told(tmp_path):
 def test_spacy_not_installed(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "spacy", None)
     with pytest.raises(LacyError, match=r"lacy\[spacy\]") as caught:
-        room.load_pipeline("en")
+        spacy_rules.load_pipeline("en")
     assert caught.value.code == "E11"
 
 

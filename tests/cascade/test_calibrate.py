@@ -29,7 +29,7 @@ from lacy.cascade.rank import (
 from lacy.cascade.reference import MIN_SHARED, ReferenceText, ValueKey
 from lacy.corpus import train_tokenizer
 from lacy.errors import LacyError
-from lacy.model import build
+from lacy.model import build_model
 from lacy.model.io import Loaded
 from lacy.types import Candidate, MarkFlag
 from lacy.world import make_world
@@ -43,7 +43,7 @@ def world():
 @pytest.fixture(scope="module")
 def loaded(world):
     tokenizer = train_tokenizer((d.text for d in world.documents()), 400)
-    return Loaded(build("tiny", tokenizer, context=512, seed=0), tokenizer)
+    return Loaded(build_model("tiny", tokenizer, context=512, seed=0), tokenizer)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers
 
@@ -78,6 +78,8 @@ def test_ordinary_chats_are_encoded_as_transformers_does(kind):
     ),
     where=st.sampled_from(["user", "system", "assistant", "name", "tool"]),
 )
+@example(kind="llama2_style", pieces=[" ", " ", "<tool_call>"], where="user")
+@example(kind="llama2_style", pieces=[" ", "<tool_call>", "<tool_call>"], where="user")
 def test_no_message_writes_a_control_token(kind, pieces, where):
     tokenizer, text = TOKENIZERS[kind], "".join(pieces)
     messages = [user("Hi"), user("x")]

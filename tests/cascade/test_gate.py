@@ -12,7 +12,7 @@ from lacy.cascade import Engine, teacher_forced_signals
 from lacy.cascade.calibration import calibrate
 from lacy.cascade.signals import read_signal, step_signals
 from lacy.corpus import PackedData
-from lacy.model import build, gate_of, load_model, save_model, set_gate
+from lacy.model import build_model, gate_of, load_model, save_model, set_gate
 from lacy.testing import byte_tokenizer
 from lacy.train import TrainConfig, train
 from lacy.train.checkpoint import newest
@@ -111,7 +111,7 @@ def test_signals_of_a_gate_are_the_logit_and_its_sigmoid():
 
 def test_a_model_without_the_note_is_read_by_the_softmax(run, tmp_path):
     tokenizer = byte_tokenizer()
-    model = build("tiny", tokenizer, context=32, seed=0)
+    model = build_model("tiny", tokenizer, context=32, seed=0)
     assert gate_of(model) == "softmax" and not hasattr(model.config, "lacy_gate")
     save_model(tmp_path / "old", model, tokenizer)
     assert "lacy_gate" not in json.loads((tmp_path / "old" / "config.json").read_text())

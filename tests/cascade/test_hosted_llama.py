@@ -18,7 +18,7 @@ from lacy.cascade import Engine
 from lacy.cascade.hosted_model import connect
 from lacy.cli import main
 from lacy.corpus import train_tokenizer
-from lacy.model import build, load_model, save_model
+from lacy.model import build_model, load_model, save_model
 from lacy.serve import Scheduler, make_app
 from lacy.sources import ScriptedSource
 
@@ -31,7 +31,7 @@ PROMPTS = ["Ada Lovelace was born", "In 1879 "]
 def folder(tmp_path_factory):
     """Random weights over letters that no merge joins, so that every text has one cut; calls."""
     tokenizer = train_tokenizer(["zq" * 9] * 9, 260)
-    model = build("tiny", tokenizer, context=96, seed=1, tied=False)
+    model = build_model("tiny", tokenizer, context=96, seed=1, tied=False)
     spoken = [tokenizer.encode(letter)[0] for letter in "abcdefghijklmnop"]
     head = model.get_output_embeddings().weight.data
     silent = torch.ones(len(tokenizer), dtype=torch.bool)

@@ -7,7 +7,7 @@ from lacy.cascade import Engine, open_engine
 from lacy.cascade.calibration import Calibration
 from lacy.cascade.opening import default_policy
 from lacy.errors import LacyError
-from lacy.model import build, save_model
+from lacy.model import build_model, save_model
 from lacy.sources import ScriptedSource, wrapped_sources
 from lacy.testing import byte_tokenizer
 from lacy.world import make_world
@@ -25,7 +25,7 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     tokenizer = byte_tokenizer()
-    slm = build("1m", tokenizer, context=512, layers=1)
+    slm = build_model("1m", tokenizer, context=512, layers=1)
     return save_model(tmp_path_factory.mktemp("open") / "slm", slm, tokenizer, TAUGHT)
 
 

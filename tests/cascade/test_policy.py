@@ -13,7 +13,7 @@ from lacy.cascade.policy import (
     Never,
     Oracle,
     Random,
-    Signals,
+    SignalBatch,
     Threshold,
     parse_policy,
 )
@@ -23,7 +23,7 @@ from lacy.errors import LacyError
 def signals(margin, texts=None, **others):
     margin = np.asarray(margin, dtype=float)
     arrays = {name: np.asarray(values, dtype=float) for name, values in others.items()}
-    return Signals(
+    return SignalBatch(
         margin=margin,
         position=[0] * len(margin),
         text=lambda row: texts[row],

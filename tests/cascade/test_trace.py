@@ -6,7 +6,7 @@ from rich.console import Console
 
 from lacy.cascade.trace import (
     receipt,
-    render,
+    render_answer,
     write_answers,
 )
 from lacy.types import Answer, Span
@@ -33,7 +33,7 @@ def test_answers_are_written_as_json_lines(tmp_path):
 
 
 def test_colours_say_who_spoke():
-    text = render(ANSWER)
+    text = render_answer(ANSWER)
     assert text.plain == ANSWER.text  # "[bold]" in a text is text
     styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
     assert styles == {

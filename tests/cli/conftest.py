@@ -19,14 +19,14 @@ def lacy(*argv):
 def room(tmp_path_factory):
     """A world, a model with much room, and the same with a chat template."""
     from lacy.corpus import load_tokenizer
-    from lacy.model import build, save_model
+    from lacy.model import build_model, save_model
 
     folder = tmp_path_factory.mktemp("room")
     assert lacy("data", "world", "--people", 20, "--per-person", 1, "--out", folder / "world") == 0
     argv = ["data", "mark", folder / "world", "--annotator", "gold", "--out", folder / "packed"]
     assert lacy(*argv, "--vocab-size", 400, "--context", 128) == 0
     tokenizer = load_tokenizer(folder / "packed")
-    model = build("tiny", tokenizer, context=4096, seed=0)
+    model = build_model("tiny", tokenizer, context=4096, seed=0)
     save_model(folder / "model", model, tokenizer, {"preset": "tiny"})
     tokenizer.chat_template = (
         "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]"

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lacy.cascade import Engine
-from lacy.cascade.trace import bill, receipt, visible
+from lacy.cascade.trace import bill, printable, receipt
 from lacy.cli import streaming
 from lacy.cli.chat import ChatConfig, Conversation
 from lacy.errors import LacyError
@@ -138,7 +138,7 @@ def test_lines_of_a_pipe_are_answered_as_plain_text(room, monkeypatch, capsys, t
         assert room.lacy("generate", *argv, prompt, "--max-new-tokens", 4) == 0
         answers.append(capsys.readouterr().out.partition("\n\n")[0].rstrip("\n"))
     for answer in answers:
-        assert answer in visible(out)
+        assert answer in printable(out)
 
 
 def test_a_chat_template_makes_a_conversation(room, capsys):
@@ -285,7 +285,7 @@ def test_words_are_written_whole_and_lines_fit(width):
     writer.end()
     shown = Text.from_ansi(page.getvalue()).plain
     assert "\x1b[31m" not in page.getvalue() and "\x07" not in page.getvalue()
-    assert shown.split() == visible(text).split()
+    assert shown.split() == printable(text).split()
     assert all(Text(line).cell_len <= width or len(line.split()) == 1 for line in shown.split("\n"))
 
 

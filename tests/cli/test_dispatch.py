@@ -218,3 +218,20 @@ def cpu_seconds(*command):
 def test_help_is_instant():
     """The bar is 80 ms; benchmarks/startup.py measures wall time."""
     assert min(cpu_seconds(BIN, "--help") for _ in range(8)) <= 0.08
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("command", PURPOSES)
+def test_the_help_of_every_command_fits(command, width, monkeypatch, capsys):
+    """No line is wider than the terminal, no flag is broken, and train takes two screens."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    with pytest.raises(SystemExit) as caught:
+        main([*command.split(), "--help-all"])
+    assert not caught.value.code
+    shown, _, examples = capsys.readouterr().out.partition("\nExamples:\n")
+    assert max(map(len, shown.splitlines())) <= width
+    assert examples.count(f"lacy {command}") >= 1
+    if command == "train" and width == 100:
+        with pytest.raises(SystemExit):
+            main(["train", "--help"])
+        assert len(capsys.readouterr().out.splitlines()) <= 60

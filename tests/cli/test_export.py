@@ -3,7 +3,7 @@
 import pytest
 
 from lacy.cli import main
-from lacy.model import build, save_model
+from lacy.model import build_model, save_model
 from lacy.testing import byte_tokenizer
 
 gguf = pytest.importorskip("gguf", reason="needs the extra gguf")
@@ -12,7 +12,7 @@ gguf = pytest.importorskip("gguf", reason="needs the extra gguf")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     tokenizer = byte_tokenizer()
-    model = build("tiny", tokenizer, context=64)
+    model = build_model("tiny", tokenizer, context=64)
     return save_model(tmp_path_factory.mktemp("export") / "mine", model, tokenizer)
 
 
@@ -30,7 +30,7 @@ def test_writes_beside_the_model_unless_told(folder, tmp_path, capsys):
 def test_mistakes_are_named(folder, tmp_path, capsys):
     assert main(["export", str(folder), "--out", str(tmp_path)]) == 2
     assert "[E12]" in capsys.readouterr().err
-    gated = build("tiny", byte_tokenizer(), context=64)
+    gated = build_model("tiny", byte_tokenizer(), context=64)
     gated.config.lacy_gate = "sigmoid"
     save_model(tmp_path / "gated", gated, byte_tokenizer())
     assert main(["export", str(tmp_path / "gated")]) == 3

@@ -40,11 +40,13 @@ def packed(world, tmp_path_factory):
 @pytest.fixture(scope="session")
 def model(packed, tmp_path_factory):
     from lacy.corpus import load_tokenizer
-    from lacy.model import build, save_model
+    from lacy.model import build_model, save_model
 
     tokenizer = load_tokenizer(packed)
     folder = tmp_path_factory.mktemp("model") / "m"
-    save_model(folder, build("tiny", tokenizer, context=512, seed=0), tokenizer, {"preset": "tiny"})
+    save_model(
+        folder, build_model("tiny", tokenizer, context=512, seed=0), tokenizer, {"preset": "tiny"}
+    )
     return folder
 
 
@@ -175,7 +177,7 @@ def test_texts_without_marks_are_no_gold(tmp_path, capsys):
     argv = ["data", "mark", tmp_path / "a.jsonl", "--annotator", "gold", "--out", tmp_path / "p"]
     assert lacy(*argv, "--vocab-size", 300) == 2
     shown = capsys.readouterr().err
-    assert "carry no marks" in shown
+    assert "have no marks" in shown
     assert "--annotator spacy" in shown
     assert not (tmp_path / "p").exists()
 
@@ -287,7 +289,7 @@ def test_evaluate_in_a_world(model, world, tmp_path, capsys):
     for part in (
         "facts right",
         "random=0.22",
-        "AUROC of margin",
+        "AUROC, margin",
         "closed-book recall",
         "over 6 people",
     ):
@@ -363,7 +365,7 @@ def test_spacy_marks_are_kept_beside_the_data_and_used_again(tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in stored}
     assert lacy(*argv, "--context", 32) == 0
     assert {path: path.stat().st_mtime_ns for path in stored} == before
-    assert lacy(*argv, "--rules.entities", "False") == 2
+    assert lacy(*argv, "--no-rules.entities") == 2
     assert capsys.readouterr().err.splitlines()[-2].startswith("[E33]")
 
 

@@ -15,10 +15,10 @@ from lacy.evaluate.closed_book import closed_book_recall, most_frequent, probes
 from lacy.evaluate.facts import grade, score_facts
 from lacy.evaluate.signals import fact_index, read_signals
 from lacy.evaluate.world import evaluate_world, probe_closed_book
-from lacy.model import build
+from lacy.model import build_model
 from lacy.model.io import Loaded
 from lacy.report.curves import Curve
-from lacy.report.html import NextStep, render
+from lacy.report.html import NextStep, render_html
 from lacy.report.world_page import ShownCondition, world_page
 from lacy.sources import Database
 from lacy.types import Answer, MarkFlag, Span
@@ -34,7 +34,7 @@ def world():
 def loaded(world):
     texts = [d.text for d in world.documents("train")]
     tokenizer = train_tokenizer(texts, 600)
-    return Loaded(build("tiny", tokenizer, context=320, seed=0, layers=1), tokenizer)
+    return Loaded(build_model("tiny", tokenizer, context=320, seed=0, layers=1), tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +236,7 @@ def test_page_of_a_world(measured):
     assert held.rows[0].cells[0] is measured.closed_book.start
     assert data.voices[1].answer is oracle.answers[0]  # the first person asked, nobody picked
     assert len(data.figures) == 2
-    html = render(data)
+    html = render_html(data)
     assert html.count("<svg") == 3
     assert str(oracle.subjects[0]) in html
 
@@ -248,7 +248,7 @@ def test_page_without_readings(measured):
     pick = ShownCondition("plain", "alone", "Plain")
     data = world_page({"plain": bare}, [pick], best=pick, baseline=pick)
     assert not data.figures
-    assert "Facts right" in render(data)
+    assert "Facts right" in render_html(data)
 
 
 def test_a_model_with_a_short_context_is_probed_where_it_can_be():
@@ -258,6 +258,6 @@ def test_a_model_with_a_short_context_is_probed_where_it_can_be():
     facts = sum(len(document.marks) for document in texts)
     counts = []
     for context in (24, 96, 1024):
-        model = build("tiny", tokenizer, context=context, seed=0)
+        model = build_model("tiny", tokenizer, context=context, seed=0)
         counts.append(probe_closed_book(Loaded(model, tokenizer), world, texts).probes)
     assert 0 <= counts[0] < counts[1] < counts[2] <= facts

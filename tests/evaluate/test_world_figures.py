@@ -11,7 +11,7 @@ from lacy.corpus import train_tokenizer
 from lacy.evaluate import as_data
 from lacy.evaluate.facts import score_facts
 from lacy.evaluate.world import answer_all, evaluate_world
-from lacy.model import build
+from lacy.model import build_model
 from lacy.model.io import Loaded
 from lacy.sources.truth import Truth
 from lacy.testing import scripted_with
@@ -28,7 +28,7 @@ def world():
 @pytest.fixture(scope="module")
 def loaded(world):
     tokenizer = train_tokenizer([d.text for d in world.documents()], SIZE)
-    return Loaded(build("tiny", tokenizer, context=512, seed=0, layers=1), tokenizer)
+    return Loaded(build_model("tiny", tokenizer, context=512, seed=0, layers=1), tokenizer)
 
 
 def test_a_reading_gives_both_losses_and_both_calibrations(world, loaded):

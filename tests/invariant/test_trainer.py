@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 from lacy.annotate import encode
 from lacy.corpus import PackedData
 from lacy.errors import LacyError
-from lacy.model import build, gate_of, load_model
+from lacy.model import build_model, gate_of, load_model
 from lacy.objective import Objective
 from lacy.run import read_metrics
 from lacy.testing import byte_tokenizer
@@ -44,7 +44,7 @@ def config(data, tmp_path):
 
 
 def theirs(config, data, out, *, accumulate=1, steps=STEPS, **extra):
-    model = build("tiny", data.tokenizer, context=data.context, seed=config.seed)
+    model = build_model("tiny", data.tokenizer, context=data.context, seed=config.seed)
     (optimizer,) = make_optimizers(model, lr=config.lr, weight_decay=config.weight_decay)
     schedule = make_schedule(config, rows=len(data), context=data.context)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.at)
@@ -107,7 +107,7 @@ def test_accumulation_uses_a_running_quantile_that_is_saved(config, data, tmp_pa
 def test_the_gate_is_noted_in_the_config(data, tmp_path):
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
     for negative, gate in (("sigmoid", "sigmoid"), ("softmax", "softmax")):
-        model = build("tiny", data.tokenizer, context=data.context, seed=0)
+        model = build_model("tiny", data.tokenizer, context=data.context, seed=0)
         CallTrainer(model, arguments, data=data, objective=Objective(call_negative=negative))
         assert gate_of(model) == gate
 
@@ -142,12 +142,12 @@ def test_data_that_were_changed_or_do_not_fit_are_refused(data, tmp_path):
     shutil.copytree(data.path, copy)
     packed = PackedData.load(copy)
     arguments = TrainingArguments(output_dir=str(tmp_path / "t"), use_cpu=True, report_to=[])
-    model = build("tiny", data.tokenizer, context=data.context)
+    model = build_model("tiny", data.tokenizer, context=data.context)
     CallTrainer(model, arguments, data=packed)
 
-    padded = build("tiny", data.tokenizer, context=data.context)
+    padded = build_model("tiny", data.tokenizer, context=data.context)
     padded.resize_token_embeddings(len(data.tokenizer) + 6)
-    short = build("tiny", data.tokenizer, context=data.context - 1)
+    short = build_model("tiny", data.tokenizer, context=data.context - 1)
     for wrong, why in ((padded, "tokens, <CALL> the last"), (short, "it takes at most 47")):
         with pytest.raises(LacyError, match=why) as caught:
             CallTrainer(wrong, arguments, data=packed)

@@ -4,7 +4,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from lacy.corpus import train_tokenizer
 from lacy.errors import LacyError
-from lacy.model import build, hidden_states, load_model, save_model
+from lacy.model import build_model, hidden_states, load_model, save_model
 from lacy.model.building import from_checkpoint
 from lacy.testing import byte_tokenizer
 from lacy.types import CALL_TOKEN
@@ -20,16 +20,16 @@ def test_the_seed_alone_decides_and_the_global_state_stays(tokenizer):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    first = build("tiny", tokenizer, context=32, seed=5)
+    first = build_model("tiny", tokenizer, context=32, seed=5)
     assert torch.equal(torch.rand(3), expected)
-    assert equal(first, build("tiny", tokenizer, context=32, seed=5))
-    assert not equal(first, build("tiny", tokenizer, context=32, seed=6))
+    assert equal(first, build_model("tiny", tokenizer, context=32, seed=5))
+    assert not equal(first, build_model("tiny", tokenizer, context=32, seed=6))
 
 
 @pytest.mark.parametrize("preset", ["tiny", "334m"])
 def test_layers_add_less_the_more_there_are(preset, tokenizer):
     shape = SHAPE | {"width": 64, "layers": 8}
-    model = build(preset, tokenizer, context=32, **shape)
+    model = build_model(preset, tokenizer, context=32, **shape)
     ends, starts = ("o_proj.weight", "attn.c_proj.weight"), ("q_proj.weight", "c_attn.weight")
     spread = {
         name: parameter.std().item()
@@ -44,7 +44,7 @@ def test_layers_add_less_the_more_there_are(preset, tokenizer):
 
 @pytest.mark.parametrize("preset", ["tiny", "334m"])
 def test_the_row_of_begin_end_and_padding_learns(preset, tokenizer):
-    model = build(preset, tokenizer, context=32, **SHAPE)
+    model = build_model(preset, tokenizer, context=32, **SHAPE)
     hidden_states(model, torch.zeros(1, 4, dtype=torch.long))[..., 0].sum().backward()
     embedding = model.get_input_embeddings()
     assert embedding.weight[0].abs().sum() > 0
@@ -52,7 +52,7 @@ def test_the_row_of_begin_end_and_padding_learns(preset, tokenizer):
 
 
 def test_gpt2_has_no_biases_in_effect_also_after_saving(tokenizer, tmp_path):
-    model = build("334m", tokenizer, context=32, **SHAPE)
+    model = build_model("334m", tokenizer, context=32, **SHAPE)
     for candidate in (model, load_model(save_model(tmp_path / "m", model, tokenizer)).model):
         biases = {n: p for n, p in candidate.named_parameters() if n.endswith(".bias")}
         assert biases
@@ -64,13 +64,13 @@ def test_gpt2_has_no_biases_in_effect_also_after_saving(tokenizer, tmp_path):
 
 def test_unknown_shapes_and_tokenizers_without_call_are_refused(tokenizer):
     with pytest.raises(LacyError, match="there is no such preset"):
-        build("2m", tokenizer, context=32)
+        build_model("2m", tokenizer, context=32)
     with pytest.raises(LacyError, match="depth"):
-        build("tiny", tokenizer, context=32, depth=3)
+        build_model("tiny", tokenizer, context=32, depth=3)
     longer = byte_tokenizer()
     longer.add_tokens(["behind"])
     with pytest.raises(LacyError) as caught:
-        build("tiny", longer, context=32)
+        build_model("tiny", longer, context=32)
     assert caught.value.code == "E57"
 
 
@@ -122,7 +122,7 @@ def test_a_checkpoint_gets_a_mean_call_row_and_stays_itself(tmp_path, tied, extr
 
 
 def test_our_own_model_keeps_its_call_row(tmp_path, tokenizer):
-    model = build("tiny", tokenizer, context=32, seed=1)
+    model = build_model("tiny", tokenizer, context=32, seed=1)
     save_model(tmp_path / "m", model, tokenizer)
     again, _ = from_checkpoint(tmp_path / "m")
     assert equal(model, again)

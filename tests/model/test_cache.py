@@ -59,6 +59,6 @@ def test_pieces_of_different_length_end_together():
     layer = new_cache(1).layers[0]
     long, short = torch.ones(2, 1, 4, 3), 2 * torch.ones(1, 1, 2, 3)
     with torch.inference_mode():
-        layer.hold([(long, long), (short, short)], 5)
+        layer.fill([(long, long), (short, short)], 5)
     assert layer.keys.shape == (3, 1, 5, 3)
     assert layer.keys[:, 0, :, 0].tolist() == [[0, 1, 1, 1, 1]] * 2 + [[0, 0, 0, 2, 2]]

@@ -176,7 +176,7 @@ def test_misuse_is_refused(model):
         decoder.step([1])
     with pytest.raises(ValueError, match="empty candidate"):
         decoder.score([0], [[[]]])
-    with pytest.raises(ValueError, match="take back"):
+    with pytest.raises(ValueError, match="cannot remove"):
         decoder.rewind(2)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from lacy.cascade import Engine
 from lacy.cascade.steps import END, explain
-from lacy.model import build, load_model, save_model
+from lacy.model import build_model, load_model, save_model
 from lacy.model.building import from_checkpoint
 from lacy.model.ends import end_ids
 from lacy.remote import LoopThread
@@ -26,7 +26,7 @@ def ender(folder, stop, generation=None, config=None):
     """A model that says "b" after anything and ``stop`` after "b"."""
     tokenizer = byte_tokenizer()
     b = tokenizer.encode("b", add_special_tokens=False)[0]
-    model = build("tiny", tokenizer, context=32, tied=False)
+    model = build_model("tiny", tokenizer, context=32, tied=False)
     with torch.no_grad():
         for layer in model.model.layers:
             layer.self_attn.o_proj.weight.zero_()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import BloomConfig, BloomForCausalLM
 
 from lacy.errors import LacyError
-from lacy.model import build, head_weight, hidden_states
+from lacy.model import build_model, head_weight, hidden_states
 from lacy.model.forward import positions, require_trainable, separates_documents
 from lacy.testing import byte_tokenizer
 
@@ -21,7 +21,7 @@ FAMILIES = {
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request):
     name, shape = FAMILIES[request.param]
-    return build(name, byte_tokenizer(), context=32, **shape)
+    return build_model(name, byte_tokenizer(), context=32, **shape)
 
 
 layouts = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=3)
@@ -96,7 +96,7 @@ def test_the_probe_knows_our_families_and_refuses_a_model_that_ignores_positions
 
 @pytest.mark.parametrize("extra", ["bias", "cap"])
 def test_a_head_that_is_more_than_a_matrix_is_refused(extra):
-    model = build("tiny", byte_tokenizer(), context=32, **SMALL)
+    model = build_model("tiny", byte_tokenizer(), context=32, **SMALL)
     assert head_weight(model).shape == (258, 32)
     if extra == "bias":
         model.lm_head.bias = torch.nn.Parameter(torch.zeros(258))
@@ -110,7 +110,7 @@ def test_a_head_that_is_more_than_a_matrix_is_refused(extra):
 @pytest.mark.parametrize("what", ["scaled", "capped", "shifted"])
 def test_logits_that_are_more_than_hidden_times_head_are_refused(what):
     """Families scale or cap logits by settings of many names: they are measured."""
-    model = build("tiny", byte_tokenizer(), context=32, **SMALL)
+    model = build_model("tiny", byte_tokenizer(), context=32, **SMALL)
     require_trainable(model)
     change = {
         "scaled": lambda logits: logits * 0.5,

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lacy.errors import LacyError
-from lacy.model import build, load_model, save_model
+from lacy.model import build_model, load_model, save_model
 from lacy.model.io import META, require_context, resolve
 from lacy.train.checkpoint import checkpoint_path
 
@@ -17,7 +17,7 @@ def saved(tmp_path_factory):
     from lacy.testing import byte_tokenizer
 
     tokenizer = byte_tokenizer()
-    model = build("tiny", tokenizer, context=32, seed=3)
+    model = build_model("tiny", tokenizer, context=32, seed=3)
     path = tmp_path_factory.mktemp("models") / "good"
     save_model(path, model, tokenizer, {"training": {"step": 7}})
     return path, model
@@ -59,7 +59,7 @@ def test_plain_transformers_opens_it(saved):
 
 
 def test_a_failed_save_leaves_the_old_model(saved, copy, monkeypatch, tokenizer):
-    other = build("tiny", tokenizer, context=32, seed=4)
+    other = build_model("tiny", tokenizer, context=32, seed=4)
     monkeypatch.setattr(type(tokenizer), "save_pretrained", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save_model(copy, other, tokenizer)

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from lacy.errors import LacyError
-from lacy.model.building import build
+from lacy.model.building import build_model
 from lacy.model.presets import PRESETS, get_preset, preset_names, training_memory
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_counts_are_those_of_the_built_model(name, tokenizer):
     with torch.device("meta"):
-        model = build(name, tokenizer, context=64)
+        model = build_model(name, tokenizer, context=64)
     built = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert built == PRESETS[name].parameters(len(tokenizer), 64)
 
@@ -43,7 +43,7 @@ def test_an_unknown_name_gets_a_suggestion():
 def test_activations_are_about_what_autograd_keeps(name, tokenizer):
     shape = replace(PRESETS[name], width=64, layers=3, heads=4, ffn=192,
                     kv_heads=2 if name == "tiny" else 4)  # fmt: skip
-    model = build(shape, tokenizer, context=64)
+    model = build_model(shape, tokenizer, context=64)
     kept = {}
 
     def keep(tensor):

@@ -116,5 +116,5 @@ def test_a_short_text_s_long_candidate_beside_a_text_at_the_end_of_the_context(n
     assert found[1] == pytest.approx(alone[0], abs=2e-3)
     with pytest.raises(LacyError, match="E60"):
         decoder.score([0], [[[5, 6]]])
-    with pytest.raises(ValueError, match="cannot take back"):
+    with pytest.raises(ValueError, match="cannot remove"):
         decoder.rewind(2)

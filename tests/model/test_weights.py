@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from lacy.errors import LacyError
-from lacy.model import build, load_model, save_model
+from lacy.model import build_model, load_model, save_model
 from lacy.model.building import from_checkpoint
 from lacy.model.weights import read_model
 from lacy.sources import LanguageModel
@@ -368,7 +368,7 @@ def test_a_partner_keeps_the_numbers_of_its_file(theirs):
 
 def test_our_own_model_with_a_weight_that_is_no_number(tmp_path):
     tokenizer = byte_tokenizer()
-    model = build("tiny", tokenizer, context=32)
+    model = build_model("tiny", tokenizer, context=32)
     model.model.norm.weight.data[3] = float("nan")
     save_model(tmp_path / "m", model, tokenizer)
     with pytest.raises(LacyError, match="E133"):

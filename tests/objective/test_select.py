@@ -49,7 +49,9 @@ def all_arguments(method, loss, reference, marks, valid, rate, seed=0):
 
 
 def chosen(method, loss, marks, rate, valid, **options):
-    return select.choose(Objective(method=method, call_rate=rate), loss, marks, valid, **options)[0]
+    return select.choose_targets(
+        Objective(method=method, call_rate=rate), loss, marks, valid, **options
+    )[0]
 
 
 @given(
@@ -72,7 +74,7 @@ def test_every_method_takes_exactly_the_rate_or_all_it_may(
     assert call.dtype == torch.bool and call.shape == valid.shape
     assert not (call & ~may).any()
     assert int(call.sum()) == min(want, int(may.sum()))
-    assert int(select.shortfall(call, rate, valid)) == want - int(call.sum())
+    assert int(select.count_wanted(rate, valid)) == want
 
 
 @pytest.mark.parametrize("method", ["lacy", "loss_top", "oracle", "marks_reference", "rho"])
@@ -143,7 +145,7 @@ def test_mistakes_are_named(code, method, change, said):
         "reference_loss_BT": reference,
     }
     with pytest.raises(LacyError, match=said) as caught:
-        select.choose(Objective(method=method), **(arguments | change))
+        select.choose_targets(Objective(method=method), **(arguments | change))
     assert caught.value.code == code
 
 

@@ -1,4 +1,4 @@
-"""What servers refuse in a request, in their own words, and what they are sent afterwards."""
+"""Errors in the words of real servers, and the requests sent after them."""
 
 import json
 
@@ -109,7 +109,7 @@ SYSTEMS = [
 
 @pytest.mark.parametrize(("status", "answer", "named"), REFUSALS)
 @pytest.mark.parametrize("as_text", [False, True])
-def test_what_is_refused_is_left_out_from_then_on(status, answer, named, as_text):
+def test_rejected_parameters_are_left_out_afterwards(status, answer, named, as_text):
     accepted = AcceptedParameters()
     sent = accepted.adapt(BODY)
     assert sent == BODY
@@ -121,14 +121,14 @@ def test_what_is_refused_is_left_out_from_then_on(status, answer, named, as_text
 
 
 @pytest.mark.parametrize(("status", "answer"), NO_LESSON)
-def test_other_errors_teach_nothing(status, answer):
+def test_other_errors_change_no_parameters(status, answer):
     accepted = AcceptedParameters()
     assert not accepted.learn(BODY, status, answer)
     assert accepted.adapt(BODY) == BODY
 
 
 @pytest.mark.parametrize(("status", "answer"), SYSTEMS)
-def test_system_messages_go_into_the_users(status, answer):
+def test_system_messages_move_into_the_user_message(status, answer):
     accepted = AcceptedParameters()
     assert accepted.learn(BODY, status, answer)
     assert accepted.adapt(BODY)["messages"] == [{"role": "user", "content": "S\n\nU"}]
@@ -136,7 +136,7 @@ def test_system_messages_go_into_the_users(status, answer):
     assert not accepted.learn(accepted.adapt(BODY), status, answer)  # it was not that then
 
 
-def test_lessons_add_up():
+def test_several_rejections_are_combined():
     accepted = AcceptedParameters()
     limit = openai("Unsupported parameter: 'max_tokens'", "max_tokens")
     assert accepted.learn(BODY, 400, limit)
@@ -157,7 +157,7 @@ def test_lessons_add_up():
     assert "stream_options" not in accepted.adapt(BODY)
 
 
-def test_a_limit_of_ones_own_takes_the_place_of_ours():
+def test_an_explicit_max_completion_tokens_replaces_max_tokens():
     shaped = AcceptedParameters().adapt({**BODY, "max_completion_tokens": 9})
     assert shaped["max_completion_tokens"] == 9 and "max_tokens" not in shaped
 
@@ -172,7 +172,7 @@ def test_a_limit_of_ones_own_takes_the_place_of_ours():
         ("SAFETY", "SAFETY"), ("tool_calls", "tool_calls"), ("banana", "banana"),
     ],
 )  # fmt: skip
-def test_reasons_to_finish(reason, finish):
+def test_finish_reasons(reason, finish):
     assert finish_reason(reason) == finish
 
 
@@ -185,7 +185,7 @@ def test_reasons_to_finish(reason, finish):
         ([{"type": "text", "text": {"value": "a"}}, {"type": "image_url"}], "a"),
     ],
 )  # fmt: skip
-def test_contents(content, text):
+def test_content_text(content, text):
     assert content_text(content) == text
 
 

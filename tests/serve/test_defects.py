@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from helpers.serving import serving
 from lacy.cascade import Engine, Oracle
 from lacy.serve import Limits, Scheduler, make_app
-from lacy.serve.scheduler import Job
+from lacy.serve.scheduler import GenerationJob
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
@@ -96,7 +96,8 @@ def test_who_leaves_the_queue_frees_the_place(slow):
     with Scheduler(slow, streams=1, queue=2) as scheduler:
         ends = []
         orders = [
-            Job(slow, "a", 400, on_end=lambda number, answer, n=n: ends.append(n)) for n in range(3)
+            GenerationJob(slow, "a", 400, on_end=lambda number, answer, n=n: ends.append(n))
+            for n in range(3)
         ]
         scheduler.submit(*orders)
         while not scheduler.running:
@@ -110,7 +111,7 @@ def test_who_leaves_the_queue_frees_the_place(slow):
             assert time.monotonic() < end
             time.sleep(0.005)
         assert ends == [2]
-        scheduler.submit(Job(slow, "b", 1))  # there is room again, and no Busy
+        scheduler.submit(GenerationJob(slow, "b", 1))  # there is room again, and no Busy
 
 
 def streamed(scheduler, receive, send, **limits):

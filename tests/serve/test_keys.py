@@ -24,7 +24,7 @@ from lacy.serve import Keys, Limits, Scheduler
 from lacy.serve import keys as keys_module
 from lacy.serve.admission import Busy
 from lacy.serve.keys import Key
-from lacy.serve.scheduler import Job
+from lacy.serve.scheduler import GenerationJob
 from lacy.testing import scripted
 
 pytestmark = pytest.mark.slow
@@ -220,7 +220,7 @@ def test_what_was_refused_is_not_counted():
 
 
 def orders(engine, owner, number, limit=400, **how):
-    return [Job(engine, "a", limit, owner=owner, **how) for _ in range(number)]
+    return [GenerationJob(engine, "a", limit, owner=owner, **how) for _ in range(number)]
 
 
 def fill(scheduler, engine, owner, limit=400):

@@ -18,7 +18,7 @@ from lacy.errors import LacyError
 from lacy.serve import Keys, Limits, Scheduler
 from lacy.serve.admission import Closing
 from lacy.serve.keys import Key
-from lacy.serve.scheduler import Job
+from lacy.serve.scheduler import GenerationJob
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 
@@ -215,7 +215,7 @@ def test_shutting_down_ends_streams_well(grace, finish):
     assert rest[-1] == "[DONE]"
     assert json.loads(rest[-2])["choices"][0]["finish_reason"] == finish
     with pytest.raises(Closing):
-        running.scheduler.submit(Job(running.scheduler.engine, "a", 1))
+        running.scheduler.submit(GenerationJob(running.scheduler.engine, "a", 1))
 
 
 def test_a_bug_under_way_is_an_error_and_the_next_request_is_served(caplog):
@@ -257,7 +257,8 @@ def test_figures_and_the_log_hold_no_words_of_prompts(real, caplog):
 def test_a_scheduler_closes_with_texts_in_hand(slow):
     scheduler, ends = Scheduler(slow, streams=1), []
     orders = [
-        Job(slow, "a", 400, on_end=lambda number, answer: ends.append(answer)) for _ in range(3)
+        GenerationJob(slow, "a", 400, on_end=lambda number, answer: ends.append(answer))
+        for _ in range(3)
     ]
     scheduler.submit(*orders)
     time.sleep(0.1)

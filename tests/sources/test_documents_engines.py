@@ -38,7 +38,7 @@ def told(id, text, value, title=None):
 
 def first(source, text, subject=None):
     request = Request(text, subject=subject)
-    found = source._search(request, subject or source.link(text) or "")
+    found = source._search(request, subject or source.names.find(text) or "")
     return [number for number, *_ in found[:4]]
 
 

@@ -77,7 +77,7 @@ def test_units(server, endpoint, line, finish, unit, expected):
     assert said(endpoint(mode="completions"), "He was@", unit) == expected
 
 
-def test_a_token_that_is_no_character_is_completed(server, endpoint):
+def test_a_token_that_is_part_of_a_character_is_completed(server, endpoint):
     def play(handler, number):
         short = handler.body["max_tokens"] == 1
         answer = {"text": "\ufffd" if short else " é\ufffd", "finish_reason": "length"}
@@ -93,7 +93,9 @@ def test_a_token_that_is_no_character_is_completed(server, endpoint):
     [("born in", " 1893. He", " 1893"), ("born in", " 1893", " 1893"), ("in 1", "893. He", None),
      ("born in", " May", " May")],
 )  # fmt: skip
-def test_a_token_that_begins_a_number_is_the_number(server, endpoint, text, line, wanted):
+def test_a_token_that_begins_a_number_becomes_the_whole_number(
+    server, endpoint, text, line, wanted
+):
     def play(handler, number):
         short = handler.body["max_tokens"] == 1
         said = line[:3] if short and line[1].isdigit() else line
@@ -107,7 +109,7 @@ def test_a_token_that_begins_a_number_is_the_number(server, endpoint, text, line
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
-def test_where_there_are_no_completions_it_chats_and_remembers(server, endpoint, status):
+def test_without_completions_it_chats_and_remembers(server, endpoint, status):
     def play(handler, number):
         if handler.path.endswith("/chat/completions"):
             return server_says(handler, number)
@@ -125,7 +127,7 @@ def test_where_there_are_no_completions_it_chats_and_remembers(server, endpoint,
     assert body["messages"][1] == {"role": "user", "content": "<text>He was born in</text>"}
 
 
-def test_a_fixed_mode_is_kept_to(server, endpoint):
+def test_a_fixed_mode_is_not_changed(server, endpoint):
     server.play = lambda handler, number: handler.say({"detail": "not here"}, 404)
     for mode, paths in [("completions", 1), ("chat", 1), ("auto", 2)]:
         server.seen.clear()
@@ -134,13 +136,13 @@ def test_a_fixed_mode_is_kept_to(server, endpoint):
         assert reply.fault and len(server.seen) == paths
 
 
-def test_chats_that_speak_of_themselves_are_no_answer(server, endpoint):
+def test_a_chat_refusal_is_an_error(server, endpoint):
     server.says("I'm sorry, but I can't continue this text.")
     [reply] = ask(endpoint(mode="chat"), Request("He was born in"))
     assert "speaks of itself" in reply.error and not reply.candidates
 
 
-def test_a_batch_is_asked_at_the_same_time_and_in_order(server, endpoint):
+def test_a_batch_is_asked_concurrently_and_answered_in_order(server, endpoint):
     barrier = threading.Barrier(4)
 
     def play(handler, number):
@@ -155,7 +157,7 @@ def test_a_batch_is_asked_at_the_same_time_and_in_order(server, endpoint):
     assert ask(endpoint()) == []
 
 
-def test_cost_counts_tokens_read_and_spoken(server, endpoint):
+def test_cost_counts_input_and_output_tokens(server, endpoint):
     server.says(" Paris", usage=(2000, 500))
     assert ask(endpoint(price=(100, 1000)), Request("x"))[0].cost == pytest.approx(0.2 + 0.5)
     assert ask(endpoint(price=1000), Request("x"))[0].cost == pytest.approx(2.5)
@@ -164,13 +166,13 @@ def test_cost_counts_tokens_read_and_spoken(server, endpoint):
     assert reply.cost == pytest.approx(1.0)  # an estimate: four characters per token
 
 
-def test_long_texts_lose_their_beginning_and_say_so(server, endpoint):
+def test_long_texts_are_cut_at_the_beginning_and_the_evidence_says_so(server, endpoint):
     [reply] = ask(endpoint(characters=20), Request("word " * 40))
     assert server.seen[0][2]["prompt"] == "word " * 4
     assert "last 20 characters only" in reply.candidates[0].evidence
 
 
-def test_it_serves_several_event_loops_and_ends_by_itself(server):
+def test_it_serves_several_event_loops_and_its_thread_ends_with_it(server):
     def threads():
         return [thread for thread in threading.enumerate() if thread.name == "lacy-loop"]
 
@@ -202,7 +204,7 @@ def test_a_closed_endpoint_answers_with_an_error(server, endpoint):
     assert "closed" in asyncio.run(closed_meanwhile())[0].error
 
 
-def test_who_does_not_wait_any_more_ends_the_request(server, endpoint):
+def test_a_cancelled_caller_ends_the_request(server, endpoint):
     server.play = lambda handler, number: server.stop.wait(PATIENCE)
 
     async def impatient(source):
@@ -217,7 +219,7 @@ def refusal(message, param=None):
 
 
 def newer_model(handler, number):
-    """As newer models of OpenAI refuse what older ones were asked for."""
+    """Reject parameters as newer OpenAI models do."""
     body = handler.body
     if not handler.path.endswith("/chat/completions"):
         return handler.say(refusal("This is a chat model", "model"), 404)
@@ -240,7 +242,7 @@ def newer_model(handler, number):
     handler.say({"choices": [{"message": {"content": "Paris."}, "finish_reason": "stop"}]})
 
 
-def test_what_a_newer_model_refuses_is_learned_once(server, endpoint):
+def test_parameters_that_a_newer_model_rejects_are_learned_once(server, endpoint):
     server.play = newer_model
     source = endpoint(retries=0)
     [reply] = ask(source, Request("He was born in"))
@@ -256,13 +258,13 @@ def test_what_a_newer_model_refuses_is_learned_once(server, endpoint):
     assert body["messages"][0]["content"].endswith("<text>He was born in</text>")
 
 
-def test_a_refusal_that_names_nothing_of_ours_is_an_error(server, endpoint):
+def test_a_rejection_that_names_no_parameter_is_an_error(server, endpoint):
     server.play = lambda handler, number: handler.say(refusal("max_tokens is too large"), 400)
     [reply] = ask(endpoint(mode="completions"), Request("x"))
     assert "HTTP 400 max_tokens is too large" in reply.error and len(server.seen) == 1
 
 
-def test_one_that_thinks_without_end_says_so(server, endpoint):
+def test_endless_reasoning_is_an_error(server, endpoint):
     def play(handler, number):
         message = {"content": None, "reasoning_content": "Who is he?"}
         handler.say({"choices": [{"message": message, "finish_reason": "length"}]})
@@ -275,7 +277,7 @@ def test_one_that_thinks_without_end_says_so(server, endpoint):
 SECRET = "sk-sesame-0123456789"
 
 
-def test_the_key_is_sent_and_nowhere_shown(server, endpoint, monkeypatch, caplog):
+def test_the_key_is_sent_and_never_shown(server, endpoint, monkeypatch, caplog):
     monkeypatch.setenv("MY_KEY", SECRET)
     caplog.set_level("DEBUG")
     source = endpoint(key_variable="MY_KEY")
@@ -295,7 +297,7 @@ def test_the_key_is_sent_and_nowhere_shown(server, endpoint, monkeypatch, caplog
 
 
 @pytest.mark.parametrize("key", ["two words of a key", "line\nbreak", "schlüssel-geheim", "a\x00b"])
-def test_a_key_that_no_header_takes_is_not_repeated(server, endpoint, monkeypatch, key):
+def test_an_invalid_key_is_not_repeated_in_the_error(server, endpoint, monkeypatch, key):
     monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": key})
     [reply] = ask(endpoint(), Request("x"))
     assert "the key in OPENAI_API_KEY contains" in reply.error and key not in reply.error
@@ -307,7 +309,7 @@ def test_a_key_that_no_header_takes_is_not_repeated(server, endpoint, monkeypatc
     ["localhost:8000/v1", "ftp://host/v1", "http://", "http://u:geheim@host/v1", "http://h:x/v1",
      "http://host/v1?api_key=geheim", "http://host/v1#geheim", "", "http://[::1/v1"],
 )  # fmt: skip
-def test_addresses_are_checked_and_secrets_in_them_not_repeated(url):
+def test_addresses_are_checked_without_repeating_secrets(url):
     with pytest.raises(LacyError) as caught:
         Endpoint(url, "m")
     assert caught.value.code == "E72" and "geheim" not in str(caught.value)
@@ -324,7 +326,7 @@ def test_settings_are_checked(wrong):
     assert caught.value.code == "E12"
 
 
-def test_a_cascade_borrows_from_it(server, endpoint):
+def test_an_engine_uses_its_answers(server, endpoint):
     server.says(" Paris, France", usage=(10, 4))
     loaded = scripted(
         next_text=lambda text: "." if text.endswith("Paris") else "",

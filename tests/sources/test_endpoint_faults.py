@@ -1,4 +1,4 @@
-"""Every fault a server can have: each request ends well-formed, in time, and says what happened."""
+"""Faults of servers: each request ends in time, with a valid reply that says what happened."""
 
 import asyncio
 import gzip
@@ -125,7 +125,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_becomes_a_reply_in_time(server, name):
-    """A server that never ends is left at the deadline; with any other fault it is not needed."""
+    """Servers that hang are abandoned at the deadline; other faults are noticed before it."""
     server.play, says = FAULTS[name]
     hangs = says.startswith("no whole answer")
     requests = [Request("He was born in"), Request("She was born in", "word")]
@@ -140,7 +140,7 @@ def test_every_fault_becomes_a_reply_in_time(server, name):
         assert reply.error.isprintable() and len(reply.error) < 400
 
 
-def test_a_server_that_is_down():
+def test_a_server_that_is_down_is_an_error_reply():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with Endpoint(f"http://127.0.0.1:{port}/v1", "m", retries=1, first_wait=0.01) as source:
@@ -149,7 +149,7 @@ def test_a_server_that_is_down():
 
 
 def test_500s_at_30_percent_lose_no_request(server):
-    """Three tries more leave 0.3^4: of 200 requests, less than 2 on average stay without answer."""
+    """With three retries, 0.3^4 of 200 requests stay without an answer: fewer than 2 on average."""
     draw = random.Random(3)
     fails = [draw.random() < 0.3 for _ in range(2000)]
 
@@ -169,7 +169,7 @@ def test_500s_at_30_percent_lose_no_request(server):
     assert len(server.seen) <= 4 * 200
 
 
-def test_retry_after_is_waited_for(server):
+def test_retry_after_is_respected(server):
     times = []
 
     def play(handler, number):
@@ -182,7 +182,7 @@ def test_retry_after_is_waited_for(server):
     assert reply.candidates and times[1] - times[0] >= 0.4
 
 
-def test_waits_grow_and_tries_are_bounded(server):
+def test_waits_grow_and_retries_are_bounded(server):
     times = []
 
     def play(handler, number):
@@ -199,21 +199,21 @@ def test_waits_grow_and_tries_are_bounded(server):
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 408, 409, 422])
-def test_what_does_not_help_is_not_tried_again(server, code):
+def test_client_errors_are_not_retried(server, code):
     server.play = status(code)
     with Endpoint(server.url, "m", mode="completions") as source:
         asyncio.run(source.ask([Request("x")]))
     assert len(server.seen) == 1
 
 
-def test_a_date_to_retry_after():
+def test_retry_after_may_be_a_date():
     assert 50 < retry_after_seconds(formatdate(time.time() + 60, usegmt=True)) <= 60
     assert retry_after_seconds(formatdate(time.time() - 60, usegmt=True)) == 0
     for nonsense in (None, "", "soon", "-5", "nan", "Mon, 99 Foo 2020"):
         assert retry_after_seconds(nonsense) == 0
 
 
-def test_a_text_goes_on_and_its_spans_show_the_degradation(server):
+def test_generation_continues_after_a_failure_and_spans_say_why(server):
     def play(handler, number):
         return status(500, b"out of memory")(handler, number) if number else handler.say(SOUND)
 
@@ -231,7 +231,7 @@ def test_a_text_goes_on_and_its_spans_show_the_degradation(server):
     assert own.speaker == "slm" and "m: HTTP 500 out of memory" in own.reason
 
 
-def test_the_guard_finds_nothing_to_correct(server):
+def test_replies_pass_the_guard_unchanged(server):
     server.play = lambda handler, number: handler.say(SOUND) if number else handler.say(b"", 400)
     with Endpoint(server.url, "m", mode="completions", concurrency=1) as source:
         replies = asyncio.run(guarded(source, [Request("x"), Request("y")]))

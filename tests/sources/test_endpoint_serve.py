@@ -1,4 +1,4 @@
-"""Against a server that is not ours: ``transformers serve`` with a tiny model of ours."""
+"""Endpoint against another project's server: ``transformers serve`` with a tiny model."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def served(model, tmp_path_factory):
-    """The address of a running server and the name of the model there."""
+    """Yield the address of a running server and the model's name there."""
     folder = tmp_path_factory.mktemp("served")
     save_model(folder / "model", model, TOKENIZER)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -71,7 +71,7 @@ def served(model, tmp_path_factory):
 
 
 def greedy(model, text, limit):
-    """What the model says token by token, without a cache, and whether it ended by itself."""
+    """Return the model's text, generated without a cache, and True if the model ended it."""
     ids = [TOKENIZER.bos_token_id, *TOKENIZER.encode(text, add_special_tokens=False)]
     start = len(ids)
     with torch.inference_mode():
@@ -83,7 +83,7 @@ def greedy(model, text, limit):
     return TOKENIZER.decode(ids[start:], skip_special_tokens=True), False
 
 
-def test_it_says_what_the_model_says_in_this_process(served, model):
+def test_answers_are_those_of_the_model_in_this_process(served, model):
     url, name = served
     with Endpoint(url, name, timeout=60.0) as source:
         requests = [Request(text, unit) for unit in ("word", "value") for text in TEXTS]
@@ -104,7 +104,7 @@ def test_it_says_what_the_model_says_in_this_process(served, model):
     assert answered > 2
 
 
-def test_its_refusals_are_told(served):
+def test_its_rejections_are_reported(served):
     url, name = served
     with Endpoint(url, "/nowhere/at/all", timeout=60.0, retries=0) as source:
         [reply] = asyncio.run(source.ask([Request("Ada was")]))

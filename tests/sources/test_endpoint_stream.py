@@ -1,4 +1,4 @@
-"""Streamed answers: left as soon as the unit is there; every way in which a stream goes wrong."""
+"""Streamed answers: closed as soon as the unit is complete, and every fault of a stream."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def send(handler, raw):
 
 
 def streams(*events, end=b"\n\n", kind="text/event-stream", pause=0.0, done=True):
-    """Sends these events, then ends as HTTP has it; counts what could be sent."""
+    """Send these events, then end the chunked body; count the events that were sent."""
 
     def play(handler, number):
         begin(handler, kind)
@@ -89,7 +89,7 @@ def test_a_chat_is_read_until_it_cannot_be_a_refusal(server):
     assert "speaks of itself" in ask(server, mode="chat").error
 
 
-def test_the_last_event_says_what_it_took(server):
+def test_token_counts_come_with_the_last_event(server):
     last = b'data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}'
     server.play = streams(event(" Kel"), event("field", "stop"), last)
     reply = ask(server, price=(1e6, 2e6))
@@ -98,7 +98,7 @@ def test_the_last_event_says_what_it_took(server):
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\n: still here\nid: 5\n\n"])
-def test_events_as_servers_write_them(server, end):
+def test_event_formats_of_servers(server, end):
     server.play = streams(event(" Kel"), event("field"), event(finish="stop"), end=end)
     assert ask(server).candidates[0].text == " Kelfield"
 
@@ -124,7 +124,7 @@ def half_closed(handler, number):
 
 
 def drips(handler, number):
-    """A byte at a time, for longer than anybody waits: first of the answer, then of a comment."""
+    """Send one byte at a time, beyond any timeout: first the answer, then a comment."""
     begin(handler)
     for byte in event(" Kel") + b"\n\n:" + b"." * 100_000:
         if handler.server.stop.wait(0.02):
@@ -178,7 +178,7 @@ def test_every_fault_of_a_stream_becomes_a_reply_in_time(server, name):
     assert reply.cost > 0  # the text was read, perhaps twice
 
 
-def test_what_was_complete_before_a_stream_broke_counts(server):
+def test_a_unit_complete_before_the_stream_broke_counts(server):
     def play(handler, number):
         begin(handler)
         send(handler, event(" Kelfield, where") + b"\n\ndata: {oops\n\n")
@@ -188,7 +188,7 @@ def test_what_was_complete_before_a_stream_broke_counts(server):
     assert ask(server).candidates[0].text == " Kelfield"
 
 
-def test_a_lost_stream_is_asked_for_again_and_both_are_paid(server):
+def test_a_lost_stream_is_retried_and_both_attempts_are_paid(server):
     sound = streams(event(" Kelfield"), event(finish="stop"))
     server.play = lambda handler, number: (sound if number else half_closed)(handler, number)
     reply = ask(server, price=1e6)
@@ -208,8 +208,8 @@ COMMANDS = [
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("said", COMMANDS)
-def test_commands_in_an_answer_are_words_like_others(server, said, stream):
-    """The SLM reads them as plain characters: no token of control, no event, nothing obeyed."""
+def test_commands_in_an_answer_are_plain_text(server, said, stream):
+    """The SLM reads them as plain characters: no control token, no event, no instruction."""
     whole = {"choices": [{"text": f" {said}\n", "finish_reason": "stop"}]}
 
     def play(handler, number):

@@ -18,13 +18,13 @@ def data(event, space=" "):
 
 
 def chunk(text=None, finish=None, **more):
-    """An event of a chat."""
+    """Return an event of a chat."""
     delta = {} if text is None else {"content": text}
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}
 
 
 def plain(text, finish=None, **more):
-    """An event of a raw completion."""
+    """Return an event of a raw completion."""
     return {"choices": [{"index": 0, "text": text, "finish_reason": finish}], **more}
 
 
@@ -230,7 +230,7 @@ def ask(server, stream=True, mode="chat", unit="word", **options):
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_what_was_finished_is_read_as_it_was_written(server, name):
+def test_finished_answers_are_read_exactly(server, name):
     for size in (1, 7, 100_000):
         for mode in ("chat", "completions"):
             server.play = plays(SOUND[name], size)
@@ -241,20 +241,20 @@ def test_what_was_finished_is_read_as_it_was_written(server, name):
 
 @pytest.mark.parametrize("name", ["OpenAI", "CR LF", "JSON", "JSON lines", "OpenRouter"])
 @pytest.mark.parametrize("kind", ["text/plain", "application/json", "text/event-stream", ""])
-def test_the_body_shows_what_it_is_whatever_its_header_says(server, name, kind):
+def test_the_format_is_recognised_from_the_body_not_the_header(server, name, kind):
     server.play = plays(SOUND[name], 5, Content_Type=kind)
     for asked_for in (True, False):
         assert ask(server, stream=asked_for).candidates[0].text == " Łódź"
 
 
 @pytest.mark.parametrize("name", ["OpenAI", "JSON"])
-def test_a_body_that_was_packed_unasked_is_unpacked(server, name):
+def test_a_compressed_body_is_decompressed(server, name):
     server.play = plays(gzip.compress(SOUND[name]), 3, Content_Encoding="gzip")
     assert ask(server).candidates[0].text == " Łódź"
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_answer_is_none_and_says_why(server, name):
+def test_a_broken_answer_is_an_error_with_a_reason(server, name):
     body, says = BROKEN[name]
     for size in (1, 100_000):
         server.play = plays(body, size)
@@ -262,7 +262,7 @@ def test_a_broken_answer_is_none_and_says_why(server, name):
         assert not reply.candidates and reply.fault and says in reply.error, reply.error
 
 
-def test_a_server_that_stays_open_after_the_end_costs_no_answer(server):
+def test_a_connection_left_open_after_the_end_keeps_the_answer(server):
     def stays(handler, number):
         body = stream(*SPOKEN[:1], chunk("dź", "stop"), done=b"")
         handler.send_response(200)

@@ -1,4 +1,4 @@
-"""A language model as a source: its cache against passes without one, its units, its limits."""
+"""LanguageModel: its cache against passes without one, units and limits."""
 
 import asyncio
 
@@ -42,7 +42,7 @@ def said(source, text, unit="token", stream=0):
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_reused_cache_says_what_a_fresh_pass_says(kind):
+def test_a_reused_cache_gives_the_answers_of_a_fresh_pass(kind):
     model = tiny(kind)
     source = LanguageModel(model, TOKENIZER)
     texts = ["Ada was", "Ada was b", "Ada is", "Émile", "Ada is", "Ad"]
@@ -69,7 +69,7 @@ def test_a_call_reads_only_what_is_new():
     assert source.tokens_read == 51 + 3 + 1 + 3
 
 
-def test_streams_are_bounded():
+def test_the_number_of_caches_is_bounded():
     loaded = scripted(lambda text: "!")
     source = LanguageModel(loaded.model, loaded.tokenizer, caches=2)
     for stream in range(5):
@@ -78,7 +78,7 @@ def test_streams_are_bounded():
 
 
 def by_script(line, **options):
-    """A partner that says ``line`` after "@", then ends."""
+    """Return a model that continues "@" with ``line``, then ends."""
 
     def speak(text):
         done = text[text.index("@") + 1 :]
@@ -144,12 +144,12 @@ def test_a_limit_cuts_between_words():
     assert said(by_script("abcdefghijklmnop", max_tokens=4), "@", "value") == "abcd"
 
 
-def test_call_is_never_spoken():
+def test_call_is_never_generated():
     loaded = scripted(lambda text: "a", call=lambda text: True)
     assert said(LanguageModel(loaded.model, loaded.tokenizer), "x") == "a"
 
 
-def test_long_texts_lose_their_beginning_and_say_so():
+def test_long_texts_are_cut_at_the_beginning_and_the_evidence_says_so():
     model = tiny()
     source = LanguageModel(model, TOKENIZER)
     reply = ask(source, Request("word " * 40, "token"))[0]
@@ -161,12 +161,12 @@ def test_long_texts_lose_their_beginning_and_say_so():
     assert "too short" in ask(short, Request("abc", "token"))[0].error
 
 
-def test_cost_counts_partner_tokens():
+def test_cost_counts_generated_tokens():
     reply = ask(by_script(" Paris in", price=250_000), Request("@", "word"))[0]
     assert reply.cost == 0.25 * 7 and reply.seconds > 0
 
 
-def test_a_failed_pass_leaves_no_half_cache():
+def test_a_failed_pass_leaves_no_partial_cache():
     fails = []
 
     def speak(text):
@@ -183,7 +183,7 @@ def test_a_failed_pass_leaves_no_half_cache():
     assert said(source, "abcd") == "!"
 
 
-def test_from_a_folder_and_from_nowhere(tmp_path):
+def test_from_a_folder_or_an_error(tmp_path):
     model = tiny()
     model.save_pretrained(tmp_path / "partner")
     TOKENIZER.save_pretrained(tmp_path / "partner")

@@ -1,4 +1,4 @@
-"""Requests that a language model answers together: as each alone, in time, in another tokenizer."""
+"""LanguageModel in batches: the answers of each text alone, timeouts and other tokenizers."""
 
 import asyncio
 import threading
@@ -38,7 +38,7 @@ UNITS = ("token", "word", "value")
 
 
 def tiny(kind, tokenizer=TOKENIZER):
-    """A model with random weights; every kind has another way to know where a row begins."""
+    """Return a model with random weights; each kind finds the start of a row in another way."""
     torch.manual_seed(1)
     shared = {
         "vocab_size": len(tokenizer), "hidden_size": 32, "initializer_range": 0.4,
@@ -73,7 +73,7 @@ def ask(source, *requests):
 
 
 def alone(model, request, tokenizer=TOKENIZER, **options):
-    """What a fresh source says to one request."""
+    """Return a fresh source's reply to one request."""
     [reply] = ask(LanguageModel(model, tokenizer, **options), request)
     return reply
 
@@ -89,7 +89,7 @@ asked = st.lists(
     rounds=st.lists(asked, min_size=1, max_size=3), batch=st.integers(1, 4),
     kind=st.sampled_from(sorted(MODELS)),
 )  # fmt: skip
-def test_together_they_say_what_each_says_alone(rounds, batch, kind):
+def test_batched_answers_are_those_of_each_text_alone(rounds, batch, kind):
     model = MODELS[kind]
     source = LanguageModel(model, TOKENIZER, batch_size=batch, caches=3, price=1e6)
     for requests in rounds:  # later rounds meet the caches of earlier ones, fitting or not
@@ -102,7 +102,7 @@ def test_together_they_say_what_each_says_alone(rounds, batch, kind):
 
 
 def slowly(model, text, unit, limit, tokenizer=TOKENIZER):
-    """What the model says token by token, without a cache."""
+    """Return the model's unit, generated token by token without a cache."""
     ids = [0, *tokenizer.encode(text, add_special_tokens=False)]
     out, said = TokenText(tokenizer).stream(), ""
     for _ in range(limit):
@@ -120,7 +120,7 @@ def slowly(model, text, unit, limit, tokenizer=TOKENIZER):
 
 
 def unit_of(text, said, unit, finish):
-    """The unit of an answer that is known as a whole; nothing where it holds half a character."""
+    """Return the unit of a whole answer, "" if it contains half a character."""
     answer = PartialCompletion(text, unit, raw=True)
     answer.add(said)
     try:
@@ -130,7 +130,7 @@ def unit_of(text, said, unit, finish):
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "gpt2", "bloom", "mamba"])
-def test_any_architecture_says_what_it_says_without_a_cache(kind):
+def test_answers_of_every_architecture_are_those_without_a_cache(kind):
     model = MODELS.get(kind) or tiny(kind)
     source = LanguageModel(model, TOKENIZER)
     assert source.batch_size == (1 if kind in ("bloom", "mamba") else 32)
@@ -145,7 +145,7 @@ def test_any_architecture_says_what_it_says_without_a_cache(kind):
         assert texts_of(ask(source, *requests)) == [[text] if text else [] for text in wanted]
 
 
-def test_no_more_than_the_batch_goes_through_the_model(monkeypatch):
+def test_no_pass_is_larger_than_the_batch_size(monkeypatch):
     rows, forward = [], RaggedDecoder._forward
 
     def seen(self, input_BT, cache, keep):
@@ -165,7 +165,7 @@ def test_no_more_than_the_batch_goes_through_the_model(monkeypatch):
 
 
 def slow_partner(seconds, passes):
-    """A partner that takes its time for every token, and never ends a value."""
+    """Return a model that is slow at every token and never ends a value."""
 
     def speak(text):
         passes.append(threading.current_thread().name)
@@ -176,7 +176,7 @@ def slow_partner(seconds, passes):
     return LanguageModel(loaded.model, loaded.tokenizer, max_tokens=200)
 
 
-def test_the_loop_is_free_and_a_timeout_ends_the_computing():
+def test_the_event_loop_stays_free_and_a_timeout_ends_the_computation():
     passes, beats = [], []
     source = slow_partner(0.02, passes)
 
@@ -203,7 +203,7 @@ def test_the_loop_is_free_and_a_timeout_ends_the_computing():
     assert all(name.startswith("lacy-language-model") for name in passes)
 
 
-def test_who_waits_behind_another_and_leaves_is_never_computed():
+def test_a_request_cancelled_while_queued_is_never_computed():
     passes = []
     source = slow_partner(0.01, passes)
 
@@ -219,7 +219,7 @@ def test_who_waits_behind_another_and_leaves_is_never_computed():
     assert len(passes) == 1
 
 
-def test_a_model_is_computed_with_by_one_at_a_time_whoever_asks():
+def test_one_thread_computes_with_a_model_whoever_asks():
     inside, most, lock = [0], [0], threading.Lock()
 
     def speak(text):
@@ -247,7 +247,7 @@ def test_a_model_is_computed_with_by_one_at_a_time_whoever_asks():
 LINE = "Ada Lovelace was born in London, and 1815 was the year. Émile 👍 naïve Łódź 東京. "
 
 
-def test_a_partner_with_another_vocabulary():
+def test_a_model_with_another_vocabulary():
     other = train_tokenizer([LINE] * 20, 330, split_digits=False)
     assert len(other) != len(TOKENIZER)
     assert len(other.encode("Lovelace")) < len(TOKENIZER.encode("Lovelace"))
@@ -261,8 +261,8 @@ def test_a_partner_with_another_vocabulary():
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("line", [" Łódź, where", " 東京 is", " 👍 yes", " naïve London."])
-def test_characters_split_over_tokens_pass_whole(line, unit):
-    """The partner's pieces of a character, its words, and the SLM's bytes are one text."""
+def test_characters_split_over_tokens_arrive_whole(line, unit):
+    """Parts of characters from the larger model and bytes of the SLM form one text."""
     other = train_tokenizer(["the cat sat on London"] * 9, 300, split_digits=False)
 
     def speak(text):
@@ -281,8 +281,8 @@ def test_characters_split_over_tokens_pass_whole(line, unit):
     assert line.startswith(borrowed) and len(borrowed) >= len(first)
 
 
-def test_a_number_is_borrowed_from_one_model():
-    """Asked token by token, a model of other tokens gives the whole number, or none of it."""
+def test_a_number_comes_from_one_model():
+    """Asked for tokens, a model with other tokens gives the whole number or none of it."""
     other = train_tokenizer(["born in 18 93 on 24 May"] * 9, 300, split_digits=False)
 
     def speak(text):

@@ -1,4 +1,4 @@
-"""Models of the ``llm`` package, registered as a plugin: they compute, or fail on demand."""
+"""Models of the ``llm`` package, registered by a test plugin; some fail on demand."""
 
 import asyncio
 import threading
@@ -44,11 +44,11 @@ PLAIN = torch.tensor(
     [n for n, said in enumerate(SPOKEN) if said in " ,aehilnorstKM" and said]
     + [TOKENIZER.eos_token_id]
 )
-"""Letters, the space, the comma and the end: no token is half a character or notation."""
+"""Only letters, space, comma and end: no token is part of a character or notation."""
 
 
 def spoken(model, text, limit):
-    """Greedy pieces of a text, token by token."""
+    """Yield the greedy continuation of a text, token by token."""
     ids = TOKENIZER.encode(text, add_special_tokens=False)
     with torch.inference_mode():
         for _ in range(limit):
@@ -61,7 +61,7 @@ def spoken(model, text, limit):
 
 
 class Completion(llm.Model):
-    """A tiny transformers model that goes on with raw text, as llm's own completion models."""
+    """A tiny transformers model that continues raw text, like llm's own completion models."""
 
     model_id, can_stream, Options = "tiny", True, Options
 
@@ -80,7 +80,7 @@ class Completion(llm.Model):
 
 
 class Chat(llm.AsyncModel):
-    """Answers as it is told to; awaits."""
+    """An async model with scripted answers."""
 
     model_id, can_stream, Options = "chatty", True, Options
     says, fails, seen = ["Kel", "field", ", where he grew up in a village"], None, None
@@ -96,7 +96,7 @@ class Chat(llm.AsyncModel):
 
 
 class Blocking(llm.Model):
-    """Blocks its thread."""
+    """A model that blocks its thread."""
 
     model_id, can_stream, Options = "blocking", True, Options
     until = threading.Event()
@@ -134,7 +134,7 @@ def ask(source, *texts, unit="value"):
 
 
 @pytest.mark.parametrize("unit", ["token", "word", "value"])
-def test_it_says_what_the_model_says(unit):
+def test_answers_are_those_of_the_model(unit):
     with LlmModel("small", price=1.0) as source:
         replies = ask(source, *TEXTS, unit=unit)
     limit = DEFAULT_MAX_TOKENS[unit]
@@ -147,21 +147,21 @@ def test_it_says_what_the_model_says(unit):
         assert [c.text for c in reply.candidates] == ([wanted] if wanted else [])
 
 
-def test_it_is_left_as_soon_as_the_unit_is_there():
+def test_reading_stops_when_the_unit_is_complete():
     COMPLETION.made = 0
     with LlmModel(COMPLETION, max_tokens=100) as source:
         [reply] = ask(source, "Ada Lovelace was born in", unit="word")
     assert reply.candidates and COMPLETION.made < 60
 
 
-def test_usage_becomes_cost_where_it_is_known(monkeypatch):
+def test_reported_usage_becomes_cost(monkeypatch):
     monkeypatch.setattr(Chat, "says", ["Kelfield"])
     with LlmModel("talk", price=(1e6, 2e6)) as source:
         [reply] = ask(source, "He was born in")
     assert reply.candidates[0].text == " Kelfield" and reply.cost == 50 + 2 * 5
 
 
-def test_a_chat_is_asked_in_a_conversation():
+def test_a_chat_model_is_asked_in_a_conversation():
     with LlmModel("talk", name="T", price=1e6) as source:
         [reply] = ask(source, "He was born in")
         assert (
@@ -175,7 +175,7 @@ def test_a_chat_is_asked_in_a_conversation():
     assert Chat.seen.options.temperature is None and Chat.seen.options.max_tokens == 5
 
 
-def test_an_option_of_ours_that_a_model_refuses_is_left_out(monkeypatch):
+def test_an_option_that_a_model_rejects_is_left_out(monkeypatch):
     async def execute(self, prompt, stream, response, conversation):
         if prompt.options.temperature is not None:
             raise ValueError("Unsupported value: 'temperature' does not support 0")
@@ -188,7 +188,7 @@ def test_an_option_of_ours_that_a_model_refuses_is_left_out(monkeypatch):
         ] * 2
 
 
-def test_all_that_a_newer_model_refuses_is_left_out(monkeypatch):
+def test_all_options_that_a_newer_model_rejects_are_left_out(monkeypatch):
     seen = []
 
     async def execute(self, prompt, stream, response, conversation):
@@ -211,7 +211,7 @@ def test_all_that_a_newer_model_refuses_is_left_out(monkeypatch):
     assert seen[-1].prompt.endswith("<text>He was in</text>") and "continue" in seen[-1].prompt
 
 
-def test_a_model_that_thinks_gets_room_for_it(monkeypatch):
+def test_a_reasoning_model_gets_a_higher_token_limit(monkeypatch):
     seen = []
 
     async def execute(self, prompt, stream, response, conversation):
@@ -228,7 +228,7 @@ def test_a_model_that_thinks_gets_room_for_it(monkeypatch):
     assert seen == [40, 2040, 2040]
 
 
-def test_the_errors_of_a_model_are_told_without_the_key(monkeypatch):
+def test_errors_of_a_model_do_not_contain_the_key(monkeypatch):
     monkeypatch.setattr(Chat, "key", "sk-very-secret-123")
     monkeypatch.setattr(Chat, "needs_key", "chatty")
     Chat.fails = llm.ModelError("401 wrong key sk-very-secret-123\nsecond line")
@@ -246,14 +246,14 @@ def test_a_model_without_its_key_says_how_to_set_it(monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["I'm sorry, but I cannot go on with it", "a\ud800 b, and so on"])
-def test_what_is_no_continuation(monkeypatch, what):
+def test_answers_that_do_not_continue_the_text(monkeypatch, what):
     monkeypatch.setattr(Chat, "says", [what])
     with LlmModel("talk") as source:
         [reply] = ask(source, "He was born in")
     assert reply.fault and not reply.candidates
 
 
-def test_an_answer_without_end_is_an_error(monkeypatch):
+def test_an_endless_answer_is_an_error(monkeypatch):
     async def execute(self, prompt, stream, response, conversation):
         while True:
             yield "a" * 1000
@@ -264,7 +264,7 @@ def test_an_answer_without_end_is_an_error(monkeypatch):
     assert "longer than 20,000 characters" in reply.error
 
 
-def test_a_model_that_hangs_holds_its_turns_and_no_text():
+def test_a_hanging_model_occupies_places_and_delays_no_text():
     model = Blocking()
     model.until.clear()
     source = LlmModel(model, timeout=0.3, concurrency=2)
@@ -280,7 +280,7 @@ def test_a_model_that_hangs_holds_its_turns_and_no_text():
     assert "it is closed" in ask(source, "x")[0].error
 
 
-def test_whoever_stops_waiting_does_not_wait():
+def test_a_cancelled_caller_returns_at_once():
     async def main(source):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(source.ask([Request("x")]), 0.1)
@@ -293,19 +293,19 @@ def test_whoever_stops_waiting_does_not_wait():
         Blocking.until.set()
 
 
-def test_an_unknown_model_names_those_that_there_are():
+def test_an_unknown_model_lists_the_known_ones():
     with pytest.raises(LacyError, match="E107") as caught:
         LlmModel("tinyy")
     assert "tiny" in caught.value.what
 
 
-def test_a_missing_package_is_named(monkeypatch):
+def test_a_missing_package_is_an_error(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "llm", None)
     with pytest.raises(LacyError, match=r"E11.*llm.*\n.*lacy\[llm\]"):
         LlmModel("tiny")
 
 
-def test_in_a_cascade_by_its_name_on_the_command_line():
+def test_an_engine_uses_it_by_its_command_line_name():
     source = open_sources(["llm:talk"], prices=["0.5,2"])
     loaded = scripted(lambda text: ".", lambda text: text.endswith(" in"))
     [answer] = Engine(loaded, source, "threshold=0", max_new_tokens=12).generate(["Born in"])

@@ -1,4 +1,4 @@
-"""Where a partial answer may be left, the rest changes nothing: the same unit as from the whole."""
+"""Partial answers: once the unit is complete, nothing that follows can change it."""
 
 import pytest
 from hypothesis import example, given, settings
@@ -41,7 +41,7 @@ def result(partial, finish):
 @example(TEXT, TEXT + " Kelfield, where he grew up, and more", "value", True, True)
 @example(TEXT, "c.\nEmil", "value", True, False)
 @example(TEXT, "May 12,\nand more, and more", "value", True, True)
-def test_the_unit_stays_whatever_follows(text, answer, unit, raw, ended):
+def test_a_complete_unit_stays_whatever_follows(text, answer, unit, raw, ended):
     whole = PartialCompletion(text, unit, raw=raw)
     whole.add(answer)
     partial = PartialCompletion(text, unit, raw=raw)
@@ -68,14 +68,14 @@ def test_the_unit_stays_whatever_follows(text, answer, unit, raw, ended):
         ),
     ],
 )
-def test_no_more_is_read_than_it_takes(unit, raw, answer, read):
+def test_reading_stops_at_the_first_possible_point(unit, raw, answer, read):
     partial = PartialCompletion(TEXT, unit, raw=raw)
     assert any(partial.add(letter) for letter in answer)  # stops at the first that suffices
     assert abs(len(partial.answer) - len(read)) <= 1
     assert partial.cut(ended=False).strip(" ,") in ("Kelfield", "1,500 metres")
 
 
-def test_what_may_still_become_something_else_is_read_on():
+def test_reading_continues_while_the_answer_may_become_something_else():
     for said in (
         "<think>He was born in Kelfield, I am sure of it",
         '"Kelfield, where he grew up, and',
@@ -86,7 +86,7 @@ def test_what_may_still_become_something_else_is_read_on():
     assert not PartialCompletion(TEXT, "token", raw=True).add(" Kelfield, where")
 
 
-def test_an_answer_without_end_is_not_looked_at_again_and_again():
+def test_an_endless_answer_is_not_checked_at_every_chunk():
     partial = PartialCompletion("x", "value", raw=True)
     partial.add("a" * (MAX_CHECKED_CHARS + 1))
     assert not partial.add(", and")
@@ -106,7 +106,7 @@ def test_an_answer_without_end_is_not_looked_at_again_and_again():
         ("Nil Kelfield", False),
     ],
 )
-def test_an_answer_that_says_that_there_is_none(answer, is_none):
+def test_answers_that_say_there_is_none(answer, is_none):
     partial = PartialCompletion("He was born in", "word", raw=False)
     partial.add(answer)
     assert (partial.result() == "") == is_none
@@ -136,7 +136,7 @@ def test_an_answer_that_says_that_there_is_none(answer, is_none):
         ("9 km<sup>2</sup>, or more", " 9 km²"),
     ],
 )
-def test_values_that_hold_signs_or_marks_of_sources(answer, unit):
+def test_values_with_punctuation_or_citations(answer, unit):
     for raw in (False, True):
         partial = PartialCompletion("It was", "value", raw=raw)
         partial.add(answer if not raw else f" {answer}")

@@ -1,4 +1,4 @@
-"""A model of lacy's own as a partner: it never delegates, and its tokens are nobody else's."""
+"""A lacy model as the larger model: it never calls, and its special tokens stay its own."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ def tiny(seed=1):
 
 
 def wishes(model, token):
-    """The same model, but one token is the likeliest everywhere."""
+    """Return the same model, but with one token likeliest everywhere."""
     with torch.no_grad():
         model.model.norm.weight.abs_()
         head = model.lm_head.weight
@@ -58,7 +58,7 @@ def ask(source, *requests):
 
 
 @pytest.mark.parametrize("unit", ["token", "word", "value"])
-def test_a_partner_that_wants_to_call_everywhere_speaks_its_own_words(unit):
+def test_a_calling_model_answers_with_its_own_words(unit):
     model = wishes(tiny(), CALL)
     ids = torch.tensor([[5, 6, 7]])
     assert int(model(input_ids=ids).logits[0, -1].argmax()) == CALL  # it does want to
@@ -72,12 +72,12 @@ def test_a_partner_that_wants_to_call_everywhere_speaks_its_own_words(unit):
     assert any(ask(source, *requests))
 
 
-def test_a_partner_that_ends_the_text_has_no_answer():
+def test_a_model_that_ends_the_text_has_no_answer():
     source = LanguageModel(wishes(tiny(), TOKENIZER.eos_token_id), TOKENIZER)
     assert ask(source, *(Request(text, "value") for text in TEXTS)) == [[]] * len(TEXTS)
 
 
-def test_many_at_once_say_what_each_says_alone(tmp_path):
+def test_concurrent_requests_get_the_answers_of_each_alone(tmp_path):
     source = read(tiny(), tmp_path / "partner")
     requests = [Request(text, unit, stream=n) for n, text in enumerate(TEXTS * 3) for unit in UNITS]
     alone = [ask(LanguageModel(source.model, TOKENIZER), request)[0] for request in requests]
@@ -98,7 +98,7 @@ def test_control_tokens_in_a_text_are_plain_characters(tmp_path):
     assert not {CALL, TOKENIZER.eos_token_id} & set(ids[1:])
 
 
-def test_in_a_cascade_its_words_are_borrowed_and_hold_no_control():
+def test_an_engine_uses_its_answers_without_control_tokens():
     source = LanguageModel(wishes(tiny(), CALL), TOKENIZER, name="partner")
     loaded = scripted(lambda text: ".", lambda text: len(text) < 12)
     [answer] = Engine(loaded, source, "threshold=0", max_new_tokens=24).generate(["He was"])
@@ -106,7 +106,7 @@ def test_in_a_cascade_its_words_are_borrowed_and_hold_no_control():
     assert CALL_TOKEN not in answer.text and answer.text == "".join(s.text for s in answer.spans)
 
 
-def test_kept_answers_are_those_of_these_weights(tmp_path):
+def test_cached_answers_belong_to_these_weights(tmp_path):
     source = read(tiny(), tmp_path / "partner")
     again = LanguageModel(str(tmp_path / "partner"))
     assert fingerprint(source) == fingerprint(again)

@@ -9,7 +9,7 @@ from lacy.cascade.policy import Always
 from lacy.corpus import train_tokenizer
 from lacy.errors import LacyError
 from lacy.evaluate.facts import score_facts
-from lacy.model import build
+from lacy.model import build_model
 from lacy.model.io import Loaded
 from lacy.sources import Source
 from lacy.sources.truth import Truth
@@ -31,7 +31,7 @@ def documents(world):
 @pytest.fixture(scope="module")
 def loaded(documents):
     tokenizer = train_tokenizer([d.text for d in documents], 500)
-    return Loaded(build("tiny", tokenizer, context=320, seed=0, layers=1), tokenizer)
+    return Loaded(build_model("tiny", tokenizer, context=320, seed=0, layers=1), tokenizer)
 
 
 def ask(source, text, subject=None, unit="value"):

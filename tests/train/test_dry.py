@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lacy.cli import main
 from lacy.cli.data.mark import MarkConfig
 from lacy.errors import LacyError
-from lacy.model import build
+from lacy.model import build_model
 from lacy.model.presets import PRESETS, get_preset
 from lacy.testing import byte_tokenizer
 from lacy.train import dry_run
@@ -46,7 +46,7 @@ def test_the_paper_s_model_costs_six_per_parameter_and_attention():
 @pytest.mark.parametrize("shape", [get_preset("tiny"), get_preset("demo"), GPT2])
 def test_torch_counts_the_same(shape):
     """Forward and backward as torch sees the products; rotary angles are its only extra."""
-    model = build(shape, byte_tokenizer(), context=CONTEXT)
+    model = build_model(shape, byte_tokenizer(), context=CONTEXT)
     model.set_attn_implementation("eager")
     ids_BT = torch.randint(1, 200, (2, CONTEXT))
     with FlopCounterMode(display=False) as counter:
@@ -61,7 +61,7 @@ def test_torch_counts_the_same(shape):
 def test_a_model_and_its_preset_agree(shape, tied):
     shape = replace(shape, tied=tied)
     tokenizer = byte_tokenizer()
-    model = build(shape, tokenizer, context=CONTEXT)
+    model = build_model(shape, tokenizer, context=CONTEXT)
     of_preset = Work.of_preset(shape, len(tokenizer), CONTEXT)
     assert Work.of_model(model, CONTEXT).head == of_preset.head
     assert Work.of_model(model, CONTEXT) == of_preset

@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from lacy.corpus import PackedData
-from lacy.model import build, head_weight
+from lacy.model import build_model, head_weight
 from lacy.objective import (
     Objective,
     RunningQuantile,
-    choose,
+    choose_targets,
     loss,
     select_and_loss,
     token_losses,
 )
 from lacy.testing import byte_tokenizer
 from lacy.train import FitState, MicroBatch, fit
-from lacy.train.fitting import SUMS, Body, _generator
+from lacy.train.fitting import SUMS, ModelBody, _generator
 
 CPU = torch.device("cpu")
 OBJECTIVE = Objective(call_rate=0.1, text_weight=0.1)
@@ -31,7 +31,7 @@ def packed(data):
 
 @pytest.fixture
 def model(packed):
-    model = build("tiny", packed.tokenizer, context=packed.context, seed=1)
+    model = build_model("tiny", packed.tokenizer, context=packed.context, seed=1)
     with torch.no_grad():  # uneven losses, as of a model that has learned something
         for parameter in model.parameters():
             parameter.mul_(1.5)
@@ -99,7 +99,7 @@ def test_choosing_in_each_micro_batch_is_another_choice(packed, model):
     micros = micro_batches(packed, range(6), 3)
     whole = sum(int(micro.valid_BT.sum()) for micro in micros)
     for micro in micros:
-        hidden = Body(model)(micro.ids_BT, micro.positions_BT)
+        hidden = ModelBody(model)(micro.ids_BT, micro.positions_BT)
         part = select_and_loss(
             hidden, head_weight(model), micro.targets_BT, micro.marks_BT, OBJECTIVE
         )
@@ -112,10 +112,10 @@ def test_choosing_in_each_micro_batch_is_another_choice(packed, model):
 def test_against_the_functions_of_the_objective(packed, model, accelerator):
     (micro,) = micro_batches(packed, range(5), 1)
     found, grads = run(model, [micro], accelerator=accelerator)
-    hidden = Body(model)(micro.ids_BT, micro.positions_BT)
+    hidden = ModelBody(model)(micro.ids_BT, micro.positions_BT)
     head = head_weight(model)
     losses = token_losses(hidden, head, micro.targets_BT)
-    call = choose(OBJECTIVE, losses, micro.marks_BT, micro.valid_BT)[0]
+    call = choose_targets(OBJECTIVE, losses, micro.marks_BT, micro.valid_BT)[0]
     expected = loss(hidden, head, micro.targets_BT, call, call_negative="softmax", text_weight=0.1,
                     impl="reference")  # fmt: skip
     model.zero_grad()
@@ -165,7 +165,9 @@ def test_any_whole_number_is_a_seed(seed):
     first, second = (torch.rand(4, generator=_generator(seed, device)) for _ in range(2))
     assert torch.equal(first, second)
     assert not torch.equal(first, torch.rand(4, generator=_generator(seed + 1, device)))
-    build("tiny", byte_tokenizer(), context=16, seed=seed, width=8, layers=1, heads=1, kv_heads=1)
+    build_model(
+        "tiny", byte_tokenizer(), context=16, seed=seed, width=8, layers=1, heads=1, kv_heads=1
+    )
 
 
 def test_fit_trains_from_any_state(packed, model):
@@ -206,7 +208,7 @@ def test_texts_without_marks_train_a_plain_model(packed, model):
     losses = [done.loss for done in fit(state, [{"input_ids": ids}] * 3, Objective().plain())]
     expected = torch.nn.functional.cross_entropy
     assert losses[-1] < losses[0]
-    fresh = build("tiny", packed.tokenizer, context=packed.context, seed=5)
+    fresh = build_model("tiny", packed.tokenizer, context=packed.context, seed=5)
     logits = fresh(input_ids=torch.as_tensor(ids).long()).logits[:, :-1, :-1]
     targets = torch.as_tensor(ids).long()[:, 1:]
     (done,) = fit(FitState.start(fresh), [{"input_ids": ids}], Objective().plain())

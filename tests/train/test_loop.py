@@ -13,7 +13,7 @@ from lacy.errors import LacyError
 from lacy.model import load_model
 from lacy.run import read_metrics
 from lacy.train import dry_run, loop, train
-from lacy.train.checkpoint import candidates, checkpoints, newest
+from lacy.train.checkpoint import checkpoints, newest, resume_candidates
 from lacy.train.setup import check_rate
 
 TIMES = ("seconds", "tokens_per_second")
@@ -310,7 +310,7 @@ def test_a_damaged_checkpoint_is_put_aside_for_an_older_one(config, tmp_path, da
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 @pytest.mark.parametrize("left", [0, 0.9])
-def test_a_model_is_loaded_from_the_newest_whole_checkpoint(
+def test_a_model_is_loaded_from_the_newest_complete_checkpoint(
     config, monkeypatch, caplog, name, left
 ):
     parts = config(steps=6, save_every=2)
@@ -336,7 +336,7 @@ def test_where_no_checkpoint_can_be_read_nothing_is_trained_anew(config, monkeyp
     with pytest.raises(ZeroDivisionError):
         train(quick)
     monkeypatch.undo()
-    for place in candidates(quick.out):
+    for place in resume_candidates(quick.out):
         (place / "trainer.safetensors").write_bytes(b"")
     names = sorted(path.name for path in (quick.out / "checkpoints").iterdir())
     assert "damaged" in refused(quick, "E49")

@@ -2,14 +2,14 @@ import pytest
 import torch
 
 from lacy.errors import LacyError
-from lacy.model import build
+from lacy.model import build_model
 from lacy.testing import byte_tokenizer
 from lacy.train.optim import load_state_tensors, make_optimizers, set_lr, state_tensors
 
 
 def make(optimizer="adamw", preset="tiny", seed=0):
-    model = build(preset, byte_tokenizer(), context=16, seed=seed, width=32, layers=2, heads=2,
-                  kv_heads=2, ffn=64)  # fmt: skip
+    shape = {"width": 32, "layers": 2, "heads": 2, "kv_heads": 2, "ffn": 64}
+    model = build_model(preset, byte_tokenizer(), context=16, seed=seed, **shape)
     return model, make_optimizers(model, kind=optimizer, weight_decay=0.1, lr=1e-2)
 
 

@@ -1,11 +1,11 @@
-"""Annotation: which characters of a text carry facts, and why.
+"""Annotation: which characters of a text are facts, and of which kind.
 
-An ``Annotator`` takes texts and gives character spans with a reason. ``SpacyAnnotator`` is the
-paper's way (a spaCy pipeline and ``Rules``); ``read_labels`` reads the stored labels of an LLM
-judge; ``lacy.annotate.live.LiveJudge`` asks one. ``annotate_documents`` marks a whole corpus,
-in processes and resumable; ``encode`` turns character marks into flags beside tokens;
-``check_marks`` shows what came of it. Annotation is slow, done once and stored: training never
-loads spaCy.
+An ``Annotator`` returns character spans with a reason for each text. ``SpacyAnnotator`` is the
+paper's method (a spaCy pipeline and ``Rules``); ``read_labels`` reads the stored labels of an LLM
+judge, and ``LiveJudge`` asks one. ``annotate_documents`` marks a whole corpus, in several processes
+and resumable; ``encode`` turns character marks into flags beside tokens; ``mark_and_pack`` does all
+of it, from documents to packed data; ``check_marks`` shows the result. Annotation is slow, so it is
+done once and stored: training never imports spaCy.
 """
 
 import lazy_loader

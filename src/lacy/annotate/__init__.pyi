@@ -1,10 +1,10 @@
-from .align import encode, encode_many, held, trimmed
+from .align import encode, encode_many, strip_mark, token_spans
 from .check import check_marks
 from .config import RULES_VERSION, AnnotateConfig, Rules
-from .judge import read_labels
+from .judge_labels import read_labels
 from .live import LiveJudge
 from .protocol import Annotator, merge_marks, validated_marks
-from .shards import annotate_documents, attach
+from .shards import annotate_documents, attach_marks
 from .spacy_rules import SpacyAnnotator
 
 __all__ = [
@@ -15,13 +15,13 @@ __all__ = [
     "Rules",
     "SpacyAnnotator",
     "annotate_documents",
-    "attach",
+    "attach_marks",
     "check_marks",
     "encode",
     "encode_many",
-    "held",
     "merge_marks",
     "read_labels",
-    "trimmed",
+    "strip_mark",
+    "token_spans",
     "validated_marks",
 ]

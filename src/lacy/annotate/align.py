@@ -1,4 +1,4 @@
-"""Converts character marks to token marks, for any fast tokenizer.
+"""Convert character marks to token marks, for any fast tokenizer.
 
 A token is a fact token if it contains at least one character of a mark, ignoring spaces at the ends
 of the mark. This rule covers the hard cases: a leading space never makes a token a fact, every
@@ -6,7 +6,7 @@ digit of a split number and every byte of a multi-byte character is one, and a s
 belongs to the value.
 
 A token's offsets do not always show its characters: a tokenizer that adds a space before the text
-gives that space the offsets of the first letter. ``held`` distinguishes the two.
+gives that space the offsets of the first letter. ``token_spans`` distinguishes the two.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from lacy.types import Document, Mark, MarkFlag
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-SIGN = "\u2581"
+WORD_START = "\u2581"
 """SentencePiece's character for a space, which also marks the beginning of a word."""
 
-BLANK = f"{SIGN}\u0120 "
+SPACES = f"{WORD_START}\u0120 "
 """Characters for a space in tokens; the second is that of byte-level tokenizers."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -38,15 +38,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def encode(
     document: Document, tokenizer: PreTrainedTokenizerFast, context: int | None = None
 ) -> Encoded:
-    """A document as ``[begin] + text tokens + [end]`` with one mark byte per token.
+    """Encode a document as ``[begin] + text tokens + [end]`` with one mark byte per token.
 
     Args:
-        document: text and marks; marks may overlap (they count as one value).
-        tokenizer: any fast tokenizer. Special tokens in the text are plain text.
-        context: keep only the first so many tokens.
+        document: text and marks; overlapping marks count as one value.
+        tokenizer: any fast tokenizer. Special tokens in the text are encoded as plain text.
+        context: keep only this many tokens.
 
     Raises:
-        LacyError: E38 a mark outside the text, E39 text that is no valid Unicode.
+        LacyError: E38, a mark outside the text; E39, the text is not valid Unicode.
     """
     return next(encode_many([document], tokenizer, context))
 
@@ -58,22 +58,22 @@ def encode_many(
     *,
     batch: int = 256,
 ) -> Iterator[Encoded]:
-    """``encode`` for a stream of documents, in batches (faster, same result)."""
+    """Encode a stream of documents in batches; faster than ``encode``, with the same result."""
     begin, end = begin_end(tokenizer)
     stream = iter(documents)
     while group := list(itertools.islice(stream, batch)):
         for document in group:
             _check(document)
         texts = [document.text for document in group]
-        for document, found in zip(group, held(tokenizer, texts), strict=True):
-            flags = flags_of(document.marks, document.text, found).tolist()
+        for document, found in zip(group, token_spans(tokenizer, texts), strict=True):
+            flags = token_flags(document.marks, document.text, found).tolist()
             yield Encoded(document.id, [begin, *found.ids, end][:context], [0, *flags, 0][:context])
 
 
-def held(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[Encoding]:
-    """The token ids of texts, and the characters that each token contains.
+def token_spans(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[Encoding]:
+    """Yield the token ids of texts, and the characters that each token contains.
 
-    A token that is only SentencePiece's word-begin character contains none; a space that the
+    A token that is only SentencePiece's word-start character contains none; a space that the
     tokenizer added does not count either.
     """
     for text, found in zip(texts, encode_texts(tokenizer, texts), strict=True):
@@ -86,23 +86,23 @@ def held(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[E
 
 
 def _spaces(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> Iterator[tuple[int, bool]]:
-    """Positions of tokens that are only spaces, and whether they use SentencePiece's character."""
+    """Yield positions of tokens that are only spaces, and if they use SentencePiece's character."""
     different = list(set(ids))
     pieces = zip(different, tokenizer.convert_ids_to_tokens(different), strict=True)
-    blank = {n: piece[0] == SIGN for n, piece in pieces if piece and not piece.strip(BLANK)}
+    blank = {n: piece[0] == WORD_START for n, piece in pieces if piece and not piece.strip(SPACES)}
     if blank:
         yield from ((place, blank[n]) for place, n in enumerate(ids) if n in blank)
 
 
-def flags_of(marks: Sequence[Mark], text: str, encoding: Encoding) -> NDArray[np.uint8]:
-    """Mark bytes of the tokens of a text (without begin and end).
+def token_flags(marks: Sequence[Mark], text: str, encoding: Encoding) -> NDArray[np.uint8]:
+    """Return the mark bytes of a text's tokens (without begin and end).
 
-    ``FACT`` and the reason's bit stand on every token with a character of the mark; ``START`` on
-    the first token of each value (overlapping marks are one value). ``CONTENT`` stands only where
-    there is no fact, and has no ``START``.
+    ``FACT`` and the reason's bit are set on every token with a character of the mark, ``START`` on
+    the first token of each value (overlapping marks are one value). ``CONTENT`` is set only where
+    there is no fact, and without ``START``.
     """
     flags = np.zeros(len(encoding.ids), np.uint8)
-    kept = [(start, end, mark) for mark in marks for start, end in [trimmed(mark, text)]]
+    kept = [(start, end, mark) for mark in marks for start, end in [strip_mark(mark, text)]]
     kept = [item for item in kept if item[0] < item[1]]
     if not kept or not len(flags):
         return flags
@@ -116,12 +116,12 @@ def flags_of(marks: Sequence[Mark], text: str, encoding: Encoding) -> NDArray[np
         bits = MarkFlag[reason] if reason == "CONTENT" else MarkFlag[reason] | MarkFlag.FACT
         flags[before[spans[:, 1]] > before[spans[:, 0]]] |= np.uint8(bits)
     flags[(flags & MarkFlag.FACT) != 0] &= np.uint8(0xFF ^ MarkFlag.CONTENT)
-    flags[_first_tokens(values(kept), spans)] |= np.uint8(MarkFlag.START)
+    flags[_first_tokens(value_ranges(kept), spans)] |= np.uint8(MarkFlag.START)
     return flags
 
 
 def _first_tokens(ranges: list[tuple[int, int]], spans: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The first token of each range that holds a character of it, where there is one."""
+    """Return the first token that contains a character of each range, if there is one."""
     holding = np.flatnonzero(spans[:, 1] > spans[:, 0])
     begins, ends = spans[holding].T
     if np.any(ends[1:] < ends[:-1]):  # a normaliser that moves text about
@@ -138,15 +138,15 @@ def _first_tokens(ranges: list[tuple[int, int]], spans: NDArray[np.int64]) -> ND
     return found
 
 
-def trimmed(mark: Mark, text: str) -> tuple[int, int]:
-    """A mark's range without the spaces at its ends; empty if it holds nothing else."""
+def strip_mark(mark: Mark, text: str) -> tuple[int, int]:
+    """Return a mark's range without spaces at its ends; empty if it contains nothing else."""
     piece = text[mark.start : mark.end]
     start = mark.start + len(piece) - len(piece.lstrip())
     return start, max(start, mark.start + len(piece.rstrip()))
 
 
-def values(marks: Iterable[tuple[int, int, Mark]]) -> list[tuple[int, int]]:
-    """Ranges of the values: overlapping fact marks united, touching ones apart."""
+def value_ranges(marks: Iterable[tuple[int, int, Mark]]) -> list[tuple[int, int]]:
+    """Return the ranges of the values: overlapping fact marks merged, adjacent ones separate."""
     found: list[tuple[int, int]] = []
     for start, end, mark in sorted(marks, key=lambda item: item[:2]):
         if mark.reason == "CONTENT":

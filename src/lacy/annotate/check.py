@@ -1,7 +1,7 @@
-"""A look at marks before they train a model: shares, misalignments, coloured samples.
+"""Inspect marks before training on them: shares, misalignments, coloured samples.
 
 Answers three questions: is the share of fact tokens near the paper's 25% (LaCy §4, Wikipedia),
-do tokens and marks fit each other, and do the marks stand where a person would put them?
+do tokens and marks fit each other, and are the marks where a person would put them?
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy.annotate.align import flags_of, held, trimmed, values
+from lacy.annotate.align import strip_mark, token_flags, token_spans, value_ranges
+from lacy.annotate.config import PAPER_SHARE
 from lacy.corpus import Encoding, PackedData, decode
 from lacy.types import Document, Mark, MarkFlag
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.text import Text
     from transformers import PreTrainedTokenizerFast
-
-PAPER_SHARE = 0.25
-"""Share of fact tokens on Wikipedia (LaCy §4)."""
 
 EXAMPLES_KEPT = 20
 SAMPLE_CHARACTERS = 600
@@ -39,12 +37,12 @@ STYLES = {
     MarkFlag.KEYWORD: "black on white",
     MarkFlag.CONTENT: "italic blue",
 }
-"""Colours; of several flags on a token the first in this order wins."""
+"""Colours; if a token has several flags, the first in this order wins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Straddle:
-    """A fact token that also holds characters outside every mark."""
+    """A fact token that also contains characters outside every mark."""
 
     document: str
     token: str
@@ -56,35 +54,30 @@ class Straddle:
 
 @dataclass
 class MarkCheck:
-    """What ``check_marks`` found; printing it with rich shows tables and coloured samples."""
+    """The result of ``check_marks``; rich prints it as tables and coloured samples."""
 
     documents: int = 0
     unmarked: int = 0
     """Documents (of packed data: rows) without a fact token."""
     tokens: int = 0
     flags: Counter[str] = field(default_factory=Counter)
-    """Tokens with each flag."""
+    """Number of tokens with each flag."""
     straddles: int = 0
     examples: list[Straddle] = field(default_factory=list)
     outside: int = 0
-    """Marks that reach beyond their text; left out."""
+    """Marks beyond the end of their text, which are ignored."""
     blank: int = 0
-    """Marks without a visible character; they mark no token."""
-    united: int = 0
+    """Marks without a visible character, which mark no token."""
+    merged: int = 0
     """Marks that overlap another one and count as one value with it."""
     inconsistent: int = 0
-    """Packed tokens whose flags contradict each other, or padding with flags."""
+    """Packed tokens with contradictory flags, or padding with flags."""
     samples: list[tuple[str, list[tuple[str, int]]]] = field(default_factory=list)
-    """Name of a document and its pieces of text with their flags."""
-
-    @property
-    def fact_share(self) -> float:
-        """Share of the tokens that are fact tokens."""
-        return self.shares.get("FACT", 0.0)
+    """Name of a document, and parts of its text with their flags."""
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share of the tokens that carry each flag."""
+        """Share of the tokens that have each flag."""
         return {
             str(flag.name): self.flags[str(flag.name)] / max(1, self.tokens)
             for flag in MarkFlag
@@ -93,11 +86,11 @@ class MarkCheck:
 
     @property
     def sound(self) -> bool:
-        """No mark was out of place and no flags contradict each other."""
+        """True if no mark is misplaced and no flags contradict each other."""
         return not (self.outside or self.blank or self.inconsistent)
 
     def __rich__(self) -> Group:
-        """Tables and samples for a rich console."""
+        """Return tables and samples for a rich console."""
         from rich.console import Group
 
         parts = [_share_table(self), _trouble_table(self), *_sample_texts(self)]
@@ -110,14 +103,14 @@ def check_marks(
     *,
     samples: int = 3,
 ) -> MarkCheck:
-    """Counts and shows marks.
+    """Count marks and collect samples.
 
     Args:
         source: documents with marks (read once, as a stream), or packed data. Straddling tokens
-            and marks out of place can only be seen on documents; packed data is checked for
-            flags that contradict each other.
+            and misplaced marks can be seen only in documents; packed data is checked for
+            contradictory flags.
         tokenizer: needed for documents.
-        samples: how many marked documents (or rows) to keep for showing.
+        samples: how many marked documents (or rows) to keep as samples.
 
     Raises:
         ValueError: documents without a tokenizer.
@@ -130,26 +123,23 @@ def check_marks(
         raise ValueError("documents need a tokenizer to count tokens")
     stream = iter(source)
     while group := list(itertools.islice(stream, 256)):
-        encodings = held(tokenizer, [document.text for document in group])
+        encodings = token_spans(tokenizer, [document.text for document in group])
         for document, encoding in zip(group, encodings, strict=True):
             _check_document(document, encoding, check, samples)
     return check
 
 
-# ---------------------------------------------------------------------------------- documents
-
-
 def _check_document(document: Document, encoding: Encoding, check: MarkCheck, samples: int) -> None:
     length = len(document.text)
     fitting = [mark for mark in document.marks if 0 <= mark.start <= mark.end <= length]
-    ranges = [(*trimmed(mark, document.text), mark) for mark in fitting]
+    ranges = [(*strip_mark(mark, document.text), mark) for mark in fitting]
     visible = [item for item in ranges if item[0] < item[1]]
     facts = [item for item in visible if item[2].reason != "CONTENT"]
-    flags = flags_of(fitting, document.text, encoding)
+    flags = token_flags(fitting, document.text, encoding)
     check.documents += 1
     check.outside += len(document.marks) - len(fitting)
     check.blank += len(fitting) - len(visible)
-    check.united += len(facts) - len(values(facts))
+    check.merged += len(facts) - len(value_ranges(facts))
     _count(flags, check)
     _find_straddles(document, encoding, flags, facts, check)
     if not (flags & MarkFlag.FACT).any():
@@ -165,7 +155,7 @@ def _find_straddles(
     facts: list[tuple[int, int, Mark]],
     check: MarkCheck,
 ) -> None:
-    """Finds fact tokens with a visible character outside every fact mark."""
+    """Find fact tokens with a visible character outside every fact mark."""
     text = document.text
     loose = np.fromiter((not char.isspace() for char in text), bool, len(text))
     for start, end, _ in facts:
@@ -178,14 +168,14 @@ def _find_straddles(
         if len(check.examples) < EXAMPLES_KEPT:
             marked = "".join(
                 text[max(start, low) : min(end, high)]
-                for low, high in values(facts)
+                for low, high in value_ranges(facts)
                 if low < end and high > start
             )
             check.examples.append(Straddle(document.id, text[start:end], start, end, marked))
 
 
 def _coloured(text: str, encoding: Encoding, flags: NDArray[np.uint8]) -> Iterator[tuple[str, int]]:
-    """Pieces of the text with the flags of their tokens, as training sees them."""
+    """Yield parts of the text with the flags of their tokens, as training sees them."""
     at = 0
     for (start, end), flag in zip(encoding.offsets, flags.tolist(), strict=True):
         start = max(start, at)  # the bytes of one character share its place
@@ -198,9 +188,6 @@ def _coloured(text: str, encoding: Encoding, flags: NDArray[np.uint8]) -> Iterat
             at = end
     if at < len(text):
         yield "…", 0
-
-
-# -------------------------------------------------------------------------------- packed data
 
 
 def _check_packed(data: PackedData, check: MarkCheck, samples: int) -> None:
@@ -234,7 +221,7 @@ def _check_rows(
 def _decoded(
     ids: NDArray[np.int32], marks: NDArray[np.uint8], real: NDArray[np.bool_], data: PackedData
 ) -> Iterator[tuple[str, int]]:
-    """Runs of equal flags as text; a run is cut before each value."""
+    """Yield runs of equal flags as text; each value begins a new run."""
     shown = 0
     flags = (marks[real] & ~np.uint8(MarkFlag.START)).tolist()
     starts = ((marks[real] & MarkFlag.START) != 0).cumsum().tolist()
@@ -246,9 +233,6 @@ def _decoded(
         if shown >= SAMPLE_CHARACTERS:
             yield "…", 0
             return
-
-
-# ------------------------------------------------------------------------------------ showing
 
 
 def _count(flags: NDArray[np.uint8], check: MarkCheck) -> None:
@@ -270,7 +254,7 @@ def _share_table(check: MarkCheck) -> Any:
 
 
 def _trouble_table(check: MarkCheck) -> Any:
-    """What does not fit, with the first examples; None if all does."""
+    """Return a table of problems with their first examples; None if there are none."""
     from rich.table import Table
     from rich.text import Text
 
@@ -278,7 +262,7 @@ def _trouble_table(check: MarkCheck) -> Any:
         "tokens that straddle the edge of a mark": check.straddles,
         "marks outside their text": check.outside,
         "marks without a visible character": check.blank,
-        "marks united with an overlapping one": check.united,
+        "marks merged with an overlapping one": check.merged,
         "packed tokens with contradicting flags": check.inconsistent,
         "documents or rows without a fact": check.unmarked,
     }

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lacy.annotate.judge import find_whole
-from lacy.annotate.pieces import cut
+from lacy.annotate.judge_labels import find_words
+from lacy.annotate.long_texts import split_text
 from lacy.annotate.protocol import merge_marks
 from lacy.errors import LacyError
 from lacy.remote import (
@@ -81,7 +81,7 @@ class LiveJudge:
         retries: number of repetitions after a timeout, a lost connection or a busy server.
         first_wait: seconds before the first repetition.
         concurrency: requests at the same time.
-        piece: characters of text per request; longer texts are cut at lines.
+        piece: characters of text per request; longer texts are split_text at lines.
         max_tokens: token limit of an answer.
 
     Raises:
@@ -123,7 +123,7 @@ class LiveJudge:
         parts = [
             (number, offset, part)
             for number, text in enumerate(texts)
-            for offset, part in cut(text, self.piece)
+            for offset, part in split_text(text, self.piece)
             if part.strip()
         ]
         try:
@@ -183,7 +183,7 @@ def located(
         return
     start = 0
     for value, relation in facts:
-        place = find_whole(text, value, start) or find_whole(text, value)
+        place = find_words(text, value, start) or find_words(text, value)
         report.values += 1
         report.found += place is not None
         report.not_found += place is None

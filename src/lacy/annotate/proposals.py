@@ -1,15 +1,17 @@
 """Spans of tokens that the marking switches propose, each with a reason.
 
 Scores, spans and words are numpy arrays and ints, because a loop over spaCy's token objects would
-take as long as the parse.
+take as long as parsing.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,6 @@ from spacy.symbols import ADJ, ADV, DET, INTJ, NOUN, NUM, PRON, PROPN, VERB, X
 
 from lacy.annotate.config import Rules
 from lacy.annotate.grammar import is_unspaced
-from lacy.annotate.words import word_list
 from lacy.types import Reason
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Proposal:
     reason: Reason
 
 
-class Table:
-    """A text's tokens as arrays of length T; each rule adds proposals from it."""
+class TokenTable:
+    """A text's tokens as arrays of length T, from which the rules make proposals."""
 
     def __init__(self, doc: Doc, text: str) -> None:
         self.text = text
@@ -73,10 +74,21 @@ class Table:
         self.function = self.blank | (_among(self.lower, "function_words") & ~name)
 
     def tokens(self, start: int, end: int) -> tuple[int, int]:
-        """The tokens that characters ``[start, end)`` touch."""
+        """Return the tokens that characters ``[start, end)`` touch."""
         first = int(np.searchsorted(self.end, start, side="right"))
         last = int(np.searchsorted(self.start, end, side="left"))
         return first, last
+
+
+@cache
+def word_list(name: str) -> frozenset[str]:
+    """Return a list of ``keywords.json`` in lower case.
+
+    ``professions``, ``nationalities``, ``titles``, ``function_words``, or ``joiners``, which occur
+    inside names ("University *of* Pavia").
+    """
+    text = resources.files(__package__).joinpath("keywords.json").read_text(encoding="utf-8")
+    return frozenset(word.lower() for word in json.loads(text)[name])
 
 
 @cache
@@ -85,24 +97,21 @@ def _hashes(name: str) -> NDArray[np.uint64]:
 
 
 def _among(values: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
-    """Which values are in a word list."""
+    """Return which values are in a word list."""
     known = _hashes(name)
     places = np.minimum(np.searchsorted(known, values), len(known) - 1)
     found: NDArray[np.bool_] = known[places] == values
     return found
 
 
-def runs_of(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Maximal runs of true values as ``[start, end)``."""
+def true_runs(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Yield maximal runs of true values as ``[start, end)``."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], chosen, [False]))))
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
-# ----------------------------------------------------------------------------------- proposals
-
-
-def _entities(table: Table, rules: Rules) -> Iterator[Proposal]:
-    """Spans of the named-entity recogniser, of the types that count."""
+def _entities(table: TokenTable, rules: Rules) -> Iterator[Proposal]:
+    """Propose the spans of the named-entity recogniser that have a chosen type."""
     begins = np.flatnonzero(table.iob == 3)
     inside = table.iob == 1
     for start in begins.tolist():
@@ -114,23 +123,23 @@ def _entities(table: Table, rules: Rules) -> Iterator[Proposal]:
             yield Proposal(start, end, TYPE_REASON.get(label, "ENTITY"))
 
 
-def _numbers(table: Table) -> Iterator[Proposal]:
-    """Numerals: number-like words that are not pronouns ("one"), the tag NUM, any digit."""
+def _numbers(table: TokenTable) -> Iterator[Proposal]:
+    """Propose number-like words that are not pronouns ("one"), the tag NUM, and any digits."""
     chosen = table.like_num & (table.pos != PRON) & (table.pos != DET)
     chosen |= table.pos == NUM
     for match in DIGITS.finditer(table.text):
         first, last = table.tokens(*match.span())
         if last - first > 1 or not is_unspaced(table.text[table.start[first] : table.end[first]]):
             chosen[first:last] = True  # in scripts without spaces, a token may be a sentence
-    for start, end in runs_of(chosen & ~table.blank):
+    for start, end in true_runs(chosen & ~table.blank):
         yield Proposal(start, end, "NUMBER")
 
 
-def _proper_nouns(table: Table) -> Iterator[Proposal]:
-    """Runs of PROPN; one or two joiners ("of the") between two of them belong to the name."""
+def _proper_nouns(table: TokenTable) -> Iterator[Proposal]:
+    """Propose runs of PROPN; one or two joiners ("of the") between two belong to the name."""
     names = (table.pos == PROPN) & ~table.blank
     joiner = _among(table.lower, "joiners") & ~names
-    runs = list(runs_of(names))
+    runs = list(true_runs(names))
     index = 0
     while index < len(runs):
         start, end = runs[index]
@@ -144,8 +153,8 @@ def _proper_nouns(table: Table) -> Iterator[Proposal]:
         yield Proposal(start, end, "ENTITY")
 
 
-def _keywords(table: Table) -> Iterator[Proposal]:
-    """List words; a profession takes the nouns before it along ("basketball player")."""
+def _keywords(table: TokenTable) -> Iterator[Proposal]:
+    """Propose listed words; a profession includes the nouns before it ("basketball player")."""
     lower = table.lower
     capital = (_among(lower, "nationalities") | _among(lower, "titles")) & table.capital
     for place in np.flatnonzero(capital).tolist():
@@ -158,19 +167,19 @@ def _keywords(table: Table) -> Iterator[Proposal]:
 
 
 def _learned(threshold: float, scores_TL: NDArray[np.float32]) -> Iterator[Proposal]:
-    """Spans of the learned tagger. Columns of the scores: probability of B-FACT, I-FACT, O."""
+    """Propose spans of the learned tagger, whose columns are B-FACT, I-FACT and O."""
     chosen = 1.0 - scores_TL[:, 2] >= threshold
     begins = scores_TL[:, 0] > scores_TL[:, 1]
-    for start, end in runs_of(chosen):
+    for start, end in true_runs(chosen):
         cuts = [start, *(place for place in range(start + 1, end) if begins[place]), end]
         for first, last in pairwise(cuts):
             yield Proposal(first, last, "VALUE")
 
 
 def propose(
-    table: Table, rules: Rules, scores_TL: NDArray[np.float32] | None
+    table: TokenTable, rules: Rules, scores_TL: NDArray[np.float32] | None
 ) -> Iterator[Proposal]:
-    """The spans that the marking switches of ``rules`` propose; they may overlap."""
+    """Yield the spans that the marking switches of ``rules`` propose; they may overlap."""
     if rules.entities is not False:
         yield from _entities(table, rules)
     if rules.numbers:

@@ -1,12 +1,13 @@
-"""What every annotator is: texts in, character spans with a reason out.
+"""The interface of annotators: texts in, character spans with a reason out.
 
-Marks of a text are sorted and do not overlap: ``merge_marks`` makes any heap of spans so.
-``validated_marks`` holds an annotator of unknown origin to that promise.
+The marks of a text are sorted and do not overlap: ``merge_marks`` turns any spans into such marks,
+and ``validated_marks`` checks the output of an unknown annotator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, get_args, runtime_checkable
 
 from lacy.errors import LacyError
@@ -14,7 +15,7 @@ from lacy.types import Mark, Reason
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
-STRENGTH: dict[Reason, int] = {
+PRIORITY: dict[Reason, int] = {
     "VALUE": 5,
     "DATE": 4,
     "ENTITY": 3,
@@ -22,65 +23,60 @@ STRENGTH: dict[Reason, int] = {
     "KEYWORD": 1,
     "CONTENT": 0,
 }
-"""Which reason a union of equally long overlapping spans takes."""
+"""Which reason wins when overlapping spans of equal length are merged."""
 
 
 @runtime_checkable
 class Annotator(Protocol):
     """Marks the facts of texts.
 
-    An annotator may also have ``settings() -> dict`` (what its marks depend on, JSON values;
-    a resumed annotation compares it), ``uses_subjects = True`` (then ``annotate`` is given
-    ``subjects``, whom each text is about, as a second argument) and ``choice`` (a sentence on
-    what it chose by itself, printed once).
+    An annotator may also have ``settings() -> dict`` (JSON values on which its marks depend; a
+    resumed annotation compares them), ``uses_subjects = True`` (then ``annotate`` gets the subject
+    of each text as a second argument) and ``choice`` (a sentence about a choice it made itself,
+    which is printed once).
     """
 
     name: str
 
     def annotate(self, texts: Sequence[str]) -> list[list[Mark]]:
-        """One list of marks per text, sorted by start, not overlapping, offsets in characters."""
+        """Return a list of marks per text, sorted by start, without overlaps."""
         ...
 
 
 def merge_marks(marks: Iterable[Mark]) -> list[Mark]:
-    """Sorts marks and unites the overlapping ones, so that no character has two reasons.
+    """Sort marks and merge overlapping ones, so that no character has two reasons.
 
-    A union takes the reason and relation of its longest member (of equally long ones the
-    stronger reason, see ``STRENGTH``). Facts win over ``CONTENT``: a content word that a fact
-    overlaps is dropped, not united. Empty spans are dropped. Touching spans stay two values.
+    A merged mark takes the reason and relation of its longest member (of equally long ones, the
+    reason with the highest ``PRIORITY``). Facts win over ``CONTENT``: a content word that a fact
+    overlaps is dropped. Empty spans are dropped. Adjacent spans stay two values.
     """
     marks = [mark for mark in marks if mark.end > mark.start]
-    facts = sorted((mark for mark in marks if mark.reason != "CONTENT"), key=_order)
-    content = sorted((mark for mark in marks if mark.reason == "CONTENT"), key=_order)
-    kept = _unite(facts)
-    return sorted([*kept, *_apart(_unite(content), kept)])
+    facts = merge_overlapping(mark for mark in marks if mark.reason != "CONTENT")
+    content = merge_overlapping(mark for mark in marks if mark.reason == "CONTENT")
+    return sorted([*facts, *_outside(content, facts)])
 
 
-def _order(mark: Mark) -> tuple[int, int]:
-    return mark.start, mark.end
-
-
-def _unite(ordered: Sequence[Mark]) -> list[Mark]:
+def merge_overlapping(
+    marks: Iterable[Mark], priority: Mapping[Reason, int] = PRIORITY
+) -> list[Mark]:
+    """Sort marks and merge each group of overlapping ones, as ``merge_marks`` does."""
     groups: list[list[Mark]] = []
     end = -1
-    for mark in ordered:
+    for mark in sorted(marks, key=lambda mark: (mark.start, mark.end)):
         if mark.start < end:
             groups[-1].append(mark)
         else:
             groups.append([mark])
         end = max(end, mark.end)
-    return [_union(group) for group in groups]
+    merged = []
+    for group in groups:
+        leader = max(group, key=lambda mark: (mark.end - mark.start, priority[mark.reason]))
+        merged.append(replace(leader, start=group[0].start, end=max(mark.end for mark in group)))
+    return merged
 
 
-def _union(group: Sequence[Mark]) -> Mark:
-    if len(group) == 1:
-        return group[0]
-    leader = max(group, key=lambda mark: (mark.end - mark.start, STRENGTH[mark.reason]))
-    return Mark(group[0].start, max(mark.end for mark in group), leader.reason, leader.relation)
-
-
-def _apart(marks: Sequence[Mark], facts: Sequence[Mark]) -> list[Mark]:
-    """Those of ``marks`` that no fact overlaps (both sorted, each without overlap)."""
+def _outside(marks: Sequence[Mark], facts: Sequence[Mark]) -> list[Mark]:
+    """Return those of ``marks`` that no fact overlaps (both sorted and without overlaps)."""
     kept: list[Mark] = []
     at = 0
     for mark in marks:
@@ -94,10 +90,10 @@ def _apart(marks: Sequence[Mark], facts: Sequence[Mark]) -> list[Mark]:
 def validated_marks(
     texts: Sequence[str], marks: Sequence[Sequence[Mark]], name: str
 ) -> list[list[Mark]]:
-    """Returns ``marks`` if they keep the protocol's promise.
+    """Return ``marks`` if they are valid.
 
     Raises:
-        LacyError: E31, with the text's number and what is wrong.
+        LacyError: E31, with the text's number and the problem.
     """
     if len(marks) != len(texts):
         raise LacyError("E31", name=name, why=f"{len(texts)} texts, {len(marks)} lists of marks")
@@ -116,7 +112,7 @@ def validated_marks(
     return [list(found) for found in marks]
 
 
-def settings_of(annotator: Annotator) -> dict[str, Any]:
-    """What an annotator's marks depend on: its ``settings()`` where it has them, and its name."""
+def annotator_settings(annotator: Annotator) -> dict[str, Any]:
+    """Return the settings on which an annotator's marks depend, and its name."""
     settings = getattr(annotator, "settings", None)
     return {"name": annotator.name, **(settings() if callable(settings) else {})}

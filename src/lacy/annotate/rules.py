@@ -1,4 +1,4 @@
-"""Turns a parsed text into marks: completes, trims and merges proposed spans.
+"""Turn a parsed text into marks: complete, trim and merge proposed spans.
 
 Every marking switch proposes spans of tokens (``proposals``). Values are found on characters
 (``grammar``), because spaCy does not split "£3.5m." and "12½ feet" where a reader would. The ends
@@ -9,7 +9,7 @@ so far are unmarked.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,32 +17,30 @@ import numpy as np
 from spacy.strings import hash_string  # type: ignore[attr-defined]
 
 from lacy.annotate.config import Rules
-from lacy.annotate.grammar import OKINA, bound, is_unspaced, whole_values
-from lacy.annotate.proposals import ARTICLES, OPEN_CLASS, Proposal, Table, propose, runs_of
-from lacy.annotate.protocol import STRENGTH as JUDGED
+from lacy.annotate.grammar import OKINA, is_unspaced, joined_names, whole_values
+from lacy.annotate.proposals import ARTICLES, OPEN_CLASS, Proposal, TokenTable, propose, true_runs
+from lacy.annotate.protocol import PRIORITY as JUDGE_PRIORITY
+from lacy.annotate.protocol import merge_overlapping
 from lacy.types import Mark
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
 
-STRENGTH = {**JUDGED, "VALUE": JUDGED["KEYWORD"]}
-"""A learned span says less than a date or name of the same length: no judge has seen this text."""
+PRIORITY = {**JUDGE_PRIORITY, "VALUE": JUDGE_PRIORITY["KEYWORD"]}
+"""A learned span says less than a date or name of the same length: no judge saw this text."""
 
-LONGEST_NAME = 6
-"""Words of the longest part of a name that counts as seen; names are rarely longer (ours)."""
+MAX_NAME_WORDS = 6
+"""Longest part of a name, in words, that counts as seen; names are rarely longer (ours)."""
 
-UNSPACED = 8
+MAX_UNSPACED = 8
 """Longest name in a script without spaces; longer tokens are clauses (our choice)."""
 
 _LOWER_WORDS = re.compile(r"[.,;:]?(?:[ -][a-z]++)*+\W*+")
-"""What may follow a number in a span that is only the number and the thing that it counts."""
+"""What may follow a number in a span that is only the number and the thing it counts."""
 
 
-# ------------------------------------------------------------------------- trim, unite, complete
-
-
-def _trimmed(proposal: Proposal, table: Table, rules: Rules) -> Mark | None:
-    """Without white space at its ends, nor function words and punctuation if the switch is on."""
+def _trim(proposal: Proposal, table: TokenTable, rules: Rules) -> Mark | None:
+    """Cut white space off the ends, and function words and punctuation if the switch is on."""
     out = table.function if rules.unmark_edges else table.gap
     start, end = proposal.start, proposal.end
     while start < end and out[start]:
@@ -54,42 +52,27 @@ def _trimmed(proposal: Proposal, table: Table, rules: Rules) -> Mark | None:
     return Mark(int(table.start[start]), int(table.end[end - 1]), proposal.reason)
 
 
-def _united(spans: Iterable[Mark]) -> list[Mark]:
-    """Sorted; overlapping ones become one with the reason of the longest."""
-    groups: list[list[Mark]] = []
-    reach = -1
-    for span in sorted(spans, key=lambda s: (s.start, s.end)):
-        if span.start < reach:
-            groups[-1].append(span)
-        else:
-            groups.append([span])
-        reach = max(reach, span.end)
-    united = []
-    for group in groups:
-        leader = max(group, key=lambda s: (s.end - s.start, STRENGTH[s.reason]))
-        united.append(Mark(group[0].start, max(s.end for s in group), leader.reason))
-    return united
-
-
-def _completed(spans: Sequence[Mark], text: str, rules: Rules) -> list[Mark]:
-    """Replaces the proposed parts by complete values and names."""
+def _complete(spans: Sequence[Mark], text: str, rules: Rules) -> list[Mark]:
+    """Replace the proposed parts by complete values and names."""
     spans = [
-        s for s in spans if s.end - s.start <= UNSPACED or not is_unspaced(text[s.start : s.end])
+        s
+        for s in spans
+        if s.end - s.start <= MAX_UNSPACED or not is_unspaced(text[s.start : s.end])
     ]
     wanted = {"DATE": rules.dates, "NUMBER": rules.numbers}
     values = [Mark(*value) for value in whole_values(text) if wanted[value.reason]]
-    spans = _united([*spans, *values])
-    names = [Mark(*name, "ENTITY") for name in bound(text)]
+    spans = merge_overlapping([*spans, *values], PRIORITY)
+    names = [Mark(*name, "ENTITY") for name in joined_names(text)]
     okina = [
         name for name in names if rules.proper_nouns and OKINA.search(text, name.start, name.end)
     ]
-    spans = _united([*spans, *okina, *_touching(names, spans)])
-    spans = [_bare(span, text, value) for span, value in _with_first(spans, values)]
-    return _united(_balanced(span, text) for span in spans)
+    spans = merge_overlapping([*spans, *okina, *_touching(names, spans)], PRIORITY)
+    spans = [_drop_counted_thing(span, text, value) for span, value in _with_first(spans, values)]
+    return merge_overlapping((_balance_brackets(span, text) for span in spans), PRIORITY)
 
 
 def _touching(parts: Sequence[Mark], spans: Sequence[Mark]) -> Iterator[Mark]:
-    """Those of ``parts`` that overlap a name among ``spans`` (both sorted, without overlap)."""
+    """Yield those of ``parts`` that overlap a name among ``spans`` (both sorted, no overlaps)."""
     at = 0
     for part in parts:
         while at < len(spans) and spans[at].end <= part.start:
@@ -105,14 +88,14 @@ def _touching(parts: Sequence[Mark], spans: Sequence[Mark]) -> Iterator[Mark]:
 def _with_first(
     spans: Sequence[Mark], values: Sequence[Mark]
 ) -> Iterator[tuple[Mark, Mark | None]]:
-    """Each span with the value that it begins with, if it does."""
+    """Yield each span with the value with which it begins, if any."""
     by_start = {value.start: value for value in values}
     for span in spans:
         yield span, by_start.get(span.start)
 
 
-def _bare(span: Mark, text: str, value: Mark | None) -> Mark:
-    """Cuts a span to the value with which it begins, if only the counted thing follows.
+def _drop_counted_thing(span: Mark, text: str, value: Mark | None) -> Mark:
+    """Cut a span to the value with which it begins, if only the counted thing follows.
 
     "98 metres high" becomes "98 metres"; other spans do not change.
     """
@@ -121,8 +104,8 @@ def _bare(span: Mark, text: str, value: Mark | None) -> Mark:
     return value
 
 
-def _balanced(span: Mark, text: str) -> Mark:
-    """A span extended by its missing closing bracket, or cut before the open one."""
+def _balance_brackets(span: Mark, text: str) -> Mark:
+    """Extend a span by its missing closing bracket, or cut it before the open one."""
     piece = text[span.start : span.end]
     opened = piece.rfind("(")
     if opened < 0 or piece.count("(") <= piece.count(")"):
@@ -133,23 +116,20 @@ def _balanced(span: Mark, text: str) -> Mark:
     return replace(span, end=span.start + kept) if kept else span
 
 
-def _cut(spans: Sequence[Mark], table: Table) -> Iterator[Mark]:
-    """Parts of the spans between function words and punctuation."""
+def _split_inside(spans: Sequence[Mark], table: TokenTable) -> Iterator[Mark]:
+    """Yield the parts of the spans between function words and punctuation."""
     for span in spans:
         first, last = table.tokens(span.start, span.end)
-        for start, end in runs_of(~table.function[first:last]):
+        for start, end in true_runs(~table.function[first:last]):
             begin = max(span.start, int(table.start[first + start]))
             yield Mark(begin, min(span.end, int(table.end[first + end - 1])), span.reason)
 
 
-# ---------------------------------------------------------------------------------------- un-mark
+def subject_words(table: TokenTable, subject: str | None, spans: Sequence[Mark]) -> set[int]:
+    """Return hashes of the words that name the subject of the text.
 
-
-def subject_words(table: Table, subject: str | None, spans: Sequence[Mark]) -> set[int]:
-    """Hashes of the words that name what the text is about.
-
-    Without ``subject``: the text's heading (a first line before an empty one), else the name
-    that the first sentence begins with.
+    Without ``subject``: the words of the text's heading (a first line before an empty one), else of
+    the name with which the first sentence begins.
     """
     if subject is None:
         heading, gap, _ = table.text.partition("\n\n")
@@ -165,10 +145,10 @@ def subject_words(table: Table, subject: str | None, spans: Sequence[Mark]) -> s
     return set()
 
 
-def _unknown(
-    spans: Sequence[Mark], table: Table, rules: Rules, subject: str | None
+def _drop_known(
+    spans: Sequence[Mark], table: TokenTable, rules: Rules, subject: str | None
 ) -> Iterator[Mark]:
-    """Leaves out the subject's name and what stands earlier in the text."""
+    """Drop the subject's name, and what occurs earlier in the text."""
     about = subject_words(table, subject, spans) if rules.unmark_subject else set()
     seen: set[tuple[int, ...]] = set()
     for span in spans:
@@ -183,19 +163,19 @@ def _unknown(
             seen.update(
                 words[i:j]
                 for i in range(len(words))
-                for j in range(i + 1, min(len(words), i + LONGEST_NAME) + 1)
+                for j in range(i + 1, min(len(words), i + MAX_NAME_WORDS) + 1)
             )
         if not known:
             yield span
 
 
-def _content(table: Table, facts: Sequence[Mark]) -> Iterator[Mark]:
-    """Open-class words outside the facts; neighbours make one span."""
+def _content(table: TokenTable, facts: Sequence[Mark]) -> Iterator[Mark]:
+    """Yield open-class words outside the facts; neighbours make one span."""
     chosen = np.isin(table.pos, OPEN_CLASS) & ~table.function
     for fact in facts:
         first, last = table.tokens(fact.start, fact.end)
         chosen[first:last] = False
-    for start, end in runs_of(chosen):
+    for start, end in true_runs(chosen):
         yield Mark(int(table.start[start]), int(table.end[end - 1]), "CONTENT")
 
 
@@ -207,25 +187,25 @@ def mark(
     scores_TL: Any = None,
     subject: str | None = None,
 ) -> list[Mark]:
-    """Marks one parsed text.
+    """Mark one parsed text.
 
     Args:
         doc: parsed by spaCy; a rule whose attributes are not set proposes nothing.
         rules: the switches.
-        text: ``doc.text``, where at hand; spaCy would put it together token by token.
+        text: ``doc.text``, if at hand; spaCy would assemble it token by token.
         scores_TL: probabilities of B-FACT, I-FACT and O per token, from a learned tagger.
-        subject: whom or what the text is about.
+        subject: the subject of the text.
 
     Returns:
-        Marks sorted by start, not overlapping; ``CONTENT`` ones among them if switched on.
+        Marks sorted by start, without overlaps, including ``CONTENT`` if switched on.
     """
     if not len(doc):
         return []
-    table = Table(doc, doc.text if text is None else text)
-    proposed = (_trimmed(p, table, rules) for p in propose(table, rules, scores_TL))
-    facts = _completed([p for p in proposed if p is not None], table.text, rules)
-    facts = list(_unknown(facts, table, rules, subject))
+    table = TokenTable(doc, doc.text if text is None else text)
+    proposed = (_trim(p, table, rules) for p in propose(table, rules, scores_TL))
+    facts = _complete([p for p in proposed if p is not None], table.text, rules)
+    facts = list(_drop_known(facts, table, rules, subject))
     if rules.unmark_inside:
-        facts = list(_cut(facts, table))
+        facts = list(_split_inside(facts, table))
     content = list(_content(table, facts)) if rules.content else []
     return sorted([*facts, *content], key=lambda m: m.start)

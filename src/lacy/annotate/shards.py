@@ -1,10 +1,10 @@
-"""Marks of a whole corpus: batched, in processes, stored in shards, resumable.
+"""Mark a whole corpus: batched, in several processes, stored in shards, resumable.
 
 A folder of marks contains ``marks.json`` (the manifest: settings, counts, one entry per shard) and
 ``shard-00000.jsonl`` and so on, with one line per document: its id, a digest of its text, and its
-marks (null for a text whose marking took too long). Texts are not copied; ``attach`` joins the
-marks to the documents of the same source, and notices if that source has changed. An interrupted
-run resumes after its last complete shard.
+marks (null for a text whose marking took too long). Texts are not copied; ``attach_marks`` joins
+the marks to the documents of the same source, and notices if that source has changed. An
+interrupted run resumes after its last complete shard.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any
 
 from lacy._children import end_with_parent
 from lacy._parse import parse_json
-from lacy.annotate.protocol import Annotator, settings_of, validated_marks
+from lacy.annotate.protocol import Annotator, annotator_settings, validated_marks
 from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.run import write_atomic
 from lacy.types import Document, Mark
 
-Found = list[Mark] | None
+TextMarks = list[Mark] | None
 """The marks of a text; None if marking it took too long."""
 
 MANIFEST = "marks.json"
@@ -38,7 +38,7 @@ FORMAT = 1
 
 @dataclass
 class Shard:
-    """One stored shard: how many documents and marks, and a digest of its texts."""
+    """A stored shard: the numbers of documents and marks, and a digest of its texts."""
 
     documents: int
     marks: int
@@ -47,7 +47,7 @@ class Shard:
 
 @dataclass
 class Manifest:
-    """What a folder of marks says of itself."""
+    """The description of a folder of marks."""
 
     settings: dict[str, Any]
     shard_size: int
@@ -60,12 +60,12 @@ class Manifest:
 
     @property
     def documents(self) -> int:
-        """Documents stored so far."""
+        """Number of documents stored so far."""
         return sum(shard.documents for shard in self.shards)
 
     @property
     def fingerprint(self) -> str:
-        """Digest of all texts, in their order."""
+        """Digest of all texts, in order."""
         return _digest("".join(shard.source for shard in self.shards))
 
 
@@ -80,7 +80,7 @@ def annotate_documents(
     total: int | None = None,
     progress: bool = True,
 ) -> Manifest:
-    """Marks documents and stores the marks; resumes where an earlier call stopped.
+    """Mark documents and store the marks; resume where an earlier call stopped.
 
     Args:
         documents: read as a stream, in the same order at every call.
@@ -90,16 +90,16 @@ def annotate_documents(
         batch_size: documents per call of the annotator.
         n_process: worker processes. They are spawned and get a pickled copy of the annotator, so
             a script must start its work under ``if __name__ == "__main__"``.
-        total: number of documents, for the progress bar's ETA; by default ``len(documents)``.
-        progress: shows a bar on a terminal.
+        total: number of documents, for the progress bar; by default ``len(documents)``.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The manifest.
 
     Raises:
-        LacyError: E33, the folder has marks made with other settings; E34, the documents are not
-            those of the finished shards; E36, a worker died; E31, the annotator's marks are out of
-            order; E150, another process is using the folder. Finished shards stay usable in every
+        LacyError: E33, the folder has marks that were made with other settings; E34, the documents
+            are not those of the finished shards; E36, a worker died; E31, the annotator's marks are
+            invalid; E150, another process is using the folder. Finished shards stay usable in every
             case.
     """
     folder = Path(folder)
@@ -108,15 +108,15 @@ def annotate_documents(
     stream = iter(documents)
     with ExitStack() as stack:
         stack.enter_context(lock(folder))
-        manifest = _open(folder, settings_of(annotator), shard_size)
-        tick = stack.enter_context(_Bar(total, progress))
+        manifest = _open_manifest(folder, annotator_settings(annotator), shard_size)
+        tick = stack.enter_context(_ProgressBar(total, progress))
         for shard in manifest.shards:
-            _skip(stream, shard, folder, tick)
+            _skip_shard(stream, shard, folder, tick)
         chunk = list(islice(stream, shard_size))
         if chunk:
-            ask = stack.enter_context(_Asker(annotator, batch_size, n_process))
+            ask = stack.enter_context(_Workers(annotator, batch_size, n_process))
         while chunk:
-            _store(folder, manifest, chunk, ask(chunk, tick))
+            _store_shard(folder, manifest, chunk, ask(chunk, tick))
             chunk = list(islice(stream, shard_size))
         if not manifest.complete:
             manifest.complete = True
@@ -125,10 +125,10 @@ def annotate_documents(
 
 
 def load_manifest(folder: str | Path) -> Manifest:
-    """Reads a folder's manifest.
+    """Read a folder's manifest.
 
     Raises:
-        LacyError: E37, there is none or it is not readable.
+        LacyError: E37, there is none, or it is not readable.
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
@@ -145,12 +145,12 @@ def load_manifest(folder: str | Path) -> Manifest:
     return manifest
 
 
-def attach(documents: Iterable[Document], folder: str | Path) -> Iterator[Document]:
-    """Yields the documents with their stored marks, without those whose marking took too long.
+def attach_marks(documents: Iterable[Document], folder: str | Path) -> Iterator[Document]:
+    """Yield the documents with their stored marks, without those whose marking took too long.
 
     Args:
         documents: the same source, in the same order, as was annotated.
-        folder: what ``annotate_documents`` wrote.
+        folder: written by ``annotate_documents``.
 
     Raises:
         LacyError: E37, there are no marks, or the annotation is not finished; E34, a document is
@@ -160,7 +160,7 @@ def attach(documents: Iterable[Document], folder: str | Path) -> Iterator[Docume
     if not manifest.complete:
         why = f"annotation stopped after {manifest.documents} documents"
         raise LacyError("E37", folder=folder, why=why)
-    lines = _lines(Path(folder), manifest)
+    lines = _stored_lines(Path(folder), manifest)
     number = 0
     for number, document in enumerate(documents, 1):
         line = next(lines, None)
@@ -178,9 +178,6 @@ def attach(documents: Iterable[Document], folder: str | Path) -> Iterator[Docume
         raise LacyError("E34", folder=folder, why=why)
 
 
-# ------------------------------------------------------------------------------------- on disk
-
-
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
@@ -189,12 +186,12 @@ def _shard_path(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05d}.jsonl"
 
 
-def _source(documents: Iterable[Document]) -> str:
+def _texts_digest(documents: Iterable[Document]) -> str:
     return _digest("".join(f"{document.id}\0{_digest(document.text)}\n" for document in documents))
 
 
-def _open(folder: Path, settings: dict[str, Any], shard_size: int) -> Manifest:
-    """The manifest of an earlier call with the same settings, or a new one."""
+def _open_manifest(folder: Path, settings: dict[str, Any], shard_size: int) -> Manifest:
+    """Return the manifest of an earlier call with the same settings, or a new one."""
     settings = json.loads(json.dumps(settings))  # as it will be read: tuples become lists
     if not (folder / MANIFEST).exists():
         return Manifest(settings, shard_size)
@@ -215,38 +212,38 @@ def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
         yield f"{name}: {old!r} -> {new!r}"
 
 
-def _skip(
+def _skip_shard(
     stream: Iterator[Document], shard: Shard, folder: Path, tick: Callable[[int], None]
 ) -> None:
-    """Passes over the documents of a finished shard, which must be the ones annotated then."""
+    """Skip the documents of a finished shard, which must be those annotated then."""
     chunk = list(islice(stream, shard.documents))
-    if len(chunk) < shard.documents or _source(chunk) != shard.source:
+    if len(chunk) < shard.documents or _texts_digest(chunk) != shard.source:
         first = chunk[0].id if chunk else "none"
         why = f"the {shard.documents} documents from {first!r} on have changed"
         raise LacyError("E34", folder=folder, why=why)
     tick(len(chunk))
 
 
-def _store(
-    folder: Path, manifest: Manifest, documents: Sequence[Document], marks: Sequence[Found]
+def _store_shard(
+    folder: Path, manifest: Manifest, documents: Sequence[Document], marks: Sequence[TextMarks]
 ) -> None:
-    """Writes a shard, then the manifest that counts it: a crash between loses only the shard."""
+    """Write a shard, then the manifest that counts it: a crash between loses only the shard."""
     lines = []
     for document, found in zip(documents, marks, strict=True):
         if found is None:
             manifest.slow.append(document.id)
-        rows = None if found is None else [_row(mark) for mark in found]
+        rows = None if found is None else [_mark_row(mark) for mark in found]
         line = {"id": document.id, "text": _digest(document.text), "marks": rows}
         lines.append(json.dumps(line, separators=(",", ":")) + "\n")
         for mark in found or ():
             manifest.reasons[mark.reason] = manifest.reasons.get(mark.reason, 0) + 1
     write_atomic(_shard_path(folder, len(manifest.shards)), "".join(lines))
     count = sum(len(found or ()) for found in marks)
-    manifest.shards.append(Shard(len(documents), count, _source(documents)))
+    manifest.shards.append(Shard(len(documents), count, _texts_digest(documents)))
     _write_manifest(folder, manifest)
 
 
-def _row(mark: Mark) -> list[Any]:
+def _mark_row(mark: Mark) -> list[Any]:
     more = [] if mark.relation is None else [mark.relation]
     return [mark.start, mark.end, mark.reason, *more]
 
@@ -256,7 +253,7 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
     write_atomic(folder / MANIFEST, json.dumps(content, indent=1) + "\n")
 
 
-def _lines(folder: Path, manifest: Manifest) -> Iterator[dict[str, Any]]:
+def _stored_lines(folder: Path, manifest: Manifest) -> Iterator[dict[str, Any]]:
     for number, shard in enumerate(manifest.shards):
         path = _shard_path(folder, number)
         try:
@@ -269,8 +266,6 @@ def _lines(folder: Path, manifest: Manifest) -> Iterator[dict[str, Any]]:
             raise LacyError("E37", folder=folder, why=why) from error
 
 
-# ------------------------------------------------------------------------------------- workers
-
 _worker: Annotator | None = None
 
 
@@ -280,15 +275,15 @@ def _start_worker(annotator: Annotator) -> None:
     end_with_parent()
 
 
-def _work(texts: Sequence[str], subjects: Sequence[str | None]) -> list[Found]:
+def _work(texts: Sequence[str], subjects: Sequence[str | None]) -> list[TextMarks]:
     assert _worker is not None
     return _annotate(_worker, texts, subjects)
 
 
 def _annotate(
     annotator: Annotator, texts: Sequence[str], subjects: Sequence[str | None]
-) -> list[Found]:
-    """Marks of each text; if a batch takes too long, its texts are tried one by one."""
+) -> list[TextMarks]:
+    """Return the marks of each text; if a batch takes too long, try its texts one by one."""
     try:
         if getattr(annotator, "uses_subjects", False):
             marks = annotator.annotate(texts, subjects)  # type: ignore[call-arg]
@@ -304,8 +299,8 @@ def _annotate(
     return [*validated_marks(texts, marks, annotator.name)]
 
 
-class _Asker:
-    """Calls the annotator batch by batch, here or in worker processes."""
+class _Workers:
+    """Calls the annotator batch by batch, in this process or in worker processes."""
 
     def __init__(self, annotator: Annotator, batch_size: int, n_process: int) -> None:
         self.annotator = annotator
@@ -316,26 +311,28 @@ class _Asker:
                 n_process, get_context("spawn"), initializer=_start_worker, initargs=(annotator,)
             )
 
-    def __enter__(self) -> _Asker:
+    def __enter__(self) -> _Workers:
         return self
 
     def __exit__(self, *failure: object) -> None:
         if self.pool is not None:
             self.pool.shutdown(wait=True, cancel_futures=True)
 
-    def __call__(self, documents: Sequence[Document], tick: Callable[[int], None]) -> list[Found]:
+    def __call__(
+        self, documents: Sequence[Document], tick: Callable[[int], None]
+    ) -> list[TextMarks]:
         batches = []
         for start in range(0, len(documents), self.batch_size):
             batch = documents[start : start + self.batch_size]
             batches.append(([d.text for d in batch], [d.meta.get("title") for d in batch]))
-        marks: list[Found] = []
+        marks: list[TextMarks] = []
         if self.pool is None:
             for texts, subjects in batches:
                 marks += _annotate(self.annotator, texts, subjects)
                 tick(len(texts))
             return marks
         try:
-            futures: list[Future[list[Found]]] = [
+            futures: list[Future[list[TextMarks]]] = [
                 self.pool.submit(_work, texts, subjects) for texts, subjects in batches
             ]
             for future in futures:
@@ -347,7 +344,7 @@ class _Asker:
         return marks
 
 
-class _Bar:
+class _ProgressBar:
     """A progress bar with an ETA on a terminal; silent elsewhere."""
 
     def __init__(self, total: int | None, shown: bool) -> None:

@@ -1,4 +1,4 @@
-"""Facts by a spaCy pipeline and rules: the paper's way (§3, §4), with any installed pipeline."""
+"""Mark facts with rules on the output of a spaCy pipeline: the paper's method (§3, §4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lacy.annotate.config import RULES_VERSION, TEXT_SECONDS, Rules
-from lacy.annotate.pieces import TooSlow, batches, cut, prepared, time_limit
+from lacy.annotate.long_texts import TooSlow, batches, prepare_text, split_text, time_limit
 from lacy.errors import LacyError
 from lacy.types import Mark
 
@@ -29,10 +29,10 @@ UNUSED = {
     "textcat", "textcat_multilabel", "spancat", "spancat_singlelabel", "span_finder",
     "beam_parser", "coref",
 }  # fmt: skip
-"""Factories whose work no rule reads; leaving them out is most of the speed."""
+"""Components whose output no rule uses; without them, parsing is much faster."""
 
 SURROGATE = re.compile("[\ud800-\udfff]")
-"""Characters that are no valid Unicode, which spaCy refuses; parsed as one that stands for them."""
+"""Lone surrogates, which spaCy rejects; they are replaced before parsing."""
 
 NO_ENTITIES = (
     "entities: off, the learned spans find them too, and marking is nearly twice as fast "
@@ -41,7 +41,7 @@ NO_ENTITIES = (
 
 
 def choose_pipeline(wanted: str | Path = "auto") -> tuple[str, str]:
-    """Which pipeline to load, and why.
+    """Choose the pipeline to load.
 
     Args:
         wanted: ``auto``, ``bundled``, an installed package's name, or a folder.
@@ -60,15 +60,16 @@ def choose_pipeline(wanted: str | Path = "auto") -> tuple[str, str]:
 
 
 def bundled_path() -> Path:
-    """The folder of the pipeline that comes with lacy."""
+    """Return the folder of the pipeline that comes with lacy."""
     return Path(str(resources.files(__package__).joinpath("en_lacy_tiny")))
 
 
 def load_pipeline(name: str | Path) -> Language:
-    """Loads a pipeline.
+    """Load a pipeline.
 
     Raises:
-        LacyError: E11, spaCy is not installed; E30, no such pipeline or it does not load.
+        LacyError: E11, spaCy is not installed; E30, there is no such pipeline, or it cannot be
+            loaded.
     """
     try:
         import spacy
@@ -94,8 +95,8 @@ class SpacyAnnotator:
             sent to worker processes.
         rules: the switches.
         batch_size: texts parsed together; 64 was fastest in our measurements.
-        seconds: processor time for one text, or 100,000 characters of a longer one; None: no limit.
-        announce: called with a sentence for each choice made here; by default prints to stderr.
+        seconds: limit of processor time for one text, or for 100,000 characters of a longer one.
+        announce: called with a sentence for each automatic choice; prints to stderr by default.
 
     Raises:
         LacyError: E11, E30.
@@ -133,7 +134,7 @@ class SpacyAnnotator:
         self._select()
 
     def _select(self) -> None:
-        """Switches off the components that the rules do not read."""
+        """Disable the components that the rules do not use."""
         if self.source is not None:
             for name in self.nlp.pipe_names:
                 factory = self.nlp.get_pipe_meta(name).factory
@@ -143,7 +144,7 @@ class SpacyAnnotator:
                     self.nlp.disable_pipe(name)
 
     def _learned(self) -> Any:
-        """The component that learned fact spans, if there is one and the rules use it."""
+        """Return the component that learned fact spans, if there is one and it is used."""
         if not self.rules.learned or FACTS not in self.nlp.pipe_names:
             return None
         pipe = self.nlp.get_pipe(FACTS)
@@ -164,7 +165,7 @@ class SpacyAnnotator:
         return missing
 
     def settings(self) -> dict[str, Any]:
-        """Everything on which the marks depend: the pipeline, spaCy, the rules and switches."""
+        """Return what the marks depend on: the pipeline, spaCy's version, rules and switches."""
         import spacy
 
         return {
@@ -177,7 +178,7 @@ class SpacyAnnotator:
     def annotate(
         self, texts: Sequence[str], subjects: Sequence[str | None] | None = None
     ) -> list[list[Mark]]:
-        """Marks of each text.
+        """Return the marks of each text.
 
         Args:
             texts: any strings, including empty ones.
@@ -191,7 +192,7 @@ class SpacyAnnotator:
         pieces = [
             (number, *piece)
             for number, text in enumerate(texts)
-            for piece in cut(text if text.isascii() else SURROGATE.sub("\ufffd", text))
+            for piece in split_text(text if text.isascii() else SURROGATE.sub("\ufffd", text))
         ]
         for group in batches([piece for _, _, piece in pieces], self.batch_size):
             for (number, offset, _), found in zip(
@@ -204,7 +205,7 @@ class SpacyAnnotator:
     def _batch(
         self, pieces: Sequence[tuple[int, int, str]], about: Sequence[str | None]
     ) -> list[list[Mark]]:
-        """Marks of pieces that are parsed together, within the time limit of one."""
+        """Mark parts of texts that are parsed together, within the time limit of one."""
         from lacy.annotate.grammar import compile_all
         from lacy.annotate.rules import mark
 
@@ -222,7 +223,7 @@ class SpacyAnnotator:
             ) from None
 
     def parse(self, texts: Sequence[str]) -> Iterator[tuple[Doc, Any]]:
-        """Parsed texts with the learned tagger's scores (or None), for ``rules.mark``."""
+        """Yield parsed texts with the learned tagger's scores (or None), for ``rules.mark``."""
         for group in batches(texts, self.batch_size):
             yield from self._together(texts[group])
 
@@ -230,7 +231,7 @@ class SpacyAnnotator:
         import numpy as np
 
         skip = [FACTS] if self._facts is not None else []
-        ready = [prepared(self.nlp, text) for text in texts]
+        ready = [prepare_text(self.nlp, text) for text in texts]
         docs = list(self.nlp.pipe(ready, batch_size=self.batch_size, disable=skip))
         if self._facts is None:
             yield from ((doc, None) for doc in docs)

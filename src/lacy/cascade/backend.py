@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from lacy.cascade.policy import Signals
+from lacy.cascade.policy import SignalBatch
 from lacy.cascade.sequence import TextSequence
 
 
@@ -27,7 +27,7 @@ class NextScores(Protocol):
         """Return the bytes of the model's likeliest next token other than ``<CALL>``."""
         ...
 
-    def signals(self, places: Sequence[int]) -> Signals:
+    def signals(self, places: Sequence[int]) -> SignalBatch:
         """Return the signals that policies read."""
         ...
 

@@ -2,7 +2,7 @@
 
 Two things must not happen: a message must not be dropped because the template does not know its
 role, and text in a message must not become a control token. To detect both, the chat is rendered a
-second time with placeholder words in place of everything that the caller wrote. If a placeholder is
+second time with placeholders instead of everything that the caller wrote. If a placeholder is
 missing, the template dropped that message. A control token that is not in the second rendering
 comes from the caller's text, which is then encoded as ordinary text.
 """
@@ -21,12 +21,12 @@ from weakref import WeakKeyDictionary
 from lacy.corpus import TokenText
 
 NONCE = secrets.token_hex(6)
-"""Random, so that no message can contain a marker or a placeholder word."""
+"""Random, so that no message can contain a marker or a placeholder."""
 
-MARKS = 64
+MAX_MARKERS = 64
 """Most different control tokens in the text of one chat's messages."""
 
-_MARKER = re.compile(r"[<\[{(|｜].*[>\])}|｜]", re.DOTALL)
+_CONTROL_PATTERN = re.compile(r"[<\[{(|｜].*[>\])}|｜]", re.DOTALL)
 """Pattern of control tokens that a tokenizer does not list as special."""
 
 _FORBIDDEN = "messages may not hold the model's control token {!r}"
@@ -35,7 +35,7 @@ Message = Mapping[str, Any]
 
 
 class ChatRefused(Exception):
-    """A chat that cannot be rendered or tokenized.
+    """Raised when a chat cannot be rendered or tokenized.
 
     Args:
         why: a message for the caller.
@@ -60,29 +60,31 @@ class ControlTokens:
         self.ids = _control_ids(tokenizer)
         self.special = _special(tokenizer)
         """Ids of the special tokens by their names."""
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        self.names = [str(token).strip() for n, token in added.items() if n in self.ids]
         self._plain: _PlainText | None = None
         self._marked: Any = None
 
     def encode(self, text: str, plain: str = "") -> list[int]:
-        """Tokens of a text in which control tokens are recognised, except those in ``plain``."""
+        """Encode a text in which control tokens are recognised, except those in ``plain``."""
         if plain and plain in text:
-            return self.encode_marked(text.replace(plain, _mark(0)), {_mark(0): plain})
+            return self.encode_marked(text.replace(plain, _marker(0)), {_marker(0): plain})
         ids: list[int] = self.tokenizer.encode(
             text, add_special_tokens=False, split_special_tokens=False
         )
         return ids
 
     def first(self, text: str) -> int | None:
-        """The special token with whose name a text begins."""
+        """Return the special token with whose name a text begins."""
         found = [name for name in self.special if text.startswith(name)]
         return self.special[max(found, key=len)] if found else None
 
     def within(self, ids: Sequence[int]) -> list[int]:
-        """The control tokens among some tokens, in order."""
+        """Return the control tokens among some tokens, in order."""
         return [token for token in ids if token in self.ids]
 
     def spelled(self, text: str) -> list[str]:
-        """The parts of a text that the tokenizer would turn into control tokens.
+        """Return the parts of a text that would become control tokens, if it were encoded alone.
 
         Raises:
             ChatRefused: there are some, and this tokenizer (one without a ``tokenizers`` backend)
@@ -98,53 +100,52 @@ class ControlTokens:
         places = zip(made.ids, made.offsets, strict=True)
         return [text[begin:end] for token, (begin, end) in places if token in self.ids]
 
-    def encode_marked(self, text: str, marks: Mapping[str, str]) -> list[int]:
-        """Tokens of a text in which markers stand for pieces of ordinary text.
+    def encode_marked(self, text: str, markers: Mapping[str, str]) -> list[int]:
+        """Encode a text in which markers stand for parts that are ordinary text.
 
         Args:
             text: the text; control tokens in it are recognised.
-            marks: the markers and the text that they stand for.
+            markers: the markers and the text that they stand for.
 
         Raises:
-            ChatRefused: the tokenizer cannot encode a piece as ordinary text.
+            ChatRefused: the tokenizer cannot encode a part as ordinary text.
         """
         self._prepare()
         assert self._plain is not None
         ids: list[int] = self._marked.encode(text, add_special_tokens=False).ids
-        known = {self._marked.token_to_id(mark): piece for mark, piece in marks.items()}
-        out: list[int] = []
+        parts = {self._marked.token_to_id(marker): part for marker, part in markers.items()}
+        encoded: list[int] = []
         for token in ids:
-            if token in known:
-                piece = known[token]
-                plain = self._plain.encode_continuation(piece)
-                if self.within(plain):
-                    raise ChatRefused(_FORBIDDEN.format(piece), "control_token")
-                out += plain
-            else:
-                out.append(token)
-        return out
+            if token not in parts:
+                encoded.append(token)
+                continue
+            plain = self._plain.encode_continuation(parts[token])
+            if self.within(plain):
+                raise ChatRefused(_FORBIDDEN.format(parts[token]), "control_token")
+            encoded += plain
+        return encoded
 
     def _prepare(self) -> None:
-        """Build the encoders that are rarely needed; takes seconds for a large vocabulary."""
+        """Build two encoders that are rarely needed; this takes seconds for a large vocabulary."""
         if self._plain is not None:
             return
         backend = self.tokenizer.backend_tokenizer
         from tokenizers import AddedToken, Tokenizer
 
-        told = json.loads(backend.to_str())
-        told |= {"truncation": None, "padding": None}
-        for token in told["added_tokens"]:
+        state = json.loads(backend.to_str())
+        state |= {"truncation": None, "padding": None}
+        for token in state["added_tokens"]:
             token["special"] = token["special"] or token["id"] in self.ids
-        plain, self._marked = (Tokenizer.from_str(json.dumps(told)) for _ in range(2))
+        plain, self._marked = (Tokenizer.from_str(json.dumps(state)) for _ in range(2))
         plain.encode_special_tokens = True
         self._plain = _PlainText(self.tokenizer, plain)
         self._marked.add_special_tokens(
-            [AddedToken(_mark(n), special=True, normalized=False) for n in range(MARKS)]
+            [AddedToken(_marker(n), special=True, normalized=False) for n in range(MAX_MARKERS)]
         )
 
 
 class _PlainText(TokenText):
-    """``TokenText`` for which no control token exists, whether listed as special or not."""
+    """A ``TokenText`` without control tokens, neither special nor other ones."""
 
     def __init__(self, tokenizer: Any, plain: Any) -> None:
         super().__init__(tokenizer)
@@ -159,7 +160,7 @@ _KNOWN: WeakKeyDictionary[Any, ControlTokens] = WeakKeyDictionary()
 
 
 def control_tokens(tokenizer: Any) -> ControlTokens:
-    """The control tokens of a tokenizer (cached)."""
+    """Return the control tokens of a tokenizer (cached)."""
     if tokenizer not in _KNOWN:
         _KNOWN[tokenizer] = ControlTokens(tokenizer)
     return _KNOWN[tokenizer]
@@ -174,11 +175,11 @@ class RenderedChat:
     """The messages as rendered; roles that the template does not know have been mapped."""
     text: str
     neutral: str | None
-    """The rendering with placeholder words; None if the template rejects them."""
+    """The rendering with placeholders; None if the template rejects them."""
     _ids: list[int] | None = field(default=None, init=False)
 
     def tokens(self) -> list[int]:
-        """The tokens of the chat. Call this only in the thread that uses the tokenizer.
+        """Return the tokens of the chat. Call this only in the thread that uses the tokenizer.
 
         Raises:
             ChatRefused: text of a message would become a control token, and cannot be encoded
@@ -194,26 +195,33 @@ class RenderedChat:
         wanted = None if self.neutral is None else controls.within(controls.encode(self.neutral))
         if controls.within(ids) == wanted:
             return ids
-        marks: dict[str, str] = {}
-        for text in _strings(self.messages):
-            for piece in controls.spelled(text):
-                marks.setdefault(piece, _mark(len(marks)))
-        if wanted is None and not marks:
+        texts = _strings(self.messages)
+        parts = list(dict.fromkeys(part for text in texts for part in controls.spelled(text)))
+        if wanted is None and not parts:
             return ids
-        if not marks or len(marks) > MARKS:
-            raise ChatRefused(_FORBIDDEN.format("..."), "control_token")
-        longest_first = sorted(marks, key=len, reverse=True)
-        pieces = re.compile("|".join(map(re.escape, longest_first)))
+        # Some tokenizers find a control token only next to other text (Llama 2's normalizer adds
+        # "▁" in front), so in a second attempt all names of control tokens are ordinary text.
+        names = [name for name in controls.names if name and any(name in t for t in texts)]
+        for attempt in (parts, list(dict.fromkeys(parts + names))):
+            encoded = self._encode_as_text(attempt) if 0 < len(attempt) <= MAX_MARKERS else None
+            if encoded is not None and wanted in (None, controls.within(encoded)):
+                return encoded
+        part = max(parts, key=len, default="...")
+        raise ChatRefused(_FORBIDDEN.format(part), "control_token")
+
+    def _encode_as_text(self, parts: Sequence[str]) -> list[int] | None:
+        """Encode the chat with some parts of messages as ordinary text; None if that fails."""
+        markers = {part: _marker(n) for n, part in enumerate(parts)}
+        pattern = re.compile("|".join(map(re.escape, sorted(parts, key=len, reverse=True))))
         marked = _render(
-            _changed(self.messages, lambda text: pieces.sub(lambda m: marks[m[0]], text)),
+            _changed(self.messages, lambda text: pattern.sub(lambda m: markers[m[0]], text)),
             self.tokenizer,
         )
-        found = {mark: piece for piece, mark in marks.items()}
-        same = re.sub("|".join(map(re.escape, found)), lambda m: found[m[0]], marked) == self.text
-        ids = controls.encode_marked(marked, found) if same else []
-        if not same or (wanted is not None and controls.within(ids) != wanted):
-            raise ChatRefused(_FORBIDDEN.format(longest_first[0]), "control_token")
-        return ids
+        found = {marker: part for part, marker in markers.items()}
+        restored = re.sub("|".join(map(re.escape, found)), lambda m: found[m[0]], marked)
+        if restored != self.text:
+            return None
+        return control_tokens(self.tokenizer).encode_marked(marked, found)
 
 
 def render_chat(messages: Sequence[Message], tokenizer: Any) -> RenderedChat:
@@ -233,86 +241,93 @@ def render_chat(messages: Sequence[Message], tokenizer: Any) -> RenderedChat:
     """
     failure: ChatRefused | None = None
     knows = "developer" in str(tokenizer.chat_template)
-    for reading in _readings([dict(message) for message in messages], knows):
+    for mapped in _role_mappings([dict(message) for message in messages], knows):
         try:
-            text = _render(reading, tokenizer)
+            text = _render(mapped, tokenizer)
         except ChatRefused as error:
             failure = failure or error
             continue
-        words = [_Words(place) for place in range(len(reading))]
+        placeholders = [_Placeholders(place) for place in range(len(mapped))]
         neutral = None
         with suppress(ChatRefused):  # a template that examines the content of messages
             neutral = _render(
-                [_changed(m, say) for m, say in zip(reading, words, strict=True)], tokenizer
+                [_changed(m, words) for m, words in zip(mapped, placeholders, strict=True)],
+                tokenizer,
             )
-        lost = _lost(reading, words, neutral, text)
-        if lost is None:
-            return RenderedChat(tokenizer, reading, text, neutral)
-        if failure is not None and len(reading) < len(messages):
-            continue  # the places are not the caller's
-        role = messages[lost]["role"]
+        dropped = _first_dropped(mapped, placeholders, neutral, text)
+        if dropped is None:
+            return RenderedChat(tokenizer, mapped, text, neutral)
+        if failure is not None and len(mapped) < len(messages):
+            continue  # messages were joined, so the index is not the caller's
+        role = messages[dropped]["role"]
         why = f"the model's chat template drops a message of the role {role!r} at this place"
-        failure = ChatRefused(why, "role_not_supported", lost)
+        failure = ChatRefused(why, "role_not_supported", dropped)
     assert failure is not None
     raise failure
 
 
-def _readings(messages: list[dict[str, Any]], knows: bool) -> Iterator[list[dict[str, Any]]]:
-    """Possible role mappings; ``knows``: the template mentions the role ``developer``."""
+def _role_mappings(messages: list[dict[str, Any]], knows: bool) -> Iterator[list[dict[str, Any]]]:
+    """Yield the messages with possible roles; ``knows``: the template mentions ``developer``."""
     roles = {str(message["role"]) for message in messages}
     as_system = [m | {"role": "system"} if m["role"] == "developer" else m for m in messages]
     yield messages if knows else as_system
     if "developer" in roles:
         yield as_system if knows else messages
     if "tool" in roles or any(message.get("tool_calls") for message in messages):
-        for reading in (messages, as_system) if knows else (as_system, messages):
-            yield [_without_tools(message) for message in reading]
-        # results of several tools, or one and the user's next words, are neighbours by now
+        for mapped in (messages, as_system) if knows else (as_system, messages):
+            yield [_without_tools(message) for message in mapped]
+        # results of several tools, or one and the user's next message, now have the same role
         yield _joined([_without_tools(message) for message in as_system])
     elif "developer" in roles:
         yield _joined(as_system)
 
 
 def _joined(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Neighbours of one role as one message, for templates in which roles must alternate."""
+    """Join neighbours of one role, for templates in which roles must alternate."""
     found: list[dict[str, Any]] = []
     for message in messages:
         if found and found[-1]["role"] == message["role"]:
-            said = [str(found[-1]["content"]), str(message["content"])]
-            found[-1] = found[-1] | {"content": "\n\n".join(filter(str.strip, said))}
+            contents = [str(found[-1]["content"]), str(message["content"])]
+            found[-1] = found[-1] | {"content": "\n\n".join(filter(str.strip, contents))}
         else:
             found.append(message)
     return found
 
 
 def _without_tools(message: dict[str, Any]) -> dict[str, Any]:
-    """A message of a chat with tools, for a template without tools."""
-    said = str(message["content"])
+    """Return a message of a chat with tools for a template without tools."""
+    content = str(message["content"])
     if message["role"] == "tool":
-        return {"role": "user", "content": said}
+        return {"role": "user", "content": content}
     calls = message.get("tool_calls")
     if not calls:
         return message
-    asked = [json.dumps(call["function"], ensure_ascii=False) for call in calls]
-    return {"role": message["role"], "content": "\n".join([said] * bool(said.strip()) + asked)}
+    lines = [json.dumps(call["function"], ensure_ascii=False) for call in calls]
+    lines = [content, *lines] if content.strip() else lines
+    return {"role": message["role"], "content": "\n".join(lines)}
 
 
-def _lost(
-    messages: Sequence[Message], words: Sequence[_Words], neutral: str | None, text: str
+def _first_dropped(
+    messages: Sequence[Message],
+    placeholders: Sequence[_Placeholders],
+    neutral: str | None,
+    text: str,
 ) -> int | None:
-    """The first message that is not completely contained in the prompt."""
+    """Return the first message that is not completely contained in the prompt."""
     for place, message in enumerate(messages):
-        said = [str(message["content"])]
-        said += [str(call["function"]["name"]) for call in message.get("tool_calls") or ()]
-        for part in said:
-            found = part.strip() in text if neutral is None else words[place](part) in neutral
-            if part.strip() and not found:
+        parts = [str(message["content"])]
+        parts += [str(call["function"]["name"]) for call in message.get("tool_calls") or ()]
+        for part in filter(str.strip, parts):
+            found = (
+                part.strip() in text if neutral is None else placeholders[place](part) in neutral
+            )
+            if not found:
                 return place
     return None
 
 
-class _Words:
-    """Placeholder words for one message: the same for the same text, blank for blank text."""
+class _Placeholders:
+    """Placeholders for the texts of one message: equal ones for equal texts, blank for blank."""
 
     def __init__(self, place: int) -> None:
         self._place = place
@@ -337,7 +352,7 @@ def _render(messages: Sequence[Message], tokenizer: Any) -> str:
 
 
 def _changed(value: Any, change: Callable[[str], str], key: str = "") -> Any:
-    """A copy of messages with every text of the caller replaced; roles and types stay."""
+    """Copy messages with every text of the caller changed; roles and types stay."""
     if isinstance(value, str):
         return value if key in ("role", "type") else change(value)
     if isinstance(value, Mapping):
@@ -352,7 +367,7 @@ def _changed(value: Any, change: Callable[[str], str], key: str = "") -> Any:
 
 
 def _strings(messages: Any) -> list[str]:
-    """Every text of the caller in messages."""
+    """Return every text of the caller in messages."""
     found: list[str] = []
 
     def note(text: str) -> str:
@@ -363,7 +378,7 @@ def _strings(messages: Any) -> list[str]:
     return found
 
 
-def _mark(number: int) -> str:
+def _marker(number: int) -> str:
     return f"\ue000{NONCE}.{number}\ue001"
 
 
@@ -376,8 +391,8 @@ def _special(tokenizer: Any) -> dict[str, int]:
 def _control_ids(tokenizer: Any) -> set[int]:
     ids = set(tokenizer.all_special_ids)
     added = getattr(tokenizer, "added_tokens_decoder", {})
-    ids |= {n for n, t in added.items() if t.special or _MARKER.fullmatch(str(t).strip())}
-    # Characters that are not in the vocabulary become this token, which is not a control token.
+    ids |= {n for n, t in added.items() if t.special or _CONTROL_PATTERN.fullmatch(str(t).strip())}
+    # Unknown characters become this token, which is not a control token unless it ends texts.
     unknown = getattr(tokenizer, "unk_token_id", None)
     steering = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     return ids - {unknown} if unknown not in steering else ids

@@ -13,7 +13,7 @@ from lacy.cascade.calibration import Calibration
 from lacy.cascade.hosted_model import Hosted
 from lacy.cascade.hosted_server import Server
 from lacy.cascade.hosted_steps import Step
-from lacy.cascade.policy import Signals
+from lacy.cascade.policy import SignalBatch
 from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.corpus import TokenText
 from lacy.sources import continuation
@@ -56,7 +56,7 @@ class HostedScores:
             return own.piece.encode()
         return self.hosted.server.token_text.bytes_of(own.token)
 
-    def signals(self, places: Sequence[int]) -> Signals:
+    def signals(self, places: Sequence[int]) -> SignalBatch:
         """Return the signals that policies read."""
         steps, call_id = [self.heads[place] for place in places], self.hosted.call_id
 
@@ -68,7 +68,7 @@ class HostedScores:
             return np.array([_top2(step, call_id) for step in steps])
 
         margin = np.array([self.margins[place] for place in places], dtype=np.float64)
-        return Signals(margin, [0] * len(places), lambda place: "", compute)
+        return SignalBatch(margin, [0] * len(places), lambda place: "", compute)
 
 
 class HostedReferenceLikelihoods(ReferenceLikelihoods):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lacy.cascade.policy import Signals
+from lacy.cascade.policy import SignalBatch
 from lacy.cascade.sampling import choose_own_tokens
 from lacy.cascade.scores import Scorer, TokenScore, token_scores
 from lacy.cascade.sequence import TextSequence
@@ -45,7 +45,7 @@ class LocalScores:
         """Return the bytes of the likeliest token other than ``<CALL>``."""
         return self.engine.token_text.bytes_of(self.greedy[place])
 
-    def signals(self, places: Sequence[int]) -> Signals:
+    def signals(self, places: Sequence[int]) -> SignalBatch:
         """Return the signals that policies read."""
         whole = len(places) == len(self.greedy)
         logits_AV = self.logits_RV if whole else self.logits_RV[list(places)]

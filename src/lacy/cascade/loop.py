@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from lacy.cascade.backend import Backend, NextScores
 from lacy.cascade.call import NO_SOURCE, CallOutcome
-from lacy.cascade.policy import Decision, Never, Signals
+from lacy.cascade.policy import Decision, Never, SignalBatch
 from lacy.cascade.sampling import begins_word
 from lacy.cascade.sequence import TextSequence
 from lacy.errors import LacyError
@@ -303,10 +303,12 @@ def _may_call(sequence: TextSequence, scores: NextScores, place: int) -> bool:
     return engine.at == "any" or begins_word(sequence.text, scores.own_bytes(place))
 
 
-def _part(together: Signals, places: list[int], sequences: Sequence[TextSequence]) -> Signals:
+def _part(
+    together: SignalBatch, places: list[int], sequences: Sequence[TextSequence]
+) -> SignalBatch:
     """Return the signals of some sequences."""
     everything = len(places) == len(together)
-    return Signals(
+    return SignalBatch(
         margin=together.margin if everything else together.margin[places],
         position=[sequence.generated for sequence in sequences],
         text=lambda place: sequences[place].text,

@@ -56,7 +56,7 @@ class Decision:
 
 
 @dataclass(slots=True)
-class Signals:
+class SignalBatch:
     """What a policy may look at, one entry per sequence that could call now.
 
     ``read(name)`` returns an array of length B for a signal (computed when first read);
@@ -82,7 +82,7 @@ class Signals:
 class Controller(Protocol):
     """The state of a policy over one stream of generated text."""
 
-    def decide(self, signals: Signals) -> list[Decision]:
+    def decide(self, signals: SignalBatch) -> list[Decision]:
         """Return one decision per sequence, in their order."""
         ...
 
@@ -123,7 +123,7 @@ class Never(_Stateless):
 
     signal: ClassVar[str] = ""
 
-    def decide(self, signals: Signals) -> list[Decision]:
+    def decide(self, signals: SignalBatch) -> list[Decision]:
         """Return decisions not to call."""
         return [Decision(False)] * len(signals)
 
@@ -137,7 +137,7 @@ class Always(_Stateless):
 
     signal: ClassVar[str] = ""
 
-    def decide(self, signals: Signals) -> list[Decision]:
+    def decide(self, signals: SignalBatch) -> list[Decision]:
         """Return decisions to call."""
         return [Decision(True, "the policy calls wherever it can")] * len(signals)
 
@@ -157,7 +157,7 @@ class Threshold(_Stateless):
         """The signal that it reads."""
         return self.by
 
-    def decide(self, signals: Signals) -> list[Decision]:
+    def decide(self, signals: SignalBatch) -> list[Decision]:
         """Compare the signal with the limit."""
         limit = -self.limit if self.by == "top2" else self.limit
         return [
@@ -183,7 +183,7 @@ class Oracle(_Stateless):
     expects: Callable[[str], object | None]
     signal: ClassVar[str] = ""
 
-    def decide(self, signals: Signals) -> list[Decision]:
+    def decide(self, signals: SignalBatch) -> list[Decision]:
         """Ask the oracle about each text."""
         expected = [self.expects(signals.text(row)) for row in range(len(signals))]
         return [
@@ -274,7 +274,7 @@ class BudgetController:
         for value in policy.initial_signals[-policy.window :]:
             self._push(nan_as_lowest(sign * value))
 
-    def decide(self, signals: Signals) -> list[Decision]:
+    def decide(self, signals: SignalBatch) -> list[Decision]:
         """Return one decision per sequence; earlier ones of a step count for the later ones."""
         by, rate = self.policy.by, self.policy.rate
         drawn = [self._random.random() for _ in range(len(signals))] if by == "random" else None

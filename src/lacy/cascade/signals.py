@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lacy.cascade.policy import Signals
+from lacy.cascade.policy import SignalBatch
 from lacy.model import Gate, context_of, gate_of
 from lacy.types import Document
 
@@ -32,7 +32,7 @@ def step_signals(
     position: Sequence[int],
     text: Callable[[int], str],
     gate: Gate = "softmax",
-) -> Signals:
+) -> SignalBatch:
     """Return the signals of one decoding step.
 
     Args:
@@ -42,7 +42,7 @@ def step_signals(
         text: the text so far of a row.
         gate: how the model reads its CALL logit (``gate_of``).
     """
-    return Signals(
+    return SignalBatch(
         margin=read_signal(logits_BV, call_id, "margin", gate),
         position=position,
         text=text,

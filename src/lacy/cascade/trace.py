@@ -25,14 +25,14 @@ COLOURS = ("green", "magenta", "cyan", "yellow", "blue")
 """Colours of sources, in the order in which the sources first appear."""
 
 
-def to_dict(answer: Answer) -> dict[str, Any]:
+def answer_to_dict(answer: Answer) -> dict[str, Any]:
     """Return an answer as plain data for JSON."""
     return {"finished": answer.finished, "spans": [asdict(span) for span in answer.spans]}
 
 
 def write_answers(path: str | Path, answers: Iterable[Answer]) -> None:
     """Write answers as JSON lines, atomically."""
-    lines = [json.dumps(to_dict(answer), ensure_ascii=False) for answer in answers]
+    lines = [json.dumps(answer_to_dict(answer), ensure_ascii=False) for answer in answers]
     write_atomic(path, "".join(line + "\n" for line in lines))
 
 
@@ -72,12 +72,14 @@ def style_of(
     return found if colour else "reverse"
 
 
-def visible(text: str) -> str:
+def printable(text: str) -> str:
     """Replace characters that would control a terminal by U+FFFD."""
     return CONTROL_CHARACTERS.sub("\ufffd", text)
 
 
-def render(answer: Answer, palette: dict[str, str] | None = None, colour: bool = True) -> Text:
+def render_answer(
+    answer: Answer, palette: dict[str, str] | None = None, colour: bool = True
+) -> Text:
     """Return an answer for ``rich.print``; text that looks like markup stays text."""
     from rich.text import Text
 
@@ -86,7 +88,7 @@ def render(answer: Answer, palette: dict[str, str] | None = None, colour: bool =
     for span in answer.spans:
         for part, guessed in follow.split(span):
             style = style_of(span, palette, colour, guessed=guessed)
-            text.append(visible(part), style=style)
+            text.append(printable(part), style=style)
     return text
 
 
@@ -102,7 +104,7 @@ def legend(
     parts += [("call found nothing: a guess", guess_style(colour))] * silent
     for name, style in parts:
         text.append(" \u00b7 " if text else "", style="dim")
-        text.append(visible(name), style=style)
+        text.append(printable(name), style=style)
     return text
 
 
@@ -116,7 +118,7 @@ def receipt(answers: Answer | Sequence[Answer]) -> str:
     for name in speakers(answers):
         own = [span for span in spans if span.speaker == name]
         said = sum(span.tokens for span in own)
-        line = f"  {visible(name)}: {len(own)} answers, {said} tokens"
+        line = f"  {printable(name)}: {len(own)} answers, {said} tokens"
         cost, seconds = sum(span.cost for span in own), sum(span.seconds for span in own)
         line += f", cost {cost:g}" if cost else ""
         lines.append(line + f", {seconds:.2f} s")

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import enum
+import inspect
+import os
+import shutil
+import sys
+import textwrap
 import types
 import typing
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from lacy._convert import Mismatch, build, choices, convert
+from lacy._fields import Mark, Setting, settings_of
 from lacy._text import closest
-from lacy.config import (
-    Mark,
-    Mismatch,
-    Setting,
-    build,
-    convert,
-    put,
-    read_settings,
-    read_yaml,
-    settings_of,
-)
+from lacy.config import put, read_settings, read_yaml
 from lacy.errors import LacyError
 
 T = TypeVar("T")
+
+MAX_WIDTH = 120
+"""Longest line of the help, in characters."""
+
+HELP_POSITION = 26
+"""Characters before the description of a flag."""
+
+MAX_CHOICES = 24
+"""Choices longer than this stand in the description of a flag, not in its placeholder."""
+
+PLACEHOLDERS: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,36 +55,67 @@ class Flag:
     rare: bool
 
     @property
-    def positional(self) -> bool:
-        """True if the argument is given without a flag."""
-        return Mark.POSITIONAL in self.setting.marks
+    def kinds(self) -> list[Any]:
+        """The types of the value besides None."""
+        hint = self.setting.type
+        union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+        members = typing.get_args(hint) if union else (hint,)
+        return [kind for kind in members if kind is not type(None)]
 
-    @property
-    def repeated(self) -> bool:
-        """True if the flag may be given several times, each time with one value."""
-        return Mark.REPEATED in self.setting.marks
+    def options(self) -> dict[str, Any]:
+        """Return how ``argparse`` reads the flag; the values themselves stay text."""
+        [kind, *_] = self.kinds
+        if kind is bool:
+            no = "" if self.setting.default is False else "[no-]"
+            return {"action": argparse.BooleanOptionalAction, "metavar": no}
+        listed, args = typing.get_origin(kind) in (list, tuple), typing.get_args(kind)
+        words = "{" + ",".join(choices(args[0] if listed else kind)) + "}"
+        placeholder = PLACEHOLDERS.get(args[0] if listed else kind, "TEXT")
+        metavar = placeholder if words == "{}" else words if len(words) <= MAX_CHOICES else "NAME"
+        if Mark.POSITIONAL in self.setting.marks:
+            return {"metavar": self.name, "nargs": "*" if listed else "?"}
+        if Mark.REPEATED in self.setting.marks:
+            return {"metavar": metavar, "action": "append"}
+        if not listed:
+            return {"metavar": metavar}
+        fixed = typing.get_origin(kind) is tuple and args[-1] is not Ellipsis
+        return {"metavar": metavar, "nargs": len(args) if fixed else "+"}
 
-    @property
-    def switch(self) -> bool:
-        """True if the flag is on or off and needs no value."""
-        return bool in members(self.setting.type)
+    def help(self) -> str:
+        """Return the docstring with the choices that the placeholder hides, and the default."""
+        default, words = self.setting.default, choices(self.setting.type)
+        notes = [self.setting.doc]
+        if words and not self.options().get("metavar", "").startswith("{"):
+            notes.append(f"One of: {', '.join(word for word in words if word != 'None')}.")
+        if default not in (None, (), [], "", False, dataclasses.MISSING):
+            notes.append(f"(default: {_shown(default)})")
+        return " ".join(notes).replace("%", "%%")
 
-    @property
-    def length(self) -> int | None:
-        """Number of values: 1, n for a tuple of n, None for any number."""
-        kind, args = typing.get_origin(self.setting.type), typing.get_args(self.setting.type)
-        if kind not in (list, tuple) or self.repeated:
-            return 1
-        return len(args) if kind is tuple and args[-1] is not Ellipsis else None
+    def convert(self, value: Any) -> Any:
+        """Convert what was typed to the type of the setting.
+
+        Raises:
+            LacyError: E12, it does not fit.
+        """
+        if value in ("None", "null") and self.kinds != [self.setting.type]:
+            return None
+        try:
+            # Of an optional setting, the message says "expected a number", not "or null".
+            return convert(value, self.kinds[0] if len(self.kinds) == 1 else self.setting.type)
+        except Mismatch as mismatch:
+            why, do = f"expected {mismatch}", f"correct {self.name}; --help-all explains all flags"
+            raise LacyError("E12", key=self.name, value=value, why=why, do=do) from None
 
 
-def members(hint: Any) -> tuple[Any, ...]:
-    """Return the members of a union, or the type itself."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if union else (hint,)
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(_shown, value))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return value.name if isinstance(value, enum.Enum) else str(value)
 
 
-def flags_of(cls: type, prefix: str = "", path: str = "", group: str = "") -> Iterator[Flag]:
+def flags_of(cls: type, prefix: str = "", path: str = "", group: str = "Flags") -> Iterator[Flag]:
     """Yield the flags of a dataclass, including those of nested dataclasses.
 
     Args:
@@ -88,11 +130,92 @@ def flags_of(cls: type, prefix: str = "", path: str = "", group: str = "") -> It
             inner = prefix if Mark.INLINE in setting.marks else f"{prefix}{setting.name}."
             for flag in flags_of(setting.type, inner, f"{path}{setting.name}.", heading):
                 yield dataclasses.replace(flag, rare=flag.rare or rare)
+        elif Mark.POSITIONAL in setting.marks:
+            yield Flag(setting.name.upper(), path + setting.name, setting, "Arguments", rare)
         else:
             name = f"--{prefix}{setting.name}".replace("_", "-")
-            if Mark.POSITIONAL in setting.marks:
-                name = setting.name.upper()
             yield Flag(name, path + setting.name, setting, heading, rare)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps texts only at spaces, so that flags and compound words stay whole."""
+
+    def __init__(self, prog: str) -> None:
+        width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
+        super().__init__(prog, max_help_position=HELP_POSITION, width=width)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return action.option_strings[0].replace("--", f"--{action.metavar}")
+        return super()._format_action_invocation(action)
+
+    def start_section(self, heading: str | None) -> None:
+        """Print headings bold in a terminal."""
+        plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR")
+        bold = heading and not plain and os.environ.get("TERM") != "dumb"
+        super().start_section(f"\x1b[1m{heading}\x1b[0m" if bold else heading)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.split("\n\n")  # indented lines, such as examples, stay as they are
+        return "\n\n".join(
+            part if "\n  " in part else "\n".join(self._split_lines(part, width))
+            for part in paragraphs
+        )
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(
+            " ".join(text.split()), width, break_on_hyphens=False, break_long_words=False
+        )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises errors instead of printing them."""
+
+    def error(self, message: str) -> NoReturn:
+        _refuse(self.prog, message, f"see: {self.prog} --help")
+
+
+def _refuse(program: str, why: str, do: str) -> NoReturn:
+    raise LacyError("E115", program=program, why=why, do=do)
+
+
+def make_parser(
+    cls: type, command: str, *, examples: str = "", everything: bool = True, file: bool = True
+) -> argparse.ArgumentParser:
+    """Return the parser of a command.
+
+    Args:
+        cls: the dataclass of its flags.
+        command: the command, such as ``data mark``.
+        examples: command lines for the end of the help, one per line.
+        everything: False to hide rare flags in the help.
+        file: True if the command takes a settings file.
+    """
+    flags = list(flags_of(cls))
+    hidden = sum(flag.rare for flag in flags) * (not everything)
+    lines = "\n  ".join(["Examples:", *(line.strip() for line in examples.strip().splitlines())])
+    more = f"--help-all shows {hidden} more flag{'s' * (hidden != 1)}.\n\n" if hidden else ""
+    arguments = [flag.name for flag in flags if Mark.POSITIONAL in flag.setting.marks]
+    parser = _Parser(
+        prog=f"lacy {command}",
+        usage=" ".join(["%(prog)s", *["[CONFIG.yaml]"] * file, *arguments, "[FLAGS]"]),
+        description=inspect.getdoc(cls),
+        epilog=more + lines,
+        formatter_class=_Formatter,
+        argument_default=argparse.SUPPRESS,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    groups = {
+        name: parser.add_argument_group(name) for name in dict.fromkeys(f.group for f in flags)
+    }
+    for flag in flags:
+        options, positional = flag.options(), Mark.POSITIONAL in flag.setting.marks
+        shown = flag.help() if everything or not flag.rare else argparse.SUPPRESS
+        names = [flag.path] if positional else [flag.name]
+        options |= {} if positional else {"dest": flag.path}
+        groups[flag.group].add_argument(*names, help=shown, **options)
+    return parser
 
 
 def parse(cls: type[T], argv: Sequence[str], *, command: str, file: bool = True) -> T:
@@ -112,120 +235,28 @@ def parse(cls: type[T], argv: Sequence[str], *, command: str, file: bool = True)
         LacyError: the problems of the file, as in ``lacy.config.load``; E115, a flag does not
             exist, or an argument is missing or unexpected; E12, a value does not fit its flag.
     """
-    path, words = _take_file(argv, command) if file else (None, list(argv))
+    parser, flags = make_parser(cls, command), list(flags_of(cls))
+    path, words = _take_file(argv, parser) if file else (None, list(argv))
     data, lines = read_yaml(path) if path is not None else ({}, {})
     read_settings(cls, data, str(path), lines, command)  # its problems come before the flags'
-    flags = list(flags_of(cls))
-    for dotted, value in _read_arguments(flags, words, command).items():
-        put(data, dotted, value)
+    found, unknown = parser.parse_known_intermixed_args(words)
+    for word in unknown:
+        if not word.startswith("-"):
+            parser.error(f"unexpected argument {word!r}")
+        near = closest(word.partition("=")[0], parser._option_string_actions)
+        do = f"did you mean {near}? " if near else ""
+        _refuse(parser.prog, f"there is no flag {word}", f"{do}All flags: {parser.prog} --help-all")
     for flag in flags:
-        if flag.setting.required and not _contains(data, flag.path):
-            do = f"give {flag.name}; all arguments: lacy {command} --help"
-            _refuse(command, f"{flag.name} is missing", do)
+        if flag.path in found:
+            put(data, flag.path, flag.convert(getattr(found, flag.path)))
+        elif flag.setting.required and flag.path not in data:
+            parser.error(f"{flag.name} is missing")
     return build(cls, read_settings(cls, data, str(path), lines, command), str(path), command)
 
 
-def _contains(data: Any, dotted: str) -> bool:
-    for name in dotted.split("."):
-        if not isinstance(data, dict) or name not in data:
-            return False
-        data = data[name]
-    return True
-
-
-def _refuse(command: str, why: str, do: str) -> NoReturn:
-    raise LacyError("E115", command=command, why=why, do=do)
-
-
-def _read_arguments(flags: list[Flag], argv: Sequence[str], command: str) -> dict[str, Any]:
-    """Return the values of the arguments by the dotted names of their settings."""
-    named = {flag.name: flag for flag in flags if not flag.positional}
-    negated = {_negated_name(flag): flag for flag in named.values() if flag.switch}
-    arguments = [flag for flag in flags if flag.positional]
-    words, found, literal = list(argv), dict[str, Any](), False
-    while words:
-        word = words.pop(0)
-        if word == "--" and not literal:
-            literal = True  # what follows are arguments, even if they begin with a hyphen
-            continue
-        if literal or not _is_flag(word):
-            if not arguments:
-                _refuse(command, f"unexpected argument {word!r}", f"lacy {command} --help")
-            flag = arguments[0]
-            if flag.length == 1:
-                found[arguments.pop(0).path] = _converted(flag, word)
-            else:
-                found[flag.path] = [*found.get(flag.path, []), word]
-            continue
-        name, equals, value = word.partition("=")
-        name = name.replace("_", "-")
-        if name in negated and not equals:
-            found[negated[name].path] = False
-            continue
-        if name not in named:
-            near = closest(name, [*named, *negated])
-            hint = f"did you mean {near}? " if near else ""
-            do = f"{hint}All flags: lacy {command} --help-all"
-            _refuse(command, f"there is no flag {name}", do)
-        flag = named[name]
-        values = [value] if equals else _take_values(flag, words, command)
-        if flag.repeated:
-            found[flag.path] = [*found.get(flag.path, []), *values]
-        elif flag.length == 1:
-            found[flag.path] = _converted(flag, values[0])
-        else:
-            found[flag.path] = _converted(flag, values)
-    return found
-
-
-def _is_flag(word: str) -> bool:
-    """True for ``--steps`` and ``-x``; False for values such as ``-1`` and ``-``."""
-    return word.startswith("--") or (word.startswith("-") and word[1:2].isalpha())
-
-
-def _negated_name(flag: Flag) -> str:
-    """Return the flag that turns a switch off: ``--no-marks``, ``--rules.no-keywords``."""
-    parent, dot, name = flag.name.removeprefix("--").rpartition(".")
-    return f"--{parent}{dot}no-{name}"
-
-
-def _take_values(flag: Flag, words: list[str], command: str) -> list[str]:
-    """Remove the values of a flag from the front of the words."""
-    if flag.switch:
-        return [words.pop(0)] if words and words[0].lower() in ("true", "false") else ["true"]
-    count = 0
-    while count < len(words) and not _is_flag(words[count]) and count != flag.length:
-        count += 1
-    if count != flag.length and (flag.length is not None or not count):
-        needed = f"{flag.length or 'at least one'} value{'s' * ((flag.length or 1) > 1)}"
-        _refuse(command, f"{flag.name} needs {needed}", f"lacy {command} --help-all")
-    values, words[:] = words[:count], words[count:]
-    return values
-
-
-def _converted(flag: Flag, value: str | list[str]) -> Any:
-    """Convert a value to the type of its flag.
-
-    Raises:
-        LacyError: E12, it does not fit.
-    """
-    hint = flag.setting.type
-    kinds = [kind for kind in members(hint) if kind is not type(None)]
-    if len(kinds) < len(members(hint)):
-        if value in ("None", "null"):
-            return None
-        hint = kinds[0] if len(kinds) == 1 else hint  # "expected a number", not "or null"
-    if flag.switch and isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    try:
-        return convert(value, hint)
-    except Mismatch as mismatch:
-        do = f"correct {flag.name}; --help-all explains all flags"
-        why = f"expected {mismatch}"
-        raise LacyError("E12", key=flag.name, value=value, why=why, do=do) from None
-
-
-def _take_file(argv: Sequence[str], command: str) -> tuple[str | None, list[str]]:
+def _take_file(
+    argv: Sequence[str], parser: argparse.ArgumentParser
+) -> tuple[str | None, list[str]]:
     """Split the settings file from the other arguments."""
     words = list(argv)
     if words and not words[0].startswith("-") and words[0].endswith((".yaml", ".yml")):
@@ -233,7 +264,7 @@ def _take_file(argv: Sequence[str], command: str) -> tuple[str | None, list[str]
     for place, word in enumerate(words):
         if word == "--config":
             if place + 1 == len(words):
-                _refuse(command, "no file follows --config", f"lacy {command} --config FILE.yaml")
+                parser.error("no file follows --config")
             return words[place + 1], words[:place] + words[place + 2 :]
         if word.startswith("--config="):
             return word.partition("=")[2], words[:place] + words[place + 1 :]
@@ -251,9 +282,10 @@ def read_flags(module: Any, name: str, argv: Sequence[str]) -> Any:
     """
     file = getattr(module, "FILE", True)
     if asked := {"-h", "--help", "--help-all"} & set(argv):
-        from lacy.cli.help_text import help_text
-
         everything = "--help-all" in asked
-        print(help_text(module.FLAGS, name, module.EXAMPLES, everything=everything, file=file))
+        parser = make_parser(
+            module.FLAGS, name, examples=module.EXAMPLES, everything=everything, file=file
+        )
+        print(parser.format_help(), end="")
         raise SystemExit(0)
     return parse(module.FLAGS, argv, command=name, file=file)

@@ -164,7 +164,7 @@ def _print(
     """Print the answers in colours, unless they were shown as they came, and a receipt."""
     from rich.text import Text
 
-    from lacy.cascade import bill, colours, legend, receipt, render
+    from lacy.cascade import bill, colours, legend, receipt, render_answer
     from lacy.cli.streaming import cut_off, evidence, long_receipt
     from lacy.sources import price_of
 
@@ -172,7 +172,7 @@ def _print(
         palette.setdefault(name, colour)
     for answer in answers:
         if not shown:
-            console.print(render(answer, palette, not console.no_color), soft_wrap=True)
+            console.print(render_answer(answer, palette, not console.no_color), soft_wrap=True)
         if console.is_terminal and (cut := cut_off(answer)):
             console.print(Text(f"({cut}: --max-new-tokens sets the limit)", style="dim"))
         if show and console.is_terminal:

@@ -154,7 +154,7 @@ def _said(step: DecodeStep, palette: dict[str, str], console: Console, width: in
 
 def _word(text: str) -> str:
     """Return a word without outer spaces; symbols stand for a space, a newline and the end."""
-    return cascade.visible(text).replace("\n", "\u23ce").strip(" ") or (
+    return cascade.printable(text).replace("\n", "\u23ce").strip(" ") or (
         "\u2423" if text else "(end)"
     )
 
@@ -191,17 +191,17 @@ def _call(
     asked = (
         Text()
         .append(f"\u25b8 {number} ", "bold")
-        .append(f"\u2026{cascade.visible(before).strip()} ", "dim")
+        .append(f"\u2026{cascade.printable(before).strip()} ", "dim")
     )
     if step.answered:
         taken = next(offer for offer in step.offers if offer.taken)
         style = "reverse" if console.no_color else palette.get(step.speaker, "bold")
-        asked.append(cascade.visible(taken.text).strip(), style)
+        asked.append(cascade.printable(taken.text).strip(), style)
     else:
         asked.append(_word(step.text), cascade.guess_style(not console.no_color))
     found: list[Any] = [
         asked,
-        Padding(Text(cascade.visible(step.reason)), (0, 0, 0, 4), expand=False),
+        Padding(Text(cascade.printable(step.reason)), (0, 0, 0, 4), expand=False),
     ]
     if step.seconds or step.cost:
         took = f"took {step.seconds * 1000:.1f} ms" + (f", cost {step.cost:g}" if step.cost else "")
@@ -220,8 +220,8 @@ def _call(
 def _offer(offer: Offer, wide: bool) -> Text:
     style = "" if offer.taken else "dim"
     text = Text().append("\u2713 " if offer.taken else "\u2717 ", style or "bold")
-    text.append(cascade.visible(offer.text).strip(), style)
-    text.append(f"  {cascade.visible(offer.kind)}" if offer.kind and wide else "", "dim")
+    text.append(cascade.printable(offer.text).strip(), style)
+    text.append(f"  {cascade.printable(offer.kind)}" if offer.kind and wide else "", "dim")
     text.append("" if offer.score is None else f"  {offer.score:.1f}")
     return text.append(f"  {offer.why}", "dim")
 
@@ -265,14 +265,14 @@ def coloured_text(
 ) -> Text:
     """Return the text in the colours of ``lacy generate``; a text that was given stays plain."""
     if steps and steps[0].speaker == "text":
-        return Text(cascade.visible(text))
-    shown = Text(cascade.visible(text[: steps[0].start] if steps else text), style="bold")
+        return Text(cascade.printable(text))
+    shown = Text(cascade.printable(text[: steps[0].start] if steps else text), style="bold")
     line, follow = Text().append_text(shown), cascade.GuessTracker()
     for step in steps:
         span = Span(step.text, step.speaker, asked=step.called)
         for part, guessed in follow.split(span):
             style = cascade.style_of(span, palette, not console.no_color, guessed=guessed)
-            line.append(cascade.visible(part), style)
+            line.append(cascade.printable(part), style)
     return line
 
 
@@ -328,5 +328,5 @@ def _drawn(value: float | None) -> float:
 
 
 def _tick(step: DecodeStep) -> str:
-    shown = cascade.visible(step.text).strip() or "\u23ce"
+    shown = cascade.printable(step.text).strip() or "\u23ce"
     return shown if len(shown) <= 18 else shown[:17] + "\u2026"

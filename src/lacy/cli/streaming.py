@@ -58,7 +58,7 @@ class SpanWriter:
 
     def _write(self, text: str, style: str) -> None:
         """Print words of one style."""
-        for part in _SPACES.split(cascade.visible(text).expandtabs(4)):
+        for part in _SPACES.split(cascade.printable(text).expandtabs(4)):
             if part.isspace():
                 self._flush()
                 self._space(part, style)
@@ -170,7 +170,7 @@ def long_receipt(bill: Bill, palette: dict[str, str], console: Console) -> Text:
     """Return a receipt of several lines: tokens by speaker, calls, time, cost, savings."""
     colour, wide = not console.no_color, console.width >= 60
     names = {
-        name: "own words" if name == "slm" else cascade.visible(name) for name in bill.speakers
+        name: "own words" if name == "slm" else cascade.printable(name) for name in bill.speakers
     }
     room = min(max(map(cell_len, names.values())), 24)
     text = Text()
@@ -244,10 +244,10 @@ def evidence(answer: Answer, palette: dict[str, str], console: Console) -> Itera
     for span in answer.spans:
         if not span.asked:
             continue
-        who = "no answer" if span.speaker == "slm" else cascade.visible(span.speaker)
+        who = "no answer" if span.speaker == "slm" else cascade.printable(span.speaker)
         style = cascade.style_of(span, palette, not console.no_color)
         line = Text("  ").append(repr(span.text.strip()), style).append(f"  {who}", "dim")
-        why = [cascade.visible(part) for part in (span.reason, span.evidence) if part]
+        why = [cascade.printable(part) for part in (span.reason, span.evidence) if part]
         if not console.is_terminal:
             yield line.append("  " + " ".join("; ".join(why).split()))  # a line for each call
             continue

@@ -175,7 +175,7 @@ ENTRIES = {
         USAGE,
     ),
     "E115": Entry(
-        "lacy {command}: {why}",
+        "{program}: {why}",
         "{do}",
         USAGE,
         "A flag does not exist, or an argument is missing or unexpected.",

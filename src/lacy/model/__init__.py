@@ -1,10 +1,10 @@
-"""Small language models: from presets or checkpoints, with the ``<CALL>`` row, saved, decoded.
+"""Small language models: made from presets or checkpoints with a ``<CALL>`` row, saved, decoded.
 
-Everything here is a plain ``transformers`` causal language model, so that a saved folder opens in
-any tool of that world. What is ours: the last row of the vocabulary is ``<CALL>`` (the embedding
-has exactly ``len(tokenizer)`` rows), and a folder carries ``lacy.json`` beside the weights.
+Every model is a plain ``transformers`` causal language model, so a saved folder opens in any tool
+of that ecosystem. Two things are added: the last row of the vocabulary is ``<CALL>`` (the embedding
+has exactly ``len(tokenizer)`` rows), and a folder contains ``lacy.json`` beside the weights.
 
-``lacy.model.presets`` is free of torch and may be imported for help texts and estimates.
+``lacy.model.presets`` imports no torch, so help texts and estimates can use it.
 """
 
 import lazy_loader

@@ -1,8 +1,8 @@
-from .building import build, from_checkpoint
+from .building import build_model, from_checkpoint
 from .cache import keeps_keys_and_values
 from .decode import Decoder, context_of
 from .ends import end_ids
-from .files import INDEX, WEIGHTS, check_whole, damaged, newest_whole, resolve
+from .files import INDEX, WEIGHTS, check_complete, damaged_model, newest_complete, resolve
 from .forward import (
     Gate,
     freeze_biases,
@@ -15,7 +15,7 @@ from .forward import (
 from .gguf import write_gguf
 from .io import META, Loaded, load_model, require_context, save_model, write_beside, write_model
 from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory
-from .ragged import RaggedDecoder, Rereading
+from .ragged import RaggedDecoder, RecomputingDecoder
 from .weights import read_model
 
 __all__ = [
@@ -29,11 +29,11 @@ __all__ = [
     "Memory",
     "Preset",
     "RaggedDecoder",
-    "Rereading",
-    "build",
-    "check_whole",
+    "RecomputingDecoder",
+    "build_model",
+    "check_complete",
     "context_of",
-    "damaged",
+    "damaged_model",
     "end_ids",
     "freeze_biases",
     "from_checkpoint",
@@ -43,7 +43,7 @@ __all__ = [
     "hidden_states",
     "keeps_keys_and_values",
     "load_model",
-    "newest_whole",
+    "newest_complete",
     "positions",
     "preset_names",
     "read_model",

@@ -1,13 +1,11 @@
-"""Models from presets or from any causal checkpoint, with ``<CALL>`` as the last row.
+"""Build models from presets or from any causal checkpoint, with ``<CALL>`` as the last row.
 
-(The file is not called ``build`` because importing it would then hide the function of that name.)
-
-What ``transformers``' GPT-2 cannot do: leave out biases. Its linear and norm layers always have
-them, while the paper's 334M (§5.1) counts none (24 layers of width 1024, tied, 32,001 tokens:
-334.8M). So the ``gpt2`` presets keep the biases at their initial zero and out of the optimizer:
-the function learned is the bias-free one, the file holds 0.3M stored zeros, and
-``config.lacy_bias_free`` tells ``load`` to freeze them again. The learned position table (1.0M at
-1024) cannot be left out either; nanoGPT, and it seems the paper, does not count it.
+``transformers``' GPT-2 cannot omit biases: its linear and norm layers always have them, but the
+paper's 334M (§5.1) counts none (24 layers of width 1024, tied, 32,001 tokens: 334.8M). So the
+``gpt2`` presets freeze the biases at their initial zero. The learned function is the bias-free one,
+the file contains 0.3M zeros, and ``config.lacy_bias_free`` makes ``load_model`` freeze them again.
+The learned position table (1.0M at 1024) cannot be omitted either; nanoGPT, and apparently the
+paper, does not count it.
 """
 
 from __future__ import annotations
@@ -23,17 +21,17 @@ from lacy.model.ends import end_ids
 from lacy.model.files import resolve
 from lacy.model.forward import freeze_biases, require_call_last, require_trainable
 from lacy.model.presets import Preset, get_preset
-from lacy.model.weights import fetched, read_model
+from lacy.model.weights import download, read_model
 from lacy.types import CALL_TOKEN
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
-"""Settings of ``generate`` that have an effect only with ``do_sample``."""
+"""Settings of ``generate`` that only have an effect with ``do_sample``."""
 
 
-def build(
+def build_model(
     preset: str | Preset,
     tokenizer: PreTrainedTokenizerBase,
     *,
@@ -41,12 +39,12 @@ def build(
     seed: int = 0,
     **overrides: Any,
 ) -> PreTrainedModel:
-    """A fresh model in fp32, the same for the same arguments; the global random state is untouched.
+    """Build a model in fp32, the same for the same arguments; the global random state is untouched.
 
     Args:
-        preset: a name of ``PRESETS``, or a shape of one's own.
+        preset: a name of ``PRESETS``, or your own shape.
         tokenizer: with ``<CALL>`` as its last token; the vocabulary is exactly ``len(tokenizer)``.
-        context: the longest document in tokens, a limit only where positions are a table (GPT-2).
+        context: the longest document in tokens; a limit only for a position table (GPT-2).
         seed: of the initial weights.
         overrides: fields of ``Preset`` to change, e.g. ``layers=2``.
 
@@ -69,7 +67,7 @@ def build(
             _config(shape, tokenizer, context), dtype=torch.float32, attn_implementation="sdpa"
         )
     if shape.family == "llama":
-        _calm_residuals(model, shape.layers)
+        _scale_residuals(model, shape.layers)
     freeze_biases(model)
     return model
 
@@ -80,15 +78,15 @@ def from_checkpoint(
     *,
     revision: str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Any causal language model (folder or Hub name) in fp32, its last row ``<CALL>``.
+    """Open any causal language model (folder or Hub name) in fp32 and make ``<CALL>`` its last row.
 
     Embedding and head are resized to exactly ``len(tokenizer)``. A new ``<CALL>`` row is the mean
-    of the other rows, in the head and in the embedding: as a target, its logit starts at the mean
-    of all logits and takes almost no probability from other tokens; it never occurs as an input.
+    of the other rows, in head and embedding: its logit starts at the mean of all logits and takes
+    almost no probability from other tokens. ``<CALL>`` never occurs as an input.
 
     Args:
-        name: folder of a model (of lacy or others, or of a run), or a name on the Hub.
-        tokenizer: the tokenizer with which the data were encoded; ``None``: the checkpoint's own.
+        name: folder of a model or a run, or a name on the Hub.
+        tokenizer: the tokenizer that encoded the data; None uses the checkpoint's own.
         revision: Hub revision.
 
     Returns:
@@ -101,7 +99,7 @@ def from_checkpoint(
     from lacy.corpus import load_tokenizer
 
     found = resolve(name)
-    place = found if isinstance(found, Path) else fetched(found, revision)
+    place = found if isinstance(found, Path) else download(found, revision)
     model = read_model(place)
     require_trainable(model)
     own = load_tokenizer(place)
@@ -112,17 +110,16 @@ def from_checkpoint(
     rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
     had_call = rows == len(chosen) and _has_call(place)
     _resize(model, len(chosen), had_call=had_call)
-    _forget_padding(model, chosen)
-    settle_generation(model, chosen)
+    _unset_padding(model, chosen)
+    fix_generation_settings(model, chosen)
     return model, chosen
 
 
-def settle_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Make the model's settings for ``generate`` consistent with training, and valid for saving.
+def fix_generation_settings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make the settings for ``generate`` consistent with training, and valid for saving.
 
-    All end tokens are listed, and the begin token is that of training. Sampling values that
-    contradict ``do_sample`` (which ``transformers`` reads but refuses to write) are removed;
-    without ``do_sample`` they had no effect.
+    All end tokens are listed, and the begin token is that of training. Sampling values without
+    ``do_sample`` have no effect, and ``transformers`` refuses to save them, so they are removed.
     """
     from lacy.corpus import begin_end
 
@@ -142,11 +139,11 @@ def settle_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 
 
 @torch.no_grad()
-def _calm_residuals(model: PreTrainedModel, layers: int) -> None:
-    """Scale what each layer adds by 1/sqrt(2 layers), as GPT-2 does and Llama's code does not.
+def _scale_residuals(model: PreTrainedModel, layers: int) -> None:
+    """Scale the output of each layer by 1/sqrt(2 layers), as GPT-2 does and Llama's code does not.
 
-    Without it small models learn much slower: after 250 steps of ``demo`` at a rate of 6e-3 the
-    validation loss was 2.62 nats per token, with it 2.33 (0.02 for all weights: 3.04).
+    Without it, small models learn much slower: after 250 steps of ``demo`` at a rate of 6e-3, the
+    validation loss was 2.62 nats per token, with it 2.33 (with std 0.02 for all weights: 3.04).
     """
     for name, parameter in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
@@ -154,9 +151,9 @@ def _calm_residuals(model: PreTrainedModel, layers: int) -> None:
 
 
 def _config(shape: Preset, tokenizer: PreTrainedTokenizerBase, context: int) -> PretrainedConfig:
-    """The ``transformers`` config of a shape.
+    """Make the ``transformers`` config of a shape.
 
-    ``pad_token_id`` stays empty: it is the same id as bos, and Llama would freeze that row at zero.
+    ``pad_token_id`` stays empty: it would be that of bos, and Llama would freeze that row at zero.
     """
     from transformers import GPT2Config, LlamaConfig
 
@@ -196,7 +193,7 @@ def _config(shape: Preset, tokenizer: PreTrainedTokenizerBase, context: int) -> 
 
 @torch.no_grad()
 def _resize(model: PreTrainedModel, size: int, *, had_call: bool) -> None:
-    """Cut or grow embedding and head to ``size`` rows; a new last row is the mean of the others."""
+    """Resize embedding and head to ``size`` rows; a new last row is the mean of the others."""
     model.resize_token_embeddings(size, mean_resizing=False)
     if had_call:
         return
@@ -206,8 +203,8 @@ def _resize(model: PreTrainedModel, size: int, *, had_call: bool) -> None:
         weight_VD[-1] = weight_VD[:-1].mean(dim=0)
 
 
-def _forget_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let the padding row learn where padding is also the start or end of texts."""
+def _unset_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make the padding row trainable if it is also the begin or end of texts."""
     from lacy.corpus import begin_end
 
     around = (tokenizer.bos_token_id, tokenizer.eos_token_id, *begin_end(tokenizer))  # type: ignore[arg-type]
@@ -218,7 +215,7 @@ def _forget_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
 
 
 def _has_call(place: Path) -> bool:
-    """Whether the stored tokenizer already has ``<CALL>``, so that its row was trained."""
+    """True if the stored tokenizer has ``<CALL>``, so that its row was trained."""
     try:
         return f'"{CALL_TOKEN}"' in (place / "tokenizer.json").read_text(encoding="utf-8")
     except OSError:

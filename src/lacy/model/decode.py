@@ -1,9 +1,9 @@
 """Decode many texts at once with one KV cache: forced tokens, rewinding, scoring of candidates.
 
-All rows always have the same length, so there is no padding, no attention mask and no position
-arithmetic that could go wrong. Prompts of different lengths are fed as forced tokens: the common
-minimum in one forward pass, the rest of the longer ones step by step while the short ones already
-speak. A row that is done leaves the cache (``keep``).
+All rows have the same length, so there is no padding, no attention mask and no position arithmetic
+that could be wrong. Prompts of different lengths are fed as forced tokens: their common length in
+one forward pass, the rest of the longer ones step by step while the short ones already generate.
+Finished rows are removed from the cache (``keep``).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from lacy.errors import LacyError
-from lacy.model.trees import Tree, inputs_of, plant, takes_trees
+from lacy.model.trees import Tree, build_trees, takes_trees, tree_inputs
 
 DEFAULT_SCORE_CELLS = 65_536
-"""Positions of one scoring pass (rows x length of text and candidates): bounds its memory."""
+"""Most positions of one scoring pass (rows x length of text and candidates), to bound memory."""
 
 DEFAULT_SCORE_LOGITS = 33_554_432
-"""Logits that one scoring pass may hold (128 MiB in float32)."""
+"""Most logits of one scoring pass (128 MiB in float32)."""
 
 
 class Decoder:
@@ -30,7 +30,7 @@ class Decoder:
     Args:
         model: a causal ``transformers`` model (anything called as ``model(input_ids=,
             past_key_values=, use_cache=, logits_to_keep=)`` that returns ``.logits``).
-        call_id: the ``<CALL>`` row, left out of every likelihood; None for a model without one.
+        call_id: the ``<CALL>`` row, excluded from every likelihood; None if there is none.
         score_cells: most positions, of text and candidates, in one pass of ``score``.
     """
 
@@ -47,7 +47,7 @@ class Decoder:
 
     @property
     def rows(self) -> int:
-        """Rows that are still being decoded (0 before the first tokens)."""
+        """Number of rows (0 before the first tokens)."""
         return len(self.tokens_BT)
 
     @property
@@ -57,7 +57,7 @@ class Decoder:
 
     @property
     def room(self) -> int:
-        """Tokens that still fit into the model's context."""
+        """Tokens that still fit into the context."""
         return self.context - self.length
 
     def feed(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
@@ -67,8 +67,8 @@ class Decoder:
             tokens_BT: at least one token per row.
 
         Returns:
-            ``logits_BV``, float32, for the token after the last one fed. Not to be written to:
-            ``score`` reads them.
+            ``logits_BV``, float32, for the token after the last one fed. Read only: ``score`` uses
+            them.
 
         Raises:
             LacyError: E60 if the tokens do not fit into the model's context.
@@ -76,12 +76,12 @@ class Decoder:
         return self._feed(tokens_BT, keep=1)[:, -1]
 
     def feed_all(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
-        """As ``feed``, but returns ``logits_BTV``: those after each of the tokens fed."""
+        """Append tokens as ``feed``, but return ``logits_BTV``: those after every token."""
         return self._feed(tokens_BT, keep=0)
 
     @torch.inference_mode()
     def _feed(self, tokens_BT: Sequence[Sequence[int]], keep: int) -> Tensor:
-        """Append tokens; logits after the last ``keep`` of them (0: after each)."""
+        """Append tokens and return logits after the last ``keep`` of them (0: after each)."""
         widths = {len(row) for row in tokens_BT}
         if len(widths) != 1 or 0 in widths:
             raise ValueError(f"every row needs the same number of tokens, at least one: {widths}")
@@ -100,13 +100,13 @@ class Decoder:
         return logits_BTV
 
     def step(self, tokens_B: Sequence[int] | Tensor) -> Tensor:
-        """Append one token to every row; returns ``logits_BV`` as ``feed`` does."""
+        """Append one token to every row and return ``logits_BV`` as ``feed`` does."""
         tokens = tokens_B.tolist() if isinstance(tokens_B, Tensor) else tokens_B
         return self.feed([[int(token)] for token in tokens])
 
     @torch.inference_mode()
     def keep(self, rows: Sequence[int]) -> None:
-        """Keep these rows, in this order, and drop the others from the cache."""
+        """Keep these rows, in this order, and remove the others from the cache."""
         if list(rows) == list(range(self.rows)):
             return
         if self._cache is not None and rows:
@@ -119,11 +119,11 @@ class Decoder:
             self._cache = self._last_BV = None
 
     def rewind(self, count: int) -> None:
-        """Take back the last ``count`` tokens of every row (at least one must stay)."""
+        """Remove the last ``count`` tokens of every row (at least one must stay)."""
         if count == 0:
             return
         if not 0 < count < self.length:
-            raise ValueError(f"cannot take back {count} of {self.length} tokens")
+            raise ValueError(f"cannot remove {count} of {self.length} tokens")
         self._cache.crop(-count)
         self.tokens_BT = [row[:-count] for row in self.tokens_BT]
         self._last_BV = None
@@ -138,20 +138,20 @@ class Decoder:
         whole: bool = False,
         ends: Sequence[int] | None = None,
     ) -> list[list[float]]:
-        """Log-likelihood of candidate continuations; the cache is left as it was.
+        """Return log-likelihoods of candidate continuations; the cache does not change.
 
-        The candidates of all rows go through the model together, each row's as one tree behind its
-        cache (``trees``; where a model takes none, as a row each over copies of it), in as few
-        passes as ``score_cells`` allows. The softmax leaves ``<CALL>`` out.
+        The candidates of all rows go through the model together, those of a row as one tree behind
+        its cache (``trees``; if the model does not support them, as one row each over copies of the
+        cache), in as few passes as ``score_cells`` allows. The softmax excludes ``<CALL>``.
 
         Args:
             rows: rows of the decoder.
             candidates: for each of ``rows`` its K candidates, each a non-empty list of tokens.
             back: candidates replace the last ``back`` tokens of their row (token healing).
-            whole: count in that the candidate ends there (a town may be the beginning of a
-                school's name), as the probability that one of ``ends`` follows.
-            ends: tokens that may follow a whole value; by default all but ``<CALL>``, with which
-                a model asks for the rest of a value.
+            whole: multiply by the probability that the candidate ends there, i.e. that one of
+                ``ends`` follows (a town may be the beginning of a school's name).
+            ends: tokens that may follow a whole value; by default all but ``<CALL>``, which asks
+                for the rest of a value.
 
         Returns:
             For each row, ``log p(candidate | row's tokens)`` in nats, one per candidate.
@@ -190,12 +190,12 @@ class Decoder:
         scores: list[list[float]],
         endings: Tensor | None,
     ) -> None:
-        """Add to ``scores`` what the model says of ``jobs``, as trees."""
+        """Add the log-likelihoods of ``jobs``, as trees, to ``scores``."""
         device = self.model.device
         firsts = [row[len(row) - cut : len(row) - cut + 1] if cut else [] for row in self.tokens_BT]
         nodes = DEFAULT_SCORE_LOGITS // int(self.model.config.vocab_size)
         total_J = torch.zeros(len(jobs), device=device)
-        for trees in plant(
+        for trees in build_trees(
             [(row, tokens) for row, _, _, tokens in jobs], firsts, whole=endings is not None,
             length=self.length, cells=self.score_cells, nodes=nodes,
         ):  # fmt: skip
@@ -218,11 +218,11 @@ class Decoder:
             scores[which][place] += logp
 
     def _forward_trees(self, trees: Sequence[Tree], cut: int) -> Tensor:
-        """Logits ``[R, N, V]`` after each token of trees."""
+        """Return logits ``[R, N, V]`` after each token of trees."""
         device, rows = self.model.device, [tree.row for tree in trees]
         before = self.length - cut
         begins = [self.length - len(self.tokens_BT[row]) for row in rows]
-        input_RN, position_RN, mask_R1NM = inputs_of(trees, begins, before, self.model.dtype)
+        input_RN, position_RN, mask_R1NM = tree_inputs(trees, begins, before, self.model.dtype)
         cache = self._copy(torch.tensor(rows, device=device), before)
         logits: Tensor = self.model(
             input_ids=input_RN.to(device), position_ids=position_RN.to(device),
@@ -237,7 +237,7 @@ class Decoder:
         scores: list[list[float]],
         endings: Tensor | None,
     ) -> None:
-        """Add to ``scores`` what one pass over copies of the cache says about ``chunk``."""
+        """Add the log-likelihoods of ``chunk`` to ``scores``, from copies of the cache."""
         length = self.length
         inputs, targets = [], []
         for row, _, _, tokens in chunk:
@@ -257,7 +257,7 @@ class Decoder:
         logits_KTV = self._forward_rows([job[0] for job in chunk], input_KT, cache, keep=width)
         logp_KTV = self._log_softmax(logits_KTV.float())
         logp_KT = logp_KTV.gather(-1, target_KT[..., None])[..., 0]
-        # where, not a product: a padded place may hold -inf, and -inf * 0 is not a number
+        # where instead of a product: padding may contain -inf, and -inf * 0 is NaN
         logp_K = torch.where(valid_KT > 0, logp_KT, 0.0).sum(-1)
         if endings is not None:
             ends_K = torch.tensor([len(tokens) for tokens in targets], device=device)
@@ -268,7 +268,7 @@ class Decoder:
             scores[which][place] += logp
 
     def _endings(self, ends: Sequence[int] | None) -> Tensor:
-        """Ids of the tokens that may follow a whole value."""
+        """Return the ids of the tokens that may follow a whole value."""
         size = int(self.model.config.vocab_size)
         allowed = range(size) if ends is None else ends
         return torch.tensor([n for n in allowed if n != self.call_id], device=self.model.device)
@@ -276,7 +276,7 @@ class Decoder:
     def _chunks(
         self, jobs: list[tuple[int, int, int, list[int]]]
     ) -> Iterator[list[tuple[int, int, int, list[int]]]]:
-        """Jobs of similar width together, no chunk above the memory limits."""
+        """Group jobs of similar width into chunks within the memory limits."""
         vocabulary = int(self.model.config.vocab_size)
         chunk: list[tuple[int, int, int, list[int]]] = []
         for job in sorted(jobs, key=lambda job: len(job[3])):
@@ -290,7 +290,7 @@ class Decoder:
             yield chunk
 
     def _copy(self, index_K: Tensor, length: int) -> Any:
-        """A cache that holds the first ``length`` tokens of the given rows."""
+        """Return a cache with the first ``length`` tokens of the given rows."""
         copy = _new_cache()
         for number, layer in enumerate(self._cache.layers):
             if length:
@@ -299,7 +299,7 @@ class Decoder:
         return copy
 
     def _forward_rows(self, rows: Sequence[int], input_KT: Tensor, cache: Any, keep: int) -> Tensor:
-        """As ``_forward``, for copies of some rows."""
+        """Run ``_forward`` for copies of some rows."""
         return self._forward(input_KT, cache, keep=keep)
 
     def _forward(self, input_BT: Tensor, cache: Any, keep: int) -> Tensor:
@@ -320,7 +320,7 @@ class Decoder:
 
 
 def context_of(model: Any) -> int:
-    """The most tokens a model can attend to (its positions); very large where it has no limit."""
+    """Return the most tokens a model can attend to (its positions); very large without a limit."""
     limit = getattr(model.config, "max_position_embeddings", None)
     return int(limit) if limit else 1 << 30
 
@@ -332,5 +332,5 @@ def _new_cache() -> Any:
 
 
 def _pad(tokens: list[int], width: int) -> list[int]:
-    """Right padding with token 0: causal attention never looks at it from a real token."""
+    """Pad on the right with token 0, which causal attention never sees from a real token."""
     return tokens + [0] * (width - len(tokens))

@@ -1,4 +1,4 @@
-"""The tokens at which a model stops."""
+"""The tokens at which generation stops."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lacy.types import CALL_TOKEN
 
 
 def end_ids(tokenizer: Any, model: Any = None) -> frozenset[int]:
-    """Ids of all tokens at which generation stops.
+    """Return the ids of all tokens at which generation stops.
 
     These are the tokenizer's end token, the token that ends texts in training, the token that ends
     an answer in the chat template, and every end token that the model's ``generation_config`` and

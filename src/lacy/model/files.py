@@ -1,7 +1,7 @@
-"""Checks the files in a model folder before any weights are read.
+"""Check the files in a model folder before any weights are read.
 
 Folders come from many tools: adapters, quantised weights, GGUF, pickles, models that need their own
-code, truncated downloads. The errors raised here say which it is and what to do.
+code, truncated downloads. The errors raised here name the problem and what to do.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ META = "lacy.json"
 WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 
 GENERATION = "generation_config.json"
-"""Settings of ``generate``: among them the tokens at which a model stops."""
+"""Settings of ``generate``, including the tokens at which a model stops."""
 
 PACKED = ("I8", "U8", "F8_E4M3", "F8_E5M2", "I32", "U32", "I4", "F4")
-"""Number types of quantised weights, which mean nothing without their scales."""
+"""Dtypes of quantised weights, which are useless without their scales."""
 
 OTHERS = ("*.safetensors", "*.h5", "*.msgpack", "*.onnx", "*.bin", "*.pt", "*.pth")
-"""Files that hold weights for other programs, or under another name."""
+"""Weight files of other programs or with other names."""
 
 _LFS = b"version https://git-lfs"
 
@@ -36,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def resolve(path: str | Path) -> Path | str:
-    """The folder with the weights: ``path``, its ``model``, or its newest complete checkpoint.
+    """Return the folder with the weights: ``path``, its ``model``, or its newest checkpoint.
 
     If the newest checkpoint of a run is damaged, an older one is used, with a warning. A string
     that is not the name of a local folder is returned unchanged, as a name on the Hub.
@@ -56,15 +56,15 @@ def resolve(path: str | Path) -> Path | str:
             return place
     checkpoints = sorted((folder / "checkpoints").glob("step-*/config.json"), reverse=True)
     if checkpoints:
-        return newest_whole([config.parent for config in checkpoints])
-    refuse_other_kinds(folder)
+        return newest_complete([config.parent for config in checkpoints])
+    reject_other_formats(folder)
     why = "it is a file" if folder.is_file() else "no config.json in it"
     do = "give the folder of a model or of a training run"
     raise LacyError("E55", path=path, why=why, do=do)
 
 
-def newest_whole(checkpoints: list[Path]) -> Path:
-    """The first of these checkpoints that is complete; a warning names the damaged ones.
+def newest_complete(checkpoints: list[Path]) -> Path:
+    """Return the first complete checkpoint of a list; a warning names the damaged ones.
 
     Raises:
         LacyError: the error of the first one, if none is complete.
@@ -72,7 +72,7 @@ def newest_whole(checkpoints: list[Path]) -> Path:
     failures: list[LacyError] = []
     for place in checkpoints:
         try:
-            check_whole(place)
+            check_complete(place)
         except LacyError as error:
             failures.append(error)
             continue
@@ -82,20 +82,20 @@ def newest_whole(checkpoints: list[Path]) -> Path:
     raise failures[0]
 
 
-def check_whole(place: Path) -> None:
-    """Raise unless config and all weight files exist, are complete, and are not quantised.
+def check_complete(place: Path) -> None:
+    """Raise unless config and all weight files are there, complete and not quantised.
 
     Raises:
         LacyError: E55, no model; E56, damaged; E130, quantised; E131, an adapter; E134, GGUF.
     """
-    refuse_other_kinds(place)
-    config = read_json(place / "config.json")
+    reject_other_formats(place)
+    config = read_model_json(place / "config.json")
     quantised = config.get("quantization_config")
     if quantised is not None:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
         raise LacyError("E130", path=place, method=method or "an unknown method")
-    if (place / GENERATION).is_file():  # transformers would pass over a damaged one in silence
-        read_json(place / GENERATION)
+    if (place / GENERATION).is_file():  # transformers silently ignores a damaged one
+        read_model_json(place / GENERATION)
     for name in sorted(_weight_files(place)):
         _check_file(place, name)
     for name, (kind, shape) in stored_tensors(place).items():
@@ -104,10 +104,7 @@ def check_whole(place: Path) -> None:
 
 
 def stored_tensors(place: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name, kind of numbers (``F32``, ``BF16``, ``I8`` ...) and shape of all weights in the files.
-
-    Only headers are read.
-    """
+    """Read dtype (``F32``, ``BF16``, ...) and shape of all weights by name, from the headers."""
     from safetensors import safe_open
 
     found: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -119,7 +116,7 @@ def stored_tensors(place: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     return found
 
 
-def refuse_other_kinds(place: Path) -> None:
+def reject_other_formats(place: Path) -> None:
     """Raise for a folder or file in a known format that lacy does not read."""
     if place.is_file():
         with contextlib.suppress(OSError), place.open("rb") as file:
@@ -128,7 +125,7 @@ def refuse_other_kinds(place: Path) -> None:
         return
     if (place / ADAPTER).is_file():
         try:
-            base = read_json(place / ADAPTER).get("base_model_name_or_path")
+            base = read_model_json(place / ADAPTER).get("base_model_name_or_path")
         except LacyError:
             base = None
         named = str(base) if base else "a base model that it does not name"
@@ -147,8 +144,8 @@ def refuse_other_kinds(place: Path) -> None:
         raise LacyError("E55", path=place, why="it holds only pickled weights", do=do)
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """The JSON object in a file of the model.
+def read_model_json(file: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of the model.
 
     Raises:
         LacyError: E56, it cannot be read or is not an object.
@@ -156,14 +153,14 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         content = parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise damaged(file.parent, f"{file.name}: {first_line(error)}") from error
+        raise damaged_model(file.parent, f"{file.name}: {first_line(error)}") from error
     if not isinstance(content, dict):
-        raise damaged(file.parent, f"{file.name} is not an object")
+        raise damaged_model(file.parent, f"{file.name} is not an object")
     return content
 
 
-def damaged(place: Path | str, why: str, do: str = "") -> LacyError:
-    """E56 with advice that depends on where the model comes from."""
+def damaged_model(place: Path | str, why: str, do: str = "") -> LacyError:
+    """Return E56 with advice that depends on the origin of the model."""
     if not do and (Path(place) / META).is_file():
         do = "use another checkpoint of that run, or train again"
     return LacyError("E56", path=place, why=why, do=do or "download or copy the model again")
@@ -173,23 +170,25 @@ def _weight_files(place: Path) -> set[str]:
     index = place / INDEX
     if not index.is_file() or (place / WEIGHTS).is_file():  # as transformers chooses
         return {WEIGHTS}
-    listed = read_json(index).get("weight_map")
+    listed = read_model_json(index).get("weight_map")
     names = set(listed.values()) if isinstance(listed, dict) else set()
     if not names or not all(isinstance(n, str) and Path(n).name == n for n in names):
-        raise damaged(place, f"{INDEX} names no files of this folder")
+        raise damaged_model(place, f"{INDEX} names no files of this folder")
     return names
 
 
 def _missing(place: Path, name: str) -> LacyError:
-    """E56 for a weight file that is not there, with what lies there instead."""
+    """Return E56 for a missing weight file, naming the files that are there instead."""
     others = sorted(file.name for kind in OTHERS for file in place.glob(kind))
     why = f"{name} is missing"
     if not others or name != WEIGHTS:
-        return damaged(place, why)
+        return damaged_model(place, why)
     if any(re.fullmatch(r"model-\d+-of-\d+\.safetensors", other) for other in others):
-        return damaged(place, f"{INDEX} is missing, which names its {len(others)} weight files")
+        return damaged_model(
+            place, f"{INDEX} is missing, which names its {len(others)} weight files"
+        )
     do = f"save it as {name} with transformers (save_pretrained), or fetch that file"
-    return damaged(place, f"{why}; there is {', '.join(others[:3])}", do)
+    return damaged_model(place, f"{why}; there is {', '.join(others[:3])}", do)
 
 
 def _check_file(place: Path, name: str) -> None:
@@ -199,10 +198,10 @@ def _check_file(place: Path, name: str) -> None:
         with (place / name).open("rb") as file:
             if file.read(len(_LFS)) == _LFS:
                 why = f"{name} is a git-LFS pointer, not the weights themselves"
-                raise damaged(place, why, "fetch them: git lfs pull")
+                raise damaged_model(place, why, "fetch them: git lfs pull")
         with safe_open(place / name, framework="pt"):
             pass
     except FileNotFoundError:
         raise _missing(place, name) from None
     except (SafetensorError, OSError) as error:
-        raise damaged(place, f"{name}: {first_line(error)}") from error
+        raise damaged_model(place, f"{name}: {first_line(error)}") from error

@@ -1,14 +1,14 @@
-"""Packed rows through any causal model: documents in one row neither see nor shift one another.
+"""Forward passes of packed rows through any causal model, the ``<CALL>`` row and its gate.
 
-A row holds several documents (``segments`` says which token belongs to which). Positions restart
-with each document and attention stays inside it, so that a packed document has the same hidden
-states, and the same gradients, as the document alone.
+A row contains several documents (``segments`` says which token belongs to which). Positions restart
+with each document and attention stays inside it, so a packed document has the same hidden states
+and gradients as the document alone.
 
 How: ``transformers`` reads document borders off ``position_ids`` (a step other than +1 is a border)
 and builds the block-diagonal mask for sdpa, eager and flash attention alike, but only where neither
 ``attention_mask`` nor a cache is given; a model's default ``use_cache=True`` silently makes one.
-``tests/model/test_forward.py`` holds this for Llama and GPT-2, and ``separates_documents`` asks any
-other model.
+``tests/model/test_forward.py`` checks this for Llama and GPT-2, and ``separates_documents`` checks
+any other model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Gate = Literal["softmax", "sigmoid"]
 
 
 def positions(segments_BT: torch.Tensor) -> torch.Tensor:
-    """Position of every token within its document, int64 (B, T); a run of padding counts as one."""
+    """Return each token's position in its document, int64 (B, T); padding counts as a document."""
     index_T = torch.arange(segments_BT.shape[1], device=segments_BT.device)
     starts_BT = torch.zeros_like(segments_BT, dtype=torch.int64)
     changed_BT = segments_BT[:, 1:] != segments_BT[:, :-1]
@@ -45,14 +45,14 @@ def hidden_states(
     segments_BT: torch.Tensor | None = None,
     positions_BT: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Last hidden states, after the final norm and before the head.
+    """Return the last hidden states, after the final norm and before the head.
 
     Args:
         model: a causal language model (not its wrapper for several devices).
         input_ids_BT: token ids.
-        segments_BT: which document of its row a token belongs to (0 is padding); ``None`` if every
-            row is one document.
-        positions_BT: ``positions(segments_BT)`` where the caller has it already.
+        segments_BT: which document of its row a token belongs to (0 is padding); None if every row
+            is one document.
+        positions_BT: ``positions(segments_BT)`` if the caller has it already.
 
     Returns:
         hidden_BTD.
@@ -67,7 +67,7 @@ def hidden_states(
 
 
 def head_weight(model: PreTrainedModel) -> torch.Tensor:
-    """The output matrix head_VD, its last row ``<CALL>``; tied models share it with the input.
+    """Return the output matrix head_VD, last row ``<CALL>``; tied models share it with the input.
 
     Raises:
         LacyError: E58 if this model's logits are more than ``hidden @ head.T`` (a bias, a cap, a

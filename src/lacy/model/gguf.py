@@ -1,9 +1,10 @@
-"""A model as one GGUF file, for llama.cpp and what is built on it.
+"""Write a model as one GGUF file, for llama.cpp and tools built on it.
 
-Only what llama.cpp computes in the same way is written: Llama's shape with byte-level BPE. Rows of
-the query and key weights change places, as its rotary embedding turns neighbouring numbers while
-``transformers`` turns halves. Token ids stay as they are; ``<CALL>`` is a *user-defined* token, the
-kind whose text a server shows and can stop at (a control token would pass unseen).
+Only models that llama.cpp computes in the same way are written: Llama's architecture with
+byte-level BPE. Rows of query and key weights are permuted, because llama.cpp's rotary embedding
+pairs neighbouring dimensions and that of ``transformers`` pairs halves. Token ids do not change.
+``<CALL>`` is a *user-defined* token, whose text a server shows and can stop at (it would hide a
+control token).
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ from lacy.model.gguf_tokens import add_tokens, unwritable
 from lacy.model.io import Loaded
 
 Precision = Literal["f32", "f16", "q8_0"]
-"""Numbers of the weights: exact, halved, or about one byte each (blocks of 32 with a scale)."""
+"""Precision of the weights: 4 bytes, 2 bytes, or about 1 byte each (blocks of 32 with a scale)."""
 
 _ROPE = ("rope_type", "rope_theta")
 """Settings of rotary position embeddings that are exported."""
 
 _BLOCK = 32
-"""Numbers that ``q8_0`` stores with one scale; rows of another length stay ``f16``."""
+"""Weights per scale in ``q8_0``; rows whose length is no multiple of it stay ``f16``."""
 
 
 def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") -> Path:
-    """Write a model and its tokenizer as GGUF; the file is whole or absent.
+    """Write a model and its tokenizer as GGUF; the file is complete or absent.
 
     Args:
         loaded: as from ``lacy.model.load_model``.
         out: the file to write or replace.
-        precision: of the matrices; norms are always ``f32``.
+        precision: precision of the matrices; norms are always ``f32``.
 
     Raises:
         LacyError: E11 without the package ``gguf``, E12 for an unknown precision, E90 for a model
-            or tokenizer that llama.cpp would read otherwise than ``transformers``.
+            or tokenizer that llama.cpp would interpret differently.
     """
     if precision not in get_args(Precision):
         do = f"choose one of: {', '.join(get_args(Precision))}"
@@ -77,12 +78,12 @@ def _package() -> ModuleType:
 
 
 def _require_llama(model: Any, where: str | Path) -> None:
-    """Raise E90 unless llama.cpp's ``llama`` computes what this model does."""
+    """Raise E90 unless llama.cpp's ``llama`` computes the same as this model."""
     config = model.config
     if gate_of(model) == "sigmoid":
         why = (
-            "its <CALL> is a gate of its own (call_negative: sigmoid), which no server tells apart "
-            "from the other tokens; train with call_negative: softmax"
+            "its <CALL> is a separate gate (call_negative: sigmoid), which servers cannot "
+            "tell from other tokens; train with call_negative: softmax"
         )
         raise unwritable(where, why)
     if config.model_type != "llama":
@@ -124,7 +125,7 @@ def _add_shape(writer: Any, gguf: Any, loaded: Loaded, precision: Precision) -> 
 
 
 def _tensors(model: Any, gguf: Any) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Names and weights as llama.cpp wants them, in float32."""
+    """Yield names and weights as llama.cpp expects them, in float32."""
     config = model.config
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     for name, weight in model.state_dict().items():
@@ -132,14 +133,14 @@ def _tensors(model: Any, gguf: Any) -> Iterator[tuple[str, NDArray[np.float32]]]
             continue
         data: NDArray[np.float32] = weight.detach().float().cpu().numpy()
         if name.endswith("q_proj.weight"):
-            data = _turned(data, config.num_attention_heads)
+            data = _permuted(data, config.num_attention_heads)
         elif name.endswith("k_proj.weight"):
-            data = _turned(data, config.num_key_value_heads)
+            data = _permuted(data, config.num_key_value_heads)
         yield names.get_name(name, try_suffixes=(".weight",)), np.ascontiguousarray(data)
 
 
-def _turned(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """Rows of each head from (first half, second half) to pairs of both."""
+def _permuted(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+    """Interleave the two halves of the rows of each head."""
     rows, width = weight.shape
     return weight.reshape(heads, 2, rows // heads // 2, width).swapaxes(1, 2).reshape(rows, width)
 

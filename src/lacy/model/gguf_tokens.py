@@ -1,4 +1,4 @@
-"""Writes a tokenizer to a GGUF file: tokens and their types, end tokens, the chat template.
+"""Write a tokenizer to a GGUF file: tokens and their types, end tokens, the chat template.
 
 Anything that llama.cpp has no field for, or would interpret differently, is refused: a server that
 does not stop at the end of an answer is worse than none.
@@ -22,7 +22,7 @@ _UNUSED = "<|unused_"
 
 
 def pre_tokenizer(tokenizer: Any, where: str | Path = "memory") -> str:
-    """llama.cpp's name for a tokenizer's pre-tokenization.
+    """Return llama.cpp's name for a tokenizer's pre-tokenization.
 
     Raises:
         LacyError: E90, llama.cpp would split texts differently.
@@ -41,9 +41,9 @@ def pre_tokenizer(tokenizer: Any, where: str | Path = "memory") -> str:
     cut = last.get("use_regex", True) or not model["merges"]
     if changed or not bytewise or not cut or before not in ([], [_DIGITS]):
         raise unwritable(where, "its tokenizer cuts texts in a way that llama.cpp has no name for")
-    own_ways = ("ignore_merges", "continuing_subword_prefix", "end_of_word_suffix", "dropout")
-    if ways := [way for way in own_ways if model.get(way) and model["merges"]]:
-        raise unwritable(where, f"its tokenizer merges bytes otherwise ({', '.join(ways)})")
+    own_rules = ("ignore_merges", "continuing_subword_prefix", "end_of_word_suffix", "dropout")
+    if rules := [rule for rule in own_rules if model.get(rule) and model["merges"]]:
+        raise unwritable(where, f"its tokenizer merges bytes differently ({', '.join(rules)})")
     for token in tokenizer.added_tokens_decoder.values():
         strict = token.single_word or token.lstrip or token.rstrip
         if not token.special and strict:
@@ -83,12 +83,12 @@ def add_tokens(writer: Any, gguf: Any, model: Any, tokenizer: Any, where: str | 
 
 
 def unwritable(where: str | Path, why: str) -> LacyError:
-    """E90 for GGUF."""
+    """Return E90 for GGUF."""
     return LacyError("E90", path=where, to="gguf", why=why)
 
 
 def _kinds(gguf: Any, tokenizer: Any) -> list[int]:
-    """The type of every token.
+    """Return the type of every token.
 
     ``<CALL>`` is user-defined: llama.cpp's servers show such a token and can stop at it, while the
     text of a control token is empty.
@@ -106,7 +106,7 @@ def _kinds(gguf: Any, tokenizer: Any) -> list[int]:
 
 
 def _ends(model: Any, tokenizer: Any, where: str | Path) -> list[int]:
-    """Ids of up to three end tokens: end of text, end of turn and one more field."""
+    """Return up to three end tokens: end of text, end of turn and one more."""
     ends = end_ids(tokenizer, model)
     first = tokenizer.eos_token_id if tokenizer.eos_token_id in ends else begin_end(tokenizer)[1]
     turn = turn_end(tokenizer)

@@ -1,9 +1,9 @@
 """Models on disk: a plain ``transformers`` folder with ``lacy.json`` beside the weights.
 
-``AutoModelForCausalLM.from_pretrained(folder)`` opens it without us. ``lacy.json`` says what plain
-tools need not know: the id of ``<CALL>``, which tokenizer the weights were trained with, how they
-were trained. What changes the way logits are read stands in ``config.json`` (``lacy_gate``).
-Saving replaces the folder as a whole; loading refuses anything that is not whole.
+``AutoModelForCausalLM.from_pretrained(folder)`` opens it without lacy. ``lacy.json`` contains what
+other tools need not know: the id of ``<CALL>``, the tokenizer that the weights were trained with,
+and how. What changes the meaning of logits is in ``config.json`` (``lacy_gate``). Saving replaces
+the folder atomically; loading refuses incomplete folders.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from lacy import __version__
 from lacy._text import first_line
 from lacy.errors import LacyError
-from lacy.model.files import META, check_whole, damaged, read_json, resolve
+from lacy.model.files import META, check_complete, damaged_model, read_model_json, resolve
 from lacy.model.forward import freeze_biases, require_call_last
-from lacy.model.weights import quiet, read_model, require_known_kind
+from lacy.model.weights import quiet, read_model, require_causal_lm
 from lacy.run import replace_folder
 from lacy.types import CALL_TOKEN
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 FORMAT = 1
-"""Version of ``lacy.json``; raised when a field changes its meaning."""
+"""Version of ``lacy.json``; increased when a field changes its meaning."""
 
 
 @dataclass(slots=True)
 class Loaded:
-    """A model with its tokenizer and what ``lacy.json`` says about them."""
+    """A model with its tokenizer and the contents of ``lacy.json``."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
@@ -41,7 +41,7 @@ class Loaded:
 
     @property
     def call_id(self) -> int:
-        """The id of ``<CALL>``, always the last."""
+        """The id of ``<CALL>``, always the last one."""
         return len(self.tokenizer) - 1
 
     @property
@@ -60,18 +60,18 @@ def save_model(
     *,
     card: str | None = None,
 ) -> Path:
-    """Write model, tokenizer, ``lacy.json`` and card; the old folder stays until the new is whole.
+    """Write model, tokenizer, ``lacy.json`` and card; the folder is replaced atomically.
 
     Args:
         path: the folder to write or replace.
         model: with ``<CALL>`` as its last row.
         tokenizer: of exactly ``model.config.vocab_size`` tokens.
-        meta: what else to keep, e.g. ``{"training": {...}, "preset": "1m"}``.
-        card: the README's Markdown; ``None`` writes a short one.
+        meta: more entries of ``lacy.json``, e.g. ``{"training": {...}, "preset": "1m"}``.
+        card: the README's Markdown; None writes a short one.
 
     Raises:
-        LacyError: E57 if tokenizer and model do not end with ``<CALL>``, E16 if ``path`` holds
-            other things.
+        LacyError: E57 if tokenizer and model do not end with ``<CALL>``, E16 if ``path`` contains
+            other files.
     """
     with replace_folder(path) as folder:
         write_model(folder, model, tokenizer, meta, card=card)
@@ -86,7 +86,7 @@ def write_model(
     *,
     card: str | None = None,
 ) -> None:
-    """What ``save`` does, into a folder that the caller makes appear as a whole (a checkpoint)."""
+    """Write what ``save_model`` writes into a folder that the caller replaces atomically."""
     with quiet():
         model.save_pretrained(folder)
     write_beside(folder, model, tokenizer, meta, card=card)
@@ -100,7 +100,7 @@ def write_beside(
     *,
     card: str | None = None,
 ) -> None:
-    """Writes everything that ``write_model`` writes except the weights and their config.
+    """Write everything that ``write_model`` writes except the weights and their config.
 
     Raises:
         LacyError: E57, ``<CALL>`` is not the last token of tokenizer and model.
@@ -128,24 +128,24 @@ def write_beside(
 
 
 def load_model(path: str | Path, *, context: int | None = None) -> Loaded:
-    """Open a model trained by us: its folder, its run's folder, or one of its checkpoints.
+    """Open a model trained by lacy: its folder, its run's folder, or one of its checkpoints.
 
     Args:
         path: the folder.
         context: the longest text the caller will need, in tokens.
 
     Raises:
-        LacyError: E13 no such folder, E55 no model in it, E56 damaged or half written, E57 without
+        LacyError: E13 no such folder, E55 no model in it, E56 damaged or incomplete, E57 without
             ``<CALL>``, E59 the tokenizer was changed since, or ``context`` exceeds the model's.
     """
     place = resolve(path)
     if not isinstance(place, Path):
         raise LacyError("E13", path=path, do="give the folder of a model or of a training run")
-    check_whole(place)
-    require_known_kind(place)
+    check_complete(place)
+    require_causal_lm(place)
     meta = _read_meta(place)
     tokenizer = _read_tokenizer(place)
-    config = read_json(place / "config.json")
+    config = read_model_json(place / "config.json")
     size = config.get("vocab_size")
     call_id = tokenizer.get_vocab().get(CALL_TOKEN)
     if call_id is None or call_id != len(tokenizer) - 1 or (not meta and size != call_id + 1):
@@ -173,7 +173,7 @@ def require_context(model: PreTrainedModel, context: int, path: str | Path, do: 
         raise LacyError(
             "E59",
             path=path,
-            why=f"a context of {context} tokens was asked for, it takes at most {longest}",
+            why=f"a context of {context} tokens is needed, it takes at most {longest}",
             do=do.format(longest=longest),
         )
 
@@ -181,7 +181,7 @@ def require_context(model: PreTrainedModel, context: int, path: str | Path, do: 
 def _check_tokenizer(
     place: Path, tokenizer: PreTrainedTokenizerFast, meta: Mapping[str, Any], size: int | None
 ) -> None:
-    """Raise E59 unless the tokenizer beside the weights is the one they were trained with."""
+    """Raise E59 unless the tokenizer is the one that the weights were trained with."""
     from lacy.corpus import tokenizer_fingerprint
 
     known = meta.get("tokenizer")
@@ -195,11 +195,11 @@ def _check_tokenizer(
 
 
 def _read_meta(place: Path) -> dict[str, Any]:
-    return read_json(place / META) if (place / META).exists() else {}
+    return read_model_json(place / META) if (place / META).exists() else {}
 
 
 def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer as it lies there, nothing added."""
+    """Return the stored tokenizer, unchanged."""
     from lacy.corpus import load_tokenizer_files
 
     try:
@@ -208,17 +208,17 @@ def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
     except LacyError:
         raise
     except Exception as error:  # tokenizers raises bare Exception for a broken file
-        raise damaged(place, f"tokenizer: {first_line(error)}") from error
+        raise damaged_model(place, f"tokenizer: {first_line(error)}") from error
 
 
 def _short_card(meta: Mapping[str, Any]) -> str:
-    """A README for the Hub where the run wrote none."""
+    """Return a README for the Hub if the run wrote none."""
     return (
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- lacy\n---\n\n"
         "# A small language model that knows when to call\n\n"
         f"{meta['parameters']:,} parameters, context {meta['context'] or 'without limit'}, "
         f"{meta['vocabulary']:,} "
-        f"tokens. The last token, `{meta['call_token']}` (id {meta['call_id']}), says that a "
-        "source should speak; plain decoding should forbid it. Load it with "
+        f"tokens. The last token, `{meta['call_token']}` (id {meta['call_id']}), asks a source to "
+        "continue the text; plain decoding should forbid it. Load it with "
         "`transformers.AutoModelForCausalLM`, or with `lacy.load_model` to have calls answered.\n"
     )

@@ -1,7 +1,7 @@
-"""The shapes we train, their parameter counts, and what they need in memory. No torch.
+"""Model shapes, their parameter counts and memory needs. No torch.
 
-A preset is a row of a table; ``lacy.model.build`` turns it into a ``transformers`` config. Shapes
-with a published origin name it in ``note``; the others are ours, sized for two CPU cores.
+A preset is a row of a table, from which ``build_model`` makes a ``transformers`` config. Shapes
+with a published origin name it in ``note``; the others are sized for two CPU cores.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lacy.errors import LacyError
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One shape. Widths in numbers, without the vocabulary, which the tokenizer brings.
+    """The shape of a model without its vocabulary, which depends on the tokenizer.
 
     ``llama``: RMSNorm, rotary positions, gated MLP, no biases. ``gpt2``: LayerNorm, a learned table
     of positions, plain MLP of ``ffn``; its biases are held at zero (see ``lacy.model.building``).
@@ -34,12 +34,12 @@ class Preset:
 
     @property
     def kv_width(self) -> int:
-        """Width of the keys, and of the values."""
+        """Width of keys and values."""
         return self.width // self.heads * self.kv_heads
 
     @property
     def matrices(self) -> int:
-        """Weights in the matrices of the layers, with which a token is multiplied."""
+        """Weights in the matrices of the layers."""
         attention = 2 * self.width * (self.width + self.kv_width)
         count = 3 if self.family == "llama" else 2
         return self.layers * (attention + count * self.width * self.ffn)
@@ -50,7 +50,7 @@ class Preset:
         return self.matrices + self.layers * 2 * self.width + self.width
 
     def parameters(self, vocabulary: int, context: int) -> int:
-        """Trainable parameters with a vocabulary of this size (``<CALL>`` included)."""
+        """Return the trainable parameters with a vocabulary of this size (``<CALL>`` included)."""
         embeddings = vocabulary * self.width * (1 if self.tied else 2)
         positions = context * self.width if self.family == "gpt2" else 0
         return self.body + embeddings + positions
@@ -74,12 +74,12 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _TABLE}
 
 
 def preset_names() -> list[str]:
-    """All presets, small to large."""
+    """Return the names of all presets, small to large."""
     return list(PRESETS)
 
 
 def get_preset(name: str) -> Preset:
-    """The preset of this name.
+    """Return a preset by name.
 
     Raises:
         LacyError: E12, with the nearest name, if there is none.
@@ -120,17 +120,17 @@ def training_memory(
     optimizer: Literal["adamw", "muon"] = "adamw",
     bf16: bool = False,
 ) -> Memory:
-    """Estimate what training takes, for ``--dry-run``.
+    """Estimate the memory of training, for ``--dry-run``.
 
     Activations are what autograd keeps: per token and layer about ten vectors of the width, four of
-    the keys and four (two for GPT-2) of the feed-forward width, and one mask of ``context²`` per
-    row. Head and loss: with 512 rows of logits at a time, three copies.
+    the key width and four (two for GPT-2) of the feed-forward width, and one mask of ``context²``
+    per row. Head and loss: three copies of 512 rows of logits.
 
     Args:
         preset: the shape.
         vocabulary: number of tokens, ``<CALL>`` included.
         context: tokens per row.
-        rows: rows per forward pass (one micro-batch).
+        rows: rows of a micro-batch.
         optimizer: AdamW keeps two numbers per parameter, Muon one for the matrices of the body.
         bf16: activations in two bytes (weights stay in four: mixed precision).
     """

@@ -1,8 +1,8 @@
-"""Candidates that continue a text, as one tree of tokens: what they begin with alike is read once.
+"""Candidates that continue a text, as one tree of tokens: common beginnings are computed once.
 
-A tree is fed to the model as one row behind the text's cached keys and values, so that nothing is
-copied per candidate and nothing is padded to the longest of them; a mask lets every token look at
-the text and at its own ancestors only.
+A tree is fed to the model as one row behind the text's cached keys and values, so nothing is copied
+per candidate or padded to the longest one. A mask lets every token attend to the text and to its
+own ancestors only.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 NODES = 256
-"""Most tokens of one tree: each looks at a row of so many, masked or not."""
+"""Most tokens of one tree; the cost of attention grows with their square."""
 
 UNEVEN, FEW = 2, 16
-"""Trees of one pass are padded to the largest: so many times the smallest (or so few tokens)."""
+"""Trees of one pass are padded to the largest: at most ``UNEVEN`` times the smallest."""
 
 MODEL_TYPES = ("llama", "gpt2")
-"""Architectures that are known (and tested) to take a mask for each pair of tokens as it is."""
+"""Architectures that are tested to use a mask over pairs of tokens unchanged."""
 
 
 def takes_trees(model: Any) -> bool:
-    """Whether a model can be given trees; others read a row per candidate."""
+    """True if a model supports trees; others need a row per candidate."""
     config = model.config
     attention = getattr(config, "_attn_implementation", None)
     return getattr(config, "model_type", "") in MODEL_TYPES and attention in ("sdpa", "eager")
@@ -34,11 +34,11 @@ def takes_trees(model: Any) -> bool:
 
 @dataclass(eq=False)
 class Tree:
-    """Candidates after one row.
+    """The candidates of one row.
 
     Args:
-        row: of the decoder.
-        first: the row's last token where it has to be read again, before all candidates.
+        row: row of the decoder.
+        first: the row's last token, if it must be computed again before all candidates.
     """
 
     row: int
@@ -47,10 +47,10 @@ class Tree:
     parents: list[int] = field(init=False)
     depths: list[int] = field(init=False)
     steps: list[tuple[int, int, int]] = field(default_factory=list, init=False)
-    """(the node that predicts, the token, whose candidate): what adds up to likelihoods. What the
-    row's own last token predicts (node -1) is left out."""
+    """(predicting node, predicted token, candidate), whose sums are the likelihoods.
+    Predictions of the row's own last token (node -1) are excluded."""
     ends: list[tuple[int, int]] = field(default_factory=list, init=False)
-    """(last node, whose candidate)."""
+    """(last node, candidate)."""
     _children: dict[tuple[int, int], int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class Tree:
         self.depths = [0] * len(self.tokens)
 
     def add(self, job: int, tokens: Sequence[int], *, whole: bool) -> None:
-        """Add a candidate; its last token is read only where ``whole`` asks what follows it."""
+        """Add a candidate; its last token is computed only if ``whole`` needs what follows it."""
         node = 0 if self.first else -1
         for place, token in enumerate(tokens):
             if node >= 0:
@@ -77,8 +77,8 @@ class Tree:
             self.depths.append(0 if parent < 0 else self.depths[parent] + 1)
         return node
 
-    def sees(self) -> np.ndarray:
-        """``[node, node]``: each looks at its ancestors and itself."""
+    def attention_mask(self) -> np.ndarray:
+        """Return ``[node, node]``: each node attends to its ancestors and itself."""
         found = np.eye(len(self.tokens), dtype=bool)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
@@ -86,7 +86,7 @@ class Tree:
         return found
 
 
-def plant(
+def build_trees(
     jobs: Sequence[tuple[int, Sequence[int]]],
     firsts: Sequence[Sequence[int]],
     *,
@@ -95,12 +95,12 @@ def plant(
     cells: int,
     nodes: int,
 ) -> Iterator[list[Tree]]:
-    """Trees that go through the model together; small ones do not wait for large ones.
+    """Yield groups of trees of similar size, which go through the model together.
 
     Args:
         jobs: row and tokens of each candidate.
-        firsts: for each row what is read again before its candidates.
-        whole: whether last tokens are read.
+        firsts: for each row, tokens to compute again before its candidates.
+        whole: compute last tokens as well.
         length: cached tokens per row.
         cells: most cached positions, of text and trees, per pass.
         nodes: most tokens per pass.
@@ -131,16 +131,16 @@ def plant(
         yield trees
 
 
-def inputs_of(
+def tree_inputs(
     trees: Sequence[Tree], begins: Sequence[int], before: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a model is given for trees behind ``before`` cached columns.
+    """Return the model's inputs for trees behind ``before`` cached columns.
 
     Args:
         trees: one per row of the batch, padded on the right.
-        begins: for each the column at which its text begins.
+        begins: for each tree, the column at which its text begins.
         before: cached columns.
-        dtype: of the mask, the model's.
+        dtype: the model's, for the mask.
 
     Returns:
         ``input_RN``, ``positions_RN`` and the additive ``mask_R1NM`` over all columns.
@@ -149,13 +149,13 @@ def inputs_of(
     input_RN = np.zeros((len(trees), width), np.int64)
     position_RN = np.zeros((len(trees), width), np.int64)
     sees_RNM = np.zeros((len(trees), width, before + width), bool)
-    sees_RNM[:, :, before:] = np.eye(width, dtype=bool)  # padding looks at itself
+    sees_RNM[:, :, before:] = np.eye(width, dtype=bool)  # padding attends to itself
     for n, (tree, begin) in enumerate(zip(trees, begins, strict=True)):
         size = len(tree.tokens)
         input_RN[n, :size] = tree.tokens
         position_RN[n, :size] = np.asarray(tree.depths) + before - begin
         sees_RNM[n, :size, begin:before] = True
-        sees_RNM[n, :size, before : before + size] = tree.sees()
+        sees_RNM[n, :size, before : before + size] = tree.attention_mask()
     hidden = torch.from_numpy(~sees_RNM)[:, None]
     mask_R1NM = torch.zeros(hidden.shape, dtype=dtype)
     mask_R1NM.masked_fill_(hidden, torch.finfo(dtype).min)

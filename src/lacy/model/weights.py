@@ -1,8 +1,7 @@
-"""Loads the weights of a model; every weight must come from its files.
+"""Load the weights of a model; every weight must come from its files.
 
 ``transformers`` replaces missing weights by random numbers with a warning, and runs code beside a
-model if the user types "y". Here both are errors, wherever a model is opened: in training, in
-commands, as a partner or as a reference.
+model if the user types "y". Here both are errors, wherever a model is opened.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from lacy._text import first_line
 from lacy.errors import LacyError
-from lacy.model.files import check_whole, damaged, read_json, stored_tensors
+from lacy.model.files import check_complete, damaged_model, read_model_json, stored_tensors
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
-"""Files that are downloaded from the Hub; none of them is code or pickled."""
+"""Files to download from the Hub; none of them is code or pickled."""
 
 BODY = re.compile(r"(^|\.)(h|layers?|blocks?)\.\d+\.")
 """Pattern of the names of weights in the layers of a model."""
@@ -34,7 +33,7 @@ HARMLESS = re.compile(r"(inv_freq|masked_bias|\.attn\.bias|\.attention\.bias|rot
 def read_model(
     place: Path | str, *, revision: str | None = None, dtype: torch.dtype | str | None = None
 ) -> PreTrainedModel:
-    """Loads the causal language model of a folder or Hub name.
+    """Load the causal language model of a folder or Hub name.
 
     Args:
         place: a folder, or a name on the Hub (downloaded first, safetensors only).
@@ -47,26 +46,26 @@ def read_model(
             E130, quantised; E131, an adapter; E132, it needs its own code; E133, weights with NaN
             or infinity; E134, GGUF.
     """
-    folder = place if isinstance(place, Path) else fetched(place, revision)
-    check_whole(folder)
-    require_known_kind(folder)
-    model, info = _opened(folder, dtype)
+    folder = place if isinstance(place, Path) else download(place, revision)
+    check_complete(folder)
+    require_causal_lm(folder)
+    model, info = _open(folder, dtype)
     lacking = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if lacking:
-        raise damaged(folder, f"{len(lacking)} weights missing, e.g. {lacking[0]}")
+        raise damaged_model(folder, f"{len(lacking)} weights missing, e.g. {lacking[0]}")
     extra = sorted(k for k in info["unexpected_keys"] if BODY.search(k) and not HARMLESS.search(k))
     if extra:
         why = f"{len(extra)} weights have no place in the model of its config, e.g. {extra[0]}"
-        raise damaged(folder, why, "put back the config.json that belongs to these weights")
-    require_numbers(model, place)
-    _keep_own_head(model)
+        raise damaged_model(folder, why, "put back the config.json that belongs to these weights")
+    require_finite(model, place)
+    _untie_if_different(model)
     return model
 
 
-def _keep_own_head(model: Any) -> None:
-    """Note in the config where embedding and head of the files differ although it ties them.
+def _untie_if_different(model: Any) -> None:
+    """Untie embedding and head in the config if the files contain different ones.
 
-    ``transformers`` loads both, but the next resizing or saving would make one of them.
+    ``transformers`` loads both, but the next resizing or saving would merge them.
     """
     config = model.config.get_text_config()
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
@@ -75,7 +74,7 @@ def _keep_own_head(model: Any) -> None:
         config.tie_word_embeddings = model.config.tie_word_embeddings = False
 
 
-def require_numbers(model: Any, place: Path | str) -> None:
+def require_finite(model: Any, place: Path | str) -> None:
     """Raise E133 if a weight is NaN or infinite."""
     import torch
 
@@ -87,8 +86,8 @@ def require_numbers(model: Any, place: Path | str) -> None:
             raise LacyError("E133", path=place, name=name)
 
 
-def _opened(folder: Path, dtype: torch.dtype | str | None) -> tuple[PreTrainedModel, Any]:
-    """The model, and the loading report of ``transformers``."""
+def _open(folder: Path, dtype: torch.dtype | str | None) -> tuple[PreTrainedModel, Any]:
+    """Return the model and the loading report of ``transformers``."""
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -112,21 +111,21 @@ def _opened(folder: Path, dtype: torch.dtype | str | None) -> tuple[PreTrainedMo
         except ValueError as error:
             if "attention implementation" not in str(error):
                 raise
-            return read()  # a family without that kernel: its own way is slower, not different
+            return read()  # a family without that kernel: its own is slower, not different
     except (SafetensorError, RuntimeError) as error:
-        raise damaged(folder, _other_shape(folder) or _lines(error)) from error
+        raise damaged_model(folder, _shape_mismatch(folder) or _lines(error)) from error
     except OSError as error:
         do = "give a causal model with safetensors"
         raise LacyError("E55", path=folder, why=first_line(error), do=do) from error
     except ImportError as error:
         raise _unknown(folder, f"transformers needs a package for it ({_lines(error)})") from error
-    except Exception as error:  # configs that contradict themselves fail in a hundred ways
+    except Exception as error:  # inconsistent configs fail in many ways
         what = f"{type(error).__name__}: {_lines(error)}"
-        raise damaged(folder, f"config.json does not make a model ({what})") from error
+        raise damaged_model(folder, f"config.json does not make a model ({what})") from error
 
 
-def _other_shape(folder: Path) -> str:
-    """The first weight whose shape is not the one that the config asks for; "" if all agree."""
+def _shape_mismatch(folder: Path) -> str:
+    """Describe the first weight whose shape differs from the config; "" if all agree."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -137,40 +136,40 @@ def _other_shape(folder: Path) -> str:
     except Exception:  # the config makes no model at all; the caller's error says why
         return ""
     for name, (_, shape) in sorted(stored_tensors(folder).items()):
-        asked = wanted.get(name)
-        if asked is not None and tuple(asked.shape) != shape:
-            return f"{name} is of shape {shape}, config.json wants {tuple(asked.shape)}"
+        expected = wanted.get(name)
+        if expected is not None and tuple(expected.shape) != shape:
+            return f"{name} is of shape {shape}, config.json wants {tuple(expected.shape)}"
     return ""
 
 
-def require_known_kind(folder: Path) -> None:
+def require_causal_lm(folder: Path) -> None:
     """Raise E58 or E132 unless ``transformers`` itself has a causal model of this kind."""
     from transformers import __version__
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    config = read_json(folder / "config.json")
+    config = read_model_json(folder / "config.json")
     kind = config.get("model_type")
     if not isinstance(kind, str | None):
-        raise damaged(folder, "config.json: model_type is not a name")
+        raise damaged_model(folder, "config.json: model_type is not a name")
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return
     if kind not in CONFIG_MAPPING_NAMES and config.get("auto_map"):
         raise LacyError("E132", path=folder, what="model", kind=kind)
     if kind is None:
-        raise damaged(folder, "config.json names no model_type")
+        raise damaged_model(folder, "config.json names no model_type")
     known = kind in CONFIG_MAPPING_NAMES
     why = "it is no causal language model" if known else f"transformers {__version__} has none"
     raise _unknown(folder, why, kind)
 
 
 def _unknown(folder: Path, why: str, kind: str | None = None) -> LacyError:
-    kind = kind or str(read_json(folder / "config.json").get("model_type"))
+    kind = kind or str(read_model_json(folder / "config.json").get("model_type"))
     return LacyError("E58", architecture=kind, why=why)
 
 
-def fetched(name: str, revision: str | None) -> Path:
-    """Downloads a model from the Hub, without code, and returns its folder."""
+def download(name: str, revision: str | None) -> Path:
+    """Download a model from the Hub, without code, and return its folder."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -184,13 +183,13 @@ def fetched(name: str, revision: str | None) -> Path:
 
 
 def _lines(error: BaseException) -> str:
-    """The message of an error on one line."""
+    """Return the message of an error on one line."""
     return " ".join((str(error).strip() or type(error).__name__).split())[:300]
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silences progress bars and messages of ``transformers``; problems are raised as errors."""
+    """Silence progress bars and messages of ``transformers``; problems are raised as errors."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

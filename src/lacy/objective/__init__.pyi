@@ -1,7 +1,7 @@
 from .combined import BatchLoss, select_and_loss
 from .losses import IGNORE_INDEX, Loss, choose_impl, loss, shift, token_losses
 from .quantile import RunningQuantile
-from .select import choose
+from .select import choose_targets
 from .settings import METHODS, CallNegative, Delegate, Ignore, MethodName, Objective, RankWithin
 
 __all__ = [
@@ -16,8 +16,8 @@ __all__ = [
     "Objective",
     "RankWithin",
     "RunningQuantile",
-    "choose",
     "choose_impl",
+    "choose_targets",
     "loss",
     "select_and_loss",
     "shift",

@@ -92,7 +92,7 @@ def text_losses(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor
 
 
 @torch.compiler.disable
-def run(
+def fused_loss(
     hidden_ND: Tensor,
     head_VD: Tensor,
     targets_N: Tensor,

@@ -151,7 +151,7 @@ def loss(
     if ignore_BT is not None:
         ignore_N = ignore_BT.reshape(-1) & valid_N & ~call_N
     if impl == "fused":
-        result = fused.run(
+        result = fused.fused_loss(
             hidden_ND, head_VD, targets_N, call_N, ignore_N, call_negative, text_weight
         )
         return make_loss(result.total, result.parts, valid_N, call_N, ignore_N)

@@ -5,7 +5,7 @@ processes, the mini-batch is split; ranking each micro-batch alone would give al
 rate, hard or easy. ``RunningQuantile`` remembers the losses of recent marked tokens and delegates
 what lies above the quantile that gives the wanted rate. It makes up for earlier surplus or deficit,
 so the rate holds on average. Exact counts over a whole batch need a second pass instead:
-``token_losses`` of all micro-batches, one ``choose``, then ``loss`` of each.
+``token_losses`` of all micro-batches, one ``choose_targets``, then ``loss`` of each.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Choose which tokens of a batch are delegated.
 
-``choose`` takes losses, marks and a mask of valid positions, and returns boolean masks of the same
-shape. The count is exact to one token: ``round(call_rate * valid positions)``, or all tokens that
-the method may delegate where these are fewer (``shortfall`` counts the missing ones). Nothing here
-has a gradient, and nothing waits for the device: ranks come from one stable sort (0.3 ms for 4,096
-tokens on one CPU core), whose count may stay on the device, where a top-k needs it as a number.
+``choose_targets`` takes losses, marks and a mask of valid positions, and returns boolean masks of
+the same shape. The count is exact to one token: ``round(call_rate * valid positions)``, or all
+tokens that the method may delegate where these are fewer. Nothing here has a gradient, and nothing
+waits for the device: ranks come from one stable sort (0.3 ms for 4,096 tokens on one CPU core),
+because a top-k needs its count as a number.
 
 Equal scores are taken in reading order. Losses are those without ``<CALL>`` (``token_losses``):
 with the full softmax, probability that moved to ``<CALL>`` would raise a token's loss, and the
@@ -30,7 +30,7 @@ from lacy.types import MarkFlag
 _IN_VALUE = int(MarkFlag.FACT | MarkFlag.VALUE)
 
 
-def choose(
+def choose_targets(
     objective: Objective,
     loss_BT: Tensor | None,
     target_marks_BT: Tensor,
@@ -67,7 +67,7 @@ def choose(
             threshold cannot rank values or single rows).
     """
     _require_rankable(objective, quantile)
-    among_BT = candidates(objective, target_marks_BT, valid_BT)
+    among_BT = delegable(objective, target_marks_BT, valid_BT)
     score_BT = _scores(objective, loss_BT, valid_BT, reference_loss_BT, generator)
     if quantile is not None:
         call_BT = quantile.select(score_BT, among_BT, valid_BT)
@@ -81,7 +81,7 @@ def choose(
     return call_BT, torch.zeros_like(call_BT)
 
 
-def candidates(objective: Objective, target_marks_BT: Tensor, valid_BT: Tensor) -> Tensor:
+def delegable(objective: Objective, target_marks_BT: Tensor, valid_BT: Tensor) -> Tensor:
     """Return which tokens the method may delegate: bool, same shape.
 
     Raises:
@@ -94,10 +94,10 @@ def candidates(objective: Objective, target_marks_BT: Tensor, valid_BT: Tensor) 
     if among == "all":
         return valid_BT
     flag = MarkFlag.FACT if among == "facts" else MarkFlag.VALUE
-    return has(target_marks_BT, flag) & valid_BT
+    return has_flag(target_marks_BT, flag) & valid_BT
 
 
-def has(marks_BT: Tensor, flag: MarkFlag) -> Tensor:
+def has_flag(marks_BT: Tensor, flag: MarkFlag) -> Tensor:
     """Return which tokens carry a flag: bool, same shape as the uint8 marks."""
     return (marks_BT & int(flag)) != 0
 
@@ -111,17 +111,6 @@ def count_wanted(call_rate: float, valid_BT: Tensor, rank_within: RankWithin = "
     exact = torch.float32 if valid_BT.device.type == "mps" else torch.float64
     valid = valid_BT.sum(-1) if rank_within == "sequence" else valid_BT.sum()
     return torch.round(valid.to(exact) * call_rate).long()
-
-
-def shortfall(
-    call_BT: Tensor, call_rate: float, valid_BT: Tensor, rank_within: RankWithin = "batch"
-) -> Tensor:
-    """Return how many tokens fewer are delegated than the rate asks for (int64, on the device).
-
-    Above zero, there are fewer marks than the rate needs (in some row, with ``sequence``). With
-    ``delegate="value"`` and ``"start"`` it is usually above zero.
-    """
-    return count_wanted(call_rate, valid_BT, rank_within).sum() - call_BT.sum()
 
 
 def take(score_BT: Tensor, among_BT: Tensor, count: int | Tensor) -> Tensor:
@@ -152,7 +141,7 @@ def take(score_BT: Tensor, among_BT: Tensor, count: int | Tensor) -> Tensor:
 
 def ignore_facts(target_marks_BT: Tensor, call_BT: Tensor, valid_BT: Tensor) -> Tensor:
     """Return the fact tokens that were not delegated (ablation Ignorefacts, §5.4)."""
-    return has(target_marks_BT, MarkFlag.FACT) & valid_BT & ~call_BT
+    return has_flag(target_marks_BT, MarkFlag.FACT) & valid_BT & ~call_BT
 
 
 def ignore_all(
@@ -173,13 +162,13 @@ def ignore_all(
             facts are ignored even where they alone exceed it.
     """
     facts_BT = ignore_facts(target_marks_BT, call_BT, valid_BT)
-    content_BT = has(target_marks_BT, MarkFlag.CONTENT) & valid_BT & ~call_BT & ~facts_BT
+    content_BT = has_flag(target_marks_BT, MarkFlag.CONTENT) & valid_BT & ~call_BT & ~facts_BT
     room = count_wanted(ignore_rate, valid_BT) - facts_BT.sum()
     return facts_BT | take(loss_BT, content_BT, room)
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
+class ValueRuns:
     """The values among some candidates: runs of marked tokens within a row.
 
     A run ends before a token that is no candidate or not marked, before a ``START`` flag and at the
@@ -195,7 +184,7 @@ class Values:
     """Which value a token belongs to, from 0 in reading order (int64; 0 or more anywhere else)."""
 
     @classmethod
-    def of(cls, among_BT: Tensor, target_marks_BT: Tensor) -> Values:
+    def of(cls, among_BT: Tensor, target_marks_BT: Tensor) -> ValueRuns:
         """Find the values.
 
         Args:
@@ -282,7 +271,7 @@ def _take_ranked(
     count = count_wanted(objective.call_rate, valid_BT, objective.rank_within)
     if objective.delegate == "token":
         return take(score_BT, among_BT, count)
-    values = Values.of(among_BT, target_marks_BT)
+    values = ValueRuns.of(among_BT, target_marks_BT)
     score_BT = values.sums(score_BT, of_first=METHODS[objective.method].by == "random")
     if objective.delegate == "start":
         return take(score_BT, values.first_BT, count)

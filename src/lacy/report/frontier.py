@@ -23,8 +23,8 @@ def frontier(
 ) -> str:
     """Facts right against the realised call rate: a line per method over its budgets.
 
-    Conditions of which there is only one budget, or none, are single hollow markers. Bars are the
-    intervals of the figures pooled over seeds.
+    Conditions with only one budget, or none, are single hollow markers. Bars are the intervals of
+    the scores pooled over seeds.
 
     Args:
         folder: of the study.
@@ -33,7 +33,7 @@ def frontier(
         where: only runs with these values, as in ``read_study``.
 
     Raises:
-        LacyError: E88 if no condition tells a call rate and facts right.
+        LacyError: E88 if no condition has a call rate and facts right.
     """
     study = read_study(folder, where)
     found = {key: _costs(study, key, conditions) for key in study.keys}
@@ -76,7 +76,7 @@ def frontier(
 
 
 Cost = tuple[ParsedCondition, float, float, float, float]
-"""A condition with its call rate, facts right, and the interval of these, in percent."""
+"""A condition with its call rate, its facts right and their interval, in percent."""
 
 
 def _on_line(condition: ParsedCondition, kinds: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lacy.errors import LacyError
 from lacy.evaluate import Score, metric_of
-from lacy.report.html import format_value
+from lacy.report.html import format_figure
 from lacy.report.study_files import (
     EQUAL,
     Key,
@@ -19,7 +19,7 @@ from lacy.report.study_files import (
     Study,
     conditions_at_rate,
     read_study,
-    table,
+    read_table,
 )
 
 METHODS = (
@@ -40,12 +40,12 @@ class TableLine:
 
 @dataclass(frozen=True, slots=True)
 class TableBlock:
-    """Lines that may be held against each other."""
+    """Lines that may be compared with each other."""
 
     title: str
     lines: tuple[TableLine, ...]
     compared: bool
-    """Whether all stand at one call rate, so that a best one can be told."""
+    """True if all are at one call rate, so that one can be marked as the best."""
 
 
 def methods_table(
@@ -76,7 +76,7 @@ def methods_table(
 
 
 def _note(study: Study, metrics: Sequence[str]) -> str:
-    """How the tables are to be read."""
+    """Explain how to read the tables."""
     many = study.seeds > 1
     said = [
         f"{study.seeds} seed{'s' * many}.",
@@ -130,7 +130,7 @@ def blocks(
 def _line(
     study: Study, key: Key, condition: ParsedCondition, metrics: Sequence[str], models: bool
 ) -> TableLine:
-    """Figures of a condition and, where ``models``, of the model itself."""
+    """Return the scores of a condition and, if ``models``, of the model itself."""
     found = {}
     for metric in metrics:
         wanted = metric
@@ -145,7 +145,7 @@ def _line(
 
 
 def label(metric: str) -> str:
-    """What stands above a column, with its unit where the cells do not show it."""
+    """Return the header of a column, with its unit if the cells do not show it."""
     if metric == "auroc_start":
         return "AUROC at value starts"
     shown = metric_of(metric)
@@ -167,7 +167,7 @@ def _block(block: TableBlock, metrics: Sequence[str]) -> str:
 
 
 def _best(block: TableBlock, metric: str) -> str:
-    """The best value as it is shown (equal ones are all best), or "" where none can be told."""
+    """Return the best value as it is shown (ties are all best), or "" if there is none."""
     better = 1 if metric == "auroc_start" else metric_of(metric).sign
     scores = [line.found[metric].score for line in block.lines if metric in line.found]
     if not block.compared or not better or len({_value(score) for score in scores}) < 2:
@@ -176,9 +176,9 @@ def _best(block: TableBlock, metric: str) -> str:
 
 
 def shown(value: float, unit: str, *, bare: bool = False) -> str:
-    """A figure with as many digits as its neighbours in a table."""
+    """Format a value with as many digits as its neighbours in a table."""
     if unit in ("share", "AUROC") or not math.isfinite(value):
-        return format_value(value, unit, bare=bare)
+        return format_figure(value, unit, bare=bare)
     return f"{value:.{3 if unit.startswith('nats') else 2}f}"
 
 
@@ -204,7 +204,7 @@ def _span(low: float, high: float, unit: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Anything as one cell of a table."""
+    """Escape a text as one cell of a table."""
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
 
 
@@ -218,7 +218,7 @@ def comparisons_table(
     metrics: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """The paired comparisons of a study as Markdown, one table per size and rule of equality.
+    """Return the paired comparisons as Markdown, one table per size and rule of equality.
 
     Args:
         folder: of the study.
@@ -247,9 +247,9 @@ def comparisons_table(
 def comparisons(
     folder: str | Path, metrics: Sequence[str] = (), where: Mapping[str, str] | None = None
 ) -> Any:
-    """The rows of comparisons.csv, chosen as in ``comparisons_table``."""
+    """Return the rows of comparisons.csv, selected as in ``comparisons_table``."""
     path = Path(folder) / "comparisons.csv"
-    rows = table(path)
+    rows = read_table(path)
     wanted = dict(where or {}) | ({"metric": ",".join(metrics)} if metrics else {})
     for column, values in wanted.items():
         if column not in rows:
@@ -263,7 +263,7 @@ def comparisons(
 
 
 def gap(row: Mapping[str, Any]) -> str:
-    """A difference with its interval: shares in percentage points, all with a sign."""
+    """Format a difference with its interval: shares in percentage points, all with a sign."""
     unit = metric_of(row["metric"]).shown_unit
     share = unit == "share"
     scale, form = (100, "+.1f") if share else (1, "+.3f")
@@ -274,7 +274,7 @@ def gap(row: Mapping[str, Any]) -> str:
 
 
 def p_value(p: float) -> str:
-    """A p-value for people."""
+    """Format a p-value."""
     if not math.isfinite(p):
         return "–"
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"

@@ -1,4 +1,4 @@
-"""A study as one HTML file: the methods, their comparisons, the frontier, calibration, setup.
+"""The page of a study: methods, comparisons, quality against cost, calibration, setup.
 
 It has the look of the report of a world (``html``): no scripts, no requests, figures
 within the page.
@@ -14,7 +14,7 @@ from typing import Any
 from lacy.errors import LacyError
 from lacy.evaluate import RESAMPLES, Score, metric_of
 from lacy.report import figures
-from lacy.report.html import HtmlPage, PageFigure, PageTable, TableRow, format_value, write_html
+from lacy.report.html import HtmlPage, PageFigure, PageTable, TableRow, format_figure, write_html
 from lacy.report.markdown import METHODS, TableBlock, blocks, comparisons, gap, label, p_value
 from lacy.report.study_files import EQUAL, PooledScore, Study, read_study
 from lacy.report.svg import inline
@@ -36,7 +36,7 @@ NOTES = (
 
 
 def write_study_page(folder: str | Path, out: str | Path) -> None:
-    """Writes the page of a study; what was not measured is left out, and the page says so.
+    """Write the page of a study; the page lists what was not measured.
 
     Args:
         folder: of the study.
@@ -79,14 +79,14 @@ def _words(condition: Mapping[str, Any]) -> str:
 
 
 def _left_out(error: LacyError, what: str) -> str:
-    """A sentence for the page; other mistakes than something missing are not swallowed."""
+    """Return a sentence about missing data; raise any other error."""
     if error.code not in ("E13", "E88"):
         raise error
     return f"Not shown: {error.values.get('what', what)}."
 
 
 def _methods(block: TableBlock) -> list[PageTable]:
-    """Two tables of a block, so that each fits a page: of the answers, and of the models."""
+    """Return two tables of a block, so that each fits a page: the answers, and the models."""
     found = []
     for what, columns in (("", ANSWERS), (": the models by themselves", MODELS)):
         shown = [metric for metric in columns if any(metric in line.found for line in block.lines)]
@@ -107,10 +107,10 @@ def _methods(block: TableBlock) -> list[PageTable]:
 
 
 def _note(condition: str, right: PooledScore | None) -> str:
-    """How it was asked, and what single seeds gave."""
+    """Return the condition, and the range over single seeds."""
     if right is None or len(right.seeds) < 2:
         return condition
-    ends = (format_value(end(right.seeds.values()), bare=True) for end in (min, max))
+    ends = (format_figure(end(right.seeds.values()), bare=True) for end in (min, max))
     return f"{condition}; facts right of single seeds {' to '.join(ends)}"
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lacy.serve.scheduler import Job
+    from lacy.serve.scheduler import GenerationJob
 
 SECONDS_PER_TOKEN = 0.05
 """Assumed until a text has been measured."""
@@ -51,11 +51,11 @@ class JobQueue:
         self.streams, self.queue = streams, queue
         self.pace = SECONDS_PER_TOKEN
         """Seconds per token of a text, including time spent waiting for sources."""
-        self._waiting: dict[Job, None] = {}
-        self._running: dict[Job, None] = {}
-        self._cancelled: deque[Job] = deque()
+        self._waiting: dict[GenerationJob, None] = {}
+        self._running: dict[GenerationJob, None] = {}
+        self._cancelled: deque[GenerationJob] = deque()
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[GenerationJob]:
         return iter([*self._running, *self._waiting])
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class JobQueue:
         """Number of texts that have not started."""
         return sum(job.count for job in self._waiting)
 
-    def add(self, jobs: Sequence[Job]) -> None:
+    def add(self, jobs: Sequence[GenerationJob]) -> None:
         """Accept all of the jobs.
 
         Raises:
@@ -80,13 +80,13 @@ class JobQueue:
             raise Busy(max(self._until(excess), self._until(beyond, owner)))
         self._waiting.update(dict.fromkeys(jobs))
 
-    def next(self, room: int) -> Job | None:
+    def next(self, room: int) -> GenerationJob | None:
         """Return the job to start now, which counts as running from then on; None if none can.
 
         Args:
             room: number of texts for which there is room.
         """
-        job: Job | None = None
+        job: GenerationJob | None = None
         while self._cancelled:  # cancelled jobs go first: they end at once
             job = self._cancelled.popleft()
             if job in self._waiting:
@@ -99,12 +99,12 @@ class JobQueue:
             job.started_at = time.monotonic()
         return job
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: GenerationJob) -> None:
         """Mark a job as cancelled and schedule it next, so that it can end."""
         job.cancelled = True
         self._cancelled.append(job)
 
-    def text_ended(self, job: Job, tokens: int = 0) -> None:
+    def text_ended(self, job: GenerationJob, tokens: int = 0) -> None:
         """Record that a text of a job has ended after this many tokens."""
         if tokens and job.started_at:
             pace = (time.monotonic() - job.started_at) / tokens
@@ -113,12 +113,12 @@ class JobQueue:
         if not job.remaining:
             self._running.pop(job, None)
 
-    def _next(self, room: int) -> Job | None:
+    def _next(self, room: int) -> GenerationJob | None:
         """Return the first job of the key with the fewest running texts."""
         running = Counter[str | None]()
         for job in self._running:
             running[job.owner] += job.remaining
-        firsts: dict[str | None, Job] = {}
+        firsts: dict[str | None, GenerationJob] = {}
         for job in self._waiting:
             firsts.setdefault(job.owner, job)
         allowed = [job for job in firsts.values() if self._may_run(job, running[job.owner])]
@@ -126,7 +126,7 @@ class JobQueue:
         # If it needs more room than there is, no other job overtakes it.
         return first if first is not None and first.count <= room else None
 
-    def _may_run(self, job: Job, running: int) -> bool:
+    def _may_run(self, job: GenerationJob, running: int) -> bool:
         """True if a key may run this job in addition to its running texts."""
         reserved = 0 if job.owner is None else min(self.streams - 1, max(1, self.streams // 8))
         return not running or running + job.count <= self.streams - reserved
@@ -165,7 +165,7 @@ class JobQueue:
                 heapq.heappush(ends, (now + seconds, 0, counts))
         return now
 
-    def _pace_of(self, job: Job) -> float:
+    def _pace_of(self, job: GenerationJob) -> float:
         """Return the seconds per token of a running job."""
         generated = job.limit - min(job.tokens_left, default=job.limit)
         if generated <= 0 or job.started_at is None:

@@ -109,7 +109,7 @@ def make_app(
     for path, (file, kind) in PAGE_FILES.items():
         route = _file_route(read_page_file(file), kind)
         app.add_api_route(path, route, methods=["GET", "HEAD"], include_in_schema=False)
-    schemas.describe(app, keys=keys is not None)
+    schemas.adapt_openapi(app, keys=keys is not None)
     build = app.build_middleware_stack
     app.build_middleware_stack = lambda: EnvelopeMiddleware(build(), origins)  # type: ignore[method-assign]
     return app

@@ -47,7 +47,7 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = None
 
 
-class Body(declare("Common", Strict, chat=None)):  # type: ignore[misc]
+class RequestBody(declare("Common", Strict, chat=None)):  # type: ignore[misc]
     """Fields of all kinds of requests."""
 
     prompt_field: ClassVar[str] = "prompt"
@@ -105,7 +105,7 @@ Token = Annotated[int, Field(strict=True, ge=0)]
 Tokens = NonEmptyList[Token]
 
 
-class CompletionBody(declare("OfCompletion", Body, chat=False)):  # type: ignore[misc]
+class CompletionBody(declare("OfCompletion", RequestBody, chat=False)):  # type: ignore[misc]
     """``POST /v1/completions``."""
 
     prompt: Annotated[str | PromptList[str] | Tokens | PromptList[Tokens], ENCODABLE]
@@ -132,7 +132,7 @@ class CompletionBody(declare("OfCompletion", Body, chat=False)):  # type: ignore
         return bool(self.echo)
 
 
-class ChatBody(declare("OfChat", Body, chat=True)):  # type: ignore[misc]
+class ChatBody(declare("OfChat", RequestBody, chat=True)):  # type: ignore[misc]
     """``POST /v1/chat/completions``."""
 
     prompt_field = "messages"
@@ -228,7 +228,7 @@ RESPONSE_NO_EFFECT: dict[str, tuple[Any, ...]] = NO_EFFECT | {
 """Unsupported fields of ``/v1/responses``, with the values that have no effect."""
 
 
-class ResponseBody(declare("OfResponse", Body, chat=True)):  # type: ignore[misc]
+class ResponseBody(declare("OfResponse", RequestBody, chat=True)):  # type: ignore[misc]
     """``POST /v1/responses``."""
 
     prompt_field = "input"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from lacy.cascade import Engine, question_hint
 from lacy.serve.choice import PROMPT, Choice, StopStrings
 from lacy.serve.prompts import Prompt
-from lacy.serve.scheduler import Job, Scheduler
+from lacy.serve.scheduler import GenerationJob, Scheduler
 from lacy.types import Answer, Span
 
 Event = tuple[int, Span | Answer] | int
@@ -155,7 +155,7 @@ class Generation:
             return True
         return False
 
-    def _job(self, number: int, prompt: Prompt) -> Job:
+    def _job(self, number: int, prompt: Prompt) -> GenerationJob:
         request, first = self.request, number * self.request.count
         # Also checked in the scheduler's thread, so that a text ends at once.
         stops = [StopStrings(request.stops) for _ in range(request.count)]
@@ -172,7 +172,7 @@ class Generation:
             self._send(tokens)
 
         written = prompt.text if prompt.written is None else prompt.written
-        return Job(
+        return GenerationJob(
             request.engine,
             prompt.text,
             request.limit,

@@ -1,6 +1,6 @@
 """A thread that generates all texts of a server, a token of each at a time.
 
-Callers submit a ``Job`` and get every span through callbacks; only this thread ever waits.
+Callers submit a ``GenerationJob`` and get every span through callbacks; only this thread ever waits.
 Tokenizers are used in this thread alone, because they are not thread-safe.
 """
 
@@ -21,7 +21,7 @@ LOG = logging.getLogger("lacy.serve")
 
 
 @dataclass(eq=False)
-class Job:
+class GenerationJob:
     """Texts that begin with one prompt. Its callbacks are called by one thread at a time.
 
     ``on_span(number, span)`` gets the spans of a text and returns True to end it;
@@ -103,7 +103,7 @@ class Scheduler:
         with self._changed:
             return self._jobs.waiting
 
-    def submit(self, *jobs: Job) -> None:
+    def submit(self, *jobs: GenerationJob) -> None:
         """Accept all of the jobs, or none.
 
         Raises:
@@ -116,7 +116,7 @@ class Scheduler:
             self._jobs.add(jobs)
             self._changed.notify_all()
 
-    def cancel(self, *jobs: Job) -> None:
+    def cancel(self, *jobs: GenerationJob) -> None:
         """End these jobs' texts as they are; ``on_end`` is called for each."""
         with self._changed:
             for job in jobs:
@@ -173,7 +173,7 @@ class Scheduler:
                 error.logged = True  # type: ignore[attr-defined]
                 self._loop.fail(error)
 
-    def _next_jobs(self) -> list[Job]:
+    def _next_jobs(self) -> list[GenerationJob]:
         """Return the jobs to start now."""
         jobs, room = [], self.streams - len(self._loop)
         while (job := self._jobs.next(room)) is not None:
@@ -181,7 +181,7 @@ class Scheduler:
             jobs.append(job)
         return jobs
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, job: GenerationJob) -> None:
         """Start a job's texts."""
         try:
             given = job.tokens()
@@ -202,7 +202,7 @@ class Scheduler:
             for number in range(job.count):
                 job.on_end(number, error)
 
-    def _sequence(self, job: Job, number: int, given: Sequence[int]) -> TextSequence:
+    def _sequence(self, job: GenerationJob, number: int, given: Sequence[int]) -> TextSequence:
         """Make one of a job's texts."""
         sequence = job.engine.sequence(number, job.prompt, job.subject, job.limit, given)
 

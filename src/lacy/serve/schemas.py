@@ -283,7 +283,7 @@ def generation_responses(model: type[BaseModel]) -> dict[int | str, dict[str, An
     return {200: answer} | error_responses(400, 404, 408, 413, 503)
 
 
-def describe(app: FastAPI, *, keys: bool) -> None:
+def adapt_openapi(app: FastAPI, *, keys: bool) -> None:
     """Adapt the OpenAPI description: a wrong body gives 400, and keys may be needed."""
     generate = app.openapi
 

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from lacy.cascade import MAX_TOKEN_CHARACTERS, Engine
 from lacy.errors import LacyError
-from lacy.serve.bodies import Body
+from lacy.serve.bodies import RequestBody
 from lacy.serve.errors import ApiError, as_api_error
 from lacy.serve.fields import HELP
 from lacy.serve.formats import CompletionFormat, ResponseFormat
@@ -50,7 +50,9 @@ class Service:
     ping_seconds: float = PING_SECONDS
     """Silence after which a stream sends a comment to keep the connection open."""
 
-    def request(self, body: Body, prompts: list[Prompt], limit: int | None) -> GenerationRequest:
+    def request(
+        self, body: RequestBody, prompts: list[Prompt], limit: int | None
+    ) -> GenerationRequest:
         """Check a body and convert it to a request.
 
         Raises:
@@ -93,7 +95,7 @@ class Service:
             body.wanted_logprobs, body.wants_echo,
         )  # fmt: skip
 
-    def _check_supported(self, body: Body, prompts: list[Prompt]) -> None:
+    def _check_supported(self, body: RequestBody, prompts: list[Prompt]) -> None:
         """Check for prompts that are too long, before their slow tokenization, and for fields.
 
         Raises:
@@ -143,7 +145,7 @@ class Service:
     async def answer(
         self,
         http: Request,
-        body: Body,
+        body: RequestBody,
         request: GenerationRequest,
         form: CompletionFormat | ResponseFormat,
     ) -> Response:

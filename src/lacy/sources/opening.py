@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lacy.errors import LacyError, one_line
-
-if TYPE_CHECKING:
-    from lacy.sources.protocol import Source
-    from lacy.sources.texts import Documents
+from lacy.sources.cached import Cached
+from lacy.sources.db import Database
+from lacy.sources.db.stores import is_postgres_url, is_url, redact
+from lacy.sources.protocol import Source, TokenPrice, wrapped_sources
+from lacy.sources.texts import Documents
+from lacy.sources.wrappers import Breaker, Chain, Metered
 
 _DATABASES = (".sqlite", ".sqlite3", ".db", ".duckdb", ".ddb")
 _MAPPINGS = (".yaml", ".yml")
@@ -40,9 +42,6 @@ def open_sources(
     Raises:
         LacyError: E106 for a price that cannot be used, and what ``open_source`` raises.
     """
-    from lacy.sources.protocol import wrapped_sources
-    from lacy.sources.wrappers import Chain, Metered
-
     found = [open_source(str(s)) if isinstance(s, str | Path) else s for s in sources]
     opened = [source for source in found if source is not None]
     _set_prices([s for source in opened for s in wrapped_sources(source)], prices)
@@ -56,11 +55,6 @@ def open_sources(
 
 def _with_cache(source: Source, cache: str | Path) -> Source:
     """Cache a source's answers, unless it is a fast look-up whose content may change."""
-    from lacy.sources.cached import Cached
-    from lacy.sources.db import Database
-    from lacy.sources.protocol import wrapped_sources
-    from lacy.sources.texts import Documents
-
     if any(isinstance(wrapped, Database | Documents) for wrapped in wrapped_sources(source)):
         return source
     return Cached(source, cache, timeout=None)
@@ -68,8 +62,6 @@ def _with_cache(source: Source, cache: str | Path) -> Source:
 
 def _set_prices(sources: Sequence[Any], prices: Sequence[str]) -> None:
     """Set the prices given as ``INPUT,OUTPUT`` (all sources) or ``NAME=INPUT,OUTPUT``."""
-    from lacy.sources.protocol import TokenPrice
-
     priced = [source for source in sources if hasattr(source, "price")]
     for text in prices:
         name, named, price = text.rpartition("=")
@@ -108,20 +100,14 @@ def open_source(name: str | None) -> Source | None:
         return _open_endpoint(name)
     if name.startswith("llm:"):
         from lacy.sources.models import LlmModel
-        from lacy.sources.wrappers import Breaker
 
         return Breaker(LlmModel(name.removeprefix("llm:")))
-    from lacy.sources.db import Database
-    from lacy.sources.db.stores import is_postgres_url, is_url, redact
-
     if is_postgres_url(name) or is_url(name):  # never taken for a path, which messages would show
         return Database(name)
     path = Path(name)
     if path.suffix in _MAPPINGS:
         return Database.mapped(path)
     if (path / "documents.sqlite").is_file():
-        from lacy.sources.texts import Documents
-
         texts = Documents(path)
         _warn_missing(texts)
         return texts
@@ -159,7 +145,6 @@ def _open_endpoint(address: str) -> Source:
     """Open a model behind a server, with a circuit breaker."""
     from lacy.remote import check_url
     from lacy.sources.models import Endpoint
-    from lacy.sources.wrappers import Breaker
 
     url, _, model = address.partition("#")
     url = check_url(url)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lacy._parse import parse_json
 from lacy.errors import LacyError
-from lacy.model import newest_whole, write_model
+from lacy.model import newest_complete, write_model
 from lacy.run import replace_folder
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ STABLE = "stable"
 FOLDER = "checkpoints"
 """The folder of checkpoints in a run folder."""
 TENSORS, INFO = "trainer.safetensors", "trainer.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def write_checkpoint(
         tokenizer: its tokenizer.
         meta: for ``lacy.json``.
         info: numbers, including ``step``.
-        groups: tensors by group (``optimizer``, ``selector``, ...) and name.
+        groups: tensors by group (``optimizer``, ``quantile``, ...) and name.
     """
     from safetensors.torch import save_file
 
@@ -125,7 +125,7 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted(path for path in (out / FOLDER).glob("step-*") if (path / INFO).is_file())
 
 
-def candidates(out: Path) -> list[Path]:
+def resume_candidates(out: Path) -> list[Path]:
     """Return checkpoints to resume from, best first; the one before the decay is last."""
     stable = out / STABLE
     return [*reversed(checkpoints(out)), *([stable] if (stable / INFO).is_file() else [])]
@@ -165,7 +165,7 @@ def fork_source(path: Path) -> Path:
             return place
     found = checkpoints(path)
     if found:
-        return newest_whole(found[::-1])
+        return newest_complete(found[::-1])
     why = "there is no checkpoint in it" if path.exists() else "there is no such folder"
     do = "give a run's folder, or one of its checkpoints/step-*"
     raise LacyError("E49", path=path, why=why, do=do)
@@ -203,7 +203,7 @@ def find_start(
     """
     start = StartingPoint()
     first: LacyError | None = None
-    for path in candidates(config.out) if resume else ():
+    for path in resume_candidates(config.out) if resume else ():
         try:
             start.saved = read_checkpoint(path)
             if not _same_data(start.saved, data):
@@ -228,10 +228,10 @@ def find_start(
 
 def _same_data(saved: Saved, data: PackedData) -> bool:
     """True if a checkpoint was written while training on these data."""
-    return bool(saved.info.get("data") == fingerprint(data))
+    return bool(saved.info.get("data") == data_fingerprint(data))
 
 
-def fingerprint(data: PackedData) -> dict[str, Any]:
+def data_fingerprint(data: PackedData) -> dict[str, Any]:
     """Return what identifies the data; a resumed run needs the same."""
     info = data.info
     return {"tokenizer": info.tokenizer, "context": info.context, "rows": info.rows,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from lacy.config import Rare
 from lacy.errors import LacyError
 from lacy.model import preset_names
 from lacy.objective import (
@@ -30,6 +32,19 @@ MAY_DIFFER = (
 """Settings that a resumed run may change; any other would make it another run."""
 
 
+_RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
+    (("batch_rows", "grad_accum", "keep", "log_every", "eval_rows", "lr", "half_life", "steps",
+      "tokens", "epochs"), "it must be more than 0", lambda value: value > 0),
+    (("call_rate", "hold_out", "text_weight", "ignore_rate", "call_warmup", "warmup", "decay",
+      "min_lr"), "it is a share between 0 and 1", lambda value: 0 <= value <= 1),
+    (("weight_decay", "clip", "save_minutes", "save_every", "eval_every", "threads"),
+     "it must not be negative", lambda value: value >= 0),
+    (("betas",), "both lie between 0 and 1, below 1",
+     lambda value: len(value) == 2 and all(0 <= beta < 1 for beta in value)),
+)  # fmt: skip
+"""(settings, what they must be, the check); settings that are None are not checked."""
+
+
 @dataclass
 class TrainConfig:
     """Train a small model that emits <CALL> where a fact is due.
@@ -38,45 +53,49 @@ class TrainConfig:
     The same command again resumes a stopped run.
     """
 
+    # [Data]
     data: Path | None = None
     """Packed data from `lacy data mark`."""
     out: Path = Path("runs/lacy")
     """Folder of the run."""
-    valid: Path | None = None
+    valid: Rare[Path | None] = None
     """Packed data for validation; by default the last --hold-out share of the rows."""
     hold_out: float = 0.0
     """Share of the rows that is held out for validation if --valid is not given."""
 
+    # [Model]
     model: str = "1m"
     """Preset: tiny, demo, 1m, 3m, 15m, 135m, 334m (the paper's GPT-2), 360m, 1b."""
     init_from: str | None = None
     """Start from a model's folder or Hub name instead of a preset; adds <CALL> if it is missing."""
-    fork: Path | None = None
+    fork: Rare[Path | None] = None
     """Start from a checkpoint with its optimizer; a run's folder means the one before the decay."""
 
+    # [Delegation]
     method: MethodName = "lacy"
     """Selection method: how to choose the tokens to delegate; none trains a plain model."""
     call_rate: float = 0.15
     """Share of the targets that become <CALL> (paper §4)."""
-    delegate: Delegate = "token"
+    delegate: Rare[Delegate] = "token"
     """What of a value to delegate: single hard tokens, the whole value, or its first token."""
-    rank_within: RankWithin = "batch"
+    rank_within: Rare[RankWithin] = "batch"
     """Where --call-rate holds: over the whole batch (the paper), or in each packed row."""
-    call_negative: CallNegative = "softmax"
+    call_negative: Rare[CallNegative] = "softmax"
     """What lowers the <CALL> logit elsewhere: nothing (the paper), the softmax, or a gate."""
     text_weight: float = 0.5
     """Weight of the true token where the target is <CALL>; 0 in the paper, more helps ranking."""
-    ignore: Ignore = "none"
+    ignore: Rare[Ignore] = "none"
     """No gradient on facts that are not delegated, or also on hard content words (paper §5.4)."""
-    ignore_rate: float = 0.15
+    ignore_rate: Rare[float] = 0.15
     """Share of the targets without gradient, for --ignore all."""
-    call_warmup: float = 0.0
+    call_warmup: Rare[float] = 0.0
     """Share of the steps before the first token is delegated."""
-    rate_control: RateControl = "auto"
+    rate_control: Rare[RateControl] = "auto"
     """How --call-rate holds over several micro-batches: exactly, by two passes, or on average."""
-    reference: Path | None = None
+    reference: Rare[Path | None] = None
     """Reference model whose losses rank the tokens, for the methods rho and marks_reference."""
 
+    # [Schedule]
     steps: int | None = None
     """Training steps; give one of --steps, --tokens, --epochs."""
     tokens: int | None = None
@@ -85,54 +104,57 @@ class TrainConfig:
     """Passes over the data, instead of --steps; 1 if none of the three is given."""
     batch_rows: int = 16
     """Rows per step, over all micro-batches and processes."""
-    grad_accum: int = 1
+    grad_accum: Rare[int] = 1
     """Number of micro-batches that a batch is split into, to save memory."""
 
+    # [Optimizer]
     lr: float = 3e-3
     """Peak learning rate (models below 1M parameters like 6e-3, above 300M 5e-4)."""
-    warmup: float = 0.03
+    warmup: Rare[float] = 0.03
     """Share of the steps in which the learning rate rises."""
     decay: float | None = None
     """Share of the steps in which the learning rate falls; 0.2 by default, 1 for a fork."""
-    decay_shape: Decay = "1-sqrt"
+    decay_shape: Rare[Decay] = "1-sqrt"
     """Shape of the decay: linear, 1-sqrt, cosine, or exponential (MiniCPM)."""
-    half_life: float = 0.2
+    half_life: Rare[float] = 0.2
     """Half-life of the exponential decay, as a share of the decay."""
-    min_lr: float = 0.0
+    min_lr: Rare[float] = 0.0
     """Final learning rate of the other shapes, as a share of the peak."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """Optimizer; muon trains the matrices of the body, AdamW the rest."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: Rare[tuple[float, float]] = (0.9, 0.95)
     """Betas of AdamW."""
-    weight_decay: float = 0.01
+    weight_decay: Rare[float] = 0.01
     """Weight decay of matrices; embeddings, norms and biases have none."""
-    clip: float = 1.0
+    clip: Rare[float] = 1.0
     """Largest gradient norm; 0 for no limit."""
 
+    # [Machine]
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Dtype of activations; auto is bf16 where it is fast; weights stay in fp32."""
-    device: Literal["auto", "cpu"] = "auto"
+    device: Rare[Literal["auto", "cpu"]] = "auto"
     """Device; auto uses a GPU if there is one."""
-    compile: bool = False
+    compile: Rare[bool] = False
     """Compile the body, which takes a minute; faster on a GPU and on one CPU thread."""
-    threads: int = 0
+    threads: Rare[int] = 0
     """CPU threads, 0 for torch's default; bit-for-bit results need the same number."""
     seed: int = 0
     """Seed of weights, data order and random methods."""
 
-    log_every: int = 10
+    # [Output]
+    log_every: Rare[int] = 10
     """Steps per row of metrics.jsonl."""
-    eval_every: int = 0
+    eval_every: Rare[int] = 0
     """Steps between validations; 0 validates only at the end."""
-    eval_rows: int = 256
+    eval_rows: Rare[int] = 256
     """Largest number of rows of a validation."""
     save_every: int = 0
     """Steps between checkpoints; 0 saves by time only."""
-    save_minutes: float = 10.0
+    save_minutes: Rare[float] = 10.0
     """Minutes between checkpoints; 0 for none."""
-    keep: int = 2
+    keep: Rare[int] = 2
     """How many of the newest checkpoints to keep, besides the one before the decay."""
-    trackers: tuple[str, ...] = field(default=())
+    trackers: Rare[tuple[str, ...]] = field(default=())
     """Trackers to log to, by accelerate's names (tensorboard, wandb, trackio)."""
     quiet: bool = False
     """Print nothing but errors."""
@@ -153,7 +175,20 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """Return what is wrong with the values, one sentence each; no file is read."""
         found = [
-            f"{name} is {value!r}, {why}" for name, value, why, good in self._rules() if not good
+            f"{name} is {getattr(self, name)!r}, {why}"
+            for names, why, good in _RULES
+            for name in names
+            if getattr(self, name) is not None and not good(getattr(self, name))
+        ]
+        choices = {"model": tuple(preset_names())} | {
+            name: get_args(kind)
+            for name, kind in get_type_hints(type(self)).items()
+            if get_origin(kind) is Literal
+        }
+        found += [
+            f"{name} is {getattr(self, name)!r}, choose one of {', '.join(known)}"
+            for name, known in choices.items()
+            if getattr(self, name) not in known
         ]
         if self.data is None:
             found.append("data is not given (lacy data mark makes it)")
@@ -191,43 +226,6 @@ class TrainConfig:
                 f"method {self.method} ranks by a reference model's losses, give reference"
             )
         return found
-
-    def _rules(self) -> list[tuple[str, Any, str, bool]]:
-        """Return (name, value, what it must be, True if it is) of single values."""
-        counts = ("batch_rows", "grad_accum", "keep", "log_every", "eval_rows", "lr", "half_life")
-        optional = ("steps", "tokens", "epochs")
-        shares = ("call_rate", "hold_out", "text_weight", "ignore_rate", "call_warmup", "warmup",
-                  "min_lr")  # fmt: skip
-        numbers = ("weight_decay", "clip", "save_minutes", "save_every", "eval_every", "threads")
-        values: dict[str, Any] = vars(self)
-        rules = [
-            (name, values[name], "it must be more than 0", values[name] > 0) for name in counts
-        ]
-        rules += [
-            (name, values[name], "it must be more than 0", values[name] is None or values[name] > 0)
-            for name in optional
-        ]
-        rules += [
-            (name, values[name], "it is a share between 0 and 1", 0 <= values[name] <= 1)
-            for name in shares
-        ]
-        rules += [
-            (name, values[name], "it must not be negative", values[name] >= 0) for name in numbers
-        ]
-        rules += [
-            ("decay", self.decay, "it is a share between 0 and 1",
-             self.decay is None or 0 <= self.decay <= 1),
-            ("betas", self.betas, "both lie between 0 and 1, below 1",
-             len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)),
-            ("method", self.method, f"choose one of {', '.join(METHODS)}", self.method in METHODS),
-            ("delegate", self.delegate, f"choose one of {', '.join(get_args(Delegate))}",
-             self.delegate in get_args(Delegate)),
-            ("rank_within", self.rank_within, f"choose one of {', '.join(get_args(RankWithin))}",
-             self.rank_within in get_args(RankWithin)),
-            ("model", self.model, f"choose one of {', '.join(preset_names())}",
-             self.model in preset_names()),
-        ]  # fmt: skip
-        return rules
 
     def objective(self, *, delegate: bool = True) -> Objective:
         """Return the objective; plain cross-entropy unless ``delegate``."""

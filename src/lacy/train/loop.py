@@ -30,7 +30,7 @@ from lacy.run import Run
 from lacy.train.checkpoint import (
     STABLE,
     checkpoint_path,
-    fingerprint,
+    data_fingerprint,
     newest,
     prune,
     put_aside,
@@ -40,7 +40,7 @@ from lacy.train.config import MAY_DIFFER, TrainConfig
 from lacy.train.console import CARD, Console, TrackerLog, card_facts, trackers
 from lacy.train.fitting import fit
 from lacy.train.meter import Meter, validate
-from lacy.train.setup import Session, first_process, prepare
+from lacy.train.setup import Session, first_process, prepare_session
 from lacy.train.stopping import CLOSED_OUTPUT, is_out_of_memory, signals
 
 FINITE_EVERY = 50
@@ -88,7 +88,7 @@ def train(config: TrainConfig) -> TrainResult:
         done = _finished_before(config)
         if done is not None:
             return done
-        session = prepare(config)
+        session = prepare_session(config)
         run = _open_run(session) if session.main else None
         names = config.trackers if session.main else ()
         log = stack.enter_context(trackers(names, config.out, to_dict(config)))
@@ -294,7 +294,7 @@ class _Loop:
                     "step": session.state.step,
                     "start": session.schedule.start,
                     "seconds": self.meter.seconds,
-                    "data": fingerprint(session.data),
+                    "data": data_fingerprint(session.data),
                 },
                 groups={
                     **session.saved_groups(),

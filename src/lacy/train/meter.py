@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lacy.model import head_weight, hidden_states
-from lacy.objective import METHODS, choose, token_losses
+from lacy.objective import METHODS, choose_targets, token_losses
 from lacy.train.fitting import SUMS, StepResult, means_of
 from lacy.types import MarkFlag
 
@@ -139,7 +139,7 @@ def validate(session: Session, last_BT: Tensor | None) -> tuple[dict[str, Any], 
     objective = session.config.objective()
     if METHODS[objective.method].by != "loss" or not objective.delegates:
         return row, None
-    call_BT, _ = choose(objective, loss_BT, marks_BT, valid_BT)
+    call_BT, _ = choose_targets(objective, loss_BT, marks_BT, valid_BT)
     if last_BT is not None and last_BT.shape == call_BT.shape:
         moved = (call_BT & ~last_BT.to(call_BT.device)).sum() / call_BT.sum().clamp_min(1)
         row["turnover"] = float(moved)

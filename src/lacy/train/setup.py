@@ -16,7 +16,14 @@ from torch import Tensor
 from lacy.config import to_dict
 from lacy.corpus import BatchOrder, PackedData
 from lacy.errors import LacyError
-from lacy.model import build, freeze_biases, from_checkpoint, read_model, require_context, set_gate
+from lacy.model import (
+    build_model,
+    freeze_biases,
+    from_checkpoint,
+    read_model,
+    require_context,
+    set_gate,
+)
 from lacy.objective import METHODS, Objective, RunningQuantile, choose_impl
 from lacy.train.checkpoint import (
     Saved,
@@ -25,7 +32,7 @@ from lacy.train.checkpoint import (
     set_random_state,
 )
 from lacy.train.config import RatePasses, TrainConfig
-from lacy.train.fitting import Body, FitState, MicroBatch
+from lacy.train.fitting import FitState, MicroBatch, ModelBody
 from lacy.train.optim import load_state_tensors, make_optimizers, state_tensors
 from lacy.train.reference import reference_losses
 from lacy.train.schedule import WSD, make_schedule
@@ -125,12 +132,12 @@ class Session:
         quantile = self.state.quantile
         return {
             "optimizer": state_tensors(self.state.model, self.state.optimizers),
-            "selector": {} if quantile is None else quantile.state_dict(),
+            "quantile": {} if quantile is None else quantile.state_dict(),
             "random": random_state(),
         }
 
 
-def prepare(config: TrainConfig, *, resume: bool = True) -> Session:
+def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     """Open the data, build or load the model, and restore the state of a stopped run.
 
     Args:
@@ -338,12 +345,12 @@ def _model(config: TrainConfig, data: PackedData, source: Saved | None) -> PreTr
         do = "annotate the texts again with --context {longest} or less"
         require_context(model, data.context, place, do)
         return model
-    return build(config.model, tokenizer, context=data.context, seed=config.seed)
+    return build_model(config.model, tokenizer, context=data.context, seed=config.seed)
 
 
 def _body(model: PreTrainedModel, config: TrainConfig, accelerator: Accelerator | None) -> Any:
     """Return the module that computes hidden states, compiled and wrapped as requested."""
-    body: Any = Body(model)
+    body: Any = ModelBody(model)
     if config.compile:
         body = torch.compile(body)
     return body if accelerator is None else accelerator.prepare(body)
@@ -354,7 +361,7 @@ def _restore(session: Session, source: Saved) -> None:
     state = session.state
     state.step = source.step
     load_state_tensors(state.model, state.optimizers, source.group("optimizer"))
-    quantile = source.group("selector")
+    quantile = source.group("quantile")
     if state.quantile is not None and quantile:
         state.quantile.load_state_dict(quantile)
     set_random_state(source.group("random"))

@@ -1,14 +1,12 @@
-from .dates import MONTHS
-from .names import OKINA, bound, runs
-from .values import compile_all, is_unspaced, qualified, whole_values
+from .names import OKINA, capitalised_runs, joined_names
+from .values import compile_all, extend_value, is_unspaced, whole_values
 
 __all__ = [
-    "MONTHS",
     "OKINA",
-    "bound",
+    "capitalised_runs",
     "compile_all",
+    "extend_value",
     "is_unspaced",
-    "qualified",
-    "runs",
+    "joined_names",
     "whole_values",
 ]

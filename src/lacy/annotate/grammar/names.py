@@ -1,7 +1,7 @@
 """Patterns for names: initials, particles, hyphens, apostrophes, ampersands and suffixes.
 
-``runs`` finds capitalised words that may be one name; ``bound`` finds parts that a particle,
-initial or suffix holds together. Repetitions are bounded or possessive, so matching takes linear
+``capitalised_runs`` finds capitalised words that may be one name; ``joined_names`` finds parts that
+a particle, initial or suffix joins. Repetitions are bounded or possessive, so matching takes linear
 time.
 """
 
@@ -55,7 +55,7 @@ _WITH_AND = (
     "|Tyne and Wear|Turks and Caicos Islands|Wallis and Futuna|Saint Pierre and Miquelon"
 ).replace(" ", r"\ ")
 
-_BOUND = re.compile(
+_JOINED = re.compile(
     rf"""\b(?:
         {_WITH_AND}
       | {_INITIALS}?{_WORD}(?:\ {_INITIALS})?(?:\ {_WORD})?\ {_IRISH}
@@ -79,15 +79,15 @@ _ENDED = re.compile(r"(?<=\w\w\w)\. |(?<=\w\w\w)\.$")
 """The end of a sentence in a run of capitalised words; there is none inside "J. S. Bach"."""
 
 
-def bound(text: str) -> Iterator[tuple[int, int]]:
-    """Parts of names that belong together, as ``[start, end)`` in order."""
-    for match in _BOUND.finditer(text):
+def joined_names(text: str) -> Iterator[tuple[int, int]]:
+    """Yield parts of names that belong together, as ``[start, end)`` in order."""
+    for match in _JOINED.finditer(text):
         if not _SIMPLE.fullmatch(match.group()):
             yield match.span()
 
 
-def runs(text: str) -> Iterator[tuple[int, int]]:
-    """Runs of at least two capitalised words, each within one sentence."""
+def capitalised_runs(text: str) -> Iterator[tuple[int, int]]:
+    """Yield runs of at least two capitalised words, each within one sentence."""
     for match in _RUN.finditer(text):
         start = match.start()
         for piece in _ENDED.split(match.group()):

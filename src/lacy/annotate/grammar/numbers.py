@@ -1,7 +1,7 @@
 r"""How numbers are written: digits with groups and fractions, number words, signs, scales.
 
-Each constant is a piece of a verbose regular expression (a space is written ``\ ``). Runs of
-digits are matched possessively and every repetition is bounded, so matching takes linear time.
+Each constant is part of a verbose regular expression (a space is written ``\ ``). Runs of digits
+are matched possessively and every repetition is bounded, so matching takes linear time.
 """
 
 from __future__ import annotations

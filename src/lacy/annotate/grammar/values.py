@@ -1,4 +1,4 @@
-"""Finds where values begin and end in a text: numbers, measures, money, dates and times.
+"""Find where values begin and end in a text: numbers, measures, money, dates and times.
 
 A value includes its sign, qualifier (``c.``), currency, unit and both ends of a range.
 """
@@ -43,20 +43,20 @@ _FULL = re.compile(r"[A-Z][a-z]{2,}\W.{0,8}\d{3}|\d{1,4}[./-]\d{1,2}[./-]\d{1,4}
 
 _YEAR = re.compile(r"1\d{3}|20\d{2}")
 
-_LIMITS = re.compile(
+_QUALIFIERS = re.compile(
     r"(?<!\w)(?i:(?:(?:about|around|approximately|approx\.|roughly|nearly|almost|over|under|above|below"
     r"|more than|less than|fewer than|at least|at most|up to|as (?:many|much|high|low|few) as"
     r"|no (?:more|less|fewer) than|just|well|exactly|only|between|from|some) ){1,3})$"
 )
-_DATE_LIMITS = re.compile(
+_DATE_QUALIFIERS = re.compile(
     r"(?<!\w)(?i:(?:(?:about|around|approximately|roughly|nearly|between|from|before|after|since|until|by|not|no|earlier|later|than"
     r"|the|the year|early in|late in|fl\.|b\.|d\.|r\.) ){1,3})$"
 )
-_LIMITED = 40
+_QUALIFIER_REACH = 40
 """Characters before a value that are searched for words that qualify it."""
 
-MOST_SIDES = 3
-"""Most numbers joined to a first one, as in the three sides of a box."""
+MAX_SIDES = 3
+"""Number of numbers that may follow the first one, as in the sides of a box."""
 
 
 @cache
@@ -65,14 +65,14 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def compile_all() -> None:
-    """Compiles the grammar, once; this takes some tenths of a second."""
+    """Compile the grammar, once; this takes some tenths of a second."""
     for pattern in (*dates.DATES, dates.UNTIL, dates.OPEN_END, *measures.MEASURES, measures.JOIN):
         _compiled(pattern)
     _compiled(numbers.COUNT)
 
 
 def whole_values(text: str) -> Iterator[Value]:
-    """The values of a text in order, without overlap, in linear time."""
+    """Yield the values of a text in order, without overlaps, in linear time."""
     reach = 0
     for first in _FIRST.finditer(text):
         start = first.start()
@@ -81,20 +81,20 @@ def whole_values(text: str) -> Iterator[Value]:
         word = first["word"]
         if text[start].isalpha() and not (word and _begins(text, word, first.end())):
             continue
-        value = _at(text, start)
+        value = _value_at(text, start)
         if value is not None:
             reach = value.end
             yield value
 
 
-def qualified(text: str, start: int, end: int, *, date: bool) -> tuple[int, int]:
-    """Extends a value by the words before it that qualify it, and by the other end of a period.
+def extend_value(text: str, start: int, end: int, *, date: bool) -> tuple[int, int]:
+    """Extend a value by the words that qualify it, and by the other end of a period.
 
     "40 km" becomes "about 40 km", "1890s" "the 1890s", "1914 to 1918" "from 1914 to 1918", and
     "12 May 1914" "12 May 1914 to 3 June 1915".
     """
-    limits = _DATE_LIMITS if date else _LIMITS
-    before = limits.search(text, max(0, start - _LIMITED), start)
+    qualifiers = _DATE_QUALIFIERS if date else _QUALIFIERS
+    before = qualifiers.search(text, max(0, start - _QUALIFIER_REACH), start)
     if (joined := _compiled(dates.UNTIL).match(text, end)) and _FULL.search(text, start, end):
         after = _longest(text, joined.end(), dates.DATE)
         if after > joined.end() and (
@@ -105,17 +105,17 @@ def qualified(text: str, start: int, end: int, *, date: bool) -> tuple[int, int]
 
 
 def _begins(text: str, word: str, end: int) -> bool:
-    """Whether a value may begin with a word."""
+    """True if a value may begin with a word."""
     if word in ("a", "an", "A", "An"):
         return _SCALE.match(text, end) is not None
     return word in _WORDS or word.lower() in _ANY_CASE
 
 
-def _at(text: str, start: int) -> Value | None:
-    """The longest value that begins at a position; a date if several are equally long."""
+def _value_at(text: str, start: int) -> Value | None:
+    """Return the longest value that begins at a position; a date if several are equally long."""
     if start and _joins(text[start - 1]) and _joins(text[start]):
         return None
-    date, number = _span(text, start), _amount(text, start)
+    date, number = _date_end(text, start), _number_end(text, start)
     end = max(date, number)
     if end == start or (date < end and _LONE.fullmatch(text, start, end)):
         return None
@@ -123,13 +123,13 @@ def _at(text: str, start: int) -> Value | None:
 
 
 def _longest(text: str, start: int, *patterns: str) -> int:
-    """Where the longest match ends; ``start`` if nothing matches."""
+    """Return where the longest match ends; ``start`` if nothing matches."""
     matches = (_compiled(pattern).match(text, start) for pattern in patterns)
     return max((match.end() for match in matches if match), default=start)
 
 
-def _span(text: str, start: int) -> int:
-    """The end of a date, an hour or a period.
+def _date_end(text: str, start: int) -> int:
+    """Return the end of a date, an hour or a period.
 
     Two full dates stay two values ("12 May 1751 – 3 June 1801"); two years, and a date that takes
     its year from the next one, are one value ("1914–1918", "May to June 1914").
@@ -146,11 +146,11 @@ def _span(text: str, start: int) -> int:
     return end if after == at or full else after
 
 
-def _amount(text: str, start: int) -> int:
-    """The end of a number, measure or sum of money, or of a range of them."""
+def _number_end(text: str, start: int) -> int:
+    """Return the end of a number, measure or sum of money, or of a range of them."""
     end, bare = _measure(text, start)
     begin = start
-    for _ in range(MOST_SIDES):
+    for _ in range(MAX_SIDES):
         joined = _compiled(measures.JOIN).match(text, end) if end > start else None
         if joined is None:
             break
@@ -165,7 +165,7 @@ def _amount(text: str, start: int) -> int:
 def _one_range(
     text: str, left: tuple[int, int, int, bool], word: str, right: tuple[int, int, bool]
 ) -> bool:
-    """Whether numbers on both sides of a joining word or dash are one value."""
+    """True if numbers on both sides of a joining word or dash are one value."""
     start, begin, end, bare = left
     at, after, plain = right
     if word == "and":
@@ -182,7 +182,7 @@ def _one_range(
 
 
 def _measure(text: str, start: int) -> tuple[int, bool]:
-    """The end of one number with its unit, and whether it has no unit."""
+    """Return the end of one number with its unit, and if it has no unit."""
     bare = _longest(text, start, numbers.COUNT)
     end = _longest(text, start, *measures.MEASURES)
     return max(bare, end), bare >= end
@@ -193,10 +193,13 @@ def _follows(text: str, start: int, word: str) -> bool:
 
 
 def _joins(character: str) -> bool:
-    """Whether a character forms one word with a neighbour of its kind."""
+    """True if a character forms one word with a neighbour of its kind."""
     return (character.isalnum() or character == "_") and not is_unspaced(character)
 
 
+_UNSPACED = re.compile("[\u0e00-\u0eff\u2e80-\ua4cf\uf900-\ufaff]")
+
+
 def is_unspaced(text: str) -> bool:
-    """Whether a text contains a script without spaces (Chinese, Japanese, Thai, ...)."""
-    return any(0x0E00 <= ord(c) <= 0x0EFF or 0x2E80 <= ord(c) <= 0xA4CF for c in text)
+    """True if a text contains a script without spaces (Chinese, Japanese, Thai, ...)."""
+    return bool(_UNSPACED.search(text))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lacy.annotate import AnnotateConfig
 from lacy.cli.terminal import facts, needs_extra, print_report, say
-from lacy.config import Inline, Positional
+from lacy.config import Inline, Positional, Rare
 from lacy.corpus import ReadReport
 from lacy.errors import LacyError
 
@@ -21,80 +21,87 @@ if TYPE_CHECKING:
     from lacy.types import Document
 
 SAMPLE, PAID_SAMPLE = 100, 3
-"""Documents that a dry run annotates to estimate the rest; fewer where each is paid for."""
+"""Documents that a dry run annotates; fewer if each costs money."""
 
 NAMED = 10
-"""Texts left out that are named in the message; the marks' manifest names them all."""
+"""Skipped texts listed in the message; the manifest of the marks lists all of them."""
 
 STORED = ("spacy", "live")
-"""Annotators whose marks are slow or dear, and therefore kept."""
+"""Annotators whose marks are slow or expensive and therefore kept."""
 
 
 @dataclass
 class Judge:
-    """A language model behind an OpenAI-compatible endpoint, asked which words carry facts."""
+    """A language model behind an OpenAI-compatible endpoint that marks facts."""
 
     url: str = "http://localhost:8000/v1"
-    """Base of the API."""
+    """Base address of the API."""
     model: str = ""
-    """The model's name there."""
-    key_variable: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key; not set means that none is sent."""
-    concurrency: int = 4
-    """Requests at the same time."""
+    """Name of the model there."""
+    key_variable: Rare[str] = "OPENAI_API_KEY"
+    """Environment variable with the API key; without it, no key is sent."""
+    concurrency: Rare[int] = 4
+    """Number of requests at the same time."""
 
 
 @dataclass
 class MarkConfig:
-    """Marks the words that carry facts, and packs tokens and marks for training.
+    """Mark the words that carry facts, and pack tokens and marks for training.
 
-    The marks are kept beside the packed data (OUT-marks) and are used again when only tokenizer
-    or context change; an annotation that was stopped goes on where it was.
+    The marks are kept beside the packed data (OUT-marks) and are used again if only the tokenizer
+    or the context changes. The same command continues a stopped annotation.
     """
 
     source: Positional[str]
     """Text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file, compressed or not, or a folder),
     hf:owner/name, a folder of `lacy data world`, or the stored labels of a judge."""
+    # [Output]
     out: Path
-    """The folder of packed data to write; replaced as a whole if it holds older ones."""
+    """Folder of packed data to write; older packed data in it are replaced."""
+    # [Annotation]
     annotator: Literal["spacy", "gold", "judge", "live"] = "spacy"
-    """Who marks: a spaCy pipeline with rules; the source's own marks (a made-up world); the
-    stored labels of a language model that judged the texts; such a model, asked now."""
+    """What marks: spaCy with rules, the marks of a made-up world (gold), stored labels of a judge,
+    or a language model that is asked now (live)."""
+    # [Tokenizer]
     tokenizer: str | None = None
-    """A tokenizer's folder or Hub name; without one, a tokenizer is trained on the texts."""
-    begin_token: str | None = None
-    """Name of the token before every text. By default the tokenizer's begin token, or the token
-    that separates documents if the begin token belongs to the chat template or does not exist. The
-    choice is printed and stored with the tokenizer."""
+    """Folder or Hub name of a tokenizer; without one, a tokenizer is trained on the texts."""
+    begin_token: Rare[str | None] = None
+    """Token before every text; by default the tokenizer's begin token or, if that belongs to the
+    chat template or is missing, the token that separates documents."""
     vocab_size: int = 4096
     """Vocabulary size of a tokenizer that is trained here, including both special tokens."""
     kind: Literal["bpe", "unigram"] = "bpe"
     """Type of a tokenizer that is trained here."""
+    # [Output]
     context: int = 256
     """Tokens per row; longer documents are cut into several."""
-    text_field: str = "text"
+    # [Texts]
+    text_field: Rare[str] = "text"
     """Name of the text field in JSON, CSV and Parquet."""
-    id_field: str = "id"
+    id_field: Rare[str] = "id"
     """Name of the id field."""
     encoding: str | None = None
-    """Encoding of texts that are not UTF-8 and declare none: windows-1252, shift_jis ... By default
-    lacy reads Western European texts as windows-1252 and leaves out the rest."""
-    follow_links: bool = False
+    """Encoding of texts that are not UTF-8 and declare none, such as windows-1252 or shift_jis; by
+    default Western European texts are read as windows-1252 and others left out."""
+    follow_links: Rare[bool] = False
     """Follow symbolic links to folders, and to files outside the folder."""
-    split: str = "train"
-    """The split of a Hub data set."""
+    split: Rare[str] = "train"
+    """Split of a Hub data set."""
     limit: int | None = None
     """Read only this many documents."""
     only: str | None = None
-    """Read only documents for which this field is true (for example is_biography)."""
-    marks: Path | None = None
-    """Where the marks of spaCy or a live judge are kept; by default OUT-marks."""
+    """Read only documents for which this field is true, for example is_biography."""
+    # [Annotation]
+    marks: Rare[Path | None] = None
+    """Folder for the marks of spaCy or a live judge; by default OUT-marks."""
     spacy: Inline[AnnotateConfig] = field(default_factory=AnnotateConfig)
     """The spaCy pipeline and its rules."""
+    # [Live judge]
     judge: Judge = field(default_factory=Judge)
-    """The model that the annotator "live" asks."""
+    """The model for --annotator live."""
+    # [Output]
     dry_run: bool = False
-    """Annotate a sample, estimate the rest, write nothing."""
+    """Annotate a sample, estimate the whole, write nothing."""
 
 
 FLAGS = MarkConfig
@@ -104,7 +111,7 @@ lacy data mark world --annotator gold --out data/world
 """
 
 Documents = Callable[[], "Iterator[Document]"]
-"""Reads the documents from the beginning each time it is called."""
+"""Reads the documents from the beginning at each call."""
 
 
 def run(config: MarkConfig) -> int:
@@ -140,9 +147,9 @@ def run(config: MarkConfig) -> int:
 
 
 def _documents(config: MarkConfig, report: list[ReadReport]) -> Documents:
-    """Returns a function that reads the documents anew for each pass (tokenizer, marks, packing).
+    """Return a function that reads the documents once for each pass (tokenizer, marks, packing).
 
-    ``report`` holds the report of the last pass.
+    ``report`` contains the report of the last pass.
     """
     from lacy.annotate import read_labels
     from lacy.corpus import read
@@ -187,10 +194,10 @@ def _tokenizer(config: MarkConfig, documents: Documents) -> Any:
 
 
 def _marked(config: MarkConfig, documents: Documents) -> Iterator[Document]:
-    """The documents with their marks."""
+    """Return the documents with their marks."""
     if config.annotator not in STORED:
         return _with_own_marks(config, documents())
-    from lacy.annotate import annotate_documents, attach
+    from lacy.annotate import annotate_documents, attach_marks
 
     annotator = _annotator(config)
     folder = config.marks or config.out.with_name(config.out.name + "-marks")
@@ -210,7 +217,7 @@ def _marked(config: MarkConfig, documents: Documents) -> Iterator[Document]:
         )
         limit = f"{config.spacy.text_seconds:g} s"
         _say(f"Left out, as marking took longer than {limit}: {len(marked.slow)} ({few})")
-    return attach(documents(), folder)
+    return attach_marks(documents(), folder)
 
 
 def _annotator(config: MarkConfig) -> Any:
@@ -243,21 +250,21 @@ def _live(judge: Judge) -> Any:
 
 
 def _with_own_marks(config: MarkConfig, documents: Iterator[Document]) -> Iterator[Document]:
-    """Passes documents on; an error if none of the first thousand has a mark."""
+    """Pass documents on; raise an error if none of the first thousand has a mark."""
     first = list(itertools.islice(documents, 1000))
     if not any(document.marks for document in first):
         raise LacyError(
             "E12",
             key="annotator",
             value=config.annotator,
-            why=f"the texts of {config.source} carry no marks",
+            why=f"the texts of {config.source} have no marks",
             do=f"lacy data mark {config.source} --annotator spacy --out {config.out}",
         )
     return itertools.chain(first, documents)
 
 
 def _estimate(config: MarkConfig, documents: Documents) -> None:
-    """Annotates a sample and reports what the whole would take."""
+    """Annotate a sample and print what the whole would take."""
     from lacy.annotate import encode_many
     from lacy.types import MarkFlag
 
@@ -298,5 +305,5 @@ def _estimate(config: MarkConfig, documents: Documents) -> None:
 
 
 def _say(sentence: str) -> None:
-    """An automatic choice, beside the output rather than in it."""
+    """Print an automatic choice on standard error."""
     say(sentence, file=sys.stderr)

@@ -23,18 +23,19 @@ class WorldConfig:
     never trained on), unseen.jsonl (people never trained on), truth.sqlite and world.json.
     """
 
+    # [World]
     out: Path
-    """The folder to write; replaced as a whole if it holds an older world."""
+    """Folder to write; an older world in it is replaced."""
     people: int = 400
-    """How many people; with about 80 bits of facts each, this sets the load on a model."""
+    """Number of people; each has facts of about 80 bits, so it sets the load on a model."""
     seed: int = 0
     """The same seed gives the same world, character for character."""
     prose: float = 0.0
-    """Mean number of further sentences without a fact per text."""
+    """Mean number of additional sentences without a fact per text."""
     errors: float = 0.0
-    """Share of the facts that the database has wrong (texts and world.json stay true)."""
+    """Share of wrong facts in the database; texts and world.json stay true."""
     per_person: int = 8
-    """Differently worded texts per person for training (held-out splits have one)."""
+    """Differently worded training texts per person; held-out splits have one."""
     dry_run: bool = False
     """Print what would be written, with sizes and time, and write nothing."""
 
@@ -55,7 +56,7 @@ def run(config: WorldConfig) -> int:
     from lacy.world import make_world, mistaken
 
     world = make_world(config.people, config.seed, prose=config.prose)
-    wrong = len(mistaken(world.everyone, config.errors, config.seed))  # refuses what is no share
+    wrong = len(mistaken(world.everyone, config.errors, config.seed))  # raises if it is not a share
     if config.dry_run:
         return _estimate(config, world)
     from lacy.corpus import write_documents

@@ -14,12 +14,13 @@ import threading
 import time
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError, one_line
 from lacy.sources.db.facts import Column, Fact, FactReader, Layout, Relation
+from lacy.sources.db.mapping import database_of, layout_of, read_mapping
 from lacy.sources.db.stores import Catalogue, StoreError, is_postgres_url, match_name, open_store
 from lacy.sources.db.worker import QueryWorker
 from lacy.sources.names import EntityLink, EntityLinker, canonical, subject_key
@@ -51,6 +52,8 @@ class Database:
         subject: its column with the subject of a fact.
         relation: its column with the kind of fact.
         value: its column with the value (text or number; NULL is no fact).
+        mapping: a mapping file (``lacy.sources.db.mapping``) that replaces the four arguments above
+            for tables of any shape.
         name: the speaker; the database's name by default.
         timeout: time limit of one look-up in seconds.
         max_rows: most facts of one subject that become candidates.
@@ -69,62 +72,11 @@ class Database:
         subject: str = "subject",
         relation: str = "relation",
         value: str = "value",
+        mapping: str | Path | None = None,
         name: str | None = None,
         timeout: float = LOOKUP_SECONDS,
         max_rows: int = DEFAULT_MAX_ROWS,
         fuzzy: bool = True,
-    ) -> None:
-        def layout(catalogue: Catalogue, place: str) -> Layout:
-            columns = (subject, relation, value)
-            found, (who, kind, what) = _find_table(catalogue, place, table, columns)
-            relations = (Relation(Column(0, kind), (Column(0, what),)),)
-            return Layout(found, who, who, relations)
-
-        self._open(path, layout, name, timeout, max_rows, fuzzy)
-
-    @classmethod
-    def mapped(
-        cls,
-        mapping: str | Path,
-        *,
-        name: str | None = None,
-        timeout: float = LOOKUP_SECONDS,
-        max_rows: int = DEFAULT_MAX_ROWS,
-        fuzzy: bool = True,
-    ) -> Database:
-        """Open a database with tables of any shape, described by a mapping file.
-
-        Args:
-            mapping: the file (``lacy.sources.db.mapping``); it names the database.
-            name: the speaker; the database's name by default.
-            timeout: time limit of one look-up in seconds.
-            max_rows: most facts of one subject that become candidates.
-            fuzzy: whether names may be spelled differently.
-
-        Raises:
-            LacyError: E13 no such file, E95 problems in it, E96 tables that cannot be joined so,
-                and what ``Database`` raises.
-        """
-        from lacy.sources.db.mapping import database_of, layout_of, read_mapping
-
-        content = read_mapping(mapping)
-        made = cls.__new__(cls)
-        made._open(
-            database_of(content, mapping),
-            lambda catalogue, _: layout_of(content, catalogue, mapping),
-            name, timeout, max_rows, fuzzy, Path(mapping),
-        )  # fmt: skip
-        return made
-
-    def _open(
-        self,
-        path: str | Path,
-        layout: Callable[[Catalogue, str], Layout],
-        name: str | None,
-        timeout: float,
-        max_rows: int,
-        fuzzy: bool,
-        mapping: Path | None = None,
     ) -> None:
         self.store = store = open_store(path)
         if is_postgres_url(path):
@@ -132,13 +84,18 @@ class Database:
         else:
             self.path = Path(path)
         self.name = name or store.name
-        self.timeout, self.max_rows, self.mapping = timeout, max_rows, mapping
+        self.timeout, self.max_rows = timeout, max_rows
         self._worker = QueryWorker(store.interrupt)
         self._lock = threading.Lock()
+        self._cache: OrderedDict[Any, tuple[float, list[Fact], bool]] = OrderedDict()
         try:
             catalogue = store.catalogue()
-            layout_found = layout(catalogue, store.place)
-            self._reader = FactReader(store, layout_found, timeout, catalogue.views)
+            layout = (
+                _fact_table(catalogue, store.place, table, (subject, relation, value))
+                if mapping is None
+                else layout_of(read_mapping(mapping), catalogue, mapping)
+            )
+            self._reader = FactReader(store, layout, timeout, catalogue.views)
             self._normalize = canonical if self._reader.keyed else subject_key
             self._linker = EntityLinker(self._read_names(), fuzzy=fuzzy, key=self._normalize)
             self.alternatives = self._reader.alternatives()
@@ -152,7 +109,16 @@ class Database:
             store.close()
             raise
         self.names = self._linker.exact
-        self._cache: OrderedDict[Any, tuple[float, list[Fact], bool]] = OrderedDict()
+
+    @classmethod
+    def mapped(cls, mapping: str | Path, **options: Any) -> Database:
+        """Open the database that a mapping file names, with ``options`` as in ``Database``.
+
+        Raises:
+            LacyError: E13 no such file, E95 problems in it, E96 tables that cannot be joined so,
+                and what ``Database`` raises.
+        """
+        return cls(database_of(read_mapping(mapping), mapping), mapping=mapping, **options)
 
     def settings(self) -> dict[str, Any]:
         """Return what the answers depend on, besides the database's content."""
@@ -177,11 +143,6 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def link(self, text: str) -> str | None:
-        """Return the subject of a text: the first name in the last paragraph that has one."""
-        found, _ = self._linker.find(text)
-        return found.name if found else None
 
     def facts(self, subject: str) -> list[tuple[str, str]]:
         """Return the (relation, value) pairs of a subject, at most ``max_rows``."""
@@ -293,10 +254,8 @@ class _AmbiguousName(Exception):
     """Raised when a name matches more than one subject."""
 
 
-def _find_table(
-    catalogue: Catalogue, place: str, table: str, columns: Sequence[str]
-) -> tuple[str, list[str]]:
-    """Return the table and its columns as the database spells them; raise if they do not exist."""
+def _fact_table(catalogue: Catalogue, place: str, table: str, columns: Sequence[str]) -> Layout:
+    """Return the layout of a table of facts with these columns, checked against the database."""
     if table in catalogue.unreadable:
         raise LacyError("E74", path=place, table=table, why=catalogue.unreadable[table])
     name = match_name(table, catalogue.tables)
@@ -311,7 +270,9 @@ def _find_table(
         if known is None:
             raise LacyError("E68", path=place, table=name, column=column, found=_listed(existing))
         found.append(known)
-    return name, found
+    subject, relation, value = found
+    relations = (Relation(Column(0, relation), (Column(0, value),)),)
+    return Layout(name, subject, subject, relations)
 
 
 def _is_visible(value: str) -> bool:

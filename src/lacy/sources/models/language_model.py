@@ -32,7 +32,7 @@ from lacy.corpus import TextStream, TokenText, begin_end, choose_begin_end, load
 from lacy.errors import LacyError
 from lacy.model import (
     RaggedDecoder,
-    Rereading,
+    RecomputingDecoder,
     context_of,
     end_ids,
     keeps_keys_and_values,
@@ -64,7 +64,7 @@ class _Abandoned(Exception):
 
 @dataclass(eq=False)
 class _Continuation:
-    """The continuation of one request while it is generated."""
+    """One request while its continuation is generated."""
 
     request: Request
     ids: list[int]
@@ -283,7 +283,7 @@ class LanguageModel:
                 break
             common += 1  # the last token is always read: its logits are needed
         if cache is None or not common:
-            return (Rereading if _has_state(self.model) else RaggedDecoder)(self.model)
+            return (RecomputingDecoder if _has_state(self.model) else RaggedDecoder)(self.model)
         cache.rewind(cache.length - common)
         return cache
 

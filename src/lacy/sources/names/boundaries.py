@@ -14,27 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from lacy.sources.names.function_words import (
-    ABBREVIATED,
-    AND,
-    BEFORE_HAN,
-    BEHIND_HAN,
-    BRACKETED,
-    BYNAMES,
-    DATE_WORDS,
-    FOLLOW,
-    LEAD,
-    LEAD_ABROAD,
-    NAMES_OF_SAINTS,
-    OF,
-    OF_ONE,
-    POSTNOMINALS,
-    PREPOSITIONS,
-    RANKS,
-    THING,
-    TITLES,
-    WITH_FIRST_NAME,
-)
+from lacy.sources.names import function_words as words
 
 _CONTEXT = 160
 """Characters examined on either side of the name."""
@@ -43,14 +23,18 @@ _WRAP_WIDTH = 50
 """A shorter line was not wrapped because of its length, so the next line does not continue it."""
 
 _SYMBOLS = frozenset("+#&@$%/^\\")
+_AFTER_COMMA = words.LEAD | words.FOLLOW | words.RANKS | words.TITLES | words.DATE_WORDS
+"""Words that do not continue a name after a comma."""
+_BEFORE_NUMBER = words.PREPOSITIONS | words.DATE_WORDS | words.LEAD_ABROAD
+"""Words before a number that is not part of a name: "In 1835 Ada Lovelace"."""
+_NOT_IN_LONG_NAMES = words.TITLES | words.DATE_WORDS | words.LEAD_ABROAD
+"""Capitalised words that are not part of a name of several words that follows."""
 _ORNAMENT = re.compile("[©®™℠\u2190-\u21ff\u2500-\u25ff\u2700-\u27bf]")
 """Not part of a name: trademark signs, and arrows, squares and dingbats used as bullets."""
 _MARKUP = "*_~`"
 _OPENING = "([{\"“„‘«‹'"
-_CLOSING = ")]}\"”’»›'"
 _NUMERAL = re.compile(r",?\s+(?:Jr|Sr|II|III|IV|VI{0,3})\b")
 _INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_])*")
-_CHUNK = re.compile(r"\S+")
 _WORD = re.compile(r"\w+(?:['.\-]\w+)*")
 _BRACKET = re.compile(r"\s*\(([^\W\d]+(?: [^\W\d]+){0,2})\)")
 _POSSESSIVE = re.compile(r"'[sS](?![\w\-])")
@@ -105,11 +89,11 @@ def follows_preposition(text: str, start: int) -> bool:
     Such a name is not the subject of a sentence.
     """
     chunks = unify_characters(text[max(0, start - _CONTEXT) : start]).split()
-    while chunks and _may_be_name(chunks[-1]) and chunks[-1].lower() not in LEAD:
+    while chunks and _may_be_name(chunks[-1]) and chunks[-1].lower() not in words.LEAD:
         chunks.pop()
     while chunks and chunks[-1].lower() in ("the", "a", "an", "its", "his", "her", "their"):
         chunks.pop()
-    return bool(chunks) and chunks[-1].lower().lstrip(_OPENING) in PREPOSITIONS
+    return bool(chunks) and chunks[-1].lower().lstrip(_OPENING) in words.PREPOSITIONS
 
 
 class _NameInContext:
@@ -168,10 +152,10 @@ class _NameInContext:
         if behind[:1].isalnum():
             return False
         last = re.split(r"[\s.]", self.name)[-1].lower()
-        if len(rest) - len(behind) > 1 or not (len(last) == 1 or last in ABBREVIATED):
+        if len(rest) - len(behind) > 1 or not (len(last) == 1 or last in words.ABBREVIATED):
             return True
         word = _first_word(behind)
-        return not _may_be_name(word) or word.lower() in LEAD
+        return not _may_be_name(word) or word.lower() in words.LEAD
 
     def _comma(self, rest: str) -> bool:
         """True if a comma ends the name: not in "Paris, Texas", but in "Charles, Duke of York"."""
@@ -182,9 +166,7 @@ class _NameInContext:
         if not self.single or self.lower_case or not _may_be_name(word) or word[0].isdigit():
             return True
         possessive = re.match(rf"\W*{re.escape(word)}'s\b", rest) or low.endswith("'s")
-        return bool(possessive) or any(
-            low in some for some in (LEAD, FOLLOW, RANKS, TITLES, DATE_WORDS)
-        )
+        return bool(possessive) or low in _AFTER_COMMA
 
     def _continues(self, rest: str, possessive: bool) -> bool:
         """True if the words after the name may be part of it."""
@@ -209,36 +191,36 @@ class _NameInContext:
             return False
         low = word.lower()
         if self.lower_case:
-            return word == low and low not in FOLLOW and low not in LEAD
+            return word == low and low not in words.FOLLOW and low not in words.LEAD
         if not _may_be_name(word):
             return self._continues_with_particle(chunks, low, possessive)
         if word[0].isdigit():
             return not possessive
-        ends = not self.single and (possessive or word in POSTNOMINALS)
-        return not (ends or low in FOLLOW)
+        ends = not self.single and (possessive or word in words.POSTNOMINALS)
+        return not (ends or low in words.FOLLOW)
 
     def _is_disambiguated(self, rest: str) -> bool:
         """True if a bracket disambiguates the name: "Paris (Texas)", "Mercury (planet)"."""
         inside = _BRACKET.match(rest)
         if inside is None or inside[1].isupper():  # none of few words; "the United Nations (UN)"
             return False
-        return inside[1].split()[0].lower() not in BRACKETED
+        return inside[1].split()[0].lower() not in words.BRACKETED
 
     def _continues_with_particle(self, chunks: list[str], low: str, possessive: bool) -> bool:
         """True if a lower-case word joins the name to the rest of it: "Catherine of Aragon"."""
         if possessive:
-            return low in THING  # "McDonald's was"
-        if low not in OF and low not in ("the", *AND):
+            return low in words.THING  # "McDonald's was"
+        if low not in words.OF and low not in ("the", *words.AND):
             return False
         place = 1
-        while place < len(chunks) and chunks[place].lower() in (*OF, "the"):
+        while place < len(chunks) and chunks[place].lower() in (*words.OF, "the"):
             place += 1
         if place == len(chunks) or not _may_be_name(chunks[place]):
             return False
-        if low in AND:
+        if low in words.AND:
             return self.single
         if low == "the":
-            return self.single or _first_word(chunks[place]).lower() in BYNAMES
+            return self.single or _first_word(chunks[place]).lower() in words.BYNAMES
         return True
 
     # ------------------------------------------------------------------------------- its start
@@ -278,7 +260,7 @@ class _NameInContext:
         word = last.lstrip(_OPENING + _MARKUP)
         low = word.lower()
         if self.lower_case:
-            return word[-1:].isalnum() and low not in LEAD and low not in FOLLOW
+            return word[-1:].isalnum() and low not in words.LEAD and low not in words.FOLLOW
         if _is_joiner(last):
             return bool(chunks) and _may_be_name(chunks[-1])
         if not word or not (word[-1].isalnum() or word[-1] == "'"):
@@ -287,51 +269,50 @@ class _NameInContext:
             return _may_be_name(word) and (self.single or len(word) <= 3)
         if re.search(r"'s$", low):
             return self.single and _may_be_name(word)
-        if low in WITH_FIRST_NAME and word == low:
+        if low in words.WITH_FIRST_NAME and word == low:
             return True
-        if low in (*OF, "the", *AND) and word == low:
+        if low in (*words.OF, "the", *words.AND) and word == low:
             return self._follows_particle(chunks, low)
         if not _may_be_name(word):
             return False
         if word.isdigit():
             front_word = chunks[-1].lower() if chunks else ""
-            leads = any(front_word in some for some in (PREPOSITIONS, DATE_WORDS, LEAD_ABROAD))
-            dated = leads or front_word[-1:] == ","
-            return not dated
-        if low in LEAD:
+            is_date = front_word in _BEFORE_NUMBER or front_word[-1:] == ","
+            return not is_date
+        if low in words.LEAD:
             return False
-        return self.single or not any(low in some for some in (TITLES, DATE_WORDS, LEAD_ABROAD))
+        return self.single or low not in _NOT_IN_LONG_NAMES
 
     def _continues_across_symbol(self, word: str, chunks: list[str]) -> bool:
         """True if a name continues across a symbol: "St. Paul", "Yahoo! Japan", "Paris, Texas"."""
         sign, base = word[-1], word.rstrip(".!?,'\"”)+#*&$%")
         low = base.lower()
         if sign == "." and word.count(".") - base.count(".") == 1:
-            if low in TITLES:
+            if low in words.TITLES:
                 return self.single
-            return bool(_INITIALS.fullmatch(base)) or low in NAMES_OF_SAINTS
+            return bool(_INITIALS.fullmatch(base)) or low in words.NAMES_OF_SAINTS
         if _is_name_symbol(sign):  # "C# Music Awards"
-            return _may_be_name(base) and low not in LEAD
+            return _may_be_name(base) and low not in words.LEAD
         if not self.single or not _may_be_name(base):
             return False
         if sign == ",":
-            if low in LEAD or base[-1:].isdigit() or low in DATE_WORDS or low in FOLLOW:
+            if base[-1:].isdigit() or low in words.LEAD | words.DATE_WORDS | words.FOLLOW:
                 return False
             return not follows_preposition(" ".join([*chunks, ""]), _CONTEXT)
-        return sign in '!?"”' and low not in LEAD
+        return sign in '!?"”' and low not in words.LEAD
 
     def _follows_particle(self, chunks: list[str], low: str) -> bool:
         """True if a lower-case word joins earlier words to the name: "University of Paris"."""
-        while chunks and chunks[-1].lower() in (*OF, "the") and low not in AND:
-            low = "of" if chunks[-1].lower() in OF else low
+        while chunks and chunks[-1].lower() in (*words.OF, "the") and low not in words.AND:
+            low = "of" if chunks[-1].lower() in words.OF else low
             chunks.pop()
         if not chunks or not _may_be_name(chunks[-1]) or not chunks[-1][-1].isalnum():
             return False
         word = chunks[-1].lstrip(_OPENING + _MARKUP)
-        own = not self.single and word.lower() in OF_ONE
-        if own or word.lower() in LEAD or word.isdigit():
+        own = not self.single and word.lower() in words.OF_ONE
+        if own or word.lower() in words.LEAD or word.isdigit():
             return False
-        return self.single if low in ("the", *AND) else True
+        return self.single if low in ("the", *words.AND) else True
 
 
 def is_complete_unspaced(text: str, start: int, end: int) -> bool:
@@ -344,8 +325,8 @@ def is_complete_unspaced(text: str, start: int, end: int) -> bool:
     if behind and unicodedata.category(behind)[0] == "M":
         return False
     for own, other, allowed in (
-        (text[start], before, BEFORE_HAN),
-        (text[end - 1], behind, BEHIND_HAN),
+        (text[start], before, words.BEFORE_HAN),
+        (text[end - 1], behind, words.BEHIND_HAN),
     ):
         if _han(own) and _han(other) and other not in allowed:
             return False

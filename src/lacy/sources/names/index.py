@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from lacy.annotate.grammar import is_unspaced
 from lacy.sources.names.boundaries import (
     follows_preposition,
     is_complete_name,
@@ -82,7 +83,7 @@ class NameIndex:
             if not known or known in self._stored:
                 continue
             self._stored[known] = name
-            if _is_unspaced(known):
+            if is_unspaced(known):
                 self._unspaced.append(known)
             elif words := _words_of(known):
                 key = tuple(word for word, _, _ in words)
@@ -256,9 +257,3 @@ def subject_key(name: str) -> str:
     """
     known = canonical(name)
     return known.casefold() if " " in known else known
-
-
-def _is_unspaced(name: str) -> bool:
-    return not name.isascii() and any(
-        0x0E00 <= ord(c) <= 0x0EFF or 0x2E80 <= ord(c) <= 0xA4CF for c in name
-    )

@@ -190,10 +190,6 @@ class Documents:
         with self._lock:
             return origins.missing_files(self._db)
 
-    def link(self, text: str) -> str | None:
-        """Return the subject of a text, if documents are about it: see ``NameIndex.find``."""
-        return self.names.find(text)
-
     def documents(self, limit: int = -1) -> Iterator[Document]:
         """Yield the documents with their values as marks, as a calibration reads them."""
         with self._lock:
@@ -214,7 +210,7 @@ class Documents:
     def _reply(self, request: Request) -> Reply:
         begin = time.perf_counter()
         paragraph = last_paragraph(request.text.rstrip())
-        subject = request.subject or self.link(request.text)
+        subject = request.subject or self.names.find(request.text)
         subject = subject or first_name(paragraph) or single_word_name(paragraph)
         try:
             with self._lock, self._read_transaction():

@@ -25,21 +25,7 @@ from lacy.errors import LacyError
 from lacy.sources.texts import origins, schema
 from lacy.sources.texts.origins import MissingDocuments, Origin
 from lacy.sources.texts.passages import marked_values, search_words, split_passages
-from lacy.sources.texts.schema import (
-    BEGIN,
-    ENGINE,
-    INDEX_FILE,
-    VECTORS,
-    DerivedIndex,
-    SearchEngine,
-    count_alternatives,
-    create_tables,
-    format_problem,
-    mark_all_pending,
-    mark_pending,
-    read_settings,
-    update_derived,
-)
+from lacy.sources.texts.schema import DerivedIndex, SearchEngine
 from lacy.sources.texts.search import count_common
 from lacy.sources.texts.subjects import subject_of
 from lacy.types import Document, Mark
@@ -100,7 +86,7 @@ def build_index(
     is_folder = folder.is_dir()
     if folder.exists() and not is_folder:
         raise LacyError("E16", path=folder)
-    if is_folder and any(folder.iterdir()) and not (folder / INDEX_FILE).exists():
+    if is_folder and any(folder.iterdir()) and not (folder / schema.INDEX_FILE).exists():
         raise LacyError("E16", path=folder)
     _check_requirements(folder, engine, vectors)
     rest = iter(documents)
@@ -109,7 +95,7 @@ def build_index(
     finder = _ValueFinder(annotator)
     try:
         with closing(
-            sqlite3.connect(folder / INDEX_FILE, _BUSY_SECONDS, isolation_level=None)
+            sqlite3.connect(folder / schema.INDEX_FILE, _BUSY_SECONDS, isolation_level=None)
         ) as db:
             _prepare(db, folder, engine, vectors)
             derived = _open_derived(db, folder)
@@ -125,14 +111,14 @@ def build_index(
                 report.missing = origins.remove_missing(db, origin, report.added, remove)
             _update_all(db, derived, 1)
             with db:
-                db.execute(BEGIN)
+                db.execute(schema.BEGIN)
                 if not db.execute("SELECT 1 FROM kind").fetchone():
-                    rows = count_alternatives(db).items()
+                    rows = schema.count_alternatives(db).items()
                     db.executemany("INSERT INTO kind VALUES (?, ?)", rows)
                     count_common(db)
     except sqlite3.Error as error:
         code = "E19" if disk_error(error) else "E71"
-        raise LacyError(code, path=folder / INDEX_FILE, why=str(error)) from error
+        raise LacyError(code, path=folder / schema.INDEX_FILE, why=str(error)) from error
 
 
 def _check_requirements(folder: Path, engine: SearchEngine | None, vectors: str | None) -> None:
@@ -153,39 +139,39 @@ def _prepare(
 ) -> None:
     """Create the tables in a new file; raise for a file with other content or other settings."""
     with db:
-        db.execute(BEGIN)
+        db.execute(schema.BEGIN)
         if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-            create_tables(db, engine or "fts5")
-        elif why := format_problem(db):
+            schema.create_tables(db, engine or "fts5")
+        elif why := schema.format_problem(db):
             raise sqlite3.DatabaseError(why)
         origins.create_tables(db)
-        settings = read_settings(db)
-        if vectors is not None and VECTORS not in settings:
-            db.execute("INSERT INTO setting VALUES (?, ?)", (VECTORS, vectors))
-            mark_all_pending(db, VECTORS)
-        for name, value in ((ENGINE, engine), (VECTORS, vectors)):
+        settings = schema.read_settings(db)
+        if vectors is not None and schema.VECTORS not in settings:
+            db.execute("INSERT INTO setting VALUES (?, ?)", (schema.VECTORS, vectors))
+            schema.mark_all_pending(db, schema.VECTORS)
+        for name, value in ((schema.ENGINE, engine), (schema.VECTORS, vectors)):
             if value is not None and settings.get(name, value) != value:
                 raise LacyError("E100", path=folder, what=name, has=settings[name], wanted=value)
 
 
 def _open_derived(db: sqlite3.Connection, folder: Path) -> dict[str, DerivedIndex]:
     """Open the derived indexes, by name."""
-    settings, found = read_settings(db), dict[str, DerivedIndex]()
-    if settings[ENGINE] == "tantivy":
+    settings, found = schema.read_settings(db), dict[str, DerivedIndex]()
+    if settings[schema.ENGINE] == "tantivy":
         from lacy.sources.texts.tantivy_search import TantivySearch
 
         found["tantivy"] = TantivySearch(folder, create=True)
-    if VECTORS in settings:
+    if schema.VECTORS in settings:
         from lacy.sources.texts.vectors import VectorSearch, copy_model
 
-        copy_model(folder, settings[VECTORS])
-        found[VECTORS] = VectorSearch(folder)
+        copy_model(folder, settings[schema.VECTORS])
+        found[schema.VECTORS] = VectorSearch(folder)
     return found
 
 
 def _update_all(db: sqlite3.Connection, derived: Mapping[str, DerivedIndex], minimum: int) -> None:
     for name, index in derived.items():
-        update_derived(db, name, index, minimum)
+        schema.update_derived(db, name, index, minimum)
 
 
 class _ValueFinder:
@@ -254,7 +240,7 @@ def _write_batch(
     unmarked = [document for document, _ in new.values() if not document.marks]
     found = finder.find(unmarked, lambda *why: report.skipped.append(why))
     with db:
-        db.execute(BEGIN)
+        db.execute(schema.BEGIN)
         for number, document in moved:
             origins.record(db, number, document, origin)
         for name, (document, digest) in new.items():
@@ -304,7 +290,7 @@ def _remove(db: sqlite3.Connection, name: str, derived: Iterable[str]) -> bool:
     passages = "SELECT id FROM passage WHERE document = ?"
     numbers = [number for (number,) in db.execute(passages, found)]
     for index in derived:
-        mark_pending(db, index, numbers)
+        schema.mark_pending(db, index, numbers)
     for condition in (
         f"words WHERE rowid IN ({passages})", f"span WHERE passage IN ({passages})",
         "passage WHERE document = ?", "page WHERE document = ?", "document WHERE id = ?",
@@ -355,6 +341,6 @@ def _insert(
             db.execute("INSERT INTO words (rowid, subject, text) VALUES (?, ?, ?)",
                        (passage, subject_words, words))  # fmt: skip
         for index in derived:
-            mark_pending(db, index, [passage])
+            schema.mark_pending(db, index, [passage])
         db.executemany("INSERT INTO span VALUES (?, ?, ?, ?, ?)", [(passage, *s) for s in spans])
     return number

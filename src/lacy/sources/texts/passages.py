@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lacy.annotate import merge_marks
-from lacy.annotate.grammar import qualified, runs
+from lacy.annotate.grammar import capitalised_runs, extend_value, is_unspaced
 from lacy.errors import one_line
 from lacy.types import Mark
 
@@ -94,13 +94,13 @@ def extended_values(text: str, spans: Iterable[tuple[int, int, str]]) -> dict[tu
         text: a passage.
         spans: start, end and kind of each value; kinds that no rule assigns are not changed.
     """
-    names = [_without_article(text, *run) for run in runs(text)]
+    names = [_without_article(text, *run) for run in capitalised_runs(text)]
     found = {}
     for a, b, kind in spans:
         if kind == "ENTITY":
             place = next(((s, e) for s, e in names if s <= a and b <= e), (a, b))
         elif kind in ("DATE", "NUMBER"):
-            place = qualified(text, a, b, date=kind == "DATE")
+            place = extend_value(text, a, b, date=kind == "DATE")
         else:
             continue
         if place != (a, b):
@@ -117,9 +117,5 @@ def search_words(text: str) -> list[str]:
     """Return the words to search a text by; in unspaced scripts each character is a word."""
     found: list[str] = []
     for word in _WORD.findall(unicodedata.normalize("NFC", text)):
-        found += word if any(map(_is_unspaced, word)) else [word]
+        found += word if is_unspaced(word) else [word]
     return found
-
-
-def _is_unspaced(character: str) -> bool:
-    return 0x0E00 <= ord(character) <= 0x0EFF or 0x2E80 <= ord(character) <= 0xA4CF

@@ -7,7 +7,7 @@ import sqlite3
 import unicodedata
 from collections.abc import Collection, Sequence
 
-from lacy.annotate.grammar import runs
+from lacy.annotate.grammar import capitalised_runs
 from lacy.errors import one_line
 from lacy.sources.names import PREPOSITIONS, SENTENCE_STARTERS, EntityLinker, normalize
 from lacy.sources.texts.passages import ARTICLES, EMPTY_LINE, SENTENCE_END
@@ -48,7 +48,7 @@ def subject_of(document: Document) -> str:
 def first_name(text: str) -> str:
     """Return the first run of capitalised words in the first line of a text, or ""."""
     line = clean_name(next((line for line in text[:2_000].splitlines() if line.strip()), ""))
-    for start, end in runs(line):
+    for start, end in capitalised_runs(line):
         name = line[start:end]
         first, _, rest = name.partition(" ")
         if first.lower() in ARTICLES:

@@ -5,7 +5,13 @@ import spacy
 
 from lacy.annotate import Rules, SpacyAnnotator, encode
 from lacy.annotate.config import MARKING, UNMARKING
-from lacy.annotate.report import Agreement, Parsed, agreement, calibrate, share_report
+from lacy.annotate.rule_report import (
+    Agreement,
+    ParsedDocuments,
+    agreement,
+    calibrate_rules,
+    rule_shares,
+)
 from lacy.corpus import train_tokenizer
 from lacy.errors import LacyError
 from lacy.types import Document, Mark, MarkFlag
@@ -21,7 +27,7 @@ TEXTS = [
 def parsed():
     documents = [Document(str(i), text) for i, text in enumerate(TEXTS)]
     annotator = SpacyAnnotator("bundled", Rules(entities=True))
-    return Parsed(documents, annotator, train_tokenizer(TEXTS, 400))
+    return ParsedDocuments(documents, annotator, train_tokenizer(TEXTS, 400))
 
 
 def test_a_share_is_what_encoding_gives(parsed):
@@ -40,7 +46,7 @@ def test_a_share_is_what_encoding_gives(parsed):
 
 
 def test_every_switch_is_reported_and_moves_the_right_way(parsed):
-    rows = {row.name: row for row in share_report(parsed)}
+    rows = {row.name: row for row in rule_shares(parsed)}
     whole = rows["all"].share
     assert len(rows) == 1 + len(MARKING) + len(UNMARKING) + len(MARKING)
     assert 0 < whole < 1
@@ -51,23 +57,23 @@ def test_every_switch_is_reported_and_moves_the_right_way(parsed):
 
 def test_calibration_reaches_a_share_within_reach(parsed):
     default = parsed.share(parsed.rules).share
-    assert calibrate(parsed, target=default).rules == parsed.rules
+    assert calibrate_rules(parsed, target=default).rules == parsed.rules
     for target in (default - 0.03, default + 0.05):
-        found = calibrate(parsed, target=target, tolerance=0.01)
+        found = calibrate_rules(parsed, target=target, tolerance=0.01)
         assert abs(found.share - target) < abs(default - target)
         assert parsed.share(found.rules).share == found.share
 
 
 def test_calibration_turns_the_learned_threshold(parsed):
     bare = Rules().only("learned")
-    low = calibrate(parsed, bare, target=0.5, tolerance=0.02)
+    low = calibrate_rules(parsed, bare, target=0.5, tolerance=0.02)
     assert low.rules.learned_threshold < 0.5
     assert low.share == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_target_is_a_share(parsed):
     with pytest.raises(LacyError, match="25"):
-        calibrate(parsed, target=25)
+        calibrate_rules(parsed, target=25)
 
 
 def test_agreement_counts_words():
@@ -91,5 +97,5 @@ def test_agreement_counts_words():
 
 def test_no_documents():
     tokenizer = train_tokenizer(TEXTS, 300)
-    empty = Parsed([], SpacyAnnotator(spacy.blank("en")), tokenizer)
+    empty = ParsedDocuments([], SpacyAnnotator(spacy.blank("en")), tokenizer)
     assert empty.share(Rules()).share == 0.0

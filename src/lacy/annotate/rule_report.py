@@ -1,8 +1,8 @@
-"""What the switches do: shares of tokens marked, agreement with a judge, calibration to a share.
+"""Measure the rules: shares of marked tokens, agreement with a judge, calibration to a share.
 
-The paper's one hard number on its rules is that they mark 25% of sub-word tokens on Wikipedia
-(§4). ``share_report`` measures each switch off in turn and alone, ``calibrate`` moves the
-switches to a target, and ``agreement`` compares marks with a judge's labels word by word.
+The paper gives one number on its rules: they mark 25% of sub-word tokens on Wikipedia (§4).
+``rule_shares`` measures each switch off and alone, ``calibrate_rules`` adjusts the switches to a
+target, and ``agreement`` compares marks with a judge's labels word by word.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lacy.annotate.config import MARKING, UNMARKING, Rules
+from lacy.annotate.align import token_flags, token_spans
+from lacy.annotate.config import MARKING, PAPER_SHARE, UNMARKING, Rules
 from lacy.annotate.spacy_rules import SpacyAnnotator
 from lacy.errors import LacyError
 from lacy.types import Document, Mark, MarkFlag
@@ -22,18 +23,15 @@ from lacy.types import Document, Mark, MarkFlag
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-PAPER_SHARE = 0.25
-"""Share of sub-word tokens that the paper's rules mark on Wikipedia (§4)."""
-
-FLIPPED = ("keywords", "unmark_subject", "unmark_seen", "unmark_inside")
-"""Switches that ``calibrate`` may turn; the others carry the idea of a fact and stay (ours)."""
+FLIPPABLE = ("keywords", "unmark_subject", "unmark_seen", "unmark_inside")
+"""Switches that ``calibrate_rules`` may change; the others define what a fact is (ours)."""
 
 WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
-class Share:
-    """Share of tokens marked as facts under some rules, and of the content words beside them."""
+class TokenShare:
+    """Number of tokens that some rules mark as facts, value starts and content words."""
 
     name: str
     rules: Rules
@@ -50,7 +48,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Marked words compared with a judge's: counts and the usual ratios (0.0 where undefined)."""
+    """Marked words compared with a judge's; undefined ratios are 0.0."""
 
     both: int
     marked: int
@@ -58,12 +56,12 @@ class Agreement:
 
     @property
     def precision(self) -> float:
-        """Share of the marked words that the judge marks too."""
+        """TokenShare of the marked words that the judge marks too."""
         return self.both / self.marked if self.marked else 0.0
 
     @property
     def recall(self) -> float:
-        """Share of the judge's words that are marked."""
+        """TokenShare of the judge's words that are marked."""
         return self.both / self.judged if self.judged else 0.0
 
     @property
@@ -73,13 +71,13 @@ class Agreement:
         return 2 * self.both / total if total else 0.0
 
 
-class Parsed:
+class ParsedDocuments:
     """Documents parsed and tokenized once, so that many rules can be tried on them.
 
     Args:
-        documents: texts to measure on; ``meta["title"]`` is used where given.
-        annotator: its pipeline parses; load it with all the switches on that you want to try.
-        tokenizer: any fast tokenizer: shares are of its tokens.
+        documents: texts to measure on; ``meta["title"]`` is used as subject, if present.
+        annotator: its pipeline parses; load it with all switches on that you want to try.
+        tokenizer: any fast tokenizer; shares are of its tokens.
     """
 
     def __init__(
@@ -88,17 +86,15 @@ class Parsed:
         annotator: SpacyAnnotator,
         tokenizer: PreTrainedTokenizerFast,
     ) -> None:
-        from lacy.annotate.align import held
-
         self.documents = list(documents)
         self.rules = annotator.rules
         texts = [document.text for document in self.documents]
         self.parsed = list(annotator.parse(texts))
-        self.encodings = list(held(tokenizer, texts))
+        self.encodings = list(token_spans(tokenizer, texts))
         self.tokens = sum(len(encoding.ids) for encoding in self.encodings)
 
     def marks(self, rules: Rules) -> list[list[Mark]]:
-        """Marks of every document under ``rules``."""
+        """Return the marks of every document under ``rules``."""
         from lacy.annotate.rules import mark
 
         return [
@@ -106,51 +102,49 @@ class Parsed:
             for d, (doc, scores) in zip(self.documents, self.parsed, strict=True)
         ]
 
-    def share(self, rules: Rules, name: str = "") -> Share:
-        """Share of tokens that ``rules`` mark."""
-        from lacy.annotate.align import flags_of
-
+    def share(self, rules: Rules, name: str = "") -> TokenShare:
+        """Return the share of tokens that ``rules`` mark."""
         facts = starts = content = 0
         marks = self.marks(rules)
         for document, found, encoding in zip(self.documents, marks, self.encodings, strict=True):
-            flags = flags_of(found, document.text, encoding)
+            flags = token_flags(found, document.text, encoding)
             facts += int(((flags & MarkFlag.FACT) > 0).sum())
             starts += int(((flags & MarkFlag.START) > 0).sum())
             content += int(((flags & MarkFlag.CONTENT) > 0).sum())
-        return Share(name, rules, self.tokens, facts, starts, content)
+        return TokenShare(name, rules, self.tokens, facts, starts, content)
 
 
-def share_report(parsed: Parsed, rules: Rules | None = None) -> list[Share]:
-    """The share with ``rules``, with each switch turned over, with each marking switch alone.
+def rule_shares(parsed: ParsedDocuments, rules: Rules | None = None) -> list[TokenShare]:
+    """Measure the share with ``rules``, with each switch flipped, with each marking switch alone.
 
     Rows are named ``all``, ``keywords off``, ``unmark_inside on``, ``keywords alone`` and so on.
-    "Alone" is without ``unmark_seen`` and ``unmark_subject``. Without ``rules``: the annotator's.
+    "Alone" is without ``unmark_seen`` and ``unmark_subject``. Default: the annotator's rules.
     """
     rules = rules or parsed.rules
     rows = [parsed.share(rules, "all")]
     for switch in (*MARKING, *UNMARKING):
         state = getattr(rules, switch)
-        other = rules.turned({switch: not state})
+        other = rules.with_switches({switch: not state})
         rows.append(parsed.share(other, f"{switch} {'off' if state else 'on'}"))
     bare = replace(rules, unmark_seen=False, unmark_subject=False)
     rows += [parsed.share(bare.only(switch), f"{switch} alone") for switch in MARKING]
     return rows
 
 
-def calibrate(
-    parsed: Parsed,
+def calibrate_rules(
+    parsed: ParsedDocuments,
     rules: Rules | None = None,
     target: float = PAPER_SHARE,
     *,
     tolerance: float = 0.005,
-) -> Share:
-    """Turns switches, then the learned threshold, until the share is near the target.
+) -> TokenShare:
+    """Change switches, then the learned threshold, until the share is near the target.
 
-    All settings of ``FLIPPED`` are tried (fewest changes first); the nearest share wins. If that
-    is not within ``tolerance`` and there is a learned component, its threshold is bisected.
+    All combinations of ``FLIPPABLE`` are tried (fewest changes first); the nearest share wins. If
+    it is not within ``tolerance`` and there is a learned component, its threshold is bisected.
 
     Returns:
-        The best rules found and their share, which may still miss the target: look at it.
+        The best rules found and their share, which may still miss the target.
 
     Raises:
         LacyError: E12, the target is not between 0 and 1.
@@ -160,20 +154,22 @@ def calibrate(
         raise LacyError("E12", key="target", value=target, why=why, do="give 0.25, say")
     rules = rules or parsed.rules
     best = parsed.share(rules, "calibrated")
-    for count in range(1, len(FLIPPED) + 1):
+    for count in range(1, len(FLIPPABLE) + 1):
         if abs(best.share - target) <= tolerance:
             return best
-        for names in itertools.combinations(FLIPPED, count):
+        for names in itertools.combinations(FLIPPABLE, count):
             flipped = {name: not getattr(rules, name) for name in names}
-            found = parsed.share(rules.turned(flipped), "calibrated")
+            found = parsed.share(rules.with_switches(flipped), "calibrated")
             best = min(best, found, key=lambda share: abs(share.share - target))
     if abs(best.share - target) > tolerance and any(s is not None for _, s in parsed.parsed):
         best = _bisect(parsed, replace(best.rules, learned=True), best, target, tolerance)
     return best
 
 
-def _bisect(parsed: Parsed, rules: Rules, best: Share, target: float, tolerance: float) -> Share:
-    """Moves the learned threshold: a lower one marks more."""
+def _bisect(
+    parsed: ParsedDocuments, rules: Rules, best: TokenShare, target: float, tolerance: float
+) -> TokenShare:
+    """Bisect the learned threshold: a lower one marks more."""
     low, high = 0.0, 1.0
     for _ in range(8):  # to 1/256 of the threshold's range
         middle = (low + high) / 2
@@ -186,15 +182,15 @@ def _bisect(parsed: Parsed, rules: Rules, best: Share, target: float, tolerance:
 
 
 def agreement(judged: Sequence[Document], marks: Sequence[Sequence[Mark]]) -> dict[str, Agreement]:
-    """Compares marks with a judge's labels, word by word.
+    """Compare marks with a judge's labels, word by word.
 
     Args:
         judged: documents with the judge's marks.
-        marks: another annotator's marks of the same texts; ``CONTENT`` is left aside.
+        marks: another annotator's marks of the same texts; ``CONTENT`` is ignored.
 
     Returns:
         ``all``, and per reason: the words with that reason against all of the judge's words (so
-        that a reason's recall is its share of what there is to find).
+        that a reason's recall is its share of everything there is to find).
     """
     both: Counter[str] = Counter()
     marked: Counter[str] = Counter()
@@ -212,7 +208,7 @@ def agreement(judged: Sequence[Document], marks: Sequence[Sequence[Mark]]) -> di
 
 
 def _covered(words: Sequence[tuple[int, int]], marks: Iterable[Mark]) -> dict[int, str]:
-    """Numbers of the words that marks touch, with the mark's reason (both sorted)."""
+    """Return the numbers of the words that marks touch, with the mark's reason (both sorted)."""
     covered: dict[int, str] = {}
     at = 0
     for mark in marks:

@@ -1,8 +1,8 @@
-"""Splits texts of any length and content into pieces that spaCy parses in bounded time and memory.
+"""Split texts of any length and content so that spaCy parses them in bounded time and memory.
 
 spaCy's tokenizer splits punctuation off a run of characters one by one and copies the rest each
 time, so a run without spaces takes quadratic time: 100,000 quotation marks take hours. Runs longer
-than ``LONGEST_RUN`` are therefore tokenized in parts; no character is moved. ``time_limit`` ends
+than ``MAX_RUN`` are therefore tokenized in parts; no character is moved. ``time_limit`` ends
 anything else that is slow, such as a user's pipeline.
 """
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
 
-PIECE = 100_000
-"""Characters parsed at once, which limits spaCy's memory; longer texts are cut at a line end."""
+CHUNK_CHARACTERS = 100_000
+"""Characters parsed at once, to limit memory; longer texts are split at a line end."""
 
-TOGETHER = 200_000
+BATCH_CHARACTERS = 200_000
 """Most characters of texts that are parsed together."""
 
-LONGEST_RUN = 64
+MAX_RUN = 64
 """Longest run without a space that is tokenized as a whole; longer words are rare (links)."""
 
-LONGEST_SIGNS = 16
+MAX_PUNCTUATION_RUN = 16
 """The same for a run of punctuation only, which is the slowest case."""
 
-_LONG_RUN = re.compile(rf"(?<!\S)\S{{{LONGEST_RUN + 1},}}")
+_LONG_RUN = re.compile(rf"(?<!\S)\S{{{MAX_RUN + 1},}}")
 
 
 class TooSlow(Exception):
-    """A block took longer than its time limit."""
+    """Raised when a block took longer than its time limit."""
 
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Limits a block to some seconds of processor time, which does not depend on other load.
+    """Limit a block to some seconds of processor time, which does not depend on other load.
 
     In the main thread a signal interrupts the block, if the system supports it. Otherwise the block
     runs to its end, and the error is raised then.
@@ -65,7 +65,7 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
 @contextmanager
 def _timer(seconds: float, over: threading.Event) -> Iterator[None]:
-    """Sets ``over`` and raises ``TooSlow`` in the block; not where a profiler uses the signal."""
+    """Set ``over`` and raise ``TooSlow`` in the block, unless a profiler uses the signal."""
 
     def stop(*_: Any) -> None:
         over.set()
@@ -85,8 +85,8 @@ def _timer(seconds: float, over: threading.Event) -> Iterator[None]:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
 
 
-def cut(text: str, size: int = PIECE) -> Iterator[tuple[int, str]]:
-    """Pieces of at most ``size`` characters with their offsets, cut after a line or a space."""
+def split_text(text: str, size: int = CHUNK_CHARACTERS) -> Iterator[tuple[int, str]]:
+    """Yield parts of at most ``size`` characters with their offsets, split at a line or space."""
     start = 0
     while len(text) - start > size:
         end = start + size
@@ -101,10 +101,10 @@ def cut(text: str, size: int = PIECE) -> Iterator[tuple[int, str]]:
 
 
 def batches(texts: Sequence[str], size: int) -> Iterator[slice]:
-    """Groups of at most ``size`` neighbouring texts; if several, of ``TOGETHER`` characters."""
+    """Yield groups of at most ``size`` texts and, if several, ``BATCH_CHARACTERS`` characters."""
     start = length = 0
     for place, text in enumerate(texts):
-        if place > start and (place - start == size or length + len(text) > TOGETHER):
+        if place > start and (place - start == size or length + len(text) > BATCH_CHARACTERS):
             yield slice(start, place)
             start, length = place, 0
         length += len(text)
@@ -112,8 +112,8 @@ def batches(texts: Sequence[str], size: int) -> Iterator[slice]:
         yield slice(start, len(texts))
 
 
-def prepared(nlp: Language, text: str) -> str | Doc:
-    """A text for ``nlp.pipe``: unchanged, or tokenized if it has long runs without a space."""
+def prepare_text(nlp: Language, text: str) -> str | Doc:
+    """Return a text for ``nlp.pipe``: unchanged, or tokenized if it has long runs."""
     places = list(_places(text))
     if not places:
         return text
@@ -126,18 +126,18 @@ def prepared(nlp: Language, text: str) -> str | Doc:
 
 
 def _places(text: str) -> Iterator[int]:
-    """Where long runs are split: between two kinds of characters, if possible."""
+    """Yield where long runs are split: between two kinds of characters, if possible."""
     for run in _LONG_RUN.finditer(text):
         at, end = run.span()
-        while end - at > LONGEST_RUN:
-            signs = not any(map(str.isalnum, text[at : at + LONGEST_SIGNS]))
-            at = at + LONGEST_SIGNS if signs else _boundary(text, at)
+        while end - at > MAX_RUN:
+            signs = not any(map(str.isalnum, text[at : at + MAX_PUNCTUATION_RUN]))
+            at = at + MAX_PUNCTUATION_RUN if signs else _boundary(text, at)
             yield at
 
 
 def _boundary(text: str, at: int) -> int:
-    last = at + LONGEST_RUN
-    for place in range(last, at + LONGEST_RUN // 2, -1):
+    last = at + MAX_RUN
+    for place in range(last, at + MAX_RUN // 2, -1):
         if text[place - 1].isalnum() != text[place].isalnum():
             return place
     return last

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacy.annotate.judge import LabelReport, parse_labels, read_labels
+from lacy.annotate.judge_labels import LabelReport, parse_labels, read_labels
 from lacy.errors import LacyError
 from lacy.types import Mark
 

@@ -1,10 +1,10 @@
-"""Labels of a judge: stored ones in the LMLM format, read into documents with marks.
+"""Read stored labels of an LLM judge in the LMLM format into documents with marks.
 
 LMLM (arXiv 2505.15962) writes a look-up before each fact: ``born on [dblookup('Ralph Earl',
 'Birth Date') -> May 11, 1751] May 11, 1751``. The paper's "LLM judge" method (arXiv 2602.12005,
-§5.1) delegates these values. Look-ups are taken out of the text, and each value is searched
-after the place of its look-up, because the judge does not always put the two side by side
-and sometimes rewords the value. ``LabelReport`` counts how each value was found.
+§5.1) delegates these values. Look-ups are removed from the text, and each value is searched after
+the place of its look-up, because the judge does not always put the two side by side and sometimes
+rewords the value. ``LabelReport`` counts how each value was found.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ OPENING_QUOTE = re.compile(rf"\s*([{''.join(CLOSING_QUOTE)}])")
 ARROW = re.compile(rf"([{''.join(CLOSING_QUOTE.values())}])\s*\)\s*\]?\s*(?:->|=>|\u2192)[^\S\n]*")
 WORD = re.compile(r"\w+")
 WINDOW = 200
-"""Characters after a look-up in which its value is searched; a sentence or two (ours)."""
+"""Characters after a look-up in which its value is searched; a sentence or two (our choice)."""
 
-LONGEST = 2_000
-"""Most characters of a look-up (our choice)."""
+MAX_LOOKUP = 2_000
+"""Longest look-up in characters (our choice)."""
 
-CLOSINGS = 20
-"""Most brackets that are tried as the end of a look-up."""
+MAX_BRACKETS = 20
+"""Number of brackets that are tried as the end of a look-up."""
 
 
 @dataclass
@@ -49,21 +49,21 @@ class LabelReport:
     later: int = 0
     """Verbatim, but further on in the same line (within ``WINDOW`` characters)."""
     other_case: int = 0
-    """Further on and in other letter case."""
+    """Further on, and in other letter case."""
     in_parts: int = 0
-    """A list, of which at least one item was found."""
+    """A list of which at least one item was found."""
     restored: int = 0
-    """The judge had dropped the value from the text; it was put back (counted above as well)."""
+    """The judge had dropped the value from the text; it was put back (also counted above)."""
     lost: int = 0
-    """Not found: nothing is marked."""
+    """Not found; nothing is marked."""
     broken: int = 0
-    """Look-ups that do not follow the format; taken out of the text."""
+    """Look-ups that do not follow the format; removed from the text."""
     overlapping: int = 0
     """Found, but on characters of another value."""
 
     @property
     def verbatim_share(self) -> float:
-        """Share of the look-ups whose value stands verbatim at once or later; 0.0 without any."""
+        """Share of the look-ups whose value follows verbatim; 0.0 without any."""
         return (self.at_once + self.later) / self.lookups if self.lookups else 0.0
 
     def __str__(self) -> str:
@@ -83,16 +83,16 @@ class Lookup(NamedTuple):
 def read_labels(
     path: str | Path, *, limit: int | None = None, report: LabelReport | None = None
 ) -> Iterator[Document]:
-    """Reads stored judge labels.
+    """Read stored judge labels.
 
     Args:
         path: LMLM's JSON (``{"examples": [{"annotated_text": ...}]}``), a JSON list, or JSON lines.
-        limit: at most so many documents.
-        report: is filled with counts while the documents are read.
+        limit: stop after this many documents.
+        report: filled with counts while the documents are read.
 
     Yields:
-        Documents whose text has no look-ups and whose marks have reason ``VALUE`` and the
-        judge's relation. ``meta["title"]`` is the original's first line where one is given.
+        Documents whose text has no look-ups and whose marks have the reason ``VALUE`` and the
+        judge's relation. ``meta["title"]`` is the heading of the original text, if it has one.
 
     Raises:
         LacyError: E13, no such file; E32, no examples in this format.
@@ -116,13 +116,13 @@ def read_labels(
 
 
 def parse_labels(annotated: str, report: LabelReport | None = None) -> tuple[str, list[Mark]]:
-    """Takes the look-ups out of one annotated text and finds their values.
+    """Remove the look-ups from an annotated text and find their values.
 
     Returns:
-        The clean text, and the marks (sorted, not overlapping) of the values in it.
+        The clean text, and the marks (sorted, without overlaps) of the values in it.
     """
     report = LabelReport() if report is None else report
-    text, lookups = _clean(annotated, report)
+    text, lookups = _without_lookups(annotated, report)
     marks: list[Mark] = []
     taken = bytearray(len(text))
     for lookup in lookups:
@@ -156,7 +156,7 @@ def _examples(path: Path) -> list[Any]:
 
 
 def _title(example: dict[str, Any]) -> str | None:
-    """The original's heading: a first short line that an empty line follows."""
+    """Return the heading of the original text: a short first line before an empty line."""
     original = example.get("text")
     if not isinstance(original, str):
         return None
@@ -164,8 +164,8 @@ def _title(example: dict[str, Any]) -> str | None:
     return heading if gap and "\n" not in heading and len(heading) <= 120 else None
 
 
-def _clean(annotated: str, report: LabelReport) -> tuple[str, list[Lookup]]:
-    """The text without look-ups, and the look-ups with their places in it."""
+def _without_lookups(annotated: str, report: LabelReport) -> tuple[str, list[Lookup]]:
+    """Return the text without look-ups, and the look-ups with their places in it."""
     pieces: list[str] = []
     lookups: list[Lookup] = []
     length = at = 0
@@ -184,14 +184,14 @@ def _clean(annotated: str, report: LabelReport) -> tuple[str, list[Lookup]]:
         last = piece[-1:] or last
         if opening < 0:
             return "".join(pieces), lookups
-        parsed = _parse(annotated, opening)
+        parsed = _parse_lookup(annotated, opening)
         if parsed is None:
             report.broken += 1
             at = _broken_end(annotated, opening)
             continue
         entity, relation, value, at = parsed
         rest = annotated[at : at + WINDOW]
-        value = _bare(value, rest)
+        value = _unquoted(value, rest)
         lookups.append(Lookup(length, entity, relation, value))
         if rest[:1] in {",", ".", ";", ")"} and value not in rest:
             pieces.append(value)
@@ -200,14 +200,14 @@ def _clean(annotated: str, report: LabelReport) -> tuple[str, list[Lookup]]:
             report.restored += 1
 
 
-def _parse(annotated: str, opening: int) -> tuple[str, str, str, int] | None:
-    """Entity, relation, value and end of the look-up at ``opening``; None if it is malformed.
+def _parse_lookup(annotated: str, opening: int) -> tuple[str, str, str, int] | None:
+    """Return entity, relation, value and end of the look-up at ``opening``; None if malformed.
 
     A look-up ends before the next one and before an empty line. Every step continues where the last
     one stopped, so a text of incomplete look-ups takes linear time.
     """
     start = opening + len(OPENING)
-    limit = min(len(annotated), opening + LONGEST)
+    limit = min(len(annotated), opening + MAX_LOOKUP)
     for mark in (OPENING, "\n\n"):
         place = annotated.find(mark, start, limit)
         limit = place if place >= 0 else limit
@@ -222,7 +222,7 @@ def _parse(annotated: str, opening: int) -> tuple[str, str, str, int] | None:
 
 
 def _arguments(text: str, start: int, limit: int) -> tuple[str, str, int] | None:
-    """Entity, relation and the start of the value; quotation marks inside a name do not end it."""
+    """Return entity, relation and start of the value; quotation marks may be inside a name."""
     quote = OPENING_QUOTE.match(text, start, limit)
     if quote is None:
         return None
@@ -241,12 +241,13 @@ def _arguments(text: str, start: int, limit: int) -> tuple[str, str, int] | None
 
 
 def _closing(text: str, begin: int, limit: int) -> int | None:
-    """The bracket that closes a look-up whose value begins at ``begin``.
+    """Return the bracket that closes a look-up whose value begins at ``begin``.
 
     This is the first one that is followed by the value, or else the first unbalanced one, or else
     the first one.
     """
-    places = [m.start() for m in itertools.islice(re.finditer(r"\]", text[begin:limit]), CLOSINGS)]
+    brackets = re.finditer(r"\]", text[begin:limit])
+    places = [match.start() for match in itertools.islice(brackets, MAX_BRACKETS)]
     for place in places:
         value = text[begin : begin + place].strip()
         after = begin + place + 1
@@ -259,7 +260,7 @@ def _closing(text: str, begin: int, limit: int) -> int | None:
 
 
 def _broken_end(text: str, opening: int) -> int:
-    """The end of a malformed look-up: its bracket, or else the end of its line."""
+    """Return the end of a malformed look-up: its bracket, or else the end of its line."""
     start = opening + len(OPENING)
     limit = _line_end(text, opening)
     following = text.find(OPENING, start, limit)
@@ -274,28 +275,28 @@ def _line_end(text: str, start: int) -> int:
 
 
 def _find(text: str, lookup: Lookup, report: LabelReport) -> list[tuple[int, int]]:
-    """Where the value stands in the clean text, and a count of how it was found."""
+    """Find the value in the clean text, and count how it was found."""
     value, at = lookup.value, lookup.at
     if not value:
         report.lost += 1
         return []
-    if text.startswith(value, at) and _whole(text, at, at + len(value)):
+    if text.startswith(value, at) and _cuts_no_word(text, at, at + len(value)):
         report.at_once += 1
         return [(at, at + len(value))]
     if (same := _same_words(text, at, value)) is not None:
         report.reordered += 1
         return [same]
     end = min(_line_end(text, at), at + WINDOW)
-    if (place := find_whole(text, value, at, end)) is not None:
+    if (place := find_words(text, value, at, end)) is not None:
         report.later += 1
         return [place]
-    if (place := find_whole(text, value, at, end, re.IGNORECASE)) is not None:
+    if (place := find_words(text, value, at, end, re.IGNORECASE)) is not None:
         report.other_case += 1
         return [place]
     parts = [part.strip() for part in re.split(r"[,;]\s+| and ", value)]
     places: list[tuple[int, int]] = []
     for part in parts if len(parts) > 1 else ():
-        if len(part) > 1 and (place := find_whole(text, part, at, end)) is not None:
+        if len(part) > 1 and (place := find_words(text, part, at, end)) is not None:
             places.append(place)
     if places:
         report.in_parts += 1
@@ -304,34 +305,34 @@ def _find(text: str, lookup: Lookup, report: LabelReport) -> list[tuple[int, int
     return places
 
 
-def _bare(value: str, rest: str) -> str:
-    """A value without quotes that the judge put round it and the text has not."""
+def _unquoted(value: str, rest: str) -> str:
+    """Return a value without quotation marks that the judge added."""
     close = CLOSING_QUOTE.get(value[:1])
     quoted = len(value) > 2 and close is not None and value.endswith(close)
     return value[1:-1].strip() if quoted and value not in rest else value
 
 
-def _whole(text: str, start: int, end: int) -> bool:
-    """Whether ``[start, end)`` cuts no word at either side."""
+def _cuts_no_word(text: str, start: int, end: int) -> bool:
+    """True if ``[start, end)`` begins and ends at word boundaries."""
     before = start > 0 and text[start - 1].isalnum() and text[start].isalnum()
     after = end < len(text) and text[end].isalnum() and text[end - 1].isalnum()
     return not before and not after
 
 
-def find_whole(
+def find_words(
     text: str, value: str, start: int = 0, end: int | None = None, flags: int = 0
 ) -> tuple[int, int] | None:
-    """The first occurrence that begins in ``[start, end)`` and cuts no word, or None."""
+    """Return the first occurrence in ``[start, end)`` that consists of whole words, or None."""
     pattern = re.compile(re.escape(value), flags)
     reach = len(text) if end is None else end + len(value)
     for match in pattern.finditer(text, start, reach):
-        if _whole(text, *match.span()):
+        if _cuts_no_word(text, *match.span()):
             return match.span()
     return None
 
 
 def _same_words(text: str, at: int, value: str) -> tuple[int, int] | None:
-    """The next words, if they are the value's in another order."""
+    """Return the place of the next words if they are those of the value in another order."""
     wanted = sorted(WORD.findall(value))
     if len(wanted) < 2:
         return None

@@ -12,19 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lacy.annotate import Rules, SpacyAnnotator, annotate_documents
-from lacy.annotate.grammar.names import bound, runs
+from lacy.annotate.grammar.names import capitalised_runs, joined_names
 from lacy.annotate.grammar.values import whole_values
-from lacy.annotate.judge import parse_labels
+from lacy.annotate.judge_labels import parse_labels
 from lacy.annotate.live import parse_answer
-from lacy.annotate.pieces import (
-    LONGEST_RUN,
-    TOGETHER,
+from lacy.annotate.long_texts import (
+    BATCH_CHARACTERS,
+    MAX_RUN,
     TooSlow,
     batches,
-    prepared,
+    prepare_text,
     time_limit,
 )
-from lacy.annotate.shards import attach, load_manifest
+from lacy.annotate.shards import attach_marks, load_manifest
 from lacy.cli import main
 from lacy.corpus import PackedData
 from lacy.errors import LacyError
@@ -63,8 +63,8 @@ def seconds(work):
 
 READERS = {
     "whole_values": lambda text: list(whole_values(text)),
-    "bound": lambda text: list(bound(text)),
-    "runs": lambda text: list(runs(text)),
+    "joined_names": lambda text: list(joined_names(text)),
+    "capitalised_runs": lambda text: list(capitalised_runs(text)),
     "parse_labels": parse_labels,
     "parse_labels, begun": lambda text: parse_labels(f"[dblookup('{text}"),
     "parse_labels, value": lambda text: parse_labels(f"[dblookup('a', 'b') -> {text}"),
@@ -94,10 +94,10 @@ def test_no_run_is_tokenized_at_its_full_length(piece):
             asked.append(part)
             return NLP.make_doc(part)
 
-    ready = prepared(Counted(), text)
+    ready = prepare_text(Counted(), text)
     if isinstance(ready, str):
         asked.append(ready)
-    assert max(len(run) for part in asked for run in part.split() or [""]) <= LONGEST_RUN
+    assert max(len(run) for part in asked for run in part.split() or [""]) <= MAX_RUN
     if not isinstance(ready, str):
         assert ready.text == text
         assert "".join(asked) == text
@@ -106,13 +106,13 @@ def test_no_run_is_tokenized_at_its_full_length(piece):
 @given(st.text(max_size=300), st.sampled_from(['"', "a", "-a", "(", "1", "é"]), st.integers(0, 200))
 def test_prepared_texts_keep_every_character(text, piece, times):
     whole = text + piece * times + text
-    ready = prepared(NLP, whole)
+    ready = prepare_text(NLP, whole)
     assert (ready if isinstance(ready, str) else ready.text) == whole
 
 
 def test_ordinary_texts_are_left_to_the_tokenizer():
-    assert prepared(NLP, "A word of sixty-four letters: " + "x" * LONGEST_RUN) is not None
-    assert isinstance(prepared(NLP, "A word: " + "x" * LONGEST_RUN + " and more."), str)
+    assert prepare_text(NLP, "A word of sixty-four letters: " + "x" * MAX_RUN) is not None
+    assert isinstance(prepare_text(NLP, "A word: " + "x" * MAX_RUN + " and more."), str)
 
 
 def test_marks_around_a_long_run_stay_at_their_places(annotator):
@@ -123,14 +123,14 @@ def test_marks_around_a_long_run_stay_at_their_places(annotator):
         assert values[0] == "12 May 1815" and values[-1] == "3 June 1816"
 
 
-@given(st.lists(st.integers(0, TOGETHER), max_size=12), st.integers(1, 5))
+@given(st.lists(st.integers(0, BATCH_CHARACTERS), max_size=12), st.integers(1, 5))
 def test_batches_are_bounded_in_texts_and_characters(lengths, size):
     texts = ["x" * length for length in lengths]
     groups = [texts[group] for group in batches(texts, size)]
     assert [text for group in groups for text in group] == texts
     for group in groups:
         assert len(group) <= size
-        assert len(group) == 1 or sum(map(len, group)) <= TOGETHER
+        assert len(group) == 1 or sum(map(len, group)) <= BATCH_CHARACTERS
 
 
 # -------------------------------------------------------------------------------- limits of time
@@ -215,7 +215,7 @@ def test_a_text_that_takes_too_long_is_left_out_and_named(tmp_path, stalls, proc
     )
     assert manifest.slow == ["t3"]
     assert load_manifest(tmp_path / "m").slow == manifest.slow
-    kept = list(attach(TEXTS, tmp_path / "m"))
+    kept = list(attach_marks(TEXTS, tmp_path / "m"))
     assert [document.id for document in kept] == [d.id for d in TEXTS if d.id not in manifest.slow]
     assert all(document.marks for document in kept)
     again = annotate_documents(TEXTS, stalls, tmp_path / "m", shard_size=5)
