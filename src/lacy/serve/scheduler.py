@@ -1,6 +1,6 @@
 """A thread that generates all texts of a server, a token of each at a time.
 
-Callers submit a ``GenerationJob`` and get every span through callbacks; only this thread ever waits.
+Callers submit a ``GenerationJob`` and get spans through callbacks; only this thread ever waits.
 Tokenizers are used in this thread alone, because they are not thread-safe.
 """
 
