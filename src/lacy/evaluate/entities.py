@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy._text import MONTHS
 from lacy.evaluate.provenance import SpanLookup, is_borrowed
 from lacy.evaluate.statistics import Score, ratio
 from lacy.types import Answer, Mark
@@ -25,13 +26,9 @@ from lacy.types import Answer, Mark
 Extract = Callable[[Sequence[str]], list[list[Mark]]]
 """A function that finds names, numbers and dates in texts (an annotator's ``annotate``)."""
 
-MONTHS = {
-    name[:length]: number
-    for number, name in enumerate(
-        "january february march april may june july august september october november "
-        "december".split(),
-        start=1,
-    )
+_MONTH_NUMBERS = {
+    name.lower()[:length]: number
+    for number, name in enumerate(MONTHS, start=1)
     for length in (3, len(name))
 } | {"sept": 9}
 
@@ -46,7 +43,7 @@ NUMBER_WORDS = {
 AROUND_DATES = frozenset("the of in on at by to and from until since early late mid about".split())
 """Words that may be part of a date without making it a name ("Class of 1879" is a name)."""
 
-_MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
+_MONTH = "|".join(sorted(_MONTH_NUMBERS, key=len, reverse=True))
 _DAY = r"(?P<day>[0-3]?\d)(?:st|nd|rd|th)?"
 _YEAR = r"(?P<year>[12]\d{3})"
 _DATES = [
@@ -94,7 +91,7 @@ def _dates_and_rest(text: str) -> tuple[set[DateParts], str]:
     for pattern in _DATES:
         for match in pattern.finditer(text):
             part = match.groupdict()
-            month = part.get("number") or MONTHS.get((part.get("month") or "").lower())
+            month = part.get("number") or _MONTH_NUMBERS.get((part.get("month") or "").lower())
             day, year = part.get("day"), part.get("year")
             found.add((int(day) if day else None, int(month) if month else None,
                        int(year) if year else None))  # fmt: skip
