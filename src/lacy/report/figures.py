@@ -17,7 +17,7 @@ from lacy.errors import LacyError
 from lacy.evaluate import BINS, metric_of
 from lacy.report.frontier import frontier, methods
 from lacy.report.study_files import EQUAL, Key, read_study
-from lacy.report.svg import SeriesStyle, draw_bins, draw_diagonal, sheet
+from lacy.report.svg import Output, SeriesStyle, draw_bins, draw_diagonal, sheet
 from lacy.report.sweep import Sweep, sweep_points
 
 STEPS = 60
@@ -25,7 +25,7 @@ STEPS = 60
 Where = Mapping[str, str] | None
 
 
-def calibration(folder: str | Path, file: str | Path, *, where: Where = None) -> str:
+def calibration(folder: str | Path, file: Output, *, where: Where = None) -> str:
     """Share of value starts against the p(CALL) that a model gives, a line per method.
 
     Bins of several seeds are put together, weighted by their tokens; larger markers stand for
@@ -72,7 +72,7 @@ def _of(rows: Any, key: Key) -> Any:
     return (rows["size"] == key[0]) & (rows["equal"] == key[1]) & (rows["method"] == key[2])
 
 
-def turnover(folder: str | Path, file: str | Path, *, where: Where = None) -> str:
+def turnover(folder: str | Path, file: Output, *, where: Where = None) -> str:
     """How much of the choice changes during training, by step: mean and range over seeds.
 
     Args:
@@ -117,7 +117,7 @@ def _band(axes: Any, rows: Any, method: str, style: SeriesStyle) -> None:
 
 def sweep(
     folder: str | Path,
-    file: str | Path,
+    file: Output,
     x: str,
     metrics: Sequence[str],
     group: str = "",
@@ -208,7 +208,7 @@ def _lines(axes: Any, found: Sweep, equal: str, group: str, names: Sequence[str]
 
 
 def freed_bits(
-    folder: str | Path, file: str | Path, group: str = "size", *, where: Where = None
+    folder: str | Path, file: Output, group: str = "size", *, where: Where = None
 ) -> str:
     """What a model holds (stored bits, closed-book recall) against its trained call rate, by size.
 
