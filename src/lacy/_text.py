@@ -7,6 +7,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
+)  # fmt: skip
+
 
 def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """Return the known word that is most similar to ``word``, or None if none is similar.

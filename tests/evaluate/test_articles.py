@@ -13,11 +13,11 @@ from lacy.cascade import truncate_document
 from lacy.cli import main
 from lacy.evaluate import as_data
 from lacy.evaluate.articles import (
-    Unsaid,
+    UnstatedOnly,
+    article_prompt,
+    article_subject,
     calibrate_on,
     evaluate_articles,
-    prompt_of,
-    subject_of,
     with_values,
     write_values,
 )
@@ -49,18 +49,18 @@ def article(number, town="Oslo", born="1901"):
 
 
 def test_the_prompt_is_the_title_where_the_text_begins_with_it():
-    assert prompt_of(article(0)) == "Ann Aoe"
-    assert prompt_of(Document("1", "  One two three four five", {"title": "Other"})) == (
+    assert article_prompt(article(0)) == "Ann Aoe"
+    assert article_prompt(Document("1", "  One two three four five", {"title": "Other"})) == (
         "  One two three four"
     )
-    assert prompt_of(Document("1", "One\ntwo")) == "One\ntwo"
-    assert prompt_of(Document("1", "")) == ""
+    assert article_prompt(Document("1", "One\ntwo")) == "One\ntwo"
+    assert article_prompt(Document("1", "")) == ""
 
 
 def test_subjects_of_one_name_stay_apart():
     one, two = (Document(i, "Ann Lee", {"title": "Ann Lee"}) for i in "ab")
-    assert subject_of(one) != subject_of(two)
-    assert subject_of(Document("a", "text")) == "a"
+    assert article_subject(one) != article_subject(two)
+    assert article_subject(Document("a", "text")) == "a"
 
 
 # ------------------------------------------------------------------------------- the values
@@ -83,7 +83,7 @@ def test_content_words_are_no_values():
 def test_the_database_holds_the_values_by_kind(tmp_path):
     (found,) = with_values([article(0)], extract)
     path = tmp_path / "values.sqlite"
-    write_values(path, [(subject_of(found), found.text, found.marks)])
+    write_values(path, [(article_subject(found), found.text, found.marks)])
     rows = sqlite3.connect(path).execute("SELECT * FROM fact").fetchall()
     subject = "Ann Aoe (0)"
     assert sorted(rows) == [
@@ -94,7 +94,7 @@ def test_the_database_holds_the_values_by_kind(tmp_path):
 
 
 def offered(text, *values):
-    source = Unsaid(ScriptedSource([list(values)]))
+    source = UnstatedOnly(ScriptedSource([list(values)]))
     (reply,) = asyncio.run(source.ask([Request(text)]))
     return [candidate.text for candidate in reply.candidates], reply.error
 
@@ -104,7 +104,7 @@ def test_what_stands_in_the_text_is_not_offered_again():
     assert offered("Born in Oslofjord, in", " Oslo") == ([" Oslo"], None)
     kept, error = offered("Born in Oslo, in", " Oslo")
     assert kept == []
-    assert "has been said" in error
+    assert "already in the text" in error
 
 
 # ----------------------------------------------------------------------------- the opening

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from helpers.readings import F, N, S, reading
 from lacy.evaluate import as_data
 from lacy.evaluate.calls import (
-    calibration,
+    call_calibration,
     call_quality,
     decision_calibration,
     operating,
@@ -72,7 +72,7 @@ def test_no_documents_have_no_quality():
 
 def test_calibration_error_by_hand():
     document = reading([S, N, S, N], p_call=[0.9, 0.9, 0.1, 0.1])
-    found = calibration([document, document], bins=10)
+    found = call_calibration([document, document], bins=10)
     # both bins: half of the tokens are facts; gaps 0.4 and 0.4
     assert found.error.value == pytest.approx(0.4)
     assert [(b.tokens, b.observed) for b in found.bins] == [(4, 0.5), (4, 0.5)]
@@ -81,7 +81,7 @@ def test_calibration_error_by_hand():
 
 def test_certainty_that_is_right_is_calibrated():
     document = reading([S, N], p_call=[1.0, 0.0])
-    assert calibration([document] * 3).error.value == 0.0
+    assert call_calibration([document] * 3).error.value == 0.0
 
 
 def test_calibrated_model_has_a_small_error():
@@ -90,7 +90,7 @@ def test_calibrated_model_has_a_small_error():
     for _ in range(100):
         p = rng.random(200)
         documents.append(reading(np.where(rng.random(200) < p, S, N), p_call=p))
-    assert calibration(documents).error.value < 0.02
+    assert call_calibration(documents).error.value < 0.02
 
 
 def slow_calibration(documents, bins, *, decisions):
@@ -118,7 +118,7 @@ def test_calibration_equals_the_slow_condition(decisions):
     documents = [
         reading(rng.choice([N, N, S, F], size), p_call=rng.random(size)) for size in (40, 7, 90)
     ]
-    measure = decision_calibration if decisions else calibration
+    measure = decision_calibration if decisions else call_calibration
     found, (gap, table) = measure(documents), slow_calibration(documents, 15, decisions=decisions)
     assert found.error.value == pytest.approx(gap)
     assert len(found.bins) == len(table)
@@ -130,7 +130,7 @@ def test_calibration_equals_the_slow_condition(decisions):
 def test_who_calls_for_whole_values_is_judged_where_it_decides():
     """Sure at every value's start and silent inside it: right for whole values, not for tokens."""
     document = reading([N, S, F, F, N], p_call=[0.0, 1.0, 0.0, 0.0, 0.0])
-    assert calibration([document] * 3).error.value == pytest.approx(2 / 5)
+    assert call_calibration([document] * 3).error.value == pytest.approx(2 / 5)
     decided = decision_calibration([document] * 3)
     assert decided.error.value == 0.0
     assert sum(b.tokens for b in decided.bins) == 9

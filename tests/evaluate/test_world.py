@@ -18,7 +18,7 @@ from lacy.evaluate.world import evaluate_world, probe_closed_book
 from lacy.model import build_model
 from lacy.model.io import Loaded
 from lacy.report.curves import Curve
-from lacy.report.html import NextStep, render
+from lacy.report.html import NextStep, render_html
 from lacy.report.world_page import ShownCondition, world_page
 from lacy.sources import Database
 from lacy.types import Answer, MarkFlag, Span
@@ -236,7 +236,7 @@ def test_page_of_a_world(measured):
     assert held.rows[0].cells[0] is measured.closed_book.start
     assert data.voices[1].answer is oracle.answers[0]  # the first person asked, nobody picked
     assert len(data.figures) == 2
-    html = render(data)
+    html = render_html(data)
     assert html.count("<svg") == 3
     assert str(oracle.subjects[0]) in html
 
@@ -248,7 +248,7 @@ def test_page_without_readings(measured):
     pick = ShownCondition("plain", "alone", "Plain")
     data = world_page({"plain": bare}, [pick], best=pick, baseline=pick)
     assert not data.figures
-    assert "Facts right" in render(data)
+    assert "Facts right" in render_html(data)
 
 
 def test_a_model_with_a_short_context_is_probed_where_it_can_be():

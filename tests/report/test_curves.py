@@ -10,7 +10,7 @@ import matplotlib
 import pytest
 
 from lacy.evaluate import CalibrationBin, Score
-from lacy.report.curves import Curve, calibration, lines, quality_cost
+from lacy.report.curves import Curve, calibration_plot, line_plot, quality_cost_plot
 
 HOSTILE = "</svg><script>alert(1)</script> & $x^2$ \"' \x00 東京"
 
@@ -22,11 +22,11 @@ def score(value):
 def draw(name, label="LaCy"):
     points = [(score(0.2), score(0.9)), (score(0.0), score(0.3))]
     if name == "quality-cost":
-        return quality_cost({label: points, "plain": points[:1]})
+        return quality_cost_plot({label: points, "plain": points[:1]})
     if name == "calibration":
         bins = [CalibrationBin(0.0, 0.5, 0.2, 0.1, 90), CalibrationBin(0.5, 1.0, 0.8, 0.9, 10)]
-        return calibration({label: bins})
-    return lines([Curve(label, [0, 1], [3.0, 2.0])], x_label=label, y_label="loss")
+        return calibration_plot({label: bins})
+    return line_plot([Curve(label, [0, 1], [3.0, 2.0])], x_label=label, y_label="loss")
 
 
 @pytest.mark.parametrize("name", ["quality-cost", "calibration", "lines"])
@@ -60,7 +60,7 @@ def test_points_are_drawn_where_they_belong():
     series = {"a": [(score(x), score(q)) for x, q in ((0.0, 0.0), (0.2, 0.4), (0.4, 0.8))]}
     marks = [
         (float(re.search(r'x="([\d.]+)"', use)[1]), float(re.search(r'y="([\d.]+)"', use)[1]))
-        for use in points_of(quality_cost(series), "series-1")
+        for use in points_of(quality_cost_plot(series), "series-1")
     ]
     (x0, y0), (x1, y1), (x2, y2) = marks[:3]
     assert x2 - x0 == pytest.approx(2 * (x1 - x0), rel=1e-3)
@@ -70,6 +70,6 @@ def test_points_are_drawn_where_they_belong():
 
 def test_undefined_figures_are_left_out():
     nothing = Score(math.nan, math.nan, math.nan, 0)
-    ElementTree.fromstring(quality_cost({"a": [(nothing, nothing)], "b": []}))
-    ElementTree.fromstring(calibration({}))
-    ElementTree.fromstring(lines([], x_label="step", y_label="loss", log_y=True))
+    ElementTree.fromstring(quality_cost_plot({"a": [(nothing, nothing)], "b": []}))
+    ElementTree.fromstring(calibration_plot({}))
+    ElementTree.fromstring(line_plot([], x_label="step", y_label="loss", log_y=True))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from helpers.worlds import TinyWorld, answer
 from lacy.evaluate.facts import grade
 from lacy.evaluate.statistics import Score
-from lacy.report.curves import Curve, lines
+from lacy.report.curves import Curve, line_plot
 from lacy.report.html import (
     Headline,
     HtmlPage,
@@ -24,9 +24,9 @@ from lacy.report.html import (
     Passage,
     TableRow,
     bar,
-    format_value,
+    format_figure,
     interval,
-    render,
+    render_html,
     write_html,
 )
 from lacy.report.passages import passage_parts
@@ -79,7 +79,7 @@ VERDICTS = grade(ANSWER, "Ann", WORLD).verdicts
 
 @cache
 def curve(text):
-    return lines([Curve(text, [0, 1], [2, 1])], x_label="x", y_label="y")
+    return line_plot([Curve(text, [0, 1], [2, 1])], x_label="x", y_label="y")
 
 
 def data(text="A title", passage=None):
@@ -141,7 +141,7 @@ def test_no_character_is_lost_or_doubled(parts):
 
 
 def test_page_shows_what_it_was_given():
-    page = Page(render(data("Visible words")))
+    page = Page(render_html(data("Visible words")))
     text = " ".join(" ".join(page.text).split())
     for expected in (
         "Visible words", "98.5%", "97.0 to 100.0", "n = 1,200", "31.0%", "7.1",
@@ -154,7 +154,7 @@ def test_page_shows_what_it_was_given():
 
 
 def test_hostile_texts_stay_texts():
-    html = render(data(HOSTILE))
+    html = render_html(data(HOSTILE))
     page = Page(html)
     assert not {"script", "img", "iframe", "object", "link"} & {tag for tag, _ in page.tags}
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -168,19 +168,19 @@ def test_hostile_spans_and_evidence_stay_texts():
     made = Answer(
         (Span(HOSTILE, "prompt"), Span(HOSTILE, HOSTILE, 1, HOSTILE, HOSTILE, 1.0, asked=True))
     )
-    page = Page(render(data("t", Passage(HOSTILE, made))))
+    page = Page(render_html(data("t", Passage(HOSTILE, made))))
     assert "script" not in {tag for tag, _ in page.tags}
     assert not page.open
 
 
 def test_texts_of_any_direction_are_kept_apart():
-    html = render(data())
+    html = render_html(data())
     assert '<p class="text" dir="auto">' in html
     assert "unicode-bidi: isolate" in html
 
 
 def test_page_needs_no_network_and_no_scripts():
-    html = render(data())
+    html = render_html(data())
     page = Page(html)
     addresses = [
         value
@@ -195,7 +195,7 @@ def test_page_needs_no_network_and_no_scripts():
 
 
 def test_marked_words_can_be_reached_by_keyboard():
-    page = Page(render(data()))
+    page = Page(render_html(data()))
     marks = [
         attributes for tag, attributes in page.tags if tag == "mark" and "tabindex" in attributes
     ]
@@ -204,23 +204,23 @@ def test_marked_words_can_be_reached_by_keyboard():
 
 
 def test_ids_are_unique():
-    page = Page(render(data()))
+    page = Page(render_html(data()))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
 
 
 def test_light_dark_phone_and_print():
-    html = render(data())
+    html = render_html(data())
     for part in ("prefers-color-scheme: dark", "max-width: 40rem", "@media print", "viewport"):
         assert part in html
 
 
 def test_same_data_same_bytes():
-    assert render(data()) == render(data())
+    assert render_html(data()) == render_html(data())
 
 
 def test_an_empty_page_is_a_page():
-    page = Page(render(HtmlPage("Nothing yet")))
+    page = Page(render_html(HtmlPage("Nothing yet")))
     assert not page.open
     assert "section" not in {tag for tag, _ in page.tags}
 
@@ -239,7 +239,7 @@ def test_an_empty_page_is_a_page():
     ],
 )
 def test_figures_for_people(value, unit, shown):
-    assert format_value(value, unit) == shown
+    assert format_figure(value, unit) == shown
 
 
 def test_intervals_for_people():
@@ -253,4 +253,4 @@ def test_intervals_for_people():
 def test_written_as_one_file(tmp_path):
     write_html(tmp_path / "out" / "report.html", data())
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["report.html"]
-    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == render(data())
+    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == render_html(data())

@@ -19,7 +19,7 @@ from lacy.sources.opening import open_source
 from lacy.sources.texts import BuildReport, Documents
 from lacy.sources.texts.passages import extended_values
 from lacy.study.sources import open_study_source as open_partner
-from lacy.study.sources import parse_source, texts_of
+from lacy.study.sources import parse_source, world_documents
 from lacy.testing import scripted
 from lacy.types import Document, Mark, Request
 from lacy.world import make_world
@@ -81,7 +81,7 @@ def test_a_study_indexes_the_training_texts_once(tmp_path):
         assert len(source) == len(WORLD.people("train"))
         file = source.path / "documents.sqlite"
         before = file.stat().st_mtime_ns
-    texts_of(WORLD, tmp_path / "documents").close()
+    world_documents(WORLD, tmp_path / "documents").close()
     assert file.stat().st_mtime_ns == before
 
 
@@ -210,7 +210,7 @@ def test_asking_alone_says_what_comes_next(tmp_path, capsys):
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE fact (subject, relation, value)")
     assert lacy("source", "ask", path, "Ada Vell was born in") == 0
-    assert "It knows no names" in capsys.readouterr().out
+    assert "it knows no names" in capsys.readouterr().out
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("INSERT INTO fact VALUES ('Ada Vell', 'place', 'Ulm')")
         db.execute("INSERT INTO fact VALUES ('Bo\x1b[31m Orr', 'place', 'Bern')")

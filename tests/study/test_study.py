@@ -147,7 +147,7 @@ def test_dry_run_and_mistakes(study, capsys):
     shown = capsys.readouterr().out
     assert "training runs" in shown and "jobs done before" in shown
     assert lacy("study") == 2
-    assert "no recipe was given" in capsys.readouterr().err
+    assert "RECIPE is missing" in capsys.readouterr().err
     assert lacy("study", recipe, "--only", "laci") == 2
     assert "no method of this study" in capsys.readouterr().err
 
@@ -283,7 +283,9 @@ def test_two_studies_with_the_same_runs_train_each_of_them_once(tmp_path):
                        methods=plain)  # fmt: skip
         plans.append(read_plan(recipe))
     run = planned_runs(plans[0])[0]
-    threads = [threading.Thread(target=work.prepare, args=(plan, 0, "gold")) for plan in plans]
+    threads = [
+        threading.Thread(target=work.prepare_texts, args=(plan, 0, "gold")) for plan in plans
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -302,7 +304,7 @@ def test_a_study_that_was_moved_goes_on(tmp_path):
     recipe = write(tmp_path, seeds=[0], compare=[], methods={"plain": RECIPE["methods"]["plain"]})
     plan = read_plan(recipe)
     run = planned_runs(plan)[0]
-    work.prepare(plan, 0, "gold")
+    work.prepare_texts(plan, 0, "gold")
     work.train_run(plan, run)
     (tmp_path / "out").rename(tmp_path / "moved")
     recipe = write(tmp_path, out=str(tmp_path / "moved"), seeds=[0], compare=[],

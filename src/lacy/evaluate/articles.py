@@ -1,12 +1,12 @@
-"""Real texts without a truth of their own: the article itself is the source and the judge.
+"""Evaluation on held-out articles: the article itself is both the source and the judge.
 
-The model begins each held-out article anew. Calls are answered from a database of the values that
-an annotator finds in that article (so it is known that the source holds the facts), and a name,
-number or date is right if the article contains it. What is compared is the model alone, calls at
-random places and calls where the model wants them, at equal call rate.
+The model writes each held-out article from its beginning. A database of the values that an
+annotator finds in the article answers the calls (so the source is known to have the facts), and a
+name, number or date is right if the article contains it. The model alone, calls at random positions
+and calls chosen by the model are compared at equal call rate.
 
-What a source says is nearly always in the article, by construction: the figure rewards calling at
-values rather than elsewhere, not putting the right value into the right place.
+Values from the source are nearly always in the article by construction, so the figure rewards calls
+at values rather than elsewhere; it does not measure whether the right value is in the right place.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lacy.sources import Source
 
 PROMPT_WORDS = 4
-"""Words of an article that are given where its text does not begin with its title."""
+"""Number of words in the prompt if an article's text does not begin with its title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +83,15 @@ def evaluate_articles(
     seed: int = 0,
     **engine: Any,
 ) -> ArticlesResult:
-    """Scores a model on held-out articles under several policies.
+    """Evaluate a model on held-out articles under several policies.
 
     Args:
         loaded: the model, as from ``lacy.model.load_model``.
-        articles: held-out texts; ``meta["title"]`` is whom or what each is about.
+        articles: held-out texts; ``meta["title"]`` is the subject of each.
         extract: finds the values of the articles (for the database) and the entities of the
             answers (for the scores); see ``entities.default_extract``.
         policies: when to call, by name (or their texts, which then are the names); the text
-            ``"oracle"`` asks wherever the model itself would begin a name, number or date,
+            ``"oracle"`` calls wherever the model itself would begin a name, number or date,
             ``"oracle=0.22"`` at the first of them (``lookahead``).
         unit: how much one call returns.
         max_new_tokens: of an answer.
@@ -102,16 +102,16 @@ def evaluate_articles(
     from lacy.sources.db import Database
 
     texts = [article.text for article in articles]
-    subjects = [subject_of(article) for article in articles]
-    prompts = [prompt_of(article) for article in articles]
+    subjects = [article_subject(article) for article in articles]
+    prompts = [article_prompt(article) for article in articles]
     named = policies if isinstance(policies, Mapping) else {text: text for text in policies}
     conditions = {}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "articles.sqlite"
         marked = with_values(articles, extract)
-        write_values(path, ((subject_of(a), a.text, a.marks) for a in marked))
+        write_values(path, ((article_subject(a), a.text, a.marks) for a in marked))
         with Database(path, name="article") as database:
-            source = Unsaid(database)
+            source = UnstatedOnly(database)
 
             def under(policy: Policy | str) -> Engine:
                 return Engine(
@@ -132,10 +132,10 @@ def evaluate_articles(
 
 
 def oracle_rate(policy: Policy | str) -> float | None:
-    """The share of tokens that ``"oracle"`` or ``"oracle=0.22"`` may ask for; None for others.
+    """Return the maximum call rate of ``"oracle"`` or ``"oracle=0.22"``; None for other policies.
 
     Raises:
-        LacyError: E61 where it is not a share.
+        LacyError: E61 if it is not a share.
     """
     if not isinstance(policy, str) or policy.partition("=")[0] != "oracle":
         return None
@@ -150,15 +150,15 @@ def oracle_rate(policy: Policy | str) -> float | None:
 
 
 def with_values(articles: Sequence[Document], extract: Extract) -> list[Document]:
-    """Articles whose marks are the values that a source may be asked for.
+    """Return the articles with the values that calls can return as their marks.
 
-    A value counts where it stands first; what the prompt gives (the name of the subject, whole or
-    in part) is no value.
+    Only the first mention of a value counts; what the prompt gives (the name of the subject, whole
+    or in part) is not a value.
     """
     found = []
     marks = extract([article.text for article in articles])
     for article, all_marks in zip(articles, marks, strict=True):
-        known, seen, kept = ArticleText(prompt_of(article)), set[tuple[str, ...]](), []
+        known, seen, kept = ArticleText(article_prompt(article)), set[tuple[str, ...]](), []
         for mark in all_marks:
             value = article.text[mark.start : mark.end]
             key = tuple(words(value))
@@ -171,7 +171,7 @@ def with_values(articles: Sequence[Document], extract: Extract) -> list[Document
 
 
 def calibrate_on(loaded: Any, articles: Sequence[Document], extract: Extract) -> Calibration:
-    """How likely each kind of value is to a model where it is due, and its signals (``cascade``).
+    """Calibrate a model on the values of other articles (see ``cascade.calibrate``).
 
     Args:
         loaded: the model.
@@ -186,8 +186,8 @@ def calibrate_on(loaded: Any, articles: Sequence[Document], extract: Extract) ->
     return calibrate(loaded, (truncate_document(a, loaded.tokenizer, length) for a in marked))
 
 
-class Unsaid:
-    """A source that does not offer again what a text already says (it can be copied from there).
+class UnstatedOnly:
+    """A source that does not offer values that the text already contains.
 
     Args:
         source: offers candidates.
@@ -206,12 +206,14 @@ class Unsaid:
         said = f" {' '.join(words(text))} "
         kept = tuple(c for c in reply.candidates if f" {' '.join(words(c.text))} " not in said)
         if reply.candidates and not kept:
-            return replace(reply, candidates=(), error=f"{self.name}: all of it has been said")
+            return replace(
+                reply, candidates=(), error=f"{self.name}: all of it is already in the text"
+            )
         return replace(reply, candidates=kept)
 
 
 def write_values(path: Path, annotated: Iterable[tuple[str, str, Sequence[Mark]]]) -> None:
-    """Writes a database ``fact(subject, relation, value)`` of marked values.
+    """Write a database ``fact(subject, relation, value)`` of marked values.
 
     Args:
         path: a file that does not exist yet.
@@ -229,14 +231,14 @@ def write_values(path: Path, annotated: Iterable[tuple[str, str, Sequence[Mark]]
             db.executemany("INSERT INTO fact VALUES (?, ?, ?)", dict.fromkeys(rows))
 
 
-def subject_of(article: Document) -> str:
-    """Whom or what an article is about, in words that no other article shares."""
+def article_subject(article: Document) -> str:
+    """Return the subject of an article as a name that no other article has."""
     title = article.meta.get("title")
     return f"{title} ({article.id})" if isinstance(title, str) and title else article.id
 
 
-def prompt_of(article: Document) -> str:
-    """What the model is given: the title where the text begins with it, else a few words."""
+def article_prompt(article: Document) -> str:
+    """Return the prompt: the title if the text begins with it, otherwise a few words."""
     title = article.meta.get("title")
     if isinstance(title, str) and title and article.text.startswith(title):
         return title

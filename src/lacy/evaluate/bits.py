@@ -1,4 +1,4 @@
-"""How many bits of the world a model holds, and how well it speaks otherwise.
+"""Bits of knowledge that a model stores, and its loss on facts and on other words.
 
 Stored bits follow "Physics of Language Models 3.3" (arXiv 2404.05405, the lower bound on a model's
 knowledge from its loss): if a fact has ``A`` equally likely values and the model, given the true
@@ -7,9 +7,9 @@ it. Per relation ``r`` with ``n_r`` facts measured:
 
     stored = sum_r  n_r * max(0, log2 A_r - mean_r(c))
 
-The maximum is taken of the *mean* of a relation, not of each fact: single facts scatter, and
-clipping each would turn that noise into knowledge. Where values are not equally likely, ``log2 A``
-is their entropy, so guessing the frequent ones earns nothing.
+The maximum is taken over the *mean* of a relation, not per fact: single facts are noisy, and
+clipping each of them would turn noise into knowledge. If values are not equally likely,
+``log2 A`` is their entropy, so guessing the frequent ones gains nothing.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ LN2 = math.log(2.0)
 
 @dataclass(frozen=True, slots=True)
 class StoredBits:
-    """What a model holds of the facts it was asked about; intervals over people."""
+    """The knowledge that a model stores about the measured facts; intervals over people."""
 
     per_fact: Score
-    """Bits per fact measured."""
+    """Bits per measured fact."""
     per_person: Score
     share: Score
-    """Of the bits there are to hold."""
+    """Share of all bits in these facts."""
     by_relation: dict[str, Score]
-    """Bits per fact of each relation, before the maximum with 0 (so a model that misleads shows
-    as negative)."""
+    """Bits per fact of each relation, before the maximum with 0 (negative if the model is worse
+    than guessing)."""
     facts: int
 
 
 def value_costs(document: DocumentSignals) -> dict[str, float]:
-    """Bits that the model spends on each value, the first time its relation is told.
+    """Return the bits that the model spends on each value when its relation is first stated.
 
-    Later mentions can be copied from the text and say nothing about what is stored. A value that
-    the context cut off is left out where its last fact index is also the document's last token.
+    Later mentions can be copied from the text, so they say nothing about what is stored. A value
+    that may be cut off by the context (it ends at the document's last token) is left out.
     """
     costs: dict[str, float] = {}
     present = np.unique(document.fact[document.fact >= 0])
@@ -59,7 +59,7 @@ def value_costs(document: DocumentSignals) -> dict[str, float]:
 
 
 def entropies(truths: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """Entropy in bits of each relation's values over people.
+    """Return the entropy in bits of each relation's values over people.
 
     The plug-in estimate: at most ``log2`` of the number of people, hence too low for values as
     rare as birth dates, so that stored bits stay a lower bound. A generator that knows its own
@@ -81,7 +81,7 @@ def stored_bits(
     *,
     seed: int = 0,
 ) -> StoredBits:
-    """Lower bound on the bits a model holds.
+    """Return a lower bound on the bits that a model stores.
 
     Args:
         documents: signals of texts that the facts were learned from (or say the same).
@@ -94,14 +94,14 @@ def stored_bits(
     place = {relation: r for r, relation in enumerate(relations)}
     names, index = np.unique(np.asarray(people, dtype=object), return_inverse=True)
     spent_PR = np.zeros((len(names), len(relations)))
-    told_PR = np.zeros_like(spent_PR)
+    count_PR = np.zeros_like(spent_PR)
     for person, document in zip(index, documents, strict=True):
         for relation, cost in value_costs(document).items():
             if relation in place:
                 spent_PR[person, place[relation]] += cost
-                told_PR[person, place[relation]] += 1
-    spent_PR = np.divide(spent_PR, told_PR, out=np.zeros_like(spent_PR), where=told_PR > 0)
-    known_PR = (told_PR > 0).astype(float)
+                count_PR[person, place[relation]] += 1
+    spent_PR = np.divide(spent_PR, count_PR, out=np.zeros_like(spent_PR), where=count_PR > 0)
+    known_PR = (count_PR > 0).astype(float)
     table = np.concatenate([spent_PR, known_PR, np.ones((len(names), 1))], axis=1)
     alternatives_R = np.array([bits[relation] for relation in relations])
 
@@ -133,12 +133,12 @@ def stored_bits(
 
 
 def language_loss(documents: Sequence[DocumentSignals], *, seed: int = 0) -> Score:
-    """Loss on the tokens that tell no fact: nats per token, with an interval over documents."""
+    """Return the loss on tokens that state no fact, in nats per token; interval over documents."""
     return _loss(documents, [~document.is_fact for document in documents], seed)
 
 
 def fact_loss(documents: Sequence[DocumentSignals], *, seed: int = 0) -> Score:
-    """Loss on fact tokens, ``<CALL>`` left out: nats per token, with an interval over documents."""
+    """Return the loss on fact tokens without ``<CALL>``, in nats per token."""
     return _loss(documents, [document.is_fact for document in documents], seed)
 
 

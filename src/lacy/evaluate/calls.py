@@ -1,9 +1,9 @@
-"""Does the model call where the facts are? Call quality against gold fact positions.
+"""Call quality: whether the model calls at the gold fact positions.
 
-Everything is measured on true texts (teacher forcing), so that a position's gold mark is known.
-Three populations stand against the tokens that tell no fact: the first tokens of values (where a
-call returning a whole value has to happen), all fact tokens, and the later tokens of values, which
-are often predictable from the first and are therefore shown apart.
+Everything is measured on true texts (teacher forcing), so that each position's gold mark is known.
+Three groups of tokens are compared with the tokens that state no fact: the first tokens of values
+(where a call that returns a whole value has to happen), all fact tokens, and the later tokens of
+values, which are often predictable from the first and are therefore reported separately.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """AUROC of one signal: how often it ranks a fact token above a token that tells no fact."""
+    """AUROC of one signal: how often it ranks a fact token above a token that states no fact."""
 
     value_start: Score
     fact: Score
@@ -33,22 +33,22 @@ class Separation:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """What a fixed threshold does; shares with intervals over documents."""
+    """Calls at a fixed threshold, as shares with intervals over documents."""
 
     threshold: float
     call_rate: Score
-    """Share of all tokens called."""
+    """Share of all tokens that have a call."""
     precision: Score
     """Share of calls at fact tokens."""
     recall: Score
-    """Share of fact tokens called."""
+    """Share of fact tokens that have a call."""
     start_recall: Score
-    """Share of value starts called."""
+    """Share of value starts that have a call."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBin:
-    """One bar of the calibration curve: tokens whose p(CALL) lies in ``[low, high)``."""
+    """One bin of the calibration curve: the tokens whose p(CALL) lies in ``[low, high)``."""
 
     low: float
     high: float
@@ -61,7 +61,7 @@ class CalibrationBin:
 
 @dataclass(frozen=True, slots=True)
 class CallCalibration:
-    """Expected calibration error of p(CALL) against "here a call is due"."""
+    """Expected calibration error of p(CALL) as the probability that a call is due."""
 
     error: Score
     bins: tuple[CalibrationBin, ...]
@@ -70,24 +70,24 @@ class CallCalibration:
 
 @dataclass(frozen=True, slots=True)
 class CallQuality:
-    """Everything about where a model calls."""
+    """All measures of where a model calls."""
 
     separation: dict[str, Separation]
     """By signal: ``margin`` and ``p_call`` of a model with ``<CALL>``, ``entropy`` and ``top2`` of
     any model (on a plain model these are the control)."""
     at_rate: OperatingPoint | None
-    """At the call rate asked for."""
+    """At the requested call rate."""
     at_zero: OperatingPoint
-    """Where the ``<CALL>`` logit is the largest."""
+    """At threshold 0: calls wherever ``<CALL>`` has the largest logit."""
     calibration: CallCalibration
-    """Over all tokens, against fact tokens: what decides where a call returns one token."""
+    """Over all tokens, against fact tokens: relevant if a call returns one token."""
     decision: CallCalibration
-    """Where a cascade of whole values decides, against value starts: a later token of a value is no
-    decision of its own, the source has said it."""
+    """Over the positions where the policy decides if a call returns a whole value, against value
+    starts. A later token of a value is not a decision: the source has already written it."""
 
 
 def separation(documents: Sequence[DocumentSignals], signal: str, *, seed: int = 0) -> Separation:
-    """AUROC of a signal for the three populations.
+    """Return the AUROC of a signal for the three groups of tokens.
 
     Args:
         documents: teacher-forced signals with gold marks.
@@ -111,7 +111,7 @@ def separation(documents: Sequence[DocumentSignals], signal: str, *, seed: int =
 def operating(
     documents: Sequence[DocumentSignals], threshold: float, *, signal: str = "margin", seed: int = 0
 ) -> OperatingPoint:
-    """What calling wherever ``signal > threshold`` does."""
+    """Measure calls wherever ``signal > threshold``."""
     rows = []
     for document in documents:
         called = SIGNALS[signal](document) > threshold
@@ -136,17 +136,17 @@ def operating(
 def threshold_at(
     documents: Sequence[DocumentSignals], call_rate: float, signal: str = "margin"
 ) -> float:
-    """The threshold above which ``round(call_rate * tokens)`` tokens lie (fewer under ties)."""
+    """Return the threshold that ``round(call_rate * tokens)`` tokens exceed (fewer with ties)."""
     values = [SIGNALS[signal](document) for document in documents]
     ranked = np.sort(np.concatenate(values))[::-1] if values else np.empty(0)
     wanted = round(call_rate * len(ranked))
     return float(ranked[wanted]) if wanted < len(ranked) else -math.inf
 
 
-def calibration(
+def call_calibration(
     documents: Sequence[DocumentSignals], *, bins: int = BINS, seed: int = 0
 ) -> CallCalibration:
-    """Expected calibration error of p(CALL) against fact tokens, over all tokens."""
+    """Return the expected calibration error of p(CALL) against fact tokens, over all tokens."""
     p = [document.p_call for document in documents]
     return _calibration(p, [document.is_fact for document in documents], bins, seed)
 
@@ -154,9 +154,9 @@ def calibration(
 def decision_calibration(
     documents: Sequence[DocumentSignals], *, bins: int = BINS, seed: int = 0
 ) -> CallCalibration:
-    """Expected calibration error of p(CALL) against value starts, later tokens of values left out.
+    """Return the calibration error against value starts, without the later tokens of values.
 
-    These are the places at which a cascade whose calls return whole values decides.
+    These are the positions where the policy decides if calls return whole values.
     """
     starts = [document.is_start for document in documents]
     decides = [start | ~d.is_fact for start, d in zip(starts, documents, strict=True)]
@@ -171,11 +171,11 @@ def _calibration(
     bins: int,
     seed: int,
 ) -> CallCalibration:
-    """Mean gap of predicted and observed, by tokens; one array of each per document.
+    """Return the mean gap between predicted and observed; one array of each per document.
 
     ``sum_b |sum of p in b - tokens in b at which a call is due| / tokens`` over equal-width bins
-    (Naeini et al. 2015). Estimates from few tokens are too high: noise within a bin does not
-    cancel.
+    (Naeini et al. 2015). Estimates from few tokens are too high, because noise within a bin
+    does not cancel.
     """
     rows = np.zeros((len(p_call), 3, bins))
     for row, p, event in zip(rows, p_call, due, strict=True):
@@ -208,7 +208,7 @@ def call_quality(
     signals: Sequence[str] = ("margin", "p_call", "entropy", "top2"),
     seed: int = 0,
 ) -> CallQuality:
-    """Scores where a model calls.
+    """Measure where a model calls.
 
     Args:
         documents: teacher-forced signals with gold marks.
@@ -223,6 +223,6 @@ def call_quality(
         separation={name: separation(documents, name, seed=seed) for name in signals},
         at_rate=at_rate,
         at_zero=operating(documents, 0.0, seed=seed),
-        calibration=calibration(documents, seed=seed),
+        calibration=call_calibration(documents, seed=seed),
         decision=decision_calibration(documents, seed=seed),
     )

@@ -20,7 +20,7 @@ from lacy.types import Document
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A text that ends right before a value (without the space between), and that value."""
+    """A text that ends right before a value (without the space), and that value."""
 
     prompt: str
     value: str
@@ -35,7 +35,7 @@ class ClosedBookRecall:
     start: Score
     """The continuation begins with the gold value."""
     anywhere: Score
-    """The continuation holds the gold value."""
+    """The continuation contains the gold value."""
     chance: Score
     """The gold value is the most frequent one of its relation."""
     by_relation: dict[str, Score]
@@ -49,14 +49,14 @@ def probes(
     *,
     per_fact: int = 1,
 ) -> list[Probe]:
-    """Cuts marked documents into probes.
+    """Cut marked documents into probes.
 
-    A value that the text has told before the cut is left out, for it could be copied; so is a
-    mark without a relation.
+    Values that already appear before the cut are left out, because they could be copied; so are
+    marks without a relation.
 
     Args:
         documents: texts with gold marks (reason VALUE, relation set).
-        subject: whom a document is about.
+        subject: returns the person that a document is about.
         per_fact: probes kept per person and relation, at most.
     """
     kept: Counter[tuple[str, str]] = Counter()
@@ -79,7 +79,7 @@ def _words(text: str) -> str:
 
 
 def begins(text: str, value: str) -> bool:
-    """Whether a text begins with a whole value (case and white space do not matter)."""
+    """True if a text begins with a whole value, ignoring case and white space."""
     text, value = _words(text), _words(value)
     return (
         bool(value) and text.startswith(value) and not text[len(value) : len(value) + 1].isalnum()
@@ -87,7 +87,7 @@ def begins(text: str, value: str) -> bool:
 
 
 def contains(text: str, value: str) -> bool:
-    """Whether a text holds a whole value, not as a part of a longer word or number."""
+    """True if a text contains a whole value, not as part of a longer word or number."""
     text, value = _words(text), _words(value)
     start = text.find(value) if value else -1
     while start >= 0:
@@ -99,7 +99,7 @@ def contains(text: str, value: str) -> bool:
 
 
 def most_frequent(truths: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """The commonest value of each relation (ties: the first in the alphabet)."""
+    """Return the most frequent value of each relation (the alphabetically first of several)."""
     counts: dict[str, Counter[str]] = {}
     for truth in truths:
         for relation, value in truth.items():
@@ -122,7 +122,7 @@ def closed_book_recall(
     Args:
         asked: see ``probes``.
         generate: continues prompts (greedily, calls switched off), without repeating them.
-        frequent: the commonest value of each relation (see ``most_frequent``); compared as the
+        frequent: the most frequent value of each relation (see ``most_frequent``); compared as the
             text writes it.
         seed: of the bootstrap.
 

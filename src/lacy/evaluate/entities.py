@@ -1,10 +1,10 @@
-"""Entity precision on real text: which generated names, numbers and dates does the article hold?
+"""Entity precision on real text: the share of names, numbers and dates that the article contains.
 
-Real texts have no table of truths, but a reference article holds most of what a faithful text may
-say. Matching is by form, lenient in case, punctuation and spacing, strict in content: a name must
-stand in the article word for word in a row, a number must have the same value, and the parts of a
-date (day, month, year) must be those of one date of the article. A thing said twice counts once,
-and what the prompt already gave does not count: neither repetition nor echo earns anything.
+Real texts have no table of facts, but a reference article contains most of what a faithful text may
+state. Matching ignores case, punctuation and spacing and is strict in content: the words of a name
+must appear in the article in a row, a number must have the same value, and the parts of a date
+(day, month, year) must be those of one date in the article. Repetitions count once and entities of
+the prompt do not count, so that neither repeating nor echoing improves the score.
 """
 
 from __future__ import annotations
@@ -18,20 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy._text import MONTHS
 from lacy.evaluate.provenance import SpanLookup, is_borrowed
 from lacy.evaluate.statistics import Score, ratio
 from lacy.types import Answer, Mark
 
 Extract = Callable[[Sequence[str]], list[list[Mark]]]
-"""Finds names, numbers and dates in texts (an annotator's ``annotate``)."""
+"""A function that finds names, numbers and dates in texts (an annotator's ``annotate``)."""
 
-MONTHS = {
-    name[:length]: number
-    for number, name in enumerate(
-        "january february march april may june july august september october november "
-        "december".split(),
-        start=1,
-    )
+_MONTH_NUMBERS = {
+    name.lower()[:length]: number
+    for number, name in enumerate(MONTHS, start=1)
     for length in (3, len(name))
 } | {"sept": 9}
 
@@ -41,12 +38,12 @@ NUMBER_WORDS = {
         "zero one two three four five six seven eight nine ten eleven twelve".split()
     )
 }
-"""Style guides spell numbers out up to about here."""
+"""Style guides spell out numbers up to about twelve."""
 
 AROUND_DATES = frozenset("the of in on at by to and from until since early late mid about".split())
-"""Words that may stand in a date without making it a name ("Class of 1879" is a name)."""
+"""Words that may be part of a date without making it a name ("Class of 1879" is a name)."""
 
-_MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
+_MONTH = "|".join(sorted(_MONTH_NUMBERS, key=len, reverse=True))
 _DAY = r"(?P<day>[0-3]?\d)(?:st|nd|rd|th)?"
 _YEAR = r"(?P<year>[12]\d{3})"
 _DATES = [
@@ -64,11 +61,11 @@ _NUMBER = re.compile(rf"(?<![\w.,-])[-−]?(?:{_DIGITS})")
 _WORD = re.compile(rf"(?:{_DIGITS})(?!\w)|\w+")
 
 DateParts = tuple[int | None, int | None, int | None]
-"""Day, month, year; None where a text does not say."""
+"""Day, month and year; None for a part that the text does not give."""
 
 
 def words(text: str) -> list[str]:
-    """Words without case, accents, punctuation and possessive endings; numbers stay whole."""
+    """Return the words without case, accents, punctuation and possessives; numbers stay whole."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     plain = re.sub(r"['’]s\b", "", plain)
@@ -76,7 +73,7 @@ def words(text: str) -> list[str]:
 
 
 def numbers(text: str) -> set[float]:
-    """Values of the numbers in a text; "1,234.0", "1234" and, up to twelve, number words."""
+    """Return the numbers in a text: "1,234.0", "1234" and number words up to twelve."""
     found = {
         float(match.group().replace(",", "").replace("−", "-")) for match in _NUMBER.finditer(text)
     }
@@ -84,17 +81,17 @@ def numbers(text: str) -> set[float]:
 
 
 def dates(text: str) -> set[DateParts]:
-    """Dates in a text by parts; a stretch read as one date is not read again as a shorter one."""
+    """Return the dates in a text by parts; the longest reading of each place counts."""
     return _dates_and_rest(text)[0]
 
 
 def _dates_and_rest(text: str) -> tuple[set[DateParts], str]:
-    """Dates by parts, and the text without its longer dates (bare years may be plain numbers)."""
+    """Return the dates, and the text without its longer dates (bare years may be numbers)."""
     found: set[DateParts] = set()
     for pattern in _DATES:
         for match in pattern.finditer(text):
             part = match.groupdict()
-            month = part.get("number") or MONTHS.get((part.get("month") or "").lower())
+            month = part.get("number") or _MONTH_NUMBERS.get((part.get("month") or "").lower())
             day, year = part.get("day"), part.get("year")
             found.add((int(day) if day else None, int(month) if month else None,
                        int(year) if year else None))  # fmt: skip
@@ -104,7 +101,7 @@ def _dates_and_rest(text: str) -> tuple[set[DateParts], str]:
 
 
 class ArticleText:
-    """What an article holds, ready for many look-ups."""
+    """The text of an article, indexed for many look-ups."""
 
     def __init__(self, text: str) -> None:
         self._words = f" {' '.join(words(text))} "
@@ -112,7 +109,7 @@ class ArticleText:
         self._numbers = numbers(rest)  # the 12 of "12 March" is no number of anything
 
     def holds(self, entity: str) -> bool:
-        """Whether the article holds a name, number or date."""
+        """True if the article contains a name, number or date."""
         return _Entity(entity).within(self)
 
 
@@ -130,13 +127,13 @@ class _Entity:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Equal for two ways of writing the same thing."""
+        """Return a key that is equal for two spellings of one entity."""
         if self.numbers:
             return ("number", self.numbers)
         return ("date", self.dates) if self.dates else ("name", self.words)
 
     def within(self, reference: ArticleText) -> bool:
-        """Whether an article holds it."""
+        """True if an article contains the entity."""
         if self.dates and all(
             any(_agrees(ours, theirs) for theirs in reference._dates) for ours in self.dates
         ):
@@ -147,23 +144,23 @@ class _Entity:
 
 
 def _agrees(said: DateParts, known: DateParts) -> bool:
-    """Whether every part that is said is known and the same."""
+    """True if every given part is known and equal."""
     return all(ours is None or ours == theirs for ours, theirs in zip(said, known, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class EntityScores:
-    """Names, numbers and dates that the reference holds; intervals over texts."""
+    """Shares of entities that the reference contains; intervals over texts."""
 
     precision: Score
     per_text: Score
-    """New entities per text (a text that names nothing cannot be wrong: read both)."""
+    """New entities per text (a text without entities cannot be wrong, so read both figures)."""
     own_precision: Score
-    """Of those in the SLM's own words."""
+    """Of the entities in the SLM's own words."""
     borrowed_precision: Score
-    """Of those that a source spoke."""
+    """Of the entities from a source."""
     borrowed: Score
-    """Share of the entities that a source spoke."""
+    """Share of the entities that come from a source."""
     supported: int
     entities: int
 
@@ -175,7 +172,7 @@ def entity_precision(
     *,
     seed: int = 0,
 ) -> EntityScores:
-    """Scores generated texts against one reference article each.
+    """Score generated texts against one reference article each.
 
     Args:
         answers: generated texts with provenance.
@@ -202,7 +199,7 @@ def entity_precision(
 def entity_counts(
     answers: Sequence[Answer], references: Sequence[str], extract: Extract | None = None
 ) -> NDArray[np.float64]:
-    """What ``entity_precision`` adds up: a row per text, for paired comparisons of conditions.
+    """Return the counts behind ``entity_precision``, one row per text.
 
     Returns:
         ``[texts, 4]``: own entities, those held, borrowed entities, those held.
@@ -221,7 +218,7 @@ def entity_counts(
 
 
 def _count(answer: Answer, reference: ArticleText, marks: Sequence[Mark]) -> tuple[int, ...]:
-    """Own entities and those held, borrowed entities and those held, of one text."""
+    """Count own entities, those supported, borrowed entities, those supported, in one text."""
     given = len(answer.prompt)
     prompt, speakers = ArticleText(answer.prompt), SpanLookup(answer)
     seen: set[tuple[Any, ...]] = set()
@@ -240,7 +237,7 @@ def _count(answer: Answer, reference: ArticleText, marks: Sequence[Mark]) -> tup
 
 
 def default_extract(pipeline: Any = "auto") -> Extract:
-    """The annotate room's rules, set to find names, numbers and dates wherever they stand.
+    """Return the rules of ``lacy.annotate``, set to find all names, numbers and dates.
 
     Args:
         pipeline: see ``annotate.SpacyAnnotator``.

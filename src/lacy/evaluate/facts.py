@@ -1,7 +1,7 @@
-"""Facts right, wrong and missing: answers held against a world whose truth is known.
+"""Right, wrong and missing facts: answers compared with a world whose facts are known.
 
-A judge-free FActScore: the world reads the claims out of a text and knows what is true, so
-precision is exact. Precision alone rewards silence, hence recall and F1 always stand beside it.
+This is FActScore without a judge: the world parses the claims of a text and knows the truth, so
+precision is exact. Precision alone rewards silence, so recall and F1 are always reported with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lacy.types import Answer, Unit
 
 
 class ClaimLike(Protocol):
-    """Something a text says: ``relation`` has ``value``, at characters ``[start, end)``."""
+    """A claim of a text: ``relation`` has ``value``, at characters ``[start, end)``."""
 
     @property
     def relation(self) -> str:
@@ -29,7 +29,7 @@ class ClaimLike(Protocol):
 
     @property
     def value(self) -> str:
-        """What the text says it is."""
+        """The value that the text states."""
         ...
 
     @property
@@ -44,23 +44,23 @@ class ClaimLike(Protocol):
 
 
 class TruthLike(Protocol):
-    """What these scores need of a world.
+    """The part of a world that these scores need.
 
-    One that can also tell where a value is due (``World.expects_value``) has ``call_starts`` too.
+    If it also has ``World.expects_value`` (is a value due here?), ``call_starts`` is measured too.
     """
 
     def claims(self, text: str) -> Sequence[Any]:
-        """The claims that ``text`` makes (see ``ClaimLike``)."""
+        """Return the claims of a text (see ``ClaimLike``)."""
         ...
 
     def truth(self, name: str) -> Mapping[str, str]:
-        """All facts of one person: relation to value; a relation may be absent."""
+        """Return all facts of one person by relation; a relation may be absent."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One claim, judged. ``truth`` is the true value, or None where the person has no such fact."""
+    """One judged claim. ``truth`` is the true value, or None if the person has no such fact."""
 
     relation: str
     value: str
@@ -69,44 +69,44 @@ class Verdict:
     right: bool
     truth: str | None
     borrowed: bool = False
-    """Whether a source said it (the span that holds the value's first character)."""
+    """True if a source wrote it (the span of the value's first character)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """One answer, judged: its claims, and the relations it never mentions."""
+    """One judged answer: its claims, and the relations that it never mentions."""
 
     verdicts: tuple[Verdict, ...]
     missing: tuple[str, ...]
     facts: int
-    """Facts that could have been told."""
+    """Number of facts that could have been stated."""
     repeats: int = 0
-    """Times a claim was said again, in agreement with the first."""
+    """Number of repeated claims that agree with the first."""
     due: int | None = None
-    """Calls made where a value was due; None where the world cannot tell."""
+    """Calls where a value was due; None if the world does not know."""
 
     @property
     def right(self) -> int:
-        """Claims that are true."""
+        """Number of true claims."""
         return sum(verdict.right for verdict in self.verdicts)
 
     @property
     def wrong(self) -> int:
-        """Claims that are false, contradictory repeats among them."""
+        """Number of false claims, including contradictory repeats."""
         return len(self.verdicts) - self.right
 
 
 def same_value(a: str, b: str) -> bool:
-    """Whether two values are equal but for case and white space."""
+    """True if two values are equal up to case and white space."""
     return " ".join(a.casefold().split()) == " ".join(b.casefold().split())
 
 
 def judge(claims: Iterable[ClaimLike], truth: Mapping[str, str]) -> Graded:
-    """Holds claims against the truth about one person.
+    """Judge claims by the facts about one person.
 
-    The first claim about a relation counts. A repeat that agrees with it counts nothing (saying a
-    thing twice earns nothing), a repeat that contradicts it is one more wrong claim, also where it
-    happens to be true: a text that says both cannot be relied on.
+    The first claim about a relation counts. A repeat that agrees with it does not
+    count; a repeat that contradicts it is one more wrong claim, even if it happens to be true,
+    because a text that states both cannot be relied on.
     """
     first: dict[str, str] = {}
     verdicts, repeats = [], 0
@@ -122,16 +122,16 @@ def judge(claims: Iterable[ClaimLike], truth: Mapping[str, str]) -> Graded:
 
 
 def due_calls(answer: Answer, world: TruthLike, *, unit: Unit = "value") -> int | None:
-    """Calls at places where a value was due, answered or not.
+    """Count the calls where a value was due, whether answered or not.
 
     Args:
         answer: with a span for each call.
-        world: tells from the text before a call whether a value comes next.
-        unit: what a call returned. Tokens and words are asked for again within a value; there the
-            call is also due inside what a claim says.
+        world: decides from the text before a call whether a value comes next.
+        unit: what a call returned. For tokens and words, calls inside the value of a
+            claim are due too.
 
     Returns:
-        How many; None for a world without ``expects_value``.
+        The number; None for a world without ``expects_value``.
     """
     expects = getattr(world, "expects_value", None)
     if expects is None:
@@ -148,7 +148,7 @@ def due_calls(answer: Answer, world: TruthLike, *, unit: Unit = "value") -> int 
 
 
 def grade(answer: Answer, subject: str, world: TruthLike, *, unit: Unit = "value") -> Graded:
-    """Judges one answer about ``subject``; claims that end within the prompt do not count."""
+    """Judge one answer about ``subject``; claims that end within the prompt do not count."""
     given = len(answer.prompt)
     claims = [claim for claim in world.claims(answer.text) if claim.end > given]
     graded = judge(claims, world.truth(subject))
@@ -183,13 +183,13 @@ def score_facts(
     unit: Unit = "value",
     seed: int = 0,
 ) -> FactScores:
-    """Scores answers about people of a world.
+    """Score answers about people of a world.
 
     Args:
         answers: one text each.
-        subjects: whom each answer is about; several answers about one person are added up, so
-            that the intervals are over people.
-        world: reads claims and knows the truth.
+        subjects: the person of each answer; several answers about one person are summed, so that
+            intervals are over people.
+        world: parses claims and knows the truth.
         unit: how much one call returned.
         seed: of the bootstrap.
 
@@ -256,7 +256,7 @@ def counts(
 
 
 def _by_person(subjects: Sequence[str], rows: Sequence[Sequence[float]]) -> np.ndarray:
-    """Adds the rows of each person; one row per person, sorted by name."""
+    """Sum the rows of each person; return one row per person, sorted by name."""
     width = len(rows[0]) if rows else len(COUNTS)
     people, index = np.unique(np.asarray(subjects, dtype=object), return_inverse=True)
     table = np.zeros((len(people), width))

@@ -1,10 +1,9 @@
-"""An oracle of positions on free text: let the model speak, and ask wherever it names something.
+"""An oracle of call positions on free text: calls wherever the model would name something.
 
-Free text has no positions at which a fact is due, only those that the model itself comes to. So it
-is let to go on alone first; where an annotator finds that it began a name, number or date of its
-own, the source is asked at that place instead, and what follows is generated anew. What results
-are the model's own sentences with a source that speaks at every place where one may be wrong: what
-a cascade could reach whose calls all fall where they should, whatever they cost.
+In free text, where a fact is due depends on what the model writes. So the model first continues
+alone; where an annotator finds that it began a name, number or date of its own, the source is asked
+at that position instead, and the rest is generated again. The result is an upper bound: the model's
+own sentences with a call at every position where it might be wrong, whatever the calls cost.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from lacy.cascade import Engine, Policy
 
 ROUNDS = 40
-"""Most names, numbers and dates of one text that are answered, one per round."""
+"""Maximum number of answered names, numbers and dates per text, one per round."""
 
 
 def look_ahead(
@@ -32,16 +31,16 @@ def look_ahead(
     rate: float = 1.0,
     rounds: int = ROUNDS,
 ) -> list[Answer]:
-    """Continues texts, asking wherever the model itself would begin a name, number or date.
+    """Continue texts, with a call wherever the model itself would begin a name, number or date.
 
     Args:
-        engine: makes a greedy engine (what it says must be the same again) under a policy.
+        engine: makes a greedy engine under a policy (its output must be reproducible).
         prompts: the texts to continue.
-        subjects: whom or what each is about.
+        subjects: the subject of each.
         extract: finds names, numbers and dates.
-        rate: share of each text's tokens that may be asked for, spent from its beginning on (a call
-            is made where half of a usual one still fits, so that the mean comes out right).
-        rounds: most answers in one text.
+        rate: share of each text's tokens that may come from calls, spent from its beginning on (a
+            call is made if half of a mean one still fits, so that the mean comes out right).
+        rounds: maximum number of answers in one text.
     """
     from lacy.cascade import Oracle
 
@@ -73,16 +72,16 @@ def look_ahead(
 
 
 def _tokens_per_call(answers: Sequence[Answer]) -> float:
-    """The mean so far; 0 before the first call."""
+    """Return the mean so far; 0 before the first call."""
     calls = sum(answer.calls for answer in answers)
     return sum(answer.called_tokens for answer in answers) / calls if calls else 0.0
 
 
 def own_places(answer: Answer, marks: Sequence[Mark]) -> set[str]:
-    """The text before each thing that the model named by itself; what the prompt gave is no fact.
+    """Return the text before each entity that the model wrote itself; the prompt's do not count.
 
-    All are asked at in the next round: the first that gets an answer changes the text, so that none
-    of the later ones comes up again; where there is no answer, the next one's turn has come.
+    There is a call at all of them in the next round. The first answered one changes the text, so
+    that the later ones do not occur again; if it has no answer, the next one is tried.
     """
     given, known, speakers = len(answer.prompt), ArticleText(answer.prompt), SpanLookup(answer)
     places = set()

@@ -1,4 +1,4 @@
-"""Which span of an answer a character belongs to: who said it."""
+"""Look up the span, and so the speaker, of a character of an answer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from lacy.types import Answer, Span
 
 
 class SpanLookup:
-    """Looks up the span of a character of ``answer.text``."""
+    """An index from characters of ``answer.text`` to spans."""
 
     def __init__(self, answer: Answer) -> None:
         self.spans = [span for span in answer.spans if span.text]
         self.ends = list(accumulate(len(span.text) for span in self.spans))
 
     def at(self, position: int) -> Span:
-        """The span that holds character ``position`` of the whole text (prompt included).
+        """Return the span of character ``position`` of the whole text (prompt included).
 
         Raises:
             IndexError: the text has no such character.
@@ -27,5 +27,5 @@ class SpanLookup:
 
 
 def is_borrowed(span: Span) -> bool:
-    """Whether a source, and neither the prompt nor the SLM, spoke this span."""
+    """True if the span comes from a source, not from the prompt or the SLM."""
     return span.speaker not in ("prompt", "slm")

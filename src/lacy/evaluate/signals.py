@@ -1,8 +1,8 @@
-"""What a model would do at every position of a true text, as a few small arrays.
+"""The signals of a model at every position of true texts, as small arrays.
 
 Call quality, stored bits and language loss are functions of these arrays (numpy, one entry per
-target token), so a model is run once and scored many conditions. The pass itself is the cascade's
-``teacher_forced_signals``; here each target also learns which fact it tells.
+target token), so the model runs only once. The forward pass is ``cascade.teacher_forced_signals``;
+this module adds the fact that each target states.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class DocumentSignals:
-    """One document, one entry per target token (the token that a position predicts).
+    """The signals of one document, one entry per target (the token that a position predicts).
 
     Likelihoods leave ``<CALL>`` out (the text was written without it), and are in nats.
     """
@@ -31,7 +31,7 @@ class DocumentSignals:
     """``MarkFlag`` bits of the target."""
     margin: Floats
     """``<CALL>`` logit minus the best other logit (of a sigmoid gate the logit itself); above 0 the
-    model would call unasked."""
+    model calls by itself."""
     p_call: Floats
     loss: Floats
     """``-log p(target)``."""
@@ -40,7 +40,7 @@ class DocumentSignals:
     top2: Floats
     """Best minus second-best log-probability; small means unsure."""
     fact: NDArray[np.int32]
-    """Index into ``relations`` of the fact that the target tells, -1 for none."""
+    """Index into ``relations`` of the fact that the target states, -1 for none."""
     relations: tuple[str, ...] = ()
     """Relation of each marked value, in the order of the text."""
 
@@ -56,7 +56,7 @@ class DocumentSignals:
 
 
 def read_signals(loaded: Any, documents: Iterable[Document]) -> list[DocumentSignals]:
-    """Runs a model over marked documents (cut where the model's context ends).
+    """Run a model over marked documents (truncated to the model's context).
 
     Args:
         loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
@@ -88,7 +88,7 @@ def read_signals(loaded: Any, documents: Iterable[Document]) -> list[DocumentSig
 
 
 def fact_index(document: Document, tokenizer: Any, targets: int) -> NDArray[np.int32]:
-    """For each target (text tokens, then the end) the fact of whose characters it holds some.
+    """Return the index of the fact whose characters each target (text, then end) contains.
 
     Args:
         document: text and marks.
@@ -109,7 +109,7 @@ def fact_index(document: Document, tokenizer: Any, targets: int) -> NDArray[np.i
 
 
 Signal = Callable[[DocumentSignals], Floats]
-"""A view of a ``DocumentSignals`` that is higher where a model should rather call."""
+"""A function of ``DocumentSignals`` that is higher where a call is more useful."""
 
 SIGNALS: dict[str, Signal] = {
     "margin": lambda reading: reading.margin,
@@ -117,4 +117,4 @@ SIGNALS: dict[str, Signal] = {
     "entropy": lambda reading: reading.entropy,
     "top2": lambda reading: -reading.top2,
 }
-"""The signals a policy may threshold, by name."""
+"""The signals that a policy can compare with a threshold, by name."""

@@ -1,13 +1,12 @@
-"""All scores of one model in a made-up world, in one call.
+"""Evaluation of one model in a made-up world.
 
-The model is asked for a biography of each person under each policy (facts right, calls, cost), is
-read along true texts in wording it has not seen (where would it call, what does each word cost
-it), and is probed with calls switched off (what does it hold by itself).
+The model writes a biography of each person under each policy (facts, calls, cost), is run over true
+texts in wording it has not seen (call positions, loss per token), and is probed with calls switched
+off (closed-book recall).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from lacy.world import Split, World
 
 PROBE_TOKENS = 16
-"""Tokens that a closed-book probe may take: more than the longest value of the world."""
+"""Maximum number of tokens of a closed-book probe: more than the longest value of a world."""
 
 PROBE_BATCH = 64
 
@@ -86,17 +85,16 @@ def evaluate_world(
     seed: int = 0,
     **engine: Any,
 ) -> WorldResult:
-    """Scores a model in a world.
+    """Evaluate a model in a world.
 
     Args:
         loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
-        world: who lives there and what is true.
-        source: who answers calls.
+        world: the people and their facts.
+        source: answers the calls.
         policies: when to call, by name (or their texts, which then are the names).
-        people: how many people to ask about, the first of the split; None for all.
-        split: whose facts, and in which wording the true texts are (``valid``: people of the
-            training texts in new texts; ``fresh``: in phrasings never trained on; ``unseen``:
-            strangers).
+        people: the number of people, the first of the split; None for all.
+        split: the people, and the wording of the true texts (``valid``: people of the training
+            texts in new texts; ``fresh``: in unknown phrasings; ``unseen``: unknown people).
         unit: how much one call returns.
         max_new_tokens: of an answer.
         call_rate: where to measure call precision and recall; by default the realised rate of
@@ -146,12 +144,12 @@ def answer_all(
     seed: int = 0,
     **engine: Any,
 ) -> WorldAnswers:
-    """Asks for a biography of each subject under one policy, and judges the answers.
+    """Generate a biography of each subject under one policy, and judge the answers.
 
     Args:
         loaded: the model.
-        world: judges.
-        source: who answers calls.
+        world: parses and judges the answers.
+        source: answers the calls.
         policy: when to call.
         subjects: names; each is its own prompt.
         unit: how much one call returns.
@@ -177,15 +175,15 @@ def probe_closed_book(
     max_new_tokens: int = PROBE_TOKENS,
     seed: int = 0,
 ) -> ClosedBookRecall:
-    """Probes a model with calls switched off.
+    """Probe a model with calls switched off.
 
-    Texts that a probe would carry beyond the model's context are left out.
+    Probes that do not fit into the model's context are left out.
 
     Args:
         loaded: the model.
-        world: knows which values are frequent.
+        world: gives the most frequent values.
         texts: true texts to cut before their values.
-        max_new_tokens: that the model may take to tell the fact.
+        max_new_tokens: maximum length of the continuation.
         seed: of the bootstrap.
     """
     from lacy.cascade import Engine, Never
@@ -194,26 +192,21 @@ def probe_closed_book(
     alone = Engine(loaded, None, Never(), max_new_tokens=max_new_tokens, batch_size=PROBE_BATCH)
 
     def generate(prompts: Sequence[str]) -> list[str]:
-        """Prompts of like length together: a batch decodes as long as its longest row."""
+        """Batch prompts of similar length: a batch decodes as long as its longest row."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        said = {}
+        found = {}
         for i, answer in zip(order, alone.generate([prompts[i] for i in order]), strict=True):
-            said[i] = answer.continuation
-        return [said[i] for i in range(len(prompts))]
+            found[i] = answer.continuation
+        return [found[i] for i in range(len(prompts))]
 
     frequent = most_frequent(person.facts for person in world.people("train"))
-    room = context_of(alone.model) - max_new_tokens - 1
+    longest = context_of(alone.model) - max_new_tokens - 1
     found = [
         probe
         for probe in probes(texts, _person)
-        if len(alone.token_text.encode(probe.prompt)) < room
+        if len(alone.token_text.encode(probe.prompt)) < longest
     ]
     return closed_book_recall(found, generate, frequent, seed=seed)
-
-
-def flat(score: Score | None) -> dict[str, Any] | None:
-    """A figure as ``results.json`` of the demo holds it; None where it was not measured."""
-    return as_data(score) if score is not None and not math.isnan(score.value) else None
 
 
 def _person(document: Document) -> str:

@@ -6,6 +6,7 @@ the head (half the work of a small model) would be computed twice; ``select_and_
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from lacy.objective import fused
 from lacy.objective.losses import IGNORE_INDEX, Loss, choose_impl, loss, make_loss, token_losses
 from lacy.objective.quantile import RunningQuantile
-from lacy.objective.select import choose_targets, delegable, has_flag, shortfall
+from lacy.objective.select import choose_targets, delegable, has_flag
 from lacy.objective.settings import METHODS, Impl, Objective
 from lacy.types import MarkFlag
 
@@ -30,10 +31,6 @@ class BatchLoss:
     """Which targets get no gradient."""
     loss_BT: Tensor
     r"""-log p_\CALL(target), no gradient; 0 where there is no target."""
-    shortfall: Tensor
-    """How many tokens fewer are delegated than the rate asks for, because there are too few marks
-    or values are not split (int64, on the device). 0 with a running quantile, which holds no rate
-    in a single batch."""
 
 
 def select_and_loss(
@@ -85,33 +82,9 @@ def select_and_loss(
         )
 
     if impl == "fused":
-        shape = targets_BT.shape
-
-        def decide_flat(loss_N: Tensor) -> tuple[Tensor, Tensor]:
-            call_BT, ignore_BT = decide(loss_N.view(shape))
-            return call_BT.reshape(-1), ignore_BT.reshape(-1)
-
-        if METHODS[objective.method].needs_loss or objective.ignore == "all":
-            undecided_BT, ignore_BT = _roles_before(objective, target_marks_BT, valid_BT)
-            call_BT, undecided_N = torch.zeros_like(undecided_BT), undecided_BT.reshape(-1)
-        else:
-            (call_BT, ignore_BT), undecided_N = decide(None), None
-        result = fused.fused_loss(
-            hidden_BTD.reshape(-1, hidden_BTD.shape[-1]),
-            head_VD,
-            targets_BT.reshape(-1),
-            call_BT.reshape(-1),
-            ignore_BT.reshape(-1),
-            objective.call_negative,
-            objective.text_weight,
-            undecided_N=undecided_N,
-            decide=None if undecided_N is None else decide_flat,
+        batch_loss, call_BT, ignore_BT, loss_BT = _in_one_pass(
+            hidden_BTD, head_VD, targets_BT, target_marks_BT, objective, decide
         )
-        batch_loss = make_loss(
-            result.total, result.parts, valid_BT.reshape(-1), result.call_N, result.ignore_N
-        )
-        call_BT, ignore_BT = result.call_N.view(shape), result.ignore_N.view(shape)
-        loss_BT = result.loss_N.view(shape)
     else:
         loss_BT = token_losses(hidden_BTD, head_VD, targets_BT)
         call_BT, ignore_BT = decide(loss_BT)
@@ -125,10 +98,45 @@ def select_and_loss(
             ignore_BT=ignore_BT,
             impl=impl,
         )
-    missing = batch_loss.delegated.new_zeros(())
-    if quantile is None and objective.delegates:
-        missing = shortfall(call_BT, objective.call_rate, valid_BT, objective.rank_within)
-    return BatchLoss(batch_loss, call_BT, ignore_BT, loss_BT, missing)
+    return BatchLoss(batch_loss, call_BT, ignore_BT, loss_BT)
+
+
+def _in_one_pass(
+    hidden_BTD: Tensor,
+    head_VD: Tensor,
+    targets_BT: Tensor,
+    target_marks_BT: Tensor,
+    objective: Objective,
+    decide: Callable[[Tensor | None], tuple[Tensor, Tensor]],
+) -> tuple[Loss, Tensor, Tensor, Tensor]:
+    """Compute certain rows at once and undecided rows after the choice (``fused``)."""
+    shape, valid_BT = targets_BT.shape, targets_BT != IGNORE_INDEX
+    undecided_N = None
+    if METHODS[objective.method].needs_loss or objective.ignore == "all":
+        undecided_BT, ignore_BT = _roles_before(objective, target_marks_BT, valid_BT)
+        call_BT, undecided_N = torch.zeros_like(undecided_BT), undecided_BT.reshape(-1)
+    else:
+        call_BT, ignore_BT = decide(None)
+
+    def decide_flat(loss_N: Tensor) -> tuple[Tensor, Tensor]:
+        call_BT, ignore_BT = decide(loss_N.view(shape))
+        return call_BT.reshape(-1), ignore_BT.reshape(-1)
+
+    result = fused.fused_loss(
+        hidden_BTD.reshape(-1, hidden_BTD.shape[-1]),
+        head_VD,
+        targets_BT.reshape(-1),
+        call_BT.reshape(-1),
+        ignore_BT.reshape(-1),
+        objective.call_negative,
+        objective.text_weight,
+        undecided_N=undecided_N,
+        decide=None if undecided_N is None else decide_flat,
+    )
+    whole = make_loss(
+        result.total, result.parts, valid_BT.reshape(-1), result.call_N, result.ignore_N
+    )
+    return whole, result.call_N.view(shape), result.ignore_N.view(shape), result.loss_N.view(shape)
 
 
 def _roles_before(

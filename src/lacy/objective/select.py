@@ -2,9 +2,9 @@
 
 ``choose_targets`` takes losses, marks and a mask of valid positions, and returns boolean masks of
 the same shape. The count is exact to one token: ``round(call_rate * valid positions)``, or all
-tokens that the method may delegate where these are fewer (``shortfall`` counts the missing ones).
-Nothing here has a gradient, and nothing waits for the device: ranks come from one stable sort
-(0.3 ms for 4,096 tokens on one CPU core), because a top-k needs its count as a number.
+tokens that the method may delegate where these are fewer. Nothing here has a gradient, and nothing
+waits for the device: ranks come from one stable sort (0.3 ms for 4,096 tokens on one CPU core),
+because a top-k needs its count as a number.
 
 Equal scores are taken in reading order. Losses are those without ``<CALL>`` (``token_losses``):
 with the full softmax, probability that moved to ``<CALL>`` would raise a token's loss, and the
@@ -111,17 +111,6 @@ def count_wanted(call_rate: float, valid_BT: Tensor, rank_within: RankWithin = "
     exact = torch.float32 if valid_BT.device.type == "mps" else torch.float64
     valid = valid_BT.sum(-1) if rank_within == "sequence" else valid_BT.sum()
     return torch.round(valid.to(exact) * call_rate).long()
-
-
-def shortfall(
-    call_BT: Tensor, call_rate: float, valid_BT: Tensor, rank_within: RankWithin = "batch"
-) -> Tensor:
-    """Return how many tokens fewer are delegated than the rate asks for (int64, on the device).
-
-    Above zero, there are fewer marks than the rate needs (in some row, with ``sequence``). With
-    ``delegate="value"`` and ``"start"`` it is usually above zero.
-    """
-    return count_wanted(call_rate, valid_BT, rank_within).sum() - call_BT.sum()
 
 
 def take(score_BT: Tensor, among_BT: Tensor, count: int | Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 from .demo import demo_figures, show_demo, write_demo
 from .figures import STUDY_FIGURES
-from .html import HtmlPage, NextStep, format_score, format_value, write_html
+from .html import HtmlPage, NextStep, format_figure, format_score, write_html
 from .markdown import STUDY_TABLES
 from .study_page import write_study_page
 from .svg import SERIES_COLOURS, SeriesStyle, sheet
@@ -15,8 +15,8 @@ __all__ = [
     "SeriesStyle",
     "ShownCondition",
     "demo_figures",
+    "format_figure",
     "format_score",
-    "format_value",
     "sheet",
     "show_demo",
     "world_page",

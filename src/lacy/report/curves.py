@@ -22,7 +22,7 @@ class Curve:
     y: Sequence[float]
 
 
-def quality_cost(
+def quality_cost_plot(
     series: Mapping[str, Sequence[tuple[Score, Score]]],
     *,
     quality: str = "facts right",
@@ -55,13 +55,13 @@ def quality_cost(
     return _drawn(draw, name, f"{quality} against the call rate")
 
 
-def calibration(
+def calibration_plot(
     series: Mapping[str, Sequence[CalibrationBin]], *, name: str = "calibration"
 ) -> str:
     """Draw how often a token states a fact by p(CALL) (on the diagonal: calibrated).
 
     Args:
-        series: name of a model -> the bins of ``calls.calibration``.
+        series: name of a model -> the bins of ``WorldResult.calls``.
         name: letters and dashes that distinguish the figures of one page.
     """
 
@@ -75,7 +75,7 @@ def calibration(
     return _drawn(draw, name, "share of fact tokens by p(CALL)")
 
 
-def lines(
+def line_plot(
     series: Sequence[Curve], *, x_label: str, y_label: str, name: str = "lines", log_y: bool = False
 ) -> str:
     """Draw plain curves, such as training losses.

@@ -1,9 +1,9 @@
-"""Figures of a study: calibration, settings, the choice's turnover, freed bits.
+"""Figures of a study: calibration, sweeps over settings, turnover of the selection, freed bits.
 
 Those of methods and conditions, ``frontier`` and ``methods``, are in ``frontier.py``.
 
-Each function reads the study's folder, writes one file and returns a sentence that says what it
-shows (the text for those who cannot see it). Where what it needs was not measured it raises E88.
+Each function reads the study's folder, writes one file and returns a description (the text for
+readers who cannot see it). If its data were not measured, it raises E88.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from lacy.errors import LacyError
 from lacy.evaluate import BINS, metric_of
 from lacy.report.frontier import frontier, methods
 from lacy.report.study_files import EQUAL, Key, read_study
-from lacy.report.svg import SeriesStyle, draw_bins, draw_diagonal, sheet
+from lacy.report.svg import Output, SeriesStyle, draw_bins, draw_diagonal, sheet
 from lacy.report.sweep import Sweep, sweep_points
 
 STEPS = 60
-"""A curve over training is drawn with at most this many points."""
+"""Maximum number of points of a curve over training."""
 Where = Mapping[str, str] | None
 
 
-def calibration(folder: str | Path, file: str | Path, *, where: Where = None) -> str:
+def calibration(folder: str | Path, file: Output, *, where: Where = None) -> str:
     """Share of value starts against the p(CALL) that a model gives, a line per method.
 
     Bins of several seeds are put together, weighted by their tokens; larger markers stand for
@@ -72,7 +72,7 @@ def _of(rows: Any, key: Key) -> Any:
     return (rows["size"] == key[0]) & (rows["equal"] == key[1]) & (rows["method"] == key[2])
 
 
-def turnover(folder: str | Path, file: str | Path, *, where: Where = None) -> str:
+def turnover(folder: str | Path, file: Output, *, where: Where = None) -> str:
     """How much of the choice changes during training, by step: mean and range over seeds.
 
     Args:
@@ -117,7 +117,7 @@ def _band(axes: Any, rows: Any, method: str, style: SeriesStyle) -> None:
 
 def sweep(
     folder: str | Path,
-    file: str | Path,
+    file: Output,
     x: str,
     metrics: Sequence[str],
     group: str = "",
@@ -146,7 +146,8 @@ def sweep(
     # One order for all panels, so that a group has one colour, also where a panel lacks another.
     groups = list(dict.fromkeys(point.group for of in found.values() for point in of.points))
     equals = list(dict.fromkeys(equal for _, equal in study.groups))
-    what = f"{', '.join(metric_of(m).label for m in metrics)} against {words(x)}; a point per seed."
+    labels = ", ".join(metric_of(metric).label for metric in metrics)
+    what = f"{labels} against {axis_name(x)}; a point per seed."
     what = what[0].upper() + what[1:]
     columns = len(metrics) if len(equals) > 1 or len(metrics) == 3 else 2
     with sheet(file, len(equals) * len(metrics), what, columns=min(3, columns)) as panels:
@@ -158,7 +159,7 @@ def sweep(
             axes.set_ylabel(shown.label + (f", {unit}" if unit else ""))
             if x == "parameters":
                 _millions(axes, [point.x for point in found[metric].points])
-            axes.set_xlabel("trained call rate, %" if x == "call_rate" else words(x))
+            axes.set_xlabel("trained call rate, %" if x == "call_rate" else axis_name(x))
             if len(equals) > 1:
                 axes.set_title(EQUAL.get(equal, equal))
     return what
@@ -172,8 +173,8 @@ def _millions(axes: Any, values: Sequence[float]) -> None:
     axes.set_xticks([], minor=True)
 
 
-def words(setting: str) -> str:
-    """A setting's name for an axis."""
+def axis_name(setting: str) -> str:
+    """Return a setting's name for an axis."""
     return setting.replace("_", " ")
 
 
@@ -196,7 +197,7 @@ def _lines(axes: Any, found: Sweep, equal: str, group: str, names: Sequence[str]
                 *zip(*dots, strict=True), s=14, color=style.colour, alpha=0.4, linewidths=0
             )
         line = sorted((at, math.fsum(ys) / len(ys)) for at, ys in by_x.items())
-        label = f"{words(group)}: {name}" if group and name else None
+        label = f"{axis_name(group)}: {name}" if group and name else None
         axes.plot(
             *(zip(*line, strict=True) if line else ([], [])),
             color=style.colour, marker=style.marker, linestyle=style.dash, label=label,
@@ -207,7 +208,7 @@ def _lines(axes: Any, found: Sweep, equal: str, group: str, names: Sequence[str]
 
 
 def freed_bits(
-    folder: str | Path, file: str | Path, group: str = "size", *, where: Where = None
+    folder: str | Path, file: Output, group: str = "size", *, where: Where = None
 ) -> str:
     """What a model holds (stored bits, closed-book recall) against its trained call rate, by size.
 

@@ -1,8 +1,8 @@
-"""One self-contained page that shows what was measured and lets the reader check it.
+"""A self-contained HTML page of results, which the reader can check.
 
-No scripts, no requests, no fonts to fetch: the page opens from a disk in ten years. Everything
-that comes from texts, models or sources is escaped by the template engine; only figures drawn by
-``curves`` are inserted as they are. A content policy in the page's head forbids the rest.
+The page has no scripts, requests or external fonts, so it will still open from a disk in ten years.
+The template engine escapes everything that comes from texts, models or sources; only figures drawn
+by ``svg`` are inserted unescaped. A content security policy forbids the rest.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from lacy.types import Answer
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("design.css", "report.css")
-"""The first is also that of the server's page."""
+"""The server's page uses the first one too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """A figure on top of the page, beside what it is held against."""
+    """A score at the top of the page, with that of the baseline."""
 
     label: str
     score: Score
     note: str = ""
     before: Score | None = None
-    """The same figure of the baseline."""
+    """The score of the baseline."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One line of a table; ``cells`` are scores, or short texts."""
+    """One row of a table; ``cells`` are scores, or short texts."""
 
     name: str
     cells: Sequence[Score | str | None]
@@ -46,19 +46,19 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class PageTable:
-    """Figures with their intervals; ``columns`` name the cells."""
+    """Scores with their intervals; ``columns`` are the names of the cells."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[TableRow]
     note: str = ""
     folded: bool = False
-    """Whether it stays closed until the reader opens it."""
+    """True if the table is collapsed until the reader opens it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A generated text to read, coloured by who spoke; ``verdicts`` come from ``facts.grade``."""
+    """A generated text, coloured by speaker; ``verdicts`` come from ``facts.grade``."""
 
     title: str
     answer: Answer
@@ -72,7 +72,7 @@ class Passage:
 
     @property
     def tally(self) -> str:
-        """Facts right and wrong, where the text was judged."""
+        """Number of right and wrong facts if the text was judged."""
         right = sum(verdict.right for verdict in self.verdicts)
         wrong = len(self.verdicts) - right
         return f"{right} right, {wrong} wrong" if self.verdicts else ""
@@ -80,7 +80,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class PageFigure:
-    """A plot. ``svg`` is inserted as it is: give only what ``curves`` drew."""
+    """A plot. ``svg`` is inserted unescaped, so it must come from ``svg.inline``."""
 
     title: str
     svg: str
@@ -89,7 +89,7 @@ class PageFigure:
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """What to try next: a line to type and what it does."""
+    """A command to try next, and what it does."""
 
     command: str
     why: str
@@ -97,31 +97,31 @@ class NextStep:
 
 @dataclass(frozen=True, slots=True)
 class HtmlPage:
-    """Everything a page shows, in its order; empty parts are left out."""
+    """The contents of a page in order; empty parts are left out."""
 
     title: str
     lede: str = ""
     headlines: Sequence[Headline] = ()
     voices: Sequence[Passage] = ()
-    """The same text in several ways, shown together."""
+    """The same text under several conditions, side by side."""
     tables: Sequence[PageTable] = ()
     figures: Sequence[PageFigure] = ()
     passages: Sequence[Passage] = ()
-    """More texts, folded."""
+    """More texts, collapsed."""
     training: Sequence[PageFigure] = ()
     setup: Mapping[str, str] = field(default_factory=dict)
-    """Versions, device, seeds, times: what is needed to get the same page again."""
+    """Versions, device, seeds and times: what is needed to reproduce the page."""
     notes: Sequence[str] = ()
     next: Sequence[NextStep] = ()
 
 
-def format_value(value: float, unit: str = "share", *, bare: bool = False) -> str:
-    """A figure for people: percent to one decimal, AUROC to three, others to three digits.
+def format_figure(value: float, unit: str = "share", *, bare: bool = False) -> str:
+    """Format a figure: percent to one decimal, AUROC to three, others to three digits.
 
     Args:
         value: the figure; NaN and infinities become a dash.
         unit: its unit.
-        bare: leave the percent sign out.
+        bare: leave out the percent sign.
     """
     if not math.isfinite(value):
         return "–"
@@ -135,24 +135,24 @@ def format_value(value: float, unit: str = "share", *, bare: bool = False) -> st
 
 
 def interval(score: Score | Result) -> str:
-    """The 95% interval in words, or an empty text where there is none."""
+    """Format the 95% interval, or return an empty text if there is none."""
     if not (math.isfinite(score.low) and math.isfinite(score.high)):
         return ""
-    low, high = (format_value(v, score.unit, bare=True) for v in (score.low, score.high))
+    low, high = (format_figure(v, score.unit, bare=True) for v in (score.low, score.high))
     return f"{low} to {high}"
 
 
 def format_score(score: Score | Result | None) -> str:
-    """A figure with its interval, such as ``97.8% [96.9-98.5]``; a dash if there is none."""
+    """Format a score with its interval, such as ``97.8% [96.9-98.5]``; a dash if undefined."""
     if score is None or not math.isfinite(score.value):
         return "–"
-    text = format_value(score.value, score.unit)
+    text = format_figure(score.value, score.unit)
     limits = interval(score).replace(" to ", "-")
     return f"{text} [{limits}]" if limits else text
 
 
 def bar(score: Score) -> str:
-    """Position of a share or AUROC and its interval on a track from 0 to 1, as CSS variables."""
+    """Return the CSS variables of a bar: value and interval of a share or AUROC, from 0 to 1."""
     if score.unit not in ("share", "AUROC") or not math.isfinite(score.value):
         return ""
     low, high = (v if math.isfinite(v) else score.value for v in (score.low, score.high))
@@ -162,8 +162,8 @@ def bar(score: Score) -> str:
     )
 
 
-def render(data: HtmlPage) -> str:
-    """The page as HTML text; the same data give the same bytes."""
+def render_html(data: HtmlPage) -> str:
+    """Return the page as HTML; the same data give the same bytes."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -173,7 +173,7 @@ def render(data: HtmlPage) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=format_value, interval=interval, bar=bar)
+    environment.filters.update(number=format_figure, interval=interval, bar=bar)
     environment.tests["score"] = lambda value: isinstance(value, Score)
     style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in STYLES)
     page = environment.get_template("report.html.j2").render(data=data, style=style)
@@ -181,10 +181,10 @@ def render(data: HtmlPage) -> str:
 
 
 def write_html(path: str | Path, page: HtmlPage) -> None:
-    """Writes the page as one file, whole or not at all.
+    """Write the page as one file, atomically.
 
     Args:
         path: of the HTML file.
         page: what to show.
     """
-    write_atomic(path, render(page))
+    write_atomic(path, render_html(page))

@@ -10,7 +10,7 @@ from typing import Any
 
 from lacy.errors import LacyError
 from lacy.evaluate import Score, metric_of
-from lacy.report.html import format_value
+from lacy.report.html import format_figure
 from lacy.report.study_files import (
     EQUAL,
     Key,
@@ -19,7 +19,7 @@ from lacy.report.study_files import (
     Study,
     conditions_at_rate,
     read_study,
-    table,
+    read_table,
 )
 
 METHODS = (
@@ -40,12 +40,12 @@ class TableLine:
 
 @dataclass(frozen=True, slots=True)
 class TableBlock:
-    """Lines that may be held against each other."""
+    """Lines that may be compared with each other."""
 
     title: str
     lines: tuple[TableLine, ...]
     compared: bool
-    """Whether all stand at one call rate, so that a best one can be told."""
+    """True if all are at one call rate, so that one can be marked as the best."""
 
 
 def methods_table(
@@ -76,9 +76,9 @@ def methods_table(
 
 
 def _note(study: Study, metrics: Sequence[str]) -> str:
-    """How the tables are to be read."""
+    """Explain how to read the tables."""
     many = study.seeds > 1
-    said = [
+    sentences = [
         f"{study.seeds} seed{'s' * many}.",
         "In brackets 95% intervals: for answers over people and seeds, for figures of the model "
         "itself (such as closed-book recall) over seeds; below them the lowest and highest seed."
@@ -87,8 +87,8 @@ def _note(study: Study, metrics: Sequence[str]) -> str:
         "Bold: best of its table.",
     ]
     if "auroc_start" in metrics:
-        said.append("AUROC: of the signal that places the calls, value starts against other words.")
-    return " ".join(said)
+        sentences.append("AUROC: of the signal that places the calls, at value starts.")
+    return " ".join(sentences)
 
 
 def blocks(
@@ -109,20 +109,20 @@ def blocks(
     found = []
     for size, equal in study.groups:
         keys = study.members(size, equal)
-        here = list(conditions_at_rate(study, keys, rate))
-        rest = [(k, w) for k in keys for w in study.conditions(k) if w.budget is None]
-        rest = [pair for pair in rest if pair not in here]
-        at_it = {key for key, _ in here}
+        at_rate = list(conditions_at_rate(study, keys, rate))
+        others = [(k, c) for k in keys for c in study.conditions(k) if c.budget is None]
+        others = [pair for pair in others if pair not in at_rate]
+        keys_at_rate = {key for key, _ in at_rate}
         title = f"Size {size}, {EQUAL.get(equal, equal)}"
-        asked = "" if rate is None else f", {100 * rate:g}% of the tokens asked for"
-        for what, pairs in ((asked, here), (", at call rates of their own", rest)):
+        common = "" if rate is None else f", call rate {100 * rate:g}%"
+        for what, pairs in ((common, at_rate), (", other call rates", others)):
             lines = tuple(
-                _line(study, key, condition, metrics, pairs is here or key not in at_it)
-                for key, condition in pairs
-                if not conditions or condition.name in conditions
+                _line(study, k, c, metrics, pairs is at_rate or k not in keys_at_rate)
+                for k, c in pairs
+                if not conditions or c.name in conditions
             )
             if lines:
-                compared = pairs is here and rate is not None
+                compared = pairs is at_rate and rate is not None
                 found.append(TableBlock(title + what, lines, compared))
     return found
 
@@ -130,22 +130,21 @@ def blocks(
 def _line(
     study: Study, key: Key, condition: ParsedCondition, metrics: Sequence[str], models: bool
 ) -> TableLine:
-    """Figures of a condition and, where ``models``, of the model itself."""
+    """Return the scores of a condition and, if ``models``, of the model itself."""
     found = {}
     for metric in metrics:
         wanted = metric
         if metric == "auroc_start":
             wanted = f"auroc_{condition.signal}_start" if condition.signal else ""
-        here = study.get(key, wanted, condition.name) or (
-            study.get(key, wanted) if models else None
-        )
-        if here and math.isfinite(here.score.value):
-            found[metric] = here
+        score = study.get(key, wanted, condition.name)
+        score = score or (study.get(key, wanted) if models else None)
+        if score and math.isfinite(score.score.value):
+            found[metric] = score
     return TableLine(key[2], condition, found)
 
 
 def label(metric: str) -> str:
-    """What stands above a column, with its unit where the cells do not show it."""
+    """Return the header of a column, with its unit if the cells do not show it."""
     if metric == "auroc_start":
         return "AUROC at value starts"
     shown = metric_of(metric)
@@ -158,16 +157,13 @@ def _block(block: TableBlock, metrics: Sequence[str]) -> str:
     best = {metric: _best(block, metric) for metric in columns}
     rows = [["method", "condition", *map(label, columns)], ["---", "---", *["---:"] * len(columns)]]
     for line in block.lines:
-        cells = [
-            _cell(line.found[metric], best[metric]) if metric in line.found else "–"
-            for metric in columns
-        ]
+        cells = [_cell(line.found[m], best[m]) if m in line.found else "–" for m in columns]
         rows.append([_text(line.method), _text(line.condition.name), *cells])
     return f"**{_text(block.title)}**\n\n" + _rows(rows)
 
 
 def _best(block: TableBlock, metric: str) -> str:
-    """The best value as it is shown (equal ones are all best), or "" where none can be told."""
+    """Return the best value as it is shown (ties are all best), or "" if there is none."""
     better = 1 if metric == "auroc_start" else metric_of(metric).sign
     scores = [line.found[metric].score for line in block.lines if metric in line.found]
     if not block.compared or not better or len({_value(score) for score in scores}) < 2:
@@ -176,9 +172,9 @@ def _best(block: TableBlock, metric: str) -> str:
 
 
 def shown(value: float, unit: str, *, bare: bool = False) -> str:
-    """A figure with as many digits as its neighbours in a table."""
+    """Format a value with as many digits as its neighbours in a table."""
     if unit in ("share", "AUROC") or not math.isfinite(value):
-        return format_value(value, unit, bare=bare)
+        return format_figure(value, unit, bare=bare)
     return f"{value:.{3 if unit.startswith('nats') else 2}f}"
 
 
@@ -204,7 +200,7 @@ def _span(low: float, high: float, unit: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Anything as one cell of a table."""
+    """Escape a text as one cell of a table."""
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
 
 
@@ -218,7 +214,7 @@ def comparisons_table(
     metrics: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """The paired comparisons of a study as Markdown, one table per size and rule of equality.
+    """Return the paired comparisons as Markdown, one table per size and rule of equality.
 
     Args:
         folder: of the study.
@@ -236,9 +232,8 @@ def comparisons_table(
         for row in group.to_dict("records"):
             sides = [_text(row["a"]), _text(row["b"])]
             people, seeds = (f"{int(row[name]):,}" for name in ("n", "seeds"))
-            lines.append(
-                [metric_of(row["metric"]).label, *sides, gap(row), p_value(row["p"]), people, seeds]
-            )
+            metric = metric_of(row["metric"]).label
+            lines.append([metric, *sides, gap(row), p_value(row["p"]), people, seeds])
         title = f"Size {size}, {EQUAL.get(equal, equal)}"
         parts.append(f"**{_text(title)}**\n\n{_rows(lines)}")
     return "\n\n".join(parts)
@@ -247,9 +242,9 @@ def comparisons_table(
 def comparisons(
     folder: str | Path, metrics: Sequence[str] = (), where: Mapping[str, str] | None = None
 ) -> Any:
-    """The rows of comparisons.csv, chosen as in ``comparisons_table``."""
+    """Return the rows of comparisons.csv, selected as in ``comparisons_table``."""
     path = Path(folder) / "comparisons.csv"
-    rows = table(path)
+    rows = read_table(path)
     wanted = dict(where or {}) | ({"metric": ",".join(metrics)} if metrics else {})
     for column, values in wanted.items():
         if column not in rows:
@@ -263,18 +258,18 @@ def comparisons(
 
 
 def gap(row: Mapping[str, Any]) -> str:
-    """A difference with its interval: shares in percentage points, all with a sign."""
+    """Format a difference with its interval: shares in percentage points, all with a sign."""
     unit = metric_of(row["metric"]).shown_unit
     share = unit == "share"
     scale, form = (100, "+.1f") if share else (1, "+.3f")
     value, low, high = (scale * row[name] for name in ("difference", "low", "high"))
-    said = {"share": " points", "": "", "AUROC": ""}.get(unit, f" {unit}")
-    text = f"{value:{form}}{said}"
+    suffix = {"share": " points", "": "", "AUROC": ""}.get(unit, f" {unit}")
+    text = f"{value:{form}}{suffix}"
     return f"{text} [{low:{form}} to {high:{form}}]" if math.isfinite(low + high) else text
 
 
 def p_value(p: float) -> str:
-    """A p-value for people."""
+    """Format a p-value."""
     if not math.isfinite(p):
         return "–"
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"

@@ -1,7 +1,7 @@
-"""An answer cut into pieces for reading: who spoke each piece, why, and whether it is right.
+"""An answer split into parts for display: the speaker of each, its evidence, and its verdict.
 
-Spans (who spoke) and verdicts (what is right) have their own borders; a piece is a stretch where
-neither changes. Pages and terminals colour pieces; they need to know nothing of spans.
+Spans (speakers) and verdicts have their own borders; a part is a stretch of text where neither
+changes. Pages colour parts and need to know nothing about spans.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from lacy.evaluate import SpanLookup, Verdict, is_borrowed
 from lacy.types import Answer, Span
 
 Voice = Literal["prompt", "own", "borrowed", "guess"]
-"""Who spoke: the prompt, the SLM, a source, or the SLM after a call that found nothing."""
+"""The speaker: the prompt, the SLM, a source, or the SLM after a call that found nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassagePart:
-    """A stretch of text with one voice and one verdict; ``notes`` is what to show about it."""
+    """A stretch of text with one speaker and one verdict."""
 
     text: str
     voice: Voice
     verdict: Literal["right", "wrong", ""] = ""
     notes: tuple[tuple[str, str], ...] = ()
-    """(what, text) lines, such as ``("evidence", "row 7")``; empty for plain words."""
+    """What to show about it: pairs such as ``("evidence", "row 7")``; empty for plain words."""
 
 
 def voice_of(span: Span) -> Voice:
-    """Who spoke a span."""
+    """Return the speaker of a span."""
     if span.speaker == "prompt":
         return "prompt"
     if is_borrowed(span):
@@ -41,7 +41,7 @@ def voice_of(span: Span) -> Voice:
 
 
 def passage_parts(answer: Answer, verdicts: Sequence[Verdict] = ()) -> list[PassagePart]:
-    """Cuts an answer into pieces whose texts add up to the answer's.
+    """Split an answer into parts whose texts add up to the answer's.
 
     Args:
         answer: a text with provenance.
@@ -76,7 +76,7 @@ def _stretches(
     guesses: Sequence[tuple[int, int]],
     verdicts: Sequence[Verdict],
 ) -> Iterator[tuple[int, int]]:
-    """Borders of spans, guesses and verdicts, and of the white space around each one's words."""
+    """Yield the stretches between the borders of spans, guesses, verdicts and white space."""
     text = answer.text
     borders = {0, len(text), *speakers.ends}
     for start, end in guesses:
@@ -126,7 +126,7 @@ def _plain(relation: str) -> str:
 
 
 def _merged(found: Sequence[PassagePart]) -> list[PassagePart]:
-    """Joins neighbours that look the same, so that plain words are one piece."""
+    """Join neighbours that look the same, so that plain words are one part."""
     result = []
     for (voice, verdict, notes), group in groupby(found, lambda p: (p.voice, p.verdict, p.notes)):
         result.append(PassagePart("".join(part.text for part in group), voice, verdict, notes))

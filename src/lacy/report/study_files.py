@@ -26,10 +26,10 @@ POOLED = -1
 """``seed`` of the rows that pool all seeds."""
 
 PLAIN = ("none", "plain")
-"""Names of methods that delegate nothing, where runs.csv does not tell the objective."""
+"""Names of methods that delegate nothing, if runs.csv has no objective."""
 
 NEAR = 0.1
-"""A condition without a budget stands at the common rate if its own is within this share of it."""
+"""A condition without a budget is at the common rate if its own is within this share of it."""
 
 TEXTS = ("run", "size", "method", "equal", "condition", "metric", "unit", "curve", "a", "b")
 EQUAL = {"steps": "the same number of steps", "text_tokens": "the same number of text tokens"}
@@ -42,7 +42,7 @@ COLUMNS = {
         "size", "equal", "metric", "a", "b", "difference", "low", "high", "p", "n", "seeds",
     ),
 }  # fmt: skip
-"""What must stand in each file."""
+"""The required columns of each file."""
 
 Key = tuple[str, str, str]
 """Size, rule of equality, method."""
@@ -50,22 +50,22 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class ParsedCondition:
-    """A condition: ``budget`` in tokens asked for (None if it has none), ``kind`` the rest."""
+    """A condition: its ``budget`` (None if it has none); ``kind`` describes the rest."""
 
     name: str
     budget: float | None
     kind: str
     signal: str
-    """What it reads to place calls: margin, entropy, top2, p_call, or nothing ("")."""
+    """The signal that places its calls: margin, entropy, top2, p_call, or ""."""
 
 
 def parse_condition(name: str, given: Mapping[str, Any] | None = None) -> ParsedCondition:
-    """What is known of a condition, from its settings or else from its name.
+    """Parse a condition from its settings, or else from its name.
 
     Args:
         name: such as ``budget``; without settings, ``budget=0.22,by=entropy`` and ``random=0.22``
             are read as policies.
-        given: its policy, source, unit and heal, as setup.json has them.
+        given: its policy, source and unit, as setup.json has them.
     """
     policy = str((given or {}).get("policy", name))
     budget = re.search(r"\b(budget|random)=(\d*\.?\d+)", policy)
@@ -78,13 +78,13 @@ def parse_condition(name: str, given: Mapping[str, Any] | None = None) -> Parsed
     source, unit = (given or {}).get("source", "database"), (given or {}).get("unit", "value")
     parts = [by] * (by != "margin")
     parts += [source.lstrip("@") or "nobody"] * (source != "database")
-    parts += [f"by {unit}"] * (unit != "value") + ["healed"] * bool((given or {}).get("heal"))
+    parts += [f"by {unit}"] * (unit != "value")
     return ParsedCondition(name, float(budget[2]) if budget else None, ", ".join(parts), signal)
 
 
 @dataclass(frozen=True, slots=True)
 class PooledScore:
-    """A figure pooled over seeds, and what each seed gave."""
+    """A score pooled over seeds, and the value of each seed."""
 
     score: Score
     seeds: dict[int, float] = field(default_factory=dict)
@@ -97,13 +97,13 @@ class Study:
     folder: Path
     runs: Any
     keys: tuple[Key, ...]
-    """What was trained, in the order of the recipe; sizes from small to large."""
+    """The trained methods in the order of the recipe; sizes from small to large."""
     found: dict[tuple[str, str, str, str, str], PooledScore]
     setup: Mapping[str, Any] = field(default_factory=dict)
-    """What setup.json holds: among others ``conditions`` and the ``call_rate`` to compare at."""
+    """The contents of setup.json, such as ``conditions`` and the ``call_rate`` to compare at."""
 
     def members(self, size: str, equal: str) -> list[Key]:
-        """What stands in one table or panel.
+        """Return what belongs in one table or panel.
 
         A plain method delegates nothing, so it is the same under both rules and is trained once.
         """
@@ -120,7 +120,7 @@ class Study:
 
     @property
     def plain(self) -> set[str]:
-        """Methods that delegate nothing."""
+        """The methods that delegate nothing."""
         if "objective" not in self.runs:
             return set(self.methods) & set(PLAIN)
         return set(self.runs["method"][self.runs["objective"] == "none"])
@@ -132,14 +132,14 @@ class Study:
 
     @property
     def groups(self) -> list[tuple[str, str]]:
-        """What is never mixed: each size under each rule of equality."""
+        """What is never mixed: each size with each rule of equality."""
         plain = self.plain
         groups = dict.fromkeys(key[:2] for key in self.keys if key[2] not in plain)
         return list(groups or dict.fromkeys(key[:2] for key in self.keys))
 
     @property
     def seeds(self) -> int:
-        """How many seeds were trained."""
+        """Number of trained seeds."""
         return int(self.runs["seed"].nunique())
 
     def panel_title(self, group: tuple[str, str]) -> str:
@@ -149,37 +149,31 @@ class Study:
         return ", ".join(parts)
 
     def get(self, key: Key, metric: str, condition: str = "") -> PooledScore | None:
-        """A figure, or None where it was not measured."""
+        """Return a score, or None if it was not measured."""
         return self.found.get((*key, condition, metric))
 
     def conditions(self, key: Key) -> list[ParsedCondition]:
-        """How a method was asked, in the order of the file."""
+        """Return the conditions of a method, in the order of the file."""
         names = dict.fromkeys(name for *rest, name, _ in self.found if tuple(rest) == key and name)
         settings = self.setup.get("conditions") or {}
         return [parse_condition(name, settings.get(name)) for name in names]
 
     def common_rate(self) -> float | None:
-        """The budget that most methods were asked at; of several, the nearest to the study's rate.
+        """Return the most common budget; of several, the nearest to the study's rate.
 
-        Where no condition has a budget, that rate; None if it is not known either.
+        If no condition has a budget, return that rate, or None if it is not known.
         """
-        conditions = [
-            condition
-            for key in self.keys
-            for condition in self.conditions(key)
-            if condition.budget is not None
-        ]
-        usual = [condition for condition in conditions if not condition.kind]
-        asked = Counter(condition.budget for condition in usual or conditions)
+        budgets = [c for k in self.keys for c in self.conditions(k) if c.budget is not None]
+        counts = Counter(c.budget for c in [c for c in budgets if not c.kind] or budgets)
         rate = self._rate()
-        if not asked:
+        if not counts:
             return rate
-        most = max(asked.values())
-        rates = sorted(budget for budget, times in asked.items() if budget and times == most)
-        return min(rates, key=lambda x: abs(x - (rates[len(rates) // 2] if rate is None else rate)))
+        rates = sorted(x for x, times in counts.items() if x and times == max(counts.values()))
+        middle = rates[len(rates) // 2] if rate is None else rate
+        return min(rates, key=lambda x: abs(x - middle))
 
     def _rate(self) -> float | None:
-        """What the study says, else the rate that most models were trained at."""
+        """Return the study's rate, or else the rate that most models were trained at."""
         if "call_rate" in self.setup:
             return float(self.setup["call_rate"])
         if "call_rate" not in self.runs:
@@ -189,7 +183,7 @@ class Study:
         return float(rates.median()) if len(rates) else None
 
     def curve(self, name: str) -> Any:
-        """The rows of a curve in curves.csv, of the runs that are looked at.
+        """Return the rows of a curve in curves.csv, of the selected runs.
 
         Raises:
             LacyError: E88 if there is no such curve.
@@ -197,7 +191,7 @@ class Study:
         path = self.folder / "curves.csv"
         if not path.is_file():
             raise LacyError("E88", what="no curves.csv", where=self.folder)
-        rows = table(path)
+        rows = read_table(path)
         keys = set(self.keys)
         mine = [
             key in keys for key in zip(rows["size"], rows["equal"], rows["method"], strict=True)
@@ -209,8 +203,8 @@ class Study:
         return rows
 
 
-def table(path: Path) -> Any:
-    """One CSV file of a study as a data frame; an empty text stays a text.
+def read_table(path: Path) -> Any:
+    """Read a CSV file of a study as a data frame; an empty text stays a text.
 
     Raises:
         LacyError: E13 if it is missing, E87 if it lacks a column or cannot be read.
@@ -234,17 +228,17 @@ def table(path: Path) -> Any:
 
 
 def read_study(folder: str | Path, where: Mapping[str, str] | None = None) -> Study:
-    """Opens the folder of a study.
+    """Read the folder of a study.
 
     Args:
         folder: what ``lacy study`` wrote.
         where: look only at runs with these values: column of runs.csv -> values, with commas.
 
     Raises:
-        LacyError: E13, E87 for missing or foreign files; E88 where no run is left.
+        LacyError: E13, E87 for missing or foreign files; E88 if no run is left.
     """
     folder = Path(folder)
-    runs = _only(table(folder / "runs.csv"), where or {}, folder)
+    runs = _only(read_table(folder / "runs.csv"), where or {}, folder)
     order = "parameters" if "parameters" in runs else "seed"
     size_of = {size: rank for rank, size in enumerate(runs.sort_values(order)["size"].unique())}
     triples = dict.fromkeys(zip(runs["size"], runs["equal"], runs["method"], strict=True))
@@ -252,12 +246,12 @@ def read_study(folder: str | Path, where: Mapping[str, str] | None = None) -> St
     keys = sorted(
         triples, key=lambda k: (size_of[k[0]], equals.index(k[1]) if k[1] in EQUAL else 9)
     )
-    found = _figures(table(folder / "results.csv"), set(keys))
+    found = _figures(read_table(folder / "results.csv"), set(keys))
     return Study(folder, runs, tuple(keys), found, read_setup(folder))
 
 
 def read_setup(folder: Path) -> dict[str, Any]:
-    """What setup.json says; nothing where there is none.
+    """Return the contents of setup.json, or nothing if there is none.
 
     Raises:
         LacyError: E87 if it is not one JSON object.
@@ -287,7 +281,7 @@ def _only(runs: Any, where: Mapping[str, str], folder: Path) -> Any:
 
 
 def _same(wanted: list[str]) -> Any:
-    """Whether a run's value is one of some texts; numbers are compared as numbers."""
+    """Return a test whether a value is one of some texts; numbers are compared as numbers."""
     numbers = {_number(text) for text in wanted} - {None}
     return lambda value: str(value) in wanted or _number(str(value)) in numbers
 
@@ -299,7 +293,7 @@ def _number(text: str) -> float | None:
 
 
 def _figures(rows: Any, keys: set[Key]) -> dict[tuple[str, str, str, str, str], PooledScore]:
-    """Every figure under its key: the pooled row, or what can be said from single seeds."""
+    """Return every score by its key: the pooled row, or the mean of single seeds."""
     by_key: dict[tuple[str, str, str, str, str], dict[int, Score]] = {}
     unit = rows["unit"] if "unit" in rows else [""] * len(rows)
     names = ("size", "equal", "method", "condition", "metric", "seed", "value", "low", "high", "n")
@@ -331,7 +325,7 @@ def _pooled(scores: dict[int, Score]) -> PooledScore:
 def conditions_at_rate(
     study: Study, keys: Iterable[Key], rate: float | None
 ) -> Iterator[tuple[Key, ParsedCondition]]:
-    """Methods and conditions at a call rate: with that budget, or whose own rate came out near it.
+    """Yield methods and conditions at a call rate: by budget, or by a realised rate near it.
 
     Without a rate (no condition has a budget), all of them.
     """

@@ -1,4 +1,4 @@
-"""A study as one HTML file: the methods, their comparisons, the frontier, calibration, setup.
+"""The page of a study: methods, comparisons, quality against cost, calibration, setup.
 
 It has the look of the report of a world (``html``): no scripts, no requests, figures
 within the page.
@@ -6,15 +6,14 @@ within the page.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from lacy.errors import LacyError
 from lacy.evaluate import RESAMPLES, Score, metric_of
 from lacy.report import figures
-from lacy.report.html import HtmlPage, PageFigure, PageTable, TableRow, format_value, write_html
+from lacy.report.html import HtmlPage, PageFigure, PageTable, TableRow, format_figure, write_html
 from lacy.report.markdown import METHODS, TableBlock, blocks, comparisons, gap, label, p_value
 from lacy.report.study_files import EQUAL, PooledScore, Study, read_study
 from lacy.report.svg import inline
@@ -23,7 +22,7 @@ DRAWN: tuple[tuple[str, Callable[..., str]], ...] = (
     ("The methods at one call rate", figures.methods),
     ("Quality and cost", figures.frontier),
     ("Does it know when to ask?", figures.calibration),
-    ("Does the choice settle?", figures.turnover),
+    ("Does the selection settle?", figures.turnover),
 )
 MODELS = ("closed_book_recall", "auroc_start", "language_loss", "stored_bits")
 ANSWERS = tuple(metric for metric in METHODS if metric not in MODELS)
@@ -36,7 +35,7 @@ NOTES = (
 
 
 def write_study_page(folder: str | Path, out: str | Path) -> None:
-    """Writes the page of a study; what was not measured is left out, and the page says so.
+    """Write the page of a study; the page lists what was not measured.
 
     Args:
         folder: of the study.
@@ -53,64 +52,48 @@ def write_study_page(folder: str | Path, out: str | Path) -> None:
     except LacyError as error:
         missing.append(_left_out(error, "the comparisons"))
     seeds = f"{study.seeds} seed{'s' if study.seeds != 1 else ''}"
-    data = HtmlPage(
+    setup = {k.replace("_", " "): str(v) for k, v in study.setup.items() if k != "conditions"}
+    for name, condition in study.setup.get("conditions", {}).items():
+        given = (f"{key} {value}" for key, value in condition.items() if value not in ("", None))
+        setup[f"condition {name}"] = ", ".join(given)
+    page = HtmlPage(
         title="One study, every method at the same call rate",
         lede=f"{len(study.runs)} models: {', '.join(study.methods)}; {seeds}.",
         tables=tables,
         figures=_figures(study.folder, missing),
-        setup={
-            name.replace("_", " "): str(value)
-            for name, value in study.setup.items()
-            if name != "conditions"
-        }
-        | {
-            f"condition {name}": _words(condition)
-            for name, condition in study.setup.get("conditions", {}).items()
-        },
+        setup=setup,
         notes=[*NOTES, *missing],
     )
-    write_html(out, data)
-
-
-def _words(condition: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {value}" for name, value in condition.items() if value not in ("", None)
-    )
+    write_html(out, page)
 
 
 def _left_out(error: LacyError, what: str) -> str:
-    """A sentence for the page; other mistakes than something missing are not swallowed."""
+    """Return a sentence about missing data; raise any other error."""
     if error.code not in ("E13", "E88"):
         raise error
     return f"Not shown: {error.values.get('what', what)}."
 
 
 def _methods(block: TableBlock) -> list[PageTable]:
-    """Two tables of a block, so that each fits a page: of the answers, and of the models."""
-    found = []
+    """Return two tables of a block, so that each fits a page: the answers, and the models."""
+    tables = []
     for what, columns in (("", ANSWERS), (": the models by themselves", MODELS)):
         shown = [metric for metric in columns if any(metric in line.found for line in block.lines)]
         rows = []
         for line in block.lines:
-            figures_ = [line.found.get(metric) for metric in shown]
+            cells = [found.score if (found := line.found.get(m)) else None for m in shown]
             right = line.found.get("facts_right") if columns is ANSWERS else None
-            rows.append(
-                TableRow(
-                    line.method,
-                    [f.score if f else None for f in figures_],
-                    _note(line.condition.name, right),
-                )
-            )
+            rows.append(TableRow(line.method, cells, _note(line.condition.name, right)))
         if shown:
-            found.append(PageTable(block.title + what, [label(metric) for metric in shown], rows))
-    return found
+            tables.append(PageTable(block.title + what, [label(m) for m in shown], rows))
+    return tables
 
 
 def _note(condition: str, right: PooledScore | None) -> str:
-    """How it was asked, and what single seeds gave."""
+    """Return the condition, and the range over single seeds."""
     if right is None or len(right.seeds) < 2:
         return condition
-    ends = (format_value(end(right.seeds.values()), bare=True) for end in (min, max))
+    ends = (format_figure(end(right.seeds.values()), bare=True) for end in (min, max))
     return f"{condition}; facts right of single seeds {' to '.join(ends)}"
 
 
@@ -133,14 +116,12 @@ def _comparisons(study: Study) -> list[PageTable]:
 
 def _figures(folder: Path, missing: list[str]) -> list[PageFigure]:
     drawn = []
-    with tempfile.TemporaryDirectory() as place:
-        for title, draw in DRAWN:
-            file = Path(place) / f"{draw.__name__}.svg"
-            try:
-                said = draw(folder, file)
-            except LacyError as error:
-                missing.append(_left_out(error, title))
-                continue
-            svg = inline(file.read_text(encoding="utf-8"), draw.__name__)
-            drawn.append(PageFigure(title, svg, said))
+    for title, draw in DRAWN:
+        buffer = io.StringIO()
+        try:
+            caption = draw(folder, buffer)
+        except LacyError as error:
+            missing.append(_left_out(error, title))
+            continue
+        drawn.append(PageFigure(title, inline(buffer.getvalue(), draw.__name__), caption))
     return drawn

@@ -26,19 +26,21 @@ SERIES_COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1d2530", "#8a8f98",
     "#882255", "#999933", "#332288", "#7a4b1e", "#b7a9d9",
 )  # fmt: skip
-"""Okabe and Ito's without the yellow, grey, and five more for studies of many methods."""
+"""Okabe and Ito's without the yellow, grey, and five more for studies with many methods."""
 MARKERS = "osD^vPX*"
 HOLLOW = "os^Dv<>p*PXd8h"
-"""Markers of conditions that have a name instead of a budget."""
+"""Markers of conditions that are not points of a budget line."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 INK, MUTED, GRID = "#1d2530", "#5a6472", "#e3e6ea"
 WIDTH = 7.5
-"""Inches; 720 px where it is shown in its own size."""
+"""Width in inches, which is 720 px at its own size."""
+Output = str | Path | io.StringIO
+"""Where a figure goes: a file, or a buffer."""
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Characters that HTML and SVG forbid; they become the replacement character."""
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 LEGEND_LETTERS = 92
-"""Letters that fit into one line of a legend."""
+"""Number of letters that fit into one line of a legend."""
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "lacy",
     "svg.fonttype": "none",
@@ -74,32 +76,32 @@ STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class SeriesStyle:
-    """Colour, marker and dash of the i-th series; ``dash`` tells variants of one series apart."""
+    """Colour, marker and dash of the i-th series; ``dash`` distinguishes variants of a series."""
 
     number: int
     variant: int = 0
 
     @property
     def colour(self) -> str:
-        """After the last, colours come again with another dash."""
+        """The colour; after the last one, colours repeat with another dash."""
         return SERIES_COLOURS[self.number % len(SERIES_COLOURS)]
 
     @property
     def marker(self) -> str:
-        """Goes with the colour."""
+        """The marker that belongs to the colour."""
         return MARKERS[self.number % len(MARKERS)]
 
     @property
     def dash(self) -> Any:
-        """Solid for the first variant."""
+        """The dash: solid for the first variant."""
         return DASHES[(self.variant + self.number // len(SERIES_COLOURS)) % len(DASHES)]
 
 
 def need(package: str) -> Any:
-    """Imports a package of the ``study`` extra.
+    """Import a package of the ``study`` extra.
 
     Raises:
-        LacyError: E11 with the line to type where it is not installed.
+        LacyError: E11 if it is not installed.
     """
     try:
         return import_module(package)
@@ -111,7 +113,7 @@ def need(package: str) -> Any:
 
 @contextmanager
 def sheet(
-    file: str | Path | io.StringIO,
+    file: Output,
     panels: int,
     description: str,
     *,
@@ -141,7 +143,7 @@ def sheet(
 
 
 def _legend(figure: Any, axes: Sequence[Any]) -> None:
-    """One legend for all panels; every name once, in as many columns as fit."""
+    """Add one legend for all panels, every name once, in as many columns as fit."""
     found: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -160,7 +162,7 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
     )  # fmt: skip
 
 
-def _save(figure: Any, file: str | Path | io.StringIO, description: str) -> None:
+def _save(figure: Any, file: Output, description: str) -> None:
     if not isinstance(file, io.StringIO):
         file = Path(file)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -181,7 +183,7 @@ def _save(figure: Any, file: str | Path | io.StringIO, description: str) -> None
 
 
 def _tidy(svg: str, description: str) -> str:
-    """Smaller and named: no metadata, short numbers, the reader's font, a description."""
+    """Shrink an SVG and describe it: no metadata, short numbers, the reader's font."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata\b.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"(\d+\.\d\d)\d+", r"\1", svg)
@@ -200,11 +202,11 @@ def _tidy(svg: str, description: str) -> str:
 
 
 def inline(svg: str, name: str) -> str:
-    """Makes a saved figure a part of a page: own ids, and the page's colours for text and grid.
+    """Make a saved figure a part of a page, with its own ids and the page's colours.
 
     Args:
         svg: what ``sheet`` wrote.
-        name: letters and dashes that tell the figures of one page apart.
+        name: letters and dashes that distinguish the figures of one page.
     """
     svg = re.sub(r"<style\b.*?</style>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)

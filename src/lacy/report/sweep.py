@@ -17,7 +17,7 @@ GIVEN = (
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """A metric of one run."""
+    """The value of a metric for one run."""
 
     x: Any
     y: float
@@ -28,7 +28,7 @@ class SweepPoint:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A metric over all runs, in the order of the setting."""
+    """The values of a metric for all runs, in the order of the setting."""
 
     metric: str
     x: str
@@ -36,7 +36,7 @@ class Sweep:
 
 
 def sweep_points(study: Study, metric: str, x: str, group: str = "", condition: str = "") -> Sweep:
-    """A metric of every run beside its setting.
+    """Return a metric of every run with the run's setting.
 
     Args:
         study: what was read.
@@ -55,23 +55,23 @@ def sweep_points(study: Study, metric: str, x: str, group: str = "", condition: 
             why = f"it has no column {column}; it has: {', '.join(study.runs.columns)}"
             raise LacyError("E87", path=path, why=why)
     found: dict[SweepPoint, Any] = {}
-    for run in _everywhere(study):
+    for run in _runs_by_rule(study):
         key: Key = (run["size"], run["trained"], run["method"])
         value, at = _figure(study, key, run, metric, condition), _setting(run, x)
         if value is None or at is None:
             continue
         name = str(run[group]) if group else ""
         point = SweepPoint(at, value, name, run["equal"], int(run["seed"]))
-        _alone(point, found, run, path)
+        _check_unique(point, found, run, path)
         found[point] = run
     if not found:
-        raise LacyError("E88", what=_nothing(study, metric, x), where=study.folder)
+        raise LacyError("E88", what=_missing(study, metric, x), where=study.folder)
     by_x = sorted(found, key=lambda p: (isinstance(p.x, str), 0 if isinstance(p.x, str) else p.x))
     return Sweep(metric, x, tuple(by_x))
 
 
-def _nothing(study: Study, metric: str, x: str) -> str:
-    """What is missing; where other conditions have the metric, their names."""
+def _missing(study: Study, metric: str, x: str) -> str:
+    """Say what is missing; if other conditions have the metric, name them."""
     names = dict.fromkeys(
         condition for *_, condition, of in study.found if of == metric and condition
     )
@@ -79,8 +79,8 @@ def _nothing(study: Study, metric: str, x: str) -> str:
     return f"no {metric} beside {x}{other}"
 
 
-def _everywhere(study: Study) -> list[dict[str, Any]]:
-    """The runs; a plain one stands under each rule of equality. ``trained``: under its own."""
+def _runs_by_rule(study: Study) -> list[dict[str, Any]]:
+    """Return the runs; a plain one is repeated for each rule of equality (``trained``: its own)."""
     found = []
     for run in study.runs.to_dict("records"):
         size, equal, method = run["size"], run["equal"], run["method"]
@@ -132,8 +132,10 @@ def _conditions(
     return sorted(conditions, key=lambda w: (w.budget is None, bool(w.kind)))
 
 
-def _alone(point: SweepPoint, found: dict[SweepPoint, Any], run: dict[str, Any], path: Any) -> None:
-    """Refuses to lay two different methods on one point: their mean would mean nothing."""
+def _check_unique(
+    point: SweepPoint, found: dict[SweepPoint, Any], run: dict[str, Any], path: Any
+) -> None:
+    """Raise an error if two different methods fall on one point: their mean would mean nothing."""
     for other, theirs in found.items():
         same = (other.x, other.group, other.equal, other.seed)
         if same == (point.x, point.group, point.equal, point.seed):

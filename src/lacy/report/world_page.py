@@ -94,7 +94,9 @@ def world_page(
         _models_table(results),
         _relations_table(top, bottom, best, baseline),
     )
-    drawn = curves.lines(training, x_label="step", y_label="loss, nats per token", name="training")
+    drawn = curves.line_plot(
+        training, x_label="step", y_label="loss, nats per token", name="training"
+    )
     used = [
         f"{METRICS[m].label}: {METRICS[m].meaning}" for m in (*ANSWER_METRICS, "closed_book_recall")
     ]
@@ -131,9 +133,9 @@ def _figures(
             ]
             for name, conditions in series.items()
         }
-        found.append(PageFigure("Quality and cost", curves.quality_cost(points), QUALITY))
+        found.append(PageFigure("Quality and cost", curves.quality_cost_plot(points), QUALITY))
     if calls := results[best.model].calls:
-        dots = curves.calibration({best.model: calls.calibration.bins})
+        dots = curves.calibration_plot({best.model: calls.calibration.bins})
         found.append(PageFigure("Does it know when to ask?", dots, CALIBRATION))
     return found
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from lacy.annotate.grammar import MONTHS
+from lacy._text import MONTHS
+from lacy.annotate.grammar import is_unspaced
 from lacy.types import Unit
 
 _WORD = re.compile(
@@ -20,7 +21,7 @@ _JOINS = ("'", "’", ".", ",", "-", "–")
 _LONGEST_ABBREVIATION = 8
 """Characters examined before a dot: more than the longest of ``_ABBREVIATIONS`` and a space."""
 
-_MONTHS = "|".join(f"{name}|{name[:3]}" for name in MONTHS.split("|"))
+_MONTHS = "|".join(f"{name}|{name[:3]}" for name in MONTHS)
 _DAY = re.compile(rf"\b(?:{_MONTHS}) \d{{1,2}}(?:st|nd|rd|th)?$")
 _CIRCA = re.compile(r"(?:^|\s)(?:c|ca)$")
 _YEAR, _PARTIAL_YEAR = re.compile(r" \d{3,4}(?!\d)"), re.compile(r" ?\d{0,4}$")
@@ -163,9 +164,3 @@ def _overlap(text: str, value: str) -> int:
         if not (before.isalnum() and value[0].isalnum()):
             return length
     return 0
-
-
-def is_unspaced(character: str) -> bool:
-    """True for scripts without spaces between words (Chinese, Japanese, Thai, ...)."""
-    code = ord(character)
-    return 0x0E00 <= code <= 0x0EFF or 0x2E80 <= code <= 0xA4CF or 0xF900 <= code <= 0xFAFF

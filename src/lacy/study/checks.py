@@ -1,4 +1,4 @@
-"""What is wrong with a study's plan, all of it at once, before anything is trained."""
+"""Check a study's plan before training and report all problems at once."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from lacy.config import load
 from lacy.errors import LacyError
 from lacy.evaluate import RATIOS
 from lacy.study.plan import (
-    FIXED,
-    OURS,
+    SET_BY_STUDY,
+    STUDY_SETTINGS,
     Advantage,
     Condition,
     MethodPlan,
     StudyPlan,
     condition_values,
     method_of,
+    method_settings,
     partner_of,
-    settings_of,
     sides,
 )
 from lacy.study.sources import parse_source
@@ -51,7 +51,7 @@ def check_plan(plan: StudyPlan) -> None:
 
 
 def problems_of(plan: StudyPlan) -> list[str]:
-    """What is wrong with a plan, each a sentence."""
+    """Return the problems of a plan, each as a sentence."""
     found = [f"{name} is empty" for name in ("methods", "conditions", "sizes", "seeds")
              if not getattr(plan, name)]  # fmt: skip
     if not 0.0 <= plan.call_rate <= 1.0:
@@ -72,7 +72,7 @@ def problems_of(plan: StudyPlan) -> list[str]:
 
 
 def _name(where: str, name: str) -> list[str]:
-    """Names become parts of file names, and of METHOD/CONDITION."""
+    """Check a name, because names become parts of file names and of METHOD/CONDITION."""
     bad = any(character in name for character in "/ @.") or not name
     return [f"{where}: a name has no blank and none of / @ ."] if bad else []
 
@@ -87,12 +87,12 @@ def _sentences(problems: Sequence[Problem]) -> list[str]:
 
 
 def _training(where: str, settings: Any, ours: Iterable[str]) -> list[str]:
-    """Keys and values that no training run takes."""
+    """Return keys and values that are not valid training settings."""
     if not isinstance(settings, Mapping):
         return [f"{where} is {settings!r}, not `key: value` lines"]
     found = [f"{where}.{key} is given by the study itself" for key in settings
-             if key in FIXED and key not in ours]  # fmt: skip
-    rest = {key: value for key, value in settings.items() if key not in (*ours, *FIXED)}
+             if key in SET_BY_STUDY and key not in ours]  # fmt: skip
+    rest = {key: value for key, value in settings.items() if key not in (*ours, *SET_BY_STUDY)}
     problems: list[Problem] = []
     values = read_fields(TrainConfig, rest, f"{where}.", problems)
     found += _sentences(problems)
@@ -103,16 +103,15 @@ def _training(where: str, settings: Any, ours: Iterable[str]) -> list[str]:
 
 
 def _checked_method(plan: StudyPlan, name: str, found: list[str]) -> MethodPlan:
-    """A method's own part; its problems are added to ``found``."""
+    """Return the study's settings of a method, and add its problems to ``found``."""
     problems: list[Problem] = []
     method = method_of(plan, name, problems)
     found += _name(f"methods.{name}", name)
-    found += _training(f"methods.{name}", plan.methods[name] or {}, OURS)
+    found += _training(f"methods.{name}", plan.methods[name] or {}, STUDY_SETTINGS)
     found += _sentences(problems)
-    unknown = [given for given in method.conditions or () if given not in plan.conditions]
-    found += [
-        f"methods.{name}.conditions names {given!r}, which is no condition" for given in unknown
-    ]
+    for given in method.conditions or ():
+        if given not in plan.conditions:
+            found.append(f"methods.{name}.conditions names {given!r}, which is no condition")
     return method
 
 
@@ -140,37 +139,25 @@ def _condition(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) ->
 
 
 def _needs(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> list[str]:
-    """Models of other methods that a method needs: they must be there, for each of its seeds."""
+    """Check that the models of other methods that a method needs exist for each of its seeds."""
     method, found = methods[name], []
-    if method.reference is not None and (
-        method.reference not in methods or method.reference == name
-    ):
-        found.append(
-            f"methods.{name}.reference is {method.reference!r}, not the name of another method"
-        )
-    elif method.reference is not None and methods[method.reference].reference is not None:
-        found.append(f"methods.{name}.reference: {method.reference} has a reference of its own")
-    named = [condition for condition in method.conditions or () if condition in plan.conditions]
-    partners = {
-        partner_of(plan.condition(condition))
-        for condition in named
-        if not _condition(plan, methods, condition)
-    }
-    needed = {
-        other for other in (method.reference, *partners) if other in methods and other != name
-    }
-    for other in sorted(str(other) for other in needed):
+    reference, where = method.reference, f"methods.{name}"
+    if reference is not None and (reference not in methods or reference == name):
+        found.append(f"{where}.reference is {reference!r}, not the name of another method")
+    elif reference is not None and methods[reference].reference is not None:
+        found.append(f"{where}.reference: {reference} has a reference of its own")
+    known = [c for c in method.conditions or () if c in plan.conditions]
+    partners = {partner_of(plan.condition(c)) for c in known if not _condition(plan, methods, c)}
+    for other in sorted({str(o) for o in (reference, *partners) if o in methods and o != name}):
         if set(method.seeds or ()) - set(methods[other].seeds or ()):
-            found.append(
-                f"methods.{name} needs the models of {other}, which lacks some of its seeds"
-            )
+            found.append(f"{where} needs the models of {other}, which lacks some of its seeds")
         if "steps" not in _equal(plan, methods, other):
-            found.append(f"methods.{name} needs the models of {other} trained for equal steps")
+            found.append(f"{where} needs the models of {other} trained for equal steps")
     return found
 
 
 def _equal(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> Sequence[str]:
-    plain = settings_of(plan.methods[name]).get("method") == "none"
+    plain = method_settings(plan.methods[name]).get("method") == "none"
     equal = methods[name].equal or (("steps",) if plain else plan.equal)
     return [equal] if isinstance(equal, str) else equal
 

@@ -20,43 +20,43 @@ from lacy.train import TrainConfig
 from lacy.types import Unit
 
 Equal = Literal["steps", "text_tokens"]
-"""What a method has in common with the plain one: forward steps, or tokens whose text it is taught
+"""What a method has in common with the plain one: training steps, or tokens whose text is a target
 (then a method that delegates trains for more steps). The two are never mixed in a table."""
 
 Cue = Literal["gold", "bundled", "rules", "none"]
-"""Who marks the facts of the training texts: the world itself, the bundled spaCy pipeline with its
-rules, the rules alone, nobody."""
+"""What marks the facts of the training texts: the world itself, the bundled spaCy pipeline with its
+rules, the rules alone, or nothing."""
 
-FIXED = ("out", "data", "seed", "reference", "quiet", "dry_run", "trackers")
-"""Settings of a training run that the study gives."""
+SET_BY_STUDY = ("out", "data", "seed", "reference", "quiet", "dry_run", "trackers")
+"""Training settings that the study sets itself."""
 
 
 @dataclass
 class WorldPlan:
-    """The made-up world of a study; each seed has one of its own."""
+    """The made-up world of a study; each seed has its own."""
 
     people: int = 200
-    """How many people live in it."""
+    """Number of people."""
     prose: float = 0.0
-    """Mean number of further sentences without a fact in a biography."""
+    """Mean number of sentences without a fact in a biography."""
     texts: int = 27
     """Training texts per person."""
     vocabulary: int = 2048
-    """Of the tokenizer."""
+    """Size of the tokenizer's vocabulary."""
     context: int = 256
     """Tokens per row."""
     calibration: int = 100
-    """Training texts that a model reads once more before it is asked (0: none)."""
+    """Number of training texts to calibrate each model on (0: none)."""
 
 
 @dataclass(frozen=True)
 class MethodPlan:
-    """What a method of a recipe says besides training settings; None: as the plan has it."""
+    """The settings of a method besides those of training; None takes the plan's."""
 
     conditions: tuple[str, ...] | None = None
-    """How its models are asked."""
+    """The conditions for its models."""
     cue: Cue = "gold"
-    """Who marks its texts."""
+    """What marks its texts."""
     reference: str | None = None
     """The method whose model ranks its tokens."""
     equal: Equal | tuple[Equal, ...] | None = None
@@ -65,26 +65,24 @@ class MethodPlan:
     """Its seeds."""
 
 
-OURS = tuple(field.name for field in fields(MethodPlan))
-"""Settings of a method that are the study's and not the training's."""
+STUDY_SETTINGS = tuple(field.name for field in fields(MethodPlan))
+"""Settings of a method that belong to the study and not to training."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition a model."""
+    """How a model is asked: policy, source and unit."""
 
     policy: str
     """When to call: a policy's text, or ``oracle`` (wherever a value is due)."""
     source: str = "database"
-    """Who answers: ``database``, ``truth`` (knows what is due), both with options as in
+    """What answers calls: ``database``, ``truth`` (knows what is due), both with options as in
     ``database:errors=0.1``; ``documents``, an index of the training texts; ``@METHOD``, the model
-    of another method; empty for nobody."""
+    of another method; empty for none."""
     unit: Unit = "value"
     """How much one call returns."""
-    heal: bool = False
-    """Encode the seam anew."""
     max_new_tokens: int = 192
-    """Of an answer."""
+    """Maximum length of an answer."""
 
 
 @dataclass
@@ -95,24 +93,24 @@ class Advantage:
     """
 
     alone: str = "plain/alone"
-    """METHOD/CONDITION that nobody helps."""
+    """METHOD/CONDITION without a source."""
     partner: str = "plain/oracle"
-    """METHOD/CONDITION with all the help there is."""
+    """METHOD/CONDITION with a perfect source and perfect calls."""
 
 
 @dataclass
 class StudyPlan:
-    """Trains methods x seeds x sizes, asks every model under several conditions, and compares.
+    """Train methods x seeds x sizes, evaluate every model under conditions, and compare.
 
-    All runs of a seed share world, tokenizer and texts. The same command continues a study that
-    was stopped; what is finished is never repeated.
+    All runs of a seed share world, tokenizer and texts. The same command continues a stopped study;
+    finished runs are never repeated.
     """
 
     out: Path = Path("studies/study")
     """The folder of the study."""
     runs: Path | None = None
-    """Where texts and training runs are kept, if not in OUT: studies that give the same folder
-    share the runs that they have in common."""
+    """Folder of texts and training runs, if not OUT; studies with the same folder share the runs
+    that they have in common."""
     world: WorldPlan = field(default_factory=WorldPlan)
     """The made-up world."""
     train: dict[str, Any] = field(default_factory=dict)
@@ -124,44 +122,44 @@ class StudyPlan:
     given), cue (gold, bundled, rules, none), reference (@METHOD), equal (steps, text_tokens),
     seeds."""
     conditions: dict[str, Any] = field(default_factory=dict)
-    """Name of a condition -> policy, source, unit, heal, max_new_tokens; or the policy alone."""
+    """Name of a condition -> policy, source, unit, max_new_tokens; or the policy alone."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of worlds, weights and order."""
+    """Random seeds of worlds, weights and data order."""
     equal: tuple[Equal, ...] = ("steps",)
     """What the methods have in common with the plain one."""
     ask: int = 100
-    """How many people each model is asked about."""
+    """Number of people that each model is asked about."""
     call_rate: float = 0.22
-    """Where precision and recall of the calls are read (paper §5.1)."""
+    """Call rate at which call precision and recall are measured (paper §5.1)."""
     advantage: Advantage = field(default_factory=Advantage)
-    """Of the recovered share."""
+    """Baselines of the recovered share."""
     compare: tuple[str, ...] = ()
     """Comparisons with a test, as in `lacy/argmax - plain/random`."""
     metrics: tuple[str, ...] = ("facts_right", "f1")
-    """What is compared."""
+    """Metrics of the comparisons."""
 
     @property
     def kept(self) -> Path:
-        """The folder of texts and training runs."""
+        """Folder of texts and training runs."""
         return self.runs or self.out
 
     def condition(self, name: str) -> Condition:
-        """A condition by name."""
+        """Return a condition by name."""
         return Condition(**condition_values(self.conditions[name], "", []))
 
     def method(self, name: str) -> MethodPlan:
-        """A method by name, with what it leaves to the plan filled in."""
+        """Return a method by name, with the plan's defaults filled in."""
         return method_of(self, name, [])
 
     def smoke(self) -> StudyPlan:
-        """The same plan with every method and condition, made so small that it takes seconds."""
+        """Return the plan with every method and condition, but so small that it takes seconds."""
         tiny = {"steps": 6, "batch_rows": 2, "model": "tiny"}
         small = replace(self.world, people=16, texts=2, vocabulary=512, calibration=8)
         first = next(iter(self.sizes))
         return replace(
             self, world=small, sizes={first: {}}, train={**self.train, **tiny}, ask=3,
             seeds=self.seeds[:1], out=self.out.with_name(self.out.name + "-smoke"), runs=None,
-            methods={a: {k: v for k, v in settings_of(s).items() if k not in ("seeds", *tiny)}
+            methods={a: {k: v for k, v in method_settings(s).items() if k not in ("seeds", *tiny)}
                   for a, s in self.methods.items()},
             conditions={name: {**asdict(self.condition(name)), "max_new_tokens": 24}
                         for name in self.conditions},
@@ -177,7 +175,7 @@ class PlannedRun:
     equal: Equal
     seed: int
     settings: Mapping[str, Any]
-    """For ``TrainConfig``; without data, folder, seed and reference."""
+    """For ``TrainConfig``, without data, folder, seed and reference."""
     cue: Cue
     reference: str | None
     """Method whose model ranks the tokens."""
@@ -186,17 +184,17 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """What people call it: ``demo.lacy.steps.s0``."""
+        """Readable name, such as ``demo.lacy.steps.s0``."""
         return f"{self.size}.{self.method}.{self.equal}.s{self.seed}"
 
     @property
     def folder(self) -> str:
-        """Name of its folder."""
+        """Name of its folder: readable name and key."""
         return f"{self.name}.{self.key}"
 
 
 def planned_runs(plan: StudyPlan) -> list[PlannedRun]:
-    """All training runs of a plan: seeds outermost, so that a whole comparison is done early."""
+    """Return all training runs, seeds outermost, so that one full comparison is done early."""
     found: dict[tuple[str, str, str, int], PlannedRun] = {}
     methods = {name: plan.method(name) for name in plan.methods}
     # Methods whose model ranks another's tokens come before it.
@@ -217,28 +215,30 @@ def planned_runs(plan: StudyPlan) -> list[PlannedRun]:
 
 
 def digest(value: Any) -> str:
-    """A short hash of plain values."""
+    """Return a short hash of plain values."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def condition_key(plan: StudyPlan, run: PlannedRun, name: str, source_key: str = "") -> str:
-    """A hash of all that the answers of a run under one condition depend on."""
+    """Return a hash of everything that the answers of a run under one condition depend on."""
     return digest([run.key, asdict(plan.condition(name)), plan.ask, source_key])
 
 
 def partner_of(condition: Condition) -> str | None:
-    """The method whose model answers under this condition, if one does."""
+    """Return the method whose model is the source of a condition, if any."""
     return condition.source[1:] if condition.source.startswith("@") else None
 
 
 def _planned_run(
     plan: StudyPlan, seed: int, size: str, sized: Mapping[str, Any], name: str, equal: Equal
 ) -> PlannedRun | None:
-    """One run without its key; None where the plan does not ask for it."""
+    """Return one run without its key, or None if the plan does not contain it."""
     method = plan.method(name)
-    merged = {**plan.train, **(sized or {}), **settings_of(plan.methods[name])}
-    given = {key: value for key, value in merged.items() if key not in (*OURS, *FIXED)}
+    merged = {**plan.train, **(sized or {}), **method_settings(plan.methods[name])}
+    given = {
+        key: value for key, value in merged.items() if key not in (*STUDY_SETTINGS, *SET_BY_STUDY)
+    }
     settings = read_fields(TrainConfig, given, "", [])  # 6e-3 is text in YAML 1.1
     plain = settings.get("method", TrainConfig.method) == "none"
     wanted = method.equal or (("steps",) if plain else plan.equal)
@@ -252,19 +252,23 @@ def _planned_run(
 
 
 def _whole(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Training settings with the defaults of this version: one that changes makes another run."""
+    """Return training settings with defaults, so that a changed default changes the key."""
     whole = asdict(TrainConfig(**settings))
-    return {key: value for key, value in whole.items() if key not in FIXED}
+    return {key: value for key, value in whole.items() if key not in SET_BY_STUDY}
 
 
-def settings_of(method: Any) -> dict[str, Any]:
-    """What a recipe gives a method; nothing where it gives no settings."""
+def method_settings(method: Any) -> dict[str, Any]:
+    """Return the settings of a method in a recipe, which may be none."""
     return dict(method) if isinstance(method, Mapping) else {}
 
 
 def method_of(plan: StudyPlan, name: str, problems: list[Problem]) -> MethodPlan:
-    """A method's own part; values that do not fit are left out and noted in ``problems``."""
-    given = {key: value for key, value in settings_of(plan.methods[name]).items() if key in OURS}
+    """Return the study's settings of a method; invalid values are added to ``problems``."""
+    given = {
+        key: value
+        for key, value in method_settings(plan.methods[name]).items()
+        if key in STUDY_SETTINGS
+    }
     method = MethodPlan(**read_fields(MethodPlan, given, f"methods.{name}.", problems))
     reference = method.reference.removeprefix("@") if method.reference is not None else None
     conditions = tuple(plan.conditions) if method.conditions is None else method.conditions
@@ -273,19 +277,19 @@ def method_of(plan: StudyPlan, name: str, problems: list[Problem]) -> MethodPlan
 
 
 def condition_values(given: Any, where: str, problems: list[Problem]) -> dict[str, Any]:
-    """The arguments of a ``Condition``, from a policy alone or a mapping."""
+    """Return the arguments of a ``Condition``, from a policy alone or a mapping."""
     return read_fields(Condition, given if isinstance(given, Mapping) else {"policy": given}, where,
                        problems)  # fmt: skip
 
 
 def sides(comparison: str) -> tuple[str, str]:
-    """The two sides of ``a/x - b/y``."""
+    """Return the two sides of ``a/x - b/y``."""
     a, _, b = comparison.partition(" - ")
     return a.strip(), b.strip()
 
 
 def needs(plan: StudyPlan, methods: Iterable[str]) -> set[str]:
-    """These methods, those whose models they need, and those that ``recovered`` compares with."""
+    """Return these methods, those whose models they need, and the baselines of ``recovered``."""
     measured = {side.partition("/")[0] for side in vars(plan.advantage).values()}
     sought = {*methods, *(measured & set(plan.methods))}
     kept: set[str] = set()

@@ -1,7 +1,7 @@
-"""Processes side by side, each with one CPU thread or one GPU of its own, killed on an error.
+"""Parallel worker processes, each with one CPU thread or one GPU, killed on an error.
 
-A process takes many jobs: importing torch takes as long as a small model needs for fifty steps. For
-models this small, two processes with one thread each are faster than one with two.
+A process runs many jobs, because importing torch takes as long as fifty steps of a small model. For
+such models, two processes with one thread each are faster than one with two.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def default_workers() -> int:
-    """One per GPU, else one per core that this process may use."""
+    """Return one per GPU, or one per core that this process may use."""
     found = gpus()
     if found:
         return len(found)
@@ -27,7 +27,7 @@ def default_workers() -> int:
 
 
 def gpus() -> list[str]:
-    """The GPUs that may be used, by the names that CUDA_VISIBLE_DEVICES takes."""
+    """Return the usable GPUs by their names for CUDA_VISIBLE_DEVICES."""
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -38,11 +38,11 @@ def gpus() -> list[str]:
 
 @contextmanager
 def workers(number: int, places: Sequence[str] = ()) -> Iterator[ProcessPoolExecutor]:
-    """A pool of fresh processes.
+    """Start a pool of fresh processes.
 
     Args:
         number: how many.
-        places: GPUs to share out among them; none: one CPU thread each.
+        places: GPUs to distribute among them; if empty, each has one CPU thread.
     """
     before = {name: os.environ.get(name) for name in THREADS}
     if not places:
@@ -68,7 +68,7 @@ def workers(number: int, places: Sequence[str] = ()) -> Iterator[ProcessPoolExec
 
 
 def _begin(queue: Any) -> None:
-    """A worker's own GPU, or its one thread."""
+    """Give a worker its GPU, or its one thread."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the work

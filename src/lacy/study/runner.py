@@ -1,6 +1,6 @@
-"""Runs a study: jobs with what they wait for, in processes side by side, with a live table.
+"""Run a study: jobs with dependencies, in parallel processes.
 
-Jobs are few (a hundred or so) and long (a minute or so), so a loop over futures is all there is to
+Jobs are few (about a hundred) and long (about a minute), so a loop over futures is enough for
 scheduling.
 """
 
@@ -22,19 +22,19 @@ from lacy.study.plan import Cue, PlannedRun, StudyPlan, partner_of, planned_runs
 from lacy.study.processes import default_workers, gpus, workers
 
 WORKER_DIED = "a worker died (killed, or out of memory); try fewer --jobs"
-LOOK = 1.0
-"""Seconds between looks at the runs."""
+UPDATE_SECONDS = 1.0
+"""Seconds between updates of the display."""
 
 
 @dataclass
 class Job:
-    """One piece of work."""
+    """One job of a study: prepare texts, train a run, or evaluate a run."""
 
     name: str
     do: Callable[..., None]
     args: tuple[Any, ...]
     done: Callable[[], bool]
-    """Whether an earlier start of the study finished it."""
+    """True if an earlier start of the study finished it."""
     after: tuple[str, ...] = ()
     run: PlannedRun | None = None
     state: str = "waiting"
@@ -45,18 +45,18 @@ class Job:
 
 @dataclass
 class Board:
-    """Everything that a table of the study's state is made from."""
+    """The state of all jobs of a study."""
 
     plan: StudyPlan
     jobs: dict[str, Job]
     begin: float = field(default_factory=time.perf_counter)
 
     def count(self, *states: str) -> int:
-        """How many jobs are in one of these states."""
+        """Return the number of jobs in one of these states."""
         return sum(job.state in states for job in self.jobs.values())
 
     def left(self, workers: int) -> float | None:
-        """Estimated seconds to go: by the mean time of finished jobs of the same kind."""
+        """Return the estimated remaining seconds, from the mean time of each kind of job."""
         total = 0.0
         for job in self.jobs.values():
             if job.state in ("waiting", "running"):
@@ -67,12 +67,12 @@ class Board:
         return total / workers
 
     def failed(self) -> list[Job]:
-        """Jobs that failed, without those that only waited for them."""
+        """Return the jobs that failed, without those that were skipped because of them."""
         return [job for job in self.jobs.values() if job.state == "failed"]
 
 
 def jobs_of(plan: StudyPlan) -> dict[str, Job]:
-    """All jobs of a plan in the order in which they should start."""
+    """Return all jobs of a plan in the order in which they should start."""
     found: dict[str, Job] = {}
     every = {run.name: run for run in planned_runs(plan)}
     for run in every.values():
@@ -96,15 +96,15 @@ def jobs_of(plan: StudyPlan) -> dict[str, Job]:
 
 
 def _texts(plan: StudyPlan, run: PlannedRun, found: dict[str, Job]) -> str:
-    """The job that packs a run's texts; made where it is missing."""
+    """Return the name of the job that packs a run's texts; add the job if it is missing."""
     gold, name = f"texts s{run.seed} gold", f"texts s{run.seed} {run.cue}"
     wanted: list[tuple[Cue, tuple[str, ...]]] = [("gold", ()), (run.cue, (gold,))]
     for cue, after in wanted:
         job = f"texts s{run.seed} {cue}"
         if job not in found:
             found[job] = Job(
-                job, work.prepare, (plan, run.seed, cue),
-                partial(work.prepared, plan, run.seed, cue), after,
+                job, work.prepare_texts, (plan, run.seed, cue),
+                partial(work.texts_prepared, plan, run.seed, cue), after,
             )  # fmt: skip
     return name
 
@@ -122,7 +122,7 @@ def _asked(plan: StudyPlan, run: PlannedRun, every: dict[str, PlannedRun]) -> Ca
 
 
 def run_study(plan: StudyPlan, *, jobs: int = 0, show: Callable[[Board], None]) -> Board:
-    """Runs all jobs that are not done; if one fails, the others continue.
+    """Run all jobs that are not done; if one fails, the others continue.
 
     Args:
         plan: what to run.
@@ -152,9 +152,9 @@ def run_study(plan: StudyPlan, *, jobs: int = 0, show: Callable[[Board], None]) 
             if not running:
                 show(board)
                 return board
-            finished, _ = wait(running, timeout=LOOK, return_when=FIRST_COMPLETED)
+            finished, _ = wait(running, timeout=UPDATE_SECONDS, return_when=FIRST_COMPLETED)
             for future in finished:
-                _settle(plan, running.pop(future), future)
+                _record(plan, running.pop(future), future)
             show(board)
 
 
@@ -164,8 +164,8 @@ def _timed(do: Callable[..., None], args: Sequence[Any]) -> float:
     return time.perf_counter() - begin
 
 
-def _settle(plan: StudyPlan, job: Job, future: Future[float]) -> None:
-    """The outcome of a job; the traceback of a failure is written to a file.
+def _record(plan: StudyPlan, job: Job, future: Future[float]) -> None:
+    """Record the outcome of a job; write the traceback of a failure to a file.
 
     Raises:
         LacyError: E19, the disk is full or failing, so no other job would succeed.
@@ -186,7 +186,7 @@ def _settle(plan: StudyPlan, job: Job, future: Future[float]) -> None:
 
 
 def _ready(board: Board) -> list[Job]:
-    """Jobs that can start; a trained model is asked before the next one is trained."""
+    """Return the jobs that can start; evaluate a trained model before training the next."""
     finished = {name for name, job in board.jobs.items() if job.state in ("done", "old")}
     ready = [
         j for j in board.jobs.values() if j.state == "waiting" and finished.issuperset(j.after)
@@ -195,7 +195,7 @@ def _ready(board: Board) -> list[Job]:
 
 
 def _skip(board: Board) -> None:
-    """Jobs whose needs failed are not run."""
+    """Mark jobs as skipped if something that they need failed."""
     for job in board.jobs.values():  # a job stands behind what it needs
         needed = [board.jobs[name].state for name in job.after]
         if job.state == "waiting" and ("failed" in needed or "skipped" in needed):
@@ -203,7 +203,7 @@ def _skip(board: Board) -> None:
 
 
 def progress_of(plan: StudyPlan, job: Job) -> str:
-    """How far a job is, in a few characters."""
+    """Return the progress of a job in a few characters."""
     if job.state != "running" or job.run is None:
         return job.state
     if job.do is work.ask_run:

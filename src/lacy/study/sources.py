@@ -1,4 +1,4 @@
-"""Who answers in a study, by text: ``database:errors=0.1``, ``truth:knows=0.5``, ``@partner``."""
+"""The sources of a study, such as ``database:errors=0.1``, ``truth:knows=0.5``, ``@partner``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPTIONS = {"": (), "database": ("errors",), "truth": ("knows", "errors"), "docum
 
 
 def parse_source(text: str) -> tuple[str, dict[str, float]]:
-    """Kind and options of a source's text.
+    """Parse a source's text into kind and options.
 
     Raises:
         ValueError: there is no such source or option.
@@ -39,14 +39,14 @@ def parse_source(text: str) -> tuple[str, dict[str, float]]:
 def open_study_source(
     text: str, world: World, folder: Path, seed: int, tokenizer: Any = None, partner: Any = None
 ) -> Iterator[Source | None]:
-    """Opens a source.
+    """Open a source.
 
     Args:
         text: as in a recipe.
-        world: whose truth it tells.
-        folder: where databases with errors and indices of texts are kept.
+        world: whose facts it answers with.
+        folder: for databases with errors and indices of texts.
         seed: of errors and gaps.
-        tokenizer: of the small model, for a truth that is told token by token.
+        tokenizer: of the SLM, for a truth that answers token by token.
         partner: the loaded model that ``@METHOD`` names.
     """
     from lacy.sources import Truth
@@ -63,7 +63,7 @@ def open_study_source(
         knows, errors = options.get("knows", 1.0), options.get("errors", 0.0)
         yield Truth(world, knows=knows, errors=errors, seed=seed, tokenizer=tokenizer)
     elif kind == "documents":
-        with texts_of(world, folder / "documents") as source:
+        with world_documents(world, folder / "documents") as source:
             yield source
     else:
         errors = options.get("errors", 0.0)
@@ -74,10 +74,10 @@ def open_study_source(
             yield source
 
 
-def texts_of(world: World, folder: Path) -> Documents:
-    """A world's training texts, one per person, as a source; indexed where ``folder`` is not yet.
+def world_documents(world: World, folder: Path) -> Documents:
+    """Open a world's training texts, one per person, as a source, and build its index if needed.
 
-    It appears whole, so that two processes may do so at once.
+    The folder is replaced atomically, so two processes may build it at the same time.
     """
     from lacy.run import replace_folder
     from lacy.sources.texts import Documents

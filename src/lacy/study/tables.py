@@ -1,4 +1,4 @@
-"""From the files of single models to tidy tables: one row per figure, pooled rows, comparisons.
+"""Tidy tables from the files of single models: one row per figure, pooled rows, comparisons.
 
 Figures of answers are ratios of sums over people; over several seeds the people of all seeds are
 pooled (a person of one seed is not the person of another), so intervals count people and models
@@ -35,23 +35,23 @@ from lacy.study import work
 from lacy.study.plan import PlannedRun, StudyPlan, planned_runs, sides
 
 POOLED = -1
-"""Stands for all seeds together."""
+"""``seed`` of rows that pool all seeds."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts of each person a model was asked about, under one condition."""
+    """Counts of each person that a model was asked about, under one condition."""
 
     people: tuple[str, ...]
     table: pd.DataFrame
 
     def pair(self, top: str, bottom: str) -> tuple[Any, Any]:
-        """Numerators and denominators."""
+        """Return numerators and denominators."""
         return self.table[top].to_numpy(float), self.table[bottom].to_numpy(float)
 
 
 def write_tables(plan: StudyPlan) -> dict[str, pd.DataFrame]:
-    """Gathers everything that is finished, and writes it into the study's folder.
+    """Write the tables of everything that is finished into the study's folder.
 
     Returns:
         The tables: results, runs, people, curves, comparisons.
@@ -89,16 +89,16 @@ def write_tables(plan: StudyPlan) -> dict[str, pd.DataFrame]:
 
 
 def _counts(file: Path) -> Counts:
-    held = work.read_object(file)
+    data = work.read_object(file)
     try:
-        table = pd.DataFrame(held["counts"], columns=held["columns"])
-        return Counts(tuple(held["people"]), table)
+        table = pd.DataFrame(data["counts"], columns=data["columns"])
+        return Counts(tuple(data["people"]), table)
     except (KeyError, TypeError, ValueError) as error:
         raise LacyError("E87", path=file, why=f"it holds no counts ({error})") from error
 
 
 def _runs(plan: StudyPlan, done: Sequence[PlannedRun]) -> pd.DataFrame:
-    """One row per training run, with the settings in which the runs differ."""
+    """Return one row per training run, with the settings in which the runs differ."""
     names = sorted({key for run in planned_runs(plan) for key in run.settings})
     from lacy.train import TrainConfig
 
@@ -132,8 +132,8 @@ def _results(
     for run in done:
         for condition in run.conditions:
             if (run.name, condition) in counts:
-                helped = _helped(plan, run, counts)
-                scores = condition_scores([counts[run.name, condition]], [helped], seed=run.seed)
+                baselines = _baselines(plan, run, counts)
+                scores = condition_scores([counts[run.name, condition]], [baselines], seed=run.seed)
                 rows += _rows(_who(run), condition, scores)
         rows += _rows(_who(run), "", _reading(plan, run))
     for group in _groups(done):
@@ -142,7 +142,7 @@ def _results(
         for condition in group[0].conditions:
             members = [run for run in group if (run.name, condition) in counts]
             if members:
-                others = [_helped(plan, run, counts) for run in members]
+                others = [_baselines(plan, run, counts) for run in members]
                 scores = condition_scores([counts[run.name, condition] for run in members], others)
                 rows += _rows(who, condition, scores)
         rows += _rows(who, "", _mean_reading([_reading(plan, run) for run in group]))
@@ -162,18 +162,20 @@ def _rows(
 
 
 def _groups(done: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
-    """Cells that differ in their seed only."""
+    """Group runs that differ only in their seed."""
     found: dict[tuple[str, str, str], list[PlannedRun]] = {}
     for run in done:
         found.setdefault((run.size, run.method, run.equal), []).append(run)
     return list(found.values())
 
 
-Helped = tuple[Counts, Counts] | None
+Baselines = tuple[Counts, Counts] | None
 
 
-def _helped(plan: StudyPlan, run: PlannedRun, counts: Mapping[tuple[str, str], Counts]) -> Helped:
-    """Answers of the plain model alone and of its partner, of the same size and seed."""
+def _baselines(
+    plan: StudyPlan, run: PlannedRun, counts: Mapping[tuple[str, str], Counts]
+) -> Baselines:
+    """Return the baselines of the recovered share, of the same size and seed."""
     found = []
     for side in (plan.advantage.alone, plan.advantage.partner):
         method, _, condition = side.partition("/")
@@ -183,18 +185,18 @@ def _helped(plan: StudyPlan, run: PlannedRun, counts: Mapping[tuple[str, str], C
 
 
 def condition_scores(
-    asked: Sequence[Counts], helped: Sequence[Helped] = (), *, seed: int = 0
+    asked: Sequence[Counts], baselines: Sequence[Baselines] = (), *, seed: int = 0
 ) -> dict[str, Score]:
-    """Figures of one condition, over the people of one or several models.
+    """Return the scores of one condition over the people of one or several models.
 
     Args:
         asked: counts of each model.
-        helped: of each model, the answers alone and with all help, for the recovered share.
+        baselines: for each model, the baselines of the recovered share.
         seed: of the bootstrap.
     """
     table = pd.concat([counts.table for counts in asked], ignore_index=True)
     scores = ratio_scores(table, seed=seed)
-    known = [(counts, others) for counts, others in zip(asked, helped, strict=False) if others]
+    known = [(counts, others) for counts, others in zip(asked, baselines, strict=False) if others]
     if known and len(known) == len(asked):
         three = [
             _stacked([counts for counts, _ in known]),
@@ -206,13 +208,13 @@ def condition_scores(
 
 
 def _stacked(asked: Sequence[Counts]) -> tuple[Any, Any]:
-    """Right claims and claims of each person of each model."""
+    """Return right claims and claims of each person of each model."""
     pairs = [counts.pair("right", "claims") for counts in asked]
     return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
 
 
 def _reading(plan: StudyPlan, run: PlannedRun) -> dict[str, Score]:
-    """Figures of a model itself."""
+    """Return the metrics of a model itself."""
     file = work.reading_file(plan, run)
     if not file.exists():
         return {}
@@ -220,7 +222,7 @@ def _reading(plan: StudyPlan, run: PlannedRun) -> dict[str, Score]:
 
 
 def _mean_reading(readings: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
-    """Means over seeds with their t interval; one seed keeps its own interval."""
+    """Return means over seeds with their t interval; a single seed keeps its own interval."""
     names = [name for name in MODEL_METRICS if all(name in reading for reading in readings)]
     if len(readings) == 1:
         return dict(readings[0])
@@ -259,7 +261,7 @@ def _people(done: Sequence[PlannedRun], counts: Mapping[tuple[str, str], Counts]
 
 
 def _curves(plan: StudyPlan, done: Sequence[PlannedRun]) -> pd.DataFrame:
-    """Calibration, turnover of the choice, and loss of each model as points."""
+    """Return calibration, turnover of the selection, and loss of each model as points."""
     rows = []
     for run in done:
         who = _who(run)
@@ -283,7 +285,7 @@ def _curves(plan: StudyPlan, done: Sequence[PlannedRun]) -> pd.DataFrame:
 def _comparisons(
     plan: StudyPlan, every: Mapping[str, PlannedRun], counts: Mapping[tuple[str, str], Counts]
 ) -> pd.DataFrame:
-    """Each comparison of the plan, per size, over the people of all seeds that both sides have."""
+    """Return each comparison of the plan, per size, over the people of all common seeds."""
     rows = []
     for text in plan.compare:
         sides_of = [side.partition("/")[::2] for side in sides(text)]
@@ -303,7 +305,7 @@ def _pairs(
     every: Mapping[str, PlannedRun],
     counts: Mapping[tuple[str, str], Counts],
 ) -> list[tuple[Counts, Counts]]:
-    """Answers of both sides, seed by seed."""
+    """Return the counts of both sides, seed by seed."""
     found: list[tuple[Counts, Counts]] = []
     methods = [method for method, _ in sides_of]
     if equal == "text_tokens" and not any(
@@ -321,7 +323,7 @@ def _pairs(
 
 
 def _name(size: str, method: str, equal: str, seed: int, every: Mapping[str, PlannedRun]) -> str:
-    """The run that stands for a method; a plain one trains once, being taught all text."""
+    """Return the name of a method's run; plain methods train once, under ``steps``."""
     steps = every.get(f"{size}.{method}.steps.s{seed}")
     plain = steps is not None and steps.settings.get("method") == "none"
     return f"{size}.{method}.{'steps' if plain else equal}.s{seed}"

@@ -1,7 +1,7 @@
-"""The work of a study, one job at a time: texts of a seed, one training run, one model asked.
+"""The jobs of a study: prepare the texts of a seed, train one run, evaluate one run.
 
-Each function writes its result whole or not at all and does nothing where it is already there, so
-that a study can be stopped at any moment. They run in processes of their own (``runner``).
+Each job writes its result atomically and does nothing if the result exists, so a study can be
+stopped at any moment. Jobs run in worker processes (``runner``).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     from lacy.evaluate import WorldAnswers
     from lacy.world import World
 
-SEEN_FOR_TOKENIZER = 3000
-"""Texts that the tokenizer is trained on."""
+TOKENIZER_TEXTS = 3000
+"""Number of texts to train the tokenizer on."""
 
 
 # ------------------------------------------------------------------------------------ folders
 
 
 def shared_folder(plan: StudyPlan, seed: int) -> Path:
-    """World, tokenizer and packed texts of a seed."""
+    """Return the folder of a seed's world, tokenizer and packed texts."""
     return plan.kept / "shared" / f"s{seed}.{digest(asdict(plan.world))}"
 
 
@@ -56,7 +56,7 @@ def run_folder(plan: StudyPlan, run: PlannedRun) -> Path:
 def condition_file(
     plan: StudyPlan, run: PlannedRun, name: str, every: Mapping[str, PlannedRun]
 ) -> Path:
-    """Answers of a run under one condition, as numbers."""
+    """Return the file of a run's counts under one condition."""
     partner = partner_of(plan.condition(name))
     source_key = every[partner_name(run, partner)].key if partner else ""
     return (
@@ -67,23 +67,23 @@ def condition_file(
 
 
 def reading_file(plan: StudyPlan, run: PlannedRun) -> Path:
-    """What was read off a model itself."""
+    """Return the file of a model's own measurements."""
     return run_folder(plan, run) / f"reading.{digest([plan.ask, plan.call_rate])}.json"
 
 
 def partner_name(run: PlannedRun, partner: str) -> str:
-    """The run whose model stands beside ``run`` as partner or reference."""
+    """Return the name of the run whose model is the partner or reference of ``run``."""
     return f"{run.size}.{partner}.steps.s{run.seed}"
 
 
 def trained(plan: StudyPlan, run: PlannedRun) -> dict[str, Any] | None:
-    """Facts of a finished training run; None before."""
+    """Return what is known of a finished training run; None before."""
     file = run_folder(plan, run) / "run.json"
     return read_object(file) if file.exists() else None
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """A JSON object that the study wrote.
+    """Read a JSON object that the study wrote.
 
     Raises:
         LacyError: E87, the file is not a JSON object.
@@ -97,19 +97,19 @@ def read_object(file: Path) -> dict[str, Any]:
     return found
 
 
-def prepared(plan: StudyPlan, seed: int, cue: Cue) -> bool:
-    """Whether the texts of a seed are packed."""
+def texts_prepared(plan: StudyPlan, seed: int, cue: Cue) -> bool:
+    """True if the texts of a seed are packed."""
     return (shared_folder(plan, seed) / f"{cue}.done").exists()
 
 
 # ------------------------------------------------------------------------------------ texts
 
 
-def prepare(plan: StudyPlan, seed: int, cue: Cue) -> None:
-    """Makes the world of a seed, its tokenizer, and its texts packed with the marks of a cue."""
+def prepare_texts(plan: StudyPlan, seed: int, cue: Cue) -> None:
+    """Make the world of a seed, its tokenizer, and its texts packed with the marks of a cue."""
     folder = shared_folder(plan, seed)
     with lock(folder.parent, name=f".{folder.name}.lock", wait=math.inf):
-        if not prepared(plan, seed, cue):  # else another study made them meanwhile
+        if not texts_prepared(plan, seed, cue):  # else another study made them meanwhile
             _prepare(plan, seed, cue, folder)
 
 
@@ -123,7 +123,7 @@ def _prepare(plan: StudyPlan, seed: int, cue: Cue, folder: Path) -> None:
     if cue == "gold":
         with replace_folder(folder / "world") as fresh:
             world.save(fresh)
-        sample = itertools.islice(texts, SEEN_FOR_TOKENIZER)
+        sample = itertools.islice(texts, TOKENIZER_TEXTS)
         tokenizer = train_tokenizer(
             (d.text for d in sample), plan.world.vocabulary, split_digits=False
         )
@@ -136,31 +136,22 @@ def _prepare(plan: StudyPlan, seed: int, cue: Cue, folder: Path) -> None:
 
 
 def _marked(texts: Iterable[Document], cue: Cue) -> Iterable[Document]:
-    """The texts with the marks of a cue instead of the world's own."""
+    """Return the texts with the marks of a cue instead of the world's own."""
     if cue == "gold":
         return texts
-    from dataclasses import replace
-
     if cue == "none":
         return (replace(text, marks=()) for text in texts)
-    from lacy.annotate import SpacyAnnotator
-
-    annotator = _annotator(cue, SpacyAnnotator)
-    return _annotated(texts, annotator)
-
-
-def _annotator(cue: Cue, made: Any) -> Any:
-    if cue == "bundled":
-        return made("bundled")
     import spacy
 
-    return made(spacy.blank("en"))  # nothing learned: only what the rules see in characters
+    from lacy.annotate import SpacyAnnotator
+
+    # A blank pipeline has learned nothing: the rules see only characters.
+    return _annotated(
+        iter(texts), SpacyAnnotator("bundled" if cue == "bundled" else spacy.blank("en"))
+    )
 
 
-def _annotated(texts: Iterable[Document], annotator: Any) -> Iterable[Document]:
-    from dataclasses import replace
-
-    texts = iter(texts)
+def _annotated(texts: Iterator[Document], annotator: Any) -> Iterator[Document]:
     while batch := list(itertools.islice(texts, 256)):
         found = annotator.annotate([text.text for text in batch])
         for text, marks in zip(batch, found, strict=True):
@@ -171,7 +162,7 @@ def _annotated(texts: Iterable[Document], annotator: Any) -> Iterable[Document]:
 
 
 def train_run(plan: StudyPlan, run: PlannedRun) -> None:
-    """Trains one model (or resumes an interrupted run).
+    """Train one model, or resume an interrupted run.
 
     Studies that share a folder of runs may run at the same time: one waits for a run that another
     is training.
@@ -223,7 +214,7 @@ def _train(plan: StudyPlan, run: PlannedRun, folder: Path) -> None:
 
 
 def text_tokens(rows: Sequence[Mapping[str, Any]], config: Any) -> float:
-    """Tokens whose text was taught, each weighted as its loss was; padding counts as taught."""
+    """Return the number of text targets, weighted like their loss; padding counts as text."""
     total, before = 0.0, 0
     for row in rows:
         silent = row["call_rate"] * (1.0 - config.text_weight) + row.get("ignored", 0.0)
@@ -233,7 +224,7 @@ def text_tokens(rows: Sequence[Mapping[str, Any]], config: Any) -> float:
 
 
 def _stretched(plan: StudyPlan, base: PlannedRun) -> int:
-    """Steps after which a method was taught as many text tokens as a plain run of equal steps."""
+    """Return the steps that give a method as many text targets as a plain run has."""
     facts = trained(plan, base)
     if facts is None:
         raise LacyError("E86", run=base.name)
@@ -288,13 +279,13 @@ def _ask(
         condition.source, world, folder, run.seed, loaded.tokenizer, helper
     ) as source:
         return answer_all(
-            loaded, world, source, policy, subjects, unit=condition.unit, heal=condition.heal,
+            loaded, world, source, policy, subjects, unit=condition.unit,
             max_new_tokens=condition.max_new_tokens, calibration=calibration, seed=run.seed,
         )  # fmt: skip
 
 
 def _numbers(asked: WorldAnswers) -> dict[str, Any]:
-    """The counts of each person, which all figures of a condition are made from (``tables``)."""
+    """Return the counts of each person, from which ``tables`` computes all metrics."""
     from lacy.evaluate import COUNTS, counts
 
     people, table = counts(asked.answers, asked.subjects, asked.graded)
@@ -307,7 +298,7 @@ def _numbers(asked: WorldAnswers) -> dict[str, Any]:
 
 
 def _read(plan: StudyPlan, run: PlannedRun, world: World, loaded: Any) -> dict[str, Any]:
-    """Call quality, language loss, stored bits and closed-book recall."""
+    """Measure call quality, language loss, stored bits and closed-book recall."""
     from lacy.evaluate import as_data, evaluate_world
 
     found = evaluate_world(

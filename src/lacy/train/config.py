@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from lacy.config import Rare
 from lacy.errors import LacyError
@@ -29,6 +30,19 @@ MAY_DIFFER = (
     "quiet", "dry_run",
 )  # fmt: skip
 """Settings that a resumed run may change; any other would make it another run."""
+
+
+_RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
+    (("batch_rows", "grad_accum", "keep", "log_every", "eval_rows", "lr", "half_life", "steps",
+      "tokens", "epochs"), "it must be more than 0", lambda value: value > 0),
+    (("call_rate", "hold_out", "text_weight", "ignore_rate", "call_warmup", "warmup", "decay",
+      "min_lr"), "it is a share between 0 and 1", lambda value: 0 <= value <= 1),
+    (("weight_decay", "clip", "save_minutes", "save_every", "eval_every", "threads"),
+     "it must not be negative", lambda value: value >= 0),
+    (("betas",), "both lie between 0 and 1, below 1",
+     lambda value: len(value) == 2 and all(0 <= beta < 1 for beta in value)),
+)  # fmt: skip
+"""(settings, what they must be, the check); settings that are None are not checked."""
 
 
 @dataclass
@@ -161,7 +175,20 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """Return what is wrong with the values, one sentence each; no file is read."""
         found = [
-            f"{name} is {value!r}, {why}" for name, value, why, good in self._rules() if not good
+            f"{name} is {getattr(self, name)!r}, {why}"
+            for names, why, good in _RULES
+            for name in names
+            if getattr(self, name) is not None and not good(getattr(self, name))
+        ]
+        choices = {"model": tuple(preset_names())} | {
+            name: get_args(kind)
+            for name, kind in get_type_hints(type(self)).items()
+            if get_origin(kind) is Literal
+        }
+        found += [
+            f"{name} is {getattr(self, name)!r}, choose one of {', '.join(known)}"
+            for name, known in choices.items()
+            if getattr(self, name) not in known
         ]
         if self.data is None:
             found.append("data is not given (lacy data mark makes it)")
@@ -199,43 +226,6 @@ class TrainConfig:
                 f"method {self.method} ranks by a reference model's losses, give reference"
             )
         return found
-
-    def _rules(self) -> list[tuple[str, Any, str, bool]]:
-        """Return (name, value, what it must be, True if it is) of single values."""
-        counts = ("batch_rows", "grad_accum", "keep", "log_every", "eval_rows", "lr", "half_life")
-        optional = ("steps", "tokens", "epochs")
-        shares = ("call_rate", "hold_out", "text_weight", "ignore_rate", "call_warmup", "warmup",
-                  "min_lr")  # fmt: skip
-        numbers = ("weight_decay", "clip", "save_minutes", "save_every", "eval_every", "threads")
-        values: dict[str, Any] = vars(self)
-        rules = [
-            (name, values[name], "it must be more than 0", values[name] > 0) for name in counts
-        ]
-        rules += [
-            (name, values[name], "it must be more than 0", values[name] is None or values[name] > 0)
-            for name in optional
-        ]
-        rules += [
-            (name, values[name], "it is a share between 0 and 1", 0 <= values[name] <= 1)
-            for name in shares
-        ]
-        rules += [
-            (name, values[name], "it must not be negative", values[name] >= 0) for name in numbers
-        ]
-        rules += [
-            ("decay", self.decay, "it is a share between 0 and 1",
-             self.decay is None or 0 <= self.decay <= 1),
-            ("betas", self.betas, "both lie between 0 and 1, below 1",
-             len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)),
-            ("method", self.method, f"choose one of {', '.join(METHODS)}", self.method in METHODS),
-            ("delegate", self.delegate, f"choose one of {', '.join(get_args(Delegate))}",
-             self.delegate in get_args(Delegate)),
-            ("rank_within", self.rank_within, f"choose one of {', '.join(get_args(RankWithin))}",
-             self.rank_within in get_args(RankWithin)),
-            ("model", self.model, f"choose one of {', '.join(preset_names())}",
-             self.model in preset_names()),
-        ]  # fmt: skip
-        return rules
 
     def objective(self, *, delegate: bool = True) -> Objective:
         """Return the objective; plain cross-entropy unless ``delegate``."""

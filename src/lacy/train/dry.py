@@ -40,22 +40,23 @@ class DryRun:
     """The report; ``str`` formats it for people."""
 
     data: str
-    trained_rows: int | None
-    """None, like ``valid_rows`` and ``epochs``, if the data are missing."""
-    valid_rows: int | None
     parameters: int
     steps: int
     tokens: int
-    epochs: float | None
     memory: Memory | None
     """Estimated; None if the architecture is not that of a preset."""
     available: int | None
     """Bytes free on the device."""
     flops_per_token: float
     """Operations of training, including the choice of what to delegate (``train.flops``)."""
-    seconds_per_step: float | None
-    """Measured; None if the steps were not run, for the reason in ``untimed``."""
     untimed: str = ""
+    """Why the steps were not run; empty if they were."""
+    seconds_per_step: float | None = None
+    """Measured; None if the steps were not run."""
+    trained_rows: int | None = None
+    """None, like ``valid_rows`` and ``epochs``, if the data are missing."""
+    valid_rows: int | None = None
+    epochs: float | None = None
     advice: str = ""
     """What to type if the data are missing, and what is assumed about them."""
     fp32: bool = False
@@ -186,18 +187,14 @@ def _without_data(config: TrainConfig) -> DryRun:
     kind = "--kind unigram " if config.model in PAPER else ""
     return DryRun(
         data=f"{config.data} is missing; make it with",
-        trained_rows=None,
-        valid_rows=None,
         parameters=preset.parameters(vocabulary, context),
         steps=steps,
         tokens=steps * config.batch_rows * context,
-        epochs=None,
         memory=_memory(config, vocabulary, context),
         available=_available(config),
         flops_per_token=Work.of_preset(preset, vocabulary, context).training(
             passes, 1 - config.call_warmup
         ),
-        seconds_per_step=None,
         untimed="the data are missing",
         advice=f"lacy data mark TEXTS {kind}--vocab-size {vocabulary} --context {context} "
         f"--out {config.data}\n"

@@ -224,16 +224,18 @@ class FitState:
         Returns:
             ``SUMS`` of the batch over all processes (float64, on the device).
         """
-        whole = self._gathered(torch.stack([m.valid_BT.sum() for m in micros]).sum().view(1)).sum()
+        batch_positions = self._gathered(
+            torch.stack([m.valid_BT.sum() for m in micros]).sum().view(1)
+        ).sum()
         split = len(micros) > 1 or self.accelerator is not None
         chooses = objective.delegates or objective.ignore != "none"
         over_batch = split and chooses and self.quantile is None
         compute = self._choose_over_batch if over_batch else self._choose_in_each
-        sums = compute(micros, objective, seed, whole)
+        sums = compute(micros, objective, seed, batch_positions)
         return self._gathered(sums.view(1, -1)).sum(0)
 
     def _choose_in_each(
-        self, micros: Sequence[MicroBatch], objective: Objective, seed: int, whole: Tensor
+        self, micros: Sequence[MicroBatch], objective: Objective, seed: int, batch_positions: Tensor
     ) -> Tensor:
         """Choose in each micro-batch: exact for a single one, or by the running quantile."""
         sums = []
@@ -248,12 +250,12 @@ class FitState:
                     generator=_generator(seed, micro.ids_BT.device),
                     quantile=self.quantile if objective.delegates else None,
                 )
-                self._backward(found.loss.total, found.loss.positions, whole)
+                self._backward(found.loss.total, found.loss.positions, batch_positions)
             sums.append(_sums(found.loss, found.loss_BT, found.call_BT, found.ignore_BT))
         return torch.stack(sums).sum(0)
 
     def _choose_over_batch(
-        self, micros: Sequence[MicroBatch], objective: Objective, seed: int, whole: Tensor
+        self, micros: Sequence[MicroBatch], objective: Objective, seed: int, batch_positions: Tensor
     ) -> Tensor:
         """Compute all losses, choose once over the batch of all processes, then the gradients."""
         forwarded: list[tuple[Tensor, Tensor]] = []
@@ -280,7 +282,7 @@ class FitState:
                     text_weight=objective.text_weight,
                     ignore_BT=ignore_BT[mine],
                 )
-                self._backward(found.total, found.positions, whole)
+                self._backward(found.total, found.positions, batch_positions)
             sums.append(_sums(found, loss_BT[mine], call_BT[mine], ignore_BT[mine]))
         return torch.stack(sums).sum(0)
 
@@ -310,10 +312,10 @@ class FitState:
             hidden_BTD = self.body(micro.ids_BT, micro.positions_BT)
         return hidden_BTD.bfloat16(), head_VD.bfloat16()
 
-    def _backward(self, mean: Tensor, positions: Tensor, whole: Tensor) -> None:
+    def _backward(self, mean: Tensor, positions: Tensor, batch_positions: Tensor) -> None:
         """Weight a micro-batch's mean by its share of the batch; DDP averages over processes."""
         processes = 1 if self.accelerator is None else self.accelerator.num_processes
-        (mean * (positions.to(mean) * processes / whole.to(mean).clamp_min(1))).backward()
+        (mean * (positions.to(mean) * processes / batch_positions.to(mean).clamp_min(1))).backward()
 
     def _no_sync(self, number: int, count: int) -> AbstractContextManager[Any]:
         """Let DDP exchange gradients at the last micro-batch only."""

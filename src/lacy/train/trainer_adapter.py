@@ -15,11 +15,10 @@ With ``data``, a checkpoint also contains the tokenizer and ``lacy.json``, so th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -44,11 +43,11 @@ from lacy.train.setup import first_process
 if TYPE_CHECKING:
     from lacy.corpus import PackedData
 
-QUANTILE = "lacy_selector.safetensors"
+QUANTILE = "lacy_quantile.safetensors"
 """File of the running quantile in the Trainer's checkpoint folders."""
 
 
-class PackedRows(Dataset[dict[str, Any]]):
+class RowDataset(Dataset[dict[str, Any]]):
     """Packed data as a dataset of rows."""
 
     def __init__(self, data: PackedData) -> None:
@@ -84,24 +83,19 @@ class EpochOrder(Sampler[int]):
         return iter(permutation(self.rows, self.seed, self.epoch).tolist())
 
 
-def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """Stack rows into arrays of shape [B, T]."""
-    return {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
-
-
 class CallTrainer(Trainer):  # type: ignore[misc]
     """``Trainer`` with the loss of this package; everything else is the Trainer's.
 
     Args:
         model: a causal model whose last row is ``<CALL>``.
-        args: the Trainer's own; they rule optimizer, schedule, precision and saving.
-        data: packed data with marks; or give ``train_dataset`` with the same columns.
+        args: the Trainer's arguments; they determine optimizer, schedule, precision and saving.
+        data: packed data with marks; or pass ``train_dataset`` with the same columns.
         objective: what to delegate and how to train it; by default as ``lacy train`` does.
-        kwargs: of ``Trainer``.
+        kwargs: further arguments of ``Trainer``.
 
     Raises:
-        LacyError: E25 the data were changed after they were packed, E59 the model has not one row
-            per token of theirs, or reads shorter texts than their rows.
+        LacyError: E25, the data were changed after packing; E59, the vocabulary or context of the
+            model does not fit the data.
     """
 
     loss_is_scaled_for_ga = False
@@ -120,8 +114,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
             _require_fit(model, data)
             if first_process():
                 data.verify()
-            kwargs.setdefault("train_dataset", PackedRows(data))
-        kwargs.setdefault("data_collator", collate)
+            kwargs.setdefault("train_dataset", RowDataset(data))
         super().__init__(model, args, **kwargs)
         self.objective = objective or Objective()
         self.quantile: RunningQuantile | None = None

@@ -116,5 +116,3 @@ TRADES = """Press Shipping Foundry Brothers Mills Works Steel Glass Bank Textile
 Instruments Railways Theatre Chemicals Quarries Dairy Motors Timber Laboratories""".split()
 AWARDS = "Medal Prize Award Cross Ribbon Cup Fellowship Laurel Order Star".split()
 AWARD_QUALITIES = "Golden Silver Crystal Royal Grand Northern Founders Jubilee Civic Amber".split()
-MONTHS = """January February March April May June July August September October November
-December""".split()

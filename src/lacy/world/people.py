@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from lacy._text import MONTHS
 from lacy.world import lexicon
 
 RELATIONS = (
@@ -151,7 +152,7 @@ def _names(count: int, rng: random.Random) -> list[str]:
 def _birth_date(rng: random.Random) -> str:
     year, month = rng.randint(FIRST_YEAR, LAST_YEAR), rng.randint(1, 12)
     day = rng.randint(1, calendar.monthrange(year, month)[1])
-    return f"{day} {lexicon.MONTHS[month - 1]} {year}"
+    return f"{day} {MONTHS[month - 1]} {year}"
 
 
 def make_people(count: int, values: Values, rng: random.Random) -> tuple[Person, ...]:

@@ -1,9 +1,7 @@
-from .dates import MONTHS
 from .names import OKINA, capitalised_runs, joined_names
 from .values import compile_all, extend_value, is_unspaced, whole_values
 
 __all__ = [
-    "MONTHS",
     "OKINA",
     "capitalised_runs",
     "compile_all",

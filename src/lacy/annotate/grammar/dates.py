@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from lacy._text import MONTHS
 from lacy.annotate.grammar.numbers import DASH, GAP, ONES, ORDINAL, ORDINAL_WORDS, TEENS, TENS
 
-MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
-MONTH = rf"(?:(?:{MONTHS})\b|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?)"
+_MONTHS = "|".join(MONTHS)
+MONTH = rf"(?:(?:{_MONTHS})\b|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?)"
 DAY = r"(?:(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?(?![\d\w]))"
 WEEKDAY = (
     r"(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b"
@@ -75,7 +76,7 @@ _PART = (
     r"\ (?:half|third|quarter|part|decades?|years?|months?|weeks?|days?)"
     r"|(?i:beginning|start|middle|end|turn|close|dawn))\ of\ (?:the\ )?"
 )
-_LONE_MONTH = rf"(?:(?!May|March)(?:{MONTHS})\b)"
+_LONE_MONTH = rf"(?:(?!May|March)(?:{_MONTHS})\b)"
 """A month alone; "May" and "March" are ordinary words as well."""
 _ONE = rf"""(?:
     {_FULL} | {_CENTURY} | {_DECADE} | {_SEASON} | {_FEASTS} | {_TERM}
@@ -131,7 +132,7 @@ DATES = (DATE, TIME, UNSPACED)
 """All patterns for a point in time; the longest match counts."""
 
 FIRST_WORDS = frozenset(
-    f"{MONTHS}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec|Monday|Tuesday|Wednesday|Thursday"
+    f"{_MONTHS}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec|Monday|Tuesday|Wednesday|Thursday"
     "|Friday|Saturday|Sunday|Mon|Tue|Tues|Wed|Thu|Thur|Thurs|Fri|Sat|Sun|AD|CE|AH|c|ca|approx|circ"
     "|circa|Circa|very|early|mid|middle|late|later|Early|Mid|Middle|Late|Later|Christmas|Easter"
     "|Whit|New|Boxing|Good|Palm|Ash|Twelfth|Michaelmas|Martinmas|Lammas|Candlemas|Whitsun"

@@ -197,6 +197,9 @@ def _joins(character: str) -> bool:
     return (character.isalnum() or character == "_") and not is_unspaced(character)
 
 
+_UNSPACED = re.compile("[\u0e00-\u0eff\u2e80-\ua4cf\uf900-\ufaff]")
+
+
 def is_unspaced(text: str) -> bool:
     """True if a text contains a script without spaces (Chinese, Japanese, Thai, ...)."""
-    return any(0x0E00 <= ord(c) <= 0x0EFF or 0x2E80 <= ord(c) <= 0xA4CF for c in text)
+    return bool(_UNSPACED.search(text))

@@ -20,7 +20,7 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from lacy.annotate.grammar import MONTHS
+from lacy._text import MONTHS
 
 ValueKind = Literal["any", "text", "number", "time", "interval", "json", "bytes", "none"]
 """The form of a value in a query's result: a Python object, or text in a certain format."""
@@ -184,7 +184,7 @@ def _format_date(value: str, pattern: str) -> str:
         year = -year
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return value
-    name = MONTHS.split("|")[month - 1]
+    name = MONTHS[month - 1]
     parts = {
         "d": f"{day:02}", "-d": str(day), "m": f"{month:02}", "-m": str(month), "B": name,
         "b": name[:3], "Y": str(year) if year > 0 else f"{-year} BC", "%": "%",

@@ -16,13 +16,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from lacy.annotate.grammar import is_unspaced
 from lacy.sources.names.boundaries import (
     follows_preposition,
     is_complete_name,
     is_complete_unspaced,
     unify_characters,
 )
-from lacy.sources.units import is_unspaced
 
 _WORD = re.compile(r"\w+(?:['.\-]\w+)*\.?")
 _ASCII = str.maketrans("’ʼ‐‑−♯", "''---#")
@@ -83,7 +83,7 @@ class NameIndex:
             if not known or known in self._stored:
                 continue
             self._stored[known] = name
-            if any(map(is_unspaced, known)):
+            if is_unspaced(known):
                 self._unspaced.append(known)
             elif words := _words_of(known):
                 key = tuple(word for word, _, _ in words)

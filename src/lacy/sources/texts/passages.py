@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lacy.annotate import merge_marks
-from lacy.annotate.grammar import capitalised_runs, extend_value
+from lacy.annotate.grammar import capitalised_runs, extend_value, is_unspaced
 from lacy.errors import one_line
-from lacy.sources.units import is_unspaced
 from lacy.types import Mark
 
 SENTENCES_PER_PASSAGE = 3
@@ -118,5 +117,5 @@ def search_words(text: str) -> list[str]:
     """Return the words to search a text by; in unspaced scripts each character is a word."""
     found: list[str] = []
     for word in _WORD.findall(unicodedata.normalize("NFC", text)):
-        found += word if any(map(is_unspaced, word)) else [word]
+        found += word if is_unspaced(word) else [word]
     return found
