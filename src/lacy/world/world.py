@@ -28,7 +28,7 @@ from lacy.world.reading import Claim, ClaimReader
 from lacy.world.writing import write_biography
 
 Split = Literal["train", "valid", "fresh", "unseen"]
-"""``train``; ``valid``: the same people in new wording; ``fresh``: in phrasings not used in training;
+"""``train``; ``valid``: the same people in new wording; ``fresh``: in phrasings not trained on;
 ``unseen``: people who do not occur in training texts.
 """
 
