@@ -15,9 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lacy.errors import LacyError
-from lacy.sources import Cached, Database, LanguageModel, ScriptedSource
-from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.wrappers import Breaker, Chain, Metered
+from lacy.sources import Breaker, Cached, Chain, Database, LanguageModel, Metered, ScriptedSource
+from lacy.sources.models import Endpoint
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Candidate, Reply, Request
 
@@ -189,7 +188,7 @@ def test_a_reply_is_stored_whole(reply):
 WORK = """
 import asyncio, sys
 from lacy.sources import ScriptedSource
-from lacy.sources.cached import Cached
+from lacy.sources import Cached
 from lacy.types import Request
 source = ScriptedSource(lambda request: " " + request.text)
 with Cached(source, sys.argv[1], rows=50) as cached:

@@ -9,11 +9,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from helpers.letters import speaks_letters
-from lacy.sources import Database, LanguageModel
-from lacy.sources.cached import Cached
-from lacy.sources.models.endpoint import Endpoint
+from lacy.sources import Breaker, Cached, Chain, Database, LanguageModel, Metered
+from lacy.sources.models import Endpoint
 from lacy.sources.texts import Documents
-from lacy.sources.wrappers import Breaker, Chain, Metered
 from lacy.testing import ScriptedSource, byte_tokenizer, check_source
 from lacy.types import Candidate, Document, Reply, Request
 
@@ -69,7 +67,7 @@ def test_a_model_behind_a_server(server, stream):
 
 def test_a_model_of_the_llm_package():
     llm = pytest.importorskip("llm", reason="the extra llm is not installed")
-    from lacy.sources.models.llm_models import LlmModel
+    from lacy.sources.models import LlmModel
 
     class Says(llm.Model):
         model_id = "says"

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from helpers.stores import MAPPING, SCHEMA, duck_with, sqlite_with
 from lacy.cli import main
 from lacy.errors import LacyError
-from lacy.sources import Database
+from lacy.sources import Database, open_source
 from lacy.sources.db import draft_mapping
 from lacy.sources.db.values import make_formatter
-from lacy.sources.opening import open_source
 from lacy.types import Request
 
 

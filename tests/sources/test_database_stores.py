@@ -14,10 +14,9 @@ import pytest
 
 from helpers.stores import SCHEMA, duck_with, sqlite_with
 from lacy.errors import LacyError
-from lacy.sources import Database, guarded
+from lacy.sources import Database, guarded, open_source
 from lacy.sources.db import draft_mapping
 from lacy.sources.db.stores import StoreError
-from lacy.sources.opening import open_source
 from lacy.types import Request
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from lacy.errors import LacyError
 from lacy.sources import Source, guarded
-from lacy.sources.texts import BuildReport, Documents
-from lacy.sources.texts.passages import LONGEST_PASSAGE, marked_values, split_passages
+from lacy.sources.texts import BuildReport, Documents, marked_values
+from lacy.sources.texts.passages import LONGEST_PASSAGE, split_passages
 from lacy.sources.texts.subjects import first_name
 from lacy.types import Document, Mark, Request
 from lacy.world import make_world

@@ -12,7 +12,7 @@ import pytest
 
 from lacy.cli import main
 from lacy.corpus.reading import ReadReport, read
-from lacy.sources.opening import open_source
+from lacy.sources import open_source
 from lacy.sources.texts import BuildReport, Documents, Origin
 from lacy.types import Mark, Request
 

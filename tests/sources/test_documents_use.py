@@ -14,8 +14,7 @@ from lacy.cascade.opening import ranking_warning
 from lacy.cli import main
 from lacy.corpus.reading import ReadReport, read
 from lacy.errors import LacyError
-from lacy.sources import Database
-from lacy.sources.opening import open_source
+from lacy.sources import Database, open_source
 from lacy.sources.texts import BuildReport, Documents
 from lacy.sources.texts.passages import extended_values
 from lacy.study.sources import open_study_source as open_partner

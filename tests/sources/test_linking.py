@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.sources.names import normalize
-from lacy.sources.names.index import NameIndex
-from lacy.sources.names.linking import THRESHOLD, EntityLinker
+from lacy.sources.names import EntityLinker, NameIndex, normalize
+from lacy.sources.names.linking import THRESHOLD
 from lacy.sources.names.spelling import similarity
 
 NAMES = [

@@ -4,10 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.sources.names import normalize
+from lacy.sources.names import EntityLinker, NameIndex, normalize, subject_key
 from lacy.sources.names.boundaries import is_complete_name, unify_characters
-from lacy.sources.names.index import NameIndex, subject_key
-from lacy.sources.names.linking import EntityLinker
 
 SIGNS = [
     "C", "C++", "C#", "C--", "F", "F#", "A", "A*", "B-", "Yahoo!", "Yahoo", "AC/DC", "K-9", "$5",

@@ -12,12 +12,18 @@ from lacy.cli.generate import GenerateConfig
 from lacy.cli.serve import _prompts
 from lacy.config import load
 from lacy.errors import LacyError
-from lacy.sources import Database, wrapped_sources
-from lacy.sources.cached import Cached
+from lacy.sources import (
+    Breaker,
+    Cached,
+    Chain,
+    Database,
+    Metered,
+    open_source,
+    open_sources,
+    wrapped_sources,
+)
 from lacy.sources.db import draft_mapping
-from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.opening import open_source, open_sources
-from lacy.sources.wrappers import Breaker, Chain, Metered
+from lacy.sources.models import Endpoint
 from lacy.types import Request
 
 TAUGHT = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}

@@ -8,10 +8,8 @@ from hypothesis import strategies as st
 
 from lacy.cascade import Engine
 from lacy.errors import LacyError
-from lacy.sources import ScriptedSource, guarded, wrapped_sources
-from lacy.sources.cached import Cached
-from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.wrappers import Breaker, Chain, Metered
+from lacy.sources import Breaker, Cached, Chain, Metered, ScriptedSource, guarded, wrapped_sources
+from lacy.sources.models import Endpoint
 from lacy.testing import scripted
 from lacy.types import Candidate, Reply, Request
 

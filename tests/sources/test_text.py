@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from helpers import models
 from lacy.corpus.token_text import TokenText
-from lacy.sources.units import completions, continuation
+from lacy.sources import continuation
+from lacy.sources.units import completions
 from lacy.testing import byte_tokenizer
 
 TOKENIZERS = {**models.ALL, "bytes": byte_tokenizer()}

@@ -11,8 +11,7 @@ from lacy.errors import LacyError
 from lacy.evaluate.facts import score_facts
 from lacy.model import build_model
 from lacy.model.io import Loaded
-from lacy.sources import Source
-from lacy.sources.truth import Truth
+from lacy.sources import Source, Truth
 from lacy.testing import scripted_with
 from lacy.types import Request
 from lacy.world import make_world
