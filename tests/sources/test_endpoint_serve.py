@@ -18,7 +18,7 @@ from helpers.letters import speaks_letters
 from lacy.model import save_model
 from lacy.remote import RemoteError
 from lacy.sources.models import Endpoint
-from lacy.sources.models.endpoint import DEFAULT_MAX_TOKENS
+from lacy.sources.models.base import DEFAULT_MAX_TOKENS
 from lacy.sources.models.partial import PartialCompletion
 from lacy.testing import byte_tokenizer
 from lacy.types import Request

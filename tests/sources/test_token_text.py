@@ -1,4 +1,4 @@
-"""Seams: bytes of tokens, exact continuations, leading spaces."""
+"""Bytes of tokens, exact continuations, leading spaces."""
 
 import pytest
 from hypothesis import given, settings
@@ -114,7 +114,7 @@ def test_continuation_spaces(text, value, expected):
         ("x", "  ", []),
     ],
 )
-def test_completions_go_on_with_what_is_said_already(text, value, expected):
+def test_completions_continue_a_partial_value(text, value, expected):
     assert completions(text, value) == expected
 
 
