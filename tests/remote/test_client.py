@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lacy.errors import LacyError
-from lacy.remote import HttpClient, OpenAIClient, OutOfTokens, RemoteError, Retries
+from lacy.remote import OpenAIClient, OutOfTokens, RemoteError, Retries
 
 QUICK = Retries(2, first_wait=0.001)
 
@@ -149,16 +149,12 @@ def test_errors_say_what_can_be_done(server, status, hint, monkeypatch):
 
 
 def test_statuses_that_are_repeated(server):
-    client = HttpClient(server.url, retries=Retries(1, 0.001, statuses=frozenset({408})))
-
-    async def read(response, key):
-        return response.status_code
-
+    client = OpenAIClient(server.url, "m", retries=Retries(1, 0.001, statuses=frozenset({408})))
     for status, tries in ((408, 2), (503, 2), (409, 1)):
         server.seen.clear()
         server.replies = [(status, b"")]
         with pytest.raises(RemoteError, match=f"HTTP {status}"):
-            run(client, lambda c: c.request("POST", "x", {}, read=read))
+            run(client, lambda c: c.complete("x"))
         assert len(server.seen) == tries
 
 

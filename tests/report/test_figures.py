@@ -68,7 +68,7 @@ def test_a_figure_is_small_well_formed_described_and_always_the_same(study, tmp_
 def test_the_frontier_has_a_line_per_method_and_kind(study, tmp_path):
     figures.frontier(study, tmp_path / "f.svg")
     texts = texts_of(tmp_path / "f.svg")
-    for label in (*METHODS, "plain, entropy", "alone", "facts right, %", "tokens asked for, %"):
+    for label in (*METHODS, "plain, entropy", "alone", "facts right, %", "call rate, %"):
         assert label in texts
     for number, method in enumerate(METHODS):
         drawn = [

@@ -56,7 +56,7 @@ def rows_of(text, title):
     return [re.split(r" (?<!\\)\| ", line.strip("| ")) for line in block.splitlines()]
 
 
-HERE = "Size small, the same number of steps, 22% of the tokens asked for"
+HERE = "Size small, the same number of steps, call rate 22%"
 
 
 def test_the_table_of_methods_is_exact(study):
@@ -93,9 +93,7 @@ def test_the_table_of_methods_is_exact(study):
 
 def test_conditions_at_other_rates_stand_apart_and_nothing_is_best_there(study):
     text = methods_table(study)
-    head, _, *body = rows_of(
-        text, "Size small, the same number of steps, at call rates of their own"
-    )
+    head, _, *body = rows_of(text, "Size small, the same number of steps, other call rates")
     assert head == ["method", "condition", "call rate", "facts right"]
     assert [row[1] for row in body] == ["alone"] * 4
     assert "**" not in "".join("".join(row) for row in body)
@@ -105,7 +103,7 @@ def test_conditions_at_other_rates_stand_apart_and_nothing_is_best_there(study):
 
 def test_another_rate_and_chosen_conditions(study):
     text = methods_table(study, call_rate=0.35, metrics=["f1"], where={"method": "lacy"})
-    rows = rows_of(text, "Size small, the same number of steps, 35% of the tokens asked for")
+    rows = rows_of(text, "Size small, the same number of steps, call rate 35%")
     assert [row[:2] for row in rows[2:]] == [["lacy", "budget=0.35"]]
     assert "**9" not in text  # one row has no best
     only = methods_table(study, conditions=["alone"])
@@ -117,7 +115,7 @@ def test_sizes_and_rules_have_tables_of_their_own_and_the_plain_method_stands_in
     text = methods_table(study)
     for size in "sl":
         for rule in ("steps", "text tokens"):
-            title = f"Size {size}, the same number of {rule}, 22% of the tokens asked for"
+            title = f"Size {size}, the same number of {rule}, call rate 22%"
             assert [row[0] for row in rows_of(text, title)[2:]] == [
                 "plain", "plain", "lacy", "loss only", "random\\|tokens",
             ]  # fmt: skip

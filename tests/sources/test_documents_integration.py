@@ -209,7 +209,7 @@ def test_source_ask_suggests_the_next_command(tmp_path, capsys):
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE fact (subject, relation, value)")
     assert lacy("source", "ask", path, "Ada Vell was born in") == 0
-    assert "It knows no names" in capsys.readouterr().out
+    assert "it knows no names" in capsys.readouterr().out
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("INSERT INTO fact VALUES ('Ada Vell', 'place', 'Ulm')")
         db.execute("INSERT INTO fact VALUES ('Bo\x1b[31m Orr', 'place', 'Bern')")

@@ -147,7 +147,7 @@ def test_dry_run_and_mistakes(study, capsys):
     shown = capsys.readouterr().out
     assert "training runs" in shown and "jobs done before" in shown
     assert lacy("study") == 2
-    assert "no recipe was given" in capsys.readouterr().err
+    assert "RECIPE is missing" in capsys.readouterr().err
     assert lacy("study", recipe, "--only", "laci") == 2
     assert "no method of this study" in capsys.readouterr().err
 

@@ -79,11 +79,11 @@ QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
 }
-"""Environment of the libraries below, where the user has not set it: no telemetry, one console."""
+"""Environment of the libraries, unless the user has set it: no telemetry, no progress bars."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs ``lacy ARGV`` and returns the exit code.
+    """Run ``lacy ARGV`` and return the exit code.
 
     Args:
         argv: the arguments without the program's name; by default those of the process.
@@ -170,7 +170,7 @@ def _run(name: str, arguments: list[str]) -> int | None:
 
 
 def _for_the_user(caught: Exception) -> LacyError | None:
-    """The error to show without a traceback, or None for a bug."""
+    """Return the error to show without a traceback, or None for a bug."""
     from lacy.disk import disk_error
     from lacy.errors import LacyError
 

@@ -1,4 +1,4 @@
-"""``lacy export``: a model in a file that other engines read."""
+"""``lacy export``: write a model as a file that other engines read."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class ExportConfig:
-    """Writes a model in a format of another engine."""
+    """Write a model in the format of another engine."""
 
     model: Positional[str]
     """Folder of a model or a run."""
     to: Literal["gguf"] = "gguf"
-    """The format: gguf for llama.cpp and what is built on it. (vLLM and transformers read the
-    model's folder as it is.)"""
+    """Format: gguf for llama.cpp and engines built on it; vLLM and transformers read the model's
+    folder as it is."""
     out: Path | None = None
-    """The file to write; by default MODEL.gguf beside the model."""
+    """File to write; by default MODEL.gguf beside the model."""
     precision: Literal["f32", "f16", "q8_0"] = "f16"
-    """Numbers of the weights: f32 speaks as the model does, f16 nearly so, q8_0 is half of that."""
+    """Precision of the weights; f32 is exact, f16 nearly so, q8_0 half the size of f16."""
 
 
 FLAGS = ExportConfig
@@ -71,7 +71,7 @@ def _gguf(loaded: Loaded, out: Path, config: ExportConfig) -> Path:
 
 
 _WRITERS: dict[str, Callable[[Loaded, Path, ExportConfig], Path]] = {"gguf": _gguf}
-"""A format is a function here, and a word of ``ExportConfig.to``."""
+"""The writer of each format in ``ExportConfig.to``."""
 
 _SERVE = {"gguf": "python -m llama_cpp.server --model {out}"}
-"""What to type next."""
+"""Command that serves a file of each format."""

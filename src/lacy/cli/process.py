@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 NARROWEST = 20
-"""Columns of a terminal; a smaller COLUMNS is not believed."""
+"""Smallest plausible width of a terminal; a smaller COLUMNS is ignored."""
 
 STOPPED, CLOSED = 130, 141
-"""Exit codes: a signal ended the command (as Ctrl-C does); the reader of its output went away."""
+"""Exit codes: a signal ended the command, as Ctrl-C does; the reader of its output has gone."""
 
 
 def prepare_streams() -> None:
-    """Makes the standard streams safe to use, whatever they are connected to.
+    """Make the standard streams safe to use, whatever they are connected to.
 
     A closed stream is replaced by the null device: otherwise the next file that is opened would get
     its file descriptor, and messages would be written to it. Characters that the encoding of an
@@ -31,14 +31,14 @@ def prepare_streams() -> None:
             setattr(sys, name, _null(number, mode))
     columns = os.environ.get("COLUMNS", "")
     if columns and not (columns.isdecimal() and int(columns) >= NARROWEST):
-        del os.environ["COLUMNS"]  # texts would be cut away, and help would never end
+        del os.environ["COLUMNS"]  # rich would cut texts off
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) in ("strict", "surrogateescape"):
             _reconfigure(stream, errors="replace")
 
 
 def _null(number: int, mode: str) -> Any:
-    """Opens the null device as a standard stream, with the stream's own descriptor if free."""
+    """Open the null device as a standard stream, with the stream's own descriptor if free."""
     null = os.open(os.devnull, os.O_RDWR)
     try:
         os.fstat(number)
@@ -55,7 +55,7 @@ def _reconfigure(stream: Any, **options: Any) -> None:
 
 
 def reader_gone() -> bool:
-    """Whether stdout or stderr is a pipe whose reader has gone away.
+    """True if stdout or stderr is a pipe whose reader has gone away.
 
     A ``BrokenPipeError`` may also come from the connection of a source.
     """
@@ -73,20 +73,20 @@ def reader_gone() -> bool:
 
 
 def lost_output() -> int:
-    """Flushes the outputs; returns 0, or the exit code if that failed."""
+    """Flush the outputs; return 0, or the exit code if that fails."""
     lost = 0
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError as error:
             lost = max(lost, unwritten(error))
-        except ValueError:  # the verb closed it
+        except ValueError:  # the command closed it
             continue
     return lost
 
 
 def unwritten(error: OSError) -> int:
-    """Handles an output that cannot be written.
+    """Handle an output that cannot be written.
 
     Returns:
         The exit code: 141 without a message if the reader has gone away (as ``head`` does); 2 with
@@ -107,7 +107,7 @@ def unwritten(error: OSError) -> int:
 
 
 def _silence_if_stuck(stream: Any) -> None:
-    """Redirects a stream that cannot be flushed to the null device; Python flushes it at exit."""
+    """Redirect a stream that cannot be flushed to the null device, as Python flushes it at exit."""
     try:
         stream.flush()
     except OSError:
@@ -126,7 +126,7 @@ class Signals:
     """
 
     def __enter__(self) -> None:
-        """Sets the handlers; does nothing outside the main thread."""
+        """Set the handlers; do nothing outside the main thread."""
         import signal
         import threading
 
@@ -139,7 +139,7 @@ class Signals:
                 self._before.append((number, signal.signal(number, _stop)))
 
     def __exit__(self, *_: object) -> None:
-        """Restores the previous handlers."""
+        """Restore the previous handlers."""
         import signal
 
         for number, handler in self._before:

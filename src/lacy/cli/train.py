@@ -1,4 +1,4 @@
-"""``lacy train``: packed data in, a run folder with a model that knows when to call out."""
+"""``lacy train``: train a small model that knows when to call."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 from .client import OpenAIClient
 from .errors import BASE_URL_HINT, OutOfTokens, RemoteError, redact
-from .http import HttpClient, Retries, check_url
+from .http import Retries, check_url
 from .loop import LoopThread
 from .sse import Chunk
 from .wire import (
@@ -17,7 +17,6 @@ __all__ = [
     "REASONING_TAG",
     "AcceptedParameters",
     "Chunk",
-    "HttpClient",
     "LoopThread",
     "OpenAIClient",
     "OutOfTokens",

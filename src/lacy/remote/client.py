@@ -1,19 +1,37 @@
 """A client of OpenAI-compatible servers: vLLM, llama.cpp, a provider's API.
 
-client = OpenAIClient("http://localhost:8000/v1", "my-model", timeout=60)
-answer = await client.chat([{"role": "user", "content": "Where was Ada born?"}], max_tokens=50)
-print(answer.text, answer.usage)
-await client.close()
+    client = OpenAIClient("http://localhost:8000/v1", "my-model", timeout=60)
+    answer = await client.chat([{"role": "user", "content": "Where was Ada born?"}], max_tokens=50)
+    print(answer.text, answer.usage)
+    await client.close()
+
+Requests are repeated only where that may help (busy or failing servers, lost connections) and never
+beyond their deadline.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
+from lacy.errors import LacyError
 from lacy.remote.errors import BASE_URL_HINT, OutOfTokens, RemoteError
-from lacy.remote.http import HttpClient, json_object
+from lacy.remote.http import (
+    Retries,
+    check_url,
+    error_text,
+    json_object,
+    read_key,
+    retry_after_seconds,
+    status_message,
+    transport_error,
+)
 from lacy.remote.sse import Chunk, read_chunks
 from lacy.remote.wire import AcceptedParameters, without_reasoning
 
@@ -22,29 +40,67 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_DEFAULT_RETRIES = Retries()
 
-class OpenAIClient(HttpClient):
+
+class OpenAIClient:
     """A client of one model on one OpenAI-compatible server.
 
-    Parameters that the server rejects are left out of later requests (``AcceptedParameters``).
+    It keeps one connection pool per event loop. Parameters that the server rejects are left out of
+    later requests (``AcceptedParameters``).
 
     Args:
         url: base of the API, such as ``http://localhost:8000/v1``.
         model: the model's name on the server.
+        key_variable: environment variable with the key, which is sent as a bearer token. It is read
+            at each request and never stored. If None or not set, no key is sent.
+        timeout: seconds for one request with all its attempts and waits.
+        attempt_timeout: seconds for one attempt, after which the next one begins.
+        retries: when a failed request is sent again.
+        concurrency: requests at the same time (per event loop), including those that wait before a
+            repetition: a busy server gets no further ones meanwhile.
         max_bytes: maximum size of an answer in bytes.
-        settings: as of ``HttpClient``: ``key_variable``, ``timeout``, ``attempt_timeout``,
-            ``retries`` and ``concurrency``.
+
+    Attributes:
+        sent: number of requests sent, including repeated ones.
+        retried: number of requests that were repeated after a failure.
 
     Raises:
         LacyError: E11, httpx is not installed; E72, the address cannot be used.
     """
 
     def __init__(
-        self, url: str, model: str, *, max_bytes: int = 1_000_000, **settings: Any
+        self,
+        url: str,
+        model: str,
+        *,
+        key_variable: str | None = None,
+        timeout: float = math.inf,
+        attempt_timeout: float = math.inf,
+        retries: Retries = _DEFAULT_RETRIES,
+        concurrency: int = 8,
+        max_bytes: int = 1_000_000,
     ) -> None:
-        super().__init__(url, **settings)
-        self.model, self.max_bytes = model, max_bytes
+        try:
+            import httpx  # noqa: F401
+        except ImportError:
+            what = "a model behind a server"
+            raise LacyError("E11", extra_for=what, package="httpx", extra="endpoint") from None
+        self.url, self.model = check_url(url), model
+        self.key_variable = key_variable
+        self.timeout, self.attempt_timeout = timeout, attempt_timeout
+        self.retries, self.concurrency = retries, concurrency
+        self.max_bytes = max_bytes
+        self.sent = self.retried = 0
         self.parameters = AcceptedParameters()
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_pools"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)  # connections are not pickled: a process opens its own
+        self._pools = WeakKeyDictionary()
 
     async def complete(self, prompt: str | Sequence[int], **fields: Any) -> Chunk:
         """Continue a text, given as a string or as token ids, with ``/completions``.
@@ -112,7 +168,7 @@ class OpenAIClient(HttpClient):
                 return await read(arriving)
 
         fields = {"model": self.model, "temperature": 0, **body}
-        return await self.request("POST", path, fields, read=read_response, deadline=deadline)
+        return await self._request("POST", path, fields, read_response, deadline)
 
     async def models(self) -> list[dict[str, Any]]:
         """Return the server's models, each with its ``id``.
@@ -127,21 +183,119 @@ class OpenAIClient(HttpClient):
                 raise RemoteError("the answer is no list of models", hint=BASE_URL_HINT)
             return [model for model in found if isinstance(model, dict)]
 
-        return await self.request("GET", "models", read=read)
+        return await self._request("GET", "models", None, read)
 
-    def adapt(self, body: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Return the body without the parameters that the server rejected before."""
-        return None if body is None else self.parameters.adapt(body)
+    async def close(self) -> None:
+        """Close the connections of the running event loop."""
+        if pool := self._pools.pop(asyncio.get_running_loop(), None):
+            await pool.client.aclose()
 
-    def learn(self, sent: dict[str, Any] | None, status: int, text: str) -> bool:
-        """Learn which parameters the server rejects; True if it named some."""
-        return sent is not None and self.parameters.learn(sent, status, text)
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        read: Callable[[httpx.Response, str], Awaitable[T]],
+        deadline: float | None = None,
+    ) -> T:
+        """Send a request, again after failures, and return what ``read`` makes of the response.
 
-    def hint(self, status: int) -> str:
+        ``read`` gets each response of status 200, and the key for its error messages.
+        """
+        deadline = time.monotonic() + self.timeout if deadline is None else deadline
+        attempt = partial(self._attempt, method, path, body, read)
+        try:
+            async with _time_limit(deadline - time.monotonic()), self._pool().places:
+                return await self._repeat(attempt, deadline)
+        except TimeoutError:
+            raise RemoteError(f"no whole answer within {self.timeout:g} s") from None
+
+    async def _repeat(self, attempt: Callable[[], Awaitable[T]], deadline: float) -> T:
+        """Await ``attempt()`` until it succeeds or ``retries`` or the time are used up."""
+        failed = 0
+        while True:
+            try:
+                return await attempt()
+            except RemoteError as raised:
+                error = raised
+            if not error.retryable or failed == self.retries.count:
+                error.why += f", after {failed + 1} tries" if failed else ""
+                raise error
+            wait = self.retries.wait(failed, error.retry_after)
+            if time.monotonic() + wait >= deadline:
+                error.why += f", and no time for another try in {wait:.1f} s"
+                raise error
+            failed += 1
+            self.retried += 1
+            await asyncio.sleep(wait)
+
+    async def _attempt(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        read: Callable[[httpx.Response, str], Awaitable[T]],
+    ) -> T:
+        """Send a request; again, at once, if the server's error shows how to adapt it."""
+        import httpx
+
+        key, url = read_key(self.key_variable), f"{self.url}/{path}"
+        headers = {"Accept-Encoding": "identity"}  # compression costs time and delays streams
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        try:
+            while True:
+                sent = self.parameters.adapt(body) if body else None
+                self.sent += 1
+                request = self._pool().client.stream(method, url, json=sent, headers=headers)
+                async with _time_limit(self.attempt_timeout), request as response:
+                    status = response.status_code
+                    if status == 200:
+                        return await read(response, key)
+                    text = await error_text(response)
+                learned = sent and self.parameters.learn(sent, status, text)
+                if learned and body and self.parameters.adapt(body) != sent:
+                    continue
+                raise RemoteError(
+                    status_message(status, text, key), status, hint=self._hint(status),
+                    retryable=self.retries.covers(status),
+                    retry_after=retry_after_seconds(response.headers.get("retry-after")),
+                )  # fmt: skip
+        except TimeoutError:
+            why = f"no answer within {self.attempt_timeout:g} s"
+            raise RemoteError(why, retryable=True) from None
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise transport_error(error, key) from None
+
+    def _pool(self) -> _Pool:
+        """Return the running loop's connections: httpx cannot use those of another loop."""
+        import httpx
+
+        loop = asyncio.get_running_loop()
+        if loop not in self._pools:
+            count = self.concurrency
+            limits = httpx.Limits(max_connections=count, max_keepalive_connections=count)
+            # Without a timeout of its own: _request() limits the time as a whole.
+            client = httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False)
+            self._pools[loop] = _Pool(client, asyncio.Semaphore(count))
+        return self._pools[loop]
+
+    def _hint(self, status: int) -> str:
         """Return what the user can do about an error status, or ""."""
-        if status == 404:
-            return f"check the address and the model's name ({self.model})"
-        return super().hint(status)
+        if status in (401, 403) and self.key_variable:
+            return f"set the key: export {self.key_variable}=..."
+        return f"check the address and the model's name ({self.model})" if status == 404 else ""
+
+
+class _Pool(NamedTuple):
+    """The connections of one event loop."""
+
+    client: httpx.AsyncClient
+    places: asyncio.Semaphore
+
+
+def _time_limit(seconds: float) -> asyncio.Timeout:
+    return asyncio.timeout(seconds if seconds < math.inf else None)
 
 
 async def _whole_answer(arriving: AsyncGenerator[Chunk, None]) -> Chunk:

@@ -168,7 +168,7 @@ class AcceptedParameters:
 
     @property
     def note(self) -> str:
-        """How requests were changed in a way that may change the answer, for the evidence."""
+        """A note for the evidence if a rejected parameter may change the answer."""
         return (
             "asked without temperature, which it rejects" if "temperature" in self.omitted else ""
         )

@@ -11,12 +11,12 @@ from typing import Any
 from lacy.errors import LacyError
 from lacy.evaluate import Score, metric_of
 from lacy.report.study_files import Key, ParsedCondition, Study, conditions_at_rate, read_study
-from lacy.report.svg import GRID, HOLLOW, MUTED, SeriesStyle, share_limits, sheet
+from lacy.report.svg import GRID, HOLLOW, MUTED, Output, SeriesStyle, share_limits, sheet
 
 
 def frontier(
     folder: str | Path,
-    file: str | Path,
+    file: Output,
     *,
     conditions: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
@@ -40,35 +40,23 @@ def frontier(
     every = [cost[0] for costs in found.values() for cost in costs]
     if not every:
         raise LacyError("E88", what="no condition with a call rate and facts right", where=folder)
-    budgets = {
-        (condition.kind, condition.budget) for condition in every if condition.budget is not None
-    }
-    counts = Counter(kind for kind, _ in budgets)
-    kinds = [k for k in dict.fromkeys(condition.kind for condition in every) if counts[k] > 1]
-    names = list(
-        dict.fromkeys(condition.name for condition in every if not _on_line(condition, kinds))
+    counts = Counter(
+        kind for kind, _ in {(c.kind, c.budget) for c in every if c.budget is not None}
     )
-    what = "Facts right against the share of tokens asked for, by method; bars are 95% intervals."
+    kinds = [k for k in dict.fromkeys(c.kind for c in every) if counts[k] > 1]
+    names = list(dict.fromkeys(c.name for c in every if c.budget is None or c.kind not in kinds))
+    what = "Facts right against the call rate, by method; bars are 95% intervals."
     with sheet(file, len(study.groups), what) as panels:
         for axes, group in zip(panels, study.groups, strict=True):
             for key in study.members(*group):
                 number, costs = study.methods.index(key[2]), found[key]
-                _lines_of(
-                    axes, key[2], costs, {k: SeriesStyle(number, i) for i, k in enumerate(kinds)}
-                )
-                _named(
-                    axes,
-                    key[2],
-                    SeriesStyle(number),
-                    [c for c in costs if c[0].name in names],
-                    names,
-                )
+                styles = {kind: SeriesStyle(number, i) for i, kind in enumerate(kinds)}
+                _draw_budget_lines(axes, key[2], costs, styles)
+                single = [cost for cost in costs if cost[0].name in names]
+                _draw_single_markers(axes, key[2], SeriesStyle(number), single, names)
             _legend_of_names(axes, names, study.methods)
-            axes.set(
-                xlabel="tokens asked for, %",
-                ylabel="facts right, %",
-                title=study.panel_title(group),
-            )
+            title = study.panel_title(group)
+            axes.set(xlabel="call rate, %", ylabel="facts right, %", title=title)
             axes.margins(x=0.06, y=0.08)
         share_limits(panels, "x")
         share_limits(panels, "y")
@@ -79,32 +67,24 @@ Cost = tuple[ParsedCondition, float, float, float, float]
 """A condition with its call rate, its facts right and their interval, in percent."""
 
 
-def _on_line(condition: ParsedCondition, kinds: Sequence[str]) -> bool:
-    return condition.budget is not None and condition.kind in kinds
-
-
 def _costs(study: Study, key: Key, conditions: Sequence[str]) -> list[Cost]:
     found: list[Cost] = []
     for condition in study.conditions(key):
-        rate, right = (
-            study.get(key, "call_rate", condition.name),
-            study.get(key, "facts_right", condition.name),
-        )
+        rate = study.get(key, "call_rate", condition.name)
+        right = study.get(key, "facts_right", condition.name)
         if (conditions and condition.name not in conditions) or not rate or not right:
             continue
-        score = right.score
-        if math.isfinite(rate.score.value) and math.isfinite(score.value):
-            x, y, low, high = (
-                100 * value for value in (rate.score.value, score.value, score.low, score.high)
-            )
-            found.append((condition, x, y, low, high))
+        x, score = rate.score.value, right.score
+        if math.isfinite(x) and math.isfinite(score.value):
+            percent = (100 * x, 100 * score.value, 100 * score.low, 100 * score.high)
+            found.append((condition, *percent))
     return sorted(found, key=lambda cost: cost[1])
 
 
-def _lines_of(
-    axes: Any, method: str, costs: Sequence[Cost], pens: Mapping[str, SeriesStyle]
+def _draw_budget_lines(
+    axes: Any, method: str, costs: Sequence[Cost], styles: Mapping[str, SeriesStyle]
 ) -> None:
-    for kind, pen in pens.items():
+    for kind, pen in styles.items():
         line = [cost for cost in costs if cost[0].budget is not None and cost[0].kind == kind]
         if not line:
             continue
@@ -114,10 +94,10 @@ def _lines_of(
         _bars(axes, line, pen)
 
 
-def _named(
+def _draw_single_markers(
     axes: Any, method: str, pen: SeriesStyle, costs: Sequence[Cost], names: Sequence[str]
 ) -> None:
-    """Single markers; a method that has no line is told by its colour."""
+    """Draw single markers; a method without a line is identified by its colour."""
     for cost in costs:
         axes.plot(
             cost[1], cost[2], marker=HOLLOW[names.index(cost[0].name) % len(HOLLOW)],
@@ -148,7 +128,7 @@ def _legend_of_names(axes: Any, names: Sequence[str], methods: Sequence[str]) ->
 
 def methods(
     folder: str | Path,
-    file: str | Path,
+    file: Output,
     metric: str = "facts_right",
     *,
     conditions: Sequence[str] = (),

@@ -78,7 +78,7 @@ def methods_table(
 def _note(study: Study, metrics: Sequence[str]) -> str:
     """Explain how to read the tables."""
     many = study.seeds > 1
-    said = [
+    sentences = [
         f"{study.seeds} seed{'s' * many}.",
         "In brackets 95% intervals: for answers over people and seeds, for figures of the model "
         "itself (such as closed-book recall) over seeds; below them the lowest and highest seed."
@@ -87,8 +87,8 @@ def _note(study: Study, metrics: Sequence[str]) -> str:
         "Bold: best of its table.",
     ]
     if "auroc_start" in metrics:
-        said.append("AUROC: of the signal that places the calls, value starts against other words.")
-    return " ".join(said)
+        sentences.append("AUROC: of the signal that places the calls, at value starts.")
+    return " ".join(sentences)
 
 
 def blocks(
@@ -109,20 +109,20 @@ def blocks(
     found = []
     for size, equal in study.groups:
         keys = study.members(size, equal)
-        here = list(conditions_at_rate(study, keys, rate))
-        rest = [(k, w) for k in keys for w in study.conditions(k) if w.budget is None]
-        rest = [pair for pair in rest if pair not in here]
-        at_it = {key for key, _ in here}
+        at_rate = list(conditions_at_rate(study, keys, rate))
+        others = [(k, c) for k in keys for c in study.conditions(k) if c.budget is None]
+        others = [pair for pair in others if pair not in at_rate]
+        keys_at_rate = {key for key, _ in at_rate}
         title = f"Size {size}, {EQUAL.get(equal, equal)}"
-        asked = "" if rate is None else f", {100 * rate:g}% of the tokens asked for"
-        for what, pairs in ((asked, here), (", at call rates of their own", rest)):
+        common = "" if rate is None else f", call rate {100 * rate:g}%"
+        for what, pairs in ((common, at_rate), (", other call rates", others)):
             lines = tuple(
-                _line(study, key, condition, metrics, pairs is here or key not in at_it)
-                for key, condition in pairs
-                if not conditions or condition.name in conditions
+                _line(study, k, c, metrics, pairs is at_rate or k not in keys_at_rate)
+                for k, c in pairs
+                if not conditions or c.name in conditions
             )
             if lines:
-                compared = pairs is here and rate is not None
+                compared = pairs is at_rate and rate is not None
                 found.append(TableBlock(title + what, lines, compared))
     return found
 
@@ -136,11 +136,10 @@ def _line(
         wanted = metric
         if metric == "auroc_start":
             wanted = f"auroc_{condition.signal}_start" if condition.signal else ""
-        here = study.get(key, wanted, condition.name) or (
-            study.get(key, wanted) if models else None
-        )
-        if here and math.isfinite(here.score.value):
-            found[metric] = here
+        score = study.get(key, wanted, condition.name)
+        score = score or (study.get(key, wanted) if models else None)
+        if score and math.isfinite(score.score.value):
+            found[metric] = score
     return TableLine(key[2], condition, found)
 
 
@@ -158,10 +157,7 @@ def _block(block: TableBlock, metrics: Sequence[str]) -> str:
     best = {metric: _best(block, metric) for metric in columns}
     rows = [["method", "condition", *map(label, columns)], ["---", "---", *["---:"] * len(columns)]]
     for line in block.lines:
-        cells = [
-            _cell(line.found[metric], best[metric]) if metric in line.found else "–"
-            for metric in columns
-        ]
+        cells = [_cell(line.found[m], best[m]) if m in line.found else "–" for m in columns]
         rows.append([_text(line.method), _text(line.condition.name), *cells])
     return f"**{_text(block.title)}**\n\n" + _rows(rows)
 
@@ -236,9 +232,8 @@ def comparisons_table(
         for row in group.to_dict("records"):
             sides = [_text(row["a"]), _text(row["b"])]
             people, seeds = (f"{int(row[name]):,}" for name in ("n", "seeds"))
-            lines.append(
-                [metric_of(row["metric"]).label, *sides, gap(row), p_value(row["p"]), people, seeds]
-            )
+            metric = metric_of(row["metric"]).label
+            lines.append([metric, *sides, gap(row), p_value(row["p"]), people, seeds])
         title = f"Size {size}, {EQUAL.get(equal, equal)}"
         parts.append(f"**{_text(title)}**\n\n{_rows(lines)}")
     return "\n\n".join(parts)
@@ -268,8 +263,8 @@ def gap(row: Mapping[str, Any]) -> str:
     share = unit == "share"
     scale, form = (100, "+.1f") if share else (1, "+.3f")
     value, low, high = (scale * row[name] for name in ("difference", "low", "high"))
-    said = {"share": " points", "": "", "AUROC": ""}.get(unit, f" {unit}")
-    text = f"{value:{form}}{said}"
+    suffix = {"share": " points", "": "", "AUROC": ""}.get(unit, f" {unit}")
+    text = f"{value:{form}}{suffix}"
     return f"{text} [{low:{form}} to {high:{form}}]" if math.isfinite(low + high) else text
 
 

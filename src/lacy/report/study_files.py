@@ -65,7 +65,7 @@ def parse_condition(name: str, given: Mapping[str, Any] | None = None) -> Parsed
     Args:
         name: such as ``budget``; without settings, ``budget=0.22,by=entropy`` and ``random=0.22``
             are read as policies.
-        given: its policy, source, unit and heal, as setup.json has them.
+        given: its policy, source and unit, as setup.json has them.
     """
     policy = str((given or {}).get("policy", name))
     budget = re.search(r"\b(budget|random)=(\d*\.?\d+)", policy)
@@ -78,7 +78,7 @@ def parse_condition(name: str, given: Mapping[str, Any] | None = None) -> Parsed
     source, unit = (given or {}).get("source", "database"), (given or {}).get("unit", "value")
     parts = [by] * (by != "margin")
     parts += [source.lstrip("@") or "nobody"] * (source != "database")
-    parts += [f"by {unit}"] * (unit != "value") + ["healed"] * bool((given or {}).get("heal"))
+    parts += [f"by {unit}"] * (unit != "value")
     return ParsedCondition(name, float(budget[2]) if budget else None, ", ".join(parts), signal)
 
 
@@ -161,22 +161,16 @@ class Study:
     def common_rate(self) -> float | None:
         """Return the most common budget; of several, the nearest to the study's rate.
 
-        Where no condition has a budget, that rate; None if it is not known either.
+        If no condition has a budget, return that rate, or None if it is not known.
         """
-        conditions = [
-            condition
-            for key in self.keys
-            for condition in self.conditions(key)
-            if condition.budget is not None
-        ]
-        usual = [condition for condition in conditions if not condition.kind]
-        asked = Counter(condition.budget for condition in usual or conditions)
+        budgets = [c for k in self.keys for c in self.conditions(k) if c.budget is not None]
+        counts = Counter(c.budget for c in [c for c in budgets if not c.kind] or budgets)
         rate = self._rate()
-        if not asked:
+        if not counts:
             return rate
-        most = max(asked.values())
-        rates = sorted(budget for budget, times in asked.items() if budget and times == most)
-        return min(rates, key=lambda x: abs(x - (rates[len(rates) // 2] if rate is None else rate)))
+        rates = sorted(x for x, times in counts.items() if x and times == max(counts.values()))
+        middle = rates[len(rates) // 2] if rate is None else rate
+        return min(rates, key=lambda x: abs(x - middle))
 
     def _rate(self) -> float | None:
         """Return the study's rate, or else the rate that most models were trained at."""

@@ -6,10 +6,9 @@ within the page.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from lacy.errors import LacyError
 from lacy.evaluate import RESAMPLES, Score, metric_of
@@ -23,7 +22,7 @@ DRAWN: tuple[tuple[str, Callable[..., str]], ...] = (
     ("The methods at one call rate", figures.methods),
     ("Quality and cost", figures.frontier),
     ("Does it know when to ask?", figures.calibration),
-    ("Does the choice settle?", figures.turnover),
+    ("Does the selection settle?", figures.turnover),
 )
 MODELS = ("closed_book_recall", "auroc_start", "language_loss", "stored_bits")
 ANSWERS = tuple(metric for metric in METHODS if metric not in MODELS)
@@ -53,29 +52,19 @@ def write_study_page(folder: str | Path, out: str | Path) -> None:
     except LacyError as error:
         missing.append(_left_out(error, "the comparisons"))
     seeds = f"{study.seeds} seed{'s' if study.seeds != 1 else ''}"
-    data = HtmlPage(
+    setup = {k.replace("_", " "): str(v) for k, v in study.setup.items() if k != "conditions"}
+    for name, condition in study.setup.get("conditions", {}).items():
+        given = (f"{key} {value}" for key, value in condition.items() if value not in ("", None))
+        setup[f"condition {name}"] = ", ".join(given)
+    page = HtmlPage(
         title="One study, every method at the same call rate",
         lede=f"{len(study.runs)} models: {', '.join(study.methods)}; {seeds}.",
         tables=tables,
         figures=_figures(study.folder, missing),
-        setup={
-            name.replace("_", " "): str(value)
-            for name, value in study.setup.items()
-            if name != "conditions"
-        }
-        | {
-            f"condition {name}": _words(condition)
-            for name, condition in study.setup.get("conditions", {}).items()
-        },
+        setup=setup,
         notes=[*NOTES, *missing],
     )
-    write_html(out, data)
-
-
-def _words(condition: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {value}" for name, value in condition.items() if value not in ("", None)
-    )
+    write_html(out, page)
 
 
 def _left_out(error: LacyError, what: str) -> str:
@@ -87,23 +76,17 @@ def _left_out(error: LacyError, what: str) -> str:
 
 def _methods(block: TableBlock) -> list[PageTable]:
     """Return two tables of a block, so that each fits a page: the answers, and the models."""
-    found = []
+    tables = []
     for what, columns in (("", ANSWERS), (": the models by themselves", MODELS)):
         shown = [metric for metric in columns if any(metric in line.found for line in block.lines)]
         rows = []
         for line in block.lines:
-            figures_ = [line.found.get(metric) for metric in shown]
+            cells = [found.score if (found := line.found.get(m)) else None for m in shown]
             right = line.found.get("facts_right") if columns is ANSWERS else None
-            rows.append(
-                TableRow(
-                    line.method,
-                    [f.score if f else None for f in figures_],
-                    _note(line.condition.name, right),
-                )
-            )
+            rows.append(TableRow(line.method, cells, _note(line.condition.name, right)))
         if shown:
-            found.append(PageTable(block.title + what, [label(metric) for metric in shown], rows))
-    return found
+            tables.append(PageTable(block.title + what, [label(m) for m in shown], rows))
+    return tables
 
 
 def _note(condition: str, right: PooledScore | None) -> str:
@@ -133,14 +116,12 @@ def _comparisons(study: Study) -> list[PageTable]:
 
 def _figures(folder: Path, missing: list[str]) -> list[PageFigure]:
     drawn = []
-    with tempfile.TemporaryDirectory() as place:
-        for title, draw in DRAWN:
-            file = Path(place) / f"{draw.__name__}.svg"
-            try:
-                said = draw(folder, file)
-            except LacyError as error:
-                missing.append(_left_out(error, title))
-                continue
-            svg = inline(file.read_text(encoding="utf-8"), draw.__name__)
-            drawn.append(PageFigure(title, svg, said))
+    for title, draw in DRAWN:
+        buffer = io.StringIO()
+        try:
+            caption = draw(folder, buffer)
+        except LacyError as error:
+            missing.append(_left_out(error, title))
+            continue
+        drawn.append(PageFigure(title, inline(buffer.getvalue(), draw.__name__), caption))
     return drawn

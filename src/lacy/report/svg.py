@@ -34,6 +34,8 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)
 INK, MUTED, GRID = "#1d2530", "#5a6472", "#e3e6ea"
 WIDTH = 7.5
 """Width in inches, which is 720 px at its own size."""
+Output = str | Path | io.StringIO
+"""Where a figure goes: a file, or a buffer."""
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Characters that HTML and SVG forbid; they become the replacement character."""
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
@@ -111,7 +113,7 @@ def need(package: str) -> Any:
 
 @contextmanager
 def sheet(
-    file: str | Path | io.StringIO,
+    file: Output,
     panels: int,
     description: str,
     *,
@@ -160,7 +162,7 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
     )  # fmt: skip
 
 
-def _save(figure: Any, file: str | Path | io.StringIO, description: str) -> None:
+def _save(figure: Any, file: Output, description: str) -> None:
     if not isinstance(file, io.StringIO):
         file = Path(file)
         file.parent.mkdir(parents=True, exist_ok=True)

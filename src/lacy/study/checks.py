@@ -109,10 +109,9 @@ def _checked_method(plan: StudyPlan, name: str, found: list[str]) -> MethodPlan:
     found += _name(f"methods.{name}", name)
     found += _training(f"methods.{name}", plan.methods[name] or {}, STUDY_SETTINGS)
     found += _sentences(problems)
-    unknown = [given for given in method.conditions or () if given not in plan.conditions]
-    found += [
-        f"methods.{name}.conditions names {given!r}, which is no condition" for given in unknown
-    ]
+    for given in method.conditions or ():
+        if given not in plan.conditions:
+            found.append(f"methods.{name}.conditions names {given!r}, which is no condition")
     return method
 
 
@@ -142,30 +141,18 @@ def _condition(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) ->
 def _needs(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> list[str]:
     """Check that the models of other methods that a method needs exist for each of its seeds."""
     method, found = methods[name], []
-    if method.reference is not None and (
-        method.reference not in methods or method.reference == name
-    ):
-        found.append(
-            f"methods.{name}.reference is {method.reference!r}, not the name of another method"
-        )
-    elif method.reference is not None and methods[method.reference].reference is not None:
-        found.append(f"methods.{name}.reference: {method.reference} has a reference of its own")
-    named = [condition for condition in method.conditions or () if condition in plan.conditions]
-    partners = {
-        partner_of(plan.condition(condition))
-        for condition in named
-        if not _condition(plan, methods, condition)
-    }
-    needed = {
-        other for other in (method.reference, *partners) if other in methods and other != name
-    }
-    for other in sorted(str(other) for other in needed):
+    reference, where = method.reference, f"methods.{name}"
+    if reference is not None and (reference not in methods or reference == name):
+        found.append(f"{where}.reference is {reference!r}, not the name of another method")
+    elif reference is not None and methods[reference].reference is not None:
+        found.append(f"{where}.reference: {reference} has a reference of its own")
+    known = [c for c in method.conditions or () if c in plan.conditions]
+    partners = {partner_of(plan.condition(c)) for c in known if not _condition(plan, methods, c)}
+    for other in sorted({str(o) for o in (reference, *partners) if o in methods and o != name}):
         if set(method.seeds or ()) - set(methods[other].seeds or ()):
-            found.append(
-                f"methods.{name} needs the models of {other}, which lacks some of its seeds"
-            )
+            found.append(f"{where} needs the models of {other}, which lacks some of its seeds")
         if "steps" not in _equal(plan, methods, other):
-            found.append(f"methods.{name} needs the models of {other} trained for equal steps")
+            found.append(f"{where} needs the models of {other} trained for equal steps")
     return found
 
 

@@ -89,10 +89,10 @@ def write_tables(plan: StudyPlan) -> dict[str, pd.DataFrame]:
 
 
 def _counts(file: Path) -> Counts:
-    held = work.read_object(file)
+    data = work.read_object(file)
     try:
-        table = pd.DataFrame(held["counts"], columns=held["columns"])
-        return Counts(tuple(held["people"]), table)
+        table = pd.DataFrame(data["counts"], columns=data["columns"])
+        return Counts(tuple(data["people"]), table)
     except (KeyError, TypeError, ValueError) as error:
         raise LacyError("E87", path=file, why=f"it holds no counts ({error})") from error
 

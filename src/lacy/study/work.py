@@ -11,8 +11,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,28 +139,19 @@ def _marked(texts: Iterable[Document], cue: Cue) -> Iterable[Document]:
     """Return the texts with the marks of a cue instead of the world's own."""
     if cue == "gold":
         return texts
-    from dataclasses import replace
-
     if cue == "none":
         return (replace(text, marks=()) for text in texts)
-    from lacy.annotate import SpacyAnnotator
-
-    annotator = _annotator(cue, SpacyAnnotator)
-    return _annotated(texts, annotator)
-
-
-def _annotator(cue: Cue, made: Any) -> Any:
-    if cue == "bundled":
-        return made("bundled")
     import spacy
 
-    return made(spacy.blank("en"))  # nothing learned: only what the rules see in characters
+    from lacy.annotate import SpacyAnnotator
+
+    # A blank pipeline has learned nothing: the rules see only characters.
+    return _annotated(
+        iter(texts), SpacyAnnotator("bundled" if cue == "bundled" else spacy.blank("en"))
+    )
 
 
-def _annotated(texts: Iterable[Document], annotator: Any) -> Iterable[Document]:
-    from dataclasses import replace
-
-    texts = iter(texts)
+def _annotated(texts: Iterator[Document], annotator: Any) -> Iterator[Document]:
     while batch := list(itertools.islice(texts, 256)):
         found = annotator.annotate([text.text for text in batch])
         for text, marks in zip(batch, found, strict=True):
@@ -288,7 +279,7 @@ def _ask(
         condition.source, world, folder, run.seed, loaded.tokenizer, helper
     ) as source:
         return answer_all(
-            loaded, world, source, policy, subjects, unit=condition.unit, heal=condition.heal,
+            loaded, world, source, policy, subjects, unit=condition.unit,
             max_new_tokens=condition.max_new_tokens, calibration=calibration, seed=run.seed,
         )  # fmt: skip
 

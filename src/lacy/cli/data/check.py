@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from lacy.cli.data.texts import TextOptions
 from lacy.cli.terminal import facts, print_report
 from lacy.config import Positional
 from lacy.errors import LacyError
@@ -16,7 +17,7 @@ MODEL_FILES = ("config.json", "adapter_config.json", "model/config.json", "check
 
 
 @dataclass
-class CheckConfig:
+class CheckConfig(TextOptions):
     """Check texts, packed data or a model.
 
     Texts are read to their end; what is skipped is listed with its place. Of packed data, and of
@@ -24,24 +25,16 @@ class CheckConfig:
     be complete and have <CALL>.
     """
 
-    path: Positional[str]
+    path: Positional[str] = field(kw_only=True)
     """A folder of `lacy data mark`, a model, a run, or texts: Text, Markdown, HTML, PDF, JSON, CSV
     or Parquet (a file, compressed or not, or a folder), or hf:owner/name."""
+    # [Check]
     what: Literal["auto", "texts", "marks", "model"] = "auto"
     """What PATH is; by default its files decide."""
     tokenizer: str | None = None
     """Check the marks of texts, counted in tokens of this tokenizer (a folder or a Hub name)."""
     samples: int = 3
     """Number of marked texts to show."""
-    text_field: str = "text"
-    """Name of the text field in JSON, CSV and Parquet."""
-    encoding: str | None = None
-    """Encoding of texts that are not UTF-8 and declare none: windows-1252, shift_jis ... By default
-    lacy reads Western European texts as windows-1252 and leaves out the rest."""
-    follow_links: bool = False
-    """Follow symbolic links to folders, and to files outside the folder."""
-    limit: int | None = None
-    """Read only this many documents."""
 
 
 FLAGS = CheckConfig
@@ -76,7 +69,7 @@ def _check_marks(config: CheckConfig) -> int:
     from rich.console import Console
 
     from lacy.annotate import check_marks
-    from lacy.corpus import PackedData, load_tokenizer
+    from lacy.corpus import PackedData, ReadReport, load_tokenizer
 
     path = Path(config.path)
     if path.is_dir() and (path / "lacy_data.json").exists():
@@ -87,22 +80,10 @@ def _check_marks(config: CheckConfig) -> int:
         raise LacyError("E12", key="tokenizer", value=None, why=why, do=do)
     else:
         tokenizer = load_tokenizer(config.tokenizer)
-        found = check_marks(_read(config), tokenizer, samples=config.samples)
+        documents = config.read(config.path, ReadReport(), limit=config.limit)
+        found = check_marks(documents, tokenizer, samples=config.samples)
     Console().print(found)
     return 0 if found.sound else 3
-
-
-def _read(config: CheckConfig, report: Any = None) -> Any:
-    from lacy.corpus import read
-
-    return read(
-        config.path,
-        text_field=config.text_field,
-        limit=config.limit,
-        report=report,
-        encoding=config.encoding,
-        follow_links=config.follow_links,
-    )
 
 
 def _check_texts(config: CheckConfig) -> None:
@@ -110,7 +91,7 @@ def _check_texts(config: CheckConfig) -> None:
 
     report = ReadReport()
     marked = marks = 0
-    for document in _read(config, report):
+    for document in config.read(config.path, report, limit=config.limit):
         marked += bool(document.marks)
         marks += len(document.marks)
     counts = {

@@ -19,36 +19,37 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class AskSource:
-    """Shows what a source offers to continue a text, with its evidence.
+class AskConfig:
+    """Show what a source offers to continue a text, with its evidence.
 
-    A source that looks up offers all that fits: a model chooses among it. Who fails leaves with 4.
+    A database or an index offers every value that fits; a model would choose among them. The exit
+    code is 4 if the source fails.
     """
 
     source: Positional[str]
     """A folder of `lacy source build` or `lacy data world`, a .sqlite or .duckdb file, a database's
     address or mapping, a model's folder or name, http://HOST:PORT/v1#MODEL, llm:MODEL."""
     text: Positional[str]
-    """The beginning of a text, up to where a value is due."""
+    """Beginning of a text, up to where a value is due."""
     subject: str | None = None
-    """Whom or what it is about; by default whom it names first."""
+    """Whom or what the text is about; by default the first name in it."""
 
 
 FILE = False
-FLAGS = AskSource
+FLAGS = AskConfig
 EXAMPLES = """
 lacy source ask kb "Ada Lovelace was born in"
 lacy source ask facts.sqlite "She was born in" --subject "Ada Lovelace"
 """
 
 
-def run(config: AskSource) -> int:
+def run(config: AskConfig) -> int:
     """Ask the source; return 4 if it fails."""
     from lacy.sources import guarded, open_source
     from lacy.types import Request
 
     source = open_source(config.source)
-    assert source is not None  # only None is nobody
+    assert source is not None  # None only for None
     request = Request(config.text, subject=config.subject)
     try:
         [reply] = asyncio.run(guarded(source, [request], timeout=None))
@@ -65,23 +66,23 @@ def run(config: AskSource) -> int:
 
 
 def _known_names(names: NameIndex) -> str:
-    """Whom a source can be asked about."""
+    """Say whom a source can be asked about."""
     some = ", ".join(repr(one_line(name)) for name in islice(names, 3))
     if not some:
-        return "It knows no names: nothing is in it that could answer."
+        return "The source is empty: it knows no names."
     known = f"the name {some}" if len(names) == 1 else f"{len(names):,} names, such as {some}"
-    return f"It knows {known}. Name whom the text is about, or give --subject NAME."
+    return f"The source knows {known}. Name one in the text, or give --subject NAME."
 
 
 def _print_reply(reply: Reply) -> None:
-    """Candidates, each with its kind and its evidence below."""
+    """Print the candidates, each with its kind and, below, its evidence."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console()
     if not reply.candidates:
-        said = one_line(f"No answer. {reply.error or ''}")
-        console.print(Text(said), soft_wrap=True)
+        message = one_line(f"No answer. {reply.error or ''}")
+        console.print(Text(message), soft_wrap=True)
     for candidate in reply.candidates:
         line = Text(one_line(candidate.text), style="bold")
         console.print(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lacy.cli.data.texts import TextOptions, texts_of
 from lacy.cli.terminal import facts, print_report, say
 from lacy.config import Positional
 from lacy.errors import LacyError, one_line
@@ -22,53 +23,41 @@ SHOWN = 5
 
 
 @dataclass
-class BuildSource:
-    """Indexes texts, so that the values in them can answer calls.
+class BuildConfig(TextOptions):
+    """Index texts, so that the values in them can answer calls.
 
     The values are those marked in the texts, or else those that spaCy's rules find. Building again
     into the same folder adds new texts, replaces changed ones, and removes those that no longer
     exist.
     """
 
-    texts: Positional[str]
+    texts: Positional[str] = field(kw_only=True)
     """Text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file, compressed or not, or a folder),
     hf:owner/name, or a folder of `lacy data world`."""
-    out: Path
-    """The folder of the index."""
+    # [Index]
+    out: Path = field(kw_only=True)
+    """Folder of the index."""
     pipeline: str = "bundled"
     """spaCy pipeline for texts without marks: bundled, auto, a package or a folder."""
-    text_field: str = "text"
-    """Name of the text field in JSON, CSV and Parquet."""
-    id_field: str = "id"
-    """Name of the id field."""
-    encoding: str | None = None
-    """Encoding of texts that are not UTF-8 and declare none: windows-1252, shift_jis ... By default
-    lacy reads Western European texts as windows-1252 and leaves out the rest."""
-    follow_links: bool = False
-    """Follow symbolic links to folders, and to files outside the folder."""
-    split: str = "train"
-    """The split of a Hub data set."""
-    limit: int | None = None
-    """Read only this many documents."""
     engine: Literal["fts5", "tantivy"] | None = None
     """Search engine of a new index: SQLite (fts5, the default), or tantivy for many texts."""
     vectors: str | None = None
-    """Also find passages by meaning: folder or Hub name of a model2vec model."""
+    """Also find passages by meaning, with a model2vec model (folder or Hub name)."""
     gone: Literal["auto", "keep", "remove"] = "auto"
-    """What to do with indexed texts that are no longer in TEXTS: auto removes them unless nearly
-    all are missing (a disk may not be mounted)."""
+    """What to do with indexed texts that are no longer in TEXTS; auto removes them unless nearly
+    all are missing, as a disk may not be mounted."""
 
 
-FLAGS = BuildSource
+FLAGS = BuildConfig
 EXAMPLES = """
 lacy source build texts/ --out kb
 lacy source ask kb "Ada Lovelace was born in"
 """
 
 
-def run(config: BuildSource) -> int:
+def run(config: BuildConfig) -> int:
     """Build or update the index."""
-    from lacy.corpus import ReadReport, read
+    from lacy.corpus import ReadReport
     from lacy.sources.texts import (
         BuildReport,
         Documents,
@@ -77,26 +66,14 @@ def run(config: BuildSource) -> int:
         default_annotator,
     )
 
-    texts = Path(config.texts)
-    if (texts / "world.json").is_file():
-        texts = texts / "train.jsonl"
-    source = config.texts if config.texts.startswith("hf:") else texts
+    source = texts_of(config.texts)
     seen, done = ReadReport(), BuildReport()
     complete = config.limit is None
     origin = Origin.of(str(source), config.gone, seen.incomplete, complete=complete)
 
     def documents() -> Iterator[Document]:
         try:
-            yield from read(
-                source,
-                text_field=config.text_field,
-                id_field=config.id_field,
-                split=config.split,
-                limit=config.limit,
-                report=seen,
-                encoding=config.encoding,
-                follow_links=config.follow_links,
-            )
+            yield from config.read(config.texts, seen, limit=config.limit)
         except LacyError as error:  # no such file, no text in it, or no readable file in a folder
             count = (
                 count_documents(config.out, origin) if error.code in ("E13", "E21", "E27") else 0
@@ -139,8 +116,8 @@ def run(config: BuildSource) -> int:
     return 0
 
 
-def _print_missing(missing: MissingDocuments, config: BuildSource) -> None:
-    """Reports what happened to documents that no longer exist."""
+def _print_missing(missing: MissingDocuments, config: BuildConfig) -> None:
+    """Print what happened to indexed documents that are no longer in the texts."""
     names = ", ".join(map(repr, map(one_line, missing.names[:SHOWN])))
     texts, out = shlex.quote(config.texts), shlex.quote(str(config.out))
     lines = []

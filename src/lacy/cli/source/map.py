@@ -14,34 +14,34 @@ from lacy.sources.db import draft_mapping
 
 
 @dataclass
-class MapSource:
-    """Writes a first mapping for a database whose tables were made for something else.
+class MapConfig:
+    """Write a first mapping for a database whose tables were made for something else.
 
-    It says whom or what facts are about, which columns are relations, and how tables join; comments
-    say what to change. Nothing is written to the database.
+    The mapping says whom or what facts are about, which columns are relations, and how tables join;
+    its comments say what to change. The database is only read.
     """
 
     database: Positional[str]
     """A SQLite or DuckDB file, or postgresql://user@host/name."""
     out: Path
-    """The mapping file; one that is there is left as it is."""
+    """Mapping file to write; an existing file is never replaced."""
 
 
 FILE = False
-FLAGS = MapSource
+FLAGS = MapConfig
 EXAMPLES = """
 lacy source map people.duckdb --out mapping.yaml
 lacy source ask mapping.yaml "Ada Lovelace was born in"
 """
 
 
-def run(config: MapSource) -> int:
+def run(config: MapConfig) -> int:
     """Write the mapping, unless the file exists."""
     from lacy.run import write_atomic
 
     text = draft_mapping(config.database, config.out)
     if config.out.exists():
-        why = "it is there already, perhaps with your corrections"
+        why = "the file exists, perhaps with your corrections"
         raise LacyError("E12", key="out", value=str(config.out), why=why, do="name another file")
     write_atomic(config.out, text)
     print(text)

@@ -1,4 +1,4 @@
-"""What models have in common that answer over a connection or in other threads."""
+"""The base of models that answer over a connection or from other threads."""
 
 from __future__ import annotations
 

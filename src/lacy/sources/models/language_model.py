@@ -64,7 +64,7 @@ class _Abandoned(Exception):
 
 @dataclass(eq=False)
 class _Continuation:
-    """The continuation of one request while it is generated."""
+    """One request while its continuation is generated."""
 
     request: Request
     ids: list[int]

@@ -163,7 +163,7 @@ _NO_ANSWER = re.compile(
     r"|not (?:available|specified|provided|known|mentioned|stated|given|applicable|found))[.!]?",
     re.IGNORECASE,
 )
-"""A chat's answer that is only this names no fact."""
+"""A chat answer that consists of this contains no fact."""
 _PLACEHOLDER = re.compile(
     r"[\[<{(](?:insert|your|unknown|redacted|blank|placeholder|name|place|city|date)\b[^\]>})]*[\]>})]",
     re.IGNORECASE,
@@ -210,8 +210,8 @@ def is_refusal(answer: str) -> bool:
 
 def is_nothing(answer: str) -> bool:
     """True if an answer only says that there is none: "N/A", "unknown"."""
-    bare = without_quotes(without_preamble(without_notation(after_reasoning(answer))))
-    return _NO_ANSWER.fullmatch(bare.strip()) is not None
+    words = without_quotes(without_preamble(without_notation(after_reasoning(answer))))
+    return _NO_ANSWER.fullmatch(words.strip()) is not None
 
 
 def starts_plainly(answer: str) -> bool:

@@ -94,7 +94,7 @@ class PartialCompletion:
 
     @property
     def body(self) -> str:
-        """What the answer adds to the text, not yet cut to the unit."""
+        """The words that the answer adds to the text, not yet cut to the unit."""
         if self.unit == "token":
             return answers.without_prompt(self.text, self.answer)
         return answers.continuation_in(self.text, self.answer, raw=self.raw)
