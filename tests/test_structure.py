@@ -105,8 +105,12 @@ def imports_between_files():
                 for alias in node.names:
                     homes[package, alias.name] = f"{package}.{node.module}"
     for name, path in files.items():
-        for node in ast.walk(tree(path)):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lacy"):
+        parsed = tree(path)
+        blocks = [node for node in parsed.body if isinstance(node, ast.If)]
+        for_types = [inner for block in blocks for inner in ast.walk(block)]
+        for node in ast.walk(parsed):
+            imports = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lacy")
+            if imports and node not in for_types:
                 for alias in node.names:
                     found = node.module
                     while (found, alias.name) in homes:
