@@ -5,8 +5,7 @@ import pytest
 from helpers.browser import WORDS, Watched, expect, needs_browser, write
 from helpers.serving import serving
 from lacy.cascade import Engine
-from lacy.sources import ScriptedSource
-from lacy.sources.wrappers import Chain
+from lacy.sources import Chain, ScriptedSource
 from lacy.testing import scripted
 
 pytestmark = pytest.mark.slow

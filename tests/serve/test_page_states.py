@@ -9,8 +9,7 @@ from helpers.browser import Watched, done, expect, needs_browser, until, write
 from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.serve import Keys
-from lacy.sources import ScriptedSource, TokenPrice
-from lacy.sources.wrappers import Breaker
+from lacy.sources import Breaker, ScriptedSource, TokenPrice
 from lacy.testing import scripted
 from lacy.types import Candidate, Reply
 

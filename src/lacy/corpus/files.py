@@ -174,7 +174,7 @@ def read_whole(path: Path, skip: Skip) -> bytes | None:
         parts.append(chunk)
     if empty:
         skip("empty text", str(path), "")
-    return b"".join(parts) if parts else None  # chunks has said why
+    return b"".join(parts) if parts else None  # chunks has reported why
 
 
 def text_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
@@ -183,7 +183,7 @@ def text_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRo
     if data is None:
         return
     try:
-        found = encoding.decode(data, options.codec)
+        found = encoding.decode_text(data, options.codec)
     except encoding.Undecodable as error:
         line = 1 + data[: error.at].count(b"\n")
         skip("wrong encoding", f"{path}:{line}", str(error))
