@@ -65,7 +65,7 @@ def parse_condition(name: str, given: Mapping[str, Any] | None = None) -> Parsed
     Args:
         name: such as ``budget``; without settings, ``budget=0.22,by=entropy`` and ``random=0.22``
             are read as policies.
-        given: its policy, source, unit and heal, as setup.json has them.
+        given: its policy, source and unit, as setup.json has them.
     """
     policy = str((given or {}).get("policy", name))
     budget = re.search(r"\b(budget|random)=(\d*\.?\d+)", policy)
@@ -78,7 +78,7 @@ def parse_condition(name: str, given: Mapping[str, Any] | None = None) -> Parsed
     source, unit = (given or {}).get("source", "database"), (given or {}).get("unit", "value")
     parts = [by] * (by != "margin")
     parts += [source.lstrip("@") or "nobody"] * (source != "database")
-    parts += [f"by {unit}"] * (unit != "value") + ["healed"] * bool((given or {}).get("heal"))
+    parts += [f"by {unit}"] * (unit != "value")
     return ParsedCondition(name, float(budget[2]) if budget else None, ", ".join(parts), signal)
 
 

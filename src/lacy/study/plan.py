@@ -81,8 +81,6 @@ class Condition:
     of another method; empty for none."""
     unit: Unit = "value"
     """How much one call returns."""
-    heal: bool = False
-    """Encode the seam anew."""
     max_new_tokens: int = 192
     """Maximum length of an answer."""
 
@@ -124,7 +122,7 @@ class StudyPlan:
     given), cue (gold, bundled, rules, none), reference (@METHOD), equal (steps, text_tokens),
     seeds."""
     conditions: dict[str, Any] = field(default_factory=dict)
-    """Name of a condition -> policy, source, unit, heal, max_new_tokens; or the policy alone."""
+    """Name of a condition -> policy, source, unit, max_new_tokens; or the policy alone."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Random seeds of worlds, weights and data order."""
     equal: tuple[Equal, ...] = ("steps",)

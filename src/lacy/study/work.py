@@ -279,7 +279,7 @@ def _ask(
         condition.source, world, folder, run.seed, loaded.tokenizer, helper
     ) as source:
         return answer_all(
-            loaded, world, source, policy, subjects, unit=condition.unit, heal=condition.heal,
+            loaded, world, source, policy, subjects, unit=condition.unit,
             max_new_tokens=condition.max_new_tokens, calibration=calibration, seed=run.seed,
         )  # fmt: skip
 
