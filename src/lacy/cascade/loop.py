@@ -277,6 +277,7 @@ class DecodeLoop:
             ended = [sequence.end_if_done() for sequence in call.sequences]
             if all(ended):
                 call.cancel()
+                self.backend.unpark([call.parked])  # which forgets them
             else:
                 (continuing if call.can_continue else self._calls).append(call)
         if continuing:

@@ -47,7 +47,7 @@ QUANTILE = "lacy_quantile.safetensors"
 """File of the running quantile in the Trainer's checkpoint folders."""
 
 
-class PackedRows(Dataset[dict[str, Any]]):
+class RowDataset(Dataset[dict[str, Any]]):
     """Packed data as a dataset of rows."""
 
     def __init__(self, data: PackedData) -> None:
@@ -114,7 +114,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
             _require_fit(model, data)
             if first_process():
                 data.verify()
-            kwargs.setdefault("train_dataset", PackedRows(data))
+            kwargs.setdefault("train_dataset", RowDataset(data))
         super().__init__(model, args, **kwargs)
         self.objective = objective or Objective()
         self.quantile: RunningQuantile | None = None
