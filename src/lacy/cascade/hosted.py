@@ -173,10 +173,11 @@ class HostedBackend:
         for key, text in list(self._texts.items()):
             if text.parked:
                 continue
-            if text.sequence.end_if_done():
+            if text.sequence.done:
+                del self._texts[key]  # first, so that whoever hears of the end does not count it
+                text.sequence.end_if_done()
                 if text.sequence.cancelled:  # another's answer is read, so the connection is reused
                     text.stop()
-                del self._texts[key]
             elif not text.tokens and text.request is None:
                 self._request_next(text)
 
