@@ -147,7 +147,7 @@ def speed(loaded, folder, path, prompts, args):
 def ranking(loaded, folder, path, prompts, world):
     from lacy.cascade import Engine
     from lacy.cascade.hosted_model import connect
-    from lacy.sources.opening import open_source
+    from lacy.sources import open_source
 
     source = open_source(str(world))
     with server(path, loaded.context) as url:

@@ -224,7 +224,7 @@ COLUMNS = {
 
 def markdown(rows: list[dict]) -> list[str]:
     """The table of docs/results/wikipedia.md; behind birth dates, how many texts state one."""
-    heads = ["model, policy", *COLUMNS.values(), "calls per text", "asked for"]
+    heads = ["model, policy", *COLUMNS.values(), "calls per text", "call rate"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         cells = [cell(row[name]) for name in COLUMNS]

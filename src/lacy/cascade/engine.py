@@ -317,14 +317,14 @@ class Engine:
 def _one_of(name: str, value: Any, known: Sequence[str]) -> Any:
     if value not in known:
         raise LacyError(
-            "E12", key=name, value=value, why="there is no such way",
+            "E12", key=name, value=value, why="there is no such choice",
             do=f"choose one of: {', '.join(known)}",
         )  # fmt: skip
     return value
 
 
-def _at_least(name: str, value: float, least: float) -> Any:
-    if not least <= value < float("inf"):  # not a number is neither
-        why = f"less than {least:g}" if value < least else "not a finite number"
-        raise LacyError("E12", key=name, value=value, why=why, do=f"give {least:g} or more")
+def _at_least(name: str, value: float, minimum: float) -> Any:
+    if not minimum <= value < float("inf"):  # false for NaN too
+        why = f"less than {minimum:g}" if value < minimum else "not a finite number"
+        raise LacyError("E12", key=name, value=value, why=why, do=f"give {minimum:g} or more")
     return value

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy.evaluate.signals import DocumentSignals
-from lacy.evaluate.statistics import Score, of_sums, ratio
+from lacy.evaluate.statistics import Score, ratio, score_sums
 
 LN2 = math.log(2.0)
 
@@ -111,7 +111,7 @@ def stored_bits(
         return result
 
     def score(divisor: NDArray[np.float64], unit: str) -> Score:
-        return of_sums(table, lambda sums: held(sums) / (sums @ divisor), unit=unit, seed=seed)
+        return score_sums(table, lambda sums: held(sums) / (sums @ divisor), unit=unit, seed=seed)
 
     nothing, one = np.zeros(len(relations)), np.ones(len(relations))
     return StoredBits(
