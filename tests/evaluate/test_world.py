@@ -218,7 +218,7 @@ def test_page_of_a_world(measured):
         "Facts right, and what they cost",
         "Does it ask in the right places?",
         "Calls on true texts",
-        "What it holds by itself",
+        "What it knows by itself",
     ]
     facts, calls, operating, held = data.tables[:4]
     oracle = measured.conditions["oracle"]
