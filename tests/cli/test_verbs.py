@@ -271,6 +271,9 @@ def test_generate_reads_lines_and_says_which_policy_it_took(model, capsys, monke
     ("flags", "part"),
     [
         (["--policy", "sometimes"], "[E61]"),
+        (["--policy", "buget=0.2"], "did you mean 'budget'?"),
+        (["--policy", "budget=0.2,by=entropi"], "did you mean 'entropy'?"),
+        (["--unit", "valeu"], "did you mean 'value'?"),
         (["--source", "nowhere.sqlite"], "[E65]"),
         (["--source", "nonsense"], "is no source"),
         (["--max-new-tokens", "0"], "[E12]"),

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy._text import did_you_mean
 from lacy.errors import LacyError
 
 SignalName = Literal["margin", "entropy", "top2", "p_call", "random"]
@@ -364,7 +365,8 @@ def _build(text: str, kind: str, value: str, options: dict[str, str]) -> Policy:
     if kind == "oracle":
         raise _not_a_policy(text, "an oracle is a function; give Oracle(function) in Python")
     if kind not in ("budget", "random", "threshold", "entropy", "top2"):
-        raise _not_a_policy(text, f"{kind!r} is not known")
+        kinds = ("never", "always", "budget", "random", "threshold", "entropy", "top2")
+        raise _not_a_policy(text, f"{kind!r} is not known{did_you_mean(kind, kinds)}")
 
     def number(name: str, value: str, convert: Callable[[str], Any]) -> Any:
         try:
@@ -385,7 +387,9 @@ def _build(text: str, kind: str, value: str, options: dict[str, str]) -> Policy:
         return Random(limit, **integers("seed"))
     by: Any = options.pop("by", "margin")
     if by not in get_args(SignalName) or (kind == "threshold" and by == "random"):
-        raise _not_a_policy(text, f"by={by} is not a signal ({', '.join(get_args(SignalName))})")
+        signals = get_args(SignalName)
+        hint = did_you_mean(by, signals)
+        raise _not_a_policy(text, f"by={by} is not a signal ({', '.join(signals)}){hint}")
     if kind == "threshold":
         return Threshold(limit, by=by)
     settings = integers("window", "horizon", "seed")
