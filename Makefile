@@ -38,14 +38,14 @@ lint: $(DEV)
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports > $(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt; exit 1; }
-	@$(BIN)/python scripts/house.py --check
+	@$(BIN)/python scripts/generate_docs.py --check
 
 format: $(DEV)
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
 
 docs: $(DEV)
-	@$(BIN)/python scripts/house.py --write
+	@$(BIN)/python scripts/generate_docs.py --write
 
 bench: $(DEV)
 	@$(BIN)/python benchmarks/startup.py

@@ -117,8 +117,8 @@ def partner():
 def run_server(args):
     """A server whose source is the partner in one of its moods."""
     from lacy.cascade import Engine
+    from lacy.sources import Breaker
     from lacy.sources.models import Endpoint
-    from lacy.sources.wrappers import Breaker
 
     endpoint = Endpoint(
         args.partner, args.child, mode="completions", key_variable=None, timeout=2.0, concurrency=32

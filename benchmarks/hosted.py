@@ -130,7 +130,6 @@ def timed(engines, prompts, new, rounds):
 
 def speed(loaded, folder, path, prompts, args):
     from lacy.cascade import Engine
-    from lacy.cascade.hosted import HostedEngine
     from lacy.cascade.hosted_model import connect
     from lacy.sources import ScriptedSource
 
@@ -138,9 +137,8 @@ def speed(loaded, folder, path, prompts, args):
         hosted = connect(url, path.stem, folder)
         engines = {}
         for policy in ("never", "random=0.2"):
-            for name, kind, given in (("in process", Engine, loaded),
-                                      ("llama.cpp", HostedEngine, hosted)):  # fmt: skip
-                engines[f"{name}, {policy}"] = kind(given, ScriptedSource([" Ulm"]), policy)
+            for name, given in (("in process", loaded), ("llama.cpp", hosted)):
+                engines[f"{name}, {policy}"] = Engine(given, ScriptedSource([" Ulm"]), policy)
         for engine in engines.values():
             engine.generate(prompts[:1], max_new_tokens=4)
         return timed(engines, prompts, args.new, args.rounds)
@@ -148,18 +146,16 @@ def speed(loaded, folder, path, prompts, args):
 
 def ranking(loaded, folder, path, prompts, world):
     from lacy.cascade import Engine
-    from lacy.cascade.hosted import HostedEngine
     from lacy.cascade.hosted_model import connect
-    from lacy.sources.opening import open_source
+    from lacy.sources import open_source
 
     source = open_source(str(world))
     with server(path, loaded.context) as url:
         hosted = connect(url, path.stem, folder)
         found = {}
         texts = {}
-        for name, kind, given in (("in process", Engine, loaded),
-                                  ("llama.cpp", HostedEngine, hosted)):  # fmt: skip
-            engine = kind(given, source, "threshold=0", max_new_tokens=40)
+        for name, given in (("in process", loaded), ("llama.cpp", hosted)):
+            engine = Engine(given, source, "threshold=0", max_new_tokens=40)
             begin = time.perf_counter()
             answers = engine.generate(prompts)
             seconds = time.perf_counter() - begin

@@ -16,7 +16,7 @@ from lacy.corpus.special_tokens import begin_end
 from lacy.corpus.token_text import TokenText
 from lacy.evaluate.statistics import Score, ratio
 from lacy.model import Decoder
-from lacy.sources.units import continuation
+from lacy.sources import continuation
 from lacy.types import Candidate
 
 SCORED = ("likelihood", "per_token", "uncalibrated", "calibrated")

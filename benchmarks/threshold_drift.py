@@ -24,7 +24,7 @@ from lacy.cascade.calibration import calibrate
 from lacy.cascade.policy import Budget, BudgetController
 from lacy.model import load_model
 from lacy.run import environment
-from lacy.sources.truth import Truth
+from lacy.sources import Truth
 from lacy.world import load_world
 
 RESULTS = Path(__file__).parent / "results"

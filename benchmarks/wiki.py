@@ -112,7 +112,7 @@ def wrong(condition: ArticleAnswers, articles: list[Document], extract, count: i
         held, given, speakers = ArticleText(article.text), len(answer.prompt), SpanLookup(answer)
         for mark in spans:
             entity = answer.text[mark.start : mark.end]
-            if mark.end > given and not held.holds(entity):
+            if mark.end > given and not held.contains(entity):
                 who = speakers.at(max(mark.start, given)).speaker
                 around = answer.text[max(0, mark.start - 50) : mark.end + 25].replace("\n", " ")
                 found.append(f"{mark.reason:7} {who:8} {entity!r:34} ...{around}...")
@@ -224,7 +224,7 @@ COLUMNS = {
 
 def markdown(rows: list[dict]) -> list[str]:
     """The table of docs/results/wikipedia.md; behind birth dates, how many texts state one."""
-    heads = ["model, policy", *COLUMNS.values(), "calls per text", "asked for"]
+    heads = ["model, policy", *COLUMNS.values(), "calls per text", "call rate"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         cells = [cell(row[name]) for name in COLUMNS]

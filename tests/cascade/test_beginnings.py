@@ -11,10 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from lacy.annotate import encode
 from lacy.cascade import Engine
 from lacy.cascade.reference import ReferenceLikelihoods, ReferenceText
-from lacy.cascade.running import Running
 from lacy.cascade.scores import Scorer
 from lacy.cascade.steps import read_along
-from lacy.cascade.stream import Stream
 from lacy.corpus import PackedData
 from lacy.model import load_model, save_model
 from lacy.model.building import from_checkpoint
@@ -74,8 +72,8 @@ def test_every_way_of_reading_begins_as_training_did(loaded, tmp_path):
     )
 
     engine = Engine(loaded, None, "never", max_new_tokens=1)
-    assert engine.row(0, TEXT, None, 1).ids == [begin, *rest]
-    assert engine.row(0, "", None, 1).ids == [begin]
+    assert engine.sequence(0, TEXT, None, 1).ids == [begin, *rest]
+    assert engine.sequence(0, "", None, 1).ids == [begin]
     assert engine.generate([""])[0].spans[0].tokens == 1
 
     wanted = likelihoods(loaded, [begin, *rest])
@@ -112,10 +110,10 @@ def test_echoed_scores_are_those_behind_the_begin_token(loaded):
     engine = Engine(loaded, None, "never", max_new_tokens=1)
     heard = []
     with LoopThread() as loop_thread:
-        running = Running(engine, loop_thread)
-        row = engine.row(0, TEXT, None, 1)
-        scorer = Scorer(row, prompt=True)
-        running.add([Stream(engine, row, heard=heard.append, scorer=scorer)])
+        running = engine.loop(loop_thread.submit)
+        sequence = engine.sequence(0, TEXT, None, 1)
+        sequence.on_text, sequence.scorer = heard.append, Scorer(sequence, prompt=True)
+        running.add([sequence])
         for _ in range(4):
             running.step()
     found = torch.tensor([score.logprob for score in heard[0].scores]).double()

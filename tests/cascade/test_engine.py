@@ -15,7 +15,7 @@ from lacy.cascade.policy import Always
 from lacy.corpus import TokenText
 from lacy.errors import LacyError
 from lacy.sources import LanguageModel, ScriptedSource
-from lacy.testing import byte_tokenizer, scripted, scripted_with
+from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Candidate, Reply, call_rate
 
 BYTES = byte_tokenizer()
@@ -143,9 +143,8 @@ def test_no_character_is_lost_or_doubled(data, name):
     prompts = data.draw(st.lists(seam, min_size=1, max_size=3))
     answers = data.draw(st.lists(st.one_of(st.none(), seam), min_size=1, max_size=5))
     unit = data.draw(st.sampled_from(["token", "word", "value"]))
-    heal = data.draw(st.booleans())
     source = ScriptedSource(answers)
-    engine = Engine(loaded, source, "random=0.5", unit=unit, max_new_tokens=12, heal=heal)
+    engine = Engine(loaded, source, "random=0.5", unit=unit, max_new_tokens=12)
     results = engine.generate(prompts)
     token_text = TokenText(loaded.tokenizer)
     for prompt, answer in zip(prompts, results, strict=True):
@@ -250,38 +249,6 @@ def test_a_model_without_call():
         Engine(plain, None, Budget(0.2))
     answer = Engine(plain, ScriptedSource([" x"]), "entropy=0", max_new_tokens=8).generate(["a"])[0]
     assert answer.calls and all(span.margin is None for span in answer.spans)
-
-
-def test_token_healing_joins_words_at_the_seam():
-    tokenizer = models.ALL["byte_level"]
-    loaded = scripted_with(tokenizer, lambda t: "", lambda t: t.endswith("in "))
-    source = ScriptedSource(["Paris"])
-    read = []
-    real = type(loaded.model).__call__
-
-    for heal in (False, True):
-        engine = Engine(loaded, source, "threshold=0", heal=heal)
-        answers = engine.generate(["born in ", "he was not born in"])
-        assert answers[0].text == "born in Paris" and answers[0].finished
-        assert answers[1].text == "he was not born in" and answers[1].finished
-        read.append(answers[0].spans[1].tokens)
-    assert real is type(loaded.model).__call__
-    joined = TokenText(tokenizer).encode(" Paris")
-    split = TokenText(tokenizer).encode_continuation("Paris")
-    assert len(joined) < len(split) + 1 and read == [len(split), max(1, len(joined) - 1)]
-
-
-def test_healing_leaves_the_other_rows_as_they_are():
-    loaded = REAL["byte_level"]
-    prompts = ["Mara lived in ", "Tomas grew up in", "He was "]
-    source = ScriptedSource(lambda r: "Paris" if r.text.endswith(" ") else None)
-    policy = Oracle(lambda text: text in prompts or None)
-    healed = Engine(loaded, source, policy, heal=True, max_new_tokens=10).generate(prompts)
-    alone = [
-        Engine(loaded, source, policy, heal=True, max_new_tokens=10).generate([p])[0]
-        for p in prompts
-    ]
-    assert [pieces(a) for a in healed] == [pieces(a) for a in alone]
 
 
 def test_a_partner_with_another_tokenizer():

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from helpers import hosted_app
 from lacy.cascade import Engine, Oracle, parse_policy
 from lacy.cascade.calibration import Calibration, KindFit
-from lacy.cascade.hosted import HostedEngine
+from lacy.cascade.hosted import mode_of
 from lacy.cascade.hosted_model import connect
 from lacy.cascade.reference import ReferenceText
 from lacy.errors import LacyError
@@ -88,7 +88,7 @@ POLICIES = (
 def test_says_the_same_as_in_process(place, folder, loaded, policy):
     hosted = connect(place[0], "slm", folder, top=258 if "budget" in policy else 20)
     mine = Engine(loaded, ScriptedSource(one), policy, max_new_tokens=16)
-    theirs = HostedEngine(hosted, ScriptedSource(one), policy, max_new_tokens=16)
+    theirs = Engine(hosted, ScriptedSource(one), policy, max_new_tokens=16)
     expected, found = mine.generate(PROMPTS), theirs.generate(PROMPTS)
     assert seen(found) == seen(expected)
     assert policy == "never" or sum(answer.calls for answer in found) > 0
@@ -102,7 +102,7 @@ def test_texts_end_as_they_do_in_process(hosted, loaded):
     end = loaded.model.lm_head.weight.data[0]
     end *= 1.5
     expected = Engine(loaded, None, "never").generate(prompts, max_new_tokens=30)
-    found = HostedEngine(hosted, None, "never").generate(prompts, max_new_tokens=30)
+    found = Engine(hosted, None, "never").generate(prompts, max_new_tokens=30)
     end /= 1.5
     assert seen(found) == seen(expected)
     assert 0 < sum(answer.finished for answer in found) < len(found)
@@ -118,7 +118,7 @@ def test_every_end_of_the_checkpoint_ends_a_text(place, folder, tmp_path, policy
     hosted = connect(place[0], "slm", tmp_path / "slm", top=258)
     mine = Engine(load_model(tmp_path / "slm"), ScriptedSource(one), policy)
     expected = mine.generate(PROMPTS, max_new_tokens=40)
-    found = HostedEngine(hosted, ScriptedSource(one), policy).generate(PROMPTS, max_new_tokens=40)
+    found = Engine(hosted, ScriptedSource(one), policy).generate(PROMPTS, max_new_tokens=40)
     assert seen(found) == seen(expected)
     longer = Engine(load_model(folder), ScriptedSource(one), policy).generate(
         PROMPTS, max_new_tokens=40
@@ -128,11 +128,11 @@ def test_every_end_of_the_checkpoint_ends_a_text(place, folder, tmp_path, policy
 
 @pytest.mark.parametrize("unit", ["token", "word"])
 def test_units_and_places_are_held(hosted, loaded, unit):
-    def both(kind, given):
-        engine = kind(given, ScriptedSource(one), "threshold=-2", unit=unit, at="word")
+    def answers(given):
+        engine = Engine(given, ScriptedSource(one), "threshold=-2", unit=unit, at="word")
         return engine.generate(PROMPTS, max_new_tokens=14)
 
-    assert seen(both(HostedEngine, hosted)) == seen(both(Engine, loaded))
+    assert seen(answers(hosted)) == seen(answers(loaded))
 
 
 def test_a_calibration_ranks_as_in_process(wide, loaded):
@@ -147,11 +147,11 @@ def test_a_calibration_ranks_as_in_process(wide, loaded):
         found = [Candidate(" ulm", kind="town", subject="Mara"), Candidate(" 1879", kind="year")]
         return Reply(tuple(found), ranked=True)
 
-    def both(kind, given):
+    def answers(given):
         how = {"calibration": calibration, "abstain": None, "max_new_tokens": 12}
-        return kind(given, ScriptedSource(offer), "budget=0.2", **how).generate(PROMPTS[:2])
+        return Engine(given, ScriptedSource(offer), "budget=0.2", **how).generate(PROMPTS[:2])
 
-    expected, found = both(Engine, loaded), both(HostedEngine, wide)
+    expected, found = answers(loaded), answers(wide)
     assert seen(found) == seen(expected)
     # A server that tells pieces hides the halves of characters, here a good part of all tokens.
     error = 1.0 if wide.server.dialect == "text" else 0.01
@@ -160,7 +160,7 @@ def test_a_calibration_ranks_as_in_process(wide, loaded):
 
 
 def test_sampling_goes_on_and_is_repeatable(hosted):
-    engine = HostedEngine(hosted, ScriptedSource(one), "threshold=0", temperature=0.8, seed=3)
+    engine = Engine(hosted, ScriptedSource(one), "threshold=0", temperature=0.8, seed=3)
     first, second = (engine.generate(PROMPTS, max_new_tokens=12) for _ in range(2))
     assert seen(first) == seen(second)
     assert all(answer.tokens == 12 or answer.finished or answer.calls for answer in first)
@@ -169,26 +169,24 @@ def test_sampling_goes_on_and_is_repeatable(hosted):
 def test_an_oracle_needs_no_likelihoods(hosted, loaded):
     policy = Oracle(lambda text: "town" if len(text) % 5 == 0 else None)
     expected = Engine(loaded, ScriptedSource([" ulm"]), policy).generate(PROMPTS, max_new_tokens=12)
-    found = HostedEngine(hosted, ScriptedSource([" ulm"]), policy).generate(
-        PROMPTS, max_new_tokens=12
-    )
+    found = Engine(hosted, ScriptedSource([" ulm"]), policy).generate(PROMPTS, max_new_tokens=12)
     assert seen(found) == seen(expected)
 
 
 def test_where_call_is_not_told_its_margin_is_a_bound_and_counted(place, folder, wide):
     narrow = connect(place[0], "slm", folder, top=3)
-    engine = HostedEngine(narrow, ScriptedSource([" ulm"]), "budget=0.2")
+    engine = Engine(narrow, ScriptedSource([" ulm"]), "budget=0.2")
     answers = engine.generate(PROMPTS, max_new_tokens=24)
-    assert engine.guessed > 0
+    assert narrow.guessed > 0
     assert all(answer.tokens <= 24 for answer in answers)
-    exact = HostedEngine(wide, None, "budget=0.2")
+    exact = Engine(wide, None, "budget=0.2")
     exact.generate(PROMPTS, max_new_tokens=10)
-    assert exact.guessed == 0
+    assert wide.guessed == 0
 
 
 def test_a_text_takes_a_request_per_call_where_the_server_stops(place, hosted):
     place[1].bodies.clear()
-    engine = HostedEngine(hosted, ScriptedSource([" ulm"]), "threshold=0", max_new_tokens=24)
+    engine = Engine(hosted, ScriptedSource([" ulm"]), "threshold=0", max_new_tokens=24)
     answers = engine.generate(PROMPTS)
     calls = sum(answer.calls for answer in answers)
     # after two answers at one place the model says a word of its own: a request of one token
@@ -199,21 +197,21 @@ def test_a_text_takes_a_request_per_call_where_the_server_stops(place, hosted):
 @pytest.mark.parametrize("policy", ["entropy=2", "budget=0.2,by=entropy"])
 def test_a_policy_that_a_server_cannot_hold_is_refused(hosted, policy):
     with pytest.raises(LacyError, match="E92") as caught:
-        HostedEngine(hosted, None, policy)
+        Engine(hosted, None, policy)
     assert "entropy" in str(caught.value)
-    assert HostedEngine(hosted, None, "never").variant("threshold=0").way == "stops"
+    assert mode_of(Engine(hosted).variant("threshold=0").sequence(0, "x", None, 1)) == "stops"
 
 
 def test_a_gate_of_its_own_is_refused(hosted):
-    hosted.model.config.lacy_gate = "sigmoid"
+    hosted.gate = "sigmoid"
     with pytest.raises(LacyError, match="E92"):
-        HostedEngine(hosted, None, "threshold=0")
-    HostedEngine(hosted, None, "random=0.2")
+        Engine(hosted, None, "threshold=0")
+    Engine(hosted, None, "random=0.2")
 
 
 def test_names_of_special_tokens_do_not_become_tokens(place, hosted, loaded):
     prompt, answer = "say <CALL> ", " a <CALL> b"
-    engine = HostedEngine(hosted, ScriptedSource([answer]), "always", max_new_tokens=16)
+    engine = Engine(hosted, ScriptedSource([answer]), "always", max_new_tokens=16)
     if place[1].dialect == "text":
         with pytest.raises(LacyError, match="E91"):
             engine.generate([prompt])
@@ -238,7 +236,7 @@ def test_characters_of_several_tokens_come_whole(tmp_path_factory):
     mine = Engine(load_model(folder), ScriptedSource([" é"]), "threshold=-2")
     expected = mine.generate(PROMPTS, max_new_tokens=24)
     with hosted_app.serving(model, tokenizer, "ids") as (url, _):
-        engine = HostedEngine(connect(url, "slm", folder), ScriptedSource([" é"]), "threshold=-2")
+        engine = Engine(connect(url, "slm", folder), ScriptedSource([" é"]), "threshold=-2")
         assert seen(engine.generate(PROMPTS, max_new_tokens=24)) == seen(expected)
 
 
@@ -270,13 +268,13 @@ def test_a_server_that_goes_away_ends_with_a_reason(loaded, folder):
     with hosted_app.serving(loaded.model, loaded.tokenizer, "ids") as (url, _):
         hosted = connect(url, "slm", folder, timeout=1.0)
     with pytest.raises(LacyError, match="E93"):
-        HostedEngine(hosted, None, "never").generate(["Mara"])
+        Engine(hosted, None, "never").generate(["Mara"])
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_what_a_filter_leaves_is_said_and_the_filter_named(loaded, folder, dialect):
     with hosted_app.serving(loaded.model, loaded.tokenizer, dialect) as (url, server):
-        engine = HostedEngine(connect(url, "slm", folder), None, "never", max_new_tokens=12)
+        engine = Engine(connect(url, "slm", folder), None, "never", max_new_tokens=12)
         [whole] = engine.generate(["Mara"])
         server.filtered = 3  # each answer ends so after three tokens; whoever asks goes on
         [answer] = engine.generate(["Mara"])
@@ -287,7 +285,7 @@ def test_what_a_filter_leaves_is_said_and_the_filter_named(loaded, folder, diale
 
 
 def test_policies_are_values_here_too(hosted, loaded):
-    engine = HostedEngine(hosted, ScriptedSource([" ulm"]), parse_policy("budget=0.3"))
+    engine = Engine(hosted, ScriptedSource([" ulm"]), parse_policy("budget=0.3"))
     first, second = (engine.generate(["Mara"], max_new_tokens=12) for _ in range(2))
     assert seen(first) == seen(second)
     assert replace(hosted).server is hosted.server

@@ -15,7 +15,6 @@ from fastapi.testclient import TestClient
 
 from helpers import hosted_app
 from lacy.cascade import Engine
-from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
 from lacy.cli import main
 from lacy.corpus import train_tokenizer
@@ -93,7 +92,7 @@ def test_llama_cpp_says_the_same_as_in_process(llama, folder, policy):
     mine = Engine(load_model(folder), ScriptedSource(answered), policy, max_new_tokens=12)
     hosted = connect(llama, "slm", folder, top=400)
     assert hosted.server.dialect == "text"
-    theirs = HostedEngine(hosted, ScriptedSource(answered), policy, max_new_tokens=12)
+    theirs = Engine(hosted, ScriptedSource(answered), policy, max_new_tokens=12)
     expected, found = mine.generate(PROMPTS), theirs.generate(PROMPTS)
     assert seen(found) == seen(expected)
     assert policy == "never" or sum(answer.calls for answer in found) > 0
@@ -105,7 +104,7 @@ def test_lacy_serves_in_front_of_llama_cpp(llama, folder, policy):
     mine = Engine(load_model(folder), ScriptedSource(answered), policy, max_new_tokens=12)
     expected = [answer.continuation for answer in mine.generate(PROMPTS)]
     hosted = connect(llama, "slm", folder, top=20)
-    theirs = HostedEngine(hosted, ScriptedSource(answered), policy, max_new_tokens=12)
+    theirs = Engine(hosted, ScriptedSource(answered), policy, max_new_tokens=12)
     scheduler = Scheduler(theirs, streams=4)
     with TestClient(make_app(scheduler, "slm")) as client:
         body = {"model": "slm", "prompt": PROMPTS}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lacy.cascade import Engine
-from lacy.cascade.engine import begins_word
+from lacy.cascade.sampling import begins_word
 from lacy.errors import LacyError
 from lacy.testing import ScriptedSource, scripted
 from lacy.types import Reply

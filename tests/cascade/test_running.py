@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from helpers.models import REAL
 from lacy.cascade import Engine, Oracle
-from lacy.cascade.running import Running, Stream
+from lacy.cascade.local import LocalBackend
+from lacy.cascade.loop import DecodeLoop
 from lacy.errors import LacyError
 from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
@@ -31,8 +32,8 @@ class Heard:
 
     def __init__(self, engine, prompt, limit, number=0, enough=10**6):
         self.pieces, self.ends = [], []
-        row = engine.row(number, prompt, None, limit)
-        self.stream = Stream(engine, row, self.hear, self.ends.append)
+        self.sequence = engine.sequence(number, prompt, None, limit)
+        self.sequence.on_text, self.sequence.on_end = self.hear, self.ends.append
         self.enough = enough
 
     def hear(self, piece):
@@ -95,11 +96,13 @@ def test_each_text_says_what_it_says_alone(data, name):
     ]
     texts = [Heard(base.variant(**how), prompt, limit) for prompt, how, limit, _ in jobs]
     with LoopThread() as loop_thread:
-        running = Running(base, loop_thread, prefill=data.draw(st.sampled_from([3, 256])))
+        running = DecodeLoop(
+            LocalBackend(base, data.draw(st.sampled_from([3, 256]))), loop_thread.submit
+        )
         coming = sorted(range(len(jobs)), key=lambda n: jobs[n][3])
         for step in range(8):
             while coming and jobs[coming[0]][3] <= step:
-                running.add([texts[coming.pop(0)].stream])
+                running.add([texts[coming.pop(0)].sequence])
             running.step()
         run(running)
     for heard, answer in zip(texts, expected, strict=True):
@@ -113,8 +116,8 @@ def test_several_answers_to_one_prompt_read_it_once():
     texts = [Heard(engine, "A prompt", 12, number) for number in range(4)]
     loaded.model.tokens_read = 0
     with LoopThread() as loop_thread:
-        running = Running(engine, loop_thread)
-        running.add([heard.stream for heard in texts])
+        running = engine.loop(loop_thread.submit)
+        running.add([heard.sequence for heard in texts])
         run(running)
     for heard, answer in zip(texts, expected, strict=True):
         check(heard, answer)
@@ -128,9 +131,9 @@ def test_a_slow_source_holds_up_only_who_calls():
     engine = Engine(loaded, source, "threshold=0")
     calling, silent = Heard(engine, "Ada was born in", 100), Heard(engine, "Bea ran", 100)
     with LoopThread() as loop_thread:
-        running = Running(engine, loop_thread)
-        running.add([calling.stream])
-        running.add([silent.stream])
+        running = engine.loop(loop_thread.submit)
+        running.add([calling.sequence])
+        running.add([silent.sequence])
         begin = time.monotonic()
         while not silent.ends:
             running.step()
@@ -148,17 +151,17 @@ def test_cancelling_ends_a_text_wherever_it_is():
         Heard(own, "Mara", 50), Heard(own, "Mara", 50, enough=3),
     )  # fmt: skip
     with LoopThread() as loop_thread:
-        running = Running(engine, loop_thread, prefill=8)
-        running.add([away.stream, other.stream])
-        running.add([here.stream])
-        running.add([enough.stream])
+        running = DecodeLoop(LocalBackend(engine, 8), loop_thread.submit)
+        running.add([away.sequence, other.sequence])
+        running.add([here.sequence])
+        running.add([enough.sequence])
         for _ in range(4):
             running.step()
-        running.add([new.stream])
+        running.add([new.sequence])
         running.step()
         assert len(running) == 4
         for heard in (new, away, here):
-            heard.stream.cancelled = True
+            heard.sequence.cancelled = True
         running.step()
         assert new.answer.continuation == "" and away.answer.continuation == ""
         assert 0 < here.answer.tokens < 6 and len(enough.pieces) <= 3
@@ -171,14 +174,14 @@ def test_a_failure_ends_all_texts_and_the_next_begin_anew():
     engine = Engine(REAL["gpt2"], ScriptedSource(["x"], delay=0.05), "always")
     texts = [Heard(engine, "Mara", 5), Heard(engine.variant("never"), "Mara Vell", 5)]
     with LoopThread() as loop_thread:
-        running = Running(engine, loop_thread)
+        running = engine.loop(loop_thread.submit)
         for heard in texts:
-            running.add([heard.stream])
+            running.add([heard.sequence])
             running.step()
         running.fail(RuntimeError("broken"))
         assert [str(heard.answer) for heard in texts] == ["broken"] * 2 and len(running) == 0
         last = Heard(engine.variant("never"), "Mara Vell", 5)
-        running.add([last.stream])
+        running.add([last.sequence])
         run(running)
     check(last, engine.variant("never").generate(["Mara Vell"], max_new_tokens=5)[0])
 
@@ -192,8 +195,8 @@ def test_a_policy_that_fails_ends_its_own_text_alone():
     cold = Heard(engine.variant(temperature=1e-320), "Mara", 5)
     good = Heard(engine, "Mara", 5)
     with LoopThread() as loop_thread:
-        running = Running(engine, loop_thread)
-        running.add([bad.stream, cold.stream, good.stream])
+        running = engine.loop(loop_thread.submit)
+        running.add([bad.sequence, cold.sequence, good.sequence])
         run(running)
     assert isinstance(bad.answer, ZeroDivisionError) and isinstance(cold.answer, RuntimeError)
     check(good, engine.generate(["Mara"], max_new_tokens=5)[0])
@@ -204,8 +207,8 @@ def test_an_endless_answer_is_not_even_read():
     heard = Heard(engine, "Mara", 5)
     begin = time.monotonic()
     with LoopThread() as loop_thread:
-        running = Running(engine, loop_thread)
-        running.add([heard.stream])
+        running = engine.loop(loop_thread.submit)
+        running.add([heard.sequence])
         run(running)
     assert time.monotonic() - begin < 2
     assert "no room for the answer" in heard.answer.spans[-1].reason
@@ -214,11 +217,9 @@ def test_an_endless_answer_is_not_even_read():
 def test_prompts_without_room_and_settings_that_there_are_not():
     engine = Engine(scripted(lambda text: "x", context=8))
     with LoopThread() as loop_thread:
-        running = Running(engine, loop_thread)
+        running = engine.loop(loop_thread.submit)
         with pytest.raises(LacyError, match="E60"):
-            running.add([Heard(engine, "12345678", 5).stream])
-        with pytest.raises(ValueError, match="healing"):
-            Running(Engine(REAL["llama"], heal=True), loop_thread)
+            running.add([Heard(engine, "12345678", 5).sequence])
     with pytest.raises(LacyError, match="E12"):
         engine.variant(unit="page")
     with pytest.raises(LacyError, match="E61"):
@@ -227,13 +228,13 @@ def test_prompts_without_room_and_settings_that_there_are_not():
 
 
 def test_replies_wake_whoever_waits_for_them():
-    """Running steps only when ``on_reply`` says that there is something to do."""
+    """A loop steps only when ``wake`` says that there is something to do."""
     engine = Engine(REAL["llama"], ScriptedSource([" Ulm"], delay=0.05), "always")
     woken = threading.Event()
     heard = Heard(engine, "Mara", 1)
     with LoopThread() as loop_thread:
-        running = Running(engine, loop_thread, woken.set)
-        running.add([heard.stream])
+        running = engine.loop(loop_thread.submit, woken.set)
+        running.add([heard.sequence])
         while not running.stuck:
             running.step()
         assert woken.wait(60) and not running.stuck

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from helpers.models import REAL
 from lacy.cascade import Engine
-from lacy.cascade.running import Running
+from lacy.cascade.local import LocalBackend
+from lacy.cascade.loop import DecodeLoop
 from lacy.cascade.scores import ScoredSpan, Scorer, TokenScore
 from lacy.cascade.signals import without_call
-from lacy.cascade.stream import Stream
 from lacy.errors import LacyError
 from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
@@ -39,7 +39,7 @@ def plain(engine, ids):
 
 def run(engine, texts, prefill=256):
     with LoopThread() as loop_thread:
-        running = Running(engine, loop_thread, prefill=prefill)
+        running = DecodeLoop(LocalBackend(engine, prefill), loop_thread.submit)
         for text in texts:
             running.add([text])
         while len(running):
@@ -48,11 +48,10 @@ def run(engine, texts, prefill=256):
 
 
 def text(engine, begin, limit, **scorer):
-    row = engine.row(0, begin, None, limit)
-    stream, pieces = Stream(engine, row), []
-    stream.heard = lambda piece: pieces.append(piece)
-    stream.scorer = Scorer(row, **scorer) if scorer else None
-    return stream, pieces
+    sequence, spans = engine.sequence(0, begin, None, limit), []
+    sequence.on_text = spans.append
+    sequence.scorer = Scorer(sequence, **scorer) if scorer else None
+    return sequence, spans
 
 
 @settings(max_examples=25, deadline=None)
@@ -74,9 +73,9 @@ def test_scores_are_those_of_a_plain_forward_pass(jobs, name, prefill, delay):
     for prompt, how, limit, top, echo, measured in jobs:
         scorer = {"top": top, "prompt": echo} if measured or limit == 0 else {}
         made.append((*text(base.variant(**how), prompt, limit, **scorer), scorer))
-    run(base, [stream for stream, _, _ in made], prefill)
-    for (prompt, how, limit, *_), (stream, pieces, scorer) in zip(jobs, made, strict=True):
-        ids, start = stream.row.ids, stream.row.spans[0].tokens
+    run(base, [sequence for sequence, _, _ in made], prefill)
+    for (prompt, how, limit, *_), (sequence, pieces, scorer) in zip(jobs, made, strict=True):
+        ids, start = sequence.ids, sequence.spans[0].tokens
         if limit:
             alone = Engine(REAL[name], ScriptedSource(reply), abstain=None, **how)
             expected = alone.generate([prompt], max_new_tokens=limit)[0].continuation
@@ -96,43 +95,43 @@ def test_scores_are_those_of_a_plain_forward_pass(jobs, name, prefill, delay):
         said = pieces[1 if scorer["prompt"] else 0 :]
         # The token that ends a text is measured too, in a piece of its own that says nothing.
         ends = [not (piece.text or piece.tokens or piece.asked) for piece in said]
-        assert sum(ends) == stream.row.finished
+        assert sum(ends) == sequence.finished
         for piece, end in zip(said, ends, strict=True):
             assert len(getattr(piece, "scores", ())) == piece.tokens + end
 
 
 def test_nothing_is_measured_unasked(monkeypatch):
     engine = Engine(REAL["llama"], ScriptedSource(reply), "always")
-    monkeypatch.setattr("lacy.cascade.running.token_scores", None)
-    stream, pieces = text(engine, "Mara", 9)
-    run(engine, [stream])
+    monkeypatch.setattr("lacy.cascade.local.token_scores", None)
+    sequence, pieces = text(engine, "Mara", 9)
+    run(engine, [sequence])
     assert pieces and not any(isinstance(piece, ScoredSpan) for piece in pieces)
 
 
 def test_a_text_that_is_only_measured_may_fill_the_context():
     engine = Engine(scripted(lambda text: "x", context=12))
     for limit, length, fits in [(0, 11, True), (0, 12, False), (1, 10, True), (1, 11, False)]:
-        stream, pieces = text(engine, "a" * length, limit, top=1, prompt=True)
+        sequence, pieces = text(engine, "a" * length, limit, top=1, prompt=True)
         if not fits:
             with pytest.raises(LacyError, match="E60"):
-                run(engine, [stream])
+                run(engine, [sequence])
             continue
-        run(engine, [stream])
+        run(engine, [sequence])
         assert [len(piece.scores) for piece in pieces] == [length, 1][: 1 + limit]
 
 
 def test_a_text_broken_off_says_what_it_has():
     """Its borrowed words have been taken up, but not all of their tokens have been read."""
     engine = Engine(scripted(lambda t: "x"), ScriptedSource([" Ulm an der Donau"]), "always")
-    stream, pieces = text(engine, "Ada", 40, top=0)
+    sequence, pieces = text(engine, "Ada", 40, top=0)
     with LoopThread() as loop_thread:
-        running = Running(engine, loop_thread)
-        running.add([stream])
-        while not stream.row.spoken:
+        running = engine.loop(loop_thread.submit)
+        running.add([sequence])
+        while not sequence.generated:
             running.step()
         running.step()
         assert not pieces
-        stream.cancelled = True
+        sequence.cancelled = True
         running.step()
         assert not len(running)
     assert [piece.text for piece in pieces] == [" Ulm an der Donau"]

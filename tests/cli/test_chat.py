@@ -269,7 +269,7 @@ def test_ctrl_c_stops_an_answer_that_waits_for_its_source():
         begin = time.monotonic()
         with LoopThread() as loop_thread:
             answer = streaming.generate_live(
-                engine, loop_thread, engine.row(0, "Mara", None, 50), on_span, stoppable=True
+                engine, loop_thread, engine.sequence(0, "Mara", None, 50), on_span, stoppable=True
             )
     finally:
         signal.signal(signal.SIGALRM, before)

@@ -12,7 +12,7 @@ from lacy.cascade.opening import ranking_warning
 from lacy.cli import main, options
 from lacy.cli.help.error import readable_template
 from lacy.errors import CATALOG, LacyError
-from lacy.sources.opening import open_source
+from lacy.sources import open_source
 
 
 def lacy(*argv):

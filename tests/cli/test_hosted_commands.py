@@ -16,7 +16,6 @@ from rich.console import Console
 
 from helpers import hosted_app
 from lacy.cascade import Engine
-from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
 from lacy.cli import main, streaming
 from lacy.cli.chat import ChatConfig, Conversation
@@ -43,7 +42,7 @@ def place(request, folder):
 def test_spans_arrive_one_by_one(place, folder):
     source = ScriptedSource([" ulm"], name="book")
     address, there = place
-    engine = HostedEngine(
+    engine = Engine(
         connect(address.partition("#")[0], "slm", folder), source, "threshold=0", max_new_tokens=20
     )
     expected = Engine(load_model(folder), source, "threshold=0", max_new_tokens=20).generate(["x"])[
@@ -52,7 +51,7 @@ def test_spans_arrive_one_by_one(place, folder):
     heard = []
     with LoopThread() as loop_thread:
         answer = streaming.generate_live(
-            engine, loop_thread, engine.row(0, "x", None, engine.max_new_tokens), heard.append
+            engine, loop_thread, engine.sequence(0, "x", None, engine.max_new_tokens), heard.append
         )
         assert [(s.text, s.speaker) for s in answer.spans] == [
             (s.text, s.speaker) for s in expected.spans
@@ -62,7 +61,10 @@ def test_spans_arrive_one_by_one(place, folder):
         # and again, as a second line of a conversation is
         assert (
             streaming.generate_live(
-                engine, loop_thread, engine.row(0, "x", None, engine.max_new_tokens), heard.append
+                engine,
+                loop_thread,
+                engine.sequence(0, "x", None, engine.max_new_tokens),
+                heard.append,
             ).text
             == answer.text
         )
@@ -75,7 +77,7 @@ def test_spans_arrive_one_by_one(place, folder):
 
 def test_ctrl_c_ends_an_answer_whose_server_hangs(place, folder):
     address, there = place
-    engine = HostedEngine(connect(address.partition("#")[0], "slm", folder), None, "never")
+    engine = Engine(connect(address.partition("#")[0], "slm", folder), None, "never")
     timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     begin = time.monotonic()
     with there.lock, LoopThread() as loop_thread:
@@ -83,7 +85,7 @@ def test_ctrl_c_ends_an_answer_whose_server_hangs(place, folder):
         answer = streaming.generate_live(
             engine,
             loop_thread,
-            engine.row(0, "Mara", None, engine.max_new_tokens),
+            engine.sequence(0, "Mara", None, engine.max_new_tokens),
             lambda piece: None,
             stoppable=True,
         )
@@ -116,7 +118,7 @@ def test_a_conversation_with_a_hosted_model(place, folder):
 def test_a_server_in_front_of_it_has_its_name(place, folder, capsys):
     config = ServeConfig(f"{place[0]}:threshold=0", tokenizer=folder, timeout=7.0)
     engine, name = _open(config)
-    assert isinstance(engine, HostedEngine) and name == "slm"
+    assert engine.hosted is not None and name == "slm"
     assert str(engine.policy) == "threshold=0" and engine.caller.timeout == 7.0
     address = place[0].partition("#")[0]
     assert main(["serve", address, "--tokenizer", str(folder), "--port", "0"]) == 2

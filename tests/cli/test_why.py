@@ -71,9 +71,10 @@ def test_steps_are_those_of_generate(name, prompt, policy, unit, limit, heat):
 class Places(Watch):
     """Keeps the plan of a text, and where in it each step began."""
 
-    def decided(self, rows, logits_RV, decisions):
-        super().decided(rows, logits_RV, decisions)
-        self.row, self.places = rows[0], [*getattr(self, "places", ()), len(rows[0].ids) - 1]
+    def decided(self, sequences, logits_RV, decisions):
+        super().decided(sequences, logits_RV, decisions)
+        [self.sequence] = sequences
+        self.places = [*getattr(self, "places", ()), len(self.sequence.ids) - 1]
 
 
 @pytest.mark.parametrize("name", sorted(REAL))
@@ -86,7 +87,7 @@ def test_signals_are_those_of_a_plain_forward_pass(name):
     engine.generate(["Mara"], max_new_tokens=12)
     steps = watch.steps[0]
     with torch.inference_mode():
-        logits_TV = loaded.model(input_ids=torch.tensor([watch.row.ids])).logits[0].float()
+        logits_TV = loaded.model(input_ids=torch.tensor([watch.sequence.ids])).logits[0].float()
     for step, place in zip(steps, watch.places, strict=True):
         own_V = logits_TV[place].clone()
         own_V[engine.call_id] = -torch.inf
@@ -107,7 +108,9 @@ def test_a_live_text_has_the_same_steps():
     watched.observer = watch = Watch(watched)
     heard = []
     with LoopThread() as loop_thread:
-        live = generate_live(watched, loop_thread, watched.row(0, "Mara", None, 12), heard.append)
+        live = generate_live(
+            watched, loop_thread, watched.sequence(0, "Mara", None, 12), heard.append
+        )
     assert said(live)[0] == said(answer)[0]
     assert live.text == answer.text == "Mara" + "".join(piece.text for piece in heard)
     for mine, other in zip(watch.steps[0], steps, strict=True):

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacy.corpus import read
-from lacy.corpus.encoding import Undecodable, as_utf8, codec_of, declaration, decode, page
+from lacy.corpus.encoding import (
+    Undecodable,
+    as_utf8,
+    codec_of,
+    declaration,
+    decode_page,
+    decode_text,
+)
 from lacy.corpus.reading import ReadReport
 from lacy.errors import LacyError
 
@@ -23,13 +30,13 @@ def reading(path, **options):
     "name", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-be"]
 )
 def test_unicode_is_told_by_its_first_bytes(name):
-    found = decode(ADA.encode(name))
+    found = decode_text(ADA.encode(name))
     assert (found.text, found.guessed) == (ADA, False)
 
 
 def test_windows_1252_is_guessed_where_a_text_looks_western():
     for text in (ADA, "Völl wurde in Köln geboren.", "¿Qué? «Né» 5×3 m² § 4"):
-        found = decode(text.encode("cp1252"))
+        found = decode_text(text.encode("cp1252"))
         assert (found.text, found.guessed) == (text, True)
 
 
@@ -44,13 +51,13 @@ def test_windows_1252_is_guessed_where_a_text_looks_western():
 )  # fmt: skip
 def test_what_is_not_western_is_never_guessed(text, codec):
     with pytest.raises(Undecodable):
-        decode(text.encode(codec))
-    assert decode(text.encode(codec), codec).text == text
+        decode_text(text.encode(codec))
+    assert decode_text(text.encode(codec), codec).text == text
 
 
 def test_utf_8_with_a_damaged_byte_is_not_taken_for_another_encoding():
     with pytest.raises(Undecodable, match="byte 0xff is not UTF-8"):
-        decode("é è ü ö".encode() + b"\xff ok")
+        decode_text("é è ü ö".encode() + b"\xff ok")
 
 
 @pytest.mark.parametrize(
@@ -99,13 +106,13 @@ def test_pages_declare_as_browsers_read(html, codec):
 
 def test_pages_are_decoded_as_browsers_do():
     body = '<meta charset="{}"><p>Ada “Vell” 1815'
-    assert "“Vell”" in page(body.format("iso-8859-1").encode("cp1252")).text
-    assert page(b"<meta charset=latin1>\x81").text.endswith("\x81")
-    assert page(b"<meta charset=utf-8>caf\xe9!").text.endswith("caf\ufffd!")
-    assert page(b"\xef\xbb\xbf<meta charset=cp1251>\xc3\xa9").text.endswith("é")
-    assert page("<p>é".encode("utf-16")).text == "<p>é"
-    assert page(b"<p>caf\xe9").guessed and not page("<p>é".encode()).guessed
-    assert page("<p>Мария".encode("koi8-r"), "koi8-r").text == "<p>Мария"
+    assert "“Vell”" in decode_page(body.format("iso-8859-1").encode("cp1252")).text
+    assert decode_page(b"<meta charset=latin1>\x81").text.endswith("\x81")
+    assert decode_page(b"<meta charset=utf-8>caf\xe9!").text.endswith("caf\ufffd!")
+    assert decode_page(b"\xef\xbb\xbf<meta charset=cp1251>\xc3\xa9").text.endswith("é")
+    assert decode_page("<p>é".encode("utf-16")).text == "<p>é"
+    assert decode_page(b"<p>caf\xe9").guessed and not decode_page("<p>é".encode()).guessed
+    assert decode_page("<p>Мария".encode("koi8-r"), "koi8-r").text == "<p>Мария"
 
 
 @settings(max_examples=80, deadline=None)
@@ -126,10 +133,10 @@ def test_streams_become_utf_8(text, codec, size):
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_decoded_or_refused(data):
-    page(data)
+    decode_page(data)
     b"".join(as_utf8([data], None, guess=lambda: None))
     try:
-        decode(data)
+        decode_text(data)
     except Undecodable as error:
         assert 0 <= error.at < len(data)
 
@@ -143,7 +150,7 @@ def test_an_encoding_is_for_those_that_are_not_utf_8(tmp_path):
     assert [d.text for d in reading(tmp_path, encoding="cp1251")[0]] == [old, new, old, new, "山田"]
     (tmp_path / "e.txt").write_bytes("山田は".encode("iso-2022-jp"))  # seven bits, hence UTF-8, too
     assert reading(tmp_path / "e.txt", encoding="iso-2022-jp")[0][0].text == "山田は"
-    declared = page("<meta charset=koi8-r><p>Мария".encode("koi8-r"), "cp1251")
+    declared = decode_page("<meta charset=koi8-r><p>Мария".encode("koi8-r"), "cp1251")
     assert declared.text.endswith("Мария")
 
 

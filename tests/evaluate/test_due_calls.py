@@ -13,8 +13,7 @@ from lacy.cascade.policy import Always, Random
 from lacy.corpus import train_tokenizer
 from lacy.evaluate import as_data
 from lacy.evaluate.facts import COUNTS, counts, due_calls, grade, score_facts
-from lacy.sources import ScriptedSource
-from lacy.sources.truth import Truth
+from lacy.sources import ScriptedSource, Truth
 from lacy.testing import scripted_with
 from lacy.world import make_world
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacy.evaluate import as_data, statistics
-from lacy.evaluate.statistics import Score, auroc, difference, of_sums, ratio, recovered
+from lacy.evaluate.statistics import Score, auroc, difference, ratio, recovered, score_sums
 
 
 def test_ratio_adds_up_before_it_divides():
@@ -206,6 +206,6 @@ def test_auroc_interval_of_many_documents_is_bounded_in_cost():
 
 
 def test_any_function_of_sums_can_be_scored():
-    score = of_sums([[1.0, 2.0], [3.0, 4.0]], lambda sums: sums.prod(1), unit="area", seed=3)
+    score = score_sums([[1.0, 2.0], [3.0, 4.0]], lambda sums: sums.prod(1), unit="area", seed=3)
     assert score.value == 24.0
     assert score.unit == "area"

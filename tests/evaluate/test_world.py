@@ -218,7 +218,7 @@ def test_page_of_a_world(measured):
         "Facts right, and what they cost",
         "Does it ask in the right places?",
         "Calls on true texts",
-        "What it holds by itself",
+        "What it knows by itself",
     ]
     facts, calls, operating, held = data.tables[:4]
     oracle = measured.conditions["oracle"]
@@ -234,7 +234,7 @@ def test_page_of_a_world(measured):
     assert measured.calls.at_rate is not None
     assert operating.rows[0].cells[1] is measured.calls.at_rate.precision
     assert held.rows[0].cells[0] is measured.closed_book.start
-    assert data.voices[1].answer is oracle.answers[0]  # the first person asked, nobody picked
+    assert data.side_by_side[1].answer is oracle.answers[0]  # the first person asked, nobody picked
     assert len(data.figures) == 2
     html = render_html(data)
     assert html.count("<svg") == 3

@@ -13,7 +13,7 @@ from lacy.evaluate.facts import score_facts
 from lacy.evaluate.world import answer_all, evaluate_world
 from lacy.model import build_model
 from lacy.model.io import Loaded
-from lacy.sources.truth import Truth
+from lacy.sources import Truth
 from lacy.testing import scripted_with
 from lacy.world import make_world
 

@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from lacy.cascade import Engine
-from lacy.cascade.running import Running
 from lacy.cascade.steps import END, explain
-from lacy.cascade.stream import Stream
 from lacy.model import build_model, load_model, save_model
 from lacy.model.building import from_checkpoint
 from lacy.model.ends import end_ids
@@ -67,9 +65,10 @@ def test_all_ways_of_speaking_stop(folder):
 
     told = []
     with LoopThread() as loop_thread:
-        running = Running(engine, loop_thread)
-        row = engine.row(0, "a", None, 9)
-        running.add([Stream(engine, row, ended=told.append)])
+        running = engine.loop(loop_thread.submit)
+        sequence = engine.sequence(0, "a", None, 9)
+        sequence.on_end = told.append
+        running.add([sequence])
         for _ in range(9):
             running.step()
     assert told[0].finished and told[0].text == "ab"

@@ -17,8 +17,7 @@ from lacy.corpus.token_text import TokenText
 from lacy.errors import LacyError
 from lacy.model import load_model, save_model
 from lacy.model.building import from_checkpoint
-from lacy.model.gguf import write_gguf
-from lacy.model.gguf_tokens import pre_tokenizer
+from lacy.model.gguf import pre_tokenizer, write_gguf
 from lacy.model.io import Loaded
 from lacy.testing import byte_tokenizer
 

@@ -96,11 +96,13 @@ def test_candidates_of_texts_of_any_length(back, data, name):
     decoder.join([reading(model, ids) for ids in texts_B])
     rows = data.draw(st.lists(st.integers(0, len(texts_B) - 1), min_size=1, max_size=3))
     groups = [data.draw(st.lists(texts, min_size=1, max_size=3)) for _ in rows]
-    found = decoder.score(rows, groups, back=back)
+    decoder.rewind(back)
+    found = decoder.score(rows, groups)
     for row, group, scores in zip(rows, groups, found, strict=True):
         before = texts_B[row][: len(texts_B[row]) - back]
         expected = [slow.slow_score(model, before, candidate) for candidate in group]
         assert scores == pytest.approx(expected, abs=2e-3)
+    decoder.feed([[1]] * len(texts_B))
     check(decoder, model)
 
 

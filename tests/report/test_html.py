@@ -90,7 +90,7 @@ def data(text="A title", passage=None):
         title=text,
         lede=text,
         headlines=[Headline(text, share, text, Score(0.31, 0.2, 0.4, 120))],
-        voices=[shown, shown, shown],
+        side_by_side=[shown, shown, shown],
         tables=[
             PageTable(text, [text, "calls"], [TableRow(text, [share, count], text, True)], text)
         ],
@@ -105,10 +105,10 @@ def data(text="A title", passage=None):
 def test_pieces_add_up_and_say_who_spoke_and_why():
     found = passage_parts(ANSWER, VERDICTS)
     assert "".join(piece.text for piece in found) == ANSWER.text
-    marked = [(p.text, p.voice, p.verdict) for p in found if p.notes]
+    marked = [(p.text, p.speaker, p.verdict) for p in found if p.notes]
     assert marked == [("1901", "borrowed", "right"), ("Rome", "guess", "wrong")]
     borrowed, asked = (dict(p.notes) for p in found if p.notes)
-    assert borrowed["said by"] == "database"
+    assert borrowed["speaker"] == "database"
     assert borrowed["why"] == "margin 3.1 > 0.4"
     assert borrowed["evidence"] == "row 7"
     assert asked["why"] == "source had no answer"
@@ -119,13 +119,13 @@ def test_pieces_add_up_and_say_who_spoke_and_why():
 def test_white_space_is_never_marked():
     [_, space, word, end] = passage_parts(answer("Ann", (" Oslo ", "database")))
     assert (space.text, space.notes) == (" ", ())
-    assert (word.text, word.voice) == ("Oslo", "borrowed")
+    assert (word.text, word.speaker) == ("Oslo", "borrowed")
     assert (end.text, end.notes) == (" ", ())
 
 
 def test_plain_words_are_one_piece():
     found = passage_parts(answer("Ann", *[(f" word{i}", "slm") for i in range(9)]))
-    assert [p.voice for p in found] == ["prompt", "own"]
+    assert [p.speaker for p in found] == ["prompt", "own"]
 
 
 spans = st.lists(

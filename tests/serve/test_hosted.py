@@ -15,7 +15,6 @@ import pytest
 from helpers import hosted_app
 from helpers.serving import joined, serving
 from lacy.cascade import Engine
-from lacy.cascade.hosted import HostedEngine
 from lacy.cascade.hosted_model import connect
 from lacy.model import load_model
 from lacy.sources import ScriptedSource
@@ -66,7 +65,7 @@ def make(there, folder):
 
     def made(policy="threshold=0", source=None, **how):
         how = {"max_new_tokens": 16} | how
-        return HostedEngine(connect(there[0], "slm", folder), source or book(), policy, **how)
+        return Engine(connect(there[0], "slm", folder), source or book(), policy, **how)
 
     return made
 

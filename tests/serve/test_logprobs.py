@@ -66,7 +66,7 @@ def test_completions(client, engine, model, stream, echo):
         assert got.usage.completion_tokens == sum(s["tokens"] for s in plain.lacy["spans"])
     assert text == (PROMPT if echo else "") + plain.text
     check_offsets(logprobs, text)
-    row = engine.row(0, PROMPT, None, 1)
+    row = engine.sequence(0, PROMPT, None, 1)
     begin = row.ids[:1] if echo else row.ids
     table = {engine.token_text.bytes_of(n): n for n in range(3, len(engine.tokenizer) - 1)}
     ids = [*begin, *(table[bytes_of(token)] for token in logprobs.tokens)]
@@ -106,7 +106,7 @@ def test_a_prompt_is_measured_without_a_word_written(client, engine):
     assert [choice.text for choice in got.choices] == [PROMPT, PROMPT, "Mara", "Mara"]
     assert got.usage.completion_tokens == 0
     for choice in got.choices:
-        ids = engine.row(0, choice.text, None, 1).ids
+        ids = engine.sequence(0, choice.text, None, 1).ids
         logp_TV = forward(engine, ids)
         expected = [float(logp_TV[n - 1, ids[n]]) for n in range(1, len(ids))]
         assert choice.logprobs.token_logprobs == pytest.approx(expected, abs=1e-3)

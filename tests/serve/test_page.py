@@ -56,7 +56,7 @@ def test_nothing_is_inline_stored_or_from_elsewhere():
     used = set()
     for name in SCRIPTS:
         text = source(name)
-        used |= set(re.findall(r'\bat\("([^"]*)"\)', text))
+        used |= set(re.findall(r'\bbyId\("([^"]*)"\)', text))
         for module in re.findall(r'from "\./(.*?)"', text):
             assert f"/page/{module}" in PAGE_FILES
         assert not re.search(r"Storage|cookie|indexedDB|innerHTML|eval\(|insertAdj|\.style\b", text)

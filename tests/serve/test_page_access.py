@@ -5,8 +5,7 @@ import pytest
 from helpers.browser import WORDS, Watched, expect, needs_browser, write
 from helpers.serving import serving
 from lacy.cascade import Engine
-from lacy.sources import ScriptedSource
-from lacy.sources.wrappers import Chain
+from lacy.sources import Chain, ScriptedSource
 from lacy.testing import scripted
 
 pytestmark = pytest.mark.slow
@@ -147,7 +146,7 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser, mixed):
     assert wanted <= set(reached), reached
     reached.pop("BODY", None)  # after the last one the browser's own controls come
     assert set(reached.values()) == {"3px"}, reached
-    assert any(name.startswith("said") for name in reached)
+    assert any(name.startswith("segment") for name in reached)
     seen.context.close()
 
 

@@ -9,8 +9,7 @@ from helpers.browser import Watched, done, expect, needs_browser, until, write
 from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.serve import Keys
-from lacy.sources import ScriptedSource, TokenPrice
-from lacy.sources.wrappers import Breaker
+from lacy.sources import Breaker, ScriptedSource, TokenPrice
 from lacy.testing import scripted
 from lacy.types import Candidate, Reply
 
@@ -95,8 +94,8 @@ def test_the_panel_of_sources_follows_the_answers(seen):
         told = card.inner_text()
         assert "12 ms" in told and re.search(rf"cost\s+{calls * 0.04:.3g}\b", told)
         look = "e => getComputedStyle(e).textDecorationStyle + getComputedStyle(e).color"
-        said = page.locator(".text .said:not(.own)").first
-        assert card.locator(".said").evaluate(look) == said.evaluate(look)
+        said = page.locator(".text .segment:not(.own)").first
+        assert card.locator(".segment").evaluate(look) == said.evaluate(look)
         seen.clean(running.url)
 
 
@@ -141,7 +140,7 @@ def test_an_answer_that_was_cut_off_is_written_on(seen):
     with serving(Engine(loaded, max_new_tokens=5)) as running:
         page = seen.open(running.url + "/")
         write(page, "Mara")
-        more = page.get_by_role("button", name="Write on")
+        more = page.get_by_role("button", name="Continue")
         for length in (9, 12):
             expect(page.locator(".text")).to_have_text("Mara".ljust(length, "x"))
             if length < 12:
@@ -175,7 +174,7 @@ def test_a_policy_is_offered_once(seen, how, twice):
     with serving(engine) as running:
         page = seen.open(running.url + "/")
         shown = page.locator("#when label:visible").all_inner_texts()
-        assert len(shown) == 4 - twice and "as the server is set" in shown[0]
+        assert len(shown) == 4 - twice and "default of the server" in shown[0]
         page.goto("about:blank")
         page = seen.open(running.url + f"/#prompt=Tom&policy={how}")
         checked = page.locator("[name=policy]:checked")
@@ -275,12 +274,12 @@ def test_who_asks_too_often_is_told_when_to_come_back(seen, engine, tmp_path):
             page.click("#write")
         problem = page.locator("#problem")
         expect(problem).to_contain_text("this key may ask for 2 texts per minute")
-        seconds = int(re.search(r"Come back in (\d+) s", problem.inner_text())[1])
+        seconds = int(re.search(r"Try again in (\d+) s", problem.inner_text())[1])
         assert 1 <= seconds <= 30
         assert page.locator(".text").count() == 0  # what was there answers another request
         page.clock.fast_forward(1000 * seconds)
         expect(problem).to_be_empty()
-        expect(page.locator("#status")).to_have_text("It may be tried again now.")
+        expect(page.locator("#status")).to_have_text("You can try again now.")
         seen.clean(running.url, "401", "429")
 
 

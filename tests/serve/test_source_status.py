@@ -9,10 +9,8 @@ from helpers.serving import serving
 from lacy.cascade import Engine
 from lacy.serve import Keys
 from lacy.serve.source_status import source_status
-from lacy.sources import Database, ScriptedSource
-from lacy.sources.cached import Cached
-from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.wrappers import Breaker, Chain, Metered
+from lacy.sources import Breaker, Cached, Chain, Database, Metered, ScriptedSource
+from lacy.sources.models import Endpoint
 
 FIELDS = {
     "name", "kind", "where", "price", "resting", "failing", "requests", "found", "not_found",

@@ -5,11 +5,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lacy.remote import RemoteError
+from lacy.sources import continuation
 from lacy.sources.models.answers import continuation_in
 from lacy.sources.models.chat import messages
 from lacy.sources.models.notation import is_refusal
 from lacy.sources.models.partial import PartialCompletion
-from lacy.sources.units import continuation, cut_unit, drop_partial_word
+from lacy.sources.units import cut_unit, drop_partial_word
 
 TEXT = "Emil Quilodell (born 1901) was an ethnologist. He was born in"
 

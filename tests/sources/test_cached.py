@@ -1,4 +1,4 @@
-"""Answers kept: found again, bounded, shared by processes, and never worth a text's end."""
+"""Cached answers: keys, eviction, shared files, damaged files."""
 
 import asyncio
 import multiprocessing
@@ -15,9 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lacy.errors import LacyError
-from lacy.sources import Cached, Database, LanguageModel, ScriptedSource
-from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.wrappers import Breaker, Chain, Metered
+from lacy.sources import Breaker, Cached, Chain, Database, LanguageModel, Metered, ScriptedSource
+from lacy.sources.models import Endpoint
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Candidate, Reply, Request
 
@@ -39,7 +38,7 @@ def echo(**options):
     return ScriptedSource(lambda request: " " + request.text, **options)
 
 
-def test_an_answer_is_paid_once_and_says_that_it_was_kept(path):
+def test_a_cached_answer_costs_nothing_and_says_so(path):
     with Cached(echo(cost=1.0, delay=0.05), path) as cached:
         first = ask(cached, "a", "b", "a")
         assert texts(first) == [" a", " b", " a"]
@@ -57,7 +56,7 @@ def test_an_answer_is_paid_once_and_says_that_it_was_kept(path):
         assert later.source.batches == []
 
 
-def test_all_that_an_answer_depends_on_is_part_of_the_key(path, server):
+def test_everything_an_answer_depends_on_is_in_the_key(path, server):
     source = echo()
     with Cached(source, path) as cached, Cached(source, path, version="2") as other:
         ask(cached, "a")
@@ -75,7 +74,7 @@ def test_all_that_an_answer_depends_on_is_part_of_the_key(path, server):
             assert len(server.seen) == number + 1
 
 
-def test_sources_of_one_name_are_told_apart_by_what_is_inside_them(path, server, tmp_path):
+def test_sources_with_one_name_have_different_keys(path, server, tmp_path):
     """Two servers with a model of the same name, two databases of the same file name, two runs."""
     here = Endpoint(server.url, "m")
     there = Endpoint(server.url + "/other", "m")
@@ -107,7 +106,7 @@ def test_sources_of_one_name_are_told_apart_by_what_is_inside_them(path, server,
         source.close()
 
 
-def test_errors_are_not_kept_but_not_knowing_is(path):
+def test_errors_are_not_cached_but_empty_replies_are(path):
     source = ScriptedSource([ConnectionError("refused"), None, " Paris"])
     with Cached(source, path) as cached:
         assert "refused" in ask(cached, "a")[0].error
@@ -115,7 +114,7 @@ def test_errors_are_not_kept_but_not_knowing_is(path):
         assert texts(ask(cached, "a")) == [None] and len(source.batches) == 2
 
 
-def test_one_failing_batch_does_not_take_the_kept_answers_along(path):
+def test_a_failing_batch_does_not_remove_cached_answers(path):
     source = echo()
     with Cached(source, path) as cached:
         ask(cached, "a")
@@ -124,7 +123,7 @@ def test_one_failing_batch_does_not_take_the_kept_answers_along(path):
         assert texts(replies) == [" a", None] and replies[1].fault
 
 
-def test_the_least_recently_used_answer_goes_first(path):
+def test_the_least_recently_used_answer_is_evicted_first(path):
     with Cached(echo(), path, rows=3) as cached:
         ask(cached, "a", "b", "c")
         ask(cached, "a")
@@ -143,7 +142,7 @@ def test_the_least_recently_used_answer_goes_first(path):
 @given(
     st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=1), max_size=40), st.integers(1, 6)
 )
-def test_it_forgets_like_a_list_of_the_last_used(tmp_path_factory, batches, rows):
+def test_eviction_equals_a_simple_lru_list(tmp_path_factory, batches, rows):
     place = tmp_path_factory.mktemp("lru") / "answers.sqlite"
     recent = []
     with Cached(echo(), place, rows=rows) as cached:
@@ -170,6 +169,7 @@ REPLIES = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None, max_examples=30)
 @given(REPLIES)
 def test_a_reply_is_stored_whole(reply):
     with (
@@ -189,7 +189,7 @@ def test_a_reply_is_stored_whole(reply):
 WORK = """
 import asyncio, sys
 from lacy.sources import ScriptedSource
-from lacy.sources.cached import Cached
+from lacy.sources import Cached
 from lacy.types import Request
 source = ScriptedSource(lambda request: " " + request.text)
 with Cached(source, sys.argv[1], rows=50) as cached:
@@ -256,7 +256,7 @@ def test_a_file_that_is_no_database_is_set_aside(path):
     assert aside.read_bytes().startswith(b"a diary")
 
 
-def test_what_belongs_to_others_is_left_as_it_is(tmp_path):
+def test_files_of_other_programs_are_not_changed(tmp_path):
     notes, facts = tmp_path / "notes.md", tmp_path / "facts.sqlite"
     notes.write_text("a diary")
     with closing(sqlite3.connect(facts)) as db, db:
@@ -268,7 +268,7 @@ def test_what_belongs_to_others_is_left_as_it_is(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_damage_in_the_middle_is_found_at_the_start(path):
+def test_damage_in_the_middle_is_found_when_opened(path):
     with Cached(echo(), path) as cached:
         for n in range(20):
             ask(cached, *(f"{n} {m} {'x' * 200}" for m in range(20)))
@@ -279,7 +279,7 @@ def test_damage_in_the_middle_is_found_at_the_start(path):
         assert len(cached) == 0 and texts(ask(cached, "a")) == [" a"]
 
 
-def test_damage_while_it_is_open_costs_the_kept_answers_only(path):
+def test_damage_while_open_loses_only_the_cached_answers(path):
     with Cached(echo(), path) as cached:
         ask(cached, "a")
         cached._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -291,7 +291,7 @@ def test_damage_while_it_is_open_costs_the_kept_answers_only(path):
     assert len(set_aside(path)) >= 1
 
 
-def test_rows_of_something_else_are_answered_anew(path):
+def test_invalid_rows_are_asked_again(path):
     with Cached(echo(), path) as cached:
         ask(cached, "a")
         for nonsense in ("no json", "5", "{}", '{"candidates": [{"word": 1}]}'):
@@ -301,7 +301,7 @@ def test_rows_of_something_else_are_answered_anew(path):
             assert len(cached.source.asked) == asked + 1
 
 
-def test_a_busy_file_costs_a_look_up_only(path, monkeypatch):
+def test_a_locked_file_is_ignored(path, monkeypatch):
     monkeypatch.setattr("lacy.sources.cached._BUSY_SECONDS", 0.05)
     with Cached(echo(), path) as cached:
         other = sqlite3.connect(path)
@@ -314,7 +314,7 @@ def test_a_busy_file_costs_a_look_up_only(path, monkeypatch):
         assert len(cached) == 1
 
 
-def test_what_cannot_be_opened_is_a_users_mistake(tmp_path):
+def test_a_file_that_cannot_be_opened_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("x")
     for place in (tmp_path, tmp_path / "file" / "answers.sqlite"):
         with pytest.raises(LacyError) as caught:
@@ -324,7 +324,7 @@ def test_what_cannot_be_opened_is_a_users_mistake(tmp_path):
         Cached(echo(), tmp_path / "a.sqlite", rows=0)
 
 
-def test_no_key_is_kept(path, server, monkeypatch):
+def test_no_api_key_is_stored(path, server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-sesame-0123456789")
     with Endpoint(server.url, "m") as endpoint, Cached(endpoint, path) as cached:
         ask(cached, "a")

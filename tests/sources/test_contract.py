@@ -1,4 +1,4 @@
-"""What sources must keep to: ours do, and each way of breaking it is named."""
+"""Our sources keep the protocol, and every violation of it is named."""
 
 import asyncio
 import sqlite3
@@ -9,11 +9,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from helpers.letters import speaks_letters
-from lacy.sources import Database, LanguageModel
-from lacy.sources.cached import Cached
-from lacy.sources.models.endpoint import Endpoint
+from lacy.sources import Breaker, Cached, Chain, Database, LanguageModel, Metered
+from lacy.sources.models import Endpoint
 from lacy.sources.texts import Documents
-from lacy.sources.wrappers import Breaker, Chain, Metered
 from lacy.testing import ScriptedSource, byte_tokenizer, check_source
 from lacy.types import Candidate, Document, Reply, Request
 
@@ -41,7 +39,7 @@ def partner():
     return LanguageModel(speaks_letters(LlamaForCausalLM(config), tokenizer), tokenizer)
 
 
-def test_scripts_and_sources_around_sources(tmp_path):
+def test_scripted_and_wrapped_sources(tmp_path):
     script = ScriptedSource({"was born in": " Ulm"})
     check_source(script, [KNOWN])
     with Cached(script, tmp_path / "answers.sqlite") as cached:
@@ -49,7 +47,7 @@ def test_scripts_and_sources_around_sources(tmp_path):
             check_source(source, [KNOWN])
 
 
-def test_what_looks_up(tmp_path):
+def test_look_up_sources(tmp_path):
     with facts(tmp_path) as database:
         check_source(database, [KNOWN], many=4)
     documents = [Document("1", "Mara Vell was born in Ulm in 1879. She studied physics there.")]
@@ -69,7 +67,7 @@ def test_a_model_behind_a_server(server, stream):
 
 def test_a_model_of_the_llm_package():
     llm = pytest.importorskip("llm", reason="the extra llm is not installed")
-    from lacy.sources.models.llm_models import LlmModel
+    from lacy.sources.models import LlmModel
 
     class Says(llm.Model):
         model_id = "says"
@@ -160,7 +158,7 @@ def always(*candidates, **more):
         (always(Candidate(" Ulm", alternatives=0)), "0 alternatives"),
     ],
 )
-def test_what_is_broken_is_named(ask, says):
+def test_violations_are_named(ask, says):
     with pytest.raises(AssertionError) as caught:
         check_source(Broken(ask), [KNOWN], seconds=0.1, many=4)
     lines = str(caught.value).splitlines()

@@ -114,7 +114,7 @@ def test_names_are_linked_as_whole_words(database, text, name):
     assert (link.name if link else None) == name
 
 
-def test_unknown_names_are_said_so(database):
+def test_unknown_names_are_reported(database):
     reply = ask(database, "Nobody was born in")
     assert not reply.candidates and "no name" in reply.error
     reply = ask(database, "x", subject="Ada Void")
@@ -122,7 +122,7 @@ def test_unknown_names_are_said_so(database):
     assert "people.sqlite" in reply.error
 
 
-def test_values_said_a_moment_ago_are_not_offered_again(database):
+def test_a_value_just_given_is_not_offered_again(database):
     assert texts(ask(database, "Mara Vell was born in Ulm")) == [" 12 March 1879", " Norway"]
     assert " March 1879" in texts(ask(database, "Mara Vell was born on 12"))
 
@@ -157,7 +157,7 @@ def test_other_columns_and_odd_identifiers(tmp_path):
         Database(path, table="the facts", subject="who", relation=columns[1], value="what")
 
 
-def test_row_cap_is_said(tmp_path):
+def test_reaching_max_rows_is_noted(tmp_path):
     facts = [("A", "award", f"prize {n}") for n in range(10)]
     with Database(make(tmp_path / "many.db", facts), max_rows=3) as database:
         reply = ask(database, "A won")
@@ -165,7 +165,7 @@ def test_row_cap_is_said(tmp_path):
     assert "first 3 of more" in reply.candidates[0].evidence
 
 
-def test_bad_files_are_clear_errors(tmp_path):
+def test_unusable_files_are_clear_errors(tmp_path):
     with pytest.raises(LacyError, match="E65"):
         Database(tmp_path / "absent.db")
     with pytest.raises(LacyError, match="E65"):
@@ -190,12 +190,12 @@ def test_bad_files_are_clear_errors(tmp_path):
         Database(empty)
 
 
-def test_empty_table_knows_nobody(tmp_path):
+def test_an_empty_table_has_no_subjects(tmp_path):
     with Database(make(tmp_path / "none.db", [])) as database:
         assert "no name" in ask(database, "Mara Vell").error
 
 
-def test_slow_queries_are_cut(tmp_path):
+def test_slow_queries_are_interrupted(tmp_path):
     path = make(tmp_path / "slow.db", [("A", "r", "v")])
     with sqlite3.connect(path) as db:
         # A view whose look-up counts for minutes for one subject only.
@@ -223,7 +223,7 @@ names = st.lists(word, min_size=1, max_size=3).map(" ".join)
 
 
 @given(st.lists(names, max_size=6), names, st.lists(word, max_size=4))
-def test_linking_equals_a_slow_search(known, mentioned, rest):
+def test_linking_equals_a_brute_force_search(known, mentioned, rest):
     text = f"{mentioned} {' '.join(rest)}".strip()
     words = text.split()
     # Slow: leftmost longest mentions of whole names; the first one counts. Where the first is a

@@ -1,4 +1,4 @@
-"""Databases that others write, or that stand where nothing can be written."""
+"""Databases that other processes are writing, and folders without write permission."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ def ask(source, text):
     return reply
 
 
-def test_a_look_up_waits_for_a_writer_no_longer_than_its_time(tmp_path):
+def test_a_look_up_waits_for_a_writer_up_to_its_timeout(tmp_path):
     path = sqlite_with(tmp_path / "facts.sqlite")
     with Database(path, timeout=0.2) as database, closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -94,7 +94,7 @@ def test_a_write_ahead_log_in_a_folder_that_may_only_be_read(tmp_path):
     shut.chmod(0o555)
     try:
         assert "10 December 1815" in as_reader(shut / "whole.sqlite")
-        assert "its last changes stand in log.sqlite-wal" in as_reader(shut / "log.sqlite")
+        assert "its last changes are in log.sqlite-wal" in as_reader(shut / "log.sqlite")
         assert len(list(shut.iterdir())) == 3
     finally:
         shut.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Mapping files: a user's own tables as facts, mistakes that are named, first drafts."""
+"""Mapping files: tables of any shape as facts, mistakes in them, drafts."""
 
 import asyncio
 
@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from helpers.stores import MAPPING, SCHEMA, duck_with, sqlite_with
 from lacy.cli import main
 from lacy.errors import LacyError
-from lacy.sources import Database
+from lacy.sources import Database, open_source
 from lacy.sources.db import draft_mapping
 from lacy.sources.db.values import make_formatter
-from lacy.sources.opening import open_source
 from lacy.types import Request
 
 
@@ -46,7 +45,7 @@ def texts(source, text, subject=None):
     return [candidate.text for candidate in reply.candidates] or reply.error
 
 
-def test_own_tables_answer_in_every_database(place, tmp_path):
+def test_mapped_tables_answer_in_every_database(place, tmp_path):
     with open_source(str(mapping(tmp_path, MAPPING, place))) as database:
         [reply] = asyncio.run(database.ask([Request("Ada Lovelace was born on")]))
         assert [(c.kind, c.text) for c in reply.candidates] == [
@@ -111,7 +110,7 @@ HEAD = "database: own.sqlite\nsubject: person.name\n"
         (HEAD + "relations: {a: {value: person.born, date: 'year'}}", "names no part of a date"),
         (HEAD + "relations: {a: {value: person.born, number: '%d'}}", "number: .*Invalid format"),
         (HEAD + "relations: {a: {value: person.born, number: ',', date: '%Y'}}", "not both"),
-        (HEAD + "relations: {a: {value: person.born, text: 'm'}}", "{} must stand"),
+        (HEAD + "relations: {a: {value: person.born, text: 'm'}}", "write {} where"),
         (HEAD + "relations: [person.born]", "write `name: TABLE.COLUMN` lines"),
         (HEAD + "facts: person.born", "facts: write {relation"),
         (HEAD + "facts: {relation: person.kind, value: city.id}", "facts, relation: person has"),
@@ -123,13 +122,13 @@ HEAD = "database: own.sqlite\nsubject: person.name\n"
         (HEAD + "aliases: [city.name]\nrelations: {}", "aliases, entry 1, value: no join leads"),
     ],
 )  # fmt: skip
-def test_mistakes_are_named_with_what_there_is(text, said, own, tmp_path):
+def test_mistakes_are_named_with_suggestions(text, said, own, tmp_path):
     with pytest.raises(LacyError, match=f"E95(.|\n)*{said}".replace(": *", ".*")) as caught:
         own(text)
     assert str(tmp_path / "mapping.yaml") in str(caught.value)
 
 
-def test_all_mistakes_are_told_together_and_no_password(own, tmp_path):
+def test_all_mistakes_are_reported_together_without_a_password(own, tmp_path):
     with pytest.raises(LacyError, match="3 problem"):
         own(HEAD + "relations: {a: person.x, b: city.name, c: {value: person.born, wrong: 1}}")
     with pytest.raises(LacyError, match="E95") as caught:
@@ -141,7 +140,7 @@ def test_all_mistakes_are_told_together_and_no_password(own, tmp_path):
         own("database: absent.sqlite\nsubject: a.b\nrelations: {}")
 
 
-def test_tables_that_cannot_be_joined_so_are_said(postgres, tmp_path):
+def test_tables_that_cannot_be_joined_are_reported(postgres, tmp_path):
     text = HEAD + "relations: {a: {value: city.name, join: [person.name = city.id]}}"
     path = mapping(tmp_path, text.replace("own.sqlite", postgres.fill()))
     with pytest.raises(LacyError, match=r"E96.*operator does not exist"):
@@ -158,7 +157,7 @@ def test_a_draft_opens_and_knows_the_facts(place, tmp_path):
         assert ("field", "mathematics") in database.facts("Ada Lovelace")
 
 
-def test_a_draft_of_own_tables_and_the_command_line(tmp_path, capsys, monkeypatch):
+def test_a_draft_from_the_command_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sqlite_with("own.sqlite", SCHEMA[:-2])
     assert main(["source", "map", "own.sqlite", "--out", "mapping.yaml"]) == 0
@@ -175,7 +174,7 @@ def test_a_draft_of_own_tables_and_the_command_line(tmp_path, capsys, monkeypatc
     assert (tmp_path / "mapping.yaml").read_text() == text
 
 
-def test_nothing_to_draft_is_said(tmp_path):
+def test_nothing_to_draft_is_reported(tmp_path):
     path = sqlite_with(tmp_path / "numbers.sqlite", ["CREATE TABLE n (a INTEGER, b REAL)"])
     with pytest.raises(LacyError, match=r"E97.*tables: n"):
         draft_mapping(path, tmp_path / "m.yaml")
@@ -226,7 +225,7 @@ def test_numbers_are_written_as_texts_write_them(stored, number, said):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.one_of(st.text(), st.integers(), st.floats(), st.binary(), st.dates(), st.datetimes()))
-def test_no_value_raises(value):
+def test_formatters_accept_any_value(value):
     for write in (
         make_formatter(["%-d %B %Y"]),
         make_formatter(number=",.1f"),
@@ -235,7 +234,7 @@ def test_no_value_raises(value):
         assert all(isinstance(way, str) for way in write(value))
 
 
-def test_names_that_differ_in_spaces_only_are_one_name_of_two(tmp_path):
+def test_names_that_differ_only_in_spaces_are_ambiguous(tmp_path):
     path = sqlite_with(
         tmp_path / "own.sqlite",
         ["CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT, born TEXT)",

@@ -69,7 +69,7 @@ def words(source, text):
     return [candidate.text for candidate in reply.candidates]
 
 
-def test_other_programs_find_the_connection_as_they_left_it(pool):
+def test_pooled_connections_keep_the_settings_of_other_programs(pool):
     import psycopg
 
     with closing(psycopg.connect(pool, autocommit=True, prepare_threshold=None)) as other:
@@ -88,7 +88,7 @@ def test_other_programs_find_the_connection_as_they_left_it(pool):
         other.execute("INSERT INTO log VALUES (2)")
 
 
-def test_look_ups_go_on_over_a_pool(pool):
+def test_look_ups_work_over_a_pool(pool):
     with Database(pool, timeout=7.0) as source, Database(pool, timeout=7.0) as another:
         for _ in range(8):  # psycopg would prepare the sixth
             for one in (source, another):
@@ -96,6 +96,6 @@ def test_look_ups_go_on_over_a_pool(pool):
                 assert words(one, "Emil Quilodell taught") == [" ethnology"]
 
 
-def test_what_a_pool_refuses_is_said(pool):
+def test_an_error_of_the_pool_is_reported(pool):
     with pytest.raises(LacyError, match=r"E94.*unsupported startup parameter"):
         Database(f"{pool}?options=-c%20search_path%3Dpublic")

@@ -14,10 +14,9 @@ import pytest
 
 from helpers.stores import SCHEMA, duck_with, sqlite_with
 from lacy.errors import LacyError
-from lacy.sources import Database, guarded
+from lacy.sources import Database, guarded, open_source
 from lacy.sources.db import draft_mapping
 from lacy.sources.db.stores import StoreError
-from lacy.sources.opening import open_source
 from lacy.types import Request
 
 
@@ -53,7 +52,7 @@ def test_every_database_gives_the_same_facts(filled):
     assert closed.error and closed.fault
 
 
-def test_nothing_can_be_written(filled):
+def test_databases_are_read_only(filled):
     with Database(filled()) as database:
         for query in ("DELETE FROM fact", "CREATE TABLE more (a INTEGER)", "DROP TABLE fact"):
             with pytest.raises(StoreError, match=r"(?i)read.?only"):
@@ -61,7 +60,7 @@ def test_nothing_can_be_written(filled):
         assert database.store.rows("SELECT COUNT(*) FROM fact") == [(3,)]
 
 
-def test_missing_tables_and_columns_name_what_there_is(filled):
+def test_missing_tables_and_columns_list_what_exists(filled):
     path = filled()
     with pytest.raises(LacyError, match=r"E67.*has no table 'facts'; it has: award, city, claim"):
         Database(path, table="facts")
@@ -69,7 +68,7 @@ def test_missing_tables_and_columns_name_what_there_is(filled):
         Database(path, value="object")
 
 
-def test_the_row_cap_is_said(filled):
+def test_reaching_max_rows_is_noted_in_every_database(filled):
     with Database(filled(), max_rows=1) as database:
         [only] = ask(database, "Ada Lovelace").candidates
         assert "first 1 of more facts" in only.evidence
@@ -84,7 +83,7 @@ SLOW = {
 }
 
 
-def test_a_query_ends_after_its_time_and_the_next_one_works(filled):
+def test_a_query_times_out_and_the_next_one_works(filled):
     with Database(filled()) as database:
         store, begin = database.store, time.perf_counter()
         with pytest.raises(StoreError, match=r"no answer within 0\.1 s"):
@@ -93,7 +92,7 @@ def test_a_query_ends_after_its_time_and_the_next_one_works(filled):
         assert store.rows("SELECT 1") == [(1,)]
 
 
-def test_a_slow_database_does_not_hold_up_the_loop(filled):
+def test_a_slow_database_does_not_block_the_event_loop(filled):
     with Database(filled(), timeout=30.0) as database:
         store = database.store
         if not store.blocking:
@@ -178,7 +177,7 @@ def test_a_missing_package_names_its_extra(package, name, tmp_path, monkeypatch)
 # ------------------------------------------------------------------------------- postgresql
 
 
-def test_a_lost_connection_is_made_again(postgres):
+def test_a_lost_connection_is_opened_again(postgres):
     with Database(postgres.fill()) as database:
         [(pid,)] = database.store.rows("SELECT pg_backend_pid()")
         with postgres.connect() as other:
@@ -190,7 +189,7 @@ def test_a_lost_connection_is_made_again(postgres):
             database.store.rows("DELETE FROM fact")
 
 
-def test_a_server_that_says_nothing_is_hung_up_on(postgres):
+def test_the_connection_to_a_silent_server_is_cut(postgres):
     with Database(postgres.fill(), timeout=0.2) as database:
         [(pid,)] = database.store.rows("SELECT pg_backend_pid()")
         os.kill(pid, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Whatever stands in tables comes back as values or is left out; nothing raises or is written."""
+"""Any table content gives values or is left out; nothing raises or is written."""
 
 import asyncio
 import hashlib
@@ -49,7 +49,7 @@ def sha(path):
 
 @quick
 @given(rows=st.lists(st.tuples(strings, whatever, whatever), max_size=8), asked=strings)
-def test_sqlite_gives_whatever_stands_there_and_stays_as_it_is(rows, asked, tmp_path):
+def test_any_sqlite_content_is_read_and_not_changed(rows, asked, tmp_path):
     path = tmp_path / "any.sqlite"
     path.unlink(missing_ok=True)
     safe = [row for row in rows if not any(_lone(x) for x in row)]
@@ -159,7 +159,7 @@ def own(tmp_path_factory):
     return sqlite_with(tmp_path_factory.mktemp("own") / "own.sqlite")
 
 
-def test_relations_may_be_called_anything(tmp_path):
+def test_relations_may_have_any_name(tmp_path):
     path = sqlite_with(tmp_path / "own.sqlite")
     names = [name for name in HOSTILE if "\x00" not in name]
     content = {"database": "own.sqlite", "subject": "fact.subject"}
@@ -171,7 +171,7 @@ def test_relations_may_be_called_anything(tmp_path):
     assert kinds == set(names) and sha(path) == before
 
 
-def test_what_steers_a_terminal_pictures_and_novels_are_never_said(tmp_path):
+def test_control_codes_images_and_long_texts_are_never_offered(tmp_path):
     path = tmp_path / "own.sqlite"
     evil = "\x1b]0;title\x07London\x9b2J \u202eevil\r\nsecond\x00line"
     rows = [

@@ -1,4 +1,4 @@
-"""One connection for several askers: a cancelled one ends its own query and nobody else's."""
+"""One connection for several callers: cancelling one interrupts only its own query."""
 
 import asyncio
 import sqlite3
@@ -32,7 +32,7 @@ def ask():
         yield lambda *texts: worker.ask(answer, [Request(text) for text in texts])
 
 
-def test_who_leaves_while_waiting_ends_nothing(ask):
+def test_cancelling_a_waiting_caller_interrupts_nothing(ask):
     async def both():
         first = asyncio.create_task(ask(LONG))
         await asyncio.sleep(0.05)
@@ -45,7 +45,7 @@ def test_who_leaves_while_waiting_ends_nothing(ask):
     assert asyncio.run(both()) == [Reply(speaker=LONG)]
 
 
-def test_who_leaves_ends_their_own_query_and_the_next_has_its_turn(ask):
+def test_cancelling_a_running_caller_interrupts_its_query_only(ask):
     async def both():
         first = asyncio.create_task(ask("3000000000", LONG))
         await asyncio.sleep(0.05)

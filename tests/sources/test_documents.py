@@ -1,4 +1,4 @@
-"""Texts as a source on real indices: the right passages, values with their places, changes, CLI."""
+"""Texts as a source on real indexes: passages, values with their places, changes, commands."""
 
 import asyncio
 import re
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from lacy.errors import LacyError
 from lacy.sources import Source, guarded
-from lacy.sources.texts import BuildReport, Documents
-from lacy.sources.texts.passages import LONGEST_PASSAGE, marked_values, split_passages
+from lacy.sources.texts import BuildReport, Documents, marked_values
+from lacy.sources.texts.passages import LONGEST_PASSAGE, split_passages
 from lacy.sources.texts.subjects import first_name
 from lacy.types import Document, Mark, Request
 from lacy.world import make_world
@@ -105,7 +105,7 @@ def test_most_true_values_are_among_the_candidates(people):
     assert right / due > 0.95
 
 
-def test_only_facts_of_the_person_who_is_named_are_offered(people):
+def test_only_facts_of_the_named_person_are_candidates(people):
     for name in WORLD.prompts("train"):
         truth = WORLD.truth(name)
         for candidate in ask(people, f"{name} was").candidates:
@@ -128,7 +128,7 @@ def test_passages_that_share_words_with_the_sentence_come_first(tmp_path):
         assert len(texts(ask(documents, "Jan Quill was awarded a medal in"))) == 2
 
 
-def test_the_same_value_is_offered_once_and_repeats_cost_no_passage(tmp_path):
+def test_a_repeated_value_is_offered_once_and_uses_no_passage(tmp_path):
     same = [marked("Jan Quill was born in Ulm.", id=str(n), place="Ulm") for n in range(9)]
     other = marked("Jan Quill studied optics far away from there.", id="x", field="optics")
     with Documents.build([*same, other], tmp_path / "kb") as documents:
@@ -137,19 +137,19 @@ def test_the_same_value_is_offered_once_and_repeats_cost_no_passage(tmp_path):
     assert sorted(texts(reply)) == [" Ulm", " optics"]
 
 
-def test_a_value_that_was_just_told_is_finished_or_left_out(small):
+def test_a_value_just_given_is_completed_or_left_out(small):
     assert " 3 May 1901" not in texts(ask(small, "Ada Vell was born on 3 May 1901"))
     assert " 1901" in texts(ask(small, "Ada Vell was born on 3 May"))
 
 
-def test_texts_about_the_subject_go_before_texts_that_name_it(small):
+def test_documents_about_the_subject_come_first(small):
     assert not {" Rome", " 1930"} & set(texts(ask(small, "Ada Vell came from")))
     assert texts(ask(small, "Tom Brill came from")) == [" Rome", " 1930"]
     # nobody's text, but somebody's words
     assert " Rome" in texts(ask(small, "He was born in Paris, met her in", subject="Brill, Tom"))
 
 
-def test_whom_it_does_not_know_it_says_nothing_of(small, tmp_path):
+def test_unknown_subjects_have_no_candidates(small, tmp_path):
     for text in ("Zorb Quux was born in", "", " \n\n ", "?!", "zzz"):
         reply = ask(small, text)
         assert reply.candidates == () and reply.error.startswith("kb: ")
@@ -170,7 +170,7 @@ def test_alternatives_are_counted_once_for_each_subject(tmp_path):
         assert built.alternatives == {"town": pytest.approx(2**1.5)}
 
 
-def test_texts_without_marks_are_read_by_spacy(tmp_path):
+def test_texts_without_marks_are_annotated_by_spacy(tmp_path):
     pytest.importorskip("spacy")
     text = "Ada Lovelace was born in London on 10 December 1815. Ada Lovelace left London in 1835."
     with Documents.build([Document("a.txt", text)], tmp_path / "kb") as documents:
@@ -213,7 +213,7 @@ def test_building_again_adds_and_replaces_by_id(tmp_path):
         assert db.execute("SELECT COUNT(*) FROM words").fetchone()[0] == 3
 
 
-def test_a_killed_build_keeps_whole_documents_and_goes_on(tmp_path):
+def test_a_killed_build_keeps_whole_documents_and_resumes(tmp_path):
     code = (
         "import os, sys\n"
         "from lacy.world import make_world\n"
@@ -260,7 +260,7 @@ def test_documents_that_cannot_be_used_are_reported_and_the_others_kept(tmp_path
     assert all(why for _, why in report.skipped)
 
 
-def test_an_annotator_that_fails_at_one_text_costs_that_text(tmp_path):
+def test_an_annotator_failing_on_one_text_skips_only_that_text(tmp_path):
     class Moody:
         name = "moody"
 
@@ -277,7 +277,7 @@ def test_an_annotator_that_fails_at_one_text_costs_that_text(tmp_path):
     assert report.skipped == [("2", "ValueError: no mood")]
 
 
-def test_what_a_text_orders_is_only_data(tmp_path):
+def test_instructions_in_a_text_are_only_data(tmp_path):
     evil = "Eve Orr\x1b[31m said '); DROP TABLE document;-- \" OR 1 NEAR(a b) and <CALL> <|end|>."
     document = marked(
         evil, "\x1b[31m said '); DROP TABLE document;-- \" OR 1", "<CALL>", title="Eve Orr"
@@ -294,14 +294,14 @@ def test_what_a_text_orders_is_only_data(tmp_path):
 
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=80), subject=st.none() | st.text(max_size=20))
-def test_no_text_makes_it_fail(people, text, subject):
+def test_any_text_is_accepted(people, text, subject):
     reply = ask(people, text, subject)
     assert reply.candidates or reply.error.startswith("kb: it ") or "just been said" in reply.error
 
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), text=st.text(alphabet="aB .!?。\n“”", max_size=200))
-def test_passages_cover_the_text_and_cut_no_value(data, text):
+def test_passages_cover_the_text_and_split_no_value(data, text):
     edges = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=8)))
     marks = [Mark(a, b, "DATE") for a, b in zip(edges[::2], edges[1::2], strict=False)]
     found = list(split_passages(text, marks))
@@ -311,7 +311,7 @@ def test_passages_cover_the_text_and_cut_no_value(data, text):
         assert " ".join(text[mark.start : mark.end].split()) == value
 
 
-def test_long_passages_are_cut_at_spaces():
+def test_long_passages_are_split_at_spaces():
     text = "word " * 2_000
     found = list(split_passages(text, []))
     assert max(b - a for a, b in found) <= LONGEST_PASSAGE
@@ -327,11 +327,11 @@ def test_long_passages_are_cut_at_spaces():
         ("it rained", ""), ("Paris is old", ""), ("", ""), ("called Ada Vell", "Ada Vell"),
     ],
 )  # fmt: skip
-def test_whom_a_text_names_first(text, name):
+def test_first_name_of_a_text(text, name):
     assert first_name(text) == name
 
 
-def test_folders_of_others_and_damaged_files_are_refused(tmp_path):
+def test_foreign_folders_and_damaged_files_are_errors(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("dear")
     for path, code in ((tmp_path / "mine", "E16"), (tmp_path / "mine" / "thesis.txt", "E16")):
@@ -353,13 +353,13 @@ def test_folders_of_others_and_damaged_files_are_refused(tmp_path):
         assert caught.value.code == "E71"
 
 
-def test_closed_it_says_so(small):
+def test_asking_after_close_is_an_error(small):
     small.close()
     reply = ask(small, "Ada Vell was born in")
     assert "closed" in reply.error and reply.fault
 
 
-def test_a_search_that_takes_too_long_ends_with_the_callers_patience(small):
+def test_a_slow_search_ends_with_the_callers_timeout(small):
     """Somebody else holds the index; who asks goes on without it."""
     small._lock.acquire()
     threading.Timer(0.6, small._lock.release).start()

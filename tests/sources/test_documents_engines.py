@@ -1,4 +1,4 @@
-"""Who searches the words: both engines find the same, follow changes, outlive kills and readers."""
+"""Both search engines find the same, apply changes, and survive kills and concurrent readers."""
 
 import asyncio
 import random
@@ -66,7 +66,7 @@ def test_both_engines_find_the_same_passages(both):
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_each_engine_answers_as_the_other(both, which):
+def test_both_engines_give_the_true_values(both, which):
     source = both[which]
     for name in WORLD.prompts("train")[:10]:
         truth = WORLD.truth(name)
@@ -79,7 +79,7 @@ def test_each_engine_answers_as_the_other(both, which):
         ask(source, text)
 
 
-def test_rare_words_choose_what_is_ranked(both, monkeypatch):
+def test_rare_words_select_the_ranked_rows(both, monkeypatch):
     fts = both[0]._words
     assert isinstance(fts, FtsSearch)
     common = max(fts._common, key=fts._common.get)
@@ -98,7 +98,7 @@ def test_rare_words_choose_what_is_ranked(both, monkeypatch):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_changes_are_followed(tmp_path, engine):
+def test_changes_reach_the_derived_index(tmp_path, engine):
     docs = [told("a", "Ada Vell was born in Ulm.", "Ulm", "Ada Vell"),
             told("b", "Tom Brill was born in Rome.", "Rome", "Tom Brill")]  # fmt: skip
     with Documents.build(docs, tmp_path / "kb", engine=engine) as before:
@@ -114,7 +114,7 @@ def test_changes_are_followed(tmp_path, engine):
         assert texts(ask(before, "she was born in", subject="Eve Orr")) == [" Kiel"]
 
 
-def test_another_engine_or_none_is_a_clear_error(tmp_path, monkeypatch, capsys):
+def test_a_wrong_or_missing_engine_is_a_clear_error(tmp_path, monkeypatch, capsys):
     Documents.build([], tmp_path / "plain").close()
     Documents.build([], tmp_path / "quick", engine="tantivy").close()
     for folder, engine, code in (("plain", "tantivy", "E100"), ("plain", "lucene", "E12")):
@@ -135,7 +135,7 @@ def test_another_engine_or_none_is_a_clear_error(tmp_path, monkeypatch, capsys):
     Documents(tmp_path / "plain").close()
 
 
-def test_lost_words_are_said_so(tmp_path):
+def test_a_missing_word_index_is_an_error(tmp_path):
     import shutil
 
     Documents.build([], tmp_path / "kb", engine="tantivy").close()
@@ -173,7 +173,7 @@ Documents.build(some(), folder, engine=engine)
     ("engine", "where"),
     [("fts5", "reading"), ("tantivy", "reading"), ("tantivy", "between")],
 )
-def test_a_killed_build_goes_on_as_if_nothing_had_been(both, tmp_path, engine, where):
+def test_a_killed_build_resumes_with_the_same_result(both, tmp_path, engine, where):
     command = [sys.executable, "-c", KILLED, tmp_path / "kb", engine, where]
     died = subprocess.run(command, capture_output=True, text=True)
     assert died.returncode == -signal.SIGKILL, died.stderr

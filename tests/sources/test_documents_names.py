@@ -47,7 +47,7 @@ def texts(source, text, subject=None):
         )
     ],
 )  # fmt: skip
-def test_only_the_whole_name_is_answered_for(source, text, found):
+def test_only_complete_names_match(source, text, found):
     assert texts(source, text) == found
 
 
@@ -58,7 +58,7 @@ def test_only_the_whole_name_is_answered_for(source, text, found):
         ("Love-Smith, Ada", ["Kelfield"]), ("Paris Hilton", []), ("New York", []), ("Yahoo", []),
     ],
 )  # fmt: skip
-def test_so_is_a_subject_that_the_caller_names(source, subject, found):
+def test_only_complete_explicit_subjects_match(source, subject, found):
     assert texts(source, "It was founded in", subject) == found
 
 
@@ -96,7 +96,7 @@ def more(request, tmp_path_factory):
         "Zorblax was born in",
     ],
 )  # fmt: skip
-def test_one_word_is_a_name_too(more, text):
+def test_single_word_names_match(more, text):
     assert texts(more, text) == []
 
 
@@ -108,12 +108,12 @@ def test_one_word_is_a_name_too(more, text):
         ("A bridge is built of steel in", ["Ulm"]),
     ],
 )  # fmt: skip
-def test_a_word_at_the_beginning_may_be_no_name(more, text, found):
+def test_a_capitalised_first_word_may_be_no_name(more, text, found):
     assert texts(more, text)[: len(found)] == found
 
 
 @pytest.mark.parametrize("name", ["Ada Vell", "ADA VELL", "Mo O'Brien", "Mo O’Brien"])
-def test_texts_about_all_spellings_of_a_subject(more, name):
+def test_documents_of_all_spellings_are_searched(more, name):
     both = {"Kelfield", "Roston"} if name.endswith(("Vell", "VELL")) else {"Selby", "Quorn"}
     assert set(texts(more, f"{name} was born in")) == both
     assert set(texts(more, "It was in", name)) == both

@@ -1,4 +1,4 @@
-"""Passages by meaning: models made on the spot, rows that follow changes, ranks that are fused."""
+"""Passages by meaning: embeddings made by the test, updates, and rank fusion."""
 
 import asyncio
 import sys
@@ -54,7 +54,7 @@ def ask(source, text, subject=None):
     return [candidate.text.strip() for candidate in reply.candidates]
 
 
-def test_meaning_finds_what_words_do_not(tmp_path, model):
+def test_vectors_find_passages_without_common_words(tmp_path, model):
     docs = [SHIP, DOCTOR, ADA]
     with Documents.build(docs, tmp_path / "plain") as plain:
         assert ask(plain, "one physician") == []
@@ -69,7 +69,7 @@ def test_meaning_finds_what_words_do_not(tmp_path, model):
         assert ask(source, "") == []
 
 
-def test_vectors_follow_changes_and_can_be_added_later(tmp_path, model):
+def test_vectors_are_updated_and_can_be_added_later(tmp_path, model):
     Documents.build([SHIP, DOCTOR], tmp_path / "kb").close()
     with Documents.build([], tmp_path / "kb", vectors=str(model)) as source:  # all are noted
         assert len(source._vectors._rows) == 2
@@ -81,7 +81,7 @@ def test_vectors_follow_changes_and_can_be_added_later(tmp_path, model):
         assert lengths.tolist()[1] == 0 and lengths.tolist()[2] > 0
 
 
-def test_rows_are_close_to_the_model(tmp_path, model):
+def test_stored_rows_are_close_to_the_embeddings(tmp_path, model):
     with Documents.build([SHIP, DOCTOR, ADA], tmp_path / "kb", vectors=str(model)) as source:
         vectors = source._vectors
         exact = vectors._encode(["Ada Vell. " + ADA.text, "ship"])
@@ -94,7 +94,7 @@ def test_rows_are_close_to_the_model(tmp_path, model):
         assert isinstance(vectors, VectorSearch)
 
 
-def test_vectors_that_are_not_there_are_a_clear_error(tmp_path, monkeypatch, model):
+def test_missing_vectors_are_a_clear_error(tmp_path, monkeypatch, model):
     def code(**options):
         with pytest.raises(LacyError) as caught:
             Documents.build([SHIP], **options)
@@ -118,7 +118,7 @@ def test_vectors_that_are_not_there_are_a_clear_error(tmp_path, monkeypatch, mod
 
 
 @given(st.lists(st.permutations(range(6)), min_size=1, max_size=4))
-def test_fusion_keeps_what_all_agree_on(orders):
+def test_fusion_keeps_common_order(orders):
     rankings = [[(number, 1.0) for number in order] for order in orders]
     found = [number for number, _ in fuse_rankings(*rankings)]
     assert sorted(found) == list(range(6))

@@ -11,9 +11,9 @@ from lacy.cascade import Engine
 from lacy.cli import main
 from lacy.errors import LacyError
 from lacy.remote.wire import REASONING_TOKENS
+from lacy.sources import open_source
+from lacy.sources.models import Endpoint
 from lacy.sources.models.chat import CHAT_TOKENS
-from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.opening import open_source
 from lacy.testing import scripted
 from lacy.types import Request
 

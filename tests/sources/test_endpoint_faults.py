@@ -15,7 +15,7 @@ from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.remote.http import retry_after_seconds
 from lacy.sources import guarded
-from lacy.sources.models.endpoint import Endpoint
+from lacy.sources.models import Endpoint
 from lacy.testing import scripted
 from lacy.types import Request
 

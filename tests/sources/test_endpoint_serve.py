@@ -17,7 +17,8 @@ from transformers.utils.import_utils import is_serve_available
 from helpers.letters import speaks_letters
 from lacy.model import save_model
 from lacy.remote import RemoteError
-from lacy.sources.models.endpoint import DEFAULT_MAX_TOKENS, Endpoint
+from lacy.sources.models import Endpoint
+from lacy.sources.models.base import DEFAULT_MAX_TOKENS
 from lacy.sources.models.partial import PartialCompletion
 from lacy.testing import byte_tokenizer
 from lacy.types import Request

@@ -10,7 +10,7 @@ import pytest
 
 from helpers.waiting import PATIENCE, until
 from lacy.cascade import Engine
-from lacy.sources.models.endpoint import Endpoint
+from lacy.sources.models import Endpoint
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import CALL_TOKEN, Request
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lacy.sources.models.endpoint import Endpoint
+from lacy.sources.models import Endpoint
 from lacy.types import Request
 
 TEXT = "Emil Quilodell was born in"

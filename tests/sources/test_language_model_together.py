@@ -26,9 +26,8 @@ from lacy.cascade import Engine
 from lacy.corpus import TokenText, train_tokenizer
 from lacy.model.ragged import RaggedDecoder
 from lacy.remote import RemoteError
-from lacy.sources import LanguageModel
+from lacy.sources import LanguageModel, guarded
 from lacy.sources.models.partial import PartialCompletion
-from lacy.sources.protocol import guarded
 from lacy.testing import byte_tokenizer, scripted, scripted_with
 from lacy.types import Request
 

@@ -1,12 +1,11 @@
-"""Names that are spelled otherwise: what is linked, what is not, and what is said of it."""
+"""Other spellings of names: what is linked, what is not, and the reasons given."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.sources.names import normalize
-from lacy.sources.names.index import NameIndex
-from lacy.sources.names.linking import THRESHOLD, EntityLinker
+from lacy.sources.names import EntityLinker, NameIndex, normalize
+from lacy.sources.names.linking import THRESHOLD
 from lacy.sources.names.spelling import similarity
 
 NAMES = [
@@ -48,7 +47,7 @@ def linker():
         ("Wilhelmina was", "Wilhelmina", "exact"),
     ],
 )
-def test_names_spelled_otherwise_are_linked(linker, text, name, stage):
+def test_other_spellings_are_linked(linker, text, name, stage):
     link, why = linker.find(text)
     assert (link.name, link.stage, why) == (name, stage, "")
 
@@ -70,11 +69,11 @@ def test_names_spelled_otherwise_are_linked(linker, text, name, stage):
         " \n\n ",
     ],
 )
-def test_in_doubt_nobody_is_linked(linker, text):
+def test_doubtful_names_are_not_linked(linker, text):
     assert linker.find(text)[0] is None
 
 
-def test_what_may_mean_two_is_said(linker):
+def test_an_ambiguous_name_is_reported(linker):
     link, why = linker.find("Margaret Thornburk was born")
     assert link is None
     assert why == ("'Margaret Thornburk' may mean 'Margaret Thornburg' or 'Margaret Thornbury'")
@@ -82,7 +81,7 @@ def test_what_may_mean_two_is_said(linker):
     assert link is None and why == "'ZOE BELL' may mean 'Zoe Bell' or 'Zoë Bell'"
 
 
-def test_a_link_says_what_was_taken_for_what(linker):
+def test_a_link_notes_the_mention_and_the_name(linker):
     link, _ = linker.resolve("Ada Lovelase")
     assert link.note == "'Ada Lovelase' taken for 'Ada Lovelace', similarity 0.92"
     assert linker.resolve("ADA LOVELACE")[0].note == "'ADA LOVELACE' taken for 'Ada Lovelace'"
@@ -90,7 +89,7 @@ def test_a_link_says_what_was_taken_for_what(linker):
     assert linker.resolve("Ada Void") == (None, "")
 
 
-def test_exact_alone():
+def test_without_fuzzy_only_exact_names_are_linked():
     linker = EntityLinker(NAMES, fuzzy=False)
     assert linker.find("ADA LOVELACE was") == (None, "") == linker.resolve("Ada Lovelase")
     assert linker.find("Ada Lovelace was")[0].name == "Ada Lovelace"
@@ -121,7 +120,7 @@ odd = st.one_of(st.text(max_size=30), st.text("abAB .,'-()\n\"", max_size=20))
 
 @settings(deadline=None)
 @given(st.lists(odd, max_size=8), odd)
-def test_any_text_is_linked_to_a_known_name_or_to_nobody(names, text):
+def test_any_text_is_linked_to_a_known_name_or_none(names, text):
     linker = EntityLinker(names)
     for link, why in (linker.find(text), linker.resolve(text)):
         if link is not None:
@@ -134,14 +133,14 @@ def test_any_text_is_linked_to_a_known_name_or_to_nobody(names, text):
 
 
 @given(odd)
-def test_a_normal_form_is_its_own_normal_form(name):
+def test_normalize_is_idempotent(name):
     assert normalize(normalize(name)) == normalize(name)
 
 
 letters = st.text("abcdefgh", min_size=5, max_size=9)
 
 
-def test_words_of_roman_digits_are_words():
+def test_words_of_roman_digits_are_no_numbers():
     linker = EntityLinker(["Nemanja Vidicc", "Henry XVIII"])
     assert linker.resolve("Nemanja Viddicc")[0].name == "Nemanja Vidicc"
     assert linker.resolve("Henry XXVIII")[0] is None
@@ -149,7 +148,7 @@ def test_words_of_roman_digits_are_words():
 
 @settings(deadline=None)
 @given(letters, letters, st.integers(0, 20), st.sampled_from("abcdefgh"))
-def test_one_mistake_in_a_long_name_is_forgiven(first, last, at, letter):
+def test_one_typo_in_a_long_name_is_accepted(first, last, at, letter):
     name = f"{first} {last}".title()
     at = at % len(name)
     if name[at].isspace() or at in (0, len(first) + 1):

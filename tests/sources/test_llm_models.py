@@ -11,10 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.errors import LacyError
-from lacy.sources import wrapped_sources
+from lacy.sources import open_sources, wrapped_sources
+from lacy.sources.models import LlmModel
 from lacy.sources.models.base import DEFAULT_MAX_TOKENS
-from lacy.sources.models.llm_models import LlmModel
-from lacy.sources.opening import open_sources
 from lacy.sources.units import cut_unit, drop_partial_word
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Request

@@ -4,10 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.sources.names import normalize
+from lacy.sources.names import EntityLinker, NameIndex, normalize, subject_key
 from lacy.sources.names.boundaries import is_complete_name, unify_characters
-from lacy.sources.names.index import NameIndex, subject_key
-from lacy.sources.names.linking import EntityLinker
 
 SIGNS = [
     "C", "C++", "C#", "C--", "F", "F#", "A", "A*", "B-", "Yahoo!", "Yahoo", "AC/DC", "K-9", "$5",
@@ -19,7 +17,7 @@ FRAMES = ["{} was founded in", "In 1990 {} was", "the maker of {}, in", "({}) wa
 
 @pytest.mark.parametrize("frame", FRAMES)
 @pytest.mark.parametrize("name", SIGNS)
-def test_a_name_with_signs_is_found_among_others(name, frame):
+def test_a_name_with_symbols_is_found_among_others(name, frame):
     link, why = EntityLinker(SIGNS).find(frame.format(name))
     assert (link.name, link.stage, why) == (name, "exact", "")
 
@@ -39,18 +37,18 @@ def test_a_name_with_signs_is_found_among_others(name, frame):
         ("Yahoo Incorporated", "Yahoo! Incorporated"), ("Incorporated", "Yahoo! Incorporated"),
     ],
 )  # fmt: skip
-def test_names_differ_if_their_signs_do(known, asked):
+def test_names_with_different_symbols_are_different(known, asked):
     linker = EntityLinker([known])
     assert linker.find(f"{asked} was founded in")[0] is None
     assert linker.resolve(asked)[0] is None
 
 
-def test_trade_marks_and_marks_of_lists_are_no_signs():
+def test_trademarks_and_bullets_are_no_symbols():
     for text in ("Yahoo™ was", "Yahoo® is", "→Yahoo was", "■Yahoo was"):
         assert NameIndex(["Yahoo"]).find(text) == "Yahoo"
 
 
-def test_a_sign_may_be_written_otherwise():
+def test_a_symbol_may_be_a_variant():
     linker = EntityLinker(
         ["C#", "C++", "Guns N' Roses", "Smith & Wesson", "Node.js", "Jean-Luc Vell"]
     )
@@ -103,7 +101,7 @@ LONGER = [
 
 
 @pytest.mark.parametrize(("known", "text"), LONGER)
-def test_a_part_of_a_longer_name_answers_for_nobody(known, text):
+def test_part_of_a_longer_name_is_not_linked(known, text):
     assert EntityLinker([known]).find(text)[0] is None
     assert NameIndex([known]).find(text) is None
     # Nor does who was named before, or is named next.
@@ -113,7 +111,7 @@ def test_a_part_of_a_longer_name_answers_for_nobody(known, text):
     assert link is None or link.name != known
 
 
-def test_a_longer_name_that_is_not_known_is_said():
+def test_an_unknown_longer_name_is_reported():
     link, why = EntityLinker(["Paris"]).find("Paris Hilton was born in")
     assert link is None and why == "'Paris' may be part of a longer name in the text"
     linker = EntityLinker(["Paris", "New York"])
@@ -154,7 +152,7 @@ def test_sentences_in_other_languages(name, text):
         "Mara\u00adVell was", "Norway's Mara Vell was", "Mara Vell, Queen of Ulm, was",
     ],
 )  # fmt: skip
-def test_ordinary_neighbours_make_no_name_longer(text):
+def test_ordinary_words_do_not_extend_a_name(text):
     names = ["Mara Vell", "Mara\u00adVell"] if "\u00ad" in text else ["Mara Vell"]
     link, why = EntityLinker(names).find(text)
     assert link is not None, why
@@ -165,7 +163,7 @@ def test_ordinary_neighbours_make_no_name_longer(text):
     ["Paris is", "In Paris, Marie Curie", "The Paris metro", "Paris, the capital, is",
      "Paris, France's capital,", "the mayor of Paris", "Paris was", "However, Paris was"],
 )  # fmt: skip
-def test_ordinary_neighbours_of_one_word(text):
+def test_ordinary_words_next_to_a_single_word_name(text):
     expected = None if "Curie" in text else "Paris"
     assert NameIndex(["Paris"]).find(text) == expected
 
@@ -181,7 +179,7 @@ def test_the_people_of_a_world_are_found_in_their_texts():
             assert (link.name, link.stage) == (document.meta["person"], "exact")
 
 
-def test_subjects_that_are_one():
+def test_spellings_of_one_subject():
     assert subject_key("Ada  Lovelace ") == subject_key("ADA Lovelace") != subject_key("Ada Love")
     assert subject_key("Zoe\u0308") == subject_key("Zoë")
     assert subject_key("O'Brien") == subject_key("O’Brien") and subject_key("C#") == subject_key(
@@ -195,7 +193,7 @@ anything = st.one_of(st.text(max_size=30), st.text("abC+#-*!&'.,$ /\n’̈", max
 
 @settings(deadline=None)
 @given(st.lists(anything, max_size=6), anything)
-def test_whatever_is_found_stands_there_alone(names, text):
+def test_every_name_found_is_complete(names, text):
     index = NameIndex(names)
     found = index.find(text)
     assert found is None or (found in names and found in set(index.names_in(text)))
@@ -204,13 +202,13 @@ def test_whatever_is_found_stands_there_alone(names, text):
 
 @settings(deadline=None)
 @given(anything, st.integers(0, 30), st.integers(0, 30), st.booleans())
-def test_any_place_is_judged(text, start, length, small):
+def test_is_complete_name_accepts_any_text(text, start, length, small):
     start = min(start, max(0, len(text) - 1))
     end = min(len(text), start + length + 1)
     assert is_complete_name(text, start, end, lower_case=small) in (True, False)
 
 
 @given(anything)
-def test_a_normal_form_with_signs_is_its_own_normal_form(name):
+def test_normalize_is_idempotent_with_symbols(name):
     assert normalize(normalize(name)) == normalize(name)
     assert '"' not in normalize(name) and "\x00" not in normalize(name)

@@ -1,4 +1,4 @@
-"""Sources as they are typed: in their order, counted, kept and priced; flags over files."""
+"""Sources of the command line: order, metering, caching, prices; flags over files."""
 
 import asyncio
 import sqlite3
@@ -12,12 +12,18 @@ from lacy.cli.generate import GenerateConfig
 from lacy.cli.serve import _prompts
 from lacy.config import load
 from lacy.errors import LacyError
-from lacy.sources import Database, wrapped_sources
-from lacy.sources.cached import Cached
+from lacy.sources import (
+    Breaker,
+    Cached,
+    Chain,
+    Database,
+    Metered,
+    open_source,
+    open_sources,
+    wrapped_sources,
+)
 from lacy.sources.db import draft_mapping
-from lacy.sources.models.endpoint import Endpoint
-from lacy.sources.opening import open_source, open_sources
-from lacy.sources.wrappers import Breaker, Chain, Metered
+from lacy.sources.models import Endpoint
 from lacy.types import Request
 
 TAUGHT = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
@@ -42,7 +48,7 @@ def kinds(source):
     return [type(wrapped).__name__ for wrapped in wrapped_sources(source)]
 
 
-def test_nobody_one_and_several(facts, server):
+def test_open_none_one_and_several_sources(facts, server):
     address = f"{server.url}#m"
     assert open_sources([]) is None
     assert kinds(open_sources([facts])) == ["Metered", "Database"]
@@ -54,7 +60,7 @@ def test_nobody_one_and_several(facts, server):
     assert kinds(kept) == wanted  # what looks up is not kept
 
 
-def test_they_are_asked_in_their_order_and_counted(facts, server):
+def test_sources_are_asked_in_order_and_metered(facts, server):
     source = open_sources([facts, f"{server.url}#m"], prices=["1,4"])
     first = ask(source, "Mara Vell was born in")
     assert (first.speaker, first.candidates[0].text, first.cost) == ("facts.sqlite", " Ulm", 0)
@@ -67,7 +73,7 @@ def test_they_are_asked_in_their_order_and_counted(facts, server):
     assert [usage.answered for usage in counted] == [1, 1]
 
 
-def test_kept_answers_are_paid_once(facts, server, tmp_path):
+def test_cached_answers_are_paid_once(facts, server, tmp_path):
     for cost in (7e-6, 0):
         source = open_sources(
             [f"{server.url}#m"], cache=tmp_path / "answers.sqlite", prices=["1,0"]
@@ -90,7 +96,7 @@ def test_prices_that_cannot_be_used(server, price):
         open_sources([f"{server.url}#m"], prices=[price])
 
 
-def test_what_looks_up_has_no_price(facts):
+def test_look_up_sources_have_no_price(facts):
     with pytest.raises(LacyError, match="can have a price: none"):
         open_sources([facts], prices=["1,2"])
 
@@ -104,7 +110,7 @@ def test_the_automatic_policy_looks_at_the_first(facts, server):
     assert str(default_policy(open_sources([address, facts]), TAUGHT)[0]) == "budget=0.22"
 
 
-def test_flags_repeat_and_stand_for_those_of_a_file(tmp_path):
+def test_repeated_flags_replace_those_of_a_file(tmp_path):
     def read(*argv):
         return parse(GenerateConfig, ["m", *argv], command="generate").source
 
@@ -125,7 +131,7 @@ def test_prompts_come_from_the_first_world(tmp_path, facts):
     assert _prompts([]) == _prompts([facts, str(tmp_path)]) == []
 
 
-def test_what_stands_around_is_what_it_says(facts, server, tmp_path):
+def test_open_sources_wraps_as_documented(facts, server, tmp_path):
     source = open_sources([facts, f"{server.url}#m"], cache=tmp_path / "answers.sqlite")
     chain, metered, database, _, cached, breaker, endpoint = wrapped_sources(source)
     assert isinstance(chain, Chain) and isinstance(metered, Metered)
@@ -140,7 +146,7 @@ def test_what_stands_around_is_what_it_says(facts, server, tmp_path):
         "sqlite:///s3cr3t.sqlite", "ftp://u:s3cr3t@h/facts.sqlite", "host=h password=s3cr3t",
     ],
 )  # fmt: skip
-def test_an_address_of_another_kind_shows_no_password(address, tmp_path):
+def test_an_unknown_address_shows_no_password(address, tmp_path):
     mapping = tmp_path / "m.yaml"
     mapping.write_text(f"database: '{address}'\nsubject: a.b\nrelations: {{c: a.d}}\n")
     for attempt in (

@@ -11,8 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from helpers.letters import speaks_letters
 from lacy.cascade import Engine
 from lacy.model import save_model
-from lacy.sources import LanguageModel
-from lacy.sources.cached import Cached
+from lacy.sources import Cached, LanguageModel
 from lacy.sources.wrappers import fingerprint
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import CALL_TOKEN, Request

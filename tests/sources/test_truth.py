@@ -1,4 +1,4 @@
-"""The perfect partner on a real world: where it speaks, where it is silent, and in the cascade."""
+"""The perfect source on a real world: where it answers, where it does not, and in a cascade."""
 
 import asyncio
 
@@ -11,8 +11,7 @@ from lacy.errors import LacyError
 from lacy.evaluate.facts import score_facts
 from lacy.model import build_model
 from lacy.model.io import Loaded
-from lacy.sources import Source
-from lacy.sources.truth import Truth
+from lacy.sources import Source, Truth
 from lacy.testing import scripted_with
 from lacy.types import Request
 from lacy.world import make_world
@@ -44,7 +43,7 @@ def said(*args, **options):
     return "".join(c.text for c in ask(*args, **options).candidates)
 
 
-def test_the_true_value_stands_where_it_is_due_and_nothing_elsewhere(world, documents):
+def test_the_true_value_is_given_where_it_is_due_and_nothing_elsewhere(world, documents):
     truth = Truth(world)
     assert isinstance(truth, Source)
     for document in documents[:8]:
@@ -58,7 +57,7 @@ def test_the_true_value_stands_where_it_is_due_and_nothing_elsewhere(world, docu
             assert said(truth, document.text[:place], document.meta["person"]) == wanted, place
 
 
-def test_the_text_itself_says_whom_it_is_about(world, documents):
+def test_the_subject_is_found_in_the_text(world, documents):
     truth = Truth(world)
     told = 0
     for document in documents:
@@ -78,13 +77,13 @@ def test_evidence_names_the_fact(world):
     assert (candidate.kind, candidate.subject) == ("birth_date", person.name)
 
 
-def test_what_a_person_lacks_is_not_made_up(world):
+def test_missing_facts_are_not_invented(world):
     lacking = [(p, r) for p in world.everyone for r in LEADS if r not in p.facts]
     assert lacking
     assert {said(Truth(world), _lead(person, relation)) for person, relation in lacking} == {""}
 
 
-def test_another_value_than_the_true_one_is_not_continued(world):
+def test_a_wrong_value_is_not_continued(world):
     person = world.everyone[0]
     truth, date = Truth(world), person.facts["birth_date"]
     assert said(truth, f"{person.name} was born on {date[:2]}") == date[2:]
@@ -111,7 +110,7 @@ def test_units_add_up_to_the_value(world, loaded, unit):
             assert len(pieces) >= len(ids)
 
 
-def test_shares_of_facts_are_chosen_once_and_nested(world):
+def test_known_facts_are_fixed_and_nested(world):
     facts = [(p, r) for p in world.everyone for r in p.facts]
     spread = 3 * (0.25 / len(facts)) ** 0.5
     half, most = Truth(world, knows=0.5, seed=1), Truth(world, knows=0.8, seed=1)
@@ -142,7 +141,7 @@ def _lead(person, relation):
     return f"{person.name} {LEADS[relation]}"
 
 
-def test_a_share_that_is_none_is_refused(world):
+def test_a_share_outside_0_to_1_is_an_error(world):
     with pytest.raises(LacyError, match="knows"):
         Truth(world, knows=1.5)
     with pytest.raises(LacyError, match="errors"):
@@ -157,7 +156,7 @@ def begun(documents):
 
 
 @pytest.mark.parametrize("unit", ["value", "word", "token"])
-def test_values_come_out_right_through_an_untrained_model(world, documents, loaded, unit):
+def test_an_untrained_model_gives_the_right_values(world, documents, loaded, unit):
     prompts, values, subjects = begun(documents)
     # A whole value is one call; a value by words and tokens is asked for again inside it.
     policy = Oracle(world.expects_value) if unit == "value" else Always()

@@ -39,7 +39,7 @@ from lacy.types import Request
         (uuid.UUID(int=1), ["00000000-0000-0000-0000-000000000001"]),
     ],
 )  # fmt: skip
-def test_values_as_python_has_them(value, words):
+def test_texts_of_python_values(value, words):
     assert value_texts(value) == words
 
 
@@ -63,7 +63,7 @@ def test_values_as_python_has_them(value, words):
         ("anything", "none", []),
     ],
 )  # fmt: skip
-def test_values_as_databases_write_them(value, kind, words):
+def test_texts_of_values_as_databases_write_them(value, kind, words):
     assert value_texts(value, kind) == words
 
 
@@ -75,7 +75,7 @@ def test_a_number_is_written_exactly_without_an_exponent(value):
 
 @given(st.recursive(st.one_of(st.none(), st.text(), st.floats(), st.binary(), st.booleans()),
                     lambda some: st.lists(some) | st.dictionaries(st.text(), some)))  # fmt: skip
-def test_every_value_has_words_or_none(value):
+def test_any_value_gives_texts_or_none(value):
     assert all(isinstance(word, str) for word in value_texts(value))
 
 
@@ -114,7 +114,7 @@ def test_floats_of_sqlite(tmp_path):
         assert source.facts("1815") == [("kind", "year")]
 
 
-def test_what_cannot_be_seen_is_no_value(tmp_path):
+def test_invisible_values_are_left_out(tmp_path):
     with closing(sqlite3.connect(tmp_path / "f.sqlite")) as db, db:
         db.execute("CREATE TABLE fact (subject, relation, value)")
         rows = [("Ada Vell", str(n), v) for n, v in enumerate(["\u200b", "\ufeff \u00a0", "x"])]

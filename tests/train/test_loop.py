@@ -118,7 +118,7 @@ def test_a_signal_saves_and_leaves(config, monkeypatch, name):
         if len(steps) == 3:
             os.kill(os.getpid(), getattr(signal, name))
 
-    monkeypatch.setattr(loop.Console, "row", count)
+    monkeypatch.setattr(loop.Console, "metrics", count)
     result = train(config(steps=50))
     assert (result.finished, result.stopped) == (False, name)
     assert newest(result.out).name == f"step-{result.step:08d}"

@@ -3,6 +3,7 @@ from .check import check_marks
 from .config import RULES_VERSION, AnnotateConfig, Rules
 from .judge_labels import read_labels
 from .live import LiveJudge
+from .packing import PackEstimate, PackSettings, estimate_packing, mark_and_pack
 from .protocol import Annotator, merge_marks, validated_marks
 from .shards import annotate_documents, attach_marks
 from .spacy_rules import SpacyAnnotator
@@ -12,6 +13,8 @@ __all__ = [
     "AnnotateConfig",
     "Annotator",
     "LiveJudge",
+    "PackEstimate",
+    "PackSettings",
     "Rules",
     "SpacyAnnotator",
     "annotate_documents",
@@ -19,6 +22,8 @@ __all__ = [
     "check_marks",
     "encode",
     "encode_many",
+    "estimate_packing",
+    "mark_and_pack",
     "merge_marks",
     "read_labels",
     "strip_mark",

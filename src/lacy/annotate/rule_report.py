@@ -56,12 +56,12 @@ class Agreement:
 
     @property
     def precision(self) -> float:
-        """TokenShare of the marked words that the judge marks too."""
+        """Share of the marked words that the judge marks too."""
         return self.both / self.marked if self.marked else 0.0
 
     @property
     def recall(self) -> float:
-        """TokenShare of the judge's words that are marked."""
+        """Share of the judge's words that are marked."""
         return self.both / self.judged if self.judged else 0.0
 
     @property

@@ -2,8 +2,8 @@ from .calibration import Calibration, calibrate, truncate_document
 from .chat import ChatRefused, control_tokens, render_chat
 from .engine import Engine
 from .guesses import GuessTracker, guessed_ranges
-from .hosted import HostedEngine
-from .hosted_model import connect
+from .hosted_model import Hosted, connect
+from .loop import DecodeLoop
 from .opening import (
     CALIBRATION_TEXTS,
     calibrate_on_sources,
@@ -19,12 +19,10 @@ from .opening import (
 from .policy import Budget, Never, Oracle, Policy, Random, Threshold, parse_policy
 from .questions import question_hint
 from .rank import MAX_TOKEN_CHARACTERS
-from .row import Row
 from .scores import ScoredSpan, Scorer, TokenScore
+from .sequence import TextSequence
 from .signals import teacher_forced_signals
-from .steps import Offer, Step, Watch, explain, plain, read_along
-from .stream import Stream
-from .texts import texts_of
+from .steps import DecodeStep, Offer, Watch, explain, plain, read_along
 from .trace import (
     Bill,
     answer_to_dict,
@@ -46,19 +44,19 @@ __all__ = [
     "Budget",
     "Calibration",
     "ChatRefused",
+    "DecodeLoop",
+    "DecodeStep",
     "Engine",
     "GuessTracker",
-    "HostedEngine",
+    "Hosted",
     "Never",
     "Offer",
     "Oracle",
     "Policy",
     "Random",
-    "Row",
     "ScoredSpan",
     "Scorer",
-    "Step",
-    "Stream",
+    "TextSequence",
     "Threshold",
     "TokenScore",
     "Watch",
@@ -90,7 +88,6 @@ __all__ = [
     "split_policy",
     "style_of",
     "teacher_forced_signals",
-    "texts_of",
     "trained_not_to_call",
     "truncate_document",
     "write_answers",

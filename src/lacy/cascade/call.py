@@ -1,10 +1,10 @@
-"""One call from asking to outcome: ask the source, rank what it offers, decide what is borrowed."""
+"""How a call ends: which candidate of a reply is appended, or why none is."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from lacy.cascade.calibration import KindFit
 from lacy.cascade.rank import (
@@ -17,119 +17,107 @@ from lacy.cascade.rank import (
     tokenize_candidates,
 )
 from lacy.cascade.reference import ReferenceLikelihoods
-from lacy.cascade.row import Row
 from lacy.corpus import TokenText
-from lacy.model import Decoder
-from lacy.sources import Source, guarded
+from lacy.sources import Source
 from lacy.types import Reply, Request, Span, Unit
 
-NOBODY = "no source is connected"
-"""The error of a reply where nobody was asked."""
+if TYPE_CHECKING:
+    from lacy.cascade.backend import Backend
+    from lacy.cascade.sequence import TextSequence
+
+NO_SOURCE = "no source is connected"
+"""The error of a reply if nobody was asked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """How a call ended: an option to borrow, or only the reason (in ``span``) why not."""
+class CallOutcome:
+    """How a call ended: with a candidate to append, or only the reason (in ``span``) why not."""
 
     option: TokenizedCandidate | None
     span: Span
     stop: bool = False
-    """Whether the row ends here, because the answer does not fit into it any more."""
+    """True if the text ends here, because the answer does not fit any more."""
     offered: tuple[TokenizedCandidate, ...] = ()
-    """All that could have been borrowed."""
+    """All candidates that could have been appended."""
     scores: tuple[float, ...] | None = None
-    """How well each of them fits, where they were ranked."""
+    """The score of each of them, if they were ranked."""
     limit: float | None = None
     """The score that the best had to reach."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Asks one source on behalf of rows; the fields are those of ``Engine``."""
+    """The settings of calls; fields as of ``Engine``."""
 
     source: Source | None
     token_text: TokenText
     unit: Unit
     abstain: Abstain
     timeout: float | None
-    heal: bool
     kinds: Mapping[str, KindFit] | None = None
     reference: ReferenceLikelihoods | None = None
+    special_names: tuple[str, ...] = ()
+    """Texts that no candidate may contain, because a server would read them as special tokens."""
 
-    def settle(
+    def request(self, sequence: TextSequence) -> Request:
+        """Return what the source is asked for a sequence."""
+        tokens = self.token_text.name if self.unit == "token" else ""
+        return Request(sequence.text, self.unit, sequence.subject, sequence.stream, tokens)
+
+    async def outcomes(
         self,
-        decoder: Decoder,
-        places: Sequence[int],
-        rows: Sequence[Row],
+        backend: Backend,
+        sequences: Sequence[TextSequence],
+        replies: Sequence[Reply],
         spans: Sequence[Span],
-        loop: asyncio.AbstractEventLoop,
-    ) -> list[Settled]:
-        """Ask for all calling rows at once and rank together what is to be ranked.
+    ) -> list[CallOutcome]:
+        """Rank the candidates of all replies together and decide how each call ends.
 
         Args:
-            decoder: holds the rows' texts.
-            places: the rows' numbers in the decoder.
-            rows: the calling rows.
+            backend: scores the candidates.
+            sequences: the sequences that called.
+            replies: what the source replied to each.
             spans: what is known of each call so far (reason, margin).
-            loop: runs the source.
         """
-        if not rows:
-            return []
-        replies = [Reply(error=NOBODY)] * len(rows)
-        if self.source is not None:
-            asking = guarded(self.source, self.requests(rows), timeout=self.timeout)
-            replies = loop.run_until_complete(asking)
-        return self.outcomes(decoder, places, rows, spans, replies)
-
-    def requests(self, rows: Sequence[Row]) -> list[Request]:
-        """What the source is asked for rows."""
-        tokens = self.token_text.name if self.unit == "token" else ""
-        return [Request(row.text, self.unit, row.subject, row.stream, tokens) for row in rows]
-
-    def outcomes(
-        self,
-        decoder: Decoder,
-        places: Sequence[int],
-        rows: Sequence[Row],
-        spans: Sequence[Span],
-        replies: Sequence[Reply],
-    ) -> list[Settled]:
-        """What replies come to; arguments as of ``settle``."""
+        if self.special_names:
+            replies = [self._without_special_names(reply) for reply in replies]
         groups = [
-            tokenize_candidates(
-                reply.candidates,
-                self.token_text,
-                row.ids,
-                decoder.context - len(row.ids),
-                heal=self.heal,
-            )
-            for row, reply in zip(rows, replies, strict=True)
+            tokenize_candidates(reply.candidates, self.token_text, backend.context - len(s.ids))
+            for s, reply in zip(sequences, replies, strict=True)
         ]
         ranked = [
             n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)
         ]
-        scores = rank(
-            decoder, [places[n] for n in ranked], [groups[n] for n in ranked], self.reference
+        scores = await rank(
+            backend, [sequences[n] for n in ranked], [groups[n] for n in ranked], self.reference
         )
         scores_of = dict(zip(ranked, scores, strict=True))
         outcomes = []
-        for n, (row, reply, span) in enumerate(zip(rows, replies, spans, strict=True)):
+        for n, (sequence, reply, span) in enumerate(zip(sequences, replies, spans, strict=True)):
             span = replace(span, cost=reply.cost, seconds=reply.seconds, fault=reply.fault)
             scored = scores_of.get(n)
-            outcome = self._outcome(row, reply, groups[n], scored, span)
+            outcome = self._outcome(sequence, reply, groups[n], scored, span)
             known = None if scored is None else tuple(scored)
             outcomes.append(replace(outcome, offered=tuple(groups[n]), scores=known))
         return outcomes
 
+    def _without_special_names(self, reply: Reply) -> Reply:
+        """Remove the candidates that a server would read as special tokens."""
+        kept = [c for c in reply.candidates if not any(n in c.text for n in self.special_names)]
+        if len(kept) == len(reply.candidates):
+            return reply
+        error = None if kept else "the answer holds the name of a special token"
+        return replace(reply, candidates=tuple(kept), error=error)
+
     def _outcome(
         self,
-        row: Row,
+        sequence: TextSequence,
         reply: Reply,
         options: list[TokenizedCandidate],
         scores: list[float] | None,
         span: Span,
-    ) -> Settled:
-        """What one reply comes to."""
+    ) -> CallOutcome:
+        """Decide how a call ends, from its reply."""
         if reply.error or not reply.candidates:
             return _without(span, reply.error or "source had no answer")
         if not options:
@@ -144,8 +132,8 @@ class Caller:
             note = f"; {_fits_best(len(scores))} (score {scores[place]:.1f})"
         option = options[place]
         if scores is not None and self.unit != "value":
-            option = self._cut(option, row)
-        if row.spoken + len(option.tokens) - option.back > row.limit:
+            option = self._cut(option)
+        if sequence.generated + len(option.tokens) > sequence.limit:
             # Half a value would be a wrong fact.
             return replace(_without(span, "no room for the answer", stop=True), limit=limit)
         assert self.source is not None  # it replied
@@ -156,10 +144,13 @@ class Caller:
             reason=span.reason + note,
             evidence=option.candidate.evidence,
         )
-        return Settled(option, span, limit=limit)
+        return CallOutcome(option, span, limit=limit)
 
-    def _cut(self, option: TokenizedCandidate, row: Row) -> TokenizedCandidate:
-        """The first token or word of a ranked value (a source that speaks in units is not cut)."""
+    def _cut(self, option: TokenizedCandidate) -> TokenizedCandidate:
+        """Return the first token or word of a ranked value.
+
+        Sources that answer token by token or word by word are not ranked, and so not cut.
+        """
         text = option.candidate.text
         if self.unit == "token":
             stream, piece = self.token_text.stream(), ""
@@ -172,21 +163,21 @@ class Caller:
             piece = text[: text.index(words[0])] + words[0] if words else text
         candidates = [replace(option.candidate, text=piece)]
         room = len(option.tokens)
-        cut = tokenize_candidates(candidates, self.token_text, row.ids, room, heal=self.heal)
+        cut = tokenize_candidates(candidates, self.token_text, room)
         return cut[0] if cut else option
 
 
 def _fits_best(count: int) -> str:
-    """Why this value was taken."""
+    """Say why this value was taken."""
     return f"of {count} values this one fits best" if count > 1 else "its one value fits"
 
 
 def _none_fits(count: int) -> str:
-    """Why no value was taken."""
+    """Say why no value was taken."""
     return f"none of {count} values fits" if count > 1 else "its one value does not fit"
 
 
-def _without(span: Span, why: str, *, stop: bool = False) -> Settled:
-    """A call that brought nothing."""
+def _without(span: Span, why: str, *, stop: bool = False) -> CallOutcome:
+    """Return the outcome of a call without an answer."""
     reason = f"{span.reason}; {why}" if span.reason else why
-    return Settled(None, replace(span, reason=reason), stop)
+    return CallOutcome(None, replace(span, reason=reason), stop)

@@ -1,391 +1,340 @@
-"""The cascade over a model that an engine of others holds: stop, ask, append, go on.
+"""The backend for a model behind a server that speaks OpenAI's completions API.
 
-``HostedEngine`` is ``Engine`` without the model: rows, policies, calls, ranking and spans are the
-same code; only the next tokens and the likelihoods of candidates come over HTTP. A threshold of the
-``<CALL>`` margin is a bias of ``<CALL>``, so the server itself stops where the model calls, and a
-text takes one request per call. Any other policy reads a few tokens ahead, written without
-``<CALL>``, with the likeliest tokens of each step; where it calls, the rest is forgotten.
+A threshold of the ``<CALL>`` margin is sent as a bias of ``<CALL>``, so the server itself stops
+where the model calls, and a text takes one request per call. For any other policy the server
+generates a few tokens ahead without ``<CALL>`` and reports the likeliest tokens at each place; the
+policy decides here, and what lies behind a call is discarded.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
-import numpy as np
-
-from lacy.cascade.call import Caller, Settled
-from lacy.cascade.engine import Engine
 from lacy.cascade.hosted_flow import flow
 from lacy.cascade.hosted_model import Hosted
-from lacy.cascade.hosted_row import HostedRow
-from lacy.cascade.hosted_scores import (
-    HostedReferenceLikelihoods,
-    HostedScores,
-    margin_of,
-    signals_of,
-)
+from lacy.cascade.hosted_scores import HostedScores, log_likelihood, margin_of
 from lacy.cascade.hosted_server import FORBIDDEN
 from lacy.cascade.hosted_steps import Ask, Step
-from lacy.cascade.hosted_turns import Turns
-from lacy.cascade.observing import Observer
-from lacy.cascade.policy import Always, Controller, Decision, Never, Oracle, Policy, Threshold
-from lacy.cascade.row import Row
-from lacy.cascade.speaking import begins_word
-from lacy.cascade.stream import Stream
+from lacy.cascade.loop import Wait
+from lacy.cascade.policy import Always, Never, Oracle, Threshold
+from lacy.cascade.sequence import TextSequence
 from lacy.errors import LacyError
-from lacy.sources import Source
-from lacy.types import CALL_TOKEN, Reply, Span
+from lacy.remote import LoopThread
+
+T = TypeVar("T")
 
 AHEAD = 8
-"""Tokens read ahead where every step is decided here."""
+"""Tokens requested at once if the policy decides at each of them."""
 
 STRETCH = 64
-"""Tokens of one request where the server stops at calls; nobody waits longer for a neighbour."""
+"""Tokens requested at once if the server stops at calls; no text waits longer for another one."""
 
-HEARD = 16
-"""The same where somebody listens, at a server whose own streams lose parts of characters."""
+LIVE_STRETCH = 16
+"""The same if somebody watches the text grow and the server's streams would lose characters."""
 
-Way = Literal["alone", "stops", "ahead"]
+Mode = Literal["alone", "stops", "ahead"]
+"""Who decides on calls: nobody, the server by its bias, or the policy at each token."""
 
 
-class HostedEngine(Engine):
-    """An SLM at a server that calls a source; spans and provenance as of ``Engine``.
+def mode_of(sequence: TextSequence) -> Mode:
+    """Return who decides on a sequence's calls."""
+    engine, policy = sequence.engine, sequence.engine.policy
+    if isinstance(policy, Never):
+        return "alone"
+    if isinstance(policy, Threshold) and policy.signal == "margin" and engine.temperature == 0:
+        return "stops" if abs(policy.limit) < -FORBIDDEN else "ahead"  # the largest bias
+    return "ahead"
 
-    What is held exactly: ``never``, ``always``, oracles, ``random``, and thresholds of the margin
-    in greedy texts. Where ``<CALL>`` is among the ``top`` likeliest tokens, so are budgets and the
-    other thresholds but entropy; where it is not, its margin is taken as large as it can be, and
-    ``guessed`` counts that.
+
+@dataclass(eq=False)
+class _Text:
+    """A sequence and what the server has reported about its next tokens."""
+
+    sequence: TextSequence
+    mode: Mode
+    steps: deque[Step] = field(default_factory=deque)
+    """Tokens that have not been appended yet."""
+    arriving: deque[Step] = field(default_factory=deque)
+    """Tokens that the request under way has brought; another thread appends them."""
+    request: Future[Any] | None = None
+    parked: bool = False
+
+    @property
+    def can_continue(self) -> bool:
+        """True if a step can do something for it."""
+        if self.parked:
+            return False
+        waits = self.request is not None and not self.request.done()
+        return not waits or bool(self.steps or self.arriving) or self.sequence.cancelled
+
+    def stop(self) -> None:
+        """Cancel the request under way; its tokens are discarded."""
+        if self.request is not None:
+            self.request.cancel()
+        self.request, self.arriving = None, deque()
+
+
+class HostedBackend:
+    """Computes next-token scores with a model behind a server; to be closed.
+
+    Exact are ``never``, ``always``, oracles, ``random``, and thresholds of the margin in greedy
+    texts. If ``<CALL>`` is among the likeliest tokens that the server reports, so are budgets and
+    all other thresholds but entropy; otherwise its margin is taken to be as large as it can be,
+    and ``Hosted.guessed`` counts that.
 
     Args:
-        hosted: as from ``connect``.
-        source: who answers; None: calls are decided and counted, but stay without an answer.
-        policy: when to call.
-        ahead: tokens read ahead where every step is decided here.
-        settings: as of ``Engine``; ``heal`` is not offered.
-
-    Raises:
-        LacyError: as ``Engine``; E92 for a policy that a server cannot hold.
+        hosted: the model.
+        wake: called, in another thread, when the server has sent something.
+        live: texts are watched while they grow.
     """
 
-    def __init__(
+    def __init__(self, hosted: Hosted, wake: Callable[[], None], *, live: bool) -> None:
+        self._hosted, self._server, self._wake, self._live = hosted, hosted.server, wake, live
+        self.context = hosted.context
+        self._texts: dict[int, _Text] = {}
+        self._thread = LoopThread(cleanup=self._server.client.close)
+
+    def __len__(self) -> int:
+        return sum(not text.parked for text in self._texts.values())
+
+    @property
+    def idle(self) -> bool:
+        """True if all texts wait for the server."""
+        return not any(text.can_continue for text in self._texts.values())
+
+    def add(self, sequences: Sequence[TextSequence]) -> None:
+        """Take new sequences."""
+        for sequence in sequences:
+            self._texts[id(sequence)] = _Text(sequence, mode_of(sequence))
+        self.advance()
+
+    def ready(self) -> tuple[list[TextSequence], HostedScores]:
+        """Return the sequences whose next tokens the server has reported."""
+        texts = [text for text in self._texts.values() if not text.parked and self._known(text)]
+        texts = self._in_order(texts)
+        own = [self._own(text) or text.steps[0] for text in texts]
+        for text, step in zip(texts, own, strict=True):
+            text.sequence.next_token, text.sequence.next_text = step.token, step.piece
+        heads, margins = [text.steps[0] for text in texts], [self._margin(text) for text in texts]
+        return [t.sequence for t in texts], HostedScores(self._hosted, heads, margins, own)
+
+    async def find_own_tokens(self, sequences: Sequence[TextSequence]) -> None:
+        """Ask for the own tokens of sequences where the server stopped at a call."""
+        texts = [self._texts[id(sequence)] for sequence in sequences]
+        asked = [(t, self._request(t, 1, forbid_call=True)) for t in texts if self._own(t) is None]
+        for text, request in asked:
+            try:
+                steps = await Wait(request)
+                text.steps.extend(steps)
+            except LacyError as error:
+                text.sequence.fail(error)
+        for text in texts:
+            if (step := self._own(text)) is not None:
+                text.sequence.next_token, text.sequence.next_text = step.token, step.piece
+
+    async def score(
         self,
-        hosted: Hosted,
-        source: Source | None = None,
-        policy: Policy | str | None = None,
-        *,
-        ahead: int = AHEAD,
-        **settings: Any,
-    ) -> None:
-        if settings.get("heal"):
-            do = "leave it out: a server re-encodes nothing"
-            raise LacyError("E12", key="heal", value=True, why="the model is hosted", do=do)
-        self.server, self.ahead, self.stretch = hosted.server, ahead, STRETCH
-        self.guessed = 0
-        super().__init__(hosted, source, policy, **settings)
-        calibration = settings.get("calibration")
-        if calibration is not None:
-            reference = HostedReferenceLikelihoods(hosted, calibration, self.call_id)
-            self.caller = replace(self.caller, reference=reference)
-        if self.server.dialect == "text":
-            known = {f.name: getattr(self.caller, f.name) for f in fields(self.caller)}
-            self.caller = _PlainCaller(**known, special=self._special)
+        sequences: Sequence[TextSequence],
+        candidates: Sequence[Sequence[Sequence[int]]],
+        ends: Sequence[int] | None,
+    ) -> list[list[float]]:
+        """Score all candidates at the same time, a request or two each."""
+        jobs = [
+            (list(s.ids), s.text, tokens, ends is not None)
+            for s, group in zip(sequences, candidates, strict=True)
+            for tokens in group
+        ]
 
-    @property
-    def way(self) -> Way:
-        """Who decides on calls: nobody, the server by its bias, or the policy step by step."""
-        if isinstance(self.policy, Never):
-            return "alone"
-        greedy = isinstance(self.policy, Threshold) and self.temperature == 0
-        stops = greedy and self.policy.signal == "margin" and abs(self._limit) < -FORBIDDEN
-        return "stops" if stops else "ahead"
+        found = iter(await Wait(self._submit(self._server.score_texts(jobs))))
+        return [
+            [log_likelihood(next(found), tokens, self._server, ends) for tokens in group]
+            for group in candidates
+        ]
 
-    @property
-    def _limit(self) -> float:
-        return self.policy.limit if isinstance(self.policy, Threshold) else 0.0
-
-    @property
-    def _reads_nothing(self) -> bool:
-        return self.policy.signal in ("", "random")
-
-    @property
-    def _special(self) -> tuple[str, ...]:
-        """Texts that a server which cuts texts itself would take for the tokens of these names."""
-        return (CALL_TOKEN, *map(str, self.tokenizer.all_special_tokens))
-
-    def _take(self, policy: Policy) -> None:
-        super()._take(policy)
-        why = ""
-        if policy.signal == "entropy":
-            why = "it tells the likeliest tokens only, and entropy is made of all"
-        elif self.gate == "sigmoid" and policy.signal in ("margin", "p_call"):
-            why = "the model's <CALL> is a gate of its own, beside the probabilities it tells"
-        if why:
-            raise LacyError("E92", policy=policy, why=why)
-
-    def row(
-        self, number: int, prompt: str, subject: str | None, limit: int, given: Sequence[int] = ()
-    ) -> HostedRow:
-        """A text to be continued.
-
-        Raises:
-            LacyError: E91 for a prompt that the server would read as special tokens.
-        """
-        found = [name for name in self._special if name in prompt]
-        if found and self.server.dialect == "text":
-            why = f"the prompt holds {found[0]!r}, which it would read as that token"
-            raise LacyError("E91", url=self.server.url, why=why, do="write it in another way")
-        made = super().row(number, prompt, subject, limit, given)
-        return HostedRow(
-            made.number, made.stream, made.subject, made.ids, made.text, made.out, made.limit,
-            spans=made.spans,
-        )  # fmt: skip
-
-    def may_call(self, row: Row) -> bool:
-        """Not inside a character, and not again and again at the same place."""
-        return super().may_call(row) and not (isinstance(row, HostedRow) and row.inside)
-
-    # ----------------------------------------------------------------------------- the loop
-
-    def _run_all(
-        self, rows: Sequence[Row], controller: Controller, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        context = self.context
-        longest = max((len(row.ids) for row in rows), default=0)
-        if longest >= context:
-            raise LacyError("E60", tokens=longest + 1, context=context)
-        hosted = [row for row in rows if isinstance(row, HostedRow)]
-        with self.server.connected(loop):
-            for start in range(0, len(hosted), self.batch_size):
-                batch = hosted[start : start + self.batch_size]
-                while batch:
-                    self._round(batch, controller, loop)
-                    batch = [row for row in batch if not row.done]
-
-    def write(self, stream: Stream, serving: Turns, asking: Turns) -> None:
-        """Write one text until it ends or is cancelled; its listener hears what became final.
-
-        Args:
-            stream: the text, made with this engine.
-            serving: where requests to the server run; ``server`` is connected to it.
-            asking: where the source is asked.
-
-        Raises:
-            LacyError: E93.
-        """
-        row, engine = stream.row, self.variant()
-        assert isinstance(row, HostedRow) and isinstance(engine, HostedEngine)
-        engine.observer = _Telling(stream, self.observer)
-        flows = self.server.dialect == "ids" and engine.way != "ahead"
-        engine.stretch = engine.context if flows else HEARD
-        while not stream.done:
-            if flows and not row.steps:
-                engine._flow(row, serving)
-            if row.steps or not flows:
-                engine._round([row], stream.controller, asking)  # type: ignore[arg-type]  # asks like a loop
-
-    def _flow(self, row: HostedRow, serving: Turns) -> None:
-        """Say what the server writes, token by token, up to a call (which is kept) or its end."""
-        (ask,) = self._asks([row], [self._most(row)], [self._silent(row)])
-        ask = replace(ask, ids=list(row.ids))  # the row grows while it is read
-
-        async def flowing(told: Callable[[Step], None]) -> None:
-            await flow(self.server, ask, self.temperature, self.top_p, told)
-
-        steps = serving.each(flowing)
-        with closing(steps):
-            for step in steps:
-                row.steps = [step]
-                if step.token == self.call_id:
-                    return
-                self._own(row, None)
-                if row.done:
-                    return
-
-    @property
-    def context(self) -> int:
-        """The longest text in tokens."""
-        return int(self.model.config.max_position_embeddings or 1 << 30)
-
-    def _round(
-        self, active: list[HostedRow], controller: Controller, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        """Let rows go on: as far as the server wrote, or all that are equally long by a token."""
-        self._fill(active)
-        if self.way != "ahead":
-            for row in active:
-                self._speak(row)
-            ready = [row for row in active if row.steps and not row.done]
+    def applied(self, sequence: TextSequence, answered: bool) -> None:
+        """Discard the tokens that have been appended, or all of them after an answer."""
+        text = self._texts[id(sequence)]
+        if answered:
+            text.steps.clear()
         else:
-            free = isinstance(self.policy, Always | Threshold | Oracle)
-            shortest = min(len(row.ids) for row in active)
-            ready = [row for row in active if free or len(row.ids) == shortest]
-        if ready:
-            self._decide_here(ready, controller, loop)
+            if text.steps[0].token == self._hosted.call_id:
+                text.steps.popleft()
+            text.steps.popleft()
 
-    def _speak(self, row: HostedRow) -> None:
-        """Say what was told, up to a call."""
-        while row.steps and not row.done and row.steps[0].token != self.call_id:
-            self._own(row, None)
+    def advance(self) -> None:
+        """Remove the sequences that are done; request tokens for those that have none."""
+        for key, text in list(self._texts.items()):
+            if text.parked:
+                continue
+            if text.sequence.end_if_done():
+                if text.sequence.cancelled:  # another's answer is read, so the connection is reused
+                    text.stop()
+                del self._texts[key]
+            elif not text.steps and text.request is None:
+                self._request_next(text)
 
-    def _own(self, row: HostedRow, outcome: Settled | None) -> None:
-        """Say the first step as the SLM's own."""
-        self.apply(row, row.steps[0].token, outcome, self.context)
-        del row.steps[0]
+    def park(self, sequences: Sequence[TextSequence]) -> list[_Text]:
+        """Set sequences aside."""
+        texts = [self._texts[id(sequence)] for sequence in sequences]
+        for text in texts:
+            text.parked = True
+        return texts
 
-    def _fill(self, rows: Sequence[HostedRow]) -> None:
-        """Ask for what comes next in the rows of which nothing more is known."""
-        wanting = [row for row in rows if not row.steps]
-        found = self._go_on(
-            wanting, [self._most(row) for row in wanting], [self._silent(row) for row in wanting]
-        )
-        for row, steps in zip(wanting, found, strict=True):
-            row.steps = steps
+    def unpark(self, parked: Sequence[list[_Text]]) -> None:
+        """Make sequences active again; forget those that have ended."""
+        for text in (text for texts in parked for text in texts):
+            text.parked = False
+            if text.sequence.ended:
+                self._texts.pop(id(text.sequence), None)
 
-    def _silent(self, row: HostedRow) -> bool:
-        """Whether what comes next is asked for without ``<CALL>``."""
-        return self.way != "stops" or not self.may_call(row)
+    def clear(self) -> list[TextSequence]:
+        """Remove and return all sequences that are not parked."""
+        texts, self._texts = list(self._texts.values()), {}
+        for text in texts:
+            text.stop()
+        return [text.sequence for text in texts if not text.parked]
 
-    def _most(self, row: HostedRow) -> int:
-        """Tokens to ask for."""
-        if self.way == "ahead":
-            length = 1 if isinstance(self.policy, Always) else self.ahead
+    def wait(self) -> None:
+        """Wait until the server has answered all requests for next tokens."""
+        for text in self._texts.values():
+            if text.request is not None:
+                with suppress(CancelledError):
+                    text.request.exception()
+
+    def close(self) -> None:
+        """Close the connections and end the thread."""
+        self._thread.close()
+
+    # ------------------------------------------------------------------------------- requests
+
+    def _known(self, text: _Text) -> bool:
+        """True if the next token of a text, and where needed its own token, are known."""
+        request = text.request
+        over = request is not None and request.done()  # before the tokens it brought are taken
+        while text.arriving:
+            text.steps.append(text.arriving.popleft())
+        if over and request is not None:
+            text.request = None
+            failure = None if request.cancelled() else request.exception()
+            if failure is not None:
+                text.sequence.fail(failure)  # type: ignore[arg-type]  # no KeyboardInterrupt
+        if text.sequence.done or not text.steps:
+            return False
+        sequence = text.sequence
+        needs_own = sequence.engine.at == "word" or not sequence.may_call
+        if needs_own and self._own(text) is None:
+            if text.request is None:
+                self._collect(text, self._ask(text, 1, forbid_call=True), stream=False)
+            return False
+        return True
+
+    def _own(self, text: _Text) -> Step | None:
+        """Return the model's own next token; None if the server stopped at a call."""
+        called = bool(text.steps) and text.steps[0].token == self._hosted.call_id
+        if len(text.steps) <= called:
+            return None
+        return text.steps[called]
+
+    def _in_order(self, texts: list[_Text]) -> list[_Text]:
+        """Let texts with one budget decide in the order of their lengths, equal ones together.
+
+        So their calls do not depend on which answer of the server comes first.
+        """
+        shortest: dict[int, int] = {}
+        waiting: set[int] = set()
+        for text in self._texts.values():
+            if text.mode == "ahead" and not _independent(text):
+                key, length = id(text.sequence.controller), len(text.sequence.ids)
+                shortest[key] = min(length, shortest.get(key, length))
+        known = set(map(id, texts))
+        for text in self._texts.values():
+            key = id(text.sequence.controller)
+            if len(text.sequence.ids) == shortest.get(key) and id(text) not in known:
+                waiting.add(key)
+        return [
+            text
+            for text in texts
+            if (key := id(text.sequence.controller)) not in shortest
+            or (key not in waiting and len(text.sequence.ids) == shortest[key])
+        ]
+
+    def _margin(self, text: _Text) -> float | None:
+        """Return the ``<CALL>`` margin at a text's next token; None if it does not call here."""
+        head, policy = text.steps[0], text.sequence.engine.policy
+        if text.mode == "alone" or (text.mode == "stops" and head.token != self._hosted.call_id):
+            return None
+        margin = margin_of(head, self._hosted.call_id)
+        if policy.signal in ("margin", "p_call") and self._hosted.call_id not in head.top:
+            self._hosted.guessed += 1
+        if text.mode == "stops":  # the server compared exact logits, so it knows better
+            margin = max(margin, math.nextafter(_limit(text), math.inf))
+        return margin
+
+    def _request_next(self, text: _Text) -> None:
+        """Ask for the next tokens of a text."""
+        sequence, streams = text.sequence, self._server.dialect == "ids"
+        if text.mode == "ahead":
+            length = 1 if isinstance(sequence.engine.policy, Always) else AHEAD
+        elif text.mode == "stops" and not sequence.may_call:
+            length = 1
+        elif self._live:
+            length = self.context if streams else LIVE_STRETCH
         else:
-            length = self.stretch if self.way == "alone" or self.may_call(row) else 1
-        return max(1, min(length, row.limit - row.spoken, self.context - len(row.ids)))
+            length = STRETCH
+        forbid_call = text.mode != "stops" or not sequence.may_call
+        ask = self._ask(text, length, forbid_call=forbid_call)
+        self._collect(text, ask, stream=self._live and streams and text.mode != "ahead")
 
-    def _go_on(
-        self, rows: Sequence[HostedRow], most: Sequence[int], silent: Sequence[bool]
-    ) -> list[list[Step]]:
-        """The next steps of rows, ``silent`` ones without ``<CALL>``."""
-        asks = self._asks(rows, most, silent)
-        return self.server.go_on(asks, self.temperature, self.top_p)
+    def _ask(self, text: _Text, length: int, *, forbid_call: bool) -> Ask:
+        sequence = text.sequence
+        engine = sequence.engine
+        bias = FORBIDDEN if forbid_call else -_limit(text)
+        biases = {} if self._hosted.call_id is None or not bias else {self._hosted.call_id: bias}
+        seed = engine.seed * 1_000_003 + sequence.number * 1_009 + sequence.generated
+        reads = text.mode == "ahead" and engine.policy.signal not in ("", "random")
+        length = min(length, sequence.limit - sequence.generated, self.context - len(sequence.ids))
+        ids = list(sequence.ids)  # it grows while it is read
+        return Ask(ids, sequence.text, max(1, length), biases, seed % (1 << 31), reads)
 
-    def _asks(
-        self, rows: Sequence[HostedRow], most: Sequence[int], silent: Sequence[bool]
-    ) -> list[Ask]:
-        asks = []
-        for row, count, without in zip(rows, most, silent, strict=True):
-            by = FORBIDDEN if without else -self._limit
-            bias = {} if self.call_id is None or not by else {self.call_id: by}
-            seed = self.seed * 1_000_003 + row.number * 1_009 + row.spoken
-            ends = self.way == "ahead" and not self._reads_nothing
-            asks.append(Ask(row.ids, row.text, count, bias, seed % (1 << 31), ends))
-        return asks
+    def _request(self, text: _Text, length: int, *, forbid_call: bool) -> Future[list[Step]]:
+        ask, engine = self._ask(text, length, forbid_call=forbid_call), text.sequence.engine
+        return self._submit(self._server.continue_text(ask, engine.temperature, engine.top_p))
 
-    def _decide_here(
-        self,
-        rows: list[HostedRow],
-        controller: Controller,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        """Let rows call, or say their own next token."""
-        before = [row.spoken for row in rows]
-        if self.at == "word":
-            self._find_own([row for row in rows if row.steps[0].token == self.call_id], keep=True)
-        decisions, margins = self._decisions(rows, controller)
-        calling = [n for n, made in enumerate(decisions) if made.call]
-        scores = HostedScores(self.server, self.context, rows)
-        settled = self.caller.settle(
-            scores,  # type: ignore[arg-type]  # ranks like a decoder
-            calling,
-            [rows[n] for n in calling],
-            [Span("", "slm", reason=decisions[n].reason, margin=margins[n]) for n in calling],
-            loop,
+    def _collect(self, text: _Text, ask: Ask, *, stream: bool) -> None:
+        """Start a request whose tokens are added to ``text.arriving``."""
+        engine, arriving, wake = text.sequence.engine, deque[Step](), self._wake
+
+        def on_step(step: Step) -> None:
+            arriving.append(step)
+            wake()
+
+        async def whole() -> None:
+            arriving.extend(await self._server.continue_text(ask, engine.temperature, engine.top_p))
+
+        text.arriving = arriving
+        text.request = self._submit(
+            flow(self._server, ask, engine.temperature, engine.top_p, on_step)
+            if stream
+            else whole()
         )
-        outcomes: dict[int, Settled] = dict(zip(calling, settled, strict=True))
-        answered = {n for n, outcome in outcomes.items() if outcome.option is not None}
-        for n in answered:
-            rows[n].steps, rows[n].inside = [], False
-            self.apply(rows[n], -1, outcomes[n], self.context)
-        others = [n for n in range(len(rows)) if n not in answered]
-        self._find_own([rows[n] for n in others])
-        for n in others:
-            self._own(rows[n], outcomes.get(n))
-        spoken = [row.spoken - old for row, old in zip(rows, before, strict=True)]
-        asked = sum(spoken[n] for n in calling)
-        controller.account(calls=len(calling), asked=asked, tokens=sum(spoken))
 
-    def _find_own(self, rows: Sequence[HostedRow], *, keep: bool = False) -> None:
-        """What the SLM says itself where it would call; with ``keep`` the call stays before it."""
-        rows = [row for row in rows if row.steps[0].token == self.call_id]
-        known = [row for row in rows if len(row.steps) > 1]
-        wanting = [row for row in rows if len(row.steps) == 1]
-        found = self._go_on(wanting, [1] * len(wanting), [True] * len(wanting)) if wanting else []
-        for row, steps in zip(wanting, found, strict=True):
-            row.steps += steps
-        for row in [] if keep else [*known, *wanting]:
-            del row.steps[0]
-
-    def _decisions(
-        self, rows: Sequence[HostedRow], controller: Controller
-    ) -> tuple[list[Decision], list[float | None]]:
-        """The policy's decision and the margin of each row; no call where none is possible."""
-        decisions = [Decision(False)] * len(rows)
-        margins: list[float | None] = [None] * len(rows)
-        able = [n for n, row in enumerate(rows) if self.may_call(row) and self._may_begin(row)]
-        if self.way == "alone" or not able:
-            return decisions, margins
-        heads = [rows[n].steps[0] for n in able]
-        margin = np.array([margin_of(step, self.call_id) for step in heads])
-        if self.policy.signal in ("margin", "p_call"):
-            self.guessed += sum(self.call_id not in step.top for step in heads)
-        if self.way == "stops":  # the server compared whole logits, so it knows better
-            margin = np.maximum(margin, np.nextafter(self._limit, math.inf))
-        signals = signals_of(heads, margin, [rows[n] for n in able], self.call_id)
-        for place, (n, made) in enumerate(zip(able, controller.decide(signals), strict=True)):
-            decisions[n] = made
-            margins[n] = float(margin[place]) if self.call_id is not None else None
-        return decisions, margins
-
-    def _may_begin(self, row: HostedRow) -> bool:
-        """Whether a word may begin here, where only such places call."""
-        if self.at == "any":
-            return True
-        own = row.steps[1] if row.steps[0].token == self.call_id else row.steps[0]
-        piece = own.piece
-        told = self.token_text.bytes_of(own.token) if piece is None else piece.encode()
-        return begins_word(row.text, told)
+    def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        future = self._thread.submit(work)
+        future.add_done_callback(lambda _: self._wake())
+        return future
 
 
-class _Telling:
-    """An observer that lets a text's listener hear what it has grown by, and end it."""
-
-    def __init__(self, stream: Stream, before: Observer | None) -> None:
-        self._stream, self._before, self._grown = stream, before, stream.grown
-
-    def decided(self, rows: Any, logits_RV: Any, decisions: Any) -> None:
-        """Never called: nobody here has seen the logits."""
-
-    def applied(self, row: Row, own: int, settled: Settled | None) -> None:
-        """The text has grown."""
-        if self._before is not None:
-            self._before.applied(row, own, settled)
-        self._stream.tell(self._grown)
-        self._grown = self._stream.grown
-        row.done = row.done or self._stream.cancelled
+def _limit(text: _Text) -> float:
+    policy = text.sequence.engine.policy
+    return policy.limit if isinstance(policy, Threshold) else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _PlainCaller(Caller):
-    """Takes no candidates that a server would read as special tokens."""
-
-    special: tuple[str, ...] = ()
-
-    def outcomes(
-        self, decoder: Any, places: Any, rows: Any, spans: Any, replies: Sequence[Reply]
-    ) -> list[Settled]:
-        """As of ``Caller``."""
-        cleared = [self._cleared(reply) for reply in replies]
-        return Caller.outcomes(self, decoder, places, rows, spans, cleared)
-
-    def _cleared(self, reply: Reply) -> Reply:
-        fine = [c for c in reply.candidates if not any(name in c.text for name in self.special)]
-        if len(fine) == len(reply.candidates):
-            return reply
-        error = None if fine else "the answer holds the name of a special token"
-        return replace(reply, candidates=tuple(fine), error=error)
+def _independent(text: _Text) -> bool:
+    """True if a policy decides at each token without regard to earlier decisions."""
+    return isinstance(text.sequence.engine.policy, Always | Threshold | Oracle)

@@ -1,8 +1,7 @@
-"""Meeting a model at a server: whose tokens are known here, and whose weights are not."""
+"""Connecting to a model behind a server: its tokens are known here, its weights are not."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,23 +9,67 @@ from typing import Any
 
 from lacy._parse import parse_json
 from lacy.cascade.hosted_server import MAX_ANSWER_BYTES, Server
-from lacy.cascade.loops import outside_loops
-from lacy.cascade.signals import call_id_of
+from lacy.cascade.policy import Policy
 from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
-from lacy.model import end_ids
+from lacy.model import Gate, end_ids
 from lacy.remote import OpenAIClient, Retries
+from lacy.types import CALL_TOKEN
+
+NO_LIMIT = 1 << 30
+"""The context of a model without a limit."""
 
 
 @dataclass(slots=True)
 class Hosted:
-    """A model at a server, in the shape of ``lacy.model.Loaded``: everything but its weights."""
+    """A model behind a server: everything but its weights."""
 
     server: Server
-    model: Any
     tokenizer: Any
+    call_id: int | None
+    """The id of ``<CALL>``; None for a model without it."""
+    gate: Gate
+    """How the model reads its ``<CALL>`` logit."""
+    end_ids: frozenset[int]
+    """Tokens that end a text."""
+    context: int
+    """Maximum length of a text in tokens."""
     meta: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    guessed: int = 0
+    """Decisions made without the likelihood of ``<CALL>``, which the server did not report; the
+    margin is then taken to be as large as it can be."""
+
+    @property
+    def special_names(self) -> tuple[str, ...]:
+        """Texts that the server would read as special tokens, because it tokenizes prompts."""
+        if self.server.dialect == "ids":
+            return ()
+        return (CALL_TOKEN, *map(str, self.tokenizer.all_special_tokens))
+
+    def check_prompt(self, prompt: str) -> None:
+        """Check that the server reads a prompt as text.
+
+        Raises:
+            LacyError: E91, it contains the name of a special token.
+        """
+        if found := [name for name in self.special_names if name in prompt]:
+            why = f"the prompt holds {found[0]!r}, which it would read as that token"
+            raise LacyError("E91", url=self.server.url, why=why, do="write it in another way")
+
+    def check_policy(self, policy: Policy) -> None:
+        """Check that the server reports what a policy reads.
+
+        Raises:
+            LacyError: E92, it does not.
+        """
+        why = ""
+        if policy.signal == "entropy":
+            why = "it tells the likeliest tokens only, and entropy is made of all"
+        elif self.gate == "sigmoid" and policy.signal in ("margin", "p_call"):
+            why = "the model's <CALL> is a gate of its own, beside the probabilities it tells"
+        if why:
+            raise LacyError("E92", policy=policy, why=why)
 
 
 def connect(
@@ -39,12 +82,12 @@ def connect(
     timeout: float = 120.0,
     concurrency: int = 32,
 ) -> Hosted:
-    """Meet a model at a server, and see that both sides mean the same tokens.
+    """Connect to a model behind a server and check that both sides use the same tokens.
 
     Args:
         url: base of the API, such as ``http://127.0.0.1:8000/v1``.
-        model: its name there; may be left out where only one is served.
-        tokenizer: the model's folder (its weights are not read); by default ``model``.
+        model: its name there; may be left out if only one is served.
+        tokenizer: the model's local folder (its weights are not read); by default ``model``.
         top: how many of the likeliest tokens are asked for; vLLM allows 20 by default.
         key_variable: environment variable with the server's key.
         timeout: seconds for one request with all its attempts.
@@ -67,34 +110,21 @@ def connect(
         do = "name the folder of the model that is served there: --tokenizer runs/mine"
         raise LacyError("E13", path=folder / "tokenizer.json", do=do)
     tokens = load_tokenizer(folder)
-    config = _json(folder / "config.json")
-    shape = SimpleNamespace(vocab_size=len(tokens), lacy_gate=config.get("lacy_gate"))
-    shape.max_position_embeddings = config.get("max_position_embeddings")
-    facade = SimpleNamespace(config=shape)
-    facade.eval = lambda: facade
-    shape.eos_token_id = config.get("eos_token_id")
-    generation = _json(folder / "generation_config.json")
-    facade.generation_config = SimpleNamespace(eos_token_id=generation.get("eos_token_id"))
+    config, generation = _json(folder / "config.json"), _json(folder / "generation_config.json")
     begin, end = begin_end(tokens)
-    others = end_ids(tokens, facade) - {end}
-    text = TokenText(tokens)
-    hosted = Hosted(
-        Server(client, text, None, end, begin, len(tokens), top, others),
-        facade,
+    ends = end_ids(
         tokens,
-        _json(folder / "lacy.json"),
-        folder,
+        SimpleNamespace(
+            config=SimpleNamespace(**config), generation_config=SimpleNamespace(**generation)
+        ),
     )
-    hosted.server.call_id = call_id_of(hosted)
-
-    def greet(loop: asyncio.AbstractEventLoop) -> None:
-        with hosted.server.connected(loop):
-            longest = hosted.server.greet()
-        known = [n for n in (longest, shape.max_position_embeddings) if n]
-        shape.max_position_embeddings = min(known) if known else None
-
-    outside_loops(greet)
-    return hosted
+    call_id = tokens.get_vocab().get(CALL_TOKEN)
+    server = Server(client, TokenText(tokens), call_id, end, begin, len(tokens), top, ends - {end})
+    limits = (config.get("max_position_embeddings"), server.run(server.greet()))
+    context = min((limit for limit in limits if limit), default=NO_LIMIT)
+    gate: Gate = "sigmoid" if config.get("lacy_gate") == "sigmoid" else "softmax"
+    meta = _json(folder / "lacy.json")
+    return Hosted(server, tokens, call_id, gate, ends, context, meta, folder)
 
 
 def _json(file: Path) -> dict[str, Any]:

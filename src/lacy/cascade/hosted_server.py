@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from lacy.cascade.hosted_steps import Ask, Step, step_of
 from lacy.corpus import TokenText
 from lacy.errors import LacyError
-from lacy.remote import Chunk, OpenAIClient, RemoteError, Retries, finish_reason, redact
+from lacy.remote import Chunk, LoopThread, OpenAIClient, RemoteError, Retries, finish_reason, redact
 from lacy.types import CALL_TOKEN
 
 T = TypeVar("T")
@@ -66,7 +65,6 @@ class Server:
     other_ends: frozenset[int] = frozenset()
     """Ids that end a text as ``end_id`` does."""
     dialect: Dialect = "ids"
-    _loop: asyncio.AbstractEventLoop | None = None
     _ids: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -79,28 +77,21 @@ class Server:
         """The ids of all end tokens."""
         return [self.end_id, *sorted(self.other_ends)]
 
-    @contextmanager
-    def connected(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """Keep connections open, in a loop that does not run by itself."""
-        self._loop = loop
-        try:
-            yield
-        finally:
-            loop.run_until_complete(self.client.close())
-            self._loop = None
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of requests, made in an event loop of their own."""
 
-    def together(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        """The results of requests made at the same time."""
-        assert self._loop is not None, "not connected"
+        async def run_and_close() -> T:
+            try:
+                return await work
+            finally:
+                await self.client.close()
 
-        async def gather() -> list[T]:
-            return await asyncio.gather(*work)
-
-        return self._loop.run_until_complete(gather())
+        with LoopThread() as thread:  # works inside a running event loop too
+            return thread.submit(run_and_close()).result()
 
     # ------------------------------------------------------------------------ first questions
 
-    def greet(self) -> int | None:
+    async def greet(self) -> int | None:
         """Find out the model's name there, the dialect and whether tokens agree.
 
         Returns:
@@ -111,20 +102,20 @@ class Server:
         """
         retries, self.client.retries = self.client.retries, Retries(0)  # a server may fail on ids
         try:
-            return self._greet()
+            return await self._greet()
         finally:
             self.client.retries = retries
 
-    def _greet(self) -> int | None:
+    async def _greet(self) -> int | None:
         try:
-            (models,) = self.together([self.client.models()])
+            models = await self.client.models()
         except RemoteError as error:
             raise self.lost(error) from None
         self.client.model, longest = self._called(models)
         own = self._encoded(PROBE)
         body = {"max_tokens": 1, "logprobs": 1, "return_tokens_as_token_ids": True}
         try:
-            (answer,) = self.together([self.client.complete(own, **body)])
+            answer = await self.client.complete(own, **body)
             told = answer.choice.get("logprobs") or {}
             spoken = (told.get("tokens") or [""])[0]
             self.dialect = "ids" if str(spoken).startswith("token_id:") else "text"
@@ -134,10 +125,10 @@ class Server:
             self.dialect = "text"
         if self.dialect == "text":
             self.client.concurrency = 1  # such a server computes one text after the other anyway
-            self._greet_by_text(own)
+            await self._greet_by_text(own)
         return longest
 
-    def _greet_by_text(self, own: list[int]) -> None:
+    async def _greet_by_text(self, own: list[int]) -> None:
         """Learn which text is which token; see that logprobs come and tokens agree."""
         for token in range(self.size):
             try:
@@ -150,7 +141,7 @@ class Server:
             self._ids[CALL_TOKEN] = self.call_id
         body = {"max_tokens": 1, "logprobs": 1}
         try:
-            (answer,) = self.together([self.client.complete(PROBE, **body)])
+            answer = await self.client.complete(PROBE, **body)
         except RemoteError as error:
             do = "begin it with log-probabilities (llama.cpp: --logits_all true)"
             raise LacyError("E91", url=self.url, why=str(error), do=do) from None
@@ -183,16 +174,6 @@ class Server:
 
     # ------------------------------------------------------------------------------ going on
 
-    def go_on(self, asks: Sequence[Ask], temperature: float, top_p: float) -> list[list[Step]]:
-        """What the model says next to each text: at least one step, at most ``most``.
-
-        The last may be ``<CALL>`` (nothing is said after it) or the end of text.
-
-        Raises:
-            LacyError: E93, the server gave no answer.
-        """
-        return self.together([self._go_on(ask, temperature, top_p) for ask in asks])
-
     def body_of(self, ask: Ask, temperature: float, top_p: float) -> dict[str, Any]:
         """What is sent to have a text continued."""
         body: dict[str, Any] = {
@@ -207,7 +188,14 @@ class Server:
             body["stop"] = [CALL_TOKEN]
         return body
 
-    async def _go_on(self, ask: Ask, temperature: float, top_p: float) -> list[Step]:
+    async def continue_text(self, ask: Ask, temperature: float, top_p: float) -> list[Step]:
+        """Return the model's next tokens: at least one, at most ``ask.most``.
+
+        The last may be ``<CALL>`` or the end of text.
+
+        Raises:
+            LacyError: E93, the server gave no answer.
+        """
         answer = await self._told(self.body_of(ask, temperature, top_p))
         steps = self.steps_of(answer.choice, ask.text)[: ask.most]
         said = steps[-1].token if steps else -1
@@ -243,21 +231,26 @@ class Server:
 
     # -------------------------------------------------------------------------------- scoring
 
-    def likelihood(self, jobs: Sequence[tuple[Sequence[int], str, Sequence[int], bool]]) -> Any:
-        """Log p(tokens, and their end | a text, no CALL), as ``Decoder.score`` with ``whole``.
+    async def score_texts(
+        self, jobs: Sequence[tuple[Sequence[int], str, Sequence[int], bool]]
+    ) -> list[list[Step]]:
+        """Return what ``score_text`` returns for each of several arguments."""
+        return await asyncio.gather(*(self.score_text(*job) for job in jobs))
 
-        Args:
-            jobs: ids and text that come before, the tokens, and whether the place after them is
-                wanted with as many likelihoods as the server gives (calibrated ends).
-
-        Returns:
-            For each job the steps of its tokens and one for the place after them.
-        """
-        return self.together([self._likelihood(*job) for job in jobs])
-
-    async def _likelihood(
+    async def score_text(
         self, ids: Sequence[int], text: str, tokens: Sequence[int], wide: bool
     ) -> list[Step]:
+        """Return the steps of ``tokens`` after a text, and of the place after them.
+
+        Args:
+            ids: the tokens of the text.
+            text: the text.
+            tokens: the tokens that follow it.
+            wide: report as many likelihoods as possible at the place after them.
+
+        Raises:
+            LacyError: E93, the server gave no answer.
+        """
         more = self.token_text.decode(tokens)
         bias = self._bias(dict.fromkeys(self.ends, FORBIDDEN))
         body = {

@@ -1,4 +1,4 @@
-"""Looking on while texts are written: what the model saw at each step, and what came of it."""
+"""Looking on while texts are generated."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Protocol
 
 from torch import Tensor
 
-from lacy.cascade.call import Settled
+from lacy.cascade.call import CallOutcome
 from lacy.cascade.policy import Decision
-from lacy.cascade.row import Row
+from lacy.cascade.sequence import TextSequence
 
 
 class Observer(Protocol):
-    """Told of every step of an engine whose ``observer`` it is; must change nothing.
+    """Is notified of every step of an engine (``Engine.observer``); must change nothing.
 
-    A text that waits for its source is told of when it calls (``decided``) and when the answer is
-    there (``applied``); in between other texts may go on.
+    A sequence that waits for its source is reported when it calls (``decided``) and when its answer
+    is appended (``applied``); in between, other sequences may continue.
     """
 
     def decided(
-        self, rows: Sequence[Row], logits_RV: Tensor, decisions: Sequence[Decision]
+        self, sequences: Sequence[TextSequence], logits_RV: Tensor, decisions: Sequence[Decision]
     ) -> None:
-        """Rows are about to go on; their logits (``<CALL>`` among them) and what was decided."""
+        """Handle the decisions of sequences and the logits (with ``<CALL>``) behind them."""
         ...
 
-    def applied(self, row: Row, own: int, settled: Settled | None) -> None:
-        """A row has gone on by its own token, or (``settled``) by what came of a call."""
+    def applied(self, sequence: TextSequence, own: int, outcome: CallOutcome | None) -> None:
+        """Handle a sequence that has grown by its own token, or by the outcome of a call."""
         ...

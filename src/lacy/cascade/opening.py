@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from lacy.cascade.calibration import Calibration, calibrate, truncate_document
 from lacy.cascade.engine import Engine
+from lacy.cascade.hosted_model import Hosted, connect
 from lacy.cascade.policy import Never, Policy, Threshold, parse_policy
 from lacy.model import context_of, load_model
 from lacy.sources import DEFAULT_TIMEOUT, Source, open_sources, wrapped_sources
@@ -75,17 +76,12 @@ def open_engine(
         notes.append(why)
     if warning := ranking_warning(source, loaded.meta):
         notes.append(warning)
-    engine_class = _engine_class(loaded)
     if isinstance(calibration, int):
-        calibration, note = (
-            (None, "")
-            if engine_class is not Engine
-            else calibrate_on_sources(loaded, given, calibration)
-        )
+        # a server does not report enough for calibrating on it
+        texts = 0 if isinstance(loaded, Hosted) else calibration
+        calibration, note = calibrate_on_sources(loaded, given, texts)
         notes += [note] * bool(note)
-    engine = engine_class(
-        loaded, source, policy, calibration=calibration, timeout=timeout, **settings
-    )
+    engine = Engine(loaded, source, policy, calibration=calibration, timeout=timeout, **settings)
     engine.notes = tuple(notes)
     return engine
 
@@ -102,8 +98,6 @@ def open_model(name: str | Path, tokenizer: str | Path | None = None) -> Any:
     """
     if not is_address(str(name)):
         return load_model(name)
-    from lacy.cascade.hosted_model import connect
-
     url, _, model = str(name).partition("#")
     return connect(url, model, tokenizer)
 
@@ -246,10 +240,3 @@ def _is_world(source: SourceLike) -> bool:
 def _beginnings(index: Any, texts: int, loaded: Any) -> list[Document]:
     length = context_of(loaded.model)
     return [truncate_document(d, loaded.tokenizer, length) for d in index.documents(texts)]
-
-
-def _engine_class(loaded: Any) -> type[Engine]:
-    from lacy.cascade.hosted import HostedEngine
-    from lacy.cascade.hosted_model import Hosted
-
-    return HostedEngine if isinstance(loaded, Hosted) else Engine

@@ -19,14 +19,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lacy.cascade.calibration import KindFit
 from lacy.cascade.policy import nan_as_lowest
 from lacy.cascade.reference import ReferenceLikelihoods, ValueKey
 from lacy.corpus import TokenText
-from lacy.model import Decoder
 from lacy.types import Candidate
+
+if TYPE_CHECKING:
+    from lacy.cascade.backend import Backend
+    from lacy.cascade.sequence import TextSequence
 
 DEFAULT_ABSTAIN = math.log(0.05)
 """Score below which no candidate is used: the kind fits with a probability of less than 5%."""
@@ -52,79 +55,45 @@ itself. None: no limit."""
 
 @dataclass(frozen=True, slots=True)
 class TokenizedCandidate:
-    """A candidate as tokens that continue one sequence.
-
-    ``back`` of the sequence's last tokens are replaced by ``tokens`` (token healing; else 0).
-    """
+    """A candidate as tokens that continue a text."""
 
     candidate: Candidate
     tokens: tuple[int, ...]
-    back: int = 0
 
 
 def tokenize_candidates(
-    candidates: Sequence[Candidate],
-    token_text: TokenText,
-    ids: Sequence[int],
-    room: int,
-    *,
-    heal: bool = False,
+    candidates: Sequence[Candidate], token_text: TokenText, room: int
 ) -> list[TokenizedCandidate]:
-    """Tokenize candidates, without those that have no tokens or do not fit into ``room``.
-
-    Args:
-        candidates: what a source offers.
-        token_text: the SLM's tokens.
-        ids: the sequence's tokens so far.
-        room: tokens that still fit.
-        heal: encode the sequence's last token again together with the candidate, so that the
-            boundary does not force a rare tokenization ("in ", "Paris" for "in", " Paris").
-    """
-    back, before = 0, ""
-    if heal and len(ids) > 2:
-        last = token_text.bytes_of(ids[-1])
-        whole = last.decode("utf-8", errors="ignore")
-        if last and whole.encode() == last:
-            back, before = 1, whole
+    """Tokenize candidates, without those that have no tokens or more than ``room``."""
     found = []
     for candidate in candidates:
         if len(candidate.text) > MAX_TOKEN_CHARACTERS * (room + 1):
             continue
-        tokens = tuple(token_text.encode_continuation(before + candidate.text))
-        if tokens and len(tokens) - back <= room:
-            found.append(TokenizedCandidate(candidate, tokens, back))
+        tokens = tuple(token_text.encode_continuation(candidate.text))
+        if tokens and len(tokens) <= room:
+            found.append(TokenizedCandidate(candidate, tokens))
     return found
 
 
-def rank(
-    decoder: Decoder,
-    rows: Sequence[int],
+async def rank(
+    backend: Backend,
+    sequences: Sequence[TextSequence],
     options: Sequence[Sequence[TokenizedCandidate]],
     reference: ReferenceLikelihoods | None = None,
 ) -> list[list[float]]:
     """Return the scores of each sequence's options, as the module's docstring defines (nats)."""
-    scores: list[list[float]] = [[0.0] * len(group) for group in options]
+    if not sequences:
+        return []
     candidates = [option.candidate for group in options for option in group]
     due = reference.look_up(map(value_key, candidates)) if reference else {}
     ends = reference.ends if reference else None
-    for back in (0, 1):
-        places = [n for n, group in enumerate(options) if group and group[0].back == back]
-        if not places:
-            continue
-        # Candidates that share their tokens are scored once.
-        unique = [list(dict.fromkeys(option.tokens for option in options[n])) for n in places]
-        asked = [rows[n] for n in places]
-        # With token healing, the replaced token is scored too and subtracted.
-        replaced = [[(decoder.tokens_BT[row][-1],)] if back else [] for row in asked]
-        groups = [[*first, *group] for first, group in zip(replaced, unique, strict=True)]
-        healing = {"back": back} if back else {}
-        found = decoder.score(asked, groups, whole=True, ends=ends, **healing)
-        for n, tokens, logp in zip(places, unique, found, strict=True):
-            base = logp[0] if back else 0.0
-            by_tokens = dict(zip(tokens, logp[back:], strict=True))
-            scores[n] = [
-                by_tokens[o.tokens] - base - reference_score(o.candidate, due) for o in options[n]
-            ]
+    # Candidates that share their tokens are scored once.
+    unique = [list(dict.fromkeys(option.tokens for option in group)) for group in options]
+    found = await backend.score(sequences, unique, ends)
+    scores = []
+    for group, tokens, logp in zip(options, unique, found, strict=True):
+        by_tokens = dict(zip(tokens, logp, strict=True))
+        scores.append([by_tokens[o.tokens] - reference_score(o.candidate, due) for o in group])
     return scores
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
-from lacy.cascade.row import Row
+from lacy.cascade.sequence import TextSequence
 from lacy.cascade.signals import without_call
 from lacy.corpus import TokenText
 from lacy.types import Span
@@ -55,13 +55,13 @@ class Scorer:
     """Scores the tokens of one text, and keeps its spans until they are scored.
 
     Args:
-        row: the text, before anything is added to it.
+        sequence: the text, before anything is added to it.
         top: number of likeliest tokens to record at each position.
         prompt: score the prompt as well; it is then the first span.
         named: the prompt's text contains the names of its special tokens.
     """
 
-    row: Row
+    sequence: TextSequence
     top: int = 0
     prompt: bool = False
     named: bool = False
@@ -74,19 +74,19 @@ class Scorer:
     """Spans that wait for scores, each with the number of the text's tokens at its end."""
 
     def __post_init__(self) -> None:
-        self.at = self._emitted = len(self.row.ids)
+        self.at = self._emitted = len(self.sequence.ids)
         if self.prompt:
-            self._queue.append((self.row.spans[0], len(self.row.ids)))
+            self._queue.append((self.sequence.spans[0], len(self.sequence.ids)))
             self.at, self._emitted = 0, 0
 
     @property
     def pending(self) -> bool:
         """True if some tokens have not been scored."""
-        return self.at < len(self.row.ids)
+        return self.at < len(self.sequence.ids)
 
     def enqueue(self, span: Span) -> None:
         """Keep a span that ends at the text's present end."""
-        self._queue.append((span, len(self.row.ids)))
+        self._queue.append((span, len(self.sequence.ids)))
 
     def add(self, scores: Sequence[TokenScore]) -> None:
         """Add the scores of the next tokens."""

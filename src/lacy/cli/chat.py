@@ -23,7 +23,7 @@ from lacy.sources import price_of
 from lacy.types import Answer, Span
 
 if TYPE_CHECKING:
-    from lacy.cascade import Step
+    from lacy.cascade import DecodeStep
 
 WITHOUT_TEMPLATE = (
     "This model has no chat template: it continues texts. Type the beginning of a text; earlier "
@@ -114,10 +114,10 @@ class Conversation:
         self.answers: list[Answer] = []
         self.seconds = 0.0
         self._messages: list[dict[str, str]] = []
-        self._steps: list[Step] = []
+        self._steps: list[DecodeStep] = []
         self._ids: Sequence[int] = ()
         self.engine = self.options.open(on_note=self._print)
-        self._hosted = isinstance(self.engine, cascade.HostedEngine)
+        self._hosted = self.engine.hosted is not None
         self._templated = bool(getattr(self.engine.tokenizer, "chat_template", None))
         self._loop_thread = LoopThread()
 
@@ -177,16 +177,16 @@ class Conversation:
             writer.write(Span(prompt, "prompt"))
         begin, number = time.perf_counter(), len(self.answers)
         try:
-            row = engine.row(number, prompt, None, engine.max_new_tokens, given)
+            sequence = engine.sequence(number, prompt, None, engine.max_new_tokens, given)
             answer = streaming.generate_live(
-                engine, self._loop_thread, row, writer.write, stoppable=True
+                engine, self._loop_thread, sequence, writer.write, stoppable=True
             )
         finally:
             writer.end()
         seconds = time.perf_counter() - begin
         self.seconds += seconds
         self.answers.append(answer)
-        self._steps, self._ids = watch.steps.get(number, []), row.ids
+        self._steps, self._ids = watch.steps.get(number, []), sequence.ids
         return answer, seconds
 
     def _print_end(self, answer: Answer, seconds: float) -> None:

@@ -18,7 +18,7 @@ from lacy.errors import LacyError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lacy.cascade import Engine, Row
+    from lacy.cascade import Engine, TextSequence
     from lacy.types import Answer
 
 
@@ -91,8 +91,8 @@ def _streamed(engine: Engine, prompt: str, console: Console, palette: dict[str, 
     with LoopThread() as loop_thread:
         writer.write(Span(prompt, "prompt"))
         try:
-            row = engine.row(0, prompt, None, engine.max_new_tokens)
-            return generate_live(engine, loop_thread, row, writer.write)
+            sequence = engine.sequence(0, prompt, None, engine.max_new_tokens)
+            return generate_live(engine, loop_thread, sequence, writer.write)
         finally:
             writer.end()
 
@@ -132,14 +132,14 @@ class ProgressCounter:
         self._tokens: dict[int, int] = {}
         self._done: set[int] = set()
 
-    def decided(self, rows: Any, logits_RV: Any, decisions: Any) -> None:
+    def decided(self, sequences: Any, logits_RV: Any, decisions: Any) -> None:
         """Do nothing; no token is generated yet."""
 
-    def applied(self, row: Row, own: int, settled: Any) -> None:
+    def applied(self, sequence: TextSequence, own: int, outcome: Any) -> None:
         """Count the tokens of a text that has grown, and the text if it is done."""
-        self._tokens[row.number] = row.spoken
-        if row.done:
-            self._done.add(row.number)
+        self._tokens[sequence.number] = sequence.generated
+        if sequence.complete:
+            self._done.add(sequence.number)
         self._on_progress(len(self._done), sum(self._tokens.values()))
 
 

@@ -19,7 +19,7 @@ from lacy.errors import LacyError
 from lacy.types import Span
 
 if TYPE_CHECKING:
-    from lacy.cascade import Offer, Step
+    from lacy.cascade import DecodeStep, Offer
 
 SHOWN = 5
 """Candidates listed for each call; the others are only counted."""
@@ -27,7 +27,7 @@ SHOWN = 5
 NO_MARKS = "Marks are left out: they need spaCy (pip install 'lacy[spacy]')."
 
 
-def with_marks(steps: Sequence[Step], text: str) -> tuple[list[Step], str]:
+def with_marks(steps: Sequence[DecodeStep], text: str) -> tuple[list[DecodeStep], str]:
     """Return the steps with the bundled annotator's marks, and a note if it is not installed."""
     from lacy.annotate import SpacyAnnotator
 
@@ -43,8 +43,11 @@ def with_marks(steps: Sequence[Step], text: str) -> tuple[list[Step], str]:
 
 
 def _marked(
-    step: Step, marks: Sequence[Any], words: Sequence[tuple[int, int]], p_facts: Sequence[float]
-) -> Step:
+    step: DecodeStep,
+    marks: Sequence[Any],
+    words: Sequence[tuple[int, int]],
+    p_facts: Sequence[float],
+) -> DecodeStep:
     """Return a step with the mark that overlaps it, without its outer spaces."""
     start = step.start + len(step.text) - len(step.text.lstrip())
     end = step.start + len(step.text.rstrip())
@@ -60,7 +63,7 @@ def _marked(
 
 def show(
     console: Console,
-    steps: Sequence[Step],
+    steps: Sequence[DecodeStep],
     palette: dict[str, str],
     *,
     notes: Sequence[str] = (),
@@ -80,7 +83,7 @@ def show(
 
 def show_calls(
     console: Console,
-    steps: Sequence[Step],
+    steps: Sequence[DecodeStep],
     palette: dict[str, str],
     only: int | None = None,
 ) -> None:
@@ -98,7 +101,9 @@ def show_calls(
                 console.print(line, soft_wrap=not console.is_terminal)
 
 
-def _table(steps: Sequence[Step], palette: dict[str, str], console: Console, words: int) -> Table:
+def _table(
+    steps: Sequence[DecodeStep], palette: dict[str, str], console: Console, words: int
+) -> Table:
     """Return a table with one row per step; narrow terminals get fewer columns."""
     width = console.width
     marked = any(step.mark or step.p_mark is not None for step in steps)
@@ -137,7 +142,9 @@ def _table(steps: Sequence[Step], palette: dict[str, str], console: Console, wor
     return table
 
 
-def _coloured_words(step: Step, palette: dict[str, str], console: Console, width: int) -> Text:
+def _coloured_words(
+    step: DecodeStep, palette: dict[str, str], console: Console, width: int
+) -> Text:
     """Return the words of a step in the colour of their speaker; an arrow marks a call."""
     style = ""
     if step.speaker in palette:
@@ -156,13 +163,13 @@ def _word(text: str) -> str:
     )
 
 
-def _fact(step: Step) -> str:
+def _fact(step: DecodeStep) -> str:
     p_mark = "" if step.p_mark is None else f"{step.p_mark:.2f} "
     mark = step.mark or ""
     return f"{p_mark}{'' if mark == 'CONTENT' else mark.lower()}".strip()
 
 
-def _next_best(step: Step, count: int, room: int) -> Text:
+def _next_best(step: DecodeStep, count: int, room: int) -> Text:
     """Return as many of the next best words as fit into ``room``, at least one."""
     text = Text()
     for word in step.words[:count]:
@@ -175,7 +182,11 @@ def _next_best(step: Step, count: int, room: int) -> Text:
 
 
 def _call(
-    step: Step, steps: Sequence[Step], palette: dict[str, str], console: Console, number: int
+    step: DecodeStep,
+    steps: Sequence[DecodeStep],
+    palette: dict[str, str],
+    console: Console,
+    number: int,
 ) -> list[Any]:
     """Return the lines of one call: words before it, value taken, reason, candidates."""
     before = "".join(other.text for other in steps if other.start < step.start)[-30:]
@@ -208,7 +219,7 @@ def _offer(offer: Offer, wide: bool) -> Text:
     return text.append(f"  {offer.why}", "dim")
 
 
-def _explanation(steps: Sequence[Step]) -> str:
+def _explanation(steps: Sequence[DecodeStep]) -> str:
     """Explain the columns that are not self-explanatory."""
     by = next((step.by for step in steps if step.by), "")
     if not by:
@@ -224,7 +235,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:+.2f}" if math.isfinite(value) else "-"
 
 
-def _limit(step: Step) -> str:
+def _limit(step: DecodeStep) -> str:
     if step.limit is None:
         return ""
     if step.by == "margin":
@@ -242,7 +253,7 @@ def _probability(p: float | None) -> str:
 
 
 def coloured_text(
-    text: str, steps: Sequence[Step], palette: dict[str, str], console: Console
+    text: str, steps: Sequence[DecodeStep], palette: dict[str, str], console: Console
 ) -> Text:
     """Return the text in the colours of ``lacy generate``; a text that was given stays plain."""
     if steps and steps[0].speaker == "text":
@@ -267,7 +278,7 @@ def check_plot_name(file: Path | None) -> None:
         raise LacyError("E113", path=file)
 
 
-def draw(file: Path, steps: Sequence[Step], title: str) -> None:
+def draw(file: Path, steps: Sequence[DecodeStep], title: str) -> None:
     """Draw margin and threshold along the text, and mark the calls.
 
     Raises:
@@ -301,6 +312,6 @@ def _finite(value: float | None) -> float:
     return math.nan if value is None or not math.isfinite(value) else value
 
 
-def _tick(step: Step) -> str:
+def _tick(step: DecodeStep) -> str:
     shown = cascade.printable(step.text).strip() or "\u23ce"
     return shown if len(shown) <= 18 else shown[:17] + "\u2026"

@@ -21,7 +21,7 @@ from lacy.types import Answer, Span
 if TYPE_CHECKING:
     from types import FrameType
 
-    from lacy.cascade import Bill, Engine, Row
+    from lacy.cascade import Bill, Engine, TextSequence
     from lacy.remote import LoopThread
 
 _SPACES = re.compile(r"(\s+)")
@@ -102,7 +102,7 @@ class SpanWriter:
 def generate_live(
     engine: Engine,
     loop_thread: LoopThread,
-    row: Row,
+    sequence: TextSequence,
     on_span: Callable[[Span], object],
     *,
     stoppable: bool = False,
@@ -112,7 +112,7 @@ def generate_live(
     Args:
         engine: the engine.
         loop_thread: where its source is asked.
-        row: the text to continue, made by ``engine.row``; holds all its tokens afterwards.
+        sequence: the text to continue, made by ``engine.sequence``.
         on_span: called with each span.
         stoppable: Ctrl-C ends the text instead of the program; a second Ctrl-C before the text has
             ended raises ``KeyboardInterrupt``.
@@ -126,33 +126,33 @@ def generate_live(
         on_span(span)
         return False
 
-    stream = cascade.Stream(engine, row, pass_on, results.append)
+    sequence.on_text, sequence.on_end = pass_on, results.append
     with (
-        closing(cascade.texts_of(engine, loop_thread, most=1)) as running,
-        _stopping(stream) if stoppable else nullcontext(),
+        closing(engine.loop(loop_thread.submit)) as loop,
+        _stopping(sequence) if stoppable else nullcontext(),
     ):
-        running.add([stream])
+        loop.add([sequence])
         while not results:
-            if running.stuck:
+            if loop.stuck:
                 time.sleep(0.002)  # a source or a server is still working
             else:
-                running.step()
+                loop.step()
     if isinstance(results[0], Exception):
         raise results[0]
     return results[0]
 
 
 @contextmanager
-def _stopping(stream: Any) -> Iterator[None]:
+def _stopping(sequence: Any) -> Iterator[None]:
     """Let Ctrl-C end a text; Python delivers signals only to the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if stream.cancelled:
+        if sequence.cancelled:
             raise KeyboardInterrupt
-        stream.cancelled = True
+        sequence.cancelled = True
 
     before = signal.signal(signal.SIGINT, stop)
     try:

@@ -17,7 +17,7 @@ from lacy.config import Positional, Rare
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
-    from lacy.cascade import Engine, Step
+    from lacy.cascade import DecodeStep, Engine
 
 WIDTH = 120
 """Characters per line of a table in a file."""
@@ -95,7 +95,7 @@ def run(config: WhyConfig) -> int:
 
 
 def _as_json(
-    engine: Engine, config: WhyConfig, text: str, steps: Sequence[Step], notes: Sequence[str]
+    engine: Engine, config: WhyConfig, text: str, steps: Sequence[DecodeStep], notes: Sequence[str]
 ) -> str:
     """Return the steps as JSON; print them if there is no file."""
     values = {
@@ -114,7 +114,9 @@ def _as_json(
     return shown + "\n"
 
 
-def _as_table(config: WhyConfig, text: str, steps: Sequence[Step], notes: Sequence[str]) -> str:
+def _as_table(
+    config: WhyConfig, text: str, steps: Sequence[DecodeStep], notes: Sequence[str]
+) -> str:
     """Return the steps as a table; print it if there is no file."""
     from rich.console import Console
     from rich.text import Text

@@ -118,7 +118,7 @@ def sniffed(data: bytes) -> tuple[str, int]:
     return "", 0
 
 
-def decode(data: bytes, codec: str | None = None) -> Decoded:
+def decode_text(data: bytes, codec: str | None = None) -> Decoded:
     """Decode a whole text.
 
     Args:
@@ -250,7 +250,7 @@ def is_utf8(data: bytes, *, whole: bool = False) -> bool:
     return True
 
 
-def page(data: bytes, codec: str | None = None) -> Decoded:
+def decode_page(data: bytes, codec: str | None = None) -> Decoded:
     """Decode an HTML page as a browser does; undecodable bytes become U+FFFD.
 
     The byte order mark comes first, then the page's own declaration, then UTF-8 if all bytes are

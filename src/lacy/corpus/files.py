@@ -183,7 +183,7 @@ def text_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRo
     if data is None:
         return
     try:
-        found = encoding.decode(data, options.codec)
+        found = encoding.decode_text(data, options.codec)
     except encoding.Undecodable as error:
         line = 1 + data[: error.at].count(b"\n")
         skip("wrong encoding", f"{path}:{line}", str(error))

@@ -77,7 +77,7 @@ def _indented(self: Any, tokens: Sequence[Any], at: int, options: Any, env: Any)
 def markdown_to_text(data: bytes, codec: str | None = None) -> PlainText:
     """Decode Markdown and convert it to text; see ``markdown_text``."""
     try:
-        found = encoding.decode(data, codec)
+        found = encoding.decode_text(data, codec)
     except encoding.Undecodable as error:
         raise Unreadable("wrong encoding", str(error)) from None
     text, title = markdown_text(found.text)
@@ -89,7 +89,7 @@ def html_to_text(data: bytes, codec: str | None = None) -> PlainText:
     import trafilatura
 
     try:
-        page = encoding.page(data, codec)
+        page = encoding.decode_page(data, codec)
     except encoding.Undecodable as error:
         raise Unreadable("wrong encoding", str(error)) from None
     found = trafilatura.bare_extraction(page.text, include_comments=False, with_metadata=True)

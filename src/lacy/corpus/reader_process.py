@@ -181,7 +181,7 @@ def _fields(
     yield text_field, plain.text.encode(errors="replace").decode()
 
 
-def main() -> None:
+def answer_requests() -> None:
     """Answer requests until the input ends."""
     _limit()
     out = sys.stdout.buffer
@@ -195,4 +195,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer_requests()

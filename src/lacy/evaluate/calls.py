@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy.evaluate.signals import SIGNALS, DocumentSignals
-from lacy.evaluate.statistics import Score, auroc, of_sums, ratio
+from lacy.evaluate.statistics import Score, auroc, ratio, score_sums
 
 BINS = 15
 """Equal-width bins of the calibration error (Guo et al. 2017)."""
@@ -189,7 +189,7 @@ def _calibration(
         result: NDArray[np.float64] = np.abs(predicted - observed).sum(1) / count.sum(1)
         return result
 
-    error = of_sums(rows.reshape(len(rows), 3 * bins), statistic, unit="gap", seed=seed)
+    error = score_sums(rows.reshape(len(rows), 3 * bins), statistic, unit="gap", seed=seed)
     count, predicted, observed = rows.sum(0)
     return CallCalibration(
         error,

@@ -1,11 +1,10 @@
-"""Scores with intervals: what every number of a report is made of.
+"""Scores with confidence intervals, and tests.
 
-People (or documents) are the unit that varies, not tokens or facts: ten facts of one person are
-not ten independent trials. Nearly every score of this room is a function of *sums over people*
-(right facts by stated facts, called tokens by tokens, …), so one vectorised bootstrap serves all
-of them: draw people with replacement, add up, apply the function (Efron & Tibshirani 1993, ch. 13,
-percentile interval). Seeds are fixed and rows are sorted first, so the same data give the same
-interval in any order.
+People (or documents) are resampled, not tokens or facts: ten facts of one person are not ten
+independent trials. Nearly every score is a function of *sums over people* (right claims by claims,
+called tokens by tokens, …), so one vectorised bootstrap serves all of them: draw people with
+replacement, add up, apply the function (Efron & Tibshirani 1993, ch. 13, percentile interval).
+Seeds are fixed and rows are sorted first, so the same data give the same interval in any order.
 """
 
 from __future__ import annotations
@@ -20,30 +19,30 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 2_000
-"""Draws per interval: its 2.5% end then lies at the 2.5% +- 0.35% point of all possible draws."""
+"""Draws per interval: the 2.5% limit is then within 0.35% of that of all possible draws."""
 
 CONFIDENCE = 0.95
 MAX_UNITS = 2_000
-"""More people than this are put into this many random groups, which are drawn instead (a block
-bootstrap): the interval stays right and the cost bounded."""
+"""Above this number, people are put into this many random groups and groups are drawn (a block
+bootstrap), which keeps the interval valid and bounds the cost."""
 MAX_AUROC_UNITS = 1_000
 
 NO_DATA = {"no_data": True}
 """Metadata of a field that ``as_data`` leaves out, such as generated texts."""
 
 EXACT_UNITS = 12
-"""Up to so many people a paired test counts all assignments instead of drawing some."""
+"""Up to this number of people, a paired test enumerates all assignments instead of sampling."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A figure with its 95% interval.
+    """A value with its 95% interval.
 
-    ``n`` counts the people or documents it was measured on; ``unit`` names what ``value`` is in
-    (``"share"``: between 0 and 1). ``low`` and ``high`` are NaN where there is nothing to resample
-    (fewer than two people), and all three are NaN where the figure is undefined (no facts stated).
+    ``n`` is the number of people or documents; ``unit`` is the unit of ``value`` (``"share"``:
+    between 0 and 1). ``low`` and ``high`` are NaN if there is nothing to resample (fewer than two
+    people), and all three are NaN if the value is undefined (no facts stated).
     """
 
     value: float
@@ -54,7 +53,7 @@ class Score:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Score:
-        """Read back what ``as_data`` made of a score."""
+        """Read a score that ``as_data`` wrote."""
         value, low, high = (
             math.nan if data[name] is None else data[name] for name in ("value", "low", "high")
         )
@@ -86,7 +85,7 @@ def as_data(value: Any) -> Any:
     return value
 
 
-def of_sums(
+def score_sums(
     columns_NC: ArrayLike,
     statistic: Callable[[Floats], Floats],
     *,
@@ -95,13 +94,13 @@ def of_sums(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Score:
-    """Scores a function of sums over people.
+    """Score a function of sums over people.
 
     Args:
         columns_NC: one row per person, one column per quantity that is summed.
-        statistic: maps sums ``[R, C]`` (one row per draw) to figures ``[R]``; it may return NaN
-            where a draw leaves it undefined (such draws are left out of the interval).
-        unit: of the figure.
+        statistic: maps sums ``[R, C]`` (one row per draw) to values ``[R]``; NaN for undefined
+            draws, which are left out of the interval.
+        unit: of the value.
         resamples: bootstrap draws.
         confidence: of the interval.
         seed: of the draws.
@@ -133,16 +132,15 @@ def ratio(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Score:
-    """Scores a ratio of sums over people, such as right facts by stated facts.
+    """Score a ratio of sums over people, such as right claims by claims.
 
-    Where a share is exactly 0 or 1 the bootstrap has nothing to vary and would claim certainty;
-    there the exact binomial bound over the counted items stands instead (Clopper & Pearson 1934:
-    ``(alpha / 2) ** (1 / items)``), which is about what one more wrong item would give. Not so
-    with ``chance=False``, for shares that are settings rather than outcomes (a policy that never
-    calls).
+    If a share is exactly 0 or 1, the bootstrap has nothing to vary and would claim certainty. The
+    exact binomial bound over the counted items is used instead (Clopper & Pearson 1934:
+    ``(alpha / 2) ** (1 / items)``). Not with ``chance=False``, for shares that are settings rather
+    than outcomes (a policy that never calls).
     """
     pairs_N2 = np.stack([np.asarray(numerators_N, float), np.asarray(denominators_N, float)], 1)
-    score = of_sums(
+    score = score_sums(
         pairs_N2,
         lambda sums: sums[:, 0] / sums[:, 1],
         unit=unit,
@@ -164,7 +162,7 @@ def difference(
     unit: str = "difference of shares",
     seed: int = 0,
 ) -> Score:
-    """Scores ratio ``a`` minus ratio ``b`` on the same people (paired: both draw the same people).
+    """Score ratio ``a`` minus ratio ``b``, paired: both use the same draws of people.
 
     Args:
         a: numerators and denominators, one of each per person.
@@ -173,7 +171,7 @@ def difference(
         seed: of the draws.
     """
     columns_N4 = np.stack([np.asarray(column, float) for column in (*a, *b)], 1)
-    return of_sums(
+    return score_sums(
         columns_N4,
         lambda sums: sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3],
         unit=unit,
@@ -188,16 +186,16 @@ def paired_test(
     seed: int = 0,
     draws: int = 10_000,
 ) -> float:
-    """Two-sided p-value of ratio ``a`` minus ratio ``b`` on the same people, by randomisation.
+    """Return the two-sided p-value of ratio ``a`` minus ratio ``b`` by a paired randomisation test.
 
-    If it makes no difference to anybody which of the two was used, a person's two pairs of counts
-    might as well be swapped. So each person's are, with probability 1/2, and the difference of the
-    two ratios of sums is taken anew: ``p = (1 + draws at least as large) / (1 + draws)`` (Fisher's
-    randomisation test; Phipson & Smyth 2010 for the ones). With at most ``EXACT_UNITS`` people
-    whose pairs differ, all assignments are counted and ``p`` is exact.
+    Under the null hypothesis the two pairs of counts of a person are exchangeable. So each person's
+    pairs are swapped with probability 1/2 and the difference of the two ratios is computed again:
+    ``p = (1 + draws at least as large) / (1 + draws)`` (Fisher's randomisation test; Phipson &
+    Smyth 2010 for the ones). With at most ``EXACT_UNITS`` people whose pairs differ, all
+    assignments are enumerated and ``p`` is exact.
 
-    The draws belong to the unordered pairs, so that neither the order of the people nor which of
-    the two is called ``a`` changes the result.
+    Draws are seeded by the unordered pairs, so neither the order of the people nor which side is
+    called ``a`` changes the result.
 
     Args:
         a: numerators and denominators, one of each per person.
@@ -206,8 +204,8 @@ def paired_test(
         draws: assignments drawn.
 
     Returns:
-        The p-value; NaN where the difference is undefined (nothing to divide by). Assignments that
-        leave it undefined count as large.
+        The p-value; NaN if the difference is undefined (a denominator is 0). Assignments that leave
+        it undefined count as large.
     """
     rows_N4 = np.stack([np.asarray(column, float) for column in (*a, *b)], 1)
     observed = abs(_difference(rows_N4[:, :2].sum(0)[None], rows_N4[:, 2:].sum(0)[None])[0])
@@ -215,20 +213,20 @@ def paired_test(
         return math.nan
     low_N2, gain_N2 = _unordered(rows_N4)
     base_2, both_2 = low_N2.sum(0), rows_N4[:, :2].sum(0) + rows_N4[:, 2:].sum(0)
-    gain_N2 = gain_N2[gain_N2.any(1)]  # whose pairs are equal has nothing to swap
-    slack = 1e-12 * max(1.0, observed)  # sums in another order are rounded otherwise
+    gain_N2 = gain_N2[gain_N2.any(1)]  # equal pairs have nothing to swap
+    slack = 1e-12 * max(1.0, observed)  # sums in another order round differently
     large = total = 0
     for swaps_RN in _assignments(len(gain_N2), draws, seed):
         one_R2 = base_2 + swaps_RN @ gain_N2
         drawn_R = np.abs(_difference(one_R2, both_2 - one_R2))
         large += int((~(drawn_R < observed - slack)).sum())
         total += len(drawn_R)
-    drawn = int(len(gain_N2) > EXACT_UNITS)  # all assignments hold the one that was observed
+    drawn = int(len(gain_N2) > EXACT_UNITS)  # all assignments include the observed one
     return (large + drawn) / (total + drawn)
 
 
 def _unordered(rows_N4: Floats) -> tuple[Floats, Floats]:
-    """The smaller pair of each person and what the other has more, whichever was whose, sorted."""
+    """Return the smaller pair of each person and the excess of the larger one, sorted."""
     first_N2, second_N2 = rows_N4[:, :2], rows_N4[:, 2:]
     more = first_N2[:, 0] - second_N2[:, 0]
     swap = (more > 0) | ((more == 0) & (first_N2[:, 1] > second_N2[:, 1]))
@@ -239,14 +237,14 @@ def _unordered(rows_N4: Floats) -> tuple[Floats, Floats]:
 
 
 def _difference(one_R2: Floats, other_R2: Floats) -> Floats:
-    """Difference of two ratios of sums, NaN where one is undefined."""
+    """Return the difference of two ratios of sums, NaN where one is undefined."""
     with np.errstate(divide="ignore", invalid="ignore"):
         result: Floats = one_R2[:, 0] / one_R2[:, 1] - other_R2[:, 0] / other_R2[:, 1]
     return np.where(np.isfinite(result), result, math.nan)
 
 
 def _assignments(people: int, draws: int, seed: int) -> Iterator[Floats]:
-    """Rows of zeros and ones, one per person: all there are, or random ones, in chunks."""
+    """Yield rows of zeros and ones, one per person: all of them, or random ones, in chunks."""
     if people <= EXACT_UNITS:
         yield ((np.arange(2**people)[:, None] >> np.arange(people)) & 1).astype(float)
         return
@@ -264,7 +262,7 @@ def recovered(
     *,
     seed: int = 0,
 ) -> Score:
-    """Scores the share of the partner's advantage that a cascade recovers.
+    """Score the share of the partner's advantage that a cascade recovers.
 
     ``(cascade - alone) / (partner - alone)``, each a ratio of sums over the same people.
     """
@@ -274,7 +272,7 @@ def recovered(
         ours, own, theirs = (sums_R6[:, i] / sums_R6[:, i + 1] for i in (0, 2, 4))
         return (ours - own) / (theirs - own)
 
-    return of_sums(columns_N6, statistic, unit="share of the partner's advantage", seed=seed)
+    return score_sums(columns_N6, statistic, unit="share of the partner's advantage", seed=seed)
 
 
 def auroc(
@@ -285,7 +283,7 @@ def auroc(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Score:
-    """Scores how well a signal tells positives from negatives, with an interval over documents.
+    """Score how well a signal separates positives from negatives; interval over documents.
 
     Args:
         scores: one array per document, higher means more likely positive; infinities are fine.
@@ -329,10 +327,10 @@ def auroc(
 def _pairs(
     ranks_N: NDArray[np.int64], truth_N: NDArray[np.bool_], document_N: NDArray[np.int64]
 ) -> tuple[Floats, Floats, Floats]:
-    """How often document i's positives beat document j's negatives (a tie counts one half).
+    """Count how often document i's positives beat document j's negatives (a tie counts one half).
 
     With these counts the AUROC of any weighting of documents is a quadratic form, so a bootstrap
-    over documents never touches tokens again.
+    over documents does not need the tokens.
     """
     size = int(document_N.max()) + 1
     positive_ranks, positive_documents = ranks_N[truth_N], document_N[truth_N]
@@ -352,7 +350,7 @@ def _pairs(
 
 @lru_cache(maxsize=4)
 def _weights(units: int, resamples: int, seed: int) -> Floats:
-    """How often each unit is drawn, ``[R, units]``; every row sums to ``units``."""
+    """Return how often each unit is drawn, ``[R, units]``; every row sums to ``units``."""
     rng = np.random.default_rng([seed, units])
     weights_RN = np.empty((resamples, units))
     for row in weights_RN:
@@ -362,7 +360,7 @@ def _weights(units: int, resamples: int, seed: int) -> Floats:
 
 
 def _shuffled(number: int, groups: int, seed: int) -> NDArray[np.int64]:
-    """A random group for each of ``number`` units, groups of equal size to within one."""
+    """Return a random group for each of ``number`` units; group sizes differ by at most one."""
     return np.random.default_rng([seed, number]).permutation(number) % groups
 
 

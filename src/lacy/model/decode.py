@@ -55,11 +55,6 @@ class Decoder:
         """Tokens in the cache, the same for every row."""
         return len(self.tokens_BT[0]) if self.tokens_BT else 0
 
-    @property
-    def room(self) -> int:
-        """Tokens that still fit into the context."""
-        return self.context - self.length
-
     def feed(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
         """Append the same number of tokens to every row.
 
@@ -134,7 +129,6 @@ class Decoder:
         rows: Sequence[int],
         candidates: Sequence[Sequence[Sequence[int]]],
         *,
-        back: int = 0,
         whole: bool = False,
         ends: Sequence[int] | None = None,
     ) -> list[list[float]]:
@@ -147,7 +141,6 @@ class Decoder:
         Args:
             rows: rows of the decoder.
             candidates: for each of ``rows`` its K candidates, each a non-empty list of tokens.
-            back: candidates replace the last ``back`` tokens of their row (token healing).
             whole: multiply by the probability that the candidate ends there, i.e. that one of
                 ``ends`` follows (a town may be the beginning of a school's name).
             ends: tokens that may follow a whole value; by default all but ``<CALL>``, which asks
@@ -165,16 +158,16 @@ class Decoder:
             for place, tokens in enumerate(group):
                 if not tokens:
                     raise ValueError("an empty candidate has no likelihood")
-                self._check_room(len(self.tokens_BT[row]) - back + len(tokens))
+                self._check_room(len(self.tokens_BT[row]) + len(tokens))
                 jobs.append((row, which, place, [int(token) for token in tokens]))
         # The step after the last token fed needs no forward pass: its logits are known.
-        last_BV = self._last_BV if back == 0 else None
+        last_BV = self._last_BV
         if last_BV is not None and jobs:
             first_BV = self._log_softmax(last_BV)
             for row, which, place, tokens in jobs:
                 scores[which][place] = float(first_BV[row, tokens[0]])
             jobs = [job for job in jobs if len(job[3]) > 1 or whole]
-        cut = 0 if last_BV is not None else back + 1
+        cut = 0 if last_BV is not None else 1
         endings = self._endings(ends) if whole else None
         if takes_trees(self.model):
             self._score_trees(jobs, cut, scores, endings)

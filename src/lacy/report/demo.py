@@ -33,7 +33,7 @@ CONDITIONS = {
 
 SHOWN = ("facts_right", "recall", "call_rate")
 """Metrics of the table."""
-VOICES = ("plain_alone", "plain_random_calls", "lacy_database")
+SIDE_BY_SIDE = ("plain_alone", "plain_random_calls", "lacy_database")
 SENTENCES = 3
 
 
@@ -98,7 +98,7 @@ def write_demo(
         list(CONDITIONS.values()),
         best=CONDITIONS["lacy_database"],
         baseline=CONDITIONS["plain_alone"],
-        voices=[CONDITIONS[name] for name in VOICES],
+        side_by_side=[CONDITIONS[name] for name in SIDE_BY_SIDE],
         lede=(
             f"Two models of the same size read the same texts about {settings['people']} made-up "
             f"people for {settings['steps']} steps. One of them learned to call where a fact is "
@@ -186,7 +186,7 @@ def show_demo(
         "\nClosed-book recall (calls switched off): plain "
         f"{format_score(plain.closed_book.start)}, lacy {format_score(lacy.closed_book.start)}\n"
     )
-    for name in VOICES:
+    for name in SIDE_BY_SIDE:
         console.print(Text(CONDITIONS[name].label, style="bold"))
         console.print(_first_sentences(measured, CONDITIONS[name]), soft_wrap=True)
     legend = Text("  ").append("borrowed", style="green").append(" · ")

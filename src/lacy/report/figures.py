@@ -93,16 +93,13 @@ def turnover(folder: str | Path, file: Output, *, where: Where = None) -> str:
                 if len(mine):
                     _band(axes, mine, key[2], SeriesStyle(study.methods.index(key[2])))
             axes.set_ylim(bottom=0)
-            axes.set(
-                xlabel="training step",
-                ylabel="choice that changed, %",
-                title=study.panel_title(group),
-            )
+            title = study.panel_title(group)
+            axes.set(xlabel="training step", ylabel="selection that changed, %", title=title)
     return what
 
 
 def _band(axes: Any, rows: Any, method: str, style: SeriesStyle) -> None:
-    """Mean and range over seeds at each step; neighbouring steps are put together."""
+    """Draw mean and range over seeds at each step; neighbouring steps are merged."""
     steps = sorted(rows["x"].unique())
     width = -(-len(steps) // STEPS)
     place = {step: i // width for i, step in enumerate(steps)}
@@ -125,7 +122,7 @@ def sweep(
     condition: str = "",
     where: Where = None,
 ) -> str:
-    """Metrics against a training setting: small panels, a point per seed, a line through means.
+    """Draw metrics against a training setting: small panels, a point per seed, a line of means.
 
     Args:
         folder: of the study.
@@ -138,12 +135,12 @@ def sweep(
         where: only runs with these values, as in ``read_study``.
 
     Raises:
-        LacyError: E87 for a column that runs.csv has not, or where several runs fall on one
-            point; E88 where nothing of a metric was measured.
+        LacyError: E87 for a column that runs.csv does not have, or if several runs fall on one
+            point; E88 if a metric was not measured.
     """
     study = read_study(folder, where)
     found = {metric: sweep_points(study, metric, x, group, condition) for metric in metrics}
-    # One order for all panels, so that a group has one colour, also where a panel lacks another.
+    # One order for all panels: a group has the same colour even if a panel lacks another group.
     groups = list(dict.fromkeys(point.group for of in found.values() for point in of.points))
     equals = list(dict.fromkeys(equal for _, equal in study.groups))
     labels = ", ".join(metric_of(metric).label for metric in metrics)
@@ -166,7 +163,7 @@ def sweep(
 
 
 def _millions(axes: Any, values: Sequence[float]) -> None:
-    """Sizes on a logarithmic axis, each with its name."""
+    """Show sizes on a logarithmic axis, each with its name."""
     sizes = sorted(set(values))
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size / 1e6:.2g}M" for size in sizes], minor=False)
@@ -183,14 +180,14 @@ def _lines(axes: Any, found: Sweep, equal: str, group: str, names: Sequence[str]
     texts = [value for value in values if isinstance(value, str)]
     place = {value: i for i, value in enumerate(values)} if texts else {v: v for v in values}
     scale = 100 if metric_of(found.metric).unit == "share" else 1
-    wide = 100 if found.x == "call_rate" and not texts else 1
-    step = 0.014 * wide * (max(place.values()) - min(place.values()) or 1)
+    x_scale = 100 if found.x == "call_rate" and not texts else 1
+    step = 0.014 * x_scale * (max(place.values()) - min(place.values()) or 1)
     for i, name in enumerate(names):
         style, shift = SeriesStyle(i), step * (i + 1.3)
         mine = [p for p in found.points if p.group == name and p.equal == equal]
         by_x: dict[float, list[float]] = {}
         for point in mine:
-            by_x.setdefault(wide * place[point.x], []).append(scale * point.y)
+            by_x.setdefault(x_scale * place[point.x], []).append(scale * point.y)
         dots = [(at + shift, y) for at, ys in by_x.items() if len(ys) > 1 for y in ys]
         if dots:
             axes.scatter(
@@ -210,7 +207,7 @@ def _lines(axes: Any, found: Sweep, equal: str, group: str, names: Sequence[str]
 def freed_bits(
     folder: str | Path, file: Output, group: str = "size", *, where: Where = None
 ) -> str:
-    """What a model holds (stored bits, closed-book recall) against its trained call rate, by size.
+    """Draw stored bits and closed-book recall against the trained call rate, by size.
 
     A model that delegates nothing stands at a call rate of 0.
 
@@ -223,9 +220,8 @@ def freed_bits(
     Raises:
         LacyError: E87, E88 as ``sweep``.
     """
-    return sweep(
-        folder, file, "call_rate", ["stored_bits", "closed_book_recall"], group, where=where
-    )
+    metrics = ["stored_bits", "closed_book_recall"]
+    return sweep(folder, file, "call_rate", metrics, group, where=where)
 
 
 STUDY_FIGURES: dict[str, Callable[..., str]] = {

@@ -158,8 +158,8 @@ def methods(
         for method in study.methods
         if any(found[key] for key in study.keys if key[2] == method)
     ]
-    most = max(map(len, found.values()))
-    high = 0.7 + len(rows) * (0.16 + 0.1 * most)
+    markers = max(map(len, found.values()))
+    high = 0.7 + len(rows) * (0.16 + 0.1 * markers)
     high = high if len(study.groups) == 1 else high / 0.76
     with sheet(file, len(study.groups), what, height=high) as panels:
         for i, (axes, group) in enumerate(zip(panels, study.groups, strict=True)):

@@ -102,7 +102,7 @@ class HtmlPage:
     title: str
     lede: str = ""
     headlines: Sequence[Headline] = ()
-    voices: Sequence[Passage] = ()
+    side_by_side: Sequence[Passage] = ()
     """The same text under several conditions, side by side."""
     tables: Sequence[PageTable] = ()
     figures: Sequence[PageFigure] = ()

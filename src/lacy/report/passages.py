@@ -16,7 +16,7 @@ from lacy.cascade import guessed_ranges
 from lacy.evaluate import SpanLookup, Verdict, is_borrowed
 from lacy.types import Answer, Span
 
-Voice = Literal["prompt", "own", "borrowed", "guess"]
+SpeakerKind = Literal["prompt", "own", "borrowed", "guess"]
 """The speaker: the prompt, the SLM, a source, or the SLM after a call that found nothing."""
 
 
@@ -25,13 +25,13 @@ class PassagePart:
     """A stretch of text with one speaker and one verdict."""
 
     text: str
-    voice: Voice
+    speaker: SpeakerKind
     verdict: Literal["right", "wrong", ""] = ""
     notes: tuple[tuple[str, str], ...] = ()
     """What to show about it: pairs such as ``("evidence", "row 7")``; empty for plain words."""
 
 
-def voice_of(span: Span) -> Voice:
+def speaker_kind(span: Span) -> SpeakerKind:
     """Return the speaker of a span."""
     if span.speaker == "prompt":
         return "prompt"
@@ -61,12 +61,12 @@ def passage_parts(answer: Answer, verdicts: Sequence[Verdict] = ()) -> list[Pass
             )
         notes = _notes(span, verdict)
         if not (text.strip() or inside) or not notes:
-            result.append(PassagePart(text, "own" if voice_of(span) != "prompt" else "prompt"))
+            result.append(PassagePart(text, "own" if speaker_kind(span) != "prompt" else "prompt"))
             continue
         judged: Literal["right", "wrong", ""] = ""
         if verdict is not None:
             judged = "right" if verdict.right else "wrong"
-        result.append(PassagePart(text, voice_of(span), judged, notes))
+        result.append(PassagePart(text, speaker_kind(span), judged, notes))
     return _merged(result)
 
 
@@ -78,56 +78,49 @@ def _stretches(
 ) -> Iterator[tuple[int, int]]:
     """Yield the stretches between the borders of spans, guesses, verdicts and white space."""
     text = answer.text
-    borders = {0, len(text), *speakers.ends}
-    for start, end in guesses:
+    borders = {0, len(text)} | {edge for v in verdicts for edge in (v.start, v.end)}
+    for start, end in (*guesses, *pairwise([0, *speakers.ends])):
         words = text[start:end]
         borders |= {start, end, end - len(words.lstrip()), start + len(words.rstrip())}
-    borders |= {edge for verdict in verdicts for edge in (verdict.start, verdict.end)}
-    start = 0
-    for end in speakers.ends:
-        words = text[start:end]
-        borders |= {end - len(words.lstrip()), start + len(words.rstrip())}
-        start = end
-    ordered = sorted(edge for edge in borders if 0 <= edge <= len(text))
-    yield from pairwise(ordered)
+    yield from pairwise(sorted(edge for edge in borders if 0 <= edge <= len(text)))
 
 
 def _notes(span: Span, verdict: Verdict | None) -> tuple[tuple[str, str], ...]:
-    voice = voice_of(span)
+    speaker = speaker_kind(span)
     lines: list[tuple[str, str]] = []
-    if voice == "borrowed":
-        lines.append(("said by", span.speaker))
-    elif voice == "guess":
-        lines.append(("said by", "the model itself: a guess, after a call that found nothing"))
-    elif voice == "own" and verdict is not None:
-        lines.append(("said by", "the model itself"))
-    if voice in ("borrowed", "guess"):
-        if span.reason:
-            lines.append(("why", span.reason))
-        said = "(margin" in span.reason
-        if span.margin is not None and math.isfinite(span.margin) and not said:
-            lines.append(("margin", f"{span.margin:+.2f}"))
-        if span.evidence:
-            lines.append(("evidence", span.evidence))
-        if span.cost:
-            lines.append(("cost", f"{span.cost:.3g}"))
-    if verdict is not None and voice != "prompt":
-        if verdict.right:
-            lines.append(("verdict", "right"))
-        elif verdict.truth is None:
-            lines.append(("verdict", f"wrong: no {_plain(verdict.relation)} is known"))
-        else:
-            lines.append(("verdict", f"wrong: {_plain(verdict.relation)} is {verdict.truth}"))
+    if speaker == "borrowed":
+        lines.append(("speaker", span.speaker))
+    elif speaker == "guess":
+        lines.append(("speaker", "the model itself: a guess, after a call that found nothing"))
+    elif speaker == "own" and verdict is not None:
+        lines.append(("speaker", "the model itself"))
+    if speaker in ("borrowed", "guess"):
+        margin = span.margin
+        shown = margin is not None and math.isfinite(margin) and "(margin" not in span.reason
+        lines += [
+            (name, text)
+            for name, text in (
+                ("why", span.reason),
+                ("margin", f"{margin:+.2f}" if shown else ""),
+                ("evidence", span.evidence),
+                ("cost", f"{span.cost:.3g}" if span.cost else ""),
+            )
+            if text
+        ]
+    if verdict is not None and speaker != "prompt":
+        relation = verdict.relation.replace("_", " ")
+        known = (
+            f"no {relation} is known" if verdict.truth is None else f"{relation} is {verdict.truth}"
+        )
+        lines.append(("verdict", "right" if verdict.right else f"wrong: {known}"))
     return tuple(lines)
-
-
-def _plain(relation: str) -> str:
-    return relation.replace("_", " ")
 
 
 def _merged(found: Sequence[PassagePart]) -> list[PassagePart]:
     """Join neighbours that look the same, so that plain words are one part."""
     result = []
-    for (voice, verdict, notes), group in groupby(found, lambda p: (p.voice, p.verdict, p.notes)):
-        result.append(PassagePart("".join(part.text for part in group), voice, verdict, notes))
+    for (speaker, verdict, notes), group in groupby(
+        found, lambda p: (p.speaker, p.verdict, p.notes)
+    ):
+        result.append(PassagePart("".join(part.text for part in group), speaker, verdict, notes))
     return result

@@ -59,7 +59,7 @@ def world_page(
     baseline: ShownCondition,
     title: str = "A small model that knows what it does not know",
     lede: str = "",
-    voices: Sequence[ShownCondition] = (),
+    side_by_side: Sequence[ShownCondition] = (),
     shown: int = 0,
     more: Sequence[int] = (1, 2, 3),
     series: Mapping[str, Sequence[ShownCondition]] | None = None,
@@ -77,7 +77,7 @@ def world_page(
         baseline: what it is compared with; its model is the control for call quality.
         title: of the page.
         lede: a paragraph under it.
-        voices: the conditions of which one text is shown in full (by default baseline and best).
+        side_by_side: conditions whose text is shown in full (by default baseline and best).
         shown: whose text, as a number in the order asked; fixed beforehand, not picked.
         more: whose other texts of the best condition to show.
         series: lines of the quality-cost plot: name -> points.
@@ -104,7 +104,9 @@ def world_page(
         title=title,
         lede=lede,
         headlines=_headlines(results, best, baseline),
-        voices=[_passage(it.label, it.of(results), shown) for it in voices or (baseline, best)],
+        side_by_side=[
+            _passage(it.label, it.of(results), shown) for it in side_by_side or (baseline, best)
+        ],
         tables=[table for table in tables if table.rows],
         figures=_figures(results, series, best),
         passages=[
@@ -236,11 +238,11 @@ def _models_table(results: Mapping[str, WorldResult]) -> PageTable:
         if any(cell is not None for cell in cells):
             body.append(TableRow(model, cells))
     columns = (
-        "closed-book recall", "by chance", "bits held per fact", "of the bits there are",
+        "closed-book recall", "by chance", "bits stored per fact", "of the bits there are",
         "loss on other words",
     )  # fmt: skip
     note = "Bits are a lower bound from the loss on the facts (Physics of Language Models 3.3)."
-    return PageTable("What it holds by itself", columns, body, note, folded=True)
+    return PageTable("What it knows by itself", columns, body, note, folded=True)
 
 
 def _relations_table(

@@ -14,7 +14,6 @@ from fastapi.responses import PlainTextResponse, Response
 
 from lacy import __version__
 from lacy.cascade import control_tokens
-from lacy.model import context_of
 from lacy.serve import schemas
 from lacy.serve.bodies import ChatBody, CompletionBody, ResponseBody
 from lacy.serve.errors import ApiError, add_error_handlers
@@ -89,7 +88,7 @@ def make_app(
     control_tokens(scheduler.engine.tokenizer)  # cached now, before threads share the tokenizer
     service = Service(
         scheduler, name, limits, metrics, log_prompts, int(time.time()),
-        context_of(scheduler.engine.model), prompts, ping_seconds,
+        scheduler.engine.context, prompts, ping_seconds,
     )  # fmt: skip
 
     @asynccontextmanager

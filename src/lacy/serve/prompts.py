@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lacy.cascade import ChatRefused, Engine, HostedEngine, control_tokens, render_chat
-from lacy.model import context_of
+from lacy.cascade import ChatRefused, Engine, control_tokens, render_chat
 from lacy.serve.errors import ApiError
 from lacy.serve.messages import Message
 from lacy.types import CALL_TOKEN
@@ -52,7 +51,7 @@ def _from_text(text: str, engine: Engine) -> Prompt:
     """
     controls = control_tokens(engine.tokenizer)
     names = [name for name in controls.special if name in text and name != CALL_TOKEN]
-    if not names or isinstance(engine, HostedEngine):
+    if not names or engine.hosted is not None:
         return Prompt(text)
     begin = [] if engine.begin_id is None else [engine.begin_id]
     if begin and engine.begin_id == controls.first(text):
@@ -66,7 +65,7 @@ def _from_text(text: str, engine: Engine) -> Prompt:
 
 
 def _from_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
-    size, room = len(engine.tokenizer), context_of(engine.model)
+    size, room = len(engine.tokenizer), engine.context
     if len(ids) > room:
         why = f"the prompt has {len(ids):,} tokens, more than the context of {room:,}"
         raise ApiError(400, why, "context_length_exceeded", "prompt")

@@ -1,9 +1,7 @@
 """A thread that generates all texts of a server, a token of each at a time.
 
 Callers submit a ``GenerationJob`` and get spans through callbacks; only this thread ever waits.
-Tokenizers are used in this thread alone, because they are not thread-safe. If the model is hosted
-(``HostedEngine``), this thread starts and ends the texts, and each text waits in its own thread;
-they take turns (``cascade.texts``).
+Tokenizers are used in this thread alone, because they are not thread-safe.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from lacy.cascade import Engine, HostedEngine, Row, Scorer, Stream, texts_of
+from lacy.cascade import Engine, Scorer, TextSequence
 from lacy.remote import LoopThread
 from lacy.serve.admission import Closing, JobQueue
 from lacy.serve.source_status import metered
@@ -50,7 +48,7 @@ class GenerationJob:
     """Number of ``tokens`` that the server added: the begin token, or none."""
     owner: str | None = None
     """The key that owns the texts, if several keys share the server."""
-    streams: list[Stream] = field(default_factory=list, init=False)
+    sequences: list[TextSequence] = field(default_factory=list, init=False)
     cancelled: bool = field(default=False, init=False)
     started_at: float | None = field(default=None, init=False)
     """When the job started (``time.monotonic``)."""
@@ -63,9 +61,9 @@ class GenerationJob:
     @property
     def tokens_left(self) -> list[int]:
         """Number of tokens that each of its texts may still get."""
-        if not self.streams:
+        if not self.sequences:
             return [self.limit] * self.remaining
-        return [max(0, self.limit - stream.row.spoken) for stream in list(self.streams)]
+        return [max(0, self.limit - sequence.generated) for sequence in list(self.sequences)]
 
 
 class Scheduler:
@@ -85,19 +83,19 @@ class Scheduler:
         self._jobs = JobQueue(streams, queue)
         self._closing = self._closed = False
         self._loop_thread = LoopThread()
-        self._running = texts_of(engine, self._loop_thread, self._wake, streams)
+        self._loop = engine.loop(self._loop_thread.submit, self._wake)
         self._thread = threading.Thread(target=self._work, name="lacy-scheduler", daemon=True)
         self._thread.start()
 
     @property
     def hosted(self) -> bool:
         """True if the model runs behind another server, which scores no tokens and may fail."""
-        return isinstance(self.engine, HostedEngine)
+        return self.engine.hosted is not None
 
     @property
     def running(self) -> int:
         """Number of texts being generated."""
-        return len(self._running)
+        return len(self._loop)
 
     @property
     def waiting(self) -> int:
@@ -123,8 +121,8 @@ class Scheduler:
         with self._changed:
             for job in jobs:
                 self._jobs.cancel(job)
-                for stream in job.streams:
-                    stream.cancelled = True
+                for sequence in job.sequences:
+                    sequence.cancelled = True
             self._changed.notify_all()
 
     def refuse(self) -> None:
@@ -146,7 +144,7 @@ class Scheduler:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(timeout=10)
-        self._running.close()
+        self._loop.close()
         self._loop_thread.close()
 
     def __enter__(self) -> Scheduler:
@@ -162,23 +160,22 @@ class Scheduler:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (jobs := self._next_jobs()) and self._running.stuck:
+                while not (jobs := self._next_jobs()) and self._loop.stuck:
                     if self._closed and not self._jobs:
                         return
                     self._changed.wait(timeout=0.5)
             for job in jobs:
-                with self._running.turn:
-                    self._begin(job)
+                self._begin(job)
             try:
-                self._running.step()
+                self._loop.step()
             except Exception as error:  # a bug ends the running texts, not the server
                 LOG.exception("a step failed")
                 error.logged = True  # type: ignore[attr-defined]
-                self._running.fail(error)
+                self._loop.fail(error)
 
     def _next_jobs(self) -> list[GenerationJob]:
         """Return the jobs to start now."""
-        jobs, room = [], self.streams - len(self._running)
+        jobs, room = [], self.streams - len(self._loop)
         while (job := self._jobs.next(room)) is not None:
             room -= 0 if job.cancelled else job.count
             jobs.append(job)
@@ -187,26 +184,17 @@ class Scheduler:
     def _begin(self, job: GenerationJob) -> None:
         """Start a job's texts."""
         try:
-            streams = []
             given = job.tokens()
-            for number in range(job.count):
-                row = job.engine.row(number, job.prompt, job.subject, job.limit, given)
-                if given:
-                    row.implied = job.implied
-                if job.echo is not None:
-                    row.spans[0] = replace(row.spans[0], text=job.echo)
-                streams.append(self._stream(job, number, Stream(job.engine, row)))
-                if job.logprobs is not None:
-                    streams[-1].scorer = _scorer(job, row)
-            self._running.add(streams)
-            job.on_start(len(streams[0].row.ids))
-            for number, stream in enumerate(streams):
-                if job.echo is not None and stream.scorer is None:
-                    job.on_span(number, stream.row.spans[0])
+            sequences = [self._sequence(job, number, given) for number in range(job.count)]
+            self._loop.add(sequences)
+            job.on_start(len(sequences[0].ids))
+            for number, sequence in enumerate(sequences):
+                if job.echo is not None and sequence.scorer is None:
+                    job.on_span(number, sequence.spans[0])
             with self._changed:
-                job.streams = streams
-                for stream in streams:
-                    stream.cancelled = job.cancelled
+                job.sequences = sequences
+                for sequence in sequences:
+                    sequence.cancelled = job.cancelled
         except Exception as error:  # a bad prompt or a bug; it ends this job alone
             with self._changed:
                 for _ in range(job.count):
@@ -214,19 +202,23 @@ class Scheduler:
             for number in range(job.count):
                 job.on_end(number, error)
 
-    def _stream(self, job: GenerationJob, number: int, stream: Stream) -> Stream:
-        def ended(answer: Answer | Exception) -> None:
+    def _sequence(self, job: GenerationJob, number: int, given: Sequence[int]) -> TextSequence:
+        """Make one of a job's texts."""
+        sequence = job.engine.sequence(number, job.prompt, job.subject, job.limit, given)
+
+        def on_end(answer: Answer | Exception) -> None:
             with self._changed:  # another thread may be cancelling them
-                job.streams.remove(stream)
-                self._jobs.text_ended(job, stream.row.spoken)
+                job.sequences.remove(sequence)
+                self._jobs.text_ended(job, sequence.generated)
             job.on_end(number, answer)
 
-        stream.heard = lambda span: job.on_span(number, span)
-        stream.ended = ended
-        return stream
-
-
-def _scorer(job: GenerationJob, row: Row) -> Scorer:
-    """Return the scorer of a text whose job wants log-probabilities."""
-    named = job.echo is not None and job.echo != job.prompt
-    return Scorer(row, job.logprobs or 0, job.echo is not None, named)
+        sequence.on_text = lambda span: job.on_span(number, span)
+        sequence.on_end = on_end
+        if given:
+            sequence.implied = job.implied
+        if job.echo is not None:
+            sequence.spans[0] = replace(sequence.spans[0], text=job.echo)
+        if job.logprobs is not None:
+            named = job.echo is not None and job.echo != job.prompt
+            sequence.scorer = Scorer(sequence, job.logprobs, job.echo is not None, named)
+        return sequence

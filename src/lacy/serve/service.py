@@ -88,7 +88,7 @@ class Service:
             temperature=0.0 if cold else body.temperature,
             top_p=body.top_p,
             seed=random.getrandbits(32) if body.seed is None else body.seed % 2**32,
-            least=fewest,
+            min_new_tokens=fewest,
         )
         return GenerationRequest(
             engine, prompts, limit, count, body.stops, body.lacy.subject,

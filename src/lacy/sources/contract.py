@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from lacy._text import first_line
 from lacy.sources.protocol import Source
 from lacy.types import Candidate, Reply, Request, Unit
 
@@ -25,9 +26,6 @@ _ODD = (
 
 class _Timeout(Exception):
     """Raised when an answer did not come in time; all further checks would wait as long."""
-
-
-Check = Callable[[Source, Sequence[Request], float], Coroutine[Any, Any, list[str]]]
 
 
 def check_source(
@@ -50,51 +48,124 @@ def check_source(
     name = getattr(source, "name", None)
     if not isinstance(name, str) or not name:
         raise AssertionError(f"its name is {name!r}: set a name for spans to show")
-    checks: list[Check] = [
-        _check_answers, _check_empty, _check_odd_texts, _check_units, _check_batch(many),
-        _check_concurrency(many), _check_cancellation,
-    ]  # fmt: skip
-    problems: list[str] = []
-    for check in checks:  # each in its own event loop, as the texts of an engine may be
-        try:
-            problems += asyncio.run(check(source, requests, seconds))
-        except _Timeout as timeout:
-            problems.append(str(timeout))
-            break
-        except Exception as error:
-            problems.append(f"it raised {_describe(error)}: reply with an error instead")
-    if problems:
+    if problems := _Checker(source, requests, seconds, many).run():
         lines = "\n  ".join(dict.fromkeys(problems))
         raise AssertionError(f"the source {name!r} violates the protocol of sources:\n  {lines}")
 
 
-async def _ask(
-    source: Source, requests: Sequence[Request], seconds: float, what: str
-) -> tuple[list[Any], list[str]]:
-    """Return the replies, and what is wrong with them."""
-    begin = time.perf_counter()
-    try:
-        replies = await asyncio.wait_for(source.ask(requests), seconds)
-    except TimeoutError:
-        raise _Timeout(f"{what}: no answer within {seconds:g} s") from None
-    except Exception as error:
-        return [], [f"{what}: it raised {_describe(error)}; reply with an error instead"]
-    took = time.perf_counter() - begin
-    if took > seconds + 0.5:
-        why = "it blocks its thread, and could not be interrupted"
-        raise _Timeout(f"{what}: it took {took:.1f} s, longer than {seconds:g} s ({why})")
-    if not isinstance(replies, list):
-        return [], [f"{what}: it gave {type(replies).__name__}, not a list of replies"]
-    if len(replies) != len(requests):
-        return [], [f"{what}: {len(requests)} request(s), {len(replies)} reply/replies"]
-    return replies, [
-        f"{what}: {_shown(request)}: {why}"
-        for request, reply in zip(requests, replies, strict=True)
-        for why in reply_problems(reply)
-    ]
+class _Checker:
+    """Checks one source and collects the problems."""
+
+    def __init__(
+        self, source: Source, requests: Sequence[Request], seconds: float, many: int
+    ) -> None:
+        self.source, self.requests, self.seconds, self.many = source, requests, seconds, many
+        self.problems: list[str] = []
+
+    def run(self) -> list[str]:
+        """Run all checks and return the problems."""
+        for check in (
+            self._answers, self._empty_batch, self._odd_texts, self._units, self._batch,
+            self._concurrent_calls, self._cancellation,
+        ):  # fmt: skip
+            try:
+                asyncio.run(check())  # each in its own event loop, as the texts of an engine may be
+            except _Timeout as timeout:
+                self.problems.append(str(timeout))
+                break
+            except Exception as error:
+                self.problems.append(f"it raised {_describe(error)}: reply with an error instead")
+        return self.problems
+
+    async def _ask(
+        self, requests: Sequence[Request], what: str, seconds: float | None = None
+    ) -> list[Any]:
+        """Return the replies if they are valid; otherwise record the problems and return none."""
+        seconds = seconds or self.seconds
+        begin = time.perf_counter()
+        try:
+            replies = await asyncio.wait_for(self.source.ask(requests), seconds)
+        except TimeoutError:
+            raise _Timeout(f"{what}: no answer within {seconds:g} s") from None
+        except Exception as error:
+            why = f"{what}: it raised {_describe(error)}; reply with an error instead"
+            self.problems.append(why)
+            return []
+        took = time.perf_counter() - begin
+        if took > seconds + 0.5:
+            why = "it blocks its thread, and could not be interrupted"
+            raise _Timeout(f"{what}: it took {took:.1f} s, longer than {seconds:g} s ({why})")
+        if not isinstance(replies, list):
+            found = [f"{what}: it gave {type(replies).__name__}, not a list of replies"]
+        elif len(replies) != len(requests):
+            found = [f"{what}: {len(requests)} request(s), {len(replies)} reply/replies"]
+        else:
+            found = [
+                f"{what}: {_shown(request)}: {why}"
+                for request, reply in zip(requests, replies, strict=True)
+                for why in _reply_problems(reply)
+            ]
+        self.problems += found
+        return [] if found else replies
+
+    async def _answers(self) -> None:
+        replies = await self._ask(self.requests, "as given")
+        if replies and not any(reply.candidates for reply in replies):
+            why = next((reply.error for reply in replies if reply.error), "no candidate")
+            self.problems.append(
+                f"as given: it answers none of the requests ({why}); give one that it can"
+            )
+
+    async def _empty_batch(self) -> None:
+        await self._ask([], "no request at all")
+
+    async def _odd_texts(self) -> None:
+        for text in _ODD:
+            for subject in (None, text):
+                request = replace(self.requests[0], text=text, subject=subject)
+                await self._ask([request], "an odd text")
+
+    async def _units(self) -> None:
+        await self._ask([replace(self.requests[0], unit=unit) for unit in _UNITS], "each unit")
+
+    async def _batch(self) -> None:
+        """Each of many requests in one call must get the reply that it gets alone."""
+        first = self.requests[0]
+        alone = await self._ask([first], "alone")
+        other = replace(first, text="Nobody knows what this is about", subject=None)
+        asked = [replace(r, stream=n) for n, r in enumerate([first, other] * (self.many // 2))]
+        replies = await self._ask(asked, f"{self.many} in one call")
+        if replies and alone:
+            texts = {tuple(c.text for c in reply.candidates) for reply in replies[::2]}
+            if texts != {tuple(c.text for c in alone[0].candidates)}:
+                why = "many in one call: replies differ from those alone, or changed places"
+                self.problems.append(why)
+
+    async def _concurrent_calls(self) -> None:
+        what, seconds = f"{self.many} calls at once", self.seconds * self.many
+        asked = [[replace(self.requests[0], stream=number)] for number in range(self.many)]
+        await asyncio.gather(*(self._ask(one, what, seconds) for one in asked))
+
+    async def _cancellation(self) -> None:
+        """A caller may stop waiting at any time, and the next request must be answered."""
+        before = len(asyncio.all_tasks())
+        for wait in (0.0, 0.001, 0.02):
+            task = asyncio.ensure_future(self.source.ask(list(self.requests)))
+            await asyncio.sleep(wait)
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=self.seconds)
+            if not done:
+                self.problems.append(f"cancelled: it did not end within {self.seconds:g} s")
+                return
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.problems.append(f"cancelled: it raised {_describe(error)}")
+                return
+        await self._ask(self.requests, "after it was cancelled")
+        if len(asyncio.all_tasks()) > before:
+            self.problems.append("cancelled: it left tasks behind in the caller's event loop")
 
 
-def reply_problems(reply: object) -> list[str]:
+def _reply_problems(reply: object) -> list[str]:
     """Return what is wrong with one reply, in sentences; empty if it is valid."""
     if not isinstance(reply, Reply):
         return [f"it gave {type(reply).__name__}, not a Reply"]
@@ -123,86 +194,8 @@ def reply_problems(reply: object) -> list[str]:
     return found
 
 
-async def _check_answers(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
-    replies, problems = await _ask(source, requests, seconds, "as given")
-    if replies and not problems and not any(reply.candidates for reply in replies):
-        why = next((reply.error for reply in replies if reply.error), "no candidate")
-        problems.append(f"as given: it answers none of the requests ({why}); give one that it can")
-    return problems
-
-
-async def _check_empty(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
-    return (await _ask(source, [], seconds, "no request at all"))[1]
-
-
-async def _check_odd_texts(
-    source: Source, requests: Sequence[Request], seconds: float
-) -> list[str]:
-    problems = []
-    for text in _ODD:
-        for subject in (None, text):
-            request = replace(requests[0], text=text, subject=subject)
-            problems += (await _ask(source, [request], seconds, "an odd text"))[1]
-    return problems
-
-
-async def _check_units(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
-    asked = [replace(requests[0], unit=unit) for unit in _UNITS]
-    return (await _ask(source, asked, seconds, "each unit"))[1]
-
-
-def _check_batch(many: int) -> Check:
-    """Check one call with many requests: each must get the reply that it gets alone."""
-
-    async def check(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
-        alone, problems = await _ask(source, [requests[0]], seconds, "alone")
-        other = replace(requests[0], text="Nobody knows what this is about", subject=None)
-        asked = [replace(r, stream=n) for n, r in enumerate([requests[0], other] * (many // 2))]
-        replies, more = await _ask(source, asked, seconds, f"{many} in one call")
-        if replies and alone and not more:
-            texts = {tuple(c.text for c in reply.candidates) for reply in replies[::2]}
-            if texts != {tuple(c.text for c in alone[0].candidates)}:
-                more = ["many in one call: replies differ from those alone, or changed places"]
-        return problems + more
-
-    return check
-
-
-def _check_concurrency(many: int) -> Check:
-    """Check concurrent calls."""
-
-    async def check(source: Source, requests: Sequence[Request], seconds: float) -> list[str]:
-        what = f"{many} calls at once"
-        asked = [[replace(requests[0], stream=number)] for number in range(many)]
-        done = await asyncio.gather(*(_ask(source, one, seconds * many, what) for one in asked))
-        return [problem for _, problems in done for problem in problems]
-
-    return check
-
-
-async def _check_cancellation(
-    source: Source, requests: Sequence[Request], seconds: float
-) -> list[str]:
-    """Check that a caller may stop waiting at any time, and the next request is answered."""
-    before = len(asyncio.all_tasks())
-    for wait in (0.0, 0.001, 0.02):
-        task = asyncio.ensure_future(source.ask(list(requests)))
-        await asyncio.sleep(wait)
-        task.cancel()
-        done, _ = await asyncio.wait([task], timeout=seconds)
-        if not done:
-            return [f"cancelled: it did not end within {seconds:g} s"]
-        if not task.cancelled() and task.exception() is not None:
-            return [f"cancelled: it raised {_describe(task.exception())}"]
-    problems = (await _ask(source, requests, seconds, "after it was cancelled"))[1]
-    if len(asyncio.all_tasks()) > before:
-        problems.append("cancelled: it left tasks behind in the caller's event loop")
-    return problems
-
-
-def _describe(error: BaseException | None) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__} {lines[0][:100] if lines else ''}".strip()
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__} {first_line(error)[:100] if str(error) else ''}".strip()
 
 
 def _shown(request: Request) -> str:

@@ -17,7 +17,7 @@ from lacy.errors import LacyError
 from lacy.sources.names import NameIndex
 from lacy.sources.units import continuation
 from lacy.types import Candidate, Reply, Request, Unit
-from lacy.world import other_value, pools
+from lacy.world import values_by_relation, wrong_value
 
 if TYPE_CHECKING:
     from lacy.world import World
@@ -64,7 +64,7 @@ class Truth:
         self._seed = seed
         self._people = {person.name: person for person in world.everyone}
         self._names = NameIndex(self._people)
-        self._pools = pools(world.everyone)
+        self._pools = values_by_relation(world.everyone)
         self._text = TokenText(tokenizer) if tokenizer is not None else None
         self._facts: dict[str, dict[str, str]] = {}
 
@@ -82,7 +82,7 @@ class Truth:
                     continue
                 found[relation] = value
                 if person and self._chance(subject, relation, "errors") < self.errors:
-                    other = other_value(person, relation, self._pools[relation], self._seed)
+                    other = wrong_value(person, relation, self._pools[relation], self._seed)
                     found[relation] = other or value
             self._facts[subject] = found
         return self._facts[subject]

@@ -258,9 +258,8 @@ class SourceUsage:
     """True if the last reply reports a failure."""
     cost: float = 0.0
     median: float = 0.0
-    """Median seconds per request, as are the following percentiles."""
+    """Seconds per request, as is the 95th percentile."""
     p95: float = 0.0
-    p99: float = 0.0
 
 
 class Metered(Wrapper):
@@ -297,8 +296,8 @@ class Metered(Wrapper):
             usage = self._usage
         if not ordered:
             return usage
-        at = [ordered[min(len(ordered) - 1, int(q * len(ordered)))] for q in (0.5, 0.95, 0.99)]
-        return replace(usage, median=at[0], p95=at[1], p99=at[2])
+        median, p95 = (ordered[min(len(ordered) - 1, int(q * len(ordered)))] for q in (0.5, 0.95))
+        return replace(usage, median=median, p95=p95)
 
     def _add(self, replies: Sequence[Reply]) -> None:
         faults = sum(reply.fault for reply in replies)

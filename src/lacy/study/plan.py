@@ -81,8 +81,6 @@ class Condition:
     of another method; empty for none."""
     unit: Unit = "value"
     """How much one call returns."""
-    heal: bool = False
-    """Encode the seam anew."""
     max_new_tokens: int = 192
     """Maximum length of an answer."""
 
@@ -124,7 +122,7 @@ class StudyPlan:
     given), cue (gold, bundled, rules, none), reference (@METHOD), equal (steps, text_tokens),
     seeds."""
     conditions: dict[str, Any] = field(default_factory=dict)
-    """Name of a condition -> policy, source, unit, heal, max_new_tokens; or the policy alone."""
+    """Name of a condition -> policy, source, unit, max_new_tokens; or the policy alone."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Random seeds of worlds, weights and data order."""
     equal: tuple[Equal, ...] = ("steps",)
@@ -141,7 +139,7 @@ class StudyPlan:
     """Metrics of the comparisons."""
 
     @property
-    def kept(self) -> Path:
+    def run_root(self) -> Path:
         """Folder of texts and training runs."""
         return self.runs or self.out
 
@@ -294,13 +292,13 @@ def needs(plan: StudyPlan, methods: Iterable[str]) -> set[str]:
     """Return these methods, those whose models they need, and the baselines of ``recovered``."""
     measured = {side.partition("/")[0] for side in vars(plan.advantage).values()}
     sought = {*methods, *(measured & set(plan.methods))}
-    kept: set[str] = set()
+    needed: set[str] = set()
     while sought:
         name = sought.pop()
-        kept.add(name)
+        needed.add(name)
         method = plan.method(name)
         found = {method.reference} | {
             partner_of(plan.condition(condition)) for condition in method.conditions or ()
         }
-        sought |= {other for other in found if other is not None} - kept
-    return kept
+        sought |= {other for other in found if other is not None} - needed
+    return needed

@@ -205,30 +205,25 @@ def find_start(
     first: LacyError | None = None
     for path in resume_candidates(config.out) if resume else ():
         try:
-            start.saved = read_checkpoint(path)
-            if not _same_data(start.saved, data):
-                why = "the data have changed since it was written"
-                do = "restore the old data, or start again in another folder (--out)"
-                raise LacyError("E49", path=path, why=why, do=do)
-            start.model = open_model(start.saved)
-            return start
+            saved = read_checkpoint(path)
+            same_data = saved.info.get("data") == data_fingerprint(data)
+            start.model = open_model(saved) if same_data else None
         except LacyError as error:
-            if start.saved is not None and not _same_data(start.saved, data):
-                raise
             first = first or error
-            start.saved = None
             start.unreadable.append(path)
             start.notes.append(f"{path} cannot be read and is put aside: {error.what}")
+            continue
+        if not same_data:
+            why = "the data have changed since it was written"
+            do = "restore the old data, or start again in another folder (--out)"
+            raise LacyError("E49", path=path, why=why, do=do)
+        start.saved = saved
+        return start
     if first is not None:
         raise first
     if config.fork is not None:
         start.forked = read_checkpoint(fork_source(config.fork))
     return start
-
-
-def _same_data(saved: Saved, data: PackedData) -> bool:
-    """True if a checkpoint was written while training on these data."""
-    return bool(saved.info.get("data") == data_fingerprint(data))
 
 
 def data_fingerprint(data: PackedData) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console as RichConsole
@@ -42,13 +41,13 @@ class Console:
         silent: print nothing.
 
     After a lost terminal or a full disk the run continues without printing. A closed pipe sets
-    ``lost``, and the loop saves and stops.
+    ``closed``, and the loop saves and stops.
     """
 
     def __init__(self, total: int, step: int = 0, *, silent: bool = False) -> None:
         self.total = total
         self.silent = silent
-        self.lost = False
+        self.closed = False
         self._begin = self._last = time.perf_counter()
         self._first = step
         self._rich = _Screen(file=sys.stdout, highlight=False)
@@ -71,49 +70,46 @@ class Console:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Restore the terminal."""
         if self._bar is not None:
-            with self._tolerant():
+            with self._guarded():
                 self._bar.stop()
 
     @contextlib.contextmanager
-    def _tolerant(self) -> Iterator[None]:
+    def _guarded(self) -> Iterator[None]:
         """Stop printing if the output cannot be written."""
         try:
             yield
         except OSError as error:
             self.silent = True
-            self.lost = isinstance(error, BrokenPipeError)
+            self.closed = isinstance(error, BrokenPipeError)
 
-    def say(self, text: str) -> None:
+    def line(self, text: str) -> None:
         """Print a line that stays."""
         if not self.silent:
-            with self._tolerant():
+            with self._guarded():
                 self._rich.print(Text(text), soft_wrap=True)
 
-    def row(self, row: dict[str, Any]) -> None:
+    def metrics(self, row: dict[str, Any]) -> None:
         """Show a row of ``metrics.jsonl``."""
         if self.silent:
             return
         step = int(row["step"])
         if self._bar is not None:
-            with self._tolerant():
-                note = f"{brief(row)}  {self._left(step)}"
+            with self._guarded():
+                note = f"{format_metrics(row)}  {self._time_left(step)}"
                 self._bar.update(self._task, completed=step, note=note)
             return
         now = time.perf_counter()
         share = (now - self._begin) / 10
         if now - self._last >= max(LINE_SECONDS, share) or step >= self.total:
             self._last = now
-            self.say(f"step {step:,}/{self.total:,}  {brief(row)}  {self._left(step)}")
+            self.line(
+                f"step {step:,}/{self.total:,}  {format_metrics(row)}  {self._time_left(step)}"
+            )
 
-    def _left(self, step: int) -> str:
+    def _time_left(self, step: int) -> str:
         """Return the remaining time, at the speed so far."""
         done = step - self._first
         if done <= 0:
@@ -122,7 +118,7 @@ class Console:
         return f"{format_duration(left)} left"
 
 
-def brief(row: dict[str, Any]) -> str:
+def format_metrics(row: dict[str, Any]) -> str:
     """Format the main metrics of a row."""
     parts = [f"loss {row['loss']:.3f}", f"text {row['text_loss']:.3f}"]
     if row.get("call_rate"):

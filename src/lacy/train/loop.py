@@ -169,7 +169,7 @@ class _Loop:
         """Run all remaining steps."""
         session, state, config = self.session, self.session.state, self.session.config
         schedule = session.schedule
-        self._introduce(sum(p.numel() for p in state.parameters()))
+        self._print_start(sum(p.numel() for p in state.parameters()))
         steps = fit(
             state, session.batches(), session.objective,
             lr=session.lr, clip=config.clip, seed=config.seed,
@@ -184,9 +184,9 @@ class _Loop:
                 self._validate()
             if state.step % FINITE_EVERY == 0:
                 self._require_finite(*self.meter.peek())
-            stop, due = self._agreed(bool(self.received) or self.console.lost, self._save_is_due())
+            stop, due = self._agree(bool(self.received) or self.console.closed, self._save_is_due())
             if stop and state.step < schedule.total:
-                return self._leave()
+                return self._stop_early()
             if due:
                 self._checkpoint(checkpoint_path(config.out, state.step))
                 prune(config.out, config.keep)
@@ -209,7 +209,7 @@ class _Loop:
             self.run.log(**row)
             self.log(row)
             if "loss" in row:
-                self.console.row(row)
+                self.console.metrics(row)
                 self._note_shortfall(row)
 
     def _note_shortfall(self, row: dict[str, Any]) -> None:
@@ -231,7 +231,7 @@ class _Loop:
             why = "fewer marks; all of them were delegated"
             if config.delegate == "value":
                 why = "no more values that fit whole"
-            self.console.say(
+            self.console.line(
                 f"  call rate {row['call_rate']:.1%}, not {config.call_rate:.1%}, by step"
                 f" {row['step']:,}: {some} contained {why}"
             )
@@ -248,18 +248,19 @@ class _Loop:
             for name, value in found.items()
             if value is not None
         )
-        self.console.say(f"step {self.session.state.step:,}  validation: {shown}")
+        self.console.line(f"step {self.session.state.step:,}  validation: {shown}")
 
-    def _introduce(self, parameters: int) -> None:
+    def _print_start(self, parameters: int) -> None:
+        """Print the size of the run and the automatic choices."""
         session = self.session
         if session.state.step == 0:
             total = session.schedule.total
-            self.console.say(
+            self.console.line(
                 f"{parameters:,} parameters, {total:,} steps of {session.tokens_per_step:,} tokens,"
                 f" {session.order.epoch(total):.2f} epochs"
             )
         for reason in session.reasons:
-            self.console.say(f"  {reason}")
+            self.console.line(f"  {reason}")
 
     # ---------------------------------------------------------------- saving
 
@@ -270,7 +271,7 @@ class _Loop:
         elapsed = time.perf_counter() - self.saved_at
         return bool(config.save_minutes) and elapsed >= 60 * config.save_minutes
 
-    def _agreed(self, stop: bool, due: bool) -> tuple[bool, bool]:
+    def _agree(self, stop: bool, due: bool) -> tuple[bool, bool]:
         """Agree between processes, whose signals and clocks differ: if one wants it, all do it."""
         accelerator = self.session.state.accelerator
         if accelerator is None:
@@ -288,7 +289,7 @@ class _Loop:
             write_checkpoint(
                 path,
                 session.state.model,
-                session.tokenizer,
+                session.data.tokenizer,
                 meta=session.meta(),
                 info={
                     "step": session.state.step,
@@ -306,15 +307,15 @@ class _Loop:
             session.state.accelerator.wait_for_everyone()
         self.saved_at = time.perf_counter()
 
-    def _leave(self) -> TrainResult:
+    def _stop_early(self) -> TrainResult:
         """Save and stop, because a signal came or the output was closed."""
         session, step = self.session, self.session.state.step
         name = self.received[0] if self.received else "a signal elsewhere"
-        if self.console.lost:
+        if self.console.closed:
             name = CLOSED_OUTPUT
         self._checkpoint(checkpoint_path(session.config.out, step))
         prune(session.config.out, session.config.keep)
-        self.console.say(f"{name}: saved at step {step:,}; the same command resumes there")
+        self.console.line(f"{name}: saved at step {step:,}; the same command resumes there")
         return TrainResult(session.config.out, step, False, name, self.last)
 
     def _finish(self) -> TrainResult:
@@ -330,10 +331,10 @@ class _Loop:
             title = f"{config.out.name}: a small language model that knows when to call"
             self.run.card(title, facts, CARD)
             card = self.run.card_file.read_text(encoding="utf-8")
-            save_model(config.out / "model", session.state.model, session.tokenizer,
+            save_model(config.out / "model", session.state.model, session.data.tokenizer,
                        session.meta(), card=card)  # fmt: skip
         where = config.out / "model"
-        self.console.say(f"done in {format_duration(self.meter.seconds)}: {where}")
+        self.console.line(f"done in {format_duration(self.meter.seconds)}: {where}")
         return TrainResult(config.out, step, True, metrics=self.last)
 
     # ---------------------------------------------------------------- errors

@@ -40,7 +40,7 @@ from lacy.types import MarkFlag
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel
 
     from lacy.corpus import DataInfo
 
@@ -55,7 +55,6 @@ class Session:
     valid: PackedData
     valid_rows: NDArray[np.int64]
     state: FitState
-    tokenizer: PreTrainedTokenizerFast
     schedule: WSD
     device: torch.device
     saved: Saved | None = None
@@ -161,53 +160,62 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     rate_note = check_rate(config, data.info)
     order = _order(config, train_rows, accelerator)
     start = find_start(config, data, lambda saved: _model(config, data, saved), resume=resume)
-    saved, forked = start.saved, start.forked
-    model = start.model or _model(config, data, forked)
-    if config.method != "none":
-        set_gate(model, config.call_negative)
-    first_step = forked.step if forked is not None else 0
-    if saved is not None:
-        first_step = int(saved.info["start"])
+    source = start.saved or start.forked
+    model = start.model or _model(config, data, start.forked)
     model.to(device)  # type: ignore[arg-type]
-    model.train()
-    bf16, dtype_note = choose_bf16(config, device)
-    processes = 1 if accelerator is None else accelerator.num_processes
-    passes, passes_note = choose_passes(config, processes)
-    quantile = None
-    if passes == "running":
-        gather: Any = None if accelerator is None else accelerator.gather
-        quantile = RunningQuantile(config.call_rate, gather=gather)
+    state, notes = _fit_state(config, model, device, accelerator)
+    first_step = 0
+    if source is not None:  # a resumed run keeps the first step of its schedule
+        first_step = source.step if source is start.forked else int(source.info["start"])
     session = Session(
         config=config,
         data=data,
         order=order,
         valid=valid,
         valid_rows=valid_rows,
-        state=FitState(
-            model,
-            make_optimizers(
-                model, kind=config.optimizer, lr=config.lr, weight_decay=config.weight_decay,
-                betas=config.betas,
-            ),
-            quantile=quantile,
-            accelerator=accelerator,
-            bf16=bf16,
-            body=_body(model, config, accelerator),
-        ),
-        tokenizer=data.tokenizer,
+        state=state,
         schedule=make_schedule(config, rows=train_rows, context=data.context, start=first_step),
         device=device,
-        saved=saved,
+        saved=start.saved,
         reference=reference_losses(config, data, device),
-        reasons=[f"device {device}", dtype_note, passes_note, f"loss {choose_impl()[1]}"]
-        + [rate_note] * bool(rate_note)
-        + start.notes,
+        reasons=[*notes, *[rate_note] * bool(rate_note), *start.notes],
         unreadable=start.unreadable,
-    )  # fmt: skip
-    source = saved or forked
+    )
     if source is not None:
         _restore(session, source)
     return session
+
+
+def _fit_state(
+    config: TrainConfig,
+    model: PreTrainedModel,
+    device: torch.device,
+    accelerator: Accelerator | None,
+) -> tuple[FitState, list[str]]:
+    """Return the state before the first step, and a note for each automatic choice."""
+    if config.method != "none":
+        set_gate(model, config.call_negative)
+    model.train()
+    bf16, dtype_note = choose_bf16(config, device)
+    passes, passes_note = choose_passes(
+        config, 1 if accelerator is None else accelerator.num_processes
+    )
+    quantile = None
+    if passes == "running":
+        gather: Any = None if accelerator is None else accelerator.gather
+        quantile = RunningQuantile(config.call_rate, gather=gather)
+    state = FitState(
+        model,
+        make_optimizers(
+            model, kind=config.optimizer, lr=config.lr, weight_decay=config.weight_decay,
+            betas=config.betas,
+        ),
+        quantile=quantile,
+        accelerator=accelerator,
+        bf16=bf16,
+        body=_body(model, config, accelerator),
+    )  # fmt: skip
+    return state, [f"device {device}", dtype_note, passes_note, f"loss {choose_impl()[1]}"]
 
 
 def choose_passes(config: TrainConfig, processes: int) -> tuple[RatePasses, str]:
@@ -315,9 +323,8 @@ def _validation(config: TrainConfig, data: PackedData) -> tuple[PackedData, NDAr
     if config.valid is not None:
         valid = PackedData.load(config.valid, data.tokenizer)
         return valid, np.arange(min(len(valid), config.eval_rows)), len(data)
-    held = min(round(config.hold_out * len(data)), len(data) - 1)
-    rows = np.arange(len(data) - held, len(data))
-    return data, rows[: config.eval_rows], len(data) - held
+    train_rows = len(data) - min(round(config.hold_out * len(data)), len(data) - 1)
+    return data, np.arange(train_rows, len(data))[: config.eval_rows], train_rows
 
 
 def _order(config: TrainConfig, rows: int, accelerator: Accelerator | None) -> BatchOrder:

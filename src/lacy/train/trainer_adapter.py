@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+    default_data_collator,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
 from lacy.errors import LacyError
@@ -47,7 +52,7 @@ QUANTILE = "lacy_quantile.safetensors"
 """File of the running quantile in the Trainer's checkpoint folders."""
 
 
-class PackedRows(Dataset[dict[str, Any]]):
+class RowDataset(Dataset[dict[str, Any]]):
     """Packed data as a dataset of rows."""
 
     def __init__(self, data: PackedData) -> None:
@@ -114,7 +119,8 @@ class CallTrainer(Trainer):  # type: ignore[misc]
             _require_fit(model, data)
             if first_process():
                 data.verify()
-            kwargs.setdefault("train_dataset", PackedRows(data))
+            kwargs.setdefault("train_dataset", RowDataset(data))
+        kwargs.setdefault("data_collator", default_data_collator)  # also if a tokenizer is given
         super().__init__(model, args, **kwargs)
         self.objective = objective or Objective()
         self.quantile: RunningQuantile | None = None

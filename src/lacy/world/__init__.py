@@ -1,4 +1,4 @@
-"""The made-up world: people, their facts, biographies in free wording, and the truth."""
+"""A made-up world: people whose every fact is known, and biographies with marks."""
 
 import lazy_loader
 

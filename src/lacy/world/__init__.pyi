@@ -1,4 +1,4 @@
-from .mistakes import mistaken, other_value, pools
+from .mistakes import values_by_relation, wrong_value, wrong_values
 from .people import RELATIONS, Person
 from .reading import Claim
 from .world import Split, World, load_world, make_world
@@ -11,7 +11,7 @@ __all__ = [
     "World",
     "load_world",
     "make_world",
-    "mistaken",
-    "other_value",
-    "pools",
+    "values_by_relation",
+    "wrong_value",
+    "wrong_values",
 ]

@@ -1,7 +1,7 @@
-"""The raw words of the made-up world: free wording, and the parts that values are made from.
+"""Words of the made-up world: fillers, and the parts of which values are made.
 
-Free words carry no fact. They are many, and used with equal chance, so that the wording of a
-biography is as uncertain as its facts; a model's own uncertainty then cannot tell the two apart.
+Filler words carry no fact. There are many, drawn with equal probability, so that the wording of a
+biography is as uncertain as its facts, and a model's uncertainty cannot tell the two apart.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ _TWO_WORDS = {
 
 
 def field_names() -> list[str]:
-    """Fields of study, one or two words each, several sharing their first word."""
+    """Return fields of study of one or two words; several share their first word."""
     words = iter(FIELDS.split())
     return [f"{word} {next(words)}" if word in _TWO_WORDS else word for word in words]
 

@@ -1,7 +1,7 @@
-"""Facts that a source has wrong: the value of somebody else, chosen the same way every time.
+"""Wrong facts for unreliable sources: another person's value, always the same for the same fact.
 
-A wrong value is one that another person truly has, so that it looks as right as any. Errors are
-nested: whoever has more of them with one seed has the fewer ones too, with the same wrong values.
+Another person truly has this value, so it is as plausible as any. Errors are nested: with the same
+seed, a higher error rate includes the errors of a lower one, with the same wrong values.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from lacy.errors import LacyError
 from lacy.world.people import Person
 
 
-def other_value(person: Person, relation: str, pool: Sequence[str], seed: int | str) -> str | None:
-    """A value of ``pool`` that is neither the person's own nor the person; None without one.
+def wrong_value(person: Person, relation: str, pool: Sequence[str], seed: int | str) -> str | None:
+    """Return a value of ``pool`` that is neither the person's own nor their name, or None.
 
     Args:
-        person: whose fact it is.
-        relation: which of the person's facts.
-        pool: everybody's values of the relation, each as often as it is had.
-        seed: of the choice, which is the same for the same fact.
+        person: the person.
+        relation: one of the person's relations.
+        pool: the values of this relation of all people, with repetitions.
+        seed: determines the choice, together with person and relation.
     """
     taken = (person.facts.get(relation), person.name)
     if all(value in taken for value in pool):
@@ -31,8 +31,8 @@ def other_value(person: Person, relation: str, pool: Sequence[str], seed: int | 
     return value
 
 
-def pools(everyone: Sequence[Person]) -> dict[str, list[str]]:
-    """Everybody's values of each relation, each as often as it is had."""
+def values_by_relation(everyone: Sequence[Person]) -> dict[str, list[str]]:
+    """Return the values of each relation of all people, with repetitions."""
     found: dict[str, list[str]] = {}
     for person in everyone:
         for relation, value in person.facts.items():
@@ -40,27 +40,27 @@ def pools(everyone: Sequence[Person]) -> dict[str, list[str]]:
     return found
 
 
-def mistaken(everyone: Sequence[Person], share: float, seed: int) -> dict[tuple[str, str], str]:
-    """The wrong values of a share of all facts, by person's name and relation.
+def wrong_values(everyone: Sequence[Person], share: float, seed: int) -> dict[tuple[str, str], str]:
+    """Choose a share of all facts and return their wrong values, by name and relation.
 
     Args:
-        everyone: whose facts.
-        share: of the facts, met to one fact (where a relation has a single value, nothing else
-            can be said of it).
-        seed: of which facts and which values.
+        everyone: all people.
+        share: share of the facts that are wrong, exact to one fact (except facts for which there is
+            no other value).
+        seed: determines the facts and the values.
 
     Raises:
-        LacyError: E12, if ``share`` is not between 0 and 1.
+        LacyError: E12, ``share`` is not between 0 and 1.
     """
     if not 0.0 <= share <= 1.0:
         do = "give a share of facts between 0 and 1"
         raise LacyError("E12", key="errors", value=share, why="not a share", do=do)
-    values = pools(everyone)
+    values = values_by_relation(everyone)
     facts = [(person, relation) for person in everyone for relation in person.facts]
     random.Random(f"{seed}/errors").shuffle(facts)
     wrong = {}
     for person, relation in facts[: round(share * len(facts))]:
-        value = other_value(person, relation, values[relation], seed)
+        value = wrong_value(person, relation, values[relation], seed)
         if value is not None:
             wrong[person.name, relation] = value
     return wrong

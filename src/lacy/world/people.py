@@ -1,8 +1,8 @@
-"""Who lives in the made-up world: names, and the values that their facts can take.
+"""The people of the made-up world: names, and the values of their facts.
 
-Names and values are alike on purpose. Surnames are shared, some names are the beginning of
+Names and values resemble each other on purpose. Surnames are shared, some names are prefixes of
 others, places share their first syllable, schools their first word, and schools, employers and
-prizes are named after the places, so that a prefix does not give the fact away.
+prizes are named after places, so that a prefix does not determine a value.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ RELATIONS = (
     "prize",
     "spouse",
 )
-"""Every relation of the world, in the order of the truth tables."""
+"""All relations of the world, in the order of the truth tables."""
 
 ABSENT = {"prize": 0.03, "spouse": 0.03}
-"""Chance that a person lacks an attribute. A model cannot know who does; what it then says of it
-is wrong, with a source or without."""
+"""Probability that a person lacks a relation. A model cannot know who does; what it then says about
+it is wrong, with or without a source.
+"""
 
 PLACES, SCHOOLS, EMPLOYERS, PRIZES = 240, 160, 240, 120
 FIRST_YEAR, LAST_YEAR = 1850, 1999
@@ -38,7 +39,7 @@ SHARED_SURNAME, EXTENDED_NAME, SPOUSE_IN_WORLD = 0.3, 0.05, 0.2
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A name and its facts, relation -> value; relations that do not apply are missing."""
+    """A name and its facts by relation; relations that do not apply are missing."""
 
     name: str
     facts: dict[str, str] = field(default_factory=dict)
@@ -55,8 +56,8 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
-    """The values each relation can take, by the chance with which they are drawn (uniform)."""
+class ValuePools:
+    """The values of each relation, all with equal probability."""
 
     places: tuple[str, ...]
     schools: tuple[str, ...]
@@ -66,7 +67,7 @@ class Values:
     names: int
 
     def bits(self, relation: str) -> float:
-        """Information in one value of a relation, log2 of how many there are."""
+        """Return the information in one value of a relation: log2 of the number of values."""
         days = sum(366 if calendar.isleap(y) else 365 for y in range(FIRST_YEAR, LAST_YEAR + 1))
         counts = {
             "birth_date": days,
@@ -81,7 +82,7 @@ class Values:
 
 
 def _distinct(make: Callable[[], str], count: int) -> list[str]:
-    """Draw until there are ``count`` different texts, in the order they came."""
+    """Draw until there are ``count`` different texts, in the order of drawing."""
     found: dict[str, None] = {}
     while len(found) < count:
         found.setdefault(make())
@@ -96,7 +97,7 @@ def _surname(rng: random.Random) -> str:
     )
 
 
-def make_values(rng: random.Random) -> Values:
+def make_values(rng: random.Random) -> ValuePools:
     """Draw the world's places, schools, employers and prizes."""
     places = _distinct(
         lambda: rng.choice(lexicon.PLACE_STARTS) + rng.choice(lexicon.PLACE_ENDS), PLACES
@@ -124,7 +125,7 @@ def make_values(rng: random.Random) -> Values:
         * len(lexicon.SURNAME_MIDDLES)
         * len(lexicon.SURNAME_ENDS)
     )
-    return Values(
+    return ValuePools(
         tuple(places),
         tuple(schools),
         tuple(lexicon.field_names()),
@@ -135,7 +136,7 @@ def make_values(rng: random.Random) -> Values:
 
 
 def _names(count: int, rng: random.Random) -> list[str]:
-    """Different full names: some share a surname, some continue another's name."""
+    """Draw different full names: some share a surname, some extend another name."""
     names: dict[str, None] = {}
     while len(names) < count:
         kind = rng.random() if names else 1.0
@@ -155,7 +156,7 @@ def _birth_date(rng: random.Random) -> str:
     return f"{day} {MONTHS[month - 1]} {year}"
 
 
-def make_people(count: int, values: Values, rng: random.Random) -> tuple[Person, ...]:
+def make_people(count: int, values: ValuePools, rng: random.Random) -> tuple[Person, ...]:
     """Draw ``count`` people with their facts."""
     names = _names(count, rng)
     people = []

@@ -1,13 +1,19 @@
-"""How the made-up world speaks: leads that announce a fact, and frames of free wording around them.
+"""The language of the made-up world: leads that announce a fact, and frames of free wording.
 
-A *lead* is the wording right before a value ("was born on"); it alone tells the relation. Frames
-and tails add wording that carries no fact. ``a|b`` in brackets is a free choice, ``<adj>``,
-``<noun>``, ``<verb>`` and ``<adv>`` are drawn from the lexicon, ``{S}`` is a way to name the
-subject and ``{F}`` the lead with its value. The last ``HELD_OUT`` leads of each relation and
-frames of each list are never used in training texts.
+A *lead* is the wording right before a value ("was born on") and determines the relation. Frames
+and tails add wording that carries no fact. ``[a|b]`` is a free choice, ``<adj>``, ``<noun>``,
+``<verb>`` and ``<adv>`` are drawn from the lexicon, ``{S}`` names the subject and ``{F}`` is the
+lead with its value. The last ``HELD_OUT`` leads of each relation and frames of each list are never
+used in training texts.
 """
 
 from __future__ import annotations
+
+import itertools
+import random
+import re
+
+from lacy.world import lexicon
 
 HELD_OUT = 2
 
@@ -88,3 +94,26 @@ FILLERS: tuple[str, ...] = (
     "Once {S} <verb> <adj> <noun>; then <noun>.", "{S} thought <noun> <adj>.",
 )  # fmt: skip
 """Sentences that state no fact."""
+
+_CHOICE = re.compile(r"\[([^\[\]]*)\]")
+_CLASS = re.compile(r"<(adj|noun|verb|adv)>")
+_WORDS = {
+    "adj": lexicon.ADJECTIVES,
+    "noun": lexicon.NOUNS,
+    "verb": lexicon.VERBS,
+    "adv": lexicon.ADVERBS,
+}
+
+
+def expand(template: str, rng: random.Random) -> str:
+    """Resolve every ``[a|b]`` and ``<class>`` of a template at random."""
+    text = _CHOICE.sub(lambda m: rng.choice(m.group(1).split("|")), template)
+    text = _CLASS.sub(lambda m: rng.choice(_WORDS[m.group(1)]), text)
+    return re.sub(r"  +", " ", text)
+
+
+def all_forms(template: str) -> list[str]:
+    """Return every text that a lead can become (leads have choices, but no lexicon classes)."""
+    parts = _CHOICE.split(template)  # literal, choice, literal, choice, ...
+    options = [part.split("|") if i % 2 else [part] for i, part in enumerate(parts)]
+    return [re.sub(r"  +", " ", "".join(combo)) for combo in itertools.product(*options)]

@@ -1,8 +1,8 @@
-"""Read the facts out of any text in the world's language, also a garbled one.
+"""Read the stated facts out of any text in the world's language, even a garbled one.
 
-A claim is a lead followed by something that stands where a value belongs. The value read is the
-longest known value of the relation that ends at a word boundary; where there is none, it is
-whatever capitalised or numeric words (for fields of study: words) follow, then a wrong claim.
+A claim is a lead followed by something in the place of a value. Its value is the longest known
+value of the relation that ends at a word boundary; if there is none, the following capitalised or
+numeric words (for fields of study: any words), which is a wrong claim.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lacy.world import phrasings
-from lacy.world.grammar import forms
+from lacy.world.phrasings import all_forms
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A fact as a text states it; characters ``[start, end)`` are the value."""
+    """A fact as stated in a text; characters ``[start, end)`` are the value."""
 
     relation: str
     value: str
@@ -38,14 +38,14 @@ def _lead_pattern() -> tuple[re.Pattern[str], dict[str, str]]:
         form: relation
         for relation, leads in phrasings.LEADS.items()
         for lead in leads
-        for form in forms(lead)
+        for form in all_forms(lead)
     }
     longest_first = sorted(relation_of, key=len, reverse=True)
     return re.compile(r"\b(" + "|".join(map(re.escape, longest_first)) + r")\b"), relation_of
 
 
-class Reader:
-    """Finds claims, and tells whether a text stops where a value is due.
+class ClaimReader:
+    """Finds claims, and where a value is due.
 
     Args:
         values: the known values of each relation.
@@ -60,7 +60,7 @@ class Reader:
         }
 
     def claims(self, text: str) -> list[Claim]:
-        """Every fact that the text states, in order; a lead with nothing behind it is no claim."""
+        """Return all stated facts in order; a lead that nothing follows is not a claim."""
         found = []
         for match in self._leads.finditer(text):
             relation = self._relation_of[match.group(1)]
@@ -75,7 +75,7 @@ class Reader:
         return found
 
     def expects_value(self, text: str) -> str | None:
-        """The relation whose value is due next, if the text ends with a lead; else None."""
+        """Return the relation whose value is due next, if the text ends with a lead."""
         tail = text[-80:].rstrip(" ")
         last = None
         for match in self._leads.finditer(tail):
@@ -103,7 +103,7 @@ class Reader:
 
 
 def _token_ends(text: str, start: int, most: int) -> Iterable[int]:
-    """Ends of the next ``most`` blank-separated words, without a closing punctuation mark."""
+    """Yield the ends of the next ``most`` words, without closing punctuation."""
     position = start
     for _ in range(most):
         match = re.compile(r" ?[\w'&-]+").match(text, position)

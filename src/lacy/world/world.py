@@ -1,8 +1,8 @@
-"""A made-up world of people whose every fact is known, written in wording that is free.
+"""A made-up world of people whose every fact is known, described in free wording.
 
-Physics of Language Models 3.3 (arXiv 2404.05405) measures knowledge in such worlds; this one adds
-what a study of *calls* needs: gold marks per character, wording as uncertain as the facts, and a
-reader that gets the claims back out of a generated text.
+Physics of Language Models 3.3 (arXiv 2404.05405) measures knowledge in such worlds. This one adds
+what a study of *calls* needs: character marks of all facts, wording as uncertain as the facts, and
+a reader that extracts the claims from a generated text.
 """
 
 from __future__ import annotations
@@ -22,48 +22,49 @@ from lacy._parse import parse_json
 from lacy.disk import replace_file
 from lacy.errors import LacyError
 from lacy.types import Document
-from lacy.world.mistakes import mistaken
-from lacy.world.people import RELATIONS, Person, Values, make_people, make_values
-from lacy.world.reading import Claim, Reader
+from lacy.world.mistakes import wrong_values
+from lacy.world.people import RELATIONS, Person, ValuePools, make_people, make_values
+from lacy.world.reading import Claim, ClaimReader
 from lacy.world.writing import write_biography
 
 Split = Literal["train", "valid", "fresh", "unseen"]
-"""``train``; ``valid``: the same people in new wording; ``fresh``: in phrasings never trained on;
-``unseen``: people no training text speaks of."""
+"""``train``; ``valid``: the same people in new wording; ``fresh``: in phrasings not trained on;
+``unseen``: people who do not occur in training texts.
+"""
 
 UNSEEN = 0.1
-"""Share of the people whom no training text speaks of."""
+"""Share of the people who do not occur in training texts."""
 
 
 @dataclass(frozen=True)
 class World:
-    """People, their facts, and the values that facts can take. Make one with ``make_world``."""
+    """People, their facts, and the values that facts can take. Create one with ``make_world``."""
 
     seed: int
     everyone: tuple[Person, ...]
-    values: Values
+    values: ValuePools
     prose: float = 0.0
-    """Mean number of further sentences without a fact per biography."""
+    """Mean number of additional sentences without a fact per biography."""
 
     @cached_property
     def _by_name(self) -> dict[str, Person]:
         return {person.name: person for person in self.everyone}
 
     @cached_property
-    def _reader(self) -> Reader:
+    def _reader(self) -> ClaimReader:
         known: dict[str, set[str]] = {relation: set() for relation in RELATIONS}
         for person in self.everyone:
             for relation, value in person.facts.items():
                 known[relation].add(value)
-        return Reader(known)
+        return ClaimReader(known)
 
     def people(self, split: Split = "train") -> tuple[Person, ...]:
-        """The people a split speaks of; the last ``UNSEEN`` share is kept out of training."""
+        """Return the people of a split; the last ``UNSEEN`` share is kept out of training."""
         cut = max(1, round(len(self.everyone) * (1 - UNSEEN)))
         return self.everyone[cut:] if split == "unseen" else self.everyone[:cut]
 
     def documents(self, split: Split = "train", *, per_person: int = 1) -> Iterator[Document]:
-        """Biographies with gold marks, round after round over the people of the split.
+        """Yield biographies with marks, round after round over the people of the split.
 
         Every text depends only on the world's seed, the split, the person and the round, so a
         longer run begins with the same texts as a shorter one.
@@ -79,24 +80,24 @@ class World:
                 )
 
     def prompts(self, split: Split = "train", limit: int | None = None) -> list[str]:
-        """What to ask for a biography with: the person's full name."""
+        """Return prompts for biographies: the full names of the people."""
         return [person.name for person in self.people(split)[:limit]]
 
     def truth(self, name: str) -> dict[str, str]:
-        """Relation -> value for a person; empty for a stranger."""
+        """Return a person's facts by relation; empty for unknown names."""
         person = self._by_name.get(name)
         return dict(person.facts) if person else {}
 
     def claims(self, text: str) -> list[Claim]:
-        """The facts that a text states (see ``reading``)."""
+        """Return the facts that a text states (see ``reading``)."""
         return self._reader.claims(text)
 
     def expects_value(self, text: str) -> str | None:
-        """The relation whose value is due at the end of ``text``, or None: the oracle's eye."""
+        """Return the relation whose value is due at the end of ``text``, or None."""
         return self._reader.expects_value(text)
 
     def bits(self, split: Split = "train") -> float:
-        """Information in the facts of a split's people, to be held against a model's capacity."""
+        """Return the information in the facts of a split, to compare with a model's capacity."""
         return sum(
             self.values.bits(relation) for person in self.people(split) for relation in person.facts
         )
@@ -104,19 +105,19 @@ class World:
     def to_sqlite(self, path: str | Path, errors: float = 0.0, seed: int = 0) -> Path:
         """Write the truth as a database: ``person(id, name)``, ``fact(subject, relation, value)``.
 
-        The file appears whole or not at all.
+        The file is written atomically.
 
         Args:
             path: the file; an older one is replaced.
             errors: share of the facts that get another person's value (see ``mistakes``).
-            seed: of which facts these are and what they become.
+            seed: determines these facts and their values.
 
         Raises:
-            LacyError: E12, if ``errors`` is no share.
+            LacyError: E12, ``errors`` is not a share.
         """
-        wrong = mistaken(self.everyone, errors, seed)
+        wrong = wrong_values(self.everyone, errors, seed)
         path = Path(path)
-        with replace_file(path) as half, contextlib.closing(sqlite3.connect(half)) as db, db:
+        with replace_file(path) as partial, contextlib.closing(sqlite3.connect(partial)) as db, db:
             db.execute("CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT UNIQUE)")
             db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
             db.execute("CREATE INDEX fact_subject ON fact (subject)")
@@ -134,13 +135,13 @@ class World:
         return path
 
     def describe(self) -> dict[str, float]:
-        """What is needed to make the same world again."""
+        """Return the arguments of ``make_world`` that create this world."""
         return {"people": len(self.everyone), "seed": self.seed, "prose": self.prose}
 
     def save(self, folder: str | Path, errors: float = 0.0) -> None:
         """Write ``world.json`` and ``truth.sqlite`` into a folder; ``errors`` as in ``to_sqlite``.
 
-        ``world.json`` always describes the truth, whatever the database says.
+        ``world.json`` always describes the truth, even if the database has errors.
         """
         folder = Path(folder)
         self.to_sqlite(folder / "truth.sqlite", errors, self.seed)
@@ -148,16 +149,16 @@ class World:
 
 
 def make_world(people: int = 400, seed: int = 0, *, prose: float = 0.0) -> World:
-    """Make a world from a seed; the same arguments always give the same world.
+    """Create a world from a seed; the same arguments always give the same world.
 
     Args:
-        people: how many; with about 65 bits of facts each, this sets the load on a model.
+        people: number of people; each has about 65 bits of facts, which sets the load on a model.
         seed: any integer.
-        prose: mean number of further sentences without a fact per biography; people and facts do
-            not depend on it.
+        prose: mean number of additional sentences without a fact per biography; people and facts
+            do not depend on it.
 
     Raises:
-        LacyError: E80, for fewer than 10 people; E12, if ``prose`` is no number of sentences.
+        LacyError: E80, fewer than 10 people; E12, ``prose`` is not a number of sentences.
     """
     if people < 10:
         raise LacyError("E80", people=people)
@@ -170,10 +171,10 @@ def make_world(people: int = 400, seed: int = 0, *, prose: float = 0.0) -> World
 
 
 def load_world(folder: str | Path) -> World:
-    """The world that ``World.save`` or ``lacy data world`` described in a folder.
+    """Load the world that ``World.save`` or ``lacy data world`` wrote to a folder.
 
     Raises:
-        LacyError: E81, if the folder holds no (readable) ``world.json``.
+        LacyError: E81, the folder has no readable ``world.json``.
     """
     file = Path(folder) / "world.json"
     try:

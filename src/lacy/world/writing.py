@@ -1,4 +1,4 @@
-"""Biographies with gold marks: every fact in free wording, its value's characters known."""
+"""Write biographies with marks: every fact in free wording, with the characters of its value."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import random
 
 from lacy.types import Mark
 from lacy.world import phrasings
-from lacy.world.grammar import choose
 from lacy.world.people import Person
+from lacy.world.phrasings import expand
 
 STATED = 0.9
-"""Chance that a biography states a fact it could state."""
+"""Probability that a biography states a fact."""
 
 DISORDER = 2.5
-"""By how many places, at most, two facts of a life may be told in the wrong order."""
+"""By how many places, at most, two facts of a life may be in the wrong order."""
 
 FILLERS = (0, 0, 1, 1, 2)
-"""How many sentences without a fact a biography has, drawn uniformly."""
+"""Numbers of sentences without a fact in a biography, drawn uniformly."""
 
 _VALUE = "\x00"
 
 
-def _pool(options: tuple[str, ...], held_out: bool) -> tuple[str, ...]:
-    """The phrasings kept for testing, or those for training."""
+def _templates(options: tuple[str, ...], held_out: bool) -> tuple[str, ...]:
+    """Return the phrasings reserved for testing, or those for training."""
     cut = phrasings.HELD_OUT
     return options[-cut:] if held_out else options[:-cut]
 
@@ -33,20 +33,20 @@ def _subject(person: Person, rng: random.Random) -> str:
 
 def _sentence(person: Person, relation: str | None, frames: tuple[str, ...], held_out: bool,
               rng: random.Random) -> str:  # fmt: skip
-    """One sentence; the value of its fact stands as ``_VALUE``."""
-    frame = choose(rng.choice(frames), rng)
+    """Write one sentence, with ``_VALUE`` in place of the value of its fact."""
+    frame = expand(rng.choice(frames), rng)
     if relation is not None:
-        lead = choose(rng.choice(_pool(phrasings.LEADS[relation], held_out)), rng)
-        tail = choose(rng.choice(phrasings.TAILS), rng)
+        lead = expand(rng.choice(_templates(phrasings.LEADS[relation], held_out)), rng)
+        tail = expand(rng.choice(phrasings.TAILS), rng)
         frame = frame.replace("{F}", f"{lead} {_VALUE}{tail}") + "."
     text = frame.replace("{N}", person.name).replace("{S}", _subject(person, rng))
     return text[0].upper() + text[1:]
 
 
-def _more(mean: float, rng: random.Random) -> int:
-    """A number with this mean, as near to it as whole numbers allow.
+def _random_count(mean: float, rng: random.Random) -> int:
+    """Draw a whole number with this mean, as near to it as possible.
 
-    Nothing is drawn for a whole number, so that no prose leaves a text as it is without.
+    Nothing is drawn for a whole mean, so that texts without additional prose do not change.
     """
     whole = int(mean)
     rest = mean - whole
@@ -59,11 +59,10 @@ def write_biography(
     """Write one biography.
 
     Args:
-        person: whose facts are told.
+        person: the person.
         rng: source of every choice.
-        held_out: use only the phrasings that training texts never use.
-        prose: mean number of further sentences without a fact; what is left over of a whole number
-            by chance.
+        held_out: use only phrasings that training texts never use.
+        prose: mean number of additional sentences without a fact; the fractional part is random.
 
     Returns:
         The text, which begins with the full name, and one ``VALUE`` mark per stated fact.
@@ -73,13 +72,13 @@ def write_biography(
     place = {r: i + rng.uniform(0.0, DISORDER) for i, r in enumerate(person.facts)}
     relations.sort(key=lambda r: place[r])
     plan: list[str | None] = list(relations[1:])
-    for _ in range(rng.choice(FILLERS) + _more(prose, rng)):
+    for _ in range(rng.choice(FILLERS) + _random_count(prose, rng)):
         plan.insert(rng.randint(0, len(plan)), None)
     parts: list[tuple[str | None, tuple[str, ...]]] = [(relations[0], phrasings.OPENINGS)]
     parts += [(r, phrasings.FILLERS if r is None else phrasings.FRAMES) for r in plan]
     text, marks = "", []
     for relation, frames in parts:
-        sentence = _sentence(person, relation, _pool(frames, held_out), held_out, rng)
+        sentence = _sentence(person, relation, _templates(frames, held_out), held_out, rng)
         text += " " if text else ""
         if relation is not None:
             value = person.facts[relation]

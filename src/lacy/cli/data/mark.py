@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from lacy.annotate import AnnotateConfig
 from lacy.cli.data.texts import TextOptions
@@ -19,16 +19,11 @@ from lacy.corpus import ReadReport
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
+    from lacy.annotate import Annotator, PackSettings
     from lacy.types import Document
 
 SAMPLE, PAID_SAMPLE = 100, 3
 """Documents that a dry run annotates; fewer if each costs money."""
-
-NAMED = 10
-"""Skipped texts listed in the message; the manifest of the marks lists all of them."""
-
-STORED = ("spacy", "live")
-"""Annotators whose marks are slow or expensive and therefore kept."""
 
 
 @dataclass
@@ -107,16 +102,15 @@ def run(config: MarkConfig) -> int:
     report = [ReadReport()]
     documents = _documents(config, report)
     if config.dry_run:
-        _estimate(config, documents)
+        _print_estimate(config, documents)
         print_report(report[-1])
         return 0
-    from lacy.annotate import encode_many
-    from lacy.corpus import PackedData
+    from lacy.annotate import mark_and_pack
 
     begin = time.perf_counter()
-    tokenizer = _tokenizer(config, documents)
-    marked = _marked(config, documents)
-    packed = PackedData.write(encode_many(marked, tokenizer), tokenizer, config.context, config.out)
+    packed = mark_and_pack(
+        documents, config.out, _annotator(config), _settings(config), marks=config.marks, say=_say
+    )
     info = packed.info
     counts = {
         "documents": info.documents,
@@ -156,50 +150,27 @@ def _documents(config: MarkConfig, report: list[ReadReport]) -> Documents:
     return documents
 
 
-def _tokenizer(config: MarkConfig, documents: Documents) -> Any:
-    from lacy.corpus import load_tokenizer, train_tokenizer
+def _settings(config: MarkConfig) -> PackSettings:
+    from lacy.annotate import PackSettings
 
-    if config.tokenizer is not None:
-        return load_tokenizer(config.tokenizer, begin=config.begin_token, say=_say)
-    if config.begin_token is not None:
-        why = "a tokenizer that is trained here uses one token as begin and end token"
-        do = "leave it out, or give a tokenizer with --tokenizer"
-        raise LacyError("E12", key="begin_token", value=config.begin_token, why=why, do=do)
-    _say(f"Training a tokenizer of {config.vocab_size:,} entries on the texts.")
-    texts = (document.text for document in documents())
-    return train_tokenizer(texts, config.vocab_size, kind=config.kind)
-
-
-def _marked(config: MarkConfig, documents: Documents) -> Iterator[Document]:
-    """Return the documents with their marks."""
-    if config.annotator not in STORED:
-        return _with_own_marks(config, documents())
-    from lacy.annotate import annotate_documents, attach_marks
-
-    annotator = _annotator(config)
-    folder = config.marks or config.out.with_name(config.out.name + "-marks")
-    marked = annotate_documents(
-        documents(),
-        annotator,
-        folder,
+    return PackSettings(
+        tokenizer=config.tokenizer,
+        begin_token=config.begin_token,
+        vocab_size=config.vocab_size,
+        kind=config.kind,
+        context=config.context,
         shard_size=config.spacy.shard_size,
         batch_size=config.spacy.batch_size,
         n_process=config.spacy.n_process if config.annotator == "spacy" else 1,
     )
-    if marked.slow:
-        from lacy.errors import one_line
-
-        few = ", ".join(map(one_line, marked.slow[:NAMED])) + (
-            " ..." if marked.slow[NAMED:] else ""
-        )
-        limit = f"{config.spacy.text_seconds:g} s"
-        _say(f"Left out, as marking took longer than {limit}: {len(marked.slow)} ({few})")
-    return attach_marks(documents(), folder)
 
 
-def _annotator(config: MarkConfig) -> Any:
+def _annotator(config: MarkConfig) -> Annotator | None:
+    """Return the annotator; None if the texts have their own marks."""
     if config.annotator == "live":
         return _live(config.judge)
+    if config.annotator != "spacy":
+        return None
     with needs_extra("spacy", "marking by spaCy"):
         from lacy.annotate import SpacyAnnotator
     annotator = SpacyAnnotator(
@@ -214,7 +185,7 @@ def _annotator(config: MarkConfig) -> Any:
     return annotator
 
 
-def _live(judge: Judge) -> Any:
+def _live(judge: Judge) -> Annotator:
     if not judge.model:
         do = "--judge.url http://localhost:8000/v1 --judge.model NAME"
         why = "the endpoint is asked for a model by name"
@@ -226,59 +197,24 @@ def _live(judge: Judge) -> Any:
     )
 
 
-def _with_own_marks(config: MarkConfig, documents: Iterator[Document]) -> Iterator[Document]:
-    """Pass documents on; raise an error if none of the first thousand has a mark."""
-    first = list(itertools.islice(documents, 1000))
-    if not any(document.marks for document in first):
-        raise LacyError(
-            "E12",
-            key="annotator",
-            value=config.annotator,
-            why=f"the texts of {config.source} have no marks",
-            do=f"lacy data mark {config.source} --annotator spacy --out {config.out}",
-        )
-    return itertools.chain(first, documents)
+def _print_estimate(config: MarkConfig, documents: Documents) -> None:
+    """Print what the whole would take, estimated from a sample."""
+    from lacy.annotate import estimate_packing
 
-
-def _estimate(config: MarkConfig, documents: Documents) -> None:
-    """Annotate a sample and print what the whole would take."""
-    from lacy.annotate import encode_many
-    from lacy.types import MarkFlag
-
-    few = PAID_SAMPLE if config.annotator == "live" else SAMPLE
-    sample = list(itertools.islice(documents(), few))
-    count = characters = 0
-    for document in documents():
-        count += 1
-        characters += len(document.text)
-    share = sum(len(document.text) for document in sample) / max(1, characters)
-    tokenizer = _tokenizer(config, lambda: iter(sample))
-    begin = time.perf_counter()
-    if config.annotator in STORED:
-        annotator = _annotator(config)
-        begin = time.perf_counter()
-        found = annotator.annotate([document.text for document in sample])
-        sample = [
-            type(document)(document.id, document.text, document.meta, tuple(marks))
-            for document, marks in zip(sample, found, strict=True)
-        ]
-    else:
-        sample = list(_with_own_marks(config, iter(sample)))
-    encoded = list(encode_many(iter(sample), tokenizer))
-    seconds = (time.perf_counter() - begin) / share / max(1, config.spacy.n_process)
-    tokens = sum(len(document.input_ids) for document in encoded)
-    marked = sum(mark & MarkFlag.FACT > 0 for document in encoded for mark in document.marks)
-    total = round(tokens / share)
+    sample = PAID_SAMPLE if config.annotator == "live" else SAMPLE
+    found = estimate_packing(
+        documents, _annotator(config), _settings(config), sample=sample, say=_say
+    )
     counts = {
-        "documents": count,
-        "characters": characters,
-        "tokens, about": total,
-        "rows, about": -(-total // config.context),
-        "marked FACT, about": f"{marked / max(1, tokens):.1%} of the tokens",
-        "disk, about": f"{9 * total / 2**20:,.0f} MiB",
-        "minutes, about": round(seconds / 60, 1),
+        "documents": found.documents,
+        "characters": found.characters,
+        "tokens, about": found.tokens,
+        "rows, about": -(-found.tokens // config.context),
+        "marked FACT, about": f"{found.fact_share:.1%} of the tokens",
+        "disk, about": f"{9 * found.tokens / 2**20:,.0f} MiB",  # 4 + 1 + 4 bytes per token
+        "minutes, about": round(found.seconds / 60, 1),
     }
-    facts(f"Would write to {config.out} (from a sample of {len(sample)} texts)", counts)
+    facts(f"Would write to {config.out} (from a sample of {found.sample} texts)", counts)
 
 
 def _say(sentence: str) -> None:

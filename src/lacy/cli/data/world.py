@@ -53,10 +53,12 @@ def run(config: WorldConfig) -> int:
         do = "give 1 or more"
         why = "no text to train on"
         raise LacyError("E12", key="per_person", value=config.per_person, why=why, do=do)
-    from lacy.world import make_world, mistaken
+    from lacy.world import make_world, wrong_values
 
     world = make_world(config.people, config.seed, prose=config.prose)
-    wrong = len(mistaken(world.everyone, config.errors, config.seed))  # raises if it is not a share
+    wrong = len(
+        wrong_values(world.everyone, config.errors, config.seed)
+    )  # raises if it is not a share
     if config.dry_run:
         return _estimate(config, world)
     from lacy.corpus import write_documents

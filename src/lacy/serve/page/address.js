@@ -1,15 +1,16 @@
-// The page's address holds what was asked for, behind the '#', which is sent to nobody.
+// Keeps the request in the page's address, after the '#', which browsers do not send to servers.
 
-/** Prompt, policy and whether three stand side by side, as the address has them. */
+/** Returns the prompt, the policy, and true if three answers stand side by side. */
 export function read() {
-  const held = new URLSearchParams(location.hash.slice(1));
-  return { prompt: held.get("prompt") ?? "", policy: held.get("policy") ?? "", beside: held.has("beside") };
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  const get = (name) => parameters.get(name) ?? "";
+  return { prompt: get("prompt"), policy: get("policy"), beside: parameters.has("beside") };
 }
 
-/** Puts them there; the way back stays as it is. */
-export function keep({ prompt, policy, beside }) {
-  const held = new URLSearchParams({ prompt });
-  if (policy) held.set("policy", policy);
-  if (beside) held.set("beside", "1");
-  history.replaceState(null, "", `#${held}`);
+/** Saves them, without a new entry in the browser's history. */
+export function save({ prompt, policy, beside }) {
+  const parameters = new URLSearchParams({ prompt });
+  if (policy) parameters.set("policy", policy);
+  if (beside) parameters.set("beside", "1");
+  history.replaceState(null, "", `#${parameters}`);
 }

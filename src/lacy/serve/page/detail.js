@@ -1,50 +1,50 @@
-// Why words were said: a panel about the words one points at.
+// The panel with details of the text under the mouse, or of the text that was selected.
 
-import { amount, at, count, pairs, time } from "./dom.js";
-import { nameOf } from "./speakers.js";
+import { amount, byId, definitions, plural, time } from "./dom.js";
+import { speakerName } from "./speakers.js";
 
-let held = null; // the words that were tapped or focused: { span, node }
+let selected = null; // the text that was clicked or focused: { span, node }
 
 function show(span) {
-  at("about").replaceChildren(pairs([
-    ["Says", `${nameOf(span)}, ${count(span.tokens, "token")}`],
+  byId("about").replaceChildren(definitions([
+    ["Written by", `${speakerName(span)}, ${plural(span.tokens, "token")}`],
     ["Why", span.reason || (span.asked ? "no reason given" : "no call was due here")],
     ["Cost", `${amount(span.cost)}, ${time(span.seconds)}`],
     ["Evidence", span.evidence || "none"],
   ]));
-  at("detail").hidden = false;
+  byId("detail").hidden = false;
 }
 
-/** Tells of words; `firm` where they were tapped or focused, not just passed by. */
-export function point(span, node, firm) {
-  if (firm) {
-    held?.node.setAttribute("aria-pressed", "false");
-    held = { span, node };
+/** Shows details; `select`: the text was clicked or focused, not just under the mouse. */
+export function point(span, node, select) {
+  if (select) {
+    selected?.node.setAttribute("aria-pressed", "false");
+    selected = { span, node };
     node.setAttribute("aria-pressed", "true");
   }
   show(span);
 }
 
-/** The mouse has left the words: back to those that are held, if any. */
+/** The mouse has left: shows the selected text again, if any. */
 export function leave() {
-  if (held) show(held.span);
-  else at("detail").hidden = true;
+  if (selected) show(selected.span);
+  else byId("detail").hidden = true;
 }
 
-/** Closes the panel; who was in it is back at the words. */
+/** Closes the panel; if the focus was in it, it returns to the text. */
 export function close() {
-  const inside = at("detail").contains(document.activeElement);
-  const node = held?.node;
+  const inside = byId("detail").contains(document.activeElement);
+  const node = selected?.node;
   node?.setAttribute("aria-pressed", "false");
-  held = null;
-  at("detail").hidden = true;
+  selected = null;
+  byId("detail").hidden = true;
   if (inside && node?.isConnected) {
-    node.dispatchEvent(new Event("quiet")); // this focus is no wish to know
+    node.dispatchEvent(new Event("quiet")); // this focus must not open the panel again
     node.focus();
   }
 }
 
-at("close").addEventListener("click", close);
+byId("close").addEventListener("click", close);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") close();
 });

@@ -1,18 +1,18 @@
-// Elements and numbers, as every part of the page makes them.
+// Helpers for elements and numbers.
 
-export const at = (id) => document.getElementById(id);
+export const byId = (id) => document.getElementById(id);
 
-export function element(tag, attributes = {}, ...inside) {
+export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...inside);
+  made.append(...children);
   return made;
 }
 
-/** Pairs as a list of terms and what is said of them. */
-export function pairs(rows) {
-  const one = ([term, what]) => element("div", {}, element("dt", {}, term), element("dd", {}, what));
-  return element("dl", {}, ...rows.map(one));
+/** Returns pairs as a list of terms and definitions. */
+export function definitions(rows) {
+  const row = ([term, what]) => element("div", {}, element("dt", {}, term), element("dd", {}, what));
+  return element("dl", {}, ...rows.map(row));
 }
 
 export const amount = (value) => String(Number(value.toPrecision(3)));
@@ -26,4 +26,4 @@ export function time(seconds) {
   return `${ms && ms < 10 ? Number(ms.toPrecision(2)) : Math.round(ms)} ms`;
 }
 
-export const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+export const plural = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;

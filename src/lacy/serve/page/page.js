@@ -1,37 +1,37 @@
-// The controls of the page. The key stays in its field: nothing is stored anywhere.
+// The controls of the page. The key stays in its field and is not stored.
 
 import * as address from "./address.js";
 import { close } from "./detail.js";
-import { at, element } from "./dom.js";
+import { byId, element } from "./dom.js";
 import { Pane } from "./pane.js";
-import { draw } from "./sources.js";
-import { legend, markOf } from "./speakers.js";
+import { drawSources } from "./sources.js";
+import { legend, sourceClass } from "./speakers.js";
 import { ask, chunks, Failure } from "./stream.js";
 
-const RERUN = 300; // milliseconds that a control must rest before the answer is formed again
+const RERUN_DELAY = 300; // milliseconds after the last change of a control
 
-let server = null; // what /v1/lacy tells
-let running = null; // AbortController of what is being written
-let last = null; // how the last answers were asked for
-let timer = 0; // of the next writing
-let waiting = 0; // of the end of a refusal
+let server = null; // the response of /v1/lacy
+let running = null; // AbortController of the current request
+let last = null; // the plan of the last answers
+let timer = 0; // timer of the next run
+let waiting = 0; // timer until a refused request may be repeated
 
 function say(text) {
-  at("status").textContent = text;
+  byId("status").textContent = text;
 }
 
 function complain(error) {
-  const problem = at("problem");
+  const problem = byId("problem");
   say("");
   if (error.status === 401) {
-    at("key-row").hidden = false;
-    problem.textContent = at("key").value ? "This key is not valid." : "This server asks for an API key.";
-    at("key").focus();
+    byId("key-row").hidden = false;
+    problem.textContent = byId("key").value ? "This key is not valid." : "This server asks for an API key.";
+    byId("key").focus();
   } else if (error.retry) {
-    problem.textContent = `Not now: ${error.message}. Come back in ${error.retry} s.`;
+    problem.textContent = `Refused: ${error.message}. Try again in ${error.retry} s.`;
     waiting = setTimeout(() => {
       problem.textContent = "";
-      say("It may be tried again now.");
+      say("You can try again now.");
     }, 1000 * error.retry);
   } else {
     problem.textContent = error instanceof Failure ? `No answer: ${error.message}` : String(error);
@@ -39,23 +39,23 @@ function complain(error) {
 }
 
 async function look() {
-  server = await (await ask("/v1/lacy", at("key").value)).json();
-  for (const source of server.sources ?? []) markOf(source.name);
-  draw(server.sources ?? []);
+  server = await (await ask("/v1/lacy", byId("key").value)).json();
+  for (const source of server.sources ?? []) sourceClass(source.name);
+  drawSources(server.sources ?? []);
 }
 
 async function meet() {
   await look();
-  at("problem").textContent = "";
-  at("model").textContent = `This one is ${server.model}.`;
-  at("default").textContent = `(${meaning(server.policy)})`;
+  byId("problem").textContent = "";
+  byId("model").textContent = `The model is ${server.model}.`;
+  byId("default").textContent = `(${meaning(server.policy)})`;
   offer();
-  at("picks").hidden = !server.prompts.length;
-  at("picks").replaceChildren(...server.prompts.map(pick));
-  if (!at("prompt").value && server.prompts.length) at("prompt").value = server.prompts[0];
+  byId("picks").hidden = !server.prompts.length;
+  byId("picks").replaceChildren(...server.prompts.map(pick));
+  if (!byId("prompt").value && server.prompts.length) byId("prompt").value = server.prompts[0];
 }
 
-const MEANINGS = { "threshold=0": "where it wants: threshold=0", never: "never" };
+const MEANINGS = { "threshold=0": "where the model wants: threshold=0", never: "never" };
 
 const meaning = (how) => MEANINGS[how] ?? how;
 
@@ -66,12 +66,12 @@ function pick(prompt) {
 }
 
 function policy() {
-  const chosen = at("form").elements.policy.value;
-  return chosen === "budget" ? `budget=${Number(at("budget").value)}` : chosen;
+  const chosen = byId("form").elements.policy.value;
+  return chosen === "budget" ? `budget=${Number(byId("budget").value)}` : chosen;
 }
 
 function share() {
-  at("share").textContent = `${Math.round(100 * at("budget").value)}%`;
+  byId("share").textContent = `${Math.round(100 * byId("budget").value)}%`;
 }
 
 const single = () => [["Answer", policy()]];
@@ -79,44 +79,44 @@ const single = () => [["Answer", policy()]];
 const beside = () => [
   ["Alone", "never"],
   [`lacy: ${policy() || server.policy}`, policy()],
-  ["Calls anywhere allowed", "always"],
+  ["Calls everywhere", "always"],
 ];
 
-/** The policies of the page that are not the server's own, which is offered already. */
+/** Hides the policy that is the server's default, which has a choice of its own. */
 function offer() {
-  for (const radio of at("form").elements.policy) {
+  for (const radio of byId("form").elements.policy) {
     radio.closest("label").hidden = Boolean(radio.value) && radio.value === server.policy;
   }
-  choose(at("form").elements.policy.value);
+  choose(byId("form").elements.policy.value);
 }
 
 function choose(value) {
-  const radios = [...at("form").elements.policy];
+  const radios = [...byId("form").elements.policy];
   const radio = radios.find((one) => one.value === value && !one.closest("label").hidden);
   const known = radios.some((one) => one.value === value);
   if (radio ?? known) (radio ?? radios[0]).checked = true;
 }
 
-/** Sets the controls as the address has them. Nothing is asked: to open a link costs nothing. */
+/** Sets the controls from the address. Nothing is generated: opening a link costs nothing. */
 function restore() {
   const view = address.read();
   if (!view.prompt) return;
-  at("prompt").value = view.prompt;
+  byId("prompt").value = view.prompt;
   const [name, value] = view.policy.split("=");
   const chosen = name === "budget" ? name : view.policy;
-  if (name === "budget") at("budget").value = value;
+  if (name === "budget") byId("budget").value = value;
   choose(chosen);
   share();
   const how = view.beside ? "Side by side" : "Write";
-  say(`From the address; “${how}” forms ${view.beside ? "these answers" : "this answer"}.`);
+  say(`From the address; “${how}” generates ${view.beside ? "these answers" : "this answer"}.`);
 }
 
-/** Streams one answer into its pane; gives what it took as a sentence. */
+/** Streams one answer into its pane; returns its token counts and time as a sentence. */
 async function stream(pane, prompt, how, signal, shown) {
   const body = { model: server.model, prompt, stream: true, stream_options: { include_usage: true } };
   if (how) body.lacy = { policy: how };
   const ended = { policy: "", read: 0, finish: "", hint: "" };
-  for await (const chunk of chunks(await ask("/v1/completions", at("key").value, body, signal))) {
+  for await (const chunk of chunks(await ask("/v1/completions", byId("key").value, body, signal))) {
     shown();
     for (const choice of chunk.choices) {
       pane.add(choice.lacy.spans);
@@ -129,27 +129,27 @@ async function stream(pane, prompt, how, signal, shown) {
   return pane.end(ended, "", server.sources ?? []);
 }
 
-/** Runs one thing at a time: what is being written ends, what fails is said. */
+/** Runs one job at a time: ends the current one, and shows errors. */
 async function busy(work) {
   running?.abort();
   clearTimeout(timer);
   clearTimeout(waiting);
   const mine = (running = new AbortController());
-  at("problem").textContent = "";
+  byId("problem").textContent = "";
   close();
   const job = { signal: mine.signal, pane: null };
   try {
     if (!server) await meet();
     if (running !== mine) return;
-    at("stop").disabled = false;
+    byId("stop").disabled = false;
     say(`Done. ${await work(job)}`);
-    await look().catch(() => {}); // figures of the sources: the answer stands without them
+    await look().catch(() => {}); // updates the sources; the answer does not need them
   } catch (error) {
     const stopped = error.name === "AbortError";
-    if (stopped && running !== mine) return; // another one has begun
+    if (stopped && running !== mine) return; // another job has started
     if (job.pane?.root.isConnected) job.pane.end(null, stopped ? "stopped" : "broken off", []);
-    else if (!stopped && at("answers").classList.contains("old")) empty(); // it answers another question
-    at("answers").classList.remove("old");
+    else if (!stopped && byId("answers").classList.contains("old")) empty(); // the old answer belongs to another prompt
+    byId("answers").classList.remove("old");
     if (stopped) say("Stopped.");
     else complain(error);
   } finally {
@@ -158,94 +158,94 @@ async function busy(work) {
 }
 
 function empty() {
-  at("answers").replaceChildren();
-  at("legend").hidden = true;
+  byId("answers").replaceChildren();
+  byId("legend").hidden = true;
 }
 
-/** One answer after the other, so that none takes another's time. */
+/** Generates one answer after the other, so that none slows down another. */
 function write(plan) {
-  const prompt = at("prompt").value;
-  address.keep({ prompt, policy: policy(), beside: plan === beside });
+  const prompt = byId("prompt").value;
+  address.save({ prompt, policy: policy(), beside: plan === beside });
   return busy(async (job) => {
     last = plan;
-    const told = [];
+    const results = [];
     const wanted = plan();
     say(wanted.length > 1 ? `Writing ${wanted.length} answers …` : "Writing …");
-    at("answers").classList.add("old"); // until there is something new
+    byId("answers").classList.add("old"); // until new text arrives
     for (const [n, [title, how]] of wanted.entries()) {
-      const pane = (job.pane = new Pane(title, prompt, { tell: say, more: (it) => writeOn(it, how), begin }));
+      const pane = (job.pane = new Pane(title, prompt, { say, onContinue: (it) => resume(it, how), onBegin: begin }));
       const shown = () => pane.root.isConnected || show(pane, n === 0);
       const took = await stream(pane, prompt, how, job.signal, shown);
-      told.push(wanted.length > 1 ? `${title}: ${took}` : took);
-      at("legend").replaceChildren(...legend());
+      results.push(wanted.length > 1 ? `${title}: ${took}` : took);
+      byId("legend").replaceChildren(...legend());
     }
-    return told.join(" ");
+    return results.join(" ");
   });
 }
 
-/** Goes on where an answer was cut off. */
-const writeOn = (pane, how) =>
+/** Continues an answer that was cut off. */
+const resume = (pane, how) =>
   busy(async (job) => {
     job.pane = pane;
-    say("Writing on …");
-    const words = pane.words;
+    say("Continuing …");
+    const text = pane.words;
     pane.resume();
-    const took = await stream(pane, words, how, job.signal, () => {});
-    at("legend").replaceChildren(...legend());
+    const took = await stream(pane, text, how, job.signal, () => {});
+    byId("legend").replaceChildren(...legend());
     return took;
   });
 
-/** Writes from another beginning. */
+/** Writes with another prompt. */
 function begin(prompt) {
-  at("prompt").value = prompt;
+  byId("prompt").value = prompt;
   write(single);
 }
 
-function show(pane, alone) {
-  if (alone) at("answers").replaceChildren();
-  at("answers").classList.remove("old");
-  at("answers").append(pane.root);
-  at("legend").hidden = false;
-  at("legend").replaceChildren(...legend());
+function show(pane, first) {
+  if (first) byId("answers").replaceChildren();
+  byId("answers").classList.remove("old");
+  byId("answers").append(pane.root);
+  byId("legend").hidden = false;
+  byId("legend").replaceChildren(...legend());
 }
 
-/** Nothing is being written any more. */
+/** Resets the buttons after a job. */
 function rest() {
   running = null;
-  if (document.activeElement === at("stop")) at("write").focus();
-  at("stop").disabled = true;
+  if (document.activeElement === byId("stop")) byId("write").focus();
+  byId("stop").disabled = true;
 }
 
-/** Forms the answer again where there is one, once the controls rest. */
+/** Generates the last answers again, once the controls have not changed for a while. */
 function again() {
   clearTimeout(timer);
   if (!last) return;
   running?.abort();
   running = null;
-  timer = setTimeout(() => write(last), RERUN);
+  timer = setTimeout(() => write(last), RERUN_DELAY);
 }
 
-at("form").addEventListener("submit", (event) => {
+byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
   write(single);
 });
-at("prompt").addEventListener("keydown", (event) => {
+byId("prompt").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   write(single);
 });
-at("beside").addEventListener("click", () => write(beside));
-at("stop").addEventListener("click", () => {
+byId("beside").addEventListener("click", () => write(beside));
+byId("stop").addEventListener("click", () => {
   clearTimeout(timer);
   if (running) return running.abort();
-  say("Stopped."); // between two writings
+  say("Stopped."); // between two runs
   rest();
 });
-at("budget").addEventListener("input", () => {
-  at("form").elements.policy.value = "budget";
+byId("budget").addEventListener("input", () => {
+  byId("form").elements.policy.value = "budget";
   share();
 });
-at("when").addEventListener("input", again);
+byId("when").addEventListener("input", again);
 addEventListener("hashchange", restore);
 
 restore();

@@ -1,41 +1,41 @@
-// One answer on the page: its words by speaker, and its receipt.
+// One answer on the page: its text by speaker, and its receipt.
 
 import { leave, point } from "./detail.js";
-import { count, element } from "./dom.js";
-import { receipt, sentence, sums } from "./receipt.js";
-import { lookOf, nameOf, unanswered } from "./speakers.js";
+import { element, plural } from "./dom.js";
+import { asSentence, receipt, summarize } from "./receipt.js";
+import { spanClass, speakerName, unanswered } from "./speakers.js";
 import { GuessTracker } from "./guesses.js";
 
-/** The space before a call's words, which is not underlined; a call without words keeps a place. */
+/** Returns the space before a call's text, which is not underlined. */
 function before(text) {
   return text.trim() ? text.slice(0, text.length - text.trimStart().length) : "";
 }
 
-/** Why a call brought nothing: what follows the reason for calling, without figures to compare. */
+/** Returns why a call found nothing: the part after the reason for calling, without scores. */
 const blame = (span) =>
   (span.reason.split("; ").slice(1).join("; ") || span.reason).replace(/ \([^()]*[<>][^()]*\)/g, "");
 
-/** Calls that brought nothing, in one sentence with the reasons; numbers make no other reason. */
+/** Returns a notice about calls that found nothing; reasons that differ only in numbers are merged. */
 function notice(spans, calls, what) {
   const reasons = new Map(spans.map(blame).map((why) => [why.replace(/[\d.]+/g, "#"), why]));
-  const head = element("strong", {}, `${spans.length} of ${count(calls, "call")} ${what}`);
+  const head = element("strong", {}, `${spans.length} of ${plural(calls, "call")} ${what}`);
   return element("p", { class: `notice ${what}` }, head, `: ${[...reasons.values()].slice(0, 3).join("; ")}. `
     + "The words marked as guesses are the model's own: check them.");
 }
 
 export class Pane {
-  /** `tell` puts a sentence into the status line; `more` writes on, `begin` with another prompt. */
-  constructor(title, prompt, { tell, more, begin }) {
+  /** `say` sets the status line; `onContinue` continues the text, `onBegin` starts another prompt. */
+  constructor(title, prompt, { say, onContinue, onBegin }) {
     this.prompt = prompt;
-    this.tell = tell;
-    this.more = more;
-    this.restart = begin;
+    this.say = say;
+    this.onContinue = onContinue;
+    this.onBegin = onBegin;
     this.guesses = new GuessTracker();
     this.spans = [];
     this.nodes = [];
     this.first = null;
     this.begin = performance.now();
-    const label = `${title}: words; arrow keys go through them`;
+    const label = `${title}: text; use the arrow keys to go through its parts`;
     this.text = element("p", { class: "text", role: "group", "aria-label": label, "aria-busy": "true" });
     this.text.append(element("span", { class: "prompt" }, prompt));
     this.text.addEventListener("keydown", (event) => this.walk(event));
@@ -50,29 +50,29 @@ export class Pane {
     this.root = element("article", { class: "pane" }, head, element("div", { class: "inside" }, words, this.receipt));
   }
 
-  add(pieces) {
-    for (const piece of pieces) {
-      if (this.first === null && piece.text) this.first = this.seconds;
-      const parts = this.guesses.split(piece);
+  add(spans) {
+    for (const span of spans) {
+      if (this.first === null && span.text) this.first = this.seconds;
+      const parts = this.guesses.split(span);
       for (const [n, [text, guess]] of parts.entries()) {
-        this.put({ ...piece, text, tokens: n ? 0 : piece.tokens, asked: piece.asked && !n }, guess);
+        this.put({ ...span, text, tokens: n ? 0 : span.tokens, asked: span.asked && !n }, guess);
       }
     }
   }
 
-  /** Words join those before them where both are the model's own and both guesses or neither. */
-  put(piece, guess) {
+  /** Adds text; the model's own is joined to the text before it, unless only one is a guess. */
+  put(span, guess) {
     const last = this.spans.at(-1);
-    if (last && !piece.asked && piece.speaker === "slm" && last.speaker === "slm" && last.asked === guess) {
-      last.text += piece.text;
-      last.tokens += piece.tokens;
+    if (last && !span.asked && span.speaker === "slm" && last.speaker === "slm" && last.asked === guess) {
+      last.text += span.text;
+      last.tokens += span.tokens;
       this.label(this.nodes.at(-1), last);
     } else {
-      this.open(piece);
+      this.open(span);
     }
   }
 
-  /** The whole text: what a request to write on continues. */
+  /** The whole text, with the prompt. */
   get words() {
     return this.prompt + this.spans.map((span) => span.text).join("");
   }
@@ -83,15 +83,15 @@ export class Pane {
 
   open(span) {
     const node = element("span", {
-      role: "button", "aria-pressed": "false", "aria-describedby": "about", class: `said ${lookOf(span)}`,
+      role: "button", "aria-pressed": "false", "aria-describedby": "about", class: `segment ${spanClass(span)}`,
     });
     let quiet = false;
-    node.tabIndex = this.nodes.length ? -1 : 0; // one tab stop per answer, arrows within it
+    node.tabIndex = this.nodes.length ? -1 : 0; // one tab stop per answer; arrow keys move inside it
     this.label(node, span);
     node.addEventListener("mouseenter", () => point(span, node, false));
     node.addEventListener("quiet", () => (quiet = true));
     node.addEventListener("focus", () => {
-      this.reach(node);
+      this.setTabStop(node);
       if (!quiet) point(span, node, true);
       quiet = false;
     });
@@ -111,11 +111,11 @@ export class Pane {
 
   label(node, span) {
     node.textContent = span.asked ? span.text.slice(before(span.text).length) : span.text;
-    node.setAttribute("aria-label", `${nameOf(span)}: ${span.text.trim() || "no words"}`);
+    node.setAttribute("aria-label", `${speakerName(span)}: ${span.text.trim() || "no words"}`);
   }
 
-  /** Makes words the one tab stop of the answer. */
-  reach(node) {
+  /** Makes this part the one tab stop of the answer. */
+  setTabStop(node) {
     for (const other of this.nodes) other.tabIndex = other === node ? 0 : -1;
   }
 
@@ -128,31 +128,31 @@ export class Pane {
     this.nodes[Math.max(0, Math.min(last, step))].focus();
   }
 
-  /** Without the right to the clipboard (a page over plain HTTP) the words are selected instead. */
+  /** Copies the text. Without access to the clipboard (over plain HTTP) it is selected instead. */
   async copied() {
     try {
       await navigator.clipboard.writeText(this.words);
-      this.tell("Copied.");
+      this.say("Copied.");
     } catch {
       getSelection().selectAllChildren(this.text);
-      this.tell("Selected: copy it with the keyboard.");
+      this.say("Selected: copy it with the keyboard.");
     }
   }
 
-  /** Says which calls brought nothing, and why. */
-  degraded() {
+  /** Shows which calls found nothing, and why. */
+  showMissing() {
     const calls = this.spans.filter((span) => span.asked).length;
     const missing = this.spans.filter(unanswered);
     const kinds = [["failed", missing.filter((span) => span.fault)], ["unanswered", missing.filter((span) => !span.fault)]];
-    const said = kinds.filter(([, spans]) => spans.length).map(([what, spans]) => notice(spans, calls, what));
-    this.notice.replaceChildren(...said);
+    const notices = kinds.filter(([, spans]) => spans.length).map(([what, spans]) => notice(spans, calls, what));
+    this.notice.replaceChildren(...notices);
   }
 
-  /** Says that the answer was cut off at its limit, and that a question is no beginning. */
+  /** Shows that the answer was cut off, and a hint if the prompt is a question. */
   advise({ finish, hint }) {
     if (finish === "length") {
-      const button = element("button", { type: "button", class: "more" }, "Write on");
-      button.addEventListener("click", () => this.more(this));
+      const button = element("button", { type: "button", class: "more" }, "Continue");
+      button.addEventListener("click", () => this.onContinue(this));
       this.notice.append(element("p", { class: "notice cut" }, "Cut off at the limit of tokens. ", button));
     }
     if (!hint) return;
@@ -160,29 +160,29 @@ export class Pane {
     const start = hint.match(/“([^”]+)”\.$/)?.[1];
     if (start) {
       const button = element("button", { type: "button", class: "more" }, `Begin with “${start}”`);
-      button.addEventListener("click", () => this.restart(start));
+      button.addEventListener("click", () => this.onBegin(start));
       note.append(" ", button);
     }
     this.notice.append(note);
   }
 
-  /** Goes on writing behind the words that are there. */
+  /** Prepares for more text. */
   resume() {
     this.begin = performance.now() - 1000 * this.whole;
     this.text.setAttribute("aria-busy", "true");
     this.notice.replaceChildren();
   }
 
-  /** Draws what it took; `ended` has `read` (tokens of the prompt), null where it was cut off by `why`. */
+  /** Ends the answer and shows its receipt; `ended` is null if it was cut off because of `why`. */
   end(ended, why, sources) {
-    const sum = sums(this.spans);
+    const sum = summarize(this.spans);
     const whole = (this.whole = this.seconds);
     this.text.setAttribute("aria-busy", "false");
     this.copy.hidden = false;
-    this.degraded();
+    this.showMissing();
     if (ended) this.advise(ended);
     const title = `Receipt (${ended ? ended.policy : why})`;
     this.receipt.replaceChildren(...receipt(sum, { first: this.first, whole, ended, title, sources }));
-    return sentence(sum, whole);
+    return asSentence(sum, whole);
   }
 }

@@ -1,18 +1,18 @@
-// What an answer took: tokens by speaker, calls, cost, time.
+// The receipt of an answer: tokens by speaker, calls, cost and time.
 
-import { amount, count, element, percent, time } from "./dom.js";
-import { markOf, said, unanswered } from "./speakers.js";
+import { amount, element, percent, plural, time } from "./dom.js";
+import { sourceClass, styledName, unanswered } from "./speakers.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const NAMELESS = "the model";
+const MODEL = "the model";
 
-/** Sums over the spans of an answer. */
-export function sums(spans) {
+/** Returns totals over the spans of an answer. */
+export function summarize(spans) {
   const tokens = new Map([["slm", 0]]);
   for (const span of spans) tokens.set(span.speaker, (tokens.get(span.speaker) ?? 0) + span.tokens);
   const asked = spans.filter((span) => span.asked);
   return {
-    by: [...tokens].map(([name, n]) => (name === "slm" ? ["own", NAMELESS, n] : [markOf(name), name, n])),
+    by: [...tokens].map(([name, n]) => (name === "slm" ? ["own", MODEL, n] : [sourceClass(name), name, n])),
     tokens: [...tokens.values()].reduce((sum, n) => sum + n, 0),
     calls: asked.length,
     unanswered: asked.filter(unanswered).length,
@@ -21,14 +21,14 @@ export function sums(spans) {
   };
 }
 
-/** The sums as a sentence, for the status line. */
-export function sentence(sum, seconds) {
+/** Returns the totals as a sentence, for the status line. */
+export function asSentence(sum, seconds) {
   const failed = sum.failed ? ` (${sum.failed} failed)` : "";
   const missing = sum.unanswered ? `, ${sum.unanswered} without an answer${failed}` : "";
-  return `${count(sum.tokens, "token")}, ${count(sum.calls, "call")}${missing}, ${time(seconds)}.`;
+  return `${plural(sum.tokens, "token")}, ${plural(sum.calls, "call")}${missing}, ${time(seconds)}.`;
 }
 
-/** Each speaker's share of the tokens, side by side; the table below says the same. */
+/** Draws each speaker's share of the tokens; the table below has the same numbers. */
 function bar(sum) {
   const drawing = document.createElementNS(SVG, "svg");
   drawing.setAttribute("class", "bar");
@@ -47,7 +47,7 @@ function bar(sum) {
 
 const priced = (source) => source.price && source.price.input + source.price.output > 0;
 
-/** Rows and an explanation of what all the words would have cost from each source with a price. */
+/** Returns rows and an explanation: the cost if each source with a price had written all text. */
 function without(sum, read, sources) {
   const known = sources.filter(priced);
   if (!known.length) {
@@ -58,8 +58,8 @@ function without(sum, read, sources) {
   }
   const all = known.map(({ name, price }) => {
     const cost = (read * price.input + sum.tokens * price.output) / 1e6;
-    const why = `Without delegation ${name} would read the prompt (${count(read, "token")}, ${amount(price.input)} per million) `
-      + `and write the whole answer (${count(sum.tokens, "token")}, ${amount(price.output)} per million) = ${amount(cost)}. `
+    const why = `Without delegation ${name} would read the prompt (${plural(read, "token")}, ${amount(price.input)} per million) `
+      + `and write the whole answer (${plural(sum.tokens, "token")}, ${amount(price.output)} per million) = ${amount(cost)}. `
       + "Tokens are counted as the small model does.";
     return { name, cost, why };
   });
@@ -70,14 +70,14 @@ function without(sum, read, sources) {
   };
 }
 
-/** What is drawn; `ended` is null where the answer has no end of its own. */
+/** Returns the elements of the receipt; `ended` is null if the answer was cut off. */
 export function receipt(sum, { first, whole, ended, title, sources }) {
-  const rows = sum.by.map(([mark, name, n]) => [said(mark, name), count(n, "token"), percent(n, sum.tokens)]);
+  const rows = sum.by.map(([mark, name, n]) => [styledName(mark, name), plural(n, "token"), percent(n, sum.tokens)]);
   rows.push(["calls", String(sum.calls), ""]);
   if (sum.unanswered) rows.push(["unanswered", String(sum.unanswered), percent(sum.unanswered, sum.calls)]);
   const other = ended ? without(sum, ended.read, sources) : { paid: "", rows: [], why: [] };
   rows.push(["paid", amount(sum.cost), other.paid], ...other.rows);
-  rows.push(["first words", first === null ? "–" : time(first), ""], ["all words", time(whole), ""]);
+  rows.push(["first text", first === null ? "–" : time(first), ""], ["all text", time(whole), ""]);
   const row = ([head, ...cells]) =>
     element("tr", {}, element("th", { scope: "row" }, head), ...cells.map((cell) => element("td", {}, cell)));
   const caption = element("caption", {}, title);

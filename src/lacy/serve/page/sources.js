@@ -1,11 +1,11 @@
-// Who can be asked, and how that has been going.
+// The panel of sources and their status.
 
-import { amount, at, element, pairs, time } from "./dom.js";
-import { markOf, said } from "./speakers.js";
+import { amount, byId, definitions, element, time } from "./dom.js";
+import { sourceClass, styledName } from "./speakers.js";
 
 const known = (value, shown) => (value === null || value === undefined ? "–" : shown(value));
 
-/** How a source is doing: the class of its light, and the words beside it. */
+/** Returns the CSS class of a source's state, and its description. */
 function stateOf(source) {
   if (source.resting) return ["resting", "resting after failures"];
   if (source.failing) return ["failing", "its last request failed"];
@@ -13,14 +13,14 @@ function stateOf(source) {
 }
 
 function card(source) {
-  const [light, state] = stateOf(source);
+  const [style, state] = stateOf(source);
   const head = element(
-    "h3", {}, said(markOf(source.name), source.name), " ",
-    element("span", { class: `state ${light}` }, state),
+    "h3", {}, styledName(sourceClass(source.name), source.name), " ",
+    element("span", { class: `state ${style}` }, state),
   );
   const place = [source.kind, source.where].filter((part) => part && part !== source.name).join(" · ");
   const timed = source.requests ? time : () => "–";
-  const figures = pairs([
+  const figures = definitions([
     ["requests", String(source.requests)],
     ["found", String(source.found)],
     ["not found", String(source.not_found)],
@@ -32,8 +32,8 @@ function card(source) {
   return element("li", {}, head, element("p", {}, place), figures);
 }
 
-/** Draws the panel anew; a server that tells of none has none. */
-export function draw(sources) {
-  at("sources").hidden = !sources.length;
-  at("cards").replaceChildren(...sources.map(card));
+/** Draws the panel again; without sources it is hidden. */
+export function drawSources(sources) {
+  byId("sources").hidden = !sources.length;
+  byId("cards").replaceChildren(...sources.map(card));
 }

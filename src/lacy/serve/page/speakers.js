@@ -1,37 +1,37 @@
-// Who speaks, and how that looks: each a colour and a line of its own, the same in all answers.
+// Speakers and their styles: each has a colour and a line, the same in all answers.
 
 import { element } from "./dom.js";
 
-const MARKS = ["source-1", "source-2", "source-3", "source-4"];
-const marks = new Map(); // source -> its mark
-let guessed = false; // whether a call that found nothing was seen on this page
+const CLASSES = ["source-1", "source-2", "source-3", "source-4"];
+const classes = new Map(); // CSS class by source
+let guessed = false; // true once a call has found nothing
 
-export function markOf(name) {
-  if (!marks.has(name)) marks.set(name, MARKS[marks.size % MARKS.length]);
-  return marks.get(name);
+export function sourceClass(name) {
+  if (!classes.has(name)) classes.set(name, CLASSES[classes.size % CLASSES.length]);
+  return classes.get(name);
 }
 
-/** Whether a source was asked and the model had to go on by itself. */
+/** True if a call found nothing, so that the model continued alone. */
 export const unanswered = (span) => span.asked && span.speaker === "slm";
 
-export function lookOf(span) {
-  if (span.speaker !== "slm") return markOf(span.speaker);
+export function spanClass(span) {
+  if (span.speaker !== "slm") return sourceClass(span.speaker);
   guessed ||= span.asked;
   return span.asked ? "guess" : "own";
 }
 
-export function nameOf(span) {
+export function speakerName(span) {
   if (span.speaker !== "slm") return span.speaker;
   if (span.fault) return "the model: a guess, after a call that failed";
   return span.asked ? "the model: a guess, after a call that found nothing" : "the model";
 }
 
-/** A name in the look of its words. */
-export const said = (mark, name) => element("span", { class: `said ${mark}` }, name);
+/** Returns a name in the style of its text. */
+export const styledName = (style, name) => element("span", { class: `segment ${style}` }, name);
 
-/** All looks so far, as list items. */
+/** Returns list items for all styles so far. */
 export function legend() {
-  const rows = [["prompt", "your beginning"], ["own", "the model"], ...[...marks].map(([name, mark]) => [mark, name])];
+  const rows = [["prompt", "your prompt"], ["own", "the model"], ...[...classes].map(([name, style]) => [style, name])];
   if (guessed) rows.push(["guess", "a guess of the model, after a call that found nothing"]);
-  return rows.map(([mark, name]) => element("li", {}, said(mark, name)));
+  return rows.map(([style, name]) => element("li", {}, styledName(style, name)));
 }

@@ -1,15 +1,15 @@
-// A completion over server-sent events.
+// Requests, and completions over server-sent events.
 
-/** A failure that the server or the way to it tells of; `status` is 0 where nobody answered. */
+/** A failed request; `status` is 0 if the server did not answer. */
 export class Failure extends Error {
   constructor(message, status = 0, retry = 0) {
     super(message);
     this.status = status;
-    this.retry = retry; // seconds after which it may be tried again; 0: not told
+    this.retry = retry; // seconds after which it may be tried again; 0: unknown
   }
 }
 
-/** GET or POST (where there is a body) with the key, if there is one. */
+/** Sends GET, or POST if there is a body, with the key if there is one. */
 export async function ask(path, key, body, signal) {
   const headers = { Accept: "application/json" };
   if (key) headers.Authorization = `Bearer ${key}`;
@@ -23,26 +23,26 @@ export async function ask(path, key, body, signal) {
     throw new Failure("the server does not answer; is it still running?");
   }
   if (!response.ok) {
-    const told = await response.json().catch(() => null);
+    const problem = await response.json().catch(() => null);
     const retry = Number(response.headers.get("Retry-After")) || 0;
-    throw new Failure(told?.error?.message ?? `status ${response.status}`, response.status, retry);
+    throw new Failure(problem?.error?.message ?? `status ${response.status}`, response.status, retry);
   }
   return response;
 }
 
-/** Yields every chunk as it arrives; throws a Failure that comes under way. */
+/** Yields every chunk as it arrives; throws a Failure if the stream fails. */
 export async function* chunks(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let held = "";
+  let rest = "";
   for (;;) {
     const { value, done } = await reader.read().catch((error) => {
       throw error.name === "AbortError" ? error : new Failure("the answer broke off");
     });
     if (done) throw new Failure("the answer broke off");
-    const events = (held + value).split("\n\n");
-    held = events.pop();
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
     for (const event of events) {
-      if (event.startsWith(":")) continue; // a comment: the server is still there
+      if (event.startsWith(":")) continue; // a comment that keeps the connection open
       const data = event.replace(/^data: /, "");
       if (data === "[DONE]") return;
       const chunk = JSON.parse(data);

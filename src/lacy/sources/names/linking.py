@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -111,10 +112,11 @@ class EntityLinker:
         self._key = key
         self.exact = NameIndex(names)
         self.fuzzy, self.threshold, self.margin = fuzzy, threshold, margin
-        self._forms: dict[str, str | tuple[str, ...]] = {}
+        self._forms: dict[str, tuple[str, ...]] = {}
         self._first: set[str] = set()
-        self._cache: dict[tuple[str, float, float], tuple[EntityLink | None, str]] = {}
         self._lock = threading.Lock()
+        # Cached, as a text repeats its names.
+        self._most_similar_cached = lru_cache(_CACHE_SIZE)(self._most_similar)
         if fuzzy:
             self._read(names)
 
@@ -156,26 +158,23 @@ class EntityLinker:
             return EntityLink(self.exact.stored_spelling(name)), ""
         if not self.fuzzy:
             return None, ""
-        found = self._forms.get(normalize(name))
-        if isinstance(found, str):
-            return EntityLink(found, "normalised", name), ""
-        return self._similar(name) if found is None else (None, _ambiguous(name, *found[:2]))
+        found = self._forms.get(normalize(name), ())
+        if len(found) == 1:
+            return EntityLink(found[0], "normalised", name), ""
+        return (None, _ambiguous(name, *found[:2])) if found else self._similar(name)
 
     # ------------------------------------------------------------------------------ normalized
 
     def _read(self, names: Iterable[str]) -> None:
         """Build the normalized forms of all names and the index of their trigrams."""
         for name in names:
-            forms = {normalize(name)} | (
-                {normalize(name, keep_order=True)} if "," in name else set()
-            )
-            for form in forms:
-                if not form:
-                    continue
-                known = self._forms.setdefault(form, name)
-                others = (known,) if isinstance(known, str) else known
-                if name not in others and self._key(name) not in map(self._key, others):
-                    self._forms[form] = (*others, name)
+            forms = {normalize(name)}
+            if "," in name:
+                forms.add(normalize(name, keep_order=True))
+            for form in filter(None, forms):
+                known = self._forms.get(form, ())
+                if self._key(name) not in map(self._key, known):
+                    self._forms[form] = (*known, name)
         self._first = {found.group() for form in self._forms if (found := _LETTERS.search(form))}
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         try:
@@ -231,40 +230,32 @@ class EntityLinker:
                 continue
             if not is_complete_name(text, start, end, lower_case=span == span.lower()):
                 partial = PartialMatch(text, start, span)
-            elif isinstance(found, tuple):
+            elif len(found) > 1:
                 return None, _ambiguous(span, *found[:2])
             else:
-                return EntityLink(found, "normalised", span), None
+                return EntityLink(found[0], "normalised", span), None
         return None, partial
 
     # --------------------------------------------------------------------------------- similar
 
     def _similar(self, mention: str) -> tuple[EntityLink | None, str]:
-        """Return the one known name similar enough to a mention; cached, as texts repeat names."""
-        asked = (mention, self.threshold, self.margin)
-        with self._lock:
-            if asked in self._cache:
-                return self._cache[asked]
-        found = self._most_similar(mention)
-        with self._lock:
-            if len(self._cache) >= _CACHE_SIZE:
-                self._cache.clear()
-            self._cache[asked] = found
-        return found
+        """Return the one known name that is similar enough to a mention, or None and the reason."""
+        return self._most_similar_cached(mention, self.threshold, self.margin)
 
-    def _most_similar(self, mention: str) -> tuple[EntityLink | None, str]:
+    def _most_similar(
+        self, mention: str, threshold: float, margin: float
+    ) -> tuple[EntityLink | None, str]:
         best: dict[str, float] = {}
         form = normalize(mention)
         for other in self._candidates(form):
             value = similarity(form, other)
-            if value >= self.threshold - self.margin:
-                known = self._forms[other]
-                for name in (known,) if isinstance(known, str) else known:
+            if value >= threshold - margin:
+                for name in self._forms[other]:
                     best[name] = max(value, best.get(name, 0.0))
         order = sorted(best, key=lambda name: (-best[name], name))
-        if not order or best[order[0]] < self.threshold:
+        if not order or best[order[0]] < threshold:
             return None, ""
-        if len(order) > 1 and best[order[0]] - best[order[1]] < self.margin:
+        if len(order) > 1 and best[order[0]] - best[order[1]] < margin:
             return None, _ambiguous(mention, order[0], order[1])
         return EntityLink(order[0], "similar", mention, best[order[0]]), ""
 

@@ -154,9 +154,9 @@ def _full_name(schema: str, table: str) -> str:
 
 def _open_problem(error: BaseException) -> str:
     """Return why a file cannot be opened, and what helps."""
-    why = first_line(error)
-    if "Conflicting lock" in why or "used by another process" in why:
-        holder = re.search(r"\(PID (\d+)\)", why)
+    message = str(error)  # the whole, as the process id comes after a long path
+    if "Conflicting lock" in message or "used by another process" in message:
+        holder = re.search(r"\(PID (\d+)\)", message)
         who = f"process {holder[1]}" if holder else "another process"
         return f"{who} has it open for writing; end that, or give a copy of the file"
-    return why
+    return first_line(error)

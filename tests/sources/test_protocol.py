@@ -25,7 +25,7 @@ class Broken:
         return self.answer
 
 
-def test_sound_replies_pass_with_their_time():
+def test_valid_replies_pass_with_their_time():
     replies = run(ScriptedSource([" Paris", None], cost=0.5))
     assert [c.text for c in replies[0].candidates] == [" Paris"]
     assert replies[1].candidates == () and replies[1].error is None
@@ -59,12 +59,12 @@ def test_failures_become_errors():
         assert not reply.candidates and says in reply.error and "\n" not in reply.error
 
 
-def test_hanging_sources_are_left():
+def test_hanging_sources_time_out():
     reply = run(ScriptedSource(["x"], delay=3600), timeout=0.05)[0]
     assert "no answer after" in reply.error and 0.04 < reply.seconds < 3
 
 
-def test_unspeakable_texts_are_dropped():
+def test_texts_that_cannot_be_encoded_are_dropped():
     odd = Reply((Candidate(""), Candidate("\ud800"), Candidate(" ok")), ranked=True)
     first, second = run(Broken([odd, Reply((Candidate(""),))]))
     assert [c.text for c in first.candidates] == [" ok"] and first.error is None
@@ -80,6 +80,6 @@ def test_cancelling_is_not_swallowed():
         run(Stop(None))
 
 
-def test_nothing_is_asked_for_nothing():
+def test_an_empty_batch_is_not_asked():
     source = ScriptedSource([RuntimeError("asked")])
     assert asyncio.run(guarded(source, [])) == [] and source.batches == []

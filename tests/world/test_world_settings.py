@@ -9,7 +9,7 @@ import pytest
 
 from lacy.errors import LacyError
 from lacy.world import load_world, make_world
-from lacy.world.mistakes import mistaken, other_value, pools
+from lacy.world.mistakes import values_by_relation, wrong_value, wrong_values
 
 TEXTS_WITHOUT_PROSE = "d03bb855de40c8399727424b55466a04e066ab5dbccd29d73869e029f30c0932"
 """Of every text and mark of a small world, as they were before prose could be asked for."""
@@ -86,11 +86,11 @@ def test_errors_are_other_peoples_values_of_that_share_of_facts(tmp_path):
 
 def test_errors_are_the_same_every_time_and_nested():
     people = make_world(50, 0).everyone
-    few, many = mistaken(people, 0.2, 1), mistaken(people, 0.6, 1)
-    assert few == mistaken(people, 0.2, 1)
+    few, many = wrong_values(people, 0.2, 1), wrong_values(people, 0.6, 1)
+    assert few == wrong_values(people, 0.2, 1)
     assert few.items() < many.items()
-    assert few != mistaken(people, 0.2, 2)
-    assert mistaken(people, 0.0, 1) == {}
+    assert few != wrong_values(people, 0.2, 2)
+    assert wrong_values(people, 0.0, 1) == {}
 
 
 def test_no_errors_is_the_same_file(tmp_path):
@@ -102,10 +102,10 @@ def test_no_errors_is_the_same_file(tmp_path):
 def test_where_everybody_has_one_value_there_is_no_other():
     person = make_world(10, 0).everyone[0]
     own = person.facts["field"]
-    assert other_value(person, "field", [own, own], 0) is None
-    assert other_value(person, "field", [own, person.name], 0) is None
-    assert other_value(person, "field", [own, "botany"], 0) == "botany"
-    assert own in pools([person])["field"]
+    assert wrong_value(person, "field", [own, own], 0) is None
+    assert wrong_value(person, "field", [own, person.name], 0) is None
+    assert wrong_value(person, "field", [own, "botany"], 0) == "botany"
+    assert own in values_by_relation([person])["field"]
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
@@ -132,7 +132,7 @@ def test_the_verb_writes_both(tmp_path, capsys):
     lines = (tmp_path / "w" / "train.jsonl").read_text().splitlines()
     texts = [json.loads(line)["text"] for line in lines]
     assert texts == [d.text for d in world.documents()]
-    wrong = mistaken(world.everyone, 0.25, 6)
+    wrong = wrong_values(world.everyone, 0.25, 6)
     for subject, relation, value in rows(tmp_path / "w" / "truth.sqlite"):
         true = world.truth(subject)[relation]
         assert value == wrong.get((subject, relation), true)

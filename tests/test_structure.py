@@ -1,4 +1,4 @@
-"""The plan of the house: arrows, doors, sizes, documentation, and what must load nothing heavy."""
+"""The structure of the code: imports, public interfaces, sizes, documentation, import time."""
 
 import ast
 import importlib
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import networkx
 import pytest
 
 import lacy
@@ -14,7 +15,7 @@ import lacy
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "lacy"
 FILES = sorted(PACKAGE.rglob("*.py"))
-ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 HEAVY = ("torch", "spacy", "transformers", "datasets", "numpy", "rich", "yaml")
 LOWER = (
     "annotate", "corpus", "remote", "world", "types.py", "config.py", "_convert.py", "run.py",
@@ -88,10 +89,10 @@ def test_public_names_are_few_and_exist():
         _ = lacy.nonsense
 
 
-# ------------------------------------------------------------------------------------ arrows
+# ----------------------------------------------------------------------------------- imports
 
 
-def test_arrows_point_down_only():
+def test_imports_follow_the_contracts():
     done = subprocess.run(
         [BIN / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True
     )
@@ -99,7 +100,43 @@ def test_arrows_point_down_only():
     assert "0 broken" in done.stdout
 
 
-def test_the_lower_half_imports_no_torch_anywhere():
+def module_name(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_between_files():
+    """Pairs of files (importing, imported), where names of interfaces stand for their files."""
+    files = {module_name(path): path for path in FILES}
+    homes = {}
+    for stub in PACKAGE.rglob("__init__.pyi"):
+        package = module_name(stub.with_suffix(".py"))
+        for node in tree(stub).body:
+            if isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    homes[package, alias.name] = f"{package}.{node.module}"
+    for name, path in files.items():
+        parsed = tree(path)
+        blocks = [node for node in parsed.body if isinstance(node, ast.If)]
+        for_types = [inner for block in blocks for inner in ast.walk(block)]
+        for node in ast.walk(parsed):
+            imports = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lacy")
+            if imports and node not in for_types:
+                for alias in node.names:
+                    found = node.module
+                    while (found, alias.name) in homes:
+                        found = homes[found, alias.name]
+                    inner = f"{found}.{alias.name}"
+                    yield name, inner if inner in files else found
+
+
+def test_no_files_import_each_other_in_a_circle():
+    graph = networkx.DiGraph(pair for pair in imports_between_files() if pair[0] != pair[1])
+    circles = [sorted(c) for c in networkx.strongly_connected_components(graph) if len(c) > 1]
+    assert not circles
+
+
+def test_the_lower_layers_import_no_torch_anywhere():
     for path in FILES:
         if not name_of(path).startswith(LOWER):
             continue
@@ -117,19 +154,19 @@ def test_weights_are_never_pickled():
         assert not found, f"{name_of(path)}: {found}"
 
 
-# ------------------------------------------------------------------------- doors and sizes
+# ------------------------------------------------------------------ public names and sizes
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS if room != "cli"])
-def test_every_name_of_a_door_exists(room):
-    door = importlib.import_module(f"lacy.{room}")
-    assert door.__doc__
-    assert door.__all__
-    for name in door.__all__:
-        assert getattr(door, name) is not None
+@pytest.mark.parametrize("package", [package for package in PACKAGES if package != "cli"])
+def test_every_public_name_can_be_imported(package):
+    interface = importlib.import_module(f"lacy.{package}")
+    assert interface.__doc__
+    assert interface.__all__
+    for name in interface.__all__:
+        assert getattr(interface, name) is not None
 
 
-def test_files_are_read_in_one_sitting():
+def test_no_file_exceeds_400_lines():
     long = {
         name_of(path): lines
         for path in FILES
@@ -170,18 +207,18 @@ def test_public_names_are_documented_and_annotated(path):
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_room_stands_in_the_plan():
-    plan = lacy.__doc__
-    for room in ROOMS:
-        assert f"    {room}/ " in plan, f"{room} is not in the docstring of lacy"
-    for name in re.findall(r"^    (\w+)/ ", plan, re.MULTILINE):
-        assert name in ROOMS, f"the docstring of lacy names {name}/, which is not there"
-    for name in re.findall(r"^    (\w+\.py) ", plan, re.MULTILINE):
+def test_every_package_is_in_the_docstring_of_lacy():
+    listed = lacy.__doc__
+    for package in PACKAGES:
+        assert f"    {package}/ " in listed, f"{package} is not in the docstring of lacy"
+    for name in re.findall(r"^    (\w+)/ ", listed, re.MULTILINE):
+        assert name in PACKAGES, f"the docstring of lacy lists {name}/, which does not exist"
+    for name in re.findall(r"^    (\w+\.py) ", listed, re.MULTILINE):
         assert (PACKAGE / name).is_file()
 
 
 def test_generated_parts_are_current():
-    command = [sys.executable, ROOT / "scripts" / "house.py", "--check"]
+    command = [sys.executable, ROOT / "scripts" / "generate_docs.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -207,7 +244,7 @@ def test_no_file_names_a_place_on_one_machine():
                 assert not index.findall(text), path
 
 
-def test_the_core_leaves_room_for_the_federated_extra():
+def test_the_dependencies_are_compatible_with_flower():
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -233,7 +270,7 @@ def test_constraints_name_every_dependency_exactly():
         assert name == "lacy" or name in pinned, f"{name} is not in constraints.txt"
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint"])
+@pytest.mark.parametrize("target", ["demo", "check", "test", "lint"])
 def test_make_knows_what_to_do(target):
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

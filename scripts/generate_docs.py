@@ -1,7 +1,7 @@
-"""Writes what is generated from the program: README's plan of the house and docs/troubles.md.
+"""Generate documentation from the code: README's list of packages, and docs/troubles.md.
 
-python scripts/house.py --write     writes them
-python scripts/house.py --check     says which are out of date, and leaves with 1
+python scripts/generate_docs.py --write     writes them
+python scripts/generate_docs.py --check     names those that are out of date; exit code 1 if any
 """
 
 import argparse
@@ -13,13 +13,13 @@ from lacy.cli.help.error import KINDS, readable_template, what_to_do
 from lacy.errors import CATALOG
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- house: begin -->", "<!-- house: end -->"
+BEGIN, END = "<!-- packages: begin -->", "<!-- packages: end -->"
 FOLDERS = {
-    "recipes": "settings as YAML, one file per published setting or result",
+    "recipes": "settings as YAML, one file per published experiment",
     "examples": "short scripts, all run by the tests",
-    "benchmarks": "what produces each number, results as CSV with their conditions",
-    "docs": "first steps, how-to, design, papers, troubles",
-    "tests": "as in src/lacy; test_house.py holds this plan",
+    "benchmarks": "the scripts behind each number, and their results",
+    "docs": "first steps, how-to guides, glossary, design, papers, results, error codes",
+    "tests": "the same folders as src/lacy, and shared helpers",
 }
 SECTIONS = [
     ((10, 19), "Settings and installation"),
@@ -33,20 +33,20 @@ SECTIONS = [
     ((75, 79), "Evaluation"),
     ((80, 83), "The made-up world"),
     ((84, 89), "Studies"),
-    ((90, 93), "Engines of others"),
+    ((90, 93), "Other inference engines"),
     ((94, 99), "Databases"),
-    ((100, 105), "Texts as a source"),
+    ((100, 105), "Documents as a source"),
     ((106, 110), "Models as sources"),
     ((111, 115), "Command line"),
-    ((120, 129), "Files that are read"),
-    ((130, 139), "Models from elsewhere"),
+    ((120, 129), "Reading files"),
+    ((130, 139), "Models of other origin"),
     ((145, 149), "The server"),
-    ((150, 159), "Files shared with other processes"),
+    ((150, 159), "Files used by several processes"),
 ]
 
 
-def plan() -> str:
-    """The plan of the house, from lacy's docstring and the folders that exist."""
+def packages() -> str:
+    """Return the list of packages and folders, from lacy's docstring."""
     block = (lacy.__doc__ or "").split("\n\n")[2].splitlines()
     lines = ["src/lacy/", *("  " + line.strip() for line in block)]
     lines += [f"{name + '/':<16}{what}" for name, what in FOLDERS.items() if (ROOT / name).is_dir()]
@@ -54,22 +54,21 @@ def plan() -> str:
 
 
 def readme() -> str:
-    """README.md with its plan replaced."""
+    """Return README.md with a current list of packages."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n\n{plan()}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{packages()}\n\n{END}{after}"
 
 
 def troubles() -> str:
-    """The page of all errors."""
+    """Return the page of all error codes."""
     parts = [
-        "# Troubles",
-        "Written by `make docs` from the error catalogue. On the command line: "
-        "`lacy help error E20`. Capitals stand for values that the message fills in. "
-        "`--debug` after any command shows "
-        "where an error came from; anything that is not a line `[E..]` is a bug: please report it "
-        "with the output of `lacy help env`.",
+        "# Error codes",
+        "`make docs` writes this page from the error catalogue; `lacy help error E20` prints one "
+        "entry. Words in capitals stand for values that the message fills in. Add `--debug` to any "
+        "command to see where an error was raised. An error without a code is a bug: please report "
+        "it with the output of `lacy help env`.",
     ]
     for (first, last), title in SECTIONS:
         codes = [code for code in sorted(CATALOG) if first <= int(code[1:]) <= last]
@@ -85,7 +84,7 @@ def troubles() -> str:
 
 
 def main() -> int:
-    """Writes or checks."""
+    """Write or check the files; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--write", action="store_true")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lacy.errors import LacyError
 from lacy.world import RELATIONS, load_world, make_world, phrasings
-from lacy.world.grammar import choose, forms
+from lacy.world.phrasings import all_forms, expand
 
 SPLITS = ("train", "valid", "fresh", "unseen")
 
@@ -55,7 +55,7 @@ def test_a_longer_run_begins_with_the_same_texts(world):
 
 
 def test_held_out_phrasings_and_people_never_occur_in_training(world):
-    kept = [f for leads in phrasings.LEADS.values() for lead in leads[-2:] for f in forms(lead)]
+    kept = [f for leads in phrasings.LEADS.values() for lead in leads[-2:] for f in all_forms(lead)]
     train = [d.text for d in world.documents(per_person=10)]
     assert not any(f" {lead} " in text for lead in kept for text in train)
     assert all(any(f" {lead} " in d.text for lead in kept) for d in world.documents("fresh"))
@@ -78,7 +78,7 @@ def test_no_lead_names_two_relations_or_ends_another_relations_lead():
     relation_of = {}
     for relation, leads in phrasings.LEADS.items():
         for lead in leads:
-            for form in forms(lead):
+            for form in all_forms(lead):
                 assert relation_of.setdefault(form, relation) == relation, form
     for a, of_a in relation_of.items():
         for b, of_b in relation_of.items():
@@ -137,5 +137,5 @@ def test_the_reader_never_fails_and_its_places_hold(text):
 
 def test_forms_lists_all_that_choose_can_give():
     lead = "was [raised|brought up] in [the|]"
-    drawn = {choose(lead, random.Random(i)).strip() for i in range(50)}
-    assert drawn == {form.strip() for form in forms(lead)}
+    drawn = {expand(lead, random.Random(i)).strip() for i in range(50)}
+    assert drawn == {form.strip() for form in all_forms(lead)}

@@ -1,4 +1,4 @@
-"""Databases from elsewhere: unreadable parts are named, the rest works, nothing hangs."""
+"""Databases of other programs: unreadable parts are named, the rest works, nothing hangs."""
 
 import asyncio
 import sqlite3
@@ -64,7 +64,7 @@ def test_one_broken_view_is_named_and_the_rest_works(place, tmp_path, capsys):
         Database(place, table="bro\nken: x", subject="name", relation="town", value="town")
 
 
-def test_a_mapping_to_what_cannot_be_read_says_why(tmp_path):
+def test_a_mapping_to_an_unreadable_table_says_why(tmp_path):
     place = sqlite_with(tmp_path / "own.sqlite", GOOD + BROKEN)
     content = {"database": place, "subject": "bro\nken: x.name", "relations": {"a": "person.town"}}
     (tmp_path / "m.yaml").write_text(yaml.safe_dump(content))
@@ -93,7 +93,7 @@ def test_generated_and_hidden_columns_of_sqlite(tmp_path):
         assert words(source, "Jo Orr lives in") == ["Roston"]
 
 
-def test_a_generated_column_by_an_unknown_function_is_left_out(tmp_path):
+def test_a_generated_column_with_an_unknown_function_is_left_out(tmp_path):
     with closing(sqlite3.connect(tmp_path / "own.sqlite")) as db, db:
         db.create_function("theirs", 1, str, deterministic=True)
         db.execute("CREATE TABLE person (name TEXT, town TEXT, nick TEXT AS (theirs(name)))")
@@ -123,7 +123,7 @@ def collated(path):
 
 
 @pytest.mark.parametrize("name", ["own.sqlite", "own.duckdb"])
-def test_a_collation_makes_no_two_names_one(name, tmp_path):
+def test_a_collation_does_not_merge_names(name, tmp_path):
     with Database(collated(tmp_path / name)) as source:
         assert source.facts("Turkey") == [("kind", "country")]
         assert source.facts("turkey") == [("kind", "bird")]
@@ -188,7 +188,7 @@ ENDLESS = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c)"
         f"{ENDLESS} SELECT 'A' AS subject, 'r' || n AS relation, 'v' AS value FROM c WHERE n < 0",
     ],
 )
-def test_a_view_that_never_ends_is_stopped_when_it_is_opened(view, tmp_path, monkeypatch):
+def test_an_endless_view_is_stopped_on_opening(view, tmp_path, monkeypatch):
     monkeypatch.setattr("lacy.sources.db.facts.VIEW_SECONDS", 0.5)
     monkeypatch.setattr("lacy.sources.db.facts._MOST_NAMES", 10_000)
     place = sqlite_with(tmp_path / "own.sqlite", [*GOOD[2:], f"CREATE VIEW fact AS {view}"])
@@ -224,7 +224,7 @@ def test_views_of_views_of_views_are_left_out_in_time(tmp_path, monkeypatch):
         assert words(source, "Ada Vell lives in") == ["Kelfield"]
 
 
-def test_no_value_is_read_that_is_too_long_to_be_said(tmp_path):
+def test_values_that_are_too_long_are_not_read(tmp_path):
     place = sqlite_with(
         tmp_path / "own.sqlite",
         [*GOOD,
@@ -268,7 +268,7 @@ def test_damaged_files_are_coded_errors_or_answers(tmp_path):
 # ------------------------------------------------------------------------------ postgresql
 
 
-def test_what_one_may_not_read_is_not_there(postgres, tmp_path):
+def test_tables_without_permission_are_hidden(postgres, tmp_path):
     url = postgres.fill(
         ["DROP ROLE IF EXISTS reader", "CREATE ROLE reader LOGIN", *GOOD,
          "GRANT SELECT (name, town) ON person TO reader", "GRANT SELECT ON fact TO reader",

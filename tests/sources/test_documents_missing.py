@@ -12,7 +12,7 @@ import pytest
 
 from lacy.cli import main
 from lacy.corpus.reading import ReadReport, read
-from lacy.sources.opening import open_source
+from lacy.sources import open_source
 from lacy.sources.texts import BuildReport, Documents, Origin
 from lacy.types import Mark, Request
 
@@ -54,7 +54,7 @@ IDA, TOM = "Ida Roon was born in Roston.", "Tom Gray was born in Quorn."
 
 
 @pytest.mark.parametrize("options", [{}, {"engine": "tantivy"}])
-def test_files_that_went_are_removed_and_told(tmp_path, options):
+def test_deleted_files_are_removed_and_reported(tmp_path, options):
     if options:
         pytest.importorskip("tantivy")
     notes, kb = tmp_path / "notes", tmp_path / "kb"
@@ -78,7 +78,7 @@ def test_files_that_went_are_removed_and_told(tmp_path, options):
         assert "Ada Pohl" not in after.names
 
 
-def test_other_folders_stay_and_files_of_one_name_are_two(tmp_path):
+def test_other_folders_stay_and_equal_file_names_are_two_documents(tmp_path):
     kb = tmp_path / "kb"
     put(tmp_path / "notes", a=ADA, b=JON)
     put(tmp_path / "more", a=IDA)
@@ -95,7 +95,7 @@ def test_other_folders_stay_and_files_of_one_name_are_two(tmp_path):
     assert done.missing.names == ("more/a.txt",) and done.added == 1
 
 
-def test_a_subfolder_built_alone_is_no_second_text(tmp_path):
+def test_a_subfolder_built_alone_adds_no_duplicates(tmp_path):
     kb, notes = tmp_path / "kb", tmp_path / "notes"
     put(notes, a=ADA)
     put(notes / "sub", b=JON, c=IDA)
@@ -107,7 +107,7 @@ def test_a_subfolder_built_alone_is_no_second_text(tmp_path):
         assert sorted(d.id for d in source.documents()) == ["a.txt", "sub/c.txt"]
 
 
-def test_what_a_folder_does_not_give_by_itself_stays(tmp_path):
+def test_files_not_read_from_the_folder_stay(tmp_path):
     kb, notes = tmp_path / "kb", tmp_path / "notes"
     put(notes, **{"a": ADA, ".hidden": JON})
     rows = notes / "rows.jsonl"
@@ -127,7 +127,7 @@ def test_what_a_folder_does_not_give_by_itself_stays(tmp_path):
     assert build(notes, kb).missing.names == (".hidden.txt", "rows.jsonl:2")
 
 
-def test_a_folder_that_moved_is_not_told_twice(tmp_path):
+def test_a_moved_folder_adds_no_duplicates(tmp_path):
     kb = tmp_path / "kb"
     put(tmp_path / "notes", a=ADA, b=JON)
     build(tmp_path / "notes", kb)
@@ -138,7 +138,7 @@ def test_a_folder_that_moved_is_not_told_twice(tmp_path):
         assert source.missing() == [] and len(source) == 2
 
 
-def test_one_file_renamed_and_a_folder_by_a_link_are_not_told_twice(tmp_path):
+def test_a_renamed_file_and_a_linked_folder_add_no_duplicates(tmp_path):
     kb, notes = tmp_path / "kb", tmp_path / "notes"
     put(notes, a=ADA)
     build(notes / "a.txt", kb)
@@ -151,7 +151,7 @@ def test_one_file_renamed_and_a_folder_by_a_link_are_not_told_twice(tmp_path):
         assert [d.id for d in source.documents()] == ["b.txt"]
 
 
-def test_rows_that_went_and_rows_with_ids_of_their_own(tmp_path):
+def test_removed_rows_and_rows_with_own_ids(tmp_path):
     kb, rows = tmp_path / "kb", tmp_path / "rows.jsonl"
 
     def write(path, **texts):
@@ -170,7 +170,7 @@ def test_rows_that_went_and_rows_with_ids_of_their_own(tmp_path):
     assert build(rows, kb, limit=1).missing.removed == 0
 
 
-def test_what_cannot_be_read_is_not_taken_for_gone(tmp_path):
+def test_unreadable_files_are_not_missing(tmp_path):
     kb, notes = tmp_path / "kb", tmp_path / "notes"
     put(notes, a=ADA, b=TOM)
     packed = notes / "rows.jsonl.gz"
@@ -185,7 +185,7 @@ def test_what_cannot_be_read_is_not_taken_for_gone(tmp_path):
     assert build(notes, kb).missing.names == ("b.txt",)
 
 
-def test_nearly_all_gone_asks_first(tmp_path):
+def test_nothing_is_removed_if_nearly_all_is_missing(tmp_path):
     kb, notes = tmp_path / "kb", tmp_path / "notes"
     put(notes, **{f"t{n}": f"Man {n} was born in Ulm." for n in range(6)})
     build(notes, kb)
@@ -202,7 +202,7 @@ def test_nearly_all_gone_asks_first(tmp_path):
     assert build(notes, kb).missing.removed == 2  # two files became one under another name
 
 
-def test_an_index_of_an_older_lacy_learns_its_origins(tmp_path):
+def test_an_index_without_origins_is_upgraded(tmp_path):
     import sqlite3
     from contextlib import closing
 
@@ -219,7 +219,7 @@ def test_an_index_of_an_older_lacy_learns_its_origins(tmp_path):
     assert build(notes, kb).missing.names == ("a.txt",)
 
 
-def test_a_user_sees_what_went(tmp_path, capsys, caplog):
+def test_the_command_line_reports_missing_files(tmp_path, capsys, caplog):
     pytest.importorskip("spacy")
     kb, notes = tmp_path / "kb", tmp_path / "notes"
     put(notes, ada="Ada Lovelace was born in London.", bo="Bo Orr was born in Paris in 1901.")

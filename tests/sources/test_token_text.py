@@ -1,4 +1,4 @@
-"""Seams: bytes of tokens, exact continuations, leading spaces."""
+"""Bytes of tokens, exact continuations, leading spaces."""
 
 import pytest
 from hypothesis import given, settings
@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from helpers import models
 from lacy.corpus.token_text import TokenText
-from lacy.sources.units import completions, continuation
+from lacy.sources import continuation
+from lacy.sources.units import completions
 from lacy.testing import byte_tokenizer
 
 TOKENIZERS = {**models.ALL, "bytes": byte_tokenizer()}
@@ -113,7 +114,7 @@ def test_continuation_spaces(text, value, expected):
         ("x", "  ", []),
     ],
 )
-def test_completions_go_on_with_what_is_said_already(text, value, expected):
+def test_completions_continue_a_partial_value(text, value, expected):
     assert completions(text, value) == expected
 
 

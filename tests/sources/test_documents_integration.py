@@ -1,4 +1,4 @@
-"""Texts as a source where they are used: under an engine, in a study, from the command line."""
+"""Texts as a source of an engine, in a study, and on the command line."""
 
 import asyncio
 import json
@@ -14,8 +14,7 @@ from lacy.cascade.opening import ranking_warning
 from lacy.cli import main
 from lacy.corpus.reading import ReadReport, read
 from lacy.errors import LacyError
-from lacy.sources import Database
-from lacy.sources.opening import open_source
+from lacy.sources import Database, open_source
 from lacy.sources.texts import BuildReport, Documents
 from lacy.sources.texts.passages import extended_values
 from lacy.study.sources import open_study_source as open_partner
@@ -49,7 +48,7 @@ def lacy(*argv):
         return leaving.code or 0
 
 
-def test_an_untrained_model_borrows_with_evidence(people):
+def test_an_untrained_model_uses_values_with_evidence(people):
     loaded = models.llama(models.ALL["byte_level"])
     subjects = [*WORLD.prompts("train")[:3], "Zorb Quux"]
     engine = Engine(loaded, people, "random=0.5", abstain=None, max_new_tokens=24)
@@ -60,7 +59,7 @@ def test_an_untrained_model_borrows_with_evidence(people):
     assert any("it has no passage about 'Zorb Quux'" in span.reason for span in answers[-1].spans)
 
 
-def test_an_engine_borrows_with_evidence(people):
+def test_an_engine_uses_values_with_evidence(people):
     name = WORLD.prompts("train")[0]
     line = f"{name} was."
     model = scripted(
@@ -85,7 +84,7 @@ def test_a_study_indexes_the_training_texts_once(tmp_path):
     assert file.stat().st_mtime_ns == before
 
 
-def test_a_user_types_it(tmp_path, capsys):
+def test_the_command_line_builds_and_asks(tmp_path, capsys):
     assert (
         lacy("data", "world", "--people", 20, "--per-person", 1, "--out", tmp_path / "world") == 0
     )
@@ -109,7 +108,7 @@ def test_a_user_types_it(tmp_path, capsys):
     assert "lacy source build texts/ --out kb" in capsys.readouterr().out
 
 
-def test_a_folder_of_texts_as_a_user_has_it(tmp_path, capsys):
+def test_a_folder_with_mixed_files(tmp_path, capsys):
     pytest.importorskip("spacy")
     folder = tmp_path / "texts"
     folder.mkdir()
@@ -129,7 +128,7 @@ def test_a_folder_of_texts_as_a_user_has_it(tmp_path, capsys):
     assert "what a source offers" in ranking_warning(source, forgot)
 
 
-def test_whole_names_are_offered_where_rules_found_a_part(tmp_path):
+def test_partial_names_are_extended(tmp_path):
     text = "The CBC Radio One of J. S. Bach. In Sierra Nevada it rained."
     words = ("CBC", "One", "Nevada")
     parts = [(text.index(word), text.index(word) + len(word), "ENTITY") for word in words]
@@ -155,14 +154,14 @@ def test_whole_names_are_offered_where_rules_found_a_part(tmp_path):
      ("It lasted between 1914 and 1918.", "1914 and 1918", "DATE", "between 1914 and 1918"),
      ("It ran 12 May 1914 – 3 June 1915.", "12 May 1914", "DATE", "12 May 1914 – 3 June 1915")],
 )  # fmt: skip
-def test_values_are_offered_with_the_words_that_limit_them(text, value, kind, said):
+def test_values_are_offered_with_their_qualifiers(text, value, kind, said):
     start = text.index(value)
     place = (start, start + len(value))
     assert extended_values(text, [(*place, kind)]) == {place: said}
     assert extended_values(text, [(*place, "a relation of the text's own marks")]) == {}
 
 
-def test_values_of_a_wrong_kind_cost_their_cell_or_row(tmp_path):
+def test_values_of_a_wrong_type_skip_their_cell_or_row(tmp_path):
     good = '"text":"Ada Vell was born in Ulm.","title":"Ada Vell","marks":[[21,24,"VALUE","place"]]'
     rows = [
         "{" + good + f',"pages":[0,{10**30},-5,"x",null,1e999]' + "}",
@@ -197,7 +196,7 @@ def test_evidence_names_the_page(tmp_path):
     assert told["Kiel"].startswith("kb/a.pdf, page 2, passage 2, characters")
 
 
-def test_a_folder_in_which_nothing_can_be_read_leaves_no_index(tmp_path, capsys):
+def test_an_unreadable_folder_leaves_no_index(tmp_path, capsys):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "empty.txt").touch()
     out = tmp_path / "kb"
@@ -205,7 +204,7 @@ def test_a_folder_in_which_nothing_can_be_read_leaves_no_index(tmp_path, capsys)
     assert "[E21]" in capsys.readouterr().err and not out.exists()
 
 
-def test_asking_alone_says_what_comes_next(tmp_path, capsys):
+def test_source_ask_suggests_the_next_command(tmp_path, capsys):
     path = tmp_path / "my facts.sqlite"
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE fact (subject, relation, value)")
@@ -227,7 +226,7 @@ def test_asking_alone_says_what_comes_next(tmp_path, capsys):
         Database(path, table="facts")
 
 
-def test_a_passage_that_goes_while_it_is_read_breaks_no_answer(tmp_path, monkeypatch):
+def test_a_passage_deleted_during_a_search_is_harmless(tmp_path, monkeypatch):
     text = "Ada Vell was born in Ulm."
     document = Document("a", text, {"title": "Ada Vell"}, (Mark(21, 24, "VALUE", "place"),))
     with Documents.build([document], tmp_path / "kb") as kb:

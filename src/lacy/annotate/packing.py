@@ -1,0 +1,180 @@
+"""From documents to packed training data: choose a tokenizer, mark facts, encode and pack."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lacy.annotate.align import encode_many
+from lacy.annotate.protocol import Annotator
+from lacy.annotate.shards import annotate_documents, attach_marks
+from lacy.corpus import PackedData, load_tokenizer, train_tokenizer
+from lacy.errors import LacyError, one_line
+from lacy.types import Document, MarkFlag
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+Reader = Callable[[], Iterable[Document]]
+"""Reads the documents from the beginning at each call."""
+
+SHOWN_IDS = 10
+"""Number of skipped texts that are listed in the message; the marks' manifest lists them all."""
+
+_LOOKED_AT = 1000
+"""Documents of which at least one must have a mark."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSettings:
+    """How documents become rows of tokens and marks."""
+
+    tokenizer: str | Path | None = None
+    """Folder or Hub name of a tokenizer; None trains one on the texts."""
+    begin_token: str | None = None
+    """Token before every text; None lets lacy choose."""
+    vocab_size: int = 4096
+    """Vocabulary size of a tokenizer that is trained here, including both special tokens."""
+    kind: Literal["bpe", "unigram"] = "bpe"
+    """Type of a tokenizer that is trained here."""
+    context: int = 256
+    """Tokens per row."""
+    shard_size: int = 1000
+    """Documents per stored shard of marks."""
+    batch_size: int = 64
+    """Documents per call of the annotator."""
+    n_process: int = 1
+    """Worker processes of the annotator."""
+
+
+def mark_and_pack(
+    read_documents: Reader,
+    out: str | Path,
+    annotator: Annotator | None = None,
+    settings: PackSettings | None = None,
+    *,
+    marks: str | Path | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> PackedData:
+    """Mark the facts of documents and pack tokens and marks for training.
+
+    The marks are stored beside the packed data and used again if only the tokenizer or the context
+    changes; an interrupted annotation continues where it stopped.
+
+    Args:
+        read_documents: reads the documents anew for each pass (tokenizer, marks, packing), such
+            as ``lambda: read("wiki.jsonl")``.
+        out: folder of packed data; older packed data in it are replaced.
+        annotator: marks the documents; without one, their own marks are used (made-up worlds,
+            stored labels of a judge).
+        settings: how they are packed.
+        marks: folder for the marks of ``annotator``; by default ``out`` with ``-marks`` appended.
+        say: called with a sentence for each automatic choice, and for skipped texts.
+
+    Returns:
+        The packed data.
+
+    Raises:
+        LacyError: E12, no document has marks, or a setting does not fit; the errors of
+            ``annotate_documents``, ``load_tokenizer`` and ``PackedData.write``.
+    """
+    settings = settings or PackSettings()
+    out = Path(out)
+    tokenizer = _tokenizer(read_documents, settings, say)
+    marked: Iterator[Document]
+    if annotator is None:
+        marked = _require_marks(read_documents())
+    else:
+        folder = Path(marks) if marks is not None else out.with_name(out.name + "-marks")
+        manifest = annotate_documents(
+            read_documents(),
+            annotator,
+            folder,
+            shard_size=settings.shard_size,
+            batch_size=settings.batch_size,
+            n_process=settings.n_process,
+        )
+        if manifest.slow:
+            ids = ", ".join(map(one_line, manifest.slow[:SHOWN_IDS]))
+            more = " ..." if manifest.slow[SHOWN_IDS:] else ""
+            say(f"Skipped because marking took too long: {len(manifest.slow)} ({ids}{more})")
+        marked = attach_marks(read_documents(), folder)
+    encoded = encode_many(marked, tokenizer)
+    return PackedData.write(encoded, tokenizer, settings.context, out)
+
+
+@dataclass(frozen=True)
+class PackEstimate:
+    """What packing would give, estimated from a sample."""
+
+    sample: int
+    """Documents in the sample."""
+    documents: int
+    characters: int
+    tokens: int
+    fact_share: float
+    """Share of fact tokens."""
+    seconds: float
+    """Time for annotation and encoding."""
+
+
+def estimate_packing(
+    read_documents: Reader,
+    annotator: Annotator | None = None,
+    settings: PackSettings | None = None,
+    *,
+    sample: int = 100,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> PackEstimate:
+    """Mark and encode a sample, and estimate what ``mark_and_pack`` would give; write nothing."""
+    settings = settings or PackSettings()
+    documents = list(itertools.islice(read_documents(), sample))
+    count = characters = 0
+    for document in read_documents():
+        count += 1
+        characters += len(document.text)
+    share = sum(len(document.text) for document in documents) / max(1, characters)
+    tokenizer = _tokenizer(lambda: documents, settings, say)
+    begin = time.perf_counter()
+    if annotator is None:
+        documents = list(_require_marks(documents))
+    else:
+        marks = annotator.annotate([document.text for document in documents])
+        pairs = zip(documents, marks, strict=True)
+        documents = [replace(document, marks=tuple(found)) for document, found in pairs]
+    encoded = list(encode_many(documents, tokenizer))
+    seconds = (time.perf_counter() - begin) / share / max(1, settings.n_process)
+    tokens = sum(len(document.input_ids) for document in encoded)
+    facts = sum(mark & MarkFlag.FACT > 0 for document in encoded for mark in document.marks)
+    total, fact_share = round(tokens / share), facts / max(1, tokens)
+    return PackEstimate(len(documents), count, characters, total, fact_share, seconds)
+
+
+def _tokenizer(
+    read_documents: Reader, settings: PackSettings, say: Callable[[str], None]
+) -> PreTrainedTokenizerFast:
+    """Load the tokenizer of the settings, or train one on the texts."""
+    begin = settings.begin_token
+    if settings.tokenizer is not None:
+        return load_tokenizer(settings.tokenizer, begin=begin, say=say)
+    if begin is not None:
+        why = "a tokenizer that is trained here uses one token as begin and end token"
+        do = "omit it, or give a tokenizer with --tokenizer"
+        raise LacyError("E12", key="begin_token", value=begin, why=why, do=do)
+    say(f"Training a tokenizer of {settings.vocab_size:,} entries on the texts.")
+    texts = (document.text for document in read_documents())
+    return train_tokenizer(texts, settings.vocab_size, kind=settings.kind)
+
+
+def _require_marks(documents: Iterable[Document]) -> Iterator[Document]:
+    """Pass documents on; raise an error if none of the first ones has a mark."""
+    stream = iter(documents)
+    first = list(itertools.islice(stream, _LOOKED_AT))
+    if not any(document.marks for document in first):
+        why, do = "the texts have no marks of their own", "mark them with: --annotator spacy"
+        raise LacyError("E12", key="annotator", value=None, why=why, do=do)
+    return itertools.chain(first, stream)

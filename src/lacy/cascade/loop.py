@@ -1,0 +1,325 @@
+"""The decode loop: which sequences call, what their sources answer, what is appended.
+
+Each step takes the sequences whose next-token scores are known. Policies decide which of them call;
+the others append the model's own token. All calls of a step are sent to the source together, its
+candidates are ranked together, and each sequence appends an answer or, without one, its own token.
+A sequence whose source does not answer at once is set aside, so that it delays no other one. What
+a text says never depends on the texts beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Generic, TypeVar
+
+from lacy.cascade.backend import Backend, NextScores
+from lacy.cascade.call import NO_SOURCE, CallOutcome
+from lacy.cascade.policy import Decision, Never, SignalBatch
+from lacy.cascade.sampling import begins_word
+from lacy.cascade.sequence import TextSequence
+from lacy.errors import LacyError
+from lacy.sources import guarded
+from lacy.types import Reply, Span
+
+T = TypeVar("T")
+
+Submit = Callable[[Coroutine[Any, Any, list[Reply]]], Future[list[Reply]]]
+"""Starts a coroutine that asks a source and returns the future of its replies."""
+
+GRACE = 0.002
+"""Seconds that all sequences wait for a source whose last answer came within that time: setting
+sequences aside costs more."""
+
+
+@dataclass(eq=False)
+class _Call:
+    """Sequences that call together; ``work`` is suspended while they wait."""
+
+    sequences: list[TextSequence]
+    work: Coroutine[Any, Any, None]
+    waits_for: Future[Any] | None = None
+    parked: Any = field(default=None, init=False)
+
+    @property
+    def can_continue(self) -> bool:
+        return self.waits_for is None or self.waits_for.done()
+
+    def cancel(self) -> None:
+        """Stop waiting; nothing is appended any more."""
+        self.work.close()
+        if self.waits_for is not None:
+            self.waits_for.cancel()
+
+    def run(self) -> bool:
+        """Continue the work until it has to wait; True if it is finished."""
+        while self.can_continue:
+            try:
+                self.waits_for = self.work.send(None)
+            except StopIteration:
+                return True
+            except LacyError as error:  # a server that is gone, say: these texts end, others go on
+                for sequence in self.sequences:
+                    sequence.fail(error)
+                return True
+        return False
+
+
+class Wait(Generic[T]):
+    """Suspends the work of a call until a future of another thread is done."""
+
+    def __init__(self, future: Future[T]) -> None:
+        self._future = future
+
+    def __await__(self) -> Generator[Future[T], None, T]:
+        if not self._future.done():
+            yield self._future
+        return self._future.result()
+
+
+class DecodeLoop:
+    """Generates many texts together. Not thread-safe, except for ``TextSequence.cancelled``.
+
+    Args:
+        backend: the model.
+        submit: starts a coroutine (``LoopThread.submit``), for sources.
+        wake: called, in another thread, when a source has answered.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        submit: Submit,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.backend = backend
+        self._submit, self._wake = submit, wake
+        self._calls: list[_Call] = []
+        self._quick = True
+
+    def __len__(self) -> int:
+        """Number of texts that have not ended."""
+        waiting = sum(not s.ended for call in self._calls for s in call.sequences)
+        return len(self.backend) + waiting
+
+    @property
+    def stuck(self) -> bool:
+        """True if a step could do nothing, because all texts wait (or there are none)."""
+        if not self.backend.idle:
+            return False
+        return not any(
+            call.can_continue or any(s.cancelled and not s.ended for s in call.sequences)
+            for call in self._calls
+        )
+
+    def check(self, sequences: Sequence[TextSequence]) -> None:
+        """Check that the prompts leave room for a token.
+
+        Raises:
+            LacyError: E60.
+        """
+        for sequence in sequences:
+            needed = len(sequence.ids) + (not sequence.complete)  # scoring alone needs no room
+            if needed > self.backend.context:
+                raise LacyError("E60", tokens=needed, context=self.backend.context)
+
+    def add(self, sequences: Sequence[TextSequence]) -> None:
+        """Start texts; those with the same prompt share its computation.
+
+        Raises:
+            LacyError: E60 for a prompt that leaves no room in the context.
+        """
+        self.check(sequences)
+        self.backend.add(sequences)
+
+    def step(self) -> None:
+        """Advance every active sequence by one token, after admitting new and resumed ones."""
+        self._resume()
+        sequences, scores = self.backend.ready()
+        if sequences:
+            self._decide(sequences, scores)
+        self.backend.advance()
+
+    def drain(self, sequences: Sequence[TextSequence]) -> None:
+        """Generate until all texts have ended.
+
+        Every step waits for everything under way, so that results do not depend on timing.
+
+        Raises:
+            Exception: whatever ended one of ``sequences``.
+        """
+        while len(self):
+            self.backend.wait()
+            for call in self._calls:
+                if call.waits_for is not None:
+                    call.waits_for.exception()
+            self.step()
+            for sequence in sequences:
+                if sequence.failure is not None:
+                    raise sequence.failure
+
+    def fail(self, failure: Exception) -> None:
+        """End all texts with an error."""
+        for sequence in self._clear():
+            sequence.fail(failure)
+            sequence.end_if_done()
+
+    def close(self) -> None:
+        """End all texts as they are and release the backend."""
+        for sequence in self._clear():
+            sequence.cancelled = True
+            sequence.end_if_done()
+        self.backend.close()
+
+    def _clear(self) -> list[TextSequence]:
+        """Forget all texts; returns them."""
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call.cancel()
+        return [*self.backend.clear(), *(s for call in calls for s in call.sequences)]
+
+    # ------------------------------------------------------------------------------ decisions
+
+    def _decide(self, sequences: list[TextSequence], scores: NextScores) -> None:
+        """Let every ready sequence call, or append its own token."""
+        calling, spans = [], []
+        for n, (decision, margin) in enumerate(self._decisions(sequences, scores)):
+            sequence = sequences[n]
+            if sequence.done:  # its policy failed, or another thread has cancelled it
+                continue
+            if (observer := sequence.engine.observer) is not None and scores.logits_RV is not None:
+                observer.decided([sequence], scores.logits_RV[n : n + 1], [decision])
+            if decision.call:
+                calling.append(sequence)
+                spans.append(Span("", "slm", reason=decision.reason, margin=margin))
+            else:
+                self._apply(sequence, None)
+        if calling:
+            self._run(_Call(calling, self._call(calling, spans)))
+
+    def _decisions(
+        self, sequences: list[TextSequence], scores: NextScores
+    ) -> list[tuple[Decision, float | None]]:
+        """Return each sequence's decision and its call margin; no call where none is possible."""
+        made: list[tuple[Decision, float | None]] = [(Decision(False), None)] * len(sequences)
+        able = [n for n, s in enumerate(sequences) if _may_call(s, scores, n)]
+        if not able:
+            return made
+        together = scores.signals(able)
+        together.compute = cache(together.compute)
+        groups: dict[int, list[int]] = {}
+        for place, n in enumerate(able):
+            groups.setdefault(id(sequences[n].controller), []).append(place)
+        for places in groups.values():  # the texts of one ``generate`` share a controller
+            members = [sequences[able[place]] for place in places]
+            try:
+                decisions = members[0].controller.decide(_part(together, places, members))
+            except Exception as error:  # a user's oracle, say
+                for sequence in members:
+                    sequence.fail(error)
+                continue
+            has_call = members[0].engine.call_id is not None
+            for place, decision in zip(places, decisions, strict=True):
+                margin = float(together.margin[place]) if has_call else None
+                made[able[place]] = decision, margin
+        return made
+
+    # ---------------------------------------------------------------------------------- calls
+
+    async def _call(self, sequences: list[TextSequence], spans: list[Span]) -> None:
+        """Ask for these sequences together, rank the candidates and append what came of it."""
+        replies = await self._ask(sequences)
+        calls = [c for c in zip(sequences, replies, spans, strict=True) if not c[0].done]
+        for unit in {sequence.engine.unit for sequence, _, _ in calls}:
+            group = [call for call in calls if call[0].engine.unit == unit]
+            members = [sequence for sequence, _, _ in group]
+            caller = members[0].engine.caller
+            outcomes = await caller.outcomes(
+                self.backend, members, [reply for _, reply, _ in group], [s for _, _, s in group]
+            )
+            unanswered = [
+                s for s, o in zip(members, outcomes, strict=True) if o.option is None and not s.done
+            ]
+            await self.backend.find_own_tokens(unanswered)
+            for sequence, outcome in zip(members, outcomes, strict=True):
+                if not sequence.done:
+                    self._apply(sequence, outcome)
+
+    async def _ask(self, sequences: Sequence[TextSequence]) -> list[Reply]:
+        """Ask the source for all sequences at once."""
+        caller = sequences[0].engine.caller
+        if caller.source is None:
+            return [Reply(error=NO_SOURCE)] * len(sequences)
+        requests = [sequence.engine.caller.request(sequence) for sequence in sequences]
+        begin = time.perf_counter()
+        replies = self._submit(guarded(caller.source, requests, timeout=caller.timeout))
+        replies.add_done_callback(lambda _: self._replied(time.perf_counter() - begin))
+        if self._quick and not _done_within(replies, GRACE):
+            self._quick = False
+        try:
+            return await Wait(replies)
+        except Exception as error:  # ``guarded`` catches what sources raise; the thread may end
+            failed = Reply(error=f"{type(error).__name__}: {error}", fault=True)
+            return [failed] * len(sequences)
+
+    def _replied(self, seconds: float) -> None:
+        self._quick = seconds < GRACE
+        self._wake()
+
+    def _resume(self) -> None:
+        """Continue the calls that have what they waited for; end those that were cancelled."""
+        calls, continuing = self._calls, list[_Call]()
+        self._calls = []
+        for call in calls:
+            ended = [sequence.end_if_done() for sequence in call.sequences]
+            if all(ended):
+                call.cancel()
+                self.backend.unpark([call.parked])  # which forgets them
+            else:
+                (continuing if call.can_continue else self._calls).append(call)
+        if continuing:
+            self.backend.unpark([call.parked for call in continuing])
+            for call in continuing:
+                self._run(call)
+
+    def _run(self, call: _Call) -> None:
+        """Continue a call; set its sequences aside if it has to wait."""
+        if not call.run():
+            call.parked = self.backend.park([s for s in call.sequences if not s.ended])
+            self._calls.append(call)
+
+    def _apply(self, sequence: TextSequence, outcome: CallOutcome | None) -> None:
+        sequence.apply(outcome, self.backend.context)
+        self.backend.applied(sequence, outcome is not None and outcome.option is not None)
+
+
+def _may_call(sequence: TextSequence, scores: NextScores, place: int) -> bool:
+    """True if a sequence may call here, whatever its policy would say."""
+    engine = sequence.engine
+    if isinstance(engine.policy, Never) or not sequence.may_call or not scores.can_call(place):
+        return False
+    return engine.at == "any" or begins_word(sequence.text, scores.own_bytes(place))
+
+
+def _part(
+    together: SignalBatch, places: list[int], sequences: Sequence[TextSequence]
+) -> SignalBatch:
+    """Return the signals of some sequences."""
+    everything = len(places) == len(together)
+    return SignalBatch(
+        margin=together.margin if everything else together.margin[places],
+        position=[sequence.generated for sequence in sequences],
+        text=lambda place: sequences[place].text,
+        compute=together.compute if everything else lambda by: together.compute(by)[places],
+    )
+
+
+def _done_within(future: Future[Any], seconds: float) -> bool:
+    try:
+        future.exception(seconds)
+    except TimeoutError:
+        return False
+    return True

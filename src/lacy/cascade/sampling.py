@@ -1,0 +1,65 @@
+"""Choosing the model's own next token, and where its words begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lacy.cascade.sequence import TextSequence
+
+
+def begins_word(text: str, new: bytes) -> bool:
+    """True if ``new`` (the bytes of a token) would not continue the text's last word.
+
+    Bytes that are not ASCII count as letters: most of them are.
+    """
+    if not text or not text[-1].isalnum() or not new:
+        return True
+    return new[0] < 0x80 and not chr(new[0]).isalnum()
+
+
+def nucleus(p_BV: Tensor, top_p: float) -> Tensor:
+    """Zero all but the smallest set of tokens that holds at least ``top_p`` (at least one)."""
+    sorted_BV, order_BV = p_BV.sort(dim=-1, descending=True)
+    drop_BV = sorted_BV.cumsum(dim=-1) - sorted_BV >= top_p
+    drop_BV[:, 0] = False
+    return torch.zeros_like(p_BV).scatter(-1, order_BV, sorted_BV.masked_fill(drop_BV, 0.0))
+
+
+def choose_own_tokens(
+    sequences: Sequence[TextSequence], own_RV: Tensor, greedy: Sequence[int]
+) -> None:
+    """Set ``next_token`` of each sequence to the model's own choice, greedy or sampled.
+
+    A sequence that cannot be sampled (its temperature leaves no probabilities) fails.
+
+    Args:
+        sequences: one per row.
+        own_RV: logits without ``<CALL>``.
+        greedy: the likeliest token of each row.
+    """
+    early = [n for n, s in enumerate(sequences) if s.generated < s.engine.min_new_tokens]
+    if early and (ends := list(sequences[0].engine.end_ids)):
+        own_RV = own_RV.clone()
+        own_RV[torch.tensor(early)[:, None], torch.tensor(ends)] = -torch.inf
+        greedy = own_RV.argmax(dim=-1).tolist()
+    groups: dict[tuple[float, float], list[int]] = {}
+    for n, sequence in enumerate(sequences):
+        sequence.next_token = greedy[n]
+        if sequence.engine.temperature > 0:
+            key = sequence.engine.temperature, sequence.engine.top_p
+            groups.setdefault(key, []).append(n)
+    for (temperature, top_p), places in groups.items():
+        own_GV = own_RV if len(places) == len(sequences) else own_RV[places]
+        p_GV = torch.softmax(own_GV / temperature, dim=-1).cpu()
+        if top_p < 1:
+            p_GV = nucleus(p_GV, top_p)
+        for n, p_V in zip(places, p_GV, strict=True):
+            try:
+                draw = torch.multinomial(p_V, 1, generator=sequences[n].generator)
+            except RuntimeError as error:
+                sequences[n].fail(error)
+            else:
+                sequences[n].next_token = int(draw)

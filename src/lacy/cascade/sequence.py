@@ -1,0 +1,222 @@
+"""One text while it is generated: its tokens, its exact characters, and who wrote them.
+
+``ids`` holds the tokens that the model has read and those that it has to read next: the rest of a
+prompt, or a source's answer. When the model has read all of them, the sequence decides what comes
+next: the model's own token, or a call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from lacy.cascade.call import CallOutcome
+from lacy.corpus import TextStream
+from lacy.types import Answer, Span
+
+if TYPE_CHECKING:
+    from lacy.cascade.engine import Engine
+    from lacy.cascade.policy import Controller
+    from lacy.cascade.scores import Scorer
+
+
+@dataclass(eq=False)
+class TextSequence:
+    """The state of one text; made by ``Engine.sequence``.
+
+    ``on_text`` gets each new part of the text (own text token by token, an answer of a source as a
+    whole, a call without an answer with its reason) and returns True to end the text; ``on_end``
+    gets the whole answer, or the exception that ended it. Both are called by ``DecodeLoop.step``.
+    """
+
+    engine: Engine
+    """The settings of this text."""
+    number: int
+    """Selects the random numbers of sampling, together with the engine's seed."""
+    stream: int
+    """Identifies this text to sources."""
+    subject: str | None
+    ids: list[int]
+    text: str
+    """The prompt and all that was generated, character for character."""
+    limit: int
+    """Maximum number of generated tokens."""
+    output: TextStream
+    generator: torch.Generator | None = None
+    implied: int = 0
+    """Number of tokens at the beginning of ``ids`` that the engine added (the begin token)."""
+    forced: deque[int] | None = None
+    """Tokens of a given text, which are appended whatever the model or a source would write."""
+    on_text: Callable[[Span], object] | None = None
+    on_end: Callable[[Answer | Exception], object] = lambda answer: None
+    cancelled: bool = False
+    """May be set from any thread: the text ends as it is at the next step."""
+    scorer: Scorer | None = None
+    """Scores the tokens if wanted; the parts passed to ``on_text`` are then ``ScoredSpan``."""
+    generated: int = field(default=0, init=False)
+    """Tokens generated so far, by whomever."""
+    answers_in_row: int = field(default=0, init=False)
+    """Answers of sources directly one after the other at this place."""
+    complete: bool = field(default=False, init=False)
+    """True if no more tokens are generated."""
+    finished: bool = field(default=False, init=False)
+    """True if the model ended the text."""
+    ended: bool = field(default=False, init=False)
+    """True once ``on_end`` has been called."""
+    failure: Exception | None = field(default=None, init=False)
+    controller: Controller = field(init=False)
+    spans: list[Span] = field(init=False)
+    next_token: int = field(default=0, init=False)
+    """The model's own next token."""
+    next_text: str | None = field(default=None, init=False)
+    """Its text, if a server reports it; None: the tokenizer knows it."""
+    whole: bool = field(default=True, init=False)
+    """True if the text ends between two characters, not inside one."""
+    _own: list[str] = field(default_factory=list, init=False)
+    _own_tokens: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.complete = self.limit < 1  # a prompt that is only scored
+        self.controller = self.engine.policy.start()
+        self.spans = [Span(self.text, "prompt", len(self.ids))]
+
+    @property
+    def done(self) -> bool:
+        """True if nothing is left to do: no token to generate and none to score."""
+        return self.cancelled or (self.complete and not (self.scorer and self.scorer.pending))
+
+    @property
+    def may_call(self) -> bool:
+        """True unless the text ends inside a character or has called too often at this place."""
+        most = self.engine.calls_in_row
+        return self.whole and (most is None or self.answers_in_row < most)
+
+    def apply(self, outcome: CallOutcome | None, context: int) -> None:
+        """Append what a step has brought: an answer, or the model's own token.
+
+        Args:
+            outcome: how the call ended; None if there was no call.
+            context: maximum length of the sequence.
+        """
+        engine, before = self.engine, self.generated
+        length, spans = len(self.text), len(self.spans)
+        ends = self.next_token in engine.end_ids
+        if self.forced is not None:
+            self._append_own(self.forced.popleft(), None)
+        elif outcome is None:
+            self._append_own_or_end(ends)
+        elif outcome.option is None:
+            self._append_after_call(outcome, ends)
+        else:
+            self._append_answer(outcome.option.tokens, outcome.span)
+        if self.forced is None and len(self.ids) >= context:
+            self.complete = True
+        if engine.observer is not None:
+            engine.observer.applied(self, self.next_token, outcome)
+        tokens, calls = self.generated - before, int(outcome is not None)
+        self.controller.account(calls=calls, asked=tokens * calls, tokens=tokens)
+        if self.on_text is not None or self.scorer is not None:
+            self._report(length, spans, tokens)
+        if self.scorer is not None and self.finished and ends:
+            self.ids.append(self.next_token)  # it has no text, but is scored like the others
+            self.scorer.enqueue(Span("", "slm"))
+
+    def release(self, *, all: bool = False) -> None:
+        """Report the parts of the text that were held back until they were scored."""
+        for span in self.scorer.pop(all=all) if self.scorer else ():
+            self._emit(span)
+
+    def fail(self, failure: Exception) -> None:
+        """End this text with an error."""
+        self.failure, self.cancelled = failure, True
+
+    def end_if_done(self) -> bool:
+        """True if the text is done; ``on_end`` is called the first time."""
+        done = self.done  # read once: another thread may cancel
+        if done and not self.ended:
+            self.ended = True
+            if self.failure is not None:
+                self.on_end(self.failure)
+                return done
+            self.release(all=True)
+            length = len(self.text)
+            answer = self.answer()
+            if len(self.text) > length:  # an unfinished character
+                self._emit(Span(self.text[length:], "slm"))
+            self.on_end(answer)
+        return done
+
+    def answer(self) -> Answer:
+        """Return the whole text as spans, with an unfinished character at its end as U+FFFD."""
+        if rest := self.output.finish():
+            self.text += rest
+            self._own.append(rest)
+        self._close_own_span()
+        return Answer(tuple(self.spans), self.finished)
+
+    def _append_own_or_end(self, ends: bool) -> None:
+        if ends:
+            self.complete = self.finished = True
+        else:
+            self._append_own(self.next_token, self.next_text)
+
+    def _append_own(self, token: int, text: str | None) -> None:
+        """Append the model's own token; ``text`` is what a server reports for it."""
+        self.ids.append(token)
+        new = self.output.add(token) if text is None else text
+        self.whole = self.output.whole if text is None else bool(text)
+        self.text += new
+        self._own.append(new)
+        self._own_tokens += 1
+        self.generated += 1
+        self.answers_in_row = 0
+        self.complete = self.complete or self.generated >= self.limit
+
+    def _append_after_call(self, outcome: CallOutcome, ends: bool) -> None:
+        """Append the model's own token after a call without an answer, or end the text."""
+        self._close_own_span()
+        stop = outcome.stop and self.generated >= self.engine.min_new_tokens
+        span = outcome.span
+        if ends or stop:
+            self.complete, self.finished = True, ends and not stop
+        else:
+            self._append_own(self.next_token, self.next_text)
+            text, self._own, self._own_tokens = self._own[-1], [], 0
+            span = replace(span, text=text, tokens=1)
+        self.spans.append(replace(span, asked=True, speaker="slm"))
+
+    def _append_answer(self, tokens: Sequence[int], span: Span) -> None:
+        """Append the answer of a source."""
+        self._close_own_span()
+        self.ids.extend(tokens)
+        self.text += span.text
+        self.generated += len(tokens)
+        self.answers_in_row += 1
+        self.whole = True
+        self.spans.append(replace(span, tokens=len(tokens), asked=True))
+        self.complete = self.generated >= self.limit
+
+    def _close_own_span(self) -> None:
+        if self._own_tokens or any(self._own):
+            self.spans.append(Span("".join(self._own), "slm", self._own_tokens))
+        self._own, self._own_tokens = [], 0
+
+    def _report(self, length: int, spans: int, tokens: int) -> None:
+        """Report what a step has added to the text, or hold it back until it is scored."""
+        span = Span(self.text[length:], "slm", tokens)
+        if len(self.spans) > spans and self.spans[-1].asked:
+            span = self.spans[-1]
+        if not (span.text or span.asked or span.tokens):
+            return
+        if self.scorer is not None:
+            self.scorer.enqueue(span)
+        else:
+            self._emit(span)
+
+    def _emit(self, span: Span) -> None:
+        if self.on_text is not None and self.on_text(span):
+            self.cancelled = True
