@@ -27,7 +27,7 @@ from typing import Any
 from lacy.config import read_yaml
 from lacy.errors import LacyError
 from lacy.sources.db.facts import Column, Join, Layout, Relation
-from lacy.sources.db.stores import Catalogue, is_postgres_url, is_url, match_name, redact
+from lacy.sources.db.stores import Catalogue, hide_credentials, is_postgres_url, is_url, match_name
 from lacy.sources.db.values import (
     Formatter,
     date_pattern_problem,
@@ -50,7 +50,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     except LacyError as error:
         if error.code != "E15":
             raise
-        why = redact(error.values["why"])  # an address may contain a password
+        why = hide_credentials(error.values["why"])  # an address may contain a password
         raise LacyError("E95", path=path, count=1, problems=f"\n  - {why}") from None
     problems = [_unknown(str(key), TOP_KEYS, "") for key in content if key not in TOP_KEYS]
     if not isinstance(content.get("database"), str):
@@ -215,7 +215,7 @@ class _LayoutBuilder:
             "date": next(filter(None, (_problem(date_pattern_problem, d) for d in dates)), ""),
             "number": "" if number is None else _problem(number_pattern_problem, number),
             "text": "" if isinstance(text, str) and "{}" in text
-            else "{} must stand where the value goes",
+            else "write {} where the value goes",
         }  # fmt: skip
         if dates and number is not None:
             problems["number"] = "a value is a date or a number, not both"

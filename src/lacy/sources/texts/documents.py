@@ -326,7 +326,7 @@ class Documents:
 
     def _open_searches(self) -> tuple[WordSearch, VectorSearch | None]:
         """Open the search for words, and the one for vectors if the index has some."""
-        settings = schema.read_settings(self._db)
+        settings = schema.index_settings(self._db)
         words: WordSearch = FtsSearch(self._db)
         if settings[schema.ENGINE] == "tantivy":
             from lacy.sources.texts.tantivy_search import TantivySearch

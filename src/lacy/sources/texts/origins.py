@@ -93,7 +93,7 @@ class MissingDocuments:
     """Names of some documents that were removed or kept."""
 
 
-def create_tables(db: sqlite3.Connection) -> None:
+def create_origin_tables(db: sqlite3.Connection) -> None:
     """Create the tables that record origins, if needed."""
     for statement in filter(str.strip, _TABLES.split(";")):
         db.execute(statement)
