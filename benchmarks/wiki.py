@@ -112,7 +112,7 @@ def wrong(condition: ArticleAnswers, articles: list[Document], extract, count: i
         held, given, speakers = ArticleText(article.text), len(answer.prompt), SpanLookup(answer)
         for mark in spans:
             entity = answer.text[mark.start : mark.end]
-            if mark.end > given and not held.holds(entity):
+            if mark.end > given and not held.contains(entity):
                 who = speakers.at(max(mark.start, given)).speaker
                 around = answer.text[max(0, mark.start - 50) : mark.end + 25].replace("\n", " ")
                 found.append(f"{mark.reason:7} {who:8} {entity!r:34} ...{around}...")

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacy.cli.flags import make_parser, parse
@@ -225,6 +225,7 @@ configs = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(configs)
 def test_what_is_dumped_is_read_back(tmp_path_factory, config):
     path = tmp_path_factory.mktemp("dump") / "c.yaml"

@@ -101,7 +101,7 @@ def test_signals_are_those_of_a_plain_forward_pass(name):
     assert any(step.called for step in steps) and not all(step.called for step in steps)
 
 
-def test_running_tells_the_same_steps():
+def test_a_live_text_has_the_same_steps():
     engine = Engine(REAL["llama"], ScriptedSource(reply), "budget=0.3,window=9", unit="word")
     answer, steps = explain(engine, "Mara", max_new_tokens=12)
     watched = Engine(REAL["llama"], ScriptedSource(reply), "budget=0.3,window=9", unit="word")
@@ -190,21 +190,21 @@ def test_tables_fit_the_terminal(width):
     assert ("p(CALL)" in shown) == (width >= 56) and ("entropy" in shown) == (width >= 90)
 
 
-def test_the_verb_prints_writes_and_draws(room, tmp_path, capsys):
-    person = json.loads((room.world / "train.jsonl").read_text().splitlines()[0])["person"]
-    argv = ["why", room.model, person, "--source", room.world, "--policy", "always"]
+def test_why_prints_writes_and_draws(workspace, tmp_path, capsys):
+    person = json.loads((workspace.world / "train.jsonl").read_text().splitlines()[0])["person"]
+    argv = ["why", workspace.model, person, "--source", workspace.world, "--policy", "always"]
     argv += ["--calibrate", 0, "--max-new-tokens", 5]
-    assert room.lacy(*argv, "--json") == 0
+    assert workspace.lacy(*argv, "--json") == 0
     data = json.loads(capsys.readouterr().out)
     assert data["policy"] == "always" and data["text"].startswith(person)
     assert len(data["steps"]) and all(step["called"] for step in data["steps"][:2])
     assert any(step["offers"] for step in data["steps"])
     table = tmp_path / "why.txt"
-    assert room.lacy(*argv, "--out", table, "--no-marks") == 0
+    assert workspace.lacy(*argv, "--out", table, "--no-marks") == 0
     assert "next best" in table.read_text() and capsys.readouterr().out == ""
-    assert room.lacy(*argv, "--teacher") == 0
+    assert workspace.lacy(*argv, "--teacher") == 0
     assert "p(it)" in capsys.readouterr().out
-    assert room.lacy(*argv, "--plot", "why.jpeg") == 2
+    assert workspace.lacy(*argv, "--plot", "why.jpeg") == 2
     assert "[E113]" in capsys.readouterr().err
 
 

@@ -94,7 +94,7 @@ def test_a_write_ahead_log_in_a_folder_that_may_only_be_read(tmp_path):
     shut.chmod(0o555)
     try:
         assert "10 December 1815" in as_reader(shut / "whole.sqlite")
-        assert "its last changes stand in log.sqlite-wal" in as_reader(shut / "log.sqlite")
+        assert "its last changes are in log.sqlite-wal" in as_reader(shut / "log.sqlite")
         assert len(list(shut.iterdir())) == 3
     finally:
         shut.chmod(0o755)

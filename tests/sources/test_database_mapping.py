@@ -110,7 +110,7 @@ HEAD = "database: own.sqlite\nsubject: person.name\n"
         (HEAD + "relations: {a: {value: person.born, date: 'year'}}", "names no part of a date"),
         (HEAD + "relations: {a: {value: person.born, number: '%d'}}", "number: .*Invalid format"),
         (HEAD + "relations: {a: {value: person.born, number: ',', date: '%Y'}}", "not both"),
-        (HEAD + "relations: {a: {value: person.born, text: 'm'}}", "{} must stand"),
+        (HEAD + "relations: {a: {value: person.born, text: 'm'}}", "write {} where"),
         (HEAD + "relations: [person.born]", "write `name: TABLE.COLUMN` lines"),
         (HEAD + "facts: person.born", "facts: write {relation"),
         (HEAD + "facts: {relation: person.kind, value: city.id}", "facts, relation: person has"),

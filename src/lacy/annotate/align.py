@@ -12,13 +12,13 @@ gives that space the offsets of the first letter. ``token_spans`` distinguishes 
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy._text import SURROGATE
 from lacy.corpus import Encoded, Encoding, begin_end, encode_texts
 from lacy.errors import LacyError
 from lacy.types import Document, Mark, MarkFlag
@@ -31,8 +31,6 @@ WORD_START = "\u2581"
 
 SPACES = f"{WORD_START}\u0120 "
 """Characters for a space in tokens; the second is that of byte-level tokenizers."""
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def encode(
@@ -159,7 +157,7 @@ def value_ranges(marks: Iterable[tuple[int, int, Mark]]) -> list[tuple[int, int]
 
 
 def _check(document: Document) -> None:
-    if found := _SURROGATE.search(document.text):
+    if found := SURROGATE.search(document.text):
         raise LacyError("E39", id=document.id, at=found.start())
     length = len(document.text)
     for mark in document.marks:

@@ -58,7 +58,7 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     over = threading.Event()
     with _timer(seconds, over) if main and hasattr(signal, "SIGPROF") else nullcontext():
         yield
-    # No signal here, or it was caught on its way; its clock is coarser and may be ahead of ours.
+    # There was no signal, or other code caught it; its clock is coarser and may run ahead of ours.
     if over.is_set() or clock() > end:
         raise TooSlow
 

@@ -126,8 +126,8 @@ def rule_shares(parsed: ParsedDocuments, rules: Rules | None = None) -> list[Tok
         state = getattr(rules, switch)
         other = rules.with_switches({switch: not state})
         rows.append(parsed.share(other, f"{switch} {'off' if state else 'on'}"))
-    bare = replace(rules, unmark_seen=False, unmark_subject=False)
-    rows += [parsed.share(bare.only(switch), f"{switch} alone") for switch in MARKING]
+    independent = replace(rules, unmark_seen=False, unmark_subject=False)
+    rows += [parsed.share(independent.only(switch), f"{switch} alone") for switch in MARKING]
     return rows
 
 

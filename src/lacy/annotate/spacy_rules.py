@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -10,6 +9,7 @@ from importlib import resources, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lacy._text import SURROGATE
 from lacy.annotate.config import RULES_VERSION, TEXT_SECONDS, Rules
 from lacy.annotate.long_texts import TooSlow, batches, prepare_text, split_text, time_limit
 from lacy.errors import LacyError
@@ -30,9 +30,6 @@ UNUSED = {
     "beam_parser", "coref",
 }  # fmt: skip
 """Components whose output no rule uses; without them, parsing is much faster."""
-
-SURROGATE = re.compile("[\ud800-\udfff]")
-"""Lone surrogates, which spaCy rejects; they are replaced before parsing."""
 
 NO_ENTITIES = (
     "entities: off, the learned spans find them too, and marking is nearly twice as fast "

@@ -1,9 +1,8 @@
-"""Corpus: text from files and the Hub, a tokenizer for it, packed rows to train on, their order.
+"""Texts from files and the Hub, tokenizers, packed training rows and their order.
 
-The way of a text through this room: ``read`` gives documents, ``train_tokenizer`` or
-``load_tokenizer`` the tokenizer, ``PackedData.write`` packs what ``annotate.encode`` made of
-documents and marks, ``BatchOrder`` says which rows belong to which step. ``lacy.world``
-makes documents whose every fact is known.
+``read`` yields documents, ``train_tokenizer`` or ``load_tokenizer`` gives a tokenizer,
+``PackedData.write`` packs documents that ``annotate.encode`` has encoded, and ``BatchOrder``
+determines the rows of each training step. ``lacy.world`` makes documents whose every fact is known.
 """
 
 import lazy_loader

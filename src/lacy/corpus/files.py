@@ -174,7 +174,7 @@ def read_whole(path: Path, skip: Skip) -> bytes | None:
         parts.append(chunk)
     if empty:
         skip("empty text", str(path), "")
-    return b"".join(parts) if parts else None  # chunks has said why
+    return b"".join(parts) if parts else None  # chunks has reported why
 
 
 def text_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 import decimal
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from lacy._text import SURROGATE
 from lacy.types import Mark, Reason
 
 SUBJECT_FIELDS = ("title", "person", "subject")
@@ -27,7 +27,6 @@ _MAX_BITS = 4_096
 _MAX_VALUES = 100_000
 """Largest number of values in the lists and objects of a cell."""
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _REASONS = frozenset(get_args(Reason))
 _FORMATTED = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
 
@@ -82,7 +81,7 @@ def _not_a_name(value: Any) -> str:
 
 def _has_surrogate(text: str) -> bool:
     """True if a text contains a lone surrogate, which cannot be written as UTF-8."""
-    return not text.isascii() and _SURROGATE.search(text) is not None
+    return not text.isascii() and SURROGATE.search(text) is not None
 
 
 def _problem(value: Any) -> str:

@@ -86,7 +86,7 @@ def permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     start = _mixed(start ^ np.uint64((epoch * 0xD1B54A32D192ED03 + 1) & mask))
     keys = _mixed(start + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     order = np.argsort(keys, kind="stable")
-    order.setflags(write=False)  # cached: nobody may change it
+    order.setflags(write=False)  # it is cached, so it must not change
     return order
 
 

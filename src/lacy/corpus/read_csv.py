@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from lacy._text import SURROGATE
 from lacy.corpus import files
 from lacy.corpus.files import GUESSED_NOTE, PlacedRow, ReadOptions, Skip, lines
 
@@ -19,7 +20,6 @@ TEXT_COLUMNS = (
 """Common names of the text column, best first; used if the caller names none."""
 
 _DELIMITERS = (",", ";", "\t", "|")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def csv_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
@@ -115,7 +115,7 @@ def _row(
         row.setdefault(name, value)
     row.pop("", None)
     text_value = row.pop(text, "")
-    if _SURROGATE.search(text_value):
+    if SURROGATE.search(text_value):
         skip("wrong encoding", place, "a byte that is not UTF-8")
         return
     yield place, {**row, text_field: text_value}
@@ -148,5 +148,5 @@ def _delimiter(head: str, text_field: str) -> str:
 def _text_column(names: Sequence[str], text_field: str) -> str | None:
     if text_field in names or text_field != ReadOptions().text_field:
         return text_field if text_field in names else None
-    by = {name.lower(): name for name in reversed(names)}
-    return next((by[usual] for usual in TEXT_COLUMNS if usual in by), None)
+    by_lower = {name.lower(): name for name in reversed(names)}
+    return next((by_lower[name] for name in TEXT_COLUMNS if name in by_lower), None)

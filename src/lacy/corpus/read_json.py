@@ -46,15 +46,15 @@ def json_lines(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedR
     """Yield one JSON object per line; blank lines are ignored."""
     for number, data in lines(path, skip, options.codec):
         place = f"{path}:{number}"
-        row = _parse_or_skip(data, place, skip)
-        if isinstance(row, dict):
+        row = _parse_row(data, place, skip)
+        if row is not None:
             yield place, row
-        elif row is not None:
-            skip("not an object", place, f"a JSON {_name(row)}")
 
 
-def _parse_or_skip(data: bytes, place: str, skip: Skip) -> Any:
-    """Return the value; if it is not usable JSON, report it and return None."""
+def _parse_row(
+    data: bytes, place: str, skip: Skip, text_field: str | None = None
+) -> dict[str, Any] | None:
+    """Return a JSON object, or a string as ``text_field``; report anything else: None."""
     if len(data) > _LONG and data.count(b"[") + data.count(b"{") > _MAX_CONTAINERS:
         skip("not JSON", place, f"more than {_MAX_CONTAINERS:,} lists and objects in it")
         return None
@@ -66,14 +66,17 @@ def _parse_or_skip(data: bytes, place: str, skip: Skip) -> Any:
     except ValueError as error:
         skip("not JSON", place, str(error))
         return None
-    if found is None:
-        skip("not an object", place, "a JSON null")
-    return found
+    if isinstance(found, str) and text_field is not None:
+        return {text_field: found}
+    if isinstance(found, dict):
+        return found
+    skip("not an object", place, f"a JSON {_TYPE_NAMES.get(type(found), 'value')}")
+    return None
 
 
-def _name(value: Any) -> str:
-    names = {str: "string", int: "number", float: "number", list: "list", bool: "boolean"}
-    return names.get(type(value), type(value).__name__)
+_TYPE_NAMES = {
+    str: "string", int: "number", float: "number", bool: "boolean", list: "list", type(None): "null"
+}  # fmt: skip
 
 
 def json_file(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
@@ -108,13 +111,9 @@ def _elements(path: Path, options: ReadOptions, skip: Skip, depth: int) -> Itera
         if data is None:
             skip("text too long", place, f"more than {files.MAX_BYTES} bytes")
             continue
-        row = _parse_or_skip(data, place, skip)
-        if isinstance(row, str):
-            row = {options.text_field: row}
-        if isinstance(row, dict):
+        row = _parse_row(data, place, skip, options.text_field)
+        if row is not None:
             yield from _unfolded(place, row, options.text_field)
-        elif row is not None:
-            skip("not an object", place, f"a JSON {_name(row)}")
 
 
 def _split(

@@ -188,9 +188,9 @@ class _VisibleText(HTMLParser):
             self._row()
 
     def _text(self) -> str:
-        said = "".join(self._buffer)
+        text = "".join(self._buffer)
         self._buffer = []
-        lines = (line.strip(" \t\r\f") for line in re.sub(r" {2,}", " ", said).split("\n"))
+        lines = (line.strip(" \t\r\f") for line in re.sub(r" {2,}", " ", text).split("\n"))
         return "\n".join(filter(None, lines))
 
     def _cell(self) -> None:

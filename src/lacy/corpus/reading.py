@@ -12,13 +12,12 @@ import itertools
 import json
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lacy._text import first_line
+from lacy._text import SURROGATE, first_line
 from lacy.corpus import files, metadata, read_csv, read_json, read_parquet
 from lacy.corpus.compression import FORMATS
 from lacy.corpus.encoding import codec_of
@@ -63,8 +62,6 @@ MAX_IDS = 1_000_000
 
 MAX_ID_LENGTH = 1_000
 """Longest id in characters; longer ones are replaced."""
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read(
@@ -298,7 +295,7 @@ def _usable(
             report.skip("text is no string", place, type(text).__name__)
         elif not text.strip():
             report.skip("empty text", place)
-        elif not text.isascii() and (found := _SURROGATE.search(text)):
+        elif not text.isascii() and (found := SURROGATE.search(text)):
             report.skip("wrong encoding", place, f"half a surrogate pair at {found.start()}")
         else:
             try:
@@ -334,7 +331,7 @@ def _id(value: Any) -> str:
     if not usable or (isinstance(value, int) and value.bit_length() > 4096):
         return ""
     name = str(value)
-    unfit = len(name) > MAX_ID_LENGTH or not name.strip() or _SURROGATE.search(name)
+    unfit = len(name) > MAX_ID_LENGTH or not name.strip() or SURROGATE.search(name)
     return "" if unfit else name
 
 

@@ -33,9 +33,9 @@ class Occurrences(dict[str, list[str]]):
     def add(self, reason: str, place: str, detail: str = "") -> None:
         """Count a place."""
         self.counts[reason] += 1
-        kept = self.setdefault(reason, [])
-        if len(kept) < MAX_PLACES:
-            kept.append(one_line(f"{place}: {detail}" if detail else place))
+        places = self.setdefault(reason, [])
+        if len(places) < MAX_PLACES:
+            places.append(one_line(f"{place}: {detail}" if detail else place))
 
 
 @dataclass
@@ -44,10 +44,8 @@ class ReadReport:
 
     documents: int = 0
     characters: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    """Number of lines, rows or files that could not be used, by reason."""
-    places: dict[str, list[str]] = field(default_factory=dict)
-    """The first places of each reason, as ``file:line: detail``."""
+    places: Occurrences = field(default_factory=Occurrences)
+    """Lines, rows and files that could not be used, by reason, as ``file:line: detail``."""
     renamed: int = 0
     """Documents whose id had been used before; they got a new one (``id#2``)."""
     fields: list[str] = field(default_factory=list)
@@ -60,14 +58,16 @@ class ReadReport:
     incomplete: set[str] = field(default_factory=set)
     """Files and folders that could not be read this time, or only in part."""
 
+    @property
+    def skipped(self) -> Counter[str]:
+        """Number of lines, rows or files that could not be used, by reason."""
+        return self.places.counts
+
     def skip(self, reason: str, place: str, detail: str = "") -> None:
         """Count a line, row or file that could not be used."""
-        self.skipped[reason] += 1
+        self.places.add(reason, place, detail)
         if reason.startswith(_INCOMPLETE):
             self.incomplete.add(os.path.realpath(_LINE.sub("", place)))
-        kept = self.places.setdefault(reason, [])
-        if len(kept) < MAX_PLACES:
-            kept.append(one_line(f"{place}: {detail}" if detail else place))
 
     def ignore(self, kind: str, path: Path) -> None:
         """Count a file of a kind that is not read."""
@@ -76,12 +76,10 @@ class ReadReport:
 
     def lines(self) -> Iterator[tuple[str, list[str]]]:
         """Yield sentences about what was skipped, ignored or changed, with the first places."""
-        for reason, count in self.skipped.most_common():
-            yield f"skipped: {count:,} x {reason}", self.places[reason]
-        for kind, count in self.ignored.counts.most_common():
-            yield f"not read: {count:,} x {kind}", self.ignored[kind]
-        for reason, count in self.notes.counts.most_common():
-            yield f"note: {count:,} x {reason}", self.notes[reason]
+        parts = {"skipped": self.places, "not read": self.ignored, "note": self.notes}
+        for label, found in parts.items():
+            for reason, count in found.counts.most_common():
+                yield f"{label}: {count:,} x {reason}", found[reason]
 
     def summary(self) -> str:
         """Summarise in one line how much was read, and what was skipped and where first."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from lacy._text import SURROGATE
 from lacy.corpus.special_tokens import begin_end, choose_begin_end
 from lacy.corpus.tokenizer_files import load_tokenizer_files
 from lacy.errors import LacyError
@@ -27,8 +27,6 @@ END_TOKEN = "<|endoftext|>"
 
 MIN_VOCAB = 258
 """256 bytes, end-of-text and ``<CALL>``."""
-
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 _PROBE = (
     "The café in Zürich opened on 12 March 1879, cost $1,234.50 — naïve?\n\n"
@@ -96,7 +94,7 @@ def train_tokenizer(
 
 
 def _train(tokenizer: Any, trainer: Any, texts: Iterable[str]) -> None:
-    usable = (text for text in texts if text.strip() and not _SURROGATES.search(text))
+    usable = (text for text in texts if text.strip() and not SURROGATE.search(text))
     first = next(usable, None)
     if first is None:
         raise LacyError("E28", why="there is no text to train on", do="give documents with text")

@@ -6,6 +6,8 @@ import re
 from pathlib import PurePath
 from typing import Any
 
+from lacy._text import SURROGATE
+
 CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Terminal control characters and bidirectional overrides, except tabs and line feeds."""
 
@@ -13,7 +15,6 @@ LIST_START = "\n  - "
 """The start of a list of problems inside a message."""
 
 _LINE_ENDS = re.compile("[\n\u2028\u2029]+")
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def one_line(text: str) -> str:
@@ -39,7 +40,7 @@ def sanitized(value: Any) -> Any:
 
 
 def _printable(text: str) -> str:
-    return _SURROGATES.sub("\ufffd", CONTROL_CHARACTERS.sub(" ", text))
+    return SURROGATE.sub("\ufffd", CONTROL_CHARACTERS.sub(" ", text))
 
 
 def _joined_lines(text: str) -> str:

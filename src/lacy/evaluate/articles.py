@@ -158,15 +158,15 @@ def with_values(articles: Sequence[Document], extract: Extract) -> list[Document
     found = []
     marks = extract([article.text for article in articles])
     for article, all_marks in zip(articles, marks, strict=True):
-        known, seen, kept = ArticleText(article_prompt(article)), set[tuple[str, ...]](), []
+        known, seen, values = ArticleText(article_prompt(article)), set[tuple[str, ...]](), []
         for mark in all_marks:
             value = article.text[mark.start : mark.end]
             key = tuple(words(value))
-            if mark.reason == "CONTENT" or not key or key in seen or known.holds(value):
+            if mark.reason == "CONTENT" or not key or key in seen or known.contains(value):
                 continue
             seen.add(key)
-            kept.append(mark)
-        found.append(replace(article, marks=tuple(kept)))
+            values.append(mark)
+        found.append(replace(article, marks=tuple(values)))
     return found
 
 
@@ -203,13 +203,13 @@ class UnstatedOnly:
         return [self._new(q.text, reply) for q, reply in zip(requests, replies, strict=True)]
 
     def _new(self, text: str, reply: Reply) -> Reply:
-        said = f" {' '.join(words(text))} "
-        kept = tuple(c for c in reply.candidates if f" {' '.join(words(c.text))} " not in said)
-        if reply.candidates and not kept:
+        stated = f" {' '.join(words(text))} "
+        new = tuple(c for c in reply.candidates if f" {' '.join(words(c.text))} " not in stated)
+        if reply.candidates and not new:
             return replace(
                 reply, candidates=(), error=f"{self.name}: all of it is already in the text"
             )
-        return replace(reply, candidates=kept)
+        return replace(reply, candidates=new)
 
 
 def write_values(path: Path, annotated: Iterable[tuple[str, str, Sequence[Mark]]]) -> None:

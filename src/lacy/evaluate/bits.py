@@ -2,7 +2,7 @@
 
 Stored bits follow "Physics of Language Models 3.3" (arXiv 2404.05405, the lower bound on a model's
 knowledge from its loss): if a fact has ``A`` equally likely values and the model, given the true
-text so far, spends ``c`` bits on the true value, it must hold at least ``log2 A - c`` bits about
+text so far, spends ``c`` bits on the true value, it must store at least ``log2 A - c`` bits about
 it. Per relation ``r`` with ``n_r`` facts measured:
 
     stored = sum_r  n_r * max(0, log2 A_r - mean_r(c))
@@ -105,13 +105,13 @@ def stored_bits(
     table = np.concatenate([spent_PR, known_PR, np.ones((len(names), 1))], axis=1)
     alternatives_R = np.array([bits[relation] for relation in relations])
 
-    def held(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    def stored(sums: NDArray[np.float64]) -> NDArray[np.float64]:
         spent, known = sums[:, : len(relations)], sums[:, len(relations) : -1]
         result: NDArray[np.float64] = np.maximum(0.0, known * alternatives_R - spent).sum(1)
         return result
 
     def score(divisor: NDArray[np.float64], unit: str) -> Score:
-        return score_sums(table, lambda sums: held(sums) / (sums @ divisor), unit=unit, seed=seed)
+        return score_sums(table, lambda sums: stored(sums) / (sums @ divisor), unit=unit, seed=seed)
 
     nothing, one = np.zeros(len(relations)), np.ones(len(relations))
     return StoredBits(

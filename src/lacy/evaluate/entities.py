@@ -108,7 +108,7 @@ class ArticleText:
         self._dates, rest = _dates_and_rest(text)
         self._numbers = numbers(rest)  # the 12 of "12 March" is no number of anything
 
-    def holds(self, entity: str) -> bool:
+    def contains(self, entity: str) -> bool:
         """True if the article contains a name, number or date."""
         return _Entity(entity).within(self)
 
@@ -143,9 +143,9 @@ class _Entity:
         return not self.dates and f" {' '.join(self.words)} " in reference._words
 
 
-def _agrees(said: DateParts, known: DateParts) -> bool:
+def _agrees(given: DateParts, known: DateParts) -> bool:
     """True if every given part is known and equal."""
-    return all(ours is None or ours == theirs for ours, theirs in zip(said, known, strict=True))
+    return all(ours is None or ours == theirs for ours, theirs in zip(given, known, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +184,14 @@ def entity_precision(
         ValueError: answers and references differ in number.
     """
     table = entity_counts(answers, references, extract)
-    own, own_held, borrowed, borrowed_held = table.T
+    own, own_supported, borrowed, borrowed_supported = table.T
     return EntityScores(
-        precision=ratio(own_held + borrowed_held, own + borrowed, seed=seed),
+        precision=ratio(own_supported + borrowed_supported, own + borrowed, seed=seed),
         per_text=ratio(own + borrowed, np.ones(len(table)), unit="entities per text", seed=seed),
-        own_precision=ratio(own_held, own, seed=seed),
-        borrowed_precision=ratio(borrowed_held, borrowed, seed=seed),
+        own_precision=ratio(own_supported, own, seed=seed),
+        borrowed_precision=ratio(borrowed_supported, borrowed, seed=seed),
         borrowed=ratio(borrowed, own + borrowed, seed=seed),
-        supported=int((own_held + borrowed_held).sum()),
+        supported=int((own_supported + borrowed_supported).sum()),
         entities=int((own + borrowed).sum()),
     )
 
@@ -202,7 +202,7 @@ def entity_counts(
     """Return the counts behind ``entity_precision``, one row per text.
 
     Returns:
-        ``[texts, 4]``: own entities, those held, borrowed entities, those held.
+        ``[texts, 4]``: own entities, those supported, borrowed entities, those supported.
 
     Raises:
         ValueError: answers and references differ in number.

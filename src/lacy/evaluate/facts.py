@@ -271,6 +271,6 @@ def _by_relation(subjects: Sequence[str], graded: Sequence[Graded], seed: int) -
     for relation in relations:
         about = [[v.right for v in judged.verdicts if v.relation == relation] for judged in graded]
         table = _by_person(subjects, [(sum(rights), len(rights)) for rights in about])
-        said = table[table[:, 1] > 0]
-        scores[relation] = ratio(said[:, 0], said[:, 1], seed=seed)
+        stated = table[table[:, 1] > 0]
+        scores[relation] = ratio(stated[:, 0], stated[:, 1], seed=seed)
     return scores

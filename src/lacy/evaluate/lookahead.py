@@ -89,6 +89,6 @@ def own_places(answer: Answer, marks: Sequence[Mark]) -> set[str]:
         value = answer.text[mark.start : mark.end]
         if mark.reason == "CONTENT" or mark.start < given or not words(value):
             continue
-        if not known.holds(value) and not is_borrowed(speakers.at(mark.start)):
+        if not known.contains(value) and not is_borrowed(speakers.at(mark.start)):
             places.add(answer.text[: mark.start].rstrip(" "))
     return places

@@ -119,7 +119,7 @@ def evaluate_world(
     if call_rate is None:
         rates = [condition.facts["call_rate"].value for condition in conditions.values()]
         call_rate = next((rate for rate in rates if rate > 0), None)
-    calls = words = facts = held = None
+    calls = words = facts = stored = None
     if read:
         from lacy.world import RELATIONS
 
@@ -127,9 +127,9 @@ def evaluate_world(
         bits = {relation: world.values.bits(relation) for relation in RELATIONS}
         calls = call_quality(readings, call_rate=call_rate, seed=seed)
         words, facts = language_loss(readings, seed=seed), fact_loss(readings, seed=seed)
-        held = stored_bits(readings, [_person(d) for d in texts], bits, seed=seed)
+        stored = stored_bits(readings, [_person(d) for d in texts], bits, seed=seed)
     closed_book = probe_closed_book(loaded, world, texts, seed=seed) if probe else None
-    return WorldResult(conditions, calls, words, facts, held, closed_book, seed)
+    return WorldResult(conditions, calls, words, facts, stored, closed_book, seed)
 
 
 def answer_all(

@@ -5,10 +5,14 @@ byte-level BPE. Rows of query and key weights are permuted, because llama.cpp's 
 pairs neighbouring dimensions and that of ``transformers`` pairs halves. Token ids do not change.
 ``<CALL>`` is a *user-defined* token, whose text a server shows and can stop at (it would hide a
 control token).
+
+Anything that llama.cpp has no field for, or would interpret differently, is refused: a server that
+does not stop at the end of an answer is worse than none.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,10 +21,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy.corpus import begin_end, turn_end
 from lacy.disk import replace_file
 from lacy.errors import LacyError
+from lacy.model.ends import end_ids
 from lacy.model.forward import gate_of
-from lacy.model.gguf_tokens import add_tokens, unwritable
 from lacy.model.io import Loaded
 
 Precision = Literal["f32", "f16", "q8_0"]
@@ -31,6 +36,12 @@ _ROPE = ("rope_type", "rope_theta")
 
 _BLOCK = 32
 """Weights per scale in ``q8_0``; rows whose length is no multiple of it stay ``f16``."""
+
+_DIGITS = {"type": "Digits", "individual_digits": True}
+_PROBE = "In 1879 she'll  owe $1,234.50 — naïve?\n\n\t東京 x_y <CALL>"
+"""Text that the tokenizer must not normalise before splitting it."""
+
+_UNUSED = "<|unused_"
 
 
 def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") -> Path:
@@ -55,7 +66,7 @@ def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") ->
     with replace_file(out) as half:
         writer = gguf.GGUFWriter(half, "llama")
         _add_shape(writer, gguf, loaded, precision)
-        add_tokens(writer, gguf, loaded.model, loaded.tokenizer, where)
+        _add_tokens(writer, gguf, loaded.model, loaded.tokenizer, where)
         for name, weight in _tensors(loaded.model, gguf):
             kind = _kind(gguf, weight, precision)
             _require_room(gguf, name, weight, kind, where)
@@ -85,9 +96,9 @@ def _require_llama(model: Any, where: str | Path) -> None:
             "its <CALL> is a separate gate (call_negative: sigmoid), which servers cannot "
             "tell from other tokens; train with call_negative: softmax"
         )
-        raise unwritable(where, why)
+        raise _unwritable(where, why)
     if config.model_type != "llama":
-        raise unwritable(where, f"it is of kind {config.model_type}, not llama")
+        raise _unwritable(where, f"it is of kind {config.model_type}, not llama")
     rope = getattr(config, "rope_parameters", None) or {}
     wanted = {
         "biases": not (config.attention_bias or config.mlp_bias),
@@ -97,7 +108,7 @@ def _require_llama(model: Any, where: str | Path) -> None:
     wanted |= {f"position setting {name}": name in _ROPE for name in rope}
     for what, plain in wanted.items():
         if not plain:
-            raise unwritable(where, f"it has {what}, which is not written")
+            raise _unwritable(where, f"it has {what}, which is not written")
 
 
 def _add_shape(writer: Any, gguf: Any, loaded: Loaded, precision: Precision) -> None:
@@ -159,4 +170,110 @@ def _require_room(
     """Raise E90 if a weight is too large for half precision (more than 65,504)."""
     largest = np.finfo(np.float16).max
     if kind == gguf.GGMLQuantizationType.F16 and weight.size and np.abs(weight).max() > largest:
-        raise unwritable(where, f"{name} has numbers beyond {largest:g}; use --precision f32")
+        raise _unwritable(where, f"{name} has numbers beyond {largest:g}; use --precision f32")
+
+
+def pre_tokenizer(tokenizer: Any, where: str | Path = "memory") -> str:
+    """Return llama.cpp's name for a tokenizer's pre-tokenization.
+
+    Raises:
+        LacyError: E90, llama.cpp would split texts differently.
+    """
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = state["model"]
+    if model["type"] != "BPE":
+        why = f"its tokenizer is {model['type']}; only byte-level BPE has the same ids there"
+        raise _unwritable(where, why)
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    changed = normalizer is not None and normalizer.normalize_str(_PROBE) != _PROBE
+    parts = (state["pre_tokenizer"] or {}).get("pretokenizers", [state["pre_tokenizer"]])
+    *before, last = [part or {} for part in parts]
+    bytewise = last.get("type") == "ByteLevel" and not last.get("add_prefix_space")
+    # A tokenizer without merges gives single bytes, whatever its pre-tokenization.
+    cut = last.get("use_regex", True) or not model["merges"]
+    if changed or not bytewise or not cut or before not in ([], [_DIGITS]):
+        raise _unwritable(where, "its tokenizer cuts texts in a way that llama.cpp has no name for")
+    own_rules = ("ignore_merges", "continuing_subword_prefix", "end_of_word_suffix", "dropout")
+    if rules := [rule for rule in own_rules if model.get(rule) and model["merges"]]:
+        raise _unwritable(where, f"its tokenizer merges bytes differently ({', '.join(rules)})")
+    for token in tokenizer.added_tokens_decoder.values():
+        strict = token.single_word or token.lstrip or token.rstrip
+        if not token.special and strict:
+            raise _unwritable(where, f"its token {token.content!r} takes the spaces around it")
+    return "smollm" if before else "gpt-2"
+
+
+def _add_tokens(writer: Any, gguf: Any, model: Any, tokenizer: Any, where: str | Path) -> None:
+    """Write vocabulary, merges, special tokens and chat template; ids do not change.
+
+    Raises:
+        LacyError: E90, llama.cpp would interpret something differently or has no field for it.
+    """
+    pre = pre_tokenizer(tokenizer, where)
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
+    writer.add_token_types(_token_types(gguf, tokenizer))
+    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
+    writer.add_bos_token_id(begin_end(tokenizer)[0])
+    for add, number in zip(
+        (writer.add_eos_token_id, writer.add_eot_token_id, writer.add_eom_token_id),
+        _end_tokens(model, tokenizer, where),
+        strict=False,
+    ):
+        add(number)
+    if tokenizer.pad_token_id is not None:
+        writer.add_pad_token_id(tokenizer.pad_token_id)
+    if tokenizer.unk_token_id is not None:
+        writer.add_unk_token_id(tokenizer.unk_token_id)
+    writer.add_add_bos_token(True)  # every training text began with it
+    writer.add_add_eos_token(False)
+    writer.add_add_space_prefix(False)
+    if tokenizer.chat_template:
+        writer.add_chat_template(_template(tokenizer, where))
+
+
+def _unwritable(where: str | Path, why: str) -> LacyError:
+    """Return E90 for GGUF."""
+    return LacyError("E90", path=where, to="gguf", why=why)
+
+
+def _token_types(gguf: Any, tokenizer: Any) -> list[int]:
+    """Return the type of every token.
+
+    ``<CALL>`` is user-defined: llama.cpp's servers show such a token and can stop at it, while the
+    text of a control token is empty.
+    """
+    kinds, call_id = gguf.TokenType, len(tokenizer) - 1
+    found = [kinds.NORMAL] * len(tokenizer)
+    for number, token in tokenizer.added_tokens_decoder.items():
+        found[number] = kinds.CONTROL if token.special else kinds.USER_DEFINED
+        if token.special and token.content.startswith(_UNUSED):
+            found[number] = kinds.UNUSED
+    for number in tokenizer.all_special_ids:
+        found[number] = kinds.CONTROL
+    found[call_id] = kinds.USER_DEFINED
+    return found
+
+
+def _end_tokens(model: Any, tokenizer: Any, where: str | Path) -> list[int]:
+    """Return up to three end tokens: end of text, end of turn and one more."""
+    ends = end_ids(tokenizer, model)
+    first = tokenizer.eos_token_id if tokenizer.eos_token_id in ends else begin_end(tokenizer)[1]
+    turn = turn_end(tokenizer)
+    others = sorted(ends - {first}, key=lambda n: (n != turn, n))
+    if len(others) > 2:
+        names = ", ".join(map(repr, tokenizer.convert_ids_to_tokens([first, *others])))
+        why = f"{len(ends)} tokens end its texts ({names}); a GGUF file names three at most"
+        raise _unwritable(where, why)
+    return [first, *others]
+
+
+def _template(tokenizer: Any, where: str | Path) -> str:
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        template = template.get("default")
+    if not isinstance(template, str):
+        raise _unwritable(where, "it has several chat templates, and none of them is the default")
+    return template

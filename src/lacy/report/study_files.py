@@ -193,10 +193,8 @@ class Study:
             raise LacyError("E88", what="no curves.csv", where=self.folder)
         rows = read_table(path)
         keys = set(self.keys)
-        mine = [
-            key in keys for key in zip(rows["size"], rows["equal"], rows["method"], strict=True)
-        ]
-        rows = rows[np.array(mine, dtype=bool)]
+        triples = zip(rows["size"], rows["equal"], rows["method"], strict=True)
+        rows = rows[np.array([triple in keys for triple in triples], dtype=bool)]
         rows = rows[rows["curve"] == name].dropna(subset=["x", "y"])
         if rows.empty:
             raise LacyError("E88", what=f"no {name} curve", where=self.folder)
@@ -260,12 +258,12 @@ def read_setup(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        held = parse_json(path.read_text(encoding="utf-8"))
+        setup = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise LacyError("E87", path=path, why=str(error)) from error
-    if not isinstance(held, dict):
+    if not isinstance(setup, dict):
         raise LacyError("E87", path=path, why="it is not one JSON object")
-    return held
+    return setup
 
 
 def _only(runs: Any, where: Mapping[str, str], folder: Path) -> Any:

@@ -136,14 +136,14 @@ def _check_unique(
     point: SweepPoint, found: dict[SweepPoint, Any], run: dict[str, Any], path: Any
 ) -> None:
     """Raise an error if two different methods fall on one point: their mean would mean nothing."""
-    for other, theirs in found.items():
+    for other, first in found.items():
         same = (other.x, other.group, other.equal, other.seed)
         if same == (point.x, point.group, point.equal, point.seed):
-            differ = [n for n in run if n not in GIVEN and str(run[n]) != str(theirs[n])]
+            differ = [n for n in run if n not in GIVEN and str(run[n]) != str(first[n])]
             why = (
-                f"runs {theirs['run']} and {run['run']} fall on one point; they differ in "
+                f"runs {first['run']} and {run['run']} fall on one point; they differ in "
                 f"{', '.join(differ) or 'nothing'}: choose, such as {differ[0]}={run[differ[0]]}"
                 if differ
-                else f"runs {theirs['run']} and {run['run']} are the same"
+                else f"runs {first['run']} and {run['run']} are the same"
             )
             raise LacyError("E87", path=path, why=why)

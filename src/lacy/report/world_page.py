@@ -238,11 +238,11 @@ def _models_table(results: Mapping[str, WorldResult]) -> PageTable:
         if any(cell is not None for cell in cells):
             body.append(TableRow(model, cells))
     columns = (
-        "closed-book recall", "by chance", "bits held per fact", "of the bits there are",
+        "closed-book recall", "by chance", "bits stored per fact", "of the bits there are",
         "loss on other words",
     )  # fmt: skip
     note = "Bits are a lower bound from the loss on the facts (Physics of Language Models 3.3)."
-    return PageTable("What it holds by itself", columns, body, note, folded=True)
+    return PageTable("What it knows by itself", columns, body, note, folded=True)
 
 
 def _relations_table(

@@ -10,7 +10,7 @@ from typing import Any
 from lacy.errors import LacyError, one_line
 from lacy.sources.cached import Cached
 from lacy.sources.db import Database
-from lacy.sources.db.stores import is_postgres_url, is_url, redact
+from lacy.sources.db.stores import hide_credentials, is_postgres_url, is_url
 from lacy.sources.protocol import Source, TokenPrice, wrapped_sources
 from lacy.sources.texts import Documents
 from lacy.sources.wrappers import Breaker, Chain, Metered
@@ -126,7 +126,7 @@ def open_source(name: str | None) -> Source | None:
         "`lacy data world` or `lacy source build`, a model's folder or Hub name, "
         "http://HOST:PORT/v1#MODEL, or llm:MODEL"
     )
-    raise LacyError("E12", key="source", value=redact(name), why=what, do=do)
+    raise LacyError("E12", key="source", value=hide_credentials(name), why=what, do=do)
 
 
 def _warn_missing(texts: Documents) -> None:

@@ -139,7 +139,7 @@ class StudyPlan:
     """Metrics of the comparisons."""
 
     @property
-    def kept(self) -> Path:
+    def run_root(self) -> Path:
         """Folder of texts and training runs."""
         return self.runs or self.out
 
@@ -292,13 +292,13 @@ def needs(plan: StudyPlan, methods: Iterable[str]) -> set[str]:
     """Return these methods, those whose models they need, and the baselines of ``recovered``."""
     measured = {side.partition("/")[0] for side in vars(plan.advantage).values()}
     sought = {*methods, *(measured & set(plan.methods))}
-    kept: set[str] = set()
+    needed: set[str] = set()
     while sought:
         name = sought.pop()
-        kept.add(name)
+        needed.add(name)
         method = plan.method(name)
         found = {method.reference} | {
             partner_of(plan.condition(condition)) for condition in method.conditions or ()
         }
-        sought |= {other for other in found if other is not None} - kept
-    return kept
+        sought |= {other for other in found if other is not None} - needed
+    return needed

@@ -34,6 +34,8 @@ from lacy.run import environment, read_metrics, write_atomic
 from lacy.study import work
 from lacy.study.plan import PlannedRun, StudyPlan, planned_runs, sides
 
+RUN_COLUMNS = ("run", "size", "method", "equal", "seed")
+"""Columns that identify a run, in every table."""
 POOLED = -1
 """``seed`` of rows that pool all seeds."""
 
@@ -111,15 +113,13 @@ def _runs(plan: StudyPlan, done: Sequence[PlannedRun]) -> pd.DataFrame:
             if key not in ("steps", "out")
         }
         given = {("objective" if key == "method" else key): value for key, value in given.items()}
-        rows.append({**_who(run), **facts, "cue": run.cue, **given})
+        rows.append({**_run_columns(run), **facts, "cue": run.cue, **given})
     return pd.DataFrame(rows)
 
 
-def _who(run: PlannedRun) -> dict[str, Any]:
-    return {
-        "run": run.name, "size": run.size, "method": run.method, "equal": run.equal,
-        "seed": run.seed,
-    }  # fmt: skip
+def _run_columns(run: PlannedRun) -> dict[str, Any]:
+    """Return the values of ``RUN_COLUMNS``."""
+    return {"run": run.name, **{name: getattr(run, name) for name in RUN_COLUMNS[1:]}}
 
 
 # ------------------------------------------------------------------------------------ results
@@ -128,34 +128,32 @@ def _who(run: PlannedRun) -> dict[str, Any]:
 def _results(
     plan: StudyPlan, done: Sequence[PlannedRun], counts: Mapping[tuple[str, str], Counts]
 ) -> pd.DataFrame:
+    """Return the scores of each run, then those pooled over seeds."""
     rows: list[dict[str, Any]] = []
-    for run in done:
-        for condition in run.conditions:
-            if (run.name, condition) in counts:
-                baselines = _baselines(plan, run, counts)
-                scores = condition_scores([counts[run.name, condition]], [baselines], seed=run.seed)
-                rows += _rows(_who(run), condition, scores)
-        rows += _rows(_who(run), "", _reading(plan, run))
-    for group in _groups(done):
-        who = {**_who(group[0]), "seed": POOLED}
-        who["run"] = group[0].name.rpartition(".")[0]
-        for condition in group[0].conditions:
-            members = [run for run in group if (run.name, condition) in counts]
-            if members:
-                others = [_baselines(plan, run, counts) for run in members]
-                scores = condition_scores([counts[run.name, condition] for run in members], others)
-                rows += _rows(who, condition, scores)
-        rows += _rows(who, "", _mean_reading([_reading(plan, run) for run in group]))
-    columns = ["run", "size", "method", "equal", "seed", "condition", "metric", "value", "low",
-               "high", "n", "unit"]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    single = [([run], _run_columns(run), run.seed) for run in done]
+    pooled = [
+        (group, {**_run_columns(first), "run": first.name.rpartition(".")[0], "seed": POOLED}, 0)
+        for group in _groups(done)
+        for first in group[:1]
+    ]
+    for runs, columns, seed in (*single, *pooled):
+        for condition in runs[0].conditions:
+            asked = [run for run in runs if (run.name, condition) in counts]
+            if asked:
+                baselines = [_baselines(plan, run, counts) for run in asked]
+                asked_counts = [counts[run.name, condition] for run in asked]
+                scores = condition_scores(asked_counts, baselines, seed=seed)
+                rows += _rows(columns, condition, scores)
+        rows += _rows(columns, "", _mean_reading([_reading(plan, run) for run in runs]))
+    names = (*RUN_COLUMNS, "condition", "metric", "value", "low", "high", "n", "unit")
+    return pd.DataFrame(rows, columns=names)
 
 
 def _rows(
-    who: Mapping[str, Any], condition: str, scores: Mapping[str, Score]
+    columns: Mapping[str, Any], condition: str, scores: Mapping[str, Score]
 ) -> list[dict[str, Any]]:
     return [
-        {**who, "condition": condition, "metric": name, **asdict(score)}
+        {**columns, "condition": condition, "metric": name, **asdict(score)}
         for name, score in scores.items()
         if math.isfinite(score.value)
     ]
@@ -243,20 +241,13 @@ def _mean(scores: Sequence[Score]) -> Score:
 
 
 def _people(done: Sequence[PlannedRun], counts: Mapping[tuple[str, str], Counts]) -> pd.DataFrame:
+    """Return the counts of each person."""
     parts = []
-    for run in done:
-        for condition in run.conditions:
-            held = counts.get((run.name, condition))
-            if held is not None:
-                table = held.table.copy()
-                table.insert(0, "person", list(held.people))
-                for name, value in (
-                    ("seed", run.seed),
-                    ("condition", condition),
-                    ("run", run.name),
-                ):
-                    table.insert(0, name, value)
-                parts.append(table)
+    seeds = {run.name: run.seed for run in done}
+    for (run, condition), found in counts.items():
+        keys = {"run": run, "condition": condition, "seed": seeds[run]}
+        people = pd.DataFrame({**keys, "person": list(found.people)})
+        parts.append(pd.concat([people, found.table], axis=1))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run"])
 
 
@@ -264,19 +255,18 @@ def _curves(plan: StudyPlan, done: Sequence[PlannedRun]) -> pd.DataFrame:
     """Return calibration, turnover of the selection, and loss of each model as points."""
     rows = []
     for run in done:
-        who = _who(run)
+        columns = _run_columns(run)
         file = work.reading_file(plan, run)
         calls = work.read_object(file).get("calls") if file.exists() else None
         for bin in ((calls or {}).get("decision") or {}).get("bins", ()):
-            rows.append({**who, "curve": "calibration", "x": bin["predicted"],
+            rows.append({**columns, "curve": "calibration", "x": bin["predicted"],
                          "y": bin["observed"], "n": bin["tokens"]})  # fmt: skip
         for row in read_metrics(work.run_folder(plan, run) / "metrics.jsonl"):
             for curve, key in (("turnover", "turnover"), ("loss", "text_loss")):
                 if row.get(key) is not None:
-                    rows.append({**who, "curve": curve, "x": row["step"], "y": row[key], "n": 1})
-    return pd.DataFrame(
-        rows, columns=["run", "size", "method", "equal", "seed", "curve", "x", "y", "n"]
-    )
+                    point = {"curve": curve, "x": row["step"], "y": row[key], "n": 1}
+                    rows.append({**columns, **point})
+    return pd.DataFrame(rows, columns=(*RUN_COLUMNS, "curve", "x", "y", "n"))
 
 
 # -------------------------------------------------------------------------------- comparisons
@@ -307,18 +297,14 @@ def _pairs(
 ) -> list[tuple[Counts, Counts]]:
     """Return the counts of both sides, seed by seed."""
     found: list[tuple[Counts, Counts]] = []
-    methods = [method for method, _ in sides_of]
-    if equal == "text_tokens" and not any(
-        f"{size}.{method}.{equal}." in n for method in methods for n in every
-    ):
+    methods = {method for method, _ in sides_of}
+    trained = {(run.size, run.method, run.equal) for run in every.values()}
+    if equal == "text_tokens" and not any((size, method, equal) in trained for method in methods):
         return found
     for seed in sorted({run.seed for run in every.values()}):
-        both = [
-            counts.get((_name(size, method, equal, seed, every), condition))
-            for method, condition in sides_of
-        ]
-        if both[0] is not None and both[1] is not None:
-            found.append((both[0], both[1]))
+        a, b = (counts.get((_name(size, m, equal, seed, every), c)) for m, c in sides_of)
+        if a is not None and b is not None:
+            found.append((a, b))
     return found
 
 

@@ -45,12 +45,12 @@ TOKENIZER_TEXTS = 3000
 
 def shared_folder(plan: StudyPlan, seed: int) -> Path:
     """Return the folder of a seed's world, tokenizer and packed texts."""
-    return plan.kept / "shared" / f"s{seed}.{digest(asdict(plan.world))}"
+    return plan.run_root / "shared" / f"s{seed}.{digest(asdict(plan.world))}"
 
 
 def run_folder(plan: StudyPlan, run: PlannedRun) -> Path:
     """Return the folder of a training run."""
-    return plan.kept / "runs" / run.folder
+    return plan.run_root / "runs" / run.folder
 
 
 def condition_file(

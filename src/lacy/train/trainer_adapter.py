@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+    default_data_collator,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
 from lacy.errors import LacyError
@@ -115,6 +120,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
             if first_process():
                 data.verify()
             kwargs.setdefault("train_dataset", RowDataset(data))
+        kwargs.setdefault("data_collator", default_data_collator)  # also if a tokenizer is given
         super().__init__(model, args, **kwargs)
         self.objective = objective or Objective()
         self.quantile: RunningQuantile | None = None

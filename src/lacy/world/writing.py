@@ -68,7 +68,7 @@ def write_biography(
         The text, which begins with the full name, and one ``VALUE`` mark per stated fact.
     """
     relations = [r for r in person.facts if rng.random() < STATED] or ["birth_date"]
-    # A life is told roughly in its order: a fact may come DISORDER places late or early.
+    # Facts are roughly in chronological order: each may be DISORDER places too late or early.
     place = {r: i + rng.uniform(0.0, DISORDER) for i, r in enumerate(person.facts)}
     relations.sort(key=lambda r: place[r])
     plan: list[str | None] = list(relations[1:])

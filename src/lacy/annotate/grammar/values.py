@@ -148,7 +148,7 @@ def _date_end(text: str, start: int) -> int:
 
 def _number_end(text: str, start: int) -> int:
     """Return the end of a number, measure or sum of money, or of a range of them."""
-    end, bare = _measure(text, start)
+    end, unitless = _measure(text, start)
     begin = start
     for _ in range(MAX_SIDES):
         joined = _compiled(measures.JOIN).match(text, end) if end > start else None
@@ -156,9 +156,10 @@ def _number_end(text: str, start: int) -> int:
             break
         at, word = joined.end(), joined.group().strip()
         after, plain = _measure(text, at)
-        if after == at or not _one_range(text, (start, begin, end, bare), word, (at, after, plain)):
+        left, right = (start, begin, end, unitless), (at, after, plain)
+        if after == at or not _one_range(text, left, word, right):
             break
-        begin, end, bare = at, after, plain
+        begin, end, unitless = at, after, plain
     return end
 
 
@@ -166,15 +167,15 @@ def _one_range(
     text: str, left: tuple[int, int, int, bool], word: str, right: tuple[int, int, bool]
 ) -> bool:
     """True if numbers on both sides of a joining word or dash are one value."""
-    start, begin, end, bare = left
+    start, begin, end, unitless = left
     at, after, plain = right
     if word == "and":
         return _follows(text, start, "between ")
     if not word.isalpha() or word == "x":
         return True
-    if word == "by" and bare and not text[begin].isdigit():  # "one by one"
+    if word == "by" and unitless and not text[begin].isdigit():  # "one by one"
         return False
-    if not bare:  # "from 5% to 12%" is a change, two values
+    if not unitless:  # "from 5% to 12%" is a change, two values
         return word != "or" and not (word == "to" and _follows(text, start, "from "))
     if text[begin].isdigit() != text[at].isdigit():
         return False
@@ -183,9 +184,9 @@ def _one_range(
 
 def _measure(text: str, start: int) -> tuple[int, bool]:
     """Return the end of one number with its unit, and if it has no unit."""
-    bare = _longest(text, start, numbers.COUNT)
+    unitless = _longest(text, start, numbers.COUNT)
     end = _longest(text, start, *measures.MEASURES)
-    return max(bare, end), bare >= end
+    return max(unitless, end), unitless >= end
 
 
 def _follows(text: str, start: int, word: str) -> bool:

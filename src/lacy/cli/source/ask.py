@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lacy.cli.terminal import say
 from lacy.config import Positional
 from lacy.errors import one_line
-from lacy.sources.db.stores import redact
+from lacy.sources.db.stores import hide_credentials
 from lacy.sources.names import NameIndex
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def run(config: AskConfig) -> int:
     finally:
         getattr(source, "close", lambda: None)()
     if reply.candidates:
-        named = shlex.quote(redact(config.source))
+        named = shlex.quote(hide_credentials(config.source))
         say(f'Next: lacy generate MODEL "..." --source {named}')
     elif isinstance(names, NameIndex) and not reply.fault:
         print(_known_names(names))

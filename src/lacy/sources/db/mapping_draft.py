@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lacy.errors import LacyError, one_line
 from lacy.sources.db.stores import (
-    PROBE_SECONDS,
+    VIEW_PROBE_SECONDS,
     VIEW_SECONDS,
     Catalogue,
     ForeignKey,
@@ -190,7 +190,7 @@ class _Drafter:
         sql, place = self.store.quoted(column), self.store.table(table)
         query = f"SELECT {sql} FROM {place} WHERE {sql} IS NOT NULL LIMIT {_SAMPLE}"
         try:
-            sample = [str(v) for (v,) in self.store.rows(query, seconds=PROBE_SECONDS)]
+            sample = [str(v) for (v,) in self.store.rows(query, seconds=VIEW_PROBE_SECONDS)]
         except StoreError:  # too slow, or a value that cannot be computed
             return False
         return bool(sample) and all(_DATE.fullmatch(value) for value in sample)
@@ -219,7 +219,7 @@ def readable_catalogue(store: Store) -> Catalogue:
             break  # the others are not tested
         query = f"SELECT COUNT(*) FROM (SELECT * FROM {store.table(table)} LIMIT 1) AS one"
         try:
-            store.rows(query, seconds=PROBE_SECONDS)
+            store.rows(query, seconds=VIEW_PROBE_SECONDS)
         except StoreError as error:
             broken[table] = str(error)
     return Catalogue(

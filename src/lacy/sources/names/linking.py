@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -113,8 +114,9 @@ class EntityLinker:
         self.fuzzy, self.threshold, self.margin = fuzzy, threshold, margin
         self._forms: dict[str, tuple[str, ...]] = {}
         self._first: set[str] = set()
-        self._cache: dict[tuple[str, float, float], tuple[EntityLink | None, str]] = {}
         self._lock = threading.Lock()
+        # Cached, as a text repeats its names.
+        self._most_similar_cached = lru_cache(_CACHE_SIZE)(self._most_similar)
         if fuzzy:
             self._read(names)
 
@@ -237,30 +239,23 @@ class EntityLinker:
     # --------------------------------------------------------------------------------- similar
 
     def _similar(self, mention: str) -> tuple[EntityLink | None, str]:
-        """Return the one known name similar enough to a mention; cached, as texts repeat names."""
-        asked = (mention, self.threshold, self.margin)
-        with self._lock:
-            if asked in self._cache:
-                return self._cache[asked]
-        found = self._most_similar(mention)
-        with self._lock:
-            if len(self._cache) >= _CACHE_SIZE:
-                self._cache.clear()
-            self._cache[asked] = found
-        return found
+        """Return the one known name that is similar enough to a mention, or None and the reason."""
+        return self._most_similar_cached(mention, self.threshold, self.margin)
 
-    def _most_similar(self, mention: str) -> tuple[EntityLink | None, str]:
+    def _most_similar(
+        self, mention: str, threshold: float, margin: float
+    ) -> tuple[EntityLink | None, str]:
         best: dict[str, float] = {}
         form = normalize(mention)
         for other in self._candidates(form):
             value = similarity(form, other)
-            if value >= self.threshold - self.margin:
+            if value >= threshold - margin:
                 for name in self._forms[other]:
                     best[name] = max(value, best.get(name, 0.0))
         order = sorted(best, key=lambda name: (-best[name], name))
-        if not order or best[order[0]] < self.threshold:
+        if not order or best[order[0]] < threshold:
             return None, ""
-        if len(order) > 1 and best[order[0]] - best[order[1]] < self.margin:
+        if len(order) > 1 and best[order[0]] - best[order[1]] < margin:
             return None, _ambiguous(mention, order[0], order[1])
         return EntityLink(order[0], "similar", mention, best[order[0]]), ""
 

@@ -144,8 +144,8 @@ def _prepare(
             schema.create_tables(db, engine or "fts5")
         elif why := schema.format_problem(db):
             raise sqlite3.DatabaseError(why)
-        origins.create_tables(db)
-        settings = schema.read_settings(db)
+        origins.create_origin_tables(db)
+        settings = schema.index_settings(db)
         if vectors is not None and schema.VECTORS not in settings:
             db.execute("INSERT INTO setting VALUES (?, ?)", (schema.VECTORS, vectors))
             schema.mark_all_pending(db, schema.VECTORS)
@@ -156,7 +156,7 @@ def _prepare(
 
 def _open_derived(db: sqlite3.Connection, folder: Path) -> dict[str, DerivedIndex]:
     """Open the derived indexes, by name."""
-    settings, found = schema.read_settings(db), dict[str, DerivedIndex]()
+    settings, found = schema.index_settings(db), dict[str, DerivedIndex]()
     if settings[schema.ENGINE] == "tantivy":
         from lacy.sources.texts.tantivy_search import TantivySearch
 

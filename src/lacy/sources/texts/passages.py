@@ -26,7 +26,7 @@ LONGEST_MARK = 120
 
 SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*\s+|[。！？][”’」』）]*\s*|\n\s*\n")
 EMPTY_LINE = re.compile(r"\n\s*\n")
-ARTICLES = frozenset({"the", "a", "an", "in", "on", "at"})
+LEADING_WORDS = frozenset({"the", "a", "an", "in", "on", "at"})
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -110,7 +110,7 @@ def extended_values(text: str, spans: Iterable[tuple[int, int, str]]) -> dict[tu
 
 def _without_article(text: str, start: int, end: int) -> tuple[int, int]:
     first = text[start:end].partition(" ")[0]
-    return start + (len(first) + 1) * (first.lower() in ARTICLES), end
+    return start + (len(first) + 1) * (first.lower() in LEADING_WORDS), end
 
 
 def search_words(text: str) -> list[str]:

@@ -79,7 +79,7 @@ def format_problem(db: sqlite3.Connection) -> str:
     return "" if version == _VERSION else f"it has version {version}, not {_VERSION}"
 
 
-def read_settings(db: sqlite3.Connection) -> dict[str, str]:
+def index_settings(db: sqlite3.Connection) -> dict[str, str]:
     """Return an index's engine, and the name of its vectors if it has some."""
     return dict(db.execute("SELECT name, value FROM setting").fetchall())
 

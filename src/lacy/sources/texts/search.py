@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 TOKENIZE = "porter unicode61 remove_diacritics 2"
@@ -76,11 +77,12 @@ class FtsSearch:
             f"CREATE VIRTUAL TABLE word USING fts5 (text, tokenize = '{TOKENIZE}')"
         )
         self._stemmer.execute("CREATE VIRTUAL TABLE stem USING fts5vocab (word, instance)")
+        self._count = lru_cache(_CACHE_SIZE)(self._count_rows)
         self.refresh()
 
     def refresh(self) -> None:
         """Read the stored row counts of common words, and the number of passages."""
-        self._row_counts: dict[str, int] = {}
+        self._count.cache_clear()
         self._common = dict(self._db.execute("SELECT term, rows FROM common").fetchall())
         [self._passages] = self._db.execute("SELECT COUNT(*) FROM passage").fetchone()
 
@@ -151,14 +153,9 @@ class FtsSearch:
         """Return the rarest of words that are all in many passages."""
         return sorted(filter(self._count, words), key=self._count)[:1]
 
-    def _count(self, word: str) -> int:
+    def _count_rows(self, word: str) -> int:
         """Return how many passages contain a word."""
-        known = self._row_counts.get(word)
-        if known is None:
-            if len(self._row_counts) >= _CACHE_SIZE:
-                self._row_counts.clear()
-            known = self._row_counts[word] = min(map(self._look_up, self._stem(word)), default=0)
-        return known
+        return min(map(self._look_up, self._stem(word)), default=0)
 
     def _look_up(self, stem: str) -> int:
         if stem in self._common:

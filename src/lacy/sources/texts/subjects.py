@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from lacy.annotate.grammar import capitalised_runs
 from lacy.errors import one_line
 from lacy.sources.names import PREPOSITIONS, SENTENCE_STARTERS, EntityLinker, normalize
-from lacy.sources.texts.passages import ARTICLES, EMPTY_LINE, SENTENCE_END
+from lacy.sources.texts.passages import EMPTY_LINE, LEADING_WORDS, SENTENCE_END
 from lacy.sources.texts.search import Hit
 from lacy.types import Document
 
@@ -51,7 +51,7 @@ def first_name(text: str) -> str:
     for start, end in capitalised_runs(line):
         name = line[start:end]
         first, _, rest = name.partition(" ")
-        if first.lower() in ARTICLES:
+        if first.lower() in LEADING_WORDS:
             name, first = rest, rest
         if " " in name and first[:1].isupper():
             return name
@@ -61,7 +61,7 @@ def first_name(text: str) -> str:
 def single_word_name(paragraph: str) -> str:
     """Return the name of one word that is the subject of the last sentence, or "".
 
-    It stands at the beginning ("Henry was", "The GPT-4 was", "When was Henry"), with its number
+    It is at the beginning ("Henry was", "The GPT-4 was", "When was Henry"), with its number
     ("Windows 95"). "Poets were" gives "Poets", which is no name; ``hits_naming`` drops it.
     """
     sentences = [part for part in SENTENCE_END.split(paragraph.strip()) if part.strip()]

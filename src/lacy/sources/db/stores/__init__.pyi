@@ -1,6 +1,6 @@
 from .base import (
-    PROBE_SECONDS,
     SETUP_SECONDS,
+    VIEW_PROBE_SECONDS,
     VIEW_SECONDS,
     Catalogue,
     ForeignKey,
@@ -9,22 +9,22 @@ from .base import (
     match_name,
     timeout_message,
 )
-from .opening import is_postgres_url, is_url, open_store, redact
+from .opening import hide_credentials, is_postgres_url, is_url, open_store
 from .sqlite import open_read_only
 
 __all__ = [
-    "PROBE_SECONDS",
     "SETUP_SECONDS",
+    "VIEW_PROBE_SECONDS",
     "VIEW_SECONDS",
     "Catalogue",
     "ForeignKey",
     "Store",
     "StoreError",
+    "hide_credentials",
     "is_postgres_url",
     "is_url",
     "match_name",
     "open_read_only",
     "open_store",
-    "redact",
     "timeout_message",
 ]

@@ -15,7 +15,7 @@ SETUP_SECONDS = 600.0
 VIEW_SECONDS = 10.0
 """The same for queries of a view in a file, which may never end."""
 
-PROBE_SECONDS = 2.0
+VIEW_PROBE_SECONDS = 2.0
 """Time limit for a test if a view can be read at all."""
 
 

@@ -16,7 +16,7 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.\-]+):/", re.IGNORECASE)
 _SECRET = re.compile(r"(?<=:/)(/?)[^@\s]*@|(?<=password=)[^&\s]+", re.IGNORECASE)
 
 
-def redact(text: object) -> str:
+def hide_credentials(text: object) -> str:
     """Return a text without the users and passwords of the addresses in it."""
     return _SECRET.sub(lambda found: f"{found[1]}***@" if "@" in found[0] else "***", str(text))
 
@@ -52,7 +52,7 @@ def open_store(database: str | Path) -> Store:
         raise LacyError("E94", place=f"{scheme}://…", why=why)
     path = Path(database)
     if not path.is_file():
-        raise LacyError("E65", path=redact(path))
+        raise LacyError("E65", path=hide_credentials(path))
     if _is_duckdb(path):
         from lacy.sources.db.stores.duck import DuckDb
 

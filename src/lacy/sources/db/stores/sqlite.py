@@ -217,5 +217,5 @@ def _problem(error: BaseException, path: Path | None = None) -> str:
     if "locked" in why:
         return "another process is writing it; try again when it is done, or give a copy"
     if path is not None and "unable to open" in why and _has_log(path):
-        return f"its last changes stand in {path.name}-wal; copy both to where you may write"
+        return f"its last changes are in {path.name}-wal; copy both to where you may write"
     return why

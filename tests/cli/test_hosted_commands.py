@@ -1,4 +1,4 @@
-"""Verbs with a model at a server of others: words as they come, a server in front of it."""
+"""Commands with a model on another server."""
 
 import io
 import os
@@ -39,7 +39,7 @@ def place(request, folder):
         yield f"{url}#slm", there
 
 
-def test_words_are_heard_as_they_come(place, folder):
+def test_spans_arrive_one_by_one(place, folder):
     source = ScriptedSource([" ulm"], name="book")
     address, there = place
     engine = Engine(
