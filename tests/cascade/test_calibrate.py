@@ -1,4 +1,4 @@
-"""Calibration: fits of kinds and signals of a budget against a slow reading of the same texts."""
+"""Calibration: fits of kinds and signals, against a slow computation on the same texts."""
 
 import math
 import re
@@ -64,7 +64,7 @@ def slow(loaded, text, value, ends):
 
 
 def slow_about(reference, name):
-    """The text word by word, names (also in part) changed."""
+    """Replace names in a text word by word, also parts of them."""
     change = dict(zip(reference.subject.split(), name.split(), strict=False))
     return "".join(change.get(word, word) for word in re.split(r"(\W+)", reference.text))
 
@@ -86,7 +86,7 @@ def test_reference_likelihoods_equal_a_slow_computation(world, loaded, calibrati
     assert reference.look_up(wanted) == found
 
 
-def test_values_after_one_text_are_read_behind_it_together(world, loaded, calibration):
+def test_values_after_one_text_share_its_forward_pass(world, loaded, calibration):
     values = sorted({person.facts["school"] for person in world.people()[:12]})
     text = calibration.kinds["school"].references[0].text
     reference = calibration.reference(loaded)
@@ -102,14 +102,14 @@ def test_values_after_one_text_are_read_behind_it_together(world, loaded, calibr
     assert sum(read) < len(values) * loaded.tokenizer(text, return_length=True)["length"][0]
 
 
-def test_references_stop_where_a_value_of_their_kind_is_due(world, calibration):
+def test_reference_texts_stop_where_a_value_of_their_kind_is_due(world, calibration):
     assert set(calibration.kinds) == {m.relation for d in world.documents() for m in d.marks}
     for kind, fit in calibration.kinds.items():
         assert all(world.expects_value(reference.text) == kind for reference in fit.references)
         assert 0 < fit.n <= MAX_VALUES
 
 
-def test_the_low_is_that_of_right_values(world, loaded, calibration):
+def test_the_low_quantile_is_that_of_right_values(world, loaded, calibration):
     reference = calibration.reference(loaded)
     kind, fit = "school", calibration.kinds["school"]
     seen = [
@@ -133,7 +133,7 @@ def test_ends_are_the_tokens_that_follow_values(world, loaded, calibration):
     assert found == seen
 
 
-def test_signals_are_those_of_places_where_the_model_decides(world, loaded, calibration):
+def test_signals_are_read_where_the_model_decides(world, loaded, calibration):
     decided = sum(
         bool(f & MarkFlag.START) or not f & MarkFlag.FACT
         for d in world.documents()
@@ -144,7 +144,7 @@ def test_signals_are_those_of_places_where_the_model_decides(world, loaded, cali
         assert len(values) == len(range(0, decided, math.ceil(decided / MAX_SIGNALS)))
 
 
-def test_a_file_keeps_it_and_a_broken_file_is_said_so(calibration, tmp_path):
+def test_a_calibration_is_saved_and_a_broken_file_refused(calibration, tmp_path):
     calibration.save(tmp_path / "c.json")
     assert Calibration.load(tmp_path / "c.json") == calibration
     (tmp_path / "c.json").write_text('{"kinds": {"a": [1]}}')
@@ -152,7 +152,7 @@ def test_a_file_keeps_it_and_a_broken_file_is_said_so(calibration, tmp_path):
         Calibration.load(tmp_path / "c.json")
 
 
-def test_few_values_or_none_teach_nothing(world, loaded):
+def test_too_few_values_are_not_calibrated(world, loaded):
     few = calibrate(loaded, list(world.documents())[:2])
     assert few.kinds == {} and len(few.signals["margin"]) > 100
     assert calibrate(loaded, []) == Calibration()
@@ -180,7 +180,7 @@ def test_a_kind_is_compared_with_its_own_reference_likelihood():
     assert best_index([math.nan, -3.0]) == 1
 
 
-def test_a_budget_starts_from_the_signals_of_its_kind(loaded, calibration):
+def test_a_budget_starts_from_calibration_signals(loaded, calibration):
     assert (
         with_calibration(Budget(0.2), calibration.signals).initial_signals
         == calibration.signals["margin"]

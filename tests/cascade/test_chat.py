@@ -120,7 +120,7 @@ def test_a_control_token_put_together_from_two_fields_is_refused():
 
 
 def test_a_vocabulary_that_spells_its_control_tokens_as_text_refuses_them():
-    """Unigram finds ``<|endoftext|>`` among its pieces, whatever is told to it."""
+    """Unigram finds ``<|endoftext|>`` in its vocabulary, whatever its settings."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
@@ -160,7 +160,7 @@ def test_roles_that_a_template_drops():
         assert (caught.value.code, caught.value.place) == ("role_not_supported", 1)
 
 
-def test_a_place_that_a_template_does_not_read_is_a_message_dropped():
+def test_a_message_that_a_template_ignores_counts_as_dropped():
     first = "{{ messages[0].content }}{% for m in messages[1:] %}{% if m.role != 'system' %}"
     tokenizer = made("byte_level", first + "{{ m.content }}{% endif %}{% endfor %}")
     render_chat([{"role": "system", "content": "a"}, user("b")], tokenizer)
@@ -201,7 +201,7 @@ def test_a_history_of_tools_where_roles_must_alternate(after):
     assert caught.value.place is None
 
 
-def test_templates_that_change_or_check_what_is_said():
+def test_templates_that_change_or_check_content():
     thoughts = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}"
     tokenizer = made("byte_level", thoughts)
     assert (

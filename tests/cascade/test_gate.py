@@ -1,4 +1,4 @@
-"""A model trained with a binary gate says so in its config, and every reader follows it."""
+"""A model trained with a binary gate has this in its config, and all readers of CALL use it."""
 
 import json
 import math
@@ -51,7 +51,7 @@ def prompts(world):
 
 @torch.no_grad()
 def slow_calls(loaded, prompt):
-    """Greedy decoding by whole forward passes: at which steps p(CALL) > 1/2, and that logit."""
+    """Decode greedily with whole forward passes; return where p(CALL) > 1/2, and the logit."""
     ids = [0, *loaded.tokenizer.encode(prompt, add_special_tokens=False)]
     found = []
     for _ in range(TOKENS):
@@ -109,7 +109,7 @@ def test_signals_of_a_gate_are_the_logit_and_its_sigmoid():
     assert read.margin.tolist() == [1.5, -40.0] and read.read("p_call") == pytest.approx(p)
 
 
-def test_a_model_without_the_note_is_read_by_the_softmax(run, tmp_path):
+def test_a_model_without_a_gate_setting_uses_the_softmax(run, tmp_path):
     tokenizer = byte_tokenizer()
     model = build_model("tiny", tokenizer, context=32, seed=0)
     assert gate_of(model) == "softmax" and not hasattr(model.config, "lacy_gate")

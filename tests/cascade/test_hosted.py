@@ -73,7 +73,7 @@ def fits_in(answers):
 
 
 def one(request):
-    """One candidate here, several there, none elsewhere."""
+    """Reply with one candidate, several, or none."""
     ways = {0: " ulm", 1: [" Paris", " Par", "is not", " 1879"], 2: None, 3: Reply(error="down")}
     return ways[len(request.text) % 4]
 

@@ -1,4 +1,4 @@
-"""Policies: what they read, their text form, and that a budget is kept."""
+"""Policies: their signals, their text form, and the rate of a budget."""
 
 import math
 
@@ -84,7 +84,7 @@ def test_text_form_goes_round(policy):
         "entropy=1,by=margin", "budget=0.2,seed=1,seed=2", "random=0.1,by=margin",
     ],
 )  # fmt: skip
-def test_bad_texts_say_what_to_write(text):
+def test_invalid_policies_list_the_valid_forms(text):
     with pytest.raises(LacyError) as caught:
         parse_policy(text)
     assert caught.value.code == "E61" and "budget=0.22" in caught.value.do
@@ -153,8 +153,8 @@ def test_budget_is_kept_within_a_point(shape, rate, by, rows, longest, seed):
 @pytest.mark.parametrize("rate", [0.02, 0.1, 0.22])
 @pytest.mark.parametrize("each", [1, 4])
 @pytest.mark.parametrize("by", ["margin", "random"])
-def test_the_rate_is_one_of_tokens_in_texts_of_a_hundred_too(rate, each, by):
-    """Over many of them; nothing is known of the signals or of what a call brings at first."""
+def test_the_rate_counts_tokens_also_in_short_texts(rate, each, by):
+    """Over many texts; at first nothing is known of the signals or of the tokens per call."""
     realised = [
         stream(Budget(rate, by=by, seed=seed), np.random.default_rng(seed), SHAPES["normal"],
                tokens=100, answer=lambda rng: each)[0]
@@ -202,7 +202,7 @@ def test_extremes_and_nan():
     assert not controller.decide(signals([math.nan]))[0].call or controller.used == 0
 
 
-def test_seeds_give_the_threshold_from_the_first_token():
+def test_initial_signals_give_the_threshold_from_the_first_token():
     seeds = tuple(np.linspace(0, 1, 500))
     first = Budget(0.2, initial_signals=seeds).start().decide(signals([0.9, 0.5]))
     assert [d.call for d in first] == [True, False]

@@ -22,7 +22,7 @@ from lacy.cascade.questions import question_hint, sentence_start
         ("Emil Quilodell was born", ""),
     ],
 )
-def test_questions_become_beginnings(question, start):
+def test_questions_become_starts_of_sentences(question, start):
     assert sentence_start(question) == start
 
 
@@ -40,7 +40,7 @@ def test_questions_become_beginnings(question, start):
         ("Emil Quilodell, who was", False),
     ],
 )
-def test_questions_are_known_without_their_mark(prompt, asks):
+def test_questions_are_recognised_without_a_question_mark(prompt, asks):
     assert bool(question_hint(prompt, templated=False)) == asks
 
 

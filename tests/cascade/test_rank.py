@@ -29,7 +29,7 @@ def database(tmp_path):
         yield database
 
 
-def test_the_slm_ranks_what_the_database_offers(database):
+def test_the_slm_ranks_candidates_of_a_database(database):
     def speak(text):  # it knows what kind of thing comes next, and has its own guess
         guess = {"in": " Paris", "on": " 3 May 1901"}[text[10:12]]
         return guess[len(text) - 12 :]

@@ -63,7 +63,7 @@ def said(answer):
 
 
 def reply(request):
-    """One text, a choice of two, or nothing, by the length of the text."""
+    """Reply with one text, a choice of two, or nothing, depending on the length of the prompt."""
     return [f" {len(request.text)}é", ["Paris", " in Ulm"], None][len(request.text) % 3]
 
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of running texts are those of a plain forward pass, whoever spoke."""
+"""Log-probabilities of generated texts equal those of a plain forward pass."""
 
 import pytest
 import torch
@@ -100,7 +100,7 @@ def test_scores_are_those_of_a_plain_forward_pass(jobs, name, prefill, delay):
             assert len(getattr(piece, "scores", ())) == piece.tokens + end
 
 
-def test_nothing_is_measured_unasked(monkeypatch):
+def test_nothing_is_scored_without_a_request(monkeypatch):
     engine = Engine(REAL["llama"], ScriptedSource(reply), "always")
     monkeypatch.setattr("lacy.cascade.local.token_scores", None)
     sequence, pieces = text(engine, "Mara", 9)
@@ -108,7 +108,7 @@ def test_nothing_is_measured_unasked(monkeypatch):
     assert pieces and not any(isinstance(piece, ScoredSpan) for piece in pieces)
 
 
-def test_a_text_that_is_only_measured_may_fill_the_context():
+def test_a_text_that_is_only_scored_may_fill_the_context():
     engine = Engine(scripted(lambda text: "x", context=12))
     for limit, length, fits in [(0, 11, True), (0, 12, False), (1, 10, True), (1, 11, False)]:
         sequence, pieces = text(engine, "a" * length, limit, top=1, prompt=True)
@@ -120,8 +120,8 @@ def test_a_text_that_is_only_measured_may_fill_the_context():
         assert [len(piece.scores) for piece in pieces] == [length, 1][: 1 + limit]
 
 
-def test_a_text_broken_off_says_what_it_has():
-    """Its borrowed words have been taken up, but not all of their tokens have been read."""
+def test_a_cancelled_text_emits_what_it_has():
+    """Text of a source has been added, but not all of its tokens have been read."""
     engine = Engine(scripted(lambda t: "x"), ScriptedSource([" Ulm an der Donau"]), "always")
     sequence, pieces = text(engine, "Ada", 40, top=0)
     with LoopThread() as loop_thread:
@@ -139,7 +139,7 @@ def test_a_text_broken_off_says_what_it_has():
     assert len(known) == 17 and known == sorted(known, reverse=True) and any(known)
 
 
-def test_a_cut_piece_keeps_the_tokens_that_begin_in_it():
+def test_a_cut_span_keeps_the_tokens_that_begin_in_it():
     scores = tuple(TokenScore(part, -1.0) for part in (b" Z", b"\xc3", b"\xbcrich", b" ist"))
     piece = ScoredSpan(" Zürich ist", "slm", 4, scores=scores)
     assert [len(piece.cut(n).scores) for n in (0, 1, 2, 3, 4, 7, 8, 11)] == [0, 1, 1, 3, 3, 3, 4, 4]

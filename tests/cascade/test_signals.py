@@ -23,7 +23,7 @@ TOKENIZER = byte_tokenizer()
     st.lists(st.floats(-30, 30, width=32), min_size=3, max_size=9),
     st.booleans(),
 )
-def test_measures_equal_their_definitions(logits, last):
+def test_signals_equal_their_definitions(logits, last):
     call = len(logits) - 1 if last else 0
     tensor = torch.tensor([logits, logits[::-1]], dtype=torch.float32)
     for row, values in enumerate((logits, logits[::-1])):

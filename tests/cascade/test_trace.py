@@ -32,7 +32,7 @@ def test_answers_are_written_as_json_lines(tmp_path):
     assert second == {"finished": False, "spans": []}
 
 
-def test_colours_say_who_spoke():
+def test_colours_show_the_speakers():
     text = render_answer(ANSWER)
     assert text.plain == ANSWER.text  # "[bold]" in a text is text
     styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
@@ -45,7 +45,7 @@ def test_colours_say_who_spoke():
     assert "\x1b[32m Ulm\x1b[0m" in capture.get()
 
 
-def test_receipt_counts_what_the_types_count():
+def test_the_receipt_agrees_with_the_types():
     text = receipt(ANSWER)
     assert text.splitlines()[0] == "10 tokens, 3 calls, call rate 60.0%"
     assert "facts.db: 1 answers, 2 tokens, cost 0.5, 0.25 s" in text

@@ -1,4 +1,4 @@
-"""Real servers in threads, and what talks to them."""
+"""Fixtures: models, servers in threads, and a browser."""
 
 import time
 
@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 
 
 def reply(request):
-    """One text, a choice of two, or nothing, by the length of the text."""
+    """Reply with one text, a choice of two, or nothing, depending on the length of the prompt."""
     return [f" {len(request.text)}é", ["Paris", " in Ulm"], None][len(request.text) % 3]
 
 
@@ -41,7 +41,7 @@ def server(engine):
 
 @pytest.fixture(scope="session")
 def looking():
-    """One Chromium for all."""
+    """One Chromium for all tests."""
     with browsing() as looking:
         yield looking
 

@@ -1,4 +1,4 @@
-"""Validating a body takes linear time, whatever it contains."""
+"""Validation of a body takes linear time, whatever it contains."""
 
 import json
 import threading

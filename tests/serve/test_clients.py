@@ -1,4 +1,4 @@
-"""What chat pages and bench clients send, sent again: Open WebUI, ``vllm bench serve``, guidellm,
+"""Requests recorded from chat pages and bench clients: Open WebUI, ``vllm bench serve``, guidellm,
 LiteLLM. The bodies are written after these clients' sources; docs/how-to/clients.md has the
 settings."""
 
@@ -17,7 +17,7 @@ PROMPT = "Tomas Brill, an engineer from Łódź, grew up in"
 
 @pytest.fixture(scope="module")
 def short():
-    """A model that ends after three letters unless it has to go on."""
+    """A model that ends after three letters unless it must continue."""
     with serving(Engine(scripted(lambda text: "" if text.endswith("xxx") else "x"))) as running:
         yield running
 
@@ -66,7 +66,7 @@ def test_open_webui_lists_models_and_chats(server, engine):
 
 
 def bench(url, path, body, tokens):
-    """One streamed request as a bench client reads it: text, times of pieces, usage."""
+    """Read a stream as a bench client does: text, times of chunks, usage."""
 
     async def ask():
         text, pieces, usage = "", 0, None

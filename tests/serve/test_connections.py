@@ -60,7 +60,7 @@ def test_a_refused_body_is_not_read_to_its_end(running):
 
 
 def test_a_client_reads_why_its_body_was_refused(running):
-    """It sends all of it first, as most clients do, and goes on with the same connection."""
+    """It sends the whole body first, as most clients do, and reuses the connection."""
     with httpx.Client() as client:
         got = client.post(running.url + "/v1/completions", content=bytes(3 << 20), timeout=60)
         assert got.status_code == 413
@@ -88,7 +88,7 @@ def test_a_client_reads_why_its_body_was_refused(running):
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ""),
     ],
 )
-def test_what_is_no_request_is_refused_and_the_connection_closed(running, data, why, caplog):
+def test_invalid_requests_are_refused_and_the_connection_closed(running, data, why, caplog):
     answer = exchange(running, data)
     assert 400 <= status(answer) < 600 and status(answer) != 500
     assert b"connection: close" in answer.lower()
@@ -113,7 +113,7 @@ def test_large_heads_are_refused(running, head):
     assert alive(running)
 
 
-def test_as_many_headers_as_clients_send_are_taken(running):
+def test_as_many_headers_as_clients_send_are_accepted(running):
     head = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + b"a: bbbb\r\n" * 90
     assert status(exchange(running, head + b"Cookie: " + b"c" * 8000 + b"\r\n\r\n")) == 200
 
@@ -147,7 +147,7 @@ def test_a_half_closed_client_gets_an_answer_that_takes_long(slow, stream):
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("after", "more"), [(0, b""), (1, b""), (1, GET), (1, GET[:9])])
 def test_a_client_that_leaves_frees_its_place(slow, stream, abrupt, version, after, more):
-    """Before or after its text has begun, while it waits in the queue, with more sent already."""
+    """Before or after its text has started, in the queue, or with another request already sent."""
     body = json.dumps({"model": "slm", "prompt": "a", "max_tokens": 500, "stream": stream}).encode()
     ask = HEAD.replace(b"1.1", version) + b"Content-Length: %d\r\n\r\n" % len(body) + body
     slow.max_new_tokens = 500
@@ -171,8 +171,8 @@ def test_a_client_that_leaves_frees_its_place(slow, stream, abrupt, version, aft
 
 
 @pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
-def test_a_client_that_reads_nothing_is_left(plain, close):
-    """Neither answers to many requests nor a last one wait for it for ever."""
+def test_a_client_that_stops_reading_is_disconnected(plain, close):
+    """Neither many answers nor a last one wait for it forever."""
     get = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n"
     with serving(plain, limits=Limits(stall_seconds=1)) as running, socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
@@ -196,7 +196,7 @@ def test_silent_connections_do_not_shut_others_out(plain):
         assert len(running.server.server_state.connections) <= 9
 
 
-def test_where_every_connection_is_answered_a_further_one_is_told_so(slow):
+def test_a_connection_beyond_the_limit_is_refused_if_none_is_idle(slow):
     with serving(slow, limits=Limits(connections=2)) as running:
         body = {"model": "slm", "prompt": "a", "max_tokens": 400, "stream": True}
         with contextlib.ExitStack() as stack:
@@ -212,7 +212,7 @@ def test_where_every_connection_is_answered_a_further_one_is_told_so(slow):
             time.sleep(0.05)
 
 
-def test_what_comes_during_shutdown_is_refused(slow):
+def test_requests_during_shutdown_are_refused(slow):
     """Idle connections close, incomplete requests get an error, and other requests are answered."""
     with serving(slow, streams=1, queue=5, grace=60) as running, contextlib.ExitStack() as stack:
         got = []

@@ -37,24 +37,24 @@ def hasty(plain):
         yield running
 
 
-def test_silence_ends(hasty):
+def test_silent_connections_are_closed(hasty):
     assert exchange(hasty, b"") == b""
 
 
 @pytest.mark.parametrize("head", [b"GET /hea", b"GET / HTTP/1.1\r\nHost: a\r\n", b"\r\n" * 2])
-def test_half_a_head_ends(hasty, head):
+def test_incomplete_headers_time_out(hasty, head):
     answer = exchange(hasty, head)
     assert status(answer) in (400, 408) and error(answer)["message"]
 
 
-def test_headers_that_never_end(hasty):
+def test_endless_headers_time_out(hasty):
     with connected(hasty) as sock:
         sock.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n")
         with trickling(sock, b"x"):
             assert status(everything(sock)) == 408
 
 
-def test_headers_that_never_end_after_a_first_request(hasty):
+def test_endless_headers_time_out_after_a_first_request(hasty):
     with connected(hasty) as sock:
         assert ask_health(sock)
         with trickling(sock, b"x"):
@@ -64,7 +64,7 @@ def test_headers_that_never_end_after_a_first_request(hasty):
 @pytest.mark.parametrize(
     "how", [b"Content-Length: 500\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"]
 )
-def test_half_a_body_ends(hasty, how):
+def test_an_incomplete_body_times_out(hasty, how):
     with connected(hasty) as sock:
         sock.sendall(HEAD + how)
         answer = everything(sock)
@@ -78,7 +78,7 @@ def test_half_a_body_ends(hasty, how):
         (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
     ],
 )
-def test_a_body_that_never_ends(hasty, how, bit):
+def test_an_endless_body_times_out(hasty, how, bit):
     with connected(hasty) as sock:
         sock.sendall(HEAD + how)
         with trickling(sock, bit):

@@ -1,4 +1,4 @@
-"""What a server must not do: lose a place, take a bug for a client that left, hide one."""
+"""Defects of the past: lost capacity, bugs mistaken for clients that left, hidden bugs."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ from lacy.testing import scripted
         ),
     ],
 )
-def test_half_a_character_is_a_mistake_of_the_caller(server, path, body):
+def test_a_lone_surrogate_is_an_error_of_the_caller(server, path, body):
     raw = b'{"model": "slm", "max_tokens": 1, %s}' % body
     headers = {"Content-Type": "application/json"}
     got = httpx.post(f"{server.url}/v1/{path}", content=raw, headers=headers)
@@ -53,12 +53,12 @@ def test_a_text_beyond_the_context_names_its_field(server, path, param, words):
     assert (error["param"], error["code"]) == (param, "context_length_exceeded")
 
 
-def test_a_wrong_method_is_told_the_right_one(server):
+def test_a_wrong_method_lists_the_allowed_ones(server):
     got = httpx.get(server.url + "/v1/completions")
     assert got.status_code == 405 and got.headers["allow"] == "POST"
 
 
-def test_a_cost_beyond_all_numbers_is_none():
+def test_an_infinite_cost_is_null():
     source = ScriptedSource([" Ulm"], name="book", cost=float("inf"))
     with serving(Engine(scripted(lambda t: "x"), source, "always", max_new_tokens=8)) as running:
         for stream in (False, True):
@@ -67,7 +67,7 @@ def test_a_cost_beyond_all_numbers_is_none():
         assert httpx.get(running.url + "/v1/lacy").json()["sources"][0]["cost"] is None
 
 
-def test_a_bug_is_counted_as_one_and_shown_in_the_log(caplog):
+def test_a_bug_is_counted_and_logged_once(caplog):
     def broken(text):
         raise RuntimeError("the cause")
 
@@ -92,7 +92,7 @@ def test_a_bug_is_counted_as_one_and_shown_in_the_log(caplog):
     assert shown == ["the cause", "another cause"]
 
 
-def test_who_leaves_the_queue_frees_the_place(slow):
+def test_a_cancelled_job_in_the_queue_makes_room(slow):
     with Scheduler(slow, streams=1, queue=2) as scheduler:
         ends = []
         orders = [
@@ -141,7 +141,7 @@ def streamed(scheduler, receive, send, **limits):
     asyncio.run(ask())
 
 
-def test_a_client_that_leaves_before_the_first_word_ends_its_text(slow):
+def test_a_client_that_leaves_before_the_first_chunk_ends_its_text(slow):
     async def gone(message=None):
         raise OSError("nobody is there")
 
@@ -149,7 +149,7 @@ def test_a_client_that_leaves_before_the_first_word_ends_its_text(slow):
         streamed(scheduler, asyncio.Event().wait, gone)
 
 
-def test_who_reads_nothing_does_not_let_words_pile_up(slow, caplog):
+def test_a_stalled_client_does_not_fill_the_memory(slow, caplog):
     sent = []
 
     async def wait(message=None):
@@ -164,13 +164,13 @@ def test_who_reads_nothing_does_not_let_words_pile_up(slow, caplog):
     assert line["stalled"] and 0 < line["tokens"] < 400
 
 
-def test_null_wishes_are_none(server):
+def test_null_as_lacy_options_means_defaults(server):
     got = server.complete(max_tokens=1, lacy=None)
     assert got.status_code == 200, got.text
 
 
-def test_a_page_from_elsewhere_cannot_make_it_speak(server):
-    """A browser asks first (CORS) before it sends JSON as such; anything else is no request."""
+def test_a_foreign_web_page_cannot_generate_text(server):
+    """A browser sends a preflight request before JSON; other content types are refused."""
     raw = b'{"model": "slm", "prompt": "a", "max_tokens": 1}'
     for kind in ({}, {"Content-Type": "text/plain"}):
         got = httpx.post(server.url + "/v1/completions", content=raw, headers=kind)

@@ -1,4 +1,4 @@
-"""The OpenAPI description is kept: whatever is sent by it, and whatever comes back."""
+"""Requests and responses follow the OpenAPI description."""
 
 import pytest
 
@@ -62,7 +62,7 @@ def test_every_path_is_described(schema):
 
 @pytest.mark.parametrize("label", LABELS)
 def test_answers_are_as_described(schema, label):
-    """What the description allows, and (for bodies) the same with a model that there is."""
+    """Generate what the description allows, and (for bodies) the same with an existing model."""
     operation = operations(schema)[label]
 
     @SOME
@@ -88,7 +88,7 @@ WISHES = {
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/v1/responses"])
-def test_answers_to_sound_requests_are_as_described(schema, path):
+def test_answers_to_valid_requests_are_as_described(schema, path):
     chat = not path.startswith("/v1/completions")
     prompt = st.text(st.characters(codec="utf-8"), max_size=9)
     extra = {"top_logprobs": st.integers(0, 3)} if path == "/v1/responses" else {
@@ -111,7 +111,7 @@ def test_answers_to_sound_requests_are_as_described(schema, path):
     check()
 
 
-def test_a_description_tells_of_keys(real, tmp_path):
+def test_the_description_contains_keys(real, tmp_path):
     keys = Keys([])
     keys.add(tmp_path / "keys.json", "ada")
     with Scheduler(Engine(real)) as scheduler:

@@ -93,7 +93,7 @@ def test_a_slash_at_the_end_changes_nothing(server):
     assert got.status_code == 200 and got.json()["choices"]
 
 
-def test_models_tell_their_context(server, engine):
+def test_models_have_their_context_length(server, engine):
     [told] = httpx.get(server.url + "/v1/models").json()["data"]
     assert told["max_model_len"] == engine.model.config.max_position_embeddings
     assert told["root"] == told["id"] == "slm"
@@ -101,7 +101,7 @@ def test_models_tell_their_context(server, engine):
     assert one["max_model_len"] == told["max_model_len"] and one["id"] == "slm:never"
 
 
-def test_a_page_that_may_ask(shared):
+def test_an_allowed_origin_may_send_requests(shared):
     first = httpx.options(shared.url + "/v1/completions", headers=PREFLIGHT)
     assert first.status_code == 204 and not first.content
     assert first.headers["access-control-allow-origin"] == CHAT
@@ -121,7 +121,7 @@ def test_a_page_that_may_ask(shared):
     "https://evil.example", "http://chat.example", "https://chat.example.evil.example", "null",
     "https://chat.example:8443", "",
 ])  # fmt: skip
-def test_other_pages_may_not(shared, origin):
+def test_other_origins_may_not(shared, origin):
     first = httpx.options(shared.url + "/v1/completions", headers=PREFLIGHT | {"Origin": origin})
     assert first.status_code == 405 and not cors(first)
     assert f"--origin {origin}" in first.text or not origin
@@ -129,14 +129,14 @@ def test_other_pages_may_not(shared, origin):
     assert not cors(got) and got.headers["vary"] == "Origin"
 
 
-def test_by_default_no_page_may(server):
+def test_by_default_no_origin_may(server):
     first = httpx.options(server.url + "/v1/completions", headers=PREFLIGHT)
     assert first.status_code == 405 and not cors(first) and "--origin" in first.text
     got = httpx.get(server.url + "/v1/models", headers={"Origin": CHAT})
     assert not cors(got)
 
 
-def test_any_page(engine):
+def test_any_origin_may_be_allowed(engine):
     with serving(engine, origins=["*"]) as running:
         got = httpx.get(running.url + "/v1/models", headers={"Origin": "https://any.example"})
         assert got.headers["access-control-allow-origin"] == "*"
@@ -145,7 +145,7 @@ def test_any_page(engine):
         assert first.headers["access-control-allow-private-network"] == "true"
 
 
-def test_a_name_that_the_server_is_not_called_by(engine):
+def test_a_wrong_host_name_is_refused(engine):
     with serving(engine, hosts=["localhost", "127.0.0.1"]) as running:
         got = httpx.get(running.url + "/v1/models", headers={"Host": "lacy.example:80"})
         assert got.status_code == 421 and "--allow-host lacy.example" in got.text
@@ -172,7 +172,7 @@ def test_json_without_its_content_type(server, kind):
     ("chat/completions", {"messages": [{"role": "user", "content": None}]}, "messages.0"),
     ("chat/completions", {"messages": []}, "messages"),
 ])  # fmt: skip
-def test_a_parameter_is_called_as_the_client_calls_it(server, path, body, param):
+def test_errors_name_parameters_as_clients_do(server, path, body, param):
     chat = {"messages": [{"role": "user", "content": "a"}]}
     sound = {"model": "slm"} | (chat if path.startswith("chat") else {"prompt": "a"})
     got = httpx.post(f"{server.url}/v1/{path}", json=sound | body)

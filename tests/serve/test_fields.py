@@ -28,7 +28,7 @@ ASK_FOR_NOTHING = [
 
 
 @pytest.mark.parametrize("more", ASK_FOR_NOTHING, ids=str)
-def test_fields_that_ask_for_nothing_change_nothing(server, more):
+def test_values_without_effect_are_accepted(server, more):
     for path, body in BOTH:
         wanted = server.post(path, **body).json()["choices"]
         got = server.post(path, **body | more)
@@ -74,7 +74,7 @@ def test_fields_of_completions(server):
     ({"min_tokens": -1}, "min_tokens"), ({"n": 0}, "n"), ({"repitition_penalty": 1.0},
     "repitition_penalty"),
 ], ids=str)  # fmt: skip
-def test_fields_that_ask_are_refused_by_name(server, more, param):
+def test_unsupported_fields_are_refused_by_name(server, more, param):
     for path, body in BOTH:
         got = server.post(path, **body | more)
         assert got.status_code == 400, got.text
@@ -86,7 +86,7 @@ def test_fields_that_ask_are_refused_by_name(server, more, param):
     {"response_format": {"type": "json_object"}}, {"tool_choice": "required"},
     {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}},
 ], ids=str)  # fmt: skip
-def test_structure_is_refused_with_the_page_to_read(server, more):
+def test_structured_output_is_refused_with_a_link_to_the_docs(server, more):
     got = server.post("/v1/chat/completions", **CHAT | more).json()["error"]
     assert got["code"] == "unsupported" and got["param"] in more
     assert "docs/how-to/clients.md" in got["message"]
@@ -96,8 +96,8 @@ def test_structure_is_refused_with_the_page_to_read(server, more):
     ({}, 3), ({"ignore_eos": True}, 9), ({"min_tokens": 6}, 6),
     ({"ignore_eos": True, "temperature": 1, "seed": 4}, 9), ({"min_tokens": 2}, 3),
 ], ids=str)  # fmt: skip
-def test_a_text_may_have_to_go_on(more, tokens):
-    """The model says "abc" and ends; so does its source wherever it is asked."""
+def test_ignore_eos_and_min_tokens_continue_a_text(more, tokens):
+    """The model writes "abc" and ends; its source does the same."""
     loaded = scripted(lambda text: "abc"[len(text) - 1 :], lambda text: False)
     with serving(Engine(loaded, ScriptedSource([None]), "never")) as running:
         for stream in (False, True):

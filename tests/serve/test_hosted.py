@@ -1,4 +1,4 @@
-"""``lacy serve`` in front of a model at another server: as with the model in process."""
+"""``lacy serve`` in front of a hosted model behaves as with a model in the process."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ PROMPTS = ["Mara", "The old ", "x"]
 
 
 def reply(request):
-    """One candidate here, several there, none elsewhere."""
+    """Reply with one candidate, several, or none."""
     ways = {0: " ulm", 1: [" Paris", " Par", "is not", " 1879"], 2: None, 3: Reply(error="down")}
     return ways[len(request.text) % 4]
 
@@ -54,7 +54,7 @@ def engine_there(request, loaded):
 
 @pytest.fixture
 def there(engine_there):
-    """Where the model is; it can be told to fail."""
+    """The server that hosts the model; it can be made to fail."""
     yield engine_there
     engine_there[1].gone = False
 
@@ -75,12 +75,12 @@ def talking(running):
 
 
 def never(running):
-    """The status of a request that calls nobody."""
+    """The status of a request without calls."""
     return running.post(PATH, model="slm:never", prompt="x", max_tokens=2).status_code
 
 
 def told(spans):
-    """What is exact: the margin, which the reason begins with, comes from rounded figures."""
+    """The exact fields: the margin, and the number in the reason, come from rounded values."""
     keys = ("text", "speaker", "tokens", "asked", "evidence", "fault", "cost")
     return [[s[key] for key in keys] + s["reason"].split("; ")[1:] for s in spans]
 
@@ -116,7 +116,7 @@ def test_spans_are_those_of_the_model_in_process(make, loaded, policy):
     assert (calls > 0) == (policy != "never")
 
 
-def test_words_come_one_by_one_where_the_server_streams(make, there):
+def test_text_is_streamed_if_the_hosting_server_streams(make, there):
     with serving(make("never")) as running, talking(running) as client:
         chunks = list(client.completions.create(model="slm", prompt="x", stream=True))
     spans = [span for chunk in chunks for span in chunk.choices[0].lacy["spans"]]
@@ -124,7 +124,7 @@ def test_words_come_one_by_one_where_the_server_streams(make, there):
     assert there[1].bodies[-1].get("stream", False) == (there[1].dialect == "ids")
 
 
-def test_sixteen_at_once_say_what_each_says_alone(make, loaded):
+def test_sixteen_texts_at_once_equal_each_alone(make, loaded):
     engine = make(max_new_tokens=7)
     mine = Engine(loaded, book(), "threshold=0", max_new_tokens=7)
     prompts = [f"{letter} old" for letter in "abcdefghijklmnop"]
@@ -143,8 +143,8 @@ def test_sixteen_at_once_say_what_each_says_alone(make, loaded):
 
 
 @pytest.mark.parametrize("model", ["slm:never", "slm:always"])
-def test_who_leaves_ends_what_runs_there(make, there, model):
-    """A request to the server in one case, to a source that hangs in the other."""
+def test_a_client_that_leaves_cancels_the_hosted_request(make, there, model):
+    """The client leaves during a request to the hosting server, or to a source that hangs."""
     source = ScriptedSource([" ulm"], delay=30)
     with serving(make(source=source), streams=1, queue=1) as running:
         hangs = there[1].lock if model == "slm:never" else contextlib.nullcontext()
@@ -155,7 +155,7 @@ def test_who_leaves_ends_what_runs_there(make, there, model):
         assert never(running) == 200
 
 
-def test_a_server_that_dies_is_told_of(make, there):
+def test_a_hosting_server_that_dies_is_an_error(make, there):
     class Dies(ScriptedSource):
         async def ask(self, requests):
             there[1].gone = True
@@ -177,7 +177,7 @@ def test_a_server_that_dies_is_told_of(make, there):
         assert running.scheduler.running == running.scheduler.waiting == 0
 
 
-def test_a_stream_that_breaks_off_is_gone_on_with(make, there, monkeypatch):
+def test_an_interrupted_stream_is_continued(make, there, monkeypatch):
     with serving(make()) as running:
         expected = running.complete("Mara", max_tokens=12).json()["choices"][0]
         monkeypatch.setattr(there[1], "longest", 3)
@@ -189,7 +189,7 @@ def test_a_stream_that_breaks_off_is_gone_on_with(make, there, monkeypatch):
 
 
 class Gate:
-    """A source that answers when its gate is opened, and waits for that without blocking others."""
+    """A source that waits for an event before it answers, without blocking others."""
 
     name = "gate"
 
@@ -204,7 +204,7 @@ class Gate:
         return [Reply((Candidate(" ulm"),)) for _ in requests]
 
 
-def test_a_full_house_is_told_to_come_back(make):
+def test_a_full_server_sends_retry_after(make):
     gate = Gate()
     engine = make("always", gate)
     with serving(engine, streams=1, queue=1) as running, ThreadPoolExecutor(2) as pool:
@@ -218,7 +218,7 @@ def test_a_full_house_is_told_to_come_back(make):
         assert [one.result().status_code for one in held] == [200, 200]
 
 
-def test_what_a_server_cannot_tell_is_refused(make, there):
+def test_what_a_hosting_server_does_not_support_is_refused(make, there):
     with serving(make()) as running:
         for body, param, code in (
             ({"logprobs": 2}, "logprobs", "unsupported"),

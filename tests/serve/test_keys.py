@@ -45,7 +45,7 @@ def ask(running, key, **body):
     return running.complete(**{"max_tokens": 1, "headers": bearer(key), **body})
 
 
-def test_the_file_is_its_owner_s_alone(tmp_path):
+def test_the_file_is_readable_only_by_its_owner(tmp_path):
     path = tmp_path / "new" / "keys.json"
     Keys([]).add(path, "ada")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -56,14 +56,14 @@ def test_the_file_is_its_owner_s_alone(tmp_path):
     assert os.listdir(path.parent) == ["keys.json"]
 
 
-def test_a_link_to_the_file_stays_one(tmp_path):
+def test_a_link_to_the_file_stays_a_link(tmp_path):
     (tmp_path / "link.json").symlink_to(tmp_path / "keys.json")
     Keys([]).add(tmp_path / "link.json", "ada")
     assert (tmp_path / "link.json").is_symlink()
     assert [key.name for key in Keys.load(tmp_path / "keys.json").keys] == ["ada"]
 
 
-def test_keys_made_at_once_are_all_kept(tmp_path):
+def test_keys_added_by_several_processes_are_all_kept(tmp_path):
     path = tmp_path / "keys.json"
     code = (
         "import sys; from lacy.serve.keys import Keys\n"
@@ -81,7 +81,7 @@ def test_keys_made_at_once_are_all_kept(tmp_path):
         assert names == [f"{name}{n}" for n in range(5)]
 
 
-def test_a_file_that_stays_locked_is_told(tmp_path, monkeypatch):
+def test_a_file_that_stays_locked_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(keys_module, "LOCK_SECONDS", 0.1)
     keys = Keys([])
     with lock(tmp_path, name=".keys.json.lock"), pytest.raises(LacyError, match="E145"):
@@ -89,8 +89,8 @@ def test_a_file_that_stays_locked_is_told(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["", "a" * 201, "a\nb", "\x1b[31m", "\udcff"])
-def test_a_name_that_the_file_could_not_hold_is_refused(tmp_path, name):
-    """Before, it was written, and then nobody was let in."""
+def test_an_invalid_name_is_refused(tmp_path, name):
+    """Otherwise the file would be invalid, and all keys refused."""
     path = tmp_path / "keys.json"
     ada = Keys([]).add(path, "ada")
     with pytest.raises(LacyError, match="E12"):
@@ -117,7 +117,7 @@ def entry(**of):
         '{"keys": [], "more": "' + "a" * (1 << 20) + '"}',
     ],
 )  # fmt: skip
-def test_what_is_no_file_of_keys_is_refused(tmp_path, text):
+def test_invalid_files_of_keys_are_refused(tmp_path, text):
     (tmp_path / "keys.json").write_text(text, encoding="utf-8")
     with pytest.raises(LacyError, match="E12") as caught:
         Keys.load(tmp_path / "keys.json")
@@ -127,7 +127,7 @@ def test_what_is_no_file_of_keys_is_refused(tmp_path, text):
     assert (tmp_path / "keys.json").read_text(encoding="utf-8") == text
 
 
-def test_other_things_than_files_are_no_keys(tmp_path):
+def test_folders_and_pipes_are_no_files_of_keys(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
         with pytest.raises(LacyError, match="E13"):
@@ -159,7 +159,7 @@ def test_keys_come_and_go_while_the_server_runs(plain, tmp_path, caplog):
     assert len(told) == 3 and all(str(path) in line for line in told)
 
 
-def test_a_body_without_a_key_is_not_waited_for(plain, tmp_path):
+def test_a_body_without_a_key_is_not_read(plain, tmp_path):
     path = tmp_path / "keys.json"
     key = Keys([]).add(path, "ada")
     with serving(plain, keys=Keys.load(path)) as running:
@@ -196,7 +196,7 @@ def test_a_rate_counts_texts(plain, tmp_path):
     rate=st.floats(0.01, 1000),
     asked=st.lists(st.tuples(st.integers(1, 20), st.floats(0, 100)), max_size=20),
 )
-def test_after_the_time_that_is_told_a_key_may_ask(rate, asked):
+def test_after_retry_after_a_key_is_accepted(rate, asked):
     now = [0.0]
     key = Key("ada", HASH, rate)
     keys = Keys([key], clock=lambda: now[0])
@@ -211,7 +211,7 @@ def test_after_the_time_that_is_told_a_key_may_ask(rate, asked):
     assert told <= key.burst + now[0] * rate / 60 + 1e-3
 
 
-def test_what_was_refused_is_not_counted():
+def test_refused_texts_are_not_counted():
     key = Key("ada", HASH, 6)
     keys = Keys([key], clock=lambda: 0.0)
     assert keys.charge(key, 1) == 0.0
@@ -224,7 +224,7 @@ def orders(engine, owner, number, limit=400, **how):
 
 
 def fill(scheduler, engine, owner, limit=400):
-    """Take as many places as one key gets; how many that were."""
+    """Submit as many texts as one key may, and return their number."""
     for taken in range(1000):
         try:
             scheduler.submit(*orders(engine, owner, 1, limit))
@@ -240,7 +240,7 @@ def until(what):
         time.sleep(0.005)
 
 
-def test_one_key_does_not_take_all_places(slow):
+def test_one_key_cannot_use_all_streams(slow):
     with Scheduler(slow, streams=4, queue=8) as scheduler:
         assert fill(scheduler, slow, "ada") == 6
         until(lambda: scheduler.running == 3)  # not all four, though some of hers wait
@@ -251,7 +251,7 @@ def test_one_key_does_not_take_all_places(slow):
         assert fill(scheduler, slow, "cid") >= 1
 
 
-def test_a_free_place_goes_to_whom_has_fewest(slow):
+def test_a_free_stream_goes_to_the_key_with_the_fewest_texts(slow):
     with Scheduler(slow, streams=4, queue=20) as scheduler:
         ada = orders(slow, "ada", 10, limit=30)
         scheduler.submit(*ada)
@@ -264,8 +264,8 @@ def test_a_free_place_goes_to_whom_has_fewest(slow):
         assert [owner for _, owner in begun[3:7]].count("bea") >= 2
 
 
-def test_a_request_of_many_texts_has_its_turn(slow):
-    """Also where they are more than a key may have running besides others."""
+def test_a_request_for_many_texts_is_not_starved(slow):
+    """Even if they are more than a key may run beside others."""
     with Scheduler(slow, streams=4, queue=20) as scheduler:
         scheduler.submit(*orders(slow, "ada", 2, limit=20))
         [many] = orders(slow, "ada", 1, limit=20, count=4)
@@ -275,7 +275,7 @@ def test_a_request_of_many_texts_has_its_turn(slow):
         assert many.started_at and not many.remaining
 
 
-def test_without_keys_all_places_are_taken(slow):
+def test_without_keys_all_streams_are_used(slow):
     with Scheduler(slow, streams=4, queue=8) as scheduler:
         assert fill(scheduler, slow, None) == 12
         until(lambda: scheduler.running == 4)
@@ -301,8 +301,8 @@ def test_keys_share_a_server(slow, tmp_path):
 
 
 @pytest.mark.parametrize(("streams", "queue"), [(1, 1), (2, 0)])
-def test_a_full_server_tells_when_there_is_room(slow, streams, queue):
-    """After that time a request is let in, and not much earlier."""
+def test_busy_says_when_there_is_room(slow, streams, queue):
+    """After that time a request is accepted, and not much earlier."""
     with serving(slow, streams=streams, queue=queue) as running:
         scheduler = running.scheduler
         scheduler.submit(*orders(slow, None, streams + queue, limit=300))
@@ -338,7 +338,7 @@ def test_the_wait_for_room_counts_texts():
         assert waits == sorted(waits) and waits[0] > 0 and waits[2] > 1.2 * waits[0]
 
 
-def test_limits_are_seen_before_anything_is_computed(plain, tmp_path, caplog):
+def test_limits_are_checked_before_anything_is_computed(plain, tmp_path, caplog):
     path = tmp_path / "keys.json"
     key = Keys([]).add(path, "ada", per_minute=3)
     caplog.set_level(logging.INFO, logger="lacy.serve")

@@ -59,7 +59,7 @@ def test_a_completion(engine, reach, model):
     assert "".join(plain.stream(PROMPT)) == answer.continuation
 
 
-def test_what_it_raises(reach):
+def test_langchain_raises_for_errors(reach):
     import openai
 
     chat = langchain_openai.ChatOpenAI(model="other", **reach)

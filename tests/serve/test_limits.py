@@ -1,4 +1,4 @@
-"""What a server refuses, how it ends, and what it tells: figures and the log."""
+"""Limits, shutdown, metrics and log."""
 
 import gzip
 import hashlib
@@ -41,7 +41,7 @@ FIELDS = ["model", "prompt", "messages", "max_tokens", "temperature", "top_p", "
     sound=st.booleans(),
     path=st.sampled_from(["/v1/completions", "/v1/chat/completions"]),
 )
-def test_no_body_is_a_server_s_error(server, body, sound, path):
+def test_no_body_causes_a_server_error(server, body, sound, path):
     if sound:
         chat = [{"role": "user", "content": "Mara"}]
         words = {"prompt": "Mara"} if path == "/v1/completions" else {"messages": chat}
@@ -100,7 +100,7 @@ def test_refusals_name_the_field(engine, body, param, server):
     assert error["param"].startswith(param.partition(".str")[0])
 
 
-def test_numbers_beyond_all_numbers_are_a_mistake_of_the_caller(server):
+def test_infinite_numbers_are_an_error_of_the_caller(server):
     for policy in ("budget=0.1,horizon=" + "9" * 150, "budget=0.1,window=" + "9" * 25):
         problem(server.complete(lacy={"policy": policy}), 400)
     cold = server.complete(temperature=5e-324, max_tokens=3, lacy={"policy": "never"}).json()
@@ -123,7 +123,7 @@ def test_bodies_paths_and_methods(engine):
         assert httpx.get(running.url + "/health").json() == {"status": "ok"}
 
 
-def test_a_server_for_this_computer_alone_is_not_reached_by_another_name(engine):
+def test_a_local_server_refuses_other_host_names(engine):
     with serving(engine, hosts=("127.0.0.1", "localhost")) as running:
         port = running.url.rpartition(":")[2]
         for host, status in [
@@ -134,7 +134,7 @@ def test_a_server_for_this_computer_alone_is_not_reached_by_another_name(engine)
             assert got.status_code == status, host
 
 
-def test_a_full_server_says_when_to_come_back(slow):
+def test_a_full_server_says_when_to_retry(slow):
     with serving(slow, streams=1, queue=1) as running:
         done = []
         threads = [
@@ -184,7 +184,7 @@ def test_keys_and_their_rates(engine, tmp_path):
         Keys.load(path)
 
 
-def test_a_rate_is_kept_over_time():
+def test_a_rate_limit_holds_over_time():
     now = [0.0]
     key = Key("ada", "0" * 64, per_minute=6)
     keys = Keys([key], clock=lambda: now[0])
@@ -218,7 +218,7 @@ def test_shutting_down_ends_streams_well(grace, finish):
         running.scheduler.submit(GenerationJob(running.scheduler.engine, "a", 1))
 
 
-def test_a_bug_under_way_is_an_error_and_the_next_request_is_served(caplog):
+def test_a_bug_during_generation_is_an_error_and_the_server_goes_on(caplog):
     def speak(text):
         if text.startswith("bad") and len(text) > 5:
             raise RuntimeError("secret")
@@ -233,7 +233,7 @@ def test_a_bug_under_way_is_an_error_and_the_next_request_is_served(caplog):
     assert "secret" in caplog.text
 
 
-def test_figures_and_the_log_hold_no_words_of_prompts(real, caplog):
+def test_metrics_and_log_contain_no_prompts(real, caplog):
     source = ScriptedSource(lambda r: None if "Ulm" in r.text else " Ulm", name="book", cost=0.5)
     engine = Engine(real, source, "always")
     caplog.set_level(logging.INFO, logger="lacy.serve")
@@ -254,7 +254,7 @@ def test_figures_and_the_log_hold_no_words_of_prompts(real, caplog):
     assert "Geheim" not in caplog.text
 
 
-def test_a_scheduler_closes_with_texts_in_hand(slow):
+def test_a_scheduler_closes_with_running_texts(slow):
     scheduler, ends = Scheduler(slow, streams=1), []
     orders = [
         GenerationJob(slow, "a", 400, on_end=lambda number, answer: ends.append(answer))

@@ -38,7 +38,7 @@ CONTEXT = 96
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A model's folder as `transformers` opens it; texts begin with a token of their own."""
+    """A model's folder as `transformers` opens it, with a begin token."""
     place = tmp_path_factory.mktemp("model")
     loaded = models.llama(models.ALL["byte_level"], context=CONTEXT)
     tokenizer = copy.deepcopy(loaded.tokenizer)

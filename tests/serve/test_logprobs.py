@@ -38,7 +38,7 @@ def forward(engine, ids):
 
 
 def check_offsets(logprobs, text):
-    """Tokens say the text, and each begins where it is said to."""
+    """Check that the tokens are the text, and that each begins at its offset."""
     tokens, places = logprobs.tokens, logprobs.text_offset
     assert b"".join(map(bytes_of, tokens)).decode(errors="replace").startswith(text)
     for token, place in zip(tokens, places, strict=True):
@@ -99,7 +99,7 @@ def test_chats(client, model):
     assert all(token.top_logprobs == [] for token in alone) and len(alone) == len(content)
 
 
-def test_a_prompt_is_measured_without_a_word_written(client, engine):
+def test_a_prompt_is_scored_without_generation(client, engine):
     got = client.completions.create(
         model="slm", prompt=[PROMPT, "Mara"], max_tokens=0, echo=True, logprobs=1, n=2
     )
@@ -120,7 +120,7 @@ def test_a_prompt_is_measured_without_a_word_written(client, engine):
     assert said.startswith("Mara") and len(said) > 4
 
 
-def test_stop_strings_cut_the_tokens_too_but_not_the_prompt():
+def test_stop_strings_cut_logprobs_but_not_the_echoed_prompt():
     line = "Ada. Ada lived in Rome. Then she left."
     loaded = scripted(lambda t: line[len(t) :], lambda t: t[-3:] == " in")
     source = ScriptedSource([" Ulm an der Donau"], name="book")
@@ -141,7 +141,7 @@ def test_stop_strings_cut_the_tokens_too_but_not_the_prompt():
             assert tokens == got["logprobs"]["tokens"]
 
 
-def test_what_makes_no_sense_is_refused(server):
+def test_invalid_combinations_are_refused(server):
     chat = {"model": "slm", "messages": [{"role": "user", "content": "Mara"}], "max_tokens": 1}
     for path, body, param in [
         ("completions", {"max_tokens": -1}, "max_tokens"),
@@ -179,7 +179,7 @@ def test_any_prompt(server, prompt, stop, model, n):
 
 
 def test_a_prompt_may_come_as_tokens(client, engine):
-    """As lm-eval sends it: nothing is put before them, and the text is the same."""
+    """As lm-eval sends them: no begin token is added, and the text is the same."""
     ids = [engine.tokenizer.bos_token_id, *engine.token_text.encode(PROMPT)]
     how = {"model": "slm:never", "max_tokens": 8, "echo": True, "logprobs": 1}
     text = client.completions.create(prompt=PROMPT, **how).choices[0]
@@ -197,13 +197,13 @@ def test_a_prompt_may_come_as_tokens(client, engine):
 
 
 @pytest.mark.parametrize("wrong", [[], [[]], [-1], [3.5], ["a", 1], [10**9], "call"])
-def test_tokens_that_there_are_not(server, engine, wrong):
+def test_unknown_tokens_are_refused(server, engine, wrong):
     prompt = [engine.call_id] if wrong == "call" else wrong
     refused = server.complete(prompt)
     assert refused.status_code == 400 and refused.json()["error"]["param"].startswith("prompt")
 
 
-def test_names_of_special_tokens_in_a_text_are_these_tokens(client, engine):
+def test_names_of_special_tokens_in_a_prompt_are_these_tokens(client, engine):
     end = engine.tokenizer.eos_token_id
     encode = engine.token_text.encode
     how = {"model": "slm:never", "max_tokens": 0, "echo": True, "logprobs": 1}
@@ -231,8 +231,8 @@ def test_names_of_special_tokens_in_a_text_are_these_tokens(client, engine):
 
 @pytest.mark.parametrize("policy", ["threshold=0", "always", "never"])
 @pytest.mark.parametrize("speak", ["", "x"])
-def test_a_scored_prompt_has_one_token_behind_it(policy, speak):
-    """Also where the model ends or calls there; nobody is asked, as no text is wanted."""
+def test_a_scored_prompt_may_be_followed_by_one_token(policy, speak):
+    """Even if the model ends or calls there; no source is asked, as no text is wanted."""
     asked = []
 
     def reply(request):
@@ -252,7 +252,7 @@ def test_a_scored_prompt_has_one_token_behind_it(policy, speak):
     assert not asked
 
 
-def test_the_token_that_ends_a_text_is_told_in_completions():
+def test_completions_include_the_end_token_in_logprobs():
     loaded = scripted(lambda text: "ab"[len(text) - 1 :])
     with serving(Engine(loaded)) as running:
         for stream in (False, True):

@@ -29,7 +29,7 @@ def expected(engine, model, prompt, **how):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_completion_is_what_the_engine_says(client, engine, model):
+def test_a_completion_equals_the_engines(client, engine, model):
     for prompt in PROMPTS[:2]:
         answer = expected(engine, model, prompt)
         got = client.completions.create(model=model, prompt=prompt)
@@ -45,7 +45,7 @@ def test_a_completion_is_what_the_engine_says(client, engine, model):
 
 
 @pytest.mark.parametrize("model", ["slm", "slm:always"])
-def test_a_stream_says_the_same_piece_by_piece(client, engine, model):
+def test_a_stream_contains_the_same_text_in_chunks(client, engine, model):
     answer = expected(engine, model, PROMPTS[1])
     stream = client.completions.create(
         model=model, prompt=PROMPTS[1], stream=True, stream_options={"include_usage": True}
@@ -93,7 +93,7 @@ def test_policy_and_unit_beside_the_model(client, engine):
     assert never.choices[0].lacy["calls"] == 0 and never.choices[0].lacy["policy"] == "never"
 
 
-def test_a_chat_without_a_template_continues_the_last_words_of_the_user(client, engine):
+def test_a_chat_without_a_template_continues_the_last_user_message(client, engine):
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Who?"},
@@ -134,7 +134,7 @@ THREE_ROLES = (
 )
 
 
-def test_no_message_vanishes_because_of_its_role():
+def test_no_message_is_dropped_because_of_its_role():
     seen = []
     loaded = scripted(lambda text: seen.append(text) or "", context=4096)
     loaded.tokenizer.chat_template = THREE_ROLES
@@ -170,7 +170,7 @@ def test_no_message_vanishes_because_of_its_role():
         assert refused["code"] == "role_not_supported" and refused["param"] == "messages.0.role"
 
 
-def test_stop_strings_end_own_and_borrowed_words():
+def test_stop_strings_end_text_of_the_model_and_of_sources():
     line = "Ada lived in Rome. Then she left."
     loaded = scripted(
         lambda t: line[len(t) :] if line.startswith(t) else ".", lambda t: t[-3:] == " in"
@@ -200,7 +200,7 @@ def test_models(client):
         client.models.retrieve("gpt")
 
 
-def test_many_streams_at_once_say_what_each_says_alone(server, engine):
+def test_many_streams_at_once_equal_each_alone(server, engine):
     chance = random.Random(0)
     jobs = [
         (chance.choice(MODELS), chance.choice(PROMPTS), chance.randint(3, 24)) for _ in range(16)
@@ -229,7 +229,7 @@ def test_many_streams_at_once_say_what_each_says_alone(server, engine):
     assert [spans for _, spans in got] == [as_pieces(answer) for answer in alone]
 
 
-def test_what_the_client_raises(client):
+def test_openai_client_raises_for_errors(client):
     cases = [
         ({"model": "other"}, openai.NotFoundError, "there is no model"),
         ({"model": "slm:sometimes"}, openai.BadRequestError, "sometimes"),

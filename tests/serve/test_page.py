@@ -1,4 +1,4 @@
-"""The page at ``/``: its files and headers, and what a real browser does with it."""
+"""The page at ``/``: its files and headers, and its behaviour in a real browser."""
 
 import random
 import re
@@ -47,7 +47,7 @@ def test_every_file_is_served_with_the_headers(server):
     assert httpx.get(server.url + "/page/%2e%2e/app.py").status_code == 404
 
 
-def test_nothing_is_inline_stored_or_from_elsewhere():
+def test_nothing_is_inline_stored_or_external():
     html = source("index.html")
     linked = re.findall(r'\b(?:src|href)="([^"]*)"', html)
     assert linked and set(linked) <= set(PAGE_FILES)
@@ -82,7 +82,7 @@ def contrast(one, two):
 
 
 @pytest.mark.parametrize("scheme", [0, 1])
-def test_words_can_be_read_in_both_schemes(scheme):
+def test_text_has_enough_contrast_in_both_schemes(scheme):
     block = re.findall(r":root \{(.*?)\}", source("design.css"), re.DOTALL)[scheme]
     colours = dict(re.findall(r"--([\w-]+): (#\w{6})", block))
     tints = [name for name in colours if name.endswith("-tint")]
@@ -96,7 +96,7 @@ def test_words_can_be_read_in_both_schemes(scheme):
     assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
 
 
-def test_what_the_page_asks_of_its_server(engine, tmp_path):
+def test_the_server_has_what_the_page_requests(engine, tmp_path):
     keys = Keys([])
     key = keys.add(tmp_path / "keys.json", "ada")
     with serving(engine, keys=keys, prompts=["Mara"]) as running:
@@ -117,7 +117,7 @@ def seen(browser):
 
 
 def stretches(spans):
-    """What the page shows of spans: words and their look, guesses as Python finds them."""
+    """Return the texts and CSS classes that the page shows, with guesses as Python finds them."""
     shown, follow = [], GuessTracker()
     for span in spans:
         for n, (text, guess) in enumerate(follow.split(SimpleNamespace(**span))):
@@ -137,7 +137,7 @@ def texts(page):
 
 
 @needs_browser
-def test_words_stream_and_tell_who_said_them(seen, server):
+def test_text_streams_with_its_speakers(seen, server):
     page = seen.open(server.url + "/")
     assert page.locator("#default").text_content() == "(entropy=1.5)"
     page.focus("#prompt")
@@ -193,7 +193,7 @@ def test_guesses_end_in_the_browser_where_they_end_in_python(seen, server):
 
 
 @needs_browser
-def test_the_slider_writes_anew_and_three_stand_side_by_side(seen, server):
+def test_the_slider_generates_again_and_three_answers_stand_side_by_side(seen, server):
     page = seen.open(server.url + "/")
     write(page, "Mara")
     page.focus("#budget")
@@ -210,7 +210,7 @@ def test_the_slider_writes_anew_and_three_stand_side_by_side(seen, server):
 
 
 @needs_browser
-def test_a_key_is_asked_for_and_kept_nowhere(seen, engine, tmp_path):
+def test_a_key_is_asked_for_and_not_stored(seen, engine, tmp_path):
     keys = Keys([])
     key = keys.add(tmp_path / "keys.json", "ada")
     with serving(engine, keys=keys, prompts=["Mara", "Tomas"]) as running:
@@ -229,7 +229,7 @@ def test_a_key_is_asked_for_and_kept_nowhere(seen, engine, tmp_path):
 
 
 @needs_browser
-def test_words_are_there_before_the_end_and_stop_stops(seen):
+def test_text_appears_before_the_end_and_stop_stops(seen):
     def speak(text):
         time.sleep(0.02)
         return "x"
@@ -267,7 +267,7 @@ def test_it_fits_every_width_in_both_schemes(seen, server):
 
 
 @needs_browser
-def test_nobody_s_characters_turn_around_what_others_say(seen):
+def test_right_to_left_text_does_not_affect_other_speakers(seen):
     source = ScriptedSource([" \u202eUlm"], name="book")  # written backwards from here on
     loaded = scripted(lambda text: "x", lambda text: text == "Ada")
     with serving(Engine(loaded, source, "threshold=0", max_new_tokens=9)) as running:

@@ -1,4 +1,4 @@
-"""The page for everybody: axe finds nothing, and colours, motion and mouse are not needed."""
+"""Accessibility of the page: axe finds nothing, and colours, motion and mouse are not needed."""
 
 import pytest
 
@@ -20,7 +20,7 @@ needs_axe = pytest.mark.skipif(Axe is None, reason="needs axe: pip install axe-p
 
 @pytest.fixture(scope="module")
 def mixed():
-    """Own words, two sources' words, a call that knows nothing and one that fails."""
+    """Text of the model and two sources, a call that finds nothing and one that fails."""
     book = [" Ulm", None, RuntimeError("out of order"), None]
 
     def turn(request):
@@ -42,7 +42,7 @@ def mixed():
 
 
 def audit(page):
-    """All violations, as lines; axe is evaluated from outside, so the page's policy holds."""
+    """Return all violations as lines; axe is injected from outside, so the page's CSP holds."""
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     return [f"{v['impact']} {v['id']}: {node['html'][:120]}" for v in found for node in v["nodes"]]
 
@@ -114,7 +114,7 @@ def test_speakers_differ_without_colours(browser, mixed):
 
 
 @needs_browser
-def test_nothing_moves_for_those_who_asked_for_that(browser, slow):
+def test_reduced_motion_is_respected(browser, slow):
     blink = "getComputedStyle(document.querySelector('.text'), '::after').animationName"
     with serving(slow) as running:
         for wish, name in (("reduce", "none"), ("no-preference", "blink")):

@@ -1,4 +1,4 @@
-"""What the page says of prices, sources and failures, and what its address holds."""
+"""The page's prices, sources, failures and address."""
 
 import re
 from urllib.parse import parse_qs, urlsplit
@@ -43,12 +43,12 @@ def seen(browser):
 
 
 def rows(page):
-    """The receipt: what stands behind each head."""
+    """Return the rows of the receipt by their heads."""
     found = page.locator("table tr").all()
     return {row.locator("th").inner_text(): row.locator("td").all_inner_texts() for row in found}
 
 
-def test_what_it_would_have_cost_is_beside_what_was_paid(seen):
+def test_the_receipt_compares_the_cost_without_delegation(seen):
     with serving(calling(Partner())) as running:
         page = seen.open(running.url + "/")
         write(page, "Mara")
@@ -99,7 +99,7 @@ def test_the_panel_of_sources_follows_the_answers(seen):
         seen.clean(running.url)
 
 
-def test_a_source_that_fails_is_seen_in_answer_and_panel(seen):
+def test_a_failing_source_is_shown_in_answer_and_panel(seen):
     down = Breaker(ScriptedSource([ConnectionError("refused")] * 99, name="book"), failures=2)
     with serving(calling(down)) as running:
         page = seen.open(running.url + "/")
@@ -116,7 +116,7 @@ def test_a_source_that_fails_is_seen_in_answer_and_panel(seen):
         seen.clean(running.url)
 
 
-def test_the_light_of_a_source_follows_its_last_request(seen):
+def test_the_state_of_a_source_follows_its_last_request(seen):
     fails = [True]
 
     def reply(request):
@@ -135,7 +135,7 @@ def test_the_light_of_a_source_follows_its_last_request(seen):
         seen.clean(running.url)
 
 
-def test_an_answer_that_was_cut_off_is_written_on(seen):
+def test_an_answer_that_was_cut_off_can_be_continued(seen):
     loaded = scripted(lambda text: "x" if len(text) < 12 else "")
     with serving(Engine(loaded, max_new_tokens=5)) as running:
         page = seen.open(running.url + "/")
@@ -152,7 +152,7 @@ def test_an_answer_that_was_cut_off_is_written_on(seen):
         seen.clean(running.url)
 
 
-def test_a_question_gets_a_beginning_to_try_instead(seen):
+def test_a_question_gets_the_start_of_a_sentence_instead(seen):
     loaded = scripted(lambda text: "")
     with serving(Engine(loaded, max_new_tokens=5)) as running:
         page = seen.open(running.url + "/")
@@ -183,7 +183,7 @@ def test_a_policy_is_offered_once(seen, how, twice):
         seen.clean(running.url)
 
 
-def test_a_source_that_does_not_know_has_not_failed(seen):
+def test_finding_nothing_is_no_failure(seen):
     with serving(calling(ScriptedSource([None] * 99, name="book"))) as running:
         page = seen.open(running.url + "/")
         write(page, "Mara")
@@ -195,7 +195,7 @@ def test_a_source_that_does_not_know_has_not_failed(seen):
         seen.clean(running.url)
 
 
-def test_the_address_holds_the_view_and_opening_it_asks_for_nothing(seen, server):
+def test_the_address_holds_the_view_and_opening_it_generates_nothing(seen, server):
     page = seen.open(server.url + "/")
     prompt = "Mara & Ben #1 + é\n100%"
     page.fill("#budget", "0.3")
@@ -223,7 +223,7 @@ def test_the_address_holds_the_view_and_opening_it_asks_for_nothing(seen, server
     assert seen.bad == []
 
 
-def test_moving_the_slider_cancels_and_begins_anew_once(seen, slow):
+def test_moving_the_slider_restarts_generation_once(seen, slow):
     with serving(slow) as running:
         page = seen.open(running.url + "/")
         page.click("#write")
@@ -262,7 +262,7 @@ def test_an_answer_is_copied(browser, server):
     seen.context.close()
 
 
-def test_who_asks_too_often_is_told_when_to_come_back(seen, engine, tmp_path):
+def test_the_page_says_when_to_retry_after_a_rate_limit(seen, engine, tmp_path):
     keys = Keys([])
     key = keys.add(tmp_path / "keys.json", "ada", per_minute=2)
     with serving(engine, keys=keys) as running:
@@ -283,7 +283,7 @@ def test_who_asks_too_often_is_told_when_to_come_back(seen, engine, tmp_path):
         seen.clean(running.url, "401", "429")
 
 
-def test_a_server_that_is_gone_is_said_to_be(seen, engine):
+def test_the_page_says_that_the_server_does_not_answer(seen, engine):
     with serving(engine) as running:
         page = seen.open(running.url + "/")
         write(page, "Mara")
@@ -294,7 +294,7 @@ def test_a_server_that_is_gone_is_said_to_be(seen, engine):
     seen.clean(running.url, "ERR_CONNECTION")
 
 
-def test_half_an_answer_is_shown_as_half_an_answer(seen, server):
+def test_an_interrupted_answer_is_shown_as_such(seen, server):
     page = seen.open(server.url + "/")
 
     def half(route):

@@ -21,7 +21,7 @@ def client(server):
 
 
 @pytest.mark.parametrize("model", ["slm", "slm:never", "slm:always"])
-def test_a_response_says_what_a_chat_says(client, engine, model):
+def test_a_response_equals_a_chat_completion(client, engine, model):
     answer = engine.variant(model.partition(":")[2] or None).generate([PROMPT])[0]
     got = client.responses.create(model=model, input=PROMPT)
     Response.model_validate(got.model_dump())
@@ -82,7 +82,7 @@ def test_log_probabilities(client):
     assert plain.output[0].content[0].logprobs == []
 
 
-def test_conversations_reach_the_template_as_those_of_chats_do():
+def test_conversations_are_rendered_like_chats():
     seen = []
     loaded = scripted(lambda text: seen.append(text) or "")
     loaded.tokenizer.chat_template = TEMPLATE
@@ -112,7 +112,7 @@ def test_conversations_reach_the_template_as_those_of_chats_do():
     )
 
 
-def test_an_answer_goes_back_as_it_came(client):
+def test_an_answer_can_be_sent_back_unchanged(client):
     first = client.responses.create(model="slm:never", input=PROMPT, max_output_tokens=3)
     before = [{"role": "user", "content": PROMPT}, *first.output]
     again = [item if isinstance(item, dict) else item.model_dump() for item in before]
@@ -133,7 +133,7 @@ def test_an_answer_goes_back_as_it_came(client):
     ({"input": [{"role": "user"}]}, "input.0"), ({"model": "gpt"}, "model"),
     ({"input": [{"type": "function_call", "call_id": "1"}]}, "input.0"),
 ], ids=str)  # fmt: skip
-def test_what_is_refused(server, more, param):
+def test_unsupported_values_are_refused(server, more, param):
     got = server.post("/v1/responses", **{"model": "slm", "input": "Mara"} | more)
     assert got.status_code in (400, 404), got.text
     assert got.json()["error"]["param"] == param
@@ -146,14 +146,14 @@ def test_what_is_refused(server, more, param):
     {"metadata": {"a": "b"}, "user": "u", "service_tier": "auto"}, {"background": False},
     {"previous_response_id": None, "instructions": None, "temperature": None, "stream": None},
 ], ids=str)  # fmt: skip
-def test_what_asks_for_nothing(server, more):
+def test_values_without_effect(server, more):
     body = {"model": "slm", "input": "Mara", "max_output_tokens": 1} | more
     got = server.post("/v1/responses", **body)
     assert got.status_code == 200, got.text
     assert got.json()["metadata"] == more.get("metadata", {})
 
 
-def test_a_failure_under_way_is_told_in_the_stream():
+def test_a_failure_during_generation_is_an_event():
     from lacy.cascade import Oracle
 
     def broken(text):

@@ -1,4 +1,4 @@
-"""What ``/v1/lacy`` tells of sources."""
+"""The status of sources in ``/v1/lacy``."""
 
 import contextlib
 import sqlite3
@@ -19,7 +19,7 @@ FIELDS = {
 
 
 def asked(engine, policy="always", count=3):
-    """The sources a server tells of, before and after some texts."""
+    """Return the status of sources before and after some texts."""
     with serving(engine) as running:
         before = httpx.get(running.url + "/v1/lacy").json()["sources"]
         spans = []
@@ -30,7 +30,7 @@ def asked(engine, policy="always", count=3):
     return before, after, spans
 
 
-def test_one_source_and_its_figures(real):
+def test_one_source_and_its_counts(real):
     source = ScriptedSource([" Ulm", None], name="book", cost=0.5)
     before, after, spans = asked(Engine(real, source))
     assert [set(s) for s in before] == [FIELDS]
@@ -42,8 +42,8 @@ def test_one_source_and_its_figures(real):
     assert 0 < after[0]["seconds_median"] <= after[0]["seconds_p95"] < 1
 
 
-def test_what_is_not_found_is_no_error(real, tmp_path):
-    """A healthy database that does not know, one that knows, and a source that fails."""
+def test_finding_nothing_is_no_error(real, tmp_path):
+    """A database without the fact, a source with it, and a source that fails."""
     path = tmp_path / "facts.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as made:
         made.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
@@ -64,7 +64,7 @@ def test_what_is_not_found_is_no_error(real, tmp_path):
     assert first["errors"] == second["found"] == second["not_found"] == 0
 
 
-def test_calls_are_counted_by_what_became_of_them(real):
+def test_calls_are_counted_by_outcome(real):
     known = {0: " Ulm", 1: None, 2: RuntimeError("down")}
     with serving(Engine(real, ScriptedSource(lambda r: known[len(r.text) % 3]))) as running:
         spans = []
@@ -83,7 +83,7 @@ def test_calls_are_counted_by_what_became_of_them(real):
     assert [told["found"], told["not_found"], told["errors"]] == list(outcomes.values())
 
 
-def test_a_chain_tells_of_its_links_in_their_order(real, tmp_path):
+def test_a_chain_lists_its_members_in_order(real, tmp_path):
     down = ScriptedSource([RuntimeError("down")], name="down")
     silent = ScriptedSource([], name="silent")
     book = ScriptedSource([" Ulm"], name="book", cost=1.0)
@@ -101,7 +101,7 @@ def test_a_chain_tells_of_its_links_in_their_order(real, tmp_path):
         assert [type(link) for link in chain.sources] == [Breaker, ScriptedSource, ScriptedSource]
 
 
-def test_places_and_prices_without_secrets(tmp_path):
+def test_addresses_and_prices_contain_no_secrets(tmp_path):
     with Endpoint("http://127.0.0.1:9/v1", "large", price=(0.5, 1.5)) as endpoint:
         [one] = source_status(Cached(endpoint, tmp_path / "private" / "answers.sqlite"))
     assert one["kind"] == "model behind a server" and one["where"] == "http://127.0.0.1:9/v1"
@@ -121,7 +121,7 @@ def test_places_and_prices_without_secrets(tmp_path):
     assert source_status(None) == []
 
 
-def test_it_needs_a_key_where_one_is_needed(real, tmp_path):
+def test_it_needs_a_key_if_the_server_does(real, tmp_path):
     keys = Keys([])
     key = keys.add(tmp_path / "keys.json", "ada")
     with serving(Engine(real), keys=keys) as running:
@@ -131,7 +131,7 @@ def test_it_needs_a_key_where_one_is_needed(real, tmp_path):
         assert got.status_code == 200 and got.json()["sources"] == []
 
 
-def test_a_model_with_a_policy_that_there_is_not_is_none(engine):
+def test_an_unknown_policy_in_a_model_name_is_an_error(engine):
     with serving(engine) as running:
         for name, status in (("slm", 200), ("slm:never", 200), ("slm:nonsense", 400), ("x", 404)):
             assert httpx.get(f"{running.url}/v1/models/{name}").status_code == status

@@ -1,4 +1,4 @@
-"""Streams that wait: they say that they go on, and nothing is lost."""
+"""Streams that wait stay open, and nothing is lost."""
 
 import json
 import threading
@@ -35,7 +35,7 @@ def test_a_stream_that_waits_for_its_source_stays_open():
         client.close()
 
 
-def test_a_stream_that_waits_for_its_turn_stays_open(slow):
+def test_a_queued_stream_stays_open(slow):
     with serving(slow, streams=1, queue=2, ping_seconds=0.1) as running:
         first = threading.Thread(target=lambda: running.complete("a", max_tokens=60))
         first.start()
@@ -56,7 +56,7 @@ def test_a_stream_that_waits_for_its_turn_stays_open(slow):
     assert late[0].status_code == 400 or "context" in late[0].text
 
 
-def test_time_to_the_first_words_is_that_of_words(real):
+def test_time_to_first_text_ignores_empty_chunks(real):
     source = ScriptedSource([" Ulm"], name="book", delay=0.3)
     with serving(Engine(real, source, "always", max_new_tokens=2)) as running:
         running.complete("Mara")

@@ -1,4 +1,4 @@
-"""``lacy serve`` as it is typed: a process that answers, and that ends when it is told to."""
+"""``lacy serve`` as a process: it answers, and ends on signals."""
 
 import json
 import os
@@ -80,7 +80,7 @@ with Scheduler(engine) as scheduler:
 
 
 @pytest.mark.parametrize(("number", "twice"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
-def test_a_signal_lets_texts_end_and_a_second_one_does_not(number, twice):
+def test_a_first_signal_lets_texts_end_and_a_second_one_does_not(number, twice):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-c", STOPPABLE, str(port), "3600" if twice else "1"]
@@ -153,14 +153,14 @@ def test_mistakes_and_warnings(model, capsys):
         ("--allow-host lacy.example:80", "'allow_host'"),
     ],
 )  # fmt: skip
-def test_a_slip_is_told_before_the_model_is_loaded(tmp_path, monkeypatch, capsys, flags, told):
+def test_wrong_flags_are_found_before_loading(tmp_path, monkeypatch, capsys, flags, told):
     monkeypatch.chdir(tmp_path)
     assert main(["serve", "no-such-model", *flags.split()]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "[E12]" in said and told in said and list(tmp_path.iterdir()) == []
 
 
-def test_names_by_which_it_may_be_called():
+def test_allowed_host_names():
     def hosts(**how):
         return _hosts(ServeConfig("x", **how))
 

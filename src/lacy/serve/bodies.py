@@ -214,7 +214,7 @@ class TextFormat(Strict):
     verbosity: Any = None
 
 
-RESPONSE_NO_EFFECT: dict[str, tuple[Any, ...]] = NO_EFFECT | {
+RESPONSE_ONLY: dict[str, tuple[Any, ...]] = {
     "previous_response_id": (None,),
     "conversation": (None,),
     "prompt": (None,),
@@ -223,12 +223,11 @@ RESPONSE_NO_EFFECT: dict[str, tuple[Any, ...]] = NO_EFFECT | {
     "max_tool_calls": (None,),
     "context_management": (None, []),
     "moderation": (None,),
-    "n": (None, 1),
 }
-"""Unsupported fields of ``/v1/responses``, with the values that have no effect."""
+"""Unsupported fields of ``/v1/responses`` only, with the values that have no effect."""
 
 
-class ResponseBody(declare("OfResponse", RequestBody, chat=True)):  # type: ignore[misc]
+class ResponseBody(declare("OfResponse", RequestBody, chat=True, more=RESPONSE_ONLY)):  # type: ignore[misc]
     """``POST /v1/responses``."""
 
     prompt_field = "input"
@@ -240,14 +239,6 @@ class ResponseBody(declare("OfResponse", RequestBody, chat=True)):  # type: igno
     text: TextFormat | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     include: FastList[str] | None = None
-    previous_response_id: Any = None
-    conversation: Any = None
-    prompt: Any = None
-    background: Any = None
-    truncation: Any = None
-    max_tool_calls: Any = None
-    context_management: Any = None
-    moderation: Any = None
 
     def unsupported(self) -> str | None:
         """Return the first unsupported field that would have an effect."""
@@ -255,7 +246,7 @@ class ResponseBody(declare("OfResponse", RequestBody, chat=True)):  # type: igno
         form = self.text.format if self.text else None
         if form is not None and form != {"type": "text"}:
             return "text.format"
-        return unsupported_field(given, RESPONSE_NO_EFFECT)
+        return unsupported_field(given, NO_EFFECT | RESPONSE_ONLY | {"n": (None, 1)})
 
     def messages(self) -> list[Message]:
         """Return the conversation as chat messages."""

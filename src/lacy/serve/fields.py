@@ -7,6 +7,7 @@ answer is accepted if its value has no effect, and refused otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import create_model
@@ -93,17 +94,20 @@ CHAT_ONLY = frozenset(
 COMPLETION_ONLY = frozenset(("best_of", "suffix"))
 
 
-def declare(name: str, base: type[Any], *, chat: bool | None) -> type[Any]:
+def declare(
+    name: str, base: type[Any], *, chat: bool | None, more: Iterable[str] = ()
+) -> type[Any]:
     """Return a model of a request with these fields, each of any type.
 
     Args:
         name: its name.
         base: the model to extend.
         chat: use the fields of chats or those of completions; None: those that both have.
+        more: further fields.
     """
     every = {*NO_EFFECT, *IGNORED, "parallel_tool_calls"}
     some = {None: every - CHAT_ONLY - COMPLETION_ONLY, True: CHAT_ONLY, False: COMPLETION_ONLY}
-    declared: dict[str, Any] = {field: (Any, None) for field in sorted(some[chat])}
+    declared: dict[str, Any] = {field: (Any, None) for field in sorted({*some[chat], *more})}
     return create_model(name, __base__=base, **declared)
 
 

@@ -11,18 +11,18 @@ import hashlib
 import hmac
 import json
 import logging
-import math
 import os
-import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from lacy._parse import parse_json
+import pydantic.dataclasses
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
 from lacy.disk import lock, write_atomic
 from lacy.errors import LacyError
 from lacy.serve.errors import ApiError
@@ -42,19 +42,25 @@ FileVersion = tuple[int, ...] | None
 """Identifies a version of a file by its metadata; None if there is no file."""
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class Key:
     """One API key."""
 
-    name: str
-    sha256: str
-    per_minute: float | None = None
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-fA-F]{64}$", to_lower=True)]
+    per_minute: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Texts per minute; None: no limit."""
 
     @property
     def burst(self) -> float:
         """Most texts that may be requested at once."""
         return float("inf") if self.per_minute is None else max(1.0, self.per_minute)
+
+
+class KeyFile(BaseModel):
+    """The content of a file of keys."""
+
+    keys: list[Key]
 
 
 class KeysUnreadable(Exception):
@@ -232,14 +238,15 @@ def read_keys(path: Path) -> list[Key]:
     try:
         if len(raw) > MAX_FILE_BYTES:
             raise ValueError(f"it has more than {MAX_FILE_BYTES:,} bytes")
-        data = parse_json(raw)
-        entries = data.get("keys") if isinstance(data, dict) else None
-        if not isinstance(entries, list):
-            raise ValueError('it has no list "keys"')
-        return [_parse_key(f"key {n}", entry) for n, entry in enumerate(entries, 1)]
+        return KeyFile.model_validate_json(raw).keys
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))[:MAX_NAME]
+        why = f"{place}: {first['msg']}" if place else first["msg"]
     except ValueError as error:
-        do = 'write {"keys": [{"name": ..., "sha256": ..., "per_minute": ...}]}'
-        raise LacyError("E12", key="keys", value=str(path), why=str(error), do=do) from error
+        why = str(error)
+    do = 'write {"keys": [{"name": ..., "sha256": ..., "per_minute": ...}]}'
+    raise LacyError("E12", key="keys", value=str(path), why=why, do=do)
 
 
 def _append_key(path: Path, key: Key, initial: Sequence[Key]) -> list[Key]:
@@ -264,35 +271,6 @@ def _append_key(path: Path, key: Key, initial: Sequence[Key]) -> list[Key]:
             raise
         raise LacyError("E145", path=path) from error
     return keys
-
-
-def _parse_key(where: str, entry: Any) -> Key:
-    """Validate an entry and return its key.
-
-    Raises:
-        ValueError: the entry is invalid.
-    """
-    if not isinstance(entry, dict) or not {"name", "sha256"} <= entry.keys():
-        raise ValueError(f"{where} has no name or no sha256")
-    if more := entry.keys() - {"name", "sha256", "per_minute"}:
-        raise ValueError(f"{where} has an unknown field: {min(more)[:MAX_NAME]!r}")
-    name, hashed, rate = entry["name"], entry["sha256"], entry.get("per_minute")
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-        raise ValueError(f"the name of {where} is not a string of 1 to {MAX_NAME} characters")
-    if not isinstance(hashed, str) or not re.fullmatch("[0-9a-fA-F]{64}", hashed):
-        raise ValueError(f"the sha256 of {where} is not 64 hexadecimal digits")
-    if rate is not None and not _is_rate(rate):
-        raise ValueError(f"the per_minute of {where} is not a positive number")
-    return Key(name, hashed.lower(), rate)
-
-
-def _is_rate(rate: Any) -> bool:
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
-        return False
-    try:
-        return float(rate) > 0 and math.isfinite(rate)
-    except OverflowError:
-        return False
 
 
 def _hash_of(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Which words count as unconfirmed after a call that found nothing."""
+"""Guesses: text of the model after a call that found nothing."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ from lacy.types import Answer, Span
 
 
 def marked(*spans):
-    """The text, with brackets around its unconfirmed parts."""
+    """The text, with brackets around its guesses."""
     answer = Answer(tuple(spans))
     text, end = answer.text, 0
     shown = ""
@@ -42,7 +42,7 @@ def test_a_guess_goes_on_to_the_end_of_its_clause(after, shown):
     assert marked(prompt, guess(" 12"), Span(after, "slm", 9)) == "Ada was born on" + shown
 
 
-def test_what_a_source_says_is_no_guess_and_ends_one():
+def test_text_of_a_source_is_no_guess_and_ends_one():
     spans = [
         Span("Ada", "prompt"), guess(" was"), Span(" in", "slm"),
         Span(" Ulm", "book", asked=True), Span(" for long", "slm"), guess(" 3"), guess(" years"),
@@ -51,7 +51,7 @@ def test_what_a_source_says_is_no_guess_and_ends_one():
 
 
 @given(st.text("aB 1.,;\n", max_size=30), st.lists(st.integers(0, 30), max_size=5))
-def test_pieces_of_a_span_are_marked_like_the_whole(text, cuts):
+def test_parts_of_a_span_are_marked_like_the_whole(text, cuts):
     whole = GuessTracker()
     whole.split(guess(" x"))
     edges = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
