@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import lacy
-from lacy.cli.help.error import KINDS, action, plain
+from lacy.cli.help.error import KINDS, readable_template, what_to_do
 from lacy.errors import CATALOG
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,10 +76,10 @@ def troubles() -> str:
             parts.append(f"## {title}")
         for code in codes:
             entry = CATALOG[code]
-            lines = [f"### {code}", "", f"> {plain(entry.what)}", ""]
+            lines = [f"### {code}", "", f"> {readable_template(entry.what)}", ""]
             lines += [entry.more, ""] if entry.more else []
             kind = f"(Exit code {entry.exit_code}: {KINDS[entry.exit_code]}.)"
-            parts.append("\n".join([*lines, f"**Do:** {action(entry)}. {kind}"]))
+            parts.append("\n".join([*lines, f"**Do:** {what_to_do(entry)}. {kind}"]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -52,7 +52,18 @@ def test_nothing_heavy_is_loaded(run):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "data mark", "generate", "evaluate", "data world", "data check"]
+    "command",
+    [
+        "train",
+        "data mark",
+        "generate",
+        "evaluate",
+        "data world",
+        "data check",
+        "chat",
+        "why",
+        "study",
+    ],
 )
 def test_the_help_of_a_command_loads_no_torch_and_ends_in_an_example(command):
     heavy = ("torch", "spacy", "transformers", "datasets")

@@ -1,4 +1,4 @@
-"""What the verbs of the terminal are tried on: a small world and models of random weights."""
+"""A small world and models of random weights, for tests of commands."""
 
 from types import SimpleNamespace
 
@@ -16,12 +16,12 @@ def lacy(*argv):
 
 
 @pytest.fixture(scope="session")
-def room(tmp_path_factory):
-    """A world, a model with much room, and the same with a chat template."""
+def workspace(tmp_path_factory):
+    """A world, a model with a long context, and the same with a chat template."""
     from lacy.corpus import load_tokenizer
     from lacy.model import build_model, save_model
 
-    folder = tmp_path_factory.mktemp("room")
+    folder = tmp_path_factory.mktemp("workspace")
     assert lacy("data", "world", "--people", 20, "--per-person", 1, "--out", folder / "world") == 0
     argv = ["data", "mark", folder / "world", "--annotator", "gold", "--out", folder / "packed"]
     assert lacy(*argv, "--vocab-size", 400, "--context", 128) == 0

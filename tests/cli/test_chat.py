@@ -93,8 +93,8 @@ class Terminal:
 
 
 @pytest.mark.slow
-def test_a_conversation_in_a_terminal(room):
-    argv = ["chat", room.model, "--source", room.model, "--unit", "token"]
+def test_a_conversation_in_a_terminal(workspace):
+    argv = ["chat", workspace.model, "--source", workspace.model, "--unit", "token"]
     argv += ["--policy", "budget=0.5", "--max-new-tokens", 4000]
     terminal = Terminal(*argv)
     try:
@@ -113,7 +113,7 @@ def test_a_conversation_in_a_terminal(room):
         terminal.press("\x03", "Ctrl-D quits")
         terminal.type("/why\n")
         shown = terminal.until("a call.")
-        assert "margin" in shown and "p(CALL)" not in shown  # 40 columns have no room for it
+        assert "margin" in shown and "p(CALL)" not in shown  # does not fit into 40 columns
         terminal.type("/policy never\n")
         terminal.until("Policy: never")
         terminal.press("\x04", "own words")  # lost where it comes before the prompt is there
@@ -123,11 +123,11 @@ def test_a_conversation_in_a_terminal(room):
         terminal.close()
 
 
-def test_lines_of_a_pipe_are_answered_as_plain_text(room, monkeypatch, capsys, tmp_path):
+def test_lines_of_a_pipe_are_answered_as_plain_text(workspace, monkeypatch, capsys, tmp_path):
     lines = "Ada\n\n/why\n/save FILE\n/pol\n//x\n/policy sometimes\n/source nonsense\nBert\n"
     monkeypatch.setattr("sys.stdin", io.StringIO(lines.replace("FILE", str(tmp_path / "t.jsonl"))))
-    argv = [room.model, "--source", room.world, "--calibrate", 0, "--policy", "always"]
-    assert room.lacy("chat", *argv, "--max-new-tokens", 4) == 0
+    argv = [workspace.model, "--source", workspace.world, "--calibrate", 0, "--policy", "always"]
+    assert workspace.lacy("chat", *argv, "--max-new-tokens", 4) == 0
     out, err = capsys.readouterr()
     assert "\x1b" not in out and "margin" in out
     assert "Did you mean /policy?" in err and "4 tokens" in err
@@ -135,15 +135,15 @@ def test_lines_of_a_pipe_are_answered_as_plain_text(room, monkeypatch, capsys, t
     assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 1
     answers = []
     for prompt in ("Ada", "/x", "Bert"):
-        assert room.lacy("generate", *argv, prompt, "--max-new-tokens", 4) == 0
+        assert workspace.lacy("generate", *argv, prompt, "--max-new-tokens", 4) == 0
         answers.append(capsys.readouterr().out.partition("\n\n")[0].rstrip("\n"))
     for answer in answers:
         assert answer in printable(out)
 
 
-def test_a_chat_template_makes_a_conversation(room, capsys):
+def test_a_chat_template_makes_a_conversation(workspace, capsys):
     page = io.StringIO()
-    config = ChatConfig(str(room.chatty), max_new_tokens=2)
+    config = ChatConfig(str(workspace.chatty), max_new_tokens=2)
     with Conversation(config, Console(file=page, width=60, force_terminal=True)) as chat:
         chat.print_greeting()
         assert chat.process("Who was Ada?")
@@ -161,8 +161,8 @@ def test_a_chat_template_makes_a_conversation(room, capsys):
     assert "has a chat template" in " ".join(Text.from_ansi(page.getvalue()).plain.split())
 
 
-def test_an_answer_that_was_cut_off_is_written_on(room):
-    for model in (room.model, room.chatty):
+def test_an_answer_that_was_cut_off_is_written_on(workspace):
+    for model in (workspace.model, workspace.chatty):
         page = io.StringIO()
         config = ChatConfig(str(model), max_new_tokens=3)
         with Conversation(config, Console(file=page, width=60, force_terminal=True)) as chat:
@@ -174,7 +174,7 @@ def test_an_answer_that_was_cut_off_is_written_on(room):
             tokens = list(chat._ids)
             chat.process("/more")
             assert chat.answers[1].prompt == first.text and chat.answers[1].tokens == 3
-            if model == room.chatty:
+            if model == workspace.chatty:
                 assert chat._messages[-1]["content"] == (
                     first.continuation + chat.answers[1].continuation
                 )
@@ -185,9 +185,11 @@ def test_an_answer_that_was_cut_off_is_written_on(room):
         assert len(tokens) == len(whole._ids) - 3 and list(chat._ids) == list(whole._ids)
 
 
-def test_why_explains_one_call_or_all(room):
+def test_why_explains_one_call_or_all(workspace):
     page = io.StringIO()
-    config = ChatConfig(str(room.model), [str(room.world)], policy="always", max_new_tokens=4)
+    config = ChatConfig(
+        str(workspace.model), [str(workspace.world)], policy="always", max_new_tokens=4
+    )
     with Conversation(config, Console(file=page, width=80)) as chat:
         chat.process("Ada")
 
@@ -208,18 +210,20 @@ def test_why_explains_one_call_or_all(room):
             assert numbers.findall(said(wrong)) == []
 
 
-def test_a_question_to_a_model_that_continues_texts_gets_a_hint(room, capsys):
+def test_a_question_to_a_model_that_continues_texts_gets_a_hint(workspace, capsys):
     question = "When was Ada Lovelace born?"
     page = io.StringIO()
     with Conversation(
-        ChatConfig(str(room.model), max_new_tokens=2), Console(file=page, width=80)
+        ChatConfig(str(workspace.model), max_new_tokens=2), Console(file=page, width=80)
     ) as chat:
         chat.process(question)
     assert "“Ada Lovelace was born”" in capsys.readouterr().err
-    with Conversation(ChatConfig(str(room.chatty), max_new_tokens=2), Console(file=page)) as chat:
+    with Conversation(
+        ChatConfig(str(workspace.chatty), max_new_tokens=2), Console(file=page)
+    ) as chat:
         chat.process(question)
     assert "continues texts" not in capsys.readouterr().err
-    assert room.lacy("generate", room.model, question, "--max-new-tokens", 1) == 0
+    assert workspace.lacy("generate", workspace.model, question, "--max-new-tokens", 1) == 0
     assert "“Ada Lovelace was born”" in capsys.readouterr().err
 
 
@@ -329,9 +333,9 @@ def test_a_bill_says_what_it_would_have_cost_without_delegation():
     assert "no source has a price" in streaming.long_receipt(bill([answer]), {}, console).plain
 
 
-def test_prompts_without_room_do_not_end_a_conversation(room):
+def test_prompts_longer_than_the_context_do_not_end_a_conversation(workspace):
     page = io.StringIO()
-    with Conversation(ChatConfig(str(room.model)), Console(file=page, width=60)) as chat:
+    with Conversation(ChatConfig(str(workspace.model)), Console(file=page, width=60)) as chat:
         assert chat.process("Ada " * 5000)
         assert "[E60]" in page.getvalue() and not chat.answers
     with pytest.raises(LacyError):
@@ -339,16 +343,16 @@ def test_prompts_without_room_do_not_end_a_conversation(room):
 
 
 @pytest.mark.parametrize("command", ["chat", "why", "generate"])
-def test_help_ends_in_examples(command, room, capsys):
-    assert room.lacy(command, "--help") == 0
+def test_help_ends_in_examples(command, workspace, capsys):
+    assert workspace.lacy(command, "--help") == 0
     assert f"lacy {command} " in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.slow
-def test_generate_streams_in_a_terminal_and_counts_what_is_done(room):
+def test_generate_streams_in_a_terminal_and_counts_what_is_done(workspace):
     from lacy.cli.generate import ProgressCounter
 
-    argv = ["generate", room.model, "--source", room.model, "--unit", "token", "--show"]
+    argv = ["generate", workspace.model, "--source", workspace.model, "--unit", "token", "--show"]
     argv += ["--policy", "budget=0.5", "--max-new-tokens", 60, "Ada"]
     terminal = Terminal(*argv, columns=50)
     try:
@@ -394,8 +398,10 @@ def test_a_name_that_would_steer_the_terminal_does_not():
     assert line.plain.endswith("why; two lines\ufffd")
 
 
-def test_words_of_any_bytes_are_texts(room, capsys):
-    assert room.lacy("generate", room.model, "\udcff x", "--max-new-tokens", 1) == 0
+def test_words_of_any_bytes_are_texts(workspace, capsys):
+    assert workspace.lacy("generate", workspace.model, "\udcff x", "--max-new-tokens", 1) == 0
     assert "\ufffd x" in capsys.readouterr().out
-    assert room.lacy("why", room.model, "\udcff x", "--max-new-tokens", 1, "--no-marks") == 0
+    assert (
+        workspace.lacy("why", workspace.model, "\udcff x", "--max-new-tokens", 1, "--no-marks") == 0
+    )
     assert "\ufffd x" in capsys.readouterr().out

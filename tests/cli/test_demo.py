@@ -81,7 +81,7 @@ def test_the_screen_shows_what_the_results_say(demo, results):
     assert f"{100 * best:.1f}%" in screen
     assert "lacy model, calls where it wants to" in screen.replace("\n", " ")
     for line in re.findall(r"^  (lacy \w+ .*)$", screen, re.MULTILINE):
-        assert line.split()[1] in ("generate", "evaluate", "serve", "demo", "annotate")
+        assert line.split()[1] in ("generate", "evaluate", "serve", "demo", "data")
     assert "Traceback" not in screen
 
 

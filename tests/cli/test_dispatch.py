@@ -1,4 +1,4 @@
-"""The command line: verbs are found, mistakes are named, bugs are not hidden, Ctrl-C is clean."""
+"""The command line: commands are found, mistakes explained, bugs shown, Ctrl-C is clean."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ BIN = Path(sys.executable).with_name("lacy")
 
 
 @pytest.fixture
-def verb(monkeypatch):
+def set_command(monkeypatch):
     """Let a test replace what a command does."""
 
     def put(function):
@@ -75,7 +75,7 @@ def test_a_group_lists_its_commands(group, capsys):
     assert f"{group} {'mark' if group == 'data' else 'ask'}" in capsys.readouterr().err
 
 
-def test_an_unknown_command_like_no_other_gets_the_list(capsys):
+def test_a_command_like_no_other_gets_the_list(capsys):
     assert main(["xyzzy"]) == 2
     shown = capsys.readouterr().err
     assert all(name in shown for name in PURPOSES)
@@ -86,11 +86,11 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("lacy 0.")
 
 
-def test_a_users_mistake_is_a_message_and_its_exit_code(verb, capsys):
+def test_a_users_mistake_is_a_message_and_its_exit_code(set_command, capsys):
     def mistake(_):
         raise LacyError("E20", tokens=10, marks=9, where="x", do="lacy data mark")
 
-    verb(mistake)
+    set_command(mistake)
     assert main(["train"]) == CATALOG["E20"].exit_code
     shown = capsys.readouterr().err
     assert shown.startswith("[E20] ")
@@ -100,18 +100,18 @@ def test_a_users_mistake_is_a_message_and_its_exit_code(verb, capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_debug_is_not_passed_on(verb):
+def test_debug_is_not_passed_on(set_command):
     seen = []
-    verb(lambda arguments: seen.extend(arguments) or 0)
+    set_command(lambda arguments: seen.extend(arguments) or 0)
     assert main(["train", "a", "--debug", "b"]) == 0
     assert seen == ["a", "b"]
 
 
-def test_a_bug_is_not_hidden(verb, capsys):
+def test_a_bug_is_not_hidden(set_command, capsys):
     def bug(_):
         raise ZeroDivisionError
 
-    verb(bug)
+    set_command(bug)
     with pytest.raises(ZeroDivisionError):
         main(["train"])
     assert "lacy help env" in capsys.readouterr().err
@@ -120,22 +120,22 @@ def test_a_bug_is_not_hidden(verb, capsys):
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device", "big"), PermissionError(13, "Denied", "x")]
 )
-def test_what_the_system_refuses_is_said_without_a_traceback(verb, capsys, error):
+def test_what_the_system_refuses_is_said_without_a_traceback(set_command, capsys, error):
     def refuse(_):
         raise error
 
-    verb(refuse)
+    set_command(refuse)
     assert main(["train"]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("[E19] ")
     assert error.strerror in shown
 
 
-def test_ctrl_c_leaves_with_130(verb, capsys):
+def test_ctrl_c_leaves_with_130(set_command, capsys):
     def stop(_):
         raise KeyboardInterrupt
 
-    verb(stop)
+    set_command(stop)
     assert main(["train"]) == 130
     assert capsys.readouterr().err == "\nStopped.\n"
 
@@ -168,31 +168,31 @@ def test_a_closed_pipe_is_no_error():
     assert done.stdout.startswith("E10")
 
 
-def test_a_bug_that_is_an_error_of_the_system_without_a_reason_is_not_hidden(verb):
+def test_a_bug_that_is_an_error_of_the_system_without_a_reason_is_not_hidden(set_command):
     def bug(_):
         raise OSError("no reason given")
 
-    verb(bug)
+    set_command(bug)
     with pytest.raises(OSError, match="no reason given"):
         main(["train"])
 
 
-def test_a_connection_that_breaks_is_said(verb, capsys):
+def test_a_connection_that_breaks_is_said(set_command, capsys):
     """A ``BrokenPipeError`` of a source is not the end of the output."""
 
     def broken(_):
         raise BrokenPipeError(32, "Broken pipe")
 
-    verb(broken)
+    set_command(broken)
     assert main(["train"]) == 2
     assert capsys.readouterr().err.startswith("[E19] ")
 
 
-def test_nothing_is_sent_by_the_libraries_below(monkeypatch, verb):
+def test_nothing_is_sent_by_the_libraries_below(monkeypatch, set_command):
     for name in cli.QUIET:
         monkeypatch.delenv(name, raising=False)
     seen = {}
-    verb(lambda _: seen.update(os.environ) or 0)
+    set_command(lambda _: seen.update(os.environ) or 0)
     main(["train"])
     assert seen["HF_HUB_DISABLE_TELEMETRY"] == "1"
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "0")

@@ -15,13 +15,13 @@ CHATML = (
 
 
 @pytest.fixture(scope="module")
-def chatml(room, tmp_path_factory):
+def chatml(workspace, tmp_path_factory):
     """A model like SmolLM2-Instruct, whose begin and end tokens belong to its chat template."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("foreign") / "base"
-    state = json.loads(load_tokenizer(room.model).backend_tokenizer.to_str())
+    state = json.loads(load_tokenizer(workspace.model).backend_tokenizer.to_str())
     call = state["added_tokens"].pop()
     state["model"]["vocab"].pop("<CALL>", None)
     for n, name in enumerate(("<|im_start|>", "<|im_end|>")):
@@ -42,15 +42,15 @@ def chatml(room, tmp_path_factory):
     return folder
 
 
-def test_from_annotation_to_a_file_for_llama_cpp(room, chatml, tmp_path, capsys):
+def test_from_annotation_to_a_file_for_llama_cpp(workspace, chatml, tmp_path, capsys):
     gguf = pytest.importorskip("gguf", reason="needs the extra gguf")
-    argv = ["data", "mark", room.world, "--annotator", "gold", "--tokenizer", chatml]
-    assert room.lacy(*argv, "--context", 64, "--out", tmp_path / "p") == 0
+    argv = ["data", "mark", workspace.world, "--annotator", "gold", "--tokenizer", chatml]
+    assert workspace.lacy(*argv, "--context", 64, "--out", tmp_path / "p") == 0
     said = capsys.readouterr().err
     assert "texts begin with '<|endoftext|>'" in said and "--begin-token" in said
     run = tmp_path / "run"
     argv = ["train", "--data", tmp_path / "p", "--init-from", chatml, "--out", run]
-    assert room.lacy(*argv, "--steps", 2, "--batch-rows", 2, "--call-rate", 0.05) == 0
+    assert workspace.lacy(*argv, "--steps", 2, "--batch-rows", 2, "--call-rate", 0.05) == 0
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     assert tokenizer("Ada").input_ids[0] == tokenizer.convert_tokens_to_ids("<|endoftext|>")
     plain = AutoModelForCausalLM.from_pretrained(run / "model")
@@ -58,17 +58,17 @@ def test_from_annotation_to_a_file_for_llama_cpp(room, chatml, tmp_path, capsys)
     assert tokenizer.convert_ids_to_tokens(ends) == ["<|im_end|>", "<|endoftext|>"]
     assert plain.config.vocab_size == len(tokenizer)
     argv = ["generate", run, "Ada", "--policy", "never", "--max-new-tokens", 2]
-    assert room.lacy(*argv) == 0
-    assert room.lacy("export", run, "--out", tmp_path / "m.gguf") == 0
+    assert workspace.lacy(*argv) == 0
+    assert workspace.lacy("export", run, "--out", tmp_path / "m.gguf") == 0
     fields = gguf.GGUFReader(tmp_path / "m.gguf").fields
     assert fields["tokenizer.chat_template"].contents() == CHATML
 
 
-def test_the_begin_token_is_chosen_and_stored(room, chatml, tmp_path, capsys):
+def test_the_begin_token_is_chosen_and_stored(workspace, chatml, tmp_path, capsys):
     argv = [
         "data",
         "mark",
-        room.world,
+        workspace.world,
         "--annotator",
         "gold",
         "--tokenizer",
@@ -77,33 +77,43 @@ def test_the_begin_token_is_chosen_and_stored(room, chatml, tmp_path, capsys):
         64,
     ]
     out = tmp_path / "p"
-    assert room.lacy(*argv, "--begin-token", "<|im_start|>", "--out", out) == 0
+    assert workspace.lacy(*argv, "--begin-token", "<|im_start|>", "--out", out) == 0
     assert "also a mark of the chat template" in capsys.readouterr().err
     settings = json.loads((out / "tokenizer_config.json").read_text())
     assert settings[KEY]["begin"] == "<|im_start|>"
-    again = ["data", "mark", room.world, "--annotator", "gold", "--tokenizer", out, "--context", 32]
-    assert room.lacy(*again, "--out", tmp_path / "q") == 0
+    again = [
+        "data",
+        "mark",
+        workspace.world,
+        "--annotator",
+        "gold",
+        "--tokenizer",
+        out,
+        "--context",
+        32,
+    ]
+    assert workspace.lacy(*again, "--out", tmp_path / "q") == 0
     settings = json.loads((tmp_path / "q" / "tokenizer_config.json").read_text())
     assert settings[KEY]["begin"] == "<|im_start|>"
     argv += ["--out", tmp_path / "r"]
-    assert room.lacy(*argv, "--begin-token", "<s>") == 2
+    assert workspace.lacy(*argv, "--begin-token", "<s>") == 2
     assert "[E98]" in capsys.readouterr().err
-    argv = ["data", "mark", room.world, "--annotator", "gold", "--begin-token", "<s>"]
-    assert room.lacy(*argv, "--out", tmp_path / "s") == 2
+    argv = ["data", "mark", workspace.world, "--annotator", "gold", "--begin-token", "<s>"]
+    assert workspace.lacy(*argv, "--out", tmp_path / "s") == 2
     assert "[E12]" in capsys.readouterr().err
 
 
-def test_texts_longer_than_the_model_takes_are_annotated_again(room, chatml, tmp_path, capsys):
-    argv = ["data", "mark", room.world, "--annotator", "gold", "--tokenizer", chatml]
-    assert room.lacy(*argv, "--context", 128, "--out", tmp_path / "p") == 0
+def test_texts_longer_than_the_context_are_annotated_again(workspace, chatml, tmp_path, capsys):
+    argv = ["data", "mark", workspace.world, "--annotator", "gold", "--tokenizer", chatml]
+    assert workspace.lacy(*argv, "--context", 128, "--out", tmp_path / "p") == 0
     argv = ["train", "--data", tmp_path / "p", "--init-from", chatml, "--out", tmp_path / "run"]
-    assert room.lacy(*argv, "--steps", 1) == 3
+    assert workspace.lacy(*argv, "--steps", 1) == 3
     said = capsys.readouterr().err
     assert "[E59]" in said and "annotate the texts again with --context 64" in said
 
 
 @pytest.mark.parametrize("kind", ["adapter", "gguf"])
-def test_other_kinds_are_named_by_every_verb(room, tmp_path, capsys, kind):
+def test_other_kinds_are_named_by_every_command(workspace, tmp_path, capsys, kind):
     place, code = tmp_path / "it", "[E131]"
     if kind == "adapter":
         place.mkdir()
@@ -113,13 +123,13 @@ def test_other_kinds_are_named_by_every_verb(room, tmp_path, capsys, kind):
         place.write_bytes(b"GGUF\x03\0\0\0")
     tries = (
         ["generate", place, "x", "--policy", "never"],
-        ["generate", room.model, "x", "--source", place],
+        ["generate", workspace.model, "x", "--source", place],
         ["data", "check", place],
         ["export", place],
         ["why", place, "x"],
-        ["train", "--data", room.model.parent / "packed", "--out", tmp_path / "r",
+        ["train", "--data", workspace.model.parent / "packed", "--out", tmp_path / "r",
          "--init-from", place, "--steps", 1],
     )  # fmt: skip
     for argv in tries:
-        assert room.lacy(*argv) == 3, argv
+        assert workspace.lacy(*argv) == 3, argv
         assert code in capsys.readouterr().err

@@ -142,7 +142,7 @@ def test_input_that_is_no_utf_8_text_is_named(codec):
     assert b"[E151]" in done.stderr and b"iconv -f UTF-16" in done.stderr
 
 
-def test_the_terminating_signals_end_a_verb_as_ctrl_c_does(tmp_path):
+def test_terminating_signals_end_a_command_as_ctrl_c_does(tmp_path):
     for name in ("SIGTERM", "SIGHUP"):
         out = tmp_path / name
         command = [
@@ -165,7 +165,7 @@ def test_the_terminating_signals_end_a_verb_as_ctrl_c_does(tmp_path):
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "-5", "wide", ""])
-def test_a_terminal_without_columns_is_not_believed(columns):
+def test_implausible_columns_are_ignored(columns):
     """Help would never end in one column, and answers would vanish in none."""
     shown = shell(f"{BIN} train --help", COLUMNS=columns)
     assert shown.returncode == 0

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from helpers.models import REAL
 from lacy.cascade import Engine
-from lacy.cascade.steps import END, Watch, explain, plain, read_along
+from lacy.cascade.steps import END_LABEL, Watch, explain, read_along, steps_to_json
 from lacy.cli import step_table
 from lacy.cli.streaming import generate_live
 from lacy.errors import LacyError
@@ -101,7 +101,7 @@ def test_signals_are_those_of_a_plain_forward_pass(name):
     assert any(step.called for step in steps) and not all(step.called for step in steps)
 
 
-def test_running_tells_the_same_steps():
+def test_a_live_text_has_the_same_steps():
     engine = Engine(REAL["llama"], ScriptedSource(reply), "budget=0.3,window=9", unit="word")
     answer, steps = explain(engine, "Mara", max_new_tokens=12)
     watched = Engine(REAL["llama"], ScriptedSource(reply), "budget=0.3,window=9", unit="word")
@@ -134,7 +134,7 @@ def test_offers_say_what_was_taken_and_why_not():
     ]  # fmt: skip
     assert first.offers[0].score > first.offers[1].score
     assert first.margin == 5.0 and first.limit == 0.0 and first.needed == -5.0
-    assert steps[-1].own.text == END and steps[-1].tokens == 0
+    assert steps[-1].own.text == END_LABEL and steps[-1].tokens == 0
     _, steps = explain(Engine(loaded, source, "threshold=0", abstain=5.0), "Ada was born in")
     assert not steps[0].answered and steps[0].called and steps[0].speaker == "slm"
 
@@ -158,7 +158,7 @@ def test_json_has_no_infinities():
     engine = Engine(REAL["llama"], ScriptedSource(["x"]), "budget=0")
     _, steps = explain(engine, "Mara", max_new_tokens=3)
     assert all(math.isinf(step.limit) for step in steps)
-    shown = json.loads(json.dumps(plain(steps), allow_nan=False))
+    shown = json.loads(json.dumps(steps_to_json(steps), allow_nan=False))
     assert {step["limit"] for step in shown} == {None}
     assert all(len(step["words"]) == 5 for step in shown)
 
@@ -190,21 +190,21 @@ def test_tables_fit_the_terminal(width):
     assert ("p(CALL)" in shown) == (width >= 56) and ("entropy" in shown) == (width >= 90)
 
 
-def test_the_verb_prints_writes_and_draws(room, tmp_path, capsys):
-    person = json.loads((room.world / "train.jsonl").read_text().splitlines()[0])["person"]
-    argv = ["why", room.model, person, "--source", room.world, "--policy", "always"]
+def test_why_prints_writes_and_draws(workspace, tmp_path, capsys):
+    person = json.loads((workspace.world / "train.jsonl").read_text().splitlines()[0])["person"]
+    argv = ["why", workspace.model, person, "--source", workspace.world, "--policy", "always"]
     argv += ["--calibrate", 0, "--max-new-tokens", 5]
-    assert room.lacy(*argv, "--json") == 0
+    assert workspace.lacy(*argv, "--json") == 0
     data = json.loads(capsys.readouterr().out)
     assert data["policy"] == "always" and data["text"].startswith(person)
     assert len(data["steps"]) and all(step["called"] for step in data["steps"][:2])
     assert any(step["offers"] for step in data["steps"])
     table = tmp_path / "why.txt"
-    assert room.lacy(*argv, "--out", table, "--no-marks") == 0
+    assert workspace.lacy(*argv, "--out", table, "--no-marks") == 0
     assert "next best" in table.read_text() and capsys.readouterr().out == ""
-    assert room.lacy(*argv, "--teacher") == 0
+    assert workspace.lacy(*argv, "--teacher") == 0
     assert "p(it)" in capsys.readouterr().out
-    assert room.lacy(*argv, "--plot", "why.jpeg") == 2
+    assert workspace.lacy(*argv, "--plot", "why.jpeg") == 2
     assert "[E113]" in capsys.readouterr().err
 
 

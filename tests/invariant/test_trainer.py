@@ -104,7 +104,7 @@ def test_accumulation_uses_a_running_quantile_that_is_saved(config, data, tmp_pa
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_gate_is_noted_in_the_config(data, tmp_path):
+def test_the_gate_is_recorded_in_the_config(data, tmp_path):
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
     for negative, gate in (("sigmoid", "sigmoid"), ("softmax", "softmax")):
         model = build_model("tiny", data.tokenizer, context=data.context, seed=0)
@@ -112,7 +112,7 @@ def test_the_gate_is_noted_in_the_config(data, tmp_path):
         assert gate_of(model) == gate
 
 
-def test_a_checkpoint_opens_with_lacy_and_is_gone_on_from_only_if_whole(config, data, tmp_path):
+def test_a_checkpoint_opens_with_lacy_and_resumes_only_if_complete(config, data, tmp_path):
     trainer = theirs(config, data, tmp_path / "theirs", steps=4)
     trainer.args.save_strategy = "steps"
     trainer.args.save_steps = 2

@@ -16,7 +16,7 @@ def equal(one, other):
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_the_seed_alone_decides_and_the_global_state_stays(tokenizer):
+def test_weights_depend_on_the_seed_alone_and_the_global_state_stays(tokenizer):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
@@ -27,7 +27,7 @@ def test_the_seed_alone_decides_and_the_global_state_stays(tokenizer):
 
 
 @pytest.mark.parametrize("preset", ["tiny", "334m"])
-def test_layers_add_less_the_more_there_are(preset, tokenizer):
+def test_layer_outputs_are_scaled_by_depth(preset, tokenizer):
     shape = SHAPE | {"width": 64, "layers": 8}
     model = build_model(preset, tokenizer, context=32, **shape)
     ends, starts = ("o_proj.weight", "attn.c_proj.weight"), ("q_proj.weight", "c_attn.weight")
@@ -43,7 +43,7 @@ def test_layers_add_less_the_more_there_are(preset, tokenizer):
 
 
 @pytest.mark.parametrize("preset", ["tiny", "334m"])
-def test_the_row_of_begin_end_and_padding_learns(preset, tokenizer):
+def test_the_row_of_begin_end_and_padding_is_trained(preset, tokenizer):
     model = build_model(preset, tokenizer, context=32, **SHAPE)
     hidden_states(model, torch.zeros(1, 4, dtype=torch.long))[..., 0].sum().backward()
     embedding = model.get_input_embeddings()
@@ -75,7 +75,7 @@ def test_unknown_shapes_and_tokenizers_without_call_are_refused(tokenizer):
 
 
 def plain_checkpoint(path, *, tied, kind="llama", extra_rows=0):
-    """A model of the outside world: its tokenizer has no <CALL>."""
+    """A model from elsewhere: its tokenizer has no <CALL>."""
     own = train_tokenizer(["some text to train on, long enough"] * 20, 280)
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
@@ -104,7 +104,7 @@ def plain_checkpoint(path, *, tied, kind="llama", extra_rows=0):
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("extra_rows", [0, 5])
-def test_a_checkpoint_gets_a_mean_call_row_and_stays_itself(tmp_path, tied, extra_rows):
+def test_a_checkpoint_gets_a_mean_call_row_and_is_otherwise_unchanged(tmp_path, tied, extra_rows):
     before, text_tokens = plain_checkpoint(tmp_path / "hub", tied=tied, extra_rows=extra_rows)
     model, tokenizer = from_checkpoint(tmp_path / "hub")
     assert len(tokenizer) == text_tokens + 1 == model.config.vocab_size

@@ -1,4 +1,4 @@
-"""A cache with spare room holds what transformers' own holds, whatever is done to it."""
+"""A cache with spare capacity equals that of transformers after any operation."""
 
 import torch
 from hypothesis import given, settings
@@ -16,7 +16,7 @@ def same(roomy, plain):
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_a_roomy_cache_is_a_dynamic_cache(data):
+def test_a_buffered_cache_equals_a_dynamic_cache(data):
     roomy, plain, rows, seed = new_cache(), DynamicCache(), data.draw(st.integers(1, 4)), 0
     with torch.inference_mode():
         for move in ["add", *data.draw(st.lists(st.sampled_from(["add", "crop", "select"])))]:
@@ -55,7 +55,7 @@ def test_a_step_copies_nothing_while_there_is_room():
     assert cache.get_seq_length() == SPARE + 3
 
 
-def test_pieces_of_different_length_end_together():
+def test_rows_of_different_length_are_aligned_at_the_end():
     layer = new_cache(1).layers[0]
     long, short = torch.ones(2, 1, 4, 3), 2 * torch.ones(1, 1, 2, 3)
     with torch.inference_mode():

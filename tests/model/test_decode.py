@@ -47,7 +47,7 @@ def test_feed_step_keep_and_rewind_equal_a_pass_without_cache(model):
 
 @pytest.fixture(params=["trees", "rows"])
 def shape(request, monkeypatch):
-    """How candidates go through a model: as trees, or a row each."""
+    """How candidates go through a model: as trees, or as one row each."""
     if request.param == "rows":
         monkeypatch.setattr(decode, "takes_trees", lambda model: False)
     return request.param
@@ -95,7 +95,7 @@ def test_score_counts_call_only_for_models_without_it(model):
 
 
 def spy(model, seen):
-    """What a model is called with, from now on."""
+    """Record the arguments of all calls of a model from now on."""
     return model.register_forward_pre_hook(
         lambda module, args, given: seen.append(tuple(given["input_ids"].shape)), with_kwargs=True
     )
@@ -182,7 +182,7 @@ def test_misuse_is_refused(model):
 
 
 @torch.no_grad()
-def test_a_whole_candidate_counts_that_no_call_follows(shape):
+def test_a_whole_candidate_includes_the_probability_that_no_call_follows(shape):
     model = llama()
     decoder = Decoder(model, call_id=CALL)
     ids = [[1, 2, 3], [4, 5, 6]]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lacy.cascade import Engine
-from lacy.cascade.steps import END, explain
+from lacy.cascade.steps import END_LABEL, explain
 from lacy.model import build_model, load_model, save_model
 from lacy.model.building import from_checkpoint
 from lacy.model.ends import end_ids
@@ -23,7 +23,7 @@ TURN = "{% for m in messages %}{{ m['content'] }}<|turn|>{% endfor %}"
 
 
 def ender(folder, stop, generation=None, config=None):
-    """A model that says "b" after anything and ``stop`` after "b"."""
+    """A model that generates "b" after anything and ``stop`` after "b"."""
     tokenizer = byte_tokenizer()
     b = tokenizer.encode("b", add_special_tokens=False)[0]
     model = build_model("tiny", tokenizer, context=32, tied=False)
@@ -54,7 +54,7 @@ def folder(request, tmp_path):
     return ender(tmp_path / "m", STOP, *request.param)
 
 
-def test_all_ways_of_speaking_stop(folder):
+def test_every_way_of_generating_stops(folder):
     loaded = load_model(folder)
     assert {0, STOP} <= end_ids(loaded.tokenizer, loaded.model)
     engine = Engine(loaded, None, "never", max_new_tokens=9)
@@ -74,7 +74,7 @@ def test_all_ways_of_speaking_stop(folder):
     assert told[0].finished and told[0].text == "ab"
 
     _, steps = explain(engine, "a")
-    assert [step.own.text for step in steps] == ["b", END]
+    assert [step.own.text for step in steps] == ["b", END_LABEL]
     partner = LanguageModel(folder)
     [reply] = asyncio.run(partner.ask([Request("a", "value")]))
     assert [c.text for c in reply.candidates] == ["b"]
@@ -91,14 +91,14 @@ def test_the_end_of_a_turn_counts_also_where_no_setting_names_it(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [[None, 999, -1, 257], "x", {"a": 1}, 2.5, [True], [[3]]])
-def test_ends_that_are_no_ids_are_left_out(bad):
+def test_invalid_end_tokens_are_ignored(bad):
     from types import SimpleNamespace
 
     model = SimpleNamespace(config=SimpleNamespace(eos_token_id=bad))
     assert end_ids(byte_tokenizer(), model) == {0}
 
 
-def test_a_checkpoint_keeps_its_ends_and_gets_those_of_training(tmp_path):
+def test_a_checkpoint_keeps_its_end_tokens_and_gets_those_of_training(tmp_path):
     folder = ender(tmp_path / "m", STOP, [STOP, 5], STOP)
     save_model(tmp_path / "again", *from_checkpoint(folder))
     kept = json.loads((tmp_path / "again" / "generation_config.json").read_text())

@@ -29,10 +29,10 @@ def test_works_from_training_to_plain_transformers(prepared, tmp_path, kind):
         ("cpmant", "not of one size"),
     ],
 )
-def test_is_refused_before_it_is_trained(prepared, tmp_path, kind, why):
+def test_unsupported_models_are_refused_before_training(prepared, tmp_path, kind, why):
     found = families.tried(kind, *prepared, tmp_path)
     assert found.startswith("[E58]") and why in found
 
 
-def test_the_sweep_knows_all_families():
+def test_the_benchmark_covers_all_families():
     assert len(families.families()) > 150

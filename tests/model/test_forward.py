@@ -87,7 +87,7 @@ def test_positions_count_from_each_start(layout):
         assert found == expected
 
 
-def test_the_probe_knows_our_families_and_refuses_a_model_that_ignores_positions(model):
+def test_the_probe_accepts_our_families_and_refuses_a_model_that_ignores_positions(model):
     assert separates_documents(model)
     assert model.training
     config = BloomConfig(vocab_size=64, hidden_size=16, n_layer=1, n_head=2)
@@ -109,7 +109,7 @@ def test_a_head_that_is_more_than_a_matrix_is_refused(extra):
 
 @pytest.mark.parametrize("what", ["scaled", "capped", "shifted"])
 def test_logits_that_are_more_than_hidden_times_head_are_refused(what):
-    """Families scale or cap logits by settings of many names: they are measured."""
+    """Settings that scale or cap logits have many names, so they are measured."""
     model = build_model("tiny", byte_tokenizer(), context=32, **SMALL)
     require_trainable(model)
     change = {

@@ -64,7 +64,7 @@ def tensors(path):
     return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
 
 
-def test_the_file_says_what_the_model_is(loaded, tmp_path):
+def test_the_file_describes_the_model(loaded, tmp_path):
     found = fields(write_gguf(loaded, tmp_path / "m.gguf", "f32"))
     size = len(loaded.tokenizer)
     assert found["general.architecture"] == "llama"
@@ -117,7 +117,7 @@ def test_shared_tables_are_written_once(tmp_path):
     assert "token_embd.weight" in found
 
 
-def test_rows_that_fill_no_block_stay_halved(tmp_path):
+def test_rows_that_are_no_multiple_of_a_block_stay_in_half_precision(tmp_path):
     config = LlamaConfig(
         vocab_size=258, hidden_size=48, intermediate_size=96, num_hidden_layers=1,
         num_attention_heads=2, max_position_embeddings=32, bos_token_id=0, eos_token_id=0,
@@ -128,7 +128,7 @@ def test_rows_that_fill_no_block_stay_halved(tmp_path):
     assert found["blk.0.ffn_up.weight"].tensor_type == gguf.GGMLQuantizationType.F16
 
 
-def test_how_texts_are_cut_has_a_name():
+def test_the_pre_tokenizer_has_a_name():
     assert pre_tokenizer(trained()) == "smollm"
     assert pre_tokenizer(trained(split_digits=False)) == "gpt-2"
     assert pre_tokenizer(byte_tokenizer()) == "gpt-2"
@@ -146,7 +146,7 @@ def test_how_texts_are_cut_has_a_name():
         ({"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}}, "linear"),
     ],
 )
-def test_what_llama_cpp_computes_otherwise_is_refused(loaded, tmp_path, change, why):
+def test_models_that_llama_cpp_computes_differently_are_refused(loaded, tmp_path, change, why):
     model = model_of(len(loaded.tokenizer))
     for name, value in change.items():
         setattr(type(model.config), name, value) if name == "model_type" else setattr(
@@ -160,12 +160,12 @@ def test_what_llama_cpp_computes_otherwise_is_refused(loaded, tmp_path, change, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_precision_is_named(loaded, tmp_path):
+def test_an_unknown_precision_is_an_error(loaded, tmp_path):
     with pytest.raises(LacyError, match=r"E12.*q2"):
         write_gguf(loaded, tmp_path / "m.gguf", "q2")
 
 
-def test_a_missing_package_is_an_extra(loaded, tmp_path, monkeypatch):
+def test_the_error_for_a_missing_package_names_the_extra(loaded, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(LacyError, match=r"(?s)E11.*lacy\[gguf\]"):
         write_gguf(loaded, tmp_path / "m.gguf")
@@ -207,7 +207,7 @@ CHATML = (
 
 
 def chatting(folder, *, bos="<|im_start|>", eos="<|im_end|>", ends=None, template=CHATML, gap=0):
-    """A model of ours whose tokenizer knows chats, as it is opened again from its folder."""
+    """A model with a chat template, loaded again from its folder."""
     tokenizer = trained()
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     state["added_tokens"].pop()
@@ -277,7 +277,7 @@ def test_numbers_beyond_half_precision_are_refused(loaded, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["ignore_merges", "end_of_word_suffix", "lstrip", "partial"])
-def test_what_llama_cpp_would_read_otherwise_is_refused(tmp_path, way):
+def test_tokenizers_that_llama_cpp_would_interpret_differently_are_refused(tmp_path, way):
     tokenizer = trained()
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     model = model_of(len(tokenizer) + (way == "lstrip"))

@@ -82,7 +82,7 @@ def test_half_written_json(copy, name):
     refused(copy, "E56")
 
 
-def test_missing_weights_are_not_made_up(copy):
+def test_missing_weights_are_an_error(copy):
     tensors = load_file(copy / "model.safetensors")
     gone = "model.norm.weight"
     del tensors[gone]
@@ -123,7 +123,7 @@ def test_a_longer_context(saved, tokenizer):
     require_context(saved[1], 32, saved[0])
 
 
-def test_a_run_without_a_whole_folder(tmp_path):
+def test_a_run_without_a_complete_checkpoint(tmp_path):
     (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
     assert "no config.json" in refused(tmp_path, "E55")
 

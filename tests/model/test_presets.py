@@ -22,7 +22,7 @@ def test_counts_are_those_of_the_built_model(name, tokenizer):
     [("135m", 49_152, 134.5e6), ("360m", 49_152, 361.8e6), ("1b", 128_256, 1235.8e6),
      ("334m", 32_001, 334.8e6)],
 )  # fmt: skip
-def test_counts_are_the_published_ones(name, vocabulary, published):
+def test_parameter_counts_equal_the_published_ones(name, vocabulary, published):
     preset = PRESETS[name]
     without_positions = preset.parameters(vocabulary, context=0)
     assert without_positions == pytest.approx(published, rel=3e-4)

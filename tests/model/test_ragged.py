@@ -1,4 +1,4 @@
-"""Texts of different lengths that come and go, against forward passes of each alone."""
+"""Texts of different lengths that join and leave, compared with forward passes of each."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def reading(model, ids):
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), name=st.sampled_from(sorted(slow.MODELS)))
-def test_whatever_comes_and_goes_every_text_is_read_as_alone(data, name):
+def test_every_text_equals_itself_alone_whatever_joins_and_leaves(data, name):
     model = slow.MODELS[name]
     decoder, aside, expected = RaggedDecoder(model, call_id=slow.CALL), [], []
     for _ in range(data.draw(st.integers(1, 7))):
@@ -68,7 +68,7 @@ def test_whatever_comes_and_goes_every_text_is_read_as_alone(data, name):
 
 
 @pytest.mark.parametrize("name", sorted(slow.MODELS))
-def test_texts_cut_short_are_joined_and_read_on(name):
+def test_rewound_texts_can_be_joined_and_continued(name):
     model = slow.MODELS[name]
     texts_B = [slow.random_ids(n, 1, length)[0] for n, length in enumerate((9, 4, 7))]
     decoders = [reading(model, ids) for ids in texts_B]

@@ -56,7 +56,7 @@ def theirs(tmp_path):
 
 
 def one_file(folder):
-    """All weights in one file; gives its path."""
+    """Write all weights into one file and return its path."""
     state = {k: v for f in folder.glob("*.safetensors") for k, v in load_file(f).items()}
     for file in [*folder.glob("*.safetensors"), folder / "model.safetensors.index.json"]:
         file.unlink()
@@ -246,7 +246,7 @@ def name_of(case):
 
 @pytest.mark.parametrize(("break_it", "code", "says"), BROKEN, ids=map(str, range(len(BROKEN))))
 @pytest.mark.parametrize("opened", [from_checkpoint, LanguageModel], ids=["train", "partner"])
-def test_a_broken_or_foreign_folder_is_named(theirs, break_it, code, says, opened):
+def test_errors_name_a_broken_or_foreign_folder(theirs, break_it, code, says, opened):
     break_it(theirs)
     with pytest.raises(LacyError) as caught:
         opened(theirs)
@@ -255,7 +255,7 @@ def test_a_broken_or_foreign_folder_is_named(theirs, break_it, code, says, opene
     assert says in str(caught.value)
 
 
-def test_constants_and_heads_of_others_are_no_fault(theirs):
+def test_constants_and_foreign_heads_are_no_error(theirs):
     more = {
         "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4),
         "v_head.summary.weight": torch.ones(1, 32),
@@ -338,7 +338,7 @@ def test_settings_of_generate_never_prevent_saving(theirs, tmp_path, settings):
     AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
 
 
-def test_a_head_of_its_own_stays_though_the_config_ties_it(theirs, tmp_path):
+def test_a_separate_head_stays_separate_although_the_config_ties_it(theirs, tmp_path):
     set_config(tie_word_embeddings=True)(theirs)
     head = AutoModelForCausalLM.from_pretrained(theirs).lm_head.weight
     model, tokenizer = from_checkpoint(theirs)
@@ -349,7 +349,7 @@ def test_a_head_of_its_own_stays_though_the_config_ties_it(theirs, tmp_path):
         assert not torch.equal(opened.lm_head.weight, opened.get_input_embeddings().weight)
 
 
-def test_one_whole_file_is_used_whatever_index_lies_beside_it(theirs):
+def test_a_single_file_is_used_despite_an_index(theirs):
     whole = AutoModelForCausalLM.from_pretrained(theirs)
     index = (theirs / "model.safetensors.index.json").read_text()
     one_file(theirs)
@@ -357,7 +357,7 @@ def test_one_whole_file_is_used_whatever_index_lies_beside_it(theirs):
     assert torch.equal(read_model(theirs).lm_head.weight, whole.lm_head.weight)
 
 
-def test_a_partner_keeps_the_numbers_of_its_file(theirs):
+def test_a_larger_model_keeps_the_dtype_of_its_file(theirs):
     LlamaForCausalLM(LlamaConfig(vocab_size=SIZE, **SHAPE)).to(torch.bfloat16).save_pretrained(
         theirs.parent / "half"
     )
@@ -366,7 +366,7 @@ def test_a_partner_keeps_the_numbers_of_its_file(theirs):
     assert from_checkpoint(theirs.parent / "half")[0].dtype == torch.float32
 
 
-def test_our_own_model_with_a_weight_that_is_no_number(tmp_path):
+def test_our_own_model_with_a_nan_weight(tmp_path):
     tokenizer = byte_tokenizer()
     model = build_model("tiny", tokenizer, context=32)
     model.model.norm.weight.data[3] = float("nan")

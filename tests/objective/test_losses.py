@@ -162,7 +162,7 @@ def test_tied_head_collects_both_gradients(impl):
 
 @pytest.mark.parametrize("impl", ["reference", "fused"])
 def test_tied_gradient_is_that_of_the_value(impl):
-    """Finite differences, so that the reference is not its own witness."""
+    """Finite differences, so that the reference is not checked against itself."""
     _, head, targets, call, _ = make_batch(5, rows=2, length=4, width=3, vocabulary=6)
     ids = targets.clamp(min=0)
     assert torch.autograd.gradcheck(
@@ -185,7 +185,7 @@ def test_gradients_are_those_of_the_value(impl, negative):
 
 
 @pytest.mark.parametrize("impl", IMPLS)
-def test_spoken_rows_never_touch_the_call_logit(impl):
+def test_text_rows_have_no_gradient_on_the_call_logit(impl):
     hidden, head, targets, call, _ = make_batch(7)
     _, _, none = value_and_gradients(hidden, head, targets, torch.zeros_like(call), impl=impl)
     assert torch.all(none[-1] == 0) and none[:-1].abs().max() > 0
@@ -204,7 +204,7 @@ def test_spoken_rows_never_touch_the_call_logit(impl):
 
 
 @pytest.mark.parametrize("impl", IMPLS)
-def test_a_huge_call_logit_is_free_unless_penalised(impl):
+def test_a_huge_call_logit_costs_nothing_unless_penalised(impl):
     """The published loss has no negative signal for <CALL>; the two other modes do."""
     hidden, head, targets, call, _ = make_batch(8)
     hidden = torch.cat((hidden, torch.ones_like(hidden[..., :1])), -1)

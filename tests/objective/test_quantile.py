@@ -45,7 +45,7 @@ def test_the_first_micro_batch_is_exact():
 
 
 def test_hard_micro_batches_give_more_than_easy_ones():
-    """That is the point: one threshold for all micro-batches, not one rate for each."""
+    """The purpose: one threshold for all micro-batches, not one rate for each."""
     quantile = RunningQuantile(0.15)
     called, total = [0, 0], 0
     for step, (score, marked, valid) in enumerate(micro_batches(200, 1)):

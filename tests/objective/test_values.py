@@ -1,4 +1,4 @@
-"""Values delegated whole or by their start, and ranks within a sequence, against plain python."""
+"""Whole values, starts of values and ranks within rows, compared with plain Python."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def values_of(method, marks, valid):
 
 
 def slow_choice(method, scores, marks, valid, rate, delegate, chance):
-    """One value after the other, as the docstrings say it."""
+    """Take one value after the other, as the docstrings describe."""
     call = torch.zeros_like(valid)
     values = values_of(method, marks, valid)
     if delegate == "token":
@@ -80,7 +80,7 @@ def slow_choice(method, scores, marks, valid, rate, delegate, chance):
 
 
 def slow_choice_by_row(method, scores, marks, valid, *rest):
-    """Every row as if it were a batch."""
+    """Choose in every row as if it were a batch."""
     rows = zip(scores.split(1), marks.split(1), valid.split(1), strict=True)
     return torch.cat([slow_choice(method, *row, *rest) for row in rows])
 
@@ -94,7 +94,7 @@ def slow_choice_by_row(method, scores, marks, valid, *rest):
     seed=st.integers(0, 99),
 )
 @settings(max_examples=400, deadline=None)
-def test_the_choice_is_the_slow_one(batch, method, rate, delegate, within, seed):
+def test_the_choice_equals_a_slow_reference(batch, method, rate, delegate, within, seed):
     loss, reference, marks, valid = batch
     call = choose(
         method, loss, marks, rate, valid, delegate=delegate, rank_within=within,
@@ -128,7 +128,7 @@ def test_a_value_ends_before_a_start_a_gap_and_at_the_row():
     assert int(every.first_BT.sum()) == 5 + 5  # an unmarked token is a value of its own
 
 
-def test_a_long_value_is_not_cut_nor_replaced_by_a_short_one():
+def test_a_long_value_is_neither_split_nor_replaced_by_a_short_one():
     marks = torch.tensor([[BEGIN, INSIDE, INSIDE, 0, BEGIN, 0, BEGIN, INSIDE, 0, 0]])
     loss = torch.tensor([[5.0, 5, 5, 0, 1, 0, 4, 4, 0, 0]])
     valid = torch.ones(1, 10, dtype=torch.bool)
@@ -145,7 +145,7 @@ def test_a_long_value_is_not_cut_nor_replaced_by_a_short_one():
     assert places(0.9, "start") == [0, 4, 6]
 
 
-def test_every_sequence_keeps_the_rate_by_itself():
+def test_every_row_keeps_the_rate_by_itself():
     marks = torch.full((2, 10), FACT, dtype=torch.uint8)
     loss = torch.arange(20.0).view(2, 10)  # the second row is harder everywhere
     valid = torch.ones(2, 10, dtype=torch.bool)
@@ -168,7 +168,7 @@ def test_a_broken_loss_puts_its_value_last():
     assert call.tolist() == [[False, False, True, True]]
 
 
-def test_chance_prefers_no_long_value():
+def test_random_choices_do_not_prefer_long_values():
     """Three values of 1, 2 and 4 tokens, one start each time: a third each."""
     marks = torch.tensor([[BEGIN, 0, BEGIN, INSIDE, 0, BEGIN, INSIDE, INSIDE, INSIDE]])
     valid = torch.ones(1, 9, dtype=torch.bool)
@@ -194,7 +194,9 @@ def test_chance_prefers_no_long_value():
     seed=st.integers(0, 999),
 )
 @settings(max_examples=100, deadline=None)
-def test_one_pass_is_the_reference(batch, method, rate, delegate, within, ignore, negative, seed):
+def test_one_pass_equals_the_reference(
+    batch, method, rate, delegate, within, ignore, negative, seed
+):
     _, reference, marks, valid = batch
     chance = torch.Generator().manual_seed(seed)
     hidden = torch.randn(*valid.shape, 5, generator=chance, dtype=torch.float64)

@@ -9,7 +9,7 @@ from lacy.objective import Objective
 from lacy.train import TrainConfig
 
 
-def test_all_problems_are_told_at_once(data):
+def test_all_problems_are_reported_at_once(data):
     config = TrainConfig(
         data=data, steps=5, epochs=1.0, batch_rows=6, grad_accum=4, rate_control="exact", lr=-1.0,
         call_rate=1.5, betas=(0.9, 1.0), model="2m", init_from="a", fork=data, method="rho", keep=0,

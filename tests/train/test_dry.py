@@ -1,4 +1,4 @@
-"""``--dry-run``: the arithmetic of a run, its GPU hours, and what is told before there are data."""
+"""``--dry-run``: the arithmetic of a run, its GPU hours, and what is reported without data."""
 
 from dataclasses import fields, replace
 
@@ -91,7 +91,7 @@ def test_steps_that_a_cpu_would_take_long_for_are_not_timed(config):
     assert "not measured: 4 steps would take this CPU about" in str(report)
 
 
-def test_without_data_the_rest_is_told(config, tmp_path):
+def test_without_data_the_rest_is_reported(config, tmp_path):
     missing = tmp_path / "nothing"
     report = dry_run(config(data=missing, steps=None, tokens=1_000_000, batch_rows=16))
     text = str(report)
@@ -103,19 +103,19 @@ def test_without_data_the_rest_is_told(config, tmp_path):
     assert report.epochs is None and report.trained_rows is None
 
 
-def test_the_assumed_sizes_are_those_of_annotate():
+def test_the_assumed_sizes_are_the_defaults_of_data_mark():
     defaults = {field.name: field.default for field in fields(MarkConfig)}
     assert (defaults["vocab_size"], defaults["context"]) == DEFAULTS
 
 
 @pytest.mark.parametrize("changes", [{"steps": None, "epochs": 2.0}, {"init_from": "nowhere/x"}])
-def test_what_depends_on_the_data_still_needs_them(config, tmp_path, changes):
+def test_settings_that_depend_on_data_still_need_them(config, tmp_path, changes):
     with pytest.raises(LacyError) as caught:
         dry_run(config(data=tmp_path / "nothing", **changes))
     assert caught.value.code == "E13"
 
 
-def test_a_broken_folder_is_not_taken_for_a_missing_one(config, tmp_path):
+def test_a_broken_data_folder_does_not_count_as_missing(config, tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(LacyError) as caught:
         dry_run(config(data=tmp_path / "data"))

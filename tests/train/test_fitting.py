@@ -202,7 +202,7 @@ def test_fit_takes_another_optimizer_and_leaves_its_rate(packed, model):
 
 
 def test_texts_without_marks_train_a_plain_model(packed, model):
-    """Columns of any tokenized texts are enough where nothing is delegated."""
+    """Columns of any tokenized texts are enough if nothing is delegated."""
     ids = packed.batch(np.arange(4))["input_ids"]
     state = FitState.start(model, lr=1e-2)
     losses = [done.loss for done in fit(state, [{"input_ids": ids}] * 3, Objective().plain())]

@@ -1,4 +1,4 @@
-"""A run that is killed goes on as if nothing had happened; several processes are one."""
+"""A killed run resumes as if nothing had happened; several processes equal one."""
 
 import os
 import signal
@@ -63,7 +63,7 @@ def test_killed_in_the_middle_and_resumed(config, tmp_path):
     assert all((killed.out / n).read_bytes() == (whole.out / n).read_bytes() for n in names)
 
 
-def test_two_processes_are_one(config, tmp_path):
+def test_two_processes_equal_one(config, tmp_path):
     """Gathered losses, one choice, averaged gradients: the numbers of one process."""
     one = config(steps=5, out=tmp_path / "one")
     two = config(steps=5, out=tmp_path / "two")

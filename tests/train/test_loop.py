@@ -20,7 +20,7 @@ TIMES = ("seconds", "tokens_per_second")
 
 
 def metrics(result):
-    """All rows without what depends on the clock."""
+    """Return all rows without the entries that depend on the clock."""
     rows = read_metrics(result.out / "metrics.jsonl")
     return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
 
@@ -40,7 +40,7 @@ def refused(config, code):
     return str(caught.value)
 
 
-def test_a_run_learns_to_speak_and_to_call(config):
+def test_a_run_learns_text_and_calls(config):
     result = train(config(steps=60, batch_rows=8, lr=1e-2, hold_out=0.1, eval_every=30, valid=None))
     rows = metrics(result)
     trained = [row for row in rows if "loss" in row]
@@ -75,7 +75,7 @@ def test_log_lines_are_means_of_their_steps(config, tmp_path):
 
 
 def stop_after(step):
-    """As if a signal came in this step; it is seen in the next."""
+    """Simulate a signal in this step; the next step sees it."""
 
     def due(self):
         if self.session.state.step == step:
@@ -109,7 +109,7 @@ def test_stopped_and_resumed_is_uninterrupted_bit_for_bit(config, tmp_path, monk
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
-def test_a_signal_saves_and_leaves(config, monkeypatch, name):
+def test_a_signal_saves_and_stops(config, monkeypatch, name):
     before = signal.getsignal(getattr(signal, name))
     steps = []
 
@@ -170,14 +170,14 @@ def test_from_another_checkpoint_without_its_optimizer(config, tmp_path):
         torch.testing.assert_close(value, weights(base.out)[name], atol=1e-6, rtol=0)
 
 
-def test_the_warm_up_of_calls_is_a_plain_model(config, tmp_path):
+def test_the_warm_up_of_calls_trains_a_plain_model(config, tmp_path):
     late = metrics(train(config(call_warmup=0.5)))
     plain = metrics(train(config(method="none", out=tmp_path / "plain")))
     assert [row["call_rate"] > 0 for row in late] == [False] * 3 + [True] * 3
     assert late[:3] == plain[:3]
 
 
-def test_too_few_marks_in_the_batches_are_told(config, capsys):
+def test_too_few_marks_in_the_batches_are_reported(config, capsys):
     train(config(call_rate=0.17, quiet=False))
     assert "fewer marks" in capsys.readouterr().out
 
@@ -200,7 +200,7 @@ def test_more_calls_than_marks(config, data):
     train(config(call_rate=0.3, method="loss_top", steps=1))
 
 
-def test_fewer_values_than_the_rate_are_the_rule(config, data, tmp_path, capsys):
+def test_fewer_values_than_the_rate_are_normal(config, data, tmp_path, capsys):
     info = PackedData.load(data).info
     share = info.flags["START"] / (info.tokens - info.segments)
     last = train(config(call_rate=0.17, delegate="start", quiet=False)).metrics
@@ -224,7 +224,7 @@ def test_data_without_a_start_has_none_to_delegate(config):
     assert check_rate(config(), info) == ""
 
 
-def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(config, monkeypatch):
+def test_a_nan_loss_leaves_the_last_good_checkpoint(config, monkeypatch):
     good = config(steps=20, save_every=4)
     step = loop.Session.batch
 
@@ -330,7 +330,7 @@ def test_a_model_is_loaded_from_the_newest_complete_checkpoint(
         load_model(parts.out)
 
 
-def test_where_no_checkpoint_can_be_read_nothing_is_trained_anew(config, monkeypatch):
+def test_without_a_readable_checkpoint_nothing_is_trained(config, monkeypatch):
     quick = config(steps=6, save_every=2, decay=0.0)
     monkeypatch.setattr(loop._Loop, "_finish", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -344,7 +344,7 @@ def test_where_no_checkpoint_can_be_read_nothing_is_trained_anew(config, monkeyp
 
 
 def test_two_runs_never_share_a_folder(config, monkeypatch):
-    """The second one changes nothing, not even the half line that the first is writing."""
+    """The second run changes nothing, not even a line that the first is writing."""
     quick, inside = config(steps=6, quiet=False), []
     step = loop.Session.batch
 
@@ -363,8 +363,8 @@ def test_two_runs_never_share_a_folder(config, monkeypatch):
     assert train(quick).finished
 
 
-def test_an_output_that_is_gone_ends_a_run_with_a_checkpoint(config, monkeypatch):
-    """``lacy train | head``: the reader leaves, the run saves and leaves too."""
+def test_a_closed_output_stops_a_run_with_a_checkpoint(config, monkeypatch):
+    """``lacy train | head``: when the reader exits, the run saves and stops."""
     read, write = os.pipe()
     with os.fdopen(write, "w") as stream:
         monkeypatch.setattr("sys.stdout", stream)
@@ -379,7 +379,7 @@ def test_an_output_that_is_gone_ends_a_run_with_a_checkpoint(config, monkeypatch
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
-def test_a_full_disk_under_the_log_does_not_end_a_run(config, monkeypatch):
+def test_a_full_disk_for_the_log_does_not_stop_a_run(config, monkeypatch):
     with open("/dev/full", "w") as stream:
         monkeypatch.setattr("sys.stdout", stream)
         assert train(config(quiet=False)).finished
@@ -387,7 +387,7 @@ def test_a_full_disk_under_the_log_does_not_end_a_run(config, monkeypatch):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def test_a_loss_that_is_no_number_is_noticed_however_rarely_it_is_logged(config, monkeypatch):
+def test_a_nan_loss_is_noticed_however_rarely_it_is_logged(config, monkeypatch):
     step = loop.Session.batch
 
     def poisoned(self, number):

@@ -46,7 +46,7 @@ def test_muon_takes_the_matrices_of_the_body():
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
-def test_state_goes_on_bit_for_bit(kind):
+def test_optimizer_state_resumes_bit_for_bit(kind):
     model, optimizers = make(kind)
     some_steps(model, optimizers, 3)
     state = state_tensors(model, optimizers)

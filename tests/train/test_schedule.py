@@ -24,7 +24,7 @@ def test_equals_transformers_at_its_steps(warmup, stable, decay, shape, floor):
         assert ours(step) == pytest.approx(theirs(step), abs=1e-12), step
 
 
-def test_no_step_is_spent_at_zero():
+def test_no_step_has_a_learning_rate_of_zero():
     schedule = WSD(total=20, warmup=4, decay=4)
     rates = [schedule.at(step) for step in range(20)]
     assert min(rates) > 0
@@ -54,7 +54,7 @@ def test_parts_of_the_run(tmp_path):
     assert make_schedule(cosine, rows=9, context=8).decay_start == 10
 
 
-def test_a_fork_counts_on_without_warm_up_and_decays_at_once(tmp_path):
+def test_a_fork_continues_the_step_count_without_warm_up_and_decays(tmp_path):
     config = TrainConfig(data=tmp_path, steps=50, fork=tmp_path)
     schedule = make_schedule(config, rows=9, context=8, start=300)
     assert (schedule.start, schedule.warmup, schedule.decay_start, schedule.total) == (

@@ -16,11 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from lacy.cascade.hosted_flow import flow
 from lacy.cascade.hosted_model import Hosted
 from lacy.cascade.hosted_scores import HostedScores, log_likelihood, margin_of
-from lacy.cascade.hosted_server import FORBIDDEN
-from lacy.cascade.hosted_steps import Ask, Step
+from lacy.cascade.hosted_server import FORBIDDEN, HostedRequest, HostedToken
 from lacy.cascade.loop import Wait
 from lacy.cascade.policy import Always, Never, Oracle, Threshold
 from lacy.cascade.sequence import TextSequence
@@ -58,9 +56,9 @@ class _Text:
 
     sequence: TextSequence
     mode: Mode
-    steps: deque[Step] = field(default_factory=deque)
+    tokens: deque[HostedToken] = field(default_factory=deque)
     """Tokens that have not been appended yet."""
-    arriving: deque[Step] = field(default_factory=deque)
+    arriving: deque[HostedToken] = field(default_factory=deque)
     """Tokens that the request under way has brought; another thread appends them."""
     request: Future[Any] | None = None
     parked: bool = False
@@ -71,7 +69,7 @@ class _Text:
         if self.parked:
             return False
         waits = self.request is not None and not self.request.done()
-        return not waits or bool(self.steps or self.arriving) or self.sequence.cancelled
+        return not waits or bool(self.tokens or self.arriving) or self.sequence.cancelled
 
     def stop(self) -> None:
         """Cancel the request under way; its tokens are discarded."""
@@ -118,25 +116,28 @@ class HostedBackend:
         """Return the sequences whose next tokens the server has reported."""
         texts = [text for text in self._texts.values() if not text.parked and self._known(text)]
         texts = self._in_order(texts)
-        own = [self._own(text) or text.steps[0] for text in texts]
-        for text, step in zip(texts, own, strict=True):
-            text.sequence.next_token, text.sequence.next_text = step.token, step.piece
-        heads, margins = [text.steps[0] for text in texts], [self._margin(text) for text in texts]
+        own = [self._own(text) or text.tokens[0] for text in texts]
+        for text, token in zip(texts, own, strict=True):
+            text.sequence.next_token, text.sequence.next_text = token.token, token.text
+        heads, margins = [text.tokens[0] for text in texts], [self._margin(text) for text in texts]
         return [t.sequence for t in texts], HostedScores(self._hosted, heads, margins, own)
 
     async def find_own_tokens(self, sequences: Sequence[TextSequence]) -> None:
         """Ask for the own tokens of sequences where the server stopped at a call."""
         texts = [self._texts[id(sequence)] for sequence in sequences]
-        asked = [(t, self._request(t, 1, forbid_call=True)) for t in texts if self._own(t) is None]
-        for text, request in asked:
+        asked = []
+        for text in (text for text in texts if self._own(text) is None):
+            request = self._request(text, 1, forbid_call=True)
+            asked.append((text, self._submit(self._server.continue_text(request))))
+        for text, found in asked:
             try:
-                steps = await Wait(request)
-                text.steps.extend(steps)
+                tokens = await Wait(found)
+                text.tokens.extend(tokens)
             except LacyError as error:
                 text.sequence.fail(error)
         for text in texts:
-            if (step := self._own(text)) is not None:
-                text.sequence.next_token, text.sequence.next_text = step.token, step.piece
+            if (token := self._own(text)) is not None:
+                text.sequence.next_token, text.sequence.next_text = token.token, token.text
 
     async def score(
         self,
@@ -161,22 +162,23 @@ class HostedBackend:
         """Discard the tokens that have been appended, or all of them after an answer."""
         text = self._texts[id(sequence)]
         if answered:
-            text.steps.clear()
+            text.tokens.clear()
         else:
-            if text.steps[0].token == self._hosted.call_id:
-                text.steps.popleft()
-            text.steps.popleft()
+            if text.tokens[0].token == self._hosted.call_id:
+                text.tokens.popleft()
+            text.tokens.popleft()
 
     def advance(self) -> None:
         """Remove the sequences that are done; request tokens for those that have none."""
         for key, text in list(self._texts.items()):
             if text.parked:
                 continue
-            if text.sequence.end_if_done():
+            if text.sequence.done:
+                del self._texts[key]  # first, so that whoever hears of the end does not count it
+                text.sequence.end_if_done()
                 if text.sequence.cancelled:  # another's answer is read, so the connection is reused
                     text.stop()
-                del self._texts[key]
-            elif not text.steps and text.request is None:
+            elif not text.tokens and text.request is None:
                 self._request_next(text)
 
     def park(self, sequences: Sequence[TextSequence]) -> list[_Text]:
@@ -218,28 +220,28 @@ class HostedBackend:
         request = text.request
         over = request is not None and request.done()  # before the tokens it brought are taken
         while text.arriving:
-            text.steps.append(text.arriving.popleft())
+            text.tokens.append(text.arriving.popleft())
         if over and request is not None:
             text.request = None
             failure = None if request.cancelled() else request.exception()
             if failure is not None:
                 text.sequence.fail(failure)  # type: ignore[arg-type]  # no KeyboardInterrupt
-        if text.sequence.done or not text.steps:
+        if text.sequence.done or not text.tokens:
             return False
         sequence = text.sequence
         needs_own = sequence.engine.at == "word" or not sequence.may_call
         if needs_own and self._own(text) is None:
             if text.request is None:
-                self._collect(text, self._ask(text, 1, forbid_call=True), stream=False)
+                self._collect(text, self._request(text, 1, forbid_call=True), stream=False)
             return False
         return True
 
-    def _own(self, text: _Text) -> Step | None:
+    def _own(self, text: _Text) -> HostedToken | None:
         """Return the model's own next token; None if the server stopped at a call."""
-        called = bool(text.steps) and text.steps[0].token == self._hosted.call_id
-        if len(text.steps) <= called:
+        called = bool(text.tokens) and text.tokens[0].token == self._hosted.call_id
+        if len(text.tokens) <= called:
             return None
-        return text.steps[called]
+        return text.tokens[called]
 
     def _in_order(self, texts: list[_Text]) -> list[_Text]:
         """Let texts with one budget decide in the order of their lengths, equal ones together.
@@ -266,7 +268,7 @@ class HostedBackend:
 
     def _margin(self, text: _Text) -> float | None:
         """Return the ``<CALL>`` margin at a text's next token; None if it does not call here."""
-        head, policy = text.steps[0], text.sequence.engine.policy
+        head, policy = text.tokens[0], text.sequence.engine.policy
         if text.mode == "alone" or (text.mode == "stops" and head.token != self._hosted.call_id):
             return None
         margin = margin_of(head, self._hosted.call_id)
@@ -288,40 +290,40 @@ class HostedBackend:
         else:
             length = STRETCH
         forbid_call = text.mode != "stops" or not sequence.may_call
-        ask = self._ask(text, length, forbid_call=forbid_call)
-        self._collect(text, ask, stream=self._live and streams and text.mode != "ahead")
+        request = self._request(text, length, forbid_call=forbid_call)
+        self._collect(text, request, stream=self._live and streams and text.mode != "ahead")
 
-    def _ask(self, text: _Text, length: int, *, forbid_call: bool) -> Ask:
+    def _request(self, text: _Text, length: int, *, forbid_call: bool) -> HostedRequest:
         sequence = text.sequence
-        engine = sequence.engine
+        engine, call_id = sequence.engine, self._hosted.call_id
         bias = FORBIDDEN if forbid_call else -_limit(text)
-        biases = {} if self._hosted.call_id is None or not bias else {self._hosted.call_id: bias}
         seed = engine.seed * 1_000_003 + sequence.number * 1_009 + sequence.generated
-        reads = text.mode == "ahead" and engine.policy.signal not in ("", "random")
         length = min(length, sequence.limit - sequence.generated, self.context - len(sequence.ids))
-        ids = list(sequence.ids)  # it grows while it is read
-        return Ask(ids, sequence.text, max(1, length), biases, seed % (1 << 31), reads)
+        return HostedRequest(
+            list(sequence.ids),  # it grows while it is read
+            sequence.text,
+            max(1, length),
+            temperature=engine.temperature,
+            top_p=engine.top_p,
+            seed=seed % (1 << 31),
+            bias={} if call_id is None or not bias else {call_id: bias},
+            score_end=text.mode == "ahead" and engine.policy.signal not in ("", "random"),
+        )
 
-    def _request(self, text: _Text, length: int, *, forbid_call: bool) -> Future[list[Step]]:
-        ask, engine = self._ask(text, length, forbid_call=forbid_call), text.sequence.engine
-        return self._submit(self._server.continue_text(ask, engine.temperature, engine.top_p))
-
-    def _collect(self, text: _Text, ask: Ask, *, stream: bool) -> None:
+    def _collect(self, text: _Text, request: HostedRequest, *, stream: bool) -> None:
         """Start a request whose tokens are added to ``text.arriving``."""
-        engine, arriving, wake = text.sequence.engine, deque[Step](), self._wake
+        arriving, wake = deque[HostedToken](), self._wake
 
-        def on_step(step: Step) -> None:
-            arriving.append(step)
+        def on_token(token: HostedToken) -> None:
+            arriving.append(token)
             wake()
 
         async def whole() -> None:
-            arriving.extend(await self._server.continue_text(ask, engine.temperature, engine.top_p))
+            arriving.extend(await self._server.continue_text(request))
 
         text.arriving = arriving
         text.request = self._submit(
-            flow(self._server, ask, engine.temperature, engine.top_p, on_step)
-            if stream
-            else whole()
+            self._server.stream_text(request, on_token) if stream else whole()
         )
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:

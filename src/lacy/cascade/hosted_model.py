@@ -8,13 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 from lacy._parse import parse_json
-from lacy.cascade.hosted_server import MAX_ANSWER_BYTES, Server
+from lacy.cascade.hosted_server import MAX_ANSWER_BYTES, CompletionServer
 from lacy.cascade.policy import Policy
 from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
 from lacy.model import Gate, end_ids
-from lacy.remote import OpenAIClient, Retries
+from lacy.remote import OpenAIClient, RemoteError, Retries
 from lacy.types import CALL_TOKEN
+
+PROBE = "In 1879 she'll  owe $1,234.50 — naïve?\n\n\t東京 x_y"
+"""A text that both sides must split into the same number of tokens."""
 
 NO_LIMIT = 1 << 30
 """The context of a model without a limit."""
@@ -24,7 +27,7 @@ NO_LIMIT = 1 << 30
 class Hosted:
     """A model behind a server: everything but its weights."""
 
-    server: Server
+    server: CompletionServer
     tokenizer: Any
     call_id: int | None
     """The id of ``<CALL>``; None for a model without it."""
@@ -119,8 +122,10 @@ def connect(
         ),
     )
     call_id = tokens.get_vocab().get(CALL_TOKEN)
-    server = Server(client, TokenText(tokens), call_id, end, begin, len(tokens), top, ends - {end})
-    limits = (config.get("max_position_embeddings"), server.run(server.greet()))
+    server = CompletionServer(
+        client, TokenText(tokens), call_id, end, begin, len(tokens), top, ends - {end}
+    )
+    limits = (config.get("max_position_embeddings"), server.run(_probe(server)))
     context = min((limit for limit in limits if limit), default=NO_LIMIT)
     gate: Gate = "sigmoid" if config.get("lacy_gate") == "sigmoid" else "softmax"
     meta = _json(folder / "lacy.json")
@@ -133,3 +138,83 @@ def _json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+async def _probe(server: CompletionServer) -> int | None:
+    """Find out the model's name, the server's dialect, and if both sides use the same tokens.
+
+    Returns:
+        The maximum length of a text in tokens, if the server reports it.
+
+    Raises:
+        LacyError: E91, this server cannot host the model; E93, it does not answer.
+    """
+    retries, server.client.retries = server.client.retries, Retries(0)  # some fail on token ids
+    try:
+        server.client.model, longest = _served_model(server.client, await server.client.models())
+        ids = server.token_text.encode(PROBE)
+        ids = ids if server.begin_id is None else [server.begin_id, *ids]
+        try:
+            fields = {"max_tokens": 1, "logprobs": 1, "return_tokens_as_token_ids": True}
+            found = (await server.client.complete(ids, **fields)).choice.get("logprobs") or {}
+            by_id = str((found.get("tokens") or [""])[0]).startswith("token_id:")
+        except RemoteError as error:
+            if not error.status:
+                raise
+            by_id = False
+        if not by_id:
+            server.dialect = "text"
+            server.client.concurrency = 1  # these servers compute one text after the other
+            await _probe_text(server, len(ids))
+        return longest
+    except RemoteError as error:
+        raise server.no_answer(error) from None
+    finally:
+        server.client.retries = retries
+
+
+async def _probe_text(server: CompletionServer, own_length: int) -> None:
+    """Find the token of each text; check that log-probabilities come and tokens agree."""
+    for token in range(server.vocab_size):
+        try:
+            text = server.token_text.bytes_of(token).decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+        if text:
+            server.ids[text] = token
+    if server.call_id is not None:
+        server.ids[CALL_TOKEN] = server.call_id
+    try:
+        answer = await server.client.complete(PROBE, max_tokens=1, logprobs=1)
+    except RemoteError as error:
+        do = "start it with log-probabilities (llama.cpp: --logits_all true)"
+        raise LacyError("E91", url=server.url, why=str(error), do=do) from None
+    length = (answer.usage or {}).get("prompt_tokens")
+    if length != own_length:
+        why = f"it splits a text into {length} tokens, this tokenizer into {own_length}"
+        do = "give the tokenizer of the model that is served there: --tokenizer FOLDER"
+        raise LacyError("E91", url=server.url, why=why, do=do)
+    if not answer.choice.get("logprobs"):
+        do = "use vLLM or llama.cpp's Python server"
+        raise LacyError("E91", url=server.url, why="it gives no log-probabilities", do=do)
+
+
+def _served_model(client: OpenAIClient, models: list[dict[str, Any]]) -> tuple[str, int | None]:
+    """Return the name of the requested model on the server, and its maximum length."""
+    wanted, names = client.model, [str(model.get("id", "")) for model in models]
+    short_names = list(map(_short_name, names))
+    if wanted in names:
+        place = names.index(wanted)
+    elif _short_name(wanted) in short_names:
+        place = short_names.index(_short_name(wanted))
+    elif len(names) == 1 and not wanted:
+        place = 0
+    else:
+        do = f"name one of: {', '.join(names) or '(none)'}"
+        raise LacyError("E91", url=client.url, why=f"it has no model {wanted!r}", do=do)
+    longest = models[place].get("max_model_len")
+    return names[place], longest if isinstance(longest, int) else None
+
+
+def _short_name(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2].removesuffix(".gguf")

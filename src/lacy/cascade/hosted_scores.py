@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from lacy.cascade.calibration import Calibration
 from lacy.cascade.hosted_model import Hosted
-from lacy.cascade.hosted_server import Server
-from lacy.cascade.hosted_steps import Step
+from lacy.cascade.hosted_server import CompletionServer, HostedToken
 from lacy.cascade.policy import SignalBatch
 from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.corpus import TokenText
 from lacy.sources import continuation
 
 
-def margin_of(step: Step, call_id: int | None) -> float:
+def margin_of(step: HostedToken, call_id: int | None) -> float:
     """Return the ``<CALL>`` margin, or an upper bound if ``<CALL>`` was not reported."""
     if call_id is None or not step.top:
         return -math.inf
@@ -40,9 +39,9 @@ class HostedScores:
     """
 
     hosted: Hosted
-    heads: Sequence[Step]
+    heads: Sequence[HostedToken]
     margins: Sequence[float | None]
-    own: Sequence[Step]
+    own: Sequence[HostedToken]
     logits_RV: None = None
 
     def can_call(self, place: int) -> bool:
@@ -52,8 +51,8 @@ class HostedScores:
     def own_bytes(self, place: int) -> bytes:
         """Return the bytes of the likeliest token other than ``<CALL>``."""
         own = self.own[place]
-        if own.piece is not None:
-            return own.piece.encode()
+        if own.text is not None:
+            return own.text.encode()
         return self.hosted.server.token_text.bytes_of(own.token)
 
     def signals(self, places: Sequence[int]) -> SignalBatch:
@@ -94,46 +93,54 @@ class HostedReferenceLikelihoods(ReferenceLikelihoods):
         # This blocks the loop; it is only needed with a calibration, for values not seen before.
         found = self._server.run(self._server.score_texts(jobs))
         return [
-            log_likelihood(steps, tokens, self._server, self.ends)
-            for steps, (_, _, tokens, _) in zip(found, jobs, strict=True)
+            log_likelihood(scored, tokens, self._server, self.ends)
+            for scored, (_, _, tokens, _) in zip(found, jobs, strict=True)
         ]
 
 
 def log_likelihood(
-    steps: Sequence[Step], tokens: Sequence[int], server: Server, ends: Collection[int] | None
+    scored: Sequence[HostedToken],
+    tokens: Sequence[int],
+    server: CompletionServer,
+    ends: Collection[int] | None,
 ) -> float:
-    """Return log p(tokens, and their end) in nats, from steps of the tokens and the next place."""
+    """Return log p(tokens, and their end) in nats.
+
+    Args:
+        scored: what the server reports of the tokens and of the place after them.
+        tokens: the tokens.
+        server: the server.
+        ends: tokens that may follow; None for all but ``<CALL>``.
+    """
     total, call_id = 0.0, server.call_id
-    for token, step in zip(tokens, steps, strict=False):
+    for token, place in zip(tokens, scored, strict=False):
         # The first token of an empty text has no likelihood; it costs all candidates nothing.
-        total += step.top.get(token, step.floor if step.top else 0.0) - _not_call(step, call_id)
-    if len(steps) <= len(tokens):
+        total += place.top.get(token, place.floor if place.top else 0.0) - _not_call(place, call_id)
+    if len(scored) <= len(tokens):
         return total
-    end = steps[len(tokens)]
+    end = scored[len(tokens)]
     if ends is None:
         return total + _not_call(end, call_id)
     shown = [end.top[token] for token in ends if token in end.top and token != call_id]
     hidden = 1.0 - math.fsum(map(math.exp, end.top.values()))
     likely = math.fsum(map(math.exp, shown))
-    if server.dialect == "text" and any(
-        n in ends for n in server.ends
-    ):  # servers never report it: compute it from the rest
-        likely += max(0.0, hidden)
+    if server.dialect == "text" and any(n in ends for n in server.ends):
+        likely += max(0.0, hidden)  # these servers never report the end of text
     return total + (math.log(likely) if likely > 0 else end.floor)
 
 
-def _p_call(step: Step, call_id: int | None) -> float:
-    logp = step.top.get(call_id) if call_id is not None else None
+def _p_call(place: HostedToken, call_id: int | None) -> float:
+    logp = place.top.get(call_id) if call_id is not None else None
     return 0.0 if logp is None else min(1.0, math.exp(logp))
 
 
-def _not_call(step: Step, call_id: int | None) -> float:
+def _not_call(place: HostedToken, call_id: int | None) -> float:
     """Return log p(the model does not call)."""
-    return math.log1p(-min(_p_call(step, call_id), 1.0 - 1e-12))
+    return math.log1p(-min(_p_call(place, call_id), 1.0 - 1e-12))
 
 
-def _top2(step: Step, call_id: int | None) -> float:
+def _top2(place: HostedToken, call_id: int | None) -> float:
     """Return the difference of the two best tokens; large if the model is sure."""
-    others = sorted((v for n, v in step.top.items() if n != call_id), reverse=True)
-    others += [step.floor] * (2 - len(others))
+    others = sorted((v for n, v in place.top.items() if n != call_id), reverse=True)
+    others += [place.floor] * (2 - len(others))
     return others[0] - others[1] if others[1] > -math.inf else math.inf

@@ -1,23 +1,22 @@
-"""What an engine of others tells of a model: its next tokens, and how likely words are.
+"""A model behind a completions server: its next tokens, and the likelihood of given tokens.
 
-Two dialects of OpenAI's completions are spoken. *Ids* (vLLM): prompts are token ids, tokens come
-back as ids, the end of text among them. *Text* (llama.cpp's Python server): prompts are text, which
-the server cuts into tokens itself; tokens come back as text, so the parts of a character that takes
-several tokens, and the end of text, have no likelihood. Both are told to stop at ``<CALL>``.
+There are two dialects of OpenAI's completions API. *Ids* (vLLM): prompts are token ids, and tokens
+are reported as ids, the end of text among them. *Text* (llama.cpp's Python server): prompts are
+text, which the server tokenizes; tokens are reported as text, so that parts of a character that
+takes several tokens, and the end of text, have no likelihood. Both are told to stop at ``<CALL>``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from lacy.cascade.hosted_steps import Ask, Step, step_of
 from lacy.corpus import TokenText
 from lacy.errors import LacyError
-from lacy.remote import Chunk, LoopThread, OpenAIClient, RemoteError, Retries, finish_reason, redact
+from lacy.remote import Chunk, LoopThread, OpenAIClient, RemoteError, finish_reason, redact
 from lacy.types import CALL_TOKEN
 
 T = TypeVar("T")
@@ -25,34 +24,60 @@ T = TypeVar("T")
 Dialect = Literal["ids", "text"]
 
 FORBIDDEN = -100.0
-"""The bias by which servers never say a token; the least that OpenAI's API knows."""
-
-PROBE = "In 1879 she'll  owe $1,234.50 — naïve?\n\n\t東京 x_y"
-"""Text that both sides must cut into as many tokens."""
-
-PLAIN = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "repetition_penalty": 1.0}
-"""Nothing but the model's own probabilities; servers have defaults of their own, and other names
-for the same (llama.cpp does not penalise repetition by ``repetition_penalty``, nor vLLM otherwise).
-"""
-
-IDS = {"return_tokens_as_token_ids": True, "skip_special_tokens": False}
-"""Tokens are told as ids (in the dialect of this name)."""
+"""The bias with which servers never generate a token: the lowest in OpenAI's API."""
 
 MAX_ANSWER_BYTES = 1 << 27
 
+_PLAIN_SAMPLING = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "repetition_penalty": 1.0}
+"""Turns off the samplers that servers apply by default. llama.cpp and vLLM name the repetition
+penalty differently; each ignores the other's name."""
+
+_ID_DIALECT = {"return_tokens_as_token_ids": True, "skip_special_tokens": False}
+
+
+@dataclass(frozen=True, slots=True)
+class HostedToken:
+    """A token that the model generated, and the likeliest tokens at its place."""
+
+    token: int
+    """-1 if the server did not report an id, because the token is part of a character."""
+    text: str | None = None
+    """Its text if the server reports text; otherwise, it follows from the id."""
+    top: Mapping[int, float] = field(default_factory=dict)
+    """Log-probabilities by id: of the likeliest tokens and of this one."""
+    floor: float = -math.inf
+    """No token outside ``top`` has a higher log-probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostedRequest:
+    """A request to continue a text."""
+
+    ids: Sequence[int]
+    text: str
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    bias: Mapping[int, float] = field(default_factory=dict)
+    """Added to the logits of tokens."""
+    score_end: bool = False
+    """True if the likelihoods at an end of text are needed as well."""
+
 
 @dataclass(slots=True)
-class Server:
-    """One model at one server. Not safe for several threads.
+class CompletionServer:
+    """One model behind one server.
 
     Args:
-        client: of the server; its model is found by ``greet``.
+        client: of the server.
         token_text: the model's tokens.
         call_id: token id of ``<CALL>``; None for a model without it.
-        end_id: of the end of text.
-        begin_id: of the token before every text, None for none.
-        size: of the vocabulary.
-        top: how many of the likeliest tokens are asked for (vLLM gives 20 unless told otherwise).
+        end_id: token id of the end of text.
+        begin_id: token id before every text; None for none.
+        vocab_size: number of tokens.
+        top: number of the likeliest tokens to request; vLLM allows 20 by default.
+        other_ends: further token ids that end a text.
     """
 
     client: OpenAIClient
@@ -60,12 +85,12 @@ class Server:
     call_id: int | None
     end_id: int
     begin_id: int | None
-    size: int
+    vocab_size: int
     top: int = 20
     other_ends: frozenset[int] = frozenset()
-    """Ids that end a text as ``end_id`` does."""
-    dialect: Dialect = "ids"
-    _ids: dict[str, int] = field(default_factory=dict)
+    dialect: Dialect = field(default="ids", init=False)
+    ids: dict[str, int] = field(default_factory=dict, init=False)
+    """Token ids by text, in the dialect of text."""
 
     @property
     def url(self) -> str:
@@ -78,169 +103,114 @@ class Server:
         return [self.end_id, *sorted(self.other_ends)]
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return the result of requests, made in an event loop of their own."""
+        """Return the result of requests that are made in an event loop of their own."""
+        with LoopThread(self.client.close) as loop_thread:  # works inside a running loop, too
+            return loop_thread.submit(work).result()
 
-        async def run_and_close() -> T:
-            try:
-                return await work
-            finally:
-                await self.client.close()
+    # --------------------------------------------------------------------------------- generation
 
-        with LoopThread() as thread:  # works inside a running event loop too
-            return thread.submit(run_and_close()).result()
-
-    # ------------------------------------------------------------------------ first questions
-
-    async def greet(self) -> int | None:
-        """Find out the model's name there, the dialect and whether tokens agree.
-
-        Returns:
-            The longest text in tokens, where the server says.
-
-        Raises:
-            LacyError: E91 for a server that cannot host this model, E93 for one that is not there.
-        """
-        retries, self.client.retries = self.client.retries, Retries(0)  # a server may fail on ids
-        try:
-            return await self._greet()
-        finally:
-            self.client.retries = retries
-
-    async def _greet(self) -> int | None:
-        try:
-            models = await self.client.models()
-        except RemoteError as error:
-            raise self.lost(error) from None
-        self.client.model, longest = self._called(models)
-        own = self._encoded(PROBE)
-        body = {"max_tokens": 1, "logprobs": 1, "return_tokens_as_token_ids": True}
-        try:
-            answer = await self.client.complete(own, **body)
-            told = answer.choice.get("logprobs") or {}
-            spoken = (told.get("tokens") or [""])[0]
-            self.dialect = "ids" if str(spoken).startswith("token_id:") else "text"
-        except RemoteError as error:
-            if not error.status:
-                raise self.lost(error) from None
-            self.dialect = "text"
-        if self.dialect == "text":
-            self.client.concurrency = 1  # such a server computes one text after the other anyway
-            await self._greet_by_text(own)
-        return longest
-
-    async def _greet_by_text(self, own: list[int]) -> None:
-        """Learn which text is which token; see that logprobs come and tokens agree."""
-        for token in range(self.size):
-            try:
-                piece = self.token_text.bytes_of(token).decode("utf-8")
-            except UnicodeDecodeError:
-                continue
-            if piece:
-                self._ids[piece] = token
-        if self.call_id is not None:
-            self._ids[CALL_TOKEN] = self.call_id
-        body = {"max_tokens": 1, "logprobs": 1}
-        try:
-            answer = await self.client.complete(PROBE, **body)
-        except RemoteError as error:
-            do = "begin it with log-probabilities (llama.cpp: --logits_all true)"
-            raise LacyError("E91", url=self.url, why=str(error), do=do) from None
-        read = (answer.usage or {}).get("prompt_tokens")
-        if read != len(own):
-            why = f"it cuts a text into {read} tokens that this tokenizer cuts into {len(own)}"
-            do = "give the tokenizer of the model that is served there: --tokenizer FOLDER"
-            raise LacyError("E91", url=self.url, why=why, do=do)
-        if not answer.choice.get("logprobs"):
-            do = "use vLLM or llama.cpp's Python server"
-            raise LacyError("E91", url=self.url, why="it gives no log-probabilities", do=do)
-
-    def _called(self, models: list[dict[str, Any]]) -> tuple[str, int | None]:
-        """The served model that is meant, and its longest text."""
-        names = [str(model.get("id", "")) for model in models]
-        short = [name.rstrip("/").rpartition("/")[2].removesuffix(".gguf") for name in names]
-        wanted = self.client.model.rstrip("/").rpartition("/")[2].removesuffix(".gguf")
-        if self.client.model in names:
-            place = names.index(self.client.model)
-        elif wanted in short:
-            place = short.index(wanted)
-        elif len(names) == 1 and not self.client.model:
-            place = 0
-        else:
-            why = f"it holds no model {self.client.model!r}"
-            do = f"name one of: {', '.join(names) or '(none)'}"
-            raise LacyError("E91", url=self.url, why=why, do=do)
-        longest = models[place].get("max_model_len")
-        return names[place], longest if isinstance(longest, int) else None
-
-    # ------------------------------------------------------------------------------ going on
-
-    def body_of(self, ask: Ask, temperature: float, top_p: float) -> dict[str, Any]:
-        """What is sent to have a text continued."""
-        body: dict[str, Any] = {
-            "prompt": self._prompt(ask.ids, ask.text), "max_tokens": ask.most,
-            "temperature": temperature, "top_p": top_p, "seed": ask.seed, **PLAIN,
-            "logprobs": self.top, **self._bias(ask.bias),
-        }  # fmt: skip
-        calls = [] if self.call_id is None else [self.call_id]
-        if self.dialect == "ids" and (calls or self.other_ends):
-            body["stop_token_ids"] = [*calls, *sorted(self.other_ends)]
-        elif calls:
-            body["stop"] = [CALL_TOKEN]
-        return body
-
-    async def continue_text(self, ask: Ask, temperature: float, top_p: float) -> list[Step]:
-        """Return the model's next tokens: at least one, at most ``ask.most``.
+    async def continue_text(self, request: HostedRequest) -> list[HostedToken]:
+        """Return the model's next tokens: at least one, at most ``max_tokens``.
 
         The last may be ``<CALL>`` or the end of text.
 
         Raises:
             LacyError: E93, the server gave no answer.
         """
-        answer = await self._told(self.body_of(ask, temperature, top_p))
-        steps = self.steps_of(answer.choice, ask.text)[: ask.most]
-        said = steps[-1].token if steps else -1
-        finish = finish_reason(answer.choice.get("finish_reason"))
-        if finish == "stop" and said not in {self.call_id, *self.ends}:
-            if answer.choice.get("stop_reason") == self.call_id and self.call_id is not None:
-                steps.append(Step(self.call_id))
-            elif CALL_TOKEN not in "".join(step.piece or "" for step in steps):
-                steps.append(await self._ended(ask, steps) if ask.ends else Step(self.end_id))
-        if not steps:
-            raise self.lost(silent(finish))
-        return steps[: ask.most]
+        choice = await self._complete(self._body(request))
+        tokens = self._tokens_of(choice, request.text)[: request.max_tokens]
+        finish = finish_reason(choice.get("finish_reason"))
+        if finish == "stop" and not self._has_end(tokens):
+            if (call := self._stop_call(choice)) is not None:
+                tokens.append(HostedToken(call))
+            elif CALL_TOKEN not in "".join(token.text or "" for token in tokens):
+                scored = request.score_end
+                tokens.append(
+                    await self._scored_end(request, tokens) if scored else HostedToken(self.end_id)
+                )
+        if not tokens:
+            raise self.no_answer(_nothing_generated(finish))
+        return tokens[: request.max_tokens]
 
-    async def _ended(self, ask: Ask, steps: Sequence[Step]) -> Step:
-        """An end of text with the likelihoods there: what the shown tokens leave over is its own.
+    async def stream_text(
+        self, request: HostedRequest, on_token: Callable[[HostedToken], object]
+    ) -> None:
+        """Like ``continue_text``, calling ``on_token`` as tokens arrive; in the dialect of ids.
 
-        The end was the likeliest token, and of the others only those are hidden that are parts of
-        characters, or beyond the number asked for.
+        A stream that breaks after some tokens ends normally: these tokens are as good as any
+        others, and the caller continues from there.
+
+        Raises:
+            LacyError: E93, the server gave no answer.
         """
-        said = "".join(step.piece or "" for step in steps)
-        tokens = [step.token for step in steps]
-        bias = self._bias(dict.fromkeys(self.ends, FORBIDDEN))
-        prompt = self._prompt([*ask.ids, *tokens], ask.text + said)
-        body = {"prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": self.top, **bias}
-        choice = (await self._told(body)).choice
-        shown = self.steps_of(choice, ask.text + said)
-        if not shown:
-            return Step(self.end_id)
-        top = {n: logp for n, logp in shown[0].top.items() if n not in self.ends}
+        tokens: list[HostedToken] = []
+        finish: str | None = None
+
+        def add(token: HostedToken) -> None:
+            if len(tokens) < request.max_tokens:
+                tokens.append(token)
+                on_token(token)
+
+        async def read(arriving: AsyncGenerator[Chunk, None]) -> None:
+            nonlocal finish
+            choice: dict[str, Any] = {}
+            async for chunk in arriving:
+                choice = chunk.choice or choice
+                finish = chunk.finish or finish
+                for token in self._tokens_of(chunk.choice, ""):
+                    add(token)
+            if finish == "stop" and not self._has_end(tokens):
+                call = self._stop_call(choice)
+                add(HostedToken(self.end_id if call is None else call))
+
+        async def read_or_keep(arriving: AsyncGenerator[Chunk, None]) -> None:
+            try:
+                await read(arriving)
+            except RemoteError:
+                if not tokens:
+                    raise
+
+        body = {**self._body(request), **_ID_DIALECT, "stream": True}
+        try:
+            await self.client.stream("completions", body, read_or_keep)
+        except RemoteError as error:
+            if not tokens:
+                raise self.no_answer(error) from None
+        if not tokens:
+            raise self.no_answer(_nothing_generated(finish))
+
+    async def _scored_end(
+        self, request: HostedRequest, tokens: Sequence[HostedToken]
+    ) -> HostedToken:
+        """Return an end of text with the likelihoods at its place.
+
+        The server does not report the likelihood of the end: it is what the reported tokens leave.
+        The end was the likeliest token; the tokens that are not reported either are parts of
+        characters, or less likely than those that were asked for.
+        """
+        text = request.text + "".join(token.text or "" for token in tokens)
+        ids = [*request.ids, *(token.token for token in tokens)]
+        choice = await self._complete(self._scoring_body(ids, text))
+        found = self._tokens_of(choice, text)
+        if not found:
+            return HostedToken(self.end_id)
+        top = {n: logp for n, logp in found[0].top.items() if n not in self.ends}
         left = 1.0 - math.fsum(map(math.exp, top.values()))
         end = math.log(left) if left > 0 else max(top.values(), default=0.0)
-        return Step(self.end_id, None, {**top, self.end_id: end}, shown[0].floor)
+        return HostedToken(self.end_id, None, {**top, self.end_id: end}, found[0].floor)
 
-    # -------------------------------------------------------------------------------- scoring
+    # ------------------------------------------------------------------------------------ scoring
 
     async def score_texts(
         self, jobs: Sequence[tuple[Sequence[int], str, Sequence[int], bool]]
-    ) -> list[list[Step]]:
+    ) -> list[list[HostedToken]]:
         """Return what ``score_text`` returns for each of several arguments."""
         return await asyncio.gather(*(self.score_text(*job) for job in jobs))
 
     async def score_text(
         self, ids: Sequence[int], text: str, tokens: Sequence[int], wide: bool
-    ) -> list[Step]:
-        """Return the steps of ``tokens`` after a text, and of the place after them.
+    ) -> list[HostedToken]:
+        """Return the likelihoods of ``tokens`` after a text, and those at the place after them.
 
         Args:
             ids: the tokens of the text.
@@ -251,87 +221,116 @@ class Server:
         Raises:
             LacyError: E93, the server gave no answer.
         """
-        more = self.token_text.decode(tokens)
-        bias = self._bias(dict.fromkeys(self.ends, FORBIDDEN))
-        body = {
-            "prompt": self._prompt([*ids, *tokens], text + more), "max_tokens": 1,
-            "temperature": 0, "logprobs": self.top, **bias,
-        }  # fmt: skip
+        whole = text + self.token_text.decode(tokens)
+        body = self._scoring_body([*ids, *tokens], whole)
         if self.dialect == "ids":
-            choice = (await self._told({**body, "prompt_logprobs": self.top})).choice
-            read = (choice.get("prompt_logprobs") or [])[-len(tokens) :]
-            steps = [
-                step_of(n, {int(k): float(v["logprob"]) for k, v in (place or {}).items()})
-                for n, place in zip(tokens, read, strict=True)
+            choice = await self._complete({**body, "prompt_logprobs": self.top})
+            reported = (choice.get("prompt_logprobs") or [])[-len(tokens) :]
+            scored = [
+                _token(n, {int(k): float(v["logprob"]) for k, v in (place or {}).items()})
+                for n, place in zip(tokens, reported, strict=True)
             ]
-            return [*steps, *self.steps_of(choice, text + more)[:1]]
-        choice = (await self._told({**body, "echo": True})).choice
-        read = self.steps_of(choice, "")
-        place, length = 0, 0
-        while place < len(read) and length + len(read[place].piece or "") <= len(text):
-            length += len(read[place].piece or "")
-            place += 1
-        last = place + len(tokens)
-        steps = read[place:last]
-        end = read[last : last + 1]
-        if wide:  # one place with all tokens is quick where all places would be slow
-            choice = (await self._told({**body, "logprobs": self.size})).choice
-            end = self.steps_of(choice, text + more)[:1]
-        return [*steps, *end]
+            return [*scored, *self._tokens_of(choice, whole)[:1]]
+        echoed = self._tokens_of(await self._complete({**body, "echo": True}), "")
+        start, length = 0, 0
+        while start < len(echoed) and length + len(echoed[start].text or "") <= len(text):
+            length += len(echoed[start].text or "")
+            start += 1
+        end = start + len(tokens)
+        after = echoed[end : end + 1]
+        if wide:  # all tokens at one place are quick; at all places they would be slow
+            choice = await self._complete({**body, "logprobs": self.vocab_size})
+            after = self._tokens_of(choice, whole)[:1]
+        return [*echoed[start:end], *after]
 
-    # ------------------------------------------------------------------------------- requests
+    # ----------------------------------------------------------------------- requests and answers
 
-    def lost(self, error: RemoteError) -> LacyError:
-        """The error for a server that gave no answer."""
-        return LacyError("E93", url=self.url, why=str(error))
+    def _body(self, request: HostedRequest) -> dict[str, Any]:
+        """Return the body of a request to continue a text."""
+        body: dict[str, Any] = {
+            "prompt": self._prompt(request.ids, request.text), "max_tokens": request.max_tokens,
+            "temperature": request.temperature, "top_p": request.top_p, "seed": request.seed,
+            **_PLAIN_SAMPLING, "logprobs": self.top, **_bias(request.bias),
+        }  # fmt: skip
+        calls = [] if self.call_id is None else [self.call_id]
+        if self.dialect == "ids" and (calls or self.other_ends):
+            body["stop_token_ids"] = [*calls, *sorted(self.other_ends)]
+        elif calls:
+            body["stop"] = [CALL_TOKEN]
+        return body
+
+    def _scoring_body(self, ids: Sequence[int], text: str) -> dict[str, Any]:
+        """Return the body of a request for the likelihoods after a text."""
+        bias = _bias(dict.fromkeys(self.ends, FORBIDDEN))  # an end would have no likelihoods
+        return {"prompt": self._prompt(ids, text), "max_tokens": 1, "logprobs": self.top, **bias}
 
     def _prompt(self, ids: Sequence[int], text: str) -> list[int] | str:
         return list(ids) if self.dialect == "ids" else text
 
-    def _bias(self, bias: Mapping[int, float]) -> dict[str, Any]:
-        return {"logit_bias": {str(n): by for n, by in bias.items()}} if bias else {}
-
-    def _encoded(self, text: str) -> list[int]:
-        ids = self.token_text.encode(text)
-        return ids if self.begin_id is None else [self.begin_id, *ids]
-
-    def steps_of(self, choice: Mapping[str, Any], text: str) -> list[Step]:
-        """The steps of an answer, of which ``text`` came before (not told where it is echoed)."""
-        told = choice.get("logprobs") or {}
-        tokens, tops = told.get("tokens") or [], told.get("top_logprobs") or []
-        logps = told.get("token_logprobs") or []
-        if self.dialect == "ids":
-            named = [int(str(token).removeprefix("token_id:")) for token in tokens]
-            return [
-                step_of(n, {int(k.removeprefix("token_id:")): v for k, v in (top or {}).items()}, p)
-                for n, top, p in zip(named, tops, logps, strict=True)
-            ]
-        starts = [start - len(text) for start in told.get("text_offset") or []]
-        whole_text = str(choice.get("text", ""))
-        steps = []
-        for n, (token, top, logp) in enumerate(zip(tokens, tops, logps, strict=True)):
-            end = starts[n + 1] if n + 1 < len(starts) else len(whole_text)
-            cut = end > len(whole_text) or n + 1 == len(starts)
-            piece = token if cut else whole_text[starts[n] : end]
-            known = {self._ids[k]: v for k, v in (top or {}).items() if k in self._ids}
-            step = step_of(self._ids.get(token, -1), known, logp)
-            steps.append(replace(step, piece="" if token == CALL_TOKEN else piece))
-        return steps
-
-    async def _told(self, body: Mapping[str, Any]) -> Chunk:
-        fields = {**body, **IDS} if self.dialect == "ids" else body
+    async def _complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        fields = {**body, **_ID_DIALECT} if self.dialect == "ids" else body
         try:
-            return await self.client.complete(**fields)
+            return (await self.client.complete(**fields)).choice
         except RemoteError as error:
-            raise self.lost(error) from None
+            raise self.no_answer(error) from None
+
+    def no_answer(self, error: RemoteError) -> LacyError:
+        """Return the error for a server that gave no answer."""
+        return LacyError("E93", url=self.url, why=str(error))
+
+    def _has_end(self, tokens: Sequence[HostedToken]) -> bool:
+        """True if the last token is ``<CALL>`` or an end of text."""
+        return bool(tokens) and tokens[-1].token in {self.call_id, *self.ends}
+
+    def _stop_call(self, choice: Mapping[str, Any]) -> int | None:
+        """Return the id of ``<CALL>`` if the server stopped there; it does not report the token."""
+        return self.call_id if choice.get("stop_reason") == self.call_id else None
+
+    def _tokens_of(self, choice: Mapping[str, Any], before: str) -> list[HostedToken]:
+        """Return the tokens of an answer; ``before`` is the prompt, "" if it is echoed."""
+        reported = choice.get("logprobs") or {}
+        names, tops = reported.get("tokens") or [], reported.get("top_logprobs") or []
+        logps = reported.get("token_logprobs") or []
+        places = list(zip(names, tops, logps, strict=True))
+        if self.dialect == "ids":
+            return [
+                _token(_id(name), {_id(k): v for k, v in (top or {}).items()}, logp)
+                for name, top, logp in places
+            ]
+        starts = [start - len(before) for start in reported.get("text_offset") or []]
+        text = str(choice.get("text", ""))
+        tokens = []
+        for n, (name, top, logp) in enumerate(places):
+            # The end of the last token is unknown, as a stop text is cut off: its name is used.
+            end = starts[n + 1] if n + 1 < len(starts) else math.inf
+            own = text[starts[n] : int(end)] if end <= len(text) else name
+            known = {self.ids[k]: v for k, v in (top or {}).items() if k in self.ids}
+            token = _token(self.ids.get(name, -1), known, logp)
+            tokens.append(replace(token, text="" if name == CALL_TOKEN else own))
+        return tokens
 
 
-def silent(finish: str | None) -> RemoteError:
-    """Why a model generated nothing, including the finish reason if there is one.
+def _token(token: int, top: Mapping[int, float], logp: float | None = None) -> HostedToken:
+    """Return a token whose ``floor`` is the lowest of the likeliest tokens."""
+    known = {**top, token: logp} if logp is not None and token >= 0 else dict(top)
+    floor = min((v for n, v in top.items() if n != token), default=-math.inf)
+    return HostedToken(token, None, known, floor)
 
-    Text generated before a filter or an error is kept: it consists of the model's own tokens, and
+
+def _id(name: str) -> int:
+    return int(str(name).removeprefix("token_id:"))
+
+
+def _bias(bias: Mapping[int, float]) -> dict[str, Any]:
+    return {"logit_bias": {str(n): value for n, value in bias.items()}} if bias else {}
+
+
+def _nothing_generated(finish: str | None) -> RemoteError:
+    """Return the error for an answer without tokens, with its finish reason if there is one.
+
+    Tokens that were generated before a filter or an error are kept: they are the model's own, and
     the caller continues from there.
     """
     if finish in (None, "stop", "length"):
-        return RemoteError("it said nothing")
-    return RemoteError(f"it said nothing; its answer was broken off ({redact(finish)})")
+        return RemoteError("it generated nothing")
+    return RemoteError(f"it generated nothing; its answer was aborted ({redact(finish)})")

@@ -13,6 +13,7 @@ paper's rule only in the signal they read, so all can be compared at the same ca
 from __future__ import annotations
 
 import bisect
+import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +23,10 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy._text import did_you_mean
 from lacy.errors import LacyError
 
+KINDS = ("never", "always", "budget", "random", "threshold", "entropy", "top2")
 SignalName = Literal["margin", "entropy", "top2", "p_call", "random"]
 """Signals that a threshold can read: ``margin`` (CALL logit minus best other logit); ``entropy``
 (nats) and ``top2`` (difference of the two best logits; small means unsure), both of the softmax
@@ -363,17 +366,14 @@ def _build(text: str, kind: str, value: str, options: dict[str, str]) -> Policy:
         return Never() if kind == "never" else Always()
     if kind == "oracle":
         raise _not_a_policy(text, "an oracle is a function; give Oracle(function) in Python")
-    if kind not in ("budget", "random", "threshold", "entropy", "top2"):
-        raise _not_a_policy(text, f"{kind!r} is not known")
+    if kind not in KINDS:
+        raise _not_a_policy(text, f"{kind!r} is not known{did_you_mean(kind, KINDS)}")
 
     def number(name: str, value: str, convert: Callable[[str], Any]) -> Any:
-        try:
-            found = convert(value)
-        except ValueError:
-            found = None
-        if found is None or not np.isfinite(found):
-            raise _not_a_policy(text, f"{name} needs a number, not {value!r}")
-        return found
+        with contextlib.suppress(ValueError):
+            if np.isfinite(found := convert(value)):
+                return found
+        raise _not_a_policy(text, f"{name} needs a number, not {value!r}")
 
     def integers(*names: str) -> dict[str, Any]:
         return {name: number(name, options.pop(name), int) for name in names if name in options}

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from lacy.cli.terminal import facts, say
 from lacy.config import Positional
 from lacy.errors import LacyError
-
-if TYPE_CHECKING:
-    from lacy.model import Loaded
 
 
 @dataclass
@@ -39,7 +35,7 @@ lacy export runs/mine --to gguf --out mine.gguf
 
 def run(config: ExportConfig) -> int:
     """Write the file and print what is in it."""
-    from lacy.model import load_model
+    from lacy.model import load_model, write_gguf
 
     loaded = load_model(config.model)
     name = Path(config.model)
@@ -47,31 +43,15 @@ def run(config: ExportConfig) -> int:
     if out.is_dir():
         do = f"name a file: --out {out / name.name}.{config.to}"
         raise LacyError("E12", key="out", value=out, why="it is a folder", do=do)
-    written = _WRITERS[config.to](loaded, out, config)
-    count = sum(p.numel() for p in loaded.model.parameters())
-    facts(
-        str(written),
-        {
-            "parameters": count,
-            "numbers": config.precision,
-            "bytes": written.stat().st_size,
-            "tokens": len(loaded.tokenizer),
-            "<CALL>": loaded.call_id,
-            "context": loaded.context,
-        },
-    )
-    say(f"Serve it: {_SERVE[config.to].format(out=written)}", file=sys.stderr)
+    written = write_gguf(loaded, out, config.precision)
+    values = {
+        "parameters": sum(p.numel() for p in loaded.model.parameters()),
+        "precision": config.precision,
+        "bytes": written.stat().st_size,
+        "tokens": len(loaded.tokenizer),
+        "<CALL>": loaded.call_id,
+        "context": loaded.context,
+    }
+    facts(str(written), values)
+    say(f"Serve it: python -m llama_cpp.server --model {written}", file=sys.stderr)
     return 0
-
-
-def _gguf(loaded: Loaded, out: Path, config: ExportConfig) -> Path:
-    from lacy.model import write_gguf
-
-    return write_gguf(loaded, out, config.precision)
-
-
-_WRITERS: dict[str, Callable[[Loaded, Path, ExportConfig], Path]] = {"gguf": _gguf}
-"""The writer of each format in ``ExportConfig.to``."""
-
-_SERVE = {"gguf": "python -m llama_cpp.server --model {out}"}
-"""Command that serves a file of each format."""

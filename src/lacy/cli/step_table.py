@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from lacy import cascade
+from lacy.cli.streaming import indented
 from lacy.errors import LacyError
 from lacy.types import Span
 
@@ -77,7 +77,7 @@ def show(
     if any(step.called for step in steps):
         console.print()
     show_calls(console, steps, palette)
-    for note in [*_key(steps, console), *notes]:
+    for note in ["", _explanation(steps), *notes]:
         console.print(Text(note, style="dim"))
 
 
@@ -106,41 +106,45 @@ def _table(
 ) -> Table:
     """Return a table with one row per step; narrow terminals get fewer columns."""
     width = console.width
-    columns = [("said", "left"), ("margin", "right"), ("limit", "right")]
     marked = any(step.mark or step.p_mark is not None for step in steps)
     teacher = any(step.p_text is not None for step in steps)
-    columns += [("p(CALL)", "right")] * (width >= 56) + [("p(it)", "right")] * (
-        teacher and width >= 64
-    )
-    columns += [("entropy", "right")] * (width >= 90) + [("fact", "left")] * (
-        marked and width >= 72
-    )
-    columns += [("next best", "left")] * (width >= 48)
-    rows = []
-    for step in steps:
-        rows.append({
-            "said": _said(step, palette, console, 24 if width >= 72 else 14),
+    min_widths = {
+        "text": 0, "margin": 0, "limit": 0, "p(CALL)": 56, "p(it)": 64 if teacher else math.inf,
+        "entropy": 90, "fact": 72 if marked else math.inf, "next best": 48,
+    }  # fmt: skip
+    columns = [name for name, min_width in min_widths.items() if width >= min_width]
+    rows = [
+        {
+            "text": _coloured_words(step, palette, console, 24 if width >= 72 else 14),
             "margin": Text(_number(step.margin), "bold" if step.called else ""),
             "limit": Text(_limit(step)),
-            "p(CALL)": Text(_share(step.p_call)),
-            "p(it)": Text(_share(step.p_text)),
+            "p(CALL)": Text(_probability(step.p_call)),
+            "p(it)": Text(_probability(step.p_text)),
             "entropy": Text(f"{step.entropy:.2f}"),
             "fact": Text(_fact(step), "" if step.mark else "dim"),
-        })  # fmt: skip
+        }
+        for step in steps
+    ]
     room = width
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
-    for name, justify in columns:
-        widest = [cell_len(name), *(row[name].cell_len for row in rows if name in row)]
-        room -= max(widest) + 2
-        min_width = None if name == "next best" else max(widest)
-        table.add_column(name, justify=justify, no_wrap=True, min_width=min_width)  # type: ignore[arg-type]
+    for name in columns:
+        widest = max(cell_len(name), *(row[name].cell_len for row in rows if name in row), 0)
+        room -= widest + 2
+        table.add_column(
+            name,
+            justify="left" if name in ("text", "fact", "next best") else "right",
+            no_wrap=True,
+            min_width=None if name == "next best" else widest,
+        )
     for step, row in zip(steps, rows, strict=True):
-        row["next best"] = _best(step, words, room + cell_len("next best") + 2)
-        table.add_row(*(row[name] for name, _ in columns))
+        row["next best"] = _next_best(step, words, room + cell_len("next best") + 2)
+        table.add_row(*(row[name] for name in columns))
     return table
 
 
-def _said(step: DecodeStep, palette: dict[str, str], console: Console, width: int) -> Text:
+def _coloured_words(
+    step: DecodeStep, palette: dict[str, str], console: Console, width: int
+) -> Text:
     """Return the words of a step in the colour of their speaker; an arrow marks a call."""
     style = ""
     if step.speaker in palette:
@@ -165,12 +169,12 @@ def _fact(step: DecodeStep) -> str:
     return f"{p_mark}{'' if mark == 'CONTENT' else mark.lower()}".strip()
 
 
-def _best(step: DecodeStep, count: int, room: int) -> Text:
+def _next_best(step: DecodeStep, count: int, room: int) -> Text:
     """Return as many of the next best words as fit into ``room``, at least one."""
     text = Text()
     for word in step.words[:count]:
         shown = _word(word.text or " ")
-        more = Text("  " if text else "").append(shown).append(f" {_share(word.p)}", "dim")
+        more = Text("  " if text else "").append(shown).append(f" {_probability(word.p)}", "dim")
         if text and text.cell_len + more.cell_len > room:
             break
         text.append_text(more)
@@ -188,33 +192,22 @@ def _call(
     before = "".join(other.text for other in steps if other.start < step.start)[-30:]
     if (cut := before.find(" ")) >= 0 and len(before) == 30:
         before = before[cut + 1 :]
-    asked = (
-        Text()
-        .append(f"\u25b8 {number} ", "bold")
-        .append(f"\u2026{cascade.printable(before).strip()} ", "dim")
-    )
+    first = Text(f"\u25b8 {number} ", "bold")
+    first = Text().append_text(first).append(f"\u2026{cascade.printable(before).strip()} ", "dim")
     if step.answered:
         taken = next(offer for offer in step.offers if offer.taken)
         style = "reverse" if console.no_color else palette.get(step.speaker, "bold")
-        asked.append(cascade.printable(taken.text).strip(), style)
+        first.append(cascade.printable(taken.text).strip(), style)
     else:
-        asked.append(_word(step.text), cascade.guess_style(not console.no_color))
-    found: list[Any] = [
-        asked,
-        Padding(Text(cascade.printable(step.reason)), (0, 0, 0, 4), expand=False),
-    ]
+        first.append(_word(step.text), cascade.guess_style(not console.no_color))
+    lines = [Text(cascade.printable(step.reason))]
     if step.seconds or step.cost:
-        took = f"took {step.seconds * 1000:.1f} ms" + (f", cost {step.cost:g}" if step.cost else "")
-        found.append(Padding(Text(took, "dim"), (0, 0, 0, 4), expand=False))
-    found += [
-        Padding(_offer(offer, console.width >= 60), (0, 0, 0, 4), expand=False)
-        for offer in step.offers[:SHOWN]
-    ]
+        cost = f", cost {step.cost:g}" if step.cost else ""
+        lines.append(Text(f"took {step.seconds * 1000:.1f} ms{cost}", "dim"))
+    lines += [_offer(offer, console.width >= 60) for offer in step.offers[:SHOWN]]
     if len(step.offers) > SHOWN:
-        found.append(
-            Padding(Text(f"and {len(step.offers) - SHOWN} more", "dim"), (0, 0, 0, 4), expand=False)
-        )
-    return found
+        lines.append(Text(f"and {len(step.offers) - SHOWN} more", "dim"))
+    return [first, *map(indented, lines)]
 
 
 def _offer(offer: Offer, wide: bool) -> Text:
@@ -226,17 +219,16 @@ def _offer(offer: Offer, wide: bool) -> Text:
     return text.append(f"  {offer.why}", "dim")
 
 
-def _key(steps: Sequence[DecodeStep], console: Console) -> list[str]:
+def _explanation(steps: Sequence[DecodeStep]) -> str:
     """Explain the columns that are not self-explanatory."""
     by = next((step.by for step in steps if step.by), "")
     if not by:
-        return ["", "No call is ever made: there is no source, or the policy is never."]
+        return "No call is ever made: there is no source, or the policy is never."
     what = {
-        "margin": "limit: the margin above which a call is made, as it stood at that step.",
-        "top2": "limit: a call is made where the two best words are less apart than this (top2).",
-    }.get(by, f"limit: a call is made where {by} is above it; shown as {by} > limit.")
-    shown = "\u25b8 a call. Margin: <CALL> before the best word, in logits; "
-    return ["", shown + what]
+        "margin": "limit: the model calls above this margin, which may change from step to step.",
+        "top2": "limit: the model calls where the two best words differ by less (top2).",
+    }.get(by, f"limit: the model calls where {by} is above it; shown as {by} > limit.")
+    return f"\u25b8 a call. Margin: <CALL> minus the best word, in logits; {what}"
 
 
 def _number(value: float | None) -> str:
@@ -254,7 +246,7 @@ def _limit(step: DecodeStep) -> str:
     return f"{step.value:.2f} {sign} {step.limit:.2f}"
 
 
-def _share(p: float | None) -> str:
+def _probability(p: float | None) -> str:
     if p is None:
         return ""
     return f"{p:.2f}" if p >= 0.005 else "<.01"
@@ -297,8 +289,8 @@ def draw(file: Path, steps: Sequence[DecodeStep], title: str) -> None:
 
     margin = any(step.by in ("", "margin") for step in steps)
     by = "margin" if margin else steps[0].by or next(step.by for step in steps if step.by)
-    ys = [_drawn(step.margin if margin else step.value) for step in steps]
-    limits = [_drawn(step.limit) for step in steps]
+    ys = [_finite(step.margin if margin else step.value) for step in steps]
+    limits = [_finite(step.limit) for step in steps]
     at = list(range(len(steps)))
     about = f"{by} and threshold at each of {len(steps)} steps of: {title}"
     with sheet(file, 1, about, columns=1, height=4.2) as [axes]:
@@ -306,24 +298,17 @@ def draw(file: Path, steps: Sequence[DecodeStep], title: str) -> None:
         axes.step(
             at, limits, where="mid", color=SERIES_COLOURS[6], linestyle="--", label="threshold"
         )
-        for answered, colour, name in (
-            (True, SERIES_COLOURS[2], "answered"),
-            (False, SERIES_COLOURS[1], "no answer"),
-        ):
-            places = [
-                n for n, step in enumerate(steps) if step.called and step.answered == answered
-            ]
-            if places:
-                axes.plot(
-                    places, [ys[n] for n in places], "D", color=colour, markersize=8,
-                    label=f"call, {name}",
-                )  # fmt: skip
+        for answered, colour, label in ((True, 2, "call, answered"), (False, 1, "call, no answer")):
+            xs = [n for n, step in enumerate(steps) if step.called and step.answered == answered]
+            if xs:
+                style = {"color": SERIES_COLOURS[colour], "markersize": 8, "label": label}
+                axes.plot(xs, [ys[n] for n in xs], "D", **style)
         axes.set_ylabel(f"{by} ({'logits' if by in ('margin', 'top2') else by})")
         size = 9 if len(steps) <= 40 else 6
         axes.set_xticks(at, [_tick(step) for step in steps], rotation=90, fontsize=size)
 
 
-def _drawn(value: float | None) -> float:
+def _finite(value: float | None) -> float:
     return math.nan if value is None or not math.isfinite(value) else value
 
 

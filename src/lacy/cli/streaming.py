@@ -252,4 +252,9 @@ def evidence(answer: Answer, palette: dict[str, str], console: Console) -> Itera
             yield line.append("  " + " ".join("; ".join(why).split()))  # a line for each call
             continue
         yield line
-        yield from (Padding(Text(part, style="dim"), (0, 0, 0, 4), expand=False) for part in why)
+        yield from (indented(Text(part, style="dim")) for part in why)
+
+
+def indented(text: Text) -> Padding:
+    """Return a text that is indented even where it wraps."""
+    return Padding(text, (0, 0, 0, 4), expand=False)

@@ -154,7 +154,7 @@ def sums(name: str, columns: Mapping[str, Any]) -> tuple[Any, Any]:
         KeyError: a count is missing.
     """
     top, bottom = METRICS[name].counts or ("", "")
-    return tuple(sum(columns[c] for c in part.split("+")) for part in (top, bottom))  # type: ignore[return-value]
+    return sum(columns[c] for c in top.split("+")), sum(columns[c] for c in bottom.split("+"))
 
 
 def ratio_scores(columns: Mapping[str, Any], *, seed: int = 0) -> dict[str, Score]:

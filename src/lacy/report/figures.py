@@ -26,10 +26,10 @@ Where = Mapping[str, str] | None
 
 
 def calibration(folder: str | Path, file: Output, *, where: Where = None) -> str:
-    """Share of value starts against the p(CALL) that a model gives, a line per method.
+    """Draw the share of value starts against p(CALL), a line per method.
 
-    Bins of several seeds are put together, weighted by their tokens; larger markers stand for
-    more tokens. A method that delegates nothing never learned to call and is left out.
+    Bins of several seeds are merged, weighted by their tokens; larger markers stand for more
+    tokens. Methods that delegate nothing never learned to call and are left out.
 
     Args:
         folder: of the study.
@@ -73,7 +73,7 @@ def _of(rows: Any, key: Key) -> Any:
 
 
 def turnover(folder: str | Path, file: Output, *, where: Where = None) -> str:
-    """How much of the choice changes during training, by step: mean and range over seeds.
+    """Draw how much of the selection changes by training step: mean and range over seeds.
 
     Args:
         folder: of the study.

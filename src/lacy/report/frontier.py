@@ -21,7 +21,7 @@ def frontier(
     conditions: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """Facts right against the realised call rate: a line per method over its budgets.
+    """Draw facts right against the realised call rate: a line per method over its budgets.
 
     Conditions with only one budget, or none, are single hollow markers. Bars are the intervals of
     the scores pooled over seeds.
@@ -177,7 +177,7 @@ def methods(
 def _side_by_side(
     study: Study, key: Key, metric: str, conditions: Sequence[str]
 ) -> dict[str, Score]:
-    """The metric by the name of a condition; "" where it is the model's own."""
+    """Return the metric by condition; the key is "" for a metric of the model itself."""
     own = study.get(key, metric)
     if own:
         return {"": own.score} if math.isfinite(own.score.value) else {}
@@ -218,5 +218,5 @@ def _rows(axes: Any, rows: Sequence[Mapping[str, Score]], names: Sequence[str], 
 
 
 def _height(row: int, name: str, scores: Mapping[str, Score]) -> float:
-    """Where the marker of a condition stands within the row of a method."""
+    """Return the position of a condition's marker within the row of a method."""
     return row + 0.76 * ((list(scores).index(name) + 0.5) / len(scores) - 0.5)

@@ -46,7 +46,7 @@ class TextOptions:
         from lacy.corpus import read
 
         return read(
-            texts_of(source),
+            text_source(source),
             text_field=self.text_field,
             id_field=self.id_field,
             split=self.split,
@@ -57,7 +57,7 @@ class TextOptions:
         )
 
 
-def texts_of(source: str) -> str | Path:
+def text_source(source: str) -> str | Path:
     """Return the file of a world's training texts; any other source as it is."""
     if source.startswith("hf:"):
         return source

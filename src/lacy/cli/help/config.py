@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from dataclasses import dataclass
 
+from lacy._text import closest
+from lacy.cli import PURPOSES
 from lacy.config import Positional, dump_commented, load
 from lacy.errors import LacyError
-
-CONFIGURED = ("train", "data mark", "data world", "generate", "evaluate", "study")
 
 
 @dataclass
 class ConfigCommand:
-    """Write all settings of a command with their meaning and default.
+    """Write all settings of a command, such as train or data mark, with meanings and defaults.
 
-    The commands: train, data mark, data world, generate, evaluate, study. With a file, check the
-    file and write it completed.
+    With a file, check the file and write it completed.
     """
 
     command: Positional[list[str]]
@@ -35,15 +33,17 @@ lacy train train.yaml --steps 100
 
 def run(config: ConfigCommand) -> int:
     """Print the file."""
-    for name in CONFIGURED:
+    for name in PURPOSES:
         words = name.split()
         if config.command[: len(words)] == words and len(config.command) <= len(words) + 1:
             module = importlib.import_module(f"lacy.cli.{name.replace(' ', '.')}")
+            if not (hasattr(module, "SETTINGS") or getattr(module, "FILE", True)):
+                break
             cls = getattr(module, "SETTINGS", module.FLAGS)
-            [*files] = config.command[len(words) :]
+            files = config.command[len(words) :]
             print(dump_commented(load(cls, files[0], command=name) if files else cls), end="")
             return 0
     typed = " ".join(config.command)
-    close = difflib.get_close_matches(typed, CONFIGURED, 1, 0.5)
-    do = f"lacy help config {close[0]}" if close else f"name one of: {', '.join(CONFIGURED)}"
+    near = closest(typed, [name for name in PURPOSES if name != typed], cutoff=0.5)
+    do = f"lacy help config {near}" if near else f"name one of: {', '.join(PURPOSES)}"
     raise LacyError("E12", key="COMMAND", value=typed, why="it has no settings file", do=do)

@@ -33,28 +33,28 @@ def run(config: ErrorConfig) -> int:
         why, do = "there is no such error", "list them all: lacy help error"
         raise LacyError("E12", key="CODE", value=", ".join(unknown), why=why, do=do)
     if codes:
-        print("\n\n".join(map(explain, codes)))
+        print("\n\n".join(map(describe_error, codes)))
     else:
         for code, entry in sorted(CATALOG.items()):
-            print(f"{code}  {plain(entry.what)}")
+            print(f"{code}  {readable_template(entry.what)}")
     return 0
 
 
-def explain(code: str) -> str:
+def describe_error(code: str) -> str:
     """Return one entry of the catalogue as text."""
     entry = CATALOG[code]
     kind = f"exit code {entry.exit_code}, {KINDS[entry.exit_code]}"
-    lines = [f"[{code}] {plain(entry.what)}  ({kind})"]
+    lines = [f"[{code}] {readable_template(entry.what)}  ({kind})"]
     lines += [f"  Why: {entry.more}"] if entry.more else []
-    return "\n".join([*lines, f"  Do: {action(entry)}"])
+    return "\n".join([*lines, f"  Do: {what_to_do(entry)}"])
 
 
-def plain(template: str) -> str:
+def readable_template(template: str) -> str:
     """Make a template readable: ``{tokens}`` becomes ``TOKENS``, ``{path!r}`` becomes ``PATH``."""
     spaced = re.sub(r"(?<=[}:])\{", " {", template)
     return re.sub(r"\{(\w+)[^}]*\}", lambda match: match[1].upper(), spaced)
 
 
-def action(entry: Entry) -> str:
+def what_to_do(entry: Entry) -> str:
     """Return what to do; where it depends on the case, the message itself says it."""
-    return "what the message says" if entry.do == "{do}" else plain(entry.do)
+    return "what the message says" if entry.do == "{do}" else readable_template(entry.do)

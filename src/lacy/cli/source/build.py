@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lacy.cli.data.texts import TextOptions, texts_of
+from lacy.cli.data.texts import TextOptions, text_source
 from lacy.cli.terminal import facts, print_report, say
 from lacy.config import Positional
 from lacy.errors import LacyError, one_line
@@ -66,10 +66,10 @@ def run(config: BuildConfig) -> int:
         default_annotator,
     )
 
-    source = texts_of(config.texts)
+    source = text_source(config.texts)
     seen, done = ReadReport(), BuildReport()
     complete = config.limit is None
-    origin = Origin.of(str(source), config.gone, seen.incomplete, complete=complete)
+    origin = Origin(str(source), config.gone, seen.incomplete, complete=complete)
 
     def documents() -> Iterator[Document]:
         try:

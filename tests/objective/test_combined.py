@@ -56,7 +56,7 @@ def run(hidden, head, targets, marks, objective=PAPER, **options):
     keep=st.sampled_from([0, 900, 1 << 20]),
 )
 @settings(max_examples=150, deadline=None)
-def test_one_pass_is_the_two_in_turn(seed, method, ignore, negative, weight, rate, facts, keep):
+def test_one_pass_equals_two_passes(seed, method, ignore, negative, weight, rate, facts, keep):
     hidden, head, targets, marks, reference = make_batch(seed, facts=facts)
     objective = Objective(
         method=method, call_rate=rate, call_negative=negative, text_weight=weight, ignore=ignore

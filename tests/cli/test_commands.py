@@ -1,4 +1,4 @@
-"""The small verbs, and those that wire the rooms, on small real data."""
+"""Commands on small real data."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from lacy._text import format_value
 from lacy.cascade import CALIBRATION_TEXTS, default_policy, split_policy
 from lacy.cascade.opening import ranking_warning
 from lacy.cli import main, options
-from lacy.cli.help.error import plain
+from lacy.cli.help.error import readable_template
 from lacy.errors import CATALOG, LacyError
 from lacy.sources import open_source
 
@@ -53,7 +53,7 @@ def model(packed, tmp_path_factory):
 # --------------------------------------------------------------------- explain, env, config
 
 
-def test_explain_says_what_to_do(capsys):
+def test_help_error_says_what_to_do(capsys):
     assert lacy("help", "error", "E20", "[e10]") == 0
     shown = capsys.readouterr().out
     assert "[E20] WHERE has TOKENS tokens but MARKS marks" in shown
@@ -61,7 +61,7 @@ def test_explain_says_what_to_do(capsys):
     assert "exit code 3, in the data" in shown
 
 
-def test_explain_lists_all_and_knows_no_others(capsys):
+def test_help_error_lists_all_and_knows_no_others(capsys):
     assert lacy("help", "error") == 0
     assert len(capsys.readouterr().out.splitlines()) == len(CATALOG)
     assert lacy("help", "error", "E99") == 2
@@ -69,7 +69,10 @@ def test_explain_lists_all_and_knows_no_others(capsys):
 
 
 def test_templates_are_readable():
-    assert plain("setting {key!r} is {value:.2f}:{why}{hint}") == "setting KEY is VALUE: WHY HINT"
+    assert (
+        readable_template("setting {key!r} is {value:.2f}:{why}{hint}")
+        == "setting KEY is VALUE: WHY HINT"
+    )
 
 
 def test_env_is_for_reports(capsys):
@@ -81,10 +84,10 @@ def test_env_is_for_reports(capsys):
 
 
 @pytest.mark.parametrize(
-    "verb", ["train", "data mark", "data world", "generate", "evaluate", "study"]
+    "command", ["train", "data mark", "data world", "generate", "serve", "evaluate", "study"]
 )
-def test_config_writes_a_commented_file_that_is_read_back(verb, tmp_path, capsys):
-    assert lacy("help", "config", *verb.split()) == 0
+def test_config_writes_a_commented_file_that_is_read_back(command, tmp_path, capsys):
+    assert lacy("help", "config", *command.split()) == 0
     text = capsys.readouterr().out
     lines = text.splitlines()
     settings = [n for n, line in enumerate(lines) if ": " in line and "#" not in line]
@@ -106,9 +109,11 @@ def test_config_checks_and_completes_a_file(tmp_path, capsys):
     assert "did you mean 'people'" in capsys.readouterr().err
 
 
-def test_config_without_or_with_a_wrong_verb_lists_them(capsys):
+def test_help_config_lists_commands(capsys):
     assert lacy("help", "config", "--help") == 0
     assert "data mark" in capsys.readouterr().out
+    assert lacy("help", "config", "help", "env") == 2
+    assert "no settings file" in capsys.readouterr().err
     assert lacy("help", "config", "xyzzy") == 2
     assert "data mark" in capsys.readouterr().err
     assert lacy("help", "config", "trian") == 2
@@ -135,7 +140,7 @@ def test_a_world_is_texts_truth_and_held_out_splits(world):
         assert (row["person"], row["text"][start:end]) in facts
 
 
-def test_a_world_on_trial_writes_nothing(tmp_path, capsys):
+def test_a_dry_run_of_a_world_writes_nothing(tmp_path, capsys):
     assert lacy("data", "world", "--people", 2000, "--out", tmp_path / "w", "--dry-run") == 0
     assert "2,000" in capsys.readouterr().out
     assert not (tmp_path / "w").exists()
@@ -172,7 +177,7 @@ def test_gold_marks_become_packed_marks(packed, world, capsys):
     assert "--tokenizer" in capsys.readouterr().err
 
 
-def test_texts_without_marks_are_no_gold(tmp_path, capsys):
+def test_texts_without_marks_are_refused_as_gold(tmp_path, capsys):
     (tmp_path / "a.jsonl").write_text('{"text": "Ada was born in 1815."}\n' * 3)
     argv = ["data", "mark", tmp_path / "a.jsonl", "--annotator", "gold", "--out", tmp_path / "p"]
     assert lacy(*argv, "--vocab-size", 300) == 2
@@ -190,7 +195,7 @@ def test_a_judges_labels_are_packed(tmp_path, capsys):
     assert "marked VALUE" in capsys.readouterr().out
 
 
-def test_an_annotation_on_trial_writes_nothing(world, tmp_path, capsys):
+def test_a_dry_run_of_an_annotation_writes_nothing(world, tmp_path, capsys):
     argv = ["data", "mark", world, "--annotator", "gold", "--out", tmp_path / "p", "--dry-run"]
     assert lacy(*argv, "--vocab-size", 400) == 0
     assert "tokens, about" in capsys.readouterr().out
@@ -209,7 +214,7 @@ def test_only_documents_with_a_field_are_read(tmp_path, capsys):
     assert "documents     2" in capsys.readouterr().out
 
 
-def test_check_data_counts_and_names_places(tmp_path, capsys):
+def test_check_counts_texts_and_names_places(tmp_path, capsys):
     (tmp_path / "a.jsonl").write_text('{"text": "Fine."}\n{broken\n{"text": ""}\n')
     assert lacy("data", "check", tmp_path / "a.jsonl") == 0
     shown = capsys.readouterr().out
@@ -218,7 +223,7 @@ def test_check_data_counts_and_names_places(tmp_path, capsys):
     assert "a.jsonl:2" in shown
 
 
-def test_check_model_says_what_it_is(model, tmp_path, capsys):
+def test_check_describes_a_model(model, tmp_path, capsys):
     assert lacy("data", "check", model) == 0
     shown = capsys.readouterr().out
     assert "id 399, the last" in shown
@@ -245,7 +250,7 @@ def test_check_recognizes_what_it_is_given(packed, world, model, capsys):
 
 
 @pytest.mark.slow
-def test_generate_shows_who_spoke_and_writes_provenance(model, world, tmp_path, capsys):
+def test_generate_shows_and_writes_provenance(model, world, tmp_path, capsys):
     argv = ["generate", model, "Ada", "--max-new-tokens", 8, "--source", world]
     assert lacy(*argv, "--policy", "always", "--show", "--out", tmp_path / "a.jsonl") == 0
     shown = capsys.readouterr().out
@@ -256,7 +261,7 @@ def test_generate_shows_who_spoke_and_writes_provenance(model, world, tmp_path, 
     assert json.loads(line)["spans"][0]["text"] == "Ada"
 
 
-def test_generate_reads_lines_and_says_which_policy_it_took(model, capsys, monkeypatch):
+def test_generate_reads_lines_and_says_which_policy_it_uses(model, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("Ada\n\nBert\n"))
     assert lacy("generate", model, "--max-new-tokens", 3) == 0
     captured = capsys.readouterr()
@@ -271,6 +276,9 @@ def test_generate_reads_lines_and_says_which_policy_it_took(model, capsys, monke
     ("flags", "part"),
     [
         (["--policy", "sometimes"], "[E61]"),
+        (["--policy", "buget=0.2"], "did you mean 'budget'?"),
+        (["--policy", "budget=0.2,by=entropi"], "by=entropi is not a signal (margin, entropy"),
+        (["--unit", "valeu"], "did you mean 'value'?"),
         (["--source", "nowhere.sqlite"], "[E65]"),
         (["--source", "nonsense"], "is no source"),
         (["--max-new-tokens", "0"], "[E12]"),
@@ -305,7 +313,7 @@ def test_evaluate_needs_one_truth(model, world, tmp_path, capsys):
     assert lacy("evaluate", model, "--world", world, "--articles", tmp_path) == 2
 
 
-def test_sources_and_policies_are_words(world, tmp_path):
+def test_sources_and_policies_are_opened_by_name(world, tmp_path):
     assert open_source(None) is None
     with open_source(str(world)) as database:
         assert database.name == "truth.sqlite"

@@ -1,4 +1,4 @@
-"""Verbs with a model at a server of others: words as they come, a server in front of it."""
+"""Commands with a model on another server."""
 
 import io
 import os
@@ -39,7 +39,7 @@ def place(request, folder):
         yield f"{url}#slm", there
 
 
-def test_words_are_heard_as_they_come(place, folder):
+def test_spans_arrive_one_by_one(place, folder):
     source = ScriptedSource([" ulm"], name="book")
     address, there = place
     engine = Engine(
@@ -119,7 +119,7 @@ def test_a_server_in_front_of_it_has_its_name(place, folder, capsys):
     config = ServeConfig(f"{place[0]}:threshold=0", tokenizer=folder, timeout=7.0)
     engine, name = _open(config)
     assert engine.hosted is not None and name == "slm"
-    assert str(engine.policy) == "threshold=0" and engine.caller.timeout == 7.0
+    assert str(engine.policy) == "threshold=0" and engine.timeout == 7.0
     address = place[0].partition("#")[0]
     assert main(["serve", address, "--tokenizer", str(folder), "--port", "0"]) == 2
     assert "--name mine" in capsys.readouterr().err
