@@ -34,7 +34,7 @@ def test_everything_is_chosen_and_the_choices_are_explained(model, world):
     assert str(engine.policy) == "threshold=0" and engine.max_new_tokens == 8
     policy, calibration = engine.notes
     assert "a database costs nothing" in policy and "20 training texts" in calibration
-    assert engine.caller.kinds and engine.source.name
+    assert engine.kinds and engine.source.name
     assert engine.generate(["Ada"])[0].tokens <= 8
 
 
@@ -50,7 +50,7 @@ def test_an_open_model_sources_and_a_calibration_are_taken_as_they_are(model, wo
     source, known = ScriptedSource(["x"], name="book"), Calibration()
     engine = open_engine(open_engine(model).loaded, [source, str(world)], calibration=known)
     assert source in wrapped_sources(engine.source) and len(engine.notes) == 1
-    assert isinstance(engine, Engine) and engine.caller.kinds == {}
+    assert isinstance(engine, Engine) and engine.kinds == {}
     with pytest.raises(LacyError, match="E12"):
         open_engine(model, "no-such-source")
 

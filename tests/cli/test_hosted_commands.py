@@ -119,7 +119,7 @@ def test_a_server_in_front_of_it_has_its_name(place, folder, capsys):
     config = ServeConfig(f"{place[0]}:threshold=0", tokenizer=folder, timeout=7.0)
     engine, name = _open(config)
     assert engine.hosted is not None and name == "slm"
-    assert str(engine.policy) == "threshold=0" and engine.caller.timeout == 7.0
+    assert str(engine.policy) == "threshold=0" and engine.timeout == 7.0
     address = place[0].partition("#")[0]
     assert main(["serve", address, "--tokenizer", str(folder), "--port", "0"]) == 2
     assert "--name mine" in capsys.readouterr().err

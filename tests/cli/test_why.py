@@ -12,7 +12,7 @@ from rich.console import Console
 
 from helpers.models import REAL
 from lacy.cascade import Engine
-from lacy.cascade.steps import END, Watch, explain, plain, read_along
+from lacy.cascade.steps import END_LABEL, Watch, explain, read_along, steps_to_json
 from lacy.cli import step_table
 from lacy.cli.streaming import generate_live
 from lacy.errors import LacyError
@@ -134,7 +134,7 @@ def test_offers_say_what_was_taken_and_why_not():
     ]  # fmt: skip
     assert first.offers[0].score > first.offers[1].score
     assert first.margin == 5.0 and first.limit == 0.0 and first.needed == -5.0
-    assert steps[-1].own.text == END and steps[-1].tokens == 0
+    assert steps[-1].own.text == END_LABEL and steps[-1].tokens == 0
     _, steps = explain(Engine(loaded, source, "threshold=0", abstain=5.0), "Ada was born in")
     assert not steps[0].answered and steps[0].called and steps[0].speaker == "slm"
 
@@ -158,7 +158,7 @@ def test_json_has_no_infinities():
     engine = Engine(REAL["llama"], ScriptedSource(["x"]), "budget=0")
     _, steps = explain(engine, "Mara", max_new_tokens=3)
     assert all(math.isinf(step.limit) for step in steps)
-    shown = json.loads(json.dumps(plain(steps), allow_nan=False))
+    shown = json.loads(json.dumps(steps_to_json(steps), allow_nan=False))
     assert {step["limit"] for step in shown} == {None}
     assert all(len(step["words"]) == 5 for step in shown)
 

@@ -48,7 +48,7 @@ def article(number, town="Oslo", born="1901"):
 # ---------------------------------------------------------------------------- what is asked
 
 
-def test_the_prompt_is_the_title_where_the_text_begins_with_it():
+def test_the_prompt_is_the_title_if_the_text_begins_with_it():
     assert article_prompt(article(0)) == "Ann Aoe"
     assert article_prompt(Document("1", "  One two three four five", {"title": "Other"})) == (
         "  One two three four"
@@ -57,7 +57,7 @@ def test_the_prompt_is_the_title_where_the_text_begins_with_it():
     assert article_prompt(Document("1", "")) == ""
 
 
-def test_subjects_of_one_name_stay_apart():
+def test_subjects_with_the_same_name_are_distinct():
     one, two = (Document(i, "Ann Lee", {"title": "Ann Lee"}) for i in "ab")
     assert article_subject(one) != article_subject(two)
     assert article_subject(Document("a", "text")) == "a"
@@ -66,13 +66,13 @@ def test_subjects_of_one_name_stay_apart():
 # ------------------------------------------------------------------------------- the values
 
 
-def test_values_stand_once_and_the_prompt_gives_none():
+def test_values_occur_once_and_those_of_the_prompt_do_not_count():
     (found,) = with_values([article(0)], extract)
     assert [found.text[m.start : m.end] for m in found.marks] == ["Oslo", "1901", "Rome"]
     assert found.text.index("Oslo") == found.marks[0].start  # where it stands first
 
 
-def test_content_words_are_no_values():
+def test_content_words_are_not_values():
     def content(texts):
         return [[Mark(0, 3, "CONTENT"), Mark(12, 13, "ENTITY")] for _ in texts]
 
@@ -80,7 +80,7 @@ def test_content_words_are_no_values():
     assert found.marks == ()
 
 
-def test_the_database_holds_the_values_by_kind(tmp_path):
+def test_the_database_contains_the_values_by_kind(tmp_path):
     (found,) = with_values([article(0)], extract)
     path = tmp_path / "values.sqlite"
     write_values(path, [(article_subject(found), found.text, found.marks)])
@@ -99,7 +99,7 @@ def offered(text, *values):
     return [candidate.text for candidate in reply.candidates], reply.error
 
 
-def test_what_stands_in_the_text_is_not_offered_again():
+def test_values_already_in_the_text_are_not_offered():
     assert offered("Born in Oslo, in", " Oslo", " Rome") == ([" Rome"], None)
     assert offered("Born in Oslofjord, in", " Oslo") == ([" Oslo"], None)
     kept, error = offered("Born in Oslo, in", " Oslo")
@@ -111,7 +111,7 @@ def test_what_stands_in_the_text_is_not_offered_again():
 
 
 @given(st.text("ab Zé1 ", max_size=60), st.integers(4, 80))
-def test_an_opening_fits_and_cuts_no_mark(text, length):
+def test_an_opening_fits_the_context_and_cuts_no_mark(text, length):
     document = Document("1", text, marks=tuple(extract([text])[0]))
     cut = truncate_document(document, TOKENIZER, length)
     assert text.startswith(cut.text)
@@ -138,7 +138,7 @@ LOADED = scripted(speak, lambda text: text.endswith("born in"), context=200)
 ARTICLES = [article(0, "Oslo"), article(1, "Lima"), article(2, "Bonn")]
 
 
-def test_calls_where_the_model_wants_them_bring_the_articles_own_values():
+def test_calls_chosen_by_the_model_return_values_of_the_article():
     others = [article(n, "Turin") for n in range(3, 9)]
     usual = calibrate_on(LOADED, others, extract)
     conditions = evaluate_articles(
@@ -157,12 +157,12 @@ def test_calls_where_the_model_wants_them_bring_the_articles_own_values():
     assert json.dumps(as_data(cascade))
 
 
-def test_policies_may_have_names():
+def test_policies_can_have_names():
     conditions = evaluate_articles(LOADED, ARTICLES, extract, {"alone": "never"}).conditions
     assert conditions["alone"].policy == "never"
 
 
-def test_long_articles_calibrate_too():
+def test_long_articles_can_calibrate():
     texts = [article(n, town="Oslo", born=str(1900 + n)) for n in range(10)]
     long = [Document(d.id, d.text + " and so on" * 40, d.meta) for d in texts]
     made = calibrate_on(LOADED, long, extract)  # 400 letters and more, a context of 200
@@ -201,7 +201,7 @@ def file(tmp_path):
     return path
 
 
-def test_the_verb_calibrates_on_other_articles(model, file, tmp_path, capsys):
+def test_the_command_calibrates_on_other_articles(model, file, tmp_path, capsys):
     out = tmp_path / "found.json"
     flags = ["--pipeline", "bundled", "--only", "odd", "--max-new-tokens", "12"]
     argv = ["evaluate", str(model), "--articles", str(file), *flags, "--out", str(out)]

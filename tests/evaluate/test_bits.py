@@ -55,7 +55,7 @@ def test_the_maximum_is_taken_of_the_mean_not_of_each_fact():
     assert found.by_relation["a"].value == pytest.approx(0.0)
 
 
-def test_a_misled_relation_does_not_eat_another_ones_bits():
+def test_a_relation_below_guessing_does_not_reduce_the_bits_of_others():
     documents = [told(9.0, "a"), told(1.0, "b")]
     found = stored_bits(documents, ["Ann", "Bob"], {"a": 5.0, "b": 5.0})
     assert found.per_fact.value == pytest.approx(2.0)  # (0 + 4) / 2 facts
@@ -67,7 +67,7 @@ def test_a_person_counts_once():
     assert found.per_fact.value == pytest.approx(5.0 - (2.0 + 4.0) / 2)
 
 
-def test_a_model_that_knows_nothing_holds_nothing():
+def test_a_model_that_knows_nothing_stores_nothing():
     """Uniform over 16 values: 4 bits each, whatever the truth."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1e-9, (400, 16))
@@ -112,7 +112,7 @@ def test_losses_of_words_and_of_facts_by_hand():
     assert math.isnan(fact_loss([reading([N, N], loss=[1.0, 1.0])]).value)
 
 
-def test_the_two_losses_share_out_the_whole_one():
+def test_the_two_losses_add_up_to_the_whole_loss():
     rng = np.random.default_rng(2)
     documents = [reading(rng.choice([N, S, F], 50), loss=rng.random(50)) for _ in range(4)]
     share = np.mean([d.is_fact for d in documents])

@@ -27,7 +27,7 @@ DOCUMENTS = [
 ]
 
 
-def test_three_populations_stand_against_words():
+def test_three_groups_of_tokens_are_compared_with_words():
     found = separation(DOCUMENTS, "margin")
     # words: 0, 1, 1, -1; starts: 3, 2 beat all; later: -2 beats none, 0.5 beats 0 and -1
     assert found.value_start.value == 1.0
@@ -36,7 +36,7 @@ def test_three_populations_stand_against_words():
     assert found.fact.n == 2
 
 
-def test_signals_point_the_same_condition():
+def test_all_signals_are_higher_where_a_call_is_useful():
     """A small top-2 margin means unsure, hence "rather call"."""
     assert separation(DOCUMENTS, "top2").fact.value == separation(DOCUMENTS, "margin").fact.value
     assert separation(DOCUMENTS, "entropy").fact.value == pytest.approx(10 / 16)
@@ -50,14 +50,14 @@ def test_operating_point_by_hand():
     assert found.start_recall.value == 1.0
 
 
-def test_nobody_calls_above_the_largest_margin():
+def test_no_call_above_the_largest_margin():
     found = operating(DOCUMENTS, 99.0)
     assert found.call_rate.value == 0.0
     assert math.isnan(found.precision.value)
     assert found.recall.value == 0.0
 
 
-def test_threshold_gives_the_rate_asked_for():
+def test_the_threshold_gives_the_requested_rate():
     rng = np.random.default_rng(0)
     documents = [reading([N] * 25, rng.normal(size=25)) for _ in range(8)]
     for rate in (0.0, 0.15, 0.22, 0.5, 1.0):
@@ -65,7 +65,7 @@ def test_threshold_gives_the_rate_asked_for():
         assert realised == pytest.approx(rate, abs=1e-9)
 
 
-def test_no_documents_have_no_quality():
+def test_no_documents_give_no_scores():
     assert threshold_at([], 0.2) == -math.inf
     assert math.isnan(separation([], "margin").fact.value)
 
@@ -79,7 +79,7 @@ def test_calibration_error_by_hand():
     assert found.bins[0].predicted == pytest.approx(0.1)
 
 
-def test_certainty_that_is_right_is_calibrated():
+def test_correct_certainty_is_calibrated():
     document = reading([S, N], p_call=[1.0, 0.0])
     assert call_calibration([document] * 3).error.value == 0.0
 
@@ -113,7 +113,7 @@ def slow_calibration(documents, bins, *, decisions):
 
 
 @pytest.mark.parametrize("decisions", [False, True])
-def test_calibration_equals_the_slow_condition(decisions):
+def test_calibration_equals_the_slow_computation(decisions):
     rng = np.random.default_rng(3)
     documents = [
         reading(rng.choice([N, N, S, F], size), p_call=rng.random(size)) for size in (40, 7, 90)
@@ -127,7 +127,7 @@ def test_calibration_equals_the_slow_condition(decisions):
         assert (one.predicted, one.observed) == pytest.approx((predicted, observed))
 
 
-def test_who_calls_for_whole_values_is_judged_where_it_decides():
+def test_decision_calibration_leaves_out_later_tokens_of_values():
     """Sure at every value's start and silent inside it: right for whole values, not for tokens."""
     document = reading([N, S, F, F, N], p_call=[0.0, 1.0, 0.0, 0.0, 0.0])
     assert call_calibration([document] * 3).error.value == pytest.approx(2 / 5)
@@ -145,7 +145,7 @@ def test_texts_without_a_decision_have_no_calibration():
     assert decision_calibration([]).error.n == 0
 
 
-def test_everything_together_is_json():
+def test_call_quality_is_valid_json():
     found = call_quality(DOCUMENTS, call_rate=0.25)
     assert found.at_rate is not None
     assert found.at_rate.call_rate.value == pytest.approx(0.25)

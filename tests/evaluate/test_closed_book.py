@@ -28,14 +28,14 @@ def test_a_probe_ends_right_before_its_value():
     assert (probe.relation, probe.subject) == ("born", "Ann")
 
 
-def test_values_that_the_text_has_told_are_no_probe():
+def test_values_already_in_the_text_are_no_probes():
     text = "Ann of Oslo lives in Oslo."
     marks = (Mark(7, 11, "VALUE", "town"), Mark(21, 25, "VALUE", "home"))
     found = probes([Document("1", text, {"person": "Ann"}, marks)], lambda d: d.meta["person"])
     assert [p.relation for p in found] == ["town"]
 
 
-def test_marks_without_relation_or_before_any_text_are_no_probe():
+def test_marks_without_relation_or_text_before_are_no_probes():
     text = "Oslo is where Ann, 30, lives."
     marks = (Mark(0, 4, "VALUE", "town"), Mark(19, 21, "NUMBER", None))
     assert probes([Document("1", text, {"person": "Ann"}, marks)], lambda d: "Ann") == []
@@ -88,7 +88,7 @@ def test_closed_book_recall_by_hand():
     json.dumps(as_data(found), allow_nan=False)
 
 
-def test_nothing_to_ask():
+def test_no_probes():
     found = closed_book_recall([], lambda prompts: [], {})
     assert (found.probes, found.start.n) == (0, 0)
 

@@ -81,7 +81,7 @@ def test_calls_of_the_cascade_against_gold_marks(world, texts, loaded, unit, pol
     assert as_data(scores)["scores"]["call_starts"]["value"] == pytest.approx(wanted / calls)
 
 
-def test_by_tokens_a_call_within_a_value_is_due_and_by_values_it_is_not(world):
+def test_a_call_within_a_value_is_due_by_token_but_not_by_value(world):
     name = world.everyone[0].name
     date = world.everyone[0].facts["birth_date"]
     given = answer(
@@ -93,7 +93,7 @@ def test_by_tokens_a_call_within_a_value_is_due_and_by_values_it_is_not(world):
     assert grade(given, name, world, unit="token").due == 2
 
 
-def test_nobody_asked_is_undefined_and_so_is_a_world_that_cannot_tell(world, texts, loaded):
+def test_call_starts_are_undefined_without_calls_or_knowledge(world, texts, loaded):
     answers = told(loaded, texts, None, Never(), "value")
     assert math.isnan(score_facts(answers, list(texts), world)["call_starts"].value)
     given = [answer("Ann", (" [born=", "slm"), ("1901", "database"), ("]", "slm"))] * 2

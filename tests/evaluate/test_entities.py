@@ -62,7 +62,7 @@ ARTICLE = (
         ("Class of 1879", False),
     ],
 )
-def test_same_thing_written_otherwise(entity, held):
+def test_different_spellings_of_one_entity(entity, held):
     assert ArticleText(ARTICLE).contains(entity) is held
 
 
@@ -101,17 +101,17 @@ def test_precision_by_hand():
     json.dumps(as_data(found), allow_nan=False)
 
 
-def test_what_the_prompt_gave_earns_nothing():
+def test_entities_of_the_prompt_do_not_count():
     found = entity_precision([answer("Ann Bell", (" is Ann Bell.", "slm"))], ["Ann Bell"], extract)
     assert found.entities == 0
 
 
-def test_a_loop_earns_nothing():
+def test_repetitions_do_not_count():
     text = answer("Ann", *[(" in Oslo", "slm")] * 20)
     assert entity_precision([text], ["Oslo"], extract).entities == 1
 
 
-def test_texts_that_name_nothing():
+def test_texts_without_entities():
     found = entity_precision([answer("Ann", (" sings", "slm"))] * 2, ["", ""], extract)
     assert as_data(found.precision)["value"] is None
     assert found.per_text.value == 0.0
@@ -136,7 +136,7 @@ def test_references_must_match():
 
 @given(st.text(max_size=60), st.integers(0, 59), st.integers(1, 20))
 @settings(max_examples=150, deadline=None)
-def test_whole_words_of_a_text_are_held_by_it(text, start, count):
+def test_a_text_contains_its_own_words(text, start, count):
     pieces = words(text)[start : start + count]
     name = " ".join(pieces)
     if pieces and not numbers(name) and not dates(name):

@@ -24,11 +24,11 @@ def test_right_wrong_missing():
     assert verdicts("[born=1901] [town=Rome]") == ([True, False], ("prize",))
 
 
-def test_saying_it_twice_earns_nothing():
+def test_repeating_a_claim_does_not_count():
     assert verdicts("[born=1901] [born=1901]") == ([True], ("town", "prize"))
 
 
-def test_contradicting_oneself_is_wrong_even_if_the_second_is_true():
+def test_a_contradiction_is_wrong_even_if_the_second_claim_is_true():
     assert verdicts("[born=1900] [born=1901]") == ([False, False], ("town", "prize"))
     assert verdicts("[born=1901] [born=1900] [born=1901]") == ([True, False], ("town", "prize"))
 
@@ -39,11 +39,11 @@ def test_a_fact_that_a_person_lacks_is_wrong():
     assert graded.verdicts[0].truth is None
 
 
-def test_a_stranger_has_no_truth():
+def test_an_unknown_person_has_no_facts():
     assert verdicts("[born=1901]", "Zoe") == ([False], ())
 
 
-def test_values_match_but_for_case_and_space():
+def test_values_match_up_to_case_and_space():
     assert same_value(" New  York", "new york")
     assert not same_value("New York", "New Yorker")
 
@@ -53,7 +53,7 @@ def test_claims_given_in_the_prompt_do_not_count():
     assert [v.relation for v in graded.verdicts] == ["town"]
 
 
-def test_who_said_it_is_the_speaker_of_the_first_character():
+def test_a_claim_belongs_to_the_speaker_of_its_first_character():
     told = answer(
         "Ann", (" [town=", "slm"), ("Os", "database"), ("lo] [born=", "slm"), ("1900]", "slm")
     )
@@ -84,7 +84,7 @@ def test_scores_by_hand():
     json.dumps(as_data(scores), allow_nan=False)
 
 
-def test_silence_has_no_precision_and_no_recall():
+def test_an_empty_answer_has_no_precision_and_no_recall():
     scores = score_facts([answer("Ann", (" nothing", "slm"))] * 2, ["Ann", "Bob"], WORLD)
     assert as_data(scores["facts_right"])["value"] is None
     assert scores["recall"].value == 0.0

@@ -38,7 +38,7 @@ def engine(policy):
     return Engine(scripted(speak, lambda text: True), source(), policy)
 
 
-def test_the_source_speaks_wherever_the_model_would_name_something():
+def test_calls_occur_wherever_the_model_would_name_something():
     answers = look_ahead(engine, ["Ann Aoe", "Ann Boe"], [None, None], extract)
     for answer in answers:
         borrowed = [span.text for span in answer.spans if span.asked]
@@ -47,7 +47,7 @@ def test_the_source_speaks_wherever_the_model_would_name_something():
         assert answer.text.endswith(" was born in Oslo in 1901, the son of Eve Lee.")
 
 
-def test_what_the_source_does_not_know_stays_the_model_s_own():
+def test_unanswered_entities_stay_the_models_own():
     def knows_little(policy):
         return Engine(scripted(speak), ScriptedSource({"son of": " Eve Lee"}), policy)
 

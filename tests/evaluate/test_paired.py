@@ -53,7 +53,7 @@ def test_by_hand():
     assert paired_test(([1, 2], [5, 5]), ([1, 2], [5, 5])) == 1.0
 
 
-def test_people_without_a_difference_leave_it_exact():
+def test_people_without_a_difference_keep_the_test_exact():
     a, b = ([3, 2, 4, 3, 5] + [1] * 50, [5] * 55), ([2, 1, 3, 2, 4] + [1] * 50, [5] * 55)
     assert paired_test(a, b) == 2 / 32
 
@@ -84,13 +84,13 @@ def test_p_is_uniform_where_nothing_differs():
         assert (p <= level).mean() == pytest.approx(level, abs=spread + 1 / 400)
 
 
-def test_a_clear_difference_has_a_small_p_and_an_interval_beside_zero():
+def test_a_clear_difference_has_a_small_p_and_an_interval_without_zero():
     a, b = people(np.random.default_rng(3), 200, better=0.2)
     assert paired_test(a, b) == pytest.approx(1 / 10_001)
     assert difference(a, b).high < 0
 
 
-def test_neither_order_nor_side_matters_only_the_draws_do():
+def test_only_the_seed_changes_p_not_the_order_or_side():
     a, b = people(np.random.default_rng(4), 60, better=0.03)
     assert len(a[0]) > EXACT_UNITS
     p = paired_test(a, b)
@@ -102,12 +102,12 @@ def test_neither_order_nor_side_matters_only_the_draws_do():
     assert paired_test(a, b, seed=1) == pytest.approx(p, abs=0.03)
 
 
-def test_many_draws_go_through_in_chunks():
+def test_many_draws_are_made_in_chunks():
     a, b = people(np.random.default_rng(6), 3_000)
     assert 0.0 < paired_test(a, b, draws=1_500) <= 1.0
 
 
-def test_nothing_to_divide_by_has_no_p():
+def test_a_zero_denominator_has_no_p():
     assert math.isnan(paired_test(([], []), ([], [])))
     assert math.isnan(paired_test(([0, 0], [0, 0]), ([1, 1], [2, 2])))
     # Undefined after a swap: counted as large, so that it never makes a difference look real.

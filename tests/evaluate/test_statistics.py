@@ -15,14 +15,14 @@ from lacy.evaluate import as_data, statistics
 from lacy.evaluate.statistics import Score, auroc, difference, ratio, recovered, score_sums
 
 
-def test_ratio_adds_up_before_it_divides():
+def test_a_ratio_sums_before_it_divides():
     score = ratio([1, 9], [2, 10])
     assert score.value == pytest.approx(10 / 12)  # not the mean of 0.5 and 0.9
     assert score.n == 2
     assert 0.5 <= score.low <= score.value <= score.high <= 0.9
 
 
-def test_interval_of_a_mean_is_the_normal_one_where_people_are_many():
+def test_interval_of_a_mean_approaches_the_normal_one():
     values = np.random.default_rng(1).normal(5.0, 2.0, 1_500)
     score = ratio(values, np.ones_like(values), unit="calls per answer")
     half = 1.96 * values.std() / math.sqrt(1_500)
@@ -30,7 +30,7 @@ def test_interval_of_a_mean_is_the_normal_one_where_people_are_many():
     assert score.high == pytest.approx(values.mean() + half, abs=0.1 * half)
 
 
-def test_many_people_are_drawn_in_groups_and_the_interval_stays():
+def test_drawing_many_people_in_groups_keeps_the_interval():
     values = np.random.default_rng(2).normal(5.0, 2.0, 20_000)
     score = ratio(values, np.ones_like(values), unit="")
     assert score.n == 20_000
@@ -45,7 +45,7 @@ def test_people_not_facts_are_the_unit():
     assert (one.low, one.high) == (ten.low, ten.high)
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
+def test_intervals_have_their_nominal_coverage():
     """95% nominal; 300 worlds of 50 people with clustered facts. The binomial 3-sigma band."""
     rng = np.random.default_rng(4)
     hits = 0
@@ -85,7 +85,7 @@ def test_too_few_people_give_no_interval(people):
     json.dumps(as_data(score), allow_nan=False)
 
 
-def test_nothing_to_divide_by_is_undefined_not_zero():
+def test_a_zero_denominator_is_undefined_not_zero():
     score = ratio([0, 0, 0], [0, 0, 0])
     assert math.isnan(score.value) and score.n == 3
     assert as_data(score)["value"] is None
@@ -98,7 +98,7 @@ def test_draws_without_a_denominator_are_left_out():
     assert score.low == score.high == 0.5
 
 
-def test_score_reads_well():
+def test_a_score_prints_well():
     assert str(Score(0.5, 0.25, 0.75, 8)) == "0.500 [0.250, 0.750] (n = 8)"
     assert str(Score(0.5, math.nan, math.nan, 1)) == "0.500 (n = 1)"
 
@@ -166,7 +166,7 @@ def test_auroc_is_the_share_of_pairs_in_order(docs):
         assert result.value == pytest.approx(brute_force_auroc(flat_scores, flat_labels))
 
 
-def test_auroc_bootstrap_equals_the_slow_condition():
+def test_auroc_bootstrap_equals_the_slow_computation():
     """Redrawing documents and ranking all their tokens again gives the same figure."""
     rng = np.random.default_rng(6)
     scores = [rng.integers(0, 9, rng.integers(1, 9)) for _ in range(7)]
@@ -183,7 +183,7 @@ def test_auroc_bootstrap_equals_the_slow_condition():
         assert fast == pytest.approx(slow)
 
 
-def test_auroc_takes_infinities_and_refuses_nan():
+def test_auroc_accepts_infinities_and_rejects_nan():
     assert auroc([[math.inf, 0.0, -math.inf]], [[True, False, False]]).value == 1.0
     with pytest.raises(ValueError, match="NaN"):
         auroc([[math.nan, 0.0]], [[True, False]])

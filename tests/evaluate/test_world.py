@@ -78,7 +78,7 @@ def test_probes_of_the_world(world, documents):
     assert 0 < knows.chance.value < 0.2
 
 
-def test_readings_agree_with_the_slow_condition(loaded, documents):
+def test_signals_agree_with_the_slow_computation(loaded, documents):
     """Token by token from the full logits, with the same values of the same facts."""
     few = documents[:3]
     for document, reading in zip(few, read_signals(loaded, few), strict=True):
@@ -172,7 +172,7 @@ def test_every_relation_has_bits(world):
     assert {r for p in world.people() for r in p.facts} <= set(bits)
 
 
-def test_the_door_is_light():
+def test_the_package_imports_nothing_heavy():
     import subprocess
     import sys
 
@@ -241,7 +241,7 @@ def test_page_of_a_world(measured):
     assert str(oracle.subjects[0]) in html
 
 
-def test_page_without_readings(measured):
+def test_page_without_signals(measured):
     from dataclasses import replace
 
     bare = replace(measured, calls=None, bits=None, closed_book=None, language_loss=None)
@@ -251,7 +251,7 @@ def test_page_without_readings(measured):
     assert "Facts right" in render_html(data)
 
 
-def test_a_model_with_a_short_context_is_probed_where_it_can_be():
+def test_a_model_with_a_short_context_is_probed_where_possible():
     world = make_world(20, 0)
     texts = list(world.documents("valid"))
     tokenizer = train_tokenizer((d.text for d in texts), 300)

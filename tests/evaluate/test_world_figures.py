@@ -31,7 +31,7 @@ def loaded(world):
     return Loaded(build_model("tiny", tokenizer, context=512, seed=0, layers=1), tokenizer)
 
 
-def test_a_reading_gives_both_losses_and_both_calibrations(world, loaded):
+def test_one_pass_gives_both_losses_and_both_calibrations(world, loaded):
     result = evaluate_world(loaded, world, policies={}, people=5, probe=False)
     assert result.fact_loss is not None and result.calls is not None
     assert result.fact_loss.value == pytest.approx(np.log(SIZE), rel=0.1)  # untrained: uniform
@@ -47,7 +47,7 @@ def test_a_reading_gives_both_losses_and_both_calibrations(world, loaded):
     assert unread.fact_loss is None and as_data(unread)["fact_loss"] is None
 
 
-def test_where_calls_fell_is_judged_by_the_unit_of_the_calls(world, loaded):
+def test_call_starts_depend_on_the_unit_of_the_calls(world, loaded):
     """Word by word a value is asked for again and again; all of that is due, and only so judged."""
     document = next(world.documents("valid"))
     name = document.meta["person"]

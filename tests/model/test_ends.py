@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lacy.cascade import Engine
-from lacy.cascade.steps import END, explain
+from lacy.cascade.steps import END_LABEL, explain
 from lacy.model import build_model, load_model, save_model
 from lacy.model.building import from_checkpoint
 from lacy.model.ends import end_ids
@@ -74,7 +74,7 @@ def test_every_way_of_generating_stops(folder):
     assert told[0].finished and told[0].text == "ab"
 
     _, steps = explain(engine, "a")
-    assert [step.own.text for step in steps] == ["b", END]
+    assert [step.own.text for step in steps] == ["b", END_LABEL]
     partner = LanguageModel(folder)
     [reply] = asyncio.run(partner.ask([Request("a", "value")]))
     assert [c.text for c in reply.candidates] == ["b"]

@@ -37,7 +37,7 @@ def test_same_data_same_bytes_and_no_state(name):
 
 
 @pytest.mark.parametrize("name", ["quality-cost", "calibration", "lines"])
-def test_a_figure_can_stand_in_any_page(name):
+def test_a_figure_can_be_part_of_any_page(name):
     svg = draw(name, HOSTILE)
     root = ElementTree.fromstring(svg)  # well-formed
     tags = {element.tag.rsplit("}")[-1] for element in root.iter()}

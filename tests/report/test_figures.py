@@ -116,7 +116,7 @@ def test_error_bars_span_the_pooled_interval(study, tmp_path):
     assert ends == pytest.approx([0.04 * scale] * 4, rel=0.02)
 
 
-def test_sizes_and_rules_of_equality_get_panels_of_their_own(tmp_path):
+def test_sizes_and_rules_of_equality_have_separate_panels(tmp_path):
     study = write_study(tmp_path, sizes=("large", "small"), equals=("steps", "text_tokens"))
     runs = pd.read_csv(study / "runs.csv")
     runs["parameters"] = runs["size"].map({"large": 9e6, "small": 1e6})
@@ -134,7 +134,7 @@ def test_sizes_and_rules_of_equality_get_panels_of_their_own(tmp_path):
     assert not [text for text in texts_of(tmp_path / "g.svg") if "the same number" in text]
 
 
-def test_conditions_are_known_by_their_settings(study, tmp_path):
+def test_conditions_are_parsed_from_their_settings(study, tmp_path):
     """With setup.json names may be anything: single budgets become markers, several a line."""
     rows = pd.read_csv(study / "results.csv", keep_default_na=False)
     names = {"budget=0.1": "low", "budget=0.22": "mid", "budget=0.35": "high"}
@@ -176,7 +176,7 @@ def test_a_condition_is_read_from_its_settings_or_its_name():
     assert parse_condition("value_22").budget is None
 
 
-def test_calibration_puts_the_bins_of_all_seeds_together(study, tmp_path):
+def test_calibration_merges_the_bins_of_all_seeds(study, tmp_path):
     figures.calibration(study, tmp_path / "c.svg")
     texts = texts_of(tmp_path / "c.svg")
     assert {"lacy", "loss only", "random|tokens", "share of value starts"} <= set(texts)
@@ -193,7 +193,7 @@ def test_turnover_draws_a_mean_and_a_band_of_few_points(study, tmp_path):
     assert heights == sorted(heights)  # SVG counts downwards: the turnover falls
 
 
-def test_methods_stand_side_by_side_at_the_common_rate(study, tmp_path):
+def test_methods_are_compared_at_the_common_rate(study, tmp_path):
     figures.methods(study, tmp_path / "a.svg")
     texts = texts_of(tmp_path / "a.svg")
     assert [text for text in texts if text in METHODS] == list(METHODS)
@@ -203,7 +203,7 @@ def test_methods_stand_side_by_side_at_the_common_rate(study, tmp_path):
     assert "closed-book recall, %" in texts_of(tmp_path / "b.svg")
 
 
-def test_a_condition_called_like_an_method_is_told_from_it(study, tmp_path):
+def test_a_condition_with_the_name_of_a_method_is_marked(study, tmp_path):
     """Both stand in one legend."""
     for name in ("runs.csv", "results.csv"):
         (tmp_path / name).write_text((study / name).read_text().replace("random|tokens", "alone"))
@@ -211,7 +211,7 @@ def test_a_condition_called_like_an_method_is_told_from_it(study, tmp_path):
     assert {"alone", "alone (condition)"} <= set(texts_of(tmp_path / "f.svg"))
 
 
-def test_an_interval_of_a_share_ends_where_shares_end(study, tmp_path):
+def test_an_interval_of_a_share_stays_between_0_and_1(study, tmp_path):
     """The t interval of two seeds may be wider than everything there is."""
     rows = pd.read_csv(study / "results.csv")
     rows.loc[rows.metric == "closed_book_recall", ["low", "high"]] = [-3.0, 4.0]
@@ -287,7 +287,7 @@ def test_freed_bits_begin_with_the_model_that_delegates_nothing(tmp_path):
         (lambda s, f: figures.frontier(s / "nowhere", f), "E13", "runs.csv"),
     ],
 )
-def test_what_is_missing_is_said(tmp_path, draw, code, says):
+def test_missing_data_are_named(tmp_path, draw, code, says):
     study = write_study(tmp_path / "s", curves=False, seeds=(0,))
     with pytest.raises(LacyError, match=says) as caught:
         draw(study, tmp_path / "f.svg")
@@ -295,7 +295,7 @@ def test_what_is_missing_is_said(tmp_path, draw, code, says):
     assert not (tmp_path / "f.svg").exists()
 
 
-def test_files_that_are_no_study_are_named(tmp_path):
+def test_invalid_study_files_are_named(tmp_path):
     study = write_study(tmp_path / "s", seeds=(0,))
     (study / "results.csv").write_text("run,size\na,b\n")
     with pytest.raises(LacyError, match=r"results\.csv .* no column method, equal"):
@@ -315,7 +315,7 @@ def test_a_missing_package_says_what_to_type(study, tmp_path, monkeypatch):
         figures.frontier(study, tmp_path / "f.svg")
 
 
-def test_figures_within_one_page_do_not_meet(study, tmp_path):
+def test_figures_within_one_page_have_distinct_ids(study, tmp_path):
     pieces = []
     for name in ("frontier", "turnover"):
         DRAW[name](study, tmp_path / f"{name}.svg")

@@ -102,7 +102,7 @@ def data(text="A title", passage=None):
     )
 
 
-def test_pieces_add_up_and_say_who_spoke_and_why():
+def test_parts_add_up_and_name_speaker_and_reason():
     found = passage_parts(ANSWER, VERDICTS)
     assert "".join(piece.text for piece in found) == ANSWER.text
     marked = [(p.text, p.speaker, p.verdict) for p in found if p.notes]
@@ -123,7 +123,7 @@ def test_white_space_is_never_marked():
     assert (end.text, end.notes) == (" ", ())
 
 
-def test_plain_words_are_one_piece():
+def test_plain_words_are_one_part():
     found = passage_parts(answer("Ann", *[(f" word{i}", "slm") for i in range(9)]))
     assert [p.speaker for p in found] == ["prompt", "own"]
 
@@ -219,7 +219,7 @@ def test_same_data_same_bytes():
     assert render_html(data()) == render_html(data())
 
 
-def test_an_empty_page_is_a_page():
+def test_an_empty_page_is_valid():
     page = Page(render_html(HtmlPage("Nothing yet")))
     assert not page.open
     assert "section" not in {tag for tag, _ in page.tags}
@@ -238,11 +238,11 @@ def test_an_empty_page_is_a_page():
         (math.inf, "gap", "–"),
     ],
 )
-def test_figures_for_people(value, unit, shown):
+def test_formatted_values(value, unit, shown):
     assert format_figure(value, unit) == shown
 
 
-def test_intervals_for_people():
+def test_formatted_intervals():
     assert interval(Score(0.5, 0.25, 0.75, 9)) == "25.0 to 75.0"
     assert interval(Score(0.5, math.nan, math.nan, 1)) == ""
     assert bar(Score(0.5, 0.25, 0.75, 9)) == "--low: 25.0%; --high: 75.0%; --value: 50.0%"

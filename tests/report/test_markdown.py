@@ -91,7 +91,7 @@ def test_the_table_of_methods_is_exact(study):
     assert [row[7] for row in body[:2]] == ["0.640 [0.630-0.650]", "0.600 [0.590-0.610]"]
 
 
-def test_conditions_at_other_rates_stand_apart_and_nothing_is_best_there(study):
+def test_other_call_rates_have_a_separate_table_without_a_best(study):
     text = methods_table(study)
     head, _, *body = rows_of(text, "Size small, the same number of steps, other call rates")
     assert head == ["method", "condition", "call rate", "facts right"]
@@ -110,7 +110,7 @@ def test_another_rate_and_chosen_conditions(study):
     assert "22%" not in only.split("<sub>")[0]
 
 
-def test_sizes_and_rules_have_tables_of_their_own_and_the_plain_method_stands_in_all(tmp_path):
+def test_sizes_and_rules_have_separate_tables_with_the_plain_method(tmp_path):
     study = write_study(tmp_path, sizes=("s", "l"), equals=("steps", "text_tokens"), seeds=(0,))
     text = methods_table(study)
     for size in "sl":
@@ -123,7 +123,7 @@ def test_sizes_and_rules_have_tables_of_their_own_and_the_plain_method_stands_in
     assert "<sub>1 seed. " in text
 
 
-def test_without_pooled_rows_the_mean_of_the_seeds_stands_without_an_interval(tmp_path):
+def test_without_pooled_rows_the_mean_has_no_interval(tmp_path):
     study = write_study(tmp_path)
     rows = pd.read_csv(study / "results.csv", keep_default_na=False)
     rows[rows.seed >= 0].to_csv(study / "results.csv", index=False)
@@ -131,7 +131,7 @@ def test_without_pooled_rows_the_mean_of_the_seeds_stands_without_an_interval(tm
     assert row == ["lacy", "budget=0.22", "**95.0%**<br><sub>seeds 94.0-96.0</sub>"]
 
 
-def test_methods_called_like_nothing_keep_their_name(tmp_path):
+def test_a_method_called_none_keeps_its_name(tmp_path):
     """pandas takes None and NA for a missing value; they are names here."""
     study = write_study(tmp_path, methods={"plain": METHODS["plain"]}, seeds=(0,))
     for name in ("runs.csv", "results.csv"):
@@ -255,7 +255,7 @@ def test_a_wrong_mark_is_an_error_with_its_line(study, tmp_path, lines, says):
     assert page.read_text() == lines + "\n"
 
 
-def test_a_mark_that_asks_for_a_foreign_column_is_no_sentence(study, tmp_path):
+def test_a_mark_with_an_unknown_column_is_an_error(study, tmp_path):
     page = tmp_path / "p.md"
     page.write_text("<!-- table: methods colour=red -->\n<!-- end -->\n")
     with pytest.raises(LacyError, match="no column colour"):
@@ -292,7 +292,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_report_is_one_page_that_asks_for_nothing(study, tmp_path):
+def test_the_report_is_one_page_without_requests(study, tmp_path):
     write_study_page(study, tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text()
     page = Page(html)

@@ -19,7 +19,7 @@ PAGES = {  # page: study
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_tables_of_a_page_are_those_of_its_study(page, tmp_path):
+def test_tables_of_a_page_equal_those_of_its_study(page, tmp_path):
     source = ROOT / "docs" / "results" / page
     write_page(source, STORED / PAGES[page], tmp_path / page)
     assert (tmp_path / page).read_text() == source.read_text()

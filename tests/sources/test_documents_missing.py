@@ -35,7 +35,7 @@ def put(folder, **texts):
 
 def build(source, out, *, gone="auto", limit=None, **options):
     seen, done = ReadReport(), BuildReport()
-    origin = Origin.of(str(source), gone, seen.incomplete, complete=limit is None)
+    origin = Origin(str(source), gone, seen.incomplete, complete=limit is None)
     documents = read(source, report=seen, limit=limit)
     Documents.build(
         documents, out, annotator=Towns(), report=done, origin=origin, **options

@@ -37,7 +37,7 @@ def problems(**changed):
     return str(raised.value)
 
 
-def test_cells_are_methods_by_seeds_by_sizes_and_references_come_first():
+def test_runs_are_methods_by_seeds_by_sizes_with_references_first():
     found = planned_runs(
         plan(seeds=(0, 1), sizes={"tiny": {"model": "tiny"}, "demo": {"model": "demo"}})
     )
@@ -49,7 +49,7 @@ def test_cells_are_methods_by_seeds_by_sizes_and_references_come_first():
     assert found[0].settings["model"] == "tiny"
 
 
-def test_an_method_has_conditions_seeds_and_an_equal_of_its_own():
+def test_a_method_can_have_its_own_conditions_seeds_and_equal():
     methods = {**BASE["methods"], "lacy": {"equal": ["steps", "text_tokens"], "seeds": [3]}}
     found = {run.name: run for run in planned_runs(plan(methods=methods, seeds=(0,)))}
     assert "tiny.lacy.steps.s3" in found and "tiny.lacy.text_tokens.s3" in found
@@ -57,7 +57,7 @@ def test_an_method_has_conditions_seeds_and_an_equal_of_its_own():
     assert found["tiny.lacy.steps.s3"].conditions == tuple(BASE["conditions"])
 
 
-def test_a_plain_model_is_taught_all_text_and_trains_once():
+def test_a_plain_model_trains_once():
     found = planned_runs(plan(equal=("steps", "text_tokens"), seeds=(0,)))
     assert [run.equal for run in found if run.method == "plain"] == ["steps"]
     assert [run.equal for run in found if run.method == "lacy"] == ["steps", "text_tokens"]
@@ -199,11 +199,11 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
         ({"compare": ("lacy/argmax",)}, "names '', which is no METHOD/CONDITION"),
     ],
 )
-def test_every_problem_of_a_plan_is_said(changed, says):
+def test_every_problem_of_a_plan_is_reported(changed, says):
     assert says in problems(**changed)
 
 
-def test_all_problems_are_said_at_once():
+def test_all_problems_are_reported_at_once():
     shown = problems(call_rate=2.0, train={"learning": 1}, methods={})
     assert "[E85] " in shown and shown.count("\n  - ") >= 3
 
@@ -223,7 +223,7 @@ def test_the_recipes_are_plans_and_share_their_runs(recipe):
     )
 
 
-def test_methods_bring_the_methods_they_need():
+def test_methods_include_the_methods_they_need():
     conditions = {**BASE["conditions"], "helped": {"policy": "never", "source": "@lacy"}}
     methods = {**BASE["methods"], "x": {"conditions": ["helped"]}}
     assert needs(plan(conditions=conditions, methods=methods), ["x"]) == {"x", "lacy", "plain"}

@@ -72,7 +72,7 @@ def study(tmp_path_factory):
     return recipe, folder / "out"
 
 
-def test_every_cell_and_condition_has_rows(study):
+def test_every_run_and_condition_has_rows(study):
     recipe, out = study
     results = pd.read_csv(out / "results.csv", keep_default_na=False, na_values={"value": [""]})
     asked = results[results.seed >= 0].groupby(["run", "condition"]).size()
@@ -102,7 +102,7 @@ def test_every_metric_is_there(study):
     assert {"call_rate", "recall", "calls_per_answer"} <= set(mine[mine.condition == "half"].metric)
 
 
-def test_stretched_runs_were_taught_as_much_text_as_plain_ones(study):
+def test_stretched_runs_have_as_many_text_targets_as_plain_ones(study):
     _, out = study
     held = pd.read_csv(out / "runs.csv").set_index("run")
     plain, steps, stretched = (
@@ -189,7 +189,7 @@ def test_a_worker_that_dies_ends_the_study_with_a_reason(tmp_path, monkeypatch):
     assert all("a worker died" in job.error for job in board.failed())
 
 
-def test_a_study_that_is_killed_goes_on(tmp_path):
+def test_a_killed_study_continues(tmp_path):
     recipe = write(tmp_path, seeds=[0], compare=[], methods={"plain": RECIPE["methods"]["plain"]})
     command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
     started = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
@@ -224,7 +224,7 @@ def test_ctrl_c_stops_the_workers_and_says_so(tmp_path):
 LONG = {**RECIPE["train"], "steps": 100_000}
 
 
-def test_workers_end_with_a_study_that_is_killed_and_two_studies_share_no_folder(tmp_path, capsys):
+def test_workers_end_with_a_killed_study_and_a_folder_has_one_study(tmp_path, capsys):
     recipe = write(tmp_path, seeds=[0], compare=[], train=LONG,
                    methods={"plain": RECIPE["methods"]["plain"]})  # fmt: skip
     command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
@@ -300,7 +300,7 @@ def test_two_studies_with_the_same_runs_train_each_of_them_once(tmp_path):
     assert file.stat().st_mtime_ns == written
 
 
-def test_a_study_that_was_moved_goes_on(tmp_path):
+def test_a_moved_study_continues(tmp_path):
     recipe = write(tmp_path, seeds=[0], compare=[], methods={"plain": RECIPE["methods"]["plain"]})
     plan = read_plan(recipe)
     run = planned_runs(plan)[0]

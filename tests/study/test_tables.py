@@ -62,7 +62,7 @@ def test_figures_are_ratios_of_sums_over_people_of_all_models(models):
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.tuples(asked(), asked(), asked()), min_size=1, max_size=3))
-def test_the_recovered_share_is_held_against_models_of_the_same_seeds(models):
+def test_the_recovered_share_uses_baselines_of_the_same_seeds(models):
     def right(n):
         tables = [model[n].table for model in models]
         return sum(t.right.sum() for t in tables) / sum(t.claims.sum() for t in tables)

@@ -22,7 +22,7 @@ from .rank import MAX_TOKEN_CHARACTERS
 from .scores import ScoredSpan, Scorer, TokenScore
 from .sequence import TextSequence
 from .signals import teacher_forced_signals
-from .steps import DecodeStep, Offer, Watch, explain, plain, read_along
+from .steps import DecodeStep, Offer, Watch, explain, read_along, steps_to_json
 from .trace import (
     Bill,
     answer_to_dict,
@@ -78,7 +78,6 @@ __all__ = [
     "open_engine",
     "open_model",
     "parse_policy",
-    "plain",
     "printable",
     "question_hint",
     "read_along",
@@ -86,6 +85,7 @@ __all__ = [
     "render_answer",
     "render_chat",
     "split_policy",
+    "steps_to_json",
     "style_of",
     "teacher_forced_signals",
     "trained_not_to_call",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lacy.cascade.calibration import KindFit
 from lacy.cascade.rank import (
-    Abstain,
     TokenizedCandidate,
     best_index,
     min_score,
@@ -16,9 +14,7 @@ from lacy.cascade.rank import (
     rank,
     tokenize_candidates,
 )
-from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.corpus import TokenText
-from lacy.sources import Source
 from lacy.types import Reply, Request, Span, Unit
 
 if TYPE_CHECKING:
@@ -45,126 +41,113 @@ class CallOutcome:
     """The score that the best had to reach."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The settings of calls; fields as of ``Engine``."""
+def request_of(sequence: TextSequence) -> Request:
+    """Return what the source is asked for a sequence."""
+    engine = sequence.engine
+    tokens = engine.token_text.name if engine.unit == "token" else ""
+    return Request(sequence.text, engine.unit, sequence.subject, sequence.stream, tokens)
 
-    source: Source | None
-    token_text: TokenText
-    unit: Unit
-    abstain: Abstain
-    timeout: float | None
-    kinds: Mapping[str, KindFit] | None = None
-    reference: ReferenceLikelihoods | None = None
-    special_names: tuple[str, ...] = ()
-    """Texts that no candidate may contain, because a server would read them as special tokens."""
 
-    def request(self, sequence: TextSequence) -> Request:
-        """Return what the source is asked for a sequence."""
-        tokens = self.token_text.name if self.unit == "token" else ""
-        return Request(sequence.text, self.unit, sequence.subject, sequence.stream, tokens)
+async def call_outcomes(
+    backend: Backend,
+    sequences: Sequence[TextSequence],
+    replies: Sequence[Reply],
+    spans: Sequence[Span],
+) -> list[CallOutcome]:
+    """Rank the candidates of all replies together and decide how each call ends.
 
-    async def outcomes(
-        self,
-        backend: Backend,
-        sequences: Sequence[TextSequence],
-        replies: Sequence[Reply],
-        spans: Sequence[Span],
-    ) -> list[CallOutcome]:
-        """Rank the candidates of all replies together and decide how each call ends.
+    Args:
+        backend: scores the candidates.
+        sequences: the sequences that called, all of the same model and source.
+        replies: what the source replied to each.
+        spans: what is known of each call so far (reason, margin).
+    """
+    engine = sequences[0].engine
+    if engine.hosted is not None and (names := engine.hosted.special_names):
+        replies = [_without_special_names(reply, names) for reply in replies]
+    groups = [
+        tokenize_candidates(reply.candidates, engine.token_text, backend.context - len(s.ids))
+        for s, reply in zip(sequences, replies, strict=True)
+    ]
+    ranked = [n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)]
+    scores = await rank(
+        backend, [sequences[n] for n in ranked], [groups[n] for n in ranked], engine.reference
+    )
+    scores_of = dict(zip(ranked, scores, strict=True))
+    outcomes = []
+    for n, (sequence, reply, span) in enumerate(zip(sequences, replies, spans, strict=True)):
+        span = replace(span, cost=reply.cost, seconds=reply.seconds, fault=reply.fault)
+        scored = scores_of.get(n)
+        outcome = _outcome(sequence, reply, groups[n], scored, span)
+        known = None if scored is None else tuple(scored)
+        outcomes.append(replace(outcome, offered=tuple(groups[n]), scores=known))
+    return outcomes
 
-        Args:
-            backend: scores the candidates.
-            sequences: the sequences that called.
-            replies: what the source replied to each.
-            spans: what is known of each call so far (reason, margin).
-        """
-        if self.special_names:
-            replies = [self._without_special_names(reply) for reply in replies]
-        groups = [
-            tokenize_candidates(reply.candidates, self.token_text, backend.context - len(s.ids))
-            for s, reply in zip(sequences, replies, strict=True)
-        ]
-        ranked = [
-            n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)
-        ]
-        scores = await rank(
-            backend, [sequences[n] for n in ranked], [groups[n] for n in ranked], self.reference
-        )
-        scores_of = dict(zip(ranked, scores, strict=True))
-        outcomes = []
-        for n, (sequence, reply, span) in enumerate(zip(sequences, replies, spans, strict=True)):
-            span = replace(span, cost=reply.cost, seconds=reply.seconds, fault=reply.fault)
-            scored = scores_of.get(n)
-            outcome = self._outcome(sequence, reply, groups[n], scored, span)
-            known = None if scored is None else tuple(scored)
-            outcomes.append(replace(outcome, offered=tuple(groups[n]), scores=known))
-        return outcomes
 
-    def _without_special_names(self, reply: Reply) -> Reply:
-        """Remove the candidates that a server would read as special tokens."""
-        kept = [c for c in reply.candidates if not any(n in c.text for n in self.special_names)]
-        if len(kept) == len(reply.candidates):
-            return reply
-        error = None if kept else "the answer holds the name of a special token"
-        return replace(reply, candidates=tuple(kept), error=error)
+def _without_special_names(reply: Reply, names: Sequence[str]) -> Reply:
+    """Remove the candidates that a server would read as special tokens."""
+    kept = [c for c in reply.candidates if not any(name in c.text for name in names)]
+    if len(kept) == len(reply.candidates):
+        return reply
+    error = None if kept else "the answer holds the name of a special token"
+    return replace(reply, candidates=tuple(kept), error=error)
 
-    def _outcome(
-        self,
-        sequence: TextSequence,
-        reply: Reply,
-        options: list[TokenizedCandidate],
-        scores: list[float] | None,
-        span: Span,
-    ) -> CallOutcome:
-        """Decide how a call ends, from its reply."""
-        if reply.error or not reply.candidates:
-            return _without(span, reply.error or "source had no answer")
-        if not options:
-            return _without(span, "no room for the answer in the context", stop=True)
-        place, note, limit = 0, "", None
-        if scores is not None:
-            place = best_index(scores)
-            limit = min_score(options[place].candidate, self.abstain, self.kinds)
-            if nan_as_lowest(scores[place]) < limit:
-                why = f"{_none_fits(len(scores))} (best score {scores[place]:.1f} < {limit:.1f})"
-                return replace(_without(span, why), limit=limit)
-            note = f"; {_fits_best(len(scores))} (score {scores[place]:.1f})"
-        option = options[place]
-        if scores is not None and self.unit != "value":
-            option = self._cut(option)
-        if sequence.generated + len(option.tokens) > sequence.limit:
-            # Half a value would be a wrong fact.
-            return replace(_without(span, "no room for the answer", stop=True), limit=limit)
-        assert self.source is not None  # it replied
-        span = replace(
-            span,
-            text=option.candidate.text,
-            speaker=reply.speaker or self.source.name,
-            reason=span.reason + note,
-            evidence=option.candidate.evidence,
-        )
-        return CallOutcome(option, span, limit=limit)
 
-    def _cut(self, option: TokenizedCandidate) -> TokenizedCandidate:
-        """Return the first token or word of a ranked value.
+def _outcome(
+    sequence: TextSequence,
+    reply: Reply,
+    options: list[TokenizedCandidate],
+    scores: list[float] | None,
+    span: Span,
+) -> CallOutcome:
+    """Decide how a call ends, from its reply."""
+    if reply.error or not reply.candidates:
+        return _without(span, reply.error or "source had no answer")
+    if not options:
+        return _without(span, "no room for the answer in the context", stop=True)
+    engine, best, note, limit = sequence.engine, 0, "", None
+    if scores is not None:
+        best = best_index(scores)
+        limit = min_score(options[best].candidate, engine.abstain, engine.kinds)
+        if nan_as_lowest(scores[best]) < limit:
+            why = f"{_none_fits(len(scores))} (best score {scores[best]:.1f} < {limit:.1f})"
+            return replace(_without(span, why), limit=limit)
+        note = f"; {_fits_best(len(scores))} (score {scores[best]:.1f})"
+    option = options[best]
+    if scores is not None and engine.unit != "value":
+        option = _cut(option, engine.unit, engine.token_text)
+    if sequence.generated + len(option.tokens) > sequence.limit:
+        # Half a value would be a wrong fact.
+        return replace(_without(span, "no room for the answer", stop=True), limit=limit)
+    assert engine.source is not None  # it replied
+    span = replace(
+        span,
+        text=option.candidate.text,
+        speaker=reply.speaker or engine.source.name,
+        reason=span.reason + note,
+        evidence=option.candidate.evidence,
+    )
+    return CallOutcome(option, span, limit=limit)
 
-        Sources that answer token by token or word by word are not ranked, and so not cut.
-        """
-        text = option.candidate.text
-        if self.unit == "token":
-            stream, piece = self.token_text.stream(), ""
-            for token in self.token_text.encode_continuation(text):
-                piece += stream.add(token)
-                if piece and stream.whole:
-                    break
-        else:
-            words = text.split(maxsplit=1)
-            piece = text[: text.index(words[0])] + words[0] if words else text
-        candidates = [replace(option.candidate, text=piece)]
-        room = len(option.tokens)
-        cut = tokenize_candidates(candidates, self.token_text, room)
-        return cut[0] if cut else option
+
+def _cut(option: TokenizedCandidate, unit: Unit, token_text: TokenText) -> TokenizedCandidate:
+    """Return the first token or word of a ranked value.
+
+    Sources that answer token by token or word by word are not ranked, and so not cut.
+    """
+    text = option.candidate.text
+    if unit == "token":
+        stream, first = token_text.stream(), ""
+        for token in token_text.encode_continuation(text):
+            first += stream.add(token)
+            if first and stream.whole:
+                break
+    else:
+        words = text.split(maxsplit=1)
+        first = text[: text.index(words[0])] + words[0] if words else text
+    candidates = [replace(option.candidate, text=first)]
+    cut = tokenize_candidates(candidates, token_text, len(option.tokens))
+    return cut[0] if cut else option
 
 
 def _fits_best(count: int) -> str:

@@ -10,13 +10,11 @@ import copy
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
 
 from lacy.cascade.calibration import Calibration
-from lacy.cascade.call import Caller
 from lacy.cascade.hosted_model import Hosted
 from lacy.cascade.local import PREFILL, LocalBackend
 from lacy.cascade.loop import DecodeLoop, Submit
@@ -115,12 +113,12 @@ class Engine:
         self.remember = remember
         self.token_text = TokenText(self.tokenizer)
         self.begin_id = begin_end(self.tokenizer)[0]
-        self.caller = Caller(source, self.token_text, unit, abstain, timeout)
+        self.abstain: Abstain = abstain
+        self.timeout = timeout
         self._read_model(loaded)
+        self.kinds = calibration.kinds if calibration else None
+        self.reference = self._reference_likelihoods(calibration) if calibration else None
         self._calibration_signals = calibration.signals if calibration else {}
-        if calibration is not None:
-            reference = self._reference_likelihoods(calibration)
-            self.caller = replace(self.caller, kinds=calibration.kinds, reference=reference)
         self._set_policy(self.policy)
         self._controller: Controller | None = None
         self.observer: Observer | None = None
@@ -138,7 +136,6 @@ class Engine:
         self.model, self._rows = None, len(self.tokenizer)
         self.call_id, self.gate = self.hosted.call_id, self.hosted.gate
         self.end_ids, self.context = self.hosted.end_ids, self.hosted.context
-        self.caller = replace(self.caller, special_names=self.hosted.special_names)
 
     def _reference_likelihoods(self, calibration: Calibration) -> ReferenceLikelihoods:
         if self.hosted is None:
@@ -173,7 +170,6 @@ class Engine:
         made._controller = None
         if unit is not None:
             made.unit = _one_of("unit", unit, get_args(Unit))
-            made.caller = replace(self.caller, unit=unit)
         if temperature is not None:
             made.temperature = _at_least("temperature", temperature, 0.0)
         if top_p is not None:

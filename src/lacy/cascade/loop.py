@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, Generic, TypeVar
 
 from lacy.cascade.backend import Backend, NextScores
-from lacy.cascade.call import NO_SOURCE, CallOutcome
+from lacy.cascade.call import NO_SOURCE, CallOutcome, call_outcomes, request_of
 from lacy.cascade.policy import Decision, Never, SignalBatch
 from lacy.cascade.sampling import begins_word
 from lacy.cascade.sequence import TextSequence
@@ -232,30 +232,29 @@ class DecodeLoop:
     async def _call(self, sequences: list[TextSequence], spans: list[Span]) -> None:
         """Ask for these sequences together, rank the candidates and append what came of it."""
         replies = await self._ask(sequences)
-        calls = [c for c in zip(sequences, replies, spans, strict=True) if not c[0].done]
-        for unit in {sequence.engine.unit for sequence, _, _ in calls}:
-            group = [call for call in calls if call[0].engine.unit == unit]
-            members = [sequence for sequence, _, _ in group]
-            caller = members[0].engine.caller
-            outcomes = await caller.outcomes(
-                self.backend, members, [reply for _, reply, _ in group], [s for _, _, s in group]
-            )
-            unanswered = [
-                s for s, o in zip(members, outcomes, strict=True) if o.option is None and not s.done
-            ]
-            await self.backend.find_own_tokens(unanswered)
-            for sequence, outcome in zip(members, outcomes, strict=True):
-                if not sequence.done:
-                    self._apply(sequence, outcome)
+        left = [n for n, sequence in enumerate(sequences) if not sequence.done]
+        if not left:
+            return
+        sequences = [sequences[n] for n in left]
+        outcomes = await call_outcomes(
+            self.backend, sequences, [replies[n] for n in left], [spans[n] for n in left]
+        )
+        calls = list(zip(sequences, outcomes, strict=True))
+        await self.backend.find_own_tokens(
+            [s for s, outcome in calls if outcome.option is None and not s.done]
+        )
+        for sequence, outcome in calls:
+            if not sequence.done:
+                self._apply(sequence, outcome)
 
     async def _ask(self, sequences: Sequence[TextSequence]) -> list[Reply]:
         """Ask the source for all sequences at once."""
-        caller = sequences[0].engine.caller
-        if caller.source is None:
+        engine = sequences[0].engine
+        if engine.source is None:
             return [Reply(error=NO_SOURCE)] * len(sequences)
-        requests = [sequence.engine.caller.request(sequence) for sequence in sequences]
+        requests = [request_of(sequence) for sequence in sequences]
         begin = time.perf_counter()
-        replies = self._submit(guarded(caller.source, requests, timeout=caller.timeout))
+        replies = self._submit(guarded(engine.source, requests, timeout=engine.timeout))
         replies.add_done_callback(lambda _: self._replied(time.perf_counter() - begin))
         if self._quick and not _done_within(replies, GRACE):
             self._quick = False

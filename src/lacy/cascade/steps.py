@@ -25,15 +25,15 @@ from lacy.cascade.signals import read_signal, without_call
 from lacy.errors import LacyError
 from lacy.types import Answer, Span
 
-WORDS = 5
+LIKELY_WORDS = 5
 """Number of likeliest words kept for each step."""
 
-END = "(end)"
+END_LABEL = "(end)"
 """Text shown for the token that ends a text."""
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class LikelyWord:
     """A token that could have come next; ``p`` in the softmax without ``<CALL>``."""
 
     text: str
@@ -76,9 +76,9 @@ class DecodeStep:
     limit: float | None
     """The threshold at this step."""
     called: bool
-    own: Word
+    own: LikelyWord
     """What the SLM wrote, or would have written, itself."""
-    words: tuple[Word, ...]
+    words: tuple[LikelyWord, ...]
     """The likeliest next words, best first."""
     reason: str = ""
     evidence: str = ""
@@ -101,7 +101,7 @@ class DecodeStep:
         return any(offer.taken for offer in self.offers)
 
 
-def plain(steps: Sequence[DecodeStep]) -> list[dict[str, Any]]:
+def steps_to_json(steps: Sequence[DecodeStep]) -> list[dict[str, Any]]:
     """Return steps as data for JSON; infinite numbers (a threshold never reached) are None."""
     return [json_safe(asdict(step)) for step in steps]
 
@@ -124,7 +124,7 @@ class Watch:
         words: number of likeliest words to keep.
     """
 
-    def __init__(self, engine: Engine, *, words: int = WORDS) -> None:
+    def __init__(self, engine: Engine, *, words: int = LIKELY_WORDS) -> None:
         self.steps: dict[int, list[DecodeStep]] = {}
         self._engine, self._words = engine, words
         self._seen: dict[int, _Seen] = {}
@@ -179,10 +179,10 @@ class Watch:
     def _measured(self, by: str, logits_1V: Tensor) -> float:
         return float(read_signal(logits_1V, self._engine.call_id, by, self._engine.gate)[0])
 
-    def _word(self, token: int, p_V: Tensor) -> Word:
+    def _word(self, token: int, p_V: Tensor) -> LikelyWord:
         if token in self._engine.end_ids:
-            return Word(END, float(p_V[token]))
-        return Word(self._engine.token_text.decode([token]), float(p_V[token]))
+            return LikelyWord(END_LABEL, float(p_V[token]))
+        return LikelyWord(self._engine.token_text.decode([token]), float(p_V[token]))
 
 
 def _offers(outcome: CallOutcome) -> tuple[Offer, ...]:
@@ -215,7 +215,7 @@ def explain(
     *,
     subject: str | None = None,
     max_new_tokens: int | None = None,
-    words: int = WORDS,
+    words: int = LIKELY_WORDS,
 ) -> tuple[Answer, list[DecodeStep]]:
     """Continue a text as ``Engine.generate`` does, and explain every step.
 
@@ -229,7 +229,7 @@ def explain(
 
 
 def read_along(
-    engine: Engine, text: str, *, subject: str | None = None, words: int = WORDS
+    engine: Engine, text: str, *, subject: str | None = None, words: int = LIKELY_WORDS
 ) -> tuple[str, list[DecodeStep]]:
     """Read a given text and explain what the engine would have done at each of its tokens.
 

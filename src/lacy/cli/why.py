@@ -106,7 +106,7 @@ def _as_json(
         "teacher": config.teacher,
         "text": text,
         "notes": list(notes),
-        "steps": cascade.plain(steps),
+        "steps": cascade.steps_to_json(steps),
     }
     shown = json.dumps(values, ensure_ascii=False, indent=None if config.out is None else 1)
     if config.out is None:

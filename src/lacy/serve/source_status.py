@@ -31,7 +31,6 @@ def metered(engine: Engine) -> Engine:
     made = engine.variant()
     if engine.source is not None:
         made.source = _metered(engine.source)
-        made.caller = replace(engine.caller, source=made.source)
     return made
 
 

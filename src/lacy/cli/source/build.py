@@ -69,7 +69,7 @@ def run(config: BuildConfig) -> int:
     source = text_source(config.texts)
     seen, done = ReadReport(), BuildReport()
     complete = config.limit is None
-    origin = Origin.of(str(source), config.gone, seen.incomplete, complete=complete)
+    origin = Origin(str(source), config.gone, seen.incomplete, complete=complete)
 
     def documents() -> Iterator[Document]:
         try:

@@ -20,7 +20,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +120,19 @@ class _LayoutBuilder:
         self.problems: list[str] = []
         self.root = ""
 
+    @contextmanager
+    def _collect_problem(self, where: str) -> Iterator[None]:
+        """Record an invalid entry and go on, so that all problems are reported together."""
+        try:
+            yield
+        except _InvalidEntry as error:
+            self.problems.append(f"{where}: {error}")
+
     def layout(self, content: Mapping[str, Any]) -> Layout | None:
         """Return the layout; None if the subject column cannot be used."""
-        try:
+        with self._collect_problem("subject"):
             self.root, subject = self._split(content.get("subject"))
-        except _InvalidEntry as error:
-            self.problems.append(f"subject: {error}")
+        if self.problems:
             return None
         key = self._key(content, subject)
         aliases = []
@@ -146,13 +155,11 @@ class _LayoutBuilder:
             facts = content.get("facts")
             own = isinstance(facts, Mapping) and not facts.get("join")
             return subject if own else self.catalogue.keys.get(self.root, subject)
-        try:
+        column = subject
+        with self._collect_problem("key"):
             table, column = self._split(content["key"])
             if table != self.root:
                 raise _InvalidEntry(f"it must be a column of {self.root}, the subject's table")
-        except _InvalidEntry as error:
-            self.problems.append(f"key: {error}")
-            return subject
         return column
 
     def _relations(self, content: Mapping[str, Any]) -> list[Relation]:
@@ -160,12 +167,10 @@ class _LayoutBuilder:
         if not isinstance(named, Mapping):
             self.problems.append("relations: write `name: TABLE.COLUMN` lines")
             return []
-        found = []
-        for name, entry in named.items():
-            where = f"relations, {name}"
-            if relation := self._entry(where, entry, ENTRY_KEYS):
-                found.append(Relation(name, relation.values, relation.joins, relation.formatter))
-        return found
+        entries = (
+            (name, self._entry(f"relations, {name}", e, ENTRY_KEYS)) for name, e in named.items()
+        )
+        return [replace(relation, name=name) for name, relation in entries if relation]
 
     def _facts(self, entry: Any) -> Relation | None:
         if not isinstance(entry, Mapping) or "relation" not in entry:
@@ -173,12 +178,10 @@ class _LayoutBuilder:
             return None
         rest = {k: v for k, v in entry.items() if k != "relation"}
         found = self._entry("facts", rest, ENTRY_KEYS)
-        try:
+        name: Column | None = None
+        with self._collect_problem("facts, relation"):
             name = self._column(entry["relation"], self._reached(found.joins if found else ()))
-        except _InvalidEntry as error:
-            self.problems.append(f"facts, relation: {error}")
-            return None
-        return Relation(name, found.values, found.joins, found.formatter) if found else None
+        return replace(found, name=name) if found and name else None
 
     def _entry(self, where: str, entry: Any, known: Sequence[str]) -> Relation | None:
         """Return the relation of an entry, without a name; None if there is a problem."""
@@ -189,17 +192,15 @@ class _LayoutBuilder:
             return None
         before = len(self.problems)
         self.problems += [_unknown(str(k), known, f"{where}, ") for k in entry if k not in known]
-        try:
+        joins: tuple[Join, ...] | None = None
+        with self._collect_problem(f"{where}, join"):
             joins = self._joins(entry.get("join") or [])
-        except _InvalidEntry as error:
-            self.problems.append(f"{where}, join: {error}")
+        if joins is None:
             return None
         values = []
         for one in _as_list(entry.get("value")) or [[]]:
-            try:
+            with self._collect_problem(f"{where}, value"):
                 values.append(self._column(one, self._reached(joins)))
-            except _InvalidEntry as error:
-                self.problems.append(f"{where}, value: {error}")
         formatter = self._formatter(where, entry)
         if len(self.problems) > before:
             return None

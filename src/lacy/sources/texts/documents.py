@@ -106,12 +106,11 @@ class Documents:
         try:
             self.names, self.alternatives = self._read()
             self._words, self._vectors = self._open_searches()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, LacyError) as error:
             self._db.close()
+            if isinstance(error, LacyError):
+                raise
             raise LacyError("E70", path=self.path, why=str(error)) from error
-        except LacyError:
-            self._db.close()
-            raise
         self._version = self._data_version()
 
     @classmethod
@@ -142,7 +141,7 @@ class Documents:
             engine: search engine of a new index; ``"fts5"`` by default.
             vectors: folder or Hub name of a model2vec model, to search passages by meaning as well.
                 Vectors can be added to an index later.
-            origin: where all the documents come from, ``Origin.of(source)``: a folder, a file or a
+            origin: where all the documents come from, ``Origin(source)``: a folder, a file or a
                 data set.
 
         Raises:

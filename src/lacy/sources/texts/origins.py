@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -48,34 +49,26 @@ bytes because they may not be valid UTF-8."""
 _TAIL = re.compile(r"(?::\d+)*(?:#\d+)*\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Origin:
     """Where the documents of one build come from.
 
     Args:
-        place: absolute path of a folder or file, with links resolved, or ``hf:owner/name``.
+        source: the path or data set as given to ``lacy.read``.
         if_missing: what to do with its documents that no longer exist.
         unread: files and folders that could not be read this time; filled while reading.
         complete: whether everything is read; otherwise no document counts as missing.
     """
 
-    place: str
+    source: str
     if_missing: IfMissing = "auto"
     unread: Collection[str] = ()
     complete: bool = True
 
-    @classmethod
-    def of(
-        cls,
-        source: str,
-        if_missing: IfMissing = "auto",
-        unread: Collection[str] = (),
-        *,
-        complete: bool = True,
-    ) -> Origin:
-        """Return the origin for a path or data set as given to ``lacy.read``."""
-        place = source if source.startswith("hf:") else os.path.realpath(source)
-        return cls(place, if_missing, unread, complete)
+    @cached_property
+    def place(self) -> str:
+        """The absolute path with links resolved, or ``hf:owner/name``."""
+        return self.source if self.source.startswith("hf:") else os.path.realpath(self.source)
 
 
 @dataclass
