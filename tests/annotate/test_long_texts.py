@@ -231,7 +231,7 @@ def test_data_mark_lists_skipped_texts(tmp_path, stalls, capsys):
         == 0
     )
     shown = capsys.readouterr()
-    assert "Left out, as marking took longer than 0.5 s: 1 (t3)" in shown.err
+    assert "Skipped because marking took longer than 0.5 s: 1 (t3)" in shown.err
     assert PackedData.load(tmp_path / "d").info.documents == len(TEXTS) - 1
 
 
