@@ -67,7 +67,7 @@ def clean():
 def agreement(loaded, files, texts, scratch):
     import torch
 
-    from lacy.corpus.token_text import TokenText
+    from lacy.corpus import TokenText
 
     text = TokenText(loaded.tokenizer)
     ids = [[0, *text.encode(t)][: loaded.context] for t in texts]
