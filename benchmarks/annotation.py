@@ -31,9 +31,16 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from lacy.annotate import Rules, SpacyAnnotator, read_labels
+from lacy.annotate import (
+    ParsedDocuments,
+    Rules,
+    SpacyAnnotator,
+    agreement,
+    calibrate_rules,
+    read_labels,
+    rule_shares,
+)
 from lacy.annotate.config import ONTONOTES
-from lacy.annotate.rule_report import ParsedDocuments, agreement, calibrate_rules, rule_shares
 from lacy.corpus import read, train_tokenizer
 from lacy.types import Document
 

@@ -194,8 +194,7 @@ def _plain(folder: Path, loaded: Any) -> str | None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from lacy.corpus.special_tokens import begin_end
-    from lacy.corpus.token_text import TokenText
+    from lacy.corpus import TokenText, begin_end
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     wanted = [begin_end(loaded.tokenizer)[0], *TokenText(loaded.tokenizer).encode("Mara Vell")]

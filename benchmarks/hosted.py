@@ -67,7 +67,7 @@ def clean():
 def agreement(loaded, files, texts, scratch):
     import torch
 
-    from lacy.corpus.token_text import TokenText
+    from lacy.corpus import TokenText
 
     text = TokenText(loaded.tokenizer)
     ids = [[0, *text.encode(t)][: loaded.context] for t in texts]
@@ -129,8 +129,7 @@ def timed(engines, prompts, new, rounds):
 
 
 def speed(loaded, folder, path, prompts, args):
-    from lacy.cascade import Engine
-    from lacy.cascade.hosted_model import connect
+    from lacy.cascade import Engine, connect
     from lacy.sources import ScriptedSource
 
     with server(path, loaded.context) as url:
@@ -145,8 +144,7 @@ def speed(loaded, folder, path, prompts, args):
 
 
 def ranking(loaded, folder, path, prompts, world):
-    from lacy.cascade import Engine
-    from lacy.cascade.hosted_model import connect
+    from lacy.cascade import Engine, connect
     from lacy.sources import open_source
 
     source = open_source(str(world))

@@ -4,9 +4,10 @@
 
 Articles are JSON lines with a ``title``, a ``text`` and, for biographies, ``is_biography``. Titles
 lose their disambiguation ("Paris (Texas)" is "Paris"); titles that several articles share are left
-out. A ``Linker`` that knows the titles is asked about the first sentence and the whole text of each
-article, with exact names alone and with similar ones. Two databases are compared: all titles, and a
-random half (seed 0), where every link of an article whose title is not in it is wrong.
+out. An ``EntityLinker`` that knows the titles is asked about the first sentence and the whole text
+of each article, with exact names alone and with similar ones. Two databases are compared: all
+titles, and a random half (seed 0), where every link of an article whose title is not in it is
+wrong.
 
 Right: the article's own title; another: any other title; none: no link. A right "none" and a wrong
 one are not told apart, as a text may begin with a longer form of the name ("Sir Ada King" for "Ada

@@ -34,7 +34,7 @@ import ranking_speed
 import torch
 from ranking_scores import Counts, Scorer, curve, measure
 
-from lacy.annotate.judge_labels import read_labels
+from lacy.annotate import read_labels
 from lacy.cascade.calibration import calibrate, truncate_document
 from lacy.evaluate.articles import write_values
 from lacy.model import load_model

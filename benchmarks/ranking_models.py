@@ -12,9 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lacy.annotate import SpacyAnnotator
-from lacy.annotate.align import encode_many
-from lacy.annotate.judge_labels import read_labels
+from lacy.annotate import SpacyAnnotator, encode_many, read_labels
 from lacy.corpus import PackedData, load_tokenizer, read, train_tokenizer
 from lacy.model import build_model, save_model
 from lacy.model.presets import Preset

@@ -12,8 +12,7 @@ from ranking_candidates import Fact, Place
 from lacy.cascade.calibration import Calibration
 from lacy.cascade.rank import DEFAULT_ABSTAIN, min_score, rank, reference_score, tokenize_candidates
 from lacy.cascade.signals import call_id_of
-from lacy.corpus.special_tokens import begin_end
-from lacy.corpus.token_text import TokenText
+from lacy.corpus import TokenText, begin_end
 from lacy.evaluate.statistics import Score, ratio
 from lacy.model import Decoder
 from lacy.sources import continuation

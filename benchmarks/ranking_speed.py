@@ -23,8 +23,7 @@ import torch
 from ranking_models import the_world
 
 from lacy.cascade.signals import call_id_of
-from lacy.corpus.special_tokens import begin_end
-from lacy.corpus.token_text import TokenText
+from lacy.corpus import TokenText, begin_end
 from lacy.model import Decoder, decode, load_model
 
 COUNTS = (2, 4, 8, 16, 32, 64)

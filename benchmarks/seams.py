@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from lacy.annotate.align import encode_many
+from lacy.annotate import encode_many
 from lacy.cascade.calibration import calibrate
 from lacy.corpus import PackedData, train_tokenizer
 from lacy.evaluate.facts import precision_counts

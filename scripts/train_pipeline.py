@@ -32,7 +32,7 @@ from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import filter_spans, load_config_from_str, load_model_from_config, registry
 
-from lacy.annotate.judge_labels import read_labels
+from lacy.annotate import read_labels
 from lacy.types import Document
 
 JUDGES = ("lmlm_dwiki_830.json", "lmlm_squad_gpt4o_1k.json")

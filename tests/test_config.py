@@ -105,7 +105,7 @@ def test_a_nested_unknown_key_is_named_with_its_path(tmp_path):
     assert "'optim.betas'" in str(error)
 
 
-def test_a_far_name_gets_no_suggestion(tmp_path):
+def test_a_dissimilar_name_gets_no_suggestion(tmp_path):
     assert "mean" not in str(wrong(tmp_path, "data: x\nqqqqqq: 1\n"))
 
 
@@ -164,7 +164,7 @@ def test_a_missing_required_setting_is_named(tmp_path):
         ("optim:\n  lr: 1\n  lr: 2\n", "'optim.lr' is set in line 2"),
     ],
 )
-def test_a_file_that_is_no_settings_file_says_why(tmp_path, text, part):
+def test_an_invalid_settings_file_is_an_error_with_a_reason(tmp_path, text, part):
     error = wrong(tmp_path, text)
     assert error.code == "E15"
     assert part in str(error)
@@ -190,7 +190,7 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path):
     assert config.optim == Optim(lr=1e-3, betas=(1.0, 0.5))
 
 
-def test_the_commented_file_holds_docs_choices_and_defaults():
+def test_the_commented_file_has_docs_choices_and_defaults():
     text = dump_commented(TrainConfig(Path("x"), steps=5))
     assert text.startswith("# A training run: data in, model out.\n")
     assert "# Packed data, from ``lacy data mark``.\ndata: x\n" in text
@@ -227,7 +227,7 @@ configs = st.builds(
 
 @settings(deadline=None)
 @given(configs)
-def test_what_is_dumped_is_read_back(tmp_path_factory, config):
+def test_dumped_settings_are_read_back(tmp_path_factory, config):
     path = tmp_path_factory.mktemp("dump") / "c.yaml"
     path.write_text(dump_commented(config), encoding="utf-8")
     assert load(TrainConfig, path) == config
@@ -399,7 +399,7 @@ def test_reading_settings_needs_neither_torch_nor_yaml():
     assert done.stdout.strip() == "[]"
 
 
-def test_names_that_are_no_text_are_named_with_what_to_do(tmp_path):
+def test_names_that_yaml_reads_as_other_types_get_advice(tmp_path):
     """``[1]`` where names are due, and a null where one is."""
     from lacy.study.plan import StudyPlan
 
@@ -412,7 +412,7 @@ def test_names_that_are_no_text_are_named_with_what_to_do(tmp_path):
 
 
 @pytest.mark.parametrize(("word", "value"), [("yes", True), ("Off", False), ("true", True)])
-def test_the_words_of_yaml_1_1_are_booleans_where_one_is_due(tmp_path, word, value):
+def test_words_of_yaml_1_1_become_booleans_for_boolean_settings(tmp_path, word, value):
     assert load(Switch, file(tmp_path, f"on: {word}\n")).on is value
 
 

@@ -21,7 +21,7 @@ from lacy.errors import LacyError
 
 
 @given(st.text(st.characters(codec="utf-8")) | st.binary())
-def test_what_is_written_is_read(tmp_path_factory, content):
+def test_written_files_are_read_back(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("w") / "deep" / "file"
     write_atomic(path, content)
     expected = content.encode() if isinstance(content, str) else content
@@ -79,7 +79,7 @@ def test_a_failing_block_leaves_the_old_folder(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_folder_of_someone_else_is_never_replaced(tmp_path):
+def test_a_folder_that_lacy_did_not_write_is_never_replaced(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "draft.txt").write_text("years of work")
     (tmp_path / "file").write_text("x")
@@ -97,7 +97,7 @@ def test_an_empty_folder_may_be_filled(tmp_path):
     assert (tmp_path / "out" / "a").exists()
 
 
-def test_a_link_keeps_pointing_at_the_new_content(tmp_path):
+def test_a_replaced_link_points_to_the_new_content(tmp_path):
     with replace_folder(tmp_path / "real") as folder:
         (folder / "a").write_text("old")
     (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -117,7 +117,7 @@ with replace_folder(sys.argv[1]) as folder:
 """
 
 
-def test_kill_9_in_the_middle_leaves_the_old_folder_and_the_next_run_cleans_up(tmp_path):
+def test_a_killed_process_leaves_the_old_folder_and_the_next_one_cleans_up(tmp_path):
     target = tmp_path / "out"
     with replace_folder(target) as folder:
         (folder / "a").write_text("old")
@@ -152,7 +152,7 @@ def test_killed_between_two_renames_the_old_folder_comes_back(tmp_path):
     assert (tmp_path / "out" / "a").read_text() == "old"
 
 
-def test_names_are_on_the_disk_when_a_write_returns(tmp_path, monkeypatch):
+def test_file_names_are_synced_when_a_write_returns(tmp_path, monkeypatch):
     """The folder is synced after the rename, the file before it."""
     done, real, rename = [], os.fsync, os.replace
 
@@ -192,7 +192,7 @@ def test_a_file_that_a_library_writes_is_whole_or_absent(tmp_path):
 
 
 @pytest.mark.parametrize("mask", [0o077, 0o027, 0o022])
-def test_the_rights_are_those_of_the_umask(tmp_path, mask):
+def test_file_permissions_follow_the_umask(tmp_path, mask):
     """safetensors makes files that only their owner may read, whatever the umask."""
     import numpy as np
     from safetensors.numpy import save_file
@@ -255,7 +255,7 @@ for write in (safetensors, tokenizers, arrow, numpy, python):
 """
 
 
-def test_what_libraries_raise_where_files_may_not_grow_is_e19(tmp_path):
+def test_write_errors_of_libraries_become_e19(tmp_path):
     """Each library itself, in a process whose files may hold 4 KiB."""
     out = tmp_path / "out"
     command = [sys.executable, "-c", LIMITED, str(out)]
@@ -297,7 +297,7 @@ def wrapped():
      *(lambda code=code: OSError(code, os.strerror(code)) for code in disk.DISK_ERRNOS)],
     ids=lambda make: make.__name__,
 )  # fmt: skip
-def test_a_full_disk_is_e19_whoever_says_so(make, tmp_path):
+def test_a_full_disk_is_e19_whichever_library_reports_it(make, tmp_path):
     error = make()
     assert isinstance(error, Exception)
     assert disk_error(error).code == "E19"
@@ -313,7 +313,7 @@ def test_a_full_disk_is_e19_whoever_says_so(make, tmp_path):
     [ValueError("x"), FileNotFoundError(2, "No such file"), KeyError("disk"),
      LacyError("E18", path="a", line=1)],
 )  # fmt: skip
-def test_other_errors_stay_what_they_are(error, tmp_path):
+def test_other_errors_are_not_converted(error, tmp_path):
     assert disk_error(error) is None
     with pytest.raises(type(error)) as caught, replace_folder(tmp_path / "out"):
         raise error
@@ -351,7 +351,7 @@ def test_a_lock_is_held_until_the_process_is_killed(tmp_path):
     assert not folder.exists() or list(folder.iterdir()) == []
 
 
-def test_a_folder_that_only_a_lock_made_is_gone_again(tmp_path):
+def test_a_folder_created_only_for_a_lock_is_removed(tmp_path):
     with lock(tmp_path / "a"):
         pass
     with lock(tmp_path / "b"):
@@ -366,7 +366,7 @@ def test_two_names_of_a_folder_are_one_lock(tmp_path):
         refused(tmp_path / "link")
 
 
-def test_who_waits_gets_the_lock_when_it_is_free(tmp_path, monkeypatch):
+def test_a_waiting_process_gets_the_lock_when_it_is_released(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "LOCK_POLL_SECONDS", 0.001)
     inside, most, got = [], [], []
 
@@ -386,7 +386,7 @@ def test_who_waits_gets_the_lock_when_it_is_free(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_no_folder_to_lock(tmp_path):
+def test_locking_a_file_instead_of_a_folder_is_an_error(tmp_path):
     (tmp_path / "a").write_text("x")
     with pytest.raises(LacyError) as caught, lock(tmp_path / "a"):
         pass
@@ -394,7 +394,7 @@ def test_a_file_is_no_folder_to_lock(tmp_path):
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
-def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, capsys, code):
+def test_a_file_system_without_locks_works_with_a_warning(tmp_path, monkeypatch, capsys, code):
     import fcntl
 
     def refuse(*_):

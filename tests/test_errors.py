@@ -77,7 +77,7 @@ def test_every_entry_says_what_to_do(code):
     assert "\n  Do: " in text
 
 
-def test_an_error_travels_between_processes():
+def test_errors_can_be_pickled():
     error = pickle.loads(pickle.dumps(LacyError("E13", path="a", do="b")))
     assert (error.code, error.values, error.exit_code) == ("E13", {"path": "a", "do": "b"}, USAGE)
     assert str(error) == "[E13] file or folder not found: a\n  Do: b"
@@ -93,7 +93,7 @@ def test_the_catalogue_needs_nothing_heavy():
     assert done.stdout.split() == ["False", "False"]
 
 
-def test_what_steers_a_terminal_stands_in_no_message():
+def test_messages_contain_no_control_characters():
     path = Path("a\x1b[2J\nDone: b\u202e.txt")
     for value in (path, str(path), OSError(str(path)), "half \udc80"):
         message = str(LacyError("E13", path=value, do=value))

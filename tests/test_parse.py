@@ -30,13 +30,13 @@ MERGES = "a0: &a0 {k: 1}\n" + "".join(
         ("a: [on, 1]", ["on", 1]),
     ],
 )  # fmt: skip
-def test_words_are_what_yaml_1_2_says(text, value):
+def test_scalars_follow_yaml_1_2(text, value):
     found = parse_yaml(text)[0]["a"]
     assert found == value and type(found) is type(value)
 
 
 @pytest.mark.parametrize("name", ["no", "on", "yes", "1", "1.0", "null", "~", "2024-01-01", "true"])
-def test_keys_are_text_as_they_stand(name):
+def test_keys_are_text_as_written(name):
     assert parse_yaml(f"{name}: x")[0] == {name: "x"}
 
 
@@ -61,7 +61,7 @@ def test_merged_keys_are_merged():
         ("a: \0", "special characters"), ("--- 1\n--- 2", "single document"),
     ],
 )  # fmt: skip
-def test_what_is_beyond_the_bounds_or_no_yaml_is_said(tmp_path, text, part):
+def test_invalid_or_too_large_yaml_is_an_error_with_a_reason(tmp_path, text, part):
     with pytest.raises(ValueError, match=part):
         parse_yaml(text)
     (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
@@ -81,12 +81,12 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.text("abno1~"), VALUES, max_size=4))
-def test_what_pyyaml_writes_is_read_back(value):
+def test_yaml_written_by_pyyaml_is_read_back(value):
     assert parse_yaml(yaml.safe_dump(value, allow_unicode=True))[0] == value
 
 
 @given(st.text(st.sampled_from("ab:[]{}&*!-?|>'\"#%@,\n 0~<"), max_size=30))
-def test_any_text_is_a_value_or_a_value_error(text):
+def test_any_yaml_gives_a_value_or_a_value_error(text):
     try:
         parse_yaml(text)
     except ValueError:
@@ -94,7 +94,7 @@ def test_any_text_is_a_value_or_a_value_error(text):
 
 
 @given(VALUES)
-def test_json_is_what_json_is(value):
+def test_json_is_parsed_as_by_the_standard_library(value):
     assert parse_json(json.dumps(value)) == value
 
 

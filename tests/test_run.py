@@ -33,7 +33,7 @@ class Settings:
 # --------------------------------------------------------------------------------------- Run
 
 
-def test_a_run_holds_settings_environment_metrics_and_card(tmp_path):
+def test_a_run_contains_settings_environment_metrics_and_card(tmp_path):
     run = Run(tmp_path / "r", Settings(steps=3))
     run.write_environment(note="x")
     run.log(step=1, loss=2.5)
@@ -52,13 +52,13 @@ def test_a_run_holds_settings_environment_metrics_and_card(tmp_path):
     assert card.endswith("It speaks.\n")
 
 
-def test_the_same_settings_may_go_on(tmp_path):
+def test_the_same_settings_continue_a_run(tmp_path):
     Run(tmp_path, Settings()).log(step=1)
     Run(tmp_path, Settings()).log(step=2)
     assert [row["step"] for row in Run(tmp_path).metrics()] == [1, 2]
 
 
-def test_other_settings_are_refused_and_nothing_is_touched(tmp_path):
+def test_different_settings_are_refused_and_nothing_is_written(tmp_path):
     Run(tmp_path, Settings(name="a")).log(step=1)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(LacyError) as caught:
@@ -69,7 +69,7 @@ def test_other_settings_are_refused_and_nothing_is_touched(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_setting_that_is_newer_than_the_run_was_its_default(tmp_path):
+def test_a_setting_newer_than_the_run_counts_as_its_default(tmp_path):
     Run(tmp_path, Settings(name="a"))
     file = tmp_path / "config.yaml"
     old = "".join(line for line in file.read_text().splitlines(True) if "steps" not in line)
@@ -92,7 +92,7 @@ def test_a_mapping_may_be_the_settings(tmp_path):
         Run(tmp_path, {"a": {"b": 2}})
 
 
-def test_a_file_is_no_run_folder(tmp_path):
+def test_a_file_instead_of_a_run_folder_is_an_error(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(LacyError) as caught:
         Run(tmp_path / "file")
@@ -100,7 +100,7 @@ def test_a_file_is_no_run_folder(tmp_path):
 
 
 @given(st.integers(0, 40))
-def test_a_half_last_line_is_left_out_and_the_next_line_stands_alone(tmp_path_factory, cut):
+def test_an_incomplete_last_line_is_ignored_and_not_extended(tmp_path_factory, cut):
     folder = tmp_path_factory.mktemp("r")
     run = Run(folder)
     run.log(step=1, loss=1.0)
@@ -123,7 +123,7 @@ def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path):
     assert (caught.value.code, caught.value.values["line"]) == ("E18", 2)
 
 
-def test_no_metrics_are_no_lines(tmp_path):
+def test_a_missing_metrics_file_has_no_rows(tmp_path):
     assert read_metrics(tmp_path / "absent.jsonl") == []
 
 

@@ -302,9 +302,7 @@ def lock(folder: str | Path, *, name: str = LOCK_FILE, wait: float = 0.0) -> Ite
     finally:
         if handle is not None:
             with contextlib.suppress(OSError):
-                os.unlink(
-                    file
-                )  # while we still hold the lock: nobody else can have locked this file
+                os.unlink(file)  # before the lock is released, so nobody else has locked it
             os.close(handle)
         if made:
             with contextlib.suppress(OSError):  # the folder is no longer empty

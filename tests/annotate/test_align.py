@@ -127,7 +127,7 @@ def test_flags_are_those_of_the_slow_rule(name, document):
 @pytest.mark.parametrize("kind", OURS)
 @given(document=documents(overlapping=False))
 @settings(max_examples=150, deadline=None)
-def test_promises_of_our_tokenizers(kind, document):
+def test_properties_of_trained_tokenizers(kind, document):
     tokenizer, text = OURS[kind], document.text
     encoding = next(encode_texts(tokenizer, [text]))
     encoded = encode(document, tokenizer)
@@ -190,7 +190,7 @@ def test_bytes_of_one_character_are_one_value():
         assert all(flag == 0 for piece, flag in found if piece != "😀")
 
 
-def test_touching_values_stay_two_and_overlapping_ones_become_one():
+def test_adjacent_values_stay_two_and_overlapping_ones_merge():
     def starts(*marks):
         return sum(bool(flag & START) for _, flag in marks_by_token("bpe", "1998", *marks))
 
@@ -201,7 +201,7 @@ def test_touching_values_stay_two_and_overlapping_ones_become_one():
     assert both == FACT | MarkFlag.DATE | MarkFlag.NUMBER
 
 
-def test_content_is_no_fact_and_gives_way_to_one():
+def test_content_is_never_set_with_fact():
     found = marks_by_token("bpe", "19", Mark(0, 1, "CONTENT"), Mark(1, 2, "DATE"))
     assert [flag for _, flag in found] == [CONTENT, FACT | START | MarkFlag.DATE]
     found = marks_by_token("bpe", "19", Mark(0, 2, "CONTENT"), Mark(1, 2, "DATE"))

@@ -142,7 +142,7 @@ def test_marked_tokens_hold_the_value_and_nothing_else(family, case):
         assert len(facts) >= 1
 
 
-def test_added_spaces_are_not_marked_though_their_place_is_the_first_letter_s():
+def test_spaces_added_by_the_tokenizer_are_not_marked():
     for family, text in (("unigram", "Kelfield"), ("sentencepiece", "Kelfield"),
                          ("byte level with a space before", "Zürich")):  # fmt: skip
         tokenizer = FAMILIES[family]

@@ -68,7 +68,7 @@ def test_marks_out_of_place_are_counted_not_fatal():
     assert "outside their text" in shown(check)
 
 
-def test_samples_are_the_text_in_pieces_with_their_flags():
+def test_samples_are_parts_of_the_text_with_flags():
     check = check_marks(documents(), TOKENIZER, samples=1)
     ((name, pieces),) = check.samples
     assert name == "good"

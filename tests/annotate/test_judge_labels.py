@@ -53,7 +53,7 @@ def test_a_value_beside_its_lookup():
         (f"{look('One')} {look('One', 'Other')} One", "One", ["One"], "overlapping"),
     ],
 )  # fmt: skip
-def test_ways_of_finding_a_value(annotated, text, values, counter):
+def test_values_are_found_verbatim_reordered_or_in_parts(annotated, text, values, counter):
     clean, marked, report = found(annotated)
     assert (clean, [value for value, _ in marked]) == (text, values)
     assert getattr(report, counter) == 1
@@ -88,7 +88,7 @@ def test_ways_of_finding_a_value(annotated, text, values, counter):
         ("a\n\nb [dblookup('Ann', 'Ye\n\nc d] e", "a\n\nb \n\nc d] e", []),
     ],
 )  # fmt: skip
-def test_lookups_with_signs_in_them(annotated, text, values):
+def test_lookups_that_contain_brackets_and_quotes(annotated, text, values):
     clean, marked, _ = found(annotated)
     assert (clean, [value for value, _ in marked]) == (text, values)
 
@@ -110,12 +110,12 @@ def test_labelled_words_come_back_exactly(items):
 
 
 @given(st.text("[]()'->, dblookup\nabc", max_size=80))
-def test_no_text_makes_it_fail(text):
+def test_any_annotated_text_is_parsed(text):
     clean, marks = parse_labels(f"x {text} [dblookup('a', 'b') -> c] c {text}")
     assert all(0 <= m.start < m.end <= len(clean) for m in marks)
 
 
-def test_files_in_their_forms(tmp_path):
+def test_files_of_every_format(tmp_path):
     example = {"annotated_text": f"X is {look('red', 'Colour')} red.", "text": "The X\n\nX is red."}
     for name, content in {
         "lmlm.json": json.dumps({"examples": [example, {"other": 1}, example]}),
@@ -134,7 +134,7 @@ def test_files_in_their_forms(tmp_path):
 @pytest.mark.parametrize(
     ("content", "code"), [(None, "E13"), ("{", "E32"), ("[1]", "E32"), ('{"examples": 3}', "E32")]
 )
-def test_unusable_files(tmp_path, content, code):
+def test_unusable_label_files_are_an_error(tmp_path, content, code):
     path = tmp_path / "labels.json"
     if content is not None:
         path.write_text(content)

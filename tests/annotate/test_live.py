@@ -1,12 +1,10 @@
 """The live judge against a local server: answers, busy servers, timeouts, rejections."""
 
 import json
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from helpers.scripted_server import scripted_server
 from lacy.annotate.live import LiveJudge, parse_answer
 from lacy.errors import LacyError
 from lacy.types import Mark
@@ -14,43 +12,11 @@ from lacy.types import Mark
 TEXT = "Ada Lovelace was born in London on 10 December 1815. London was large."
 
 
-class Judge(BaseHTTPRequestHandler):
-    """Plays the replies of ``server.replies`` in order; the last one stays."""
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        server = self.server
-        with server.lock:
-            server.seen.append((self.path, dict(self.headers), body))
-            reply = server.replies.pop(0) if len(server.replies) > 1 else server.replies[0]
-        status, content, headers, pause = reply
-        time.sleep(pause)
-        raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-        try:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the client gave up waiting, as the test wants
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Judge) as running:
-        running.seen, running.replies, running.lock = [], [], threading.Lock()
-        running.url = f"http://127.0.0.1:{running.server_address[1]}/v1/"
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
+    with scripted_server() as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def says(content, status=200, headers=None, pause=0.0):

@@ -75,7 +75,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_reading_a_text_of_repeated_signs_costs_its_length(name):
+def test_reading_repeated_characters_takes_linear_time(name):
     """Sixteen times the text takes far less than 256 times the work, which is what it was."""
     for piece in REPEATED:
         short, long = (piece * (length // len(piece)) for length in (500, 8_000))
@@ -169,12 +169,12 @@ def test_a_profiler_that_uses_the_signal_is_left_alone():
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
 
 
-def test_an_interruption_that_is_swallowed_counts_all_the_same():
+def test_a_swallowed_interruption_still_raises():
     with pytest.raises(TooSlow), time_limit(0.05), suppress(TooSlow):
         forever()
 
 
-def test_where_no_signal_can_be_used_the_block_is_refused_at_its_end():
+def test_without_signals_the_time_limit_applies_at_the_end():
     found = []
 
     def work():
@@ -209,7 +209,7 @@ TEXTS = [Document(f"t{n}", f"Ann came in 18{n:02}" + f" {STALLING}" * (n == 3)) 
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_text_that_takes_too_long_is_left_out_and_named(tmp_path, stalls, processes):
+def test_a_text_that_takes_too_long_is_skipped_and_listed(tmp_path, stalls, processes):
     manifest = annotate_documents(
         TEXTS, stalls, tmp_path / "m", batch_size=4, shard_size=5, n_process=processes
     )
@@ -222,7 +222,7 @@ def test_a_text_that_takes_too_long_is_left_out_and_named(tmp_path, stalls, proc
     assert again.slow == manifest.slow
 
 
-def test_lacy_annotate_names_what_it_leaves_out(tmp_path, stalls, capsys):
+def test_data_mark_lists_skipped_texts(tmp_path, stalls, capsys):
     lines = [json.dumps({"id": d.id, "text": d.text}) + "\n" for d in TEXTS]
     (tmp_path / "t.jsonl").write_text("".join(lines))
     options = ["--pipeline", stalls.source, "--text-seconds", "0.5", "--vocab-size", "260"]
@@ -231,7 +231,7 @@ def test_lacy_annotate_names_what_it_leaves_out(tmp_path, stalls, capsys):
         == 0
     )
     shown = capsys.readouterr()
-    assert "Left out, as marking took longer than 0.5 s: 1 (t3)" in shown.err
+    assert "Skipped because marking took longer than 0.5 s: 1 (t3)" in shown.err
     assert PackedData.load(tmp_path / "d").info.documents == len(TEXTS) - 1
 
 
@@ -248,14 +248,14 @@ def test_other_errors_of_an_annotator_end_the_annotation(tmp_path):
     assert not (tmp_path / "m" / "marks.json").exists()
 
 
-def test_an_annotator_that_stalls_ends_in_a_coded_error(stalls):
+def test_a_stalled_annotator_is_an_error(stalls):
     with pytest.raises(LacyError) as caught:
         stalls.annotate([TEXTS[0].text, TEXTS[3].text])
     assert caught.value.code == "E50" and "0.5 s" in str(caught.value)
     assert len(stalls.annotate([TEXTS[0].text])[0]) >= 1
 
 
-def test_source_build_skips_and_names_a_text_that_takes_too_long(tmp_path, stalls):
+def test_source_build_skips_and_lists_a_text_that_takes_too_long(tmp_path, stalls):
     report = BuildReport()
     with Documents.build(TEXTS, tmp_path / "kb", annotator=stalls, report=report) as built:
         assert len(built) == 9

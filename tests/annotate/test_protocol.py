@@ -26,7 +26,7 @@ def covered(marks, content):
 
 
 @given(heaps)
-def test_settled_marks_keep_the_facts_and_never_overlap(heap):
+def test_merged_marks_keep_the_facts_and_never_overlap(heap):
     settled = merge_marks(heap)
     assert all(a.end <= b.start for a, b in itertools.pairwise(settled))
     assert covered(settled, content=False) == covered(heap, content=False)
@@ -42,12 +42,12 @@ def test_a_union_takes_the_reason_and_relation_of_its_longest_member():
     assert merge_marks([Mark(0, 5, "NUMBER"), Mark(0, 5, "DATE")]) == [Mark(0, 5, "DATE")]
 
 
-def test_touching_values_stay_two():
+def test_adjacent_values_stay_two():
     touching = [Mark(0, 4, "NUMBER"), Mark(4, 8, "DATE")]
     assert merge_marks(touching) == touching
 
 
-def test_content_gives_way_to_facts():
+def test_facts_win_over_content():
     marks = merge_marks([Mark(0, 10, "CONTENT"), Mark(8, 12, "ENTITY"), Mark(12, 15, "CONTENT")])
     assert marks == [Mark(8, 12, "ENTITY"), Mark(12, 15, "CONTENT")]
 
@@ -63,7 +63,7 @@ def test_content_gives_way_to_facts():
         ([[Mark(0, 1, "WHIM")], []], "unknown reason 'WHIM'"),
     ],
 )
-def test_broken_promises_are_named(marks, says):
+def test_invalid_marks_are_an_error(marks, says):
     with pytest.raises(LacyError, match=says) as caught:
         validated_marks(["abc", "abc"], marks, "mine")
     assert caught.value.code == "E31"
@@ -78,6 +78,6 @@ class Loud:
         return [[] for _ in texts]
 
 
-def test_any_object_with_a_name_and_the_method_is_an_annotator():
+def test_any_object_with_name_and_annotate_is_an_annotator():
     assert isinstance(Loud(), Annotator)
     assert annotator_settings(Loud()) == {"name": "loud"}

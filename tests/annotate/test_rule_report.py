@@ -30,7 +30,7 @@ def parsed():
     return ParsedDocuments(documents, annotator, train_tokenizer(TEXTS, 400))
 
 
-def test_a_share_is_what_encoding_gives(parsed):
+def test_token_shares_equal_those_of_encoded_documents(parsed):
     rules = Rules(unmark_seen=False)
     documents = [
         Document(d.id, d.text, marks=tuple(found))
@@ -64,14 +64,14 @@ def test_calibration_reaches_a_share_within_reach(parsed):
         assert parsed.share(found.rules).share == found.share
 
 
-def test_calibration_turns_the_learned_threshold(parsed):
+def test_calibration_adjusts_the_learned_threshold(parsed):
     bare = Rules().only("learned")
     low = calibrate_rules(parsed, bare, target=0.5, tolerance=0.02)
     assert low.rules.learned_threshold < 0.5
     assert low.share == pytest.approx(0.5, abs=0.05)
 
 
-def test_a_target_is_a_share(parsed):
+def test_a_target_must_be_a_share(parsed):
     with pytest.raises(LacyError, match="25"):
         calibrate_rules(parsed, target=25)
 

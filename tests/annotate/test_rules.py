@@ -124,14 +124,14 @@ SEEN = ("Ann/PROPN", "Lee/PROPN", "met/VERB", "Bo/PROPN", "in/ADP", "1900/NUM", 
         "Lee/PROPN", "saw/VERB", "Bo/PROPN", "Lee/PROPN", "in/ADP", "1900/NUM")  # fmt: skip
 
 
-def test_capitals_tell_names_from_function_words():
+def test_capitalised_words_are_names_not_function_words():
     rules = only("proper_nouns", "dates", unmark_edges=True)
     parsed = doc("Will/PROPN", "Lee/PROPN", "may/AUX", "go/VERB", "in/ADP", "May/X", "1900/NUM")
     assert marked(parsed, rules) == [("Will Lee", "ENTITY"), ("May 1900", "DATE")]
     assert marked(doc("The/PROPN", "Hague/PROPN"), rules) == [("Hague", "ENTITY")]
 
 
-def test_what_was_seen_is_unmarked_but_not_numbers():
+def test_repeated_names_are_unmarked_but_not_numbers():
     on = only("proper_nouns", "dates", unmark_seen=True)
     words = [word for word, _ in marked(doc(*SEEN), on)]
     assert words == ["Ann Lee", "Bo", "1900", "Bo Lee", "1900"]
@@ -152,7 +152,7 @@ def test_the_subject_is_unmarked():
     assert [w for w, _ in marked(headed, rules)] == ["Ann"]
 
 
-def test_content_words_are_what_is_left():
+def test_content_words_are_outside_the_facts():
     parsed = doc("Bo/PROPN", "saw/VERB", "red/ADJ", "hens/NOUN", "in/ADP", "Rome/PROPN")
     rules = only("proper_nouns", content=True, unmark_subject=True)
     assert marked(parsed, rules, subject="Ann") == [
@@ -191,7 +191,7 @@ switches = st.fixed_dictionaries({name: st.booleans() for name in Rules.switches
 @given(
     st.lists(st.tuples(words, tags, iob, st.booleans()), max_size=14), switches, st.text(max_size=5)
 )
-def test_any_text_gives_marks_that_keep_the_protocol(tokens, state, subject):
+def test_any_text_gives_valid_marks(tokens, state, subject):
     text_words, pos, ents, spaces = zip(*tokens, strict=True) if tokens else ((), (), (), ())
     ents = ["B" + e[1:] if e[0] == "I" and (i == 0 or ents[i - 1] != "B-PERSON") else e
             for i, e in enumerate(ents)]  # fmt: skip

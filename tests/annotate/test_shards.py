@@ -67,7 +67,7 @@ def test_marks_come_back_with_their_documents(tmp_path):
 
 
 @pytest.mark.parametrize("stop_after", [0, 4, 5, 9, 11, 22])
-def test_a_stopped_annotation_goes_on_after_the_last_shard(tmp_path, stop_after):
+def test_an_interrupted_annotation_resumes_after_the_last_shard(tmp_path, stop_after):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run(whole)
     with pytest.raises(KeyboardInterrupt):
@@ -97,7 +97,7 @@ def test_a_shard_without_its_manifest_entry_is_written_again(tmp_path):
     assert len(list(attach_marks(documents(), tmp_path))) == 23
 
 
-def test_other_settings_are_refused_and_nothing_changes(tmp_path):
+def test_different_settings_are_refused_and_nothing_changes(tmp_path):
     run(tmp_path)
     before = files(tmp_path)
     with pytest.raises(LacyError, match="version: 1 -> 2") as caught:
@@ -195,7 +195,7 @@ def test_processes_give_the_same_marks(tmp_path, blank):
 
 
 @pytest.mark.slow
-def test_a_mistake_in_a_worker_is_told_as_it_is(tmp_path, blank):
+def test_an_error_in_a_worker_keeps_its_type(tmp_path, blank):
     annotator = SpacyAnnotator(blank)
     annotator.source = str(tmp_path / "gone")  # the worker loads it anew
     with pytest.raises(LacyError) as caught:
@@ -216,6 +216,6 @@ def test_a_dead_worker_is_a_clear_error(tmp_path):
     assert caught.value.code == "E36"
 
 
-def test_a_loaded_pipeline_cannot_travel(tmp_path):
+def test_a_loaded_pipeline_cannot_be_sent_to_workers(tmp_path):
     with pytest.raises(LacyError, match="loaded pipeline"):
         run(tmp_path, SpacyAnnotator(spacy.blank("en")), n_process=2)

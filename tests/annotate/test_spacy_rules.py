@@ -54,7 +54,7 @@ def test_the_bundled_pipeline_is_small_and_names_its_data():
     )
 
 
-def test_batches_and_pieces_do_not_change_marks(bundled, monkeypatch):
+def test_batches_and_splitting_do_not_change_marks(bundled, monkeypatch):
     texts = [TEXT, "", " \n", "He met Ann Lee in 1920.", "x"]
     marks = bundled.annotate(texts)
     assert marks[1] == marks[2] == []
@@ -66,20 +66,20 @@ def test_batches_and_pieces_do_not_change_marks(bundled, monkeypatch):
 
 
 @given(st.text("ab \n", max_size=60), st.integers(1, 9))
-def test_pieces_make_up_the_text(text, size):
+def test_split_texts_join_to_the_text(text, size):
     pieces = list(spacy_rules.split_text(text, size))
     assert "".join(piece for _, piece in pieces) == text
     assert all(text[at : at + len(piece)] == piece for at, piece in pieces)
     assert all(len(piece) <= size for _, piece in pieces)
 
 
-def test_broken_unicode_keeps_its_place(bundled):
+def test_lone_surrogates_keep_their_offsets(bundled):
     assert bundled.annotate(["He met Ann Lee \ud800 in 1920."]) == bundled.annotate(
         ["He met Ann Lee \ufffd in 1920."]
     )
 
 
-def test_a_copy_in_another_process_marks_the_same(bundled):
+def test_a_pickled_annotator_gives_the_same_marks(bundled):
     copy = pickle.loads(pickle.dumps(bundled))
     assert copy.annotate([TEXT]) == bundled.annotate([TEXT])
     assert copy.settings() == bundled.settings()
@@ -98,7 +98,7 @@ def test_the_paper_s_pipeline_where_installed_else_ours(monkeypatch, capsys):
     assert reason in capsys.readouterr().err
 
 
-def test_entities_are_off_only_where_learned_spans_stand_in(capsys):
+def test_entities_are_off_only_with_learned_spans(capsys):
     assert SpacyAnnotator("bundled").rules.entities is False
     assert spacy_rules.NO_ENTITIES in capsys.readouterr().err
     assert SpacyAnnotator("bundled", Rules(learned=False)).rules.entities is True
@@ -117,7 +117,7 @@ def test_a_missing_pipeline_says_what_to_type():
     assert "python -m spacy download en_no_such" in str(caught.value)
 
 
-def test_a_damaged_pipeline_is_told(tmp_path):
+def test_a_damaged_pipeline_is_an_error(tmp_path):
     spacy.blank("en").to_disk(tmp_path / "p")
     (tmp_path / "p" / "config.cfg").write_text("[nlp")
     with pytest.raises(LacyError, match="does not load"):
@@ -131,13 +131,13 @@ def test_spacy_not_installed(monkeypatch):
     assert caught.value.code == "E11"
 
 
-def test_a_bare_pipeline_says_which_switches_find_nothing():
+def test_a_blank_pipeline_reports_inactive_switches():
     annotator = SpacyAnnotator(spacy.blank("en"))
     assert set(annotator.inactive) == {"entities", "proper_nouns", "learned"}
     assert words(annotator, "Born in 1900 to two French farmers.") == ["1900", "two", "French"]
 
 
-def test_components_that_no_rule_reads_stay_out(tmp_path):
+def test_components_that_no_rule_uses_are_disabled(tmp_path):
     nlp = spacy.blank("en")
     nlp.add_pipe("sentencizer")
     nlp.add_pipe("entity_ruler").add_patterns([{"label": "ORG", "pattern": "Red Hen"}])

@@ -1,19 +1,13 @@
 """llama.cpp's own server and the command line hold a model as the tests' server does."""
 
-import importlib.util
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 
-import httpx
 import pytest
 import torch
 from fastapi.testclient import TestClient
 
 from helpers import hosted_app
+from helpers.llama_server import llama_server, needs_llama
 from lacy.cascade import Engine
 from lacy.cascade.hosted_model import connect
 from lacy.cli import main
@@ -22,8 +16,7 @@ from lacy.model import build_model, load_model, save_model
 from lacy.serve import Scheduler, make_app
 from lacy.sources import ScriptedSource
 
-LLAMA = sys.executable if importlib.util.find_spec("llama_cpp") else None
-LLAMA = LLAMA or os.environ.get("LACY_LLAMA_PYTHON")
+POLICIES = ["never", "always", "threshold=0", "threshold=1.5", "random=0.3", "budget=0.2", "top2=1"]
 PROMPTS = ["Ada Lovelace was born", "In 1879 "]
 
 
@@ -44,36 +37,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def llama(folder):
-    """The address of llama.cpp's Python server over the model."""
-    if not LLAMA:
-        pytest.skip("needs llama-cpp-python[server] here or behind LACY_LLAMA_PYTHON")
+    """The address of llama.cpp's server over the model."""
     pytest.importorskip("gguf", reason="needs the extra gguf")
     path = folder.with_name("slm.gguf")
     assert main(["export", str(folder), "--out", str(path), "--precision", "f32"]) == 0
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port = place.getsockname()[1]
-    flags = f"--model {path} --port {port} --n_ctx 96 --n_threads 1 --type_k 0 --type_v 0"
-    running = subprocess.Popen(
-        [LLAMA, "-m", "llama_cpp.server", *flags.split()],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}/v1"
-    try:
-        end = time.monotonic() + 300
-        while True:
-            assert running.poll() is None
-            assert time.monotonic() < end
-            try:
-                httpx.get(f"{url}/models", timeout=5)
-                break
-            except httpx.HTTPError:
-                time.sleep(0.1)
-        yield url
-    finally:
-        running.terminate()
-        running.wait(timeout=120)
+    with llama_server(path) as url:
+        yield f"{url}/v1"
 
 
 def answered(request):
@@ -87,17 +56,22 @@ def seen(answers):
     ]
 
 
-@pytest.mark.parametrize("policy", ["never", "threshold=0", "random=0.3", "budget=0.2"])
+@needs_llama
+@pytest.mark.parametrize(
+    "policy",
+    ["never", "always", "threshold=0", "threshold=1.5", "random=0.3", "budget=0.2", "top2=1"],
+)
 def test_llama_cpp_says_the_same_as_in_process(llama, folder, policy):
     mine = Engine(load_model(folder), ScriptedSource(answered), policy, max_new_tokens=12)
     hosted = connect(llama, "slm", folder, top=400)
-    assert hosted.server.dialect == "text"
+    assert hosted.server.dialect == "llama"
     theirs = Engine(hosted, ScriptedSource(answered), policy, max_new_tokens=12)
     expected, found = mine.generate(PROMPTS), theirs.generate(PROMPTS)
     assert seen(found) == seen(expected)
     assert policy == "never" or sum(answer.calls for answer in found) > 0
 
 
+@needs_llama
 @pytest.mark.parametrize("policy", ["never", "threshold=0"])
 def test_lacy_serves_in_front_of_llama_cpp(llama, folder, policy):
     """Whole and streamed, several at once: the words of the model in process."""

@@ -314,7 +314,6 @@ def test_evaluate_needs_one_truth(model, world, tmp_path, capsys):
 
 
 def test_sources_and_policies_are_opened_by_name(world, tmp_path):
-    assert open_source(None) is None
     with open_source(str(world)) as database:
         assert database.name == "truth.sqlite"
     with pytest.raises(LacyError):

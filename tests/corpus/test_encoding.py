@@ -29,7 +29,7 @@ def reading(path, **options):
 @pytest.mark.parametrize(
     "name", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-be"]
 )
-def test_unicode_is_told_by_its_first_bytes(name):
+def test_utf_16_and_utf_32_are_recognised_by_their_first_bytes(name):
     found = decode_text(ADA.encode(name))
     assert (found.text, found.guessed) == (ADA, False)
 
@@ -49,7 +49,7 @@ def test_windows_1252_is_guessed_where_a_text_looks_western():
         ("Łukasz Żak urodził się", "cp1250"), ("née à “Paris”, né", "mac-roman"),
     ],
 )  # fmt: skip
-def test_what_is_not_western_is_never_guessed(text, codec):
+def test_texts_that_do_not_look_western_are_never_guessed(text, codec):
     with pytest.raises(Undecodable):
         decode_text(text.encode(codec))
     assert decode_text(text.encode(codec), codec).text == text
@@ -67,12 +67,12 @@ def test_utf_8_with_a_damaged_byte_is_not_taken_for_another_encoding():
         ("shift-jis", "cp932"), ("cp437", "cp437"), ("unicode", "utf-16-le"), ("gb2312", "gb18030"),
     ],
 )  # fmt: skip
-def test_names_of_encodings(name, codec):
+def test_encoding_names_map_to_codecs(name, codec):
     assert codecs.lookup(codec_of(name)) == codecs.lookup(codec)
 
 
 @pytest.mark.parametrize("name", ["rot13", "hex", "idna", "klingon", "", "x-user-defined"])
-def test_what_is_no_encoding_of_texts_is_refused(tmp_path, name):
+def test_names_that_are_not_text_encodings_are_an_error(tmp_path, name):
     (tmp_path / "a.txt").write_text("a")
     with pytest.raises(LacyError) as caught:
         read(tmp_path / "a.txt", encoding=name)
@@ -141,7 +141,7 @@ def test_any_bytes_are_decoded_or_refused(data):
         assert 0 <= error.at < len(data)
 
 
-def test_an_encoding_is_for_those_that_are_not_utf_8(tmp_path):
+def test_a_given_encoding_applies_only_to_texts_that_are_not_utf_8(tmp_path):
     old, new = "Мария Велл", "Анна Рун, née"
     (tmp_path / "a.txt").write_bytes(old.encode("cp1251"))
     (tmp_path / "b.txt").write_text(new, encoding="utf-8")
@@ -168,7 +168,7 @@ def test_lines_of_a_stream_are_decoded_whatever_the_pieces(texts, codec, size):
     assert found == whole
 
 
-def test_lines_in_gb_18030_that_are_utf_8_by_chance_are_what_the_caller_says():
+def test_lines_in_gb_18030_that_are_valid_utf_8_follow_the_given_encoding():
     lines = ["李小明1815年出生于长沙", "ä", "他"]
     pair = bytes([0xC4, 0xA3]).decode("gb18030")  # two bytes of UTF-8, too
     data = "\n".join([*lines, pair]).encode("gb18030")
@@ -177,7 +177,7 @@ def test_lines_in_gb_18030_that_are_utf_8_by_chance_are_what_the_caller_says():
     assert b"".join(as_utf8([data], "gb18030")).decode().split("\n") == lines
 
 
-def test_files_in_old_encodings_are_read_and_the_guess_is_told(tmp_path):
+def test_files_in_old_encodings_are_read_and_the_guess_is_reported(tmp_path):
     pytest.importorskip("trafilatura", exc_type=ImportError)
     texts = {"a.txt": "cp1252", "b.md": "cp1252", "c.html": "cp1252", "d.txt": "utf-16"}
     for name, codec in texts.items():

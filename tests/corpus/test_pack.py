@@ -19,7 +19,7 @@ def make_segment(length, start=1):
 
 @given(st.integers(1, 200), st.integers(3, 50))
 @settings(max_examples=200, deadline=None)
-def test_split_gives_the_document_back_in_useful_pieces(length, context):
+def test_split_segments_join_to_the_document(length, context):
     whole = make_segment(length)
     parts = list(split(whole, context))
     assert np.concatenate([part.ids for part in parts]).tolist() == whole.ids.tolist()
@@ -67,7 +67,7 @@ def test_best_fit_fills_as_the_slow_rule_does(lengths):
 
 @given(st.lists(st.integers(2, 20), min_size=1, max_size=60), st.sampled_from([1, 40, 10_000]))
 @settings(max_examples=100, deadline=None)
-def test_pack_holds_each_piece_once_as_one_segment(lengths, window):
+def test_pack_places_each_document_once_as_one_segment(lengths, window):
     segments = [make_segment(length, start=1 + 100 * i) for i, length in enumerate(lengths)]
     found = []
     for ids_RT, marks_RT, segments_RT in pack(segments, 20, pad_id=9999, window=window):

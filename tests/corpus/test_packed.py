@@ -42,7 +42,7 @@ def segments_of(data):
     return sorted(found)
 
 
-def test_everything_comes_back_in_the_promised_types(data):
+def test_batches_have_the_documented_types(data):
     whole = data.batch(np.arange(len(data)))
     assert {name: (part.dtype, part.shape) for name, part in whole.items()} == {
         "input_ids": (np.dtype("int32"), (len(data), 32)),
@@ -71,7 +71,7 @@ def test_datasets_opens_it_and_sees_the_same(data):
     assert stored[3]["marks"] == data.batch([3])["marks"][0].tolist()
 
 
-def test_tokenizer_travels_with_the_data(data):
+def test_the_tokenizer_is_stored_with_the_data(data):
     assert tokenizer_fingerprint(data.tokenizer) == tokenizer_fingerprint(TOKENIZER)
     assert data.info.vocab_size == len(TOKENIZER)
 
@@ -102,7 +102,7 @@ def test_rows_outside_are_refused(data, row):
         data.batch([row])
 
 
-def test_written_twice_is_the_same_file(tmp_path, data):
+def test_writing_twice_gives_the_same_file(tmp_path, data):
     again = PackedData.write(documents(), TOKENIZER, 32, tmp_path / "again")
     for name in (packed.ARROW_FILE, packed.INFO_FILE):
         assert (again.path / name).read_bytes() == (data.path / name).read_bytes()
@@ -220,7 +220,7 @@ def test_data_that_were_changed_at_equal_size_are_noticed(data, place):
     assert caught.value.code == "E25"
 
 
-def test_folders_of_older_versions_have_no_digest_and_are_taken_as_they_are(data):
+def test_folders_without_digests_are_accepted(data):
     info = data.path / packed.INFO_FILE
     stored = json.loads(info.read_text())
     del stored["digests"]

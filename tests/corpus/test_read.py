@@ -97,7 +97,7 @@ def test_text_file_is_one_document(tmp_path):
     assert documents == [Document("story.txt", "A line.\nAnother\nthird \0 end")]
 
 
-def test_text_in_no_encoding_that_shows_names_the_line_and_the_option(tmp_path):
+def test_undecodable_text_reports_the_line_and_the_option(tmp_path):
     path = tmp_path / "old.txt"
     path.write_bytes(b"fine\nfine\n" + "Мария Велл".encode("cp1251"))
     error = code_of(path)
@@ -165,7 +165,7 @@ def test_lines_are_those_of_split_whatever_the_chunk(tmp_path_factory, pieces, c
     assert found == [(number, line) for number, line in enumerate(wanted, 1) if line.strip()]
 
 
-def test_truncated_gzip_keeps_what_was_readable(tmp_path):
+def test_truncated_gzip_yields_what_was_readable(tmp_path):
     rows = [{"id": i, "text": f"text {i} {os.urandom(20).hex()}"} for i in range(3000)]
     whole = gzip.compress(lines_of(*rows))
     path = tmp_path / "a.jsonl.gz"
@@ -244,7 +244,7 @@ def test_restructured_text_has_a_title_and_no_underlines(tmp_path):
     assert document.meta == {"title": "Mara"}
 
 
-def test_unknown_kinds_and_missing_files_at_once(tmp_path):
+def test_unknown_formats_and_missing_files_raise_when_called(tmp_path):
     (tmp_path / "a.docx").write_bytes(b"x")
     for path, code in [
         (tmp_path / "a.docx", "E27"),
@@ -304,7 +304,7 @@ def test_hub_names_go_through_datasets_as_a_stream(tmp_path):
     assert code_of("hf:").code == "E23"
 
 
-def test_marks_travel_through_jsonl(tmp_path):
+def test_marks_survive_jsonl(tmp_path):
     marks = (Mark(0, 4, "ENTITY"), Mark(10, 14, "DATE", "birth"))
     documents = [Document("a", "Anna, née 1879", {"k": 1}, marks), Document("b", "no marks")]
     for name in ("a.jsonl", "a.jsonl.gz"):
@@ -336,7 +336,7 @@ def test_failing_writer_leaves_no_file(tmp_path):
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), max_size=8))
 @settings(max_examples=50, deadline=None)
-def test_any_text_comes_back_from_jsonl(tmp_path_factory, texts):
+def test_any_text_survives_jsonl(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("any") / "a.jsonl"
     documents = [Document(str(i), text) for i, text in enumerate(["x", *texts])]
     write_documents(documents, path)

@@ -31,7 +31,7 @@ def as_reader(path):
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def test_links_hidden_files_and_shut_folders(tmp_path):
+def test_links_hidden_files_and_unreadable_folders(tmp_path):
     texts = {
         "a.txt": "A.", "b/c.txt": "C.", ".h/x.txt": "X.", ".y.txt": "Y.", "b/.z/z.txt": "Z.",
         "shut/s.txt": "S.", "names only/n.txt": "N.",
@@ -106,7 +106,7 @@ def test_pipes_sockets_and_devices_are_named_and_never_waited_for(tmp_path):
             assert caught.value.code == "E120"
 
 
-def test_what_lacy_wrote_beside_texts_is_no_text(tmp_path):
+def test_files_that_lacy_wrote_are_not_read_as_texts(tmp_path):
     (tmp_path / "a.txt").write_text("A.")
     for folder, name in (("kb", "documents.sqlite"), ("packed", "lacy_data.json")):
         (tmp_path / folder).mkdir()
@@ -117,7 +117,7 @@ def test_what_lacy_wrote_beside_texts_is_no_text(tmp_path):
     assert list(report.ignored.counts.values()) == [2]
 
 
-def test_names_that_are_no_utf_8_or_steer_a_terminal(tmp_path):
+def test_file_names_with_bad_bytes_or_control_characters(tmp_path):
     folder = os.fsencode(tmp_path)
     names = (b"bad\xff.txt", b"esc\x1b[2J.txt", b"line\nfeed.txt", b"-dash.txt")
     for name in names:

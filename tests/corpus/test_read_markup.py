@@ -40,7 +40,7 @@ def paragraphs(text):
         ("~~old~~ [link](x 'no') ![no](y) [[Wiki]] $x^2$", ["old link [[Wiki]] $x^2$"]),
     ],
 )  # fmt: skip
-def test_it_says_what_a_browser_shows(text, wanted):
+def test_markdown_text_is_what_a_browser_shows(text, wanted):
     assert paragraphs(text) == wanted
 
 
@@ -56,7 +56,7 @@ def test_titles():
     ["<div>", "</div>", "<p>", "<td>", "</tr>", "<table>", "<!--", "-->", "<pre>", "</pre>", "\n\n",
      "    ", "* ", "> ", "# ", "<script>", "</script>", "&", "<br>", "|", "[^a]: ", "```", "<", ">"]
 ), max_size=12), st.integers(0, 12))  # fmt: skip
-def test_words_that_nothing_hides_are_there_whatever_stands_around(pieces, at):
+def test_visible_words_are_always_extracted(pieces, at):
     text = "".join(pieces[:at]) + "\n\nKelfield stands.\n\n" + "".join(pieces[at:])
     hides = ("<script>", "<!--", "```", "<pre>", "    ")
     found = markdown_text(text)[0]

@@ -97,7 +97,7 @@ COLUMN = [
 ]
 
 
-def test_markdown_is_text_without_its_signs():
+def test_markdown_becomes_plain_text():
     plain = markdown_to_text(MARKDOWN.encode())
     assert plain.title == "Front"
     assert plain.text.split("\n\n") == [
@@ -136,7 +136,7 @@ def test_a_mixed_folder_is_read_with_titles_and_pages(tmp_path):
     assert "The life of" not in pdf.text
 
 
-def test_a_damaged_page_costs_itself_and_is_told(tmp_path):
+def test_a_damaged_page_is_dropped_and_reported(tmp_path):
     pytest.importorskip("pypdf")
     whole = pdf_of(["Ada Vell was born in Ulm."], ["gone"])
     strange = b"7 0 obj\n<< /Length 5 /Filter /Nope >>\nstream\nabcde\nendstream\nendobj\n"
@@ -159,7 +159,7 @@ def test_a_pdf_encrypted_by_aes_is_read_or_names_the_package(tmp_path):
         assert "a.pdf" in place and "pip install cryptography" in place
 
 
-def test_pdfs_that_lost_something_but_not_their_words(tmp_path):
+def test_damaged_pdfs_whose_text_is_intact(tmp_path):
     pytest.importorskip("pypdf")
     good = pdf_of(["Ada Vell was born in Ulm."])
     table = good.index(b"xref\n0")
@@ -223,7 +223,7 @@ BROKEN_PAGES = {
 }
 
 
-def test_broken_files_cost_themselves_and_say_why(tmp_path):
+def test_broken_files_are_skipped_with_a_reason(tmp_path):
     pytest.importorskip("pypdf")
     good = pdf_of(["Ada Vell."])
     bomb = b"BT /F1 9 Tf " + b" " * 100_000_000 + b"(boom) Tj ET"
@@ -255,7 +255,7 @@ def test_broken_files_cost_themselves_and_say_why(tmp_path):
         assert re.search(why, line), line
 
 
-def test_a_file_that_takes_too_long_or_too_much_memory_is_given_up(tmp_path, monkeypatch):
+def test_a_file_that_takes_too_long_or_too_much_memory_is_skipped(tmp_path, monkeypatch):
     pytest.importorskip("pypdf")
     monkeypatch.setattr(reader_process, "TIMEOUT", 3.0)
     (tmp_path / "a.pdf").write_bytes(pdf_of(b"BT /F1 9 Tf " + b"(a) Tj 1 1 Td " * 1_500_000))
@@ -275,7 +275,7 @@ def reading_nothing(path):
     return error
 
 
-def test_without_the_package_the_file_is_named_with_the_line_to_type(tmp_path, monkeypatch):
+def test_a_missing_package_is_reported_with_the_install_command(tmp_path, monkeypatch):
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     raises = "raise ModuleNotFoundError('not here', name='{0}')"
@@ -295,7 +295,7 @@ def test_without_the_package_the_file_is_named_with_the_line_to_type(tmp_path, m
     assert "pip install 'lacy[documents]'" in report.places["no reader"][0]
 
 
-def test_a_card_beside_tables_is_no_text(tmp_path):
+def test_a_readme_beside_tables_is_not_read(tmp_path):
     (tmp_path / "README.md").write_text("# Card")
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n')
     assert [document.text for document in reading(tmp_path)[0]] == ["one"]
@@ -303,7 +303,7 @@ def test_a_card_beside_tables_is_no_text(tmp_path):
     assert [document.id for document in reading(tmp_path)[0]] == ["README.md", "a.txt"]
 
 
-def test_no_process_stays_behind(tmp_path):
+def test_no_reader_process_is_left_running(tmp_path):
     (tmp_path / "a.md").write_text("one")
     (tmp_path / "b.md").write_text("two")
     documents = read(tmp_path)

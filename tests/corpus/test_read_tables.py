@@ -49,11 +49,11 @@ WANTED = [row["text"] for row in ROWS]
         json.dumps(ROWS).encode("utf-16"), "{broken\n" + LINES,
     ],
 )  # fmt: skip
-def test_json_in_every_way_in_which_texts_are_kept(tmp_path, data):
+def test_json_in_every_common_layout(tmp_path, data):
     assert texts(tmp_path / "a.json", data) == WANTED
 
 
-def test_elements_of_a_json_array_that_are_broken_cost_themselves(tmp_path):
+def test_broken_elements_of_a_json_array_are_skipped(tmp_path):
     found, report = reading(tmp_path / "a.json", '[{"text":"a"}, {"text": no}, 5, {"text":"c"}, ')
     assert [(d.id, d.text) for d in found] == [("a.json:1", "a"), ("a.json:4", "c")]
     assert dict(report.skipped) == {"not JSON": 2, "not an object": 1}
@@ -67,7 +67,7 @@ def test_elements_of_a_json_array_that_are_broken_cost_themselves(tmp_path):
     chunk=st.integers(1, 9),
     indent=st.sampled_from([None, 1]),
 )  # fmt: skip
-def test_json_arrays_are_split_where_json_says(tmp_path_factory, rows, chunk, indent):
+def test_json_arrays_are_split_correctly(tmp_path_factory, rows, chunk, indent):
     path = tmp_path_factory.mktemp("array") / "a.json"
     before, files.CHUNK = files.CHUNK, chunk
     try:
@@ -79,7 +79,7 @@ def test_json_arrays_are_split_where_json_says(tmp_path_factory, rows, chunk, in
     assert found == ["first", *(row["text"] for row in rows if row["text"].strip())]
 
 
-def test_a_long_element_is_left_out_in_bounded_memory(tmp_path, monkeypatch):
+def test_a_long_element_is_skipped_in_bounded_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "CHUNK", 100)
     monkeypatch.setattr(files, "MAX_BYTES", 500)
     rows = [{"text": "a"}, {"text": "x" * 2000}, {"text": "c"}]
@@ -130,7 +130,7 @@ def test_rows_of_a_table_that_do_not_fit_are_named(tmp_path):
     cells=st.lists(TEXT, min_size=1, max_size=5),
     chunk=st.integers(1, 9),
 )  # fmt: skip
-def test_any_text_comes_back_from_csv(tmp_path_factory, cells, chunk):
+def test_any_text_survives_csv(tmp_path_factory, cells, chunk):
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([["text", "n"], *([cell, 1] for cell in cells)])
     path = tmp_path_factory.mktemp("csv") / "a.csv"
@@ -170,7 +170,7 @@ def test_packed_files(tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", PACKERS)
-def test_a_file_that_unpacks_to_nothing_for_ever_is_left_soon(tmp_path, monkeypatch, ending):
+def test_decompression_bombs_are_stopped_early(tmp_path, monkeypatch, ending):
     monkeypatch.setattr(compression, "ALWAYS_ALLOWED", 1 << 18)
     monkeypatch.setattr(files, "MAX_BYTES", 1 << 20)
     pack = PACKERS[ending]
@@ -186,7 +186,7 @@ def test_a_file_that_unpacks_to_nothing_for_ever_is_left_soon(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("ending", PACKERS)
-def test_what_a_file_is_counts_more_than_its_name(tmp_path, ending):
+def test_content_decides_compression_not_the_name(tmp_path, ending):
     """Programs that download files decompress some of them and keep the name."""
     plain = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
     assert texts(tmp_path / f"a.jsonl{ending}", plain) == WANTED
@@ -223,7 +223,7 @@ def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
 # -------------------------------------------------------------------------------------- cells
 
 
-def test_cells_of_a_wrong_kind_cost_themselves(tmp_path):
+def test_cells_of_a_wrong_type_are_dropped(tmp_path):
     nine = "9" * 5_000
     rows = [
         f'{{"text":"a","n":{nine},"m":1e999,"title":NaN}}', '{"text":"b","title":["x"]}',
@@ -259,7 +259,7 @@ def test_rows_of_millions_of_values_cost_bounded_memory(tmp_path):
     assert caught.value.code == "E22" and len(str(caught.value)) < 2_000
 
 
-def test_marks_of_a_wrong_kind_cost_their_row(tmp_path):
+def test_rows_with_invalid_marks_are_skipped(tmp_path):
     nine = "9" * 4_000
     marks = ['[[0,1,"DATE","\\ud800"]]', '[[0,1,["x"]]]', '[[0,1,"DATE",[1]]]', "[null]",
              '[[0,1e400,"DATE"]]', f'[[0,{nine},"DATE"]]', '[[NaN,1,"DATE"]]', "[[true,1,null]]",
@@ -271,7 +271,7 @@ def test_marks_of_a_wrong_kind_cost_their_row(tmp_path):
     assert max(map(len, report.places["unusable marks"])) < 400
 
 
-def test_columns_that_nobody_asked_for_do_not_end_reading(tmp_path):
+def test_damaged_columns_that_are_not_needed_are_ignored(tmp_path):
     bad = pa.array([b"one", b"caf\xe9", b"x"], pa.binary())
     strings = pa.Array.from_buffers(pa.string(), 3, bad.buffers())
     columns = {
@@ -290,7 +290,7 @@ def test_columns_that_nobody_asked_for_do_not_end_reading(tmp_path):
     assert texts(tmp_path / "two.parquet") == ["first"]
 
 
-def test_a_damaged_column_beside_the_texts_costs_itself(tmp_path):
+def test_a_damaged_column_beside_the_texts_is_dropped(tmp_path):
     path = tmp_path / "a.parquet"
     junk = [os.urandom(8).hex() for _ in range(3000)]
     table = pa.table({"text": [f"text {n}" for n in range(3000)], "junk": junk, "id": junk})

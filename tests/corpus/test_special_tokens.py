@@ -100,7 +100,7 @@ def test_the_tokens_around_a_text(tmp_path, bos, eos, specials, template, begin,
 
 
 @pytest.mark.parametrize("kind", [SMOL, QWEN, ("<s>", "</s>", ("<s>", "</s>"), ANY_BOS)])
-def test_chats_stay_as_they_were(tmp_path, kind):
+def test_chat_templates_render_as_before(tmp_path, kind):
     more = {"extra_special_tokens": [kind[2][-1]]}
     before = AutoTokenizer.from_pretrained(made(tmp_path / "theirs", *kind, **more))
     save_tokenizer(load_tokenizer(tmp_path / "theirs"), tmp_path / "ours")
@@ -110,7 +110,7 @@ def test_chats_stay_as_they_were(tmp_path, kind):
     assert set(before.all_special_tokens) <= set(after.all_special_tokens)
 
 
-def test_the_user_chooses(tmp_path):
+def test_the_user_can_choose_the_begin_token(tmp_path):
     folder = made(tmp_path / "theirs", *SMOL)
     tokenizer = load_tokenizer(folder, begin="<|im_start|>")
     assert tokenizer.convert_ids_to_tokens(list(begin_end(tokenizer))) == ["<|im_start|>", END]
@@ -122,7 +122,7 @@ def test_the_user_chooses(tmp_path):
     assert caught.value.code == "E98" and "'<|im_end|>'" in caught.value.do
 
 
-def test_what_a_tokenizer_added_before_gives_way(tmp_path):
+def test_the_tokenizers_own_begin_token_is_replaced(tmp_path):
     """One that put other tokens around texts, or said that it adds none."""
     folder = made(tmp_path / "theirs", "<s>", "</s>", ("<s>", "</s>"))
     config = json.loads((folder / "tokenizer_config.json").read_text())

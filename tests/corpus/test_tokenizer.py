@@ -41,7 +41,7 @@ def ids_of(tokenizer, text):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_specials_stand_where_they_must(kind):
+def test_special_tokens_have_fixed_ids(kind):
     tokenizer = TOKENIZERS[kind]
     assert tokenizer.convert_tokens_to_ids(END_TOKEN) == 0
     assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id == 0
@@ -62,7 +62,7 @@ def test_vocabulary_has_the_size_asked_for(kind, size):
 @example(text=" leading, trailing  \r\n\t\0 ")
 @example(text="\U0001f468\u200d\U0001f469\u200d\U0001f467 e\u0301 \ufb01 \u3000\u00a0")
 @settings(max_examples=150, deadline=None)
-def test_every_text_comes_back_and_never_holds_a_special(kind, text):
+def test_every_text_is_decoded_exactly_without_special_tokens(kind, text):
     tokenizer = TOKENIZERS[kind]
     ids = ids_of(tokenizer, text)
     assert decode(tokenizer, ids) == text
@@ -151,7 +151,7 @@ def foreign(**special):
     return PreTrainedTokenizerFast(tokenizer_object=backend, **special)
 
 
-def test_call_is_added_last_to_a_foreign_tokenizer(tmp_path):
+def test_call_is_added_as_the_last_token(tmp_path):
     foreign(eos_token="</s>").save_pretrained(tmp_path)
     tokenizer = load_tokenizer(tmp_path)
     assert len(tokenizer) == 258
@@ -184,7 +184,7 @@ def test_tokenizers_that_cannot_be_used(tmp_path):
         assert caught.value.code == code and words in str(caught.value)
 
 
-def test_training_asks_for_text_and_room():
+def test_tokenizer_training_needs_text_and_a_minimum_vocabulary():
     for texts in ([], [" ", "\n"], ["\ud800"]):
         with pytest.raises(LacyError) as caught:
             train_tokenizer(texts, 300)
@@ -204,7 +204,7 @@ def test_offsets_cover_the_text_in_order():
     assert len(emoji) == 4  # one character, four bytes, four tokens
 
 
-def test_door_is_light_and_no_torch_is_loaded(tmp_path):
+def test_importing_the_package_is_fast_and_loads_no_torch(tmp_path):
     TOKENIZERS["bpe"].save_pretrained(tmp_path)
     code = (
         "import sys, lacy.corpus\n"
@@ -220,7 +220,7 @@ def test_door_is_light_and_no_torch_is_loaded(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_error_of_the_reader_passes_through_the_training(kind):
+def test_errors_of_the_reader_pass_through_tokenizer_training(kind):
     def texts():
         yield from TEXTS
         raise LacyError("E13", path="gone", do="look")

@@ -103,7 +103,7 @@ def test_gaps_are_filled_and_ids_stay(theirs, tmp_path, tokens, vocabulary):
     inside=st.booleans(),
     named=st.sampled_from(["<|r{}|>", "<|unused_{}|>", "<|unused_3{}|>"]),
 )
-def test_any_set_of_ids_is_kept(ids, inside, named):
+def test_any_set_of_token_ids_is_preserved(ids, inside, named):
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         foreign().save_pretrained(folder)
@@ -117,14 +117,14 @@ def test_any_set_of_ids_is_kept(ids, inside, named):
 
 
 @pytest.mark.parametrize("last", [500_000, 2**31])
-def test_too_many_missing_ids_are_told(theirs, last):
+def test_too_many_missing_ids_are_an_error(theirs, last):
     with_tokens(theirs, (last, "<|far|>"))
     with pytest.raises(LacyError, match="missing") as caught:
         load_tokenizer(theirs)
     assert caught.value.code == "E24" and "<CALL>" not in str(caught.value)
 
 
-def test_gaps_that_cannot_be_filled_are_told(tmp_path):
+def test_id_gaps_that_cannot_be_filled_are_an_error(tmp_path):
     pieces = [("<s>", 0.0), ("▁a", -1.0), ("a", -2.0)]
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(models.Unigram(pieces, 0)), bos_token="<s>", eos_token="<s>"
@@ -159,7 +159,7 @@ def test_code_beside_a_whole_tokenizer_is_not_needed(theirs, monkeypatch):
     assert not (theirs / "ran").exists()
 
 
-def test_merges_are_never_dropped_by_chance(theirs, tmp_path):
+def test_bpe_dropout_is_disabled(theirs, tmp_path):
     """With BPE-dropout a text would become other tokens each time, in training and afterwards."""
     plain = load_tokenizer(theirs)
     file = theirs / "tokenizer.json"
@@ -174,7 +174,7 @@ def test_merges_are_never_dropped_by_chance(theirs, tmp_path):
     assert all(ids_of(saved) == ids_of(plain) for _ in range(5))
 
 
-def test_what_has_no_tokenizer_json_says_how_to_make_one(tmp_path):
+def test_a_tokenizer_without_tokenizer_json_gets_advice(tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(b"\x0a\x0e\x0a\x05<unk>")
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
     with pytest.raises(LacyError, match="pip install sentencepiece") as caught:

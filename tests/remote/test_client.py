@@ -5,53 +5,20 @@ import json
 import pickle
 import re
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from helpers.scripted_server import scripted_server
 from lacy.errors import LacyError
 from lacy.remote import OpenAIClient, OutOfTokens, RemoteError, Retries
 
 QUICK = Retries(2, first_wait=0.001)
 
 
-class Player(BaseHTTPRequestHandler):
-    """Plays ``server.replies`` in order; the last one stays."""
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.play(body)
-
-    def do_GET(self):
-        self.play(None)
-
-    def play(self, body):
-        server = self.server
-        with server.lock:
-            server.seen.append((self.path, self.headers.get("Authorization"), body))
-            status, answer = server.replies[0]
-            if len(server.replies) > 1:
-                del server.replies[0]
-        raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Player) as running:
-        running.seen, running.replies, running.lock = [], [], threading.Lock()
-        running.url = f"http://127.0.0.1:{running.server_address[1]}/v1/"
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
+    with scripted_server() as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def answer(text, finish="stop", **fields):
@@ -145,7 +112,7 @@ def test_errors_say_what_can_be_done(server, status, hint, monkeypatch):
     assert re.search(hint, str(error))
     assert (error.status, error.retryable) == (status, False)
     assert error.why == f"HTTP {status} no (the key)" and bool(error.hint) == bool(hint)
-    assert server.seen[0][1] == "Bearer sk-sesame-0123456789" and client.sent == 1
+    assert server.seen[0][1]["Authorization"] == "Bearer sk-sesame-0123456789" and client.sent == 1
 
 
 def test_statuses_that_are_repeated(server):
@@ -167,16 +134,8 @@ def test_waits_are_bounded():
 
 def test_an_attempt_that_takes_too_long_is_given_up_for_the_next(server):
     release = threading.Event()
-
-    class Slow(Player):
-        def play(self, body):
-            if not self.server.seen:
-                self.server.seen.append(None)
-                release.wait(60)
-            else:
-                super().play(body)
-
-    server.replies, server.RequestHandlerClass = [answer("Oslo")], Slow
+    server.replies = [answer("Oslo")]
+    server.play = lambda number: number or release.wait(60)
     client = OpenAIClient(server.url, "m", attempt_timeout=1.0, retries=Retries(1, 0.001))
     assert run(client, lambda c: c.complete("x")).text == "Oslo"
     assert client.retried == 1
@@ -185,12 +144,7 @@ def test_an_attempt_that_takes_too_long_is_given_up_for_the_next(server):
 
 def test_the_deadline_ends_a_request_whatever_it_waits_for(server):
     release = threading.Event()
-
-    class Hangs(Player):
-        def play(self, body):
-            release.wait(60)
-
-    server.RequestHandlerClass = Hangs
+    server.play = lambda number: release.wait(60)
     client = OpenAIClient(server.url, "m", timeout=0.3, concurrency=1)
 
     async def two(c):

@@ -174,7 +174,7 @@ def test_a_hosting_server_that_dies_is_an_error(make, there):
             assert caught.value.status_code == 502 and caught.value.code == "E93"
         there[1].gone = False
         assert never(running) == 200
-        assert running.scheduler.running == running.scheduler.waiting == 0
+        until(lambda: running.scheduler.running == running.scheduler.waiting == 0)
 
 
 def test_an_interrupted_stream_is_continued(make, there, monkeypatch):

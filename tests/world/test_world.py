@@ -64,7 +64,7 @@ def test_held_out_phrasings_and_people_never_occur_in_training(world):
     assert not unseen & {d.meta["person"] for d in world.documents()}
 
 
-def test_the_world_is_hard_to_game(world):
+def test_names_and_values_share_prefixes(world):
     names = [p.name for p in world.everyone]
     assert any(a != b and b.startswith(a) for a in names for b in names), "names that continue"
     assert len({p.last for p in world.everyone}) < len(names), "shared surnames"
@@ -85,7 +85,7 @@ def test_no_lead_names_two_relations_or_ends_another_relations_lead():
             assert of_a == of_b or not b.endswith(f" {a}"), (a, b)
 
 
-def test_claims_of_garbled_text_are_read_as_wrong_not_missed(world):
+def test_claims_in_garbled_text_are_read_as_wrong(world):
     person = next(p for p in world.people() if "birth_place" in p.facts)
     text = f"{person.name} was born in Xanadu Keep, merry. {person.last} married nobody."
     assert [(c.relation, c.value) for c in world.claims(text)] == [
@@ -135,7 +135,7 @@ def test_the_reader_never_fails_and_its_places_hold(text):
     world.expects_value(text)
 
 
-def test_forms_lists_all_that_choose_can_give():
+def test_all_forms_lists_everything_that_expand_can_return():
     lead = "was [raised|brought up] in [the|]"
     drawn = {expand(lead, random.Random(i)).strip() for i in range(50)}
     assert drawn == {form.strip() for form in all_forms(lead)}

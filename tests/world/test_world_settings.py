@@ -22,7 +22,7 @@ def rows(path):
     return found
 
 
-def test_without_prose_every_text_is_as_it_was():
+def test_without_prose_texts_do_not_change():
     world, digest = make_world(30, 5), hashlib.sha256()
     for split in ("train", "valid", "fresh", "unseen"):
         for document in world.documents(split, per_person=2):
@@ -63,12 +63,12 @@ def test_prose_is_saved_and_read_and_older_folders_have_none(tmp_path):
 
 
 @pytest.mark.parametrize("prose", [-0.5, float("nan"), float("inf")])
-def test_prose_that_is_no_number_of_sentences_is_refused(prose):
+def test_invalid_prose_is_an_error(prose):
     with pytest.raises(LacyError, match="E12"):
         make_world(20, 0, prose=prose)
 
 
-def test_errors_are_other_peoples_values_of_that_share_of_facts(tmp_path):
+def test_wrong_values_are_other_peoples_for_the_given_share(tmp_path):
     world = make_world(100, 3)
     truth = rows(world.to_sqlite(tmp_path / "truth.sqlite"))
     for share in (0.1, 0.5, 1.0):
@@ -93,13 +93,13 @@ def test_errors_are_the_same_every_time_and_nested():
     assert wrong_values(people, 0.0, 1) == {}
 
 
-def test_no_errors_is_the_same_file(tmp_path):
+def test_an_error_rate_of_0_gives_the_same_file(tmp_path):
     world = make_world(30, 4)
     plain = world.to_sqlite(tmp_path / "a.sqlite").read_bytes()
     assert world.to_sqlite(tmp_path / "b.sqlite", errors=0.0, seed=9).read_bytes() == plain
 
 
-def test_where_everybody_has_one_value_there_is_no_other():
+def test_a_relation_with_a_single_value_has_no_wrong_value():
     person = make_world(10, 0).everyone[0]
     own = person.facts["field"]
     assert wrong_value(person, "field", [own, own], 0) is None
@@ -109,7 +109,7 @@ def test_where_everybody_has_one_value_there_is_no_other():
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
-def test_errors_that_are_no_share_are_refused(share, tmp_path):
+def test_an_error_rate_outside_0_to_1_is_an_error(share, tmp_path):
     with pytest.raises(LacyError, match="E12"):
         make_world(20, 0).to_sqlite(tmp_path / "a.sqlite", share)
     assert list(tmp_path.iterdir()) == []
@@ -124,7 +124,7 @@ def lacy_world(*argv):
         return leaving.code or 0
 
 
-def test_the_verb_writes_both(tmp_path, capsys):
+def test_the_command_writes_world_and_database(tmp_path, capsys):
     argv = ["--people", 30, "--per-person", 1, "--prose", 2, "--errors", 0.25, "--seed", 6]
     assert lacy_world(*argv, "--out", tmp_path / "w") == 0
     world = make_world(30, 6, prose=2.0)
@@ -139,7 +139,7 @@ def test_the_verb_writes_both(tmp_path, capsys):
     assert str(len(wrong)) in capsys.readouterr().out
 
 
-def test_the_verb_refuses_what_is_no_share_or_number(tmp_path, capsys):
+def test_the_command_refuses_invalid_numbers(tmp_path, capsys):
     for flag, value in (("--errors", 1.5), ("--prose", -1)):
         assert lacy_world(flag, value, "--out", tmp_path / "w") == 2
         assert capsys.readouterr().err.startswith("[E12]")

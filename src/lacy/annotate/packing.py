@@ -101,7 +101,9 @@ def mark_and_pack(
         if manifest.slow:
             ids = ", ".join(map(one_line, manifest.slow[:SHOWN_IDS]))
             more = " ..." if manifest.slow[SHOWN_IDS:] else ""
-            say(f"Skipped because marking took too long: {len(manifest.slow)} ({ids}{more})")
+            limit = getattr(annotator, "seconds", None)
+            took = f"longer than {limit:g} s" if limit else "too long"
+            say(f"Skipped because marking took {took}: {len(manifest.slow)} ({ids}{more})")
         marked = attach_marks(read_documents(), folder)
     encoded = encode_many(marked, tokenizer)
     return PackedData.write(encoded, tokenizer, settings.context, out)

@@ -281,7 +281,7 @@ class HostedBackend:
 
     def _request_next(self, text: _Text) -> None:
         """Ask for the next tokens of a text."""
-        sequence, streams = text.sequence, self._server.dialect == "ids"
+        sequence, streams = text.sequence, self._server.by_id
         if text.mode == "ahead":
             length = 1 if isinstance(sequence.engine.policy, Always) else AHEAD
         elif text.mode == "stops" and not sequence.may_call:

@@ -46,7 +46,7 @@ class Hosted:
     @property
     def special_names(self) -> tuple[str, ...]:
         """Texts that the server would read as special tokens, because it tokenizes prompts."""
-        if self.server.dialect == "ids":
+        if self.server.by_id:
             return ()
         return (CALL_TOKEN, *map(str, self.tokenizer.all_special_tokens))
 
@@ -158,14 +158,19 @@ async def _probe(server: CompletionServer) -> int | None:
             fields = {"max_tokens": 1, "logprobs": 1, "return_tokens_as_token_ids": True}
             found = (await server.client.complete(ids, **fields)).choice.get("logprobs") or {}
             by_id = str((found.get("tokens") or [""])[0]).startswith("token_id:")
+            if "content" in found:
+                server.dialect = "llama"
         except RemoteError as error:
             if not error.status:
                 raise
             by_id = False
-        if not by_id:
+        if server.dialect == "llama":
+            await _check_tokens(server, len(ids))
+        elif not by_id:
             server.dialect = "text"
             server.client.concurrency = 1  # these servers compute one text after the other
-            await _probe_text(server, len(ids))
+            _find_texts(server)
+            await _check_tokens(server, len(ids))
         return longest
     except RemoteError as error:
         raise server.no_answer(error) from None
@@ -173,8 +178,8 @@ async def _probe(server: CompletionServer) -> int | None:
         server.client.retries = retries
 
 
-async def _probe_text(server: CompletionServer, own_length: int) -> None:
-    """Find the token of each text; check that log-probabilities come and tokens agree."""
+def _find_texts(server: CompletionServer) -> None:
+    """Find the token of each text."""
     for token in range(server.vocab_size):
         try:
             text = server.token_text.bytes_of(token).decode("utf-8")
@@ -184,6 +189,10 @@ async def _probe_text(server: CompletionServer, own_length: int) -> None:
             server.ids[text] = token
     if server.call_id is not None:
         server.ids[CALL_TOKEN] = server.call_id
+
+
+async def _check_tokens(server: CompletionServer, own_length: int) -> None:
+    """Check that the server splits a text as the tokenizer does and reports log-probabilities."""
     try:
         answer = await server.client.complete(PROBE, max_tokens=1, logprobs=1)
     except RemoteError as error:
@@ -195,7 +204,7 @@ async def _probe_text(server: CompletionServer, own_length: int) -> None:
         do = "give the tokenizer of the model that is served there: --tokenizer FOLDER"
         raise LacyError("E91", url=server.url, why=why, do=do)
     if not answer.choice.get("logprobs"):
-        do = "use vLLM or llama.cpp's Python server"
+        do = "use vLLM or llama.cpp's server"
         raise LacyError("E91", url=server.url, why="it gives no log-probabilities", do=do)
 
 
@@ -212,7 +221,8 @@ def _served_model(client: OpenAIClient, models: list[dict[str, Any]]) -> tuple[s
     else:
         do = f"name one of: {', '.join(names) or '(none)'}"
         raise LacyError("E91", url=client.url, why=f"it has no model {wanted!r}", do=do)
-    longest = models[place].get("max_model_len")
+    found = models[place]
+    longest = found.get("max_model_len") or (found.get("meta") or {}).get("n_ctx")
     return names[place], longest if isinstance(longest, int) else None
 
 

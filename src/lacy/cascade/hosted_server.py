@@ -1,9 +1,13 @@
 """A model behind a completions server: its next tokens, and the likelihood of given tokens.
 
-There are two dialects of OpenAI's completions API. *Ids* (vLLM): prompts are token ids, and tokens
-are reported as ids, the end of text among them. *Text* (llama.cpp's Python server): prompts are
-text, which the server tokenizes; tokens are reported as text, so that parts of a character that
-takes several tokens, and the end of text, have no likelihood. Both are told to stop at ``<CALL>``.
+There are three dialects of OpenAI's completions API, all told to stop at ``<CALL>``:
+
+- *ids* (vLLM): prompts are token ids, and tokens are reported as ids, the end of text among them.
+- *llama* (llama.cpp's own server): the same, in other fields. It does not score given tokens, but
+  reports the likelihood of a token that a bias forces, so each of them takes a request.
+- *text* (llama.cpp's Python server): prompts are text, which the server tokenizes; tokens are
+  reported as text, so that parts of a character that takes several tokens, and the end of text,
+  have no likelihood.
 """
 
 from __future__ import annotations
@@ -21,10 +25,13 @@ from lacy.types import CALL_TOKEN
 
 T = TypeVar("T")
 
-Dialect = Literal["ids", "text"]
+Dialect = Literal["ids", "llama", "text"]
 
 FORBIDDEN = -100.0
 """The bias with which servers never generate a token: the lowest in OpenAI's API."""
+
+FORCED = 1000.0
+"""The bias with which llama.cpp always generates a token; it reports likelihoods without bias."""
 
 MAX_ANSWER_BYTES = 1 << 27
 
@@ -93,6 +100,11 @@ class CompletionServer:
     """Token ids by text, in the dialect of text."""
 
     @property
+    def by_id(self) -> bool:
+        """True if prompts are token ids and tokens are reported as ids."""
+        return self.dialect != "text"
+
+    @property
     def url(self) -> str:
         """The server's base address."""
         return self.client.url
@@ -135,7 +147,7 @@ class CompletionServer:
     async def stream_text(
         self, request: HostedRequest, on_token: Callable[[HostedToken], object]
     ) -> None:
-        """Like ``continue_text``, calling ``on_token`` as tokens arrive; in the dialect of ids.
+        """Like ``continue_text``, but call ``on_token`` as tokens arrive; not in dialect *text*.
 
         A stream that breaks after some tokens ends normally: these tokens are as good as any
         others, and the caller continues from there.
@@ -170,7 +182,7 @@ class CompletionServer:
                 if not tokens:
                     raise
 
-        body = {**self._body(request), **_ID_DIALECT, "stream": True}
+        body = {**self._shaped(self._body(request)), "stream": True}
         try:
             await self.client.stream("completions", body, read_or_keep)
         except RemoteError as error:
@@ -221,6 +233,8 @@ class CompletionServer:
         Raises:
             LacyError: E93, the server gave no answer.
         """
+        if self.dialect == "llama":
+            return await self._score_forced(ids, tokens, wide)
         whole = text + self.token_text.decode(tokens)
         body = self._scoring_body([*ids, *tokens], whole)
         if self.dialect == "ids":
@@ -242,6 +256,19 @@ class CompletionServer:
             choice = await self._complete({**body, "logprobs": self.vocab_size})
             after = self._tokens_of(choice, whole)[:1]
         return [*echoed[start:end], *after]
+
+    async def _score_forced(
+        self, ids: Sequence[int], tokens: Sequence[int], wide: bool
+    ) -> list[HostedToken]:
+        """Score tokens one by one, each forced by a bias after those before it."""
+        bodies = [
+            {**self._scoring_body([*ids, *tokens[:n]], ""), **_bias({token: FORCED})}
+            for n, token in enumerate(tokens)
+        ]
+        after = self._scoring_body([*ids, *tokens], "")
+        bodies.append({**after, "logprobs": self.vocab_size} if wide else after)
+        choices = await asyncio.gather(*map(self._complete, bodies))
+        return [token for choice in choices for token in self._tokens_of(choice, "")[:1]]
 
     # ----------------------------------------------------------------------- requests and answers
 
@@ -265,12 +292,14 @@ class CompletionServer:
         return {"prompt": self._prompt(ids, text), "max_tokens": 1, "logprobs": self.top, **bias}
 
     def _prompt(self, ids: Sequence[int], text: str) -> list[int] | str:
-        return list(ids) if self.dialect == "ids" else text
+        return list(ids) if self.by_id else text
+
+    def _shaped(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {**body, **_ID_DIALECT} if self.dialect == "ids" else dict(body)
 
     async def _complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        fields = {**body, **_ID_DIALECT} if self.dialect == "ids" else body
         try:
-            return (await self.client.complete(**fields)).choice
+            return (await self.client.complete(**self._shaped(body))).choice
         except RemoteError as error:
             raise self.no_answer(error) from None
 
@@ -283,12 +312,19 @@ class CompletionServer:
         return bool(tokens) and tokens[-1].token in {self.call_id, *self.ends}
 
     def _stop_call(self, choice: Mapping[str, Any]) -> int | None:
-        """Return the id of ``<CALL>`` if the server stopped there; it does not report the token."""
+        """Return the id of ``<CALL>`` if the server stopped there without reporting the token."""
+        if self.dialect == "llama":  # it reports an end of text, but no stop text
+            return self.call_id
         return self.call_id if choice.get("stop_reason") == self.call_id else None
 
     def _tokens_of(self, choice: Mapping[str, Any], before: str) -> list[HostedToken]:
         """Return the tokens of an answer; ``before`` is the prompt, "" if it is echoed."""
         reported = choice.get("logprobs") or {}
+        if self.dialect == "llama":
+            return [
+                _token(place["id"], _by_id(place["top_logprobs"]), place["logprob"])
+                for place in reported.get("content") or []
+            ]
         names, tops = reported.get("tokens") or [], reported.get("top_logprobs") or []
         logps = reported.get("token_logprobs") or []
         places = list(zip(names, tops, logps, strict=True))
@@ -315,6 +351,10 @@ def _token(token: int, top: Mapping[int, float], logp: float | None = None) -> H
     known = {**top, token: logp} if logp is not None and token >= 0 else dict(top)
     floor = min((v for n, v in top.items() if n != token), default=-math.inf)
     return HostedToken(token, None, known, floor)
+
+
+def _by_id(top: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    return {int(entry["id"]): float(entry["logprob"]) for entry in top}
 
 
 def _id(name: str) -> int:

@@ -108,27 +108,6 @@ def legend(
     return text
 
 
-def receipt(answers: Answer | Sequence[Answer]) -> str:
-    """Summarize tokens, calls, call rate, cost and time by source in a few lines."""
-    answers = [answers] if isinstance(answers, Answer) else list(answers)
-    spans = [s for answer in answers for s in answer.spans if s.speaker != "prompt"]
-    tokens = sum(answer.tokens for answer in answers)
-    lines = [f"{tokens} tokens, {sum(answer.calls for answer in answers)} calls, "
-             f"call rate {call_rate(answers):.1%}"]  # fmt: skip
-    for name in speakers(answers):
-        own = [span for span in spans if span.speaker == name]
-        said = sum(span.tokens for span in own)
-        line = f"  {printable(name)}: {len(own)} answers, {said} tokens"
-        cost, seconds = sum(span.cost for span in own), sum(span.seconds for span in own)
-        line += f", cost {cost:g}" if cost else ""
-        lines.append(line + f", {seconds:.2f} s")
-    silent = [span for span in spans if span.asked and span.speaker == "slm"]
-    if silent:
-        cost = sum(span.cost for span in silent)
-        lines.append(f"  without an answer: {len(silent)}" + (f", cost {cost:g}" if cost else ""))
-    return "\n".join(lines)
-
-
 @dataclass(frozen=True, slots=True)
 class SpeakerTotals:
     """Tokens, calls, cost and time of one speaker."""
@@ -175,25 +154,41 @@ def bill(
         seconds: wall-clock time that they took.
         price: the price of the source (``lacy.sources.price_of``).
     """
-    spans = [s for answer in answers for s in answer.spans if s.speaker != "prompt"]
-    shares = {}
+    spans = [span for answer in answers for span in answer.spans]
+    generated = [span for span in spans if span.speaker != "prompt"]
+    totals = {}
     for name in ["slm", *speakers(answers)]:
-        said = [span for span in spans if span.speaker == name]
-        shares[name] = SpeakerTotals(
-            sum(span.tokens for span in said),
-            sum(span.asked for span in said) if name != "slm" else 0,
-            sum(span.cost for span in said),
-            sum(span.seconds for span in said),
+        own = [span for span in generated if span.speaker == name]
+        totals[name] = SpeakerTotals(
+            sum(span.tokens for span in own),
+            sum(span.asked for span in own) if name != "slm" else 0,
+            sum(span.cost for span in own),
+            sum(span.seconds for span in own),
         )
-    tokens = sum(span.tokens for span in spans)
-    read = sum(s.tokens for answer in answers for s in answer.spans if s.speaker == "prompt")
+    tokens = sum(span.tokens for span in generated)
+    read = sum(span.tokens for span in spans if span.speaker == "prompt")
     return Bill(
-        shares,
+        totals,
         tokens,
-        sum(span.asked for span in spans),
-        sum(span.asked and span.speaker == "slm" for span in spans),
-        call_rate(answers),
-        sum(span.cost for span in spans),
-        seconds,
-        None if price is None else price.cost(read, tokens),
+        calls=sum(span.asked for span in generated),
+        unanswered=sum(span.asked and span.speaker == "slm" for span in generated),
+        rate=call_rate(answers),
+        cost=sum(span.cost for span in generated),
+        seconds=seconds,
+        undelegated=None if price is None else price.cost(read, tokens),
     )
+
+
+def receipt(answers: Answer | Sequence[Answer]) -> str:
+    """Summarize tokens, calls, call rate, cost and time by source in a few lines."""
+    total = bill([answers] if isinstance(answers, Answer) else list(answers))
+    lines = [f"{total.tokens} tokens, {total.calls} calls, call rate {total.rate:.1%}"]
+    slm, *sources = total.speakers.items()
+    for name, own in sources:
+        cost = f", cost {own.cost:g}" if own.cost else ""
+        line = f"  {printable(name)}: {own.answers} answers, {own.tokens} tokens{cost}"
+        lines.append(f"{line}, {own.seconds:.2f} s")
+    if total.unanswered:
+        cost = f", cost {slm[1].cost:g}" if slm[1].cost else ""
+        lines.append(f"  without an answer: {total.unanswered}{cost}")
+    return "\n".join(lines)

@@ -207,9 +207,9 @@ def _group_help(group: str) -> str:
 
 def _unknown(arguments: list[str]) -> str:
     """Return the message for an unknown command: the nearest command, or all of them."""
-    import difflib
     import shlex
 
+    from lacy._text import closest
     from lacy.errors import one_line
 
     word, *rest = arguments
@@ -219,15 +219,15 @@ def _unknown(arguments: list[str]) -> str:
     if group and rest:
         typed, rest = f"{word} {rest[0]}", rest[1:]
         names = {name: f"{word} {name}" for name in group}
-        close = difflib.get_close_matches(arguments[1], names, 1, 0.5)
+        near = closest(arguments[1], names, cutoff=0.5)
     else:
         typed = word
         # A subcommand may have been typed without its group: `lacy mark` for `lacy data mark`.
         names = {name.rpartition(" ")[2]: name for name in PURPOSES} | FORMER
         names |= {name.partition(" ")[0]: name.partition(" ")[0] for name in PURPOSES}
-        close = difflib.get_close_matches(word, names, 1, 0.5)
-    if close:
-        meant = shlex.join([*names[close[0]].split(), *rest])
+        near = closest(word, names, cutoff=0.5)
+    if near:
+        meant = shlex.join([*names[near].split(), *rest])
         return f"There is no command {one_line(typed)!r}. Did you mean: lacy {one_line(meant)}"
     listed = ", ".join(names.values() if group else PURPOSES)
     return f"There is no command {one_line(typed)!r}. The commands are: {listed}"

@@ -53,5 +53,5 @@ def run(config: ExportConfig) -> int:
         "context": loaded.context,
     }
     facts(str(written), values)
-    say(f"Serve it: python -m llama_cpp.server --model {written}", file=sys.stderr)
+    say(f"Serve it with llama.cpp: llama-server --model {written}", file=sys.stderr)
     return 0

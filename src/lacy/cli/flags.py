@@ -66,8 +66,7 @@ class Flag:
         """Return how ``argparse`` reads the flag; the values themselves stay text."""
         [kind, *_] = self.kinds
         if kind is bool:
-            no = "" if self.setting.default is False else "[no-]"
-            return {"action": argparse.BooleanOptionalAction, "metavar": no}
+            return {"action": argparse.BooleanOptionalAction}
         listed, args = typing.get_origin(kind) in (list, tuple), typing.get_args(kind)
         words = "{" + ",".join(choices(args[0] if listed else kind)) + "}"
         placeholder = PLACEHOLDERS.get(args[0] if listed else kind, "TEXT")
@@ -214,7 +213,9 @@ def make_parser(
         shown = flag.help() if everything or not flag.rare else argparse.SUPPRESS
         names = [flag.path] if positional else [flag.name]
         options |= {} if positional else {"dest": flag.path}
-        groups[flag.group].add_argument(*names, help=shown, **options)
+        action = groups[flag.group].add_argument(*names, help=shown, **options)
+        if flag.kinds == [bool]:  # for _Formatter: --dry-run, but --[no-]marks
+            action.metavar = "" if flag.setting.default is False else "[no-]"
     return parser
 
 
@@ -243,7 +244,7 @@ def parse(cls: type[T], argv: Sequence[str], *, command: str, file: bool = True)
     for word in unknown:
         if not word.startswith("-"):
             parser.error(f"unexpected argument {word!r}")
-        near = closest(word.partition("=")[0], parser._option_string_actions)
+        near = closest(word.partition("=")[0], [flag.name for flag in flags])
         do = f"did you mean {near}? " if near else ""
         _refuse(parser.prog, f"there is no flag {word}", f"{do}All flags: {parser.prog} --help-all")
     for flag in flags:

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.text import Text
+
+from lacy import cascade
+from lacy.cli import streaming
 from lacy.cli.options import SamplingOptions
 from lacy.cli.terminal import as_text, input_lines, note
 from lacy.config import Positional
 from lacy.errors import LacyError
+from lacy.types import Answer, Span
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lacy.cascade import Engine, TextSequence
-    from lacy.types import Answer
 
 
 @dataclass
@@ -48,51 +51,69 @@ lacy generate runs/mine "Emil Quilodell" --source world --policy budget=0.22 --s
 def run(config: GenerateConfig) -> int:
     """Generate and print."""
     prompts = [as_text(word) for word in config.prompt] or _read_prompts()
-    from lacy.cascade import question_hint
-
     engine = config.open(fixed_policy=True)
     templated = bool(getattr(engine.tokenizer, "chat_template", None))
-    for hint in dict.fromkeys(question_hint(prompt, templated=templated) for prompt in prompts):
-        if hint:
-            note(hint)
+    hints = (cascade.question_hint(prompt, templated=templated) for prompt in prompts)
+    for hint in dict.fromkeys(filter(None, hints)):
+        note(hint)
     answers = _generate(engine, prompts, config.show)
     if config.out is not None:
-        from lacy.cascade import write_answers
-
-        write_answers(config.out, answers)
+        cascade.write_answers(config.out, answers)
     return 0
 
 
 def _generate(engine: Engine, prompts: Sequence[str], show: bool) -> list[Answer]:
     """Generate and print: a single text in a terminal as it is written, others at the end."""
-    from rich.console import Console
-
     console = Console()
     palette: dict[str, str] = {}
     begin = time.perf_counter()
-    streamed = len(prompts) == 1 and console.is_terminal
-    if streamed:
-        answers = [_streamed(engine, prompts[0], console, palette)]
+    if streamed := len(prompts) == 1 and console.is_terminal:
+        answers = [_generate_live(engine, prompts[0], console, palette)]
     else:
-        with _progress(engine, len(prompts)) as watched:
-            answers = watched.generate(prompts)
+        with _progress(engine, len(prompts)) as observed:
+            answers = observed.generate(prompts)
     seconds = time.perf_counter() - begin
-    _print(console, answers, palette, show, engine, seconds, shown=streamed)
+    palette |= {n: c for n, c in cascade.colours(answers).items() if n not in palette}
+    for answer in answers:
+        if not streamed:
+            coloured = cascade.render_answer(answer, palette, not console.no_color)
+            console.print(coloured, soft_wrap=True)
+        _print_details(answer, console, palette, show)
+    unanswered = any(s.asked and s.speaker == "slm" for answer in answers for s in answer.spans)
+    console.print(cascade.legend(palette, not console.no_color, silent=unanswered))
+    if show:
+        from lacy.sources import price_of
+
+        bill = cascade.bill(answers, seconds=seconds, price=price_of(engine.source))
+        console.print(streaming.long_receipt(bill, palette, console), soft_wrap=True)
+    else:
+        console.print(Text(cascade.receipt(answers)))
     return answers
 
 
-def _streamed(engine: Engine, prompt: str, console: Console, palette: dict[str, str]) -> Answer:
-    """Generate one text and print its words as they come."""
-    from lacy.cli.streaming import SpanWriter, generate_live
-    from lacy.remote import LoopThread
-    from lacy.types import Span
+def _print_details(answer: Answer, console: Console, palette: dict[str, str], show: bool) -> None:
+    """Print whether an answer was cut off and, with --show, the evidence of its calls."""
+    if console.is_terminal and (cut := streaming.cut_off(answer)):
+        console.print(Text(f"({cut}: --max-new-tokens sets the limit)", style="dim"))
+    if show:
+        console.print("\n" * console.is_terminal, end="")
+        for line in streaming.evidence(answer, palette, console):
+            console.print(line, soft_wrap=not console.is_terminal)
+    console.print()
 
-    writer = SpanWriter(console, palette)
+
+def _generate_live(
+    engine: Engine, prompt: str, console: Console, palette: dict[str, str]
+) -> Answer:
+    """Generate one text and print its words as they come."""
+    from lacy.remote import LoopThread
+
+    writer = streaming.SpanWriter(console, palette)
     with LoopThread() as loop_thread:
         writer.write(Span(prompt, "prompt"))
         try:
             sequence = engine.sequence(0, prompt, None, engine.max_new_tokens)
-            return generate_live(engine, loop_thread, sequence, writer.write)
+            return streaming.generate_live(engine, loop_thread, sequence, writer.write)
         finally:
             writer.end()
 
@@ -100,7 +121,6 @@ def _streamed(engine: Engine, prompt: str, console: Console, palette: dict[str, 
 @contextmanager
 def _progress(engine: Engine, prompts: int) -> Iterator[Engine]:
     """Yield the engine; show a progress bar on standard error if that is a terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
@@ -113,11 +133,11 @@ def _progress(engine: Engine, prompts: int) -> Iterator[Engine]:
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=prompts, tokens=0)
-        counted = engine.variant()
-        counted.observer = ProgressCounter(
+        observed = engine.variant()
+        observed.observer = ProgressCounter(
             lambda done, tokens: bar.update(task, completed=done, tokens=tokens)
         )
-        yield counted
+        yield observed
 
 
 class ProgressCounter:
@@ -149,41 +169,3 @@ def _read_prompts() -> list[str]:
         return prompts
     do = 'give a text: lacy generate MODEL "Ada Lovelace", or lines on standard input'
     raise LacyError("E12", key="PROMPT", value=None, why="there is no text to continue", do=do)
-
-
-def _print(
-    console: Console,
-    answers: Sequence[Answer],
-    palette: dict[str, str],
-    show: bool,
-    engine: Engine,
-    seconds: float,
-    *,
-    shown: bool,
-) -> None:
-    """Print the answers in colours, unless they were shown as they came, and a receipt."""
-    from rich.text import Text
-
-    from lacy.cascade import bill, colours, legend, receipt, render_answer
-    from lacy.cli.streaming import cut_off, evidence, long_receipt
-    from lacy.sources import price_of
-
-    for name, colour in colours(answers).items():
-        palette.setdefault(name, colour)
-    for answer in answers:
-        if not shown:
-            console.print(render_answer(answer, palette, not console.no_color), soft_wrap=True)
-        if console.is_terminal and (cut := cut_off(answer)):
-            console.print(Text(f"({cut}: --max-new-tokens sets the limit)", style="dim"))
-        if show and console.is_terminal:
-            console.print()
-        for line in evidence(answer, palette, console) if show else ():
-            console.print(line, soft_wrap=not console.is_terminal)
-        console.print()
-    silent = any(s.asked and s.speaker == "slm" for answer in answers for s in answer.spans)
-    console.print(legend(palette, not console.no_color, silent=silent))
-    if not show:
-        console.print(Text(receipt(answers)))
-        return
-    found = bill(answers, seconds=seconds, price=price_of(engine.source))
-    console.print(long_receipt(found, palette, console), soft_wrap=True)

@@ -1,7 +1,8 @@
-"""HTTP to model servers: requests with retries and deadlines, server-sent events, event loops.
+"""Talking to model servers: a client of OpenAI-compatible APIs, and an event loop in a thread.
 
-Imports nothing that is specific to annotation, sources or the cascade, so that all of them can use
-it. Keys are read from the environment when a request is sent, and removed from error messages.
+Requests have retries, deadlines and size limits; answers are read as JSON or server-sent events.
+Keys are read from the environment when a request is sent, and removed from error messages. The live
+judge, sources and hosted models use it, so it imports none of them.
 """
 
 import lazy_loader

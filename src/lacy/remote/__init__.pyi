@@ -1,5 +1,5 @@
 from .client import OpenAIClient
-from .errors import BASE_URL_HINT, OutOfTokens, RemoteError, redact
+from .errors import OutOfTokens, RemoteError, redact
 from .http import Retries, check_url
 from .loop import LoopThread
 from .sse import Chunk
@@ -12,7 +12,6 @@ from .wire import (
 )
 
 __all__ = [
-    "BASE_URL_HINT",
     "LIMIT_PARAMETERS",
     "REASONING_TAG",
     "AcceptedParameters",

@@ -186,7 +186,7 @@ class OpenAIClient:
         return await self._request("GET", "models", None, read)
 
     async def close(self) -> None:
-        """Close the connections of the running event loop."""
+        """Close the connections of the running event loop, in each loop that sent requests."""
         if pool := self._pools.pop(asyncio.get_running_loop(), None):
             await pool.client.aclose()
 

@@ -18,7 +18,7 @@ from lacy.evaluate import BINS, metric_of
 from lacy.report.frontier import frontier, methods
 from lacy.report.study_files import EQUAL, Key, read_study
 from lacy.report.svg import Output, SeriesStyle, draw_bins, draw_diagonal, sheet
-from lacy.report.sweep import Sweep, sweep_points
+from lacy.report.sweep import SweepPoint, sweep_points
 
 STEPS = 60
 """Maximum number of points of a curve over training."""
@@ -141,7 +141,7 @@ def sweep(
     study = read_study(folder, where)
     found = {metric: sweep_points(study, metric, x, group, condition) for metric in metrics}
     # One order for all panels: a group has the same colour even if a panel lacks another group.
-    groups = list(dict.fromkeys(point.group for of in found.values() for point in of.points))
+    groups = list(dict.fromkeys(point.group for points in found.values() for point in points))
     equals = list(dict.fromkeys(equal for _, equal in study.groups))
     labels = ", ".join(metric_of(metric).label for metric in metrics)
     what = f"{labels} against {axis_name(x)}; a point per seed."
@@ -150,12 +150,13 @@ def sweep(
     with sheet(file, len(equals) * len(metrics), what, columns=min(3, columns)) as panels:
         places = [(equal, metric) for equal in equals for metric in metrics]
         for axes, (equal, metric) in zip(panels, places, strict=True):
-            _lines(axes, found[metric], equal, group, groups)
             shown = metric_of(metric)
+            scales = (100 if x == "call_rate" else 1, 100 if shown.unit == "share" else 1)
+            _lines(axes, found[metric], scales, equal, group, groups)
             unit = {"share": "%", "AUROC": ""}.get(shown.shown_unit, shown.shown_unit)
             axes.set_ylabel(shown.label + (f", {unit}" if unit else ""))
             if x == "parameters":
-                _millions(axes, [point.x for point in found[metric].points])
+                _millions(axes, [point.x for point in found[metric]])
             axes.set_xlabel("trained call rate, %" if x == "call_rate" else axis_name(x))
             if len(equals) > 1:
                 axes.set_title(EQUAL.get(equal, equal))
@@ -175,19 +176,26 @@ def axis_name(setting: str) -> str:
     return setting.replace("_", " ")
 
 
-def _lines(axes: Any, found: Sweep, equal: str, group: str, names: Sequence[str]) -> None:
-    values = list(dict.fromkeys(point.x for point in found.points))
+def _lines(
+    axes: Any,
+    points: Sequence[SweepPoint],
+    scales: tuple[int, int],
+    equal: str,
+    group: str,
+    names: Sequence[str],
+) -> None:
+    """Draw a line of means for each group, with a dot for each seed."""
+    values = list(dict.fromkeys(point.x for point in points))
     texts = [value for value in values if isinstance(value, str)]
     place = {value: i for i, value in enumerate(values)} if texts else {v: v for v in values}
-    scale = 100 if metric_of(found.metric).unit == "share" else 1
-    x_scale = 100 if found.x == "call_rate" and not texts else 1
+    x_scale, y_scale = (1 if texts else scales[0]), scales[1]
     step = 0.014 * x_scale * (max(place.values()) - min(place.values()) or 1)
     for i, name in enumerate(names):
         style, shift = SeriesStyle(i), step * (i + 1.3)
-        mine = [p for p in found.points if p.group == name and p.equal == equal]
         by_x: dict[float, list[float]] = {}
-        for point in mine:
-            by_x.setdefault(x_scale * place[point.x], []).append(scale * point.y)
+        for point in points:
+            if point.group == name and point.equal == equal:
+                by_x.setdefault(x_scale * place[point.x], []).append(y_scale * point.y)
         dots = [(at + shift, y) for at, ys in by_x.items() if len(ys) > 1 for y in ys]
         if dots:
             axes.scatter(

@@ -26,17 +26,10 @@ class SweepPoint:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """The values of a metric for all runs, in the order of the setting."""
-
-    metric: str
-    x: str
-    points: tuple[SweepPoint, ...]
-
-
-def sweep_points(study: Study, metric: str, x: str, group: str = "", condition: str = "") -> Sweep:
-    """Return a metric of every run with the run's setting.
+def sweep_points(
+    study: Study, metric: str, x: str, group: str = "", condition: str = ""
+) -> list[SweepPoint]:
+    """Return a metric of every run with the run's setting, in the order of the setting.
 
     Args:
         study: what was read.
@@ -66,15 +59,12 @@ def sweep_points(study: Study, metric: str, x: str, group: str = "", condition: 
         found[point] = run
     if not found:
         raise LacyError("E88", what=_missing(study, metric, x), where=study.folder)
-    by_x = sorted(found, key=lambda p: (isinstance(p.x, str), 0 if isinstance(p.x, str) else p.x))
-    return Sweep(metric, x, tuple(by_x))
+    return sorted(found, key=lambda p: (isinstance(p.x, str), 0 if isinstance(p.x, str) else p.x))
 
 
 def _missing(study: Study, metric: str, x: str) -> str:
     """Say what is missing; if other conditions have the metric, name them."""
-    names = dict.fromkeys(
-        condition for *_, condition, of in study.found if of == metric and condition
-    )
+    names = dict.fromkeys(name for *_, name, of in study.found if of == metric and name)
     other = f" at the compared call rate; choose a condition: {', '.join(names)}" if names else ""
     return f"no {metric} beside {x}{other}"
 
@@ -103,12 +93,8 @@ def _setting(run: dict[str, Any], x: str) -> Any:
 def _figure(
     study: Study, key: Key, run: dict[str, Any], metric: str, condition: str
 ) -> float | None:
-    names = (
-        [""]
-        if study.get(key, metric)
-        else [w.name for w in _conditions(study, key, run, condition)]
-    )
-    for name in names:
+    names = [] if study.get(key, metric) else _conditions(study, key, run, condition)
+    for name in [c.name for c in names] or [""]:
         found = study.get(key, metric, name)
         if found and int(run["seed"]) in found.seeds:
             return found.seeds[int(run["seed"])]
@@ -121,15 +107,13 @@ def _conditions(
     """Return the conditions to look for the metric in: budgets on the margin first."""
     conditions = study.conditions(key)
     if condition and condition != "own":
-        return [w for w in conditions if w.name == condition]
+        return [c for c in conditions if c.name == condition]
     if condition == "own":
-        rate = _setting(run, "call_rate") if "call_rate" in run else None
-        conditions = [
-            w for w in conditions if w.budget is not None and rate and math.isclose(w.budget, rate)
-        ]
+        rate = (_setting(run, "call_rate") if "call_rate" in run else None) or math.nan
+        conditions = [c for c in conditions if math.isclose(c.budget or 0, rate)]
     else:
-        conditions = [w for _, w in conditions_at_rate(study, [key], study.common_rate())]
-    return sorted(conditions, key=lambda w: (w.budget is None, bool(w.kind)))
+        conditions = [c for _, c in conditions_at_rate(study, [key], study.common_rate())]
+    return sorted(conditions, key=lambda c: (c.budget is None, bool(c.kind)))
 
 
 def _check_unique(
@@ -140,10 +124,10 @@ def _check_unique(
         same = (other.x, other.group, other.equal, other.seed)
         if same == (point.x, point.group, point.equal, point.seed):
             differ = [n for n in run if n not in GIVEN and str(run[n]) != str(first[n])]
-            why = (
-                f"runs {first['run']} and {run['run']} fall on one point; they differ in "
-                f"{', '.join(differ) or 'nothing'}: choose, such as {differ[0]}={run[differ[0]]}"
-                if differ
-                else f"runs {first['run']} and {run['run']} are the same"
-            )
+            why = f"runs {first['run']} and {run['run']} "
+            if differ:
+                why += f"fall on one point; they differ in {', '.join(differ)}: choose, such as "
+                why += f"{differ[0]}={run[differ[0]]}"
+            else:
+                why += "are the same"
             raise LacyError("E87", path=path, why=why)

@@ -13,59 +13,28 @@ from typing import Any
 from pydantic import create_model
 
 NO_EFFECT: dict[str, tuple[Any, ...]] = {
-    # from OpenAI
-    "best_of": (None, 1),
-    "frequency_penalty": (None, 0),
-    "presence_penalty": (None, 0),
-    "logit_bias": (None, {}),
-    "suffix": (None, ""),
-    "tools": (None, []),
-    "functions": (None, []),
-    "tool_choice": (None, "none", "auto"),
-    "function_call": (None, "none", "auto"),
-    "response_format": (None, {"type": "text"}),
-    "modalities": (None, ["text"]),
-    "audio": (None,),
-    "prediction": (None,),
-    "web_search_options": (None,),
-    # from other servers
-    "repetition_penalty": (None, 1),
-    "length_penalty": (None, 1),
-    "top_k": (None, -1, 0),
-    "min_p": (None, 0),
-    "top_a": (None, 0),
-    "typical_p": (None, 1),
-    "tfs_z": (None, 1),
-    "repeat_penalty": (None, 1),
-    "mirostat": (None, 0),
-    "use_beam_search": (None, False),
-    "early_stopping": (None, False),
-    "stop_token_ids": (None, []),
-    "bad_words": (None, []),
-    "allowed_token_ids": (None,),
-    "logits_processors": (None, []),
-    "prompt_logprobs": (None,),
-    "include_stop_str_in_output": (None, False),
-    "skip_special_tokens": (None, True),
-    "spaces_between_special_tokens": (None, True),
-    "add_special_tokens": (None, True),
-    "truncate_prompt_tokens": (None,),
-    "return_token_ids": (None, False),
-    "return_tokens_as_token_ids": (None, False),
-    "guided_json": (None,),
-    "guided_regex": (None,),
-    "guided_choice": (None,),
-    "guided_grammar": (None,),
-    "structured_outputs": (None,),
-    "grammar": (None, ""),
-    "json_schema": (None,),
-    "chat_template": (None,),
-    "chat_template_kwargs": (None, {}),
-    "add_generation_prompt": (None, True),
-    "continue_final_message": (None, False),
-    "documents": (None, []),
-}
-"""Unsupported fields, with the values that have no effect."""
+    name: (None, *values)
+    for values, names in (
+        ((), "audio prediction web_search_options prompt_logprobs allowed_token_ids chat_template "
+             "truncate_prompt_tokens guided_json guided_regex guided_choice guided_grammar "
+             "structured_outputs json_schema"),
+        ((0,), "frequency_penalty presence_penalty min_p top_a mirostat"),
+        ((-1, 0), "top_k"),
+        ((1,), "best_of repetition_penalty length_penalty repeat_penalty typical_p tfs_z"),
+        ((False,), "use_beam_search early_stopping include_stop_str_in_output return_token_ids "
+                   "return_tokens_as_token_ids continue_final_message"),
+        ((True,), "skip_special_tokens spaces_between_special_tokens add_special_tokens "
+                  "add_generation_prompt"),
+        (("",), "suffix grammar"),
+        (([],), "tools functions stop_token_ids bad_words logits_processors documents"),
+        (({},), "logit_bias chat_template_kwargs"),
+        (("none", "auto"), "tool_choice function_call"),
+        (({"type": "text"},), "response_format"),
+        ((["text"],), "modalities"),
+    )
+    for name in names.split()
+}  # fmt: skip
+"""Unsupported fields of OpenAI's and other servers' APIs, with the values that have no effect."""
 
 IGNORED = (
     "cache_prompt", "cache_salt", "chat_id", "data_sources", "kv_transfer_params", "metadata",

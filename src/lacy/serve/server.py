@@ -40,7 +40,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        socket.getaddrinfo(host, None)  # create_server's error does not tell that a name is unknown
+        socket.getaddrinfo(host, None)  # tells an unknown name from other errors
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         if isinstance(error, socket.gaierror) or error.args[0] == errno.EADDRNOTAVAIL:

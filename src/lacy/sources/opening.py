@@ -42,8 +42,7 @@ def open_sources(
     Raises:
         LacyError: E106 for a price that cannot be used, and what ``open_source`` raises.
     """
-    found = [open_source(str(s)) if isinstance(s, str | Path) else s for s in sources]
-    opened = [source for source in found if source is not None]
+    opened = [open_source(str(s)) if isinstance(s, str | Path) else s for s in sources]
     _set_prices([s for source in opened for s in wrapped_sources(source)], prices)
     if cache is not None:
         opened = [_with_cache(source, cache) for source in opened]
@@ -81,8 +80,8 @@ def _set_prices(sources: Sequence[Any], prices: Sequence[str]) -> None:
             source.price = TokenPrice(*parts)
 
 
-def open_source(name: str | None) -> Source | None:
-    """Open a source by its name; None for None.
+def open_source(name: str) -> Source:
+    """Open a source by its name.
 
     Args:
         name: a ``.sqlite``, ``.db`` or ``.duckdb`` file, ``postgresql://user@host/name``, or the
@@ -94,8 +93,6 @@ def open_source(name: str | None) -> Source | None:
     Raises:
         LacyError: E12 for something that is none of these, and what the source itself raises.
     """
-    if name is None:
-        return None
     if name.lower().startswith(("http://", "https://")):
         return _open_endpoint(name)
     if name.startswith("llm:"):

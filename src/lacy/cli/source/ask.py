@@ -49,7 +49,6 @@ def run(config: AskConfig) -> int:
     from lacy.types import Request
 
     source = open_source(config.source)
-    assert source is not None  # None only for None
     request = Request(config.text, subject=config.subject)
     try:
         [reply] = asyncio.run(guarded(source, [request], timeout=None))
