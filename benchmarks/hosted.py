@@ -1,17 +1,17 @@
-"""A small model in process and on llama.cpp: agreement, tokens per second, what ranking costs.
+"""Compare a small model in this process and on llama.cpp: agreement, speed, cost of ranking.
 
-    export LACY_LLAMA_PYTHON=...    # a Python with llama-cpp-python[server]; or have it in this one
+    export LACY_LLAMA_PYTHON=...    # a Python with llama-cpp-python[server]; or install it here
     OMP_NUM_THREADS=1 python benchmarks/hosted.py --model demo/lacy     # about five minutes
 
-``demo/lacy`` is what ``lacy demo`` trains. Each engine has one thread; the server is a process of
-its own on loopback, which computes one text after the other. Ways take turns in rounds, so that
-all see the same machine. Parts:
+``demo/lacy`` is what ``lacy demo`` trains. Each engine has one thread; the server is a separate
+process on loopback that computes one text after the other. Engines take turns within each round, so
+that other load on the machine affects all alike. Parts:
 
-- ``agreement``: the model as GGUF (f32, f16, q8_0) against ``transformers`` over true texts: the
-  largest difference of a logit, and the share of places with the same likeliest token.
-- ``speed``: tokens per second of one text, never calling and with an instant source at 20% calls
-  (``random=0.2``), by the model and by one of random weights in the shape of a larger preset.
-- ``ranking``: seconds for one call whose candidates the model ranks, and whether spans are equal.
+- ``agreement``: the model as GGUF (f32, f16, q8_0) against ``transformers`` on true texts: the
+  largest difference of a logit, and the share of places with the same most likely token.
+- ``speed``: tokens per second of one text, without calls and with an instant source at 20% calls
+  (``random=0.2``), for the model and for one of random weights with the shape of a larger preset.
+- ``ranking``: seconds for a call whose candidates the model ranks, and if the spans are equal.
 
 Writes ``results/hosted.json``.
 """
@@ -117,15 +117,30 @@ def server(path, context):
 
 
 def timed(engines, prompts, new, rounds):
-    """Tokens per second of each engine: medians over rounds, one text at a time."""
-    seen = {name: [] for name in engines}
+    """Return the tokens per second of each engine: medians over rounds, one text at a time."""
+    speeds = {name: [] for name in engines}
     for _ in range(rounds):
         for name, engine in engines.items():
             begin, tokens = time.perf_counter(), 0
             for prompt in prompts:
                 tokens += engine.generate([prompt], max_new_tokens=new)[0].tokens
-            seen[name].append(tokens / (time.perf_counter() - begin))
-    return {name: {"median": float(np.median(v)), "rounds": v} for name, v in seen.items()}
+            speeds[name].append(tokens / (time.perf_counter() - begin))
+    return {name: {"median": float(np.median(v)), "rounds": v} for name, v in speeds.items()}
+
+
+def count_requests(client):
+    """Return a list that grows by one with each request of a client."""
+    requests = []
+
+    def counted(method):
+        def send(*args, **fields):
+            requests.append(1)
+            return method(*args, **fields)
+
+        return send
+
+    client.complete, client.stream = counted(client.complete), counted(client.stream)
+    return requests
 
 
 def speed(loaded, folder, path, prompts, args):
@@ -150,6 +165,7 @@ def ranking(loaded, folder, path, prompts, world):
     source = open_source(str(world))
     with server(path, loaded.context) as url:
         hosted = connect(url, path.stem, folder)
+        requests = count_requests(hosted.server.client)
         found = {}
         texts = {}
         for name, given in (("in process", loaded), ("llama.cpp", hosted)):
@@ -162,7 +178,7 @@ def ranking(loaded, folder, path, prompts, world):
             found[name] = {"calls": calls, "seconds_per_call": seconds / max(1, calls)}
         equal = [a == b for a, b in zip(*texts.values(), strict=True)]
         return {**found, "texts_with_equal_spans": sum(equal), "texts": len(equal),
-                "requests": hosted.server.requests}  # fmt: skip
+                "requests": len(requests)}  # fmt: skip
 
 
 def main():
@@ -174,8 +190,12 @@ def main():
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("demo/lacy"))
-    parser.add_argument("--world", type=Path, help="by default the folder world beside the model")
-    parser.add_argument("--preset", default="15m", help="shape of the model of random weights")
+    parser.add_argument(
+        "--world",
+        type=Path,
+        help="folder of the world (default: the folder world next to the model)",
+    )
+    parser.add_argument("--preset", default="15m", help="preset of the model with random weights")
     parser.add_argument("--prompts", type=int, default=6)
     parser.add_argument("--new", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
@@ -210,7 +230,7 @@ def main():
         [llama_python(), "-c", "import llama_cpp; print(llama_cpp.__version__)"],
         capture_output=True, text=True, check=True, env=clean(),
     )  # fmt: skip
-    result["conditions"] = {
+    result["setup"] = {
         "machine": platform.platform(), "cores": os.cpu_count(),
         "python": platform.python_version(), "torch": torch.__version__,
         "llama_cpp_python": version.stdout.strip(), "threads": 1,
