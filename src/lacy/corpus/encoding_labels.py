@@ -1,4 +1,4 @@
-"""Labels of encodings in the WHATWG Encoding Standard, as browsers understand them."""
+"""Map the labels of the WHATWG Encoding Standard, which browsers follow, to Python codecs."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ utf-16-be: unicodefffe utf-16be
 utf-16-le: csunicode iso-10646-ucs-2 ucs-2 unicode unicodefeff utf-16 utf-16le
 x-user-defined: x-user-defined
 """
-"""Python's codec and the labels of each encoding; ``-`` for encodings that browsers refuse."""
+"""Per line: Python's codec, then the encoding's labels; ``-`` if browsers refuse the encoding."""
 
 LABELS: dict[str, str] = {
     label: "" if codec == "-" else codec
     for codec, labels in re.findall(r"^(\S+): (.*(?:\n  .*)*)", _TABLE, re.MULTILINE)
     for label in labels.split()
 }
-"""Label -> Python codec; "" for encodings that browsers refuse."""
+"""Python codec by label; "" for encodings that browsers refuse."""

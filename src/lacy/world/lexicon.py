@@ -1,7 +1,7 @@
-"""Words of the made-up world: fillers, and the parts of which values are made.
+"""Words of the made-up world: filler words, and the parts that values are built from.
 
-Filler words carry no fact. There are many, drawn with equal probability, so that the wording of a
-biography is as uncertain as its facts, and a model's uncertainty cannot tell the two apart.
+Filler words state no fact. They are many and equally likely, so the wording of a biography is as
+hard to predict as its facts, and a model's uncertainty alone cannot tell the two apart.
 """
 
 from __future__ import annotations
