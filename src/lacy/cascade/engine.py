@@ -238,7 +238,7 @@ class Engine:
         """Generate sequences of this engine to their end, ``batch_size`` at a time.
 
         Raises:
-            LacyError: as ``generate``.
+            LacyError: for the same reasons as ``generate``.
         """
         if self.hosted is None:  # sources run in this thread, in an event loop of their own
             outside_loops(lambda loop: self._run(sequences, submit_to(loop)))
