@@ -41,7 +41,7 @@ def demo_figures(measured: Mapping[str, WorldResult], controls: float) -> dict[s
     """Return the head of ``results.json``; each figure has value, low, high and n.
 
     Args:
-        measured: of the plain and the lacy model.
+        measured: results of the ``plain`` and the ``lacy`` model.
         controls: call rate of the controls.
     """
     facts = _facts(measured)
@@ -79,7 +79,7 @@ def write_demo(
     Args:
         out: the folder of the demo.
         found: as from ``demo_figures``.
-        measured: of the plain and the lacy model.
+        measured: results of the ``plain`` and the ``lacy`` model.
         settings: of the demo: people, steps, seed, ask, call_rate, budget.
         stranger: a name that no training text mentions.
     """

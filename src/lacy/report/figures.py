@@ -32,9 +32,9 @@ def calibration(folder: str | Path, file: Output, *, where: Where = None) -> str
     tokens. Methods that delegate nothing never learned to call and are left out.
 
     Args:
-        folder: of the study.
-        file: to write, ``.svg``.
-        where: only runs with these values, as in ``read_study``.
+        folder: the study's folder.
+        file: the ``.svg`` file to write.
+        where: use only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E88 if there is no calibration curve.
@@ -76,9 +76,9 @@ def turnover(folder: str | Path, file: Output, *, where: Where = None) -> str:
     """Draw how much of the selection changes by training step: mean and range over seeds.
 
     Args:
-        folder: of the study.
-        file: to write, ``.svg``.
-        where: only runs with these values, as in ``read_study``.
+        folder: the study's folder.
+        file: the ``.svg`` file to write.
+        where: use only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E88 if there is no such curve.
@@ -125,14 +125,14 @@ def sweep(
     """Draw metrics against a training setting: small panels, a point per seed, a line of means.
 
     Args:
-        folder: of the study.
-        file: to write, ``.svg``.
+        folder: the study's folder.
+        file: the ``.svg`` file to write.
         x: the setting, a column of runs.csv.
         metrics: one panel each, such as ``facts_right`` or ``closed_book_recall``.
         group: a column of runs.csv; one line per value.
         condition: the condition, for metrics of answers; "own" is the budget that equals a run's
             own ``call_rate``. By default the common rate.
-        where: only runs with these values, as in ``read_study``.
+        where: use only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E87 for a column that runs.csv does not have, or if several runs fall on one
@@ -220,10 +220,10 @@ def freed_bits(
     A model that delegates nothing stands at a call rate of 0.
 
     Args:
-        folder: of the study.
-        file: to write, ``.svg``.
+        folder: the study's folder.
+        file: the ``.svg`` file to write.
         group: a column of runs.csv; one line per value.
-        where: only runs with these values, as in ``read_study``.
+        where: use only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E87, E88 as ``sweep``.

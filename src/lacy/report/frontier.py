@@ -27,10 +27,10 @@ def frontier(
     the scores pooled over seeds.
 
     Args:
-        folder: of the study.
-        file: to write, ``.svg``.
-        conditions: only these, by name.
-        where: only runs with these values, as in ``read_study``.
+        folder: the study's folder.
+        file: the ``.svg`` file to write.
+        conditions: names of the conditions to use; empty for all.
+        where: use only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E88 if no condition has a call rate and facts right.
@@ -137,11 +137,11 @@ def methods(
     """Draw one metric of every method: a row per method, a marker per condition.
 
     Args:
-        folder: of the study.
-        file: to write, ``.svg``.
+        folder: the study's folder.
+        file: the ``.svg`` file to write.
         metric: of a condition, or of the model itself.
         conditions: only these, by name; by default those at the common call rate.
-        where: only runs with these values, as in ``read_study``.
+        where: use only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E88 if the metric was not measured.

@@ -59,11 +59,11 @@ def methods_table(
     """Return all methods and conditions at the common call rate as Markdown; other rates below.
 
     Args:
-        folder: of the study.
+        folder: the study's folder.
         metrics: the columns; those that were not measured are left out.
-        conditions: only these, by name.
+        conditions: names of the conditions to use; empty for all.
         call_rate: the budget to compare at; by default that at which most methods were asked.
-        where: only runs with these values, as in ``read_study``.
+        where: use only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E13, E87 for missing or foreign files; E88 if no condition was asked.
@@ -100,10 +100,10 @@ def blocks(
     """Return the lines of each size and rule of equality: at the common rate, then at other rates.
 
     Args:
-        study: what was read.
-        metrics: the columns.
+        study: the study's files, from ``read_study``.
+        metrics: the columns of the table.
         rate: the budget to compare at.
-        conditions: only these, by name.
+        conditions: names of the conditions to use; empty for all.
     """
     rate = study.common_rate() if rate is None else rate
     found = []
@@ -217,8 +217,8 @@ def comparisons_table(
     """Return the paired comparisons as Markdown, one table per size and rule of equality.
 
     Args:
-        folder: of the study.
-        metrics: only these.
+        folder: the study's folder.
+        metrics: names of the metrics to show; empty for all.
         where: only rows with these values, column of comparisons.csv -> values, with commas.
 
     Raises:

@@ -38,7 +38,7 @@ def write_study_page(folder: str | Path, out: str | Path) -> None:
     """Write the page of a study; the page lists what was not measured.
 
     Args:
-        folder: of the study.
+        folder: the study's folder.
         out: the HTML file.
 
     Raises:

@@ -32,7 +32,7 @@ def sweep_points(
     """Return a metric of every run with the run's setting, in the order of the setting.
 
     Args:
-        study: what was read.
+        study: the study's files, from ``read_study``.
         metric: of the model, or of a condition.
         x: a column of runs.csv; a run that has no value there is left out.
         group: another one; "" for a single group.

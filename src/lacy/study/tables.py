@@ -190,7 +190,7 @@ def condition_scores(
     Args:
         asked: counts of each model.
         baselines: for each model, the baselines of the recovered share.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     table = pd.concat([counts.table for counts in asked], ignore_index=True)
     scores = ratio_scores(table, seed=seed)
