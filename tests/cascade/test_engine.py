@@ -344,3 +344,11 @@ def test_any_whole_number_is_a_seed(seed):
         for _ in range(2)
     )
     assert first == second
+
+
+def test_what_a_policy_raises_is_raised():
+    def fail(text):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        Engine(scripted(story), None, Oracle(fail)).generate(["Ada", "Bea"])

@@ -1,9 +1,12 @@
 """A hosted model says what the same model says in process, span for span."""
 
+import asyncio
 import json
 import re
 import shutil
 import socket
+import time
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -18,6 +21,7 @@ from lacy.cascade.hosted_model import connect
 from lacy.cascade.reference import ReferenceText
 from lacy.errors import LacyError
 from lacy.model import load_model, save_model
+from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
 from lacy.testing import byte_tokenizer
 from lacy.types import Candidate, Reply
@@ -289,3 +293,27 @@ def test_policies_are_values_here_too(hosted, loaded):
     first, second = (engine.generate(["Mara"], max_new_tokens=12) for _ in range(2))
     assert seen(first) == seen(second)
     assert replace(hosted).server is hosted.server
+
+
+class Hangs:
+    """A source that never answers."""
+
+    name, asked = "hangs", False
+
+    async def ask(self, requests):
+        self.asked = True
+        await asyncio.sleep(600)
+
+
+def test_a_cancelled_text_ends_at_once_while_its_source_hangs(hosted):
+    engine = Engine(hosted, Hangs(), "always")
+    sequence, ends = engine.sequence(0, "Mara", None, 9), []
+    sequence.on_end = ends.append
+    with LoopThread() as thread, closing(engine.loop(thread.submit)) as loop:
+        loop.add([sequence])
+        while not engine.source.asked:
+            loop.step() if not loop.stuck else time.sleep(0.001)
+        sequence.cancelled = True
+        assert not loop.stuck
+        loop.step()
+        assert ends[0].text == "Mara" and len(loop) == 0 and loop.stuck

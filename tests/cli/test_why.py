@@ -154,6 +154,14 @@ def test_a_given_text_is_read_to_its_end(name):
         read_along(engine, "")
 
 
+def test_a_given_text_may_fill_the_context():
+    engine = Engine(scripted(lambda text: "", context=8), None, "never")
+    _, steps = read_along(engine, "x" * 8)  # the last token is predicted, but not read
+    assert len(steps) == 8 and steps[-1].p_text is not None
+    with pytest.raises(LacyError, match="E60"):
+        read_along(engine, "x" * 9)
+
+
 def test_json_has_no_infinities():
     engine = Engine(REAL["llama"], ScriptedSource(["x"]), "budget=0")
     _, steps = explain(engine, "Mara", max_new_tokens=3)

@@ -18,7 +18,7 @@ from lacy.evaluate.articles import (
     article_subject,
     calibrate_on,
     evaluate_articles,
-    with_values,
+    mark_values,
     write_values,
 )
 from lacy.testing import ScriptedSource, byte_tokenizer, scripted
@@ -67,7 +67,7 @@ def test_subjects_with_the_same_name_are_distinct():
 
 
 def test_values_occur_once_and_those_of_the_prompt_do_not_count():
-    (found,) = with_values([article(0)], extract)
+    (found,) = mark_values([article(0)], extract)
     assert [found.text[m.start : m.end] for m in found.marks] == ["Oslo", "1901", "Rome"]
     assert found.text.index("Oslo") == found.marks[0].start  # where it stands first
 
@@ -76,12 +76,12 @@ def test_content_words_are_not_values():
     def content(texts):
         return [[Mark(0, 3, "CONTENT"), Mark(12, 13, "ENTITY")] for _ in texts]
 
-    (found,) = with_values([Document("1", "nice weather. Rome")], content)
+    (found,) = mark_values([Document("1", "nice weather. Rome")], content)
     assert found.marks == ()
 
 
 def test_the_database_contains_the_values_by_kind(tmp_path):
-    (found,) = with_values([article(0)], extract)
+    (found,) = mark_values([article(0)], extract)
     path = tmp_path / "values.sqlite"
     write_values(path, [(article_subject(found), found.text, found.marks)])
     rows = sqlite3.connect(path).execute("SELECT * FROM fact").fetchall()
@@ -150,7 +150,7 @@ def test_calls_chosen_by_the_model_return_values_of_the_article():
     assert cascade.scores.borrowed_precision.value == 1.0
     assert cascade.scores.borrowed_precision.n == 3
     assert 0 < cascade.call_rate < 1
-    for found, answer in zip(with_values(ARTICLES, extract), cascade.answers, strict=True):
+    for found, answer in zip(mark_values(ARTICLES, extract), cascade.answers, strict=True):
         (span,) = [span for span in answer.spans if span.asked]
         assert span.speaker == "article"
         assert span.text.strip() in {found.text[m.start : m.end] for m in found.marks}

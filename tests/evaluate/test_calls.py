@@ -16,7 +16,7 @@ from lacy.evaluate.calls import (
     call_calibration,
     call_quality,
     decision_calibration,
-    operating,
+    operating_point,
     separation,
     threshold_at,
 )
@@ -43,7 +43,7 @@ def test_all_signals_are_higher_where_a_call_is_useful():
 
 
 def test_operating_point_by_hand():
-    found = operating(DOCUMENTS, 0.75)  # calls: 3.0, 1.0 | 2.0, 1.0
+    found = operating_point(DOCUMENTS, 0.75)  # calls: 3.0, 1.0 | 2.0, 1.0
     assert found.call_rate.value == pytest.approx(4 / 8)
     assert found.precision.value == pytest.approx(2 / 4)
     assert found.recall.value == pytest.approx(2 / 4)
@@ -51,7 +51,7 @@ def test_operating_point_by_hand():
 
 
 def test_no_call_above_the_largest_margin():
-    found = operating(DOCUMENTS, 99.0)
+    found = operating_point(DOCUMENTS, 99.0)
     assert found.call_rate.value == 0.0
     assert math.isnan(found.precision.value)
     assert found.recall.value == 0.0
@@ -61,7 +61,7 @@ def test_the_threshold_gives_the_requested_rate():
     rng = np.random.default_rng(0)
     documents = [reading([N] * 25, rng.normal(size=25)) for _ in range(8)]
     for rate in (0.0, 0.15, 0.22, 0.5, 1.0):
-        realised = operating(documents, threshold_at(documents, rate)).call_rate.value
+        realised = operating_point(documents, threshold_at(documents, rate)).call_rate.value
         assert realised == pytest.approx(rate, abs=1e-9)
 
 
@@ -162,7 +162,7 @@ tokens = st.lists(st.tuples(st.sampled_from([N, S, F]), st.floats(-5, 5)), min_s
 def test_order_of_documents_does_not_matter(docs, order):
     documents = [reading(*zip(*doc, strict=True)) for doc in docs]
     shuffled = [documents[i] for i in order if i < len(documents)]
-    a, b = operating(documents, 0.0), operating(shuffled, 0.0)
+    a, b = operating_point(documents, 0.0), operating_point(shuffled, 0.0)
     assert as_data(a) == as_data(b)
     first, second = separation(documents, "margin"), separation(shuffled, "margin")
     assert first.fact.value == pytest.approx(second.fact.value, nan_ok=True)

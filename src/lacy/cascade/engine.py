@@ -15,15 +15,14 @@ from typing import Any, Literal, get_args
 import torch
 
 from lacy.cascade.calibration import Calibration
+from lacy.cascade.event_loop import outside_loops, submit_to
 from lacy.cascade.hosted_model import Hosted
 from lacy.cascade.local import PREFILL, LocalBackend
 from lacy.cascade.loop import DecodeLoop, Submit
-from lacy.cascade.loops import outside_loops, submit_to
-from lacy.cascade.observing import Observer
 from lacy.cascade.policy import Controller, Never, Policy, parse_policy, with_calibration
 from lacy.cascade.rank import DEFAULT_ABSTAIN, Abstain
 from lacy.cascade.reference import ReferenceLikelihoods
-from lacy.cascade.sequence import TextSequence
+from lacy.cascade.sequence import Observer, TextSequence
 from lacy.cascade.signals import call_id_of
 from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
@@ -239,7 +238,7 @@ class Engine:
         """Generate sequences of this engine to their end, ``batch_size`` at a time.
 
         Raises:
-            LacyError: as ``generate``.
+            LacyError: for the same reasons as ``generate``.
         """
         if self.hosted is None:  # sources run in this thread, in an event loop of their own
             outside_loops(lambda loop: self._run(sequences, submit_to(loop)))

@@ -36,11 +36,11 @@ STRETCH = 64
 LIVE_STRETCH = 16
 """The same if somebody watches the text grow and the server's streams would lose characters."""
 
-Mode = Literal["alone", "stops", "ahead"]
+CallMode = Literal["alone", "stops", "ahead"]
 """Who decides on calls: nobody, the server by its bias, or the policy at each token."""
 
 
-def mode_of(sequence: TextSequence) -> Mode:
+def mode_of(sequence: TextSequence) -> CallMode:
     """Return who decides on a sequence's calls."""
     engine, policy = sequence.engine, sequence.engine.policy
     if isinstance(policy, Never):
@@ -55,7 +55,7 @@ class _Text:
     """A sequence and what the server has reported about its next tokens."""
 
     sequence: TextSequence
-    mode: Mode
+    mode: CallMode
     tokens: deque[HostedToken] = field(default_factory=deque)
     """Tokens that have not been appended yet."""
     arriving: deque[HostedToken] = field(default_factory=deque)
@@ -272,7 +272,8 @@ class HostedBackend:
         if text.mode == "alone" or (text.mode == "stops" and head.token != self._hosted.call_id):
             return None
         margin = margin_of(head, self._hosted.call_id)
-        if policy.signal in ("margin", "p_call") and self._hosted.call_id not in head.top:
+        reads_call = policy.signal in ("margin", "p_call") and text.sequence.may_call
+        if reads_call and self._hosted.call_id not in head.top:
             self._hosted.guessed += 1
         if text.mode == "stops":  # the server compared exact logits, so it knows better
             margin = max(margin, math.nextafter(_limit(text), math.inf))

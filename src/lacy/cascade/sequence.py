@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -19,9 +19,29 @@ from lacy.corpus import TextStream
 from lacy.types import Answer, Span
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lacy.cascade.engine import Engine
-    from lacy.cascade.policy import Controller
+    from lacy.cascade.policy import Controller, Decision
     from lacy.cascade.scores import Scorer
+
+
+class Observer(Protocol):
+    """Is notified of every step of an engine (``Engine.observer``); must change nothing.
+
+    A sequence that waits for its source is reported when it calls (``decided``) and when its answer
+    is appended (``applied``); in between, other sequences may continue.
+    """
+
+    def decided(
+        self, sequences: Sequence[TextSequence], logits_RV: Tensor, decisions: Sequence[Decision]
+    ) -> None:
+        """Handle the decisions of sequences and the logits (with ``<CALL>``) behind them."""
+        ...
+
+    def applied(self, sequence: TextSequence, own: int, outcome: CallOutcome | None) -> None:
+        """Handle a sequence that has grown by its own token, or by the outcome of a call."""
+        ...
 
 
 @dataclass(eq=False)

@@ -220,7 +220,7 @@ def explain(
     """Continue a text as ``Engine.generate`` does, and explain every step.
 
     Raises:
-        LacyError: as ``generate`` does.
+        LacyError: for the same reasons as ``generate``.
     """
     watched = engine.variant()
     watched.observer = watch = Watch(watched, words=words)

@@ -103,7 +103,7 @@ class Conversation:
 
     Args:
         options: the settings of the command.
-        console: where to print.
+        console: the console to print to.
     """
 
     def __init__(self, options: SamplingOptions, console: Console) -> None:

@@ -75,7 +75,7 @@ class EngineOptions(SourceOptions):
             settings: as of ``lacy.cascade.open_engine``; they override the options.
 
         Raises:
-            LacyError: as ``open_engine`` does.
+            LacyError: for the same reasons as ``open_engine``.
         """
         from lacy.cascade import open_engine
 

@@ -90,7 +90,7 @@ def show_calls(
     """Print each call: the words before it, its candidates, the one taken, and why.
 
     Args:
-        console: where to print.
+        console: the console to print to.
         steps: the steps of the whole text.
         palette: colours by source.
         only: the number of one call, counted from 1; None for all.

@@ -36,7 +36,7 @@ class SpanWriter:
     may be resized meanwhile) begins the next line. Elsewhere every span is printed as it is.
 
     Args:
-        console: where to print.
+        console: the console to print to.
         palette: colours by source; new sources are added.
     """
 
@@ -118,7 +118,7 @@ def generate_live(
             ended raises ``KeyboardInterrupt``.
 
     Raises:
-        LacyError: as ``Engine.generate`` does.
+        LacyError: for the same reasons as ``Engine.generate``.
     """
     results: list[Answer | Exception] = []
 

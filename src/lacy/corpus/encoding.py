@@ -13,11 +13,22 @@ import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib import resources
 from itertools import chain
 from typing import Any
 
-from lacy.corpus.encoding_labels import LABELS
 from lacy.errors import LacyError
+
+_LABEL_LINE = re.compile(r"^(\S+): (.*(?:\n  .*)*)", re.MULTILINE)
+LABELS: dict[str, str] = {
+    label: "" if codec == "-" else codec
+    for codec, labels in _LABEL_LINE.findall(
+        (resources.files(__package__) / "encoding_labels.txt").read_text(encoding="utf-8")
+    )
+    for label in labels.split()
+}
+"""Python's codec of each label in the WHATWG Encoding Standard; "" for encodings (``-``) that
+browsers refuse."""
 
 FALLBACK = "cp1252"
 """The codec tried if the encoding is unknown; Windows programs used it for decades."""

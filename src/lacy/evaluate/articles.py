@@ -1,12 +1,12 @@
 """Evaluation on held-out articles: the article itself is both the source and the judge.
 
-The model writes each held-out article from its beginning. A database of the values that an
-annotator finds in the article answers the calls (so the source is known to have the facts), and a
-name, number or date is right if the article contains it. The model alone, calls at random positions
-and calls chosen by the model are compared at equal call rate.
+The model continues the beginning of each held-out article. Calls are answered from a database of
+the values that an annotator found in the article, so the source is known to have the facts. A
+generated name, number or date counts as right if the article contains it. The model alone, random
+calls and calls chosen by the model are compared at the same call rate.
 
-Values from the source are nearly always in the article by construction, so the figure rewards calls
-at values rather than elsewhere; it does not measure whether the right value is in the right place.
+Values from the source are nearly always in the article by construction. The score therefore rewards
+calling where a value is due; it does not measure whether the right value is in the right place.
 """
 
 from __future__ import annotations
@@ -52,24 +52,25 @@ class ArticlesResult:
     """Everything that was measured of one model on articles."""
 
     conditions: dict[str, ArticleAnswers]
-    """By the name that the caller gave the policy."""
+    """The answers by condition name."""
     articles: int
+    """Number of articles."""
     seed: int = 0
 
     def results(self) -> list[Result]:
         """Return the metrics of each condition."""
-        found = []
-        for name, asked in self.conditions.items():
+        results = []
+        for name, answers in self.conditions.items():
             scores = {
-                "entities_right": asked.scores.precision,
-                "own_entities_right": asked.scores.own_precision,
-                "borrowed_entities_right": asked.scores.borrowed_precision,
-                "entities_per_text": asked.scores.per_text,
-                "call_rate": Score(asked.call_rate, math.nan, math.nan, self.articles),
+                "entities_right": answers.scores.precision,
+                "own_entities_right": answers.scores.own_precision,
+                "borrowed_entities_right": answers.scores.borrowed_precision,
+                "entities_per_text": answers.scores.per_text,
+                "call_rate": Score(answers.call_rate, math.nan, math.nan, self.articles),
             }
-            conditions = {"condition": name, "policy": asked.policy, "source": "article"}
-            found += results_of(scores, seed=self.seed, conditions=conditions)
-        return found
+            conditions = {"condition": name, "policy": answers.policy, "source": "article"}
+            results += results_of(scores, seed=self.seed, conditions=conditions)
+        return results
 
 
 def evaluate_articles(
@@ -81,7 +82,7 @@ def evaluate_articles(
     unit: Unit = "value",
     max_new_tokens: int = 128,
     seed: int = 0,
-    **engine: Any,
+    **engine_options: Any,
 ) -> ArticlesResult:
     """Evaluate a model on held-out articles under several policies.
 
@@ -90,13 +91,13 @@ def evaluate_articles(
         articles: held-out texts; ``meta["title"]`` is the subject of each.
         extract: finds the values of the articles (for the database) and the entities of the
             answers (for the scores); see ``entities.default_extract``.
-        policies: when to call, by name (or their texts, which then are the names); the text
-            ``"oracle"`` calls wherever the model itself would begin a name, number or date,
-            ``"oracle=0.22"`` at the first of them (``lookahead``).
-        unit: how much one call returns.
-        max_new_tokens: of an answer.
-        seed: of the bootstrap.
-        engine: more arguments of ``cascade.Engine`` (``calibration=calibrate_on(...)``).
+        policies: a policy per condition name, or policy texts that serve as their own names.
+            ``"oracle"`` calls wherever the model itself would begin a name, number or date;
+            ``"oracle=0.22"`` does so until 22% of the tokens come from calls (``lookahead``).
+        unit: how much text one call returns.
+        max_new_tokens: maximum length of an answer.
+        seed: seed of the bootstrap.
+        engine_options: further arguments of ``cascade.Engine`` (``calibration=calibrate_on(...)``).
     """
     from lacy.cascade import Engine
     from lacy.sources.db import Database
@@ -104,30 +105,40 @@ def evaluate_articles(
     texts = [article.text for article in articles]
     subjects = [article_subject(article) for article in articles]
     prompts = [article_prompt(article) for article in articles]
-    named = policies if isinstance(policies, Mapping) else {text: text for text in policies}
+    policy_by_name = (
+        policies if isinstance(policies, Mapping) else {text: text for text in policies}
+    )
     conditions = {}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "articles.sqlite"
-        marked = with_values(articles, extract)
+        marked = mark_values(articles, extract)
         write_values(path, ((article_subject(a), a.text, a.marks) for a in marked))
         with Database(path, name="article") as database:
             source = UnstatedOnly(database)
 
-            def under(policy: Policy | str) -> Engine:
+            def make_engine(policy: Policy | str) -> Engine:
                 return Engine(
-                    loaded, source, policy, unit=unit, max_new_tokens=max_new_tokens, **engine
+                    loaded,
+                    source,
+                    policy,
+                    unit=unit,
+                    max_new_tokens=max_new_tokens,
+                    **engine_options,
                 )
 
-            for name, policy in named.items():
+            for name, policy in policy_by_name.items():
                 rate = oracle_rate(policy)
                 if rate is not None:
-                    answers = look_ahead(under, prompts, subjects, extract, rate=rate)
-                    shown = str(policy)
+                    answers = look_ahead(make_engine, prompts, subjects, extract, rate=rate)
+                    policy_text = str(policy)
                 else:
-                    made = under(policy)
-                    shown, answers = str(made.policy), made.generate(prompts, subjects)
+                    engine = make_engine(policy)
+                    policy_text = str(engine.policy)
+                    answers = engine.generate(prompts, subjects)
                 scores = entity_precision(answers, texts, extract, seed=seed)
-                conditions[name] = ArticleAnswers(shown, scores, call_rate(answers), tuple(answers))
+                conditions[name] = ArticleAnswers(
+                    policy_text, scores, call_rate(answers), tuple(answers)
+                )
     return ArticlesResult(conditions, len(articles), seed)
 
 
@@ -149,25 +160,25 @@ def oracle_rate(policy: Policy | str) -> float | None:
     return rate
 
 
-def with_values(articles: Sequence[Document], extract: Extract) -> list[Document]:
-    """Return the articles with the values that calls can return as their marks.
+def mark_values(articles: Sequence[Document], extract: Extract) -> list[Document]:
+    """Return the articles with marks on the values that a call can return.
 
-    Only the first mention of a value counts; what the prompt gives (the name of the subject, whole
-    or in part) is not a value.
+    Only the first mention of a value is marked. What the prompt already gives, such as the
+    subject's name or a part of it, is not marked.
     """
-    found = []
+    marked_articles = []
     marks = extract([article.text for article in articles])
-    for article, all_marks in zip(articles, marks, strict=True):
-        known, seen, values = ArticleText(article_prompt(article)), set[tuple[str, ...]](), []
-        for mark in all_marks:
+    for article, article_marks in zip(articles, marks, strict=True):
+        prompt_text, seen, values = ArticleText(article_prompt(article)), set[tuple[str, ...]](), []
+        for mark in article_marks:
             value = article.text[mark.start : mark.end]
             key = tuple(words(value))
-            if mark.reason == "CONTENT" or not key or key in seen or known.contains(value):
+            if mark.reason == "CONTENT" or not key or key in seen or prompt_text.contains(value):
                 continue
             seen.add(key)
             values.append(mark)
-        found.append(replace(article, marks=tuple(values)))
-    return found
+        marked_articles.append(replace(article, marks=tuple(values)))
+    return marked_articles
 
 
 def calibrate_on(loaded: Any, articles: Sequence[Document], extract: Extract) -> Calibration:
@@ -175,22 +186,22 @@ def calibrate_on(loaded: Any, articles: Sequence[Document], extract: Extract) ->
 
     Args:
         loaded: the model.
-        articles: a hundred or so, others than those that scores are taken on.
-        extract: finds their values, as in ``evaluate_articles``.
+        articles: about a hundred articles that are not used for scoring.
+        extract: finds their values (see ``evaluate_articles``).
     """
     from lacy.cascade import calibrate, truncate_document
     from lacy.model import context_of
 
     length = context_of(loaded.model)
-    marked = with_values(articles, extract)
+    marked = mark_values(articles, extract)
     return calibrate(loaded, (truncate_document(a, loaded.tokenizer, length) for a in marked))
 
 
 class UnstatedOnly:
-    """A source that does not offer values that the text already contains.
+    """A wrapper around a source that drops candidates which the text already contains.
 
     Args:
-        source: offers candidates.
+        source: the wrapped source.
     """
 
     def __init__(self, source: Source) -> None:
@@ -198,11 +209,12 @@ class UnstatedOnly:
         self.name = source.name
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """The replies of the source without the values that stand in the text."""
+        """Return the source's replies without values that the text already states."""
         replies = await self.source.ask(requests)
-        return [self._new(q.text, reply) for q, reply in zip(requests, replies, strict=True)]
+        return [self._unstated(q.text, reply) for q, reply in zip(requests, replies, strict=True)]
 
-    def _new(self, text: str, reply: Reply) -> Reply:
+    def _unstated(self, text: str, reply: Reply) -> Reply:
+        # Spaces on both sides make sure that only whole words match.
         stated = f" {' '.join(words(text))} "
         new = tuple(c for c in reply.candidates if f" {' '.join(words(c.text))} " not in stated)
         if reply.candidates and not new:
@@ -217,7 +229,8 @@ def write_values(path: Path, annotated: Iterable[tuple[str, str, Sequence[Mark]]
 
     Args:
         path: a file that does not exist yet.
-        annotated: subject, text and marks of each article; the reason stands as the relation.
+        annotated: subject, text and marks of each article. The relation of a mark that has none is
+            its reason.
     """
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")

@@ -1,4 +1,4 @@
-"""Bits of knowledge that a model stores, and its loss on facts and on other words.
+"""The number of bits a model stores about facts, and its loss on fact tokens and other tokens.
 
 Stored bits follow "Physics of Language Models 3.3" (arXiv 2404.05405, the lower bound on a model's
 knowledge from its loss): if a fact has ``A`` equally likely values and the model, given the true
@@ -29,17 +29,18 @@ LN2 = math.log(2.0)
 
 @dataclass(frozen=True, slots=True)
 class StoredBits:
-    """The knowledge that a model stores about the measured facts; intervals over people."""
+    """Lower bounds on what a model stores about the measured facts; intervals are over people."""
 
     per_fact: Score
     """Bits per measured fact."""
     per_person: Score
     share: Score
-    """Share of all bits in these facts."""
+    """Stored bits as a share of the bits that these facts contain."""
     by_relation: dict[str, Score]
     """Bits per fact of each relation, before the maximum with 0 (negative if the model is worse
     than guessing)."""
     facts: int
+    """Number of measured facts."""
 
 
 def value_costs(document: DocumentSignals) -> dict[str, float]:
@@ -51,6 +52,7 @@ def value_costs(document: DocumentSignals) -> dict[str, float]:
     costs: dict[str, float] = {}
     present = np.unique(document.fact[document.fact >= 0])
     totals = np.bincount(document.fact[document.fact >= 0], document.loss[document.fact >= 0] / LN2)
+    # The last value may continue beyond the context, so its cost would be too low.
     cut = document.fact[-1] if len(document.fact) else -1
     for k in present:
         if k != cut:
@@ -61,17 +63,17 @@ def value_costs(document: DocumentSignals) -> dict[str, float]:
 def entropies(truths: Sequence[Mapping[str, str]]) -> dict[str, float]:
     """Return the entropy in bits of each relation's values over people.
 
-    The plug-in estimate: at most ``log2`` of the number of people, hence too low for values as
-    rare as birth dates, so that stored bits stay a lower bound. A generator that knows its own
-    probabilities should give those instead.
+    This is the plug-in estimate. It is at most ``log2`` of the number of people, so it is too low
+    for values as rare as birth dates; stored bits thus remain a lower bound. If the true
+    probabilities of the values are known, use their entropy instead.
     """
-    result: dict[str, float] = {}
+    entropy_of: dict[str, float] = {}
     for relation in sorted({relation for truth in truths for relation in truth}):
         values = [truth[relation] for truth in truths if relation in truth]
         counts = np.unique(np.asarray(values, dtype=object), return_counts=True)[1]
         shares = counts / counts.sum()
-        result[relation] = float(-(shares * np.log2(shares)).sum())
-    return result
+        entropy_of[relation] = float(-(shares * np.log2(shares)).sum())
+    return entropy_of
 
 
 def stored_bits(
@@ -84,22 +86,23 @@ def stored_bits(
     """Return a lower bound on the bits that a model stores.
 
     Args:
-        documents: signals of texts that the facts were learned from (or say the same).
-        people: whom each document is about; documents of one person are averaged, so that a
-            person counts once.
-        bits: ``log2 A_r``, or the entropy in bits, of each relation; others are left out.
-        seed: of the bootstrap.
+        documents: signals of the training texts, or of texts that state the same facts.
+        people: the person that each document is about. Documents about one person are averaged,
+            so each person counts once.
+        bits: ``log2 A_r``, or the entropy in bits, of each relation. Relations without an entry
+            are ignored.
+        seed: seed of the bootstrap.
     """
     relations = sorted(bits)
-    place = {relation: r for r, relation in enumerate(relations)}
+    column_of = {relation: r for r, relation in enumerate(relations)}
     names, index = np.unique(np.asarray(people, dtype=object), return_inverse=True)
     spent_PR = np.zeros((len(names), len(relations)))
     count_PR = np.zeros_like(spent_PR)
     for person, document in zip(index, documents, strict=True):
         for relation, cost in value_costs(document).items():
-            if relation in place:
-                spent_PR[person, place[relation]] += cost
-                count_PR[person, place[relation]] += 1
+            if relation in column_of:
+                spent_PR[person, column_of[relation]] += cost
+                count_PR[person, column_of[relation]] += 1
     spent_PR = np.divide(spent_PR, count_PR, out=np.zeros_like(spent_PR), where=count_PR > 0)
     known_PR = (count_PR > 0).astype(float)
     table = np.concatenate([spent_PR, known_PR, np.ones((len(names), 1))], axis=1)
@@ -113,11 +116,12 @@ def stored_bits(
     def score(divisor: NDArray[np.float64], unit: str) -> Score:
         return score_sums(table, lambda sums: stored(sums) / (sums @ divisor), unit=unit, seed=seed)
 
-    nothing, one = np.zeros(len(relations)), np.ones(len(relations))
+    # `score` divides by a weighted sum of the columns; these are the weights.
+    zeros, ones = np.zeros(len(relations)), np.ones(len(relations))
     return StoredBits(
-        per_fact=score(np.concatenate([nothing, one, [0.0]]), "bits per fact"),
-        per_person=score(np.concatenate([nothing, nothing, [1.0]]), "bits per person"),
-        share=score(np.concatenate([nothing, alternatives_R, [0.0]]), "share"),
+        per_fact=score(np.concatenate([zeros, ones, [0.0]]), "bits per fact"),
+        per_person=score(np.concatenate([zeros, zeros, [1.0]]), "bits per person"),
+        share=score(np.concatenate([zeros, alternatives_R, [0.0]]), "share"),
         by_relation={
             relation: ratio(
                 known_PR[known_PR[:, r] > 0, r] * bits[relation] - spent_PR[known_PR[:, r] > 0, r],
@@ -125,7 +129,7 @@ def stored_bits(
                 unit="bits per fact",
                 seed=seed,
             )
-            for relation, r in place.items()
+            for relation, r in column_of.items()
             if known_PR[:, r].any()
         },
         facts=int(known_PR.sum()),
@@ -143,7 +147,9 @@ def fact_loss(documents: Sequence[DocumentSignals], *, seed: int = 0) -> Score:
 
 
 def _loss(
-    documents: Sequence[DocumentSignals], kept: Sequence[NDArray[np.bool_]], seed: int
+    documents: Sequence[DocumentSignals], masks: Sequence[NDArray[np.bool_]], seed: int
 ) -> Score:
-    totals = [float(d.loss[k].sum(dtype=np.float64)) for d, k in zip(documents, kept, strict=True)]
-    return ratio(totals, [int(k.sum()) for k in kept], unit="nats per token", seed=seed)
+    totals = [
+        float(d.loss[mask].sum(dtype=np.float64)) for d, mask in zip(documents, masks, strict=True)
+    ]
+    return ratio(totals, [int(mask.sum()) for mask in masks], unit="nats per token", seed=seed)

@@ -1,9 +1,9 @@
 """Call quality: whether the model calls at the gold fact positions.
 
-Everything is measured on true texts (teacher forcing), so that each position's gold mark is known.
+Everything is measured on true texts (teacher forcing), so the gold mark of each position is known.
 Three groups of tokens are compared with the tokens that state no fact: the first tokens of values
-(where a call that returns a whole value has to happen), all fact tokens, and the later tokens of
-values, which are often predictable from the first and are therefore reported separately.
+(where a call for a whole value must happen), all fact tokens, and the later tokens of values. The
+later tokens are often predictable from the first one, so they are reported separately.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lacy.evaluate.signals import SIGNALS, DocumentSignals
 from lacy.evaluate.statistics import Score, auroc, ratio, score_sums
 
 BINS = 15
-"""Equal-width bins of the calibration error (Guo et al. 2017)."""
+"""Number of equal-width bins of the calibration error (15, as in Guo et al. 2017)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,16 @@ class Separation:
     """AUROC of one signal: how often it ranks a fact token above a token that states no fact."""
 
     value_start: Score
+    """First tokens of values."""
     fact: Score
+    """All fact tokens."""
     later: Score
+    """Later tokens of values."""
 
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """Calls at a fixed threshold, as shares with intervals over documents."""
+    """Precision and recall of calls at a fixed threshold; intervals are over documents."""
 
     threshold: float
     call_rate: Score
@@ -65,7 +68,7 @@ class CallCalibration:
 
     error: Score
     bins: tuple[CalibrationBin, ...]
-    """Bins that hold tokens, from low to high."""
+    """The bins that are not empty, from low to high."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +76,17 @@ class CallQuality:
     """All measures of where a model calls."""
 
     separation: dict[str, Separation]
-    """By signal: ``margin`` and ``p_call`` of a model with ``<CALL>``, ``entropy`` and ``top2`` of
-    any model (on a plain model these are the control)."""
+    """AUROCs by signal. ``margin`` and ``p_call`` need a model with ``<CALL>``; ``entropy`` and
+    ``top2`` work for any model, and on a plain model they are the control."""
     at_rate: OperatingPoint | None
     """At the requested call rate."""
     at_zero: OperatingPoint
     """At threshold 0: calls wherever ``<CALL>`` has the largest logit."""
     calibration: CallCalibration
-    """Over all tokens, against fact tokens: relevant if a call returns one token."""
+    """Over all tokens; a call is due at every fact token. Relevant if a call returns one token."""
     decision: CallCalibration
-    """Over the positions where the policy decides if a call returns a whole value, against value
-    starts. A later token of a value is not a decision: the source has already written it."""
+    """Over all tokens but the later ones of values; a call is due at value starts. Relevant if a
+    call returns a whole value, because the source then writes the later tokens."""
 
 
 def separation(documents: Sequence[DocumentSignals], signal: str, *, seed: int = 0) -> Separation:
@@ -91,27 +94,29 @@ def separation(documents: Sequence[DocumentSignals], signal: str, *, seed: int =
 
     Args:
         documents: teacher-forced signals with gold marks.
-        signal: a key of ``signals.SIGNALS``.
-        seed: of the bootstrap.
+        signal: name of the signal, a key of ``signals.SIGNALS``.
+        seed: seed of the bootstrap.
     """
     values = [SIGNALS[signal](document) for document in documents]
     starts = [document.is_start for document in documents]
     facts = [document.is_fact for document in documents]
 
-    def against_words(positives: list[NDArray[np.bool_]]) -> Score:
-        kept = [p | ~f for p, f in zip(positives, facts, strict=True)]
-        chosen = [v[k] for v, k in zip(values, kept, strict=True)]
-        labels = [p[k] for p, k in zip(positives, kept, strict=True)]
-        return auroc(chosen, labels, seed=seed)
+    def against_other_tokens(positives: list[NDArray[np.bool_]]) -> Score:
+        masks = [p | ~f for p, f in zip(positives, facts, strict=True)]
+        masked_values = [v[mask] for v, mask in zip(values, masks, strict=True)]
+        labels = [p[mask] for p, mask in zip(positives, masks, strict=True)]
+        return auroc(masked_values, labels, seed=seed)
 
     later = [f & ~s for f, s in zip(facts, starts, strict=True)]
-    return Separation(against_words(starts), against_words(facts), against_words(later))
+    return Separation(
+        against_other_tokens(starts), against_other_tokens(facts), against_other_tokens(later)
+    )
 
 
-def operating(
+def operating_point(
     documents: Sequence[DocumentSignals], threshold: float, *, signal: str = "margin", seed: int = 0
 ) -> OperatingPoint:
-    """Measure calls wherever ``signal > threshold``."""
+    """Measure precision and recall if the model calls wherever ``signal > threshold``."""
     rows = []
     for document in documents:
         called = SIGNALS[signal](document) > threshold
@@ -121,8 +126,8 @@ def operating(
     table = np.asarray(rows, float).reshape(-1, 6)
     tokens, calls, facts, starts, hits, start_hits = table.T
 
-    def share(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> Score:
-        return ratio(top, bottom, seed=seed)
+    def share(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> Score:
+        return ratio(numerators, denominators, seed=seed)
 
     return OperatingPoint(
         threshold=threshold,
@@ -156,12 +161,12 @@ def decision_calibration(
 ) -> CallCalibration:
     """Return the calibration error against value starts, without the later tokens of values.
 
-    These are the positions where the policy decides if calls return whole values.
+    If calls return whole values, the policy decides at just these positions.
     """
     starts = [document.is_start for document in documents]
-    decides = [start | ~d.is_fact for start, d in zip(starts, documents, strict=True)]
-    p = [d.p_call[kept] for d, kept in zip(documents, decides, strict=True)]
-    due = [start[kept] for start, kept in zip(starts, decides, strict=True)]
+    decision_positions = [start | ~d.is_fact for start, d in zip(starts, documents, strict=True)]
+    p = [d.p_call[mask] for d, mask in zip(documents, decision_positions, strict=True)]
+    due = [start[mask] for start, mask in zip(starts, decision_positions, strict=True)]
     return _calibration(p, due, bins, seed)
 
 
@@ -171,11 +176,16 @@ def _calibration(
     bins: int,
     seed: int,
 ) -> CallCalibration:
-    """Return the mean gap between predicted and observed; one array of each per document.
+    """Return the expected calibration error over equal-width bins (Naeini et al. 2015).
 
-    ``sum_b |sum of p in b - tokens in b at which a call is due| / tokens`` over equal-width bins
-    (Naeini et al. 2015). Estimates from few tokens are too high, because noise within a bin
-    does not cancel.
+    It is ``sum_b |sum of p in b - tokens in b at which a call is due| / tokens``. Estimates from
+    few tokens are too high, because noise within a bin does not cancel.
+
+    Args:
+        p_call: p(CALL) of each token, one array per document.
+        due: True for each token at which a call is due, one array per document.
+        bins: number of bins.
+        seed: seed of the bootstrap.
     """
     rows = np.zeros((len(p_call), 3, bins))
     for row, p, event in zip(rows, p_call, due, strict=True):
@@ -212,17 +222,17 @@ def call_quality(
 
     Args:
         documents: teacher-forced signals with gold marks.
-        call_rate: the realised call rate to measure precision and recall at.
-        signals: which signals to rate.
-        seed: of the bootstraps.
+        call_rate: the call rate at which precision and recall are measured; None to skip this.
+        signals: names of the signals whose AUROC is measured.
+        seed: seed of the bootstrap.
     """
     at_rate = None
     if call_rate is not None:
-        at_rate = operating(documents, threshold_at(documents, call_rate), seed=seed)
+        at_rate = operating_point(documents, threshold_at(documents, call_rate), seed=seed)
     return CallQuality(
         separation={name: separation(documents, name, seed=seed) for name in signals},
         at_rate=at_rate,
-        at_zero=operating(documents, 0.0, seed=seed),
+        at_zero=operating_point(documents, 0.0, seed=seed),
         calibration=call_calibration(documents, seed=seed),
         decision=decision_calibration(documents, seed=seed),
     )

@@ -1,9 +1,9 @@
 """Closed-book recall: the share of facts that a model states correctly without any source.
 
 A probe is a true text cut right before a value (a cloze); the model continues greedily with the
-``<CALL>`` logit at minus infinity. A probe is recalled if the continuation holds the gold value: at
-its start, or anywhere in it (LaCy §5.1 counts the latter). Guessing the most frequent value is the
-chance level.
+``<CALL>`` logit at minus infinity. Two shares are reported: of continuations that begin with the
+gold value, and of those that contain it anywhere (as in LaCy §5.1). The chance level is that of
+always guessing the most frequent value.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class ClosedBookRecall:
-    """Share of facts recalled with calls switched off; intervals over people."""
+    """Share of facts recalled with calls switched off; intervals are over people."""
 
     start: Score
     """The continuation begins with the gold value."""
@@ -39,8 +39,9 @@ class ClosedBookRecall:
     chance: Score
     """The gold value is the most frequent one of its relation."""
     by_relation: dict[str, Score]
-    """Of ``start``."""
+    """``start`` for each relation."""
     probes: int
+    """Number of probes."""
 
 
 def probes(
@@ -51,15 +52,15 @@ def probes(
 ) -> list[Probe]:
     """Cut marked documents into probes.
 
-    Values that already appear before the cut are left out, because they could be copied; so are
-    marks without a relation.
+    A value that already appears before the cut is left out, because the model could copy it. Marks
+    without a relation are left out too.
 
     Args:
         documents: texts with gold marks (reason VALUE, relation set).
         subject: returns the person that a document is about.
-        per_fact: probes kept per person and relation, at most.
+        per_fact: maximum number of probes per person and relation.
     """
-    kept: Counter[tuple[str, str]] = Counter()
+    probe_count: Counter[tuple[str, str]] = Counter()
     result = []
     for document in documents:
         name = subject(document)
@@ -68,19 +69,20 @@ def probes(
             prompt = before.rstrip()
             if mark.relation is None or not prompt or contains(before, value):
                 continue
-            if kept[name, mark.relation] < per_fact:
-                kept[name, mark.relation] += 1
+            if probe_count[name, mark.relation] < per_fact:
+                probe_count[name, mark.relation] += 1
                 result.append(Probe(prompt, value, mark.relation, name))
     return result
 
 
-def _words(text: str) -> str:
+def _normalized(text: str) -> str:
+    """Return the text in lower case with single spaces."""
     return " ".join(text.casefold().split())
 
 
 def begins(text: str, value: str) -> bool:
     """True if a text begins with a whole value, ignoring case and white space."""
-    text, value = _words(text), _words(value)
+    text, value = _normalized(text), _normalized(value)
     return (
         bool(value) and text.startswith(value) and not text[len(value) : len(value) + 1].isalnum()
     )
@@ -88,7 +90,7 @@ def begins(text: str, value: str) -> bool:
 
 def contains(text: str, value: str) -> bool:
     """True if a text contains a whole value, not as part of a longer word or number."""
-    text, value = _words(text), _words(value)
+    text, value = _normalized(text), _normalized(value)
     start = text.find(value) if value else -1
     while start >= 0:
         before, after = text[start - 1 : start] if start else "", text[start + len(value) :][:1]
@@ -99,14 +101,14 @@ def contains(text: str, value: str) -> bool:
 
 
 def most_frequent(truths: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return the most frequent value of each relation (the alphabetically first of several)."""
-    counts: dict[str, Counter[str]] = {}
+    """Return the most frequent value of each relation; of several, the alphabetically first."""
+    counters: dict[str, Counter[str]] = {}
     for truth in truths:
         for relation, value in truth.items():
-            counts.setdefault(relation, Counter())[value] += 1
+            counters.setdefault(relation, Counter())[value] += 1
     return {
         relation: min(counter, key=lambda value: (-counter[value], value))
-        for relation, counter in counts.items()
+        for relation, counter in counters.items()
     }
 
 
@@ -120,14 +122,14 @@ def closed_book_recall(
     """Run the probes and count which values the model recalls.
 
     Args:
-        asked: see ``probes``.
-        generate: continues prompts (greedily, calls switched off), without repeating them.
-        frequent: the most frequent value of each relation (see ``most_frequent``); compared as the
-            text writes it.
-        seed: of the bootstrap.
+        asked: the probes (see ``probes``).
+        generate: returns the greedy continuation of each prompt, with calls switched off and
+            without the prompt itself.
+        frequent: the most frequent value of each relation (see ``most_frequent``).
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: ``generate`` returned another number of texts than it was given.
+        ValueError: ``generate`` did not return one text per prompt.
     """
     texts = generate([probe.prompt for probe in asked]) if asked else []
     if len(texts) != len(asked):
@@ -138,21 +140,21 @@ def closed_book_recall(
         for hits in (
             [begins(text, probe.value) for text, probe in zip(texts, asked, strict=True)],
             [contains(text, probe.value) for text, probe in zip(texts, asked, strict=True)],
-            [_words(frequent.get(p.relation, "")) == _words(p.value) for p in asked],
+            [_normalized(frequent.get(p.relation, "")) == _normalized(p.value) for p in asked],
         )
     )
 
-    def over_people(hits: np.ndarray, chosen: np.ndarray) -> Score:
-        top = np.bincount(people[chosen], hits[chosen])
-        bottom = np.bincount(people[chosen])
-        return ratio(top[bottom > 0], bottom[bottom > 0], seed=seed)
+    def over_people(hits: np.ndarray, mask: np.ndarray) -> Score:
+        hit_counts = np.bincount(people[mask], hits[mask])
+        probe_counts = np.bincount(people[mask])
+        return ratio(hit_counts[probe_counts > 0], probe_counts[probe_counts > 0], seed=seed)
 
     relation_of = np.array([probe.relation for probe in asked], dtype=object)
-    every = np.ones(len(asked), bool)
+    all_probes = np.ones(len(asked), bool)
     return ClosedBookRecall(
-        start=over_people(start, every),
-        anywhere=over_people(anywhere, every),
-        chance=over_people(chance, every),
+        start=over_people(start, all_probes),
+        anywhere=over_people(anywhere, all_probes),
+        chance=over_people(chance, all_probes),
         by_relation={r: over_people(start, relation_of == r) for r in sorted(set(relation_of))},
         probes=len(asked),
     )

@@ -1,10 +1,10 @@
 """Entity precision on real text: the share of names, numbers and dates that the article contains.
 
 Real texts have no table of facts, but a reference article contains most of what a faithful text may
-state. Matching ignores case, punctuation and spacing and is strict in content: the words of a name
-must appear in the article in a row, a number must have the same value, and the parts of a date
-(day, month, year) must be those of one date in the article. Repetitions count once and entities of
-the prompt do not count, so that neither repeating nor echoing improves the score.
+state. Matching ignores case, punctuation and spacing but is strict in content: the words of a name
+must be consecutive in the article, a number must have the same value, and all given parts of a date
+(day, month, year) must agree with one date in the article. A repeated entity counts once, and
+entities of the prompt do not count, so repeating and echoing do not improve the score.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ NUMBER_WORDS = {
         "zero one two three four five six seven eight nine ten eleven twelve".split()
     )
 }
-"""Style guides spell out numbers up to about twelve."""
+"""Number words and their values; style guides spell out numbers up to about twelve."""
 
 AROUND_DATES = frozenset("the of in on at by to and from until since early late mid about".split())
-"""Words that may be part of a date without making it a name ("Class of 1879" is a name)."""
+"""Words that may stand beside a date. With any other word it is a name, as in "Class of 1879"."""
 
 _MONTH = "|".join(sorted(_MONTH_NUMBERS, key=len, reverse=True))
 _DAY = r"(?P<day>[0-3]?\d)(?:st|nd|rd|th)?"
@@ -65,7 +65,10 @@ DateParts = tuple[int | None, int | None, int | None]
 
 
 def words(text: str) -> list[str]:
-    """Return the words without case, accents, punctuation and possessives; numbers stay whole."""
+    """Split a text into words without case, accents, punctuation and possessive endings.
+
+    Numbers such as 1,234.5 stay whole.
+    """
     plain = unicodedata.normalize("NFKD", text.casefold())
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     plain = re.sub(r"['’]s\b", "", plain)
@@ -73,20 +76,23 @@ def words(text: str) -> list[str]:
 
 
 def numbers(text: str) -> set[float]:
-    """Return the numbers in a text: "1,234.0", "1234" and number words up to twelve."""
-    found = {
+    """Return the values of the numbers in a text, such as "1,234.0", "1234" or "twelve"."""
+    values = {
         float(match.group().replace(",", "").replace("−", "-")) for match in _NUMBER.finditer(text)
     }
-    return found | {float(NUMBER_WORDS[w]) for w in words(text) if w in NUMBER_WORDS}
+    return values | {float(NUMBER_WORDS[word]) for word in words(text) if word in NUMBER_WORDS}
 
 
 def dates(text: str) -> set[DateParts]:
-    """Return the dates in a text by parts; the longest reading of each place counts."""
+    """Return the dates in a text; where several patterns match, the longest one counts."""
     return _dates_and_rest(text)[0]
 
 
 def _dates_and_rest(text: str) -> tuple[set[DateParts], str]:
-    """Return the dates, and the text without its longer dates (bare years may be numbers)."""
+    """Return the dates, and the text with all dates but bare years blanked out.
+
+    Bare years stay because they may be plain numbers.
+    """
     found: set[DateParts] = set()
     for pattern in _DATES:
         for match in pattern.finditer(text):
@@ -106,15 +112,15 @@ class ArticleText:
     def __init__(self, text: str) -> None:
         self._words = f" {' '.join(words(text))} "
         self._dates, rest = _dates_and_rest(text)
-        self._numbers = numbers(rest)  # the 12 of "12 March" is no number of anything
+        self._numbers = numbers(rest)  # without dates: the 12 of "12 March" is not a number
 
     def contains(self, entity: str) -> bool:
         """True if the article contains a name, number or date."""
-        return _Entity(entity).within(self)
+        return _Entity(entity).is_in(self)
 
 
 class _Entity:
-    """A generated name, number or date in normal form."""
+    """A generated name, number or date in a normal form."""
 
     def __init__(self, text: str) -> None:
         self.words = tuple(words(text))
@@ -127,42 +133,46 @@ class _Entity:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Return a key that is equal for two spellings of one entity."""
+        """A key that is the same for all spellings of an entity."""
         if self.numbers:
             return ("number", self.numbers)
         return ("date", self.dates) if self.dates else ("name", self.words)
 
-    def within(self, reference: ArticleText) -> bool:
+    def is_in(self, article: ArticleText) -> bool:
         """True if an article contains the entity."""
         if self.dates and all(
-            any(_agrees(ours, theirs) for theirs in reference._dates) for ours in self.dates
+            any(_agrees(ours, theirs) for theirs in article._dates) for ours in self.dates
         ):
             return True
         if self.numbers:
-            return self.numbers <= reference._numbers
-        return not self.dates and f" {' '.join(self.words)} " in reference._words
+            return self.numbers <= article._numbers
+        return not self.dates and f" {' '.join(self.words)} " in article._words
 
 
 def _agrees(given: DateParts, known: DateParts) -> bool:
-    """True if every given part is known and equal."""
-    return all(ours is None or ours == theirs for ours, theirs in zip(given, known, strict=True))
+    """True if every part that ``given`` has is equal in ``known``."""
+    return all(
+        part is None or part == known_part for part, known_part in zip(given, known, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class EntityScores:
-    """Shares of entities that the reference contains; intervals over texts."""
+    """Shares of generated entities that the article contains; intervals are over texts."""
 
     precision: Score
     per_text: Score
-    """New entities per text (a text without entities cannot be wrong, so read both figures)."""
+    """New entities per text; a text without any cannot be wrong, so read both figures."""
     own_precision: Score
-    """Of the entities in the SLM's own words."""
+    """Precision of the entities in the SLM's own words."""
     borrowed_precision: Score
-    """Of the entities from a source."""
+    """Precision of the entities from a source."""
     borrowed: Score
     """Share of the entities that come from a source."""
     supported: int
+    """Number of entities that the article contains."""
     entities: int
+    """Number of new entities."""
 
 
 def entity_precision(
@@ -176,9 +186,9 @@ def entity_precision(
 
     Args:
         answers: generated texts with provenance.
-        references: the article about the same subject, for each answer.
-        extract: finds the entities; by default the project's own annotator.
-        seed: of the bootstrap.
+        references: for each answer, the article about the same subject.
+        extract: finds the entities; by default ``default_extract()``.
+        seed: seed of the bootstrap.
 
     Raises:
         ValueError: answers and references differ in number.
@@ -202,7 +212,8 @@ def entity_counts(
     """Return the counts behind ``entity_precision``, one row per text.
 
     Returns:
-        ``[texts, 4]``: own entities, those supported, borrowed entities, those supported.
+        ``[texts, 4]``: own entities, own entities that the article contains, borrowed entities,
+        borrowed entities that the article contains.
 
     Raises:
         ValueError: answers and references differ in number.
@@ -211,36 +222,36 @@ def entity_counts(
         raise ValueError(f"{len(answers)} answers, {len(references)} references")
     marks = (extract or default_extract())([answer.text for answer in answers])
     rows = [
-        _count(answer, ArticleText(reference), found)
-        for answer, reference, found in zip(answers, references, marks, strict=True)
+        _count(answer, ArticleText(reference), entity_marks)
+        for answer, reference, entity_marks in zip(answers, references, marks, strict=True)
     ]
     return np.asarray(rows, float).reshape(-1, 4)
 
 
 def _count(answer: Answer, reference: ArticleText, marks: Sequence[Mark]) -> tuple[int, ...]:
-    """Count own entities, those supported, borrowed entities, those supported, in one text."""
-    given = len(answer.prompt)
-    prompt, speakers = ArticleText(answer.prompt), SpanLookup(answer)
+    """Return the four counts of one text, as in ``entity_counts``."""
+    prompt_end = len(answer.prompt)
+    prompt, spans = ArticleText(answer.prompt), SpanLookup(answer)
     seen: set[tuple[Any, ...]] = set()
     counts = [0, 0, 0, 0]
     for mark in marks:
         entity = _Entity(answer.text[mark.start : mark.end])
-        if mark.reason == "CONTENT" or mark.end <= given or not entity.words:
+        if mark.reason == "CONTENT" or mark.end <= prompt_end or not entity.words:
             continue
-        if entity.key in seen or entity.within(prompt):
+        if entity.key in seen or entity.is_in(prompt):
             continue
         seen.add(entity.key)
-        side = 2 * is_borrowed(speakers.at(max(mark.start, given)))
-        counts[side] += 1
-        counts[side + 1] += entity.within(reference)
+        column = 2 * is_borrowed(spans.at(max(mark.start, prompt_end)))
+        counts[column] += 1
+        counts[column + 1] += entity.is_in(reference)
     return tuple(counts)
 
 
 def default_extract(pipeline: Any = "auto") -> Extract:
-    """Return the rules of ``lacy.annotate``, set to find all names, numbers and dates.
+    """Return a function that finds all names, numbers and dates by the rules of ``lacy.annotate``.
 
     Args:
-        pipeline: see ``annotate.SpacyAnnotator``.
+        pipeline: the spaCy pipeline, as in ``annotate.SpacyAnnotator``.
 
     Raises:
         LacyError: spaCy or the pipeline is missing.

@@ -1,4 +1,4 @@
-"""Right, wrong and missing facts: answers compared with a world whose facts are known.
+"""Count right, wrong and missing facts in answers, against a world whose facts are known.
 
 This is FActScore without a judge: the world parses the claims of a text and knows the truth, so
 precision is exact. Precision alone rewards silence, so recall and F1 are always reported with it.
@@ -46,7 +46,8 @@ class ClaimLike(Protocol):
 class TruthLike(Protocol):
     """The part of a world that these scores need.
 
-    If it also has ``World.expects_value`` (is a value due here?), ``call_starts`` is measured too.
+    If it also has ``expects_value``, which tells whether a value is due after a text, the metric
+    ``call_starts`` is measured too.
     """
 
     def claims(self, text: str) -> Sequence[Any]:
@@ -60,7 +61,7 @@ class TruthLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One judged claim. ``truth`` is the true value, or None if the person has no such fact."""
+    """One judged claim."""
 
     relation: str
     value: str
@@ -68,13 +69,14 @@ class Verdict:
     end: int
     right: bool
     truth: str | None
+    """The true value; None if the person has no such fact."""
     borrowed: bool = False
-    """True if a source wrote it (the span of the value's first character)."""
+    """True if the first character of the value comes from a source."""
 
 
 @dataclass(frozen=True, slots=True)
-class Graded:
-    """One judged answer: its claims, and the relations that it never mentions."""
+class GradedAnswer:
+    """One judged answer: its claims, and the relations that it does not mention."""
 
     verdicts: tuple[Verdict, ...]
     missing: tuple[str, ...]
@@ -83,7 +85,7 @@ class Graded:
     repeats: int = 0
     """Number of repeated claims that agree with the first."""
     due: int | None = None
-    """Calls where a value was due; None if the world does not know."""
+    """Number of calls where a value was due; None if the world cannot tell."""
 
     @property
     def right(self) -> int:
@@ -97,76 +99,79 @@ class Graded:
 
 
 def same_value(a: str, b: str) -> bool:
-    """True if two values are equal up to case and white space."""
+    """True if two values are equal, ignoring case and white space."""
     return " ".join(a.casefold().split()) == " ".join(b.casefold().split())
 
 
-def judge(claims: Iterable[ClaimLike], truth: Mapping[str, str]) -> Graded:
-    """Judge claims by the facts about one person.
+def judge(claims: Iterable[ClaimLike], truth: Mapping[str, str]) -> GradedAnswer:
+    """Compare claims with the facts about one person.
 
-    The first claim about a relation counts. A repeat that agrees with it does not
-    count; a repeat that contradicts it is one more wrong claim, even if it happens to be true,
-    because a text that states both cannot be relied on.
+    Only the first claim about a relation counts. A repeat that agrees with it is ignored. A repeat
+    that contradicts it is one more wrong claim, even if it is true, because a text that states both
+    cannot be relied on.
     """
     first: dict[str, str] = {}
     verdicts, repeats = [], 0
     for claim in sorted(claims, key=lambda claim: (claim.start, claim.end)):
-        known, repeat = truth.get(claim.relation), claim.relation in first
-        if same_value(first.setdefault(claim.relation, claim.value), claim.value) and repeat:
+        true_value, is_repeat = truth.get(claim.relation), claim.relation in first
+        if same_value(first.setdefault(claim.relation, claim.value), claim.value) and is_repeat:
             repeats += 1
             continue
-        right = not repeat and known is not None and same_value(known, claim.value)
-        verdicts.append(Verdict(claim.relation, claim.value, claim.start, claim.end, right, known))
+        right = not is_repeat and true_value is not None and same_value(true_value, claim.value)
+        verdicts.append(
+            Verdict(claim.relation, claim.value, claim.start, claim.end, right, true_value)
+        )
     missing = tuple(relation for relation in truth if relation not in first)
-    return Graded(tuple(verdicts), missing, len(truth), repeats)
+    return GradedAnswer(tuple(verdicts), missing, len(truth), repeats)
 
 
 def due_calls(answer: Answer, world: TruthLike, *, unit: Unit = "value") -> int | None:
-    """Count the calls where a value was due, whether answered or not.
+    """Count the calls, answered or not, at places where a value was due.
 
     Args:
-        answer: with a span for each call.
-        world: decides from the text before a call whether a value comes next.
-        unit: what a call returned. For tokens and words, calls inside the value of a
-            claim are due too.
+        answer: the answer.
+        world: tells from the text before a call whether a value is due.
+        unit: how much text one call returned. If it was a token or a word, calls inside the value
+            of a claim count as well.
 
     Returns:
-        The number; None for a world without ``expects_value``.
+        The number of calls, or None for a world without ``expects_value``.
     """
-    expects = getattr(world, "expects_value", None)
-    if expects is None:
+    expects_value = getattr(world, "expects_value", None)
+    if expects_value is None:
         return None
     text = answer.text
     values = [] if unit == "value" else [(c.start, c.end) for c in world.claims(text)]
-    due = place = 0
+    due = position = 0
     for span in answer.spans:
         if span.asked:
-            inside = any(start < place < end for start, end in values)
-            due += inside or expects(text[:place]) is not None
-        place += len(span.text)
+            inside = any(start < position < end for start, end in values)
+            due += inside or expects_value(text[:position]) is not None
+        position += len(span.text)
     return due
 
 
-def grade(answer: Answer, subject: str, world: TruthLike, *, unit: Unit = "value") -> Graded:
-    """Judge one answer about ``subject``; claims that end within the prompt do not count."""
-    given = len(answer.prompt)
-    claims = [claim for claim in world.claims(answer.text) if claim.end > given]
-    graded = judge(claims, world.truth(subject))
-    speakers = SpanLookup(answer)
+def grade(answer: Answer, subject: str, world: TruthLike, *, unit: Unit = "value") -> GradedAnswer:
+    """Judge one answer about ``subject``; claims that the prompt makes do not count."""
+    prompt_end = len(answer.prompt)
+    claims = [claim for claim in world.claims(answer.text) if claim.end > prompt_end]
+    judged = judge(claims, world.truth(subject))
+    spans = SpanLookup(answer)
     verdicts = tuple(
-        replace(v, borrowed=is_borrowed(speakers.at(max(v.start, given)))) for v in graded.verdicts
+        replace(v, borrowed=is_borrowed(spans.at(max(v.start, prompt_end))))
+        for v in judged.verdicts
     )
-    return replace(graded, verdicts=verdicts, due=due_calls(answer, world, unit=unit))
+    return replace(judged, verdicts=verdicts, due=due_calls(answer, world, unit=unit))
 
 
 @dataclass(frozen=True, slots=True)
 class FactScores:
-    """Scores of a set of answers, with intervals over people: ``facts["recall"]``."""
+    """Scores of a set of answers, read as ``facts["recall"]``; intervals are over people."""
 
     scores: dict[str, Score]
-    """By metric: all ratios of ``METRICS``."""
+    """The scores by metric: all of ``RATIOS``."""
     by_relation: dict[str, Score]
-    """Facts right of each relation."""
+    """Share of right claims for each relation."""
     right: int
     wrong: int
     missing: int
@@ -186,12 +191,12 @@ def score_facts(
     """Score answers about people of a world.
 
     Args:
-        answers: one text each.
-        subjects: the person of each answer; several answers about one person are summed, so that
-            intervals are over people.
+        answers: the answers to score.
+        subjects: the person that each answer is about. The counts of several answers about one
+            person are added up, because people are resampled for the intervals.
         world: parses claims and knows the truth.
-        unit: how much one call returned.
-        seed: of the bootstrap.
+        unit: how much text one call returned.
+        seed: seed of the bootstrap.
 
     Raises:
         ValueError: answers and subjects differ in number.
@@ -203,17 +208,21 @@ def score_facts(
 
 
 def precision_counts(
-    graded: Sequence[Graded], subjects: Sequence[str]
+    graded: Sequence[GradedAnswer], subjects: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return right claims and claims of each person (sorted by name), for paired comparisons."""
+    """Return the number of right claims and of all claims of each person, sorted by name."""
     table = _by_person(subjects, [(g.right, len(g.verdicts)) for g in graded])
     return table[:, 0], table[:, 1]
 
 
 def summarise(
-    answers: Sequence[Answer], subjects: Sequence[str], graded: Sequence[Graded], *, seed: int = 0
+    answers: Sequence[Answer],
+    subjects: Sequence[str],
+    graded: Sequence[GradedAnswer],
+    *,
+    seed: int = 0,
 ) -> FactScores:
-    """Add up judged answers (see ``score_facts``)."""
+    """Score answers that are already judged (see ``score_facts``)."""
     columns = dict(zip(COUNTS, counts(answers, subjects, graded)[1].T, strict=True))
     return FactScores(
         scores=ratio_scores(columns, seed=seed),
@@ -224,7 +233,7 @@ def summarise(
     )
 
 
-COUNTS: dict[str, Callable[[Answer, Graded], float]] = {
+COUNTS: dict[str, Callable[[Answer, GradedAnswer], float]] = {
     "answers": lambda _, judged: 1,
     "right": lambda _, judged: judged.right,
     "claims": lambda _, judged: len(judged.verdicts),
@@ -240,14 +249,14 @@ COUNTS: dict[str, Callable[[Answer, Graded], float]] = {
     "statements": lambda _, judged: len(judged.verdicts) + judged.repeats,
     "due": lambda _, judged: math.nan if judged.due is None else judged.due,
 }
-"""What is counted in each answer; ratios of sums of these are the metrics of answers.
-``due`` is NaN if the world cannot tell."""
+"""Functions that count something in an answer; the metrics of answers are ratios of sums of these
+counts. ``due`` is NaN if the world cannot tell."""
 
 
 def counts(
-    answers: Sequence[Answer], subjects: Sequence[str], graded: Sequence[Graded]
+    answers: Sequence[Answer], subjects: Sequence[str], graded: Sequence[GradedAnswer]
 ) -> tuple[list[str], np.ndarray]:
-    """Return the people by name, and the sums of ``COUNTS`` of each."""
+    """Return the sorted names of the people, and for each a row with the sums of ``COUNTS``."""
     rows = [
         [count(answer, judged) for count in COUNTS.values()]
         for answer, judged in zip(answers, graded, strict=True)
@@ -265,7 +274,9 @@ def _by_person(subjects: Sequence[str], rows: Sequence[Sequence[float]]) -> np.n
     return table
 
 
-def _by_relation(subjects: Sequence[str], graded: Sequence[Graded], seed: int) -> dict[str, Score]:
+def _by_relation(
+    subjects: Sequence[str], graded: Sequence[GradedAnswer], seed: int
+) -> dict[str, Score]:
     relations = sorted({verdict.relation for judged in graded for verdict in judged.verdicts})
     scores = {}
     for relation in relations:

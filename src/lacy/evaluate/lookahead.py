@@ -1,9 +1,9 @@
-"""An oracle of call positions on free text: calls wherever the model would name something.
+"""An oracle for call positions in free text: call wherever the model would name something.
 
-In free text, where a fact is due depends on what the model writes. So the model first continues
-alone; where an annotator finds that it began a name, number or date of its own, the source is asked
-at that position instead, and the rest is generated again. The result is an upper bound: the model's
-own sentences with a call at every position where it might be wrong, whatever the calls cost.
+In free text, it depends on the model's own sentences where a fact is due. So the model first writes
+the text alone. Wherever an annotator finds a name, number or date of the model's own, the source is
+asked at that position instead, and the rest is generated again. The result is an upper bound: the
+model's own sentences with a call at every position where it might be wrong, at any cost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lacy.cascade import Engine, Policy
 
 ROUNDS = 40
-"""Maximum number of answered names, numbers and dates per text, one per round."""
+"""Maximum number of rounds; in each, one name, number or date of a text is replaced by a call."""
 
 
 def look_ahead(
@@ -31,64 +31,68 @@ def look_ahead(
     rate: float = 1.0,
     rounds: int = ROUNDS,
 ) -> list[Answer]:
-    """Continue texts, with a call wherever the model itself would begin a name, number or date.
+    """Continue texts with a call wherever the model itself would begin a name, number or date.
 
     Args:
-        engine: makes a greedy engine under a policy (its output must be reproducible).
+        engine: returns an engine with the given policy; it must decode greedily, because the
+            positions found in one round must occur again in the next.
         prompts: the texts to continue.
-        subjects: the subject of each.
+        subjects: the subject of each text.
         extract: finds names, numbers and dates.
-        rate: share of each text's tokens that may come from calls, spent from its beginning on (a
-            call is made if half of a mean one still fits, so that the mean comes out right).
-        rounds: maximum number of answers in one text.
+        rate: maximum share of each text's tokens that come from calls. It is used up from the
+            beginning of the text: a call is made as long as half of an average call still fits, so
+            that the mean rate over texts is right.
+        rounds: maximum number of rounds.
     """
     from lacy.cascade import Oracle
 
-    planned: set[str] = set()
+    call_prefixes: set[str] = set()
 
     def expects(text: str) -> str | None:
-        return "named" if text in planned else None
+        return "named" if text in call_prefixes else None
 
     oracle = engine(Oracle(expects))
     answers = oracle.generate(prompts, subjects)
-    open_rows = list(range(len(answers)))
+    unfinished = list(range(len(answers)))
     for _ in range(rounds):
-        found = extract([answers[n].text for n in open_rows])
-        half = _tokens_per_call(answers) / 2
-        new = [
-            own_places(answers[n], marks) - planned
-            if answers[n].called_tokens + half < rate * answers[n].tokens
+        marks_of_texts = extract([answers[n].text for n in unfinished])
+        half_call = _tokens_per_call(answers) / 2
+        new_prefixes = [
+            own_places(answers[n], marks) - call_prefixes
+            if answers[n].called_tokens + half_call < rate * answers[n].tokens
             else set()
-            for n, marks in zip(open_rows, found, strict=True)
+            for n, marks in zip(unfinished, marks_of_texts, strict=True)
         ]
-        planned = planned.union(*new)
-        open_rows = [n for n, places in zip(open_rows, new, strict=True) if places]
-        if not open_rows:
+        call_prefixes = call_prefixes.union(*new_prefixes)
+        unfinished = [n for n, prefixes in zip(unfinished, new_prefixes, strict=True) if prefixes]
+        if not unfinished:
             break
-        again = oracle.generate([prompts[n] for n in open_rows], [subjects[n] for n in open_rows])
-        for n, answer in zip(open_rows, again, strict=True):
+        regenerated = oracle.generate(
+            [prompts[n] for n in unfinished], [subjects[n] for n in unfinished]
+        )
+        for n, answer in zip(unfinished, regenerated, strict=True):
             answers[n] = answer
     return answers
 
 
 def _tokens_per_call(answers: Sequence[Answer]) -> float:
-    """Return the mean so far; 0 before the first call."""
+    """Return the mean number of tokens per call; 0 before the first call."""
     calls = sum(answer.calls for answer in answers)
     return sum(answer.called_tokens for answer in answers) / calls if calls else 0.0
 
 
 def own_places(answer: Answer, marks: Sequence[Mark]) -> set[str]:
-    """Return the text before each entity that the model wrote itself; the prompt's do not count.
+    """Return the text before each entity of the model's own; entities of the prompt do not count.
 
-    There is a call at all of them in the next round. The first answered one changes the text, so
-    that the later ones do not occur again; if it has no answer, the next one is tried.
+    The next round calls after each of these prefixes. The first call that is answered changes the
+    text, so later prefixes no longer occur; if it is not answered, the next one is tried.
     """
-    given, known, speakers = len(answer.prompt), ArticleText(answer.prompt), SpanLookup(answer)
-    places = set()
+    prompt_end, prompt, spans = len(answer.prompt), ArticleText(answer.prompt), SpanLookup(answer)
+    prefixes = set()
     for mark in marks:
         value = answer.text[mark.start : mark.end]
-        if mark.reason == "CONTENT" or mark.start < given or not words(value):
+        if mark.reason == "CONTENT" or mark.start < prompt_end or not words(value):
             continue
-        if not known.contains(value) and not is_borrowed(speakers.at(mark.start)):
-            places.add(answer.text[: mark.start].rstrip(" "))
-    return places
+        if not prompt.contains(value) and not is_borrowed(spans.at(mark.start)):
+            prefixes.add(answer.text[: mark.start].rstrip(" "))
+    return prefixes

@@ -1,4 +1,4 @@
-"""Look up the span, and so the speaker, of a character of an answer."""
+"""Find the span, and so the speaker, of any character of an answer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class SpanLookup:
         self.ends = list(accumulate(len(span.text) for span in self.spans))
 
     def at(self, position: int) -> Span:
-        """Return the span of character ``position`` of the whole text (prompt included).
+        """Return the span that contains a character; positions count from the start of the prompt.
 
         Raises:
-            IndexError: the text has no such character.
+            IndexError: the position is outside the text.
         """
         if position < 0:
             raise IndexError(position)

@@ -1,4 +1,4 @@
-"""Results: one value with its interval and conditions; the metrics; what a task is.
+"""Results (values with intervals and conditions), descriptions of all metrics, and tasks.
 
 ``METRICS`` is the one place that describes a metric; studies, pages, tables and figures take its
 label, unit, direction and pooling from there. To add a metric, add an entry.
@@ -17,9 +17,9 @@ from lacy.evaluate.statistics import Score, as_data, ratio
 class Metric:
     """The description of one metric.
 
-    Either ``counts`` are given, and the metric is a ratio of sums over people (of all seeds, when
-    seeds are pooled), or ``path`` is, and the metric belongs to the model itself (seeds are
-    averaged). Metrics with neither are computed where they are needed.
+    A metric with ``counts`` is a ratio of sums over people; when seeds are pooled, over the people
+    of all seeds. A metric with a ``path`` belongs to the model itself; its values are averaged over
+    seeds. Metrics with neither are computed where they are needed.
     """
 
     label: str
@@ -29,11 +29,12 @@ class Metric:
     counts: tuple[str, str] | None = None
     """Numerator and denominator: names of ``facts.COUNTS``, sums joined by ``+``."""
     path: tuple[str, ...] = ()
-    """Where the score stands in ``as_data(WorldResult)``."""
+    """Keys that lead to the score in ``as_data(WorldResult)``."""
     outcome: bool = True
-    """False for a share that is a setting: one of exactly 0 or 1 then has no binomial bound."""
+    """False for a share that is a setting rather than an outcome, such as the call rate. If it is
+    exactly 0 or 1, that is certain and needs no binomial bound."""
     axis: str | None = None
-    """Unit on axes and in table headers, where it differs from ``unit``."""
+    """Unit on axes and in table headers; by default ``unit``."""
 
     @property
     def sign(self) -> int:
@@ -51,9 +52,9 @@ _POSITIONS = {"start": "value_start", "fact": "fact", "later": "later"}
 
 
 def _answers(label: str, meaning: str, better: Any, counts: str, **more: Any) -> Metric:
-    """Describe a ratio, given as ``numerator/denominator``."""
-    top, bottom = counts.split("/")
-    return Metric(label, meaning, better=better, counts=(top, bottom), **more)
+    """Describe a metric of answers, a ratio given as ``numerator/denominator``."""
+    numerator, denominator = counts.split("/")
+    return Metric(label, meaning, better=better, counts=(numerator, denominator), **more)
 
 
 def _model(label: str, meaning: str, better: Any, path: str, **more: Any) -> Metric:
@@ -139,47 +140,49 @@ MODEL_METRICS = tuple(name for name, metric in METRICS.items() if metric.path)
 
 
 def metric_of(name: str) -> Metric:
-    """Return a metric; a name that is not known describes itself."""
+    """Return the metric of that name; for an unknown name, one whose label is the name."""
     return METRICS.get(name) or Metric(name.replace("_", " "), "", "", axis="")
 
 
 def sums(name: str, columns: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return a ratio's numerators and denominators, one of each per person.
+    """Return the numerators and denominators of a ratio, one of each per person.
 
     Args:
         name: one of ``RATIOS``.
-        columns: arrays by the names of ``facts.COUNTS``.
+        columns: one array per count (see ``facts.COUNTS``).
 
     Raises:
         KeyError: a count is missing.
     """
-    top, bottom = METRICS[name].counts or ("", "")
-    return sum(columns[c] for c in top.split("+")), sum(columns[c] for c in bottom.split("+"))
+    numerator, denominator = METRICS[name].counts or ("", "")
+    return sum(columns[count] for count in numerator.split("+")), sum(
+        columns[count] for count in denominator.split("+")
+    )
 
 
 def ratio_scores(columns: Mapping[str, Any], *, seed: int = 0) -> dict[str, Score]:
-    """Score all ``RATIOS`` whose counts are there."""
+    """Return the scores of all ``RATIOS`` whose counts are available."""
     scores = {}
     for name in RATIOS:
         metric = METRICS[name]
-        if all(c in columns for part in metric.counts or () for c in part.split("+")):
-            top, bottom = sums(name, columns)
+        if all(count in columns for part in metric.counts or () for count in part.split("+")):
+            numerators, denominators = sums(name, columns)
             scores[name] = ratio(
-                top, bottom, unit=metric.unit, chance=metric.outcome, seed=seed
+                numerators, denominators, unit=metric.unit, chance=metric.outcome, seed=seed
             )  # fmt: skip
     return scores
 
 
 def model_scores(measured: Mapping[str, Any]) -> dict[str, Score]:
     """Read the ``MODEL_METRICS`` out of ``as_data(WorldResult)``."""
-    found = {}
+    scores = {}
     for name in MODEL_METRICS:
         value: Any = measured
         for key in METRICS[name].path:
             value = value.get(key) if isinstance(value, Mapping) else None
         if isinstance(value, Mapping) and value.get("value") is not None:
-            found[name] = Score.from_data(value)
-    return found
+            scores[name] = Score.from_data(value)
+    return scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +197,13 @@ class Result:
     unit: str
     seed: int = 0
     conditions: Mapping[str, str] = field(default_factory=dict)
-    """How it was measured, such as condition, policy and source."""
+    """How the value was measured, such as condition, policy and source."""
 
 
 def results_of(
     scores: Mapping[str, Score], *, seed: int = 0, conditions: Mapping[str, str] | None = None
 ) -> list[Result]:
-    """Return scores by metric as results under one set of conditions."""
+    """Return one result per score, all with the same conditions."""
     return [
         Result(name, **asdict(score), seed=seed, conditions=conditions or {})
         for name, score in scores.items()
@@ -208,7 +211,7 @@ def results_of(
 
 
 class Measurement(Protocol):
-    """What a task measured."""
+    """The outcome of a task."""
 
     def results(self) -> list[Result]:
         """Return every value as a result."""
@@ -216,10 +219,10 @@ class Measurement(Protocol):
 
 
 class Task(Protocol):
-    """Something that runs a model and measures it: in a world, on articles, with a judge.
+    """A function that runs a model and measures it, such as in a world or on articles.
 
-    ``evaluate_world`` and ``evaluate_articles`` are tasks once all but the model is given, as by
-    ``functools.partial``.
+    ``evaluate_world`` and ``evaluate_articles`` become tasks when ``functools.partial`` sets all
+    arguments but the model.
     """
 
     def __call__(self, loaded: Any) -> Measurement:
@@ -228,5 +231,5 @@ class Task(Protocol):
 
 
 def to_data(measured: Measurement) -> dict[str, Any]:
-    """Return a measurement as plain data, its results as a flat list beside the details."""
+    """Return a measurement as plain data: its details, and a flat list of its results."""
     return {**as_data(measured), "results": as_data(measured.results())}

@@ -1,8 +1,8 @@
 """The signals of a model at every position of true texts, as small arrays.
 
-Call quality, stored bits and language loss are functions of these arrays (numpy, one entry per
-target token), so the model runs only once. The forward pass is ``cascade.teacher_forced_signals``;
-this module adds the fact that each target states.
+Call quality, stored bits and language loss are computed from these NumPy arrays (one entry per
+target token), so the model runs only once. ``cascade.teacher_forced_signals`` does the forward
+pass; this module adds which fact each target states.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ Floats = NDArray[np.float64]
 class DocumentSignals:
     """The signals of one document, one entry per target (the token that a position predicts).
 
-    Likelihoods leave ``<CALL>`` out (the text was written without it), and are in nats.
+    Losses and entropies are in nats and computed without ``<CALL>``, which the text never contains.
     """
 
     id: str
     marks: NDArray[np.uint8]
     """``MarkFlag`` bits of the target."""
     margin: Floats
-    """``<CALL>`` logit minus the best other logit (of a sigmoid gate the logit itself); above 0 the
-    model calls by itself."""
+    """``<CALL>`` logit minus the largest other logit (with a sigmoid gate, the logit itself). Above
+    0, the model calls of its own accord."""
     p_call: Floats
+    """Probability of ``<CALL>``."""
     loss: Floats
     """``-log p(target)``."""
     entropy: Floats
-    """Entropy of the next token: the classic signal of a model without ``<CALL>``."""
+    """Entropy of the next token, the usual uncertainty signal of a model without ``<CALL>``."""
     top2: Floats
-    """Best minus second-best log-probability; small means unsure."""
+    """Largest minus second-largest log-probability; small if the model is unsure."""
     fact: NDArray[np.int32]
     """Index into ``relations`` of the fact that the target states, -1 for none."""
     relations: tuple[str, ...] = ()
@@ -46,12 +47,12 @@ class DocumentSignals:
 
     @property
     def is_fact(self) -> NDArray[np.bool_]:
-        """Targets that belong to a fact."""
+        """True for each target that belongs to a fact."""
         return np.not_equal(self.marks & MarkFlag.FACT, 0)
 
     @property
     def is_start(self) -> NDArray[np.bool_]:
-        """Targets that begin a fact's value."""
+        """True for each target that begins the value of a fact."""
         return np.not_equal(self.marks & MarkFlag.START, 0)
 
 
@@ -69,18 +70,18 @@ def read_signals(loaded: Any, documents: Iterable[Document]) -> list[DocumentSig
 
     documents = list(documents)
     result = []
-    for document, found in zip(documents, teacher_forced_signals(loaded, documents), strict=True):
+    for document, signals in zip(documents, teacher_forced_signals(loaded, documents), strict=True):
         facts = [mark for mark in document.marks if mark.reason != "CONTENT"]
         result.append(
             DocumentSignals(
                 id=document.id,
-                marks=found.marks,
-                margin=found.margin,
-                p_call=found.p_call,
-                loss=-found.logprob,
-                entropy=found.entropy,
-                top2=found.top2,
-                fact=fact_index(document, loaded.tokenizer, len(found.targets)),
+                marks=signals.marks,
+                margin=signals.margin,
+                p_call=signals.p_call,
+                loss=-signals.logprob,
+                entropy=signals.entropy,
+                top2=signals.top2,
+                fact=fact_index(document, loaded.tokenizer, len(signals.targets)),
                 relations=tuple(mark.relation or mark.reason for mark in facts),
             )
         )
@@ -88,18 +89,18 @@ def read_signals(loaded: Any, documents: Iterable[Document]) -> list[DocumentSig
 
 
 def fact_index(document: Document, tokenizer: Any, targets: int) -> NDArray[np.int32]:
-    """Return the index of the fact whose characters each target (text, then end) contains.
+    """Return for each target the index of the fact that it is part of, or -1.
 
     Args:
-        document: text and marks.
+        document: a marked text.
         tokenizer: any fast tokenizer.
-        targets: how many targets the model's context left.
+        targets: number of targets that fit into the model's context.
     """
     from lacy.annotate import strip_mark, token_spans
 
     encoding = next(token_spans(tokenizer, [document.text]))
     begins, ends = np.asarray(encoding.offsets, np.int64).reshape(-1, 2).T
-    index = np.full(len(encoding.ids) + 1, -1, np.int32)
+    index = np.full(len(encoding.ids) + 1, -1, np.int32)  # one more for the end of text
     facts = [mark for mark in document.marks if mark.reason != "CONTENT"]
     for k, mark in enumerate(facts):
         start, end = strip_mark(mark, document.text)
@@ -112,9 +113,9 @@ Signal = Callable[[DocumentSignals], Floats]
 """A function of ``DocumentSignals`` that is higher where a call is more useful."""
 
 SIGNALS: dict[str, Signal] = {
-    "margin": lambda reading: reading.margin,
-    "p_call": lambda reading: reading.p_call,
-    "entropy": lambda reading: reading.entropy,
-    "top2": lambda reading: -reading.top2,
+    "margin": lambda signals: signals.margin,
+    "p_call": lambda signals: signals.p_call,
+    "entropy": lambda signals: signals.entropy,
+    "top2": lambda signals: -signals.top2,
 }
-"""The signals that a policy can compare with a threshold, by name."""
+"""The signals that a policy can compare with a threshold."""

@@ -1,10 +1,10 @@
-"""Scores with confidence intervals, and tests.
+"""Scores with confidence intervals, and significance tests.
 
 People (or documents) are resampled, not tokens or facts: ten facts of one person are not ten
-independent trials. Nearly every score is a function of *sums over people* (right claims by claims,
-called tokens by tokens, …), so one vectorised bootstrap serves all of them: draw people with
-replacement, add up, apply the function (Efron & Tibshirani 1993, ch. 13, percentile interval).
-Seeds are fixed and rows are sorted first, so the same data give the same interval in any order.
+independent trials. Nearly every score is a function of *sums over people*, such as right claims
+divided by claims. So one vectorised bootstrap serves all of them: draw people with replacement, add
+up their rows, apply the function (percentile interval, Efron & Tibshirani 1993, ch. 13). Seeds are
+fixed and rows are sorted first, so the same data give the same interval in any order.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 2_000
-"""Draws per interval: the 2.5% limit is then within 0.35% of that of all possible draws."""
+"""Bootstrap draws per interval. With 2,000, the tail beyond a 2.5% limit is estimated with a
+standard error of 0.35 percentage points."""
 
 CONFIDENCE = 0.95
 MAX_UNITS = 2_000
-"""Above this number, people are put into this many random groups and groups are drawn (a block
-bootstrap), which keeps the interval valid and bounds the cost."""
+"""If there are more people, they are split into this many random groups, and groups are resampled
+(a block bootstrap). This bounds the cost and keeps the interval valid."""
 MAX_AUROC_UNITS = 1_000
+"""The same for documents in ``auroc``, whose cost is quadratic in the number of units."""
 
 NO_DATA = {"no_data": True}
 """Metadata of a field that ``as_data`` leaves out, such as generated texts."""
 
 EXACT_UNITS = 12
-"""Up to this number of people, a paired test enumerates all assignments instead of sampling."""
+"""Up to this number of people, ``paired_test`` enumerates all assignments instead of sampling."""
 
 Floats = NDArray[np.float64]
 
@@ -68,14 +70,14 @@ class Score:
 
 
 def as_data(value: Any) -> Any:
-    """Return scores, and dataclasses and mappings of them, as plain data for a JSON file.
+    """Return scores, or containers of them, as plain data for a JSON file.
 
-    Undefined numbers become None, because JSON has no NaN. Fields marked with ``NO_DATA`` are left
-    out.
+    NaN and infinities become None, because JSON has neither. Fields with the metadata ``NO_DATA``
+    are left out.
     """
     if is_dataclass(value):
-        kept = [field.name for field in fields(value) if not field.metadata.get("no_data")]
-        return {name: as_data(getattr(value, name)) for name in kept}
+        names = [field.name for field in fields(value) if not field.metadata.get("no_data")]
+        return {name: as_data(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {key: as_data(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -94,32 +96,32 @@ def score_sums(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Score:
-    """Score a function of sums over people.
+    """Return the value of a function of sums over people, with its bootstrap interval.
 
     Args:
         columns_NC: one row per person, one column per quantity that is summed.
-        statistic: maps sums ``[R, C]`` (one row per draw) to values ``[R]``; NaN for undefined
-            draws, which are left out of the interval.
-        unit: of the value.
-        resamples: bootstrap draws.
-        confidence: of the interval.
-        seed: of the draws.
+        statistic: maps sums ``[R, C]``, one row per draw, to values ``[R]``. Draws with NaN do not
+            count for the interval.
+        unit: unit of the value.
+        resamples: number of bootstrap draws.
+        confidence: confidence level of the interval.
+        seed: seed of the random draws.
     """
     rows_NC = np.asarray(columns_NC, dtype=np.float64)
     if rows_NC.ndim == 1:
         rows_NC = rows_NC[:, None]
-    number = len(rows_NC)
-    if number == 0:
+    people = len(rows_NC)
+    if people == 0:
         return Score(math.nan, math.nan, math.nan, 0, unit)
-    rows_NC = rows_NC[np.lexsort(rows_NC.T)]
+    rows_NC = rows_NC[np.lexsort(rows_NC.T)]  # so that the order of people does not matter
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(statistic(rows_NC.sum(0, keepdims=True))[0])
-        if number == 1:
+        if people == 1:
             return Score(value, math.nan, math.nan, 1, unit)
         groups_GC = _grouped(rows_NC, MAX_UNITS, seed)
         drawn_R = np.asarray(statistic(_weights(len(groups_GC), resamples, seed) @ groups_GC))
     low, high = _percentiles(drawn_R, confidence)
-    return Score(value, low, high, number, unit)
+    return Score(value, low, high, people, unit)
 
 
 def ratio(
@@ -132,12 +134,21 @@ def ratio(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Score:
-    """Score a ratio of sums over people, such as right claims by claims.
+    """Return a ratio of sums over people with its interval, such as right claims per claim.
 
-    If a share is exactly 0 or 1, the bootstrap has nothing to vary and would claim certainty. The
-    exact binomial bound over the counted items is used instead (Clopper & Pearson 1934:
-    ``(alpha / 2) ** (1 / items)``). Not with ``chance=False``, for shares that are settings rather
-    than outcomes (a policy that never calls).
+    If a share is exactly 0 or 1, all bootstrap draws are equal, and the interval would have no
+    width. In this case the exact binomial bound over the counted items is used (Clopper & Pearson
+    1934: ``(alpha / 2) ** (1 / items)``).
+
+    Args:
+        numerators_N: one numerator per person.
+        denominators_N: one denominator per person.
+        unit: unit of the value.
+        chance: False to skip the binomial bound, for shares that are settings rather than outcomes
+            (such as the call rate of a policy that never calls).
+        confidence: confidence level of the interval.
+        resamples: number of bootstrap draws.
+        seed: seed of the random draws.
     """
     pairs_N2 = np.stack([np.asarray(numerators_N, float), np.asarray(denominators_N, float)], 1)
     score = score_sums(
@@ -162,13 +173,13 @@ def difference(
     unit: str = "difference of shares",
     seed: int = 0,
 ) -> Score:
-    """Score ratio ``a`` minus ratio ``b``, paired: both use the same draws of people.
+    """Return ratio ``a`` minus ratio ``b`` with its interval; both use the same draws of people.
 
     Args:
         a: numerators and denominators, one of each per person.
-        b: likewise, same people in the same order.
-        unit: of the difference.
-        seed: of the draws.
+        b: the same for the other side; the people must be in the same order.
+        unit: unit of the difference.
+        seed: seed of the random draws.
     """
     columns_N4 = np.stack([np.asarray(column, float) for column in (*a, *b)], 1)
     return score_sums(
@@ -188,24 +199,24 @@ def paired_test(
 ) -> float:
     """Return the two-sided p-value of ratio ``a`` minus ratio ``b`` by a paired randomisation test.
 
-    Under the null hypothesis the two pairs of counts of a person are exchangeable. So each person's
-    pairs are swapped with probability 1/2 and the difference of the two ratios is computed again:
-    ``p = (1 + draws at least as large) / (1 + draws)`` (Fisher's randomisation test; Phipson &
-    Smyth 2010 for the ones). With at most ``EXACT_UNITS`` people whose pairs differ, all
+    Under the null hypothesis, the two pairs of counts of a person are exchangeable. So each draw
+    swaps each person's pairs with probability 1/2 and computes the difference of the ratios again:
+    ``p = (1 + draws at least as large) / (1 + draws)`` (Fisher's randomisation test; for the ones
+    see Phipson & Smyth 2010). If the pairs of at most ``EXACT_UNITS`` people differ, all
     assignments are enumerated and ``p`` is exact.
 
-    Draws are seeded by the unordered pairs, so neither the order of the people nor which side is
-    called ``a`` changes the result.
+    The pairs are brought into a canonical order first, so neither the order of the people nor the
+    choice of ``a`` and ``b`` changes the result.
 
     Args:
         a: numerators and denominators, one of each per person.
-        b: likewise, same people in the same order.
-        seed: of the draws.
-        draws: assignments drawn.
+        b: the same for the other side; the people must be in the same order.
+        seed: seed of the random draws.
+        draws: number of random assignments.
 
     Returns:
-        The p-value; NaN if the difference is undefined (a denominator is 0). Assignments that leave
-        it undefined count as large.
+        The p-value, or NaN if the difference is undefined because a denominator is 0. Assignments
+        for which it is undefined count as at least as large.
     """
     rows_N4 = np.stack([np.asarray(column, float) for column in (*a, *b)], 1)
     observed = abs(_difference(rows_N4[:, :2].sum(0)[None], rows_N4[:, 2:].sum(0)[None])[0])
@@ -214,7 +225,7 @@ def paired_test(
     low_N2, gain_N2 = _unordered(rows_N4)
     base_2, both_2 = low_N2.sum(0), rows_N4[:, :2].sum(0) + rows_N4[:, 2:].sum(0)
     gain_N2 = gain_N2[gain_N2.any(1)]  # equal pairs have nothing to swap
-    slack = 1e-12 * max(1.0, observed)  # sums in another order round differently
+    slack = 1e-12 * max(1.0, observed)  # sums in a different order round differently
     large = total = 0
     for swaps_RN in _assignments(len(gain_N2), draws, seed):
         one_R2 = base_2 + swaps_RN @ gain_N2
@@ -226,7 +237,7 @@ def paired_test(
 
 
 def _unordered(rows_N4: Floats) -> tuple[Floats, Floats]:
-    """Return the smaller pair of each person and the excess of the larger one, sorted."""
+    """Return each person's smaller pair, and the larger pair minus the smaller one, sorted."""
     first_N2, second_N2 = rows_N4[:, :2], rows_N4[:, 2:]
     more = first_N2[:, 0] - second_N2[:, 0]
     swap = (more > 0) | ((more == 0) & (first_N2[:, 1] > second_N2[:, 1]))
@@ -244,12 +255,12 @@ def _difference(one_R2: Floats, other_R2: Floats) -> Floats:
 
 
 def _assignments(people: int, draws: int, seed: int) -> Iterator[Floats]:
-    """Yield rows of zeros and ones, one per person: all of them, or random ones, in chunks."""
+    """Yield chunks of assignments, rows of one 0 or 1 per person: all of them, or random ones."""
     if people <= EXACT_UNITS:
         yield ((np.arange(2**people)[:, None] >> np.arange(people)) & 1).astype(float)
         return
     rng = np.random.default_rng([seed, people])
-    chunk = max(1, 2_000_000 // people)
+    chunk = max(1, 2_000_000 // people)  # bounds the memory of a chunk
     for start in range(0, draws, chunk):
         size = (min(chunk, draws - start), people)
         yield rng.integers(0, 2, size=size, dtype=np.int8).astype(float)
@@ -262,15 +273,16 @@ def recovered(
     *,
     seed: int = 0,
 ) -> Score:
-    """Score the share of the partner's advantage that a cascade recovers.
+    """Return the share of a partner's advantage over the model alone that a cascade recovers.
 
-    ``(cascade - alone) / (partner - alone)``, each a ratio of sums over the same people.
+    It is ``(cascade - alone) / (partner - alone)``; each term is a ratio of sums over the same
+    people. The partner is the upper baseline, such as perfect calls to a perfect source.
     """
     columns_N6 = np.stack([np.asarray(c, float) for c in (*cascade, *alone, *partner)], 1)
 
     def statistic(sums_R6: Floats) -> Floats:
-        ours, own, theirs = (sums_R6[:, i] / sums_R6[:, i + 1] for i in (0, 2, 4))
-        return (ours - own) / (theirs - own)
+        reached, baseline, best = (sums_R6[:, i] / sums_R6[:, i + 1] for i in (0, 2, 4))
+        return (reached - baseline) / (best - baseline)
 
     return score_sums(columns_N6, statistic, unit="share of the partner's advantage", seed=seed)
 
@@ -283,14 +295,14 @@ def auroc(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Score:
-    """Score how well a signal separates positives from negatives; interval over documents.
+    """Return the AUROC of a signal; documents are resampled for the interval.
 
     Args:
-        scores: one array per document, higher means more likely positive; infinities are fine.
-        labels: booleans, of the same lengths.
-        resamples: bootstrap draws of documents.
-        confidence: of the interval.
-        seed: of the draws.
+        scores: one array per document; higher values should mean positive. Infinities are allowed.
+        labels: True for positives, one array per document.
+        resamples: number of bootstrap draws.
+        confidence: confidence level of the interval.
+        seed: seed of the random draws.
 
     Raises:
         ValueError: a score is NaN, or an array and its labels differ in length.
@@ -327,10 +339,10 @@ def auroc(
 def _pairs(
     ranks_N: NDArray[np.int64], truth_N: NDArray[np.bool_], document_N: NDArray[np.int64]
 ) -> tuple[Floats, Floats, Floats]:
-    """Count how often document i's positives beat document j's negatives (a tie counts one half).
+    """Count how often document i's positives outrank document j's negatives (ties count half).
 
-    With these counts the AUROC of any weighting of documents is a quadratic form, so a bootstrap
-    over documents does not need the tokens.
+    With these counts, the AUROC under any weighting of documents is a quadratic form in the
+    weights, so the bootstrap need not go over the tokens again.
     """
     size = int(document_N.max()) + 1
     positive_ranks, positive_documents = ranks_N[truth_N], document_N[truth_N]
@@ -339,10 +351,12 @@ def _pairs(
     negative_ranks, negative_documents = ranks_N[~truth_N][order], document_N[~truth_N][order]
     starts = np.searchsorted(negative_documents, np.arange(size + 1))
     for j in range(size):
-        ours = negative_ranks[starts[j] : starts[j + 1]]
-        below = np.searchsorted(ours, positive_ranks, "left")
-        upto = np.searchsorted(ours, positive_ranks, "right")
-        wins_DD[:, j] = np.bincount(positive_documents, (below + upto) / 2.0, minlength=size)
+        negatives = negative_ranks[starts[j] : starts[j + 1]]
+        below = np.searchsorted(negatives, positive_ranks, "left")
+        below_or_equal = np.searchsorted(negatives, positive_ranks, "right")
+        wins_DD[:, j] = np.bincount(
+            positive_documents, (below + below_or_equal) / 2.0, minlength=size
+        )
     positives_D = np.bincount(positive_documents, minlength=size).astype(float)
     negatives_D = np.bincount(negative_documents, minlength=size).astype(float)
     return wins_DD, positives_D, negatives_D
@@ -350,7 +364,7 @@ def _pairs(
 
 @lru_cache(maxsize=4)
 def _weights(units: int, resamples: int, seed: int) -> Floats:
-    """Return how often each unit is drawn, ``[R, units]``; every row sums to ``units``."""
+    """Return how often each unit is drawn, ``[R, units]``; each row sums to ``units``."""
     rng = np.random.default_rng([seed, units])
     weights_RN = np.empty((resamples, units))
     for row in weights_RN:
@@ -365,6 +379,7 @@ def _shuffled(number: int, groups: int, seed: int) -> NDArray[np.int64]:
 
 
 def _grouped(rows_NC: Floats, groups: int, seed: int) -> Floats:
+    """Sum the rows into random groups if there are more rows than groups."""
     if len(rows_NC) <= groups:
         return rows_NC
     sums_GC = np.zeros((groups, rows_NC.shape[1]))
@@ -374,7 +389,7 @@ def _grouped(rows_NC: Floats, groups: int, seed: int) -> Floats:
 
 def _percentiles(drawn_R: Floats, confidence: float) -> tuple[float, float]:
     defined = drawn_R[np.isfinite(drawn_R)]
-    if len(defined) < len(drawn_R) / 2:
+    if len(defined) < len(drawn_R) / 2:  # an interval of the few defined draws would mislead
         return math.nan, math.nan
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(defined, [tail, 1.0 - tail])

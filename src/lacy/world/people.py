@@ -128,7 +128,7 @@ def make_values(rng: random.Random) -> ValuePools:
     return ValuePools(
         tuple(places),
         tuple(schools),
-        tuple(lexicon.field_names()),
+        tuple(lexicon.FIELDS),
         tuple(employers),
         tuple(prizes),
         names,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from lacy.types import Mark
 from lacy.world import phrasings
@@ -21,7 +22,7 @@ FILLERS = (0, 0, 1, 1, 2)
 _VALUE = "\x00"
 
 
-def _templates(options: tuple[str, ...], held_out: bool) -> tuple[str, ...]:
+def _templates(options: Sequence[str], held_out: bool) -> Sequence[str]:
     """Return the held-out phrasings for testing, or the ones for training."""
     cut = phrasings.HELD_OUT
     return options[-cut:] if held_out else options[:-cut]
@@ -31,7 +32,7 @@ def _subject(person: Person, rng: random.Random) -> str:
     return rng.choice([person.first, person.last, person.first, person.last, person.name])
 
 
-def _sentence(person: Person, relation: str | None, frames: tuple[str, ...], held_out: bool,
+def _sentence(person: Person, relation: str | None, frames: Sequence[str], held_out: bool,
               rng: random.Random) -> str:  # fmt: skip
     """Write one sentence, with ``_VALUE`` in place of the value of its fact."""
     frame = expand(rng.choice(frames), rng)
@@ -75,7 +76,7 @@ def write_biography(
     plan: list[str | None] = list(relations[1:])
     for _ in range(rng.choice(FILLERS) + _random_count(prose, rng)):
         plan.insert(rng.randint(0, len(plan)), None)
-    parts: list[tuple[str | None, tuple[str, ...]]] = [(relations[0], phrasings.OPENINGS)]
+    parts: list[tuple[str | None, Sequence[str]]] = [(relations[0], phrasings.OPENINGS)]
     parts += [(r, phrasings.FILLERS if r is None else phrasings.FRAMES) for r in plan]
     text, marks = "", []
     for relation, frames in parts:
