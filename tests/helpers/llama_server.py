@@ -1,51 +1,10 @@
-"""llama.cpp's own server over a GGUF file, from the prebuilt wheel xllamacpp."""
+"""llama.cpp's own server, if it is installed."""
 
-import contextlib
-import subprocess
-import sys
-import time
 from importlib.util import find_spec
 
-import httpx
 import pytest
-
-from helpers.waiting import PATIENCE
+from llama_server import llama_server as llama_server
 
 needs_llama = pytest.mark.skipif(
     find_spec("xllamacpp") is None, reason="needs llama.cpp: pip install xllamacpp"
 )
-
-SCRIPT = """
-import sys, threading, xllamacpp
-params = xllamacpp.CommonParams()
-params.model.path, params.n_ctx, params.n_parallel, params.warmup = sys.argv[1], 384, 4, False
-params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-params.cpuparams.n_threads = params.cpuparams_batch.n_threads = params.n_threads_http = 1
-server = xllamacpp.Server(params)
-print(server.listening_address, flush=True)
-sys.stdin.read()
-"""
-
-
-@contextlib.contextmanager
-def llama_server(path):
-    """The address of a server over the GGUF file ``path``, without ``/v1``.
-
-    It runs in a process of its own, which ends when its standard input is closed.
-    """
-    words = [sys.executable, "-c", SCRIPT, str(path)]
-    running = subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )  # fmt: skip
-    try:
-        address = next(line for line in running.stdout if line.startswith("http")).strip()
-        end = time.monotonic() + PATIENCE
-        while httpx.get(f"{address}/health", timeout=PATIENCE).status_code != 200:
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        yield address
-    finally:
-        running.stdin.close()
-        running.wait(timeout=PATIENCE)
-        running.stdout.close()

@@ -24,7 +24,7 @@ from transformers import (
 from helpers.letters import speaks_letters
 from lacy.cascade import Engine
 from lacy.corpus import TokenText, train_tokenizer
-from lacy.model.ragged import RaggedDecoder
+from lacy.model.decode import Decoder
 from lacy.remote import RemoteError
 from lacy.sources import LanguageModel, guarded
 from lacy.sources.models.partial import PartialCompletion
@@ -145,13 +145,13 @@ def test_answers_of_every_architecture_are_those_without_a_cache(kind):
 
 
 def test_no_pass_is_larger_than_the_batch_size(monkeypatch):
-    rows, forward = [], RaggedDecoder._forward
+    rows, forward = [], Decoder._forward
 
-    def seen(self, input_BT, cache, keep):
+    def seen(self, which, input_BT, cache, keep):
         rows.append(len(input_BT))
-        return forward(self, input_BT, cache, keep)
+        return forward(self, which, input_BT, cache, keep)
 
-    monkeypatch.setattr(RaggedDecoder, "_forward", seen)
+    monkeypatch.setattr(Decoder, "_forward", seen)
     source = LanguageModel(MODELS["llama"], TOKENIZER, batch_size=4)
     requests = [Request("a" * n, "value", stream=n) for n in range(10)]
     ask(source, *requests)

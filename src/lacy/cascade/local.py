@@ -19,7 +19,7 @@ from lacy.cascade.sampling import choose_own_tokens
 from lacy.cascade.scores import Scorer, TokenScore, token_scores
 from lacy.cascade.sequence import TextSequence
 from lacy.cascade.signals import step_signals, without_call
-from lacy.model import RaggedDecoder
+from lacy.model import Decoder
 
 if TYPE_CHECKING:
     from lacy.cascade.engine import Engine
@@ -58,7 +58,7 @@ class _Group:
     """Sequences and the decoder that holds their tokens, a row for each."""
 
     sequences: list[TextSequence]
-    decoder: RaggedDecoder
+    decoder: Decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class _New:
     """Sequences whose prompts are being read, a row for each different prompt."""
 
     sequences: list[TextSequence]
-    decoder: RaggedDecoder
+    decoder: Decoder
     prompts: dict[tuple[int, ...], int]
     """The row of each prompt."""
 
@@ -176,8 +176,8 @@ class LocalBackend:
     def close(self) -> None:
         """Do nothing."""
 
-    def _new_decoder(self) -> RaggedDecoder:
-        return RaggedDecoder(self._engine.model, call_id=self._engine.call_id)
+    def _new_decoder(self) -> Decoder:
+        return Decoder(self._engine.model, call_id=self._engine.call_id)
 
     def _keep(self, keep: Callable[[TextSequence], bool]) -> None:
         """Remove active sequences that are not to be kept."""

@@ -1,6 +1,6 @@
 from .building import build_model, from_checkpoint
 from .cache import keeps_keys_and_values
-from .decode import Decoder, context_of
+from .decode import Decoder, RecomputingDecoder, context_of
 from .ends import end_ids
 from .files import INDEX, WEIGHTS, check_complete, damaged_model, newest_complete, resolve
 from .forward import (
@@ -15,7 +15,6 @@ from .forward import (
 from .gguf import write_gguf
 from .io import META, Loaded, load_model, require_context, save_model, write_beside, write_model
 from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory
-from .ragged import RaggedDecoder, RecomputingDecoder
 from .weights import read_model
 
 __all__ = [
@@ -28,7 +27,6 @@ __all__ = [
     "Loaded",
     "Memory",
     "Preset",
-    "RaggedDecoder",
     "RecomputingDecoder",
     "build_model",
     "check_complete",

@@ -1,14 +1,13 @@
-"""Decode many texts at once with one KV cache: forced tokens, rewinding, scoring of candidates.
+"""Decode texts of different lengths together with one KV cache, as they come and go.
 
-All rows have the same length, so there is no padding, no attention mask and no position arithmetic
-that could be wrong. Prompts of different lengths are fed as forced tokens: their common length in
-one forward pass, the rest of the longer ones step by step while the short ones already generate.
-Finished rows are removed from the cache (``keep``).
+All rows end at the same column of the cache; shorter ones begin later, and the columns before their
+beginning are masked and do not count as positions. While all rows are equally long there is no
+mask. Rows can be removed (``keep``), set aside (``part``) and added (``join``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,7 +24,9 @@ DEFAULT_SCORE_LOGITS = 33_554_432
 
 
 class Decoder:
-    """Batched causal decoding over one growing cache.
+    """Batched causal decoding over one growing cache of rows of any lengths.
+
+    Results equal those of each row alone up to rounding.
 
     Args:
         model: a causal ``transformers`` model (anything called as ``model(input_ids=,
@@ -52,8 +53,14 @@ class Decoder:
 
     @property
     def length(self) -> int:
-        """Tokens in the cache, the same for every row."""
-        return len(self.tokens_BT[0]) if self.tokens_BT else 0
+        """Columns of the cache: the tokens of the longest row."""
+        return max(map(len, self.tokens_BT), default=0)
+
+    @property
+    def last_BV(self) -> Tensor:
+        """Logits for the token after each row's last one (read only)."""
+        assert self._last_BV is not None, "nothing has been fed"
+        return self._last_BV
 
     def feed(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
         """Append the same number of tokens to every row.
@@ -88,7 +95,7 @@ class Decoder:
             self._cache = _new_cache()
             self.tokens_BT = [[] for _ in tokens_BT]
         input_BT = torch.tensor([list(row) for row in tokens_BT], device=self.model.device)
-        logits_BTV = self._forward(input_BT, self._cache, keep=keep or width).float()
+        logits_BTV = self._forward(range(self.rows), input_BT, self._cache, keep or width).float()
         self._last_BV = logits_BTV[:, -1]
         for row, tokens in zip(self.tokens_BT, tokens_BT, strict=True):
             row.extend(int(token) for token in tokens)
@@ -100,25 +107,80 @@ class Decoder:
         return self.feed([[int(token)] for token in tokens])
 
     @torch.inference_mode()
+    def read(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
+        """Append any number of tokens, at least one, to every row; return logits as ``feed``.
+
+        All but the last tokens are padded on the right, where no earlier token sees them, and the
+        padding is removed from the cache. The last tokens take a second pass.
+        """
+        if len(set(map(len, tokens_BT))) == 1:
+            return self.feed(tokens_BT)
+        heads = [list(tokens[:-1]) for tokens in tokens_BT]
+        before_BT = self.tokens_BT or [[] for _ in heads]
+        self._check_room(max(len(o) + len(t) for o, t in zip(before_BT, tokens_BT, strict=True)))
+        before = self.length
+        cache = self._cache if self.rows else _new_cache()
+        input_BT = torch.tensor(pad(heads), device=self.model.device)
+        self._forward(range(self.rows), input_BT, cache, keep=1)
+        self.tokens_BT = [[*old, *head] for old, head in zip(before_BT, heads, strict=True)]
+        ends = [before + len(head) for head in heads]
+        self._fill(cache, [(n, end - len(self.tokens_BT[n]), end) for n, end in enumerate(ends)])
+        return self.feed([tokens[-1:] for tokens in tokens_BT])
+
+    @torch.inference_mode()
     def keep(self, rows: Sequence[int]) -> None:
-        """Keep these rows, in this order, and remove the others from the cache."""
-        if list(rows) == list(range(self.rows)):
-            return
-        if self._cache is not None and rows:
-            index = torch.tensor(list(rows), device=self.model.device)
-            self._cache.batch_select_indices(index)
+        """Keep these rows, in this order (one may be named several times); drop the others."""
+        if list(rows) != list(range(self.rows)):
+            kept = self.part(rows)
+            self._cache, self._last_BV, self.tokens_BT = kept._cache, kept._last_BV, kept.tokens_BT
+
+    @torch.inference_mode()
+    def part(self, rows: Sequence[int]) -> Decoder:
+        """Return a new decoder with copies of these rows."""
+        part = Decoder(self.model, call_id=self.call_id, score_cells=self.score_cells)
+        if rows:
+            part.tokens_BT = [list(self.tokens_BT[row]) for row in rows]
             if self._last_BV is not None:
-                self._last_BV = self._last_BV[index]
-        self.tokens_BT = [self.tokens_BT[row] for row in rows]
-        if not rows:
-            self._cache = self._last_BV = None
+                part._last_BV = self._last_BV[torch.tensor(list(rows), device=self.model.device)]
+            part._fill(self._cache, [(row, *self._columns(row)) for row in rows])
+        return part
+
+    @torch.inference_mode()
+    def join(self, others: Sequence[Decoder]) -> None:
+        """Append the rows of other decoders of the same model, in order."""
+        parts = [part for part in (self, *others) if part.rows]
+        if not parts or parts == [self]:
+            return
+        layers = zip(*(part._cache.layers for part in parts), strict=True)
+        states = [[(layer.keys, layer.values) for layer in same] for same in layers]
+        logits = [part._last_BV for part in parts]
+        known = [last_BV for last_BV in logits if last_BV is not None]
+        self._last_BV = torch.cat(known) if len(known) == len(logits) else None
+        self.tokens_BT = [list(tokens) for part in parts for tokens in part.tokens_BT]
+        self._cache = _filled_cache(states, self.length)
+
+    def _columns(self, row: int) -> tuple[int, int]:
+        """Return the columns of the cache in which a row begins and ends."""
+        return self.length - len(self.tokens_BT[row]), self.length
+
+    def _fill(self, cache: Any, places: Sequence[tuple[int, int, int]]) -> None:
+        """Make a cache from rows (number, first and last column) of another, aligned at the end."""
+        states = [
+            [
+                (layer.keys[n : n + 1, :, begin:end], layer.values[n : n + 1, :, begin:end])
+                for n, begin, end in places
+            ]
+            for layer in cache.layers
+        ]
+        self._cache = _filled_cache(states, self.length)
 
     def rewind(self, count: int) -> None:
-        """Remove the last ``count`` tokens of every row (at least one must stay)."""
+        """Remove the last ``count`` tokens of every row (at least one of each must stay)."""
         if count == 0:
             return
-        if not 0 < count < self.length:
-            raise ValueError(f"cannot remove {count} of {self.length} tokens")
+        shortest = min(map(len, self.tokens_BT), default=0)
+        if not 0 < count < shortest:
+            raise ValueError(f"cannot remove {count} of {shortest} tokens")
         self._cache.crop(-count)
         self.tokens_BT = [row[:-count] for row in self.tokens_BT]
         self._last_BV = None
@@ -135,8 +197,8 @@ class Decoder:
         """Return log-likelihoods of candidate continuations; the cache does not change.
 
         The candidates of all rows go through the model together, those of a row as one tree behind
-        its cache (``trees``; if the model does not support them, as one row each over copies of the
-        cache), in as few passes as ``score_cells`` allows. The softmax excludes ``<CALL>``.
+        its cache (``trees``; if the model does not support them, as a tree of one branch each), in
+        as few passes as ``score_cells`` allows. The softmax excludes ``<CALL>``.
 
         Args:
             rows: rows of the decoder.
@@ -169,11 +231,7 @@ class Decoder:
             jobs = [job for job in jobs if len(job[3]) > 1 or whole]
         cut = 0 if last_BV is not None else 1
         endings = self._endings(ends) if whole else None
-        if takes_trees(self.model):
-            self._score_trees(jobs, cut, scores, endings)
-            return scores
-        for chunk in self._chunks(jobs):
-            self._score_chunk(chunk, cut, scores, endings)
+        self._score_trees(jobs, cut, scores, endings)
         return scores
 
     def _score_trees(
@@ -190,7 +248,7 @@ class Decoder:
         total_J = torch.zeros(len(jobs), device=device)
         for trees in build_trees(
             [(row, tokens) for row, _, _, tokens in jobs], firsts, whole=endings is not None,
-            length=self.length, cells=self.score_cells, nodes=nodes,
+            length=self.length, cells=self.score_cells, nodes=nodes, shared=takes_trees(self.model),
         ):  # fmt: skip
             logits_RNV = self._forward_trees(trees, cut).float()
             steps = [(n, *step) for n, tree in enumerate(trees) for step in tree.steps]
@@ -214,73 +272,23 @@ class Decoder:
         """Return logits ``[R, N, V]`` after each token of trees."""
         device, rows = self.model.device, [tree.row for tree in trees]
         before = self.length - cut
-        begins = [self.length - len(self.tokens_BT[row]) for row in rows]
-        input_RN, position_RN, mask_R1NM = tree_inputs(trees, begins, before, self.model.dtype)
         cache = self._copy(torch.tensor(rows, device=device), before)
+        if not takes_trees(self.model):  # trees of one branch, which need no mask over pairs
+            input_RT = torch.tensor(pad([tree.tokens for tree in trees]), device=device)
+            return self._forward(rows, input_RT, cache, keep=input_RT.shape[1])
+        begins = [self._columns(row)[0] for row in rows]
+        input_RN, position_RN, mask_R1NM = tree_inputs(trees, begins, before, self.model.dtype)
         logits: Tensor = self.model(
             input_ids=input_RN.to(device), position_ids=position_RN.to(device),
             attention_mask=mask_R1NM.to(device), past_key_values=cache, use_cache=True,
         ).logits  # fmt: skip
         return logits
 
-    def _score_chunk(
-        self,
-        chunk: list[tuple[int, int, int, list[int]]],
-        cut: int,
-        scores: list[list[float]],
-        endings: Tensor | None,
-    ) -> None:
-        """Add the log-likelihoods of ``chunk`` to ``scores``, from copies of the cache."""
-        length = self.length
-        inputs, targets = [], []
-        for row, _, _, tokens in chunk:
-            read = self.tokens_BT[row]
-            seen = read[len(read) - cut : len(read) - cut + 1] if cut else []
-            inputs.append((seen + tokens)[:-1] if endings is None else seen + tokens)
-            targets.append(tokens if cut else tokens[1:])
-        width = max(len(tokens) for tokens in inputs)
-        device = self.model.device
-        input_KT = torch.tensor([_pad(tokens, width) for tokens in inputs], device=device)
-        target_KT = torch.tensor([_pad(tokens, width) for tokens in targets], device=device)
-        valid_KT = torch.tensor(
-            [[1.0] * len(t) + [0.0] * (width - len(t)) for t in targets], device=device
-        )
-        index_K = torch.tensor([job[0] for job in chunk], device=device)
-        cache = self._copy(index_K, length - cut)
-        logits_KTV = self._forward_rows([job[0] for job in chunk], input_KT, cache, keep=width)
-        logp_KTV = self._log_softmax(logits_KTV.float())
-        logp_KT = logp_KTV.gather(-1, target_KT[..., None])[..., 0]
-        # where instead of a product: padding may contain -inf, and -inf * 0 is NaN
-        logp_K = torch.where(valid_KT > 0, logp_KT, 0.0).sum(-1)
-        if endings is not None:
-            ends_K = torch.tensor([len(tokens) for tokens in targets], device=device)
-            last_KV = logits_KTV[torch.arange(len(chunk), device=device), ends_K].float()
-            logp_K = logp_K + torch.logsumexp(last_KV[:, endings], dim=-1)
-            logp_K = logp_K - torch.logsumexp(last_KV, dim=-1)
-        for (_, which, place, _), logp in zip(chunk, logp_K.tolist(), strict=True):
-            scores[which][place] += logp
-
     def _endings(self, ends: Sequence[int] | None) -> Tensor:
         """Return the ids of the tokens that may follow a whole value."""
         size = int(self.model.config.vocab_size)
         allowed = range(size) if ends is None else ends
         return torch.tensor([n for n in allowed if n != self.call_id], device=self.model.device)
-
-    def _chunks(
-        self, jobs: list[tuple[int, int, int, list[int]]]
-    ) -> Iterator[list[tuple[int, int, int, list[int]]]]:
-        """Group jobs of similar width into chunks within the memory limits."""
-        vocabulary = int(self.model.config.vocab_size)
-        chunk: list[tuple[int, int, int, list[int]]] = []
-        for job in sorted(jobs, key=lambda job: len(job[3])):
-            width, size = len(job[3]), len(chunk) + 1
-            full = size * (self.length + width) > self.score_cells
-            if chunk and (full or size * width * vocabulary > DEFAULT_SCORE_LOGITS):
-                yield chunk
-                chunk = []
-            chunk.append(job)
-        if chunk:
-            yield chunk
 
     def _copy(self, index_K: Tensor, length: int) -> Any:
         """Return a cache with the first ``length`` tokens of the given rows."""
@@ -291,13 +299,20 @@ class Decoder:
                 copy.update(keys[index_K], values[index_K], number)
         return copy
 
-    def _forward_rows(self, rows: Sequence[int], input_KT: Tensor, cache: Any, keep: int) -> Tensor:
-        """Run ``_forward`` for copies of some rows."""
-        return self._forward(input_KT, cache, keep=keep)
-
-    def _forward(self, input_BT: Tensor, cache: Any, keep: int) -> Tensor:
+    def _forward(self, rows: Sequence[int], input_KT: Tensor, cache: Any, keep: int) -> Tensor:
+        """Run the model on tokens of some rows, with mask and positions if their begins differ."""
+        begins = [self._columns(row)[0] for row in rows]
+        more: dict[str, Any] = {}
+        if any(begins):
+            before, device = int(cache.get_seq_length()), input_KT.device
+            begins_K1 = torch.tensor(begins, device=device)[:, None]
+            columns_T = torch.arange(before + input_KT.shape[1], device=device)
+            more["attention_mask"] = (columns_T >= begins_K1).long()
+            # positions of padding after a candidate must not exceed the model's
+            positions_KT = (columns_T[before:] - begins_K1).clamp(0, self.context - 1)
+            more["position_ids"] = positions_KT
         logits: Tensor = self.model(
-            input_ids=input_BT, past_key_values=cache, use_cache=True, logits_to_keep=keep
+            input_ids=input_KT, past_key_values=cache, use_cache=True, logits_to_keep=keep, **more
         ).logits
         return logits
 
@@ -312,18 +327,43 @@ class Decoder:
             raise LacyError("E60", tokens=length, context=self.context)
 
 
+class RecomputingDecoder(Decoder):
+    """A decoder of one row for models whose state cannot be rewound or joined: no cache."""
+
+    def rewind(self, count: int) -> None:
+        """Remove the last ``count`` tokens (at least one must stay)."""
+        if count:
+            self.tokens_BT = [row[:-count] for row in self.tokens_BT]
+            self._last_BV = None
+
+    def _forward(self, rows: Sequence[int], input_KT: Tensor, cache: Any, keep: int) -> Tensor:
+        before_BT = torch.tensor(self.tokens_BT, device=input_KT.device, dtype=input_KT.dtype)
+        all_BT = torch.cat([before_BT, input_KT], dim=1)
+        logits: Tensor = self.model(input_ids=all_BT, use_cache=False).logits[:, -keep:]
+        return logits
+
+
 def context_of(model: Any) -> int:
     """Return the most tokens a model can attend to (its positions); very large without a limit."""
     limit = getattr(model.config, "max_position_embeddings", None)
     return int(limit) if limit else 1 << 30
 
 
-def _new_cache() -> Any:
+def _new_cache(layers: int = 0) -> Any:
     from lacy.model.cache import new_cache  # transformers takes seconds to import
 
-    return new_cache()
+    return new_cache(layers)
 
 
-def _pad(tokens: list[int], width: int) -> list[int]:
+def _filled_cache(states: Sequence[Sequence[tuple[Tensor, Tensor]]], length: int) -> Any:
+    """Return a cache with keys and values by layer, aligned at their ends."""
+    cache = _new_cache(len(states))
+    for layer, parts in zip(cache.layers, states, strict=True):
+        layer.fill(parts, length)
+    return cache
+
+
+def pad(rows: Sequence[list[int]]) -> list[list[int]]:
     """Pad on the right with token 0, which causal attention never sees from a real token."""
-    return tokens + [0] * (width - len(tokens))
+    width = max(map(len, rows))
+    return [row + [0] * (width - len(row)) for row in rows]

@@ -7,6 +7,7 @@ own ancestors only.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,6 +95,7 @@ def build_trees(
     length: int,
     cells: int,
     nodes: int,
+    shared: bool = True,
 ) -> Iterator[list[Tree]]:
     """Yield groups of trees of similar size, which go through the model together.
 
@@ -104,26 +106,27 @@ def build_trees(
         length: cached tokens per row.
         cells: most cached positions, of text and trees, per pass.
         nodes: most tokens per pass.
+        shared: the candidates of a row share a tree; otherwise each is one of its own.
     """
     trees: list[Tree] = []
-    widest = 0
-    weight: dict[int, int] = {}
+    widest = lightest = 0
+    together = Counter[int]()
     for row, tokens in jobs:
-        weight[row] = weight.get(row, 0) + len(tokens)
-    order = sorted(
-        range(len(jobs)), key=lambda n: (weight[jobs[n][0]], jobs[n][0], tuple(jobs[n][1]))
-    )
+        together[row] += len(tokens)
+    weights = [together[row] if shared else len(tokens) for row, tokens in jobs]
+    order = sorted(range(len(jobs)), key=lambda n: (weights[n], jobs[n][0], tuple(jobs[n][1])))
     for job in order:
         row, tokens = jobs[job]
-        new = not trees or trees[-1].row != row
+        new = not (trees and shared and trees[-1].row == row)
         held = len(firsts[row]) if new else len(trees[-1].tokens)
         width, count = max(widest, held + len(tokens)), len(trees) + new
         much = held + len(tokens) > NODES or count * (length + width) > cells
-        uneven = bool(trees) and weight[row] > UNEVEN * max(weight[trees[0].row], FEW)
+        uneven = bool(trees) and weights[job] > UNEVEN * max(lightest, FEW)
         if trees and (much or count * width > nodes or uneven):
             yield trees
             trees, widest, new = [], 0, True
         if new:
+            lightest = weights[job] if not trees else lightest
             trees.append(Tree(row, firsts[row]))
         trees[-1].add(job, tokens, whole=whole)
         widest = max(widest, len(trees[-1].tokens))

@@ -31,7 +31,7 @@ import torch
 from lacy.corpus import TextStream, TokenText, begin_end, choose_begin_end, load_tokenizer_files
 from lacy.errors import LacyError
 from lacy.model import (
-    RaggedDecoder,
+    Decoder,
     RecomputingDecoder,
     context_of,
     end_ids,
@@ -167,7 +167,7 @@ class LanguageModel:
         self._token_text = TokenText(tokenizer)
         self._context = context_of(model)
         self._max_caches = caches
-        self._caches: OrderedDict[int, RaggedDecoder] = OrderedDict()
+        self._caches: OrderedDict[int, Decoder] = OrderedDict()
         self._files = _weight_files(str(getattr(model, "name_or_path", "")))
         self._begin_id = begin_end(tokenizer)[0]
         self._end_ids = end_ids(tokenizer, model)
@@ -255,14 +255,14 @@ class LanguageModel:
 
     def _prefill(
         self, texts: Sequence[_Continuation], abandoned: threading.Event
-    ) -> tuple[RaggedDecoder, list[_Continuation]]:
+    ) -> tuple[Decoder, list[_Continuation]]:
         """Return a decoder that has read these texts, and the texts in the order of its rows.
 
         Their caches are taken out of ``_caches``: after a failed pass they may hold half a step.
         """
         cached = [(text, self._reusable_cache(text)) for text in texts]
         cached.sort(key=lambda pair: (pair[1].rows, _unread(*pair)))
-        decoders: list[RaggedDecoder] = []
+        decoders: list[Decoder] = []
         for group in _groups(cached):
             _check_wanted(abandoned)
             new = [text.ids[len(text.ids) - _unread(text, cache) :] for text, cache in group]
@@ -274,7 +274,7 @@ class LanguageModel:
         decoders[0].join(decoders[1:])
         return decoders[0], [text for text, _ in cached]
 
-    def _reusable_cache(self, text: _Continuation) -> RaggedDecoder:
+    def _reusable_cache(self, text: _Continuation) -> Decoder:
         """Return the text's cache, cut to tokens that are still in the text; or an empty one."""
         cache = self._caches.pop(text.request.stream, None)
         common = 0
@@ -283,7 +283,7 @@ class LanguageModel:
                 break
             common += 1  # the last token is always read: its logits are needed
         if cache is None or not common:
-            return (RecomputingDecoder if _has_state(self.model) else RaggedDecoder)(self.model)
+            return (RecomputingDecoder if _has_state(self.model) else Decoder)(self.model)
         cache.rewind(cache.length - common)
         return cache
 
@@ -295,7 +295,7 @@ class LanguageModel:
         tokens: list[int] = logits_BV.argmax(-1).tolist()
         return tokens
 
-    def _remember(self, text: _Continuation, decoder: RaggedDecoder) -> None:
+    def _remember(self, text: _Continuation, decoder: Decoder) -> None:
         self._caches[text.request.stream] = decoder
         self._caches.move_to_end(text.request.stream)
         while len(self._caches) > self._max_caches:
@@ -318,19 +318,19 @@ def _check_wanted(abandoned: threading.Event) -> None:
         raise _Abandoned
 
 
-def _unread(text: _Continuation, cache: RaggedDecoder) -> int:
+def _unread(text: _Continuation, cache: Decoder) -> int:
     """Return the number of a text's tokens that its cache has not read."""
     return len(text.ids) - cache.length
 
 
 def _groups(
-    cached: Sequence[tuple[_Continuation, RaggedDecoder]],
-) -> Iterator[list[tuple[_Continuation, RaggedDecoder]]]:
+    cached: Sequence[tuple[_Continuation, Decoder]],
+) -> Iterator[list[tuple[_Continuation, Decoder]]]:
     """Split sorted texts into groups for one forward pass each.
 
     A group has either new or cached texts, with similar numbers of unread tokens.
     """
-    group: list[tuple[_Continuation, RaggedDecoder]] = []
+    group: list[tuple[_Continuation, Decoder]] = []
     for text, cache in cached:
         width = _unread(text, cache)
         if group and (

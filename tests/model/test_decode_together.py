@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from helpers import slow_decoder as slow
 from lacy.errors import LacyError
-from lacy.model.ragged import RaggedDecoder
+from lacy.model.decode import Decoder
 
 tokens = st.integers(0, slow.CALL - 1)
 texts = st.lists(tokens, min_size=1, max_size=9)
@@ -21,7 +21,7 @@ def check(decoder, model):
 
 
 def reading(model, ids):
-    decoder = RaggedDecoder(model, call_id=slow.CALL)
+    decoder = Decoder(model, call_id=slow.CALL)
     decoder.feed([ids])
     return decoder
 
@@ -30,7 +30,7 @@ def reading(model, ids):
 @given(data=st.data(), name=st.sampled_from(sorted(slow.MODELS)))
 def test_every_text_equals_itself_alone_whatever_joins_and_leaves(data, name):
     model = slow.MODELS[name]
-    decoder, aside, expected = RaggedDecoder(model, call_id=slow.CALL), [], []
+    decoder, aside, expected = Decoder(model, call_id=slow.CALL), [], []
     for _ in range(data.draw(st.integers(1, 7))):
         move = data.draw(st.sampled_from(["join", "feed", "read", "keep", "aside", "back"]))
         if move == "join":
@@ -92,7 +92,7 @@ def test_rewound_texts_can_be_joined_and_continued(name):
 def test_candidates_of_texts_of_any_length(back, data, name):
     model = slow.MODELS[name]
     texts_B = data.draw(st.lists(st.lists(tokens, min_size=2, max_size=9), min_size=1, max_size=4))
-    decoder = RaggedDecoder(model, call_id=slow.CALL)
+    decoder = Decoder(model, call_id=slow.CALL)
     decoder.join([reading(model, ids) for ids in texts_B])
     rows = data.draw(st.lists(st.integers(0, len(texts_B) - 1), min_size=1, max_size=3))
     groups = [data.draw(st.lists(texts, min_size=1, max_size=3)) for _ in rows]
@@ -110,7 +110,7 @@ def test_candidates_of_texts_of_any_length(back, data, name):
 def test_a_short_text_s_long_candidate_beside_a_text_at_the_end_of_the_context(name):
     model = slow.MODELS[name]
     long, short = slow.random_ids(0, 1, slow.CONTEXT - 1)[0], [3, 4]
-    decoder = RaggedDecoder(model, call_id=slow.CALL)
+    decoder = Decoder(model, call_id=slow.CALL)
     decoder.join([reading(model, long), reading(model, short)])
     wide = slow.random_ids(1, 1, 12)[0]
     found = decoder.score([0, 1], [[[5]], [wide]], whole=True)
