@@ -1,6 +1,7 @@
 """The structure of the code: imports, public interfaces, sizes, documentation, import time."""
 
 import ast
+import collections
 import importlib
 import re
 import subprocess
@@ -116,12 +117,8 @@ def imports_between_files():
                 for alias in node.names:
                     homes[package, alias.name] = f"{package}.{node.module}"
     for name, path in files.items():
-        parsed = tree(path)
-        blocks = [node for node in parsed.body if isinstance(node, ast.If)]
-        for_types = [inner for block in blocks for inner in ast.walk(block)]
-        for node in ast.walk(parsed):
-            imports = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lacy")
-            if imports and node not in for_types:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lacy"):
                 for alias in node.names:
                     found = node.module
                     while (found, alias.name) in homes:
@@ -134,6 +131,21 @@ def test_no_files_import_each_other_in_a_circle():
     graph = networkx.DiGraph(pair for pair in imports_between_files() if pair[0] != pair[1])
     circles = [sorted(c) for c in networkx.strongly_connected_components(graph) if len(c) > 1]
     assert not circles
+
+
+def test_every_public_name_has_one_meaning():
+    homes = collections.defaultdict(list)
+    for path in FILES:
+        for node in tree(path).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                homes[node.name].append(name_of(path))
+    repeated = {
+        name: where
+        for name, where in homes.items()
+        if len(where) > 1 and not name.startswith("_")
+        and not (name == "run" and all(path.startswith("cli/") for path in where))
+    }  # fmt: skip
+    assert not repeated
 
 
 def test_the_lower_layers_import_no_torch_anywhere():

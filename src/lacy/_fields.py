@@ -21,7 +21,7 @@ from typing import Annotated, Any, TypeVar
 T = TypeVar("T")
 
 
-class Mark(enum.Enum):
+class FieldMark(enum.Enum):
     """How a field becomes a flag."""
 
     RARE = "shown only by --help-all"
@@ -30,10 +30,10 @@ class Mark(enum.Enum):
     INLINE = "a nested dataclass whose flags have no prefix"
 
 
-Rare = Annotated[T, Mark.RARE]
-Positional = Annotated[T, Mark.POSITIONAL]
-Repeated = Annotated[list[str], Mark.REPEATED]
-Inline = Annotated[T, Mark.INLINE]
+Rare = Annotated[T, FieldMark.RARE]
+Positional = Annotated[T, FieldMark.POSITIONAL]
+Repeated = Annotated[list[str], FieldMark.REPEATED]
+Inline = Annotated[T, FieldMark.INLINE]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Setting:
     default: Any
     doc: str
     group: str
-    marks: frozenset[Mark]
+    marks: frozenset[FieldMark]
 
     @property
     def required(self) -> bool:
@@ -70,7 +70,7 @@ def settings_of(cls: type) -> tuple[Setting, ...]:
         hint, marks = hints[field.name], []
         while typing.get_origin(hint) is Annotated:
             hint, *extras = typing.get_args(hint)
-            marks += [extra for extra in extras if isinstance(extra, Mark)]
+            marks += [extra for extra in extras if isinstance(extra, FieldMark)]
         default = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()

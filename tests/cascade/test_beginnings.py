@@ -117,7 +117,10 @@ def test_echoed_scores_are_those_behind_the_begin_token(loaded):
     with LoopThread() as loop_thread:
         running = engine.loop(loop_thread.submit)
         sequence = engine.sequence(0, TEXT, None, 1)
-        sequence.on_text, sequence.scorer = heard.append, Scorer(sequence, prompt=True)
+        sequence.on_text, sequence.scorer = (
+            heard.append,
+            Scorer(sequence.ids, prompt=sequence.spans[0]),
+        )
         running.add([sequence])
         for _ in range(4):
             running.step()

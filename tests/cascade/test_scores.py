@@ -47,10 +47,11 @@ def run(engine, texts, prefill=256):
                 running.step()
 
 
-def text(engine, begin, limit, **scorer):
+def text(engine, begin, limit, top=None, prompt=False):
     sequence, spans = engine.sequence(0, begin, None, limit), []
     sequence.on_text = spans.append
-    sequence.scorer = Scorer(sequence, **scorer) if scorer else None
+    if top is not None:
+        sequence.scorer = Scorer(sequence.ids, top, sequence.spans[0] if prompt else None)
     return sequence, spans
 
 

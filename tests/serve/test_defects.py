@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from helpers.serving import serving
 from lacy.cascade import Engine, Oracle
 from lacy.serve import Limits, Scheduler, make_app
-from lacy.serve.scheduler import GenerationJob
+from lacy.serve.admission import GenerationJob
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 

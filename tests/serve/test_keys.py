@@ -22,9 +22,8 @@ from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.serve import Keys, Limits, Scheduler
 from lacy.serve import keys as keys_module
-from lacy.serve.admission import Busy
+from lacy.serve.admission import Busy, GenerationJob
 from lacy.serve.keys import Key
-from lacy.serve.scheduler import GenerationJob
 from lacy.testing import scripted
 
 pytestmark = pytest.mark.slow

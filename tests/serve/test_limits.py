@@ -16,9 +16,8 @@ from helpers.serving import JSON, problem, serving
 from lacy.cascade import Engine
 from lacy.errors import LacyError
 from lacy.serve import Keys, Limits, Scheduler
-from lacy.serve.admission import Closing
+from lacy.serve.admission import Closing, GenerationJob
 from lacy.serve.keys import Key
-from lacy.serve.scheduler import GenerationJob
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 

@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
+from lacy.cascade.backend import Backend
 from lacy.cascade.rank import (
-    TokenizedCandidate,
     best_index,
     min_score,
     nan_as_lowest,
     rank,
     tokenize_candidates,
 )
+from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
 from lacy.corpus import TokenText
 from lacy.types import Reply, Request, Span, Unit
 
-if TYPE_CHECKING:
-    from lacy.cascade.backend import Backend
-    from lacy.cascade.sequence import TextSequence
-
 NO_SOURCE = "no source is connected"
 """The error of a reply if nobody was asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallOutcome:
-    """How a call ended: with a candidate to append, or only the reason (in ``span``) why not."""
-
-    option: TokenizedCandidate | None
-    span: Span
-    stop: bool = False
-    """True if the text ends here, because the answer does not fit any more."""
-    offered: tuple[TokenizedCandidate, ...] = ()
-    """All candidates that could have been appended."""
-    scores: tuple[float, ...] | None = None
-    """The score of each of them, if they were ranked."""
-    limit: float | None = None
-    """The score that the best had to reach."""
 
 
 def request_of(sequence: TextSequence) -> Request:

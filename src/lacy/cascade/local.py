@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -18,11 +17,9 @@ from lacy.cascade.policy import SignalBatch
 from lacy.cascade.sampling import choose_own_tokens
 from lacy.cascade.scores import Scorer, TokenScore, token_scores
 from lacy.cascade.sequence import TextSequence
+from lacy.cascade.settings import EngineSettings
 from lacy.cascade.signals import step_signals, without_call
 from lacy.model import Decoder
-
-if TYPE_CHECKING:
-    from lacy.cascade.engine import Engine
 
 PREFILL = 256
 """Prompt tokens read per step, so that a long prompt does not delay the other texts."""
@@ -32,7 +29,7 @@ PREFILL = 256
 class LocalScores:
     """Next-token scores as logits."""
 
-    engine: Engine
+    engine: EngineSettings
     logits_RV: Tensor
     greedy: Sequence[int]
     """The likeliest token of each row other than ``<CALL>``."""
@@ -79,7 +76,7 @@ class LocalBackend:
         prefill: most prompt tokens that a step reads; None for any number.
     """
 
-    def __init__(self, engine: Engine, prefill: int | None = PREFILL) -> None:
+    def __init__(self, engine: EngineSettings, prefill: int | None = PREFILL) -> None:
         self._engine, self._prefill = engine, prefill
         self._active = _Group([], self._new_decoder())
         self._new: deque[_New] = deque()

@@ -17,10 +17,10 @@ from functools import cache
 from typing import Any, Generic, TypeVar
 
 from lacy.cascade.backend import Backend, NextScores
-from lacy.cascade.call import NO_SOURCE, CallOutcome, call_outcomes, request_of
+from lacy.cascade.call import NO_SOURCE, call_outcomes, request_of
 from lacy.cascade.policy import Decision, Never, SignalBatch
 from lacy.cascade.sampling import begins_word
-from lacy.cascade.sequence import TextSequence
+from lacy.cascade.sequence import CallOutcome, TextSequence
 from lacy.errors import LacyError
 from lacy.sources import guarded
 from lacy.types import Reply, Span

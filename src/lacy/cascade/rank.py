@@ -18,21 +18,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
+from lacy.cascade.backend import Backend
 from lacy.cascade.calibration import KindFit
 from lacy.cascade.policy import nan_as_lowest
 from lacy.cascade.reference import ReferenceLikelihoods, ValueKey
+from lacy.cascade.sequence import TextSequence, TokenizedCandidate
+from lacy.cascade.settings import DEFAULT_ABSTAIN, Abstain
 from lacy.corpus import TokenText
 from lacy.types import Candidate
-
-if TYPE_CHECKING:
-    from lacy.cascade.backend import Backend
-    from lacy.cascade.sequence import TextSequence
-
-DEFAULT_ABSTAIN = math.log(0.05)
-"""Score below which no candidate is used: the kind fits with a probability of less than 5%."""
 
 CALIBRATED_ABSTAIN = math.log(0.01)
 """The same for calibrated kinds, whose scores are more accurate."""
@@ -42,23 +36,6 @@ MAX_TOKEN_CHARACTERS = 200
 
 SLACK = 1.0
 """Nats by which a score may be below the low quantile of a calibrated kind."""
-
-
-Abstain = float | None | Literal["reference"]
-"""The score that a candidate must reach to be used.
-
-A number: for calibrated kinds, the lowest of it, ``CALIBRATED_ABSTAIN`` and what nearly all right
-values of the kind reach. ``"reference"``: what nearly all right values of the kind reach, so that
-in a source with gaps no other value takes the place of a missing one; the model then writes more
-itself. None: no limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenizedCandidate:
-    """A candidate as tokens that continue a text."""
-
-    candidate: Candidate
-    tokens: tuple[int, ...]
 
 
 def tokenize_candidates(

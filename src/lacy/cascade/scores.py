@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
-from lacy.cascade.sequence import TextSequence
 from lacy.cascade.signals import without_call
 from lacy.corpus import TokenText
 from lacy.types import Span
@@ -55,15 +54,15 @@ class Scorer:
     """Scores the tokens of one text, and keeps its spans until they are scored.
 
     Args:
-        sequence: the text, before anything is added to it.
+        ids: the text's tokens, a list that grows; so far only those of the prompt.
         top: number of likeliest tokens to record at each position.
-        prompt: score the prompt as well; it is then the first span.
+        prompt: the prompt's span, if it is scored as well; it is then the first span.
         named: the prompt's text contains the names of its special tokens.
     """
 
-    sequence: TextSequence
+    ids: Sequence[int]
     top: int = 0
-    prompt: bool = False
+    prompt: Span | None = None
     named: bool = False
     at: int = field(init=False)
     """Number of the text's tokens that have been scored or need no score."""
@@ -74,19 +73,19 @@ class Scorer:
     """Spans that wait for scores, each with the number of the text's tokens at its end."""
 
     def __post_init__(self) -> None:
-        self.at = self._emitted = len(self.sequence.ids)
-        if self.prompt:
-            self._queue.append((self.sequence.spans[0], len(self.sequence.ids)))
+        self.at = self._emitted = len(self.ids)
+        if self.prompt is not None:
+            self._queue.append((self.prompt, len(self.ids)))
             self.at, self._emitted = 0, 0
 
     @property
     def pending(self) -> bool:
         """True if some tokens have not been scored."""
-        return self.at < len(self.sequence.ids)
+        return self.at < len(self.ids)
 
     def enqueue(self, span: Span) -> None:
         """Keep a span that ends at the text's present end."""
-        self._queue.append((span, len(self.sequence.ids)))
+        self._queue.append((span, len(self.ids)))
 
     def add(self, scores: Sequence[TokenScore]) -> None:
         """Add the scores of the next tokens."""

@@ -10,20 +10,40 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from lacy.cascade.call import CallOutcome
+from lacy.cascade.policy import Controller, Decision
+from lacy.cascade.scores import Scorer
+from lacy.cascade.settings import EngineSettings
 from lacy.corpus import TextStream
-from lacy.types import Answer, Span
+from lacy.types import Answer, Candidate, Span
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-    from lacy.cascade.engine import Engine
-    from lacy.cascade.policy import Controller, Decision
-    from lacy.cascade.scores import Scorer
+@dataclass(frozen=True, slots=True)
+class TokenizedCandidate:
+    """A candidate as tokens that continue a text."""
+
+    candidate: Candidate
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutcome:
+    """How a call ended: with a candidate to append, or only the reason (in ``span``) why not."""
+
+    option: TokenizedCandidate | None
+    span: Span
+    stop: bool = False
+    """True if the text ends here, because the answer does not fit any more."""
+    offered: tuple[TokenizedCandidate, ...] = ()
+    """All candidates that could have been appended."""
+    scores: tuple[float, ...] | None = None
+    """The score of each of them, if they were ranked."""
+    limit: float | None = None
+    """The score that the best had to reach."""
 
 
 class Observer(Protocol):
@@ -53,7 +73,7 @@ class TextSequence:
     gets the whole answer, or the exception that ended it. Both are called by ``DecodeLoop.step``.
     """
 
-    engine: Engine
+    engine: EngineSettings
     """The settings of this text."""
     number: int
     """Selects the random numbers of sampling, together with the engine's seed."""

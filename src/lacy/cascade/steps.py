@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from lacy._text import json_safe
-from lacy.cascade.call import CallOutcome
 from lacy.cascade.engine import Engine
 from lacy.cascade.policy import Decision
 from lacy.cascade.rank import best_index, nan_as_lowest
-from lacy.cascade.sequence import TextSequence
+from lacy.cascade.sequence import CallOutcome, TextSequence
 from lacy.cascade.signals import read_signal, without_call
 from lacy.errors import LacyError
 from lacy.types import Answer, Span

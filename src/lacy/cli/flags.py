@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from lacy._convert import Mismatch, build, choices, convert
-from lacy._fields import Mark, Setting, settings_of
+from lacy._fields import FieldMark, Setting, settings_of
 from lacy._text import closest
 from lacy.config import put, read_settings, read_yaml
 from lacy.errors import LacyError
@@ -71,9 +71,9 @@ class Flag:
         words = "{" + ",".join(choices(args[0] if listed else kind)) + "}"
         placeholder = PLACEHOLDERS.get(args[0] if listed else kind, "TEXT")
         metavar = placeholder if words == "{}" else words if len(words) <= MAX_CHOICES else "NAME"
-        if Mark.POSITIONAL in self.setting.marks:
+        if FieldMark.POSITIONAL in self.setting.marks:
             return {"metavar": self.name, "nargs": "*" if listed else "?"}
-        if Mark.REPEATED in self.setting.marks:
+        if FieldMark.REPEATED in self.setting.marks:
             return {"metavar": metavar, "action": "append"}
         if not listed:
             return {"metavar": metavar}
@@ -124,12 +124,12 @@ def flags_of(cls: type, prefix: str = "", path: str = "", group: str = "Flags") 
         group: the heading for fields that have none.
     """
     for setting in settings_of(cls):
-        rare, heading = Mark.RARE in setting.marks, setting.group or group
+        rare, heading = FieldMark.RARE in setting.marks, setting.group or group
         if setting.nested:
-            inner = prefix if Mark.INLINE in setting.marks else f"{prefix}{setting.name}."
+            inner = prefix if FieldMark.INLINE in setting.marks else f"{prefix}{setting.name}."
             for flag in flags_of(setting.type, inner, f"{path}{setting.name}.", heading):
                 yield dataclasses.replace(flag, rare=flag.rare or rare)
-        elif Mark.POSITIONAL in setting.marks:
+        elif FieldMark.POSITIONAL in setting.marks:
             yield Flag(setting.name.upper(), path + setting.name, setting, "Arguments", rare)
         else:
             name = f"--{prefix}{setting.name}".replace("_", "-")
@@ -194,7 +194,7 @@ def make_parser(
     hidden = sum(flag.rare for flag in flags) * (not everything)
     lines = "\n  ".join(["Examples:", *(line.strip() for line in examples.strip().splitlines())])
     more = f"--help-all shows {hidden} more flag{'s' * (hidden != 1)}.\n\n" if hidden else ""
-    arguments = [flag.name for flag in flags if Mark.POSITIONAL in flag.setting.marks]
+    arguments = [flag.name for flag in flags if FieldMark.POSITIONAL in flag.setting.marks]
     parser = _Parser(
         prog=f"lacy {command}",
         usage=" ".join(["%(prog)s", *["[CONFIG.yaml]"] * file, *arguments, "[FLAGS]"]),
@@ -209,7 +209,7 @@ def make_parser(
         name: parser.add_argument_group(name) for name in dict.fromkeys(f.group for f in flags)
     }
     for flag in flags:
-        options, positional = flag.options(), Mark.POSITIONAL in flag.setting.marks
+        options, positional = flag.options(), FieldMark.POSITIONAL in flag.setting.marks
         shown = flag.help() if everything or not flag.rare else argparse.SUPPRESS
         names = [flag.path] if positional else [flag.name]
         options |= {} if positional else {"dest": flag.path}

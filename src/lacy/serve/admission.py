@@ -10,17 +10,63 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-if TYPE_CHECKING:
-    from lacy.serve.scheduler import GenerationJob
+from lacy.cascade import Engine, TextSequence
+from lacy.types import Answer, Span
 
 SECONDS_PER_TOKEN = 0.05
 """Assumed until a text has been measured."""
 
 WEIGHT = 0.2
 """Weight of the latest text in the moving average."""
+
+
+@dataclass(eq=False)
+class GenerationJob:
+    """Texts that begin with one prompt. Its callbacks are called by one thread at a time.
+
+    ``on_span(number, span)`` gets the spans of a text and returns True to end it;
+    ``on_end(number, answer)`` gets the answer, or the exception if the job failed.
+    """
+
+    engine: Engine
+    prompt: str
+    limit: int
+    """Most new tokens of each text."""
+    count: int = 1
+    subject: str | None = None
+    tokens: Callable[[], Sequence[int]] = lambda: ()
+    """Returns the prompt's tokens if they differ from the encoded prompt."""
+    on_span: Callable[[int, Span], bool] = lambda number, span: False
+    on_end: Callable[[int, Answer | Exception], None] = lambda number, answer: None
+    on_start: Callable[[int], None] = lambda tokens: None
+    """Called with the number of prompt tokens when the job starts."""
+    logprobs: int | None = None
+    """If given, spans have scores of their tokens and of so many of the likeliest ones."""
+    echo: str | None = None
+    """The prompt as the client wrote it, which is then the first span."""
+    implied: int = 0
+    """Number of ``tokens`` that the server added: the begin token, or none."""
+    owner: str | None = None
+    """The key that owns the texts, if several keys share the server."""
+    sequences: list[TextSequence] = field(default_factory=list, init=False)
+    cancelled: bool = field(default=False, init=False)
+    started_at: float | None = field(default=None, init=False)
+    """When the job started (``time.monotonic``)."""
+    remaining: int = field(default=0, init=False)
+    """Number of texts that have not ended."""
+
+    def __post_init__(self) -> None:
+        self.remaining = self.count
+
+    @property
+    def tokens_left(self) -> list[int]:
+        """Number of tokens that each of its texts may still get."""
+        if not self.sequences:
+            return [self.limit] * self.remaining
+        return [max(0, self.limit - sequence.generated) for sequence in list(self.sequences)]
 
 
 class Closing(Exception):

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from lacy.cascade import Engine, question_hint
+from lacy.serve.admission import GenerationJob
 from lacy.serve.choice import PROMPT, Choice, StopStrings
 from lacy.serve.prompts import Prompt
-from lacy.serve.scheduler import GenerationJob, Scheduler
+from lacy.serve.scheduler import Scheduler
 from lacy.types import Answer, Span
 
 Event = tuple[int, Span | Answer] | int

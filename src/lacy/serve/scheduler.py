@@ -8,62 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from lacy.cascade import Engine, Scorer, TextSequence
 from lacy.remote import LoopThread
-from lacy.serve.admission import Closing, JobQueue
+from lacy.serve.admission import Closing, GenerationJob, JobQueue
 from lacy.serve.source_status import metered
-from lacy.types import Answer, Span
+from lacy.types import Answer
 
 LOG = logging.getLogger("lacy.serve")
-
-
-@dataclass(eq=False)
-class GenerationJob:
-    """Texts that begin with one prompt. Its callbacks are called by one thread at a time.
-
-    ``on_span(number, span)`` gets the spans of a text and returns True to end it;
-    ``on_end(number, answer)`` gets the answer, or the exception if the job failed.
-    """
-
-    engine: Engine
-    prompt: str
-    limit: int
-    """Most new tokens of each text."""
-    count: int = 1
-    subject: str | None = None
-    tokens: Callable[[], Sequence[int]] = lambda: ()
-    """Returns the prompt's tokens if they differ from the encoded prompt."""
-    on_span: Callable[[int, Span], bool] = lambda number, span: False
-    on_end: Callable[[int, Answer | Exception], None] = lambda number, answer: None
-    on_start: Callable[[int], None] = lambda tokens: None
-    """Called with the number of prompt tokens when the job starts."""
-    logprobs: int | None = None
-    """If given, spans have scores of their tokens and of so many of the likeliest ones."""
-    echo: str | None = None
-    """The prompt as the client wrote it, which is then the first span."""
-    implied: int = 0
-    """Number of ``tokens`` that the server added: the begin token, or none."""
-    owner: str | None = None
-    """The key that owns the texts, if several keys share the server."""
-    sequences: list[TextSequence] = field(default_factory=list, init=False)
-    cancelled: bool = field(default=False, init=False)
-    started_at: float | None = field(default=None, init=False)
-    """When the job started (``time.monotonic``)."""
-    remaining: int = field(default=0, init=False)
-    """Number of texts that have not ended."""
-
-    def __post_init__(self) -> None:
-        self.remaining = self.count
-
-    @property
-    def tokens_left(self) -> list[int]:
-        """Number of tokens that each of its texts may still get."""
-        if not self.sequences:
-            return [self.limit] * self.remaining
-        return [max(0, self.limit - sequence.generated) for sequence in list(self.sequences)]
 
 
 class Scheduler:
@@ -219,6 +173,7 @@ class Scheduler:
         if job.echo is not None:
             sequence.spans[0] = replace(sequence.spans[0], text=job.echo)
         if job.logprobs is not None:
+            prompt = sequence.spans[0] if job.echo is not None else None
             named = job.echo is not None and job.echo != job.prompt
-            sequence.scorer = Scorer(sequence, job.logprobs, job.echo is not None, named)
+            sequence.scorer = Scorer(sequence.ids, job.logprobs, prompt, named)
         return sequence
