@@ -17,10 +17,10 @@ class ScriptedSource:
     """Answers from a script, with optional delays and failures.
 
     Args:
-    script: a list of lines, used in order with the last one repeated (an empty list never
-    answers); a mapping from the end of a text to the line that continues it (the longest
-    match is used); or a function of the request.
-    name: the speaker in spans.
+        script: a list of lines, used in order with the last one repeated (an empty list never
+            answers); a mapping from the end of a text to the line that continues it (the longest
+            match is used); or a function of the request.
+        name: the speaker in spans.
         delay: seconds to wait before each answer.
         cost: cost of each request.
     """

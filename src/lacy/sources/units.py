@@ -127,9 +127,9 @@ def whole_number(text: str, token: str, *, ended: bool) -> str | None:
     """Extend ``token`` by all digits of the number it begins; return None if more may follow.
 
     Args:
-    text: the text beginning with ``token``.
-    token: the requested token; returned unchanged if it does not end in a digit.
-    ended: True if the text is complete.
+        text: the text beginning with ``token``.
+        token: the requested token; returned unchanged if it does not end in a digit.
+        ended: True if the text is complete.
     """
     if not token[-1:].isdigit():
         return token

@@ -178,12 +178,12 @@ class Chain:
     sources did not. If no source answers, the error lists all reasons.
 
     Args:
-    sources: the sources, in the order in which they are asked.
-    name: name of the chain; by default the names of its sources.
-    timeout: seconds per source: one number, or one for each source.
+        sources: the sources, in the order in which they are asked.
+        name: name of the chain; by default the names of its sources.
+        timeout: seconds per source: one number, or one for each source.
 
     Raises:
-    LacyError: E63, there are no sources, or the numbers of timeouts and sources differ.
+        LacyError: E63, there are no sources, or the numbers of timeouts and sources differ.
     """
 
     def __init__(

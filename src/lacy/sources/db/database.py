@@ -115,8 +115,8 @@ class Database:
         """Open the database named in a mapping file, with ``options`` as in ``Database``.
 
         Raises:
-        LacyError: E13, no such file; E95, it has problems; E96, the tables cannot be joined in
-        this way; and the errors of ``Database``.
+            LacyError: E13, no such file; E95, it has problems; E96, the tables cannot be joined in
+                this way; and the errors of ``Database``.
         """
         return cls(database_of(read_mapping(mapping), mapping), mapping=mapping, **options)
 

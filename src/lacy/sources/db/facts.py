@@ -138,11 +138,11 @@ class FactReader:
         """Return at most ``limit`` facts of a subject, and True if there are more.
 
         Args:
-        keys: the subject's key, or all spellings of its name.
-        limit: maximum number of rows per query and of facts in total.
+            keys: the subject's key, or all spellings of its name.
+            limit: maximum number of rows per query and of facts in total.
 
         Raises:
-        StoreError: the database did not answer in time.
+            StoreError: the database did not answer in time.
         """
         found: list[Fact] = []
         more = False

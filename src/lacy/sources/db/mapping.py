@@ -74,7 +74,7 @@ def layout_of(content: Mapping[str, Any], catalogue: Catalogue, path: str | Path
     """Return the layout described by a mapping, checked against the database.
 
     Raises:
-    LacyError: E95, lists all problems with their entries and what exists instead.
+        LacyError: E95, lists all problems with their entries and what exists instead.
     """
     builder = _LayoutBuilder(catalogue)
     layout = builder.layout(content)

@@ -81,7 +81,7 @@ class _Drafter:
             do = "create a view with a column of names, or write the mapping by hand"
             raise LacyError("E97", place=self.store.place, why=why, do=do)
         (table, subject), _ = ranked[0]
-        yield "# Columns that contain facts. Delete what the model must not use, and rename relations"
+        yield "# Columns that contain facts. Delete what the model must not use, rename relations"
         yield '# as you like. Try it: lacy source ask THIS_FILE "..."'
         yield from (f"# {line}" for line in describe_unreadable(self.catalogue))
         yield f"database: {_yaml(named)}"

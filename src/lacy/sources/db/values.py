@@ -159,9 +159,9 @@ def make_formatter(
     """Return a function that formats the values of a relation.
 
     Args:
-    dates: date patterns, one for each written form; other values are not changed.
-    number: number pattern; values that are not numbers are not changed.
-    text: text around the value; ``{}`` stands for the value.
+        dates: date patterns, one for each written form; other values are not changed.
+        number: number pattern; values that are not numbers are not changed.
+        text: text around the value; ``{}`` stands for the value.
     """
 
     def write(value: Any) -> list[str]:

@@ -125,9 +125,9 @@ class RemoteModel:
         """Return the text's next unit, or "" if there is none.
 
         Args:
-        request: the request; its text has at most ``characters`` characters.
-        deadline: a value of ``time.monotonic()``.
-        record: collects costs and notes, also of failed attempts.
+            request: the request; its text has at most ``characters`` characters.
+            deadline: a value of ``time.monotonic()``.
+            record: collects costs and notes, also of failed attempts.
 
         Raises:
             RemoteError: there is no usable answer.
@@ -151,7 +151,7 @@ def check_minimum(setting: str, value: Any, minimum: float) -> None:
     """Check that a setting is at least ``minimum`` and not NaN.
 
     Raises:
-    LacyError: E12, it is smaller.
+        LacyError: E12, it is smaller.
     """
     if not value >= minimum:
         do = f"give at least {minimum}"

@@ -116,13 +116,14 @@ class PartialCompletion:
         """Return the unit for a reply, or "" if there is none.
 
         Args:
-        finish: why the answer ended: "stop" if the model ended it, "length" at the token limit,
-        "" if we closed it because its unit was complete; anything else means it was aborted.
+            finish: why the answer ended: "stop" if the model ended it, "length" at the token limit,
+                "" if we closed it because its unit was complete; anything else means it was
+                aborted.
 
         Raises:
-        RemoteError: the answer was aborted before its unit was complete, does not continue the
-        text, or contains half a character.
-        OutOfTokens: it contains only reasoning.
+            RemoteError: the answer was aborted before its unit was complete, does not continue the
+                text, or contains half a character.
+            OutOfTokens: it contains only reasoning.
         """
         self.finish = finish
         if finish not in ("", "stop", "length") and not self._was_complete():

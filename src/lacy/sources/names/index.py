@@ -52,9 +52,9 @@ class PartialMatch:
     """A known name that is only part of a longer, unknown name, so the subject is unknown.
 
     Args:
-    paragraph: the paragraph with the longer name.
-    start: offset of the known part in the paragraph.
-    part: the known part.
+        paragraph: the paragraph with the longer name.
+        start: offset of the known part in the paragraph.
+        part: the known part.
     """
 
     paragraph: str

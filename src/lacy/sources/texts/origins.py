@@ -54,10 +54,10 @@ class Origin:
     """The origin of the documents of one build.
 
     Args:
-    source: the path or data set as given to ``lacy.read``.
-    if_missing: treatment of its documents that no longer exist.
-    unread: files and folders that could not be read this time; filled while reading.
-    complete: True if the whole source is read; otherwise no document counts as missing.
+        source: the path or data set as given to ``lacy.read``.
+        if_missing: treatment of its documents that no longer exist.
+        unread: files and folders that could not be read this time; filled while reading.
+        complete: True if the whole source is read; otherwise no document counts as missing.
     """
 
     source: str
@@ -166,10 +166,10 @@ def remove_missing(
     """Remove documents of an origin that were not seen; return counts of missing documents.
 
     Args:
-    db: the index; all existing documents have been marked as seen.
-    origin: the origin; it has been read to its end.
-    added: number of new documents.
-    remove: removes a document by its name.
+        db: the index; all existing documents have been marked as seen.
+        origin: the origin; it has been read to its end.
+        added: number of new documents.
+        remove: removes a document by its name.
     """
     known = _documents_of(db, origin)
     absent = [(name, file) for name, file, seen in known if not seen]

@@ -35,8 +35,8 @@ def split_passages(text: str, marks: Sequence[Mark]) -> Iterator[tuple[int, int]
     """Yield ``[start, stop)`` of each passage of a text, without gaps.
 
     Args:
-    text: any text.
-    marks: sorted marks without overlaps; no passage ends inside a mark.
+        text: any text.
+        marks: sorted marks without overlaps; no passage ends inside a mark.
     """
     starts = [mark.start for mark in marks]
 

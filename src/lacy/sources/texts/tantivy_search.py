@@ -74,11 +74,11 @@ class TantivySearch:
     """A tantivy index of the passages' words, in a folder next to the SQLite file.
 
     Args:
-    folder: folder of the index of documents.
-    create: create the tantivy index if there is none.
+        folder: folder of the index of documents.
+        create: create the tantivy index if there is none.
 
     Raises:
-    LacyError: E11, tantivy is not installed; E70, the index cannot be read.
+        LacyError: E11, tantivy is not installed; E70, the index cannot be read.
     """
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:

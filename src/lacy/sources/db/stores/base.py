@@ -59,8 +59,8 @@ class ColumnQuery:
     """How to query the values of a column.
 
     Args:
-    sql: an SQL expression; ``{}`` stands for the column.
-    kind: the form of a value in the result.
+        sql: an SQL expression; ``{}`` stands for the column.
+        kind: the form of a value in the result.
     """
 
     sql: str = "{}"
@@ -104,12 +104,12 @@ class Store:
         """Run one query and return its rows.
 
         Args:
-        query: SQL with all names quoted by ``quoted`` or ``table``.
-        values: values of the placeholders.
-        seconds: time limit.
+            query: SQL with all names quoted by ``quoted`` or ``table``.
+            values: values of the placeholders.
+            seconds: time limit.
 
         Raises:
-        StoreError: the query failed or took too long.
+            StoreError: the query failed or took too long.
         """
         raise NotImplementedError
 
