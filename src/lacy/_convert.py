@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lacy._fields import Mark, settings_of
+from lacy._fields import FieldMark, settings_of
 from lacy._text import closest, did_you_mean
 from lacy.errors import LacyError
 
@@ -68,7 +68,7 @@ def read_fields(cls: type, data: Any, prefix: str, problems: list[Problem]) -> d
             values[key] = Nested(known[key].type, inner)
         else:
             try:
-                if Mark.REPEATED in known[key].marks and not isinstance(value, list | tuple):
+                if FieldMark.REPEATED in known[key].marks and not isinstance(value, list | tuple):
                     value = [] if value is None else [value]
                 values[key] = convert(value, known[key].type)
             except Mismatch as mismatch:
