@@ -309,9 +309,8 @@ def _count(rows: PackedRows, info: DataInfo) -> None:
     info.rows += len(rows.marks_RT)
     info.tokens += int(np.count_nonzero(rows.segments_RT))
     for flag in MarkFlag:
-        if flag:
-            count = int(np.count_nonzero(rows.marks_RT & np.uint8(flag)))
-            info.flags[str(flag.name)] = info.flags.get(str(flag.name), 0) + count
+        count = int(np.count_nonzero(rows.marks_RT & np.uint8(flag)))
+        info.flags[str(flag.name)] = info.flags.get(str(flag.name), 0) + count
 
 
 def _columns(rows: PackedRows) -> Iterator[tuple[str, NDArray[Any]]]:

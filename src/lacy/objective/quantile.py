@@ -15,8 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lacy._require import require_share
 from lacy.errors import LacyError
-from lacy.objective.settings import require_rate
 
 WINDOW = 16_384
 """Marked tokens to remember: about 65 thousand tokens of text if a quarter is marked."""
@@ -46,7 +46,7 @@ class RunningQuantile:
         window: int = WINDOW,
         gather: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        require_rate(call_rate)
+        require_share("call_rate", call_rate)
         if window < 1:
             raise LacyError(
                 "E12", key="window", value=window, why="nothing would be remembered",
