@@ -215,10 +215,10 @@ def test_page_of_a_world(measured):
         next_steps=[NextStep("lacy demo", "again")],
     )
     assert [table.title for table in data.tables][:4] == [
-        "Facts right, and what they cost",
-        "Does it ask in the right places?",
+        "Facts right and their cost",
+        "Does the model call in the right places?",
         "Calls on true texts",
-        "What it knows by itself",
+        "What the model knows by itself",
     ]
     facts, calls, operating, held = data.tables[:4]
     oracle = measured.conditions["oracle"]
@@ -227,7 +227,7 @@ def test_page_of_a_world(measured):
     assert measured.calls is not None and measured.closed_book is not None
     assert [row.name for row in calls.rows] == [
         "plain: entropy of the next word",
-        "plain: distance of its two best words",
+        "plain: gap between its two best words",
         "lacy: CALL margin",
     ]
     assert calls.rows[2].cells[0] is measured.calls.separation["margin"].value_start

@@ -16,7 +16,7 @@ from results_pages import MarkerError, write_page
 
 from helpers.studies import METHODS, write_study, write_sweep
 from lacy.errors import LacyError
-from lacy.report.markdown import comparisons_table, methods_table, p_value
+from lacy.report.markdown import comparisons_table, format_p_value, methods_table
 from lacy.report.study_files import read_study
 from lacy.report.study_page import write_study_page
 
@@ -164,13 +164,13 @@ def test_the_comparisons_are_exact(study):
 
 @given(st.floats(0, 1))
 def test_a_p_value_is_never_shown_as_nothing(p):
-    shown = p_value(p)
+    shown = format_p_value(p)
     assert shown != "0" and not re.fullmatch(r"0\.0+", shown)
     if shown.startswith("<"):
         assert p < 0.001
     else:
         assert abs(float(shown) - p) <= 0.005
-    assert p_value(float("nan")) == "–"
+    assert format_p_value(float("nan")) == "–"
 
 
 def test_a_page_is_filled_and_stays_the_same(study, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from lacy.errors import LacyError
 from lacy.study.checks import check_plan, read_plan
-from lacy.study.plan import StudyPlan, WorldPlan, condition_key, needs, planned_runs
+from lacy.study.plan import StudyPlan, WorldPlan, condition_key, planned_runs, required_methods
 from lacy.train.config import TrainConfig
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*-world.yaml"))
@@ -226,8 +226,12 @@ def test_the_recipes_are_plans_and_share_their_runs(recipe):
 def test_methods_include_the_methods_they_need():
     conditions = {**BASE["conditions"], "helped": {"policy": "never", "source": "@lacy"}}
     methods = {**BASE["methods"], "x": {"conditions": ["helped"]}}
-    assert needs(plan(conditions=conditions, methods=methods), ["x"]) == {"x", "lacy", "plain"}
-    assert needs(plan(), ["rho"]) == {"rho", "plain"}
+    assert required_methods(plan(conditions=conditions, methods=methods), ["x"]) == {
+        "x",
+        "lacy",
+        "plain",
+    }
+    assert required_methods(plan(), ["rho"]) == {"rho", "plain"}
 
 
 def test_smoke_keeps_seeds_of_methods_out_and_leaves_the_plan_as_it_is():

@@ -111,7 +111,7 @@ def _selected(plan: StudyPlan, only: Sequence[str]) -> StudyPlan:
     if unknown := [name for name in only if name not in plan.methods]:
         do = f"choose among {', '.join(plan.methods)}"
         raise LacyError("E12", key="--only", value=unknown[0], why="no method of this study", do=do)
-    selected = study.needs(plan, only)
+    selected = study.required_methods(plan, only)
     comparisons = tuple(
         text
         for text in plan.compare

@@ -1,7 +1,7 @@
-"""Pages, tables and figures made from results; no model runs here and torch is not imported.
+"""Make pages, tables and figures from results; no model runs here, and torch is not imported.
 
-``html`` is the page, ``svg`` the one engine of figures; on these stand the page of a world, of the
-demo and of a study, and the Markdown tables and figures of a study.
+``html`` renders a page and ``svg`` draws all figures. The other files use them for the pages of a
+world, the demo and a study, and for the Markdown tables and figures of a study.
 """
 
 import lazy_loader

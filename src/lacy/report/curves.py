@@ -15,7 +15,7 @@ from lacy.report.svg import SeriesStyle, draw_bins, draw_diagonal, inline, sheet
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A series of a plot: x and y, and a name for the legend."""
+    """A series of a plot; ``name`` is its entry in the legend."""
 
     name: str
     x: Sequence[float]
@@ -31,12 +31,12 @@ def quality_cost_plot(
     """Draw facts right (or another share) against the call rate.
 
     Args:
-        series: name of a model -> call rate and quality of each condition.
-        quality: the label of the y axis.
-        name: letters and dashes that distinguish the figures of one page.
+        series: for each model, the call rate and the quality under each condition.
+        quality: what the y axis shows.
+        name: unique id of the figure on its page, of letters and dashes.
 
     Returns:
-        An ``<svg>`` element; bars are 95% intervals.
+        An ``<svg>`` element with 95% intervals as vertical bars.
     """
 
     def draw(axes: Any) -> None:
@@ -46,7 +46,9 @@ def quality_cost_plot(
             x = [100 * rate.value for rate, _ in ordered]
             y = [100 * share.value for _, share in ordered]
             axes.plot(x, y, marker=style.marker, color=style.colour, label=model, zorder=3)
-            low, high = ([100 * getattr(q, e) for _, q in ordered] for e in ("low", "high"))
+            low, high = (
+                [100 * getattr(score, end) for _, score in ordered] for end in ("low", "high")
+            )
             axes.vlines(x, low, high, color=style.colour, alpha=0.4, linewidth=1.8)
         axes.set_ylim(-4, 104)
         axes.margins(x=0.14)
@@ -58,11 +60,11 @@ def quality_cost_plot(
 def calibration_plot(
     series: Mapping[str, Sequence[CalibrationBin]], *, name: str = "calibration"
 ) -> str:
-    """Draw how often a token states a fact by p(CALL) (on the diagonal: calibrated).
+    """Draw the share of fact tokens against p(CALL); a calibrated model is on the diagonal.
 
     Args:
-        series: name of a model -> the bins of ``WorldResult.calls``.
-        name: letters and dashes that distinguish the figures of one page.
+        series: for each model, the calibration bins from ``WorldResult.calls``.
+        name: unique id of the figure on its page, of letters and dashes.
     """
 
     def draw(axes: Any) -> None:
@@ -82,10 +84,10 @@ def line_plot(
 
     Args:
         series: the curves.
-        x_label: of the horizontal axis, with its unit.
-        y_label: of the vertical axis, with its unit.
-        name: letters and dashes that distinguish the figures of one page.
-        log_y: draw the vertical axis in logarithms.
+        x_label: label of the horizontal axis, with its unit.
+        y_label: label of the vertical axis, with its unit.
+        name: unique id of the figure on its page, of letters and dashes.
+        log_y: use a logarithmic vertical axis.
     """
 
     def draw(axes: Any) -> None:
@@ -97,7 +99,7 @@ def line_plot(
 
 
 def _drawn(draw: Callable[[Any], None], name: str, description: str) -> str:
-    """Draw one panel as a part of a page."""
+    """Draw a figure with one panel, ready to be embedded in a page."""
     buffer = io.StringIO()
     with sheet(buffer, 1, description) as (axes,):
         draw(axes)

@@ -1,9 +1,8 @@
-"""Figures of a study: calibration, sweeps over settings, turnover of the selection, freed bits.
+"""Figures of a study: calibration, sweeps over settings, selection turnover, stored bits.
 
-Those of methods and conditions, ``frontier`` and ``methods``, are in ``frontier.py``.
-
-Each function reads the study's folder, writes one file and returns a description (the text for
-readers who cannot see it). If its data were not measured, it raises E88.
+The figures ``frontier`` and ``methods``, which compare methods and conditions, are in
+``frontier.py``. Each function reads the study's folder, writes one file and returns the
+figure's alternative text. If its data were not measured, it raises E88.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def calibration(folder: str | Path, file: Output, *, where: Where = None) -> str
     """Draw the share of value starts against p(CALL), a line per method.
 
     Bins of several seeds are merged, weighted by their tokens; larger markers stand for more
-    tokens. Methods that delegate nothing never learned to call and are left out.
+    tokens. Methods that delegate nothing are left out, because they never learned to call.
 
     Args:
         folder: the study's folder.
@@ -49,14 +48,14 @@ def calibration(folder: str | Path, file: Output, *, where: Where = None) -> str
         x=rows["x"] * rows["n"],
         y=rows["y"] * rows["n"],
     )
-    what = "Share of value starts against p(CALL); on the dashed line a model is calibrated."
-    with sheet(file, len(study.groups), what, height=4.6) as panels:
+    description = "Share of value starts against p(CALL); on the dashed line a model is calibrated."
+    with sheet(file, len(study.groups), description, height=4.6) as panels:
         for axes, group in zip(panels, study.groups, strict=True):
             draw_diagonal(axes)
             for key in study.members(*group):
-                mine = rows[_of(rows, key)]
-                if len(mine):
-                    sums = mine.groupby("bin")[["x", "y", "n"]].sum().query("n > 0")
+                method_rows = rows[_is_method(rows, key)]
+                if len(method_rows):
+                    sums = method_rows.groupby("bin")[["x", "y", "n"]].sum().query("n > 0")
                     x, y, tokens = sums["x"] / sums["n"], sums["y"] / sums["n"], sums["n"]
                     style = SeriesStyle(study.methods.index(key[2]))
                     draw_bins(axes, x, y, tokens, key[2], style)
@@ -65,15 +64,15 @@ def calibration(folder: str | Path, file: Output, *, where: Where = None) -> str
                 ylabel="share of value starts",
                 title=study.panel_title(group),
             )
-    return what
+    return description
 
 
-def _of(rows: Any, key: Key) -> Any:
+def _is_method(rows: Any, key: Key) -> Any:
     return (rows["size"] == key[0]) & (rows["equal"] == key[1]) & (rows["method"] == key[2])
 
 
 def turnover(folder: str | Path, file: Output, *, where: Where = None) -> str:
-    """Draw how much of the selection changes by training step: mean and range over seeds.
+    """Draw how much of the selection changes during training: mean and range over seeds.
 
     Args:
         folder: the study's folder.
@@ -81,33 +80,35 @@ def turnover(folder: str | Path, file: Output, *, where: Where = None) -> str:
         where: use only runs with these values, as in ``read_study``.
 
     Raises:
-        LacyError: E88 if there is no such curve.
+        LacyError: E88 if there is no turnover curve.
     """
     study = read_study(folder, where)
     rows = study.curve("turnover")
-    what = "Share of the delegated tokens that changed, by training step; bands span the seeds."
-    with sheet(file, len(study.groups), what) as panels:
+    description = (
+        "Share of the delegated tokens that changed, by training step; bands span the seeds."
+    )
+    with sheet(file, len(study.groups), description) as panels:
         for axes, group in zip(panels, study.groups, strict=True):
             for key in study.members(*group):
-                mine = rows[_of(rows, key)]
-                if len(mine):
-                    _band(axes, mine, key[2], SeriesStyle(study.methods.index(key[2])))
+                method_rows = rows[_is_method(rows, key)]
+                if len(method_rows):
+                    _band(axes, method_rows, key[2], SeriesStyle(study.methods.index(key[2])))
             axes.set_ylim(bottom=0)
             title = study.panel_title(group)
             axes.set(xlabel="training step", ylabel="selection that changed, %", title=title)
-    return what
+    return description
 
 
 def _band(axes: Any, rows: Any, method: str, style: SeriesStyle) -> None:
-    """Draw mean and range over seeds at each step; neighbouring steps are merged."""
+    """Draw the mean and range over seeds by step, merged to at most ``STEPS`` points."""
     steps = sorted(rows["x"].unique())
     width = -(-len(steps) // STEPS)
-    place = {step: i // width for i, step in enumerate(steps)}
-    each = rows.assign(y=100 * rows["y"], place=rows["x"].map(place))
-    each = each.groupby(["place", "seed"])[["x", "y"]].mean().groupby("place")
-    x, y = each["x"].mean(), each["y"].mean()
+    bin_of = {step: i // width for i, step in enumerate(steps)}
+    points = rows.assign(y=100 * rows["y"], bin=rows["x"].map(bin_of))
+    points = points.groupby(["bin", "seed"])[["x", "y"]].mean().groupby("bin")
+    x, y = points["x"].mean(), points["y"].mean()
     axes.fill_between(
-        x, each["y"].min(), each["y"].max(), color=style.colour, alpha=0.16, linewidth=0
+        x, points["y"].min(), points["y"].max(), color=style.colour, alpha=0.16, linewidth=0
     )
     axes.plot(x, y, color=style.colour, linestyle=style.dash, label=method)
 
@@ -122,49 +123,49 @@ def sweep(
     condition: str = "",
     where: Where = None,
 ) -> str:
-    """Draw metrics against a training setting: small panels, a point per seed, a line of means.
+    """Draw metrics against a training setting: a panel per metric, a point per seed, mean lines.
 
     Args:
         folder: the study's folder.
         file: the ``.svg`` file to write.
         x: the setting, a column of runs.csv.
-        metrics: one panel each, such as ``facts_right`` or ``closed_book_recall``.
+        metrics: the metrics, such as ``facts_right`` or ``closed_book_recall``.
         group: a column of runs.csv; one line per value.
-        condition: the condition, for metrics of answers; "own" is the budget that equals a run's
-            own ``call_rate``. By default the common rate.
+        condition: the condition, for metrics of answers. "own" takes the budget that equals the
+            ``call_rate`` of each run. By default, the condition at the common call rate.
         where: use only runs with these values, as in ``read_study``.
 
     Raises:
-        LacyError: E87 for a column that runs.csv does not have, or if several runs fall on one
-            point; E88 if a metric was not measured.
+        LacyError: E87 if runs.csv lacks a column, or if several runs fall on one point; E88 if a
+            metric was not measured.
     """
     study = read_study(folder, where)
-    found = {metric: sweep_points(study, metric, x, group, condition) for metric in metrics}
-    # One order for all panels: a group has the same colour even if a panel lacks another group.
-    groups = list(dict.fromkeys(point.group for points in found.values() for point in points))
+    points_of = {metric: sweep_points(study, metric, x, group, condition) for metric in metrics}
+    # All panels share this order, so a group has the same colour even where others are missing.
+    groups = list(dict.fromkeys(point.group for points in points_of.values() for point in points))
     equals = list(dict.fromkeys(equal for _, equal in study.groups))
     labels = ", ".join(metric_of(metric).label for metric in metrics)
-    what = f"{labels} against {axis_name(x)}; a point per seed."
-    what = what[0].upper() + what[1:]
+    description = f"{labels} against {axis_name(x)}; a point per seed."
+    description = description[0].upper() + description[1:]
     columns = len(metrics) if len(equals) > 1 or len(metrics) == 3 else 2
-    with sheet(file, len(equals) * len(metrics), what, columns=min(3, columns)) as panels:
-        places = [(equal, metric) for equal in equals for metric in metrics]
-        for axes, (equal, metric) in zip(panels, places, strict=True):
-            shown = metric_of(metric)
-            scales = (100 if x == "call_rate" else 1, 100 if shown.unit == "share" else 1)
-            _lines(axes, found[metric], scales, equal, group, groups)
-            unit = {"share": "%", "AUROC": ""}.get(shown.shown_unit, shown.shown_unit)
-            axes.set_ylabel(shown.label + (f", {unit}" if unit else ""))
+    with sheet(file, len(equals) * len(metrics), description, columns=min(3, columns)) as panels:
+        panel_keys = [(equal, metric) for equal in equals for metric in metrics]
+        for axes, (equal, metric) in zip(panels, panel_keys, strict=True):
+            metric_info = metric_of(metric)
+            scales = (100 if x == "call_rate" else 1, 100 if metric_info.unit == "share" else 1)
+            _lines(axes, points_of[metric], scales, equal, group, groups)
+            unit = {"share": "%", "AUROC": ""}.get(metric_info.shown_unit, metric_info.shown_unit)
+            axes.set_ylabel(metric_info.label + (f", {unit}" if unit else ""))
             if x == "parameters":
-                _millions(axes, [point.x for point in found[metric]])
+                _millions(axes, [point.x for point in points_of[metric]])
             axes.set_xlabel("trained call rate, %" if x == "call_rate" else axis_name(x))
             if len(equals) > 1:
                 axes.set_title(EQUAL.get(equal, equal))
-    return what
+    return description
 
 
 def _millions(axes: Any, values: Sequence[float]) -> None:
-    """Show sizes on a logarithmic axis, each with its name."""
+    """Make the x axis logarithmic, with a tick such as "3.2M" at each model size."""
     sizes = sorted(set(values))
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size / 1e6:.2g}M" for size in sizes], minor=False)
@@ -172,7 +173,7 @@ def _millions(axes: Any, values: Sequence[float]) -> None:
 
 
 def axis_name(setting: str) -> str:
-    """Return a setting's name for an axis."""
+    """Return the name of a setting as an axis shows it."""
     return setting.replace("_", " ")
 
 
@@ -184,24 +185,25 @@ def _lines(
     group: str,
     names: Sequence[str],
 ) -> None:
-    """Draw a line of means for each group, with a dot for each seed."""
+    """Draw a line of means for each group, and a dot for each seed beside it."""
     values = list(dict.fromkeys(point.x for point in points))
     texts = [value for value in values if isinstance(value, str)]
-    place = {value: i for i, value in enumerate(values)} if texts else {v: v for v in values}
+    position = {value: i for i, value in enumerate(values)} if texts else {v: v for v in values}
     x_scale, y_scale = (1 if texts else scales[0]), scales[1]
-    step = 0.014 * x_scale * (max(place.values()) - min(place.values()) or 1)
+    # Dots are shifted to the right of the line, more for each group, so that they do not overlap.
+    step = 0.014 * x_scale * (max(position.values()) - min(position.values()) or 1)
     for i, name in enumerate(names):
         style, shift = SeriesStyle(i), step * (i + 1.3)
         by_x: dict[float, list[float]] = {}
         for point in points:
             if point.group == name and point.equal == equal:
-                by_x.setdefault(x_scale * place[point.x], []).append(y_scale * point.y)
-        dots = [(at + shift, y) for at, ys in by_x.items() if len(ys) > 1 for y in ys]
+                by_x.setdefault(x_scale * position[point.x], []).append(y_scale * point.y)
+        dots = [(x + shift, y) for x, ys in by_x.items() if len(ys) > 1 for y in ys]
         if dots:
             axes.scatter(
                 *zip(*dots, strict=True), s=14, color=style.colour, alpha=0.4, linewidths=0
             )
-        line = sorted((at, math.fsum(ys) / len(ys)) for at, ys in by_x.items())
+        line = sorted((x, math.fsum(ys) / len(ys)) for x, ys in by_x.items())
         label = f"{axis_name(group)}: {name}" if group and name else None
         axes.plot(
             *(zip(*line, strict=True) if line else ([], [])),
@@ -217,7 +219,7 @@ def freed_bits(
 ) -> str:
     """Draw stored bits and closed-book recall against the trained call rate, by size.
 
-    A model that delegates nothing stands at a call rate of 0.
+    Models that delegate nothing are drawn at a call rate of 0.
 
     Args:
         folder: the study's folder.
@@ -226,7 +228,7 @@ def freed_bits(
         where: use only runs with these values, as in ``read_study``.
 
     Raises:
-        LacyError: E87, E88 as ``sweep``.
+        LacyError: E87, E88, as for ``sweep``.
     """
     metrics = ["stored_bits", "closed_book_recall"]
     return sweep(folder, file, "call_rate", metrics, group, where=where)

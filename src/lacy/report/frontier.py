@@ -1,4 +1,4 @@
-"""Figures of methods and conditions: facts right against cost, and all side by side."""
+"""Figures that compare methods and conditions: quality against call rate, and one metric of all."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def frontier(
     conditions: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """Draw facts right against the realised call rate: a line per method over its budgets.
+    """Draw facts right against the realised call rate, a line per method over its budgets.
 
-    Conditions with only one budget, or none, are single hollow markers. Bars are the intervals of
-    the scores pooled over seeds.
+    Conditions without a budget, or with only one, are drawn as single hollow markers. Bars are the
+    intervals of the scores pooled over seeds.
 
     Args:
         folder: the study's folder.
@@ -36,20 +36,35 @@ def frontier(
         LacyError: E88 if no condition has a call rate and facts right.
     """
     study = read_study(folder, where)
-    found = {key: _costs(study, key, conditions) for key in study.keys}
-    every = [cost[0] for costs in found.values() for cost in costs]
-    if not every:
+    costs_of = {key: _costs(study, key, conditions) for key in study.keys}
+    all_conditions = [cost[0] for costs in costs_of.values() for cost in costs]
+    if not all_conditions:
         raise LacyError("E88", what="no condition with a call rate and facts right", where=folder)
     counts = Counter(
-        kind for kind, _ in {(c.kind, c.budget) for c in every if c.budget is not None}
+        kind
+        for kind, _ in {
+            (condition.kind, condition.budget)
+            for condition in all_conditions
+            if condition.budget is not None
+        }
     )
-    kinds = [k for k in dict.fromkeys(c.kind for c in every) if counts[k] > 1]
-    names = list(dict.fromkeys(c.name for c in every if c.budget is None or c.kind not in kinds))
-    what = "Facts right against the call rate, by method; bars are 95% intervals."
-    with sheet(file, len(study.groups), what) as panels:
+    kinds = [
+        kind
+        for kind in dict.fromkeys(condition.kind for condition in all_conditions)
+        if counts[kind] > 1
+    ]
+    names = list(
+        dict.fromkeys(
+            condition.name
+            for condition in all_conditions
+            if condition.budget is None or condition.kind not in kinds
+        )
+    )
+    description = "Facts right against the call rate, by method; bars are 95% intervals."
+    with sheet(file, len(study.groups), description) as panels:
         for axes, group in zip(panels, study.groups, strict=True):
             for key in study.members(*group):
-                number, costs = study.methods.index(key[2]), found[key]
+                number, costs = study.methods.index(key[2]), costs_of[key]
                 styles = {kind: SeriesStyle(number, i) for i, kind in enumerate(kinds)}
                 _draw_budget_lines(axes, key[2], costs, styles)
                 single = [cost for cost in costs if cost[0].name in names]
@@ -60,25 +75,25 @@ def frontier(
             axes.margins(x=0.06, y=0.08)
         share_limits(panels, "x")
         share_limits(panels, "y")
-    return what
+    return description
 
 
 Cost = tuple[ParsedCondition, float, float, float, float]
-"""A condition with its call rate, its facts right and their interval, in percent."""
+"""A condition, its call rate, its facts right, and their interval (low, high), in percent."""
 
 
 def _costs(study: Study, key: Key, conditions: Sequence[str]) -> list[Cost]:
-    found: list[Cost] = []
+    all_costs: list[Cost] = []
     for condition in study.conditions(key):
         rate = study.get(key, "call_rate", condition.name)
-        right = study.get(key, "facts_right", condition.name)
-        if (conditions and condition.name not in conditions) or not rate or not right:
+        quality = study.get(key, "facts_right", condition.name)
+        if (conditions and condition.name not in conditions) or not rate or not quality:
             continue
-        x, score = rate.score.value, right.score
+        x, score = rate.score.value, quality.score
         if math.isfinite(x) and math.isfinite(score.value):
             percent = (100 * x, 100 * score.value, 100 * score.low, 100 * score.high)
-            found.append((condition, *percent))
-    return sorted(found, key=lambda cost: cost[1])
+            all_costs.append((condition, *percent))
+    return sorted(all_costs, key=lambda cost: cost[1])
 
 
 def _draw_budget_lines(
@@ -97,7 +112,7 @@ def _draw_budget_lines(
 def _draw_single_markers(
     axes: Any, method: str, pen: SeriesStyle, costs: Sequence[Cost], names: Sequence[str]
 ) -> None:
-    """Draw single markers; a method without a line is identified by its colour."""
+    """Draw single markers; a method that has no line gets a colour patch in the legend."""
     for cost in costs:
         axes.plot(
             cost[1], cost[2], marker=HOLLOW[names.index(cost[0].name) % len(HOLLOW)],
@@ -134,63 +149,66 @@ def methods(
     conditions: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """Draw one metric of every method: a row per method, a marker per condition.
+    """Draw one metric for all methods: a row per method, a marker per condition.
 
     Args:
         folder: the study's folder.
         file: the ``.svg`` file to write.
-        metric: of a condition, or of the model itself.
-        conditions: only these, by name; by default those at the common call rate.
+        metric: a metric of answers or of the model itself.
+        conditions: names of the conditions to use; by default those at the common call rate.
         where: use only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E88 if the metric was not measured.
     """
     study = read_study(folder, where)
-    found = {key: _side_by_side(study, key, metric, conditions) for key in study.keys}
-    names = list(dict.fromkeys(name for scores in found.values() for name in scores))
+    scores_of = {key: _side_by_side(study, key, metric, conditions) for key in study.keys}
+    names = list(dict.fromkeys(name for scores in scores_of.values() for name in scores))
     if not names:
         raise LacyError("E88", what=f"no {metric} of the methods", where=folder)
-    shown = metric_of(metric)
-    what = f"{shown.label[0].upper()}{shown.label[1:]} by method; bars are 95% intervals."
+    metric_info = metric_of(metric)
+    description = (
+        f"{metric_info.label[0].upper()}{metric_info.label[1:]} by method; bars are 95% intervals."
+    )
     rows = [
         method
         for method in study.methods
-        if any(found[key] for key in study.keys if key[2] == method)
+        if any(scores_of[key] for key in study.keys if key[2] == method)
     ]
-    markers = max(map(len, found.values()))
-    high = 0.7 + len(rows) * (0.16 + 0.1 * markers)
-    high = high if len(study.groups) == 1 else high / 0.76
-    with sheet(file, len(study.groups), what, height=high) as panels:
+    markers = max(map(len, scores_of.values()))
+    height = 0.7 + len(rows) * (0.16 + 0.1 * markers)
+    # `sheet` shrinks the rows of a figure with several panels by this factor.
+    height = height if len(study.groups) == 1 else height / 0.76
+    with sheet(file, len(study.groups), description, height=height) as panels:
         for i, (axes, group) in enumerate(zip(panels, study.groups, strict=True)):
-            here = {key[2]: found[key] for key in study.members(*group)}
-            _rows(axes, [here.get(method, {}) for method in rows], names, shown.unit)
+            method_scores = {key[2]: scores_of[key] for key in study.members(*group)}
+            _rows(axes, [method_scores.get(method, {}) for method in rows], names, metric_info.unit)
             axes.set_yticks(range(len(rows)), rows if i % 2 == 0 else [""] * len(rows))
             unit = {"share": ", %", "AUROC": "", "": ""}.get(
-                shown.shown_unit, f", {shown.shown_unit}"
+                metric_info.shown_unit, f", {metric_info.shown_unit}"
             )
-            axes.set(xlabel=f"{shown.label}{unit}", ylabel="", title=study.panel_title(group))
+            axes.set(xlabel=f"{metric_info.label}{unit}", ylabel="", title=study.panel_title(group))
         share_limits(panels, "x")
-    return what
+    return description
 
 
 def _side_by_side(
     study: Study, key: Key, metric: str, conditions: Sequence[str]
 ) -> dict[str, Score]:
-    """Return the metric by condition; the key is "" for a metric of the model itself."""
-    own = study.get(key, metric)
-    if own:
-        return {"": own.score} if math.isfinite(own.score.value) else {}
-    asked = (
+    """Return the metric by condition; a metric of the model itself has the key ""."""
+    model_score = study.get(key, metric)
+    if model_score:
+        return {"": model_score.score} if math.isfinite(model_score.score.value) else {}
+    selected = (
         study.conditions(key)
         if conditions
         else [condition for _, condition in conditions_at_rate(study, [key], study.common_rate())]
     )
-    found = {condition.name: study.get(key, metric, condition.name) for condition in asked}
+    scores = {condition.name: study.get(key, metric, condition.name) for condition in selected}
     return {
-        name: each.score
-        for name, each in found.items()
-        if each and math.isfinite(each.score.value) and (not conditions or name in conditions)
+        name: score.score
+        for name, score in scores.items()
+        if score and math.isfinite(score.score.value) and (not conditions or name in conditions)
     }
 
 
@@ -198,14 +216,14 @@ def _rows(axes: Any, rows: Sequence[Mapping[str, Score]], names: Sequence[str], 
     scale = 100 if unit == "share" else 1
     for i, name in enumerate(names):
         pen = SeriesStyle(i)
-        here = [(_height(y, name, scores), scores[name]) for y, scores in enumerate(rows)
+        points = [(_height(y, name, scores), scores[name]) for y, scores in enumerate(rows)
                 if name in scores]  # fmt: skip
         axes.plot(
-            [scale * score.value for _, score in here], [y for y, _ in here],
+            [scale * score.value for _, score in points], [y for y, _ in points],
             color=pen.colour, marker=pen.marker, linestyle="", label=name or None, zorder=3,
         )  # fmt: skip
-        bars = [(y, s.low, s.high) for y, s in here if math.isfinite(s.low + s.high)]
-        if unit == "share":  # t intervals of few seeds go beyond what a share can be
+        bars = [(y, s.low, s.high) for y, s in points if math.isfinite(s.low + s.high)]
+        if unit == "share":  # t intervals over few seeds may exceed the range of a share
             bars = [(y, max(0.0, low), min(1.0, high)) for y, low, high in bars]
         axes.hlines(
             [y for y, _, _ in bars], [scale * low for _, low, _ in bars],
@@ -218,5 +236,5 @@ def _rows(axes: Any, rows: Sequence[Mapping[str, Score]], names: Sequence[str], 
 
 
 def _height(row: int, name: str, scores: Mapping[str, Score]) -> float:
-    """Return the position of a condition's marker within the row of a method."""
+    """Return the y position of a condition's marker in the row of a method."""
     return row + 0.76 * ((list(scores).index(name) + 0.5) / len(scores) - 0.5)

@@ -1,8 +1,9 @@
-"""A self-contained HTML page of results, which the reader can check.
+"""A self-contained HTML page of results.
 
-The page has no scripts, requests or external fonts, so it will still open from a disk in ten years.
+The page has no scripts, network requests or external fonts, so it will still open in ten years.
 The template engine escapes everything that comes from texts, models or sources; only figures drawn
-by ``svg`` are inserted unescaped. A content security policy forbids the rest.
+by ``svg`` are inserted unescaped. In addition, a content security policy forbids scripts and
+requests.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from lacy.types import Answer
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("design.css", "report.css")
-"""The server's page uses the first one too."""
+"""Style sheets of the page; the server's page uses the first one too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """A score at the top of the page, with that of the baseline."""
+    """A score at the top of the page, beside the score of the baseline."""
 
     label: str
     score: Score
@@ -36,20 +37,23 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row of a table; ``cells`` are scores, or short texts."""
+    """One row of a table."""
 
     name: str
     cells: Sequence[Score | str | None]
+    """Scores or short texts; None for an empty cell."""
     note: str = ""
     strong: bool = False
+    """True if the row is shown in bold."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageTable:
-    """Scores with their intervals; ``columns`` are the names of the cells."""
+    """A table of scores with their intervals."""
 
     title: str
     columns: Sequence[str]
+    """Headers of the columns after the row names."""
     rows: Sequence[TableRow]
     note: str = ""
     folded: bool = False
@@ -72,7 +76,7 @@ class Passage:
 
     @property
     def tally(self) -> str:
-        """Number of right and wrong facts if the text was judged."""
+        """Number of right and wrong facts, or "" if the text was not judged."""
         right = sum(verdict.right for verdict in self.verdicts)
         wrong = len(self.verdicts) - right
         return f"{right} right, {wrong} wrong" if self.verdicts else ""
@@ -97,7 +101,7 @@ class NextStep:
 
 @dataclass(frozen=True, slots=True)
 class HtmlPage:
-    """The contents of a page in order; empty parts are left out."""
+    """The contents of a page in the order in which they appear; empty parts are left out."""
 
     title: str
     lede: str = ""
@@ -110,18 +114,18 @@ class HtmlPage:
     """More texts, collapsed."""
     training: Sequence[PageFigure] = ()
     setup: Mapping[str, str] = field(default_factory=dict)
-    """Versions, device, seeds and times: what is needed to reproduce the page."""
+    """What is needed to reproduce the page: versions, device, seeds and times."""
     notes: Sequence[str] = ()
     next: Sequence[NextStep] = ()
 
 
 def format_figure(value: float, unit: str = "share", *, bare: bool = False) -> str:
-    """Format a figure: percent to one decimal, AUROC to three, others to three digits.
+    """Format a number: percent to one decimal, AUROC to three, others to three digits.
 
     Args:
-        value: the figure; NaN and infinities become a dash.
+        value: the number; NaN and infinities become a dash.
         unit: its unit.
-        bare: leave out the percent sign.
+        bare: True to leave out the percent sign.
     """
     if not math.isfinite(value):
         return "–"
@@ -135,7 +139,7 @@ def format_figure(value: float, unit: str = "share", *, bare: bool = False) -> s
 
 
 def interval(score: Score | Result) -> str:
-    """Format the 95% interval, or return an empty text if there is none."""
+    """Format the 95% interval, or return "" if there is none."""
     if not (math.isfinite(score.low) and math.isfinite(score.high)):
         return ""
     low, high = (format_figure(v, score.unit, bare=True) for v in (score.low, score.high))
@@ -152,7 +156,7 @@ def format_score(score: Score | Result | None) -> str:
 
 
 def bar(score: Score) -> str:
-    """Return the CSS variables of a bar: value and interval of a share or AUROC, from 0 to 1."""
+    """Return the CSS variables of a score's bar; "" unless it is a share or AUROC, from 0 to 1."""
     if score.unit not in ("share", "AUROC") or not math.isfinite(score.value):
         return ""
     low, high = (v if math.isfinite(v) else score.value for v in (score.low, score.high))
@@ -184,7 +188,7 @@ def write_html(path: str | Path, page: HtmlPage) -> None:
     """Write the page as one file, atomically.
 
     Args:
-        path: of the HTML file.
-        page: what to show.
+        path: the HTML file.
+        page: the contents of the page.
     """
     write_atomic(path, render_html(page))

@@ -1,4 +1,4 @@
-"""Tables of a study as Markdown: the methods at one call rate, and their paired comparisons."""
+"""Tables of a study as Markdown: methods at the same call rate, and their paired comparisons."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ METHODS = (
     "call_rate", "facts_right", "recall", "f1", "closed_book_recall", "auroc_start",
     "calls_per_fact", "call_starts", "language_loss", "stored_bits",
 )  # fmt: skip
-"""Columns of the table of methods; ``auroc_start`` is of the signal that a condition reads."""
+"""Columns of the table of methods; ``auroc_start`` is the AUROC of the condition's signal."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableLine:
-    """One method asked under one condition, and its figures by column."""
+    """The scores of one method under one condition."""
 
     method: str
     condition: ParsedCondition
-    found: dict[str, PooledScore]
+    scores: dict[str, PooledScore]
+    """The scores by metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableBlock:
-    """Lines that may be compared with each other."""
+    """A table whose lines can be compared with each other."""
 
     title: str
     lines: tuple[TableLine, ...]
     compared: bool
-    """True if all are at one call rate, so that one can be marked as the best."""
+    """True if all lines have the same call rate, so the best values may be marked."""
 
 
 def methods_table(
@@ -56,20 +57,24 @@ def methods_table(
     call_rate: float | None = None,
     where: Mapping[str, str] | None = None,
 ) -> str:
-    """Return all methods and conditions at the common call rate as Markdown; other rates below.
+    """Return a Markdown table of all methods and conditions at the common call rate.
+
+    A second table has the conditions at other call rates.
 
     Args:
         folder: the study's folder.
-        metrics: the columns; those that were not measured are left out.
+        metrics: the columns of the table; metrics that were not measured are left out.
         conditions: names of the conditions to use; empty for all.
-        call_rate: the budget to compare at; by default that at which most methods were asked.
+        call_rate: the budget to compare at; by default the most common one.
         where: use only runs with these values, as in ``read_study``.
 
     Raises:
         LacyError: E13, E87 for missing or foreign files; E88 if no condition was asked.
     """
     study = read_study(folder, where)
-    parts = [_block(block, metrics) for block in blocks(study, metrics, call_rate, conditions)]
+    parts = [
+        _block(block, metrics) for block in table_blocks(study, metrics, call_rate, conditions)
+    ]
     if not parts:
         raise LacyError("E88", what="no condition was measured", where=folder)
     return "\n\n".join([*parts, f"<sub>{_note(study, metrics)}</sub>"])
@@ -91,116 +96,128 @@ def _note(study: Study, metrics: Sequence[str]) -> str:
     return " ".join(sentences)
 
 
-def blocks(
+def table_blocks(
     study: Study,
     metrics: Sequence[str] = METHODS,
     rate: float | None = None,
     conditions: Sequence[str] = (),
 ) -> list[TableBlock]:
-    """Return the lines of each size and rule of equality: at the common rate, then at other rates.
+    """Return two tables per size and rule of equality: at the common rate, and at other rates.
 
     Args:
         study: the study's files, from ``read_study``.
         metrics: the columns of the table.
-        rate: the budget to compare at.
+        rate: the budget to compare at; by default the most common one.
         conditions: names of the conditions to use; empty for all.
     """
     rate = study.common_rate() if rate is None else rate
-    found = []
+    tables = []
     for size, equal in study.groups:
         keys = study.members(size, equal)
         at_rate = list(conditions_at_rate(study, keys, rate))
-        others = [(k, c) for k in keys for c in study.conditions(k) if c.budget is None]
-        others = [pair for pair in others if pair not in at_rate]
+        at_other_rates = [
+            (key, condition)
+            for key in keys
+            for condition in study.conditions(key)
+            if condition.budget is None
+        ]
+        at_other_rates = [pair for pair in at_other_rates if pair not in at_rate]
         keys_at_rate = {key for key, _ in at_rate}
         title = f"Size {size}, {EQUAL.get(equal, equal)}"
         common = "" if rate is None else f", call rate {100 * rate:g}%"
-        for what, pairs in ((common, at_rate), (", other call rates", others)):
+        for suffix, pairs in ((common, at_rate), (", other call rates", at_other_rates)):
             lines = tuple(
-                _line(study, k, c, metrics, pairs is at_rate or k not in keys_at_rate)
-                for k, c in pairs
-                if not conditions or c.name in conditions
+                _line(study, key, condition, metrics, pairs is at_rate or key not in keys_at_rate)
+                for key, condition in pairs
+                if not conditions or condition.name in conditions
             )
             if lines:
                 compared = pairs is at_rate and rate is not None
-                found.append(TableBlock(title + what, lines, compared))
-    return found
+                tables.append(TableBlock(title + suffix, lines, compared))
+    return tables
 
 
 def _line(
     study: Study, key: Key, condition: ParsedCondition, metrics: Sequence[str], models: bool
 ) -> TableLine:
     """Return the scores of a condition and, if ``models``, of the model itself."""
-    found = {}
+    scores = {}
     for metric in metrics:
-        wanted = metric
+        name = metric
         if metric == "auroc_start":
-            wanted = f"auroc_{condition.signal}_start" if condition.signal else ""
-        score = study.get(key, wanted, condition.name)
-        score = score or (study.get(key, wanted) if models else None)
+            name = f"auroc_{condition.signal}_start" if condition.signal else ""
+        score = study.get(key, name, condition.name)
+        score = score or (study.get(key, name) if models else None)
         if score and math.isfinite(score.score.value):
-            found[metric] = score
-    return TableLine(key[2], condition, found)
+            scores[metric] = score
+    return TableLine(key[2], condition, scores)
 
 
-def label(metric: str) -> str:
-    """Return the header of a column, with its unit if the cells do not show it."""
+def column_label(metric: str) -> str:
+    """Return the header of a column, with the unit if the cells do not show it."""
     if metric == "auroc_start":
         return "AUROC at value starts"
-    shown = metric_of(metric)
-    unit = shown.shown_unit
-    return f"{shown.label}, {unit}" if unit in ("nats", "per fact") else shown.label
+    metric_info = metric_of(metric)
+    unit = metric_info.shown_unit
+    return f"{metric_info.label}, {unit}" if unit in ("nats", "per fact") else metric_info.label
 
 
 def _block(block: TableBlock, metrics: Sequence[str]) -> str:
-    columns = [m for m in metrics if any(m in line.found for line in block.lines)]
+    columns = [m for m in metrics if any(m in line.scores for line in block.lines)]
     best = {metric: _best(block, metric) for metric in columns}
-    rows = [["method", "condition", *map(label, columns)], ["---", "---", *["---:"] * len(columns)]]
+    rows = [
+        ["method", "condition", *map(column_label, columns)],
+        ["---", "---", *["---:"] * len(columns)],
+    ]
     for line in block.lines:
-        cells = [_cell(line.found[m], best[m]) if m in line.found else "–" for m in columns]
+        cells = [_cell(line.scores[m], best[m]) if m in line.scores else "–" for m in columns]
         rows.append([_text(line.method), _text(line.condition.name), *cells])
     return f"**{_text(block.title)}**\n\n" + _rows(rows)
 
 
 def _best(block: TableBlock, metric: str) -> str:
-    """Return the best value as it is shown (ties are all best), or "" if there is none."""
+    """Return the best value as it is printed (so that ties count), or "" if there is none."""
     better = 1 if metric == "auroc_start" else metric_of(metric).sign
-    scores = [line.found[metric].score for line in block.lines if metric in line.found]
+    scores = [line.scores[metric].score for line in block.lines if metric in line.scores]
     if not block.compared or not better or len({_value(score) for score in scores}) < 2:
         return ""
     return _value(max(scores, key=lambda score: better * score.value))
 
 
-def shown(value: float, unit: str, *, bare: bool = False) -> str:
-    """Format a value with as many digits as its neighbours in a table."""
+def format_cell_value(value: float, unit: str, *, bare: bool = False) -> str:
+    """Format a value with the same number of decimals for all values of a unit."""
     if unit in ("share", "AUROC") or not math.isfinite(value):
         return format_figure(value, unit, bare=bare)
     return f"{value:.{3 if unit.startswith('nats') else 2}f}"
 
 
 def _value(score: Score) -> str:
-    return shown(score.value, score.unit)
+    return format_cell_value(score.value, score.unit)
 
 
-def _cell(found: PooledScore, best: str) -> str:
-    score, value = found.score, _value(found.score)
+def _cell(pooled: PooledScore, best: str) -> str:
+    score, value = pooled.score, _value(pooled.score)
     text = f"**{value}**" if value == best else value
     if math.isfinite(score.low) and math.isfinite(score.high):
         text += f" [{_span(score.low, score.high, score.unit)}]"
-    ends = [shown(end(found.seeds.values()), score.unit) for end in (min, max) if found.seeds]
+    ends = [
+        format_cell_value(end(pooled.seeds.values()), score.unit)
+        for end in (min, max)
+        if pooled.seeds
+    ]
     if len(set(ends)) > 1:
-        spread = _span(min(found.seeds.values()), max(found.seeds.values()), score.unit)
+        spread = _span(min(pooled.seeds.values()), max(pooled.seeds.values()), score.unit)
         text += f"<br><sub>seeds {spread}</sub>"
     return text
 
 
 def _span(low: float, high: float, unit: str) -> str:
     sign = " to " if low < 0 else "-"
-    return sign.join(shown(value, unit, bare=True) for value in (low, high))
+    return sign.join(format_cell_value(value, unit, bare=True) for value in (low, high))
 
 
 def _text(text: str) -> str:
-    """Escape a text as one cell of a table."""
+    """Escape a text for a table cell."""
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
 
 
@@ -219,12 +236,13 @@ def comparisons_table(
     Args:
         folder: the study's folder.
         metrics: names of the metrics to show; empty for all.
-        where: only rows with these values, column of comparisons.csv -> values, with commas.
+        where: use only rows with these values: columns of comparisons.csv and their values,
+            separated by commas.
 
     Raises:
         LacyError: E13, E87 for missing or foreign files; E88 if no comparison is left.
     """
-    rows = comparisons(folder, metrics, where)
+    rows = read_comparisons(folder, metrics, where)
     parts = []
     for (size, equal), group in rows.groupby(["size", "equal"], sort=False):
         lines = [["metric", "a", "b", "a - b", "p", "people", "seeds"]]
@@ -233,20 +251,22 @@ def comparisons_table(
             sides = [_text(row["a"]), _text(row["b"])]
             people, seeds = (f"{int(row[name]):,}" for name in ("n", "seeds"))
             metric = metric_of(row["metric"]).label
-            lines.append([metric, *sides, gap(row), p_value(row["p"]), people, seeds])
+            lines.append(
+                [metric, *sides, format_difference(row), format_p_value(row["p"]), people, seeds]
+            )
         title = f"Size {size}, {EQUAL.get(equal, equal)}"
         parts.append(f"**{_text(title)}**\n\n{_rows(lines)}")
     return "\n\n".join(parts)
 
 
-def comparisons(
+def read_comparisons(
     folder: str | Path, metrics: Sequence[str] = (), where: Mapping[str, str] | None = None
 ) -> Any:
     """Return the rows of comparisons.csv, selected as in ``comparisons_table``."""
     path = Path(folder) / "comparisons.csv"
     rows = read_table(path)
-    wanted = dict(where or {}) | ({"metric": ",".join(metrics)} if metrics else {})
-    for column, values in wanted.items():
+    allowed = dict(where or {}) | ({"metric": ",".join(metrics)} if metrics else {})
+    for column, values in allowed.items():
         if column not in rows:
             why = f"it has no column {column}; it has: {', '.join(rows.columns)}"
             raise LacyError("E87", path=path, why=why)
@@ -257,8 +277,8 @@ def comparisons(
     return rows
 
 
-def gap(row: Mapping[str, Any]) -> str:
-    """Format a difference with its interval: shares in percentage points, all with a sign."""
+def format_difference(row: Mapping[str, Any]) -> str:
+    """Format a difference with its interval and signs; shares are in percentage points."""
     unit = metric_of(row["metric"]).shown_unit
     share = unit == "share"
     scale, form = (100, "+.1f") if share else (1, "+.3f")
@@ -268,7 +288,7 @@ def gap(row: Mapping[str, Any]) -> str:
     return f"{text} [{low:{form}} to {high:{form}}]" if math.isfinite(low + high) else text
 
 
-def p_value(p: float) -> str:
+def format_p_value(p: float) -> str:
     """Format a p-value."""
     if not math.isfinite(p):
         return "–"

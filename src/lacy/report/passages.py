@@ -1,7 +1,7 @@
-"""An answer split into parts for display: the speaker of each, its evidence, and its verdict.
+"""Split an answer into parts for display, each with its speaker, evidence and verdict.
 
-Spans (speakers) and verdicts have their own borders; a part is a stretch of text where neither
-changes. Pages colour parts and need to know nothing about spans.
+Spans and verdicts have different borders. A part is a piece of text within which neither speaker
+nor verdict changes, so a page can colour each part as a whole.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from lacy.evaluate import SpanLookup, Verdict, is_borrowed
 from lacy.types import Answer, Span
 
 SpeakerKind = Literal["prompt", "own", "borrowed", "guess"]
-"""The speaker: the prompt, the SLM, a source, or the SLM after a call that found nothing."""
+"""The prompt, the SLM (own), a source (borrowed), or the SLM after an unanswered call (guess)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassagePart:
-    """A stretch of text with one speaker and one verdict."""
+    """A piece of text with one speaker and one verdict."""
 
     text: str
     speaker: SpeakerKind
     verdict: Literal["right", "wrong", ""] = ""
     notes: tuple[tuple[str, str], ...] = ()
-    """What to show about it: pairs such as ``("evidence", "row 7")``; empty for plain words."""
+    """Details for the tooltip, such as ``("evidence", "row 7")``; empty for plain words."""
 
 
 def speaker_kind(span: Span) -> SpeakerKind:
-    """Return the speaker of a span."""
+    """Return what kind of speaker a span has."""
     if span.speaker == "prompt":
         return "prompt"
     if is_borrowed(span):
@@ -41,57 +41,58 @@ def speaker_kind(span: Span) -> SpeakerKind:
 
 
 def passage_parts(answer: Answer, verdicts: Sequence[Verdict] = ()) -> list[PassagePart]:
-    """Split an answer into parts whose texts add up to the answer's.
+    """Split an answer into parts; their texts together are the whole text of the answer.
 
     Args:
         answer: a text with provenance.
         verdicts: judged claims of that text (see ``facts.grade``); they may not overlap.
     """
-    speakers, guesses = SpanLookup(answer), guessed_ranges(answer)
+    spans, guesses = SpanLookup(answer), guessed_ranges(answer)
     result: list[PassagePart] = []
-    for start, end in _stretches(answer, speakers, guesses, verdicts):
-        text, span = answer.text[start:end], speakers.at(start)
+    for start, end in _ranges(answer, spans, guesses, verdicts):
+        text, span = answer.text[start:end], spans.at(start)
         verdict = next((v for v in verdicts if v.start <= start < v.end), None)
         guess = next((g for g in guesses if g[0] <= start < g[1]), None)
-        inside = False
-        if guess is not None:  # the call that found nothing explains all the words after it
-            span = speakers.at(guess[0])
-            inside = bool(
+        in_guess = False
+        if guess is not None:  # its words have the notes of the call that found nothing
+            span = spans.at(guess[0])
+            in_guess = bool(
                 answer.text[guess[0] : start].strip() and answer.text[end : guess[1]].strip()
             )
         notes = _notes(span, verdict)
-        if not (text.strip() or inside) or not notes:
+        if not (text.strip() or in_guess) or not notes:
             result.append(PassagePart(text, "own" if speaker_kind(span) != "prompt" else "prompt"))
             continue
-        judged: Literal["right", "wrong", ""] = ""
+        judgement: Literal["right", "wrong", ""] = ""
         if verdict is not None:
-            judged = "right" if verdict.right else "wrong"
-        result.append(PassagePart(text, speaker_kind(span), judged, notes))
+            judgement = "right" if verdict.right else "wrong"
+        result.append(PassagePart(text, speaker_kind(span), judgement, notes))
     return _merged(result)
 
 
-def _stretches(
+def _ranges(
     answer: Answer,
-    speakers: SpanLookup,
+    spans: SpanLookup,
     guesses: Sequence[tuple[int, int]],
     verdicts: Sequence[Verdict],
 ) -> Iterator[tuple[int, int]]:
-    """Yield the stretches between the borders of spans, guesses, verdicts and white space."""
+    """Yield the ranges between the borders of spans, guesses, verdicts and outer white space."""
     text = answer.text
-    borders = {0, len(text)} | {edge for v in verdicts for edge in (v.start, v.end)}
-    for start, end in (*guesses, *pairwise([0, *speakers.ends])):
-        words = text[start:end]
-        borders |= {start, end, end - len(words.lstrip()), start + len(words.rstrip())}
-    yield from pairwise(sorted(edge for edge in borders if 0 <= edge <= len(text)))
+    borders = {0, len(text)} | {border for v in verdicts for border in (v.start, v.end)}
+    for start, end in (*guesses, *pairwise([0, *spans.ends])):
+        part = text[start:end]
+        borders |= {start, end, end - len(part.lstrip()), start + len(part.rstrip())}
+    yield from pairwise(sorted(border for border in borders if 0 <= border <= len(text)))
 
 
 def _notes(span: Span, verdict: Verdict | None) -> tuple[tuple[str, str], ...]:
+    """Return the details for the tooltip of a part."""
     speaker = speaker_kind(span)
     lines: list[tuple[str, str]] = []
     if speaker == "borrowed":
         lines.append(("speaker", span.speaker))
     elif speaker == "guess":
-        lines.append(("speaker", "the model itself: a guess, after a call that found nothing"))
+        lines.append(("speaker", "the model itself: a guess after a call that found nothing"))
     elif speaker == "own" and verdict is not None:
         lines.append(("speaker", "the model itself"))
     if speaker in ("borrowed", "guess"):
@@ -116,11 +117,11 @@ def _notes(span: Span, verdict: Verdict | None) -> tuple[tuple[str, str], ...]:
     return tuple(lines)
 
 
-def _merged(found: Sequence[PassagePart]) -> list[PassagePart]:
-    """Join neighbours that look the same, so that plain words are one part."""
+def _merged(parts: Sequence[PassagePart]) -> list[PassagePart]:
+    """Join neighbouring parts that look the same, so that plain words are one part."""
     result = []
     for (speaker, verdict, notes), group in groupby(
-        found, lambda p: (p.speaker, p.verdict, p.notes)
+        parts, lambda p: (p.speaker, p.verdict, p.notes)
     ):
         result.append(PassagePart("".join(part.text for part in group), speaker, verdict, notes))
     return result

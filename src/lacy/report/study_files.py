@@ -1,7 +1,7 @@
-"""Read a study's files: runs, figures by key, curves, and the call rate to compare at.
+"""Read the files of a study: runs, scores and curves; and find the call rate to compare at.
 
-Nothing here runs a model. Figures are looked up by size, rule of equality, method, condition and
-metric; ``size`` and ``equal`` are never mixed, and methods are compared at one call rate.
+Scores are looked up by size, rule of equality (equal steps or equal text tokens), method, condition
+and metric. Methods are compared only within one size and one rule, and at the same call rate.
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ from lacy.evaluate import Score, metric_of
 from lacy.report.svg import require_drawing
 
 POOLED = -1
-"""``seed`` of the rows that pool all seeds."""
+"""Value of ``seed`` in rows that pool all seeds."""
 
 PLAIN = ("none", "plain")
-"""Names of methods that delegate nothing, if runs.csv has no objective."""
+"""Methods that delegate nothing, by name; used if runs.csv has no column ``objective``."""
 
 NEAR = 0.1
-"""A condition without a budget is at the common rate if its own is within this share of it."""
+"""A condition without a budget counts as at the common rate if its realised rate deviates by at
+most this share of it."""
 
 TEXTS = ("run", "size", "method", "equal", "condition", "metric", "unit", "curve", "a", "b")
+"""Columns that are read as text, even if their values look like numbers."""
 EQUAL = {"steps": "the same number of steps", "text_tokens": "the same number of text tokens"}
+"""The rules of equality, as titles name them."""
 COLUMNS = {
     "runs.csv": ("run", "size", "method", "equal", "seed"),
     "results.csv": ("size", "method", "equal", "seed", "condition", "metric", "value", "low",
@@ -50,33 +53,35 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class ParsedCondition:
-    """A condition: its ``budget`` (None if it has none); ``kind`` describes the rest."""
+    """A condition, with the parts that matter for comparisons."""
 
     name: str
     budget: float | None
+    """The call rate that its policy keeps to; None if the policy has no budget."""
     kind: str
+    """Everything but the budget; conditions of the same kind are points of one line."""
     signal: str
-    """The signal that places its calls: margin, entropy, top2, p_call, or ""."""
+    """The signal that decides where to call: margin, entropy, top2, p_call, or ""."""
 
 
 def parse_condition(name: str, given: Mapping[str, Any] | None = None) -> ParsedCondition:
-    """Parse a condition from its settings, or else from its name.
+    """Parse a condition from its settings or, if they are unknown, from its name.
 
     Args:
-        name: such as ``budget``; without settings, ``budget=0.22,by=entropy`` and ``random=0.22``
-            are read as policies.
-        given: its policy, source and unit, as setup.json has them.
+        name: its name. Without settings, a name such as ``budget=0.22,by=entropy`` or
+            ``random=0.22`` is read as a policy.
+        given: its policy, source and unit from setup.json.
     """
     policy = str((given or {}).get("policy", name))
     budget = re.search(r"\b(budget|random)=(\d*\.?\d+)", policy)
-    named = re.search(r"\bby=(\w+)", policy)
-    by = "random" if policy.startswith("random") else named[1] if named else "margin"
-    reads = budget or policy.startswith("threshold")
-    signal = by if reads and by != "random" else ""
+    by_match = re.search(r"\bby=(\w+)", policy)
+    signal_name = "random" if policy.startswith("random") else by_match[1] if by_match else "margin"
+    has_signal = budget or policy.startswith("threshold")
+    signal = signal_name if has_signal and signal_name != "random" else ""
     if given is None and not budget:
         return ParsedCondition(name, None, name, "margin")
     source, unit = (given or {}).get("source", "database"), (given or {}).get("unit", "value")
-    parts = [by] * (by != "margin")
+    parts = [signal_name] * (signal_name != "margin")
     parts += [source.lstrip("@") or "nobody"] * (source != "database")
     parts += [f"by {unit}"] * (unit != "value")
     return ParsedCondition(name, float(budget[2]) if budget else None, ", ".join(parts), signal)
@@ -92,20 +97,22 @@ class PooledScore:
 
 @dataclass(frozen=True)
 class Study:
-    """The files of a study. ``found``: every figure by (size, equal, method, condition, metric)."""
+    """The contents of a study's files."""
 
     folder: Path
     runs: Any
     keys: tuple[Key, ...]
     """The trained methods in the order of the recipe; sizes from small to large."""
-    found: dict[tuple[str, str, str, str, str], PooledScore]
+    scores: dict[tuple[str, str, str, str, str], PooledScore]
+    """Every score by (size, equal, method, condition, metric)."""
     setup: Mapping[str, Any] = field(default_factory=dict)
     """The contents of setup.json, such as ``conditions`` and the ``call_rate`` to compare at."""
 
     def members(self, size: str, equal: str) -> list[Key]:
-        """Return what belongs in one table or panel.
+        """Return the methods that belong in one table or panel.
 
-        A plain method delegates nothing, so it is the same under both rules and is trained once.
+        A plain method delegates nothing, so it is the same under both rules, is trained once, and
+        belongs in the tables of both.
         """
         plain = self.plain
         methods = {
@@ -132,7 +139,7 @@ class Study:
 
     @property
     def groups(self) -> list[tuple[str, str]]:
-        """What is never mixed: each size with each rule of equality."""
+        """All pairs of size and rule of equality; each has its own tables and panels."""
         plain = self.plain
         groups = dict.fromkeys(key[:2] for key in self.keys if key[2] not in plain)
         return list(groups or dict.fromkeys(key[:2] for key in self.keys))
@@ -143,25 +150,25 @@ class Study:
         return int(self.runs["seed"].nunique())
 
     def panel_title(self, group: tuple[str, str]) -> str:
-        """Name a panel by what it does not share with the other panels of a figure."""
+        """Return the title of a panel: whatever of size and rule differs between the panels."""
         sizes, rules = ({group[i] for group in self.groups} for i in (0, 1))
         parts = [group[0]] * (len(sizes) > 1) + [EQUAL.get(group[1], group[1])] * (len(rules) > 1)
         return ", ".join(parts)
 
     def get(self, key: Key, metric: str, condition: str = "") -> PooledScore | None:
         """Return a score, or None if it was not measured."""
-        return self.found.get((*key, condition, metric))
+        return self.scores.get((*key, condition, metric))
 
     def conditions(self, key: Key) -> list[ParsedCondition]:
         """Return the conditions of a method, in the order of the file."""
-        names = dict.fromkeys(name for *rest, name, _ in self.found if tuple(rest) == key and name)
+        names = dict.fromkeys(name for *rest, name, _ in self.scores if tuple(rest) == key and name)
         settings = self.setup.get("conditions") or {}
         return [parse_condition(name, settings.get(name)) for name in names]
 
     def common_rate(self) -> float | None:
-        """Return the most common budget; of several, the nearest to the study's rate.
+        """Return the most common budget; of several, the one nearest to the study's call rate.
 
-        If no condition has a budget, return that rate, or None if it is not known.
+        If no condition has a budget, return the study's call rate, or None if that is unknown.
         """
         budgets = [c for k in self.keys for c in self.conditions(k) if c.budget is not None]
         counts = Counter(c.budget for c in [c for c in budgets if not c.kind] or budgets)
@@ -173,7 +180,7 @@ class Study:
         return min(rates, key=lambda x: abs(x - middle))
 
     def _rate(self) -> float | None:
-        """Return the study's rate, or else the rate that most models were trained at."""
+        """Return the study's call rate or, if unknown, the median rate of its training runs."""
         if "call_rate" in self.setup:
             return float(self.setup["call_rate"])
         if "call_rate" not in self.runs:
@@ -183,7 +190,7 @@ class Study:
         return float(rates.median()) if len(rates) else None
 
     def curve(self, name: str) -> Any:
-        """Return the rows of a curve in curves.csv, of the selected runs.
+        """Return the rows of curves.csv that belong to a curve and to the selected runs.
 
         Raises:
             LacyError: E88 if there is no such curve.
@@ -202,7 +209,7 @@ class Study:
 
 
 def read_table(path: Path) -> Any:
-    """Read a CSV file of a study as a data frame; an empty text stays a text.
+    """Read a CSV file of a study as a data frame; empty texts are "", not NaN.
 
     Raises:
         LacyError: E13 if it is missing, E87 if it lacks a column or cannot be read.
@@ -229,8 +236,9 @@ def read_study(folder: str | Path, where: Mapping[str, str] | None = None) -> St
     """Read the folder of a study.
 
     Args:
-        folder: what ``lacy study`` wrote.
-        where: look only at runs with these values: column of runs.csv -> values, with commas.
+        folder: the folder that ``lacy study`` wrote.
+        where: use only runs with these values: columns of runs.csv and their values, separated by
+            commas.
 
     Raises:
         LacyError: E13, E87 for missing or foreign files; E88 if no run is left.
@@ -238,18 +246,18 @@ def read_study(folder: str | Path, where: Mapping[str, str] | None = None) -> St
     folder = Path(folder)
     runs = _only(read_table(folder / "runs.csv"), where or {}, folder)
     order = "parameters" if "parameters" in runs else "seed"
-    size_of = {size: rank for rank, size in enumerate(runs.sort_values(order)["size"].unique())}
+    size_rank = {size: rank for rank, size in enumerate(runs.sort_values(order)["size"].unique())}
     triples = dict.fromkeys(zip(runs["size"], runs["equal"], runs["method"], strict=True))
     equals = list(EQUAL)
     keys = sorted(
-        triples, key=lambda k: (size_of[k[0]], equals.index(k[1]) if k[1] in EQUAL else 9)
+        triples, key=lambda key: (size_rank[key[0]], equals.index(key[1]) if key[1] in EQUAL else 9)
     )
-    found = _figures(read_table(folder / "results.csv"), set(keys))
-    return Study(folder, runs, tuple(keys), found, read_setup(folder))
+    scores = _figures(read_table(folder / "results.csv"), set(keys))
+    return Study(folder, runs, tuple(keys), scores, read_setup(folder))
 
 
 def read_setup(folder: Path) -> dict[str, Any]:
-    """Return the contents of setup.json, or nothing if there is none.
+    """Return the contents of setup.json; empty if there is no such file.
 
     Raises:
         LacyError: E87 if it is not one JSON object.
@@ -279,7 +287,7 @@ def _only(runs: Any, where: Mapping[str, str], folder: Path) -> Any:
 
 
 def _same(wanted: list[str]) -> Any:
-    """Return a test whether a value is one of some texts; numbers are compared as numbers."""
+    """Return a function that is True for values in ``wanted``; numbers are compared as numbers."""
     numbers = {_number(text) for text in wanted} - {None}
     return lambda value: str(value) in wanted or _number(str(value)) in numbers
 
@@ -291,17 +299,17 @@ def _number(text: str) -> float | None:
 
 
 def _figures(rows: Any, keys: set[Key]) -> dict[tuple[str, str, str, str, str], PooledScore]:
-    """Return every score by its key: the pooled row, or the mean of single seeds."""
+    """Return every score by its key: the pooled row or, without one, the mean over seeds."""
     by_key: dict[tuple[str, str, str, str, str], dict[int, Score]] = {}
     unit = rows["unit"] if "unit" in rows else [""] * len(rows)
     names = ("size", "equal", "method", "condition", "metric", "seed", "value", "low", "high", "n")
-    for *key, seed, value, low, high, n, what in zip(
+    for *key, seed, value, low, high, n, score_unit in zip(
         *(rows[name] for name in names), unit, strict=True
     ):
         if tuple(key[:3]) in keys:
-            what = what or metric_of(key[4]).unit
+            score_unit = score_unit or metric_of(key[4]).unit
             count = int(n) if math.isfinite(n) else 0
-            score = Score(float(value), float(low), float(high), count, what)
+            score = Score(float(value), float(low), float(high), count, score_unit)
             by_key.setdefault((key[0], key[1], key[2], key[3], key[4]), {})[int(seed)] = score
     return {key: _pooled(scores) for key, scores in by_key.items()}
 
@@ -323,9 +331,9 @@ def _pooled(scores: dict[int, Score]) -> PooledScore:
 def conditions_at_rate(
     study: Study, keys: Iterable[Key], rate: float | None
 ) -> Iterator[tuple[Key, ParsedCondition]]:
-    """Yield methods and conditions at a call rate: by budget, or by a realised rate near it.
+    """Yield the methods and conditions whose budget or realised call rate is about ``rate``.
 
-    Without a rate (no condition has a budget), all of them.
+    If ``rate`` is None, yield all.
     """
     for key in keys:
         for condition in study.conditions(key):
@@ -336,5 +344,5 @@ def conditions_at_rate(
 def _is_at(study: Study, key: Key, condition: ParsedCondition, rate: float) -> bool:
     if condition.budget is not None:
         return math.isclose(condition.budget, rate)
-    found = study.get(key, "call_rate", condition.name)
-    return found is not None and abs(found.score.value - rate) <= NEAR * rate
+    realised = study.get(key, "call_rate", condition.name)
+    return realised is not None and abs(realised.score.value - rate) <= NEAR * rate

@@ -1,7 +1,6 @@
-"""The page of a study: methods, comparisons, quality against cost, calibration, setup.
+"""The HTML page of a study: methods, comparisons, quality against cost, calibration, setup.
 
-It has the look of the report of a world (``html``): no scripts, no requests, figures
-within the page.
+Like all pages of ``html``, it is one file without scripts or requests, with figures inside.
 """
 
 from __future__ import annotations
@@ -14,28 +13,39 @@ from lacy.errors import LacyError
 from lacy.evaluate import RESAMPLES, Score, metric_of
 from lacy.report import figures
 from lacy.report.html import HtmlPage, PageFigure, PageTable, TableRow, format_figure, write_html
-from lacy.report.markdown import METHODS, TableBlock, blocks, comparisons, gap, label, p_value
+from lacy.report.markdown import (
+    METHODS,
+    TableBlock,
+    column_label,
+    format_difference,
+    format_p_value,
+    read_comparisons,
+    table_blocks,
+)
 from lacy.report.study_files import EQUAL, PooledScore, Study, read_study
 from lacy.report.svg import inline
 
 DRAWN: tuple[tuple[str, Callable[..., str]], ...] = (
-    ("The methods at one call rate", figures.methods),
+    ("The methods at the same call rate", figures.methods),
     ("Quality and cost", figures.frontier),
-    ("Does it know when to ask?", figures.calibration),
-    ("Does the selection settle?", figures.turnover),
+    ("Does the model know when to call?", figures.calibration),
+    ("Does the selection become stable?", figures.turnover),
 )
+"""Titles of the figures, and the functions that draw them."""
 MODELS = ("closed_book_recall", "auroc_start", "language_loss", "stored_bits")
+"""Columns of the table of models."""
 ANSWERS = tuple(metric for metric in METHODS if metric not in MODELS)
+"""Columns of the table of answers."""
 NOTES = (
     f"Intervals are 95% percentile intervals of {RESAMPLES:,} bootstrap draws over the people of "
     "all seeds; for figures of the model itself (closed-book recall, AUROC, language loss, stored "
-    "bits) they are t intervals over seeds (n). Methods are compared at one call rate; models of "
-    "different sizes, or trained for different numbers of tokens, are never put into one table.",
+    "bits) they are t intervals over seeds (n). Methods are compared at the same call rate; models "
+    "of different sizes, or trained for different numbers of tokens, are never put into one table.",
 )
 
 
 def write_study_page(folder: str | Path, out: str | Path) -> None:
-    """Write the page of a study; the page lists what was not measured.
+    """Write the HTML page of a study; it also says which parts were not measured.
 
     Args:
         folder: the study's folder.
@@ -46,7 +56,7 @@ def write_study_page(folder: str | Path, out: str | Path) -> None:
     """
     study = read_study(folder)
     missing: list[str] = []
-    tables = [table for block in blocks(study) for table in _methods(block)]
+    tables = [table for block in table_blocks(study) for table in _methods(block)]
     try:
         tables += _comparisons(study)
     except LacyError as error:
@@ -68,29 +78,29 @@ def write_study_page(folder: str | Path, out: str | Path) -> None:
 
 
 def _left_out(error: LacyError, what: str) -> str:
-    """Return a sentence about missing data; raise any other error."""
+    """Return a sentence about missing data; re-raise errors of other kinds."""
     if error.code not in ("E13", "E88"):
         raise error
     return f"Not shown: {error.values.get('what', what)}."
 
 
 def _methods(block: TableBlock) -> list[PageTable]:
-    """Return two tables of a block, so that each fits a page: the answers, and the models."""
+    """Split a table in two, so that each fits on the page: metrics of answers, and of models."""
     tables = []
     for what, columns in (("", ANSWERS), (": the models by themselves", MODELS)):
-        shown = [metric for metric in columns if any(metric in line.found for line in block.lines)]
+        shown = [metric for metric in columns if any(metric in line.scores for line in block.lines)]
         rows = []
         for line in block.lines:
-            cells = [found.score if (found := line.found.get(m)) else None for m in shown]
-            right = line.found.get("facts_right") if columns is ANSWERS else None
+            cells = [found.score if (found := line.scores.get(m)) else None for m in shown]
+            right = line.scores.get("facts_right") if columns is ANSWERS else None
             rows.append(TableRow(line.method, cells, _note(line.condition.name, right)))
         if shown:
-            tables.append(PageTable(block.title + what, [label(m) for m in shown], rows))
+            tables.append(PageTable(block.title + what, [column_label(m) for m in shown], rows))
     return tables
 
 
 def _note(condition: str, right: PooledScore | None) -> str:
-    """Return the condition, and the range over single seeds."""
+    """Return the condition and, if there are several seeds, the range of facts right over them."""
     if right is None or len(right.seeds) < 2:
         return condition
     ends = (format_figure(end(right.seeds.values()), bare=True) for end in (min, max))
@@ -99,12 +109,16 @@ def _note(condition: str, right: PooledScore | None) -> str:
 
 def _comparisons(study: Study) -> list[PageTable]:
     found = []
-    rows = comparisons(study.folder)
+    rows = read_comparisons(study.folder)
     for (size, equal), group in rows.groupby(["size", "equal"], sort=False):
         body = []
         for row in group.to_dict("records"):
             people = f"{int(row['n']):,}"
-            cells: list[Score | str | None] = [gap(row), p_value(row["p"]), people]
+            cells: list[Score | str | None] = [
+                format_difference(row),
+                format_p_value(row["p"]),
+                people,
+            ]
             body.append(
                 TableRow(f"{row['a']} against {row['b']}", cells, metric_of(row["metric"]).label)
             )

@@ -1,9 +1,9 @@
-"""The one SVG engine and theme of all figures: panels with one legend, small files, equal bytes.
+"""Draw all figures in one style, as small SVG files that are reproducible byte by byte.
 
-Matplotlib draws without its global state, so the same data give the same bytes. Colours are those
-of Okabe and Ito, which colour-blind readers can tell apart, and every series has its own marker.
-A saved figure has a white background, so that it reads alike on a light and a dark page;
-``inline`` makes it a part of one of our pages, with that page's colours.
+Matplotlib is used without its global state, so the same data give the same bytes. The colours are
+those of Okabe and Ito, which colour-blind readers can tell apart, and every series has its own
+marker. A saved figure has a white background, so it is readable on light and dark pages; ``inline``
+adapts it to one of our HTML pages and that page's colours.
 """
 
 from __future__ import annotations
@@ -25,34 +25,35 @@ SERIES_COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1d2530", "#8a8f98",
     "#882255", "#999933", "#332288", "#7a4b1e", "#b7a9d9",
 )  # fmt: skip
-"""Okabe and Ito's without the yellow, grey, and five more for studies with many methods."""
+"""Colours of Okabe and Ito without the yellow, then grey, and five more for many methods."""
 MARKERS = "osD^vPX*"
+"""Matplotlib markers of the series."""
 HOLLOW = "os^Dv<>p*PXd8h"
-"""Markers of conditions that are not points of a budget line."""
+"""Markers of conditions that are not on a line; drawn hollow."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 INK, MUTED, GRID = "#1d2530", "#5a6472", "#e3e6ea"
 WIDTH = 7.5
-"""Width in inches, which is 720 px at its own size."""
+"""Width in inches; 720 px at 96 px per inch."""
 Output = str | Path | io.StringIO
-"""Where a figure goes: a file, or a buffer."""
+"""Where a figure is written: a file, or a buffer."""
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-"""Characters that HTML and SVG forbid; they become the replacement character."""
+"""Characters that are not allowed in HTML and SVG; they are replaced by U+FFFD."""
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 LEGEND_LETTERS = 92
-"""Number of letters that fit into one line of a legend."""
+"""Number of letters that fit on one line of a legend."""
 STYLE = Path(__file__).parent / "templates" / "figures.mplstyle"
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesStyle:
-    """Colour, marker and dash of the i-th series; ``dash`` distinguishes variants of a series."""
+    """Colour, marker and dash of a series; the variants of a series differ in their dash."""
 
     number: int
     variant: int = 0
 
     @property
     def colour(self) -> str:
-        """The colour; after the last one, colours repeat with another dash."""
+        """The colour; if there are more series than colours, colours repeat with another dash."""
         return SERIES_COLOURS[self.number % len(SERIES_COLOURS)]
 
     @property
@@ -80,21 +81,21 @@ def sheet(
     columns: int = 2,
     height: float = 4.0,
 ) -> Iterator[list[Any]]:
-    """Give axes to draw on, then add one legend below them and write the file.
+    """Yield axes to draw on; afterwards, add one legend below all panels and write the file.
 
     Args:
-        file: ``.svg``, ``.png`` to look at, or a buffer that takes the SVG.
-        panels: number of axes.
-        description: what the figure shows, for readers who cannot see it.
-        columns: most panels in a row.
-        height: inches of a single panel; of several, each row is a little lower.
+        file: an ``.svg`` or ``.png`` file, or a buffer that receives the SVG.
+        panels: number of panels.
+        description: alternative text that says what the figure shows.
+        columns: maximum number of panels per row.
+        height: height in inches of a figure with one panel; rows of several panels are lower.
     """
     matplotlib, figures = require_drawing("matplotlib"), require_drawing("matplotlib.figure")
     columns = min(columns, panels)
     rows = -(-panels // columns)
-    tall = height if rows == 1 and columns == 1 else 0.3 + rows * height * 0.76
+    figure_height = height if rows == 1 and columns == 1 else 0.3 + rows * height * 0.76
     with matplotlib.rc_context(fname=STYLE):
-        figure = figures.Figure(figsize=(WIDTH, tall), layout="constrained")
+        figure = figures.Figure(figsize=(WIDTH, figure_height), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.03)
         axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
         yield axes
@@ -103,21 +104,21 @@ def sheet(
 
 
 def _legend(figure: Any, axes: Sequence[Any]) -> None:
-    """Add one legend for all panels, every name once, in as many columns as fit."""
-    found: dict[str, Any] = {}
+    """Add one legend for all panels, with every name once and as many columns as fit."""
+    handles: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    if not found:
+            handles.setdefault(label, handle)
+    if not handles:
         return
-    longest = max(map(len, found)) + 7
-    columns = max(1, min(len(found), LEGEND_LETTERS // longest))
-    lines = -(-len(found) // columns)
-    columns = -(-len(found) // lines)
-    width, tall = figure.get_size_inches()
-    figure.set_size_inches(width, tall + 0.22 * lines)
+    longest = max(map(len, handles)) + 7  # the handle and its gap take as much room as 7 letters
+    columns = max(1, min(len(handles), LEGEND_LETTERS // longest))
+    lines = -(-len(handles) // columns)
+    columns = -(-len(handles) // lines)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.22 * lines)
     figure.legend(
-        list(found.values()), list(found), loc="outside lower center", ncols=columns,
+        list(handles.values()), list(handles), loc="outside lower center", ncols=columns,
         handlelength=3.2, columnspacing=1.6,
     )  # fmt: skip
 
@@ -130,11 +131,11 @@ def _save(figure: Any, file: Output, description: str) -> None:
             figure.savefig(file, dpi=120)
             return
     buffer = io.StringIO()
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    no_metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with warnings.catch_warnings():
-        # The reader's font draws the text; matplotlib's own need not have every letter.
+        # The SVG keeps text as text, so the reader's font matters and not matplotlib's.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(buffer, format="svg", metadata=nothing)
+        figure.savefig(buffer, format="svg", metadata=no_metadata)
     svg = _tidy(buffer.getvalue(), description)
     if isinstance(file, io.StringIO):
         file.write(svg)
@@ -143,7 +144,7 @@ def _save(figure: Any, file: Output, description: str) -> None:
 
 
 def _tidy(svg: str, description: str) -> str:
-    """Shrink an SVG and describe it: no metadata, short numbers, the reader's font."""
+    """Shrink an SVG (no metadata, short numbers), add a description, use the reader's fonts."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata\b.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"(\d+\.\d\d)\d+", r"\1", svg)
@@ -154,19 +155,19 @@ def _tidy(svg: str, description: str) -> str:
     svg = re.sub(r"(?m)^ +", "", svg)
     svg = re.sub(r"(<g/>|<g>\n</g>)\n", "", svg)
     name = html.escape(description)
-    opening = re.sub(r"\s+", " ", svg[: svg.index(">")])
+    start_tag = re.sub(r"\s+", " ", svg[: svg.index(">")])
     rest = svg[svg.index(">") + 1 :]
     style = f'style="font-family: {FONT}" role="img" aria-label="{name}"'
-    svg = f"{opening} {style}>\n<title>{name}</title>{rest}"
+    svg = f"{start_tag} {style}>\n<title>{name}</title>{rest}"
     return CONTROLS.sub("\ufffd", svg)
 
 
 def inline(svg: str, name: str) -> str:
-    """Make a saved figure a part of a page, with its own ids and the page's colours.
+    """Adapt a saved figure to be embedded in a page: unique ids, and the page's colours.
 
     Args:
-        svg: what ``sheet`` wrote.
-        name: letters and dashes that distinguish the figures of one page.
+        svg: an SVG that ``sheet`` wrote.
+        name: unique id of the figure on its page, of letters and dashes.
     """
     svg = re.sub(r"<style\b.*?</style>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
@@ -175,14 +176,14 @@ def inline(svg: str, name: str) -> str:
     series = {colour: f"series-{i}" for i, colour in enumerate(SERIES_COLOURS[:5], 1)}
     for colour, variable in {INK: "ink", MUTED: "muted", GRID: "grid", **series}.items():
         svg = svg.replace(colour, f"var(--{variable}, {colour})")
-    opening = re.sub(r' (width|height)="[^"]*pt"', "", svg[: svg.index(">")])
+    start_tag = re.sub(r' (width|height)="[^"]*pt"', "", svg[: svg.index(">")])
     style = f"stroke-linejoin: round; max-width: 45rem; font-family: var(--sans, {FONT})"
-    opening = re.sub(r'style="[^"]*"', f'style="{style}"', opening, count=1)
-    return opening + svg[svg.index(">") :]
+    start_tag = re.sub(r'style="[^"]*"', f'style="{style}"', start_tag, count=1)
+    return start_tag + svg[svg.index(">") :]
 
 
 def share_limits(panels: Sequence[Any], axis: str) -> None:
-    """Give all panels the same limits on an axis ("x" or "y"), so that they can be compared."""
+    """Set the same limits on an axis ("x" or "y") of all panels, so they can be compared."""
     limits = [getattr(axes, f"get_{axis}lim")() for axes in panels]
     for axes in panels:
         getattr(axes, f"set_{axis}lim")(min(low for low, _ in limits), max(h for _, h in limits))
@@ -190,16 +191,17 @@ def share_limits(panels: Sequence[Any], axis: str) -> None:
 
 def draw_bins(axes: Any, x: Any, y: Any, tokens: Any, label: str, style: SeriesStyle) -> None:
     """Draw a calibration curve: one marker per bin, larger for more tokens."""
+    # The area grows with the root of the share, so that small bins stay visible.
     areas = 12 + 170 * (tokens / tokens.sum()) ** 0.5
     axes.plot(x, y, color=style.colour, linestyle=style.dash, linewidth=1.3, alpha=0.7)
     axes.scatter(
         x, y, s=areas, color=style.colour, marker=style.marker, alpha=0.85, linewidths=0, zorder=3
     )
-    # In the legend all markers have one size.
+    # An empty line for the legend, where all markers should have the same size.
     axes.plot([], [], color=style.colour, marker=style.marker, linestyle=style.dash, label=label)
 
 
 def draw_diagonal(axes: Any) -> None:
-    """Draw the line on which a model is calibrated, and fix the limits around it."""
+    """Draw the diagonal, on which a model is calibrated, and set the axis limits."""
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
     axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))

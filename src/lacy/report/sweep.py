@@ -1,4 +1,4 @@
-"""Metrics against training settings: one point per run, under the condition that is compared."""
+"""Points of a plot of a metric against a training setting, one per run."""
 
 from __future__ import annotations
 
@@ -33,53 +33,58 @@ def sweep_points(
 
     Args:
         study: the study's files, from ``read_study``.
-        metric: of the model, or of a condition.
-        x: a column of runs.csv; a run that has no value there is left out.
-        group: another one; "" for a single group.
-        condition: as in ``figures.sweep``.
+        metric: a metric of answers or of the model itself.
+        x: the setting, a column of runs.csv; runs without a value are left out.
+        group: the column of runs.csv that groups the runs; "" for a single group.
+        condition: the condition, as in ``figures.sweep``.
 
     Raises:
-        LacyError: E87 for unknown columns, or where several runs of one seed fall on one point;
-            E88 if nothing is left.
+        LacyError: E87 for unknown columns, or if several runs of one seed fall on one point; E88 if
+            no run has the metric.
     """
     path = study.folder / "runs.csv"
     for column in (x, group):
         if column and column not in study.runs:
             why = f"it has no column {column}; it has: {', '.join(study.runs.columns)}"
             raise LacyError("E87", path=path, why=why)
-    found: dict[SweepPoint, Any] = {}
+    run_of: dict[SweepPoint, Any] = {}
     for run in _runs_by_rule(study):
         key: Key = (run["size"], run["trained"], run["method"])
-        value, at = _figure(study, key, run, metric, condition), _setting(run, x)
-        if value is None or at is None:
+        value, x_value = _figure(study, key, run, metric, condition), _setting(run, x)
+        if value is None or x_value is None:
             continue
         name = str(run[group]) if group else ""
-        point = SweepPoint(at, value, name, run["equal"], int(run["seed"]))
-        _check_unique(point, found, run, path)
-        found[point] = run
-    if not found:
+        point = SweepPoint(x_value, value, name, run["equal"], int(run["seed"]))
+        _check_unique(point, run_of, run, path)
+        run_of[point] = run
+    if not run_of:
         raise LacyError("E88", what=_missing(study, metric, x), where=study.folder)
-    return sorted(found, key=lambda p: (isinstance(p.x, str), 0 if isinstance(p.x, str) else p.x))
+    return sorted(run_of, key=lambda p: (isinstance(p.x, str), 0 if isinstance(p.x, str) else p.x))
 
 
 def _missing(study: Study, metric: str, x: str) -> str:
-    """Say what is missing; if other conditions have the metric, name them."""
-    names = dict.fromkeys(name for *_, name, of in study.found if of == metric and name)
+    """Return what is missing; if other conditions have the metric, name them."""
+    names = dict.fromkeys(
+        name for *_, name, measured in study.scores if measured == metric and name
+    )
     other = f" at the compared call rate; choose a condition: {', '.join(names)}" if names else ""
     return f"no {metric} beside {x}{other}"
 
 
 def _runs_by_rule(study: Study) -> list[dict[str, Any]]:
-    """Return the runs; a plain one is repeated for each rule of equality (``trained``: its own)."""
-    found = []
+    """Return the runs as dicts, plain runs once for each rule of equality (``equal``).
+
+    ``trained`` is the rule that a run was really trained by.
+    """
+    runs = []
     for run in study.runs.to_dict("records"):
         size, equal, method = run["size"], run["equal"], run["method"]
         if method in study.plain:
             run["call_rate"] = 0.0
         for group in study.groups:
             if (size, equal, method) in study.members(*group):
-                found.append({**run, "equal": group[1], "trained": equal})
-    return found
+                runs.append({**run, "equal": group[1], "trained": equal})
+    return runs
 
 
 def _setting(run: dict[str, Any], x: str) -> Any:
@@ -93,18 +98,18 @@ def _setting(run: dict[str, Any], x: str) -> Any:
 def _figure(
     study: Study, key: Key, run: dict[str, Any], metric: str, condition: str
 ) -> float | None:
-    names = [] if study.get(key, metric) else _conditions(study, key, run, condition)
-    for name in [c.name for c in names] or [""]:
-        found = study.get(key, metric, name)
-        if found and int(run["seed"]) in found.seeds:
-            return found.seeds[int(run["seed"])]
+    conditions = [] if study.get(key, metric) else _conditions(study, key, run, condition)
+    for name in [c.name for c in conditions] or [""]:
+        score = study.get(key, metric, name)
+        if score and int(run["seed"]) in score.seeds:
+            return score.seeds[int(run["seed"])]
     return None
 
 
 def _conditions(
     study: Study, key: Key, run: dict[str, Any], condition: str
 ) -> list[ParsedCondition]:
-    """Return the conditions to look for the metric in: budgets on the margin first."""
+    """Return the conditions in which to look for the metric, budgets on the margin first."""
     conditions = study.conditions(key)
     if condition and condition != "own":
         return [c for c in conditions if c.name == condition]
@@ -119,7 +124,7 @@ def _conditions(
 def _check_unique(
     point: SweepPoint, found: dict[SweepPoint, Any], run: dict[str, Any], path: Any
 ) -> None:
-    """Raise an error if two different methods fall on one point: their mean would mean nothing."""
+    """Raise an error if different runs fall on one point, as their mean would be meaningless."""
     for other, first in found.items():
         same = (other.x, other.group, other.equal, other.seed)
         if same == (point.x, point.group, point.equal, point.seed):

@@ -1,4 +1,4 @@
-"""The page of a world: what ``evaluate_world`` measured of several models, side by side."""
+"""The HTML page that shows the results of ``evaluate_world`` for several models side by side."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIGNAL_NAMES = {
     "margin": "CALL margin",
     "p_call": "p(CALL)",
     "entropy": "entropy of the next word",
-    "top2": "distance of its two best words",
+    "top2": "gap between its two best words",
 }
 INTERVALS = (
     f"Intervals are 95% percentile intervals of {RESAMPLES:,} bootstrap draws over people or "
@@ -32,8 +32,8 @@ INTERVALS = (
 )
 QUALITY = "Each point is one condition for the same questions; bars are 95% intervals."
 CALIBRATION = (
-    "Where the model gives CALL a probability of 70%, seven of ten words should state a fact (the "
-    "dashed line). Larger dots stand for more words."
+    "If the model is calibrated (the dashed line), 70% of the words with p(CALL) = 70% state a "
+    "fact. Larger dots stand for more words."
 )
 
 
@@ -47,7 +47,7 @@ class ShownCondition:
     note: str = ""
 
     def of(self, results: Mapping[str, WorldResult]) -> WorldAnswers:
-        """Return the answers under this condition."""
+        """Return the answers of the model under this condition."""
         return results[self.model].conditions[self.condition]
 
 
@@ -68,23 +68,24 @@ def world_page(
     notes: Sequence[str] = (),
     next_steps: Sequence[NextStep] = (),
 ) -> HtmlPage:
-    """Lay out the results of several models.
+    """Return the page with the results of several models.
 
     Args:
-        results: what was measured, by model.
-        rows: the conditions to compare, in order.
-        best: the condition to show on top.
-        baseline: what it is compared with; its model is the control for call quality.
-        title: of the page.
-        lede: a paragraph under it.
-        side_by_side: conditions whose text is shown in full (by default baseline and best).
-        shown: whose text, as a number in the order asked; fixed beforehand, not picked.
-        more: whose other texts of the best condition to show.
-        series: lines of the quality-cost plot: name -> points.
+        results: the results by model.
+        rows: the conditions to compare, in the order of the table.
+        best: the condition whose scores are shown at the top.
+        baseline: the condition it is compared with; its model is the control for call quality.
+        title: title of the page.
+        lede: a paragraph below the title.
+        side_by_side: conditions whose texts are shown side by side; by default baseline and best.
+        shown: index of the person whose texts are shown. It should be fixed in advance, so that
+            the example is not picked for its result.
+        more: indices of further people whose texts under the best condition are shown.
+        series: conditions that form a line in the quality-cost plot, by the name of the line.
         training: training curves, in nats per token by step.
-        setup: versions, device, seeds, times.
-        notes: more sentences on how it was measured.
-        next_steps: what to type next.
+        setup: versions, device, seeds and times.
+        notes: further sentences on how the results were measured.
+        next_steps: commands to try next.
     """
     top, bottom = best.of(results), baseline.of(results)
     tables = (
@@ -94,18 +95,20 @@ def world_page(
         _models_table(results),
         _relations_table(top, bottom, best, baseline),
     )
-    drawn = curves.line_plot(
+    loss_plot = curves.line_plot(
         training, x_label="step", y_label="loss, nats per token", name="training"
     )
-    used = [
-        f"{METRICS[m].label}: {METRICS[m].meaning}" for m in (*ANSWER_METRICS, "closed_book_recall")
+    metric_notes = [
+        f"{METRICS[metric].label}: {METRICS[metric].meaning}"
+        for metric in (*ANSWER_METRICS, "closed_book_recall")
     ]
     return HtmlPage(
         title=title,
         lede=lede,
         headlines=_headlines(results, best, baseline),
         side_by_side=[
-            _passage(it.label, it.of(results), shown) for it in side_by_side or (baseline, best)
+            _passage(condition.label, condition.of(results), shown)
+            for condition in side_by_side or (baseline, best)
         ],
         tables=[table for table in tables if table.rows],
         figures=_figures(results, series, best),
@@ -114,9 +117,11 @@ def world_page(
             for i in more
             if i < len(top.subjects)
         ],
-        training=[PageFigure("Loss on the words of the training texts", drawn)] if training else [],
+        training=[PageFigure("Loss on the words of the training texts", loss_plot)]
+        if training
+        else [],
         setup=setup or {},
-        notes=[INTERVALS, " ".join(line[0].upper() + line[1:] for line in used), *notes],
+        notes=[INTERVALS, " ".join(line[0].upper() + line[1:] for line in metric_notes), *notes],
         next=next_steps,
     )
 
@@ -126,7 +131,7 @@ def _figures(
     series: Mapping[str, Sequence[ShownCondition]] | None,
     best: ShownCondition,
 ) -> list[PageFigure]:
-    found = []
+    figures = []
     if series:
         points = {
             name: [
@@ -135,27 +140,27 @@ def _figures(
             ]
             for name, conditions in series.items()
         }
-        found.append(PageFigure("Quality and cost", curves.quality_cost_plot(points), QUALITY))
+        figures.append(PageFigure("Quality and cost", curves.quality_cost_plot(points), QUALITY))
     if calls := results[best.model].calls:
-        dots = curves.calibration_plot({best.model: calls.calibration.bins})
-        found.append(PageFigure("Does it know when to ask?", dots, CALIBRATION))
-    return found
+        plot = curves.calibration_plot({best.model: calls.calibration.bins})
+        figures.append(PageFigure("Does the model know when to call?", plot, CALIBRATION))
+    return figures
 
 
-def _passage(title: str, asked: WorldAnswers, number: int) -> Passage:
-    answer = asked.answers[number]
+def _passage(title: str, answers: WorldAnswers, index: int) -> Passage:
+    answer = answers.answers[index]
     calls = "1 call" if answer.calls == 1 else f"{answer.calls} calls"
     note = f"{calls}, {answer.called_tokens} of {answer.tokens} tokens from calls"
     note += "" if answer.finished else "; cut off at the limit"
-    return Passage(title, answer, asked.graded[number].verdicts, note)
+    return Passage(title, answer, answers.graded[index].verdicts, note)
 
 
 def _headlines(
     results: Mapping[str, WorldResult], best: ShownCondition, baseline: ShownCondition
 ) -> list[Headline]:
     top, bottom = best.of(results).facts, baseline.of(results).facts
-    ours, control = results[best.model], results[baseline.model]
-    found = [
+    best_result, control = results[best.model], results[baseline.model]
+    headlines = [
         Headline(
             "Facts right", top["facts_right"],
             f"{best.label}; before the arrow: {baseline.label}", bottom["facts_right"],
@@ -165,16 +170,16 @@ def _headlines(
             f"{top['calls_per_statement'].value:.2f} calls per stated fact",
         ),
     ]  # fmt: skip
-    if ours.calls:
-        note = "how surely it ranks the first token of a fact above ordinary words (AUROC)"
-        score = ours.calls.separation["margin"].value_start
-        found.append(Headline("Knows when to ask", score, note))
-    if ours.closed_book:
-        other = control.closed_book if control is not ours else None
+    if best_result.calls:
+        note = "how often the first token of a fact ranks above other words (AUROC)"
+        score = best_result.calls.separation["margin"].value_start
+        headlines.append(Headline("Knows when to call", score, note))
+    if best_result.closed_book:
+        other = control.closed_book if control is not best_result else None
         before = other.start if other else None
-        score = ours.closed_book.start
-        found.append(Headline("Closed-book recall", score, "with calls switched off", before))
-    return found
+        score = best_result.closed_book.start
+        headlines.append(Headline("Closed-book recall", score, "with calls switched off", before))
+    return headlines
 
 
 def _conditions_table(
@@ -186,7 +191,7 @@ def _conditions_table(
         strong = (row.model, row.condition) == (best.model, best.condition)
         body.append(TableRow(row.label, [facts[m] for m in ANSWER_METRICS], row.note, strong))
     columns = [METRICS[metric].label for metric in ANSWER_METRICS]
-    return PageTable("Facts right, and what they cost", columns, body)
+    return PageTable("Facts right and their cost", columns, body)
 
 
 def _signals_table(results: Mapping[str, WorldResult], control: str) -> PageTable:
@@ -195,16 +200,16 @@ def _signals_table(results: Mapping[str, WorldResult], control: str) -> PageTabl
         names = ("entropy", "top2") if model == control else ("margin",)
         note = "control: a model that never learned to call" if model == control else ""
         for name in names if result.calls else ():
-            found = result.calls.separation[name] if result.calls else None
-            if found is not None:
-                cells = (found.value_start, found.fact, found.later)
+            separation = result.calls.separation[name] if result.calls else None
+            if separation is not None:
+                cells = (separation.value_start, separation.fact, separation.later)
                 body.append(TableRow(f"{model}: {SIGNAL_NAMES[name]}", cells, note))
     columns = ("first tokens of facts", "all fact tokens", "later tokens only")
     note = (
-        "AUROC against the words that state no fact: 1 is perfect, 0.5 is chance. The later tokens "
-        "of a fact are often predictable from its first and need no call of their own."
+        "AUROC against words that state no fact: 1 is perfect, 0.5 is chance. The later tokens of "
+        "a fact are often predictable from its first token and need no call of their own."
     )
-    return PageTable("Does it ask in the right places?", columns, body, note)
+    return PageTable("Does the model call in the right places?", columns, body, note)
 
 
 def _calls_table(results: Mapping[str, WorldResult], control: str) -> PageTable:
@@ -212,15 +217,15 @@ def _calls_table(results: Mapping[str, WorldResult], control: str) -> PageTable:
     for model, result in results.items():
         if result.calls is None or (model == control and len(results) > 1):
             continue
-        for name, found in (
-            ("at the rate of its answers", result.calls.at_rate),
-            ("wherever CALL comes first", result.calls.at_zero),
+        for name, point in (
+            ("at the call rate of its answers", result.calls.at_rate),
+            ("wherever CALL is the likeliest token", result.calls.at_zero),
         ):
-            if found is not None:
-                cells = (found.call_rate, found.precision, found.start_recall, found.recall)
+            if point is not None:
+                cells = (point.call_rate, point.precision, point.start_recall, point.recall)
                 body.append(TableRow(f"{model}, {name}", cells))
-    columns = ("tokens called", "of them facts", "first tokens called", "fact tokens called")
-    note = "Read along true texts, token by token, without borrowing anything."
+    columns = ("call rate", "precision", "recall, first tokens", "recall, fact tokens")
+    note = "Measured on true texts, token by token (teacher forcing); no source is asked."
     return PageTable("Calls on true texts", columns, body, note, folded=True)
 
 
@@ -238,11 +243,14 @@ def _models_table(results: Mapping[str, WorldResult]) -> PageTable:
         if any(cell is not None for cell in cells):
             body.append(TableRow(model, cells))
     columns = (
-        "closed-book recall", "by chance", "bits stored per fact", "of the bits there are",
-        "loss on other words",
+        "closed-book recall", "chance level", "stored bits per fact", "stored share of all bits",
+        "language loss",
     )  # fmt: skip
-    note = "Bits are a lower bound from the loss on the facts (Physics of Language Models 3.3)."
-    return PageTable("What it knows by itself", columns, body, note, folded=True)
+    note = (
+        "Stored bits are a lower bound, computed from the loss on the facts (Physics of Language "
+        "Models 3.3)."
+    )
+    return PageTable("What the model knows by itself", columns, body, note, folded=True)
 
 
 def _relations_table(
@@ -251,4 +259,4 @@ def _relations_table(
     sides = (bottom.facts.by_relation, top.facts.by_relation)
     names = sorted(set().union(*sides))
     body = [TableRow(n.replace("_", " "), [side.get(n) for side in sides]) for n in names]
-    return PageTable("Fact by fact", (baseline.label, best.label), body, folded=True)
+    return PageTable("Facts right by relation", (baseline.label, best.label), body, folded=True)

@@ -1,7 +1,7 @@
-"""Studies: methods x seeds x sizes as one plan that can be stopped, with tidy results.
+"""Studies: train methods x seeds x sizes by one resumable plan, and tabulate the results.
 
-``plan`` expands a recipe into runs and ``checks`` finds its mistakes; ``work`` is what one process
-does; ``runner`` runs jobs in parallel; ``tables`` makes tidy tables with intervals and tests.
+``plan`` expands a recipe into runs, ``checks`` finds its mistakes, ``work`` defines the jobs,
+``runner`` runs them in parallel, and ``tables`` computes tables with intervals and tests.
 """
 
 import lazy_loader

@@ -31,7 +31,7 @@ def read_plan(path: str | Path) -> StudyPlan:
     """Read and check a recipe.
 
     Raises:
-        LacyError: as ``config.load``, and E85 for a plan that contradicts itself.
+        LacyError: for the same reasons as ``config.load``; E85 for a plan that contradicts itself.
     """
     plan = load(StudyPlan, path, command="study")
     check_plan(plan)
@@ -39,45 +39,48 @@ def read_plan(path: str | Path) -> StudyPlan:
 
 
 def check_plan(plan: StudyPlan) -> None:
-    """Raise one error for everything that is wrong with a plan.
+    """Raise one error that lists all problems of a plan.
 
     Raises:
-        LacyError: E85.
+        LacyError: E85 if there are any.
     """
-    found = problems_of(plan)
-    if found:
-        listed = "".join(f"\n  - {sentence}" for sentence in found)
-        raise LacyError("E85", count=len(found), problems=listed)
+    problems = problems_of(plan)
+    if problems:
+        listed = "".join(f"\n  - {sentence}" for sentence in problems)
+        raise LacyError("E85", count=len(problems), problems=listed)
 
 
 def problems_of(plan: StudyPlan) -> list[str]:
-    """Return the problems of a plan, each as a sentence."""
-    found = [f"{name} is empty" for name in ("methods", "conditions", "sizes", "seeds")
+    """Return all problems of a plan, one sentence each."""
+    problems = [f"{name} is empty" for name in ("methods", "conditions", "sizes", "seeds")
              if not getattr(plan, name)]  # fmt: skip
     if not 0.0 <= plan.call_rate <= 1.0:
-        found.append(f"call_rate is {plan.call_rate}, it is a share between 0 and 1")
+        problems.append(f"call_rate is {plan.call_rate}, it is a share between 0 and 1")
     if plan.ask < 1 or plan.world.texts < 1:
-        found.append("ask and world.texts are at least 1")
+        problems.append("ask and world.texts are at least 1")
     if plan.world.people < 10:
-        found.append(f"world.people is {plan.world.people}, it is at least 10")
-    found += _training("train", plan.train, ours=())
+        problems.append(f"world.people is {plan.world.people}, it is at least 10")
+    problems += _training("train", plan.train, ours=())
     for name, settings in plan.sizes.items():
-        found += _name(f"sizes.{name}", name) + _training(f"sizes.{name}", settings or {}, ours=())
-    methods = {name: _checked_method(plan, name, found) for name in plan.methods}
+        problems += _name(f"sizes.{name}", name) + _training(
+            f"sizes.{name}", settings or {}, ours=()
+        )
+    methods = {name: _checked_method(plan, name, problems) for name in plan.methods}
     for name in plan.conditions:
-        found += _condition(plan, methods, name)
+        problems += _condition(plan, methods, name)
     for name in plan.methods:
-        found += _needs(plan, methods, name)
-    return found + _comparisons(plan, methods)
+        problems += _needs(plan, methods, name)
+    return problems + _comparisons(plan, methods)
 
 
 def _name(where: str, name: str) -> list[str]:
-    """Check a name, because names become parts of file names and of METHOD/CONDITION."""
+    """Check a name; names become parts of file names and of METHOD/CONDITION."""
     bad = any(character in name for character in "/ @.") or not name
     return [f"{where}: a name has no blank and none of / @ ."] if bad else []
 
 
 def _sentences(problems: Sequence[Problem]) -> list[str]:
+    """Return one sentence per problem of a value."""
     return [
         f"{problem.key} is {problem.value!r}, expected {problem.expected}"
         if problem.expected
@@ -87,31 +90,32 @@ def _sentences(problems: Sequence[Problem]) -> list[str]:
 
 
 def _training(where: str, settings: Any, ours: Iterable[str]) -> list[str]:
-    """Return keys and values that are not valid training settings."""
+    """Return the problems of training settings; ``ours`` are keys that belong to the study."""
     if not isinstance(settings, Mapping):
         return [f"{where} is {settings!r}, not `key: value` lines"]
-    found = [f"{where}.{key} is given by the study itself" for key in settings
+    sentences = [f"{where}.{key} is given by the study itself" for key in settings
              if key in SET_BY_STUDY and key not in ours]  # fmt: skip
     rest = {key: value for key, value in settings.items() if key not in (*ours, *SET_BY_STUDY)}
     problems: list[Problem] = []
     values = read_fields(TrainConfig, rest, f"{where}.", problems)
-    found += _sentences(problems)
+    sentences += _sentences(problems)
     if not problems and not any(isinstance(value, Nested) for value in values.values()):
+        # Paths do not exist yet; any will do for the checks of the other settings.
         config = TrainConfig(**{**values, "data": Path("data"), "reference": Path("reference")})
-        found += [f"{where}: {sentence}" for sentence in config.problems()]
-    return found
+        sentences += [f"{where}: {sentence}" for sentence in config.problems()]
+    return sentences
 
 
-def _checked_method(plan: StudyPlan, name: str, found: list[str]) -> MethodPlan:
-    """Return the study's settings of a method, and add its problems to ``found``."""
+def _checked_method(plan: StudyPlan, name: str, sentences: list[str]) -> MethodPlan:
+    """Return the study's settings of a method, and add its problems to ``sentences``."""
     problems: list[Problem] = []
     method = method_of(plan, name, problems)
-    found += _name(f"methods.{name}", name)
-    found += _training(f"methods.{name}", plan.methods[name] or {}, STUDY_SETTINGS)
-    found += _sentences(problems)
+    sentences += _name(f"methods.{name}", name)
+    sentences += _training(f"methods.{name}", plan.methods[name] or {}, STUDY_SETTINGS)
+    sentences += _sentences(problems)
     for given in method.conditions or ():
         if given not in plan.conditions:
-            found.append(f"methods.{name}.conditions names {given!r}, which is no condition")
+            sentences.append(f"methods.{name}.conditions names {given!r}, which is no condition")
     return method
 
 
@@ -121,9 +125,9 @@ def _condition(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) ->
     where = f"conditions.{name}"
     problems: list[Problem] = []
     values = condition_values(plan.conditions[name], f"{where}.", problems)
-    found = _name(where, name) + _sentences(problems)
-    if found or "policy" not in values:
-        return found or [f"{where}.policy is not given"]
+    sentences = _name(where, name) + _sentences(problems)
+    if sentences or "policy" not in values:
+        return sentences or [f"{where}.policy is not given"]
     condition = Condition(**values)
     try:
         if condition.policy != "oracle":
@@ -139,31 +143,34 @@ def _condition(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) ->
 
 
 def _needs(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> list[str]:
-    """Check that the models of other methods that a method needs exist for each of its seeds."""
-    method, found = methods[name], []
+    """Check that the models of other methods that a method needs are trained for each seed."""
+    method, sentences = methods[name], []
     reference, where = method.reference, f"methods.{name}"
     if reference is not None and (reference not in methods or reference == name):
-        found.append(f"{where}.reference is {reference!r}, not the name of another method")
+        sentences.append(f"{where}.reference is {reference!r}, not the name of another method")
     elif reference is not None and methods[reference].reference is not None:
-        found.append(f"{where}.reference: {reference} has a reference of its own")
-    known = [c for c in method.conditions or () if c in plan.conditions]
-    partners = {partner_of(plan.condition(c)) for c in known if not _condition(plan, methods, c)}
-    for other in sorted({str(o) for o in (reference, *partners) if o in methods and o != name}):
-        if set(method.seeds or ()) - set(methods[other].seeds or ()):
-            found.append(f"{where} needs the models of {other}, which lacks some of its seeds")
-        if "steps" not in _equal(plan, methods, other):
-            found.append(f"{where} needs the models of {other} trained for equal steps")
-    return found
+        sentences.append(f"{where}.reference: {reference} has a reference of its own")
+    conditions = [c for c in method.conditions or () if c in plan.conditions]
+    partners = {
+        partner_of(plan.condition(c)) for c in conditions if not _condition(plan, methods, c)
+    }
+    for needed in sorted({str(o) for o in (reference, *partners) if o in methods and o != name}):
+        if set(method.seeds or ()) - set(methods[needed].seeds or ()):
+            sentences.append(f"{where} needs the models of {needed}, which lacks some of its seeds")
+        if "steps" not in _equal(plan, methods, needed):
+            sentences.append(f"{where} needs the models of {needed} trained for equal steps")
+    return sentences
 
 
 def _equal(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> Sequence[str]:
+    """Return what a method has in common with the plain one: steps, text tokens or both."""
     plain = method_settings(plan.methods[name]).get("method") == "none"
     equal = methods[name].equal or (("steps",) if plain else plan.equal)
     return [equal] if isinstance(equal, str) else equal
 
 
 def _comparisons(plan: StudyPlan, methods: Mapping[str, MethodPlan]) -> list[str]:
-    found = [f"metrics names {name!r}, which is none of {', '.join(RATIOS)}"
+    sentences = [f"metrics names {name!r}, which is none of {', '.join(RATIOS)}"
              for name in plan.metrics if name not in RATIOS]  # fmt: skip
     named = [(f"compare: {text!r}", side) for text in plan.compare for side in sides(text)]
     if plan.advantage != Advantage():  # the default may be missing: then there is no such share
@@ -171,5 +178,5 @@ def _comparisons(plan: StudyPlan, methods: Mapping[str, MethodPlan]) -> list[str
     for where, side in named:
         method, _, condition = side.partition("/")
         if method not in methods or condition not in (methods[method].conditions or ()):
-            found.append(f"{where} names {side!r}, which is no METHOD/CONDITION of this study")
-    return found
+            sentences.append(f"{where} names {side!r}, which is no METHOD/CONDITION of this study")
+    return sentences

@@ -1,9 +1,9 @@
 """The plan of a study: methods x seeds x sizes, and the conditions under which models are asked.
 
 A recipe is read into a ``StudyPlan``; ``planned_runs`` expands it into single training runs. Every
-run and every condition has a key, a hash of all that its result depends on, so that a continued
-study trains and asks only what is new, and a changed recipe never reuses an old result. No torch
-is imported here.
+run and every condition has a key, which is a hash of everything that its result depends on. So a
+resumed study trains and asks only what is new, and a changed recipe never reuses an old result.
+This module does not import torch, so a plan is checked quickly.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from lacy.train import TrainConfig
 from lacy.types import Unit
 
 Equal = Literal["steps", "text_tokens"]
-"""What a method has in common with the plain one: training steps, or tokens whose text is a target
-(then a method that delegates trains for more steps). The two are never mixed in a table."""
+"""What a method has in common with the plain one: the number of training steps, or of targets that
+are text (then a method that delegates trains for more steps). A table never mixes the two."""
 
 Cue = Literal["gold", "bundled", "rules", "none"]
-"""What marks the facts of the training texts: the world itself, the bundled spaCy pipeline with its
-rules, the rules alone, or nothing."""
+"""Who marks the facts in the training texts: the world itself (gold), the bundled spaCy pipeline
+with its rules (bundled), the rules alone (rules), or nobody (none)."""
 
 SET_BY_STUDY = ("out", "data", "seed", "reference", "quiet", "dry_run", "trackers")
 """Training settings that the study sets itself."""
@@ -51,18 +51,18 @@ class WorldPlan:
 
 @dataclass(frozen=True)
 class MethodPlan:
-    """The settings of a method besides those of training; None takes the plan's."""
+    """The settings of a method that are not training settings; None means the plan's value."""
 
     conditions: tuple[str, ...] | None = None
-    """The conditions for its models."""
+    """Names of the conditions under which its models are asked."""
     cue: Cue = "gold"
-    """What marks its texts."""
+    """Who marks the facts in its training texts."""
     reference: str | None = None
-    """The method whose model ranks its tokens."""
+    """The method whose model is the reference model that ranks its tokens."""
     equal: Equal | tuple[Equal, ...] | None = None
     """What it has in common with the plain method."""
     seeds: tuple[int, ...] | None = None
-    """Its seeds."""
+    """Its random seeds."""
 
 
 STUDY_SETTINGS = tuple(field.name for field in fields(MethodPlan))
@@ -152,7 +152,7 @@ class StudyPlan:
         return method_of(self, name, [])
 
     def smoke(self) -> StudyPlan:
-        """Return the plan with every method and condition, but so small that it takes seconds."""
+        """Return the plan with all methods and conditions, but so small that it takes seconds."""
         tiny = {"steps": 6, "batch_rows": 2, "model": "tiny"}
         small = replace(self.world, people=16, texts=2, vocabulary=512, calibration=8)
         first = next(iter(self.sizes))
@@ -175,43 +175,43 @@ class PlannedRun:
     equal: Equal
     seed: int
     settings: Mapping[str, Any]
-    """For ``TrainConfig``, without data, folder, seed and reference."""
+    """Arguments of ``TrainConfig``, without data, folder, seed and reference."""
     cue: Cue
     reference: str | None
-    """Method whose model ranks the tokens."""
+    """The method whose model is the reference model."""
     conditions: tuple[str, ...]
     key: str = ""
 
     @property
     def name(self) -> str:
-        """Readable name, such as ``demo.lacy.steps.s0``."""
+        """A readable name, such as ``demo.lacy.steps.s0``."""
         return f"{self.size}.{self.method}.{self.equal}.s{self.seed}"
 
     @property
     def folder(self) -> str:
-        """Name of its folder: readable name and key."""
+        """Name of the run's folder: its readable name and its key."""
         return f"{self.name}.{self.key}"
 
 
 def planned_runs(plan: StudyPlan) -> list[PlannedRun]:
-    """Return all training runs, seeds outermost, so that one full comparison is done early."""
-    found: dict[tuple[str, str, str, int], PlannedRun] = {}
+    """Return all training runs, seed by seed, so that a full comparison is done early."""
+    runs: dict[tuple[str, str, str, int], PlannedRun] = {}
     methods = {name: plan.method(name) for name in plan.methods}
-    # Methods whose model ranks another's tokens come before it.
+    # A reference model must be trained first, as its key is part of the key of the other run.
     ordered = sorted(methods, key=lambda name: methods[name].reference is not None)
-    every = sorted({seed for method in methods.values() for seed in method.seeds or ()})
-    for seed in every:
-        for size, sized in plan.sizes.items():
+    all_seeds = sorted({seed for method in methods.values() for seed in method.seeds or ()})
+    for seed in all_seeds:
+        for size, size_settings in plan.sizes.items():
             for method in ordered:
                 for equal in ("steps", "text_tokens"):
-                    run = _planned_run(plan, seed, size, sized, method, equal)
+                    run = _planned_run(plan, seed, size, size_settings, method, equal)
                     if run is None:
                         continue
-                    basis = [asdict(plan.world), seed, run.cue, _whole(run.settings), equal]
+                    basis = [asdict(plan.world), seed, run.cue, _with_defaults(run.settings), equal]
                     if run.reference is not None:
-                        basis.append(found[size, run.reference, "steps", seed].key)
-                    found[size, method, equal, seed] = replace(run, key=digest(basis))
-    return list(found.values())
+                        basis.append(runs[size, run.reference, "steps", seed].key)
+                    runs[size, method, equal, seed] = replace(run, key=digest(basis))
+    return list(runs.values())
 
 
 def digest(value: Any) -> str:
@@ -221,28 +221,28 @@ def digest(value: Any) -> str:
 
 
 def condition_key(plan: StudyPlan, run: PlannedRun, name: str, source_key: str = "") -> str:
-    """Return a hash of everything that the answers of a run under one condition depend on."""
+    """Return a hash of everything that a run's answers under one condition depend on."""
     return digest([run.key, asdict(plan.condition(name)), plan.ask, source_key])
 
 
 def partner_of(condition: Condition) -> str | None:
-    """Return the method whose model is the source of a condition, if any."""
+    """Return the method whose model is the source of a condition; None for other sources."""
     return condition.source[1:] if condition.source.startswith("@") else None
 
 
 def _planned_run(
-    plan: StudyPlan, seed: int, size: str, sized: Mapping[str, Any], name: str, equal: Equal
+    plan: StudyPlan, seed: int, size: str, size_settings: Mapping[str, Any], name: str, equal: Equal
 ) -> PlannedRun | None:
-    """Return one run without its key, or None if the plan does not contain it."""
+    """Return one run, still without its key, or None if the plan does not contain it."""
     method = plan.method(name)
-    merged = {**plan.train, **(sized or {}), **method_settings(plan.methods[name])}
+    merged = {**plan.train, **(size_settings or {}), **method_settings(plan.methods[name])}
     given = {
         key: value for key, value in merged.items() if key not in (*STUDY_SETTINGS, *SET_BY_STUDY)
     }
-    settings = read_fields(TrainConfig, given, "", [])  # 6e-3 is text in YAML 1.1
+    settings = read_fields(TrainConfig, given, "", [])  # YAML 1.1 reads 6e-3 as text
     plain = settings.get("method", TrainConfig.method) == "none"
-    wanted = method.equal or (("steps",) if plain else plan.equal)
-    if equal not in ([wanted] if isinstance(wanted, str) else wanted):
+    equal_rules = method.equal or (("steps",) if plain else plan.equal)
+    if equal not in ([equal_rules] if isinstance(equal_rules, str) else equal_rules):
         return None
     if seed not in (method.seeds or ()):
         return None
@@ -251,14 +251,14 @@ def _planned_run(
     )
 
 
-def _whole(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return training settings with defaults, so that a changed default changes the key."""
+def _with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the defaults to training settings, so that a changed default changes the key."""
     whole = asdict(TrainConfig(**settings))
     return {key: value for key, value in whole.items() if key not in SET_BY_STUDY}
 
 
 def method_settings(method: Any) -> dict[str, Any]:
-    """Return the settings of a method in a recipe, which may be none."""
+    """Return the settings of a method in a recipe; empty if it has none."""
     return dict(method) if isinstance(method, Mapping) else {}
 
 
@@ -276,10 +276,10 @@ def method_of(plan: StudyPlan, name: str, problems: list[Problem]) -> MethodPlan
     return replace(method, reference=reference, conditions=conditions, seeds=seeds)
 
 
-def condition_values(given: Any, where: str, problems: list[Problem]) -> dict[str, Any]:
-    """Return the arguments of a ``Condition``, from a policy alone or a mapping."""
-    return read_fields(Condition, given if isinstance(given, Mapping) else {"policy": given}, where,
-                       problems)  # fmt: skip
+def condition_values(given: Any, prefix: str, problems: list[Problem]) -> dict[str, Any]:
+    """Return the arguments of a ``Condition``; a recipe gives a mapping or only a policy."""
+    values = given if isinstance(given, Mapping) else {"policy": given}
+    return read_fields(Condition, values, prefix, problems)
 
 
 def sides(comparison: str) -> tuple[str, str]:
@@ -288,17 +288,17 @@ def sides(comparison: str) -> tuple[str, str]:
     return a.strip(), b.strip()
 
 
-def needs(plan: StudyPlan, methods: Iterable[str]) -> set[str]:
+def required_methods(plan: StudyPlan, names: Iterable[str]) -> set[str]:
     """Return these methods, those whose models they need, and the baselines of ``recovered``."""
-    measured = {side.partition("/")[0] for side in vars(plan.advantage).values()}
-    sought = {*methods, *(measured & set(plan.methods))}
+    baselines = {side.partition("/")[0] for side in vars(plan.advantage).values()}
+    to_visit = {*names, *(baselines & set(plan.methods))}
     needed: set[str] = set()
-    while sought:
-        name = sought.pop()
+    while to_visit:
+        name = to_visit.pop()
         needed.add(name)
         method = plan.method(name)
-        found = {method.reference} | {
+        others = {method.reference} | {
             partner_of(plan.condition(condition)) for condition in method.conditions or ()
         }
-        sought |= {other for other in found if other is not None} - needed
+        to_visit |= {other for other in others if other is not None} - needed
     return needed

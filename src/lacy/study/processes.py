@@ -1,7 +1,7 @@
-"""Parallel worker processes, each with one CPU thread or one GPU, killed on an error.
+"""Parallel worker processes, each with one CPU thread or one GPU.
 
 A process runs many jobs, because importing torch takes as long as fifty steps of a small model. For
-such models, two processes with one thread each are faster than one with two.
+such models, two processes with one thread each are faster than one process with two threads.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from typing import Any
 from lacy._children import end_with_parent
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables that limit the threads of a process."""
 
 
 def default_workers() -> int:
-    """Return one per GPU, or one per core that this process may use."""
-    found = gpus()
-    if found:
-        return len(found)
+    """Return the number of GPUs or, without any, of CPU cores that this process may use."""
+    devices = gpus()
+    if devices:
+        return len(devices)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> list[str]:
-    """Return the usable GPUs by their names for CUDA_VISIBLE_DEVICES."""
+    """Return the names of the usable GPUs, as CUDA_VISIBLE_DEVICES takes them."""
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -37,20 +38,20 @@ def gpus() -> list[str]:
 
 
 @contextmanager
-def workers(number: int, places: Sequence[str] = ()) -> Iterator[ProcessPoolExecutor]:
-    """Start a pool of fresh processes.
+def workers(number: int, devices: Sequence[str] = ()) -> Iterator[ProcessPoolExecutor]:
+    """Start a pool of new processes; if an error occurs, kill them.
 
     Args:
-        number: how many.
-        places: GPUs to distribute among them; if empty, each has one CPU thread.
+        number: number of processes.
+        devices: names of GPUs to distribute among them; if empty, each gets one CPU thread.
     """
     before = {name: os.environ.get(name) for name in THREADS}
-    if not places:
+    if not devices:
         os.environ.update(dict.fromkeys(THREADS, "1"))  # read when the processes start
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("spawn")  # CUDA does not work in forked processes
     queue = context.Queue()
     for n in range(number):
-        queue.put(places[n % len(places)] if places else "")
+        queue.put(devices[n % len(devices)] if devices else "")
     pool = ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=(queue,))
     try:
         yield pool
@@ -68,14 +69,14 @@ def workers(number: int, places: Sequence[str] = ()) -> Iterator[ProcessPoolExec
 
 
 def _begin(queue: Any) -> None:
-    """Give a worker its GPU, or its one thread."""
+    """Set up a worker: assign its GPU, or limit it to one CPU thread."""
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the parent kills the workers
     end_with_parent()
-    place = queue.get()
-    if place:
-        os.environ["CUDA_VISIBLE_DEVICES"] = place
+    device = queue.get()
+    if device:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
         return
     import torch
 

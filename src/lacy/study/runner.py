@@ -1,7 +1,7 @@
-"""Run a study: jobs with dependencies, in parallel processes.
+"""Run the jobs of a study, which depend on each other, in parallel processes.
 
-Jobs are few (about a hundred) and long (about a minute), so a loop over futures is enough for
-scheduling.
+There are few jobs (about a hundred) and each takes about a minute, so a loop over futures is enough
+as a scheduler.
 """
 
 from __future__ import annotations
@@ -34,18 +34,20 @@ class Job:
     do: Callable[..., None]
     args: tuple[Any, ...]
     done: Callable[[], bool]
-    """True if an earlier start of the study finished it."""
+    """Returns True if the job's results exist already."""
     after: tuple[str, ...] = ()
+    """Names of the jobs that must be finished first."""
     run: PlannedRun | None = None
     state: str = "waiting"
-    """waiting, running, done, old (done before), failed, skipped (something it needs failed)."""
+    """One of: waiting, running, done, old (done by an earlier start), failed, skipped (a job that
+    it needs failed)."""
     error: str = ""
     seconds: float = 0.0
 
 
 @dataclass
 class Board:
-    """The state of all jobs of a study."""
+    """The jobs of a study and their states."""
 
     plan: StudyPlan
     jobs: dict[str, Job]
@@ -56,29 +58,32 @@ class Board:
         return sum(job.state in states for job in self.jobs.values())
 
     def left(self, workers: int) -> float | None:
-        """Return the estimated remaining seconds, from the mean time of each kind of job."""
+        """Estimate the remaining seconds from the mean time of finished jobs of each kind.
+
+        Returns None as long as no job of some kind has finished.
+        """
         total = 0.0
         for job in self.jobs.values():
             if job.state in ("waiting", "running"):
-                like = [j.seconds for j in self.jobs.values() if j.do is job.do and j.seconds]
-                if not like:
+                times = [j.seconds for j in self.jobs.values() if j.do is job.do and j.seconds]
+                if not times:
                     return None
-                total += sum(like) / len(like)
+                total += sum(times) / len(times)
         return total / workers
 
     def failed(self) -> list[Job]:
-        """Return the jobs that failed, without those that were skipped because of them."""
+        """Return the failed jobs, without those that were skipped because of them."""
         return [job for job in self.jobs.values() if job.state == "failed"]
 
 
 def jobs_of(plan: StudyPlan) -> dict[str, Job]:
     """Return all jobs of a plan in the order in which they should start."""
-    found: dict[str, Job] = {}
-    every = {run.name: run for run in planned_runs(plan)}
-    for run in every.values():
-        text = _texts(plan, run, found)
-        base = run.name.replace(".text_tokens.", ".steps.")
-        after = [text] + ([f"train {base}"] if run.equal == "text_tokens" else [])
+    jobs: dict[str, Job] = {}
+    runs = {run.name: run for run in planned_runs(plan)}
+    for run in runs.values():
+        texts_job = _texts(plan, run, jobs)
+        steps_run = run.name.replace(".text_tokens.", ".steps.")
+        after = [texts_job] + ([f"train {steps_run}"] if run.equal == "text_tokens" else [])
         if run.reference is not None:
             after.append(f"train {work.partner_name(run, run.reference)}")
         train = Job(
@@ -88,22 +93,23 @@ def jobs_of(plan: StudyPlan) -> dict[str, Job]:
         partners = {partner_of(plan.condition(name)) for name in run.conditions} - {None}
         after = [train.name] + [f"train {work.partner_name(run, str(p))}" for p in partners]
         ask = Job(
-            f"ask {run.name}", work.ask_run, (plan, run), _asked(plan, run, every),
+            f"ask {run.name}", work.ask_run, (plan, run), _asked(plan, run, runs),
             tuple(after), run,
         )  # fmt: skip
-        found |= {train.name: train, ask.name: ask}
-    return found
+        jobs |= {train.name: train, ask.name: ask}
+    return jobs
 
 
-def _texts(plan: StudyPlan, run: PlannedRun, found: dict[str, Job]) -> str:
-    """Return the name of the job that packs a run's texts; add the job if it is missing."""
+def _texts(plan: StudyPlan, run: PlannedRun, jobs: dict[str, Job]) -> str:
+    """Return the name of the job that packs a run's texts; add it to ``jobs`` if it is missing."""
     gold, name = f"texts s{run.seed} gold", f"texts s{run.seed} {run.cue}"
-    wanted: list[tuple[Cue, tuple[str, ...]]] = [("gold", ()), (run.cue, (gold,))]
-    for cue, after in wanted:
-        job = f"texts s{run.seed} {cue}"
-        if job not in found:
-            found[job] = Job(
-                job, work.prepare_texts, (plan, run.seed, cue),
+    # Other cues use the world and the tokenizer of the gold job.
+    cues: list[tuple[Cue, tuple[str, ...]]] = [("gold", ()), (run.cue, (gold,))]
+    for cue, after in cues:
+        job_name = f"texts s{run.seed} {cue}"
+        if job_name not in jobs:
+            jobs[job_name] = Job(
+                job_name, work.prepare_texts, (plan, run.seed, cue),
                 partial(work.texts_prepared, plan, run.seed, cue), after,
             )  # fmt: skip
     return name
@@ -113,9 +119,9 @@ def _trained(plan: StudyPlan, run: PlannedRun) -> Callable[[], bool]:
     return lambda: work.trained(plan, run) is not None
 
 
-def _asked(plan: StudyPlan, run: PlannedRun, every: dict[str, PlannedRun]) -> Callable[[], bool]:
+def _asked(plan: StudyPlan, run: PlannedRun, runs: dict[str, PlannedRun]) -> Callable[[], bool]:
     def done() -> bool:
-        files = [work.condition_file(plan, run, name, every) for name in run.conditions]
+        files = [work.condition_file(plan, run, name, runs) for name in run.conditions]
         return all(file.exists() for file in (*files, work.reading_file(plan, run)))
 
     return done
@@ -125,12 +131,12 @@ def run_study(plan: StudyPlan, *, jobs: int = 0, show: Callable[[Board], None]) 
     """Run all jobs that are not done; if one fails, the others continue.
 
     Args:
-        plan: what to run.
-        jobs: number of parallel processes; 0: one per GPU, else one per core.
-        show: called about every second.
+        plan: the plan of the study.
+        jobs: number of parallel processes; 0 for one per GPU or, without GPUs, one per core.
+        show: called about every second with the current state.
 
     Returns:
-        The board, which lists failures.
+        The final state of all jobs.
 
     Raises:
         LacyError: E19, the disk is full or failing.
@@ -147,7 +153,7 @@ def run_study(plan: StudyPlan, *, jobs: int = 0, show: Callable[[Board], None]) 
                 job.state = "running"
                 try:
                     running[pool.submit(_timed, job.do, job.args)] = job
-                except BrokenProcessPool:  # a worker was killed, for memory perhaps: stop here
+                except BrokenProcessPool:  # a worker was killed, perhaps for using too much memory
                     job.state, job.error = "failed", WORKER_DIED
             if not running:
                 show(board)
@@ -165,16 +171,16 @@ def _timed(do: Callable[..., None], args: Sequence[Any]) -> float:
 
 
 def _record(plan: StudyPlan, job: Job, future: Future[float]) -> None:
-    """Record the outcome of a job; write the traceback of a failure to a file.
+    """Record the outcome of a job; if it failed, write the traceback to a file.
 
     Raises:
-        LacyError: E19, the disk is full or failing, so no other job would succeed.
+        LacyError: E19, the disk is full or failing, so the other jobs would fail too.
     """
     error = future.exception()
     if error is not None:
-        full = error if getattr(error, "code", "") == "E19" else disk_error(error)
-        if full is not None:
-            raise full
+        full_disk = error if getattr(error, "code", "") == "E19" else disk_error(error)
+        if full_disk is not None:
+            raise full_disk
         file = plan.out / "errors" / f"{job.name.replace(' ', '.')}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, "".join(traceback.format_exception(error)))
@@ -186,7 +192,7 @@ def _record(plan: StudyPlan, job: Job, future: Future[float]) -> None:
 
 
 def _ready(board: Board) -> list[Job]:
-    """Return the jobs that can start; evaluate a trained model before training the next."""
+    """Return the jobs that can start; evaluations first, so that results come early."""
     finished = {name for name, job in board.jobs.items() if job.state in ("done", "old")}
     ready = [
         j for j in board.jobs.values() if j.state == "waiting" and finished.issuperset(j.after)
@@ -195,15 +201,15 @@ def _ready(board: Board) -> list[Job]:
 
 
 def _skip(board: Board) -> None:
-    """Mark jobs as skipped if something that they need failed."""
-    for job in board.jobs.values():  # a job stands behind what it needs
+    """Mark jobs as skipped if a job that they need failed."""
+    for job in board.jobs.values():  # in order: a job comes after those that it needs
         needed = [board.jobs[name].state for name in job.after]
         if job.state == "waiting" and ("failed" in needed or "skipped" in needed):
             job.state = "skipped"
 
 
 def progress_of(plan: StudyPlan, job: Job) -> str:
-    """Return the progress of a job in a few characters."""
+    """Return the state of a job or, while it trains, its current step."""
     if job.state != "running" or job.run is None:
         return job.state
     if job.do is work.ask_run:

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from lacy.world import World
 
 OPTIONS = {"": (), "database": ("errors",), "truth": ("knows", "errors"), "documents": ()}
+"""Kinds of sources and their options; the empty text means no source."""
 
 
 def parse_source(text: str) -> tuple[str, dict[str, float]]:
-    """Parse a source's text into kind and options.
+    """Split the text of a source, such as ``truth:knows=0.5``, into its kind and options.
 
     Raises:
         ValueError: there is no such source or option.
@@ -39,15 +40,15 @@ def parse_source(text: str) -> tuple[str, dict[str, float]]:
 def open_study_source(
     text: str, world: World, folder: Path, seed: int, tokenizer: Any = None, partner: Any = None
 ) -> Iterator[Source | None]:
-    """Open a source.
+    """Open a source, or yield None if the text is empty.
 
     Args:
-        text: as in a recipe.
-        world: whose facts it answers with.
-        folder: for databases with errors and indices of texts.
-        seed: of errors and gaps.
-        tokenizer: of the SLM, for a truth that answers token by token.
-        partner: the loaded model that ``@METHOD`` names.
+        text: the source as a recipe names it.
+        world: the world whose facts the source knows.
+        folder: receives databases with errors and indices of texts.
+        seed: seed for the choice of wrong and missing facts.
+        tokenizer: the SLM's tokenizer, for a ``truth`` that answers token by token.
+        partner: the loaded model of the method that ``@METHOD`` names.
     """
     from lacy.sources import Truth
     from lacy.sources.db import Database
@@ -75,9 +76,9 @@ def open_study_source(
 
 
 def world_documents(world: World, folder: Path) -> Documents:
-    """Open a world's training texts, one per person, as a source, and build its index if needed.
+    """Open an index of a world's training texts, one per person; build it if it is missing.
 
-    The folder is replaced atomically, so two processes may build it at the same time.
+    The folder is written atomically, so two processes may build it at the same time.
     """
     from lacy.run import replace_folder
     from lacy.sources.texts import Documents
@@ -87,6 +88,6 @@ def world_documents(world: World, folder: Path) -> Documents:
             with replace_folder(folder) as fresh:
                 Documents.build(world.documents("train"), fresh).close()
         except OSError:
-            if not folder.exists():  # else another process was quicker
+            if not folder.exists():  # otherwise another process has built it meanwhile
                 raise
     return Documents(folder)

@@ -1,9 +1,9 @@
-"""Tidy tables from the files of single models: one row per figure, pooled rows, comparisons.
+"""Tidy tables from the files of single models: one value per row, pooled rows, comparisons.
 
-Figures of answers are ratios of sums over people; over several seeds the people of all seeds are
-pooled (a person of one seed is not the person of another), so intervals count people and models
-of all seeds. Figures of a model itself (AUROC, closed-book recall, bits) are averaged over seeds,
-with the t interval of that mean.
+Metrics of answers are ratios of sums over people. Over several seeds, the people of all seeds are
+pooled (each seed has its own world, so they are different people), and intervals cover the
+variation of both people and models. Metrics of a model itself (AUROC, closed-book recall, bits) are
+averaged over seeds, with the t interval of the mean.
 """
 
 from __future__ import annotations
@@ -37,41 +37,41 @@ from lacy.study.plan import PlannedRun, StudyPlan, planned_runs, sides
 RUN_COLUMNS = ("run", "size", "method", "equal", "seed")
 """Columns that identify a run, in every table."""
 POOLED = -1
-"""``seed`` of rows that pool all seeds."""
+"""Value of ``seed`` in rows that pool all seeds."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts of each person that a model was asked about, under one condition."""
+    """The counts of each person that a model was asked about, under one condition."""
 
     people: tuple[str, ...]
     table: pd.DataFrame
 
     def pair(self, top: str, bottom: str) -> tuple[Any, Any]:
-        """Return numerators and denominators."""
+        """Return two counts of each person, such as numerators and denominators."""
         return self.table[top].to_numpy(float), self.table[bottom].to_numpy(float)
 
 
 def write_tables(plan: StudyPlan) -> dict[str, pd.DataFrame]:
-    """Write the tables of everything that is finished into the study's folder.
+    """Write the tables of all finished runs into the study's folder.
 
     Returns:
         The tables: results, runs, people, curves, comparisons.
     """
-    every = {run.name: run for run in planned_runs(plan)}
-    done = [run for run in every.values() if work.trained(plan, run)]
+    runs = {run.name: run for run in planned_runs(plan)}
+    done = [run for run in runs.values() if work.trained(plan, run)]
     counts = {
         (run.name, condition): _counts(file)
         for run in done
         for condition in run.conditions
-        if (file := work.condition_file(plan, run, condition, every)).exists()
+        if (file := work.condition_file(plan, run, condition, runs)).exists()
     }
     tables = {
         "runs": _runs(plan, done),
         "results": _results(plan, done, counts),
         "people": _people(done, counts),
         "curves": _curves(plan, done),
-        "comparisons": _comparisons(plan, every, counts),
+        "comparisons": _comparisons(plan, runs, counts),
     }
     for name in ("runs", "results", "curves", "comparisons"):
         content = tables[name].to_csv(index=False, float_format="%.6g")
@@ -128,7 +128,7 @@ def _run_columns(run: PlannedRun) -> dict[str, Any]:
 def _results(
     plan: StudyPlan, done: Sequence[PlannedRun], counts: Mapping[tuple[str, str], Counts]
 ) -> pd.DataFrame:
-    """Return the scores of each run, then those pooled over seeds."""
+    """Return the scores of each run, followed by the scores pooled over seeds."""
     rows: list[dict[str, Any]] = []
     single = [([run], _run_columns(run), run.seed) for run in done]
     pooled = [
@@ -144,7 +144,7 @@ def _results(
                 asked_counts = [counts[run.name, condition] for run in asked]
                 scores = condition_scores(asked_counts, baselines, seed=seed)
                 rows += _rows(columns, condition, scores)
-        rows += _rows(columns, "", _mean_reading([_reading(plan, run) for run in runs]))
+        rows += _rows(columns, "", _mean_model_metrics([_model_metrics(plan, run) for run in runs]))
     names = (*RUN_COLUMNS, "condition", "metric", "value", "low", "high", "n", "unit")
     return pd.DataFrame(rows, columns=names)
 
@@ -161,24 +161,28 @@ def _rows(
 
 def _groups(done: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
     """Group runs that differ only in their seed."""
-    found: dict[tuple[str, str, str], list[PlannedRun]] = {}
+    groups: dict[tuple[str, str, str], list[PlannedRun]] = {}
     for run in done:
-        found.setdefault((run.size, run.method, run.equal), []).append(run)
-    return list(found.values())
+        groups.setdefault((run.size, run.method, run.equal), []).append(run)
+    return list(groups.values())
 
 
 Baselines = tuple[Counts, Counts] | None
+"""Counts of the model alone and of the partner (see ``plan.Advantage``)."""
 
 
 def _baselines(
     plan: StudyPlan, run: PlannedRun, counts: Mapping[tuple[str, str], Counts]
 ) -> Baselines:
-    """Return the baselines of the recovered share, of the same size and seed."""
-    found = []
+    """Return the counts of the recovered share's baselines for the size and seed of a run.
+
+    Returns None if either is missing.
+    """
+    both = []
     for side in (plan.advantage.alone, plan.advantage.partner):
         method, _, condition = side.partition("/")
-        found.append(counts.get((work.partner_name(run, method), condition)))
-    alone, partner = found
+        both.append(counts.get((work.partner_name(run, method), condition)))
+    alone, partner = both
     return (alone, partner) if alone and partner else None
 
 
@@ -188,30 +192,33 @@ def condition_scores(
     """Return the scores of one condition over the people of one or several models.
 
     Args:
-        asked: counts of each model.
-        baselines: for each model, the baselines of the recovered share.
+        asked: the counts of each model.
+        baselines: for each model, the counts of its baselines, or None; the recovered share is
+            computed only if all models have them.
         seed: seed of the bootstrap.
     """
     table = pd.concat([counts.table for counts in asked], ignore_index=True)
     scores = ratio_scores(table, seed=seed)
-    known = [(counts, others) for counts, others in zip(asked, baselines, strict=False) if others]
-    if known and len(known) == len(asked):
-        three = [
-            _stacked([counts for counts, _ in known]),
-            _stacked([others[0] for _, others in known]),
-            _stacked([others[1] for _, others in known]),
+    with_baselines = [
+        (counts, pair) for counts, pair in zip(asked, baselines, strict=False) if pair
+    ]
+    if with_baselines and len(with_baselines) == len(asked):
+        pairs = [
+            _stacked([counts for counts, _ in with_baselines]),
+            _stacked([pair[0] for _, pair in with_baselines]),
+            _stacked([pair[1] for _, pair in with_baselines]),
         ]
-        scores["recovered"] = recovered(*three, seed=seed)
+        scores["recovered"] = recovered(*pairs, seed=seed)
     return scores
 
 
 def _stacked(asked: Sequence[Counts]) -> tuple[Any, Any]:
-    """Return right claims and claims of each person of each model."""
+    """Return the right claims and all claims of each person, the models one after the other."""
     pairs = [counts.pair("right", "claims") for counts in asked]
     return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
 
 
-def _reading(plan: StudyPlan, run: PlannedRun) -> dict[str, Score]:
+def _model_metrics(plan: StudyPlan, run: PlannedRun) -> dict[str, Score]:
     """Return the metrics of a model itself."""
     file = work.reading_file(plan, run)
     if not file.exists():
@@ -219,40 +226,41 @@ def _reading(plan: StudyPlan, run: PlannedRun) -> dict[str, Score]:
     return model_scores(work.read_object(file))
 
 
-def _mean_reading(readings: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
-    """Return means over seeds with their t interval; a single seed keeps its own interval."""
-    names = [name for name in MODEL_METRICS if all(name in reading for reading in readings)]
-    if len(readings) == 1:
-        return dict(readings[0])
-    return {name: _mean([reading[name] for reading in readings]) for name in names}
+def _mean_model_metrics(seeds_scores: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
+    """Return means over seeds with t intervals; the scores of a single seed are returned as is."""
+    names = [name for name in MODEL_METRICS if all(name in scores for scores in seeds_scores)]
+    if len(seeds_scores) == 1:
+        return dict(seeds_scores[0])
+    return {name: _mean([scores[name] for scores in seeds_scores]) for name in names}
 
 
 def _mean(scores: Sequence[Score]) -> Score:
+    """Return the mean with its t interval."""
     from scipy import stats
 
     values = np.array([score.value for score in scores])
     error = values.std(ddof=1) / math.sqrt(len(values))
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * error)
-    middle = float(values.mean())
-    return Score(middle, middle - reach, middle + reach, len(values), scores[0].unit)
+    half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * error)
+    mean = float(values.mean())
+    return Score(mean, mean - half_width, mean + half_width, len(values), scores[0].unit)
 
 
 # --------------------------------------------------------------------------- people and curves
 
 
 def _people(done: Sequence[PlannedRun], counts: Mapping[tuple[str, str], Counts]) -> pd.DataFrame:
-    """Return the counts of each person."""
+    """Return the counts of each person as a table, with run, condition and seed."""
     parts = []
     seeds = {run.name: run.seed for run in done}
-    for (run, condition), found in counts.items():
-        keys = {"run": run, "condition": condition, "seed": seeds[run]}
-        people = pd.DataFrame({**keys, "person": list(found.people)})
-        parts.append(pd.concat([people, found.table], axis=1))
+    for (run, condition), person_counts in counts.items():
+        columns = {"run": run, "condition": condition, "seed": seeds[run]}
+        people = pd.DataFrame({**columns, "person": list(person_counts.people)})
+        parts.append(pd.concat([people, person_counts.table], axis=1))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run"])
 
 
 def _curves(plan: StudyPlan, done: Sequence[PlannedRun]) -> pd.DataFrame:
-    """Return calibration, turnover of the selection, and loss of each model as points."""
+    """Return the points of each model's curves: calibration, selection turnover and loss."""
     rows = []
     for run in done:
         columns = _run_columns(run)
@@ -273,15 +281,15 @@ def _curves(plan: StudyPlan, done: Sequence[PlannedRun]) -> pd.DataFrame:
 
 
 def _comparisons(
-    plan: StudyPlan, every: Mapping[str, PlannedRun], counts: Mapping[tuple[str, str], Counts]
+    plan: StudyPlan, runs: Mapping[str, PlannedRun], counts: Mapping[tuple[str, str], Counts]
 ) -> pd.DataFrame:
-    """Return each comparison of the plan, per size, over the people of all common seeds."""
+    """Return each comparison of the plan per size, over the people of all seeds of both sides."""
     rows = []
     for text in plan.compare:
-        sides_of = [side.partition("/")[::2] for side in sides(text)]
+        both_sides = [side.partition("/")[::2] for side in sides(text)]
         for size in plan.sizes:
             for equal in ("steps", "text_tokens"):
-                pairs = _pairs(size, equal, sides_of, every, counts)
+                pairs = _pairs(size, equal, both_sides, runs, counts)
                 for metric in plan.metrics if pairs else ():
                     rows.append(_comparison(text, size, equal, metric, pairs))
     columns = ["size", "equal", "metric", "a", "b", "difference", "low", "high", "p", "n", "seeds"]
@@ -291,26 +299,26 @@ def _comparisons(
 def _pairs(
     size: str,
     equal: str,
-    sides_of: Sequence[tuple[str, str]],
-    every: Mapping[str, PlannedRun],
+    both_sides: Sequence[tuple[str, str]],
+    runs: Mapping[str, PlannedRun],
     counts: Mapping[tuple[str, str], Counts],
 ) -> list[tuple[Counts, Counts]]:
-    """Return the counts of both sides, seed by seed."""
-    found: list[tuple[Counts, Counts]] = []
-    methods = {method for method, _ in sides_of}
-    trained = {(run.size, run.method, run.equal) for run in every.values()}
+    """Return the counts of both sides for each seed that has both."""
+    pairs: list[tuple[Counts, Counts]] = []
+    methods = {method for method, _ in both_sides}
+    trained = {(run.size, run.method, run.equal) for run in runs.values()}
     if equal == "text_tokens" and not any((size, method, equal) in trained for method in methods):
-        return found
-    for seed in sorted({run.seed for run in every.values()}):
-        a, b = (counts.get((_name(size, m, equal, seed, every), c)) for m, c in sides_of)
+        return pairs
+    for seed in sorted({run.seed for run in runs.values()}):
+        a, b = (counts.get((_name(size, m, equal, seed, runs), c)) for m, c in both_sides)
         if a is not None and b is not None:
-            found.append((a, b))
-    return found
+            pairs.append((a, b))
+    return pairs
 
 
-def _name(size: str, method: str, equal: str, seed: int, every: Mapping[str, PlannedRun]) -> str:
+def _name(size: str, method: str, equal: str, seed: int, runs: Mapping[str, PlannedRun]) -> str:
     """Return the name of a method's run; plain methods train once, under ``steps``."""
-    steps = every.get(f"{size}.{method}.steps.s{seed}")
+    steps = runs.get(f"{size}.{method}.steps.s{seed}")
     plain = steps is not None and steps.settings.get("method") == "none"
     return f"{size}.{method}.{'steps' if plain else equal}.s{seed}"
 

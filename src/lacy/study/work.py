@@ -1,7 +1,7 @@
 """The jobs of a study: prepare the texts of a seed, train one run, evaluate one run.
 
 Each job writes its result atomically and does nothing if the result exists, so a study can be
-stopped at any moment. Jobs run in worker processes (``runner``).
+stopped at any moment. ``runner`` runs the jobs in worker processes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lacy.world import World
 
 TOKENIZER_TEXTS = 3000
-"""Number of texts to train the tokenizer on."""
+"""Number of texts on which the tokenizer is trained."""
 
 
 # ------------------------------------------------------------------------------------ folders
@@ -54,11 +54,11 @@ def run_folder(plan: StudyPlan, run: PlannedRun) -> Path:
 
 
 def condition_file(
-    plan: StudyPlan, run: PlannedRun, name: str, every: Mapping[str, PlannedRun]
+    plan: StudyPlan, run: PlannedRun, name: str, runs: Mapping[str, PlannedRun]
 ) -> Path:
-    """Return the file of a run's counts under one condition."""
+    """Return the file with the counts of a run under one condition; ``runs`` are all by name."""
     partner = partner_of(plan.condition(name))
-    source_key = every[partner_name(run, partner)].key if partner else ""
+    source_key = runs[partner_name(run, partner)].key if partner else ""
     return (
         run_folder(plan, run)
         / "conditions"
@@ -67,7 +67,7 @@ def condition_file(
 
 
 def reading_file(plan: StudyPlan, run: PlannedRun) -> Path:
-    """Return the file of a model's own measurements."""
+    """Return the file with the measurements of a run's model itself (without conditions)."""
     return run_folder(plan, run) / f"reading.{digest([plan.ask, plan.call_rate])}.json"
 
 
@@ -77,7 +77,7 @@ def partner_name(run: PlannedRun, partner: str) -> str:
 
 
 def trained(plan: StudyPlan, run: PlannedRun) -> dict[str, Any] | None:
-    """Return what is known of a finished training run; None before."""
+    """Return the facts about a finished training run (steps, tokens, ...); None if unfinished."""
     file = run_folder(plan, run) / "run.json"
     return read_object(file) if file.exists() else None
 
@@ -89,16 +89,16 @@ def read_object(file: Path) -> dict[str, Any]:
         LacyError: E87, the file is not a JSON object.
     """
     try:
-        found = parse_json(file.read_text(encoding="utf-8"))
+        data = parse_json(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise LacyError("E87", path=file, why=str(error)) from error
-    if not isinstance(found, dict):
+    if not isinstance(data, dict):
         raise LacyError("E87", path=file, why="it is not one JSON object")
-    return found
+    return data
 
 
 def texts_prepared(plan: StudyPlan, seed: int, cue: Cue) -> bool:
-    """True if the texts of a seed are packed."""
+    """True if the texts of a seed are packed with the marks of a cue."""
     return (shared_folder(plan, seed) / f"{cue}.done").exists()
 
 
@@ -109,7 +109,7 @@ def prepare_texts(plan: StudyPlan, seed: int, cue: Cue) -> None:
     """Make the world of a seed, its tokenizer, and its texts packed with the marks of a cue."""
     folder = shared_folder(plan, seed)
     with lock(folder.parent, name=f".{folder.name}.lock", wait=math.inf):
-        if not texts_prepared(plan, seed, cue):  # else another study made them meanwhile
+        if not texts_prepared(plan, seed, cue):  # otherwise another study has made them meanwhile
             _prepare(plan, seed, cue, folder)
 
 
@@ -136,7 +136,7 @@ def _prepare(plan: StudyPlan, seed: int, cue: Cue, folder: Path) -> None:
 
 
 def _marked(texts: Iterable[Document], cue: Cue) -> Iterable[Document]:
-    """Return the texts with the marks of a cue instead of the world's own."""
+    """Replace the world's own marks by those of a cue."""
     if cue == "gold":
         return texts
     if cue == "none":
@@ -145,16 +145,17 @@ def _marked(texts: Iterable[Document], cue: Cue) -> Iterable[Document]:
 
     from lacy.annotate import SpacyAnnotator
 
-    # A blank pipeline has learned nothing: the rules see only characters.
+    # A blank pipeline has no trained components, so the rules see only characters.
     return _annotated(
         iter(texts), SpacyAnnotator("bundled" if cue == "bundled" else spacy.blank("en"))
     )
 
 
 def _annotated(texts: Iterator[Document], annotator: Any) -> Iterator[Document]:
+    """Annotate texts in batches of 256."""
     while batch := list(itertools.islice(texts, 256)):
-        found = annotator.annotate([text.text for text in batch])
-        for text, marks in zip(batch, found, strict=True):
+        marks_of_batch = annotator.annotate([text.text for text in batch])
+        for text, marks in zip(batch, marks_of_batch, strict=True):
             yield replace(text, marks=tuple(marks))
 
 
@@ -164,8 +165,8 @@ def _annotated(texts: Iterator[Document], annotator: Any) -> Iterator[Document]:
 def train_run(plan: StudyPlan, run: PlannedRun) -> None:
     """Train one model, or resume an interrupted run.
 
-    Studies that share a folder of runs may run at the same time: one waits for a run that another
-    is training.
+    Studies that share a folder of runs may run at the same time; one waits while another trains
+    a run that both need.
     """
     folder = run_folder(plan, run)
     with lock(folder.parent, name=f".{folder.name}.lock", wait=math.inf):
@@ -177,12 +178,12 @@ def _train(plan: StudyPlan, run: PlannedRun, folder: Path) -> None:
     from lacy.model import load_model
     from lacy.train import TrainConfig, train
 
-    every = {other.name: other for other in planned_runs(plan)}
+    runs = {other.name: other for other in planned_runs(plan)}
     settings = dict(run.settings)
     if run.equal == "text_tokens":
-        settings["steps"] = _stretched(plan, every[run.name.replace(".text_tokens.", ".steps.")])
+        settings["steps"] = _stretched(plan, runs[run.name.replace(".text_tokens.", ".steps.")])
     if run.reference is not None:
-        reference = every[partner_name(run, run.reference)]
+        reference = runs[partner_name(run, run.reference)]
         settings["reference"] = run_folder(plan, reference)
     begin = time.perf_counter()
     config = TrainConfig(
@@ -197,7 +198,8 @@ def _train(plan: StudyPlan, run: PlannedRun, folder: Path) -> None:
     except LacyError as error:
         if error.code != "E17":
             raise
-        # The key says that the settings are the same, so only paths differ: the study was moved.
+        # E17: other settings than in the checkpoint. The folder's key proves that all but the paths
+        # are equal, so the study was moved: train the run again.
         shutil.rmtree(folder)
         result = train(config)
     if not result.finished:
@@ -214,17 +216,20 @@ def _train(plan: StudyPlan, run: PlannedRun, folder: Path) -> None:
 
 
 def text_tokens(rows: Sequence[Mapping[str, Any]], config: Any) -> float:
-    """Return the number of text targets, weighted like their loss; padding counts as text."""
-    total, before = 0.0, 0
+    """Return the number of targets that are text, weighted as in the loss.
+
+    Padding counts as text, because the metrics do not tell them apart.
+    """
+    total, tokens_before = 0.0, 0
     for row in rows:
-        silent = row["call_rate"] * (1.0 - config.text_weight) + row.get("ignored", 0.0)
-        total += (row["tokens"] - before) * (1.0 - silent)
-        before = row["tokens"]
+        without_text = row["call_rate"] * (1.0 - config.text_weight) + row.get("ignored", 0.0)
+        total += (row["tokens"] - tokens_before) * (1.0 - without_text)
+        tokens_before = row["tokens"]
     return total
 
 
 def _stretched(plan: StudyPlan, base: PlannedRun) -> int:
-    """Return the steps that give a method as many text targets as a plain run has."""
+    """Return the number of steps in which a method sees as many text targets as the plain one."""
     facts = trained(plan, base)
     if facts is None:
         raise LacyError("E86", run=base.name)
@@ -235,28 +240,28 @@ def _stretched(plan: StudyPlan, base: PlannedRun) -> int:
 
 
 def ask_run(plan: StudyPlan, run: PlannedRun) -> None:
-    """Ask a trained model under every condition that has no answers yet; then score true texts."""
+    """Evaluate a trained model under every condition, and on true texts, as far as not done yet."""
     from lacy.cascade import calibrate
     from lacy.model import load_model
     from lacy.world import load_world
 
-    every = {other.name: other for other in planned_runs(plan)}
+    runs = {other.name: other for other in planned_runs(plan)}
     shared = shared_folder(plan, run.seed)
     world, loaded = load_world(shared / "world"), load_model(run_folder(plan, run))
     texts = itertools.islice(world.documents("train"), plan.world.calibration)
     calibration = calibrate(loaded, texts) if plan.world.calibration else None
     for name in run.conditions:
-        file = condition_file(plan, run, name, every)
+        file = condition_file(plan, run, name, runs)
         if not file.exists():
             partner = partner_of(plan.condition(name))
-            helper = (
-                load_model(run_folder(plan, every[partner_name(run, partner)])) if partner else None
+            partner_model = (
+                load_model(run_folder(plan, runs[partner_name(run, partner)])) if partner else None
             )
-            asked = _ask(plan, run, name, world, loaded, calibration, helper)
-            write_atomic(file, json.dumps(_numbers(asked)) + "\n")
+            answers = _ask(plan, run, name, world, loaded, calibration, partner_model)
+            write_atomic(file, json.dumps(_person_counts(answers)) + "\n")
     file = reading_file(plan, run)
     if not file.exists():
-        write_atomic(file, json.dumps(_read(plan, run, world, loaded)) + "\n")
+        write_atomic(file, json.dumps(_measure_model(plan, run, world, loaded)) + "\n")
 
 
 def _ask(
@@ -266,7 +271,7 @@ def _ask(
     world: World,
     loaded: Any,
     calibration: Any,
-    helper: Any,
+    partner_model: Any,
 ) -> WorldAnswers:
     from lacy.cascade import Oracle
     from lacy.evaluate import answer_all
@@ -276,7 +281,7 @@ def _ask(
     subjects = [person.name for person in world.people("valid")[: plan.ask]]
     folder = shared_folder(plan, run.seed) / "world"
     with open_study_source(
-        condition.source, world, folder, run.seed, loaded.tokenizer, helper
+        condition.source, world, folder, run.seed, loaded.tokenizer, partner_model
     ) as source:
         return answer_all(
             loaded, world, source, policy, subjects, unit=condition.unit,
@@ -284,24 +289,24 @@ def _ask(
         )  # fmt: skip
 
 
-def _numbers(asked: WorldAnswers) -> dict[str, Any]:
-    """Return the counts of each person, from which ``tables`` computes all metrics."""
+def _person_counts(answers: WorldAnswers) -> dict[str, Any]:
+    """Return the counts of each person as JSON; ``tables`` computes all metrics from them."""
     from lacy.evaluate import COUNTS, counts
 
-    people, table = counts(asked.answers, asked.subjects, asked.graded)
+    people, table = counts(answers.answers, answers.subjects, answers.graded)
     return {
-        "policy": asked.policy,
+        "policy": answers.policy,
         "columns": list(COUNTS),
         "people": people,
         "counts": table.tolist(),
     }
 
 
-def _read(plan: StudyPlan, run: PlannedRun, world: World, loaded: Any) -> dict[str, Any]:
-    """Measure call quality, language loss, stored bits and closed-book recall."""
+def _measure_model(plan: StudyPlan, run: PlannedRun, world: World, loaded: Any) -> dict[str, Any]:
+    """Return call quality, language loss, stored bits and closed-book recall as JSON."""
     from lacy.evaluate import as_data, evaluate_world
 
-    found = evaluate_world(
+    measured = evaluate_world(
         loaded, world, None, {}, people=plan.ask, call_rate=plan.call_rate, seed=run.seed
     )
-    return {key: value for key, value in as_data(found).items() if key != "conditions"}
+    return {key: value for key, value in as_data(measured).items() if key != "conditions"}

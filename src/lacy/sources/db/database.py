@@ -144,6 +144,11 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def link(self, text: str) -> str | None:
+        """Return the subject of a text: the first name in the last paragraph that has one."""
+        found, _ = self._linker.find(text)
+        return found.name if found else None
+
     def facts(self, subject: str) -> list[tuple[str, str]]:
         """Return the (relation, value) pairs of a subject, at most ``max_rows``."""
         found, _ = self._look_up(self.names.stored_spelling(subject))

@@ -189,6 +189,10 @@ class Documents:
         with self._lock:
             return origins.missing_files(self._db)
 
+    def link(self, text: str) -> str | None:
+        """Return the subject of a text if documents are about it; see ``NameIndex.find``."""
+        return self.names.find(text)
+
     def documents(self, limit: int = -1) -> Iterator[Document]:
         """Yield the documents with their values as marks, as a calibration reads them."""
         with self._lock:

@@ -67,7 +67,7 @@ def default_annotator(pipeline: str = "bundled") -> Annotator:
 
     # A name counts in every passage, even if the text has it before.
     rules = Rules(unmark_seen=False, content=False)
-    return SpacyAnnotator(pipeline, rules, announce=lambda sentence: None)
+    return SpacyAnnotator(pipeline, rules, notify=lambda sentence: None)
 
 
 def build_index(
