@@ -6,6 +6,7 @@ from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 
+from lacy._text import did_you_mean
 from lacy.errors import LacyError
 
 
@@ -43,8 +44,9 @@ def require_share(key: str, value: float) -> None:
 
 
 def require_one_of(key: str, value: Any, known: Collection[str]) -> Any:
-    """Return a value if it is one of the known ones; otherwise raise E12."""
+    """Return a value if it is one of the known ones; otherwise raise E12, with the nearest one."""
     if value not in known:
+        why = f"there is no such choice{did_you_mean(str(value), known)}"
         do = f"choose one of: {', '.join(known)}"
-        raise LacyError("E12", key=key, value=value, why="there is no such choice", do=do)
+        raise LacyError("E12", key=key, value=value, why=why, do=do)
     return value

@@ -48,6 +48,12 @@ class Metric:
         """The unit to print beside the label."""
         return self.unit if self.axis is None else self.axis
 
+    @property
+    def axis_label(self) -> str:
+        """The label of an axis: the label and its unit; shares are drawn in percent."""
+        unit = {"share": "%", "AUROC": ""}.get(self.shown_unit, self.shown_unit)
+        return f"{self.label}, {unit}" if unit else self.label
+
 
 def _metric(counts: str = "", path: str = "", **given: Any) -> Metric:
     """Build an entry of ``metrics.toml``."""

@@ -15,8 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lacy._require import require_share
-from lacy.errors import LacyError
+from lacy._require import require_at_least, require_share
 
 WINDOW = 16_384
 """Marked tokens to remember: about 65 thousand tokens of text if a quarter is marked."""
@@ -47,13 +46,8 @@ class RunningQuantile:
         gather: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         require_share("call_rate", call_rate)
-        if window < 1:
-            raise LacyError(
-                "E12", key="window", value=window, why="nothing would be remembered",
-                do=f"choose a number of tokens; {WINDOW} is usual",
-            )  # fmt: skip
         self.call_rate = call_rate
-        self.window = window
+        self.window = require_at_least("window", window, 1)
         self.gather = gather
         self._scores = torch.zeros(0, dtype=torch.float32)
         self._marked = 0.0
