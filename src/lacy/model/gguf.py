@@ -57,7 +57,7 @@ def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") ->
             or tokenizer that llama.cpp would interpret differently.
     """
     require_one_of("precision", precision, get_args(Precision))
-    require_package("gguf.quants", "gguf", "GGUF")
+    require_package("gguf", "gguf", "GGUF")
     import gguf
 
     where = loaded.path or "memory"
