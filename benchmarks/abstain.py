@@ -1,12 +1,13 @@
-"""Should a model take the best of what a source offers, or say no? With and without gaps.
+"""Measure the effect of a stricter abstention limit on whole texts, with gaps in the source or not.
 
     lacy demo --out demo
     OMP_NUM_THREADS=1 python benchmarks/abstain.py demo       # about a minute
 
-The model of a demo tells of people of its world, of whom the database knows everything or, drawn
-by a seed, 70% of the facts. Compared: the default limit, and ``Engine(abstain="reference")``, below
-which right values seldom fall. People of the training texts in new texts (``valid``), and strangers
-(``unseen``). Figures with 95% bootstrap intervals over people go to ``results/abstain.json``.
+The model of a demo writes about people of its world. The database knows all facts, or a random 70%
+of them (by seed). The script compares the default limit with ``Engine(abstain="reference")``, which
+uses the score that nearly all right values of a kind reach. It covers people of the training texts
+in new texts (``valid``) and strangers (``unseen``). Figures with 95% bootstrap intervals over
+people go to ``results/abstain.json``.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ SCORES = ("facts_right", "recall", "borrowed", "borrowed_right")
 
 
 def with_gaps(truth: Path, path: Path, seed: int) -> Path:
-    """A copy of the database without a share of its facts."""
+    """Copy the database without a share of its facts."""
     shutil.copy(truth, path)
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     with closing(sqlite3.connect(path)) as db, db:
         rows = db.execute("SELECT rowid FROM fact ORDER BY rowid").fetchall()
-        gone = [row for row in rows if chance.random() < MISSING]
-        db.executemany("DELETE FROM fact WHERE rowid = ?", gone)
+        deleted = [row for row in rows if rng.random() < MISSING]
+        db.executemany("DELETE FROM fact WHERE rowid = ?", deleted)
     return path
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("demo", type=Path, help="folder of `lacy demo`")
-    parser.add_argument("--people", type=int, default=100)
+    parser.add_argument("--people", type=int, default=100, help="people per split")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -59,10 +60,10 @@ def main():
     calibration = calibrate(loaded, list(itertools.islice(world.documents("train"), 100)))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        whole = args.demo / "world" / "truth.sqlite"
-        gaps = with_gaps(whole, Path(folder) / "gaps.sqlite", args.seed)
+        complete = args.demo / "world" / "truth.sqlite"
+        gaps = with_gaps(complete, Path(folder) / "gaps.sqlite", args.seed)
         for (name, path), split, limit in itertools.product(
-            [("all facts", whole), ("70% of the facts", gaps)],
+            [("all facts", complete), ("70% of the facts", gaps)],
             ["valid", "unseen"],
             [DEFAULT_ABSTAIN, "reference"],
         ):

@@ -1,15 +1,15 @@
-"""Annotation: speed against a stock-shaped spaCy pipeline, shares per switch, agreement.
+"""Measure annotation: speed against a stock spaCy pipeline, shares per switch, agreement.
 
     python benchmarks/annotation.py --data DATA               # all parts, ~5 CPU-minutes
     python benchmarks/annotation.py --data DATA --what compare --stock en_core_web_sm
 
-``speed``: tokens per CPU second of the bundled pipeline with all rules, of its parts, and of a
-stock pipeline, side by side in one run. Where ``--stock`` is not installed, a pipeline with the
-shape of ``en_core_web_sm`` and random weights stands in: the same layers cost the same time, but
-its parser and recogniser take arbitrary steps, and its marks mean nothing.
-``shares``: share of tokens that each switch marks on Wikipedia, for an 8k and a 32k tokenizer.
-``judge``: marked words against the judge's labels that the pipeline was not trained on.
-``compare``: marked words against those of an installed pipeline.
+- ``speed``: tokens per CPU second of the bundled pipeline with all rules, of its parts, and of a
+  stock pipeline, alternating in one run. If ``--stock`` is not installed, a pipeline with the shape
+  of ``en_core_web_sm`` and random weights takes its place: the same layers cost the same time, but
+  its parser and recogniser take arbitrary steps, and its marks are meaningless.
+- ``shares``: share of tokens that each switch marks on Wikipedia, for an 8k and a 32k tokenizer.
+- ``judge``: marked words against those labels of a judge that the pipeline was not trained on.
+- ``compare``: marked words against those of an installed pipeline.
 
 Rows go to ``results/annotation_<part>.csv`` with their conditions.
 """
@@ -50,7 +50,7 @@ STANDARD = "en_core_web_sm"
 
 
 def conditions(n: int) -> dict[str, object]:
-    """What a row's number depends on."""
+    """Return the conditions that a row's numbers depend on."""
     return {"n": n, "seed": 0, "python": platform.python_version(), "spacy": spacy.__version__,
             "device": f"CPU, 1 thread, {platform.machine()}"}  # fmt: skip
 
@@ -69,7 +69,7 @@ def save(name: str, rows: list[dict[str, object]]) -> None:
 
 
 def stock_shaped() -> Language:
-    """The layers of ``en_core_web_sm`` with random weights: 96x4 tok2vec, and another for NER."""
+    """Build ``en_core_web_sm`` with random weights: 96x4 tok2vec, and another one for NER."""
     nlp = spacy.blank("en")
     tok2vec = {
         "@architectures": "spacy.Tok2Vec.v2",
@@ -91,12 +91,14 @@ def stock_shaped() -> Language:
     nlp.add_pipe("ner", config={"model": {**parser, "state_type": "ner", "tok2vec": tok2vec}})
     spacy.util.fix_random_seed(0)
     nlp.initialize(lambda: [_example(nlp)])
-    rules.add([[{"TAG": f"T{i}"}] for i in range(50)], {"POS": "NOUN"})  # after: it is emptied
+    rules.add(
+        [[{"TAG": f"T{i}"}] for i in range(50)], {"POS": "NOUN"}
+    )  # last, since initialize empties it
     return nlp
 
 
 def _example(nlp: Language) -> Example:
-    """One document with 50 tags, 45 arc labels and the 18 entity types, to size the layers."""
+    """Return a document with 50 tags, 45 arc labels and 18 entity types, to size the layers."""
     count = 90
     words = [f"w{i}" for i in range(count)]
     ents = [f"B-{ONTONOTES[i // 2 % 18]}" if i % 2 else "O" for i in range(count)]
@@ -107,7 +109,7 @@ def _example(nlp: Language) -> Example:
 
 
 def speed(texts: list[str], stock: str, repeats: int) -> Iterator[dict[str, object]]:
-    """Every side once per round, in random order, so that all see the same machine."""
+    """Time every side once per round, in random order, so that other load affects all alike."""
     installed = spacy.util.is_package(stock)
     other = spacy.load(stock) if installed else stock_shaped()
     label = stock if installed else f"{STANDARD} shape, random weights"
@@ -154,7 +156,7 @@ def speed(texts: list[str], stock: str, repeats: int) -> Iterator[dict[str, obje
 
 
 def shares(data: Path, pipeline: str) -> Iterator[dict[str, object]]:
-    """Per switch, on the validation articles; the tokenizers are trained on the others."""
+    """Yield the shares per switch on the validation articles; the tokenizers use the others."""
     rules = SpacyAnnotator(pipeline).rules
     annotator = SpacyAnnotator(pipeline, replace(rules, entities=True))
     documents = list(read(data / "wiki/valid.jsonl.gz"))
@@ -172,7 +174,7 @@ def shares(data: Path, pipeline: str) -> Iterator[dict[str, object]]:
 
 
 def judge(data: Path, pipeline: str) -> Iterator[dict[str, object]]:
-    """Marks of several rule sets against the labels of the judge's odd documents."""
+    """Compare the marks of several rule sets with the labels of the judge's odd documents."""
     rules = replace(SpacyAnnotator(pipeline).rules, content=False)
     annotator = SpacyAnnotator(pipeline, replace(rules, entities=True))
     learned = rules.only("learned")
@@ -186,7 +188,7 @@ def judge(data: Path, pipeline: str) -> Iterator[dict[str, object]]:
         ),
         **{f"learned only, threshold {t}": replace(learned, learned_threshold=t)
            for t in (0.1, 0.2, 0.3, 0.5)},
-        **{f"without learned, {s} with_switches": replace(bare, **{s: not getattr(rules, s)})
+        **{f"without learned, {s} toggled": replace(bare, **{s: not getattr(rules, s)})
            for s in ("unmark_seen", "unmark_subject", "unmark_inside", "keywords", "entities")},
     }  # fmt: skip
     for name in JUDGES:
@@ -210,7 +212,7 @@ def judge(data: Path, pipeline: str) -> Iterator[dict[str, object]]:
 
 
 def compare(data: Path, stock: str) -> Iterator[dict[str, object]]:
-    """The bundled pipeline's marks against those of an installed one, on Wikipedia."""
+    """Compare the bundled pipeline's marks with those of an installed one, on Wikipedia."""
     texts = [d.text for d in read(data / "wiki/valid.jsonl.gz")]
     rules = Rules(content=False)
     theirs = SpacyAnnotator(stock, rules).annotate(texts)
@@ -234,8 +236,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with wiki/ and judge/")
     parser.add_argument("--what", choices=["all", "speed", "shares", "judge", "compare"],
                         default="all")  # fmt: skip
-    parser.add_argument("--pipeline", default="bundled", help="for shares and judge")
-    parser.add_argument("--stock", default=STANDARD, help="the pipeline to compare with")
+    parser.add_argument("--pipeline", default="bundled", help="pipeline for shares and judge")
+    parser.add_argument("--stock", default=STANDARD, help="pipeline to compare with")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     if args.what in ("all", "speed"):

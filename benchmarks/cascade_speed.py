@@ -1,17 +1,17 @@
-"""How fast a cascade decodes: against the SLM alone, and against recomputing prefixes at each call.
+"""Measure how fast a cascade decodes, against the SLM alone and against recomputed prefixes.
 
     python benchmarks/cascade_speed.py            # about two minutes of CPU time
 
-Per round, one way after the other, so that all see the same machine:
+Each round runs all conditions in turn, so that other load on the machine affects all alike:
 
 - ``transformers.generate`` of the SLM alone;
-- our cascade with an instant source at 22% asked tokens, taken as they are or ranked among six;
-- the same share of borrowed tokens without a cache: the whole prefix is read anew per token;
+- our cascade with an instant source and a budget of 22%, without ranking or with six candidates;
+- the same share of borrowed tokens without a cache: the whole prefix is read again for each token;
 - our cascade with a language model of the SLM's size as the source, one token per call (the
-  paper's setting), with its cache carried from call to call, and reading the prefix at each call.
+  paper's setting). Its cache is kept from call to call, or it reads the prefix again at each call.
 
-Random weights, end of text forbidden. One row per round and way is written to
-``results/cascade_speed.csv``, with the conditions; ratios are of CPU time (medians).
+The weights are random, and the end of the text is forbidden. One row per round and condition goes
+to ``results/cascade_speed.csv``, with the setup; ratios are of CPU time (medians).
 """
 
 from __future__ import annotations
@@ -76,51 +76,51 @@ def ranked(loaded, prompts, new):
 
 @torch.inference_mode()
 def recomputing(loaded, prompts, new):
-    """Row by row: a value every 25 tokens (22%), the prefix read anew for every token."""
+    """Decode without a cache: a value every 25 tokens (22%), the whole prefix for every token."""
     value = loaded.tokenizer.encode(" 12 May")
     rows = [[0, *loaded.tokenizer.encode(p)] for p in prompts]
-    made, asked = 0, 0
+    made, borrowed = 0, 0
     while made < new:
         if made % 32 == 25 and made + len(value) <= new:
             rows = [row + value for row in rows]
-            made, asked = made + len(value), asked + len(value)
+            made, borrowed = made + len(value), borrowed + len(value)
             continue
         logits_BTV = loaded.model(torch.tensor(rows), use_cache=False, logits_to_keep=1).logits
         for row, token in zip(rows, logits_BTV[:, -1, 1:-1].argmax(-1).tolist(), strict=True):
             row.append(token + 1)
         made += 1
-    return made * len(rows), asked / made
+    return made * len(rows), borrowed / made
 
 
-class Forgetful:
-    """A partner that reads the whole prefix at each call, as published routers do."""
+class WithoutCache:
+    """A source that reads the whole prefix at each call, as published routers do."""
 
-    def __init__(self, partner):
-        self.partner, self.name = partner, partner.name
+    def __init__(self, source):
+        self.source, self.name = source, source.name
 
     async def ask(self, requests):  # noqa: D102
-        self.partner.forget()
-        return await self.partner.ask(requests)
+        self.source.forget()
+        return await self.source.ask(requests)
 
 
-def with_partner(loaded, prompts, new, wrap=lambda partner: partner):
-    partner = LanguageModel(loaded.model, loaded.tokenizer)
-    speaker = Engine(loaded, wrap(partner), Budget(0.22), unit="token", batch_size=64)
-    answers = speaker.generate(prompts, max_new_tokens=new)
+def model_source(loaded, prompts, new, wrap=lambda source: source):
+    source = LanguageModel(loaded.model, loaded.tokenizer)
+    engine_of_model = Engine(loaded, wrap(source), Budget(0.22), unit="token", batch_size=64)
+    answers = engine_of_model.generate(prompts, max_new_tokens=new)
     return sum(a.tokens for a in answers), call_rate(answers)
 
 
-def forgetful_partner(loaded, prompts, new):
-    return with_partner(loaded, prompts, new, Forgetful)
+def model_source_without_cache(loaded, prompts, new):
+    return model_source(loaded, prompts, new, WithoutCache)
 
 
-WAYS = {
+CONDITIONS = {
     "slm alone (generate)": alone,
     "cascade": cascade,
     "cascade, 6 candidates ranked": ranked,
     "no cache, prefixes recomputed": recomputing,
-    "LM source, cache reused": with_partner,
-    "LM source, prefix each call": forgetful_partner,
+    "LM source, cache reused": model_source,
+    "LM source, prefix each call": model_source_without_cache,
 }
 
 
@@ -137,23 +137,23 @@ def main():
     torch.set_num_threads(args.threads)
     loaded = make(args.width, args.layers, args.new + 32)
     prompts = [f"Mara Vell {n:03d} was born" for n in range(args.batch)]
-    conditions = {
+    setup = {
         "parameters": sum(p.numel() for p in loaded.model.parameters()), "batch": args.batch,
         "new_tokens": args.new, "threads": args.threads, "torch": torch.__version__,
         "transformers": transformers.__version__, "machine": platform.machine(),
     }  # fmt: skip
-    lines, seconds = [], {name: [] for name in WAYS}
-    for way in WAYS.values():
-        way(loaded, prompts[:2], 16)
+    lines, seconds = [], {name: [] for name in CONDITIONS}
+    for run in CONDITIONS.values():
+        run(loaded, prompts[:2], 16)
     for number in range(args.rounds):
-        for name, way in WAYS.items():
+        for name, run in CONDITIONS.items():
             wall, cpu = time.perf_counter(), time.process_time()
-            tokens, rate = way(loaded, prompts, args.new)
+            tokens, rate = run(loaded, prompts, args.new)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             seconds[name].append((wall / tokens, cpu / tokens))
             lines.append(
-                {"way": name, "round": number, "tokens": tokens, "call_rate": round(rate, 4),
-                 "wall_s": round(wall, 3), "cpu_s": round(cpu, 3), **conditions}
+                {"condition": name, "round": number, "tokens": tokens, "call_rate": round(rate, 4),
+                 "wall_s": round(wall, 3), "cpu_s": round(cpu, 3), **setup}
             )  # fmt: skip
             print(lines[-1])
     args.out.parent.mkdir(exist_ok=True)

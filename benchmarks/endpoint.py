@@ -1,15 +1,16 @@
-"""Seconds per answer of a model behind a server: read as it is written, or waited for as a whole.
+"""Compare streamed and complete answers of a model behind a server, in seconds per answer.
 
     OMP_NUM_THREADS=1 python benchmarks/endpoint.py        # about two minutes
 
-The server is ``transformers serve``, a process of its own on loopback with one thread and a random
-Llama of 19 million parameters made on the spot. ``Endpoint`` asks it for a ``word`` (at most 12
-tokens) or a ``value`` (at most 16), 1 or 8 requests at a time, with ``stream=True`` and ``False``:
-both sides ask the same in each round, in random order. Wall seconds per call of ``ask``; medians,
-and the median of the ratios of whole to streamed within a round, with a 95% bootstrap interval.
-The model says letters, spaces and commas; where it ends a unit is chance (``characters`` of a unit,
-the same for both sides; each is a token of the model), and what streaming saves is the rest up to
-the limit. Writes ``results/endpoint.csv`` (a row per call) and ``results/endpoint.json``.
+The server is ``transformers serve`` in its own process, over loopback, with one thread and a random
+Llama of 19 million parameters. ``Endpoint`` requests a ``word`` (at most 12 tokens) or a ``value``
+(at most 16), 1 or 8 requests at a time, with ``stream=True`` and ``False``. Both sides send the
+same requests in each round, in random order. Measured are wall seconds per call of ``ask``:
+medians, and the median of the ratios of complete to streamed within a round, with a 95% bootstrap
+interval. The model writes letters, spaces and commas. Chance decides where a unit ends
+(``characters`` of a unit, equal for both sides; each is a token of the model). Streaming saves the
+rest up to the limit. Writes ``results/endpoint.csv`` (a row per call) and
+``results/endpoint.json``.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ SIDES = {"streamed": True, "whole": False}
 
 
 def make(folder: Path, width: int, layers: int) -> int:
-    """A model of random weights in ``folder``; its parameters."""
+    """Save a model of random weights in ``folder`` and return its number of parameters."""
     torch.manual_seed(1)
     tokenizer = byte_tokenizer()
     model = LlamaForCausalLM(LlamaConfig(
@@ -55,18 +56,18 @@ def make(folder: Path, width: int, layers: int) -> int:
         max_position_embeddings=512, initializer_range=0.3, bos_token_id=0, eos_token_id=0,
         tie_word_embeddings=False,
     ))  # fmt: skip
-    spoken = torch.zeros(len(tokenizer), 1)
-    spoken[[tokenizer.encode(c)[0] for c in "abcdefghijklmnopqrstuvwxyz"]] = 1.0
-    spoken[tokenizer.encode(" ")[0]], spoken[tokenizer.encode(",")[0]] = 4.0, 2.0
-    # Logits are 0 where a row is; the largest of those spoken is above that at every step.
-    model.lm_head.weight.data *= spoken
+    scale = torch.zeros(len(tokenizer), 1)
+    scale[[tokenizer.encode(c)[0] for c in "abcdefghijklmnopqrstuvwxyz"]] = 1.0
+    scale[tokenizer.encode(" ")[0]], scale[tokenizer.encode(",")[0]] = 4.0, 2.0
+    # A zero row gives a logit of 0; the largest of the scaled rows is always above that.
+    model.lm_head.weight.data *= scale
     save_model(folder, model, tokenizer)
     return sum(p.numel() for p in model.parameters())
 
 
 @contextmanager
 def served(log: Path) -> Iterator[str]:
-    """The address of a running ``transformers serve``."""
+    """Run ``transformers serve`` and yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     command = [Path(sys.executable).parent / "transformers", "serve", "--host", "127.0.0.1"]
@@ -93,8 +94,8 @@ def served(log: Path) -> Iterator[str]:
 
 
 def measure(url: str, model: str, args: argparse.Namespace) -> list[dict]:
-    """A row per round, unit, number of requests and side."""
-    chance = random.Random(args.seed)
+    """Return a row per round, unit, number of requests and side."""
+    rng = random.Random(args.seed)
     rows = []
     with ExitStack() as stack:
         sides = {
@@ -104,26 +105,26 @@ def measure(url: str, model: str, args: argparse.Namespace) -> list[dict]:
             )
             for side, streamed in SIDES.items()
         }  # fmt: skip
-        ways = [(unit, count) for unit in ("word", "value") for count in args.requests]
+        settings = [(unit, count) for unit in ("word", "value") for count in args.requests]
         for source in sides.values():
             asyncio.run(source.ask([Request("warm", "word")]))
         for number in range(args.rounds):
-            for unit, count in chance.sample(ways, len(ways)):
+            for unit, count in rng.sample(settings, len(settings)):
                 requests = [Request(f"Ada {number} {k} was born in", unit) for k in range(count)]
-                said = {}
-                for side in chance.sample(list(sides), len(sides)):
+                texts = {}
+                for side in rng.sample(list(sides), len(sides)):
                     begin = time.perf_counter()
                     replies = asyncio.run(sides[side].ask(requests))
                     took = time.perf_counter() - begin
                     if failed := [reply.error for reply in replies if reply.fault]:
                         raise SystemExit(f"{side}: {failed[0]}")
-                    said[side] = [[c.text for c in reply.candidates] for reply in replies]
+                    texts[side] = [[c.text for c in reply.candidates] for reply in replies]
                     rows.append({"round": number, "unit": unit, "requests": count, "side": side,
-                                 "seconds": took, "answered": sum(map(bool, said[side])),
-                                 "characters": sum(len(t) for each in said[side] for t in each),
+                                 "seconds": took, "answered": sum(map(bool, texts[side])),
+                                 "characters": sum(len(t) for each in texts[side] for t in each),
                                  })  # fmt: skip
-                if said["streamed"] != said["whole"]:
-                    raise SystemExit(f"the sides differ: {said}")
+                if texts["streamed"] != texts["whole"]:
+                    raise SystemExit(f"the sides gave different texts: {texts}")
             print(f"round {number + 1} of {args.rounds}", flush=True)
     return sorted(rows, key=lambda row: (row["unit"], row["requests"], row["round"]))
 
@@ -164,21 +165,21 @@ def main() -> None:
         with served(folder / "log") as url:
             rows = measure(url, str(folder / "model"), args)
     found = summary(rows)
-    for way, figures in found.items():
-        print(way, {n: tuple(map(float, (f["value"], f["low"], f["high"])))
+    for setting, figures in found.items():
+        print(setting, {n: tuple(map(float, (f["value"], f["low"], f["high"])))
                     for n, f in figures.items()})  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)
     with (args.out / "endpoint.csv").open("w", newline="") as sheet:
         writer = csv.DictWriter(sheet, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    conditions = {
+    setup = {
         "command": "OMP_NUM_THREADS=1 python benchmarks/endpoint.py", "seed": args.seed,
         "rounds": args.rounds, "width": args.width, "layers": args.layers,
         "parameters": parameters, "max_tokens": DEFAULT_MAX_TOKENS, "server_threads": 1,
         "summary": found, "environment": environment(),
     }  # fmt: skip
-    (args.out / "endpoint.json").write_text(json.dumps(conditions, indent=1) + "\n")
+    (args.out / "endpoint.json").write_text(json.dumps(setup, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Tests which families of causal models lacy can start from: all that transformers supports.
+"""Test which families of causal models lacy can start from, of all that transformers supports.
 
-    python benchmarks/families.py                 # all, a line each; minutes
+    python benchmarks/families.py                 # all of them, one line each; minutes
     python benchmarks/families.py llama qwen3     # some
     python benchmarks/families.py --out benchmarks/results/families.csv
 
-A tiny random model of each family goes through what a user does: opened as a checkpoint, one step
-of training, saved, opened again, asked for a few words, saved and opened once more, opened by plain
-transformers. A family either works or is refused by one coded line; anything else is a fault, and
-the exit status is then 1.
+A tiny random model of each family goes through the steps of a user: open as a checkpoint, train one
+step, save, open again, generate a few words, save and open once more, open with plain transformers.
+A family either works or is refused with one error code. Anything else is a fault, and the exit
+status is then 1.
 """
 
 from __future__ import annotations
@@ -77,17 +77,17 @@ PLAIN = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
 
 
 def families() -> list[str]:
-    """Model types that transformers opens as causal language models."""
+    """Return the model types that transformers opens as causal language models."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     return sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 
 def tiny(kind: str, vocabulary: int) -> Any:
-    """A tiny random model of a family.
+    """Build a tiny random model of a family.
 
     Raises:
-        Exception: whatever its classes raise where these sizes do not fit together.
+        Exception: whatever its classes raise if these sizes do not fit together.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -107,8 +107,8 @@ def tiny(kind: str, vocabulary: int) -> Any:
             inner = {name: value for name, value in wanted.items() if name in part}
             fits["text_config"] = {**part, **inner, **_lists(part)}
         if isinstance(known.get("vision_config"), dict):
-            eyes = {n: v for n, v in SMALL.items() if n in known["vision_config"]}
-            fits["vision_config"] = {**known["vision_config"], **eyes}
+            vision = {n: v for n, v in SMALL.items() if n in known["vision_config"]}
+            fits["vision_config"] = {**known["vision_config"], **vision}
         try:
             config = made(**fits)
             _require_small(config)
@@ -120,7 +120,7 @@ def tiny(kind: str, vocabulary: int) -> Any:
 
 
 def _lists(known: dict[str, Any]) -> dict[str, Any]:
-    """Fields with an entry per layer, cut to two layers."""
+    """Return the fields with an entry per layer, cut to two layers."""
     found: dict[str, Any] = {}
     if isinstance(known.get("layer_types"), list):
         found["layer_types"] = _two(known["layer_types"])
@@ -130,13 +130,13 @@ def _lists(known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _two(kinds: list[str]) -> list[str]:
-    """Two layers, of different kinds where there are several."""
+    """Return two layers, of different kinds if there are several."""
     first = kinds[0]
     return [first, next((kind for kind in kinds if kind != first), first)]
 
 
 def _require_small(config: Any) -> None:
-    """Raise MemoryError for a config that would still make a large model."""
+    """Raise MemoryError if a config would still make a large model."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -147,7 +147,7 @@ def _require_small(config: Any) -> None:
 
 
 def tried(kind: str, tokenizer: Any, data: Path, place: Path) -> str:
-    """The result for a family: ``ok``, an error code of lacy, ``not made``, or a fault."""
+    """Return the result for a family: ``ok``, an error code of lacy, ``not made``, or a fault."""
     import lacy
     from lacy.model import load_model, save_model
     from lacy.train import TrainConfig, train
@@ -177,7 +177,7 @@ def tried(kind: str, tokenizer: Any, data: Path, place: Path) -> str:
             save_model(place / "again", loaded.model, loaded.tokenizer)
             again = lacy.Engine(load_model(place / "again"), None, "threshold=0", max_new_tokens=4)
             if [a.text for a in again.generate(["Mara Vell", "Jon"])] != [a.text for a in first]:
-                return "FAULT again: other words after saving"
+                return "FAULT again: different text after saving"
             step = "plain"
             if (problem := _plain(place / "again", loaded)) is not None:
                 return f"FAULT plain: {problem}"
@@ -190,7 +190,7 @@ def tried(kind: str, tokenizer: Any, data: Path, place: Path) -> str:
 
 
 def _plain(folder: Path, loaded: Any) -> str | None:
-    """A difference between plain transformers and lacy; None if there is none."""
+    """Return a difference between plain transformers and lacy, or None if there is none."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -223,7 +223,7 @@ def _line(error: BaseException) -> str:
 
 
 def prepare(place: Path) -> tuple[Any, Path]:
-    """A tokenizer not made by lacy, and packed texts."""
+    """Write a tokenizer that lacy did not make, and packed texts."""
     from transformers import PreTrainedTokenizerFast
 
     from lacy.annotate import encode
@@ -251,10 +251,10 @@ def prepare(place: Path) -> tuple[Any, Path]:
 
 
 def main() -> int:
-    """Try families and print a line for each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kinds", nargs="*", help="model types; all of them by default")
-    parser.add_argument("--out", type=Path, help="a CSV file for what became of each")
+    """Test families and print a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kinds", nargs="*", help="model types (default: all)")
+    parser.add_argument("--out", type=Path, help="CSV file for the results")
     options = parser.parse_args()
     wanted = options.kinds or families()
     faults, rows = 0, []

@@ -1,16 +1,16 @@
-"""A small model in this process and on llama.cpp: agreement, tokens per second, cost of ranking.
+"""Compare a small model in this process and on llama.cpp: agreement, speed, cost of ranking.
 
     OMP_NUM_THREADS=1 python benchmarks/hosted.py --model demo/lacy     # some minutes
 
 ``demo/lacy`` is what ``lacy demo`` trains. llama.cpp's own server comes from the wheel xllamacpp
-and runs in a process of its own. Both engines have one thread and take turns in rounds, so that
-both see the same load of the machine. Parts:
+and runs in a separate process. Each engine has one thread; engines take turns within each round, so
+that other load on the machine affects all alike. Parts:
 
-- ``agreement``: the model as GGUF (f32, f16, q8_0) against ``transformers`` over true texts: the
-  largest difference of a log-probability, and the share of places with the same likeliest token.
-- ``speed``: tokens per second of one text, never calling and with an instant source at 20% calls
-  (``random=0.2``), by the model and by one of random weights in the shape of a larger preset.
-- ``ranking``: seconds for one call whose candidates the model ranks, and whether spans are equal.
+- ``agreement``: the model as GGUF (f32, f16, q8_0) against ``transformers`` on true texts: the
+  largest difference of a log-probability, and the share of places with the same most likely token.
+- ``speed``: tokens per second of one text, without calls and with an instant source at 20% calls
+  (``random=0.2``), for the model and for one of random weights with the shape of a larger preset.
+- ``ranking``: seconds for a call whose candidates the model ranks, and if the spans are equal.
 
 Writes ``results/hosted.json``.
 """
@@ -129,8 +129,12 @@ def main():
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("demo/lacy"))
-    parser.add_argument("--world", type=Path, help="by default the folder world beside the model")
-    parser.add_argument("--preset", default="15m", help="shape of the model of random weights")
+    parser.add_argument(
+        "--world",
+        type=Path,
+        help="folder of the world (default: the folder world next to the model)",
+    )
+    parser.add_argument("--preset", default="15m", help="preset of the model with random weights")
     parser.add_argument("--prompts", type=int, default=6)
     parser.add_argument("--new", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
@@ -161,7 +165,7 @@ def main():
             }
             print(json.dumps(result["speed"][name], indent=2), flush=True)
         result["ranking"] = ranking(loaded, loaded.path, files["f32"], prompts[:3], where)
-    result["conditions"] = {
+    result["setup"] = {
         "machine": platform.platform(), "cores": os.cpu_count(),
         "python": platform.python_version(), "torch": torch.__version__,
         "xllamacpp": version("xllamacpp"), "threads": 1,

@@ -1,15 +1,15 @@
-"""How often a misspelt name is linked to the right subject, and an unknown one to a wrong one.
+"""Measure how often misspelt names are linked to the right subject, and unknown ones to any.
 
     OMP_NUM_THREADS=1 python benchmarks/linking.py --titles TITLES.jsonl.gz
 
-Names are the people of a made-up world and, where given, the titles of articles (JSON lines with a
-``title``). A random half of them is in the database. From the known half, variants are drawn by
-seed: ways of writing (other case, no accents, no punctuation, "Last, First", doubled spaces) and
-typing mistakes (one or two letters added, left out, replaced or swapped). The other half is
-unknown: every link of one is false, as it stands and with a mistake. Each is asked alone
-(``resolve``) and at the beginning of a text (``find``).
+The names are the people of a made-up world and, if given, the titles of articles (JSON lines with a
+``title``). A random half of them is in the database. From this half, variants are drawn by seed:
+spellings (other case, no accents, no punctuation, "Last, First", doubled spaces) and typos (one or
+two letters added, left out, replaced or swapped). The other half is unknown: any link for such a
+name is false, with or without a typo. Each name is looked up alone (``resolve``) and at the
+beginning of a text (``find``).
 
-Rows (one per kind of variant, threshold and margin) go to ``results/linking.csv``; conditions and
+Rows (one per kind of variant, threshold and margin) go to ``results/linking.csv``, the setup and
 the figures at the default threshold and margin to ``results/linking.json``. No name is written.
 """
 
@@ -51,7 +51,7 @@ def last_first(name: str) -> str:
     return f"{words[-1]}, {' '.join(words[:-1])}" if len(words) in (2, 3) else name
 
 
-WRITINGS: dict[str, Callable[[str], str]] = {
+SPELLINGS: dict[str, Callable[[str], str]] = {
     "capitals": str.upper,
     "small letters": str.lower,
     "no accents": no_accents,
@@ -61,15 +61,15 @@ WRITINGS: dict[str, Callable[[str], str]] = {
 }
 
 
-def mistyped(name: str, times: int, chance: random.Random) -> str:
-    """A name with mistakes in its letters."""
+def mistyped(name: str, times: int, rng: random.Random) -> str:
+    """Return a name with typos."""
     letters = list(name)
     for _ in range(times):
         at = [n for n, c in enumerate(letters) if c.isalpha()]
         if len(at) < 2:
             return name
-        place, kind = chance.choice(at), chance.choice(("add", "drop", "replace", "swap"))
-        other = chance.choice(string.ascii_lowercase)
+        place, kind = rng.choice(at), rng.choice(("add", "drop", "replace", "swap"))
+        other = rng.choice(string.ascii_lowercase)
         if kind == "add":
             letters.insert(place + 1, other)
         elif kind == "drop":
@@ -87,27 +87,27 @@ def titles_of(path: Path, limit: int) -> list[str]:
         return [row["title"] for row in rows]
 
 
-def asked(known: list[str], unknown: list[str], seed: int) -> Iterator[tuple[str, list]]:
-    """Kinds of variant with (name or None, as it is written)."""
-    chance = random.Random(seed)
+def variants(known: list[str], unknown: list[str], seed: int) -> Iterator[tuple[str, list]]:
+    """Yield each kind of variant with its pairs (name or None, spelling)."""
+    rng = random.Random(seed)
     yield "as it is", [(name, name) for name in known]
-    for kind, write in WRITINGS.items():
+    for kind, write in SPELLINGS.items():
         made = [(name, write(name)) for name in known]
         yield kind, [(name, text) for name, text in made if text != name]
     for times in (1, 2):
-        made = [(name, mistyped(name, times, chance)) for name in known]
+        made = [(name, mistyped(name, times, rng)) for name in known]
         yield f"{times} mistakes", [(name, text) for name, text in made if text != name]
     yield "unknown", [(None, name) for name in unknown]
-    yield "unknown, 1 mistake", [(None, mistyped(name, 1, chance)) for name in unknown]
+    yield "unknown, 1 mistake", [(None, mistyped(name, 1, rng)) for name in unknown]
 
 
-def counted(linker: EntityLinker, pairs: list, ask: str) -> dict:
-    """Right, wrong and no links, by stage."""
+def count_links(linker: EntityLinker, pairs: list, lookup: str) -> dict:
+    """Count right, wrong and missing links, by stage."""
     stages: Counter[str] = Counter()
     took = []
     for name, text in pairs:
         begin = time.perf_counter()
-        if ask == "alone":
+        if lookup == "alone":
             link, _ = linker.resolve(text)
         else:
             link, _ = linker.find(f"{text} was first seen in")
@@ -131,9 +131,9 @@ def counted(linker: EntityLinker, pairs: list, ask: str) -> dict:
 
 
 def measure(what: str, names: list[str], per_kind: int, seed: int) -> Iterator[dict]:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     names = sorted(set(names))
-    chance.shuffle(names)
+    rng.shuffle(names)
     half = len(names) // 2
     known, unknown = names[:half], names[half:]
     begin = time.perf_counter()
@@ -142,30 +142,30 @@ def measure(what: str, names: list[str], per_kind: int, seed: int) -> Iterator[d
     begin = time.perf_counter()
     EntityLinker(known, fuzzy=False)
     exact = time.perf_counter() - begin
-    print(what, len(known), f"{opened:.2f} s, exact alone {exact:.2f} s", flush=True)
-    some = chance.sample(known, min(per_kind, len(known)))
-    others = chance.sample(unknown, min(per_kind, len(unknown)))
-    for kind, pairs in asked(some, others, seed):
+    print(what, len(known), f"{opened:.2f} s to open, exact names only {exact:.2f} s", flush=True)
+    some = rng.sample(known, min(per_kind, len(known)))
+    others = rng.sample(unknown, min(per_kind, len(unknown)))
+    for kind, pairs in variants(some, others, seed):
         grid = [(THRESHOLD, MARGIN)]
         if "mistake" in kind or kind == "unknown":
             grid += [(t, m) for t in THRESHOLDS for m in MARGINS if (t, m) != grid[0]]
         for linker.threshold, linker.margin in grid:
             default = (linker.threshold, linker.margin) == grid[0]
-            for ask in ("alone", "text") if default else ("alone",):
+            for lookup in ("alone", "text") if default else ("alone",):
                 row = {
-                    "names": what, "known": len(known), "kind": kind, "ask": ask,
+                    "names": what, "known": len(known), "kind": kind, "lookup": lookup,
                     "threshold": linker.threshold, "margin": linker.margin,
-                    **counted(linker, pairs, ask),
+                    **count_links(linker, pairs, lookup),
                 }  # fmt: skip
                 if default:
-                    print({k: row[k] for k in ("kind", "ask", "n", "right", "wrong", "p95_ms")})
+                    print({k: row[k] for k in ("kind", "lookup", "n", "right", "wrong", "p95_ms")})
                 yield row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--titles", type=Path, help="JSON lines (.gz) with a title each")
-    parser.add_argument("--limit", type=int, default=40_000, help="titles that are read")
+    parser.add_argument("--titles", type=Path, help="JSON lines (.gz), each with a title")
+    parser.add_argument("--limit", type=int, default=40_000, help="number of titles to read")
     parser.add_argument("--people", type=int, default=5_000)
     parser.add_argument("--per-kind", type=int, default=1_500)
     parser.add_argument("--seed", type=int, default=0)
@@ -182,11 +182,11 @@ def main() -> None:
         writer.writeheader()
         writer.writerows(rows)
     default = [r for r in rows if (r["threshold"], r["margin"]) == (THRESHOLD, MARGIN)]
-    conditions = {
+    setup = {
         "command": "python benchmarks/linking.py --titles TITLES.jsonl.gz", "seed": args.seed,
         "threshold": THRESHOLD, "margin": MARGIN, "figures": default, "environment": environment(),
     }  # fmt: skip
-    (args.out / "linking.json").write_text(json.dumps(conditions, indent=1) + "\n")
+    (args.out / "linking.json").write_text(json.dumps(setup, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Peak memory and time of head and loss, forward and backward, at a large vocabulary.
-
-Each side runs in a process of its own: memory is the rise of its peak resident size over what the
-inputs and the libraries take, time is the CPU time of one forward and backward. Sides alternate.
+"""Measure peak memory and time of head and loss, forward and backward, at a large vocabulary.
 
     OMP_NUM_THREADS=1 python benchmarks/loss_memory.py
+
+Each side runs in its own process, and sides alternate. Memory is the increase of the peak resident
+size over inputs and libraries; time is the CPU time of one forward and backward pass.
 
 Sides: ``naive_plain`` is plain cross-entropy on all logits (no selection, no ``<CALL>``: the
 cheapest naive loss); ``naive`` is selection and loss as in the formula, on all logits;
@@ -35,7 +35,7 @@ SIDES = ("naive_plain", "naive", "torch_plain", "split", "fused")
 
 
 def measure(side: str, rows: int, vocabulary: int, width: int) -> dict[str, float]:
-    """Runs one side once in this process."""
+    """Run one side once in this process."""
     import torch
     import torch.nn.functional as F
 
@@ -104,7 +104,7 @@ def chunked_loss(
 
 
 def peak() -> float:
-    """Highest resident size of this process so far, in MiB."""
+    """Return the highest resident size of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

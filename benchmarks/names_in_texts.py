@@ -1,17 +1,17 @@
-"""How often a text about somebody is linked to the right name, on real articles.
+"""Measure how often a text about a subject is linked to the right name, on real articles.
 
     OMP_NUM_THREADS=1 python benchmarks/names_in_texts.py --articles ARTICLES.jsonl.gz
 
 Articles are JSON lines with a ``title``, a ``text`` and, for biographies, ``is_biography``. Titles
-lose their disambiguation ("Paris (Texas)" is "Paris"); titles that several articles share are left
-out. An ``EntityLinker`` that knows the titles is asked about the first sentence and the whole text
-of each article, with exact names alone and with similar ones. Two databases are compared: all
-titles, and a random half (seed 0), where every link of an article whose title is not in it is
-wrong.
+lose their disambiguation ("Paris (Texas)" becomes "Paris"); titles of several articles are left
+out. An ``EntityLinker`` that knows the titles links the first sentence and the whole text of each
+article, with exact names only and with similar ones. There are two databases: all titles, and a
+random half (seed 0). In the second, any link for an article without its title there is wrong.
 
-Right: the article's own title; another: any other title; none: no link. A right "none" and a wrong
-one are not told apart, as a text may begin with a longer form of the name ("Sir Ada King" for "Ada
-King"). Intervals are Wilson's, over articles. Rows go to ``results/names_in_texts.csv``.
+Right: the article's own title; another: any other title; none: no link. For articles that are not
+in the database the text may begin with a longer form of the name ("Sir Ada King" for "Ada King"),
+so a right and a wrong "none" are not distinguished. Intervals are Wilson's, over articles. Rows go
+to ``results/names_in_texts.csv``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SENTENCE = re.compile(r"(?<=[^A-Z.][.!?])\s")
 
 
 def articles_of(path: Path) -> list[tuple[str, str, bool]]:
-    """Title, text and whether it is a biography, of articles whose title no other has."""
+    """Return title, text and kind (biography?) of the articles with a unique title."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     named = [(re.sub(r"\s*\([^()]*\)$", "", row["title"]), row) for row in rows]
@@ -48,7 +48,7 @@ def articles_of(path: Path) -> list[tuple[str, str, bool]]:
 
 
 def wilson(part: int, n: int) -> tuple[float, float]:
-    """95% interval of a share."""
+    """Return the 95% interval of a share."""
     if not n:
         return math.nan, math.nan
     z, p = 1.96, part / n
@@ -57,10 +57,10 @@ def wilson(part: int, n: int) -> tuple[float, float]:
     return (middle - wide) / scale, (middle + wide) / scale
 
 
-def counted(
+def count_links(
     articles: Sequence[tuple[str, str, bool]], known: Sequence[str]
 ) -> Iterator[dict[str, object]]:
-    """A row for each kind of article, length of text and way of linking."""
+    """Yield a row for each kind of article, length of text and linking method."""
     names = set(known)
     for fuzzy in (False, True):
         linker = EntityLinker(known, fuzzy=fuzzy)
@@ -69,8 +69,8 @@ def counted(
             for length in ("first sentence", "whole text"):
                 found: Counter[str] = Counter()
                 for title, text in chosen:
-                    asked = SENTENCE.split(text, 1)[0] if length == "first sentence" else text
-                    link, _ = linker.find(asked)
+                    query = SENTENCE.split(text, 1)[0] if length == "first sentence" else text
+                    link, _ = linker.find(query)
                     what = "none" if link is None else "right" if link.name == title else "another"
                     found[f"{'known' if title in names else 'unknown'}_{what}"] += 1
                 n = sum(count for kind, count in found.items() if kind.startswith("known"))
@@ -87,15 +87,15 @@ def counted(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--articles", type=Path, required=True, help="articles as gzipped JSON lines"
     )
-    parser.add_argument("--articles", type=Path, required=True, help="JSON lines, gzipped")
     given = parser.parse_args()
     articles = articles_of(given.articles)
     titles = sorted(title for title, _, _ in articles)
     half = sorted(random.Random(0).sample(titles, len(titles) // 2))
-    rows = [row for known in (titles, half) for row in counted(articles, known)]
+    rows = [row for known in (titles, half) for row in count_links(articles, known)]
     here = environment()
     for row in rows:
         row |= {"seed": 0, "python": here["python"], "lacy": here["lacy"]}

@@ -1,22 +1,22 @@
-"""How soon the page of ``lacy serve`` is seen, and how soon it shows a word.
+"""Measure how soon the page of ``lacy serve`` is visible, and how soon it shows a word.
 
     OMP_NUM_THREADS=1 python benchmarks/page.py           # under a minute on two cores
 
 A server (see ``streams.py``; 6.4 million random parameters, an instant source, ``random=0.22``)
-and a headless Chromium with Playwright on the same machine, over loopback. Every load is cold: a
-fresh profile without cache in a browser that already runs and has rested for half a second;
-nothing else asks the server. Per load:
+and a headless Chromium with Playwright run on the same machine, over loopback. Every load is cold:
+a new profile without cache, in a browser that already runs and was idle for half a second. Nothing
+else sends requests to the server. Per load:
 
-- ``first_paint_ms``: the browser's own first contentful paint, from the beginning of navigation;
-- ``ready_ms``: when the page knows its server's model and policy, from the same moment;
-- ``first_word_ms``: from the click on "Write" until the frame after the first word came;
-- ``total_ms``: from the beginning of navigation until that frame, the click coming as soon as the
-  page is ready (Playwright's own way to the click is in it);
+- ``first_paint_ms``: the browser's own first contentful paint, from the start of navigation;
+- ``ready_ms``: the page knows its server's model and policy, from the same moment;
+- ``first_word_ms``: from the click on "Write" until the frame after the first word arrived;
+- ``total_ms``: from the start of navigation until that frame, with a click as soon as the page is
+  ready (this includes the time that Playwright needs for the click);
 - ``floor_ms``: the first contentful paint of ``/health`` (a line without style or script) of the
-  same server, loaded in the same way just before: what browser and machine take for any page.
+  same server, loaded in the same manner just before: the cost of any page on this machine.
 
-Writes ``results/page.csv`` (a row per load) and ``results/page.json`` (conditions, summary:
-median and p95 over loads with 95% bootstrap intervals).
+Writes ``results/page.csv`` (a row per load) and ``results/page.json`` (setup, summary: median and
+p95 over loads with 95% bootstrap intervals).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from streams import CALLING, VALUE, child, make_model, serve
 RESULTS = Path(__file__).parent / "results"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FIGURES = ("first_paint_ms", "ready_ms", "first_word_ms", "total_ms", "floor_ms")
-AIM = 300.0
+TARGET = 300.0
 """Milliseconds for the first paint."""
 
 WATCH = """
@@ -53,7 +53,7 @@ PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ??
 
 
 def run_server(args):
-    """A server whose source answers at once."""
+    """Run a server whose source answers at once."""
     from lacy.cascade import Engine
     from lacy.sources import ScriptedSource
 
@@ -64,7 +64,7 @@ def run_server(args):
 
 @contextmanager
 def fresh(browser):
-    """A page in a profile without cache, and when its first contentful paint was."""
+    """Yield a page in a profile without cache, and a function that awaits its first paint."""
     time.sleep(0.5)
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.add_init_script(WATCH)
@@ -80,7 +80,7 @@ def fresh(browser):
 
 
 def load(browser, url):
-    """One cold load and the first word of an answer."""
+    """Return the figures of one cold load and the first word of an answer."""
     with fresh(browser) as (page, paint):
         page.goto(f"{url}/health")
         floor = paint()
@@ -98,7 +98,7 @@ def load(browser, url):
 
 
 def quantiles(values):
-    """Median and p95 with their bootstrap intervals over loads."""
+    """Return median and p95 over loads with their bootstrap intervals."""
     draws = np.random.default_rng(0).choice(values, (4000, len(values)))
     out = {"n": len(values), "longest": round(max(values), 1)}
     for name, q in (("median", 0.5), ("p95", 0.95)):
@@ -117,7 +117,7 @@ def main():
     parser.add_argument("--loads", type=int, default=40)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--child", default="", help="internal")
-    parser.add_argument("--partner", default="", help="internal")
+    parser.add_argument("--source", default="", help="internal")
     args = parser.parse_args()
     if args.child:
         return run_server(args)
@@ -130,7 +130,7 @@ def main():
     with child("instant", args) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         version = browser.version
-        for _ in range(2):  # the browser's and the server's own first time
+        for _ in range(2):  # the first loads of the browser and the server do not count
             load(browser, server.url)
         lines = [{"load": n, **load(browser, server.url)} for n in range(args.loads)]
         browser.close()
@@ -139,14 +139,14 @@ def main():
         writer.writeheader()
         writer.writerows(lines)
     summary = {name: quantiles([line[name] for line in lines]) for name in FIGURES}
-    conditions = {
+    setup = {
         "command": "python benchmarks/page.py", "seed": 0, "loads": args.loads,
         "new_tokens": args.new, "width": args.width, "layers": args.layers, "chromium": version,
-        "first_paint_aim_ms": AIM, "summary": summary,
+        "first_paint_target_ms": TARGET, "summary": summary,
         "load_average": [round(busy, 1), round(os.getloadavg()[0], 1)], "nice": os.nice(0),
         "seconds": round(time.perf_counter() - begin), "environment": environment(),
     }  # fmt: skip
-    (args.out / "page.json").write_text(json.dumps(conditions, indent=1) + "\n")
+    (args.out / "page.json").write_text(json.dumps(setup, indent=1) + "\n")
     return print(json.dumps(summary, indent=1))
 
 

@@ -1,18 +1,18 @@
-"""How often does a small model choose the right one of the values that a source offers?
+"""Measure how often a small model chooses the right one of the values that a source offers.
 
     OMP_NUM_THREADS=1 python benchmarks/ranking.py runs/ranking --data DATA
     python benchmarks/ranking.py --page
 
 At every place of held-out texts where a value is due, the model ranks candidates as the cascade
-does (``cascade/rank.py``, ``calibrate.py``): all values of the subject, and sets of 2 to 64 with
-distractors of other kinds, of the same kind, and as documents would bring them. Models of 0.1 to
-2.6 million parameters, trained alike in a made-up world (two seeds), and on real biographies, whose
-values a judge has labelled; without ``--data`` (see its README: ``wiki/``, ``judge/``) that part is
-left out, with a word.
+does (``cascade/rank.py``, ``calibration.py``): all values of the subject, and sets of 2 to 64 with
+distractors of other kinds, of the same kind, and as documents would bring them. The models have 0.1
+to 2.6 million parameters and are trained alike in a made-up world (two seeds), and on real
+biographies whose values a judge has labelled. Without ``--data`` (see its README: ``wiki/``,
+``judge/``) the real biographies are left out, with a message.
 
 Texts, models and counts are kept in the folder and made once. Writes ``results/ranking*.csv`` and
 ``ranking.json``; ``--page`` writes tables and figures of ``docs/results/ranking.md`` from these.
-``--smoke`` does all of it in seconds, with numbers that mean nothing.
+``--smoke`` does all of it in seconds, with meaningless numbers.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
         found = {spec: one_model(spec, args) for spec in models.specs(
             args.seeds, args.data is not None, smoke=args.smoke)}  # fmt: skip
         if args.data is None:
-            print("Real biographies are left out: --data names no folder that holds them.")
+            print("Real biographies are left out: give their folder with --data.")
         write(found, args)
     if args.page:
         for file in ranking_page.write(args.page, args.results):
@@ -67,17 +67,21 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, nargs="?", help="folder for texts and models")
-    parser.add_argument("--data", type=Path, help="folder of the real data")
+    parser.add_argument("--data", type=Path, help="folder of the real data (wiki/, judge/)")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--people", type=int, default=400, help="of a world")
-    parser.add_argument("--ask", type=int, default=30, help="people of each split, or articles")
-    parser.add_argument("--articles", type=int, default=4000, help="to train on")
+    parser.add_argument("--people", type=int, default=400, help="people of a world")
+    parser.add_argument(
+        "--ask", type=int, default=30, help="people per split, or articles, to evaluate"
+    )
+    parser.add_argument("--articles", type=int, default=4000, help="articles to train on")
     parser.add_argument("--steps", type=int, default=450)
     parser.add_argument("--wiki-steps", type=int, default=300)
     parser.add_argument("--results", type=Path, default=RESULTS)
     page = Path(__file__).parents[1] / "docs" / "results" / "ranking.md"
-    parser.add_argument("--page", type=Path, nargs="?", const=page, help="write this page")
-    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument(
+        "--page", type=Path, nargs="?", const=page, help="fill the tables and figures of this page"
+    )
+    parser.add_argument("--smoke", action="store_true", help="a quick run with meaningless numbers")
     args = parser.parse_args()
     if args.smoke:
         args.seeds, args.people, args.ask, args.articles = 1, 40, 1, 30
@@ -89,7 +93,7 @@ def arguments() -> argparse.Namespace:
 
 
 def one_model(spec: models.Spec, args: argparse.Namespace) -> tuple[Counts, dict]:
-    """A model's counts, and what is known of its training."""
+    """Return a model's counts, and the facts about its training."""
     world = spec.data == "world"
     packed = (
         models.world_data(args.out, spec.seed, args.people, args.steps)
@@ -110,38 +114,40 @@ def one_model(spec: models.Spec, args: argparse.Namespace) -> tuple[Counts, dict
 
 def measure_world(spec: models.Spec, folder: Path, args: argparse.Namespace) -> Counts:
     loaded, world = load_model(folder), models.the_world(spec.seed, args.people)
-    read_again = list(itertools.islice(world.documents("train"), CALIBRATION))
+    calibration_texts = list(itertools.islice(world.documents("train"), CALIBRATION))
     with TemporaryDirectory() as place, Database(world.to_sqlite(f"{place}/t.sqlite")) as source:
-        scorer = Scorer(loaded, calibrate(loaded, read_again), source.alternatives)
+        scorer = Scorer(loaded, calibrate(loaded, calibration_texts), source.alternatives)
     places = [
         place
         for split in ("valid", "fresh", "unseen")
         for place in offered.world_places(world, split, args.ask, controlled=split != "fresh")
     ]
-    return measure(scorer, places, frequent(read_again))
+    return measure(scorer, places, frequent(calibration_texts))
 
 
 def measure_wiki(spec: models.Spec, folder: Path, args: argparse.Namespace) -> Counts:
-    """Both ways of naming kinds; calibrated on other labelled biographies than are scored."""
+    """Measure both naming schemes for kinds; calibrate on biographies that are not scored."""
     loaded, counts = load_model(folder), []
     found = offered.biographies(read_labels(models.labels_of(args.data)))
     for kinds in ("relations", "coarse"):
         marked = [offered.with_kinds(article, kinds) for article in found]
         scored = marked[CALIBRATION : CALIBRATION + 3 * args.ask]
         length = loaded.model.config.max_position_embeddings
-        read_again = [truncate_document(a, loaded.tokenizer, length) for a in marked[:CALIBRATION]]
+        calibration_texts = [
+            truncate_document(a, loaded.tokenizer, length) for a in marked[:CALIBRATION]
+        ]
         with TemporaryDirectory() as place:
             path = Path(place) / "facts.sqlite"
             write_values(path, ((a.id, a.text, a.marks) for a in scored))
             with Database(path) as source:
-                scorer = Scorer(loaded, calibrate(loaded, read_again), source.alternatives)
+                scorer = Scorer(loaded, calibrate(loaded, calibration_texts), source.alternatives)
         places = offered.article_places(scored, loaded.tokenizer, length, split=kinds)
-        counts.append(measure(scorer, places, frequent(read_again)))
+        counts.append(measure(scorer, places, frequent(calibration_texts)))
     return Counts().merge(counts)
 
 
 def frequent(texts: Iterable[Document]) -> list[str]:
-    """Kinds of value, the most frequent first."""
+    """Return the kinds of values, the most frequent first."""
     kinds = Counter(mark.relation or mark.reason for text in texts for mark in text.marks)
     return [kind for kind, _ in kinds.most_common()]
 
@@ -150,7 +156,7 @@ def frequent(texts: Iterable[Document]) -> list[str]:
 
 
 def write(found: dict[models.Spec, tuple[Counts, dict]], args: argparse.Namespace) -> None:
-    """Everything as tables; seeds of a model are pooled over their people."""
+    """Write all tables; seeds of a model are pooled over their people."""
     groups: dict[tuple[str, str, str], list[models.Spec]] = {}
     for spec in found:
         groups.setdefault((spec.data, spec.size, spec.method), []).append(spec)
@@ -177,12 +183,12 @@ def write(found: dict[models.Spec, tuple[Counts, dict]], args: argparse.Namespac
     }
     table(args.results / "ranking_speed.csv", ranking_speed.measure(folders, smoke=args.smoke))
     given = {k: v for k, v in vars(args).items() if k not in ("out", "data", "results", "page")}
-    conditions = {**given, "calibration": CALIBRATION, "environment": environment()}
-    write_atomic(args.results / "ranking.json", json.dumps(conditions, indent=1) + "\n")
+    setup = {**given, "calibration": CALIBRATION, "environment": environment()}
+    write_atomic(args.results / "ranking.json", json.dumps(setup, indent=1) + "\n")
 
 
 def table(file: Path, rows: Sequence[dict]) -> None:
-    """Rows as CSV; numbers with five digits."""
+    """Write rows as CSV, numbers with five digits."""
     names = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
     with file.open("w", newline="") as sheet:
         writer = csv.DictWriter(sheet, names, lineterminator="\n")

@@ -1,6 +1,6 @@
-"""What ``ranking.py`` offers a model: places where a value is due, and candidates for each.
+"""The places and candidates of ``ranking.py``: where a value is due, and what a source could offer.
 
-Every candidate set begins with the right value; sets of one kind are nested, so that a larger one
+Every candidate set begins with the right value. Sets of one kind are nested, so that a larger one
 only adds distractors.
 """
 
@@ -25,7 +25,7 @@ CONTROLLED = 0.5
 
 
 class Fact(NamedTuple):
-    """A value, and what it is to its subject."""
+    """A value and its relation to the subject."""
 
     kind: str
     value: str
@@ -33,7 +33,7 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value is due: the true text before it, and candidates by (distractors, K)."""
+    """A place where a value is due: the true text before it, and candidates by (distractors, K)."""
 
     text: str
     subject: str
@@ -44,18 +44,18 @@ class Place:
     sets: dict[tuple[str, int], list[Fact]] = field(default_factory=dict)
 
     def facts(self) -> list[Fact]:
-        """All candidates of all sets, once each."""
+        """Return all candidates of all sets, each once."""
         return list(dict.fromkeys(itertools.chain.from_iterable(self.sets.values())))
 
 
 def world_places(world: World, split: str, people: int, *, controlled: bool) -> list[Place]:
-    """Every value start of one text per person.
+    """Return every place where a value begins, in one text per person.
 
     Args:
-        world: knows the truth.
+        world: has the true values.
         split: of the texts.
-        people: how many.
-        controlled: with sets of ``COUNTS``, or natural ones only.
+        people: their number.
+        controlled: add the sets of ``COUNTS`` to the natural ones.
     """
     found = []
     for text in itertools.islice(world.documents(split), people):
@@ -78,18 +78,18 @@ def world_places(world: World, split: str, people: int, *, controlled: bool) -> 
 def controlled_sets(
     right: Fact, own: Sequence[Fact], lives: Sequence[Sequence[Fact]]
 ) -> dict[tuple[str, int], list[Fact]]:
-    """Sets of ``COUNTS`` with three kinds of distractors, where there are enough of them.
+    """Return the sets of ``COUNTS`` with three kinds of distractors, if there are enough of them.
 
     ``other``: values of other kinds, the subject's own first. ``same``: values of the same kind
-    from other people. ``mixed``: the subject's own, then all values of other people, one after
-    another, as their texts would bring them.
+    from other people. ``mixed``: the subject's own, then all values of other people, one person
+    after another, as their texts would bring them.
     """
-    mine = [fact for fact in own if fact != right]
+    own_others = [fact for fact in own if fact != right]
     theirs = list(itertools.chain.from_iterable(lives))
     drawn = {
-        "other": [f for f in (*mine, *theirs) if f.kind != right.kind],
+        "other": [f for f in (*own_others, *theirs) if f.kind != right.kind],
         "same": [f for f in theirs if f.kind == right.kind],
-        "mixed": [*mine, *theirs],
+        "mixed": [*own_others, *theirs],
     }
     found = {}
     for name, facts in drawn.items():
@@ -101,7 +101,7 @@ def controlled_sets(
 
 
 def _without(value: str, facts: Iterable[Fact]) -> list[Fact]:
-    """Each value once, but not this one: what is chosen is told by the value."""
+    """Return each other value once; candidates are identified by their value."""
     seen = {value}
     return [f for f in facts if not (f.value in seen or seen.add(f.value))]
 
@@ -137,7 +137,7 @@ def relation(name: str) -> str:
 
 
 def coarse(value: str) -> str:
-    """What a value looks like: a date, a number, a name, or other words."""
+    """Return the form of a value: a date, a number, a name, or other words."""
     if _YEAR.search(value):
         return "date"
     if any(c.isdigit() for c in value):
@@ -146,7 +146,7 @@ def coarse(value: str) -> str:
 
 
 def with_kinds(article: Document, kinds: str) -> Document:
-    """The article with other kinds of values: the judge's ``relations``, or ``coarse`` ones."""
+    """Rename the kinds of an article's values: the judge's ``relations``, or ``coarse`` ones."""
     marks = [
         Mark(m.start, m.end, m.reason, coarse(article.text[m.start : m.end])
              if kinds == "coarse" else relation(m.relation or ""))
@@ -156,7 +156,7 @@ def with_kinds(article: Document, kinds: str) -> Document:
 
 
 def biographies(articles: Iterable[Document]) -> list[Document]:
-    """Articles in which a judge found when or where somebody was born or died."""
+    """Return the articles in which a judge found the time or place of a birth or death."""
     return [
         a for a in articles
         if len(a.marks) >= 3 and any(relation(m.relation or "") in ABOUT_PEOPLE for m in a.marks)
@@ -166,10 +166,10 @@ def biographies(articles: Iterable[Document]) -> list[Document]:
 def article_places(
     articles: Sequence[Document], tokenizer: object, length: int, split: str
 ) -> list[Place]:
-    """Every labelled value in what a model can read of each article, and its candidates.
+    """Return every labelled value within the model's context, with its candidates.
 
-    Natural are all labelled values of the whole article. ``unsaid`` leaves out what the text
-    before already says (as ``lacy evaluate --articles`` does).
+    The natural candidates are all labelled values of the whole article. ``unsaid`` leaves out what
+    the text before already states (as ``lacy evaluate --articles`` does).
     """
     facts = {a.id: _facts(a) for a in articles}
     found = []
@@ -185,9 +185,9 @@ def article_places(
             if place is None:
                 continue
             place.sets[NATURAL, 0] = _right_first(place.right, own)
-            said = f" {' '.join(words(place.text))} "
-            if f" {' '.join(words(place.right.value))} " not in said:
-                fresh = [f for f in own if f" {' '.join(words(f.value))} " not in said]
+            stated = f" {' '.join(words(place.text))} "
+            if f" {' '.join(words(place.right.value))} " not in stated:
+                fresh = [f for f in own if f" {' '.join(words(f.value))} " not in stated]
                 place.sets["unsaid", 0] = _right_first(place.right, fresh)
             if rng.random() < CONTROLLED:
                 place.sets.update(controlled_sets(place.right, own, lives))

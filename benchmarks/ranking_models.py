@@ -1,6 +1,6 @@
-"""The models of ``ranking.py``: made-up worlds and real biographies, sizes side by side.
+"""The models of ``ranking.py``: several sizes, for made-up worlds and for real biographies.
 
-Everything is kept in one folder and made once; a run that was stopped goes on.
+Everything is kept in one folder and made once; an interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lacy.world import World, make_world
 
 SMALLEST = Preset("micro", "llama", 32, 3, 2, 2, 96, note="0.1M, smaller than any preset")
 CONTEXT = 256
-"""Tokens per row, and the most that a model reads."""
+"""Tokens per row, and the context of the models."""
 
 WORLD = {
     "batch_rows": 6, "optimizer": "muon", "lr": 6e-3, "decay": 0.3, "decay_shape": "linear",
@@ -46,7 +46,7 @@ class Spec:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Return the name of its folder."""
         return f"{self.data}.{self.size}.{self.method}.s{self.seed}"
 
 
@@ -61,7 +61,7 @@ WIKI_SIZES = ("tiny", "1m")
 
 
 def specs(seeds: int, wiki: bool, *, smoke: bool = False) -> list[Spec]:
-    """All runs, seed by seed, so that a first seed is whole before the second begins."""
+    """Return all runs, seed by seed, so that a seed is complete before the next begins."""
     sizes = ("micro",) if smoke else SIZES
     middle = () if smoke else ("plain", "text_weight_0")
     found = []
@@ -78,7 +78,7 @@ def the_world(seed: int, people: int) -> World:
 
 
 def world_data(out: Path, seed: int, people: int, steps: int) -> Path:
-    """Packed texts of a world; as many as the steps can read."""
+    """Pack texts of a world, as many as the training steps can read."""
     folder = out / "data" / f"world.s{seed}"
     if not folder.exists():
         world = the_world(seed, people)
@@ -90,7 +90,7 @@ def world_data(out: Path, seed: int, people: int, steps: int) -> Path:
 
 
 def wiki_data(out: Path, data: Path, articles: int) -> Path:
-    """Packed biographies with marks, without those that a judge has labelled."""
+    """Pack biographies with marks, without those that a judge has labelled."""
     folder = out / "data" / "wiki"
     if not folder.exists():
         labelled = {d.meta.get("title") for d in read_labels(labels_of(data))}
@@ -106,7 +106,7 @@ def wiki_data(out: Path, data: Path, articles: int) -> Path:
 
 
 def annotated(texts: Iterable[Document]) -> Iterable[Document]:
-    """The texts with the marks of the bundled pipeline."""
+    """Yield the texts with the marks of the bundled pipeline."""
     annotator, stream = SpacyAnnotator("bundled"), iter(texts)
     while batch := list(itertools.islice(stream, 256)):
         found = annotator.annotate([text.text for text in batch])
@@ -119,7 +119,7 @@ def labels_of(data: Path) -> Path:
 
 
 def smallest(out: Path, packed: Path, seed: int) -> Path:
-    """An untrained model of a shape that is no preset."""
+    """Save an untrained model whose shape is not a preset."""
     folder = out / "begin" / f"{packed.name}.micro.s{seed}"
     if not folder.exists():
         tokenizer = load_tokenizer(packed)
@@ -128,7 +128,7 @@ def smallest(out: Path, packed: Path, seed: int) -> Path:
 
 
 def trained(spec: Spec, out: Path, packed: Path, steps: int, **more: object) -> Path:
-    """The run's folder, trained if it is not there yet."""
+    """Return the folder of a run; train it if it does not exist yet."""
     folder = out / "runs" / spec.name
     if (folder / "facts.json").exists():
         return folder
@@ -146,13 +146,13 @@ def trained(spec: Spec, out: Path, packed: Path, steps: int, **more: object) -> 
     train(TrainConfig(data=packed, out=folder, steps=steps, seed=spec.seed, **settings))
     facts = {"seconds": round(time.perf_counter() - begin, 1), **read_off(folder, settings, steps)}
     if facts["last"]["step"] != steps:
-        raise SystemExit("Training was stopped; the same command goes on.")
+        raise SystemExit("Training was interrupted; run the same command again to resume it.")
     write_atomic(folder / "facts.json", json.dumps(facts) + "\n")
     return folder
 
 
 def read_off(folder: Path, settings: dict, steps: int) -> dict:
-    """Parameters, tokens and losses of a finished run."""
+    """Return parameters, tokens and losses of a finished run."""
     from lacy.model import load_model
 
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if "loss" in row]

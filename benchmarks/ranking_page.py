@@ -1,7 +1,7 @@
-"""Tables and figures of ``docs/results/ranking.md``, from the stored results of ``ranking.py``.
+"""Write tables and figures of ``docs/results/ranking.md`` from the results of ``ranking.py``.
 
-Between ``<!-- ranking: NAME key=value -->`` and ``<!-- end -->`` stands what ``TABLES`` or
-``FIGURES`` make of the results; the page's own prose stays.
+The text between ``<!-- ranking: NAME key=value -->`` and ``<!-- end -->`` is made from the results
+by ``TABLES`` or ``FIGURES``. The rest of the page stays.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Results:
         self.speed = _read(folder / "ranking_speed.csv")
 
     def one(self, **where: str) -> dict[str, str] | None:
-        """The row of ``ranking.csv`` with these values."""
+        """Return the row of ``ranking.csv`` with these values."""
         where = {"kind": "all"} | where
         return next(iter(chosen(self.accuracy, **where)), None)
 
     def trained(self, data: str) -> list[tuple[str, str]]:
-        """Sizes and methods, small to large, the other methods last."""
+        """Return sizes and methods, from small to large, with the other methods last."""
         found: dict[tuple[str, str], float] = {}
         for row in chosen(self.models, data=data):
             found.setdefault((row["size"], row["method"]), float(row["parameters"]))
@@ -55,14 +55,14 @@ class Results:
         return sorted(found, key=lambda name: (order.index(name[1]), found[name]))
 
     def name(self, data: str, size: str, method: str) -> str:
-        """As tables and legends call a model."""
+        """Return the name of a model in tables and legends."""
         row = chosen(self.models, data=data, size=size, method=method)[0]
         return f"{float(row['parameters']) / 1e6:.2g}M{METHODS[method]}"
 
 
 def _read(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as sheet_:
-        return list(csv.DictReader(sheet_))
+    with file.open(newline="") as file_:
+        return list(csv.DictReader(file_))
 
 
 def chosen(rows: Iterable[dict[str, str]], **where: str) -> list[dict[str, str]]:
@@ -73,7 +73,7 @@ def chosen(rows: Iterable[dict[str, str]], **where: str) -> list[dict[str, str]]
 
 
 def models(found: Results) -> str:
-    """What was trained; seeds together."""
+    """Return the table of trained models, seeds pooled."""
     lines = [["texts", "model", "seeds", "parameters", "steps", "tokens", "loss on held-out texts",
               "of it: values", "other words"]]  # fmt: skip
     for data in ("world", "wiki"):
@@ -93,7 +93,7 @@ def models(found: Results) -> str:
 
 
 def rankings(found: Results, data: str, split: str, distractors: str, k: str = "0") -> str:
-    """Every model and ranking on one split."""
+    """Return the table of every model and ranking on one split."""
     lines = [["model", *RANKINGS.values(), "candidates", "places"]]
     for size, method in found.trained(data):
         where = {"data": data, "size": size, "method": method, "split": split,
@@ -108,7 +108,7 @@ def rankings(found: Results, data: str, split: str, distractors: str, k: str = "
 
 
 def splits(found: Results, ranking: str = "calibrated") -> str:
-    """All of the subject's values, by split."""
+    """Return the table over all of the subject's values, by split."""
     names = ("valid", "fresh", "unseen")
     lines = [["model", *(SPLITS[name] for name in names)]]
     for size, method in found.trained("world"):
@@ -121,23 +121,23 @@ def splits(found: Results, ranking: str = "calibrated") -> str:
 
 
 def counts(found: Results, data: str, split: str, distractors: str, ranking: str) -> str:
-    """By number of candidates."""
+    """Return the table by number of candidates."""
     lines = [["model", *(f"K = {k}" for k in COUNTS)]]
     where = {"data": data, "split": split, "distractors": distractors}
     for size, method in found.trained(data):
         rows = [found.one(**where, size=size, method=method, k=k, ranking=ranking) for k in COUNTS]
         lines.append([found.name(data, size, method), *map(cell, rows)])
     size, method = found.trained(data)[0]
-    for name, said in (("kind_known", "*kind known, value not*"), ("chance", "*chance*")):
+    for name, label in (("kind_known", "*kind known, value not*"), ("chance", "*chance*")):
         rows = [found.one(**where, size=size, method=method, k=k, ranking=name) for k in COUNTS]
-        lines.append([said, *map(cell, rows)])
+        lines.append([label, *map(cell, rows)])
     return table(lines)
 
 
 def kinds(
     found: Results, data: str, split: str, ranking: str = "calibrated", least: str = "1"
 ) -> str:
-    """By kind of the value, where a kind has at least so many places."""
+    """Return the table by kind of the value, for kinds with at least ``least`` places."""
     where = {"data": data, "split": split, "ranking": ranking, "distractors": "natural"}
     sizes = [name for name in found.trained(data) if name[1] == "lacy"]
     rows = [
@@ -155,7 +155,7 @@ def kinds(
 
 
 def abstain(found: Results, data: str, split: str) -> str:
-    """Where the cascade has its limit, and where 95% of all places are taken."""
+    """Return the table at the limit of the cascade and at 95% coverage."""
     lines = [["model", "score", "something is taken", "of it right", "right, without a limit",
               "taken though the right value is missing", "95% taken: right",
               "taken though missing"]]  # fmt: skip
@@ -184,7 +184,7 @@ def abstain(found: Results, data: str, split: str) -> str:
 
 
 def speed(found: Results, counts: str = ",".join(COUNTS)) -> str:
-    """Milliseconds per call, and how many times that of ``trees`` the others take."""
+    """Return the table of milliseconds per call, with ratios to ``trees``."""
     lines = [["model", "tokens before", "K", "tree", "rows", "naive", "rows / tree",
               "naive / tree"]]  # fmt: skip
     for row in found.speed:
@@ -202,7 +202,7 @@ def speed(found: Results, counts: str = ",".join(COUNTS)) -> str:
 
 
 def memory(found: Results) -> str:
-    """A sentence."""
+    """Return a sentence about memory."""
     parts = [
         f"{found.name('world', row['size'], 'lacy')}: tree {row['trees_mib']}, rows"
         f" {row['rows_mib']}, naive {row['naive_mib']}"
@@ -220,7 +220,7 @@ def cell(row: dict[str, str] | None) -> str:
         return "–"
     value = f"{100 * float(row['value']):.0f}%"
     if row["ranking"] not in ("calibrated", "uncalibrated", "likelihood", "per_token"):
-        return value  # an expectation, which nothing was drawn for
+        return value  # an expectation has no interval
     return f"{value} [{100 * float(row['low']):.0f}-{100 * float(row['high']):.0f}]"
 
 
@@ -242,13 +242,13 @@ def table(lines: Sequence[Sequence[str]], left: int = 1) -> str:
 
 
 def by_count(found: Results, file: Path, data: str, split: str) -> str:
-    """Accuracy against K, a panel per kind of distractors."""
-    said = (
+    """Draw accuracy against K, with a panel per kind of distractors."""
+    caption = (
         f"Share of right choices against the number of candidates, {SPLITS[split]}: a panel per"
         " kind of distractors, a line per model; dashed without calibration."
     )
     sizes = [name for name in found.trained(data) if name[1] == "lacy"]
-    with sheet(file, len(DISTRACTORS), said, columns=3, height=4.2) as panels:
+    with sheet(file, len(DISTRACTORS), caption, columns=3, height=4.2) as panels:
         for axes, (distractors, title) in zip(panels, DISTRACTORS.items(), strict=True):
             where = {"data": data, "split": split, "distractors": distractors}
             for number, (size, method) in enumerate(sizes):
@@ -257,8 +257,8 @@ def by_count(found: Results, file: Path, data: str, split: str) -> str:
                         found.one(**where, size=size, method=method, k=k, ranking=ranking)
                         for k in COUNTS
                     ]
-                    pen = SeriesStyle(number, variant)
-                    line(axes, rows, pen, found.name(data, size, method) if not variant else None)
+                    style = SeriesStyle(number, variant)
+                    line(axes, rows, style, found.name(data, size, method) if not variant else None)
             for ranking, name in (("kind_known", "kind known"), ("chance", "chance")):
                 rows = [
                     found.one(**where, size=sizes[0][0], method="lacy", k=k, ranking=ranking)
@@ -271,33 +271,33 @@ def by_count(found: Results, file: Path, data: str, split: str) -> str:
             axes.set_title(title)
             axes.set_xlabel("candidates")
         panels[0].set_ylabel("right")
-    return said
+    return caption
 
 
 def line(
-    axes: object, rows: Sequence, pen: SeriesStyle, label: str | None, colour: str = ""
+    axes: object, rows: Sequence, style: SeriesStyle, label: str | None, colour: str = ""
 ) -> None:
-    """One line, with its interval as a band where it is one."""
+    """Draw one line, with its interval as a band if it has one."""
     points = [(int(row["k"]), float(row["value"])) for row in rows if row]
     if not points:
         return
     blind = bool(colour)
-    axes.plot(*zip(*points, strict=True), color=colour or pen.colour, linestyle=pen.dash,
-              marker="" if blind else pen.marker, label=label, linewidth=1.2 if blind else 1.6,
+    axes.plot(*zip(*points, strict=True), color=colour or style.colour, linestyle=style.dash,
+              marker="" if blind else style.marker, label=label, linewidth=1.2 if blind else 1.6,
               markersize=4)  # fmt: skip
-    if pen.variant == 0 and not blind:
+    if style.variant == 0 and not blind:
         low, high = ([float(row[end]) for row in rows if row] for end in ("low", "high"))
-        axes.fill_between([x for x, _ in points], low, high, color=pen.colour, alpha=0.12, lw=0)
+        axes.fill_between([x for x, _ in points], low, high, color=style.colour, alpha=0.12, lw=0)
 
 
 def by_limit(found: Results, file: Path, data: str, split: str) -> str:
-    """Precision against coverage."""
-    said = (
+    """Draw precision against coverage."""
+    caption = (
         f"Share of right choices among those taken against the share taken, as the limit rises,"
         f" {SPLITS[split]}; dashed without calibration. Stars: the limit of the cascade."
     )
     sizes = [name for name in found.trained(data) if name[1] == "lacy"]
-    with sheet(file, 1, said) as (axes,):
+    with sheet(file, 1, caption) as (axes,):
         for number, (size, method) in enumerate(sizes):
             for variant, ranking in enumerate(("calibrated", "uncalibrated")):
                 where = {
@@ -310,19 +310,19 @@ def by_limit(found: Results, file: Path, data: str, split: str) -> str:
                 rows = [
                     r for r in chosen(found.abstain, **where) if r["precision"] not in ("", "nan")
                 ]
-                pen = SeriesStyle(number, variant)
+                style = SeriesStyle(number, variant)
                 points = sorted((float(r["coverage"]), float(r["precision"])) for r in rows)
                 label = None if variant else found.name(data, size, method)
-                axes.plot(*zip(*points, strict=True), color=pen.colour, linestyle=pen.dash,
+                axes.plot(*zip(*points, strict=True), color=style.colour, linestyle=style.dash,
                           label=label)  # fmt: skip
                 here = [r for r in rows if float(r["limit"]) == 0.0]
                 for row in here:
                     axes.plot(float(row["coverage"]), float(row["precision"]), marker="*",
-                              color=pen.colour, markersize=11, linestyle="")  # fmt: skip
+                              color=style.colour, markersize=11, linestyle="")  # fmt: skip
         axes.set_xlabel("share of places at which something is taken")
         axes.set_ylabel("of it right")
         axes.set_ylim(top=1.01)
-    return said
+    return caption
 
 
 TABLES: dict[str, Callable[..., str]] = {
@@ -333,12 +333,12 @@ FIGURES: dict[str, Callable[..., str]] = {"by_count": by_count, "by_limit": by_l
 
 
 def write(page: Path, folder: Path, out: Path | None = None) -> list[Path]:
-    """Fills the marked places of a page; done twice, it changes nothing.
+    """Fill the marked places of a page; a second time changes nothing.
 
     Args:
         page: Markdown with markers.
         folder: with the results.
-        out: where the page goes (itself by default); figures go beside it.
+        out: path of the written page (itself by default); figures are written to the same folder.
     """
     found, out, written = Results(folder), out or page, []
 
@@ -350,9 +350,9 @@ def write(page: Path, folder: Path, out: Path | None = None) -> list[Path]:
         if name in TABLES:
             return f"{match[1]}\n{TABLES[name](found, **options)}\n\n"
         (file,) = (word for word in words if "=" not in word)
-        said = FIGURES[name](found, out.parent / file, **options)
+        caption = FIGURES[name](found, out.parent / file, **options)
         written.append(out.parent / file)
-        return f"{match[1]}\n![{said}]({file})\n\n"
+        return f"{match[1]}\n![{caption}]({file})\n\n"
 
     write_atomic(out, MARKER.sub(content, page.read_text(encoding="utf-8")))
     return [*written, out]

@@ -1,7 +1,8 @@
-"""What a model says to candidates, and how often that is right: the measuring of ``ranking.py``."""
+"""The measurements of ``ranking.py``: scores of candidates, and how often the best is right."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -24,12 +25,12 @@ EXPECTED = ("chance", "frequent_kind", "kind_known")
 """One of all; one of the most frequent kind in training; one of the right kind: expectations."""
 
 
-LEAST = 10
+MIN_PLACES = 10
 """Places below which a kind of value gets no rows."""
 
 
 class Taken(NamedTuple):
-    """The best of a natural set by one ranking, and by how much it passes the limit."""
+    """The best candidate of a natural set by one ranking, and its distance to the limit."""
 
     right: bool
     over: float
@@ -45,13 +46,13 @@ class Counts:
         self.taken: dict[tuple[str, str], dict[str, list[Taken]]] = defaultdict(dict)
 
     def add(self, key: tuple, unit: str, right: float) -> None:
-        """One choice."""
+        """Add one choice."""
         pair = self.pairs[key].setdefault(unit, [0.0, 0.0])
         pair[0] += right
         pair[1] += 1.0
 
     def merge(self, others: Iterable[Counts]) -> Counts:
-        """With those of other seeds, whose people are others."""
+        """Merge counts of other seeds, which have other people."""
         for other in others:
             for key, units in other.pairs.items():
                 self.pairs[key].update(units)
@@ -60,16 +61,16 @@ class Counts:
         return self
 
     def score(self, key: tuple) -> Score:
-        """Share of right choices, with an interval over units."""
+        """Return the share of right choices, with an interval over units."""
         pairs = np.asarray(list(self.pairs[key].values()))
         unit = "share" if key[3] in SCORED else "expectation"
         return ratio(pairs[:, 0], pairs[:, 1], unit=unit)
 
     def rows(self, seeds: Sequence[Counts]) -> Iterator[dict]:
-        """A row per key, with the value of each seed; of kinds of value only what counts often."""
+        """Yield a row per key with the value of each seed; rare kinds of values are left out."""
         for key, units in self.pairs.items():
             places = sum(n for _, n in units.values())
-            if key[4] != "all" and (key[3] not in SCORED or places < LEAST):
+            if key[4] != "all" and (key[3] not in SCORED or places < MIN_PLACES):
                 continue
             score = self.score(key)
             apart = [each.score(key).value for each in seeds if key in each.pairs]
@@ -80,13 +81,13 @@ class Counts:
             }  # fmt: skip
 
     def as_json(self) -> dict:
-        """To be kept."""
+        """Return the counts as JSON data."""
         pairs = [[*key, units] for key, units in self.pairs.items()]
         return {"pairs": pairs, "taken": [[*key, units] for key, units in self.taken.items()]}
 
     @classmethod
     def of_json(cls, kept: dict) -> Counts:
-        """What ``as_json`` gave."""
+        """Return the counts that ``as_json`` wrote."""
         counts = cls()
         for *key, units in kept["pairs"]:
             counts.pairs[tuple(key)] = units
@@ -96,12 +97,28 @@ class Counts:
         return counts
 
 
+class OneText:
+    """The backend that ``rank`` needs: a decoder that has read one text."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+
+    async def score(
+        self,
+        texts: Sequence[Place],
+        candidates: Sequence[Sequence[Sequence[int]]],
+        ends: Sequence[int] | None,
+    ) -> list[list[float]]:
+        """Return the log-likelihoods of candidates after the text."""
+        return self.decoder.score([0] * len(texts), candidates, whole=True, ends=ends)
+
+
 class Scorer:
     """Scores candidates as the cascade does.
 
     Args:
         loaded: the model.
-        calibration: of it.
+        calibration: of this model.
         alternatives: effective number of values, by kind.
     """
 
@@ -116,19 +133,19 @@ class Scorer:
         self.call_id = call_id_of(loaded)
 
     def of(self, place: Place) -> dict[str, dict[Fact, float]]:
-        """Each ranking's scores of all the candidates of a place."""
+        """Return each ranking's scores of all candidates of a place."""
         decoder = Decoder(self.loaded.model, call_id=self.call_id)
         ids = [begin_end(self.loaded.tokenizer)[0], *self.text.encode(place.text)]
         decoder.feed([ids])
         offered = {fact: self.candidate(place, fact) for fact in place.facts()}
-        options = tokenize_candidates(
-            list(offered.values()), self.text, ids, decoder.context - len(ids)
-        )
+        room = decoder.context - len(ids)
+        options = tokenize_candidates(list(offered.values()), self.text, room)
         fits = {id(option.candidate): option for option in options}
         facts = {f: fits[id(c)] for f, c in offered.items() if id(c) in fits}
         group = list(facts.values())
-        uncalibrated = rank(decoder, [0], [group])[0]
-        alone = [  # without the second term
+        backend = OneText(decoder)
+        uncalibrated = asyncio.run(rank(backend, [place], [group]))[0]
+        alone = [  # without the reference log-likelihood
             score + reference_score(o.candidate, {})
             for score, o in zip(uncalibrated, group, strict=True)
         ]
@@ -136,25 +153,25 @@ class Scorer:
             "likelihood": alone,
             "per_token": [s / len(o.tokens) for s, o in zip(alone, group, strict=True)],
             "uncalibrated": uncalibrated,
-            "calibrated": rank(decoder, [0], [group], self.reference)[0],
+            "calibrated": asyncio.run(rank(backend, [place], [group], self.reference))[0],
         }
         return {name: dict(zip(facts, scores, strict=True)) for name, scores in found.items()}
 
     def candidate(self, place: Place, fact: Fact) -> Candidate:
-        """A fact as a source would offer it."""
+        """Return a fact as a source would offer it."""
         return Candidate(
             continuation(place.text, fact.value), kind=fact.kind, subject=place.subject,
             alternatives=self.alternatives.get(fact.kind, 1.0),
         )  # fmt: skip
 
     def limit(self, ranking: str, place: Place, fact: Fact) -> float:
-        """The score from which on the cascade takes it."""
+        """Return the score from which on the cascade takes it."""
         kinds = self.kinds if ranking == "calibrated" else None
         return min_score(self.candidate(place, fact), DEFAULT_ABSTAIN, kinds)
 
 
 def measure(scorer: Scorer, places: Sequence[Place], frequent: Sequence[str]) -> Counts:
-    """Right choices at all places.
+    """Count the right choices at all places.
 
     Args:
         scorer: of the model.
@@ -184,17 +201,17 @@ def measure(scorer: Scorer, places: Sequence[Place], frequent: Sequence[str]) ->
 
 
 def best_of(facts: Sequence[Fact], scores: Mapping[Fact, float]) -> Fact:
-    """The fact with the highest score; of equals the last, as the right one is the first."""
+    """Return the fact with the highest score, of equals the last, as the right one is first."""
     return max(reversed(facts), key=lambda fact: scores[fact])
 
 
 def expected(right: Fact, facts: Sequence[Fact], frequent: Sequence[str]) -> dict[str, float]:
-    """How often blind choices are right."""
+    """Return how often blind choices are right."""
     kinds = Counter(fact.kind for fact in facts)
-    usual = next((kind for kind in frequent if kind in kinds), facts[-1].kind)
+    frequent_kind = next((kind for kind in frequent if kind in kinds), facts[-1].kind)
     return {
         "chance": 1 / len(facts),
-        "frequent_kind": (right.kind == usual) / kinds[usual],
+        "frequent_kind": (right.kind == frequent_kind) / kinds[frequent_kind],
         "kind_known": 1 / kinds[right.kind],
     }
 
@@ -202,7 +219,7 @@ def expected(right: Fact, facts: Sequence[Fact], frequent: Sequence[str]) -> dic
 def take(
     scorer: Scorer, ranking: str, place: Place, facts: Sequence[Fact], scores: Mapping[Fact, float]
 ) -> Taken:
-    """How far the best passes its limit, with the right value among the candidates and without."""
+    """Compare the best with its limit, with the right value among the candidates and without."""
     over = {fact: scores[fact] - scorer.limit(ranking, place, fact) for fact in facts}
     first = best_of(facts, scores)
     rest = [fact for fact in facts if fact != place.right]
@@ -212,11 +229,11 @@ def take(
 def curve(
     taken: Mapping[str, Sequence[Taken]], limits: Sequence[float] | None = None
 ) -> list[dict]:
-    """Precision against coverage as the limit is raised; 0 is where the cascade has it.
+    """Return precision against coverage as the limit is raised; 0 is the limit of the cascade.
 
     Returns:
-        For each limit: the share of places at which something is taken, the share of that which is
-        right, and the share taken where the right value is not offered, with intervals.
+        For each limit, with intervals: the share of places at which a candidate is taken, the share
+        of these that is right, and the share taken if the right value is not offered.
     """
     units = list(taken.values())
     if limits is None:
@@ -236,7 +253,7 @@ def curve(
 
 
 def flat(scores: Mapping[str, Score]) -> dict[str, float]:
-    """Figures as columns: value, low and high."""
+    """Return figures as columns: value, low and high."""
     found: dict[str, float] = {}
     for name, score in scores.items():
         found |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}

@@ -1,9 +1,9 @@
-"""How long it takes to score candidates, and how much memory: part of ``ranking.py``.
+"""Time and memory for scoring candidates; part of ``ranking.py``.
 
-Sides: ``trees`` (``Decoder.score``: one pass, the text's cache, candidates as a tree), ``rows``
-(the same with a row per candidate over copies of the cache), ``naive`` (a pass over text and
-candidate for each, without a cache). All sides in every round, in random order; CPU time, medians,
-intervals of the paired ratios.
+Sides: ``trees`` (``Decoder.score``: one pass over the text's cache, candidates as a tree), ``rows``
+(the same with a row per candidate over copies of the cache), ``naive`` (one pass over text and
+candidate for each, without a cache). Every round runs all sides in random order. Figures are
+medians of CPU time, with intervals of the paired ratios.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SIDES: dict[str, Callable[[Decoder, list[list[int]]], list[float]]] = {
 
 
 def prepared(folder: Path, count: int, length: int, seed: int = 0) -> tuple[Decoder, list]:
-    """A decoder that has read a text of some length, and values of the world as candidates."""
+    """Return a decoder that has read a text, and values of the world as candidates."""
     loaded = load_model(folder)
     text = TokenText(loaded.tokenizer)
     world = the_world(seed, 60)
@@ -77,7 +77,7 @@ def prepared(folder: Path, count: int, length: int, seed: int = 0) -> tuple[Deco
 
 
 def measure(folders: Mapping[str, Path], *, smoke: bool = False) -> list[dict]:
-    """Milliseconds per call of every side, by size, length of the text and number of candidates."""
+    """Return milliseconds per call of every side, by size, text length and number of candidates."""
     found = []
     for size in [size for size in SIZES if size in folders] or list(folders)[:1]:
         for length in LENGTHS[:1] if smoke else LENGTHS:
@@ -91,14 +91,14 @@ def measure(folders: Mapping[str, Path], *, smoke: bool = False) -> list[dict]:
 
 
 def timed(folder: Path, count: int, length: int, rounds: int) -> dict:
-    """Medians, and ratios of the other sides to ``trees`` with intervals."""
+    """Return medians, and ratios of the other sides to ``trees`` with intervals."""
     decoder, candidates = prepared(folder, count, length)
-    said = {name: side(decoder, candidates) for name, side in SIDES.items()}
-    apart = max(np.abs(np.subtract(said["trees"], said[name])).max() for name in SIDES)
-    assert apart < 1e-3, f"the sides differ by {apart}"
-    order, chance, spent = list(SIDES), random.Random(0), {name: [] for name in SIDES}
+    scores = {name: side(decoder, candidates) for name, side in SIDES.items()}
+    gap = max(np.abs(np.subtract(scores["trees"], scores[name])).max() for name in SIDES)
+    assert gap < 1e-3, f"the sides differ by {gap}"
+    order, rng, spent = list(SIDES), random.Random(0), {name: [] for name in SIDES}
     for _ in range(rounds):
-        chance.shuffle(order)
+        rng.shuffle(order)
         for name in order:
             begin = time.process_time()
             SIDES[name](decoder, candidates)
@@ -114,7 +114,7 @@ def timed(folder: Path, count: int, length: int, rounds: int) -> dict:
 
 
 def memory(folder: Path, side: str) -> float:
-    """MiB by which the peak of a process of its own rises in one call."""
+    """Return the increase of peak memory in one call, in MiB, measured in a new process."""
     command = [sys.executable, __file__, str(folder), side]
     return float(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
 
@@ -122,15 +122,15 @@ def memory(folder: Path, side: str) -> float:
 def rise(folder: str, side: str) -> float:
     torch.set_num_threads(1)
     decoder, candidates = prepared(Path(folder), COUNTS[-1], LENGTHS[-1])
-    trees(decoder, candidates[:1])  # what the first call alone needs
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (Linux)
+    trees(decoder, candidates[:1])  # the first call also loads kernels
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak (Linux)
     before = peak()
     SIDES[side](decoder, candidates)
     return round(peak() - before, 1)
 
 
 def peak() -> float:
-    """Greatest resident size of this process, MiB."""
+    """Return the highest resident size of this process, in MiB."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 

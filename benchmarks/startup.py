@@ -1,10 +1,10 @@
-"""Times what a user waits for before anything happens: ``lacy --help``, ``import lacy``.
-
-Each command runs in a fresh process after one warm-up; the least and the median of the times are
-written with the conditions. The least is the figure to compare: everything above it is other
-processes on the machine (their number stands in the column ``load``).
+"""Measure what a user waits for before anything happens: ``lacy --help``, ``import lacy``.
 
     python benchmarks/startup.py --out benchmarks/results/startup.csv
+
+Each command runs in a fresh process after one warm-up. The minimum and the median of the times are
+written with their conditions. Compare the minimum: everything above it is due to other processes
+on the machine (their number is in the column ``load``).
 """
 
 import argparse
@@ -28,7 +28,7 @@ COMMANDS = {
 
 
 def measure(command, repeats):
-    """Wall and CPU seconds of each of ``repeats`` runs after a warm-up."""
+    """Return wall and CPU seconds of each of ``repeats`` runs after a warm-up."""
     wall, cpu = [], []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -41,7 +41,7 @@ def measure(command, repeats):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/startup.csv"))
     arguments = parser.parse_args()
@@ -52,9 +52,9 @@ def main():
         rows.append(
             {
                 "command": name,
-                "least_ms": round(1000 * min(seconds), 1),
+                "min_ms": round(1000 * min(seconds), 1),
                 "median_ms": round(1000 * statistics.median(seconds), 1),
-                "least_cpu_ms": round(1000 * min(cpu), 1),
+                "min_cpu_ms": round(1000 * min(cpu), 1),
                 "n": len(seconds),
                 "load": round(os.getloadavg()[0], 1),
                 "python": found["python"],
@@ -65,8 +65,8 @@ def main():
         )
         row = rows[-1]
         print(
-            f"{name:20} least {row['least_ms']:6.1f} ms, median {row['median_ms']:6.1f}, "
-            f"least CPU {row['least_cpu_ms']:6.1f}"
+            f"{name:20} minimum {row['min_ms']:6.1f} ms, median {row['median_ms']:6.1f}, "
+            f"minimum CPU {row['min_cpu_ms']:6.1f}"
         )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with open(arguments.out, "w", newline="") as file:

@@ -1,15 +1,15 @@
-"""What selection and ``<CALL>`` add to a training step, against plain cross-entropy.
-
-A whole step (forward, loss, backward, clipping, AdamW) of a small Llama, every side with its own
-copy of the model, in random order within each round, so that other load on the machine hits all
-sides alike. Reported are medians of the paired ratios with a 95% bootstrap interval.
+"""Measure what selection and ``<CALL>`` add to a training step, against plain cross-entropy.
 
     OMP_NUM_THREADS=1 python benchmarks/step_overhead.py
 
+A whole step (forward, loss, backward, clipping, AdamW) of a small Llama. Every side has its own
+copy of the model and runs in random order within each round, so that other load on the machine
+affects all alike. Figures are medians of the paired ratios with a 95% bootstrap interval.
+
 Sides: ``plain`` is what a trainer does (all logits, then ``cross_entropy``); ``plain_torch`` is
-torch's chunked ``linear_cross_entropy``; ``plain_fused`` is our engine with nothing delegated, so
-that the ratio to it is what selection and ``<CALL>`` cost by themselves; ``two_pass`` computes the
-losses, selects, then computes the loss, as one would with the three functions one by one.
+torch's chunked ``linear_cross_entropy``; ``plain_fused`` is our loss with nothing delegated, so
+that the ratio to it is the cost of selection and ``<CALL>`` alone; ``two_pass`` computes the
+losses, selects, then computes the loss, as with the three functions one by one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def make_model(vocabulary: int, context: int, width: int, layers: int) -> LlamaF
 
 
 def make_batch(batch: int, context: int, vocabulary: int, seed: int) -> Batch:
-    """Token ids, targets and marks (a quarter of the targets are facts, as on Wikipedia)."""
+    """Return token ids, targets and marks (a quarter of the targets are facts, as on Wikipedia)."""
     chance = torch.Generator().manual_seed(seed)
     ids = torch.randint(1, vocabulary - 1, (batch, context), generator=chance)
     targets = ids.roll(-1, 1)
@@ -117,7 +117,7 @@ def train_step(
 
 
 def paired(rows: list[dict[str, float]], over: str, under: str, clock: str) -> dict[str, object]:
-    """Median of the ratios within rounds, and its bootstrap interval."""
+    """Return the median of the ratios within rounds, and its bootstrap interval."""
     ratios = np.array([row[f"{over}_{clock}"] / row[f"{under}_{clock}"] for row in rows])
     chance = np.random.default_rng(0)
     medians = np.median(chance.choice(ratios, (4000, len(ratios))), axis=1)

@@ -1,9 +1,9 @@
-"""What the benchmarks of the server share: servers as processes, streams that are checked, figures.
+"""Shared code of the server benchmarks: servers as processes, checked streams, figures.
 
-Servers (``lacy.serve``, as ``lacy serve`` runs them) are processes of their own with one torch
-thread each, on loopback. The client is the benchmark's process: streams of ``/v1/completions``,
-read chunk by chunk and checked to their end. The model has random weights and speaks letters only;
-all its texts are as long as asked for.
+Servers (``lacy.serve``, as ``lacy serve`` runs them) are separate processes with one torch thread
+each, on loopback. The client is the benchmark's process: it reads streams of ``/v1/completions``
+chunk by chunk and checks them to their end. The model has random weights and writes letters only,
+so all texts have the requested length.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import numpy as np
 VALUE = " Ulm"
 CALLING = "slm:random=0.22"
 LATE = 15.0
-"""Seconds after which a request is not in time: five limits of the source and the text itself."""
+"""Seconds after which a request is late: five time limits of the source, and the text itself."""
 
 
 def make_model(width, layers):
-    """Random weights, letters only; what it says is no matter."""
+    """Build a model of random weights that writes letters only; its text does not matter."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -42,56 +42,56 @@ def make_model(width, layers):
         max_position_embeddings=512, pad_token_id=0, tie_word_embeddings=False,
     )).eval()  # fmt: skip
     letters = [tokenizer.encode(c)[0] for c in "abcdefghijklmnopqrstuvwxyz"]
-    silent = torch.ones(len(tokenizer) - 1, dtype=torch.bool)
-    silent[letters] = False
-    # Logits are 0 where a row is; the largest of the letters' is above that at every step.
-    model.lm_head.weight.data[:-1][silent] = 0.0
+    others = torch.ones(len(tokenizer) - 1, dtype=torch.bool)
+    others[letters] = False
+    # A zero row gives a logit of 0; the largest of the letters is always above that.
+    model.lm_head.weight.data[:-1][others] = 0.0
     model.lm_head.weight.data[letters] *= 30.0
     return SimpleNamespace(model=model, tokenizer=tokenizer, meta={})
 
 
-def serve(engine, **said):
-    """Serve a model; the first line that is printed says at which port, and what else is said."""
+def serve(engine, **facts):
+    """Serve a model; the first printed line has the port and the given facts."""
     from lacy.serve import Scheduler, Server, make_app
     from lacy.serve.server import open_socket
 
     with open_socket("127.0.0.1", 0) as place, Scheduler(engine, streams=32, queue=64) as scheduler:
         server = Server(make_app(scheduler, "slm"), scheduler, grace=5.0)
-        print(json.dumps({"port": place.getsockname()[1], **said}), flush=True)
+        print(json.dumps({"port": place.getsockname()[1], **facts}), flush=True)
         server.run(sockets=[place])
 
 
 @contextmanager
 def child(kind, args, address="http://127.0.0.1:9/v1"):
-    """A process of the script that runs: its pid and what it said when it was ready."""
-    command = [sys.executable, sys.argv[0], "--child", kind, "--partner", address]
+    """Run this script as a child process; yield its pid and the facts it printed when ready."""
+    command = [sys.executable, sys.argv[0], "--child", kind, "--source", address]
     for key in ("width", "layers", "new"):
         command += [f"--{key}", str(getattr(args, key))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        said = json.loads(process.stdout.readline())
-        yield SimpleNamespace(pid=process.pid, url=f"http://127.0.0.1:{said['port']}", **said)
+        ready = json.loads(process.stdout.readline())
+        yield SimpleNamespace(pid=process.pid, url=f"http://127.0.0.1:{ready['port']}", **ready)
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
 @dataclass
-class Got:
-    """One stream as it came."""
+class StreamResult:
+    """One received stream."""
 
     began: float
     ended: float = 0.0
     first: float = 0.0
     gaps: list[float] = field(default_factory=list)
-    """Seconds per token, token by token, after the first chunk."""
+    """Seconds per token after the first chunk."""
     longest: float = 0.0
     tokens: int = 0
     called: int = 0
     calls: int = 0
     unanswered: int = 0
     borrowed: int = 0
-    """Characters of the longest text that a source put in."""
+    """Characters of the longest borrowed text."""
     fault: str = ""
 
 
@@ -100,11 +100,11 @@ def prompts(count):
 
 
 async def stream(client, url, model, number, new, seed=0, leave=None):
-    """Ask for one stream and check that it is whole; ``leave``: go away after so many tokens."""
+    """Read one stream and check that it is complete; disconnect after ``leave`` tokens."""
     body = {"model": model, "prompt": f"Mara Vell {number % 1000:03d} was born", "stream": True,
             "max_tokens": new, "temperature": 1.0, "seed": seed * 100_000 + number}  # fmt: skip
-    got = Got(time.perf_counter())
-    last, done, finish, said, account = got.began, False, None, "", None
+    got = StreamResult(time.perf_counter())
+    last, done, finish, totals = got.began, False, None, None
     try:
         async with client.stream("POST", f"{url}/v1/completions", json=body) as response:
             if response.status_code != 200:
@@ -118,10 +118,9 @@ async def stream(client, url, model, number, new, seed=0, leave=None):
                 (choice,) = json.loads(line.removeprefix("data: "))["choices"]
                 now = time.perf_counter()
                 spans, finish = choice["lacy"]["spans"], choice["finish_reason"]
-                said += choice["text"]
                 if "".join(span["text"] for span in spans) != choice["text"]:
-                    raise ValueError("spans are not the text")
-                account = choice["lacy"] if finish else None
+                    raise ValueError("the spans do not add up to the text")
+                totals = choice["lacy"] if finish else None
                 tokens = sum(span["tokens"] for span in spans)
                 got.tokens += tokens
                 for span in spans:
@@ -140,9 +139,9 @@ async def stream(client, url, model, number, new, seed=0, leave=None):
                     got.ended = now
                     return got
         if not done or finish not in ("stop", "length") or not 0 < got.tokens <= new:
-            raise ValueError(f"not whole: {done=} {finish=} {got.tokens} tokens")
-        if account is None or account["calls"] != got.calls:
-            raise ValueError("the sums are not those of the chunks")
+            raise ValueError(f"incomplete: {done=} {finish=} {got.tokens} tokens")
+        if totals is None or totals["calls"] != got.calls:
+            raise ValueError("the totals differ from those of the chunks")
     except Exception as error:
         got.fault = f"{type(error).__name__}: {error}"
     got.ended = time.perf_counter()
@@ -150,7 +149,7 @@ async def stream(client, url, model, number, new, seed=0, leave=None):
 
 
 async def together(url, wanted, new, seed):
-    """Streams (model, how many of it) all at once; lists of what came, by model."""
+    """Run streams (model, count) all at once and return the results by model."""
     async with httpx.AsyncClient(timeout=60) as client:
         plan = [model for model, count in wanted for _ in range(count)]
         got = await asyncio.gather(
@@ -160,9 +159,9 @@ async def together(url, wanted, new, seed):
 
 
 async def steadily(url, model, new, concurrent, until, leave=lambda number: None):
-    """``concurrent`` streams at a time, until ``until(number)`` says that no more shall begin.
+    """Keep ``concurrent`` streams running until ``until(number)`` is true for the next one.
 
-    ``leave(number)`` says after how many tokens a stream's client goes away, None for never.
+    ``leave(number)`` returns after how many tokens a stream's client disconnects, None for never.
     """
     numbers, found = iter(range(10**9)), []
 
@@ -176,13 +175,14 @@ async def steadily(url, model, new, concurrent, until, leave=lambda number: None
     return found
 
 
-def row(part, way, number, got):
-    """Figures of streams that ran together."""
+def row(part, condition, number, got):
+    """Return the figures of streams that ran together."""
     seconds = max(g.ended for g in got) - min(g.began for g in got)
     gaps = 1000 * np.array([gap for g in got for gap in g.gaps] or [np.nan])
     tokens = sum(g.tokens for g in got)
     line = {
-        "part": part, "way": way, "round": number, "requests": len(got), "tokens": tokens,
+        "part": part, "condition": condition, "round": number, "requests": len(got),
+        "tokens": tokens,
         "seconds": seconds, "tokens_per_s": tokens / seconds, "median_ms": np.median(gaps),
         "p95_ms": np.quantile(gaps, 0.95), "longest_ms": 1000 * max(g.longest for g in got),
         "first_ms": 1000 * float(np.median([g.first for g in got])),
@@ -199,7 +199,7 @@ def row(part, way, number, got):
 
 
 def interval(values):
-    """Median over rounds (other work may hit some of them) and its bootstrap interval."""
+    """Return the median over rounds (robust to other load) and its bootstrap interval."""
     values = np.array(values)
     draws = np.median(np.random.default_rng(0).choice(values, (4000, len(values))), 1)
     low, high = np.quantile(draws, (0.025, 0.975))

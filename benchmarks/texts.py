@@ -1,23 +1,23 @@
-"""Texts as a source at scale: time and size of an index, time of an answer, what is found.
+"""Measure texts as a source at scale: time and size of an index, response time, recall of passages.
 
     OMP_NUM_THREADS=1 python benchmarks/texts.py [--articles wiki/train.jsonl.gz]
 
 Collections:
 
 - ``template``: 200,000 texts of one passage, made from one sentence (``sources.py``), so that
-  nearly all hold every word that is looked for: hard for a search by words.
-- ``articles`` (where a file is named): real articles as they are cut into passages; capitalised
-  words and numbers are taken as values, so that no annotator is timed.
+  nearly all contain every search word: hard for a search by words.
+- ``articles`` (if a file is given): real articles, split into passages. Capitalised words and
+  numbers count as values, so that no annotator is timed.
 
 Each is indexed by both engines, and the articles also with vectors (by default made from
 themselves by latent semantic analysis). Questions:
 
-- ``somebody``: whom a text is about, and the beginning of a sentence of its passage.
-- ``nobody``: the beginning of a sentence of which all names (capitalised words) were taken away; it
-  ends where a value stands. ``found``: the passage it comes from is among the first four.
+- ``subject``: the subject of a text, and the beginning of a sentence of its passage.
+- ``no subject``: the beginning of a sentence without all its names (capitalised words), up to a
+  value. ``found``: the passage it comes from is among the first four.
 
-Rows are written to ``results/texts.csv``, conditions to ``results/texts.json``. Times are of
-requests asked one by one; intervals are 95% bootstrap intervals of the p95 over requests.
+Rows go to ``results/texts.csv``, the setup to ``results/texts.json``. Times are of single requests;
+intervals are 95% bootstrap intervals of the p95 over requests.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ FIRST = 4
 
 @dataclass
 class Question:
-    """A request, and a piece of the passage that it was made from."""
+    """A request, and a part of the passage that it was made from."""
 
     request: Request
-    piece: str = ""
+    part: str = ""
 
 
 def articles(path: Path, limit: int | None) -> Iterator[Document]:
@@ -64,45 +64,45 @@ def articles(path: Path, limit: int | None) -> Iterator[Document]:
         yield Document(document.id, document.text, document.meta, marks)
 
 
-def asked_of_template(count: int, texts: int, chance: random.Random) -> dict[str, list[Question]]:
-    known = [name_of(n) for n in chance.sample(range(texts), count)]
+def template_questions(count: int, texts: int, rng: random.Random) -> dict[str, list[Question]]:
+    known = [name_of(n) for n in rng.sample(range(texts), count)]
     return {
-        "somebody": [Question(Request(f"{name} was born on")) for name in known],
-        "nobody": [
-            Question(Request(f"the one who taught {chance.choice(FIELDS)} in {place} on"))
-            for place in chance.choices(PLACES, k=count // 4)
+        "subject": [Question(Request(f"{name} was born on")) for name in known],
+        "no subject": [
+            Question(Request(f"the one who taught {rng.choice(FIELDS)} in {place} on"))
+            for place in rng.choices(PLACES, k=count // 4)
         ],
     }
 
 
-def asked_of_articles(
-    path: Path, limit: int | None, count: int, chance: random.Random
+def article_questions(
+    path: Path, limit: int | None, count: int, rng: random.Random
 ) -> dict[str, list[Question]]:
-    found: dict[str, list[Question]] = {"somebody": [], "nobody": []}
+    found: dict[str, list[Question]] = {"subject": [], "no subject": []}
     every = list(lacy.read(path, limit=limit))
     while min(map(len, found.values())) < count:
-        document = chance.choice(every)
+        document = rng.choice(every)
         title = document.meta.get("title") or ""
         sentences = [m.group().strip() for m in SENTENCE.finditer(document.text[len(title) :])]
         if not sentences or not title:
             continue
-        sentence = chance.choice(sentences)
+        sentence = rng.choice(sentences)
         values = [m.start() for m in VALUE.finditer(sentence) if m.start() > 30]
         if not values:
             continue
-        begin = sentence[: chance.choice(values)].rstrip()
-        bare = " ".join(CAPITAL.sub(" ", begin).split())
-        if len(bare.split()) < 4:
+        begin = sentence[: rng.choice(values)].rstrip()
+        without_names = " ".join(CAPITAL.sub(" ", begin).split())
+        if len(without_names.split()) < 4:
             continue
-        found["somebody"].append(Question(Request(begin, subject=title), begin))
-        found["nobody"].append(Question(Request(bare), begin))
+        found["subject"].append(Question(Request(begin, subject=title), begin))
+        found["no subject"].append(Question(Request(without_names), begin))
     return {name: questions[:count] for name, questions in found.items()}
 
 
-def learned(texts: list[str], folder: Path) -> Path:
-    """A model of vectors made from the texts, by latent semantic analysis (tf-idf, then an SVD).
+def make_vectors(texts: list[str], folder: Path) -> Path:
+    """Make vectors from the texts by latent semantic analysis (tf-idf, then an SVD).
 
-    No model that was trained elsewhere is needed: words of the same passages get similar vectors.
+    This needs no trained model: words of the same passages get similar vectors.
     """
     from model2vec import StaticModel
     from sklearn.decomposition import TruncatedSVD
@@ -125,7 +125,7 @@ def learned(texts: list[str], folder: Path) -> Path:
 
 
 def timed(source: Documents, questions: list[Question]) -> tuple[np.ndarray, float]:
-    """Milliseconds of each, and the share that got candidates."""
+    """Return the milliseconds of each request, and the share that got candidates."""
 
     async def ask() -> tuple[list[float], int]:
         took, answered = [], 0
@@ -145,34 +145,39 @@ def first(source: Documents, request: Request) -> list[tuple[int, float]]:
     return source._search(request, subject)[:FIRST]
 
 
-def right(source: Documents, question: Question) -> bool:
-    """Whether the passage that holds the piece is among the first."""
+def finds(source: Documents, question: Question) -> bool:
+    """True if the passage with the question's text is among the first."""
+    return any(contains(source, n, question.part) for n, _ in first(source, question.request))
+
+
+def contains(source: Documents, passage: int, text: str) -> bool:
+    """True if a passage contains a text."""
     query = (
         "SELECT substr(text, start + 1, stop - start) FROM passage"
         " JOIN document ON document.id = document WHERE passage.id = ?"
     )
-    for number, _ in first(source, question.request):
-        [text] = source._db.execute(query, (number,)).fetchone()
-        if question.piece in text:
-            return True
-    return False
+    [found] = source._db.execute(query, (passage,)).fetchone()
+    return text in found
 
 
 def folder_size(folder: Path) -> float:
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20
 
 
-def measure(what: str, engine: str, source: Documents, asked: dict, more: dict) -> list[dict]:
+def measure(
+    what: str, engine: str, source: Documents, questions_by_kind: dict, more: dict
+) -> list[dict]:
     lines = []
-    for about, questions in asked.items():
+    for about, questions in questions_by_kind.items():
         timed(source, questions[:3])
         took, answered = timed(source, questions)
         draws = np.random.default_rng(0).choice(took, (1000, len(took)))
         low, high = np.quantile(np.quantile(draws, 0.95, axis=1), (0.025, 0.975))
-        pieces = [q for q in questions if q.piece]
+        with_part = [q for q in questions if q.part]
         line = {
             "collection": what, "engine": engine, "about": about, **more, "n": len(took),
-            "answered": answered, "found": np.mean([right(source, q) for q in pieces] or [np.nan]),
+            "answered": answered,
+            "found": np.mean([finds(source, q) for q in with_part] or [np.nan]),
             "median_ms": np.median(took), "p95_ms": np.quantile(took, 0.95), "low": low,
             "high": high, "max_ms": took.max(),
         }  # fmt: skip
@@ -184,7 +189,7 @@ def measure(what: str, engine: str, source: Documents, asked: dict, more: dict) 
 
 
 def agreement(one: Documents, other: Documents, questions: list[Question]) -> float:
-    """Share of the first passages of one that the other has among its first, too."""
+    """Return the share of one source's first passages that the other also has among its first."""
     shares = []
     for question in questions:
         a, b = ({p[:1] for p in first(source, question.request)} for source in (one, other))
@@ -193,9 +198,11 @@ def agreement(one: Documents, other: Documents, questions: list[Question]) -> fl
     return float(np.mean(shares))
 
 
-def collection(what: str, supply, asked: dict, folder: Path, ways: list[tuple]) -> list[dict]:
+def collection(
+    what: str, supply, questions_by_kind: dict, folder: Path, settings: list[tuple]
+) -> list[dict]:
     lines, opened = [], {}
-    for engine, vectors in ways:
+    for engine, vectors in settings:
         name = engine + (" + vectors" if vectors else "")
         place = folder / f"{what}-{name.replace(' ', '')}"
         begin = time.perf_counter()
@@ -207,33 +214,28 @@ def collection(what: str, supply, asked: dict, folder: Path, ways: list[tuple]) 
             "passages": source._db.execute("SELECT COUNT(*) FROM passage").fetchone()[0],
             "build_s": built, "open_s": time.perf_counter() - begin, "mib": folder_size(place),
         }  # fmt: skip
-        lines += measure(what, name, source, asked, more)
+        lines += measure(what, name, source, questions_by_kind, more)
         if source._vectors is not None:
-            vectors_alone = [q for q in asked["nobody"] if q.piece]
-            hits = [alone(source, q) for q in vectors_alone]
+            vectors_alone = [q for q in questions_by_kind["no subject"] if q.part]
+            hits = [finds_by_vectors(source, q) for q in vectors_alone]
             lines.append({**lines[-1], "engine": "vectors alone", "found": float(np.mean(hits))})
             print(lines[-1], flush=True)
-    plain = [opened[engine] for engine, vectors in ways if not vectors]
-    for about, questions in asked.items():
+    plain = [opened[engine] for engine, vectors in settings if not vectors]
+    for about, questions in questions_by_kind.items():
         print(what, about, "agreement of engines", round(agreement(*plain[:2], questions), 3))
     for source in opened.values():
         source.close()
     return lines
 
 
-def alone(source: Documents, question: Question) -> bool:
-    """Whether the vectors alone find the passage."""
+def finds_by_vectors(source: Documents, question: Question) -> bool:
+    """True if the vectors alone find the passage."""
     near = source._vectors.near(question.request.text, FIRST)
-    for _, document, start, stop in source._passages([number for number, _ in near]):
-        query = "SELECT text FROM document WHERE id = ?"
-        [text] = source._db.execute(query, (document,)).fetchone()
-        if question.piece in text[start:stop]:
-            return True
-    return False
+    return any(contains(source, passage, question.part) for passage, _ in near)
 
 
 def template(count: int) -> Iterator[Document]:
-    """The texts of the template."""
+    """Return the texts of the template."""
     return map(text_of, range(count))
 
 
@@ -241,41 +243,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=200_000)
     parser.add_argument("--articles", type=Path, help="JSON lines with id, title, text")
-    parser.add_argument("--limit", type=int, help="read so many articles only")
-    parser.add_argument("--vectors", help="a model2vec model; by default made from the articles")
+    parser.add_argument("--limit", type=int, help="maximum number of articles")
+    parser.add_argument("--vectors", help="a model2vec model (default: made from the articles)")
     parser.add_argument("--requests", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    chance = random.Random(args.seed)
+    rng = random.Random(args.seed)
     engines = [("fts5", None), ("tantivy", None)]
     lines = []
     with tempfile.TemporaryDirectory() as place:
         if args.texts:
-            asked = asked_of_template(args.requests, args.texts, chance)
+            asked = template_questions(args.requests, args.texts, rng)
             lines += collection(
                 "template", partial(template, args.texts), asked, Path(place), engines
             )
         if args.articles:
-            asked = asked_of_articles(args.articles, args.limit, args.requests, chance)
+            asked = article_questions(args.articles, args.limit, args.requests, rng)
             supply = partial(articles, args.articles, args.limit)
             vectors = args.vectors
             if vectors is None:
                 passages = [p for d in supply() for p in d.text.split("\n") if len(p) > 40]
-                chance.shuffle(passages)
-                vectors = str(learned(passages[:100_000], Path(place) / "learned"))
-            ways = [*engines, ("fts5", vectors)]
-            lines += collection("articles", supply, asked, Path(place), ways)
+                rng.shuffle(passages)
+                vectors = str(make_vectors(passages[:100_000], Path(place) / "learned"))
+            settings = [*engines, ("fts5", vectors)]
+            lines += collection("articles", supply, asked, Path(place), settings)
     with (args.out / "texts.csv").open("w", newline="") as sheet:
         writer = csv.DictWriter(sheet, lines[0])
         writer.writeheader()
         writer.writerows(lines)
-    conditions = {
+    setup = {
         "command": "python benchmarks/texts.py --articles wiki/train.jsonl.gz", "seed": args.seed,
         "texts": args.texts, "vectors": args.vectors or "made from the articles",
         "environment": environment(),
     }  # fmt: skip
-    (args.out / "texts.json").write_text(json.dumps(conditions, indent=1) + "\n")
+    (args.out / "texts.json").write_text(json.dumps(setup, indent=1) + "\n")
 
 
 if __name__ == "__main__":

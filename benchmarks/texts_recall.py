@@ -1,21 +1,21 @@
-"""Is the right value among the candidates? Real articles with labelled values, as a source.
+"""Measure how often the right value is among the candidates, on real articles with labelled values.
 
     OMP_NUM_THREADS=1 python benchmarks/texts_recall.py judge/lmlm_dwiki_830.json
 
-The articles are those in which a judge (LMLM's annotator) labelled the values of facts. Each is in
-the index, and is asked for at every labelled value: the text up to there, and whom it is about.
-Two indices: ``labels`` holds the labelled values themselves, so that only the search can miss them;
-``rules`` holds what spaCy's rules find in the bare text, as for anybody's texts.
+In these articles a judge (LMLM's annotator) labelled the values of facts. Each article is in the
+index. For every labelled value there is a request with the text before it and the subject. There
+are two indices: ``labels`` contains the labelled values themselves, so that only the search can
+miss them; ``rules`` contains what spaCy's rules find in the unlabelled text, as for any user.
 
-A value is ``offered`` if it is among the candidates. Else it was
+A value is ``offered`` if it is among the candidates. Otherwise it was
 
 - ``unmarked``: no value of the article is exactly these words (for ``rules``: another boundary, or
   no value at all);
-- ``elsewhere``: it stands in a passage that was not used;
+- ``elsewhere``: it is in a passage that was not used;
 - ``cut``: it was in a passage that was used, but the list of candidates ended before it.
 
-One row per index, passages and candidates, to ``results/texts_recall.csv``, with a 95% bootstrap
-interval over articles; ``share``: candidates per request.
+One row per index, passages and candidates goes to ``results/texts_recall.csv``, with a 95%
+bootstrap interval over articles; ``share``: candidates per request.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ RESULTS = Path(__file__).parent / "results"
 SETTINGS = ((4, 24), (4, 48), (8, 24), (8, 48), (16, 96))
 
 
-def fate(source: Documents, request: Request, value: str, held: set[str]) -> tuple[str, int]:
-    """What became of a value, and how many candidates there were."""
+def fate(source: Documents, request: Request, value: str, known: set[str]) -> tuple[str, int]:
+    """Return what happened to a value, and the number of candidates."""
     [reply] = asyncio.run(source.ask([request]))
     found = {candidate.text.strip() for candidate in reply.candidates}
     if value in found:
         return "offered", len(found)
-    if value not in held:
+    if value not in known:
         return "unmarked", len(found)
-    few, source.candidates = source.candidates, 10_000
+    limit, source.candidates = source.candidates, 10_000
     [reply] = asyncio.run(source.ask([request]))
-    source.candidates = few
+    source.candidates = limit
     every = {candidate.text.strip() for candidate in reply.candidates}
     return ("cut" if value in every else "elsewhere"), len(found)
 
 
 def measure(what: str, source: Documents, documents: list[Document]) -> list[dict]:
-    held = {d.id: {one_line(d.text[m.start : m.end]) for m in d.marks} for d in source.documents()}
+    known = {d.id: {one_line(d.text[m.start : m.end]) for m in d.marks} for d in source.documents()}
     lines = []
     for source.passages, source.candidates in SETTINGS:
         fates, shares, offered = Counter(), [], []
@@ -65,7 +65,7 @@ def measure(what: str, source: Documents, documents: list[Document]) -> list[dic
                 if not text:
                     continue
                 request = Request(text, subject=subject)
-                how, many = fate(source, request, value, held.get(document.id, set()))
+                how, many = fate(source, request, value, known.get(document.id, set()))
                 fates[how] += 1
                 shares.append(many)
                 hits.append(how == "offered")
@@ -96,14 +96,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     every = list(read_labels(args.labels))
-    asked = every[: args.articles]
-    bare = [Document(d.id, d.text, d.meta) for d in asked]
+    chosen = every[: args.articles]
+    unlabelled = [Document(d.id, d.text, d.meta) for d in chosen]
     lines = []
     with tempfile.TemporaryDirectory() as place:
-        for what, documents in (("labels", every), ("rules", bare)):
+        for what, documents in (("labels", every), ("rules", unlabelled)):
             folder = Path(place) / what
             with Documents.build(documents, folder, engine=args.engine) as source:
-                lines += measure(what, source, asked)
+                lines += measure(what, source, chosen)
     with (args.out / "texts_recall.csv").open("w", newline="") as sheet:
         writer = csv.DictWriter(sheet, lines[0])
         writer.writeheader()

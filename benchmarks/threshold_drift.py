@@ -1,11 +1,11 @@
-"""Does the threshold of a call budget drift while texts are decoded?
+"""Measure if the threshold of a call budget drifts while texts are generated.
 
     python benchmarks/threshold_drift.py studies/world-runs --methods lacy paper sigmoid
 
-Runs the trained models of a study (``recipes/methods-world.yaml``) under ``budget=0.22``, with and
-without the signals of a calibration, many texts after one another, and records the threshold at
+Runs the trained models of a study (``recipes/methods-world.yaml``) with ``budget=0.22``, with and
+without the signals of a calibration, over many texts in sequence, and records the threshold at
 every decision. Writes ``results/threshold_drift.csv``: per model and window of generated tokens the
-quartiles of the threshold, and the rate.
+quartiles of the threshold, and the call rate.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ WINDOW = 2000
 
 
 class Recorder(BudgetController):
-    """A budget's controller that remembers each limit it applied."""
+    """A budget controller that remembers each limit it applied."""
 
     def __init__(self, policy: Budget) -> None:
         super().__init__(policy)
-        self.seen: list[tuple[int, float, int]] = []
+        self.limits: list[tuple[int, float, int]] = []
 
     def _limit(self, used: float, total: float, per_call: float) -> float:
         limit = super()._limit(used, total, per_call)
-        self.seen.append((self.total, limit, self.used))
+        self.limits.append((self.total, limit, self.used))
         return limit
 
 
-def watched(loaded, world, source, calibration, rate: float, people: list[str]) -> list[dict]:
-    """Rows of the table for one model under a budget."""
+def record(loaded, world, source, calibration, rate: float, people: list[str]) -> list[dict]:
+    """Return the rows of the table for one model under a budget."""
     engine = Engine(loaded, source, Budget(rate), max_new_tokens=192, calibration=calibration)
     recorder = Recorder(engine.policy)
     engine.remember, engine._controller = True, recorder
     engine.generate(people, people)
-    seen = np.array(recorder.seen)
+    seen = np.array(recorder.limits)
     rows = []
     for begin in range(0, int(seen[-1, 0]), WINDOW):
         part = seen[(seen[:, 0] >= begin) & (seen[:, 0] < begin + WINDOW)]
@@ -70,7 +70,7 @@ def watched(loaded, world, source, calibration, rate: float, people: list[str]) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, help="folder of texts and training runs of the study")
+    parser.add_argument("runs", type=Path, help="folder with texts and training runs of the study")
     parser.add_argument("--methods", nargs="*", default=["lacy", "paper", "sigmoid"])
     parser.add_argument("--size", default="demo")
     parser.add_argument("--seed", type=int, default=0)
@@ -88,7 +88,7 @@ def main() -> None:
         texts = itertools.islice(world.documents("train"), 100)
         source = Truth(world, tokenizer=loaded.tokenizer)
         for name, calibration in (("calibrated", calibrate(loaded, texts)), ("empty", None)):
-            made = watched(loaded, world, source, calibration, args.rate, people)
+            made = record(loaded, world, source, calibration, args.rate, people)
             rows += [{"method": method, "start": name, **row} for row in made]
             for row in made:
                 print(method, name, row, flush=True)
@@ -97,12 +97,12 @@ def main() -> None:
         writer = csv.DictWriter(sheet, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    conditions = {
+    setup = {
         "command": f"python benchmarks/threshold_drift.py RUNS --methods {' '.join(args.methods)}",
         "people": len(people), "rate": args.rate, "seed": args.seed, "window": WINDOW,
         "environment": environment(),
     }  # fmt: skip
-    (RESULTS / "threshold_drift.json").write_text(json.dumps(conditions, indent=1) + "\n")
+    (RESULTS / "threshold_drift.json").write_text(json.dumps(setup, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
-"""Real text: plain and LaCy models on held-out Wikipedia articles, alone and with the article.
+"""Evaluate plain and calling models on held-out Wikipedia articles, alone and with the article.
 
     python benchmarks/wiki.py runs/wiki-plain runs/wiki-lacy wiki/valid.jsonl.gz
 
-All models (``recipes/wiki-cpu.yaml``) begin the same held-out biographies anew, under policies of
-the same call rate; the article's own names, numbers and dates answer. Measured are the share of
-generated entities that the article holds (``lacy evaluate --articles`` prints the same), the share
-of birth dates that are right (which a value of the right kind in the wrong place does not pass),
-and, along the true articles, how well each model's signal finds the annotator's marks.
+All models (``recipes/wiki-cpu.yaml``) write new beginnings of the same held-out biographies, under
+policies of the same call rate; the article's own names, numbers and dates answer. Measured are the
+share of generated entities that the article contains (``lacy evaluate --articles`` prints the
+same), the share of birth dates that are right (a value of the right kind in the wrong place does
+not count), and, along the true articles, how well each model's signal finds the annotator's marks.
 
 *Recovered* is the share of the source's advantage, (condition - plain alone) / (source - plain),
-paired over articles. *Source* is the plain model with the article asked wherever it would itself
-begin a name, number or date (``oracle``, see ``evaluate/lookahead.py``), whatever that costs;
-``oracle=0.22`` asks at the first of these places only, as far as the budget goes.
+paired over articles. *Source* is the plain model with a call wherever it would itself begin a name,
+number or date (``oracle``, see ``evaluate/lookahead.py``), at any cost; ``oracle=0.22`` calls only
+at the first of these places, as far as the budget allows.
 
-Writes ``results/NAME.json``, ``.csv`` and ``NAME_articles.csv`` (counts per article); ``--tune``
-scores other articles than those of the table, for choosing settings; ``--wrong 20`` also prints
-entities that are not held.
+Writes ``results/NAME.json``, ``.csv`` and ``NAME_articles.csv`` (counts per article). ``--tune``
+scores other articles than those of the table, to choose settings; ``--wrong 20`` also prints
+entities that the article does not contain.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ NEAR = 120
 
 
 SETTINGS = ("method", "delegate", "call_rate", "text_weight", "call_negative", "steps", "seed")
-"""Of training, told with each model."""
+"""Settings of training that are stored with each model."""
 
 COUNTS = ("own", "own_held", "borrowed", "borrowed_held", "tokens", "asked", "born", "born_right")
 """Columns per article."""
 
 
 def policies(model: str, args: argparse.Namespace) -> list[str]:
-    """The conditions to compare; budgets at several rates, controls at one of them."""
+    """Return the conditions to compare: budgets at several rates, controls at one of them."""
     rate = f"{args.rate:g}"
     if args.policies and model != "plain":
         return args.policies
@@ -75,19 +75,19 @@ def policies(model: str, args: argparse.Namespace) -> list[str]:
 
 
 def birth(text: str) -> tuple[int | None, int | None, int | None] | None:
-    """The first date of the bracket that follows the name, by parts."""
+    """Return the parts of the first date in the bracket that follows the name."""
     found = BRACKET.search(text[:NEAR])
     if found is None:
         return None
     inside = BRACKET.search(text, found.start())
     assert inside is not None
-    cut = re.split(r"[–—]| - ", inside.group(1))[0]  # what follows is the death
+    cut = re.split(r"[–—]| - ", inside.group(1))[0]  # the rest is the death
     stated = dates(cut)
     return next(iter(stated)) if len(stated) == 1 else None
 
 
 def births(condition: ArticleAnswers, articles: list[Document]) -> np.ndarray:
-    """``[articles, 2]``: whether an answer states a birth date, and whether it is the article's."""
+    """Return ``[articles, 2]``: 1 if a birth date is stated, and 1 if it is the article's."""
     rows = []
     for answer, article in zip(condition.answers, articles, strict=True):
         ours, theirs = birth(answer.text), birth(article.text)
@@ -98,39 +98,39 @@ def births(condition: ArticleAnswers, articles: list[Document]) -> np.ndarray:
 
 
 def counts_of(condition: ArticleAnswers, articles: list[Document], extract) -> np.ndarray:
-    """``COUNTS`` of each article."""
+    """Return ``COUNTS`` of each article."""
     entities = entity_counts(condition.answers, [a.text for a in articles], extract)
     spent = [(answer.tokens, answer.called_tokens) for answer in condition.answers]
     return np.hstack([entities, np.asarray(spent, float), births(condition, articles)])
 
 
 def wrong(condition: ArticleAnswers, articles: list[Document], extract, count: int) -> list[str]:
-    """A random sample of generated entities that the article does not hold, in their sentence."""
+    """Return a random sample of entities that the article does not contain, in their sentence."""
     found = []
     marks = extract([answer.text for answer in condition.answers])
     for answer, article, spans in zip(condition.answers, articles, marks, strict=True):
-        held, given, speakers = ArticleText(article.text), len(answer.prompt), SpanLookup(answer)
+        held, given, lookup = ArticleText(article.text), len(answer.prompt), SpanLookup(answer)
         for mark in spans:
             entity = answer.text[mark.start : mark.end]
             if mark.end > given and not held.contains(entity):
-                who = speakers.at(max(mark.start, given)).speaker
+                who = lookup.at(max(mark.start, given)).speaker
                 around = answer.text[max(0, mark.start - 50) : mark.end + 25].replace("\n", " ")
                 found.append(f"{mark.reason:7} {who:8} {entity!r:34} ...{around}...")
     return random.Random(0).sample(found, min(count, len(found)))
 
 
 def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> tuple:
-    """What is known of a model, a row per condition, and counts per article of each condition."""
+    """Return facts about a model, a row per condition, and counts per condition and article."""
     loaded = load_model(folder)
     extract, articles = data["extract"], data["articles"]
     begin = time.perf_counter()
-    conditions = evaluate_articles(
+    result = evaluate_articles(
         loaded, articles, extract, policies(name, args), max_new_tokens=args.max_new_tokens,
         seed=args.seed, at=args.at, calls_in_row=args.in_row,
         calibration=calibrate_on(loaded, data["others"], extract),
     )  # fmt: skip
     rows, counts = [], {}
-    for policy, condition in conditions.items():
+    for policy, condition in result.conditions.items():
         counts[name, policy] = counts_of(condition, articles, extract)
         calls = sum(answer.calls for answer in condition.answers) / len(condition.answers)
         rows.append(
@@ -161,15 +161,15 @@ def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> t
 
 
 def right_and_all(counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Entities held and entities, per article."""
+    """Return the right entities and all entities, per article."""
     return counted[:, 1] + counted[:, 3], counted[:, 0] + counted[:, 2]
 
 
 def add_scores(rows: list[dict], counts: dict, seed: int) -> None:
-    """What follows from the counts: birth dates, and the share of the source's advantage.
+    """Add what follows from the counts: birth dates, and the share of the source's advantage.
 
-    Of the birth dates that texts state (n), the share that is right; the advantage is over the
-    plain model alone, where both are known.
+    Of the birth dates that texts state (n), the share that is right; the advantage is relative to
+    the plain model alone, if both are known.
     """
     ends = [counts.get(("plain", policy)) for policy in ("never", "oracle")]
     for row in rows:
@@ -184,7 +184,7 @@ def add_scores(rows: list[dict], counts: dict, seed: int) -> None:
 
 
 def comparisons(pairs: Iterable[tuple], counts: dict, seed: int) -> list[dict]:
-    """Differences of entity precision, paired over articles."""
+    """Return differences of entity precision, paired over articles."""
     found = []
     for a, b in pairs:
         ours, theirs = (right_and_all(counts[condition]) for condition in (a, b))
@@ -194,7 +194,7 @@ def comparisons(pairs: Iterable[tuple], counts: dict, seed: int) -> list[dict]:
 
 
 def pairs_of(counts: dict, rate: float) -> list[tuple]:
-    """At one budget: each model against calls at random, and against the other models."""
+    """Return pairs at one budget: each model and random calls, and each model and the others."""
     budgets = [w for w in counts if w[1].startswith(f"budget={rate:g}") and w[0] != "plain"]
     chance = [(w, (w[0], f"random={rate:g}")) for w in budgets]
     pairs = [*chance, *((b, a) for a, b in itertools.combinations(budgets, 2))]
@@ -202,7 +202,7 @@ def pairs_of(counts: dict, rate: float) -> list[tuple]:
 
 
 def flat(row: dict) -> dict:
-    """A row for the CSV: each figure as value, low, high and n."""
+    """Return a row for the CSV: each figure as value, low, high and n."""
     found = {}
     for key, value in row.items():
         if isinstance(value, dict):
@@ -223,7 +223,7 @@ COLUMNS = {
 
 
 def markdown(rows: list[dict]) -> list[str]:
-    """The table of docs/results/wikipedia.md; behind birth dates, how many texts state one."""
+    """Return the table of docs/results/wikipedia.md; birth dates with the number of texts."""
     heads = ["model, policy", *COLUMNS.values(), "calls per text", "call rate"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
@@ -235,7 +235,7 @@ def markdown(rows: list[dict]) -> list[str]:
 
 
 def cell(score: dict) -> str:
-    """A figure with its interval."""
+    """Return a figure with its interval."""
     if score["value"] is None:
         return "-"
     scale, digits = (100, ".0f") if score["unit"].startswith("share") else (1, ".1f")
@@ -247,7 +247,7 @@ def cell(score: dict) -> str:
 
 
 def save_counts(file: Path, counts: dict, articles: list[Document]) -> None:
-    """A row per condition and article."""
+    """Write a row per condition and article."""
     with file.open("w", newline="") as sheet:
         writer = csv.writer(sheet)
         writer.writerow(["model", "policy", "article", *COUNTS])
@@ -257,7 +257,7 @@ def save_counts(file: Path, counts: dict, articles: list[Document]) -> None:
 
 
 def load_counts(file: Path, articles: list[Document]) -> dict:
-    """What ``save_counts`` wrote, for the same articles."""
+    """Read what ``save_counts`` wrote, for the same articles."""
     found: dict = {}
     with file.open(newline="") as sheet:
         for model, policy, article, *row in itertools.islice(csv.reader(sheet), 1, None):
@@ -269,33 +269,35 @@ def load_counts(file: Path, articles: list[Document]) -> dict:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("plain", help="folder of the plain model; - keeps what is known of it")
-    parser.add_argument("lacy", help="folder of the LaCy model; - likewise")
+    parser.add_argument("plain", help="folder of the plain model; - keeps its stored results")
+    parser.add_argument("lacy", help="folder of the calling model; - keeps its stored results")
     parser.add_argument("articles")
-    parser.add_argument("--also", nargs="*", default=[], help="other LaCy models, NAME=FOLDER")
+    parser.add_argument("--also", nargs="*", default=[], help="other calling models, NAME=FOLDER")
     parser.add_argument("--only", default="is_biography")
     parser.add_argument("--people", type=int, default=120)
     parser.add_argument("--calibrate", type=int, default=100)
-    parser.add_argument("--tune", type=int, default=0, help="score so many articles after these")
+    parser.add_argument(
+        "--tune", type=int, default=0, help="score this many articles after those of the table"
+    )
     parser.add_argument("--rate", type=float, default=0.22)
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="further budgets")
-    parser.add_argument("--by", default="p_call", help="signal of the LaCy models' budgets")
+    parser.add_argument("--by", default="p_call", help="signal of the budgets of calling models")
     parser.add_argument(
-        "--policies", nargs="*", default=[], help="other conditions for LaCy models"
+        "--policies", nargs="*", default=[], help="other policies for calling models"
     )
     parser.add_argument("--at", default="word", help="where calls are allowed: word or any")
-    parser.add_argument("--in-row", type=int, help="answered calls directly after one another")
+    parser.add_argument("--in-row", type=int, help="maximum number of answered calls in a row")
     parser.add_argument("--pipeline", default="bundled")
     parser.add_argument("--max-new-tokens", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--wrong", type=int, default=0)
-    parser.add_argument("--show", type=int, default=0)
+    parser.add_argument("--wrong", type=int, default=0, help="print this many wrong entities")
+    parser.add_argument("--show", type=int, default=0, help="print this many texts")
     parser.add_argument("--name", default="wiki_cpu")
     return parser.parse_args()
 
 
 def read_data(args: argparse.Namespace) -> dict:
-    """Articles to score (with marks), and others to calibrate on."""
+    """Return articles to score (with marks), and others to calibrate on."""
     chosen = (d for d in read(args.articles) if not args.only or d.meta.get(args.only))
     articles = list(itertools.islice(chosen, args.people))
     others = list(itertools.islice(chosen, args.calibrate))

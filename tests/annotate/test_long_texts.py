@@ -48,7 +48,7 @@ REPEATED = [
 
 @pytest.fixture(scope="module")
 def annotator():
-    return SpacyAnnotator("bundled", Rules(), announce=lambda sentence: None)
+    return SpacyAnnotator("bundled", Rules(), notify=lambda sentence: None)
 
 
 def seconds(work):

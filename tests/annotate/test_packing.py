@@ -53,7 +53,7 @@ def test_stored_marks_are_used_again_with_another_context(tmp_path):
 
 def test_documents_with_their_own_marks_need_no_annotator(tmp_path):
     said = []
-    data = mark_and_pack(marked, tmp_path / "own", settings=SETTINGS, say=said.append)
+    data = mark_and_pack(marked, tmp_path / "own", settings=SETTINGS, notify=said.append)
     assert data.info.flags["NUMBER"] > 40 and not (tmp_path / "own-marks").exists()
     assert said == ["Training a tokenizer of 300 entries on the texts."]
     with pytest.raises(LacyError, match="have no marks of their own"):

@@ -92,7 +92,7 @@ def test_the_paper_s_pipeline_where_installed_else_ours(monkeypatch, capsys):
     name, reason = spacy_rules.choose_pipeline("auto")
     assert name.endswith("en_lacy_tiny") and "not installed" in reason
     said = []
-    SpacyAnnotator("auto", announce=said.append)
+    SpacyAnnotator("auto", notify=said.append)
     assert said == [f"annotating with {reason}", spacy_rules.NO_ENTITIES]
     SpacyAnnotator("auto")
     assert reason in capsys.readouterr().err

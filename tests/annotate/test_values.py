@@ -362,7 +362,7 @@ def sentences():
 @pytest.fixture(scope="module")
 def annotator():
     rules = Rules(unmark_seen=False, content=False)
-    return SpacyAnnotator("bundled", rules, announce=lambda sentence: None)
+    return SpacyAnnotator("bundled", rules, notify=lambda sentence: None)
 
 
 @pytest.mark.parametrize(("sentence", "value"), sentences())

@@ -79,14 +79,14 @@ QWEN = (None, "<|im_end|>", (END, "<|im_start|>", "<|im_end|>"), CHATML)
 def test_the_tokens_around_a_text(tmp_path, bos, eos, specials, template, begin, end, why):
     said = []
     folder = made(tmp_path / "theirs", bos, eos, specials, template)
-    tokenizer = load_tokenizer(folder, say=said.append)
+    tokenizer = load_tokenizer(folder, notify=said.append)
     assert tokenizer.convert_ids_to_tokens(list(begin_end(tokenizer))) == [begin, end]
     assert bool(said) == bool(why) and all(why in text for text in said)
     ids = encode(Document("d", "Ada", {}, ()), tokenizer).input_ids
     assert tokenizer.convert_ids_to_tokens([ids[0], ids[-1]]) == [begin, end]
 
     save_tokenizer(tokenizer, tmp_path / "ours")
-    again = load_tokenizer(tmp_path / "ours", say=said.append)
+    again = load_tokenizer(tmp_path / "ours", notify=said.append)
     assert begin_end(again) == begin_end(tokenizer)
     assert tokenizer_fingerprint(again) == tokenizer_fingerprint(tokenizer)
     assert len(said) == bool(why)  # it is chosen once

@@ -253,3 +253,15 @@ def test_names_in_scripts_without_spaces_and_other_unicode_forms():
     assert index.find("山田太郎は東京で生まれた") == "山田太郎"
     assert index.find("山田は東京で生まれた") == "山田"
     assert index.find("Łukasz Zoë was born") == "Łukasz Zoe\u0308"
+
+
+def test_a_text_is_linked_to_the_first_name_of_its_last_paragraph(tmp_path):
+    path = tmp_path / "f.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
+        rows = [("Mara Vell", "born", "1900"), ("Tomas Brill", "born", "1901")]
+        db.executemany("INSERT INTO fact VALUES (?, ?, ?)", rows)
+    with Database(path) as database:
+        assert database.link("Mara Vell met Tomas Brill.") == "Mara Vell"
+        assert database.link("Mara Vell met him.\n\nTomas Brill and Mara Vell") == "Tomas Brill"
+        assert database.link("Nobody is named.") is None

@@ -1,9 +1,9 @@
 """Convert character marks to token marks, for any fast tokenizer.
 
 A token is a fact token if it contains at least one character of a mark, ignoring spaces at the ends
-of the mark. This rule covers the hard cases: a leading space never makes a token a fact, every
-digit of a split number and every byte of a multi-byte character is one, and a space inside a value
-belongs to the value.
+of the mark. This rule covers the hard cases: a leading space alone never makes a token a fact
+token, every digit of a split number and every byte of a multi-byte character is a fact token, and a
+space inside a value belongs to the value.
 
 A token's offsets do not always show its characters: a tokenizer that adds a space before the text
 gives that space the offsets of the first letter. ``token_spans`` distinguishes the two.
@@ -30,7 +30,7 @@ WORD_START = "\u2581"
 """SentencePiece's character for a space, which also marks the beginning of a word."""
 
 SPACES = f"{WORD_START}\u0120 "
-"""Characters for a space in tokens; the second is that of byte-level tokenizers."""
+"""Characters that mean a space in tokens; byte-level tokenizers use the second."""
 
 
 def encode(
@@ -44,7 +44,7 @@ def encode(
         context: keep only this many tokens.
 
     Raises:
-        LacyError: E38, a mark outside the text; E39, the text is not valid Unicode.
+        LacyError: E38, a mark is outside the text; E39, the text is not valid Unicode.
     """
     return next(encode_many([document], tokenizer, context))
 
@@ -56,7 +56,7 @@ def encode_many(
     *,
     batch: int = 256,
 ) -> Iterator[Encoded]:
-    """Encode a stream of documents in batches; faster than ``encode``, with the same result."""
+    """Encode a stream of documents in batches; faster than ``encode`` with the same result."""
     begin, end = begin_end(tokenizer)
     stream = iter(documents)
     while group := list(itertools.islice(stream, batch)):
@@ -71,8 +71,8 @@ def encode_many(
 def token_spans(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Iterator[Encoding]:
     """Yield the token ids of texts, and the characters that each token contains.
 
-    A token that is only SentencePiece's word-start character contains none; a space that the
-    tokenizer added does not count either.
+    A token that is only SentencePiece's word-start character contains no characters, and a space
+    that the tokenizer added is not counted.
     """
     for text, found in zip(texts, encode_texts(tokenizer, texts), strict=True):
         offsets = list(found.offsets)
@@ -84,7 +84,7 @@ def token_spans(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Ite
 
 
 def _spaces(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> Iterator[tuple[int, bool]]:
-    """Yield positions of tokens that are only spaces, and if they use SentencePiece's character."""
+    """Yield the positions of space-only tokens; True if they use SentencePiece's character."""
     different = list(set(ids))
     pieces = zip(different, tokenizer.convert_ids_to_tokens(different), strict=True)
     blank = {n: piece[0] == WORD_START for n, piece in pieces if piece and not piece.strip(SPACES)}
@@ -122,7 +122,7 @@ def _first_tokens(ranges: list[tuple[int, int]], spans: NDArray[np.int64]) -> ND
     """Return the first token that contains a character of each range, if there is one."""
     holding = np.flatnonzero(spans[:, 1] > spans[:, 0])
     begins, ends = spans[holding].T
-    if np.any(ends[1:] < ends[:-1]):  # a normaliser that moves text about
+    if np.any(ends[1:] < ends[:-1]):  # a normalizer may reorder characters
         first_at = np.full(int(ends.max()) + 1, len(spans))
         for token in holding[::-1].tolist():
             first_at[spans[token, 0] : spans[token, 1]] = token
@@ -137,7 +137,7 @@ def _first_tokens(ranges: list[tuple[int, int]], spans: NDArray[np.int64]) -> ND
 
 
 def strip_mark(mark: Mark, text: str) -> tuple[int, int]:
-    """Return a mark's range without spaces at its ends; empty if it contains nothing else."""
+    """Return a mark's range without spaces at its ends; empty if it contains only spaces."""
     piece = text[mark.start : mark.end]
     start = mark.start + len(piece) - len(piece.lstrip())
     return start, max(start, mark.start + len(piece.rstrip()))

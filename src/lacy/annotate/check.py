@@ -1,7 +1,7 @@
 """Inspect marks before training on them: shares, misalignments, coloured samples.
 
-Answers three questions: is the share of fact tokens near the paper's 25% (LaCy §4, Wikipedia),
-do tokens and marks fit each other, and are the marks where a person would put them?
+Answers three questions: is the share of fact tokens near the paper's 25% (LaCy §4, Wikipedia)? Do
+marks begin and end at token boundaries? Are the marks where a person would put them?
 """
 
 from __future__ import annotations
@@ -58,26 +58,26 @@ class MarkCheck:
 
     documents: int = 0
     unmarked: int = 0
-    """Documents (of packed data: rows) without a fact token."""
+    """Number of documents (or rows of packed data) without a fact token."""
     tokens: int = 0
     flags: Counter[str] = field(default_factory=Counter)
     """Number of tokens with each flag."""
     straddles: int = 0
     examples: list[Straddle] = field(default_factory=list)
     outside: int = 0
-    """Marks beyond the end of their text, which are ignored."""
+    """Marks beyond the end of their text; they are ignored."""
     blank: int = 0
-    """Marks without a visible character, which mark no token."""
+    """Marks of white space only; they mark no token."""
     merged: int = 0
     """Marks that overlap another one and count as one value with it."""
     inconsistent: int = 0
     """Packed tokens with contradictory flags, or padding with flags."""
     samples: list[tuple[str, list[tuple[str, int]]]] = field(default_factory=list)
-    """Name of a document, and parts of its text with their flags."""
+    """Pairs of a document's name and the parts of its text with their flags."""
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share of the tokens that have each flag."""
+        """Return the share of tokens with each flag."""
         return {
             str(flag.name): self.flags[str(flag.name)] / max(1, self.tokens)
             for flag in MarkFlag
@@ -93,7 +93,7 @@ class MarkCheck:
         """Return tables and samples for a rich console."""
         from rich.console import Group
 
-        parts = [_share_table(self), _trouble_table(self), *_sample_texts(self)]
+        parts = [_share_table(self), _problem_table(self), *_sample_texts(self)]
         return Group(*(part for part in parts if part is not None))
 
 
@@ -145,7 +145,7 @@ def _check_document(document: Document, encoding: Encoding, check: MarkCheck, sa
     if not (flags & MarkFlag.FACT).any():
         check.unmarked += 1
     elif len(check.samples) < samples:
-        check.samples.append((document.id, list(_coloured(document.text, encoding, flags))))
+        check.samples.append((document.id, list(_flagged_text(document.text, encoding, flags))))
 
 
 def _find_straddles(
@@ -174,8 +174,10 @@ def _find_straddles(
             check.examples.append(Straddle(document.id, text[start:end], start, end, marked))
 
 
-def _coloured(text: str, encoding: Encoding, flags: NDArray[np.uint8]) -> Iterator[tuple[str, int]]:
-    """Yield parts of the text with the flags of their tokens, as training sees them."""
+def _flagged_text(
+    text: str, encoding: Encoding, flags: NDArray[np.uint8]
+) -> Iterator[tuple[str, int]]:
+    """Yield each token's text with its flags, as training sees them."""
     at = 0
     for (start, end), flag in zip(encoding.offsets, flags.tolist(), strict=True):
         start = max(start, at)  # the bytes of one character share its place
@@ -214,14 +216,14 @@ def _check_rows(
     marked = fact.any(axis=1)
     check.unmarked += int((~marked).sum())
     for row in np.flatnonzero(marked)[: samples - len(check.samples)]:
-        pieces = list(_decoded(rows["input_ids"][row], marks[row], real[row], data))
+        pieces = list(_decode_runs(rows["input_ids"][row], marks[row], real[row], data))
         check.samples.append((f"row with {int(rows['segments'][row].max())} segments", pieces))
 
 
-def _decoded(
+def _decode_runs(
     ids: NDArray[np.int32], marks: NDArray[np.uint8], real: NDArray[np.bool_], data: PackedData
 ) -> Iterator[tuple[str, int]]:
-    """Yield runs of equal flags as text; each value begins a new run."""
+    """Decode each run of tokens with equal flags into text; a new value begins a new run."""
     shown = 0
     flags = (marks[real] & ~np.uint8(MarkFlag.START)).tolist()
     starts = ((marks[real] & MarkFlag.START) != 0).cumsum().tolist()
@@ -253,7 +255,7 @@ def _share_table(check: MarkCheck) -> Any:
     return table
 
 
-def _trouble_table(check: MarkCheck) -> Any:
+def _problem_table(check: MarkCheck) -> Any:
     """Return a table of problems with their first examples; None if there are none."""
     from rich.table import Table
     from rich.text import Text

@@ -12,10 +12,10 @@ ONTONOTES = (
     "CARDINAL", "DATE", "EVENT", "FAC", "GPE", "LANGUAGE", "LAW", "LOC", "MONEY", "NORP",
     "ORDINAL", "ORG", "PERCENT", "PERSON", "PRODUCT", "QUANTITY", "TIME", "WORK_OF_ART",
 )  # fmt: skip
-"""The 18 entity types of OntoNotes 5, which spaCy's English pipelines use."""
+"""The 18 entity types of OntoNotes 5, as used by spaCy's English pipelines."""
 
 CONLL = ("PER", "LOC", "ORG", "MISC")
-"""The four entity types of CoNLL 2003 and wikigold, which the bundled pipeline uses."""
+"""The four entity types of CoNLL 2003 and wikigold, as used by the bundled pipeline."""
 
 RULES_VERSION = 2
 """Version of the rules; stored marks and indexes of other versions are rebuilt.
@@ -36,10 +36,10 @@ UNMARKING = ("unmark_seen", "unmark_subject", "unmark_edges", "unmark_inside")
 
 @dataclass(frozen=True)
 class Rules:
-    """Which tokens count as facts (paper §3 and §4; the paper's own lists are not public).
+    """Rules for which tokens count as facts (paper §3, §4; its own word lists are not public).
 
     The defaults mark about 25% of sub-word tokens on Wikipedia, the paper's share;
-    ``docs/annotation.md`` has the share of each switch.
+    ``docs/annotation.md`` lists the share of each switch.
     """
 
     entities: bool | None = None
@@ -54,28 +54,28 @@ class Rules:
     proper_nouns: bool = True
     """Mark runs of proper nouns, joined over short words such as "of" and "von"."""
     keywords: bool = True
-    """Mark professions, nationalities and titles from a short list."""
+    """Mark professions, nationalities and titles from short lists."""
     learned: bool = True
-    """Mark spans that a component named "facts" has learned from a judge, if there is one."""
+    """Mark the spans predicted by a component "facts" that was trained on a judge's labels."""
     learned_threshold: float = 0.3
-    """Minimum probability of a learned fact token, from 0 to 1. Lower values mark more."""
+    """Minimum probability of a predicted fact token, from 0 to 1. Lower values mark more."""
     unmark_seen: bool = True
     """Do not mark names and keywords that occur earlier in the text: they can be copied."""
     unmark_subject: bool = True
     """Do not mark the name of the text's subject (its title, else the first name)."""
     unmark_edges: bool = True
-    """Cut articles, other function words and punctuation off the ends of marks."""
+    """Trim articles, other function words and punctuation from the ends of marks."""
     unmark_inside: bool = False
-    """Also cut marks at function words and punctuation inside, which splits values."""
+    """Also split marks at function words and punctuation inside; this breaks values apart."""
     content: bool = True
-    """Also mark content words that are not facts (CONTENT), for the ignore ablations."""
+    """Also mark content words that are not facts (CONTENT), for the ``ignore`` ablations."""
 
     def only(self, *switches: str) -> Rules:
-        """Return these rules with only the named marking switches on; the others do not change."""
+        """Return a copy with only these marking switches on; other settings do not change."""
         return self.with_switches({name: name in switches for name in MARKING})
 
     def with_switches(self, states: Mapping[str, bool]) -> Rules:
-        """Return these rules with some switches changed."""
+        """Return a copy with some switches changed."""
         changes: dict[str, Any] = dict(states)
         return replace(self, **changes)
 
@@ -87,7 +87,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class AnnotateConfig:
-    """Settings of an annotation by spaCy and rules."""
+    """Settings of the annotation with spaCy and rules."""
 
     pipeline: str = "auto"
     """A spaCy pipeline: name, folder, "bundled" (ours) or "auto" (en_core_web_sm if installed, else
@@ -95,7 +95,7 @@ class AnnotateConfig:
     rules: Rare[Rules] = field(default_factory=Rules)
     """The switches of the rules."""
     batch_size: Rare[int] = 64
-    """Texts that are parsed together."""
+    """Number of texts that are parsed together."""
     text_seconds: Rare[float] = TEXT_SECONDS
     """Processor time in seconds for one text (or for each 100,000 characters of a longer one).
     Texts that take longer are skipped and listed."""

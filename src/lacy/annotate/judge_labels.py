@@ -2,9 +2,9 @@
 
 LMLM (arXiv 2505.15962) writes a look-up before each fact: ``born on [dblookup('Ralph Earl',
 'Birth Date') -> May 11, 1751] May 11, 1751``. The paper's "LLM judge" method (arXiv 2602.12005,
-§5.1) delegates these values. Look-ups are removed from the text, and each value is searched after
-the place of its look-up, because the judge does not always put the two side by side and sometimes
-rewords the value. ``LabelReport`` counts how each value was found.
+§5.1) delegates these values. ``read_labels`` removes the look-ups from the text and searches for
+each value after its look-up, because the judge does not always put the two side by side and
+sometimes rewords the value. ``LabelReport`` counts how each value was found.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ OPENING_QUOTE = re.compile(rf"\s*([{''.join(CLOSING_QUOTE)}])")
 ARROW = re.compile(rf"([{''.join(CLOSING_QUOTE.values())}])\s*\)\s*\]?\s*(?:->|=>|\u2192)[^\S\n]*")
 WORD = re.compile(r"\w+")
 WINDOW = 200
-"""Characters after a look-up in which its value is searched; a sentence or two (our choice)."""
+"""Number of characters after a look-up that may contain its value: a sentence or two (ours)."""
 
 MAX_LOOKUP = 2_000
 """Longest look-up in characters (our choice)."""
 
 MAX_BRACKETS = 20
-"""Number of brackets that are tried as the end of a look-up."""
+"""Maximum number of brackets that are tried as the end of a look-up."""
 
 
 @dataclass
 class LabelReport:
-    """How many values of the look-ups were found, and how."""
+    """Counts of look-ups by how their value was found in the text."""
 
     documents: int = 0
     lookups: int = 0
@@ -49,21 +49,21 @@ class LabelReport:
     later: int = 0
     """Verbatim, but further on in the same line (within ``WINDOW`` characters)."""
     other_case: int = 0
-    """Further on, and in other letter case."""
+    """Further on and in different letter case."""
     in_parts: int = 0
-    """A list of which at least one item was found."""
+    """The value is a list, and at least one of its items was found."""
     restored: int = 0
-    """The judge had dropped the value from the text; it was put back (also counted above)."""
+    """The judge had left the value out of the text; it was restored (also counted above)."""
     lost: int = 0
     """Not found; nothing is marked."""
     broken: int = 0
     """Look-ups that do not follow the format; removed from the text."""
     overlapping: int = 0
-    """Found, but on characters of another value."""
+    """Found, but it overlaps another value."""
 
     @property
     def verbatim_share(self) -> float:
-        """Share of the look-ups whose value follows verbatim; 0.0 without any."""
+        """Share of look-ups directly followed by their value; 0.0 if there are no look-ups."""
         return (self.at_once + self.later) / self.lookups if self.lookups else 0.0
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ class LabelReport:
 
 
 class Lookup(NamedTuple):
-    """One ``[dblookup('entity', 'relation') -> value]``; ``at`` is its place in the clean text."""
+    """One ``[dblookup('entity', 'relation') -> value]``; ``at`` is its offset in the clean text."""
 
     at: int
     entity: str
@@ -126,7 +126,7 @@ def parse_labels(annotated: str, report: LabelReport | None = None) -> tuple[str
     marks: list[Mark] = []
     taken = bytearray(len(text))
     for lookup in lookups:
-        for start, end in _find(text, lookup, report):
+        for start, end in _find_value(text, lookup, report):
             if any(taken[start:end]):
                 report.overlapping += 1
                 continue
@@ -165,7 +165,7 @@ def _title(example: dict[str, Any]) -> str | None:
 
 
 def _without_lookups(annotated: str, report: LabelReport) -> tuple[str, list[Lookup]]:
-    """Return the text without look-ups, and the look-ups with their places in it."""
+    """Return the text without look-ups, and the look-ups with their offsets in it."""
     pieces: list[str] = []
     lookups: list[Lookup] = []
     length = at = 0
@@ -187,7 +187,7 @@ def _without_lookups(annotated: str, report: LabelReport) -> tuple[str, list[Loo
         parsed = _parse_lookup(annotated, opening)
         if parsed is None:
             report.broken += 1
-            at = _broken_end(annotated, opening)
+            at = _malformed_end(annotated, opening)
             continue
         entity, relation, value, at = parsed
         rest = annotated[at : at + WINDOW]
@@ -203,26 +203,26 @@ def _without_lookups(annotated: str, report: LabelReport) -> tuple[str, list[Loo
 def _parse_lookup(annotated: str, opening: int) -> tuple[str, str, str, int] | None:
     """Return entity, relation, value and end of the look-up at ``opening``; None if malformed.
 
-    A look-up ends before the next one and before an empty line. Every step continues where the last
-    one stopped, so a text of incomplete look-ups takes linear time.
+    A look-up ends before the next look-up or an empty line. Each step continues where the previous
+    one stopped, so even a text full of incomplete look-ups takes linear time.
     """
     start = opening + len(OPENING)
     limit = min(len(annotated), opening + MAX_LOOKUP)
     for mark in (OPENING, "\n\n"):
         place = annotated.find(mark, start, limit)
         limit = place if place >= 0 else limit
-    arguments = _arguments(annotated, start, limit)
+    arguments = _parse_arguments(annotated, start, limit)
     if arguments is None:
         return None
     entity, relation, begin = arguments
-    end = _closing(annotated, begin, limit)
+    end = _closing_bracket(annotated, begin, limit)
     if end is None:
         return None
     return entity, relation, " ".join(annotated[begin:end].split()), end + 1
 
 
-def _arguments(text: str, start: int, limit: int) -> tuple[str, str, int] | None:
-    """Return entity, relation and start of the value; quotation marks may be inside a name."""
+def _parse_arguments(text: str, start: int, limit: int) -> tuple[str, str, int] | None:
+    """Return the entity, the relation and the value's start; names may contain quotation marks."""
     quote = OPENING_QUOTE.match(text, start, limit)
     if quote is None:
         return None
@@ -240,11 +240,11 @@ def _arguments(text: str, start: int, limit: int) -> tuple[str, str, int] | None
     return None
 
 
-def _closing(text: str, begin: int, limit: int) -> int | None:
-    """Return the bracket that closes a look-up whose value begins at ``begin``.
+def _closing_bracket(text: str, begin: int, limit: int) -> int | None:
+    """Return the position of the bracket that closes the look-up with a value at ``begin``.
 
-    This is the first one that is followed by the value, or else the first unbalanced one, or else
-    the first one.
+    Prefers the first bracket that the value follows, then the first unbalanced bracket, then the
+    first bracket.
     """
     brackets = re.finditer(r"\]", text[begin:limit])
     places = [match.start() for match in itertools.islice(brackets, MAX_BRACKETS)]
@@ -259,7 +259,7 @@ def _closing(text: str, begin: int, limit: int) -> int | None:
     return begin + places[0] if places else None
 
 
-def _broken_end(text: str, opening: int) -> int:
+def _malformed_end(text: str, opening: int) -> int:
     """Return the end of a malformed look-up: its bracket, or else the end of its line."""
     start = opening + len(OPENING)
     limit = _line_end(text, opening)
@@ -274,8 +274,8 @@ def _line_end(text: str, start: int) -> int:
     return len(text) if end < 0 else end
 
 
-def _find(text: str, lookup: Lookup, report: LabelReport) -> list[tuple[int, int]]:
-    """Find the value in the clean text, and count how it was found."""
+def _find_value(text: str, lookup: Lookup, report: LabelReport) -> list[tuple[int, int]]:
+    """Return the value's ranges in the clean text; count in ``report`` how it was found."""
     value, at = lookup.value, lookup.at
     if not value:
         report.lost += 1
@@ -322,7 +322,7 @@ def _cuts_no_word(text: str, start: int, end: int) -> bool:
 def find_words(
     text: str, value: str, start: int = 0, end: int | None = None, flags: int = 0
 ) -> tuple[int, int] | None:
-    """Return the first occurrence in ``[start, end)`` that consists of whole words, or None."""
+    """Return the first occurrence of ``value`` as whole words in ``[start, end)``, or None."""
     pattern = re.compile(re.escape(value), flags)
     reach = len(text) if end is None else end + len(value)
     for match in pattern.finditer(text, start, reach):
@@ -332,7 +332,7 @@ def find_words(
 
 
 def _same_words(text: str, at: int, value: str) -> tuple[int, int] | None:
-    """Return the place of the next words if they are those of the value in another order."""
+    """Return the range of the next words if they are the value's words in another order."""
     wanted = sorted(WORD.findall(value))
     if len(wanted) < 2:
         return None

@@ -1,9 +1,9 @@
-"""A live judge: a language model behind a server is asked which words of a text carry facts.
+"""A live judge asks a language model behind a server which words of a text state facts.
 
-The model answers with verbatim words in their order, so that the answer needs no offsets and cannot
-change the text. Each value is searched after the one before it; values that are not found are
-counted in ``LiveJudge.report`` and left out. This is slow and costs money: it is meant for the
-paper's LLM judge and for samples to check the rules with, not for a corpus.
+The model answers with the exact words in text order, so the answer needs no offsets and cannot
+change the text. The search for each value starts after the previous one; values that are not found
+are counted in ``LiveJudge.report`` and dropped. This is slow and costs money: use it for the
+paper's LLM judge and to check the rules on samples, not for a whole corpus.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ MAX_ANSWER_BYTES = 10_000_000
 
 _RETRY_STATUSES = frozenset({408, 409, 425})
 _MAX_WAIT = 60.0
-"""Seconds; a server that asks for more is asked again after this."""
+"""Maximum wait in seconds before a retry, even if the server asks for more."""
 
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 
 
 @dataclass
 class JudgeReport:
-    """What a live judge cost and how many of its values could be used."""
+    """Token counts of a live judge, and how many of its values could be used."""
 
     requests: int = 0
     retries: int = 0
@@ -62,9 +62,9 @@ class JudgeReport:
     not_found: int = 0
     """Values that are not in the text: the model reworded or invented them."""
     unreadable: int = 0
-    """Answers without usable JSON; that part of the text gets no marks."""
+    """Number of answers without usable JSON; those parts of the text get no marks."""
     aborted: int = 0
-    """How many of them the server filtered or aborted."""
+    """Number of unusable answers that the server filtered or aborted."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -78,10 +78,10 @@ class LiveJudge:
         key_variable: environment variable with the key, which is read at each request and never
             stored. If it is not set, no key is sent.
         timeout: seconds for one attempt.
-        retries: number of repetitions after a timeout, a lost connection or a busy server.
-        first_wait: seconds before the first repetition.
+        retries: number of retries after a timeout, a lost connection or a busy server.
+        first_wait: seconds before the first retry.
         concurrency: requests at the same time.
-        piece: characters of text per request; longer texts are split_text at lines.
+        piece: characters of text per request; longer texts are split at line ends.
         max_tokens: token limit of an answer.
 
     Raises:
@@ -111,7 +111,7 @@ class LiveJudge:
         self.report = JudgeReport()
 
     def settings(self) -> dict[str, Any]:
-        """Return what the marks depend on; never the key."""
+        """Return the settings that influence the marks; the API key is never included."""
         return {"model": self.client.model, "prompt": PROMPT_VERSION, "piece": self.piece}
 
     def annotate(self, texts: Sequence[str]) -> list[list[Mark]]:
@@ -136,7 +136,7 @@ class LiveJudge:
             self.report.requests, self.report.retries = self.client.sent, self.client.retried
         marks: list[list[Mark]] = [[] for _ in texts]
         for (number, offset, part), answer in zip(parts, answers, strict=True):
-            for start, end, relation in located(part, answer, self.report):
+            for start, end, relation in locate_values(part, answer, self.report):
                 marks[number].append(Mark(start + offset, end + offset, "VALUE", relation))
         return [merge_marks(found) for found in marks]
 
@@ -150,7 +150,7 @@ class LiveJudge:
         return await asyncio.gather(*map(ask, parts))
 
     async def _ask(self, part: str) -> str:
-        """Return the model's answer to one part of a text, "" if it was aborted."""
+        """Return the model's answer for one part of a text, or "" if it was aborted."""
         messages = [
             {"role": "system", "content": PROMPT},
             {"role": "user", "content": f"<text>\n{part}\n</text>"},
@@ -168,13 +168,13 @@ class LiveJudge:
         return "" if aborted else answer.text
 
 
-def located(
+def locate_values(
     text: str, answer: str, report: JudgeReport | None = None
 ) -> Iterator[tuple[int, int, str | None]]:
-    """Yield the places of an answer's values in the text, with their relations.
+    """Yield ``(start, end, relation)`` of each value in an answer.
 
-    Each value is searched after the one before it, and then in the whole text, because models do
-    not always keep the order. Only whole words are found.
+    Searches after the previous value first, then the whole text, because models do not always keep
+    the order. Only whole words match.
     """
     report = report or JudgeReport()
     facts = parse_answer(answer)
@@ -224,7 +224,7 @@ def parse_answer(answer: str) -> list[tuple[str, str | None]] | None:
 
 
 def _complete_items(body: str) -> list[Any] | None:
-    """Return the items before the place where a JSON list ends early."""
+    """Return the complete items of a truncated JSON list."""
     items: list[Any] = []
     decoder = json.JSONDecoder()
     place = body.find("[") + 1

@@ -2,8 +2,8 @@
 
 spaCy's tokenizer splits punctuation off a run of characters one by one and copies the rest each
 time, so a run without spaces takes quadratic time: 100,000 quotation marks take hours. Runs longer
-than ``MAX_RUN`` are therefore tokenized in parts; no character is moved. ``time_limit`` ends
-anything else that is slow, such as a user's pipeline.
+than ``MAX_RUN`` are therefore tokenized in parts; offsets do not change. ``time_limit`` stops
+anything else that is slow, for example a user's own pipeline.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ CHUNK_CHARACTERS = 100_000
 """Characters parsed at once, to limit memory; longer texts are split at a line end."""
 
 BATCH_CHARACTERS = 200_000
-"""Most characters of texts that are parsed together."""
+"""Maximum total characters of the texts in one batch."""
 
 MAX_RUN = 64
-"""Longest run without a space that is tokenized as a whole; longer words are rare (links)."""
+"""Maximum characters without a space that are tokenized as a whole; few words are longer."""
 
 MAX_PUNCTUATION_RUN = 16
 """The same for a run of punctuation only, which is the slowest case."""
@@ -41,10 +41,10 @@ class TooSlow(Exception):
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Limit a block to some seconds of processor time, which does not depend on other load.
+    """Limit a block to ``seconds`` of processor time, which is independent of other load.
 
-    In the main thread a signal interrupts the block, if the system supports it. Otherwise the block
-    runs to its end, and the error is raised then.
+    In the main thread, a signal interrupts the block if the system supports it. Otherwise the error
+    is raised only after the block has finished.
 
     Raises:
         TooSlow: the time limit was exceeded.
@@ -58,14 +58,15 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     over = threading.Event()
     with _timer(seconds, over) if main and hasattr(signal, "SIGPROF") else nullcontext():
         yield
-    # There was no signal, or other code caught it; its clock is coarser and may run ahead of ours.
+    # No signal came, or other code swallowed it. The timer's clock is coarser than ours and may run
+    # ahead, so ``over`` counts even if our clock has not reached ``end``.
     if over.is_set() or clock() > end:
         raise TooSlow
 
 
 @contextmanager
 def _timer(seconds: float, over: threading.Event) -> Iterator[None]:
-    """Set ``over`` and raise ``TooSlow`` in the block, unless a profiler uses the signal."""
+    """Start a timer that raises ``TooSlow`` in the block, unless a profiler uses the signal."""
 
     def stop(*_: Any) -> None:
         over.set()
@@ -101,7 +102,7 @@ def split_text(text: str, size: int = CHUNK_CHARACTERS) -> Iterator[tuple[int, s
 
 
 def batches(texts: Sequence[str], size: int) -> Iterator[slice]:
-    """Yield groups of at most ``size`` texts and, if several, ``BATCH_CHARACTERS`` characters."""
+    """Yield slices of at most ``size`` texts and ``BATCH_CHARACTERS`` (or one longer text)."""
     start = length = 0
     for place, text in enumerate(texts):
         if place > start and (place - start == size or length + len(text) > BATCH_CHARACTERS):
@@ -114,7 +115,7 @@ def batches(texts: Sequence[str], size: int) -> Iterator[slice]:
 
 def prepare_text(nlp: Language, text: str) -> str | Doc:
     """Return a text for ``nlp.pipe``: unchanged, or tokenized if it has long runs."""
-    places = list(_places(text))
+    places = list(_split_positions(text))
     if not places:
         return text
     from spacy.tokens import Doc
@@ -125,8 +126,8 @@ def prepare_text(nlp: Language, text: str) -> str | Doc:
     return whole
 
 
-def _places(text: str) -> Iterator[int]:
-    """Yield where long runs are split: between two kinds of characters, if possible."""
+def _split_positions(text: str) -> Iterator[int]:
+    """Yield the positions at which long runs are split, between kinds of characters if possible."""
     for run in _LONG_RUN.finditer(text):
         at, end = run.span()
         while end - at > MAX_RUN:

@@ -1,4 +1,4 @@
-"""From documents to packed training data: choose a tokenizer, mark facts, encode and pack."""
+"""Turn documents into packed training data: choose a tokenizer, mark facts, encode and pack."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Reader = Callable[[], Iterable[Document]]
-"""Reads the documents from the beginning at each call."""
+"""A function that reads the documents from the beginning at each call."""
 
 SHOWN_IDS = 10
-"""Number of skipped texts that are listed in the message; the marks' manifest lists them all."""
+"""Number of skipped texts listed in the message; the manifest of the marks lists all of them."""
 
 _LOOKED_AT = 1000
-"""Documents of which at least one must have a mark."""
+"""If none of this many documents has a mark, the corpus was probably never annotated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackSettings:
-    """How documents become rows of tokens and marks."""
+    """Settings for packing documents into rows of tokens and marks."""
 
     tokenizer: str | Path | None = None
-    """Folder or Hub name of a tokenizer; None trains one on the texts."""
+    """Folder or Hub name of a tokenizer; None trains a new one on the texts."""
     begin_token: str | None = None
-    """Token before every text; None lets lacy choose."""
+    """Token that begins every text; None lets lacy choose."""
     vocab_size: int = 4096
     """Vocabulary size of a tokenizer that is trained here, including both special tokens."""
     kind: Literal["bpe", "unigram"] = "bpe"
@@ -58,22 +58,22 @@ def mark_and_pack(
     settings: PackSettings | None = None,
     *,
     marks: str | Path | None = None,
-    say: Callable[[str], None] = lambda sentence: None,
+    notify: Callable[[str], None] = lambda sentence: None,
 ) -> PackedData:
     """Mark the facts of documents and pack tokens and marks for training.
 
-    The marks are stored beside the packed data and used again if only the tokenizer or the context
-    changes; an interrupted annotation continues where it stopped.
+    The marks are stored beside the packed data, so changing only the tokenizer or the context
+    reuses them. An interrupted annotation continues where it stopped.
 
     Args:
-        read_documents: reads the documents anew for each pass (tokenizer, marks, packing), such
-            as ``lambda: read("wiki.jsonl")``.
-        out: folder of packed data; older packed data in it are replaced.
-        annotator: marks the documents; without one, their own marks are used (made-up worlds,
+        read_documents: called once per pass (tokenizer, marks, packing) to read the documents from
+            the beginning, for example ``lambda: read("wiki.jsonl")``.
+        out: folder for the packed data; older packed data in it are replaced.
+        annotator: marks the documents; None keeps the marks they already have (made-up worlds,
             stored labels of a judge).
-        settings: how they are packed.
+        settings: tokenizer, row length and worker processes.
         marks: folder for the marks of ``annotator``; by default ``out`` with ``-marks`` appended.
-        say: called with a sentence for each automatic choice, and for skipped texts.
+        notify: called with a sentence for each automatic choice, and for skipped texts.
 
     Returns:
         The packed data.
@@ -84,7 +84,7 @@ def mark_and_pack(
     """
     settings = settings or PackSettings()
     out = Path(out)
-    tokenizer = _tokenizer(read_documents, settings, say)
+    tokenizer = _tokenizer(read_documents, settings, notify)
     marked: Iterator[Document]
     if annotator is None:
         marked = _require_marks(read_documents())
@@ -103,7 +103,7 @@ def mark_and_pack(
             more = " ..." if manifest.slow[SHOWN_IDS:] else ""
             limit = getattr(annotator, "seconds", None)
             took = f"longer than {limit:g} s" if limit else "too long"
-            say(f"Skipped because marking took {took}: {len(manifest.slow)} ({ids}{more})")
+            notify(f"Skipped because marking took {took}: {len(manifest.slow)} ({ids}{more})")
         marked = attach_marks(read_documents(), folder)
     encoded = encode_many(marked, tokenizer)
     return PackedData.write(encoded, tokenizer, settings.context, out)
@@ -111,7 +111,7 @@ def mark_and_pack(
 
 @dataclass(frozen=True)
 class PackEstimate:
-    """What packing would give, estimated from a sample."""
+    """Size and duration of packing, estimated from a sample."""
 
     sample: int
     """Documents in the sample."""
@@ -121,7 +121,7 @@ class PackEstimate:
     fact_share: float
     """Share of fact tokens."""
     seconds: float
-    """Time for annotation and encoding."""
+    """Seconds that annotation and encoding would take."""
 
 
 def estimate_packing(
@@ -130,9 +130,9 @@ def estimate_packing(
     settings: PackSettings | None = None,
     *,
     sample: int = 100,
-    say: Callable[[str], None] = lambda sentence: None,
+    notify: Callable[[str], None] = lambda sentence: None,
 ) -> PackEstimate:
-    """Mark and encode a sample, and estimate what ``mark_and_pack`` would give; write nothing."""
+    """Estimate size and duration of ``mark_and_pack`` from a sample, without writing anything."""
     settings = settings or PackSettings()
     documents = list(itertools.islice(read_documents(), sample))
     count = characters = 0
@@ -140,7 +140,7 @@ def estimate_packing(
         count += 1
         characters += len(document.text)
     share = sum(len(document.text) for document in documents) / max(1, characters)
-    tokenizer = _tokenizer(lambda: documents, settings, say)
+    tokenizer = _tokenizer(lambda: documents, settings, notify)
     begin = time.perf_counter()
     if annotator is None:
         documents = list(_require_marks(documents))
@@ -157,23 +157,23 @@ def estimate_packing(
 
 
 def _tokenizer(
-    read_documents: Reader, settings: PackSettings, say: Callable[[str], None]
+    read_documents: Reader, settings: PackSettings, notify: Callable[[str], None]
 ) -> PreTrainedTokenizerFast:
-    """Load the tokenizer of the settings, or train one on the texts."""
+    """Load the tokenizer named in the settings, or train one on the texts."""
     begin = settings.begin_token
     if settings.tokenizer is not None:
-        return load_tokenizer(settings.tokenizer, begin=begin, say=say)
+        return load_tokenizer(settings.tokenizer, begin=begin, notify=notify)
     if begin is not None:
         why = "a tokenizer that is trained here uses one token as begin and end token"
         do = "omit it, or give a tokenizer with --tokenizer"
         raise LacyError("E12", key="begin_token", value=begin, why=why, do=do)
-    say(f"Training a tokenizer of {settings.vocab_size:,} entries on the texts.")
+    notify(f"Training a tokenizer of {settings.vocab_size:,} entries on the texts.")
     texts = (document.text for document in read_documents())
     return train_tokenizer(texts, settings.vocab_size, kind=settings.kind)
 
 
 def _require_marks(documents: Iterable[Document]) -> Iterator[Document]:
-    """Pass documents on; raise an error if none of the first ones has a mark."""
+    """Yield the documents; raise E12 if none of the first ``_LOOKED_AT`` has a mark."""
     stream = iter(documents)
     first = list(itertools.islice(stream, _LOOKED_AT))
     if not any(document.marks for document in first):

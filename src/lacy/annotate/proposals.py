@@ -1,6 +1,6 @@
-"""Spans of tokens that the marking switches propose, each with a reason.
+"""Each marking switch proposes spans of tokens with a reason.
 
-Scores, spans and words are numpy arrays and ints, because a loop over spaCy's token objects would
+Works on numpy arrays and integer hashes of words, because a loop over spaCy's token objects would
 take as long as parsing.
 """
 
@@ -37,7 +37,7 @@ TYPE_REASON: dict[str, Reason] = {
     **dict.fromkeys(("DATE", "TIME"), "DATE"),
     **dict.fromkeys(("CARDINAL", "ORDINAL", "MONEY", "PERCENT", "QUANTITY"), "NUMBER"),
 }
-"""Reasons for the entity types that are not names."""
+"""Reason for each entity type that is not a name."""
 
 DIGITS = re.compile(r"\d+")
 
@@ -48,7 +48,7 @@ MONTH_OR_MODAL = np.array([hash_string("may")], dtype=np.uint64)
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Tokens ``[start, end)`` that a rule would mark."""
+    """Tokens ``[start, end)`` that a rule proposes to mark."""
 
     start: int
     end: int
@@ -56,7 +56,7 @@ class Proposal:
 
 
 class TokenTable:
-    """A text's tokens as arrays of length T, from which the rules make proposals."""
+    """The tokens of a text as arrays of length T, which the rules read."""
 
     def __init__(self, doc: Doc, text: str) -> None:
         self.text = text
@@ -71,10 +71,10 @@ class TokenTable:
         # "May 1900" and "Will Smith" are not modal verbs; "The Hague" keeps its article outside
         name = self.capital & ((self.pos == PROPN) | np.isin(self.lower, MONTH_OR_MODAL))
         name &= ~np.isin(self.lower, ARTICLES)
-        self.function = self.blank | (_among(self.lower, "function_words") & ~name)
+        self.function = self.blank | (_in_word_list(self.lower, "function_words") & ~name)
 
     def tokens(self, start: int, end: int) -> tuple[int, int]:
-        """Return the tokens that characters ``[start, end)`` touch."""
+        """Return the range of tokens that overlap characters ``[start, end)``."""
         first = int(np.searchsorted(self.end, start, side="right"))
         last = int(np.searchsorted(self.start, end, side="left"))
         return first, last
@@ -82,10 +82,10 @@ class TokenTable:
 
 @cache
 def word_list(name: str) -> frozenset[str]:
-    """Return a list of ``keywords.json`` in lower case.
+    """Return a word list of ``keywords.json`` in lower case.
 
-    ``professions``, ``nationalities``, ``titles``, ``function_words``, or ``joiners``, which occur
-    inside names ("University *of* Pavia").
+    The lists are ``professions``, ``nationalities``, ``titles``, ``function_words``, and
+    ``joiners`` (words inside names, as in "University *of* Pavia").
     """
     text = resources.files(__package__).joinpath("keywords.json").read_text(encoding="utf-8")
     return frozenset(word.lower() for word in json.loads(text)[name])
@@ -96,8 +96,8 @@ def _hashes(name: str) -> NDArray[np.uint64]:
     return np.array(sorted(hash_string(word) for word in word_list(name)), dtype=np.uint64)
 
 
-def _among(values: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
-    """Return which values are in a word list."""
+def _in_word_list(values: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
+    """Return a mask of the hashes that are in a word list."""
     known = _hashes(name)
     places = np.minimum(np.searchsorted(known, values), len(known) - 1)
     found: NDArray[np.bool_] = known[places] == values
@@ -111,7 +111,7 @@ def true_runs(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
 
 
 def _entities(table: TokenTable, rules: Rules) -> Iterator[Proposal]:
-    """Propose the spans of the named-entity recogniser that have a chosen type."""
+    """Propose the recognised entities of the types in ``rules``."""
     begins = np.flatnonzero(table.iob == 3)
     inside = table.iob == 1
     for start in begins.tolist():
@@ -124,7 +124,7 @@ def _entities(table: TokenTable, rules: Rules) -> Iterator[Proposal]:
 
 
 def _numbers(table: TokenTable) -> Iterator[Proposal]:
-    """Propose number-like words that are not pronouns ("one"), the tag NUM, and any digits."""
+    """Propose words with the tag NUM, other number words except pronouns ("one"), and digits."""
     chosen = table.like_num & (table.pos != PRON) & (table.pos != DET)
     chosen |= table.pos == NUM
     for match in DIGITS.finditer(table.text):
@@ -136,9 +136,9 @@ def _numbers(table: TokenTable) -> Iterator[Proposal]:
 
 
 def _proper_nouns(table: TokenTable) -> Iterator[Proposal]:
-    """Propose runs of PROPN; one or two joiners ("of the") between two belong to the name."""
+    """Propose runs of proper nouns, including up to two joiners ("of the") between them."""
     names = (table.pos == PROPN) & ~table.blank
-    joiner = _among(table.lower, "joiners") & ~names
+    joiner = _in_word_list(table.lower, "joiners") & ~names
     runs = list(true_runs(names))
     index = 0
     while index < len(runs):
@@ -154,12 +154,14 @@ def _proper_nouns(table: TokenTable) -> Iterator[Proposal]:
 
 
 def _keywords(table: TokenTable) -> Iterator[Proposal]:
-    """Propose listed words; a profession includes the nouns before it ("basketball player")."""
+    """Propose words from the lists; a profession includes preceding nouns ("basketball player")."""
     lower = table.lower
-    capital = (_among(lower, "nationalities") | _among(lower, "titles")) & table.capital
+    capital = (
+        _in_word_list(lower, "nationalities") | _in_word_list(lower, "titles")
+    ) & table.capital
     for place in np.flatnonzero(capital).tolist():
         yield Proposal(place, place + 1, "KEYWORD")
-    for place in np.flatnonzero(_among(lower, "professions") & ~table.capital).tolist():
+    for place in np.flatnonzero(_in_word_list(lower, "professions") & ~table.capital).tolist():
         start = place
         while start > 0 and table.pos[start - 1] == NOUN:
             start -= 1
@@ -167,7 +169,7 @@ def _keywords(table: TokenTable) -> Iterator[Proposal]:
 
 
 def _learned(threshold: float, scores_TL: NDArray[np.float32]) -> Iterator[Proposal]:
-    """Propose spans of the learned tagger, whose columns are B-FACT, I-FACT and O."""
+    """Propose the spans of the learned tagger; its columns are B-FACT, I-FACT and O."""
     chosen = 1.0 - scores_TL[:, 2] >= threshold
     begins = scores_TL[:, 0] > scores_TL[:, 1]
     for start, end in true_runs(chosen):

@@ -1,4 +1,4 @@
-"""The interface of annotators: texts in, character spans with a reason out.
+"""The interface of annotators: they take texts and return character spans with a reason.
 
 The marks of a text are sorted and do not overlap: ``merge_marks`` turns any spans into such marks,
 and ``validated_marks`` checks the output of an unknown annotator.
@@ -23,17 +23,17 @@ PRIORITY: dict[Reason, int] = {
     "KEYWORD": 1,
     "CONTENT": 0,
 }
-"""Which reason wins when overlapping spans of equal length are merged."""
+"""The reason with the larger number wins when overlapping spans of equal length are merged."""
 
 
 @runtime_checkable
 class Annotator(Protocol):
     """Marks the facts of texts.
 
-    An annotator may also have ``settings() -> dict`` (JSON values on which its marks depend; a
-    resumed annotation compares them), ``uses_subjects = True`` (then ``annotate`` gets the subject
-    of each text as a second argument) and ``choice`` (a sentence about a choice it made itself,
-    which is printed once).
+    Optional members: ``settings() -> dict`` returns all JSON values that influence the marks, so
+    that a resumed annotation can compare them. With ``uses_subjects = True``, ``annotate`` gets the
+    subject of each text as a second argument. ``choice`` is a sentence about an automatic choice;
+    it is printed once.
     """
 
     name: str
@@ -46,14 +46,14 @@ class Annotator(Protocol):
 def merge_marks(marks: Iterable[Mark]) -> list[Mark]:
     """Sort marks and merge overlapping ones, so that no character has two reasons.
 
-    A merged mark takes the reason and relation of its longest member (of equally long ones, the
-    reason with the highest ``PRIORITY``). Facts win over ``CONTENT``: a content word that a fact
-    overlaps is dropped. Empty spans are dropped. Adjacent spans stay two values.
+    A merged mark takes the reason and relation of its longest member; ties go to the highest
+    ``PRIORITY``. Facts win over ``CONTENT``: a content word that overlaps a fact is dropped. Empty
+    spans are dropped. Adjacent spans stay separate values.
     """
     marks = [mark for mark in marks if mark.end > mark.start]
     facts = merge_overlapping(mark for mark in marks if mark.reason != "CONTENT")
     content = merge_overlapping(mark for mark in marks if mark.reason == "CONTENT")
-    return sorted([*facts, *_outside(content, facts)])
+    return sorted([*facts, *_without_overlap(content, facts)])
 
 
 def merge_overlapping(
@@ -75,8 +75,8 @@ def merge_overlapping(
     return merged
 
 
-def _outside(marks: Sequence[Mark], facts: Sequence[Mark]) -> list[Mark]:
-    """Return those of ``marks`` that no fact overlaps (both sorted and without overlaps)."""
+def _without_overlap(marks: Sequence[Mark], facts: Sequence[Mark]) -> list[Mark]:
+    """Return the marks that overlap no fact; both lists must be sorted and free of overlaps."""
     kept: list[Mark] = []
     at = 0
     for mark in marks:
@@ -93,7 +93,7 @@ def validated_marks(
     """Return ``marks`` if they are valid.
 
     Raises:
-        LacyError: E31, with the text's number and the problem.
+        LacyError: E31, names the text and the problem.
     """
     if len(marks) != len(texts):
         raise LacyError("E31", name=name, why=f"{len(texts)} texts, {len(marks)} lists of marks")
@@ -113,6 +113,6 @@ def validated_marks(
 
 
 def annotator_settings(annotator: Annotator) -> dict[str, Any]:
-    """Return the settings on which an annotator's marks depend, and its name."""
+    """Return the annotator's name and all settings that influence its marks."""
     settings = getattr(annotator, "settings", None)
     return {"name": annotator.name, **(settings() if callable(settings) else {})}

@@ -1,6 +1,6 @@
-"""Measure the rules: shares of marked tokens, agreement with a judge, calibration to a share.
+"""Measure the rules: share of marked tokens, agreement with a judge, calibration to a share.
 
-The paper gives one number on its rules: they mark 25% of sub-word tokens on Wikipedia (§4).
+The paper reports one number for its rules: they mark 25% of sub-word tokens on Wikipedia (§4).
 ``rule_shares`` measures each switch off and alone, ``calibrate_rules`` adjusts the switches to a
 target, and ``agreement`` compares marks with a judge's labels word by word.
 """
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 FLIPPABLE = ("keywords", "unmark_subject", "unmark_seen", "unmark_inside")
-"""Switches that ``calibrate_rules`` may change; the others define what a fact is (ours)."""
+"""Switches that ``calibrate_rules`` may change; the others define what a fact is (our choice)."""
 
 WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
 class TokenShare:
-    """Number of tokens that some rules mark as facts, value starts and content words."""
+    """Number of tokens that a set of rules marks as facts, value starts and content words."""
 
     name: str
     rules: Rules
@@ -48,7 +48,7 @@ class TokenShare:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Marked words compared with a judge's; undefined ratios are 0.0."""
+    """Counts of words marked by an annotator, by a judge, and by both; undefined ratios are 0.0."""
 
     both: int
     marked: int
@@ -76,8 +76,9 @@ class ParsedDocuments:
 
     Args:
         documents: texts to measure on; ``meta["title"]`` is used as subject, if present.
-        annotator: its pipeline parses; load it with all switches on that you want to try.
-        tokenizer: any fast tokenizer; shares are of its tokens.
+        annotator: its pipeline parses the texts; create it with every switch on that you want to
+            try.
+        tokenizer: any fast tokenizer; shares count its tokens.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class ParsedDocuments:
 
 
 def rule_shares(parsed: ParsedDocuments, rules: Rules | None = None) -> list[TokenShare]:
-    """Measure the share with ``rules``, with each switch flipped, with each marking switch alone.
+    """Measure the share with ``rules``, then with each switch flipped, then with each one alone.
 
     Rows are named ``all``, ``keywords off``, ``unmark_inside on``, ``keywords alone`` and so on.
     "Alone" is without ``unmark_seen`` and ``unmark_subject``. Default: the annotator's rules.
@@ -169,7 +170,7 @@ def calibrate_rules(
 def _bisect(
     parsed: ParsedDocuments, rules: Rules, best: TokenShare, target: float, tolerance: float
 ) -> TokenShare:
-    """Bisect the learned threshold: a lower one marks more."""
+    """Bisect the threshold of the learned component; a lower threshold marks more."""
     low, high = 0.0, 1.0
     for _ in range(8):  # to 1/256 of the threshold's range
         middle = (low + high) / 2
@@ -189,16 +190,16 @@ def agreement(judged: Sequence[Document], marks: Sequence[Sequence[Mark]]) -> di
         marks: another annotator's marks of the same texts; ``CONTENT`` is ignored.
 
     Returns:
-        ``all``, and per reason: the words with that reason against all of the judge's words (so
-        that a reason's recall is its share of everything there is to find).
+        The agreement for ``all``, and for each reason: the words with that reason against all of
+        the judge's words, so a reason's recall is its share of everything the judge marked.
     """
     both: Counter[str] = Counter()
     marked: Counter[str] = Counter()
     total = 0
     for document, found in zip(judged, marks, strict=True):
         words = [match.span() for match in WORD.finditer(document.text)]
-        theirs = _covered(words, document.marks)
-        ours = _covered(words, [mark for mark in found if mark.reason != "CONTENT"])
+        theirs = _marked_words(words, document.marks)
+        ours = _marked_words(words, [mark for mark in found if mark.reason != "CONTENT"])
         total += len(theirs)
         for word, reason in ours.items():
             for name in ("all", reason):
@@ -207,8 +208,8 @@ def agreement(judged: Sequence[Document], marks: Sequence[Sequence[Mark]]) -> di
     return {name: Agreement(both[name], marked[name], total) for name in sorted(marked)}
 
 
-def _covered(words: Sequence[tuple[int, int]], marks: Iterable[Mark]) -> dict[int, str]:
-    """Return the numbers of the words that marks touch, with the mark's reason (both sorted)."""
+def _marked_words(words: Sequence[tuple[int, int]], marks: Iterable[Mark]) -> dict[int, str]:
+    """Map the index of each word that a mark touches to the mark's reason; inputs are sorted."""
     covered: dict[int, str] = {}
     at = 0
     for mark in marks:

@@ -1,9 +1,9 @@
 """Turn a parsed text into marks: complete, trim and merge proposed spans.
 
-Every marking switch proposes spans of tokens (``proposals``). Values are found on characters
-(``grammar``), because spaCy does not split "£3.5m." and "12½ feet" where a reader would. The ends
-of the spans are trimmed, overlapping spans are merged, and values that can be copied from the text
-so far are unmarked.
+Every marking switch proposes spans of tokens (``proposals``). Complete values come from a grammar
+of characters (``grammar``), because spaCy does not split "£3.5m." and "12½ feet" where a reader
+would. Then the ends of the spans are trimmed, overlapping spans are merged, and values that a model
+could copy from the preceding text are dropped.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc
 
 PRIORITY = {**JUDGE_PRIORITY, "VALUE": JUDGE_PRIORITY["KEYWORD"]}
-"""A learned span says less than a date or name of the same length: no judge saw this text."""
+"""A learned span ranks below a date or name of the same length, because it is only a prediction."""
 
 MAX_NAME_WORDS = 6
-"""Longest part of a name, in words, that counts as seen; names are rarely longer (ours)."""
+"""Maximum words of a name that are compared with earlier text; few names are longer (ours)."""
 
 MAX_UNSPACED = 8
-"""Longest name in a script without spaces; longer tokens are clauses (our choice)."""
+"""Maximum characters of a name in a script without spaces; longer tokens are clauses (ours)."""
 
 _LOWER_WORDS = re.compile(r"[.,;:]?(?:[ -][a-z]++)*+\W*+")
-"""What may follow a number in a span that is only the number and the thing it counts."""
+"""Matches what follows the number if a span contains only a number and what it counts."""
 
 
 def _trim(proposal: Proposal, table: TokenTable, rules: Rules) -> Mark | None:
@@ -52,7 +52,7 @@ def _trim(proposal: Proposal, table: TokenTable, rules: Rules) -> Mark | None:
     return Mark(int(table.start[start]), int(table.end[end - 1]), proposal.reason)
 
 
-def _complete(spans: Sequence[Mark], text: str, rules: Rules) -> list[Mark]:
+def _complete_values(spans: Sequence[Mark], text: str, rules: Rules) -> list[Mark]:
     """Replace the proposed parts by complete values and names."""
     spans = [
         s
@@ -66,13 +66,15 @@ def _complete(spans: Sequence[Mark], text: str, rules: Rules) -> list[Mark]:
     okina = [
         name for name in names if rules.proper_nouns and OKINA.search(text, name.start, name.end)
     ]
-    spans = merge_overlapping([*spans, *okina, *_touching(names, spans)], PRIORITY)
-    spans = [_drop_counted_thing(span, text, value) for span, value in _with_first(spans, values)]
+    spans = merge_overlapping([*spans, *okina, *_overlapping_names(names, spans)], PRIORITY)
+    spans = [
+        _drop_counted_thing(span, text, value) for span, value in _with_leading_value(spans, values)
+    ]
     return merge_overlapping((_balance_brackets(span, text) for span in spans), PRIORITY)
 
 
-def _touching(parts: Sequence[Mark], spans: Sequence[Mark]) -> Iterator[Mark]:
-    """Yield those of ``parts`` that overlap a name among ``spans`` (both sorted, no overlaps)."""
+def _overlapping_names(parts: Sequence[Mark], spans: Sequence[Mark]) -> Iterator[Mark]:
+    """Yield the parts that overlap a name among ``spans`` (both sorted, no overlaps)."""
     at = 0
     for part in parts:
         while at < len(spans) and spans[at].end <= part.start:
@@ -85,17 +87,17 @@ def _touching(parts: Sequence[Mark], spans: Sequence[Mark]) -> Iterator[Mark]:
             here += 1
 
 
-def _with_first(
+def _with_leading_value(
     spans: Sequence[Mark], values: Sequence[Mark]
 ) -> Iterator[tuple[Mark, Mark | None]]:
-    """Yield each span with the value with which it begins, if any."""
+    """Yield each span with the value at its start, or None."""
     by_start = {value.start: value for value in values}
     for span in spans:
         yield span, by_start.get(span.start)
 
 
 def _drop_counted_thing(span: Mark, text: str, value: Mark | None) -> Mark:
-    """Cut a span to the value with which it begins, if only the counted thing follows.
+    """Cut a span down to the value at its start if only the counted noun follows.
 
     "98 metres high" becomes "98 metres"; other spans do not change.
     """
@@ -105,7 +107,7 @@ def _drop_counted_thing(span: Mark, text: str, value: Mark | None) -> Mark:
 
 
 def _balance_brackets(span: Mark, text: str) -> Mark:
-    """Extend a span by its missing closing bracket, or cut it before the open one."""
+    """Extend a span by its missing closing bracket, or cut it before the unclosed one."""
     piece = text[span.start : span.end]
     opened = piece.rfind("(")
     if opened < 0 or piece.count("(") <= piece.count(")"):
@@ -128,8 +130,8 @@ def _split_inside(spans: Sequence[Mark], table: TokenTable) -> Iterator[Mark]:
 def subject_words(table: TokenTable, subject: str | None, spans: Sequence[Mark]) -> set[int]:
     """Return hashes of the words that name the subject of the text.
 
-    Without ``subject``: the words of the text's heading (a first line before an empty one), else of
-    the name with which the first sentence begins.
+    Without ``subject``, use the words of the heading (a first line before an empty line), or else
+    of the name at the start of the first sentence.
     """
     if subject is None:
         heading, gap, _ = table.text.partition("\n\n")
@@ -148,7 +150,7 @@ def subject_words(table: TokenTable, subject: str | None, spans: Sequence[Mark])
 def _drop_known(
     spans: Sequence[Mark], table: TokenTable, rules: Rules, subject: str | None
 ) -> Iterator[Mark]:
-    """Drop the subject's name, and what occurs earlier in the text."""
+    """Drop spans that a model could copy: the subject's name, and names seen earlier."""
     about = subject_words(table, subject, spans) if rules.unmark_subject else set()
     seen: set[tuple[int, ...]] = set()
     for span in spans:
@@ -169,8 +171,8 @@ def _drop_known(
             yield span
 
 
-def _content(table: TokenTable, facts: Sequence[Mark]) -> Iterator[Mark]:
-    """Yield open-class words outside the facts; neighbours make one span."""
+def _content_words(table: TokenTable, facts: Sequence[Mark]) -> Iterator[Mark]:
+    """Yield open-class words outside the facts; adjacent words form one span."""
     chosen = np.isin(table.pos, OPEN_CLASS) & ~table.function
     for fact in facts:
         first, last = table.tokens(fact.start, fact.end)
@@ -192,7 +194,7 @@ def mark(
     Args:
         doc: parsed by spaCy; a rule whose attributes are not set proposes nothing.
         rules: the switches.
-        text: ``doc.text``, if at hand; spaCy would assemble it token by token.
+        text: ``doc.text``, if you have it; spaCy would assemble it token by token.
         scores_TL: probabilities of B-FACT, I-FACT and O per token, from a learned tagger.
         subject: the subject of the text.
 
@@ -203,9 +205,9 @@ def mark(
         return []
     table = TokenTable(doc, doc.text if text is None else text)
     proposed = (_trim(p, table, rules) for p in propose(table, rules, scores_TL))
-    facts = _complete([p for p in proposed if p is not None], table.text, rules)
+    facts = _complete_values([p for p in proposed if p is not None], table.text, rules)
     facts = list(_drop_known(facts, table, rules, subject))
     if rules.unmark_inside:
         facts = list(_split_inside(facts, table))
-    content = list(_content(table, facts)) if rules.content else []
+    content = list(_content_words(table, facts)) if rules.content else []
     return sorted([*facts, *content], key=lambda m: m.start)

@@ -1,9 +1,9 @@
-"""Mark a whole corpus: batched, in several processes, stored in shards, resumable.
+"""Mark a whole corpus in batches and several processes; the marks are stored in shards.
 
 A folder of marks contains ``marks.json`` (the manifest: settings, counts, one entry per shard) and
-``shard-00000.jsonl`` and so on, with one line per document: its id, a digest of its text, and its
-marks (null for a text whose marking took too long). Texts are not copied; ``attach_marks`` joins
-the marks to the documents of the same source, and notices if that source has changed. An
+the shards ``shard-00000.jsonl`` and so on. Each line of a shard holds a document's id, a digest of
+its text, and its marks (null if marking took too long). Texts are not copied; ``attach_marks`` adds
+the marks to the documents of the same source and raises an error if that source has changed. An
 interrupted run resumes after its last complete shard.
 """
 
@@ -38,7 +38,7 @@ FORMAT = 1
 
 @dataclass
 class Shard:
-    """A stored shard: the numbers of documents and marks, and a digest of its texts."""
+    """Manifest entry of a shard: numbers of documents and marks, and a digest of the texts."""
 
     documents: int
     marks: int
@@ -47,7 +47,7 @@ class Shard:
 
 @dataclass
 class Manifest:
-    """The description of a folder of marks."""
+    """The content of ``marks.json``, which describes a folder of marks."""
 
     settings: dict[str, Any]
     shard_size: int
@@ -55,7 +55,7 @@ class Manifest:
     shards: list[Shard] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
     slow: list[str] = field(default_factory=list)
-    """Ids of the documents whose marking took too long (E50): they have no marks."""
+    """Ids of the documents without marks because marking took too long (E50)."""
     format: int = FORMAT
 
     @property
@@ -65,7 +65,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of all texts, in order."""
+        """Return a digest of all texts in order."""
         return _digest("".join(shard.source for shard in self.shards))
 
 
@@ -80,7 +80,7 @@ def annotate_documents(
     total: int | None = None,
     progress: bool = True,
 ) -> Manifest:
-    """Mark documents and store the marks; resume where an earlier call stopped.
+    """Mark documents and store the marks, resuming where an earlier call stopped.
 
     Args:
         documents: read as a stream, in the same order at every call.
@@ -98,9 +98,9 @@ def annotate_documents(
 
     Raises:
         LacyError: E33, the folder has marks that were made with other settings; E34, the documents
-            are not those of the finished shards; E36, a worker died; E31, the annotator's marks are
-            invalid; E150, another process is using the folder. Finished shards stay usable in every
-            case.
+            differ from those of the finished shards; E36, a worker died; E31, the annotator's marks
+            are invalid; E150, another process is using the folder. Finished shards stay usable in
+            every case.
     """
     folder = Path(folder)
     if total is None and isinstance(documents, Sized):
@@ -146,7 +146,7 @@ def load_manifest(folder: str | Path) -> Manifest:
 
 
 def attach_marks(documents: Iterable[Document], folder: str | Path) -> Iterator[Document]:
-    """Yield the documents with their stored marks, without those whose marking took too long.
+    """Yield the documents with their stored marks; skip those that took too long to mark.
 
     Args:
         documents: the same source, in the same order, as was annotated.
@@ -192,7 +192,7 @@ def _texts_digest(documents: Iterable[Document]) -> str:
 
 def _open_manifest(folder: Path, settings: dict[str, Any], shard_size: int) -> Manifest:
     """Return the manifest of an earlier call with the same settings, or a new one."""
-    settings = json.loads(json.dumps(settings))  # as it will be read: tuples become lists
+    settings = json.loads(json.dumps(settings))  # compare as stored: JSON turns tuples into lists
     if not (folder / MANIFEST).exists():
         return Manifest(settings, shard_size)
     manifest = load_manifest(folder)
@@ -215,7 +215,7 @@ def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
 def _skip_shard(
     stream: Iterator[Document], shard: Shard, folder: Path, tick: Callable[[int], None]
 ) -> None:
-    """Skip the documents of a finished shard, which must be those annotated then."""
+    """Skip the documents of a finished shard; raise E34 if they differ from the annotated ones."""
     chunk = list(islice(stream, shard.documents))
     if len(chunk) < shard.documents or _texts_digest(chunk) != shard.source:
         first = chunk[0].id if chunk else "none"
@@ -227,7 +227,7 @@ def _skip_shard(
 def _store_shard(
     folder: Path, manifest: Manifest, documents: Sequence[Document], marks: Sequence[TextMarks]
 ) -> None:
-    """Write a shard, then the manifest that counts it: a crash between loses only the shard."""
+    """Write a shard, then the manifest; a crash between the two loses only this shard."""
     lines = []
     for document, found in zip(documents, marks, strict=True):
         if found is None:
@@ -275,7 +275,7 @@ def _start_worker(annotator: Annotator) -> None:
     end_with_parent()
 
 
-def _work(texts: Sequence[str], subjects: Sequence[str | None]) -> list[TextMarks]:
+def _annotate_in_worker(texts: Sequence[str], subjects: Sequence[str | None]) -> list[TextMarks]:
     assert _worker is not None
     return _annotate(_worker, texts, subjects)
 
@@ -333,7 +333,8 @@ class _Workers:
             return marks
         try:
             futures: list[Future[list[TextMarks]]] = [
-                self.pool.submit(_work, texts, subjects) for texts, subjects in batches
+                self.pool.submit(_annotate_in_worker, texts, subjects)
+                for texts, subjects in batches
             ]
             for future in futures:
                 found = future.result()

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 PAPER = "en_core_web_sm"
 BUNDLED = "bundled"
 FACTS = "facts"
-"""Name of the component that learned fact spans: a tagger with labels B-FACT, I-FACT, O."""
+"""Name of the component that predicts fact spans: a tagger with labels B-FACT, I-FACT, O."""
 
 UNUSED = {
     "parser", "lemmatizer", "trainable_lemmatizer", "senter", "sentencizer", "entity_linker",
     "textcat", "textcat_multilabel", "spancat", "spancat_singlelabel", "span_finder",
     "beam_parser", "coref",
 }  # fmt: skip
-"""Components whose output no rule uses; without them, parsing is much faster."""
+"""Components that no rule needs; parsing is much faster without them."""
 
 NO_ENTITIES = (
     "entities: off, the learned spans find them too, and marking is nearly twice as fast "
@@ -37,23 +37,23 @@ NO_ENTITIES = (
 )
 
 
-def choose_pipeline(wanted: str | Path = "auto") -> tuple[str, str]:
+def choose_pipeline(name: str | Path = "auto") -> tuple[str, str]:
     """Choose the pipeline to load.
 
     Args:
-        wanted: ``auto``, ``bundled``, an installed package's name, or a folder.
+        name: ``auto``, ``bundled``, an installed package's name, or a folder.
 
     Returns:
-        A name or path for ``spacy.load``, and a sentence with the reason.
+        A name or path for ``spacy.load``, and a sentence that explains the choice.
     """
-    if str(wanted) == "auto":
+    if str(name) == "auto":
         if util.find_spec(PAPER) is not None:
             return PAPER, f"spaCy pipeline {PAPER}: it is installed, and it is the paper's"
         reason = f"the bundled spaCy pipeline en_lacy_tiny: {PAPER} is not installed"
         return str(bundled_path()), reason
-    if str(wanted) == BUNDLED:
+    if str(name) == BUNDLED:
         return str(bundled_path()), "the bundled spaCy pipeline en_lacy_tiny: asked for"
-    return str(wanted), f"spaCy pipeline {wanted}: asked for"
+    return str(name), f"spaCy pipeline {name}: asked for"
 
 
 def bundled_path() -> Path:
@@ -93,7 +93,7 @@ class SpacyAnnotator:
         rules: the switches.
         batch_size: texts parsed together; 64 was fastest in our measurements.
         seconds: limit of processor time for one text, or for 100,000 characters of a longer one.
-        announce: called with a sentence for each automatic choice; prints to stderr by default.
+        notify: called with a sentence for each automatic choice; prints to stderr by default.
 
     Raises:
         LacyError: E11, E30.
@@ -108,7 +108,7 @@ class SpacyAnnotator:
         *,
         batch_size: int = 64,
         seconds: float | None = TEXT_SECONDS,
-        announce: Callable[[str], None] | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.seconds = seconds
@@ -117,7 +117,7 @@ class SpacyAnnotator:
             self.source, self.choice = choose_pipeline(pipeline)
             self.nlp = load_pipeline(self.source)
             if str(pipeline) == "auto":
-                (announce or _say)(f"annotating with {self.choice}")
+                (notify or _print_to_stderr)(f"annotating with {self.choice}")
         else:
             self.nlp, self.choice = pipeline, "a loaded pipeline: asked for"
         self.rules = rules or Rules()
@@ -125,7 +125,7 @@ class SpacyAnnotator:
         if self.rules.entities is None:
             self.rules = replace(self.rules, entities=self._facts is None)
             if self._facts is not None:
-                (announce or _say)(NO_ENTITIES)
+                (notify or _print_to_stderr)(NO_ENTITIES)
         meta = self.nlp.meta
         self.name = f"spacy:{meta['lang']}_{meta['name']}-{meta['version']}"
         self._select()
@@ -141,7 +141,7 @@ class SpacyAnnotator:
                     self.nlp.disable_pipe(name)
 
     def _learned(self) -> Any:
-        """Return the component that learned fact spans, if there is one and it is used."""
+        """Return the component that predicts fact spans; None if missing or switched off."""
         if not self.rules.learned or FACTS not in self.nlp.pipe_names:
             return None
         pipe = self.nlp.get_pipe(FACTS)
@@ -149,7 +149,7 @@ class SpacyAnnotator:
 
     @property
     def inactive(self) -> dict[str, str]:
-        """Marking switches that are on but find nothing with this pipeline, and why."""
+        """Map each marking switch that cannot work with this pipeline to the reason."""
         names = set(self.nlp.pipe_names)
         factories = {self.nlp.get_pipe_meta(name).factory for name in names}
         missing = {}
@@ -162,7 +162,7 @@ class SpacyAnnotator:
         return missing
 
     def settings(self) -> dict[str, Any]:
-        """Return what the marks depend on: the pipeline, spaCy's version, rules and switches."""
+        """Return everything that influences the marks: pipeline, spaCy version and rules."""
         import spacy
 
         return {
@@ -202,7 +202,7 @@ class SpacyAnnotator:
     def _batch(
         self, pieces: Sequence[tuple[int, int, str]], about: Sequence[str | None]
     ) -> list[list[Mark]]:
-        """Mark parts of texts that are parsed together, within the time limit of one."""
+        """Mark parts of texts in one batch; the batch has the time limit of one text."""
         from lacy.annotate.grammar import compile_all
         from lacy.annotate.rules import mark
 
@@ -220,7 +220,7 @@ class SpacyAnnotator:
             ) from None
 
     def parse(self, texts: Sequence[str]) -> Iterator[tuple[Doc, Any]]:
-        """Yield parsed texts with the learned tagger's scores (or None), for ``rules.mark``."""
+        """Yield each parsed text with the learned tagger's scores, or None without a tagger."""
         for group in batches(texts, self.batch_size):
             yield from self._together(texts[group])
 
@@ -252,5 +252,5 @@ class SpacyAnnotator:
         self.__init__(**state)  # type: ignore[misc]
 
 
-def _say(sentence: str) -> None:
+def _print_to_stderr(sentence: str) -> None:
     print(sentence, file=sys.stderr)

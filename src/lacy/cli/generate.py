@@ -17,7 +17,7 @@ from lacy import cascade
 from lacy.cli import streaming
 from lacy.cli.options import SamplingOptions
 from lacy.cli.terminal import as_text, input_lines, note
-from lacy.config import Positional
+from lacy.config import Positional, Repeated
 from lacy.errors import LacyError
 from lacy.types import Answer, Span
 
@@ -32,8 +32,10 @@ class GenerateConfig(SamplingOptions):
     MODEL may also be the address of a model on another server: http://host:port/v1#name.
     """
 
-    prompt: Positional[list[str]] = field(default_factory=list)
+    texts: Positional[list[str]] = field(default_factory=list)
     """Texts to continue; without any, one per line of standard input."""
+    prompt: Repeated = field(default_factory=list)
+    """Text to continue, also one that begins with a dash (--prompt=-x); can be repeated."""
 
     # [Output]
     show: bool = False
@@ -50,7 +52,7 @@ lacy generate runs/mine "Emil Quilodell" --source world --policy budget=0.22 --s
 
 def run(config: GenerateConfig) -> int:
     """Generate and print."""
-    prompts = [as_text(word) for word in config.prompt] or _read_prompts()
+    prompts = [as_text(word) for word in (*config.texts, *config.prompt)] or _read_prompts()
     engine = config.open(fixed_policy=True)
     templated = bool(getattr(engine.tokenizer, "chat_template", None))
     hints = (cascade.question_hint(prompt, templated=templated) for prompt in prompts)

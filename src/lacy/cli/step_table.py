@@ -32,7 +32,7 @@ def with_marks(steps: Sequence[DecodeStep], text: str) -> tuple[list[DecodeStep]
     from lacy.annotate import SpacyAnnotator
 
     try:
-        annotator = SpacyAnnotator("bundled", announce=lambda sentence: None)
+        annotator = SpacyAnnotator("bundled", notify=lambda sentence: None)
     except LacyError:
         return list(steps), NO_MARKS
     [marks] = annotator.annotate([text])

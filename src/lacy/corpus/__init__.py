@@ -1,8 +1,8 @@
-"""Texts from files and the Hub, tokenizers, packed training rows and their order.
+"""Read texts from files and the Hub, load tokenizers, pack training rows and order them.
 
-``read`` yields documents, ``train_tokenizer`` or ``load_tokenizer`` gives a tokenizer,
+``read`` yields documents, ``train_tokenizer`` and ``load_tokenizer`` return a tokenizer,
 ``PackedData.write`` packs documents that ``annotate.encode`` has encoded, and ``BatchOrder``
-determines the rows of each training step. ``lacy.world`` makes documents whose every fact is known.
+determines the rows of each training step. ``lacy.world`` creates documents about made-up people.
 """
 
 import lazy_loader

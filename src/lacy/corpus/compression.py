@@ -1,7 +1,7 @@
 """Decompress gzip, bzip2, xz and zstd files as streams of bounded chunks.
 
-A file of a few kilobytes may expand to terabytes. Decompression stops at ``MAX_RATIO`` times the
-file's size; texts are compressed to a twentieth of their size, rarely to a fiftieth.
+A malicious file of a few kilobytes can expand to terabytes, so decompression stops at ``MAX_RATIO``
+times the file's size. Real texts shrink to a twentieth of their size, rarely to a fiftieth.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ CHUNK = 1 << 20
 """Bytes per chunk."""
 
 MAX_RATIO = 250
-"""Largest expansion of a file, as a multiple of its size."""
+"""Maximum size of the decompressed file, as a multiple of the file's size."""
 
 ALWAYS_ALLOWED = 64 << 20
-"""Bytes to which every file may expand, whatever its size."""
+"""Every file may expand to this many bytes, however small it is."""
 
 _WINDOW = 1 << 31
-"""Largest window of zstd, as with its option --long=31; only used parts take memory."""
+"""Maximum zstd window, as with --long=31; only the used part of the window takes memory."""
 
 _DICTIONARY = 1 << 30
-"""Memory limit for the dictionary of xz, in bytes."""
+"""Memory limit for the xz dictionary in bytes."""
 
 _ZSTD_INPUT = 1 << 10
-"""Bytes of zstd input at a time, because every 4 bytes may expand to 128 KiB."""
+"""Number of zstd input bytes per step; small, because 4 bytes may expand to 128 KiB."""
 
 Skip = Callable[[str, str, str], None]
 
 
 class MissingPackage(Exception):
-    """Raised when a required package is not installed; the argument is its name."""
+    """Raised when a required package is not installed; the argument is the package's name."""
 
 
 class _Gzip:
-    """zlib with the interface of ``bz2.BZ2Decompressor``."""
+    """A zlib decompressor with the interface of ``bz2.BZ2Decompressor``."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=31)
@@ -65,7 +65,7 @@ class _Gzip:
 
 
 class _Zstd:
-    """The package ``zstandard`` with the same interface; small inputs bound its output."""
+    """A ``zstandard`` decompressor with the same interface; small inputs bound the output."""
 
     needs_input = True
 
@@ -123,7 +123,7 @@ FORMATS: dict[str, tuple[str, Callable[[], Any]]] = {
     ".zst": ("zstd", _zstd),
     ".zstd": ("zstd", _zstd),
 }
-"""Suffix of a compressed file -> name of the format, and the decompressor of one member."""
+"""By suffix: name of the format, and a function that returns a decompressor for one member."""
 
 
 _MAGIC = (
@@ -132,13 +132,13 @@ _MAGIC = (
     (re.compile(rb"\xfd7zXZ\x00"), ".xz"),
     (re.compile(rb"\x28\xb5\x2f\xfd"), ".zst"),
 )
-"""First bytes of compressed files."""
+"""The first bytes that identify each compression format."""
 
 
 def compression_of(path: Path, head: bytes) -> str:
-    """Return the suffix of a file's actual compression, whatever its name; "" if uncompressed.
+    """Return the suffix of the file's actual compression, or "" if it is not compressed.
 
-    Programs that download files sometimes decompress them and keep the name.
+    Ignores the file's name, because download tools sometimes decompress a file and keep its name.
     """
     for magic, ending in _MAGIC:
         if magic.match(head):
@@ -152,15 +152,15 @@ def compression_of(path: Path, head: bytes) -> str:
 
 
 def decompress(path: Path, ending: str, chunks: Iterator[bytes], skip: Skip) -> Iterator[bytes]:
-    """Yield the decompressed content of a file in chunks of bounded size.
+    """Decompress a file into chunks of bounded size.
 
     A truncated or damaged file yields everything before the damage.
 
     Args:
         path: the file, for messages.
-        ending: its compression, a key of ``FORMATS``.
-        chunks: its bytes.
-        skip: called for damage.
+        ending: the compression, a key of ``FORMATS``.
+        chunks: the compressed bytes.
+        skip: called if the file is damaged.
     """
     name, make = FORMATS[ending]
     if name == "zstd":
@@ -173,7 +173,7 @@ def decompress(path: Path, ending: str, chunks: Iterator[bytes], skip: Skip) -> 
             taken += len(chunk)
             while chunk or (member is not None and not member.needs_input):
                 if member is None:
-                    chunk = chunk.lstrip(b"\0")  # padding after a member, which gzip allows
+                    chunk = chunk.lstrip(b"\0")  # gzip allows zero padding after a member
                     if not chunk:
                         break
                     member = make()
@@ -195,7 +195,7 @@ def decompress(path: Path, ending: str, chunks: Iterator[bytes], skip: Skip) -> 
     except MemoryError as error:
         skip(f"damaged {name}", str(path), f"it needs too much memory {error}".strip())
         return
-    except Exception as error:  # each library has its own class
+    except Exception as error:  # every library raises its own class
         skip(f"damaged {name}", str(path), str(error))
         return
     if member is not None:

@@ -1,9 +1,10 @@
 """Determine the encoding of a text: byte order mark, UTF-8, the caller's choice, or a guess.
 
-A byte order mark comes first, then UTF-8, then the caller's encoding, because a folder may contain
-both. Other texts are read as Windows-1252 if they look Western European, and the report says that
-this is a guess. The rest is skipped: words in a wrong encoding would be taken for facts. Labels and
-the search for a page's own declaration follow the WHATWG Encoding Standard and HTML.
+A byte order mark has priority, then valid UTF-8, then the caller's encoding, because a folder may
+contain several encodings. Other texts are read as Windows-1252 if they look Western European, and
+the report says that this is a guess. The rest is skipped, because garbled words would be marked as
+facts. Labels and the search for a page's own declaration follow the WHATWG Encoding Standard and
+HTML.
 """
 
 from __future__ import annotations
@@ -30,31 +31,31 @@ LABELS: dict[str, str] = {
 browsers refuse."""
 
 FALLBACK = "cp1252"
-"""The codec that is tried if the encoding is unknown; Windows programs used it for decades."""
+"""The codec tried if the encoding is unknown; Windows programs used it for decades."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins like the mark of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, because it begins with UTF-16's mark
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _LOOKED_AT = 4096
-"""Bytes in which zeros are counted to recognise UTF-16 and UTF-32 without byte order mark."""
+"""Number of bytes in which zeros are counted to recognise UTF-16 and UTF-32 without a mark."""
 
 _DECLARED_WITHIN = 1 << 16
-"""Bytes in which a page may declare its encoding. The standard requires the first 1024, but
-browsers also accept a later declaration."""
+"""A page may declare its encoding within this many bytes. The standard says 1024, but browsers
+also accept a later declaration."""
 
 _LONGEST = 64 << 20
-"""Longest line in bytes that is decoded as a whole; longer ones are skipped anyway."""
+"""Maximum bytes of a line that is decoded as a whole; longer lines are skipped later anyway."""
 
 _NOT_BY_BYTE = ("utf", "iso-2022", "iso2022", "hz")
-"""Prefixes of codecs whose bytes may be valid UTF-8 with another meaning."""
+"""Prefixes of codecs that produce bytes which may also be valid UTF-8 of another text."""
 
 _NO_ENCODINGS = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"}
 _BAD = "\udcff"
-"""Replaces an undecodable byte in a stream; encoded as 0xFF, which is not valid UTF-8."""
+"""Replaces an undecodable byte in a stream; it is encoded as 0xFF, which is invalid UTF-8."""
 
 _BEHIND = re.compile(rb"[\x80-\xff]")
 _UTF8_PAIR = re.compile(
@@ -64,14 +65,14 @@ _STRANGE = re.compile(
     r"[a-zß-ÿ][A-ZÀ-ÖØ-ÞŠŒŽŸ\x80-\x9f¡¢£¤¥¦¨©¬®¯±²³¹¼½¾¿×÷ˆ˜‰†‡][a-zß-ÿ]"
     r"|[A-Za-zß-ÿ][¡¤¥¦¬¯¿×÷][A-Za-zß-ÿ]|(?<!\w)[£¥¦¯][a-z]{2}"
 )
-"""Symbols and capitals inside words, which show that a text is not Windows-1252."""
+"""Symbols and capitals inside words; they show that a text is not Windows-1252."""
 
 _FOREIGN = re.compile("[À-ÖØ-öø-ÿŠŒŽšœžŸƒªº]{4}")
-"""More consecutive non-ASCII letters than occur in Western European languages."""
+"""Four non-ASCII letters in a row, which Western European languages do not have."""
 
 
 class Undecodable(Exception):
-    """Raised when bytes cannot be decoded; ``at`` is the position of the first bad one."""
+    """Raised when bytes cannot be decoded; ``at`` is the position of the first bad byte."""
 
     def __init__(self, why: str, at: int) -> None:
         super().__init__(why)
@@ -80,7 +81,7 @@ class Undecodable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A text, the codec with which it was read, and whether that is a guess."""
+    """A text, the codec used to decode it, and True if the codec was guessed."""
 
     text: str
     codec: str
@@ -88,7 +89,7 @@ class Decoded:
 
 
 def codec_of(name: str, setting: str = "encoding") -> str:
-    """Return Python's codec for an encoding's name, which may be a WHATWG label or Python's name.
+    """Return Python's codec for an encoding; ``name`` is a WHATWG label or a Python codec.
 
     Raises:
         LacyError: E12, there is no such text encoding.
@@ -110,9 +111,9 @@ def codec_of(name: str, setting: str = "encoding") -> str:
 
 
 def sniffed(data: bytes) -> tuple[str, int]:
-    """Return the codec recognised from the first bytes and the length of its byte order mark.
+    """Recognise the codec from the first bytes; return it with the length of its byte order mark.
 
-    Returns ``("", 0)`` if none is recognised.
+    Returns ``("", 0)`` if no codec is recognised.
     """
     for mark, codec in _MARKS:
         if data.startswith(mark):
@@ -133,29 +134,30 @@ def decode_text(data: bytes, codec: str | None = None) -> Decoded:
     """Decode a whole text.
 
     Args:
-        data: its bytes.
-        codec: the caller's encoding, used unless there is a byte order mark or the bytes are UTF-8.
+        data: the bytes of the text.
+        codec: the caller's encoding; used if there is no byte order mark and the bytes are not
+            UTF-8.
 
     Raises:
-        Undecodable: the bytes are not in ``codec``, or, without one, the encoding is unknown.
+        Undecodable: the bytes do not match ``codec``, or ``codec`` is None and no guess fits.
     """
     shown, mark = sniffed(data)
     if mark or (shown and codec is None):
-        return Decoded(_strict(data[mark:], shown, mark), shown)
+        return Decoded(_decode_strict(data[mark:], shown, mark), shown)
     if codec is not None and codec.startswith(_NOT_BY_BYTE):
-        return Decoded(_strict(data, codec, 0), codec)
+        return Decoded(_decode_strict(data, codec, 0), codec)
     try:
         return Decoded(data.decode("utf-8"), "utf-8")
     except UnicodeDecodeError as error:
         if codec is not None:
-            return Decoded(_strict(data, codec, 0), codec)
+            return Decoded(_decode_strict(data, codec, 0), codec)
         if not looks_western(data):
             why = f"byte 0x{data[error.start]:02x} is not UTF-8 (at byte {error.start})"
             raise Undecodable(why, error.start) from None
     return Decoded(data.decode(FALLBACK, "lacy.c1"), FALLBACK, guessed=True)
 
 
-def _strict(data: bytes, codec: str, before: int) -> str:
+def _decode_strict(data: bytes, codec: str, before: int) -> str:
     try:
         return data.decode(codec, "lacy.c1")
     except UnicodeDecodeError as error:
@@ -167,8 +169,8 @@ def _strict(data: bytes, codec: str, before: int) -> str:
 def looks_western(data: bytes) -> bool:
     """True if bytes that are not UTF-8 look like a Western European text in Windows-1252.
 
-    Most letters must be ASCII, with no symbol or capital inside a word and no control characters.
-    UTF-8 with damaged bytes does not qualify, nor does Cyrillic or Japanese text.
+    Requires that most letters are ASCII, and that there are no control characters and no symbols or
+    capitals inside words. This excludes damaged UTF-8 as well as Cyrillic and Japanese text.
     """
     high = len(_BEHIND.findall(data))
     if sum(map(len, _UTF8_PAIR.findall(data))) * 2 > high:
@@ -186,15 +188,15 @@ def looks_western(data: bytes) -> bool:
 def as_utf8(
     pieces: Iterable[bytes], codec: str | None, *, guess: Callable[[], object] | None = None
 ) -> Iterator[bytes]:
-    """Convert a stream of bytes to UTF-8 without a byte order mark.
+    """Convert a stream of bytes to UTF-8 without byte order mark.
 
-    Undecodable bytes become bytes that are not UTF-8, so that only their line is skipped.
+    Undecodable bytes become invalid UTF-8, so that later only their line is skipped.
 
     Args:
         pieces: the stream.
         codec: the caller's encoding for lines that are not UTF-8.
-        guess: called if a text whose beginning is not UTF-8 is read as Windows-1252; None forbids
-            that.
+        guess: called if the beginning is not UTF-8 and the text is read as Windows-1252; None
+            forbids the guess.
     """
     rest = iter(pieces)
     head = b""
@@ -213,7 +215,7 @@ def as_utf8(
         yield from rest
         return
     if not used.startswith(_NOT_BY_BYTE) and not _has_pairs(used):
-        yield from _by_line(chain([head], rest), used)
+        yield from _convert_lines(chain([head], rest), used)
         return
     if _has_pairs(used) and is_utf8(head) and not head.isascii():
         yield from chain([head], rest)
@@ -225,13 +227,13 @@ def as_utf8(
 
 
 def _has_pairs(codec: str) -> bool:
-    """True if a codec is multi-byte, so that a short line may be valid UTF-8 by chance."""
+    """True if the codec is multi-byte, because its short lines may be valid UTF-8 by chance."""
     decoder: Any = codecs.lookup(codec).incrementaldecoder
     return any(base.__name__ == "MultibyteIncrementalDecoder" for base in decoder.__mro__)
 
 
-def _by_line(pieces: Iterable[bytes], codec: str) -> Iterator[bytes]:
-    """Convert a stream whose lines are UTF-8 or in an encoding with ASCII line feeds."""
+def _convert_lines(pieces: Iterable[bytes], codec: str) -> Iterator[bytes]:
+    """Convert a stream line by line; each line is UTF-8 or ``codec``. Line feeds must be ASCII."""
 
     def line(data: bytes) -> bytes:
         if is_utf8(data, whole=True):
@@ -253,7 +255,7 @@ def _by_line(pieces: Iterable[bytes], codec: str) -> Iterator[bytes]:
 
 
 def is_utf8(data: bytes, *, whole: bool = False) -> bool:
-    """True if bytes are UTF-8; unless they are ``whole``, the last character may be cut off."""
+    """True if the bytes are UTF-8; the last character may be cut off unless ``whole`` is True."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data, whole)
     except UnicodeDecodeError:
@@ -264,8 +266,8 @@ def is_utf8(data: bytes, *, whole: bool = False) -> bool:
 def decode_page(data: bytes, codec: str | None = None) -> Decoded:
     """Decode an HTML page as a browser does; undecodable bytes become U+FFFD.
 
-    The byte order mark comes first, then the page's own declaration, then UTF-8 if all bytes are
-    valid, then ``codec``, and finally Windows-1252.
+    Tries the byte order mark, the page's own declaration, UTF-8 if all bytes are valid, ``codec``,
+    and finally Windows-1252.
 
     Raises:
         Undecodable: the page declares an encoding that browsers refuse to read.
@@ -299,11 +301,11 @@ _IN_CONTENT = re.compile(rb"charset\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;\"']+)
 
 
 def declaration(data: bytes) -> str | None:
-    """Return the codec that the beginning of a page declares ("prescan a byte stream" of HTML).
+    """Return the codec declared at the beginning of a page (HTML's "prescan a byte stream").
 
-    None if it declares no known encoding, "" if browsers refuse to read the declared one.
+    Returns None if no known encoding is declared, and "" if browsers refuse the declared one.
     """
-    if (xml := _XML.match(data)) and (codec := _known(xml[1])) is not None:
+    if (xml := _XML.match(data)) and (codec := _codec_of_label(xml[1])) is not None:
         return codec
     at = data.find(b"<")
     while at >= 0:
@@ -311,7 +313,7 @@ def declaration(data: bytes) -> str | None:
             at = found.end()
         elif found := _META.match(data, at):
             attributes, at = _attributes(data, found.end())
-            codec = _of_meta(attributes)
+            codec = _declared_in_meta(attributes)
             if codec is not None:
                 return codec
         elif found := _TAG.match(data, at):
@@ -325,7 +327,7 @@ def declaration(data: bytes) -> str | None:
 
 
 def _attributes(data: bytes, at: int) -> tuple[dict[bytes, bytes], int]:
-    """Return the attributes of a tag (the first of each name), and where they end."""
+    """Return the attributes of a tag (the first of each name) and the position after them."""
     found: dict[bytes, bytes] = {}
     while match := _ATTRIBUTE.match(data, at):
         found.setdefault(match[1].lower(), match[2] or match[3] or match[4] or b"")
@@ -333,25 +335,25 @@ def _attributes(data: bytes, at: int) -> tuple[dict[bytes, bytes], int]:
     return found, at
 
 
-def _of_meta(attributes: dict[bytes, bytes]) -> str | None:
+def _declared_in_meta(attributes: dict[bytes, bytes]) -> str | None:
     if b"charset" in attributes:
-        return _known(attributes[b"charset"])
+        return _codec_of_label(attributes[b"charset"])
     if attributes.get(b"http-equiv", b"").lower() == b"content-type":
         found = _IN_CONTENT.search(attributes.get(b"content", b""))
-        return _known(found[1] or found[2] or found[3] or b"") if found else None
+        return _codec_of_label(found[1] or found[2] or found[3] or b"") if found else None
     return None
 
 
-def _known(label: bytes) -> str | None:
-    """Return the codec of a page's label; a page whose label is readable as ASCII is not UTF-16."""
+def _codec_of_label(label: bytes) -> str | None:
+    """Return the codec of a label; UTF-16 becomes UTF-8, because a readable label is not UTF-16."""
     codec = LABELS.get(label.strip(b"\t\n\f\r ").decode("latin-1").lower())
     if codec in ("utf-16-le", "utf-16-be"):
         return "utf-8"
     return FALLBACK if codec == "x-user-defined" else codec
 
 
-def _c1(error: UnicodeError) -> tuple[str, int]:
-    """Decode bytes that Windows code pages leave undefined as control characters (WHATWG)."""
+def _decode_as_control(error: UnicodeError) -> tuple[str, int]:
+    """Decode bytes that a Windows code page leaves undefined as control characters (WHATWG)."""
     if isinstance(error, UnicodeDecodeError) and error.encoding == "charmap":
         byte = error.object[error.start]
         if byte < 0xA0:
@@ -359,24 +361,24 @@ def _c1(error: UnicodeError) -> tuple[str, int]:
     raise error
 
 
-def _browser(error: UnicodeError) -> tuple[str, int]:
+def _decode_like_browser(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
     try:
-        return _c1(error)
+        return _decode_as_control(error)
     except UnicodeDecodeError:
         return "\ufffd", error.end
 
 
-def _bad(error: UnicodeError) -> tuple[str | bytes, int]:
+def _replace_by_bad_byte(error: UnicodeError) -> tuple[str | bytes, int]:
     if isinstance(error, UnicodeEncodeError):
         return b"\xff" * (error.end - error.start), error.end
     assert isinstance(error, UnicodeDecodeError)
     try:
-        return _c1(error)
+        return _decode_as_control(error)
     except UnicodeDecodeError:
         return _BAD, error.end
 
 
-codecs.register_error("lacy.c1", _c1)
-codecs.register_error("lacy.browser", _browser)
-codecs.register_error("lacy.bad", _bad)
+codecs.register_error("lacy.c1", _decode_as_control)
+codecs.register_error("lacy.browser", _decode_like_browser)
+codecs.register_error("lacy.bad", _replace_by_bad_byte)

@@ -1,7 +1,7 @@
-"""Read files as bytes, lines and whole texts; problems are reported to a callback, never raised.
+"""Read files as bytes, lines and whole texts; problems go to a callback and are never raised.
 
-At most one line or one text is in memory at a time. Only regular files are read: reading a pipe or
-device might never end.
+At most one line or one text is in memory at a time. Only regular files are read, because a pipe or
+device may never end.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from lacy.corpus import encoding
 from lacy.corpus.compression import compression_of, decompress
 
 Skip = Callable[[str, str, str], None]
-"""Called with reason, place (``file:line``) and detail for everything that is skipped."""
+"""Callback that receives reason, place (``file:line``) and detail of everything skipped."""
 
 PlacedRow = tuple[str, dict[str, Any]]
-"""Place (``file:line`` or ``file:row``) and the fields found there."""
+"""Place (``file:line`` or ``file:row``) and the fields of the row there."""
 
 CHUNK = 1 << 20
 MAX_BYTES = 64 << 20
-"""Longest line or text file in bytes; a longer one is damaged or not a document. Also the limit on
-consecutive blank lines, in bytes.
+"""Maximum bytes of a line or text file; anything longer is damaged or not a document. Also limits
+the bytes of consecutive blank lines.
 """
 
 _HEAD = 16
-"""Bytes by which a compressed file is recognised."""
+"""Number of bytes needed to recognise a compressed file."""
 
 ENDLESS_FACTOR = 16
-"""Reading of a file stops at a line that is this many times longer than ``MAX_BYTES``."""
+"""Stop reading a file if a line exceeds ``MAX_BYTES`` by this factor: it may never end."""
 
 
 class Unreadable(Exception):
-    """Raised when nothing can be read; ``args`` are a reason and a detail, as in a report."""
+    """Raised when a file cannot be read at all; ``args`` are reason and detail for the report."""
 
 
 @dataclass
@@ -48,9 +48,9 @@ class PlainText:
     text: str
     title: str = ""
     pages: tuple[int, ...] = ()
-    """Where each page of a PDF begins in the text."""
+    """Offset of each PDF page in the text."""
     note: str = ""
-    """A remark for the report: a guessed encoding, characters that could not be decoded."""
+    """A remark for the report, for example about a guessed encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class ReadOptions:
 
     Args:
         text_field: name of the text field of rows.
-        codec: the encoding of texts, as a Python codec; None if not given.
-        note: called with reason, place and detail for remarks about data that are read.
+        codec: Python codec of the texts; None if the caller gave no encoding.
+        note: called with reason, place and detail for remarks about data that were read.
     """
 
     text_field: str = "text"
@@ -69,7 +69,7 @@ class ReadOptions:
 
 
 def kind_of(mode: int) -> str:
-    """Return the kind of a directory entry that is neither file nor folder."""
+    """Name the kind of a directory entry that is neither a file nor a folder."""
     kinds = (
         (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"),
         (stat.S_ISBLK, "device"), (stat.S_ISDIR, "folder"),
@@ -78,7 +78,7 @@ def kind_of(mode: int) -> str:
 
 
 def chunks(path: Path, skip: Skip) -> Iterator[bytes]:
-    """Yield the bytes of a file, decompressed if it is compressed.
+    """Yield the bytes of a file, decompressed if necessary.
 
     A truncated or damaged compressed file yields everything before the damage.
     """
@@ -103,17 +103,17 @@ def lines(
     guess: Callable[[], object] | None = None,
     blanks: bool = False,
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield numbered lines in UTF-8 without their line feed.
+    """Yield lines with their numbers, in UTF-8 and without line feed.
 
-    Lines longer than ``MAX_BYTES`` are skipped. If a line or a series of blank lines does not end,
-    the rest of the file is skipped.
+    Lines longer than ``MAX_BYTES`` are skipped. After an endless line or an endless series of blank
+    lines, the remaining file is skipped.
 
     Args:
         path: the file.
         skip: called for everything that is skipped.
-        codec: the encoding, if the caller knows it.
-        guess: called if text that is not UTF-8 is read as Windows-1252; None forbids that.
-        blanks: also yield blank lines; many of them as one line with line feeds.
+        codec: the caller's encoding, if known.
+        guess: called if text that is not UTF-8 is read as Windows-1252; None forbids the guess.
+        blanks: also yield blank lines; a series of them is one line that contains line feeds.
     """
     parts: list[bytes] = []
     number, size, blank = 1, 0, 0
@@ -157,7 +157,7 @@ def decoded(data: bytes, place: str, skip: Skip) -> str | None:
 
 
 def read_whole(path: Path, skip: Skip) -> bytes | None:
-    """Return all bytes of a file; if it is empty, too large or unreadable, report it: None."""
+    """Return all bytes of a file, or None (and call ``skip``) if it cannot be used."""
     try:
         found = path.stat()
         empty = found.st_size == 0 and stat.S_ISREG(found.st_mode)
@@ -174,11 +174,11 @@ def read_whole(path: Path, skip: Skip) -> bytes | None:
         parts.append(chunk)
     if empty:
         skip("empty text", str(path), "")
-    return b"".join(parts) if parts else None  # chunks has reported why
+    return b"".join(parts) if parts else None  # ``chunks`` has already reported the reason
 
 
 def text_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
-    """Yield a text file as one row, with line feeds as line ends and no byte order mark."""
+    """Yield a text file as one row, with line feeds as line ends and without byte order mark."""
     data = read_whole(path, skip)
     if data is None:
         return
@@ -198,7 +198,7 @@ _UNDERLINE = re.compile(r"([!-/:-@\[-`{-~])\1{2,}\s*")
 
 
 def rst_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
-    """Yield a reStructuredText file without title underlines, and its first title."""
+    """Yield a reStructuredText file as one row, without title underlines, with its first title."""
     for place, row in text_rows(path, options, skip):
         lines = row[options.text_field].split("\n")
         under = [bool(_UNDERLINE.fullmatch(line)) for line in lines]
@@ -209,4 +209,4 @@ def rst_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow
 
 
 GUESSED_NOTE = "read as windows-1252, a guess (else give --encoding)"
-"""The note about a text whose encoding was guessed."""
+"""Remark in the report if the encoding of a text was guessed."""

@@ -1,4 +1,4 @@
-"""List a folder: the files to read, and everything else by kind."""
+"""List the files of a folder that should be read, and everything else by kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lacy.corpus.files import kind_of
 Identity = tuple[int, int]
 
 LACY_FILES = frozenset(("documents.sqlite", "lacy_data.json", "marks.json", "model.safetensors"))
-"""Files by which a folder is recognised as an index, packed data, marks or a model."""
+"""A folder with one of these files is an index, packed data, marks or a model, not a corpus."""
 
 
 @dataclass
@@ -25,17 +25,17 @@ class FolderListing:
     unreadable: list[OSError] = field(default_factory=list)
     """Folders that could not be opened."""
     ignored: list[tuple[str, Path]] = field(default_factory=list)
-    """What is not read: its kind and path."""
+    """Kind and path of everything that is not read."""
 
 
 def list_folder(
     root: Path, reads: Callable[[Path], bool], *, follow: bool = False
 ) -> FolderListing:
-    """List a folder with its subfolders, without hidden entries.
+    """List a folder and its subfolders without hidden entries.
 
     Args:
         root: the folder; it may be a link.
-        reads: returns True if a file is to be read, given its path.
+        reads: returns True if the file at a path should be read.
         follow: follow links to folders, and to files outside the folder. Each folder and file is
             read once, even if several links lead to it.
     """
@@ -50,7 +50,7 @@ def list_folder(
         except OSError as error:
             if kind is not None or isinstance(error, FileNotFoundError):
                 found.ignored.append(("dead link", path))
-            elif reads(path):  # if there is no permission, reading it reports that
+            elif reads(path):  # a missing permission is reported later, by reading the file
                 found.files.append(path)
             else:
                 found.unreadable.append(error)
@@ -75,7 +75,7 @@ def list_folder(
 
 
 def _link_problem(path: Path, home: str, follow: bool) -> str | None:
-    """Return why a link is not followed, "" if it is followed, None if the path is not a link."""
+    """Return why a link is not followed ("" if it is followed); None if ``path`` is not a link."""
     try:
         if not stat.S_ISLNK(os.lstat(path).st_mode):
             return None
@@ -86,7 +86,7 @@ def _link_problem(path: Path, home: str, follow: bool) -> str | None:
 
 
 def _walk(root: Path, found: FolderListing, follow: bool) -> Iterator[Path]:
-    """Yield all entries except folders; visit each folder once, preferably not through a link."""
+    """Yield all entries except folders; visit each folder once, if possible not through a link."""
     visited: set[Identity] = set()
     waiting = [root]
     while waiting:
@@ -120,7 +120,7 @@ def _identity(path: Path) -> Identity:
 
 
 def _kind(path: Path, mode: int) -> str:
-    """Return the kind of something that is not read: pipe, socket, or a file's extension."""
+    """Return the kind of an entry that is not read: pipe, socket, or a file's extension."""
     if not stat.S_ISREG(mode):
         return kind_of(mode)
     endings = [part.lower() for part in path.suffixes[-2:]]

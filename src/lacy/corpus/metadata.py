@@ -1,4 +1,4 @@
-"""The fields beside a row's text: plain values are kept, damaged cells are dropped."""
+"""Clean the fields beside a row's text: keep plain values, drop damaged cells."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lacy._text import SURROGATE
 from lacy.types import Mark, Reason
 
 SUBJECT_FIELDS = ("title", "person", "subject")
-"""Fields that contain the subject of a text: a string, or a number read as a string."""
+"""Fields that name the subject of a text; numbers in them are converted to strings."""
 
 MAX_NAME_LENGTH = 1_000
-"""Longest value of such a field, in characters; longer values are not names."""
+"""Maximum characters of such a field; longer values are not names."""
 
 MAX_DEPTH = 32
-"""Deepest nesting of lists and objects in a cell."""
+"""Maximum nesting of lists and objects in a cell."""
 
 _MAX_BITS = 4_096
-"""Largest integer in bits; Python does not convert larger ones to decimal."""
+"""Maximum bits of an integer; Python refuses to convert much larger ones to decimal."""
 
 _MAX_VALUES = 100_000
-"""Largest number of values in the lists and objects of a cell."""
+"""Maximum number of values in the lists and objects of a cell."""
 
 _REASONS = frozenset(get_args(Reason))
 _FORMATTED = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
@@ -41,11 +41,11 @@ class UnreadableValue:
 def plain_cells(
     row: Mapping[Any, Any], left_out: set[str], skip: Callable[[str, str], None]
 ) -> dict[str, Any]:
-    """Return the cells of a row that have plain values.
+    """Return the cells of a row with plain values.
 
     Args:
         row: values by name.
-        left_out: names that are handled elsewhere.
+        left_out: names of cells that the caller handles.
         skip: called with a name and a reason for each damaged cell.
     """
     kept: dict[str, Any] = {}
@@ -54,7 +54,7 @@ def plain_cells(
         if name in left_out:
             continue
         if type(value) is str and value.isascii() and name.isascii() and name not in SUBJECT_FIELDS:
-            kept[name] = value  # nearly all cells; these types need no check
+            kept[name] = value  # fast path for nearly all cells: these types need no check
         elif _has_surrogate(name):
             skip(repr(name), "half a surrogate pair in its name")
         elif why := _problem(value):
@@ -85,7 +85,7 @@ def _has_surrogate(text: str) -> bool:
 
 
 def _problem(value: Any) -> str:
-    """Return why a value cannot be kept; "" if it can."""
+    """Return why a value must be dropped, or "" if it can be kept."""
     if not isinstance(value, dict | list | tuple):
         return _scalar_problem(value)
     left = [(value, 0)]
@@ -117,7 +117,7 @@ def _scalar_problem(value: Any) -> str:
 
 
 def marks_of(stored: Any, length: int) -> tuple[Mark, ...]:
-    """Return the marks in lists ``[start, end, reason, relation]`` or objects with these names.
+    """Parse stored marks: lists ``[start, end, reason, relation]`` or objects with these keys.
 
     Raises:
         ValueError, TypeError: a mark does not fit a text of ``length`` characters.

@@ -1,7 +1,7 @@
-"""The order of training rows: a pure function of the seed and the step.
+"""Compute the order of training rows as a pure function of the seed and the step.
 
-Resuming needs no saved state, because the step is the position in the data. Each epoch is a new
-permutation, so every row is seen once per epoch, even where a batch crosses into the next one.
+Resuming needs no saved state, because the step determines the position in the data. Each epoch is
+a new permutation, so every row is seen once per epoch, even if a batch spans two epochs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lacy.errors import LacyError
 
 
 class BatchOrder:
-    """The row numbers for every step, rank and epoch.
+    """Determines the row numbers of every step and rank.
 
     Args:
         n_rows: rows in the data.
@@ -25,7 +25,7 @@ class BatchOrder:
         world_size: number of processes; must divide ``batch_rows``.
 
     Raises:
-        LacyError: E12, the numbers do not fit each other.
+        LacyError: E12, the arguments contradict each other.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class BatchOrder:
     def rows(self, step: int) -> NDArray[np.int64]:
         """Return the rows of one step (from 0) for this rank: ``batch_rows / world_size`` numbers.
 
-        The concatenated rows of all ranks are the whole batch, so a run on more processes sees the
-        same batches.
+        The rows of all ranks together form the batch, so the number of processes does not change
+        the batches.
         """
         share = self.batch_rows // self.world_size
         first = step * self.batch_rows + self.rank * share
@@ -70,7 +70,7 @@ class BatchOrder:
         return found
 
     def epoch(self, step: int) -> float:
-        """Return the epochs seen before ``step``."""
+        """Return the number of epochs completed before ``step``, with its fraction."""
         return step * self.batch_rows / self.n_rows
 
 
@@ -78,15 +78,15 @@ class BatchOrder:
 def permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return a permutation of ``range(n)`` that is the same on every machine and with every numpy.
 
-    Sorts by SplitMix64 keys (Steele, Lea, Flood 2014) instead of using ``numpy.random``, whose
-    streams may change between versions.
+    Sorts by SplitMix64 keys (Steele, Lea, Flood 2014), because the streams of ``numpy.random`` may
+    change between versions.
     """
     mask = (1 << 64) - 1
     start = _mixed(np.array([(seed * 0x9E3779B97F4A7C15 + 1) & mask], np.uint64))
     start = _mixed(start ^ np.uint64((epoch * 0xD1B54A32D192ED03 + 1) & mask))
     keys = _mixed(start + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     order = np.argsort(keys, kind="stable")
-    order.setflags(write=False)  # it is cached, so it must not change
+    order.setflags(write=False)  # the array is cached, so no caller may change it
     return order
 
 
@@ -96,6 +96,6 @@ def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return value ^ (value >> np.uint64(31))
 
 
-def _require(fine: bool, key: str, value: int, why: str, do: str) -> None:
-    if not fine:
+def _require(condition: bool, key: str, value: int, why: str, do: str) -> None:
+    if not condition:
         raise LacyError("E12", key=key, value=value, why=why, do=do)

@@ -1,7 +1,7 @@
-"""Pack documents of any length into rows of one length, with little padding.
+"""Pack documents of any length into rows of equal length with little padding.
 
-Documents stay separate: each row records which token belongs to which document (``segments``), and
-the model neither attends nor predicts across. A document longer than a row is split into several
+Documents stay separate: ``segments`` numbers the document of each token in a row, and the model
+neither attends nor predicts across documents. A document longer than a row is split into several
 segments.
 """
 
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from lacy.errors import LacyError
 
 WINDOW_TOKENS = 1 << 20
-"""Documents are packed best-fit-decreasing within windows of this many tokens, which bounds the
-memory. On Wikipedia articles 0.14 to 0.17% of the positions are padding (rows of 128 to 1,024
-tokens); one window for everything would leave 0.07 to 0.13%.
+"""Documents are packed best-fit-decreasing within windows of this many tokens to bound memory. On
+Wikipedia articles, 0.14 to 0.17% of the positions are padding (rows of 128 to 1,024 tokens); a
+single window for the whole corpus would give 0.07 to 0.13%.
 """
 
 
@@ -34,14 +34,14 @@ class Encoded:
 
 
 class Segment(NamedTuple):
-    """A document, or a part of one that fits into a row."""
+    """A document or a part of one that fits into a row."""
 
     ids: NDArray[np.int32]
     marks: NDArray[np.uint8]
 
 
 class PackedRows(NamedTuple):
-    """R packed rows of T tokens: ids, marks, and the number of the segment (0: padding)."""
+    """R packed rows of T tokens: ids, marks, and segment numbers (0 for padding)."""
 
     input_ids_RT: NDArray[np.int32]
     marks_RT: NDArray[np.uint8]
@@ -51,13 +51,13 @@ class PackedRows(NamedTuple):
 def pack(
     segments: Iterable[Segment], context: int, pad_id: int, *, window: int = WINDOW_TOKENS
 ) -> Iterator[PackedRows]:
-    """Fill rows of ``context`` tokens, window by window; deterministic.
+    """Fill rows of ``context`` tokens, window by window; the result is deterministic.
 
     Args:
         segments: each at most ``context`` tokens long, see ``split``.
         context: tokens per row, T.
-        pad_id: the id of padding (whose marks and segments are 0).
-        window: tokens that are packed together.
+        pad_id: the id of padding; marks and segments of padding are 0.
+        window: number of tokens that are packed together.
     """
     pending: list[Segment] = []
     tokens = 0
@@ -72,10 +72,10 @@ def pack(
 
 
 def split(document: Segment, context: int) -> Iterator[Segment]:
-    """Split a document into segments of at most ``context`` tokens (at least 3).
+    """Split a document into segments of at most ``context`` (3 or more) tokens.
 
-    A segment of one token has nothing to predict; if one would remain, the segment before it is one
-    token shorter.
+    A segment of one token has nothing to predict. If the last segment would have one token, the
+    segment before it is shortened by one.
     """
     length = len(document.ids)
     start = 0
@@ -87,21 +87,21 @@ def split(document: Segment, context: int) -> Iterator[Segment]:
 
 
 def best_fit(lengths: Sequence[int], context: int) -> list[list[int]]:
-    """Assign items to rows, longest first, each to the fullest row in which it fits.
+    """Assign items to rows: longest first, each to the fullest row that has room for it.
 
-    Best-fit-decreasing needs at most 11/9 of the fewest possible rows (plus one). Ties are broken
-    by order: the first of equal items, and the row that reached its gap first.
+    Best-fit-decreasing needs at most 11/9 of the optimal number of rows, plus one. Ties go to the
+    first of equal items, and to the row that reached its gap first.
 
     Args:
-        lengths: of the items, each between 1 and ``context``.
+        lengths: length of each item, between 1 and ``context``.
         context: length of a row.
 
     Returns:
         Indices of the items in each row.
     """
     rows: list[list[int]] = []
-    gaps: list[int] = []  # sorted, the free gap sizes that occur
-    open_rows: dict[int, list[int]] = {}  # free gap -> rows with it
+    gaps: list[int] = []  # distinct gap sizes of the open rows, sorted
+    open_rows: dict[int, list[int]] = {}  # rows by the size of their gap
     for item in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         length = lengths[item]
         at = bisect_left(gaps, length)
@@ -128,8 +128,8 @@ def to_segment(document: Encoded, vocab_size: int, call_id: int) -> Segment:
     """Convert a document to arrays.
 
     Raises:
-        LacyError: E20, there are not as many marks as tokens; E29, an id cannot occur in a text, or
-            a mark is not a ``MarkFlag`` byte.
+        LacyError: E20, the numbers of marks and tokens differ; E29, an id cannot occur in a text,
+            or a mark is not a ``MarkFlag`` byte.
     """
     where = f"document {document.id!r}"
     if len(document.input_ids) != len(document.marks):
@@ -147,7 +147,7 @@ def to_segment(document: Encoded, vocab_size: int, call_id: int) -> Segment:
         why = f"token id {ids[outside][0]} is not one of the {vocab_size - 1} text tokens"
         raise LacyError("E29", where=where, why=why, do="encode it with the tokenizer in use")
     if marks.size and (marks.min() < 0 or marks.max() > 255):
-        why = "its marks are no bytes of mark flags"
+        why = "its marks are not bytes of mark flags"
         raise LacyError("E29", where=where, why=why, do="make marks with lacy.annotate.encode")
     return Segment(ids.astype(np.int32), marks.astype(np.uint8))
 

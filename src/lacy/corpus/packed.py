@@ -1,8 +1,8 @@
-"""Packed data on disk: rows of tokens and marks, their tokenizer, and statistics.
+"""Write and read packed data: rows of tokens and marks, their tokenizer, and statistics.
 
 ``datasets.load_from_disk`` can open the folder, so it can be shared on the Hub; the tokenizer's
-files and ``lacy_data.json`` are beside the Arrow file. It is written atomically, and ``load``
-refuses a folder in which marks would be shifted against tokens.
+files and ``lacy_data.json`` are stored beside the Arrow file. The folder is written atomically, and
+``load`` refuses a folder in which marks and tokens are misaligned.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 FORMAT = 2
-"""Increased when the meaning of the files changes; ``load`` refuses other numbers."""
+"""Version of the file format; ``load`` refuses other versions."""
 
 ARROW_FILE = "data-00000-of-00001.arrow"
 INFO_FILE = "lacy_data.json"
 COLUMNS = {"input_ids": "int32", "marks": "uint8", "segments": "int32"}
 
 BATCH_TOKENS = 1 << 23
-"""Tokens per Arrow record batch: large, so that a batch of rows touches few of them."""
+"""Tokens per Arrow record batch; large, so that the rows of one step come from few batches."""
 
 
 @dataclass
@@ -57,9 +57,9 @@ class DataInfo:
     segments: int = 0
     """Number of segments; more than documents if long ones were split."""
     skipped: int = 0
-    """Documents of fewer than two tokens, which have nothing to predict."""
+    """Number of documents with fewer than two tokens; they have nothing to predict."""
     tokens: int = 0
-    """Tokens without padding, including begin and end tokens."""
+    """Number of tokens without padding, including begin and end tokens."""
     flags: dict[str, int] = field(default_factory=dict)
     """Number of tokens with each mark flag."""
     format: int = FORMAT
@@ -71,16 +71,16 @@ class DataInfo:
 
     @property
     def padding(self) -> float:
-        """Share of all positions that are padding."""
+        """Return the share of positions that are padding."""
         return 1 - self.tokens / max(1, self.rows * self.context)
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share of the tokens (without padding) that have each flag."""
+        """Return the share of tokens (without padding) with each flag."""
         return {name: count / max(1, self.tokens) for name, count in self.flags.items()}
 
     def summary(self) -> str:
-        """Return a summary in one line."""
+        """Return a one-line summary."""
         marks = ", ".join(f"{name} {share:.1%}" for name, share in self.shares.items() if share)
         return (
             f"{self.documents:,} documents, {self.tokens:,} tokens in {self.rows:,} rows of "
@@ -89,7 +89,7 @@ class DataInfo:
 
 
 class PackedData:
-    """Memory-mapped packed rows. Create it with ``write`` or ``load``."""
+    """Memory-mapped packed rows; create them with ``write`` or ``load``."""
 
     def __init__(self, path: Path, info: DataInfo, batches: list[PackedRows]) -> None:
         self.path = path
@@ -108,14 +108,15 @@ class PackedData:
         """Pack documents into rows and write the folder, replacing an older one as a whole.
 
         Args:
-            encoded: documents as tokens and marks, read once, as a stream.
-            tokenizer: the tokenizer that made them; its files are stored beside the data.
+            encoded: documents as tokens and marks, read once as a stream.
+            tokenizer: the tokenizer that encoded them; its files are stored beside the data.
             context: tokens per row, at least 8. Longer documents are split.
             path: the folder.
 
         Raises:
-            LacyError: E12, a context below 8; E16, the folder has other content; E20, marks do not
-                fit tokens; E29, ids of another tokenizer, or no documents.
+            LacyError: E12, ``context`` is below 8; E16, the folder has other content; E20, marks
+                and tokens are misaligned; E29, the ids are from another tokenizer, or there are no
+                documents.
         """
         if context < 8:
             why, do = "a row must hold a few tokens", "give 8 or more"
@@ -143,11 +144,11 @@ class PackedData:
 
         Args:
             path: the folder.
-            tokenizer: the tokenizer in use, if it must be the one that made the data.
+            tokenizer: the expected tokenizer; None accepts any.
 
         Raises:
-            LacyError: E13, no such folder; E25, it is not packed data, or damaged; E26, the given
-                tokenizer or the one in the folder did not make the data; E20, columns have
+            LacyError: E13, no such folder; E25, it is not packed data, or it is damaged; E26,
+                ``tokenizer`` or the one in the folder did not encode the data; E20, columns have
                 different lengths.
         """
         path = Path(path)
@@ -165,9 +166,9 @@ class PackedData:
         return cls(path, info, batches)
 
     def verify(self) -> None:
-        """Read all files and compare their checksums (about 0.3 s for 100 MB).
+        """Compare the checksums of all files (about 0.3 s for 100 MB).
 
-        ``load`` reads only the headers, so it cannot notice a changed file of the same size.
+        ``load`` reads only the headers, so it cannot detect a changed file of the same size.
 
         Raises:
             LacyError: E25, a file has changed since it was packed.
@@ -177,7 +178,7 @@ class PackedData:
                 raise _damaged(self.path, f"{name} was changed after it was packed")
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return self.info.rows
 
     def __repr__(self) -> str:
@@ -185,19 +186,19 @@ class PackedData:
 
     @property
     def context(self) -> int:
-        """Tokens per row, T."""
+        """Number of tokens per row, T."""
         return self.info.context
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        """The tokenizer that made the data."""
+        """The tokenizer that encoded the data."""
         return load_tokenizer(self.path)
 
     def batch(self, rows: ArrayLike) -> dict[str, NDArray[Any]]:
-        """Copy rows to arrays: ``input_ids`` int32, ``marks`` uint8, ``segments`` int32.
+        """Copy rows into arrays: ``input_ids`` int32, ``marks`` uint8, ``segments`` int32.
 
         Args:
-            rows: B row numbers in any order, possibly repeated.
+            rows: B row numbers in any order; repetitions are allowed.
 
         Returns:
             Three contiguous arrays of shape [B, T].
@@ -247,7 +248,7 @@ def _segments(
 
 
 def _write_arrow(filled: Iterable[PackedRows], info: DataInfo, folder: Path) -> None:
-    """Write the Arrow file and the two small files that ``datasets.load_from_disk`` needs."""
+    """Write the Arrow file and the two JSON files that ``datasets.load_from_disk`` needs."""
     import datasets
     import pyarrow as pa
 
@@ -259,7 +260,7 @@ def _write_arrow(filled: Iterable[PackedRows], info: DataInfo, folder: Path) -> 
     )
     schema = features.arrow_schema
     with pa.OSFile(str(folder / ARROW_FILE), "wb") as file, pa.ipc.new_stream(file, schema) as out:
-        for rows in _regrouped(filled, max(1, BATCH_TOKENS // info.context)):
+        for rows in _regroup(filled, max(1, BATCH_TOKENS // info.context)):
             _count(rows, info)
             columns = [
                 pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), info.context)
@@ -279,28 +280,28 @@ def _write_arrow(filled: Iterable[PackedRows], info: DataInfo, folder: Path) -> 
     (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n")
 
 
-def _regrouped(filled: Iterable[PackedRows], size: int) -> Iterator[PackedRows]:
-    """Yield the same rows in groups of exactly ``size`` (the last may be smaller)."""
+def _regroup(filled: Iterable[PackedRows], size: int) -> Iterator[PackedRows]:
+    """Regroup rows into groups of exactly ``size``; the last may be smaller."""
     pending: list[PackedRows] = []
     count = 0
     for rows in filled:
         pending.append(rows)
         count += len(rows.marks_RT)
         while count >= size:
-            whole = _joined(pending)
-            yield _cut(whole, 0, size)
-            pending = [_cut(whole, size, count)]
+            whole = _concatenate(pending)
+            yield _slice_rows(whole, 0, size)
+            pending = [_slice_rows(whole, size, count)]
             count -= size
     if count:
-        yield _joined(pending)
+        yield _concatenate(pending)
 
 
-def _joined(pending: list[PackedRows]) -> PackedRows:
+def _concatenate(pending: list[PackedRows]) -> PackedRows:
     ids, marks, segments = zip(*pending, strict=True)
     return PackedRows(np.concatenate(ids), np.concatenate(marks), np.concatenate(segments))
 
 
-def _cut(rows: PackedRows, start: int, end: int) -> PackedRows:
+def _slice_rows(rows: PackedRows, start: int, end: int) -> PackedRows:
     ids, marks, segments = rows
     return PackedRows(ids[start:end], marks[start:end], segments[start:end])
 
@@ -350,7 +351,7 @@ def _read_info(path: Path) -> DataInfo:
 
 
 def _read_arrow(path: Path, name: str, info: DataInfo) -> Iterator[PackedRows]:
-    """Yield record batches as array views on the mapped file."""
+    """Yield record batches as views of the memory-mapped file."""
     import pyarrow as pa
 
     try:

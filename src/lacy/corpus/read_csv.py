@@ -1,4 +1,4 @@
-"""Read CSV, or columns separated by tabs, ``;`` or ``|``, with a header line."""
+"""Read tables with a header line; columns are separated by commas, tabs, ``;`` or ``|``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT_COLUMNS = (
     "text", "content", "body", "article", "document", "raw_content", "passage", "sentence",
     "abstract", "story", "message", "description", "review", "comment",
 )  # fmt: skip
-"""Common names of the text column, best first; used if the caller names none."""
+"""Common names of the text column, best first; used if the caller does not name one."""
 
 _DELIMITERS = (",", ";", "\t", "|")
 
@@ -40,13 +40,13 @@ def csv_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow
         yield str(path), dict.fromkeys(filter(None, names), "")
         return
     if text != options.text_field:
-        options.note(f"the column {text!r} is taken for the text", str(path), "")
+        options.note(f"the column {text!r} is used as the text", str(path), "")
     for place, cells in _records(path, source, delimiter, skip):
         yield from _row(names, cells, text, options.text_field, place, skip)
 
 
 class _RecordingLines:
-    """Lines for a reader; remembers the lines of the current row."""
+    """Iterator for a CSV reader that remembers the lines of the current row."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
@@ -69,9 +69,9 @@ class _RecordingLines:
 def _records(
     path: Path, source: Iterable[str], delimiter: str, skip: Skip
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield the rows after the header, each with its place.
+    """Yield the rows after the header with their places.
 
-    An unclosed quotation mark would swallow the rest of the file; in that case, it and all later
+    An unclosed quotation mark would swallow the rest of the file. If there is one, it and all later
     quotation marks are read as ordinary characters.
     """
     recorded = _RecordingLines(source)
@@ -81,7 +81,7 @@ def _records(
         recorded.row.clear()
         try:
             cells = next(reader, None)
-        except csv.Error:  # an unclosed cell
+        except csv.Error:  # a cell is not closed
             cells, recorded.ended = [], True
         if cells is None:
             return
@@ -90,7 +90,7 @@ def _records(
         if cells:
             yield f"{path}:{number}", cells
         number += sum(line.count("\n") for line in recorded.row)
-    skip("quote without an end", f"{path}:{number}", "quotes are taken for text from here on")
+    skip("quote without an end", f"{path}:{number}", "quotes are read as text from here on")
     rest = chain(recorded.row.copy(), source)
     for cells in csv.reader(rest, delimiter=delimiter, quoting=csv.QUOTE_NONE):
         if cells:
@@ -122,21 +122,21 @@ def _row(
 
 
 def _text_lines(path: Path, options: ReadOptions, skip: Skip) -> Iterator[str]:
-    """Yield lines with their ends; bytes that are not UTF-8 are handled later, by row."""
+    """Yield lines with their line ends; bytes that are not UTF-8 are handled later, row by row."""
 
     def guessed() -> None:
         options.note(GUESSED_NOTE, str(path), "")
 
     for _, data in lines(path, skip, options.codec, guess=guessed, blanks=True):
         line = data.decode("utf-8", "surrogateescape").removesuffix("\r")
-        if "\r" in line:  # line ends of classic Mac OS, or a line break inside a cell
+        if "\r" in line:  # a line end of classic Mac OS, or a line break inside a cell
             yield from (part + "\n" for part in line.replace("\r\n", "\n").split("\r"))
         else:
             yield line + "\n"
 
 
 def _delimiter(head: str, text_field: str) -> str:
-    """Return the delimiter that yields the text column, else the one with most columns."""
+    """Return the delimiter that yields a text column, or else the one that yields most columns."""
 
     def fit(sign: str) -> tuple[bool, int]:
         names = [name.strip() for name in next(csv.reader([head], delimiter=sign), [])]

@@ -13,21 +13,21 @@ from lacy.corpus.encoding import as_utf8
 from lacy.corpus.files import PlacedRow, ReadOptions, Skip, chunks, decoded, lines
 
 _HEAD = 50
-"""Lines examined to distinguish one object per line from one object over many lines."""
+"""Number of lines examined to tell JSON lines from one object that spans many lines."""
 
 _LONG = 16 << 20
 _MAX_CONTAINERS = 4_000_000
-"""Largest number of lists and objects in a row; two bytes in the file take 60 in memory."""
+"""Maximum number of lists and objects per row: two bytes in the file ("[]") take 60 in memory."""
 
 _IN_STRING = re.compile(rb'["\\]')
 _OUTSIDE = re.compile(rb'["\[\]{},]')
 
 
 def parse_value(line: str) -> Any:
-    """Parse JSON; an integer with too many digits becomes infinity.
+    """Parse JSON; an integer with too many digits for Python becomes infinity.
 
     Raises:
-        ValueError: the line is not JSON, or nested too deep.
+        ValueError: the line is not JSON, or its nesting is too deep.
     """
     try:
         return json.loads(line)
@@ -54,7 +54,7 @@ def json_lines(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedR
 def _parse_row(
     data: bytes, place: str, skip: Skip, text_field: str | None = None
 ) -> dict[str, Any] | None:
-    """Return a JSON object, or a string as ``text_field``; report anything else: None."""
+    """Return a JSON object, or a string as ``{text_field: string}``; skip anything else (None)."""
     if len(data) > _LONG and data.count(b"[") + data.count(b"{") > _MAX_CONTAINERS:
         skip("not JSON", place, f"more than {_MAX_CONTAINERS:,} lists and objects in it")
         return None
@@ -82,8 +82,8 @@ _TYPE_NAMES = {
 def json_file(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
     """Yield the rows of a JSON file in any common layout.
 
-    An array of objects or strings, one object per line, concatenated objects, or one object that is
-    a text or contains a list of texts.
+    Layouts: an array of objects or strings, one object per line, concatenated objects, or one
+    object that is a text or contains a list of texts.
     """
     pieces = as_utf8(chunks(path, lambda *_: None), options.codec)
     head = next((piece for piece in pieces if piece.strip()), b"").lstrip()
@@ -91,7 +91,7 @@ def json_file(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRo
         yield from _elements(path, options, skip, 1)
     elif any(line.startswith(b"{") and _is_object(line) for line in head.split(b"\n", _HEAD)):
         for place, row in json_lines(path, options, skip):
-            yield from _unfolded(place, row, options.text_field)
+            yield from _nested_rows(place, row, options.text_field)
     else:
         yield from _elements(path, options, skip, 0)
 
@@ -104,7 +104,7 @@ def _is_object(line: bytes) -> bool:
 
 
 def _elements(path: Path, options: ReadOptions, skip: Skip, depth: int) -> Iterator[PlacedRow]:
-    """Yield the elements of an array (depth 1), or concatenated values (depth 0)."""
+    """Yield the elements of an array (``depth`` 1) or concatenated values (``depth`` 0)."""
     stream = as_utf8(chunks(path, skip), options.codec)
     for number, data in enumerate(_split(stream, depth, path, skip), 1):
         place = f"{path}:{number}"
@@ -113,13 +113,17 @@ def _elements(path: Path, options: ReadOptions, skip: Skip, depth: int) -> Itera
             continue
         row = _parse_row(data, place, skip, options.text_field)
         if row is not None:
-            yield from _unfolded(place, row, options.text_field)
+            yield from _nested_rows(place, row, options.text_field)
 
 
 def _split(
     stream: Iterable[bytes], wanted_depth: int, path: Path, skip: Skip
 ) -> Iterator[bytes | None]:
-    """Yield the bytes of values at a depth, found by brackets and quotes; None if too long."""
+    """Yield the bytes of each value at ``wanted_depth``, or None if it is too long.
+
+    Finds the ends of values by brackets and quotes alone, so that a large file is never parsed as
+    a whole.
+    """
     depth, inside, resume = 0, False, 0
     parts: list[bytes] = []
     size = 0
@@ -169,8 +173,8 @@ def _split(
         yield rest
 
 
-def _unfolded(place: str, row: dict[str, Any], text_field: str) -> Iterator[PlacedRow]:
-    """Yield the row, or the rows in one of its lists (``{"data": [{"text": ...}]}``)."""
+def _nested_rows(place: str, row: dict[str, Any], text_field: str) -> Iterator[PlacedRow]:
+    """Yield the row itself, or the rows in one of its lists (``{"data": [{"text": ...}]}``)."""
     lists = [] if text_field in row else [v for v in row.values() if isinstance(v, list)]
     for rows in lists:
         inner = [r["row"] if isinstance(r, dict) and isinstance(r.get("row"), dict) else r

@@ -1,8 +1,9 @@
 """Convert Markdown and HTML to plain text: paragraphs separated by blank lines, and a title.
 
-Markdown is rendered to HTML, whose visible text is extracted, so that paragraphs in ``<div>`` or
-``<table>`` elements of a README are read as in a browser. For HTML pages, trafilatura extracts the
-main text without menus and other boilerplate. Code blocks are left out: they have no sentences.
+Markdown is first rendered to HTML, and then the visible_text text is extracted, so that paragraphs
+in ``<div>`` or ``<table>`` elements of a README are read as in a browser. For HTML pages,
+trafilatura extracts the main text without menus and other boilerplate. Code blocks are dropped
+because they contain no sentences.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _SENTENCE = re.compile(r"(?:[^\W\d_]+[,;:]?[ \n]+){3}[^{}=;<>|]*[.!?…:][\"'”
 _CODE = re.compile(r"[{}=;|]|^\s*[$#>/]|\w\(|->", re.MULTILINE)
 _TAG = re.compile(r"\s*</?[A-Za-z][^<>]*>")
 _MAX_NESTING = 300
-"""Deepest nesting of lists and quotations; the default drops text below 20 levels."""
+"""Maximum nesting of lists and quotations; the default drops text deeper than 20 levels."""
 
 
 def markdown_text(text: str) -> tuple[str, str]:
@@ -40,9 +41,9 @@ def markdown_text(text: str) -> tuple[str, str]:
     if front := _FRONT.match(text):
         found = _FRONT_TITLE.search(front[2] or "")
         title, text = found[1].strip("\"'") if found else "", text[front.end() :]
-    # A footnote of one word would be parsed as the address of a link, and disappear.
+    # Without this, markdown-it takes a one-word footnote for a link definition and drops it.
     text = _TO_FOOTNOTE.sub("", _FOOTNOTE.sub(r"\n\1", text))
-    paragraphs, heading = visible(_renderer().render(text))
+    paragraphs, heading = visible_text(_renderer().render(text))
     return "\n\n".join(paragraphs), title or heading
 
 
@@ -52,7 +53,7 @@ def _renderer() -> Any:
     made = MarkdownIt("commonmark", {"html": True, "maxNesting": _MAX_NESTING})
     made.enable(["table", "strikethrough"])
     made.add_render_rule("fence", _fence)
-    made.add_render_rule("code_block", _indented)
+    made.add_render_rule("code_block", _indented_block)
     made.add_render_rule("image", lambda *_: "")
     return made
 
@@ -63,8 +64,8 @@ def _fence(self: Any, tokens: Sequence[Any], at: int, options: Any, env: Any) ->
     return ""
 
 
-def _indented(self: Any, tokens: Sequence[Any], at: int, options: Any, env: Any) -> str:
-    """Drop an indented block, unless it is prose, as in mails, or HTML that was indented."""
+def _indented_block(self: Any, tokens: Sequence[Any], at: int, options: Any, env: Any) -> str:
+    """Drop an indented code block, but keep indented prose (as in emails) and indented HTML."""
     del self, options, env
     content = tokens[at].content
     if _TAG.match(content):
@@ -85,7 +86,7 @@ def markdown_to_text(data: bytes, codec: str | None = None) -> PlainText:
 
 
 def html_to_text(data: bytes, codec: str | None = None) -> PlainText:
-    """Extract the main text of a page and its title."""
+    """Extract the main text and the title of a page."""
     import trafilatura
 
     try:
@@ -94,7 +95,7 @@ def html_to_text(data: bytes, codec: str | None = None) -> PlainText:
         raise Unreadable("wrong encoding", str(error)) from None
     found = trafilatura.bare_extraction(page.text, include_comments=False, with_metadata=True)
     text, title = (found.text or "", found.title or "") if found else ("", "")
-    text = text or trafilatura.html2txt(page.text) or "\n".join(visible(page.text)[0])
+    text = text or trafilatura.html2txt(page.text) or "\n".join(visible_text(page.text)[0])
     paragraphs = (line.strip() for line in text.splitlines())
     note = GUESSED_NOTE if page.guessed else _DAMAGED if "\ufffd" in text else ""
     return PlainText("\n\n".join(filter(None, paragraphs)), " ".join(title.split()), note=note)
@@ -178,7 +179,7 @@ class _VisibleText(HTMLParser):
             self._buffer.append(data if self._preformatted else _SPACE.sub(" ", data))
 
     def unknown_decl(self, data: str) -> None:
-        """Ignore a CDATA section, which is a comment in HTML."""
+        """Ignore a CDATA section; in HTML it is a comment."""
 
     def finish(self) -> None:
         """Close all open elements."""
@@ -209,7 +210,7 @@ class _VisibleText(HTMLParser):
         (self._rows[-1] if self._rows else self.paragraphs).append(text)
 
     def _row(self) -> None:
-        """End a table row: its cells are joined by commas."""
+        """End a table row and join its cells with commas."""
         self._end()
         if self._rows:
             cells = self._rows.pop()
@@ -217,11 +218,11 @@ class _VisibleText(HTMLParser):
                 (self._rows[-1] if self._rows else self.paragraphs).append(", ".join(cells))
 
 
-def visible(html: str) -> tuple[list[str], str]:
-    """Return the paragraphs that a browser shows, and the first heading.
+def visible_text(html: str) -> tuple[list[str], str]:
+    """Return the paragraphs that a browser would show, and the first heading.
 
-    Table rows become paragraphs with commas between the cells. Text that scripts would add is
-    missing; collapsed text (``<details>``) is included.
+    Table rows become paragraphs with commas between the cells. Collapsed text (``<details>``) is
+    included; text that scripts would add is not.
     """
     reader = _VisibleText()
     reader.feed(_CUT.sub("", _COMMENT.sub("", html)))

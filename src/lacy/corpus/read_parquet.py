@@ -1,4 +1,4 @@
-"""Read rows of Parquet files and Arrow tables; an unreadable value costs its cell or row."""
+"""Read rows of Parquet files and Arrow tables; an unreadable value drops only its cell or row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NEEDED = ("id", "title", "person", "subject", "marks")
-"""Columns that are read besides the text if other columns cannot be read."""
+"""Columns that are still read, besides the text, if another column is damaged."""
 
 
 def parquet_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
@@ -51,7 +51,7 @@ def parquet_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[Place
 
 
 def columns(schema: pa.Schema, text_field: str) -> list[str]:
-    """Return the text, the marks and every column with plain values (no images or vectors)."""
+    """Return the names of the columns to read: all with plain values, so no images or vectors."""
     import pyarrow.types as kinds
 
     plain = (
@@ -77,14 +77,14 @@ def arrow_rows(
     *,
     start: int = 0,
 ) -> Iterator[tuple[int, str, dict[str, Any] | None]]:
-    """Yield number, place and fields of each row of Arrow batches; None if its text is unreadable.
+    """Yield number, place and fields of each row; the fields are None if the text is unreadable.
 
     Args:
         batches: tables of any size.
-        name: prefix of the places in messages.
+        name: source name that begins each place in messages.
         options: names the text column.
         skip: called for texts that are not UTF-8.
-        start: number of rows to pass over, because they were yielded before.
+        start: number of rows to skip because an earlier call yielded them.
     """
     rows = _numbered(batches, options.text_field)
     for number, row in islice(rows, start, None):
@@ -114,7 +114,7 @@ def _numbered(
 
 
 def _values(column: Any, *, strings: bool) -> list[Any]:
-    """Return the values of a column, ``UnreadableValue`` for those that Python cannot represent.
+    """Return a column's values; a value that Python cannot represent becomes ``UnreadableValue``.
 
     Strings are read as bytes, because Arrow's UTF-8 check would fail for the whole batch.
     """
@@ -129,7 +129,7 @@ def _values(column: Any, *, strings: bool) -> list[Any]:
             return [_string(value) for value in found] if strings else found
         values: list[Any] = column.to_pylist()
         return values
-    except Exception:  # dates beyond Python's range, nanoseconds, types unknown to this version
+    except Exception:  # dates beyond Python's range, nanoseconds, types that pyarrow cannot convert
         return [_one(column, index) for index in range(len(column))]
 
 

@@ -1,4 +1,4 @@
-"""Convert PDF to plain text: join lines to paragraphs, drop repeated headers and footers."""
+"""Convert PDF to plain text: join lines into paragraphs, drop repeated headers and footers."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "
 _NO_TITLE = re.compile(r"untitled|microsoft|\.(docx?|tex|dvi|indd|pdf|qxd|rtf)$", re.IGNORECASE)
 _END = re.compile(r"[.!?:…][\"'”’»)\]]*$")
 _HEADER = 1 << 16
-"""Bytes within which the header of a PDF must be; other readers search the first 1024."""
+"""The PDF header must begin within this many bytes (generous: other readers allow 1024)."""
 
 _CATALOG = re.compile(rb"(\d{1,9})\s+(\d{1,5})\s+obj\s*<<[^<>]{0,2000}/Type\s*/Catalog\b")
 _DIGITS = re.compile(r"\d+")
 
 
 def pdf_to_text(data: bytes) -> PlainText:
-    """Extract the text of a PDF, with lines joined to paragraphs; damaged pages are dropped."""
+    """Extract the text of a PDF with lines joined into paragraphs; damaged pages are dropped."""
     import logging
 
     import pypdf
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
-        reader = _opened(data, pypdf.PdfReader)
+        reader = _open_pdf(data, pypdf.PdfReader)
         if reader.is_encrypted and not reader.decrypt(""):
             raise Unreadable("encrypted PDF", "it asks for a password")
         pages = list(reader.pages)
         title = str((reader.metadata or {}).get("/Title") or "")
     except (Unreadable, MemoryError):
         raise
-    except Exception as error:  # pypdf raises whatever a damaged file leads to
-        _needs_a_package(error)
+    except Exception as error:  # on damaged files, pypdf raises exceptions of any class
+        _raise_if_package_needed(error)
         raise Unreadable("damaged PDF", f"{type(error).__name__}: {error}"[:200]) from error
     lines, problems = [], []
     for page in pages:
@@ -44,10 +44,10 @@ def pdf_to_text(data: bytes) -> PlainText:
         except MemoryError:
             raise
         except Exception as error:
-            _needs_a_package(error)
+            _raise_if_package_needed(error)
             lines.append([])
             problems.append(f"page {len(lines)}: {type(error).__name__}: {error}"[:200])
-    text, starts = _joined(_frameless(lines))
+    text, starts = _join_lines(_without_headers(lines))
     if not text.strip():
         why = "its pages contain no text; they may be scanned pictures"
         raise Unreadable("damaged PDF" if problems else "empty text", (problems or [why])[0])
@@ -56,17 +56,17 @@ def pdf_to_text(data: bytes) -> PlainText:
     return PlainText(text, title, tuple(starts), note)
 
 
-def _opened(data: bytes, opened: Any) -> Any:
-    """Open a PDF; if its cross-reference table is damaged, search for its objects.
+def _open_pdf(data: bytes, opened: Any) -> Any:
+    """Open a PDF with pypdf; if its cross-reference table is damaged, rebuild its trailer.
 
-    ``opened`` opens a file with pypdf.
+    ``opened`` is the function that opens a file with pypdf.
     """
     if b"%PDF-" not in data[:_HEADER] and b" obj" not in data:
         begin = data[:20].decode("latin-1")
         raise Unreadable("damaged PDF", f"it is no PDF: it begins with {begin!r}")
     try:
         return opened(io.BytesIO(data), strict=False)
-    except Exception:  # pypdf raises whatever a damaged file leads to
+    except Exception:  # on damaged files, pypdf raises exceptions of any class
         catalog = list(_CATALOG.finditer(data))
         if not catalog:
             raise
@@ -75,17 +75,17 @@ def _opened(data: bytes, opened: Any) -> Any:
         return opened(io.BytesIO(data + trailer), strict=False)
 
 
-def _needs_a_package(error: Exception) -> None:
-    """Raise ``Unreadable`` for an encryption that pypdf alone cannot read."""
+def _raise_if_package_needed(error: Exception) -> None:
+    """Raise ``Unreadable`` if the file's encryption requires a package beside pypdf."""
     if type(error).__name__ == "DependencyError" and "cryptography" in str(error):
         why = "it is encrypted by AES: pip install cryptography"
         raise Unreadable("no reader", why) from error
 
 
-def _frameless(pages: list[list[str]]) -> list[list[str]]:
-    """Drop first and last lines that repeat on most pages (numbers may differ).
+def _without_headers(pages: list[list[str]]) -> list[list[str]]:
+    """Drop headers and footers: first and last lines that repeat on most pages except for numbers.
 
-    If there are few empty lines, they separate paragraphs and are kept.
+    A few empty lines separate paragraphs and are kept; many are an artefact and are dropped.
     """
     empty = sum(not line for page in pages for line in page)
     few = empty <= sum(map(len, pages)) / 3
@@ -103,11 +103,12 @@ def _frameless(pages: list[list[str]]) -> list[list[str]]:
     return pages
 
 
-def _joined(pages: list[list[str]]) -> tuple[str, list[int]]:
-    """Join lines to paragraphs, and return where each page begins.
+def _join_lines(pages: list[list[str]]) -> tuple[str, list[int]]:
+    """Join lines into paragraphs; also return the offset of each page in the text.
 
-    A PDF contains only lines. A paragraph ends with a sentence on a short line; a short line
-    without a sentence end before a capital is a heading; a hyphenated word continues in lower case.
+    A PDF stores lines, not paragraphs. A short line that ends a sentence ends a paragraph. A short
+    line without a sentence end is a heading if the next line begins with a capital. A word with a
+    hyphen at the line end is joined if the next line begins in lower case.
     """
     lengths = sorted(len(line) for page in pages for line in page if line)
     width = lengths[len(lengths) * 9 // 10] if lengths else 0
@@ -121,7 +122,9 @@ def _joined(pages: list[list[str]]) -> tuple[str, list[int]]:
                 parts[-1] = parts[-1][:-1]
                 size -= 1
             elif line and parts:
-                parts.append(" " if before and _goes_on(before, line, width) else "\n\n")
+                parts.append(
+                    " " if before and _continues_paragraph(before, line, width) else "\n\n"
+                )
                 size += len(parts[-1])
             if line and len(starts) < number:
                 starts.append(size)
@@ -131,8 +134,8 @@ def _joined(pages: list[list[str]]) -> tuple[str, list[int]]:
     return "".join(parts), starts
 
 
-def _goes_on(before: str, line: str, width: int) -> bool:
-    """True if a line continues the paragraph of the line before."""
+def _continues_paragraph(before: str, line: str, width: int) -> bool:
+    """True if ``line`` continues the paragraph of the line before it."""
     if _END.search(before):
         return len(before) >= 0.8 * width
     return len(before) >= 0.6 * width or not (line[:1].isupper() or line[:1].isdigit())

@@ -1,8 +1,8 @@
 """Read Markdown, HTML and PDF in a separate process with limits.
 
-A malicious or damaged file may make a reader run for hours or take all memory. The process is
-killed after ``TIMEOUT`` and fails above ``MAX_MEMORY``; either costs only this file. It is started
-when the first such file is met.
+A malicious or damaged file may make a parser run for hours or use all memory. The process is
+killed after ``TIMEOUT`` and fails above ``MAX_MEMORY``; in both cases only this file is skipped.
+It starts when the first such file is read.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ SUFFIXES = {
 """Format by file suffix."""
 
 NOTE = "\0note"
-"""Key of a remark in a row; no field of a file has this name."""
+"""Key under which a row carries a remark; no field of a file can have this name."""
 
 TIMEOUT = 120.0
-"""Longest time for one file, in seconds."""
+"""Time limit for one file in seconds."""
 
 MAX_MEMORY = 3 << 30
-"""Most address space of the process in bytes, if the system can limit it."""
+"""Limit of the process's address space in bytes, if the system supports it."""
 
 MAX_TEXT = 32 << 20
-"""Most characters of text from one file; more is not a document."""
+"""Maximum number of characters of text from one file; anything longer is not a document."""
 
 _HEAD = 4
-"""Bytes of a message's length."""
+"""Number of bytes that encode a message's length."""
 
 
 class ReaderProcess:
-    """The reader process, as a context manager; ``missing`` lists packages that it lacked."""
+    """Context manager for the reader process; ``missing`` collects packages it could not import."""
 
     def __init__(self) -> None:
         self.missing: list[str] = []
@@ -60,7 +60,7 @@ class ReaderProcess:
         self._stop()
 
     def rows(self, path: Path, kind: str, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
-        """Yield the file as one row, or report why it cannot be read."""
+        """Yield the file as one row, or call ``skip`` with the reason why it cannot be read."""
         data = read_whole(path, skip)
         if data is None:
             return
@@ -95,7 +95,7 @@ class ReaderProcess:
             _send(process.stdin, json.dumps(request).encode())
             _send(process.stdin, data)
             answer = _receive(process.stdout)
-        except OSError:  # the process ended during writing
+        except OSError:  # the process died while we were writing
             answer = None
         finally:
             late = not clock.is_alive()
@@ -150,11 +150,11 @@ def _answer(request: dict[str, Any], data: bytes) -> dict[str, Any]:
         return {"why": error.args}
     except ModuleNotFoundError as error:
         return {"missing": (error.name or "").split(".")[0]}
-    except ImportError as error:  # installed, but a part of it is not
+    except ImportError as error:  # the package is installed, but one of its dependencies is not
         return {"why": ("no reader", f"{type(error).__name__}: {str(error).splitlines()[0]}")}
     except MemoryError:
         return {"why": ("unreadable file", f"it needs more than {MAX_MEMORY >> 30} GiB of memory")}
-    except Exception as error:  # its reader may fail in any way
+    except Exception as error:  # parsers raise exceptions of any class
         line = (str(error).splitlines() or [""])[0]
         return {"why": ("unreadable file", f"{type(error).__name__}: {line}"[:200])}
 
@@ -162,7 +162,7 @@ def _answer(request: dict[str, Any], data: bytes) -> dict[str, Any]:
 def _fields(
     kind: str, data: bytes, text_field: str, codec: str | None
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of a file's row: the text, and title, pages and a note if it has them."""
+    """Yield the fields of a file's row: its text, and title, pages and note if present."""
     if SUFFIXES[kind] == "pdf":
         from lacy.corpus.read_pdf import pdf_to_text
 
@@ -182,7 +182,7 @@ def _fields(
 
 
 def answer_requests() -> None:
-    """Answer requests until the input ends."""
+    """Read requests from stdin and write answers to stdout until the input ends."""
     _limit()
     out = sys.stdout.buffer
     sys.stdout = sys.stderr  # output of libraries must not mix with answers

@@ -1,8 +1,8 @@
 """Read documents: text, Markdown, HTML, PDF, JSON, CSV, Parquet, folders, datasets from the Hub.
 
-Real text is dirty. A broken line, a wrong encoding or an empty text is skipped, counted and
-reported with its place (``file:line``) in a ``ReadReport``; a source without any usable text is an
-error. Everything is read as a stream, in bounded memory.
+Real text is dirty. Broken lines, wrong encodings and empty texts are skipped, counted and reported
+with their place (``file:line``) in a ``ReadReport``; only a source without any usable text is an
+error. Everything is read as a stream in bounded memory.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ RowReader = Callable[[ReadOptions, Skip], Iterator[PlacedRow]]
 
 @dataclass(frozen=True, slots=True)
 class RowSource:
-    """An opened source: ``rows`` yields rows, given options and a callback for problems."""
+    """An opened source; ``rows`` takes options and a callback for problems, and yields rows."""
 
     rows: RowReader
     file: str = ""
-    """The file from which the rows come."""
+    """The file that contains the rows."""
 
 
 KINDS = {
@@ -58,10 +58,10 @@ KINDS = {
 _TABLES = {".jsonl", ".ndjson", ".parquet"}
 
 MAX_IDS = 1_000_000
-"""Number of ids remembered to notice repeated ones; bounds the memory to about 100 MB."""
+"""Number of ids that are remembered to detect repetitions; this takes at most about 100 MB."""
 
 MAX_ID_LENGTH = 1_000
-"""Longest id in characters; longer ones are replaced."""
+"""Maximum characters of an id; longer ids are replaced."""
 
 
 def read(
@@ -82,27 +82,27 @@ def read(
             a PDF are in ``Document.meta``), ``.jsonl``/``.ndjson`` (one object per line), ``.json``
             (an array, lines, or one object), ``.csv``/``.tsv`` (with a header line), any of these
             compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``), ``.parquet``, a folder of such files
-            (in sorted order, with subfolders; a ``README.md`` beside tables describes them and is
-            not read), a folder written by ``datasets.save_to_disk``, or ``hf:owner/name`` or
-            ``hf:owner/name:config`` (streamed from the Hub).
+            (in sorted order, with subfolders; a ``README.md`` beside tables is skipped because it
+            describes the data set), a folder written by ``datasets.save_to_disk``, or
+            ``hf:owner/name`` or ``hf:owner/name:config`` (streamed from the Hub).
         text_field: name of the text field; in CSV, ``text`` also matches other common names. All
             other plain fields become ``Document.meta``, except ``marks``: a list of
             ``[start, end, reason, relation]`` becomes the marks.
-        id_field: name of the id field; without one, the id is file name and line.
-        split: the split of a ``datasets`` source; files have none.
+        id_field: name of the id field; without it, the id is file name and line.
+        split: the split of a ``datasets`` source; files have no splits.
         limit: stop after this many documents.
         report: filled while reading; without one, a summary of what was skipped is logged.
-        encoding: the encoding of texts that are not UTF-8 and declare none, by any name that
-            browsers or Python know; without it, it is guessed (``lacy.corpus.encoding``).
+        encoding: the encoding of texts that are not UTF-8 and do not declare one; any name that
+            browsers or Python know. None guesses it (``lacy.corpus.encoding``).
         follow_links: follow links to folders, and to files outside the folder.
 
     Returns:
-        An iterator. Ids are unique: a repeated one is changed to ``id#2``, ``id#3`` ...
+        An iterator of documents. Ids are unique: a repeated one becomes ``id#2``, ``id#3``, ...
 
     Raises:
-        LacyError: when called: E12, no such encoding; E13, no such file; E27, unsupported format;
-            E120, a pipe or device. While reading: E21, no usable text; E22, no row has the text
-            field; E23, the Hub cannot be read; E11, all files need a package that is missing.
+        LacyError: on the call: E12, no such encoding; E13, no such file; E27, unsupported format;
+            E120, ``source`` is a pipe or device. While reading: E21, no usable text; E22, no row
+            has the text field; E23, the Hub cannot be read; E11, all files need a missing package.
     """
     name, reader, filled = str(source), ReaderProcess(), ReadReport() if report is None else report
     codec = codec_of(encoding) if encoding is not None else None
@@ -122,10 +122,10 @@ def _logged(name: str, documents: Iterator[Document], report: ReadReport) -> Ite
 
 
 def write_documents(documents: Iterable[Document], path: str | Path) -> int:
-    """Write documents with their marks as JSONL that ``read`` can read; return their number.
+    """Write documents with their marks as JSONL that ``read`` can read; return the number written.
 
-    The fields of ``meta`` are written beside ``id``, ``text`` and ``marks``, whose names it must
-    not use.
+    The fields of ``meta`` are written beside ``id``, ``text`` and ``marks``, so ``meta`` must not
+    contain these names.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def _local_sources(
         return [RowSource(_saved_dataset(path, split))]
     found = list_folder(path, lambda file: bool(_kind(file)), follow=follow_links)
     tables = {file.parent for file in found.files if _kind(file) in _TABLES}
-    # The README.md of a data set is its card, not one of its texts.
+    # A README.md beside tables is the data set's card, not one of its texts.
     cards = [f for f in found.files if f.name.lower() == "readme.md" and f.parent in tables]
     for kind, file in [*found.ignored, *(("README.md beside tables", card) for card in cards)]:
         report.ignore(kind, file)
@@ -185,7 +185,7 @@ def _unreadable_folder(error: OSError) -> RowReader:
 
 
 def _kind(path: Path) -> str:
-    """Return the suffix by which a file is read, without ``.gz``; "" if it is not read."""
+    """Return the suffix that determines the format (without ``.gz``), or "" if unsupported."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     packed = suffixes[-1:] != [] and suffixes[-1] in FORMATS
     kind = "".join(suffixes[:-1] if packed else suffixes[-1:])
@@ -204,7 +204,7 @@ def _file(path: Path, reader: ReaderProcess) -> RowSource:
 
 
 def _saved_dataset(path: Path, split: str) -> RowReader:
-    """Return a reader for a folder of ``datasets.save_to_disk``, memory-mapped."""
+    """Return a reader for a folder written by ``datasets.save_to_disk``; it is memory-mapped."""
 
     def rows(options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
         import datasets
@@ -320,13 +320,13 @@ def _meta(
 
 
 def _names(row: dict[str, Any]) -> str:
-    """Return the names of a row's fields, shortened if there are many."""
+    """Return the names of a row's fields, abbreviated if there are many."""
     names = ", ".join(str(key) for key in itertools.islice(row, 20))
     return names if len(names) <= 200 else f"{names[:200]}…"
 
 
 def _id(value: Any) -> str:
-    """Return a stored id as text; "" if it cannot be an id."""
+    """Return a stored id as text, or "" if the value cannot be an id."""
     usable = isinstance(value, str | int) and not isinstance(value, bool)
     if not usable or (isinstance(value, int) and value.bit_length() > 4096):
         return ""
@@ -353,7 +353,7 @@ def _with_unique_id(document: Document, seen: dict[str, int]) -> Document:
 def _no_documents_error(
     source: str, text_field: str, report: ReadReport, reader: ReaderProcess
 ) -> LacyError:
-    """Return the error for a source without a usable document, as exact as possible."""
+    """Return the most specific error for a source without a usable document."""
     if reader.missing and set(report.skipped) == {"no reader"}:
         what, package = f"reading {source}", reader.missing[0]
         return LacyError("E11", extra_for=what, package=package, extra="documents")

@@ -1,4 +1,4 @@
-"""The report of a reading pass: what was read, skipped, ignored or changed, and where."""
+"""Report what a reading pass read, skipped, ignored or changed, and where."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 from lacy.errors import one_line
 
 MAX_PLACES = 20
-"""Number of places listed per reason in a report; all are counted."""
+"""Maximum number of places that a report lists per reason; all are counted."""
 
 _INCOMPLETE = ("unreadable", "no reader", "damaged", "truncated", "unpacks", "blank", "encrypted")
-"""Prefixes of reasons that mean that a file may contain more than was read."""
+"""A reason with one of these prefixes means that part of the file may not have been read."""
 
 _LINE = re.compile(r":\d+\Z")
 
 MAX_KINDS = 30
-"""Number of kinds of files that a report counts separately."""
+"""Maximum number of file kinds that a report counts separately."""
 
 
 class Occurrences(dict[str, list[str]]):
-    """The first places of each reason; ``counts`` has their numbers."""
+    """The first places by reason; ``counts`` has the total number per reason."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,31 +40,31 @@ class Occurrences(dict[str, list[str]]):
 
 @dataclass
 class ReadReport:
-    """What was read and what was skipped; filled while ``read`` runs."""
+    """Counts and places of what ``read`` read and skipped; filled while it runs."""
 
     documents: int = 0
     characters: int = 0
     places: Occurrences = field(default_factory=Occurrences)
-    """Lines, rows and files that could not be used, by reason, as ``file:line: detail``."""
+    """Unusable lines, rows and files by reason, as ``file:line: detail``."""
     renamed: int = 0
-    """Documents whose id had been used before; they got a new one (``id#2``)."""
+    """Number of documents with a repeated id; they got a new one (``id#2``)."""
     fields: list[str] = field(default_factory=list)
     """Names of the fields in the first row."""
     ignored: Occurrences = field(default_factory=Occurrences)
-    """Files of a folder that are not read, by kind: a suffix, ``dead link``, ``pipe`` ..."""
+    """Files of a folder that are not read, by kind (a suffix, ``dead link``, ``pipe``, ...)."""
     notes: Occurrences = field(default_factory=Occurrences)
-    """Data that were read with changes: a guessed encoding, a dropped cell."""
+    """Remarks about data that were changed while reading: a guessed encoding, a dropped cell."""
 
     incomplete: set[str] = field(default_factory=set)
-    """Files and folders that could not be read this time, or only in part."""
+    """Files and folders that could not be read, or only in part."""
 
     @property
     def skipped(self) -> Counter[str]:
-        """Number of lines, rows or files that could not be used, by reason."""
+        """Return the number of unusable lines, rows and files by reason."""
         return self.places.counts
 
     def skip(self, reason: str, place: str, detail: str = "") -> None:
-        """Count a line, row or file that could not be used."""
+        """Count an unusable line, row or file."""
         self.places.add(reason, place, detail)
         if reason.startswith(_INCOMPLETE):
             self.incomplete.add(os.path.realpath(_LINE.sub("", place)))
@@ -75,14 +75,14 @@ class ReadReport:
         self.ignored.add("other kinds" if many else kind, str(path))
 
     def lines(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield sentences about what was skipped, ignored or changed, with the first places."""
+        """Yield a sentence and the first places for all that was skipped, ignored or changed."""
         parts = {"skipped": self.places, "not read": self.ignored, "note": self.notes}
         for label, found in parts.items():
             for reason, count in found.counts.most_common():
                 yield f"{label}: {count:,} x {reason}", found[reason]
 
     def summary(self) -> str:
-        """Summarise in one line how much was read, and what was skipped and where first."""
+        """Return one line: how much was read, what was skipped, and where it first occurred."""
         parts = [f"{self.documents:,} documents, {self.characters:,} characters"]
         parts += (f"{line} (first: {places[0]})" for line, places in self.lines())
         if self.renamed:

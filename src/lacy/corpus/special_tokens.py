@@ -1,11 +1,11 @@
 """Choose and store the tokens that begin and end a text.
 
 A tokenizer's ``bos_token`` is not always the token that began texts in pretraining: Qwen has none,
-and SmolLM2-Instruct's is ``<|im_start|>``, which belongs to its chat template, while documents were
-separated by ``<|endoftext|>``. So the two tokens around a text are chosen once, when a tokenizer
+and SmolLM2-Instruct has ``<|im_start|>`` from its chat template, while pretraining separated
+documents by ``<|endoftext|>``. So the two tokens around a text are chosen once, when a tokenizer
 from elsewhere is first loaded, and stored in ``tokenizer_config.json`` under ``lacy_text``. Packed
 data, training, calibration, generation and serving all use ``begin_end``. A saved tokenizer also
-adds the begin token itself, so that other tools give a model the input on which it was trained.
+adds the begin token itself, so that other tools give the model the same input as training did.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 KEY = "lacy_text"
-"""Key of the two tokens in a tokenizer's settings."""
+"""Key in a tokenizer's settings that stores the two tokens."""
 
 SEPARATORS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 """Names of tokens that separate documents in pretraining."""
@@ -36,7 +36,7 @@ def begin_end(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
     """Return the ids of the tokens that begin and end every text.
 
     These are the tokens chosen when the tokenizer was first loaded (``choose_begin_end``), or else
-    its own begin and end token. If it has only one of them, that one is used for both.
+    its own begin and end token. If it has only one of the two, that token serves as both.
     """
     stored = _stored(tokenizer)
     if stored is not None:
@@ -48,13 +48,14 @@ def begin_end(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
 def choose_begin_end(tokenizer: Any, name: str, wanted: str | None = None) -> str:
     """Choose the tokens around a text and store them in the tokenizer's settings.
 
-    Without ``wanted``, the begin token is the tokenizer's own (its end token, if it has none),
-    unless that token belongs to the chat template and another token separates documents.
+    Without ``wanted``, the begin token is the tokenizer's begin token, or else its end token. If
+    that token belongs to the chat template and another token separates documents, the other token
+    is used.
 
     Args:
         tokenizer: changed in place.
-        name: name of the tokenizer for messages.
-        wanted: the begin token that the user wants.
+        name: the tokenizer's name for messages.
+        wanted: the begin token requested by the user.
 
     Returns:
         A sentence that explains the choice, or "" if the tokenizer's own begin token is used.
@@ -96,15 +97,15 @@ def choose_begin_end(tokenizer: Any, name: str, wanted: str | None = None) -> st
 
 
 def chat_marks(tokenizer: Any) -> set[str]:
-    """Return the special tokens that the chat template writes at every turn.
+    """Return the special tokens that the chat template writes in every turn.
 
-    A begin token that appears once before the whole chat is not included.
+    Excludes a begin token that appears only once, before the whole chat.
     """
     if not getattr(tokenizer, "chat_template", None):
         return set()
-    text = _dialogue(tokenizer, turns=3)
+    text = _render_chat(tokenizer, turns=3)
     specials = {*_specials(tokenizer), tokenizer.bos_token, tokenizer.eos_token} - {None}
-    if text is None:  # a template that cannot render a simple chat: search its source
+    if text is None:  # the template cannot render a simple chat, so search its source instead
         return {token for token in specials if token in str(tokenizer.chat_template)}
     return {token for token in specials if text.count(token) >= 3}
 
@@ -113,7 +114,7 @@ def turn_end(tokenizer: Any) -> int | None:
     """Return the id of the token that ends an answer in the chat template, or None."""
     if not getattr(tokenizer, "chat_template", None):
         return None
-    text = _dialogue(tokenizer, turns=1)
+    text = _render_chat(tokenizer, turns=1)
     if text is None or _TURN not in text:
         return None
     after = text.rsplit(_TURN, 1)[1].lstrip()
@@ -123,7 +124,7 @@ def turn_end(tokenizer: Any) -> int | None:
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: str | os.PathLike[str]) -> None:
-    """Save the tokenizer in a folder so that it adds the begin token, as training does."""
+    """Save the tokenizer so that other programs that load it add the begin token as well."""
     tokenizer.save_pretrained(str(folder))
     config_file, file = Path(folder) / "tokenizer_config.json", Path(folder) / "tokenizer.json"
     begin, end = (str(t) for t in tokenizer.convert_ids_to_tokens(list(begin_end(tokenizer))))
@@ -132,21 +133,21 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: str | os.PathLike
         old, config["bos_token"] = config.get("bos_token"), begin
         extra = config.setdefault("extra_special_tokens", [])
         if old not in (None, begin) and isinstance(extra, list) and old not in extra:
-            extra.append(old)  # it stays a special token
+            extra.append(old)  # the old begin token stays a special token
     # With add_bos_token, transformers builds the post-processor itself from bos_token; without it,
     # it uses the one in tokenizer.json.
-    for key in ("add_bos_token", "add_eos_token", "auto_map"):  # the latter names code
+    for key in ("add_bos_token", "add_eos_token", "auto_map"):  # auto_map refers to custom code
         config.pop(key, None)
     if config.get("bos_token") == begin:
         config["add_bos_token"] = True
     config[KEY] = {"begin": begin, "end": end}
     _write(config_file, config)
     state = json.loads(file.read_text(encoding="utf-8"))
-    state["post_processor"] = _before_each(begin, begin_end(tokenizer)[0])
+    state["post_processor"] = _begin_token_processor(begin, begin_end(tokenizer)[0])
     _write(file, state)
 
 
-def _before_each(token: str, number: int) -> dict[str, Any]:
+def _begin_token_processor(token: str, number: int) -> dict[str, Any]:
     """Return a post-processor that puts one token before every text."""
 
     def special(sequence: int) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def _before_each(token: str, number: int) -> dict[str, Any]:
 
 
 def _stored(tokenizer: Any) -> tuple[int, int] | None:
-    """Return the ids that ``choose_begin_end`` stored, if the tokenizer still has the tokens."""
+    """Return the ids stored by ``choose_begin_end``, or None if the tokens no longer exist."""
     found = getattr(tokenizer, "init_kwargs", {}).get(KEY)
     if not isinstance(found, dict):
         return None
@@ -175,13 +176,13 @@ def _stored(tokenizer: Any) -> tuple[int, int] | None:
 
 
 def _specials(tokenizer: Any, wanted: tuple[str, ...] | None = None) -> list[str]:
-    """Return a tokenizer's special tokens, in the order of ``wanted`` if given."""
+    """Return the tokenizer's special tokens, or those among ``wanted`` in that order."""
     known = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     known |= set(map(str, tokenizer.all_special_tokens))
     return sorted(known) if wanted is None else [token for token in wanted if token in known]
 
 
-def _dialogue(tokenizer: Any, turns: int) -> str | None:
+def _render_chat(tokenizer: Any, turns: int) -> str | None:
     """Render a chat with this many questions and answers; None if the template fails."""
     messages = []
     for _ in range(turns):
@@ -189,7 +190,7 @@ def _dialogue(tokenizer: Any, turns: int) -> str | None:
         messages.append({"role": "assistant", "content": _TURN})
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False))
-    except Exception:  # a template from elsewhere may raise anything
+    except Exception:  # third-party templates may raise anything
         return None
 
 

@@ -1,6 +1,6 @@
-"""The exact bytes of tokens, and the text of a stream of tokens.
+"""Convert between tokens and text exactly, byte by byte.
 
-``TokenText`` knows the bytes of each token, so that a character split over two tokens is neither
+``TokenText`` knows the bytes of each token. Therefore a character split over two tokens is neither
 lost nor duplicated, and a continuation is encoded into tokens for exactly its characters.
 """
 
@@ -14,18 +14,18 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 _ANCHORS = ("", "\n", "x", ".")
-"""What to put before a text so that a tokenizer does not treat it as the start of a text."""
+"""Prefixes to try before a continuation, so that it is not encoded like the start of a text."""
 
 _REMEMBER = 65_536
-"""Number of encoded continuations cached per tokenizer."""
+"""Number of encoded continuations that are cached per tokenizer."""
 
 
 class TokenText:
-    """The bytes of each token of one tokenizer, and encoding that respects them.
+    """Encodes and decodes exactly, using the bytes of each token of one tokenizer.
 
-    Supports byte-level tokenizers (GPT-2, Llama 3), Metaspace and byte-fallback ones
-    (SentencePiece); for any other it uses what ``decode`` returns for a token in the middle of a
-    text. Special tokens have no bytes.
+    Supports byte-level tokenizers (GPT-2, Llama 3) and Metaspace tokenizers with byte fallback
+    (SentencePiece). For any other tokenizer, a token's bytes are what ``decode`` returns for it in
+    the middle of a text. Special tokens have no bytes.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -39,26 +39,26 @@ class TokenText:
         self._encoded: dict[str, list[int]] = {}
 
     def bytes_of(self, token: int) -> bytes:
-        """Return the UTF-8 bytes (perhaps part of a character) that a token adds to a text."""
+        """Return the UTF-8 bytes that a token adds to a text; they may be part of a character."""
         known = self._bytes.get(token)
         if known is None:
             known = self._bytes[token] = self._look_up(token)
         return known
 
     def written(self, token: int) -> bytes:
-        """Return the bytes of a token in a prompt; for special tokens, their names."""
+        """Return the bytes of a token in a prompt; a special token is written as its name."""
         if token not in self._special:
             return self.bytes_of(token)
         return str(self.tokenizer.convert_ids_to_tokens(token)).encode()
 
     @cached_property
     def name(self) -> str:
-        """A fingerprint, equal for tokenizers with the same tokens."""
+        """Fingerprint that is equal for tokenizers with the same tokens."""
         known = json.dumps(sorted(self.tokenizer.get_vocab().items()))
         return hashlib.sha256(known.encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """Encode a whole text; nothing in it becomes a special token."""
+        """Encode a whole text; special tokens in it are encoded as plain text."""
         ids: list[int] = self.tokenizer.encode(
             text, add_special_tokens=False, split_special_tokens=True
         )
@@ -67,8 +67,8 @@ class TokenText:
     def encode_continuation(self, text: str) -> list[int]:
         """Return tokens that add exactly ``text`` to whatever comes before.
 
-        If a tokenizer cannot express the text (a missing character becomes ``<unk>``), the closest
-        tokens are returned.
+        If the tokenizer cannot express the text exactly (a character would become ``<unk>``),
+        return the closest tokens.
         """
         known = self._encoded.get(text)
         if known is None:
@@ -78,7 +78,7 @@ class TokenText:
         return list(known)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of tokens; bytes that are not a character become U+FFFD."""
+        """Return the text of tokens; bytes that form no character become U+FFFD."""
         return b"".join(map(self.bytes_of, tokens)).decode("utf-8", errors="replace")
 
     def stream(self) -> TextStream:
@@ -95,7 +95,7 @@ class TokenText:
         return self.encode(text)
 
     def _after(self, ids: Sequence[int], anchor: str) -> int | None:
-        """Return how many tokens the anchor takes, if it ends at a token boundary."""
+        """Return the number of tokens of the anchor, or None if a token spans its end."""
         if not anchor:
             return 0
         seen = b""
@@ -127,28 +127,28 @@ class TokenText:
 
 
 class TextStream:
-    """Decodes tokens one by one; each ``add`` returns the characters that became complete."""
+    """Decodes tokens one by one; ``add`` returns the characters completed by each token."""
 
     def __init__(self, token_text: TokenText) -> None:
         self._token_text = token_text
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def add(self, token: int) -> str:
-        """Return the characters completed by this token, perhaps none."""
+        """Return the characters completed by this token, possibly ""."""
         return self._decoder.decode(self._token_text.bytes_of(token))
 
     @property
     def whole(self) -> bool:
-        """True if the text so far ends between characters, not inside one."""
+        """True if the text so far does not end inside a character."""
         return not self._decoder.getstate()[0]
 
     def finish(self) -> str:
-        """Return U+FFFD for an incomplete character at the end, usually nothing."""
+        """Return U+FFFD if the last character is incomplete, else ""."""
         return self._decoder.decode(b"", final=True)
 
 
 def _scheme(tokenizer: Any) -> str | None:
-    """Return ``"bytes"``, the character that represents a space, or None if unknown."""
+    """Return how tokens are written: "bytes", the character for a space, or None if unknown."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
@@ -167,7 +167,7 @@ def _scheme(tokenizer: Any) -> str | None:
 
 @lru_cache(maxsize=1)
 def _byte_table() -> dict[str, int]:
-    """Return the characters by which byte-level tokenizers write bytes (GPT-2's table)."""
+    """Map each character that byte-level tokenizers use for a byte to the byte (GPT-2's table)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     table = {chr(byte): byte for byte in printable}
     others = [byte for byte in range(256) if byte not in set(printable)]

@@ -1,7 +1,8 @@
-"""Train, load and use tokenizers; end-of-text comes first and ``<CALL>`` last.
+"""Train, load and use tokenizers; end-of-text has the first id and ``<CALL>`` the last.
 
-Tokenizers trained here work on bytes, so every string is decoded exactly. Special tokens in a text
-are always encoded as plain text: a literal "<CALL>" in an article never becomes the ``<CALL>`` id.
+Tokenizers trained here work on bytes, so decoding restores every string exactly. Special tokens in
+a text are always encoded as plain text: a literal "<CALL>" in an article never becomes the
+``<CALL>`` id.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ _PROBE = (
     "The café in Zürich opened on 12 March 1879, cost $1,234.50 — naïve?\n\n"
     "\tIndented  text, don't WE'LL; 東京 и Москва 😀 e\u0301 ﬁ\r\n <CALL> <|endoftext|> x_y/z"
 )
-"""Text whose ids are part of a fingerprint: case, accents, digits, spaces, scripts, specials."""
+"""Probe text for fingerprints; it covers case, accents, digits, spaces, scripts and specials."""
 
 
 class Encoding(NamedTuple):
-    """Ids of a text without begin and end, and the characters ``[start, end)`` of each."""
+    """Ids of a text without begin and end token, and the characters ``[start, end)`` of each id."""
 
     ids: list[int]
     offsets: list[tuple[int, int]]
@@ -52,14 +53,15 @@ def train_tokenizer(
     """Train a byte-level tokenizer; the same texts give the same tokenizer, bit for bit.
 
     Args:
-        texts: read once, as a stream. Texts with lone surrogates are skipped.
-        vocab_size: all entries, including end-of-text (id 0) and ``<CALL>`` (the last id). A small
-            corpus may give fewer.
+        texts: read once as a stream. Texts with lone surrogates are skipped.
+        vocab_size: number of entries including end-of-text (id 0) and ``<CALL>`` (the last id). A
+            small corpus may give fewer.
         kind: ``bpe`` (GPT-2's) or ``unigram`` (SentencePiece's, as in the paper §5.1).
         split_digits: make every digit its own token, as in Llama 2.
 
     Raises:
-        LacyError: E12, a vocabulary below 258 or an unknown kind; E28, no text to train on.
+        LacyError: E12, ``vocab_size`` is below 258 or ``kind`` is unknown; E28, no text to train
+            on.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -102,7 +104,7 @@ def _train(tokenizer: Any, trainer: Any, texts: Iterable[str]) -> None:
         tokenizer.train_from_iterator(itertools.chain([first], usable), trainer)
     except LacyError:
         raise
-    except Exception as error:  # Unigram gives up on a handful of words
+    except Exception as error:  # the Unigram trainer fails if there are only a few words
         why = f"too little text ({str(error).splitlines()[0]})"
         raise LacyError("E28", why=why, do="give more text, or use kind bpe") from error
 
@@ -110,9 +112,10 @@ def _train(tokenizer: Any, trainer: Any, texts: Iterable[str]) -> None:
 def _deterministic(tokenizer: Any, alphabet: Sequence[str], size: int) -> Any:
     """Return a Unigram tokenizer of at most ``size`` tokens, without the trainer's randomness.
 
-    The trainer walks a hash table in random order: sums differ in their last bits, tokens of equal
-    score change places, and bytes that the corpus lacks get scores that depend on their turn.
-    Rounded scores, one common score for those bytes and a fixed order make it repeatable.
+    The trainer iterates over a hash table in random order, so sums differ in their last bits,
+    tokens of equal score swap places, and bytes missing from the corpus get scores that depend on
+    the order. Rounding the scores, giving all missing bytes one score, and sorting the tokens makes
+    the result repeatable.
     """
     from tokenizers import Tokenizer
 
@@ -150,22 +153,24 @@ def load_tokenizer(
     path_or_name: str | Path,
     *,
     begin: str | None = None,
-    say: Callable[[str], None] | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> PreTrainedTokenizerFast:
     """Load any fast tokenizer and add ``<CALL>`` as the last entry if it lacks one.
 
-    If the tokenizer is not lacy's own (it lacks ``<CALL>``), the tokens that begin and end a text
-    are chosen here (``special_tokens.choose_begin_end``) and stored in its settings.
+    A tokenizer without ``<CALL>`` comes from elsewhere. In that case, this function also chooses
+    the tokens that begin and end a text (``special_tokens.choose_begin_end``) and stores them in
+    the tokenizer's settings.
 
     Args:
         path_or_name: a folder with ``tokenizer.json`` (a model, packed data), that file, or a
             name on the Hub.
         begin: the token that begins every text; None lets lacy choose.
-        say: called with the reason if texts begin with another token than the tokenizer's own.
+        notify: called with a sentence if texts begin with a different token than the tokenizer's
+            own begin token.
 
     Raises:
-        LacyError: E13, no such folder; E24, no usable tokenizer in it; E98, it has no token
-            ``begin``; E132, it requires its own code.
+        LacyError: E13, there is no such folder; E24, it contains no usable tokenizer; E98, the
+            tokenizer has no token ``begin``; E132, it requires its own code.
     """
     name = str(path_or_name)
     path = Path(name).expanduser()
@@ -181,7 +186,7 @@ def load_tokenizer(
         found: Any = load_tokenizer_files(path if path.is_dir() else name)
     except LacyError:
         raise
-    except Exception as error:  # missing, damaged, no network: each its own class
+    except Exception as error:  # missing file, damaged file, no network: all of different classes
         why = " ".join(str(error).split())[:200] or type(error).__name__
         if path.is_dir() and not (path / "tokenizer.json").is_file():
             advice = (
@@ -199,8 +204,8 @@ def load_tokenizer(
         raise LacyError("E24", path=name, why=why, do=do)
     if CALL_TOKEN not in found.get_vocab() or begin is not None:
         why = choose_begin_end(found, name, begin)
-        if why and say is not None:
-            say(why)
+        if why and notify is not None:
+            notify(why)
     return _with_call(found, name)
 
 
@@ -222,7 +227,7 @@ def _with_call(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:
 def encode_texts(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], *, batch: int = 256
 ) -> Iterator[Encoding]:
-    """Yield ids and character offsets of texts, without begin and end; specials are plain text."""
+    """Encode texts without begin and end token; special tokens are encoded as plain text."""
     for start in range(0, len(texts), batch):
         found = tokenizer(
             list(texts[start : start + batch]),
@@ -240,7 +245,7 @@ def encode_texts(
 
 
 def decode(tokenizer: PreTrainedTokenizerFast, ids: Iterable[int]) -> str:
-    """Return the text of ids, without special tokens and without cleaning up spaces."""
+    """Return the text of ids without special tokens; spaces are not cleaned up."""
     text = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return str(text)
 
@@ -248,10 +253,10 @@ def decode(tokenizer: PreTrainedTokenizerFast, ids: Iterable[int]) -> str:
 def tokenizer_fingerprint(
     tokenizer: PreTrainedTokenizerFast, *, with_begin_end: bool = True
 ) -> str:
-    """Return sixteen hex digits that change if ids would mean something else.
+    """Return 16 hex digits that differ between tokenizers whose ids have different meanings.
 
-    Hashes vocabulary, merges or scores, begin and end (unless ``with_begin_end`` is False), and the
-    ids of a probe text. Saving does not change it, nor do padding or truncation settings.
+    Hashes vocabulary, merges or scores, begin and end token (unless ``with_begin_end`` is False),
+    and the ids of a probe text. Saving, padding and truncation settings do not change it.
     """
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     merges = [

@@ -1,10 +1,10 @@
 """Load tokenizer files in the same way for every model.
 
-``tokenizer.json`` is loaded unchanged with the generic class of ``transformers``. The classes of
-model families rebuild a tokenizer from its vocabulary by their own rules, and the class that
-``AutoTokenizer`` picks depends on the model's config beside the files, so the same files could give
-different tokenizers in different folders. ``AutoTokenizer`` is used only for folders without
-``tokenizer.json`` (SentencePiece files, ``vocab.json``). Code beside a tokenizer is never run.
+``tokenizer.json`` is loaded unchanged with the generic class of ``transformers``. ``AutoTokenizer``
+would pick a model family's class by the ``config.json`` in the folder, and such a class rebuilds
+the tokenizer by its own rules, so the same files could give different tokenizers in different
+folders. ``AutoTokenizer`` is used only for folders without ``tokenizer.json`` (SentencePiece files,
+``vocab.json``). Code in a tokenizer's folder is never run.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 HUB_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
-"""Files of a Hub repository that a tokenizer may need."""
+"""File patterns of a Hub repository that a tokenizer may need."""
 
 MAX_MISSING_IDS = 100_000
-"""Largest number of missing ids that are filled with unused tokens."""
+"""Maximum number of missing ids that are filled with unused tokens."""
 
 
 def load_tokenizer_files(path_or_name: str | Path) -> PreTrainedTokenizerFast:
-    """Load the tokenizer of a folder or Hub repository, with the ids of its files.
+    """Load the tokenizer of a folder or Hub repository with exactly the ids in its files.
 
     Raises:
         LacyError: E132, it requires its own code; E24, too many ids are missing.
@@ -69,7 +69,7 @@ def local_folder(path_or_name: str | Path) -> Path:
 
 
 def _has_own_code(folder: Path) -> bool:
-    """True if a tokenizer without tokenizer.json names a class in a file beside it."""
+    """True if a tokenizer without tokenizer.json requires a Python file in its folder."""
     try:
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -80,9 +80,9 @@ def _has_own_code(folder: Path) -> bool:
 def _with_ids_of_file(tokenizer: Any, file: Path) -> PreTrainedTokenizerFast:
     """Give every token the id in its file, and every id a token.
 
-    ``tokenizers`` moves added tokens to the end of the vocabulary if their ids leave a gap, and
-    counts tokens instead of ids. Gaps are filled with unused tokens (``<|unused_7|>``), which no
-    text produces.
+    If the ids of added tokens leave a gap, ``tokenizers`` moves these tokens to the end of the
+    vocabulary, and its vocabulary size is the number of tokens instead of the last id plus 1. To
+    prevent this, gaps are filled with unused tokens (``<|unused_7|>``) that no text produces.
     """
     opened: PreTrainedTokenizerFast = tokenizer
     state = json.loads(file.read_text(encoding="utf-8"))
@@ -94,7 +94,7 @@ def _with_ids_of_file(tokenizer: Any, file: Path) -> PreTrainedTokenizerFast:
     taken = set(added.values())
     if isinstance(vocabulary, dict):
         taken |= set(vocabulary.values())
-        vocabulary |= added  # tokenizers keeps the ids of those in the vocabulary only
+        vocabulary |= added  # tokenizers preserves the ids only of tokens in the vocabulary
     elif isinstance(vocabulary, list):
         taken |= set(range(len(vocabulary)))
     count = max(taken) + 1 - len(taken)
@@ -109,13 +109,13 @@ def _with_ids_of_file(tokenizer: Any, file: Path) -> PreTrainedTokenizerFast:
     state["added_tokens"].sort(key=lambda token: token["id"])
     from tokenizers import Tokenizer
 
-    # The class has no other way to replace its backend; settings and templates stay.
+    # There is no public way to replace the backend while keeping settings and templates.
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
     return opened
 
 
 def _unused(ids: list[int], known: set[str]) -> Iterator[dict[str, Any]]:
-    """Yield special tokens for ids that have none."""
+    """Yield an unused special token for each id."""
     for number in ids:
         content = f"<|unused_{number}|>"
         while content in known:

@@ -1,8 +1,8 @@
-"""All errors that users can meet: a code, what happened with which values, and what to do next.
+"""Define all errors that users can meet: a code, what happened, and what to do next.
 
 Raise ``LacyError("E20", tokens=10, marks=9)``. The command line prints ``str(error)`` without a
-traceback and exits with ``error.exit_code``. Codes are stable. Tests check that every code is used
-and that each ``raise`` gives the values of its template.
+traceback and exits with ``error.exit_code``. Codes are stable. Tests check that every code is used,
+and that each ``raise`` passes all values of its template.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CATALOG: dict[str, Entry] = {**general.ENTRIES, **models.ENTRIES, **outside.ENTR
 
 
 class LacyError(Exception):
-    """A mistake or failure that the user can act on.
+    """Raised for every mistake or failure that the user can act on.
 
     Args:
         code: a key of ``CATALOG``.
@@ -40,8 +40,8 @@ class LacyError(Exception):
         super().__init__(f"[{code}] {self.what}\n  Do: {self.do}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default would call the class with the message only, so worker processes could not
-        # send the error back.
+        # By default, unpickling calls the class with the message only, so worker processes could
+        # not send the error back.
         return _rebuild, (self.code, self.values)
 
 

@@ -1,4 +1,4 @@
-"""The type of a catalogue entry, and the exit codes of commands."""
+"""Define the type of a catalogue entry, and the exit codes of commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Entry:
     """One kind of error: templates for what happened and what to do, and an exit code.
 
-    ``more`` explains in a sentence or two why this is an error; ``lacy help error`` prints it.
+    ``more`` explains why this is an error; ``lacy help error`` prints it.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""Makes untrusted text safe to print: one line, without terminal control characters."""
+"""Make untrusted text safe to print: one line without terminal control characters."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066
 """Terminal control characters and bidirectional overrides, except tabs and line feeds."""
 
 LIST_START = "\n  - "
-"""The start of a list of problems inside a message."""
+"""Separator before each item of a list of problems in a message."""
 
 _LINE_ENDS = re.compile("[\n\u2028\u2029]+")
 
 
 def one_line(text: str) -> str:
-    """Return the text on one line, without terminal control characters.
+    """Return the text on one line without terminal control characters.
 
-    Lone surrogates, as in file names that are not UTF-8, become U+FFFD.
+    Lone surrogates (from file names that are not UTF-8) become U+FFFD.
     """
     return " ".join(_printable(text).split())
 
@@ -28,7 +28,7 @@ def one_line(text: str) -> str:
 def sanitized(value: Any) -> Any:
     """Return a value that is safe in a message; strings, paths and exceptions become one line.
 
-    A list of problems, which lacy itself starts with ``LIST_START``, keeps its line breaks.
+    A list of problems made by lacy keeps its line breaks; it is recognised by ``LIST_START``.
     """
     if isinstance(value, PurePath | BaseException):
         value = str(value)

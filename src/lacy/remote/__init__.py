@@ -1,8 +1,8 @@
-"""Talking to model servers: a client of OpenAI-compatible APIs, and an event loop in a thread.
+"""A client for OpenAI-compatible APIs, and an event loop in a thread.
 
 Requests have retries, deadlines and size limits; answers are read as JSON or server-sent events.
-Keys are read from the environment when a request is sent, and removed from error messages. The live
-judge, sources and hosted models use it, so it imports none of them.
+API keys are read from the environment when a request is sent, and redacted in error messages. The
+live judge, sources and hosted models use this package, so it must not import them.
 """
 
 import lazy_loader

@@ -5,8 +5,8 @@
     print(answer.text, answer.usage)
     await client.close()
 
-Requests are repeated only where that may help (busy or failing servers, lost connections) and never
-beyond their deadline.
+A request is retried only if that may help (busy or failing servers, lost connections) and never
+beyond its deadline.
 """
 
 from __future__ import annotations
@@ -46,24 +46,24 @@ _DEFAULT_RETRIES = Retries()
 class OpenAIClient:
     """A client of one model on one OpenAI-compatible server.
 
-    It keeps one connection pool per event loop. Parameters that the server rejects are left out of
-    later requests (``AcceptedParameters``).
+    It keeps one connection pool per event loop. If the server rejects a parameter, later requests
+    omit it (``AcceptedParameters``).
 
     Args:
         url: base of the API, such as ``http://localhost:8000/v1``.
         model: the model's name on the server.
-        key_variable: environment variable with the key, which is sent as a bearer token. It is read
-            at each request and never stored. If None or not set, no key is sent.
-        timeout: seconds for one request with all its attempts and waits.
-        attempt_timeout: seconds for one attempt, after which the next one begins.
-        retries: when a failed request is sent again.
-        concurrency: requests at the same time (per event loop), including those that wait before a
-            repetition: a busy server gets no further ones meanwhile.
+        key_variable: environment variable that contains the API key, which is sent as a bearer
+            token. It is read at each request and never stored. If None or unset, no key is sent.
+        timeout: seconds for one request including all attempts and waits.
+        attempt_timeout: seconds for one attempt; after them, the next attempt begins.
+        retries: when and how often a failed request is sent again.
+        concurrency: maximum number of simultaneous requests per event loop. Requests that wait for
+            a retry count, so a busy server gets no new ones in the meantime.
         max_bytes: maximum size of an answer in bytes.
 
     Attributes:
-        sent: number of requests sent, including repeated ones.
-        retried: number of requests that were repeated after a failure.
+        sent: number of requests sent, including retries.
+        retried: number of retries after a failure.
 
     Raises:
         LacyError: E11, httpx is not installed; E72, the address cannot be used.
@@ -99,11 +99,11 @@ class OpenAIClient:
         return {name: value for name, value in self.__dict__.items() if name != "_pools"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)  # connections are not pickled: a process opens its own
+        self.__dict__.update(state)  # connections are not pickled; every process opens its own
         self._pools = WeakKeyDictionary()
 
     async def complete(self, prompt: str | Sequence[int], **fields: Any) -> Chunk:
-        """Continue a text, given as a string or as token ids, with ``/completions``.
+        """Continue a text (a string or token ids) with ``/completions``.
 
         Args:
             prompt: the text to continue.
@@ -113,15 +113,15 @@ class OpenAIClient:
             The whole answer.
 
         Raises:
-            RemoteError: as ``stream``.
+            RemoteError: see ``stream``.
         """
         return await self.stream("completions", {"prompt": prompt, **fields}, _whole_answer)
 
     async def chat(self, messages: Sequence[Mapping[str, Any]], **fields: Any) -> Chunk:
-        """Return the whole answer to a conversation from ``/chat/completions``.
+        """Return the answer to a conversation from ``/chat/completions``.
 
-        If a reasoning model reaches ``max_tokens`` before it answers, it is asked once more with a
-        higher limit, which also applies to later requests.
+        If a reasoning model reaches ``max_tokens`` before it answers, the request is sent once more
+        with a higher limit, which also applies to later requests.
 
         Args:
             messages: the conversation, such as ``[{"role": "user", "content": "..."}]``.
@@ -129,7 +129,7 @@ class OpenAIClient:
 
         Raises:
             OutOfTokens: the higher limit was not enough either.
-            RemoteError: as ``stream``.
+            RemoteError: see ``stream``.
         """
         body = {"messages": list(messages), **fields}
 
@@ -149,18 +149,18 @@ class OpenAIClient:
         *,
         deadline: float | None = None,
     ) -> T:
-        """Send a request and return what ``read`` makes of the answer's chunks.
+        """Send a request, pass the answer's chunks to ``read``, and return its result.
 
         Args:
             path: ``"completions"`` or ``"chat/completions"``.
-            body: fields of the request. With ``{"stream": True}``, chunks come as they are
+            body: fields of the request. With ``{"stream": True}``, chunks arrive as they are
                 generated; otherwise, the whole answer is one chunk.
-            read: consumes the chunks. If it stops early, the connection is closed, which ends the
-                server's work. It is called again from the beginning if an attempt failed.
-            deadline: time of ``time.monotonic()``; ``timeout`` seconds from now by default.
+            read: consumes the chunks. If it stops early, the connection is closed, so the server
+                stops generating. After a failed attempt, it is called again from the beginning.
+            deadline: a value of ``time.monotonic()``; by default ``timeout`` seconds from now.
 
         Raises:
-            RemoteError: the server gave no usable answer in time, or ``read`` raised it.
+            RemoteError: the server gave no usable answer in time, or ``read`` raised this error.
         """
 
         async def read_response(response: httpx.Response, key: str) -> T:
@@ -171,10 +171,10 @@ class OpenAIClient:
         return await self._request("POST", path, fields, read_response, deadline)
 
     async def models(self) -> list[dict[str, Any]]:
-        """Return the server's models, each with its ``id``.
+        """Return the server's models; each has an ``id``.
 
         Raises:
-            RemoteError: the server gave no list of models.
+            RemoteError: the server did not return a list of models.
         """
 
         async def read(response: httpx.Response, _: str) -> list[dict[str, Any]]:
@@ -186,7 +186,7 @@ class OpenAIClient:
         return await self._request("GET", "models", None, read)
 
     async def close(self) -> None:
-        """Close the connections of the running event loop, in each loop that sent requests."""
+        """Close the running event loop's connections; call it in each loop that sent requests."""
         if pool := self._pools.pop(asyncio.get_running_loop(), None):
             await pool.client.aclose()
 
@@ -198,9 +198,9 @@ class OpenAIClient:
         read: Callable[[httpx.Response, str], Awaitable[T]],
         deadline: float | None = None,
     ) -> T:
-        """Send a request, again after failures, and return what ``read`` makes of the response.
+        """Send a request with retries; pass the response to ``read`` and return its result.
 
-        ``read`` gets each response of status 200, and the key for its error messages.
+        ``read`` gets each response with status 200, and the key so that it can redact messages.
         """
         deadline = time.monotonic() + self.timeout if deadline is None else deadline
         attempt = partial(self._attempt, method, path, body, read)
@@ -211,7 +211,7 @@ class OpenAIClient:
             raise RemoteError(f"no whole answer within {self.timeout:g} s") from None
 
     async def _repeat(self, attempt: Callable[[], Awaitable[T]], deadline: float) -> T:
-        """Await ``attempt()`` until it succeeds or ``retries`` or the time are used up."""
+        """Await ``attempt()`` until it succeeds, the retries are used up or the deadline passes."""
         failed = 0
         while True:
             try:
@@ -236,7 +236,7 @@ class OpenAIClient:
         body: Mapping[str, Any] | None,
         read: Callable[[httpx.Response, str], Awaitable[T]],
     ) -> T:
-        """Send a request; again, at once, if the server's error shows how to adapt it."""
+        """Send a request; if the server's error shows how to adapt it, send it again at once."""
         import httpx
 
         key, url = read_key(self.key_variable), f"{self.url}/{path}"
@@ -268,20 +268,20 @@ class OpenAIClient:
             raise transport_error(error, key) from None
 
     def _pool(self) -> _Pool:
-        """Return the running loop's connections: httpx cannot use those of another loop."""
+        """Return the running loop's connections, because httpx cannot share them between loops."""
         import httpx
 
         loop = asyncio.get_running_loop()
         if loop not in self._pools:
             count = self.concurrency
             limits = httpx.Limits(max_connections=count, max_keepalive_connections=count)
-            # Without a timeout of its own: _request() limits the time as a whole.
+            # No timeout here, because _request() limits the total time.
             client = httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False)
             self._pools[loop] = _Pool(client, asyncio.Semaphore(count))
         return self._pools[loop]
 
     def _hint(self, status: int) -> str:
-        """Return what the user can do about an error status, or ""."""
+        """Return advice for an error status, or ""."""
         if status in (401, 403) and self.key_variable:
             return f"set the key: export {self.key_variable}=..."
         return f"check the address and the model's name ({self.model})" if status == 404 else ""
@@ -299,7 +299,7 @@ def _time_limit(seconds: float) -> asyncio.Timeout:
 
 
 async def _whole_answer(arriving: AsyncGenerator[Chunk, None]) -> Chunk:
-    """Join the chunks of an answer; most servers send one here."""
+    """Join the chunks of an answer; most servers send only one if it is not streamed."""
     text, finish, usage, reasoning, choice = "", None, None, False, dict[str, Any]()
     async for chunk in arriving:
         text += chunk.text

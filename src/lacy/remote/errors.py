@@ -1,11 +1,11 @@
-"""Errors of models and servers, with messages for the user that never contain an API key."""
+"""Exceptions for models and servers; their messages never contain an API key."""
 
 from __future__ import annotations
 
 BASE_URL_HINT = "the base address usually ends in /v1"
 
 _MIN_SECRET_CHARS = 8
-"""Shorter keys are not secret: local servers are often used with keys such as ``x``."""
+"""Shorter keys are not treated as secret: people give local servers keys such as ``x``."""
 
 _MAX_MESSAGE_CHARS = 200
 
@@ -18,7 +18,7 @@ class RemoteError(Exception):
         hint: what the user can do about it, or "".
         status: the HTTP status code; 0 if there was none.
         retryable: True if the same request may succeed later.
-        retry_after: seconds that the server asks to wait before that.
+        retry_after: seconds to wait before the next attempt, as requested by the server.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class OutOfTokens(RemoteError):
 
 
 def redact(text: str, key: str = "") -> str:
-    """Return a text as one short printable line without the API key."""
+    """Return the text as one short printable line with the API key removed."""
     if len(key) >= _MIN_SECRET_CHARS:
         text = text.replace(key, "(the key)")
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())

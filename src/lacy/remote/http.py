@@ -1,6 +1,6 @@
-"""Parts of HTTP requests: addresses, keys, retry rules, bounded responses, error messages.
+"""Helpers for HTTP requests: addresses, keys, retry rules, bounded responses, error messages.
 
-No message contains the API key, not even one that a server repeats.
+Messages never contain the API key, even if the server's own message repeats it.
 """
 
 from __future__ import annotations
@@ -26,45 +26,42 @@ if TYPE_CHECKING:
     import httpx
 
 _EXCERPT_BYTES = 4096
-"""Bytes of an error response that are read into a message."""
+"""Number of characters of an error response that a message may quote."""
 
 _MAX_ERROR_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """When a failed request is sent again.
-
-    It is repeated after status 429, after 5xx and after a lost connection.
-    """
+    """Rules for retries; status 429, 5xx and lost connections are always retried."""
 
     count: int = 3
-    """Number of repetitions."""
+    """Maximum number of retries."""
     first_wait: float = 0.25
-    """Seconds before the first repetition. Each wait is twice as long as the last, half of it
-    random, and at least ``Retry-After``."""
+    """Seconds before the first retry. Each wait is twice as long as the previous one, half of it is
+    random, and it is at least ``Retry-After``."""
     max_wait: float = math.inf
-    """Seconds that a wait may take, even if ``Retry-After`` asks for more."""
+    """Maximum seconds of one wait, even if ``Retry-After`` asks for more."""
     statuses: frozenset[int] = frozenset()
-    """Further status codes after which a request is repeated."""
+    """Additional status codes after which a request is retried."""
 
     def covers(self, status: int) -> bool:
-        """True if a request is repeated after this status code."""
+        """True if a request is retried after this status code."""
         return status == 429 or status >= 500 or status in self.statuses
 
     def wait(self, attempt: int, retry_after: float) -> float:
-        """Return the seconds to wait after a failed attempt (the first is number 0)."""
-        # Randomness keeps clients that failed together from returning together.
+        """Return the seconds to wait after failed attempt number ``attempt``, counted from 0."""
+        # Random jitter prevents clients that failed together from retrying together.
         backoff = self.first_wait * 2.0**attempt * (0.5 + random.random() / 2)
         return min(max(retry_after, backoff), self.max_wait)
 
 
 def check_url(url: str) -> str:
-    """Return the base address of an API without a slash at the end.
+    """Return the base address of an API without trailing slash.
 
     Raises:
-        LacyError: E72, it is not a web address, or contains a password or a query. These could be
-            keys, which would end up in messages and files; the error does not repeat them.
+        LacyError: E72, it is not a web address, or it contains a password or a query. These could
+            be keys, which would end up in messages and files; the error does not repeat them.
     """
     why = ""
     try:
@@ -83,10 +80,11 @@ def check_url(url: str) -> str:
 
 
 def read_key(variable: str | None) -> str:
-    """Return the key in an environment variable, "" if it is not set.
+    """Return the API key in an environment variable, or "" if it is not set.
 
     Raises:
-        RemoteError: it contains characters that no header may have. The key is not repeated.
+        RemoteError: the key contains characters that are invalid in a header. The message does not
+            repeat the key.
     """
     key = os.environ.get(variable, "").strip() if variable else ""
     if not all("!" <= letter <= "~" for letter in key):
@@ -95,9 +93,9 @@ def read_key(variable: str | None) -> str:
 
 
 def retry_after_seconds(header: str | None) -> float:
-    """Return the seconds that ``Retry-After`` asks to wait, given as a number or a date.
+    """Return the seconds to wait in a ``Retry-After`` header, which is a number or a date.
 
-    Invalid values count as 0.
+    Returns 0 for invalid values.
     """
     try:
         seconds = float(header or 0)
@@ -123,7 +121,7 @@ async def read_bytes(response: httpx.Response, max_bytes: int) -> AsyncGenerator
     elif encoding not in ("", "identity"):
         raise RemoteError(f"the answer is compressed ({redact(encoding)}) against our request")
     size = 0
-    # Closed here because the garbage collector might do it after the loop has ended.
+    # aclosing: otherwise the garbage collector might close it after the loop has ended.
     async with aclosing(_raw_bytes(response)) as arriving:
         async for raw in arriving:
             if decompressor is not None:
@@ -138,10 +136,10 @@ async def read_bytes(response: httpx.Response, max_bytes: int) -> AsyncGenerator
 
 
 async def json_object(response: httpx.Response, max_bytes: int) -> dict[str, Any]:
-    """Return a response that is a JSON object.
+    """Return the response as a JSON object.
 
     Raises:
-        RemoteError: it is not a JSON object, or as ``read_bytes``.
+        RemoteError: it is not a JSON object, or ``read_bytes`` failed.
     """
     async with aclosing(read_bytes(response, max_bytes)) as arriving:
         body = b"".join([raw async for raw in arriving])
@@ -155,7 +153,7 @@ async def json_object(response: httpx.Response, max_bytes: int) -> dict[str, Any
 
 
 async def _raw_bytes(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes as they arrive, with ``RemoteError`` for a lost connection."""
+    """Yield the bytes as they arrive; raise ``RemoteError`` for a lost connection."""
     import httpx
 
     async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as arriving:
@@ -177,7 +175,7 @@ def transport_error(error: Exception, key: str = "") -> RemoteError:
 async def error_text(response: httpx.Response) -> str:
     """Read the beginning of an error response."""
     body = b""
-    # If it is damaged or very long, the status is enough.
+    # If the response is damaged or too long, the status alone must do.
     with suppress(RemoteError):
         async with aclosing(read_bytes(response, _MAX_ERROR_BYTES)) as arriving:
             async for raw in arriving:

@@ -1,7 +1,7 @@
-"""An event loop in a thread of its own, for connections and sources that outlive one caller.
+"""Run an event loop in its own thread, for connections and sources that outlive one caller.
 
-HTTP connections belong to the event loop that opened them. Callers may have a new loop for every
-text, several loops, or none because they compute; this loop keeps running beside them.
+An HTTP connection belongs to the event loop that opened it. Callers may use a new loop for every
+text, several loops, or none at all while they compute, so this loop runs beside them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 T = TypeVar("T")
 
 CLOSE_TIMEOUT = 5.0
-"""Seconds that ``close`` waits for the thread; work that blocks it for longer is abandoned."""
+"""Seconds that ``close`` waits for the thread; work that blocks longer is abandoned."""
 
 
 async def _no_cleanup() -> None:
@@ -25,14 +25,14 @@ async def _no_cleanup() -> None:
 
 
 class LoopThread:
-    """A daemon thread that runs coroutines in one event loop; it starts with the first of them.
+    """A daemon thread that runs coroutines in one event loop; the first coroutine starts it.
 
-    A forked process gets a thread of its own. The thread ends when the object is closed or garbage
+    A forked process starts its own thread. The thread ends when this object is closed or garbage
     collected.
 
     Args:
-        cleanup: awaited in the thread before it ends. It must not refer to the owner of this
-            object, which could then never be garbage collected.
+        cleanup: awaited in the thread before it ends. It must not hold a reference to the owner of
+            this object, because the owner could then never be garbage collected.
         name: the thread's name.
     """
 
@@ -48,9 +48,9 @@ class LoopThread:
         self._finalizer: weakref.finalize[Any, LoopThread] | None = None
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start a coroutine in the thread and return the future of its result.
+        """Start a coroutine in the thread and return a future for its result.
 
-        Callable from any thread. Cancelling the future cancels the coroutine.
+        Can be called from any thread. Cancelling the future cancels the coroutine.
 
         Raises:
             RuntimeError: the thread is closed.
@@ -62,7 +62,7 @@ class LoopThread:
             return asyncio.run_coroutine_threadsafe(work, self._running_loop())
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await a coroutine that runs in the thread; cancelled together with the caller.
+        """Await a coroutine that runs in the thread; cancelling the caller cancels it as well.
 
         Raises:
             RuntimeError: the thread is closed.
@@ -86,7 +86,7 @@ class LoopThread:
         self.close()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None or self._process != os.getpid():  # a fork copies no threads
+        if self._loop is None or self._process != os.getpid():  # fork() does not copy threads
             loop = self._loop = asyncio.new_event_loop()
             self._process = os.getpid()
             self._thread = threading.Thread(
@@ -103,7 +103,7 @@ def _stop(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _run(loop: asyncio.AbstractEventLoop, cleanup: Callable[[], Awaitable[None]]) -> None:
-    """Run the loop until it is stopped, then end it in order."""
+    """Run the loop until it is stopped; then clean up and close it."""
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
@@ -120,5 +120,5 @@ async def _finish(cleanup: Callable[[], Awaitable[None]]) -> None:
         task.cancel()
     await asyncio.gather(*remaining, return_exceptions=True)
     await cleanup()
-    for _ in range(2):  # a closed connection releases its socket in the loop's next round
+    for _ in range(2):  # a closed connection releases its socket in the loop's next iteration
         await asyncio.sleep(0)

@@ -1,8 +1,8 @@
-"""Reads servers' answers: server-sent events (the WHATWG standard and its dialects) or JSON.
+"""Read answers of servers: server-sent events (the WHATWG standard and variants of it) or JSON.
 
-The beginning of a body decides which of them it is, whatever its header says. A stream that breaks
-off or contains invalid data raises ``RemoteError``; a slow or endless one is left to the caller's
-deadline. The content of a text is never interpreted as an event.
+The first bytes of the body decide between the two, because servers send wrong content types. A
+stream that ends early or contains invalid data raises ``RemoteError``; the caller's deadline ends
+slow and endless streams. Generated text is never interpreted as an event.
 """
 
 from __future__ import annotations
@@ -28,42 +28,42 @@ _SURROGATE_PAIRS = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _ESCAPED_BYTES = re.compile("[\udc80-\udcff]+")
 _INCOMPLETE_END = re.compile("[\ud800-\udbff\udc80-\udcff]+$")
 _PREFIX_BYTES = len(b"retry:")
-"""Bytes that suffice to recognise the format."""
+"""Number of bytes that suffice to recognise the format."""
 _MAX_INCOMPLETE = 3
-"""Bytes that an incomplete character may have."""
+"""Maximum number of bytes of an incomplete UTF-8 character."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one event adds to an answer; the whole answer if the server does not stream."""
+    """The part of an answer in one event, or the whole answer if the server does not stream."""
 
     text: str = ""
     finish: str | None = None
-    """Why the answer ended: ``"stop"`` if the model ended it, ``"length"`` at the token limit, any
-    other word if it was aborted; None if it continues."""
+    """Why the answer ended: "stop" if the model ended it, "length" at the token limit, another word
+    if it was aborted; None if the answer continues."""
     usage: dict[str, Any] | None = None
-    """Token counts, if the server sends them (with the last event)."""
+    """Token counts; most servers send them with the last event."""
     reasoning: bool = False
-    """True if it is reasoning, which is not part of the text."""
+    """True if this is reasoning, which is not part of the text."""
     whole: bool = False
-    """True if it is the whole answer."""
+    """True if this is the whole answer."""
     choice: dict[str, Any] = field(default_factory=dict)
-    """The choice as the server sent it, with log-probabilities for example."""
+    """The choice as the server sent it; it may contain log-probabilities, for example."""
 
 
 async def read_chunks(
     response: httpx.Response, max_bytes: int, key: str = ""
 ) -> AsyncGenerator[Chunk, None]:
-    """Yield the chunks of an answer, streamed or whole.
+    """Yield the chunks of a streamed or whole answer.
 
     Args:
         response: a response whose body has not been read.
-        max_bytes: maximum bytes of all events together.
-        key: the API key, which is removed from error messages.
+        max_bytes: maximum total bytes of all events.
+        key: the API key, so that it can be removed from error messages.
 
     Raises:
-        RemoteError: the answer contains no events, is not UTF-8 or not JSON, is an error, is too
-            long, or ends early (which is retryable).
+        RemoteError: the answer contains no events, is not UTF-8 or JSON, is an error, is too long,
+            or ends early (the last one is retryable).
     """
     characters = _Characters()
     finished = answered = False
@@ -78,7 +78,7 @@ async def read_chunks(
                     answered = True
                     finished = finished or chunk.finish is not None
                 elif answered and chunk.usage is not None:
-                    finished = True  # token counts come last
+                    finished = True  # do not stop yet: token counts come last
                 text = characters.add(chunk.text, end=bool(chunk.finish))
                 yield chunk if text == chunk.text else replace(chunk, text=text)
     if not finished:
@@ -95,7 +95,7 @@ async def read_chunks(
 async def _messages(
     response: httpx.Response, max_bytes: int
 ) -> AsyncGenerator[tuple[str, bytes], None]:
-    """Yield the messages of a body with their kind: the event's name, ``"line"`` or ``"json"``."""
+    """Yield ``(kind, data)`` of each message; kind is the event's name, "line" or "json"."""
     is_stream = "event-stream" in response.headers.get("content-type", "").lower()
     reader: _EventReader | _JsonReader | None = None
     prefix = b""
@@ -104,7 +104,7 @@ async def _messages(
             if reader is None:
                 prefix += raw
                 if len(prefix.removeprefix(_BOM).lstrip()) < _PREFIX_BYTES:
-                    continue  # too little to recognise the format
+                    continue  # not enough bytes yet to recognise the format
                 raw = prefix.removeprefix(_BOM)
                 reader = _reader(raw, is_stream)
             for message in reader.add(raw):
@@ -126,7 +126,7 @@ def _reader(raw: bytes, is_stream: bool) -> _EventReader | _JsonReader:
 
 
 class _EventReader:
-    """Server-sent events: lines end in CR, LF or CR LF, and a blank line ends an event."""
+    """Parses server-sent events: lines end in CR, LF or CR LF, and a blank line ends an event."""
 
     def __init__(self) -> None:
         self._rest, self._after_cr = b"", False
@@ -141,7 +141,7 @@ class _EventReader:
             yield from self._line(line)
 
     def end(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the last event, for servers that omit the blank line after it."""
+        """Yield the last event, because some servers omit the blank line after it."""
         yield from self._line(self._rest)
         yield from self._line(b"")
 
@@ -158,14 +158,14 @@ class _EventReader:
             self._data.append(value)
         elif name == b"event":
             self._kind = value.decode("utf-8", errors="replace").strip()
-        elif name == b"error" and value.strip():  # llama.cpp's
+        elif name == b"error" and value.strip():  # llama.cpp sends errors in this field
             yield "error", value
         elif line[:1] in (b"{", b"<"):
             raise RemoteError("the answer is not a stream of events")
 
 
 class _JsonReader:
-    """A whole answer as JSON, or one JSON value per line."""
+    """Parses a whole answer as JSON, or one JSON value per line."""
 
     def __init__(self, is_stream: bool) -> None:
         self._body, self._is_stream = list[bytes](), is_stream
@@ -196,7 +196,7 @@ def _is_done(data: bytes) -> bool:
 
 
 def _loads(data: bytes) -> Any:
-    """Return the parsed JSON; None if it is invalid."""
+    """Return the parsed JSON, or None if it is invalid."""
     try:
         return json.loads(data.decode("utf-8", errors="surrogateescape"))
     except (ValueError, RecursionError):
@@ -204,7 +204,7 @@ def _loads(data: bytes) -> Any:
 
 
 def _events(kind: str, data: bytes, key: str) -> Iterator[dict[str, Any]]:
-    """Yield the validated events of one message: one, or one per line without blank lines."""
+    """Yield the validated events in one message; without blank lines, there is one per line."""
     name = "the answer" if kind == "json" else "an event of the answer"
     hint = BASE_URL_HINT if kind == "json" else ""
     found = [_loads(data)]
@@ -235,11 +235,11 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _validated(event: dict[str, Any], key: str, *, whole: bool) -> dict[str, Any]:
-    """Return an event in OpenAI's format, with a list of at most one choice."""
+    """Convert an event to OpenAI's format with a list of at most one choice."""
     choices = event.get("choices")
     if choices is None:
         choices = _foreign_choices(event)
-    if isinstance(choices, list):  # of several answers, the first
+    if isinstance(choices, list):  # if there are several answers, use the first
         choices = [one for one in choices if not isinstance(one, dict) or not one.get("index")][:1]
     for one in (event, *(choices if isinstance(choices, list) else ())):
         if isinstance(one, dict) and (one.get("error") or one.get("object") == "error"):
@@ -251,7 +251,7 @@ def _validated(event: dict[str, Any], key: str, *, whole: bool) -> dict[str, Any
 
 
 def _foreign_choices(event: dict[str, Any]) -> list[Any]:
-    """Return the choices of events in formats of Ollama, llama.cpp, Anthropic and Responses."""
+    """Convert events of Ollama, llama.cpp, Anthropic and the Responses API to OpenAI's choices."""
     delta, kind = event.get("delta"), event.get("type")
     if isinstance(event.get("done"), bool):
         finish = (event.get("done_reason") or "stop") if event["done"] else None
@@ -272,7 +272,7 @@ def _foreign_choices(event: dict[str, Any]) -> list[Any]:
 
 
 def _chunk_of(event: dict[str, Any]) -> Chunk:
-    """Return the content of a validated event.
+    """Return the chunk in a validated event.
 
     Raises:
         RemoteError: the text is missing or invalid.
@@ -301,13 +301,13 @@ def _chunk_of(event: dict[str, Any]) -> Chunk:
 
 
 class _Characters:
-    """Joins characters that a server split: bytes of UTF-8, or halves of surrogate pairs."""
+    """Joins characters that a server split into UTF-8 bytes or halves of surrogate pairs."""
 
     def __init__(self) -> None:
         self._incomplete = ""
 
     def add(self, text: str, *, end: bool) -> str:
-        """Return the text after the incomplete character of the previous chunk."""
+        """Return the complete characters so far; keep an incomplete one for the next call."""
         text, self._incomplete = self._incomplete + text, ""
         if text.isascii():  # fast path
             return text
@@ -322,8 +322,8 @@ def _join_pair(pair: re.Match[str]) -> str:
     return pair.group().encode("utf-16", "surrogatepass").decode("utf-16")
 
 
-def _decode_bytes(found: re.Match[str]) -> str:
+def _decode_bytes(match: re.Match[str]) -> str:
     try:
-        return found.group().encode("utf-8", "surrogateescape").decode("utf-8")
+        return match.group().encode("utf-8", "surrogateescape").decode("utf-8")
     except UnicodeDecodeError:
         raise RemoteError("an event of the answer is not UTF-8") from None

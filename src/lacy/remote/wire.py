@@ -1,7 +1,7 @@
-"""OpenAI's protocol across servers: adapt requests to rejected parameters, read answers and errors.
+"""Adapt requests to what each server accepts, and read answers and errors of all servers.
 
-Servers accept different parameters: newer OpenAI models require ``max_completion_tokens`` and allow
-no ``temperature``; others support no ``stop``, no ``seed`` or no system messages.
+Servers accept different parameters: newer OpenAI models require ``max_completion_tokens`` and
+reject ``temperature``; others do not support ``stop``, ``seed`` or system messages.
 ``AcceptedParameters`` learns this from the first error and adapts all later requests.
 """
 
@@ -18,7 +18,7 @@ from lacy.remote.errors import OutOfTokens, redact
 T = TypeVar("T")
 
 REASONING_TOKENS = 2_000
-"""Additional tokens for a reasoning model, whose limit includes its reasoning tokens."""
+"""Additional tokens for a reasoning model, because its limit includes the reasoning tokens."""
 
 _REQUIRED = frozenset({"model", "prompt", "messages", "input"})
 _LIMIT, _NEW_LIMIT = "max_tokens", "max_completion_tokens"
@@ -40,7 +40,7 @@ _OTHER_PROBLEM = re.compile(
     r"|rate limit|quota|content management|filtered",
     re.IGNORECASE,
 )
-"""Errors about a request that is too large or was filtered; changing parameters does not help."""
+"""Errors about requests that are too large or were filtered; adapting parameters does not help."""
 
 _ACCEPTED_LIST = re.compile(
     r"expected one of|did you mean|\b(?<!not )(?:supported|allowed|valid|available|permitted"
@@ -48,7 +48,7 @@ _ACCEPTED_LIST = re.compile(
     r"|to drop these",
     re.IGNORECASE,
 )
-"""What follows this in an error lists what the server does accept."""
+"""In an error, a list of accepted parameters follows this; they were not rejected."""
 
 _BODY_FIELD = re.compile(r"['\"]loc['\"]: ?[\[(]['\"]body['\"], ?['\"](\w+)['\"]")
 _POSITIVE = re.compile(r"positive|greater than (?:0|zero)|> ?0\b|larger than 0", re.IGNORECASE)
@@ -88,16 +88,16 @@ class AcceptedParameters:
 
     def __init__(self) -> None:
         self.omitted: set[str] = set()
-        """Parameters that are left out."""
+        """Parameters to omit."""
         self.replaced: dict[str, Any] = {}
-        """Parameters that are sent with another value than requested."""
+        """Parameters to send with another value than the caller's."""
         self.system_role = True
         """True if messages may have the role ``system``."""
         self.extra_tokens = 0
-        """Tokens added to the limit for reasoning."""
+        """Number of tokens to add to the limit for reasoning."""
 
     def adapt(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return an adapted copy of a request."""
+        """Return a copy of a request, adapted to the server."""
         adapted = {key: value for key, value in body.items() if key not in self.omitted}
         if _LIMIT in body and _LIMIT in self.omitted and _NEW_LIMIT not in self.omitted:
             adapted.setdefault(_NEW_LIMIT, body[_LIMIT])
@@ -119,11 +119,12 @@ class AcceptedParameters:
         Args:
             sent: the request as it was sent.
             status: the status code of the response.
-            answer: its JSON, or its text.
+            answer: the parsed JSON of the response, or its text.
 
         Returns:
-            True if the response names parameters that are now adapted. The request should be sent
-            again if ``adapt`` now gives another one (two requests may learn the same).
+            True if the error names parameters that ``adapt`` now handles. Compare the adapted
+            request with the sent one before retrying, because a concurrent request may have learned
+            the same.
         """
         if not 400 <= status < 600 or status in (401, 403, 408, 429):
             return False
@@ -142,14 +143,14 @@ class AcceptedParameters:
         return bool(rejected)
 
     async def with_reasoning(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Await ``ask()``, again with a higher token limit if the model did not finish reasoning.
+        """Await ``ask()``; if the model was still reasoning, repeat it with a higher token limit.
 
         The higher limit also applies to later requests.
 
         Raises:
             OutOfTokens: the higher limit was not enough either.
         """
-        extra_tokens = self.extra_tokens  # another request may raise it meanwhile
+        extra_tokens = self.extra_tokens  # a concurrent request may raise it in the meantime
         try:
             return await ask()
         except OutOfTokens:
@@ -160,7 +161,7 @@ class AcceptedParameters:
 
     def _omit(self, key: str, message: str) -> None:
         if key == "temperature" and _POSITIVE.search(message) and key not in self.replaced:
-            self.replaced[key] = 0.01  # still chooses the likeliest words
+            self.replaced[key] = 0.01  # small enough to still choose the most likely tokens
         elif key == "stream":
             self.replaced[key] = False
         else:
@@ -168,16 +169,17 @@ class AcceptedParameters:
 
     @property
     def note(self) -> str:
-        """A note for the evidence if a rejected parameter may change the answer."""
+        """Return a note for the evidence if a rejected parameter may change the answer, else ""."""
         return (
             "asked without temperature, which it rejects" if "temperature" in self.omitted else ""
         )
 
 
 def finish_reason(reason: Any) -> str | None:
-    """Return "stop" if the model ended, "length" at the token limit, else the server's own word.
+    """Normalize a finish reason: "stop" if the model ended, "length" at the token limit.
 
-    Returns None if the answer continues; some servers send "" or "null" for that.
+    Any other word is returned unchanged. Returns None if the answer continues; some servers send ""
+    or "null" in that case.
     """
     if not isinstance(reason, str) or reason.strip().lower() in _NO_REASON:
         return None
@@ -188,9 +190,9 @@ def finish_reason(reason: Any) -> str | None:
 
 
 def content_text(content: Any) -> str | None:
-    """Return the text of a message's content, a string or a list of parts; None if it is neither.
+    """Return the text of a message's content, which is a string or a list of parts.
 
-    Parts with reasoning, images or tool calls are ignored.
+    Parts with reasoning, images or tool calls are ignored. Returns None for any other type.
     """
     if isinstance(content, str):
         return content
@@ -208,7 +210,7 @@ def content_text(content: Any) -> str | None:
 
 
 def without_reasoning(answer: str) -> str:
-    """Return an answer without the tagged reasoning before it; "" while the reasoning lasts."""
+    """Return the answer after the tagged reasoning, or "" if the reasoning has not ended."""
     end = 0
     while (found := _REASONING.match(answer, end)) and found.end() > end:
         end = found.end()
@@ -216,19 +218,19 @@ def without_reasoning(answer: str) -> str:
 
 
 def error_message(answer: Any, key: str = "") -> str:
-    """Return the message of an error response in any of several formats; "" if there is none."""
+    """Return the message of an error response in any of several formats, or ""."""
     message, _ = _error_fields(answer)
     return redact(message, key)
 
 
 def _error_fields(answer: Any) -> tuple[str, str]:
-    """Return an error's message, and the parameter that it names in a separate field, or ""."""
+    """Return an error's message, and the parameter in its separate field (or "")."""
     if isinstance(answer, str):
         with contextlib.suppress(ValueError, RecursionError):
             answer = json.loads(answer)
     if isinstance(answer, str):
         return answer, ""
-    if isinstance(answer, list) and answer:  # Gemini's
+    if isinstance(answer, list) and answer:  # Gemini wraps the error in a list
         answer = answer[0]
     if not isinstance(answer, dict):
         return "", ""
@@ -246,13 +248,13 @@ def _error_fields(answer: Any) -> tuple[str, str]:
 
 
 def _param(error: Mapping[str, Any]) -> str:
-    """Return the parameter that an error is about, or ""; LiteLLM writes "None" for none."""
+    """Return the parameter named by an error, or ""; LiteLLM writes "None" if there is none."""
     param = str(error.get("param") or "")
     return "" if param.lower() in ("none", "null") else param
 
 
 def _validation_errors(problems: list[Any]) -> tuple[str, str]:
-    """Return the same for errors in FastAPI's format: each has a location and a message."""
+    """Return message and parameter of errors in FastAPI's format."""
     errors = [p for p in problems if isinstance(p, dict)]
     places = [p["loc"] for p in errors if isinstance(p.get("loc"), list)]
     fields = [str(place[1]) for place in places if len(place) > 1 and place[0] == "body"]

@@ -1,4 +1,4 @@
-"""The words and phrasings of the made-up world, from ``language.toml``."""
+"""Load the words and phrasings of the made-up world from ``language.toml``."""
 
 from __future__ import annotations
 

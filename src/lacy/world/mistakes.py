@@ -1,7 +1,7 @@
-"""Wrong facts for unreliable sources: another person's value, always the same for the same fact.
+"""Make wrong facts for unreliable sources: the value of another person, fixed for each fact.
 
-Another person truly has this value, so it is as plausible as any. Errors are nested: with the same
-seed, a higher error rate includes the errors of a lower one, with the same wrong values.
+Another person really has this value, so it is as plausible as the true one. Errors are nested: with
+the same seed, a higher error rate includes all errors of a lower one with the same wrong values.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from lacy.world.people import Person
 
 
 def wrong_value(person: Person, relation: str, pool: Sequence[str], seed: int | str) -> str | None:
-    """Return a value of ``pool`` that is neither the person's own nor their name, or None.
+    """Return a value of ``pool`` other than the person's own value and name, or None.
 
     Args:
         person: the person.
         relation: one of the person's relations.
-        pool: the values of this relation of all people, with repetitions.
+        pool: everyone's values of this relation, with repetitions.
         seed: determines the choice, together with person and relation.
     """
     taken = (person.facts.get(relation), person.name)
@@ -32,7 +32,7 @@ def wrong_value(person: Person, relation: str, pool: Sequence[str], seed: int | 
 
 
 def values_by_relation(everyone: Sequence[Person]) -> dict[str, list[str]]:
-    """Return the values of each relation of all people, with repetitions."""
+    """Return everyone's values of each relation, with repetitions."""
     found: dict[str, list[str]] = {}
     for person in everyone:
         for relation, value in person.facts.items():
@@ -41,12 +41,12 @@ def values_by_relation(everyone: Sequence[Person]) -> dict[str, list[str]]:
 
 
 def wrong_values(everyone: Sequence[Person], share: float, seed: int) -> dict[tuple[str, str], str]:
-    """Choose a share of all facts and return their wrong values, by name and relation.
+    """Choose a share of all facts to be wrong; return their values by name and relation.
 
     Args:
         everyone: all people.
-        share: share of the facts that are wrong, exact to one fact (except facts for which there is
-            no other value).
+        share: share of wrong facts, exact to one fact (facts without another possible value are
+            skipped).
         seed: determines the facts and the values.
 
     Raises:

@@ -28,8 +28,8 @@ RELATIONS = (
 """All relations of the world, in the order of the truth tables."""
 
 ABSENT = {"prize": 0.03, "spouse": 0.03}
-"""Probability that a person lacks a relation. A model cannot know who does; what it then says about
-it is wrong, with or without a source.
+"""Probability that a person has no value for a relation. A model cannot know whom this affects, so
+any value that it states for them is wrong, with or without a source.
 """
 
 PLACES, SCHOOLS, EMPLOYERS, PRIZES = 240, 160, 240, 120
@@ -39,7 +39,7 @@ SHARED_SURNAME, EXTENDED_NAME, SPOUSE_IN_WORLD = 0.3, 0.05, 0.2
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A name and its facts by relation; relations that do not apply are missing."""
+    """A person's name and facts by relation; a relation that does not apply is absent."""
 
     name: str
     facts: dict[str, str] = field(default_factory=dict)
@@ -81,8 +81,8 @@ class ValuePools:
         return math.log2(counts[relation])
 
 
-def _distinct(make: Callable[[], str], count: int) -> list[str]:
-    """Draw until there are ``count`` different texts, in the order of drawing."""
+def _draw_distinct(make: Callable[[], str], count: int) -> list[str]:
+    """Call ``make`` until it has returned ``count`` distinct texts; return them in that order."""
     found: dict[str, None] = {}
     while len(found) < count:
         found.setdefault(make())
@@ -99,19 +99,19 @@ def _surname(rng: random.Random) -> str:
 
 def make_values(rng: random.Random) -> ValuePools:
     """Draw the world's places, schools, employers and prizes."""
-    places = _distinct(
+    places = _draw_distinct(
         lambda: rng.choice(lexicon.PLACE_STARTS) + rng.choice(lexicon.PLACE_ENDS), PLACES
     )
     school_forms = ("University of {}", "{} College", "{} Academy", "Academy of {}", "{} School")
-    schools = _distinct(
+    schools = _draw_distinct(
         lambda: rng.choice(school_forms).format(rng.choice(places)),
         SCHOOLS,
     )
-    employers = _distinct(
+    employers = _draw_distinct(
         lambda: f"{rng.choice([rng.choice(places), _surname(rng)])} {rng.choice(lexicon.TRADES)}",
         EMPLOYERS,
     )
-    prizes = _distinct(
+    prizes = _draw_distinct(
         lambda: (
             f"{rng.choice([rng.choice(lexicon.AWARD_QUALITIES), _surname(rng)])}"
             f" {rng.choice([rng.choice(places), rng.choice(lexicon.AWARD_QUALITIES), 'Memorial'])}"
@@ -136,7 +136,7 @@ def make_values(rng: random.Random) -> ValuePools:
 
 
 def _names(count: int, rng: random.Random) -> list[str]:
-    """Draw different full names: some share a surname, some extend another name."""
+    """Draw distinct full names; some share a surname, and some extend another name."""
     names: dict[str, None] = {}
     while len(names) < count:
         kind = rng.random() if names else 1.0

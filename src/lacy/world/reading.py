@@ -1,8 +1,8 @@
-"""Read the stated facts out of any text in the world's language, even a garbled one.
+"""Extract the stated facts from any text in the world's language, even a garbled one.
 
-A claim is a lead followed by something in the place of a value. Its value is the longest known
-value of the relation that ends at a word boundary; if there is none, the following capitalised or
-numeric words (for fields of study: any words), which is a wrong claim.
+A claim is a lead followed by a value. The value is the longest known value of the relation that
+ends at a word boundary. If no known value follows, the claim is wrong, and its value is the
+following capitalised or numeric words (for fields of study: any words).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lacy.world.phrasings import all_forms
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A fact as stated in a text; characters ``[start, end)`` are the value."""
+    """A fact stated in a text; characters ``[start, end)`` are the value."""
 
     relation: str
     value: str
@@ -45,7 +45,7 @@ def _lead_pattern() -> tuple[re.Pattern[str], dict[str, str]]:
 
 
 class ClaimReader:
-    """Finds claims, and where a value is due.
+    """Finds claims in a text, and detects that a value must come next.
 
     Args:
         values: the known values of each relation.
@@ -60,7 +60,7 @@ class ClaimReader:
         }
 
     def claims(self, text: str) -> list[Claim]:
-        """Return all stated facts in order; a lead that nothing follows is not a claim."""
+        """Return all stated facts in order; a lead at the end of the text is not a claim."""
         found = []
         for match in self._leads.finditer(text):
             relation = self._relation_of[match.group(1)]
@@ -75,7 +75,7 @@ class ClaimReader:
         return found
 
     def expects_value(self, text: str) -> str | None:
-        """Return the relation whose value is due next, if the text ends with a lead."""
+        """Return the relation of the value that must come next, if the text ends with a lead."""
         tail = text[-80:].rstrip(" ")
         last = None
         for match in self._leads.finditer(tail):
@@ -88,7 +88,7 @@ class ClaimReader:
         words = list(_token_ends(text, start, self._longest.get(relation, 1)))
         for end in reversed(words):
             candidate = text[start:end]
-            # "Kelford" in "Kelford College" is not the place: a name goes on with a capital.
+            # "Kelford" in "Kelford College" is not the place, because the name continues.
             goes_on = relation != "field" and re.match(r" (?:of )?[A-Z0-9]", text[end:])
             if candidate in known and not goes_on:
                 return candidate
@@ -102,10 +102,10 @@ class ClaimReader:
         return word.group(0) if word else None
 
 
-def _token_ends(text: str, start: int, most: int) -> Iterable[int]:
-    """Yield the ends of the next ``most`` words, without closing punctuation."""
+def _token_ends(text: str, start: int, limit: int) -> Iterable[int]:
+    """Yield the ends of the next ``limit`` words, without closing punctuation."""
     position = start
-    for _ in range(most):
+    for _ in range(limit):
         match = re.compile(r" ?[\w'&-]+").match(text, position)
         if not match:
             return

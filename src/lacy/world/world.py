@@ -1,8 +1,8 @@
-"""A made-up world of people whose every fact is known, described in free wording.
+"""A made-up world: all facts about its people are known, and biographies state them freely.
 
-Physics of Language Models 3.3 (arXiv 2404.05405) measures knowledge in such worlds. This one adds
-what a study of *calls* needs: character marks of all facts, wording as uncertain as the facts, and
-a reader that extracts the claims from a generated text.
+Physics of Language Models 3.3 (arXiv 2404.05405) measures knowledge in such worlds. A study of
+*calls* also needs character marks of all facts, wording that is as hard to predict as the facts,
+and a reader that extracts the claims from a generated text; this world adds them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from lacy.world.reading import Claim, ClaimReader
 from lacy.world.writing import write_biography
 
 Split = Literal["train", "valid", "fresh", "unseen"]
-"""``train``; ``valid``: the same people in new wording; ``fresh``: in phrasings not trained on;
-``unseen``: people who do not occur in training texts.
+"""``train``: training texts; ``valid``: the same people in other texts; ``fresh``: the same people
+in phrasings that training texts never use; ``unseen``: people who are not in training texts.
 """
 
 UNSEEN = 0.1
-"""Share of the people who do not occur in training texts."""
+"""Share of people that are kept out of training texts."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class World:
         return ClaimReader(known)
 
     def people(self, split: Split = "train") -> tuple[Person, ...]:
-        """Return the people of a split; the last ``UNSEEN`` share is kept out of training."""
+        """Return the people of a split; the last ``UNSEEN`` share of all people is ``unseen``."""
         cut = max(1, round(len(self.everyone) * (1 - UNSEEN)))
         return self.everyone[cut:] if split == "unseen" else self.everyone[:cut]
 
@@ -67,7 +67,7 @@ class World:
         """Yield biographies with marks, round after round over the people of the split.
 
         Every text depends only on the world's seed, the split, the person and the round, so a
-        longer run begins with the same texts as a shorter one.
+        larger ``per_person`` yields the same first texts as a smaller one.
         """
         for turn in range(per_person):
             for person in self.people(split):
@@ -89,7 +89,7 @@ class World:
         return dict(person.facts) if person else {}
 
     def claims(self, text: str) -> list[Claim]:
-        """Return the facts that a text states (see ``reading``)."""
+        """Return the facts stated in a text (see ``reading``)."""
         return self._reader.claims(text)
 
     def expects_value(self, text: str) -> str | None:
@@ -109,8 +109,8 @@ class World:
 
         Args:
             path: the file; an older one is replaced.
-            errors: share of the facts that get another person's value (see ``mistakes``).
-            seed: determines these facts and their values.
+            errors: share of facts that get another person's value instead (see ``mistakes``).
+            seed: determines which facts are wrong, and their values.
 
         Raises:
             LacyError: E12, ``errors`` is not a share.

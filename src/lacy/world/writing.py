@@ -1,4 +1,4 @@
-"""Write biographies with marks: every fact in free wording, with the characters of its value."""
+"""Write biographies in varied wording, with a mark on the value of every fact."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ STATED = 0.9
 """Probability that a biography states a fact."""
 
 DISORDER = 2.5
-"""By how many places, at most, two facts of a life may be in the wrong order."""
+"""How far the order of facts may deviate from the chronological order, in places."""
 
 FILLERS = (0, 0, 1, 1, 2)
-"""Numbers of sentences without a fact in a biography, drawn uniformly."""
+"""Number of sentences without a fact in a biography, drawn uniformly from these values."""
 
 _VALUE = "\x00"
 
 
 def _templates(options: Sequence[str], held_out: bool) -> Sequence[str]:
-    """Return the phrasings reserved for testing, or those for training."""
+    """Return the held-out phrasings for testing, or the ones for training."""
     cut = phrasings.HELD_OUT
     return options[-cut:] if held_out else options[:-cut]
 
@@ -45,9 +45,9 @@ def _sentence(person: Person, relation: str | None, frames: Sequence[str], held_
 
 
 def _random_count(mean: float, rng: random.Random) -> int:
-    """Draw a whole number with this mean, as near to it as possible.
+    """Draw one of the two integers around ``mean`` so that the expected value is ``mean``.
 
-    Nothing is drawn for a whole mean, so that texts without additional prose do not change.
+    An integer mean draws nothing from ``rng``, so texts without additional prose stay the same.
     """
     whole = int(mean)
     rest = mean - whole
@@ -69,7 +69,8 @@ def write_biography(
         The text, which begins with the full name, and one ``VALUE`` mark per stated fact.
     """
     relations = [r for r in person.facts if rng.random() < STATED] or ["birth_date"]
-    # Facts are roughly in chronological order: each may be DISORDER places too late or early.
+    # Facts come in roughly chronological order, because a fixed order would reveal the next
+    # relation.
     place = {r: i + rng.uniform(0.0, DISORDER) for i, r in enumerate(person.facts)}
     relations.sort(key=lambda r: place[r])
     plan: list[str | None] = list(relations[1:])

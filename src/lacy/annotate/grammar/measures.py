@@ -59,7 +59,7 @@ UNIT = rf"""(?:
   | (?:{GAP}|-)?(?:{_PREFIX}{GAP})?(?:{_PLAIN}){_POWER}?(?![\w'’])(?:\.(?={GAP}[a-z\d(]))?
 )"""
 _LETTER = rf"(?:{GAP}?{_LETTERS}{_POWER}?|[ACFTp])(?![\w'’]|\.\w)"
-"""Units of one letter, only after digits."""
+"""Units of one letter; they count as a unit only after digits."""
 
 _PER = rf"""(?:{GAP}?/{GAP}?|\ per\ |-per-)(?:{_PREFIX}{GAP})?(?:{_PLAIN}|{_LETTERS})
     {_POWER}?(?!\w)(?:\ per\ (?:{_PLAIN})\b)?"""

@@ -1,8 +1,8 @@
 """Patterns for names: initials, particles, hyphens, apostrophes, ampersands and suffixes.
 
-``capitalised_runs`` finds capitalised words that may be one name; ``joined_names`` finds parts that
-a particle, initial or suffix joins. Repetitions are bounded or possessive, so matching takes linear
-time.
+``capitalised_runs`` finds runs of capitalised words that may be one name; ``joined_names`` finds
+words joined by a particle, initial or suffix. Repetitions are bounded or possessive, so matching
+takes linear time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 _CAPITAL = r"[^\W\d_a-z]"
 _APOSTROPHE = "['\u2018\u2019\u02bb\u02bc\u02bf]"
 OKINA = re.compile(r"(?<=\w)[\u2018\u02bb\u02bc\u02bf](?=\w)")
-"""Apostrophes that are letters, at which spaCy splits a name ("Hawai\u02bbi")."""
+"""Apostrophes that are letters ("Hawai\u02bbi"); spaCy wrongly splits the name there."""
 
 _INSIDE = (
     "upon|on|sur|au|aux|le|la|les|de|du|des|en|sous|under|in|by|the|am|an|der|da|do|e|y|al|el|of"
@@ -76,18 +76,18 @@ _RUN = re.compile(
     re.VERBOSE,
 )
 _ENDED = re.compile(r"(?<=\w\w\w)\. |(?<=\w\w\w)\.$")
-"""The end of a sentence in a run of capitalised words; there is none inside "J. S. Bach"."""
+"""A sentence end in a run of capitalised words; "J. S. Bach" contains none."""
 
 
 def joined_names(text: str) -> Iterator[tuple[int, int]]:
-    """Yield parts of names that belong together, as ``[start, end)`` in order."""
+    """Yield ``[start, end)`` of each name with a particle, initial or suffix, in order."""
     for match in _JOINED.finditer(text):
         if not _SIMPLE.fullmatch(match.group()):
             yield match.span()
 
 
 def capitalised_runs(text: str) -> Iterator[tuple[int, int]]:
-    """Yield runs of at least two capitalised words, each within one sentence."""
+    """Yield ``[start, end)`` of runs of at least two capitalised words within one sentence."""
     for match in _RUN.finditer(text):
         start = match.start()
         for piece in _ENDED.split(match.group()):

@@ -1,4 +1,4 @@
-r"""How numbers are written: digits with groups and fractions, number words, signs, scales.
+r"""Patterns for numbers: digits with groups and fractions, number words, signs, scales.
 
 Each constant is part of a verbose regular expression (a space is written ``\ ``). Runs of digits
 are matched possessively and every repetition is bounded, so matching takes linear time.
@@ -55,7 +55,7 @@ WORDS = rf"""(?i:
 
 _PART = "half|third|quarter|fifth|sixth|eighth|tenth"
 PARTS_IN_WORDS = rf"(?:{_PART})(?=[ ]of\b|[.,;)])"
-"""A fraction word after "a"; "a third person" is not one."""
+"""A fraction word after "a"; the look-ahead excludes "a third person"."""
 
 _PARTS = (
     "half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?"
@@ -94,4 +94,4 @@ ORDINAL_WORDS = (
 FIRST_WORDS = frozenset(
     f"{ONES}|{TEENS}|{TENS}|{ORDINAL_WORDS}|a|an|half|several|minus|negative".split("|")
 )
-"""Lower-case words with which numbers begin."""
+"""Lower-case words that can begin a number."""

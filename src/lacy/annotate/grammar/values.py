@@ -1,4 +1,4 @@
-"""Find where values begin and end in a text: numbers, measures, money, dates and times.
+"""Find the complete values in a text: numbers, measures, money, dates and times.
 
 A value includes its sign, qualifier (``c.``), currency, unit and both ends of a range.
 """
@@ -29,14 +29,14 @@ _FIRST = re.compile(
     rf"|[{numbers.PARTS}]|[{measures.FIRST_SIGNS}±~∼≈<>≤≥](?={numbers.GAP}?[-+\u2212.$£€¥]?\d)"
     r"|[.'’+\u2013\u2212-](?=\d|[$£€¥]\d)"
 )
-"""Possible beginnings of a value; a word must be in one of the lists."""
+"""Cheap filter for the start of a value; if it is a word, it must be in one of the word lists."""
 
 _SCALE = re.compile(
     rf"[ -](?:{numbers.SCALES}|{numbers.PARTS_IN_WORDS}|quarter (?:past|to)\b)|\.|\$"
 )
 
 _LONE = re.compile(r"[^\W\d_]+")
-"""A single word is a value only if it names a day or an hour."""
+"""A single word; it is a value only if it names a day or an hour."""
 
 _FULL = re.compile(r"[A-Z][a-z]{2,}\W.{0,8}\d{3}|\d{1,4}[./-]\d{1,2}[./-]\d{1,4}")
 """A date with month and year."""
@@ -53,10 +53,10 @@ _DATE_QUALIFIERS = re.compile(
     r"|the|the year|early in|late in|fl\.|b\.|d\.|r\.) ){1,3})$"
 )
 _QUALIFIER_REACH = 40
-"""Characters before a value that are searched for words that qualify it."""
+"""Number of characters before a value that are searched for qualifiers."""
 
 MAX_SIDES = 3
-"""Number of numbers that may follow the first one, as in the sides of a box."""
+"""Maximum of further numbers after the first, as in the sides of a box ("2 × 3 × 4 m")."""
 
 
 @cache
@@ -65,7 +65,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def compile_all() -> None:
-    """Compile the grammar, once; this takes some tenths of a second."""
+    """Compile the grammar now, so that the first text is not slowed down by tenths of a second."""
     for pattern in (*dates.DATES, dates.UNTIL, dates.OPEN_END, *measures.MEASURES, measures.JOIN):
         _compiled(pattern)
     _compiled(numbers.COUNT)
@@ -88,7 +88,7 @@ def whole_values(text: str) -> Iterator[Value]:
 
 
 def extend_value(text: str, start: int, end: int, *, date: bool) -> tuple[int, int]:
-    """Extend a value by the words that qualify it, and by the other end of a period.
+    """Extend a value by its qualifiers and by the other end of a period.
 
     "40 km" becomes "about 40 km", "1890s" "the 1890s", "1914 to 1918" "from 1914 to 1918", and
     "12 May 1914" "12 May 1914 to 3 June 1915".
@@ -105,14 +105,14 @@ def extend_value(text: str, start: int, end: int, *, date: bool) -> tuple[int, i
 
 
 def _begins(text: str, word: str, end: int) -> bool:
-    """True if a value may begin with a word."""
+    """True if a value may begin with this word."""
     if word in ("a", "an", "A", "An"):
         return _SCALE.match(text, end) is not None
     return word in _WORDS or word.lower() in _ANY_CASE
 
 
 def _value_at(text: str, start: int) -> Value | None:
-    """Return the longest value that begins at a position; a date if several are equally long."""
+    """Return the longest value that begins at ``start``; a date wins a tie."""
     if start and _joins(text[start - 1]) and _joins(text[start]):
         return None
     date, number = _date_end(text, start), _number_end(text, start)
@@ -123,13 +123,13 @@ def _value_at(text: str, start: int) -> Value | None:
 
 
 def _longest(text: str, start: int, *patterns: str) -> int:
-    """Return where the longest match ends; ``start`` if nothing matches."""
+    """Return the end of the longest match, or ``start`` if nothing matches."""
     matches = (_compiled(pattern).match(text, start) for pattern in patterns)
     return max((match.end() for match in matches if match), default=start)
 
 
 def _date_end(text: str, start: int) -> int:
-    """Return the end of a date, an hour or a period.
+    """Return the end of the date, hour or period at ``start``.
 
     Two full dates stay two values ("12 May 1751 – 3 June 1801"); two years, and a date that takes
     its year from the next one, are one value ("1914–1918", "May to June 1914").
@@ -147,7 +147,7 @@ def _date_end(text: str, start: int) -> int:
 
 
 def _number_end(text: str, start: int) -> int:
-    """Return the end of a number, measure or sum of money, or of a range of them."""
+    """Return the end of the number, measure or sum of money at ``start``, or of a range of them."""
     end, unitless = _measure(text, start)
     begin = start
     for _ in range(MAX_SIDES):
@@ -166,7 +166,7 @@ def _number_end(text: str, start: int) -> int:
 def _one_range(
     text: str, left: tuple[int, int, int, bool], word: str, right: tuple[int, int, bool]
 ) -> bool:
-    """True if numbers on both sides of a joining word or dash are one value."""
+    """True if the numbers on both sides of a joining word or dash form one value."""
     start, begin, end, unitless = left
     at, after, plain = right
     if word == "and":
@@ -183,7 +183,7 @@ def _one_range(
 
 
 def _measure(text: str, start: int) -> tuple[int, bool]:
-    """Return the end of one number with its unit, and if it has no unit."""
+    """Return the end of one number with its unit, and True if it has no unit."""
     unitless = _longest(text, start, numbers.COUNT)
     end = _longest(text, start, *measures.MEASURES)
     return max(unitless, end), unitless >= end
@@ -194,7 +194,7 @@ def _follows(text: str, start: int, word: str) -> bool:
 
 
 def _joins(character: str) -> bool:
-    """True if a character forms one word with a neighbour of its kind."""
+    """True if two such characters in a row belong to the same word."""
     return (character.isalnum() or character == "_") and not is_unspaced(character)
 
 

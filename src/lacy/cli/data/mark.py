@@ -109,7 +109,12 @@ def run(config: MarkConfig) -> int:
 
     begin = time.perf_counter()
     packed = mark_and_pack(
-        documents, config.out, _annotator(config), _settings(config), marks=config.marks, say=_say
+        documents,
+        config.out,
+        _annotator(config),
+        _settings(config),
+        marks=config.marks,
+        notify=_say,
     )
     info = packed.info
     counts = {
@@ -178,7 +183,7 @@ def _annotator(config: MarkConfig) -> Annotator | None:
         config.spacy.rules,
         batch_size=config.spacy.batch_size,
         seconds=config.spacy.text_seconds,
-        announce=_say,
+        notify=_say,
     )
     for switch, why in annotator.inactive.items():
         _say(f"The switch {switch!r} finds nothing: {why}.")
@@ -203,7 +208,7 @@ def _print_estimate(config: MarkConfig, documents: Documents) -> None:
 
     sample = PAID_SAMPLE if config.annotator == "live" else SAMPLE
     found = estimate_packing(
-        documents, _annotator(config), _settings(config), sample=sample, say=_say
+        documents, _annotator(config), _settings(config), sample=sample, notify=_say
     )
     counts = {
         "documents": found.documents,
