@@ -1,10 +1,10 @@
 """Reference log-likelihoods: how likely a value is in texts where a value of its kind is due.
 
-A rare name is unlikely everywhere, so its likelihood at one place says little. Compared with its
-likelihood in a few *reference texts*, cut where a value of its kind stood, it shows whether that
-kind is due here, however rare the value. The reference texts are rewritten to be about the same
-subject: values that the model has memorized for a subject are likely anywhere, and that must not
-count for one place.
+A rare name is unlikely everywhere, so its likelihood at one position says little. Compared with its
+likelihood after a few *reference texts*, which end right before a value of its kind, it shows
+whether that kind is due here, however rare the value is. The reference texts are rewritten to be
+about the same subject, because a value that the model has memorized for a subject is likely at any
+position, which must not count.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from lacy.model import Decoder, context_of
 from lacy.sources import continuation
 
 MAX_POSITIONS = 4096
-"""Most tokens of texts that are read together."""
+"""Maximum number of tokens of texts that are read together."""
 
 MAX_CACHED = 100_000
-"""Most log-likelihoods kept."""
+"""Maximum number of cached log-likelihoods."""
 
 
 class ValueKey(NamedTuple):
-    """A value of a kind, about a subject ("" if unknown)."""
+    """A value, its kind, and its subject ("" if unknown)."""
 
     subject: str
     kind: str
@@ -35,15 +35,15 @@ class ValueKey(NamedTuple):
 
 
 class ReferenceText(NamedTuple):
-    """A text that stops where a value of some kind is due, and its subject."""
+    """A text that ends right before a value, and the text's subject."""
 
     text: str
     subject: str
 
     def about(self, subject: str) -> str:
-        """Return the text with another subject, if both subjects are known.
+        """Return the text with its subject replaced, if both subjects are known.
 
-        If both names have as many parts, each part is replaced too ("Ada" later in the text).
+        If both names have the same number of parts, parts of the name ("Ada") are replaced too.
         """
         if not (self.subject and subject):
             return self.text
@@ -55,14 +55,14 @@ class ReferenceText(NamedTuple):
 
 
 class ReferenceLikelihoods:
-    """Mean log-likelihoods (nats) of values after reference texts of their kind.
+    """Computes and caches mean log-likelihoods of values after reference texts, in nats.
 
     Args:
         model: the SLM.
-        tokenizer: its tokenizer.
+        tokenizer: the SLM's tokenizer.
         references: reference texts by kind.
         call_id: the id of ``<CALL>``; None for a model without it.
-        ends: tokens that may follow a whole value; if empty, all except ``<CALL>``.
+        ends: tokens that count as the end of a value; if empty, all except ``<CALL>``.
     """
 
     def __init__(
@@ -96,16 +96,16 @@ class ReferenceLikelihoods:
             for reference in self._references[key.kind]:
                 pairs.append((reference.about(key.subject), key.value))
                 owners.append(key)
-        known = {key: self._known[key] for key in keys if key in self._known}
-        found = dict.fromkeys(new, 0.0)
+        cached = {key: self._known[key] for key in keys if key in self._known}
+        logps = dict.fromkeys(new, 0.0)
         for key, logp in zip(owners, self.after(pairs), strict=True):
-            found[key] += logp / len(self._references[key.kind])
-        self._known |= found  # one update: another thread may look up the same keys meanwhile
-        return {key: found[key] if key in found else known[key] for key in keys}
+            logps[key] += logp / len(self._references[key.kind])
+        self._known |= logps  # a single update, as another thread may look up the same keys
+        return {key: logps[key] if key in logps else cached[key] for key in keys}
 
     @torch.inference_mode()
     def after(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Return log p(value, and its end | text, no CALL) of each (text, value).
+        """Return log p(value and its end | text, no CALL) for each pair (text, value).
 
         Every text is read once, several of similar length together, before all its values.
         """
@@ -116,7 +116,7 @@ class ReferenceLikelihoods:
             before, tokens = self._encoded(texts[text], text, value)
             values.append(tokens)
             by_text.setdefault(tuple(before), []).append(n)
-        found = [0.0] * len(pairs)
+        logps = [0.0] * len(pairs)
         order = sorted(by_text, key=len)
         while order:
             count = max(1, MAX_POSITIONS // len(order[-1]))
@@ -125,10 +125,10 @@ class ReferenceLikelihoods:
             decoder.read(batch)
             groups = [[values[n] for n in by_text[ids]] for ids in batch]
             scores = decoder.score(range(len(batch)), groups, whole=True, ends=self.ends)
-            for ids, logps in zip(batch, scores, strict=True):
-                for n, logp in zip(by_text[ids], logps, strict=True):
-                    found[n] = logp
-        return found
+            for ids, found in zip(batch, scores, strict=True):
+                for n, logp in zip(by_text[ids], found, strict=True):
+                    logps[n] = logp
+        return logps
 
     def _encoded(self, before: Sequence[int], text: str, value: str) -> tuple[list[int], list[int]]:
         """Return the tokens of a text (those of ``before`` that have room) and of a value."""

@@ -170,7 +170,7 @@ class OpenAIClient:
         """Return the server's models; each has an ``id``.
 
         Raises:
-        RemoteError: the server did not return a list of models.
+            RemoteError: the server did not return a list of models.
         """
 
         async def read(response: httpx.Response, _: str) -> list[dict[str, Any]]:

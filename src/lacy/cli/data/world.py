@@ -1,4 +1,4 @@
-"""``lacy data world``: a made-up world as files: marked texts, their facts, held-out splits."""
+"""``lacy data world``: write a made-up world as marked texts, held-out splits and a database."""
 
 from __future__ import annotations
 
