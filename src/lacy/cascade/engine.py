@@ -1,7 +1,8 @@
-"""A small model that calls a source where a fact is due; every span says who wrote it (§5.1).
+"""The engine: a small model that calls a source where a fact is due (paper §5.1).
 
-``Engine`` holds the settings; ``DecodeLoop`` generates. The policy decides which sequences call; an
-answer is appended as tokens, and without one the SLM continues in its own words.
+``Engine`` has the settings; ``DecodeLoop`` generates. The policy decides which sequences call. An
+answer is appended as tokens; without one, the SLM continues in its own words. Every span of the
+result says who wrote it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from contextlib import closing
 
 import torch
 
+from lacy._require import require_at_least
 from lacy.cascade.event_loop import outside_loops, submit_to
 from lacy.cascade.local import PREFILL, LocalBackend
 from lacy.cascade.loop import DecodeLoop, Submit
 from lacy.cascade.sequence import TextSequence
-from lacy.cascade.settings import EngineSettings, check_at_least
+from lacy.cascade.settings import EngineSettings
 from lacy.errors import LacyError
 from lacy.remote import LoopThread
 from lacy.types import Answer
@@ -26,28 +28,29 @@ class Engine(EngineSettings):
 
     Args:
         loaded: a model from ``lacy.model.load_model``, or one behind a server from ``connect``.
-        source: answers calls; without one, calls are counted but get no answer.
-        policy: when to call, as a value or its text (``"budget=0.22"``); by default never.
-        unit: how much one call returns: ``"token"`` (the paper), ``"word"`` or ``"value"``.
-        max_new_tokens: maximum number of generated tokens per text, those of sources included.
-        temperature: sampling temperature; 0 is greedy (the paper).
+        source: the source that answers calls; without one, calls are counted but not answered.
+        policy: when to call, as a value or a text such as ``"budget=0.22"``; by default never.
+        unit: how much one call returns: ``"token"`` (as in the paper), ``"word"`` or ``"value"``.
+        max_new_tokens: maximum number of generated tokens per text, including those of sources.
+        temperature: sampling temperature; 0 for greedy decoding (as in the paper).
         top_p: sample from the smallest set of tokens with this probability.
-        seed: seed of sampling; what is drawn depends only on it and on the text's number.
-        abstain: score that a ranked candidate must reach; see ``rank.Abstain``.
+        seed: seed of sampling. The sample of a text depends only on this and the text's number.
+        abstain: the score that a ranked candidate must reach; see ``rank.Abstain``.
         at: where a text may call: at ``"any"`` token, or only where a ``"word"`` or number begins
-            (a value put into the middle of one breaks both).
-        calls_in_row: answers allowed directly after one another; by default it depends on ``unit``.
-        timeout: seconds to wait for the source at each step; None waits forever.
-        batch_size: texts generated together.
-        remember: keep the policy's state from one ``generate`` to the next; by default each starts
-            afresh, so that its result depends on nothing before.
-        calibration: of this model (``calibrate``): reference log-likelihoods for ranking, and
-            signals that a budget starts from.
+            (a value in the middle of a word would break both).
+        calls_in_row: maximum number of answers directly after one another; by default it depends on
+            ``unit``.
+        timeout: seconds to wait for the source at each step; None for no limit.
+        batch_size: number of texts that are generated together.
+        remember: keep the policy's state from one ``generate`` to the next. By default each call
+            starts afresh, so that its result does not depend on earlier ones.
+        calibration: the calibration of this model (``calibrate``), with reference log-likelihoods
+            for ranking and signals that a budget starts from.
 
     Attributes:
         notes: sentences that explain what ``open_engine`` chose.
-        observer: is notified of every step.
-        hosted: the model's server; None for a model in this process.
+        observer: is notified of every step, if set.
+        hosted: the model if it runs behind a server; None for a model in this process.
 
     Raises:
         LacyError: E12 for an invalid setting, E61 for an invalid policy, E62 for a policy that
@@ -66,20 +69,20 @@ class Engine(EngineSettings):
 
         Args:
             prompts: the texts to continue.
-            subjects: whom or what each is about, if known; otherwise the source finds it itself.
-            max_new_tokens: overrides the engine's.
+            subjects: who or what each text is about, or None to let the source find out.
+            max_new_tokens: overrides the engine's setting.
 
         Returns:
-            One answer per prompt, in order. A text that reaches the model's context or the limit
-            ends there with ``finished=False``.
+            One answer per prompt, in order. A text that reaches the limit or the model's context
+            ends there and has ``finished=False``.
 
         Raises:
-            LacyError: E60 for a prompt that leaves no room in the context, E63 if ``subjects`` has
-                another length than ``prompts``, E93 if the model's server does not answer. If the
-                source fails, the SLM continues in its own words and the span says why.
+            LacyError: E60 for a prompt that leaves no room in the context, E63 if ``subjects`` and
+                ``prompts`` differ in length, E93 if the model's server does not answer. A failing
+                source raises nothing: the SLM continues in its own words and the span says why.
         """
         if isinstance(prompts, str):
-            raise TypeError("prompts is a list of texts, not one text")
+            raise TypeError("prompts must be a list of texts, not one text")
         subjects = list(subjects) if subjects is not None else [None] * len(prompts)
         if len(subjects) != len(prompts):
             raise LacyError(
@@ -87,7 +90,7 @@ class Engine(EngineSettings):
                 do="give one subject (or None) per prompt",
             )  # fmt: skip
         limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
-        limit = int(check_at_least("max_new_tokens", limit, 1))
+        limit = int(require_at_least("max_new_tokens", limit, 1, finite=True))
         sequences = [
             self.sequence(number, prompt, subject, limit)
             for number, (prompt, subject) in enumerate(zip(prompts, subjects, strict=True))
@@ -105,7 +108,7 @@ class Engine(EngineSettings):
         Raises:
             LacyError: for the same reasons as ``generate``.
         """
-        if self.hosted is None:  # sources run in this thread, in an event loop of their own
+        if self.hosted is None:  # run sources in this thread, in a separate event loop
             outside_loops(lambda loop: self._run(sequences, submit_to(loop)))
         else:
             with LoopThread() as thread:
@@ -114,18 +117,18 @@ class Engine(EngineSettings):
     def sequence(
         self, number: int, prompt: str, subject: str | None, limit: int, given: Sequence[int] = ()
     ) -> TextSequence:
-        """Make a sequence that continues a prompt, for ``DecodeLoop.add``.
+        """Return a sequence that continues a prompt, for ``DecodeLoop.add``.
 
         Args:
-            number: selects the random numbers of sampling, together with the seed.
+            number: determines the random numbers of sampling, together with the seed.
             prompt: the text to continue.
-            subject: whom or what it is about, if known.
+            subject: who or what the text is about, if known.
             limit: maximum number of generated tokens.
-            given: the prompt's tokens, if a chat template made them.
+            given: the prompt's token ids, if a chat template produced them.
 
         Raises:
-            LacyError: E63 for an empty prompt that a model cannot continue, E91 for a prompt that
-                a server would read as special tokens.
+            LacyError: E63 for an empty prompt if the tokenizer has no begin token, E91 for a prompt
+                with names of special tokens, which a server would not read as text.
         """
         if self.hosted is not None:
             self.hosted.check_prompt(prompt)
@@ -151,13 +154,13 @@ class Engine(EngineSettings):
         *,
         live: bool = True,
     ) -> DecodeLoop:
-        """Return a loop that generates texts of this engine and its variants; to be closed.
+        """Return a loop that generates texts of this engine and its variants. The caller closes it.
 
         Args:
             submit: starts a coroutine that asks a source (``LoopThread.submit``).
-            wake: called, in another thread, when a source or a server has answered.
-            live: texts come and go and are watched while they grow: long prompts are read in parts,
-                and servers stream.
+            wake: called in another thread when a source or a server has answered.
+            live: True if texts are added at any time and shown while they grow. Then long prompts
+                are read in parts, and servers stream.
         """
         if self.hosted is None:
             return DecodeLoop(LocalBackend(self, PREFILL if live else None), submit, wake)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Sequence
 from typing import Any, Literal, Self, get_args
 
+from lacy._require import require_at_least, require_one_of
 from lacy.cascade.calibration import Calibration
 from lacy.cascade.hosted_model import Hosted
 from lacy.cascade.policy import Controller, Never, Policy, parse_policy, with_calibration
@@ -31,14 +31,14 @@ DEFAULT_ABSTAIN = math.log(0.05)
 Abstain = float | None | Literal["reference"]
 """The score that a candidate must reach to be used.
 
-A number: for calibrated kinds, the lowest of it, ``CALIBRATED_ABSTAIN`` and what nearly all right
-values of the kind reach. ``"reference"``: what nearly all right values of the kind reach, so that
-in a source with gaps no other value takes the place of a missing one; the model then writes more
-itself. None: no limit."""
+A number is a fixed minimum; for calibrated kinds it is lowered to ``CALIBRATED_ABSTAIN`` and to the
+score that nearly all right values of the kind reach. ``"reference"`` requires the score that nearly
+all right values of the kind reach. This is stricter: in a source with gaps, no wrong value takes
+the place of a missing one, but the model writes more itself. None means no minimum."""
 
 CALLS_IN_ROW: dict[Unit, int | None] = {"token": None, "word": None, "value": 2}
-"""Answers allowed directly after one another. A source that keeps naming values at one place would
-fill the text with them; token by token, long answers are the normal case."""
+"""Maximum number of answers directly after one another. Without it, a source that always has a
+value could fill the text. For tokens and words, many answers in a row are normal."""
 
 
 class EngineSettings:
@@ -69,14 +69,14 @@ class EngineSettings:
         self.source = source
         self.policy: Policy = parse_policy(policy) if isinstance(policy, str) else policy or Never()
         self.unit: Unit = unit
-        self.at: At = _one_of("at", at, get_args(At))
-        self.max_new_tokens = check_at_least("max_new_tokens", max_new_tokens, 1)
+        self.at: At = require_one_of("at", at, get_args(At))
+        self.max_new_tokens = require_at_least("max_new_tokens", max_new_tokens, 1, finite=True)
         self.min_new_tokens = 0
-        self.temperature = check_at_least("temperature", temperature, 0.0)
-        self.top_p = check_at_least("top_p", top_p, 0.0)
+        self.temperature = require_at_least("temperature", temperature, 0.0, finite=True)
+        self.top_p = require_at_least("top_p", top_p, 0.0, finite=True)
         self.seed = seed
         self._calls_in_row = calls_in_row
-        self.batch_size = int(check_at_least("batch_size", batch_size, 1))
+        self.batch_size = int(require_at_least("batch_size", batch_size, 1, finite=True))
         self.remember = remember
         self.token_text = TokenText(self.tokenizer)
         self.begin_id = begin_end(self.tokenizer)[0]
@@ -92,7 +92,7 @@ class EngineSettings:
         self._streams = itertools.count()
 
     def _read_model(self, loaded: Any) -> None:
-        """Note what decoding needs to know of the model."""
+        """Set the attributes that decoding needs to know about the model."""
         if self.hosted is None:
             self.model = loaded.model.eval()
             self._rows = int(self.model.config.vocab_size)
@@ -113,7 +113,7 @@ class EngineSettings:
 
     @property
     def calls_in_row(self) -> int | None:
-        """Answers allowed directly after one another; None: any number."""
+        """Maximum number of answers directly after one another; None for any number."""
         return CALLS_IN_ROW[self.unit] if self._calls_in_row is None else self._calls_in_row
 
     def variant(
@@ -126,28 +126,28 @@ class EngineSettings:
         seed: int | None = None,
         min_new_tokens: int | None = None,
     ) -> Self:
-        """Return an engine with other settings that shares model, source and calibration.
+        """Return an engine with changed settings that shares model, source and calibration.
 
         No text ends before ``min_new_tokens``, even if the model or the source would end it.
 
         Raises:
-            LacyError: as the class does.
+            LacyError: for the same reasons as ``Engine``.
         """
-        made = copy.copy(self)
-        made._controller = None
+        engine = copy.copy(self)
+        engine._controller = None
         if unit is not None:
-            made.unit = _one_of("unit", unit, get_args(Unit))
+            engine.unit = require_one_of("unit", unit, get_args(Unit))
         if temperature is not None:
-            made.temperature = check_at_least("temperature", temperature, 0.0)
+            engine.temperature = require_at_least("temperature", temperature, 0.0, finite=True)
         if top_p is not None:
-            made.top_p = check_at_least("top_p", top_p, 0.0)
+            engine.top_p = require_at_least("top_p", top_p, 0.0, finite=True)
         if seed is not None:
-            made.seed = seed
+            engine.seed = seed
         if min_new_tokens is not None:
-            made.min_new_tokens = min_new_tokens
+            engine.min_new_tokens = min_new_tokens
         if policy is not None:
-            made._set_policy(parse_policy(policy) if isinstance(policy, str) else policy)
-        return made
+            engine._set_policy(parse_policy(policy) if isinstance(policy, str) else policy)
+        return engine
 
     def _set_policy(self, policy: Policy) -> None:
         """Use a policy, started from the calibration's signals, if the model supports it."""
@@ -157,24 +157,3 @@ class EngineSettings:
             raise LacyError("E62", rows=self._rows, tokens=len(self.tokenizer), where=where)
         if self.hosted is not None:
             self.hosted.check_policy(policy)
-
-
-def _one_of(name: str, value: Any, known: Sequence[str]) -> Any:
-    if value not in known:
-        raise LacyError(
-            "E12", key=name, value=value, why="there is no such choice",
-            do=f"choose one of: {', '.join(known)}",
-        )  # fmt: skip
-    return value
-
-
-def check_at_least(name: str, value: float, minimum: float) -> Any:
-    """Return a number that is at least ``minimum``.
-
-    Raises:
-        LacyError: E12, it is less, or not a finite number.
-    """
-    if not minimum <= value < float("inf"):  # false for NaN too
-        why = f"less than {minimum:g}" if value < minimum else "not a finite number"
-        raise LacyError("E12", key=name, value=value, why=why, do=f"give {minimum:g} or more")
-    return value
