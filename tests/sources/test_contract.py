@@ -145,7 +145,7 @@ def always(*candidates, **more):
         (blocks, "it blocks its thread"),
         (hangs, "no answer within 0.1 s"),
         (knows_nothing, "it answers none of the requests"),
-        (turns_round, "changed places"),
+        (turns_round, "differs from the reply"),
         (leaves_tasks, "left tasks behind"),
         (always(Candidate("")), "a candidate without text"),
         (always(Candidate("\ud800")), "half a character"),

@@ -90,7 +90,7 @@ HEAD = "database: own.sqlite\nsubject: person.name\n"
     ("text", "said"),
     [
         ("subject: person.name\nrelations: {a: b.c}", "database: name the file"),
-        ("database: own.sqlite\nsubject: person.name", "relations: there are none"),
+        ("database: own.sqlite\nsubject: person.name", "relations: missing"),
         (HEAD + "relation: {a: b.c}\nfacts: {}", "relation: there is no such entry; did you mean "),
         ("database: own.sqlite\nrelations: {a: city.name}", "subject: name a column: TABLE.COLUMN"),
         ("database: own.sqlite\nsubject: name\nrelations: {}", "did you mean .*name"),
@@ -106,7 +106,7 @@ HEAD = "database: own.sqlite\nsubject: person.name\n"
          "begins at won, which is not joined yet; so far: person"),
         (HEAD + "relations: {a: {value: award.title, join: [won]}}", "TABLE.COLUMN = TABLE.COLUMN"),
         (HEAD + "relations: {a: {value: person.born, dates: '%Y'}}", "did you mean date?"),
-        (HEAD + "relations: {a: {value: person.born, date: '%Q %Y'}}", "date: %Q is none of %d"),
+        (HEAD + "relations: {a: {value: person.born, date: '%Q %Y'}}", "date: %Q is not one of %d"),
         (HEAD + "relations: {a: {value: person.born, date: 'year'}}", "names no part of a date"),
         (HEAD + "relations: {a: {value: person.born, number: '%d'}}", "number: .*Invalid format"),
         (HEAD + "relations: {a: {value: person.born, number: ',', date: '%Y'}}", "not both"),

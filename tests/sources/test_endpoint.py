@@ -139,7 +139,7 @@ def test_a_fixed_mode_is_not_changed(server, endpoint):
 def test_a_chat_refusal_is_an_error(server, endpoint):
     server.says("I'm sorry, but I can't continue this text.")
     [reply] = ask(endpoint(mode="chat"), Request("He was born in"))
-    assert "speaks of itself" in reply.error and not reply.candidates
+    assert "talks about itself" in reply.error and not reply.candidates
 
 
 def test_a_batch_is_asked_concurrently_and_answered_in_order(server, endpoint):
@@ -169,7 +169,7 @@ def test_cost_counts_input_and_output_tokens(server, endpoint):
 def test_long_texts_are_cut_at_the_beginning_and_the_evidence_says_so(server, endpoint):
     [reply] = ask(endpoint(characters=20), Request("word " * 40))
     assert server.seen[0][2]["prompt"] == "word " * 4
-    assert "last 20 characters only" in reply.candidates[0].evidence
+    assert "only the last 20 characters" in reply.candidates[0].evidence
 
 
 def test_it_serves_several_event_loops_and_its_thread_ends_with_it(server):

@@ -86,7 +86,7 @@ def test_a_chat_is_read_until_it_cannot_be_a_refusal(server):
     assert ask(server, mode="chat").candidates[0].text == " Kelfield"
     refusal = "I'm sorry, but I can not go on with this text, as it is private".split(" ")
     server.play = streams(*(event(" " + word, chat=True) for word in refusal))
-    assert "speaks of itself" in ask(server, mode="chat").error
+    assert "talks about itself" in ask(server, mode="chat").error
 
 
 def test_token_counts_come_with_the_last_event(server):

@@ -83,8 +83,8 @@ def test_an_ambiguous_name_is_reported(linker):
 
 def test_a_link_notes_the_mention_and_the_name(linker):
     link, _ = linker.resolve("Ada Lovelase")
-    assert link.note == "'Ada Lovelase' taken for 'Ada Lovelace', similarity 0.92"
-    assert linker.resolve("ADA LOVELACE")[0].note == "'ADA LOVELACE' taken for 'Ada Lovelace'"
+    assert link.note == "'Ada Lovelase' read as 'Ada Lovelace', similarity 0.92"
+    assert linker.resolve("ADA LOVELACE")[0].note == "'ADA LOVELACE' read as 'Ada Lovelace'"
     assert linker.resolve("Ada Lovelace")[0].note == ""
     assert linker.resolve("Ada Void") == (None, "")
 

@@ -113,7 +113,7 @@ def test_only_one_concurrent_request_is_the_trial():
 
     replies = [reply for [reply] in asyncio.run(together())]
     assert texts(replies).count(" Paris") == 1 and inner.batches == [1]
-    assert sum("one request is trying it now" in (reply.error or "") for reply in replies) == 4
+    assert sum("a trial request is running" in (reply.error or "") for reply in replies) == 4
     assert breaker.state == "closed"
 
 

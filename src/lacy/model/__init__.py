@@ -1,10 +1,11 @@
-"""Small language models: made from presets or checkpoints with a ``<CALL>`` row, saved, decoded.
+"""Build, load, save and decode small language models with a ``<CALL>`` row.
 
-Every model is a plain ``transformers`` causal language model, so a saved folder opens in any tool
-of that ecosystem. Two things are added: the last row of the vocabulary is ``<CALL>`` (the embedding
-has exactly ``len(tokenizer)`` rows), and a folder contains ``lacy.json`` beside the weights.
+Every model is a plain ``transformers`` causal language model, so any tool of that ecosystem can
+open a saved folder. Two things are added: the last row of the vocabulary is ``<CALL>`` (the
+embedding has exactly ``len(tokenizer)`` rows), and a folder contains ``lacy.json`` beside the
+weights.
 
-``lacy.model.presets`` imports no torch, so help texts and estimates can use it.
+``lacy.model.presets`` does not import torch, so help texts and estimates can use it.
 """
 
 import lazy_loader

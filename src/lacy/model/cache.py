@@ -1,7 +1,7 @@
-"""A KV cache with spare capacity: a step writes its token in place instead of copying everything.
+"""A KV cache with spare capacity: a step writes its token in place and copies nothing.
 
-``transformers``' own layer grows by concatenation, which copies all keys and values per token; with
-many rows this costs more than the model.
+The cache of ``transformers`` grows by concatenation, which copies all keys and values for every
+token; with many rows, this takes longer than the model itself.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 SPARE = 64
-"""Smallest spare capacity, in tokens."""
+"""Minimum spare capacity in tokens."""
 
 
 class BufferedLayer(DynamicLayer):
-    """A cache layer whose keys and values are views of the beginning of larger buffers.
+    """A cache layer with keys and values that are views of the start of larger buffers.
 
     Cropping and selecting replace ``keys`` and ``values`` by new tensors; the next token then
     allocates new buffers. All writes must happen under ``torch.inference_mode``.
@@ -47,12 +47,12 @@ class BufferedLayer(DynamicLayer):
         return self.keys, self.values
 
     def fill(self, parts: Sequence[tuple[Tensor, Tensor]], length: int, total: int = 0) -> None:
-        """Replace the contents by copies of some rows, aligned at column ``length``; zeros before.
+        """Replace the content by copies of rows that end at column ``length``, padded with zeros.
 
         Args:
             parts: keys and values (B, heads, T, D), T at most ``length``.
             length: number of columns.
-            total: columns to allocate, if more.
+            total: number of columns to allocate, if larger.
         """
         self.dtype, self.device = parts[0][0].dtype, parts[0][0].device
         self.is_initialized = True
@@ -75,7 +75,7 @@ class BufferedLayer(DynamicLayer):
         self.keys, self.values = (buffer[..., :length, :] for buffer in self._buffers)
 
     def _fits(self, length: int) -> bool:
-        """True if keys and values are still views of their buffers, which are large enough."""
+        """True if keys and values are still views of buffers that are large enough."""
         if not self._buffers or self._buffers[0].shape[-2] < length:
             return False
         return all(
@@ -90,13 +90,13 @@ def keeps_keys_and_values(model: Any) -> bool:
     """True if the model's cache in ``transformers`` contains only keys and values, like ours."""
     try:
         layers = DynamicCache(config=model.config).layers
-    except Exception:  # no transformers config: a model that accepts any cache
+    except Exception:  # without a transformers config, assume that the model accepts any cache
         return True
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
 
 
 def new_cache(layers: int = 0) -> Any:
-    """Return an empty cache; layers that are not created here are created on first use."""
+    """Return an empty cache with ``layers`` layers; further layers are created on first use."""
     cache = DynamicCache()
     cache.layer_class_to_replicate = BufferedLayer
     cache.layers.extend(BufferedLayer() for _ in range(layers))

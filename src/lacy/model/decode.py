@@ -1,8 +1,8 @@
-"""Decode texts of different lengths together with one KV cache, as they come and go.
+"""Decode a changing batch of texts of different lengths with one KV cache.
 
-All rows end at the same column of the cache; shorter ones begin later, and the columns before their
-beginning are masked and do not count as positions. While all rows are equally long there is no
-mask. Rows can be removed (``keep``), set aside (``part``) and added (``join``).
+All rows end at the same column of the cache. Shorter rows begin later; the columns before their
+beginning are masked and do not count as positions. If all rows have equal length, there is no mask.
+Rows can be removed (``keep``), copied to another decoder (``part``) and added (``join``).
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from lacy.errors import LacyError
 from lacy.model.trees import Tree, build_trees, takes_trees, tree_inputs
 
 DEFAULT_SCORE_CELLS = 65_536
-"""Most positions of one scoring pass (rows x length of text and candidates), to bound memory."""
+"""Maximum positions of one scoring pass (rows x length of text and candidates); bounds memory."""
 
 DEFAULT_SCORE_LOGITS = 33_554_432
-"""Most logits of one scoring pass (128 MiB in float32)."""
+"""Maximum number of logits of one scoring pass (128 MiB in float32)."""
 
 
 class Decoder:
-    """Batched causal decoding over one growing cache of rows of any lengths.
+    """Batched causal decoding with one growing cache; rows may have different lengths.
 
-    Results equal those of each row alone up to rounding.
+    Results are the same as for each row alone, up to rounding.
 
     Args:
         model: a causal ``transformers`` model (anything called as ``model(input_ids=,
             past_key_values=, use_cache=, logits_to_keep=)`` that returns ``.logits``).
-        call_id: the ``<CALL>`` row, excluded from every likelihood; None if there is none.
-        score_cells: most positions, of text and candidates, in one pass of ``score``.
+        call_id: id of ``<CALL>``, which is excluded from every likelihood; None if there is none.
+        score_cells: maximum positions (text and candidates) in one pass of ``score``.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class Decoder:
 
     @property
     def rows(self) -> int:
-        """Number of rows (0 before the first tokens)."""
+        """Number of rows; 0 before the first tokens."""
         return len(self.tokens_BT)
 
     @property
     def length(self) -> int:
-        """Columns of the cache: the tokens of the longest row."""
+        """Number of columns of the cache, i.e. tokens of the longest row."""
         return max(map(len, self.tokens_BT), default=0)
 
     @property
     def last_BV(self) -> Tensor:
-        """Logits for the token after each row's last one (read only)."""
+        """Logits for the next token of each row; read-only."""
         assert self._last_BV is not None, "nothing has been fed"
         return self._last_BV
 
@@ -69,26 +69,26 @@ class Decoder:
             tokens_BT: at least one token per row.
 
         Returns:
-            ``logits_BV``, float32, for the token after the last one fed. Read only: ``score`` uses
-            them.
+            ``logits_BV`` (float32) for the next token of each row. Do not modify them, because
+            ``score`` uses them.
 
         Raises:
-            LacyError: E60 if the tokens do not fit into the model's context.
+            LacyError: E60, the tokens do not fit into the model's context.
         """
         return self._feed(tokens_BT, keep=1)[:, -1]
 
     def feed_all(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
-        """Append tokens as ``feed``, but return ``logits_BTV``: those after every token."""
+        """Append tokens like ``feed``, but return ``logits_BTV`` after every token."""
         return self._feed(tokens_BT, keep=0)
 
     @torch.inference_mode()
     def _feed(self, tokens_BT: Sequence[Sequence[int]], keep: int) -> Tensor:
-        """Append tokens and return logits after the last ``keep`` of them (0: after each)."""
+        """Append tokens and return logits after the last ``keep`` tokens (0: after every token)."""
         widths = {len(row) for row in tokens_BT}
         if len(widths) != 1 or 0 in widths:
             raise ValueError(f"every row needs the same number of tokens, at least one: {widths}")
         if self.tokens_BT and len(tokens_BT) != self.rows:
-            raise ValueError(f"{len(tokens_BT)} rows fed, the decoder holds {self.rows}")
+            raise ValueError(f"{len(tokens_BT)} rows fed, but the decoder has {self.rows}")
         width = widths.pop()
         self._check_room(self.length + width)
         if not self.tokens_BT:
@@ -102,16 +102,17 @@ class Decoder:
         return logits_BTV
 
     def step(self, tokens_B: Sequence[int] | Tensor) -> Tensor:
-        """Append one token to every row and return ``logits_BV`` as ``feed`` does."""
+        """Append one token to every row and return ``logits_BV`` like ``feed``."""
         tokens = tokens_B.tolist() if isinstance(tokens_B, Tensor) else tokens_B
         return self.feed([[int(token)] for token in tokens])
 
     @torch.inference_mode()
     def read(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
-        """Append any number of tokens, at least one, to every row; return logits as ``feed``.
+        """Append one or more tokens to every row (numbers may differ); return logits like ``feed``.
 
-        All but the last tokens are padded on the right, where no earlier token sees them, and the
-        padding is removed from the cache. The last tokens take a second pass.
+        The first pass reads all but the last tokens. They are padded on the right, where no earlier
+        token sees the padding, and the padding is then removed from the cache. A second pass reads
+        the last tokens.
         """
         if len(set(map(len, tokens_BT))) == 1:
             return self.feed(tokens_BT)
@@ -129,7 +130,7 @@ class Decoder:
 
     @torch.inference_mode()
     def keep(self, rows: Sequence[int]) -> None:
-        """Keep these rows, in this order (one may be named several times); drop the others."""
+        """Keep these rows in this order (repetitions are allowed); drop the others."""
         if list(rows) != list(range(self.rows)):
             kept = self.part(rows)
             self._cache, self._last_BV, self.tokens_BT = kept._cache, kept._last_BV, kept.tokens_BT
@@ -147,7 +148,7 @@ class Decoder:
 
     @torch.inference_mode()
     def join(self, others: Sequence[Decoder]) -> None:
-        """Append the rows of other decoders of the same model, in order."""
+        """Append the rows of other decoders of the same model in order."""
         parts = [part for part in (self, *others) if part.rows]
         if not parts or parts == [self]:
             return
@@ -160,11 +161,11 @@ class Decoder:
         self._cache = _filled_cache(states, self.length)
 
     def _columns(self, row: int) -> tuple[int, int]:
-        """Return the columns of the cache in which a row begins and ends."""
+        """Return the first column of a row in the cache, and the column after its last."""
         return self.length - len(self.tokens_BT[row]), self.length
 
     def _fill(self, cache: Any, places: Sequence[tuple[int, int, int]]) -> None:
-        """Make a cache from rows (number, first and last column) of another, aligned at the end."""
+        """Fill the cache with rows ``(row, begin, end)`` of another cache, aligned at the end."""
         states = [
             [
                 (layer.keys[n : n + 1, :, begin:end], layer.values[n : n + 1, :, begin:end])
@@ -175,7 +176,7 @@ class Decoder:
         self._cache = _filled_cache(states, self.length)
 
     def rewind(self, count: int) -> None:
-        """Remove the last ``count`` tokens of every row (at least one of each must stay)."""
+        """Remove the last ``count`` tokens of every row; at least one token must remain."""
         if count == 0:
             return
         shortest = min(map(len, self.tokens_BT), default=0)
@@ -194,25 +195,25 @@ class Decoder:
         whole: bool = False,
         ends: Sequence[int] | None = None,
     ) -> list[list[float]]:
-        """Return log-likelihoods of candidate continuations; the cache does not change.
+        """Return log-likelihoods of candidate continuations without changing the cache.
 
-        The candidates of all rows go through the model together, those of a row as one tree behind
-        its cache (``trees``; if the model does not support them, as a tree of one branch each), in
-        as few passes as ``score_cells`` allows. The softmax excludes ``<CALL>``.
+        The candidates of all rows go through the model in as few passes as ``score_cells`` allows.
+        The candidates of a row form one tree after its cache (``trees``), or one single-branch tree
+        each if the model does not support trees. The softmax excludes ``<CALL>``.
 
         Args:
             rows: rows of the decoder.
-            candidates: for each of ``rows`` its K candidates, each a non-empty list of tokens.
+            candidates: for each of ``rows``, its K candidates, each a non-empty list of tokens.
             whole: multiply by the probability that the candidate ends there, i.e. that one of
                 ``ends`` follows (a town may be the beginning of a school's name).
-            ends: tokens that may follow a whole value; by default all but ``<CALL>``, which asks
-                for the rest of a value.
+            ends: tokens that may follow a complete value; by default all but ``<CALL>``, because
+                ``<CALL>`` asks for the remainder of a value.
 
         Returns:
             For each row, ``log p(candidate | row's tokens)`` in nats, one per candidate.
 
         Raises:
-            LacyError: E60 if a candidate does not fit into the model's context.
+            LacyError: E60, a candidate does not fit into the model's context.
         """
         jobs: list[tuple[int, int, int, list[int]]] = []
         scores = [[0.0] * len(group) for group in candidates]
@@ -222,7 +223,7 @@ class Decoder:
                     raise ValueError("an empty candidate has no likelihood")
                 self._check_room(len(self.tokens_BT[row]) + len(tokens))
                 jobs.append((row, which, place, [int(token) for token in tokens]))
-        # The step after the last token fed needs no forward pass: its logits are known.
+        # The first token of each candidate needs no forward pass: its logits are known.
         last_BV = self._last_BV
         if last_BV is not None and jobs:
             first_BV = self._log_softmax(last_BV)
@@ -241,7 +242,7 @@ class Decoder:
         scores: list[list[float]],
         endings: Tensor | None,
     ) -> None:
-        """Add the log-likelihoods of ``jobs``, as trees, to ``scores``."""
+        """Score ``jobs`` as trees and add the log-likelihoods to ``scores``."""
         device = self.model.device
         firsts = [row[len(row) - cut : len(row) - cut + 1] if cut else [] for row in self.tokens_BT]
         nodes = DEFAULT_SCORE_LOGITS // int(self.model.config.vocab_size)
@@ -269,11 +270,11 @@ class Decoder:
             scores[which][place] += logp
 
     def _forward_trees(self, trees: Sequence[Tree], cut: int) -> Tensor:
-        """Return logits ``[R, N, V]`` after each token of trees."""
+        """Return logits ``[R, N, V]`` after each token of the trees."""
         device, rows = self.model.device, [tree.row for tree in trees]
         before = self.length - cut
         cache = self._copy(torch.tensor(rows, device=device), before)
-        if not takes_trees(self.model):  # trees of one branch, which need no mask over pairs
+        if not takes_trees(self.model):  # single-branch trees need no tree mask
             input_RT = torch.tensor(pad([tree.tokens for tree in trees]), device=device)
             return self._forward(rows, input_RT, cache, keep=input_RT.shape[1])
         begins = [self._columns(row)[0] for row in rows]
@@ -285,7 +286,7 @@ class Decoder:
         return logits
 
     def _endings(self, ends: Sequence[int] | None) -> Tensor:
-        """Return the ids of the tokens that may follow a whole value."""
+        """Return the ids of the tokens that may follow a complete value."""
         size = int(self.model.config.vocab_size)
         allowed = range(size) if ends is None else ends
         return torch.tensor([n for n in allowed if n != self.call_id], device=self.model.device)
@@ -308,7 +309,7 @@ class Decoder:
             begins_K1 = torch.tensor(begins, device=device)[:, None]
             columns_T = torch.arange(before + input_KT.shape[1], device=device)
             more["attention_mask"] = (columns_T >= begins_K1).long()
-            # positions of padding after a candidate must not exceed the model's
+            # Clamp, because padding after a candidate may exceed the model's positions.
             positions_KT = (columns_T[before:] - begins_K1).clamp(0, self.context - 1)
             more["position_ids"] = positions_KT
         logits: Tensor = self.model(
@@ -328,10 +329,10 @@ class Decoder:
 
 
 class RecomputingDecoder(Decoder):
-    """A decoder of one row for models whose state cannot be rewound or joined: no cache."""
+    """A decoder of one row without a cache, for models with a state that cannot be rewound."""
 
     def rewind(self, count: int) -> None:
-        """Remove the last ``count`` tokens (at least one must stay)."""
+        """Remove the last ``count`` tokens; at least one token must remain."""
         if count:
             self.tokens_BT = [row[:-count] for row in self.tokens_BT]
             self._last_BV = None
@@ -344,7 +345,7 @@ class RecomputingDecoder(Decoder):
 
 
 def context_of(model: Any) -> int:
-    """Return the most tokens a model can attend to (its positions); very large without a limit."""
+    """Return the model's context length in tokens; very large if there is no limit."""
     limit = getattr(model.config, "max_position_embeddings", None)
     return int(limit) if limit else 1 << 30
 
@@ -356,7 +357,7 @@ def _new_cache(layers: int = 0) -> Any:
 
 
 def _filled_cache(states: Sequence[Sequence[tuple[Tensor, Tensor]]], length: int) -> Any:
-    """Return a cache with keys and values by layer, aligned at their ends."""
+    """Return a cache with keys and values by layer, with rows aligned at their ends."""
     cache = _new_cache(len(states))
     for layer, parts in zip(cache.layers, states, strict=True):
         layer.fill(parts, length)
@@ -364,6 +365,6 @@ def _filled_cache(states: Sequence[Sequence[tuple[Tensor, Tensor]]], length: int
 
 
 def pad(rows: Sequence[list[int]]) -> list[list[int]]:
-    """Pad on the right with token 0, which causal attention never sees from a real token."""
+    """Pad on the right with token 0; real tokens never see it because attention is causal."""
     width = max(map(len, rows))
     return [row + [0] * (width - len(row)) for row in rows]

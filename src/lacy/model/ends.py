@@ -1,4 +1,4 @@
-"""The tokens at which generation stops."""
+"""Find the tokens at which generation stops."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def end_ids(tokenizer: Any, model: Any = None) -> frozenset[int]:
     """Return the ids of all tokens at which generation stops.
 
     These are the tokenizer's end token, the token that ends texts in training, the token that ends
-    an answer in the chat template, and every end token that the model's ``generation_config`` and
-    ``config`` list (Llama 3 and Gemma name their end-of-turn tokens only there).
+    an answer in the chat template, and all end tokens in the model's ``generation_config`` and
+    ``config`` (Llama 3 and Gemma list their end-of-turn tokens only there).
 
     Args:
         tokenizer: the model's tokenizer.
-        model: an object with ``generation_config`` or ``config``; None to use only the tokenizer.
+        model: an object with ``generation_config`` or ``config``; None uses only the tokenizer.
     """
     found: list[Any] = [tokenizer.eos_token_id, begin_end(tokenizer)[1], turn_end(tokenizer)]
     for name in ("generation_config", "config"):

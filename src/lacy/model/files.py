@@ -1,7 +1,7 @@
 """Check the files in a model folder before any weights are read.
 
-Folders come from many tools: adapters, quantised weights, GGUF, pickles, models that need their own
-code, truncated downloads. The errors raised here name the problem and what to do.
+Folders come from many tools and may contain adapters, quantised weights, GGUF, pickles, custom code
+or truncated downloads. The errors raised here name the problem and what to do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lacy._text import first_line
 from lacy.errors import LacyError
 
 META = "lacy.json"
-"""File beside the weights of lacy's models."""
+"""File that lacy writes beside the weights."""
 
 WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 
@@ -25,10 +25,10 @@ GENERATION = "generation_config.json"
 """Settings of ``generate``, including the tokens at which a model stops."""
 
 PACKED = ("I8", "U8", "F8_E4M3", "F8_E5M2", "I32", "U32", "I4", "F4")
-"""Dtypes of quantised weights, which are useless without their scales."""
+"""Dtypes of quantised weights; they are useless without their scales."""
 
 OTHERS = ("*.safetensors", "*.h5", "*.msgpack", "*.onnx", "*.bin", "*.pt", "*.pth")
-"""Weight files of other programs or with other names."""
+"""Patterns of weight files of other programs or with other names."""
 
 _LFS = b"version https://git-lfs"
 
@@ -38,12 +38,12 @@ _LOG = logging.getLogger(__name__)
 def resolve(path: str | Path) -> Path | str:
     """Return the folder with the weights: ``path``, its ``model``, or its newest checkpoint.
 
-    If the newest checkpoint of a run is damaged, an older one is used, with a warning. A string
-    that is not the name of a local folder is returned unchanged, as a name on the Hub.
+    If the newest checkpoint of a run is damaged, an older one is used with a warning. A string that
+    is not a local folder is returned unchanged as a Hub name.
 
     Raises:
-        LacyError: E55, a folder without a model; E13, a path that cannot be a Hub name; E131, an
-            adapter; E134, GGUF; E56, all checkpoints of the run are damaged.
+        LacyError: E55, the folder contains no model; E13, the path does not exist and cannot be a
+            Hub name; E131, an adapter; E134, GGUF; E56, all checkpoints of the run are damaged.
     """
     folder = Path(path)
     if not folder.exists():
@@ -64,10 +64,10 @@ def resolve(path: str | Path) -> Path | str:
 
 
 def newest_complete(checkpoints: list[Path]) -> Path:
-    """Return the first complete checkpoint of a list; a warning names the damaged ones.
+    """Return the first complete checkpoint of a list; log a warning about damaged ones.
 
     Raises:
-        LacyError: the error of the first one, if none is complete.
+        LacyError: if none is complete, the error of the first one.
     """
     failures: list[LacyError] = []
     for place in checkpoints:
@@ -83,7 +83,7 @@ def newest_complete(checkpoints: list[Path]) -> Path:
 
 
 def check_complete(place: Path) -> None:
-    """Raise unless config and all weight files are there, complete and not quantised.
+    """Raise an error unless config and all weight files are present, complete and not quantised.
 
     Raises:
         LacyError: E55, no model; E56, damaged; E130, quantised; E131, an adapter; E134, GGUF.
@@ -94,7 +94,7 @@ def check_complete(place: Path) -> None:
     if quantised is not None:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
         raise LacyError("E130", path=place, method=method or "an unknown method")
-    if (place / GENERATION).is_file():  # transformers silently ignores a damaged one
+    if (place / GENERATION).is_file():  # check it, because transformers ignores a damaged one
         read_model_json(place / GENERATION)
     for name in sorted(_weight_files(place)):
         _check_file(place, name)
@@ -104,7 +104,7 @@ def check_complete(place: Path) -> None:
 
 
 def stored_tensors(place: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Read dtype (``F32``, ``BF16``, ...) and shape of all weights by name, from the headers."""
+    """Return dtype (``F32``, ``BF16``, ...) and shape of all weights by name from the headers."""
     from safetensors import safe_open
 
     found: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -117,7 +117,7 @@ def stored_tensors(place: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def reject_other_formats(place: Path) -> None:
-    """Raise for a folder or file in a known format that lacy does not read."""
+    """Raise an error for a folder or file in a known format that lacy does not read."""
     if place.is_file():
         with contextlib.suppress(OSError), place.open("rb") as file:
             if place.suffix == ".gguf" or file.read(4) == b"GGUF":
@@ -160,7 +160,7 @@ def read_model_json(file: Path) -> dict[str, Any]:
 
 
 def damaged_model(place: Path | str, why: str, do: str = "") -> LacyError:
-    """Return E56 with advice that depends on the origin of the model."""
+    """Return the error E56 with advice that depends on the model's origin."""
     if not do and (Path(place) / META).is_file():
         do = "use another checkpoint of that run, or train again"
     return LacyError("E56", path=place, why=why, do=do or "download or copy the model again")
@@ -168,7 +168,7 @@ def damaged_model(place: Path | str, why: str, do: str = "") -> LacyError:
 
 def _weight_files(place: Path) -> set[str]:
     index = place / INDEX
-    if not index.is_file() or (place / WEIGHTS).is_file():  # as transformers chooses
+    if not index.is_file() or (place / WEIGHTS).is_file():  # same precedence as transformers
         return {WEIGHTS}
     listed = read_model_json(index).get("weight_map")
     names = set(listed.values()) if isinstance(listed, dict) else set()
@@ -178,7 +178,7 @@ def _weight_files(place: Path) -> set[str]:
 
 
 def _missing(place: Path, name: str) -> LacyError:
-    """Return E56 for a missing weight file, naming the files that are there instead."""
+    """Return the error E56 for a missing weight file; it names the files that exist instead."""
     others = sorted(file.name for kind in OTHERS for file in place.glob(kind))
     why = f"{name} is missing"
     if not others or name != WEIGHTS:

@@ -1,13 +1,12 @@
-"""Write a model as one GGUF file, for llama.cpp and tools built on it.
+"""Write a model as one GGUF file for llama.cpp and tools based on it.
 
-Only models that llama.cpp computes in the same way are written: Llama's architecture with
-byte-level BPE. Rows of query and key weights are permuted, because llama.cpp's rotary embedding
-pairs neighbouring dimensions and that of ``transformers`` pairs halves. Token ids do not change.
-``<CALL>`` is a *user-defined* token, whose text a server shows and can stop at (it would hide a
-control token).
+Only models that llama.cpp computes identically are written: Llama's architecture with byte-level
+BPE. Rows of query and key weights are permuted, because llama.cpp's rotary embedding pairs adjacent
+dimensions, while ``transformers`` pairs the two halves. Token ids do not change. ``<CALL>`` is a
+*user-defined* token, because servers show its text and can stop at it; they hide control tokens.
 
 Anything that llama.cpp has no field for, or would interpret differently, is refused: a server that
-does not stop at the end of an answer is worse than none.
+does not stop at the end of an answer is worse than no server.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy._require import require_one_of, require_package
 from lacy.corpus import begin_end, turn_end
 from lacy.disk import replace_file
 from lacy.errors import LacyError
@@ -35,31 +34,31 @@ _ROPE = ("rope_type", "rope_theta")
 """Settings of rotary position embeddings that are exported."""
 
 _BLOCK = 32
-"""Weights per scale in ``q8_0``; rows whose length is no multiple of it stay ``f16``."""
+"""Weights per scale in ``q8_0``; rows stay ``f16`` if their length is not a multiple of this."""
 
 _DIGITS = {"type": "Digits", "individual_digits": True}
 _PROBE = "In 1879 she'll  owe $1,234.50 — naïve?\n\n\t東京 x_y <CALL>"
-"""Text that the tokenizer must not normalise before splitting it."""
+"""Probe text; the tokenizer must not normalize it before splitting."""
 
 _UNUSED = "<|unused_"
 
 
 def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") -> Path:
-    """Write a model and its tokenizer as GGUF; the file is complete or absent.
+    """Write a model and its tokenizer as GGUF atomically.
 
     Args:
-        loaded: as from ``lacy.model.load_model``.
+        loaded: a model from ``lacy.model.load_model``.
         out: the file to write or replace.
         precision: precision of the matrices; norms are always ``f32``.
 
     Raises:
-        LacyError: E11 without the package ``gguf``, E12 for an unknown precision, E90 for a model
-            or tokenizer that llama.cpp would interpret differently.
+        LacyError: E11, the package ``gguf`` is not installed; E12, unknown precision; E90,
+            llama.cpp would interpret the model or tokenizer differently.
     """
-    if precision not in get_args(Precision):
-        do = f"choose one of: {', '.join(get_args(Precision))}"
-        raise LacyError("E12", key="precision", value=precision, why="there is no such kind", do=do)
-    gguf = _package()
+    require_one_of("precision", precision, get_args(Precision))
+    require_package("gguf", "gguf", "GGUF")
+    import gguf
+
     where = loaded.path or "memory"
     _require_llama(loaded.model, where)
     out = Path(out)
@@ -78,18 +77,8 @@ def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") ->
     return out
 
 
-def _package() -> ModuleType:
-    try:
-        import gguf
-        import gguf.quants
-    except ModuleNotFoundError as error:
-        raise LacyError("E11", extra_for="GGUF", package="gguf", extra="gguf") from error
-    module: ModuleType = gguf
-    return module
-
-
 def _require_llama(model: Any, where: str | Path) -> None:
-    """Raise E90 unless llama.cpp's ``llama`` computes the same as this model."""
+    """Raise E90 unless llama.cpp's ``llama`` architecture computes the same as this model."""
     config = model.config
     if gate_of(model) == "sigmoid":
         why = (
@@ -151,7 +140,7 @@ def _tensors(model: Any, gguf: Any) -> Iterator[tuple[str, NDArray[np.float32]]]
 
 
 def _permuted(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """Interleave the two halves of the rows of each head."""
+    """Interleave the two halves of each head's rows."""
     rows, width = weight.shape
     return weight.reshape(heads, 2, rows // heads // 2, width).swapaxes(1, 2).reshape(rows, width)
 
@@ -167,7 +156,7 @@ def _kind(gguf: Any, weight: NDArray[np.float32], precision: Precision) -> Any:
 def _require_room(
     gguf: Any, name: str, weight: NDArray[np.float32], kind: Any, where: str | Path
 ) -> None:
-    """Raise E90 if a weight is too large for half precision (more than 65,504)."""
+    """Raise E90 if a weight exceeds the range of half precision (65,504)."""
     largest = np.finfo(np.float16).max
     if kind == gguf.GGMLQuantizationType.F16 and weight.size and np.abs(weight).max() > largest:
         raise _unwritable(where, f"{name} has numbers beyond {largest:g}; use --precision f32")
@@ -189,7 +178,7 @@ def pre_tokenizer(tokenizer: Any, where: str | Path = "memory") -> str:
     parts = (state["pre_tokenizer"] or {}).get("pretokenizers", [state["pre_tokenizer"]])
     *before, last = [part or {} for part in parts]
     bytewise = last.get("type") == "ByteLevel" and not last.get("add_prefix_space")
-    # A tokenizer without merges gives single bytes, whatever its pre-tokenization.
+    # Without merges, all tokens are single bytes, so pre-tokenization does not matter.
     cut = last.get("use_regex", True) or not model["merges"]
     if changed or not bytewise or not cut or before not in ([], [_DIGITS]):
         raise _unwritable(where, "its tokenizer cuts texts in a way that llama.cpp has no name for")
@@ -227,7 +216,7 @@ def _add_tokens(writer: Any, gguf: Any, model: Any, tokenizer: Any, where: str |
         writer.add_pad_token_id(tokenizer.pad_token_id)
     if tokenizer.unk_token_id is not None:
         writer.add_unk_token_id(tokenizer.unk_token_id)
-    writer.add_add_bos_token(True)  # every training text began with it
+    writer.add_add_bos_token(True)  # every training text began with this token
     writer.add_add_eos_token(False)
     writer.add_add_space_prefix(False)
     if tokenizer.chat_template:
@@ -235,15 +224,15 @@ def _add_tokens(writer: Any, gguf: Any, model: Any, tokenizer: Any, where: str |
 
 
 def _unwritable(where: str | Path, why: str) -> LacyError:
-    """Return E90 for GGUF."""
+    """Return the error E90 for GGUF."""
     return LacyError("E90", path=where, to="gguf", why=why)
 
 
 def _token_types(gguf: Any, tokenizer: Any) -> list[int]:
     """Return the type of every token.
 
-    ``<CALL>`` is user-defined: llama.cpp's servers show such a token and can stop at it, while the
-    text of a control token is empty.
+    ``<CALL>`` is user-defined: llama.cpp's servers show such tokens and can stop at them, while
+    control tokens have an empty text.
     """
     kinds, call_id = gguf.TokenType, len(tokenizer) - 1
     found = [kinds.NORMAL] * len(tokenizer)

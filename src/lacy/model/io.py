@@ -1,8 +1,8 @@
-"""Models on disk: a plain ``transformers`` folder with ``lacy.json`` beside the weights.
+"""Save and load models as a plain ``transformers`` folder with ``lacy.json`` beside the weights.
 
 ``AutoModelForCausalLM.from_pretrained(folder)`` opens it without lacy. ``lacy.json`` contains what
-other tools need not know: the id of ``<CALL>``, the tokenizer that the weights were trained with,
-and how. What changes the meaning of logits is in ``config.json`` (``lacy_gate``). Saving replaces
+other tools do not need: the id of ``<CALL>``, and the tokenizer and settings of the training.
+Settings that change the meaning of logits are in ``config.json`` (``lacy_gate``). Saving replaces
 the folder atomically; loading refuses incomplete folders.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 FORMAT = 1
-"""Version of ``lacy.json``; increased when a field changes its meaning."""
+"""Version of ``lacy.json``; it increases when the meaning of a field changes."""
 
 
 @dataclass(slots=True)
@@ -41,12 +41,12 @@ class Loaded:
 
     @property
     def call_id(self) -> int:
-        """The id of ``<CALL>``, always the last one."""
+        """The id of ``<CALL>``; always the last id."""
         return len(self.tokenizer) - 1
 
     @property
     def context(self) -> int:
-        """The context length in tokens; very large if the model has no limit."""
+        """Context length in tokens; very large if the model has no limit."""
         from lacy.model.decode import context_of
 
         return context_of(self.model)
@@ -60,18 +60,18 @@ def save_model(
     *,
     card: str | None = None,
 ) -> Path:
-    """Write model, tokenizer, ``lacy.json`` and card; the folder is replaced atomically.
+    """Write model, tokenizer, ``lacy.json`` and model card, replacing the folder atomically.
 
     Args:
         path: the folder to write or replace.
-        model: with ``<CALL>`` as its last row.
-        tokenizer: of exactly ``model.config.vocab_size`` tokens.
-        meta: more entries of ``lacy.json``, e.g. ``{"training": {...}, "preset": "1m"}``.
-        card: the README's Markdown; None writes a short one.
+        model: a model with ``<CALL>`` as its last row.
+        tokenizer: its tokenizer, of exactly ``model.config.vocab_size`` tokens.
+        meta: additional entries of ``lacy.json``, e.g. ``{"training": {...}, "preset": "1m"}``.
+        card: Markdown of the README; None writes a short one.
 
     Raises:
-        LacyError: E57 if tokenizer and model do not end with ``<CALL>``, E16 if ``path`` contains
-            other files.
+        LacyError: E57, ``<CALL>`` is not the last token of tokenizer and model; E16, ``path``
+            contains other files.
     """
     with replace_folder(path) as folder:
         write_model(folder, model, tokenizer, meta, card=card)
@@ -86,7 +86,7 @@ def write_model(
     *,
     card: str | None = None,
 ) -> None:
-    """Write what ``save_model`` writes into a folder that the caller replaces atomically."""
+    """Write the files of ``save_model`` into a folder that the caller replaces atomically."""
     with quiet():
         model.save_pretrained(folder)
     write_beside(folder, model, tokenizer, meta, card=card)
@@ -100,7 +100,7 @@ def write_beside(
     *,
     card: str | None = None,
 ) -> None:
-    """Write everything that ``write_model`` writes except the weights and their config.
+    """Write the files of ``write_model`` except the weights and their config.
 
     Raises:
         LacyError: E57, ``<CALL>`` is not the last token of tokenizer and model.
@@ -128,15 +128,15 @@ def write_beside(
 
 
 def load_model(path: str | Path, *, context: int | None = None) -> Loaded:
-    """Open a model trained by lacy: its folder, its run's folder, or one of its checkpoints.
+    """Load a model trained by lacy from its folder, its run's folder, or a checkpoint.
 
     Args:
         path: the folder.
-        context: the longest text the caller will need, in tokens.
+        context: number of tokens of the longest text that the caller needs.
 
     Raises:
-        LacyError: E13 no such folder, E55 no model in it, E56 damaged or incomplete, E57 without
-            ``<CALL>``, E59 the tokenizer was changed since, or ``context`` exceeds the model's.
+        LacyError: E13, no such folder; E55, it contains no model; E56, damaged or incomplete; E57,
+            no ``<CALL>``; E59, the tokenizer has changed, or ``context`` exceeds the model's.
     """
     place = resolve(path)
     if not isinstance(place, Path):
@@ -163,17 +163,17 @@ def require_context(model: PreTrainedModel, context: int, path: str | Path, do: 
     """Raise E59 if texts of ``context`` tokens exceed the model's context length.
 
     Args:
-        model: its config has the limit; for some families there is none.
-        context: tokens of the longest text.
-        path: path of the model, for the message.
-        do: what the user can do; ``{longest}`` is replaced by the model's limit.
+        model: the model; the config of some families has no limit.
+        context: number of tokens of the longest text.
+        path: the model's path for the message.
+        do: advice for the user; ``{longest}`` is replaced by the model's limit.
     """
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and context > longest:
         raise LacyError(
             "E59",
             path=path,
-            why=f"a context of {context} tokens is needed, it takes at most {longest}",
+            why=f"a context of {context} tokens is needed, but it accepts at most {longest}",
             do=do.format(longest=longest),
         )
 
@@ -181,7 +181,7 @@ def require_context(model: PreTrainedModel, context: int, path: str | Path, do: 
 def _check_tokenizer(
     place: Path, tokenizer: PreTrainedTokenizerFast, meta: Mapping[str, Any], size: int | None
 ) -> None:
-    """Raise E59 unless the tokenizer is the one that the weights were trained with."""
+    """Raise E59 unless the weights were trained with this tokenizer."""
     from lacy.corpus import tokenizer_fingerprint
 
     known = meta.get("tokenizer")
@@ -199,7 +199,7 @@ def _read_meta(place: Path) -> dict[str, Any]:
 
 
 def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
-    """Return the stored tokenizer, unchanged."""
+    """Load the stored tokenizer unchanged."""
     from lacy.corpus import load_tokenizer_files
 
     try:
@@ -207,12 +207,12 @@ def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
             return load_tokenizer_files(place)
     except LacyError:
         raise
-    except Exception as error:  # tokenizers raises bare Exception for a broken file
+    except Exception as error:  # tokenizers raises plain Exception for a broken file
         raise damaged_model(place, f"tokenizer: {first_line(error)}") from error
 
 
 def _short_card(meta: Mapping[str, Any]) -> str:
-    """Return a README for the Hub if the run wrote none."""
+    """Return a README for the Hub; used if the caller gives no card."""
     return (
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- lacy\n---\n\n"
         "# A small language model that knows when to call\n\n"

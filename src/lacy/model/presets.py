@@ -1,7 +1,7 @@
-"""Model shapes, their parameter counts and memory needs. No torch.
+"""Define model shapes, and compute their parameter counts and memory; this module needs no torch.
 
-A preset is a row of a table, from which ``build_model`` makes a ``transformers`` config. Shapes
-with a published origin name it in ``note``; the others are sized for two CPU cores.
+``build_model`` turns a preset into a ``transformers`` config. Published shapes name their origin in
+``note``; the others are sized for two CPU cores.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lacy._text import did_you_mean
-from lacy.errors import LacyError
+from lacy._require import require_one_of
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
     """The shape of a model without its vocabulary, which depends on the tokenizer.
 
-    ``llama``: RMSNorm, rotary positions, gated MLP, no biases. ``gpt2``: LayerNorm, a learned table
-    of positions, plain MLP of ``ffn``; its biases are held at zero (see ``lacy.model.building``).
+    ``llama``: RMSNorm, rotary positions, gated MLP, no biases. ``gpt2``: LayerNorm, learned
+    positions, plain MLP of width ``ffn``; its biases stay zero (see ``lacy.model.building``).
     """
 
     name: str
@@ -34,23 +33,23 @@ class Preset:
 
     @property
     def kv_width(self) -> int:
-        """Width of keys and values."""
+        """Total width of the keys (or values) of all KV heads."""
         return self.width // self.heads * self.kv_heads
 
     @property
     def matrices(self) -> int:
-        """Weights in the matrices of the layers."""
+        """Number of weights in the matrices of all layers."""
         attention = 2 * self.width * (self.width + self.kv_width)
         count = 3 if self.family == "llama" else 2
         return self.layers * (attention + count * self.width * self.ffn)
 
     @property
     def body(self) -> int:
-        """Trainable parameters without embeddings, head and position table."""
+        """Number of trainable parameters without embeddings, head and position table."""
         return self.matrices + self.layers * 2 * self.width + self.width
 
     def parameters(self, vocabulary: int, context: int) -> int:
-        """Return the trainable parameters with a vocabulary of this size (``<CALL>`` included)."""
+        """Return the number of trainable parameters; ``vocabulary`` includes ``<CALL>``."""
         embeddings = vocabulary * self.width * (1 if self.tied else 2)
         positions = context * self.width if self.family == "gpt2" else 0
         return self.body + embeddings + positions
@@ -74,7 +73,7 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _TABLE}
 
 
 def preset_names() -> list[str]:
-    """Return the names of all presets, small to large."""
+    """Return the names of all presets from small to large."""
     return list(PRESETS)
 
 
@@ -82,22 +81,14 @@ def get_preset(name: str) -> Preset:
     """Return a preset by name.
 
     Raises:
-        LacyError: E12, with the nearest name, if there is none.
+        LacyError: E12, there is no such preset; the message suggests the closest name.
     """
-    if name in PRESETS:
-        return PRESETS[name]
-    raise LacyError(
-        "E12",
-        key="model",
-        value=name,
-        why=f"there is no such preset{did_you_mean(name, PRESETS)}",
-        do=f"choose one of {', '.join(PRESETS)}",
-    )
+    return PRESETS[require_one_of("model", name, PRESETS)]
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Estimated bytes while training, without the Python process itself (about 0.5 GB)."""
+    """Estimated bytes for training, without the Python process itself (about 0.5 GB)."""
 
     weights: int
     gradients: int
@@ -122,17 +113,18 @@ def training_memory(
 ) -> Memory:
     """Estimate the memory of training, for ``--dry-run``.
 
-    Activations are what autograd keeps: per token and layer about ten vectors of the width, four of
-    the key width and four (two for GPT-2) of the feed-forward width, and one mask of ``context²``
-    per row. Head and loss: three copies of 512 rows of logits.
+    Autograd keeps these activations per token and layer: about ten vectors of the model's width,
+    four of the key width and four (two for GPT-2) of the feed-forward width. Each row also has one
+    mask of ``context²``. Head and loss need three copies of 512 rows of logits.
 
     Args:
         preset: the shape.
-        vocabulary: number of tokens, ``<CALL>`` included.
+        vocabulary: number of tokens including ``<CALL>``.
         context: tokens per row.
         rows: rows of a micro-batch.
-        optimizer: AdamW keeps two numbers per parameter, Muon one for the matrices of the body.
-        bf16: activations in two bytes (weights stay in four: mixed precision).
+        optimizer: AdamW keeps two numbers per parameter, Muon one per weight of the body's
+        matrices.
+        bf16: activations take two bytes (mixed precision: weights stay in four).
     """
     parameters = preset.parameters(vocabulary, context)
     tokens = rows * context

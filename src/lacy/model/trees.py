@@ -1,8 +1,8 @@
-"""Candidates that continue a text, as one tree of tokens: common beginnings are computed once.
+"""Arrange the candidates of a text as a tree of tokens, so that common prefixes are computed once.
 
-A tree is fed to the model as one row behind the text's cached keys and values, so nothing is copied
-per candidate or padded to the longest one. A mask lets every token attend to the text and to its
-own ancestors only.
+A tree is fed to the model as one row after the text's cached keys and values, so nothing is copied
+per candidate or padded to the longest candidate. A mask lets each token attend only to the text and
+to its own ancestors.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 
 NODES = 256
-"""Most tokens of one tree; the cost of attention grows with their square."""
+"""Maximum number of tokens of one tree; the cost of attention grows with its square."""
 
 UNEVEN, FEW = 2, 16
 """Trees of one pass are padded to the largest: at most ``UNEVEN`` times the smallest."""
 
 MODEL_TYPES = ("llama", "gpt2")
-"""Architectures that are tested to use a mask over pairs of tokens unchanged."""
+"""Architectures that use a given 4D attention mask unchanged (tested)."""
 
 
 def takes_trees(model: Any) -> bool:
-    """True if a model supports trees; others need a row per candidate."""
+    """True if a model supports trees; other models need one row per candidate."""
     config = model.config
     attention = getattr(config, "_attn_implementation", None)
     return getattr(config, "model_type", "") in MODEL_TYPES and attention in ("sdpa", "eager")
@@ -38,8 +38,8 @@ class Tree:
     """The candidates of one row.
 
     Args:
-        row: row of the decoder.
-        first: the row's last token, if it must be computed again before all candidates.
+        row: index of the row in the decoder.
+        first: the row's last token, if it must be recomputed before all candidates.
     """
 
     row: int
@@ -48,10 +48,10 @@ class Tree:
     parents: list[int] = field(init=False)
     depths: list[int] = field(init=False)
     steps: list[tuple[int, int, int]] = field(default_factory=list, init=False)
-    """(predicting node, predicted token, candidate), whose sums are the likelihoods.
+    """(predicting node, predicted token, candidate); a candidate's score is the sum of these.
     Predictions of the row's own last token (node -1) are excluded."""
     ends: list[tuple[int, int]] = field(default_factory=list, init=False)
-    """(last node, candidate)."""
+    """(last node, candidate) of each candidate."""
     _children: dict[tuple[int, int], int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class Tree:
         self.depths = [0] * len(self.tokens)
 
     def add(self, job: int, tokens: Sequence[int], *, whole: bool) -> None:
-        """Add a candidate; its last token is computed only if ``whole`` needs what follows it."""
+        """Add a candidate; its last token is computed only if ``whole`` is True."""
         node = 0 if self.first else -1
         for place, token in enumerate(tokens):
             if node >= 0:
@@ -79,7 +79,7 @@ class Tree:
         return node
 
     def attention_mask(self) -> np.ndarray:
-        """Return ``[node, node]``: each node attends to its ancestors and itself."""
+        """Return a mask ``[node, node]``: each node attends to its ancestors and itself."""
         found = np.eye(len(self.tokens), dtype=bool)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
@@ -97,16 +97,16 @@ def build_trees(
     nodes: int,
     shared: bool = True,
 ) -> Iterator[list[Tree]]:
-    """Yield groups of trees of similar size, which go through the model together.
+    """Yield groups of trees of similar size; each group is one forward pass.
 
     Args:
         jobs: row and tokens of each candidate.
-        firsts: for each row, tokens to compute again before its candidates.
-        whole: compute last tokens as well.
-        length: cached tokens per row.
-        cells: most cached positions, of text and trees, per pass.
-        nodes: most tokens per pass.
-        shared: the candidates of a row share a tree; otherwise each is one of its own.
+        firsts: for each row, tokens to recompute before its candidates.
+        whole: also compute the last tokens of candidates.
+        length: number of cached tokens per row.
+        cells: maximum number of cached positions (text and trees) per pass.
+        nodes: maximum number of tokens per pass.
+        shared: True puts all candidates of a row into one tree; False makes one tree per candidate.
     """
     trees: list[Tree] = []
     widest = lightest = 0
@@ -137,13 +137,13 @@ def build_trees(
 def tree_inputs(
     trees: Sequence[Tree], begins: Sequence[int], before: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the model's inputs for trees behind ``before`` cached columns.
+    """Return the model's inputs for trees after ``before`` cached columns.
 
     Args:
         trees: one per row of the batch, padded on the right.
         begins: for each tree, the column at which its text begins.
-        before: cached columns.
-        dtype: the model's, for the mask.
+        before: number of cached columns.
+        dtype: the model's dtype, for the mask.
 
     Returns:
         ``input_RN``, ``positions_RN`` and the additive ``mask_R1NM`` over all columns.

@@ -1,7 +1,7 @@
-"""Load the weights of a model; every weight must come from its files.
+"""Load the weights of a model and require that every weight comes from its files.
 
-``transformers`` replaces missing weights by random numbers with a warning, and runs code beside a
-model if the user types "y". Here both are errors, wherever a model is opened.
+``transformers`` initialises missing weights at random with a warning, and runs code in a model's
+folder if the user types "y". In lacy, both are errors.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
-"""Files to download from the Hub; none of them is code or pickled."""
+"""File patterns to download from the Hub; they match neither code nor pickles."""
 
 BODY = re.compile(r"(^|\.)(h|layers?|blocks?)\.\d+\.")
-"""Pattern of the names of weights in the layers of a model."""
+"""Matches the names of weights in the layers of a model."""
 
 HARMLESS = re.compile(r"(inv_freq|masked_bias|\.attn\.bias|\.attention\.bias|rotary_emb\..*)$")
-"""Constants that older versions of ``transformers`` stored with the weights."""
+"""Matches constants that older versions of ``transformers`` stored with the weights."""
 
 
 def read_model(
@@ -38,13 +38,13 @@ def read_model(
     Args:
         place: a folder, or a name on the Hub (downloaded first, safetensors only).
         revision: Hub revision.
-        dtype: dtype of the weights; fp32 by default, ``"auto"`` for that of the file.
+        dtype: dtype of the weights; None means fp32, ``"auto"`` the dtype in the file.
 
     Raises:
-        LacyError: E55, no model; E56, damaged, incomplete or with other shapes than in its config;
-            E58, an architecture that is unknown to ``transformers`` or not a causal language model;
-            E130, quantised; E131, an adapter; E132, it needs its own code; E133, weights with NaN
-            or infinity; E134, GGUF.
+        LacyError: E55, no model; E56, damaged, incomplete, or shapes differ from its config; E58,
+            the architecture is unknown to ``transformers`` or not a causal language model; E130,
+            quantised; E131, an adapter; E132, it needs its own code; E133, weights contain NaN or
+            infinity; E134, GGUF.
     """
     folder = place if isinstance(place, Path) else download(place, revision)
     check_complete(folder)
@@ -63,9 +63,9 @@ def read_model(
 
 
 def _untie_if_different(model: Any) -> None:
-    """Untie embedding and head in the config if the files contain different ones.
+    """Untie embedding and head in the config if the files contain two different matrices.
 
-    ``transformers`` loads both, but the next resizing or saving would merge them.
+    ``transformers`` loads both, but the next resize or save would merge them.
     """
     config = model.config.get_text_config()
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
@@ -81,13 +81,13 @@ def require_finite(model: Any, place: Path | str) -> None:
     for name, weight in model.state_dict().items():
         if not weight.is_floating_point() or weight.device.type == "meta":
             continue
-        # The sum is fast and needs no memory; all numbers are checked only if it is not finite.
+        # The sum is fast and needs no memory; check all numbers only if it is not finite.
         if not torch.isfinite(weight.float().sum()) and not torch.isfinite(weight).all():
             raise LacyError("E133", path=place, name=name)
 
 
 def _open(folder: Path, dtype: torch.dtype | str | None) -> tuple[PreTrainedModel, Any]:
-    """Return the model and the loading report of ``transformers``."""
+    """Load the model; return it with the loading report of ``transformers``."""
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -111,7 +111,7 @@ def _open(folder: Path, dtype: torch.dtype | str | None) -> tuple[PreTrainedMode
         except ValueError as error:
             if "attention implementation" not in str(error):
                 raise
-            return read()  # a family without that kernel: its own is slower, not different
+            return read()  # no sdpa kernel for this family: its default is slower but equivalent
     except (SafetensorError, RuntimeError) as error:
         raise damaged_model(folder, _shape_mismatch(folder) or _lines(error)) from error
     except OSError as error:
@@ -119,13 +119,13 @@ def _open(folder: Path, dtype: torch.dtype | str | None) -> tuple[PreTrainedMode
         raise LacyError("E55", path=folder, why=first_line(error), do=do) from error
     except ImportError as error:
         raise _unknown(folder, f"transformers needs a package for it ({_lines(error)})") from error
-    except Exception as error:  # inconsistent configs fail in many ways
+    except Exception as error:  # inconsistent configs raise exceptions of any class
         what = f"{type(error).__name__}: {_lines(error)}"
         raise damaged_model(folder, f"config.json does not make a model ({what})") from error
 
 
 def _shape_mismatch(folder: Path) -> str:
-    """Describe the first weight whose shape differs from the config; "" if all agree."""
+    """Describe the first weight with another shape than in the config, or return ""."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -133,7 +133,7 @@ def _shape_mismatch(folder: Path) -> str:
         with quiet(), torch.device("meta"):
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             wanted = AutoModelForCausalLM.from_config(config, trust_remote_code=False).state_dict()
-    except Exception:  # the config makes no model at all; the caller's error says why
+    except Exception:  # the config is invalid; the caller's error says why
         return ""
     for name, (_, shape) in sorted(stored_tensors(folder).items()):
         expected = wanted.get(name)
@@ -143,7 +143,7 @@ def _shape_mismatch(folder: Path) -> str:
 
 
 def require_causal_lm(folder: Path) -> None:
-    """Raise E58 or E132 unless ``transformers`` itself has a causal model of this kind."""
+    """Raise E58 or E132 unless ``transformers`` itself contains this causal language model."""
     from transformers import __version__
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -169,14 +169,14 @@ def _unknown(folder: Path, why: str, kind: str | None = None) -> LacyError:
 
 
 def download(name: str, revision: str | None) -> Path:
-    """Download a model from the Hub, without code, and return its folder."""
+    """Download a model from the Hub without code, and return its folder."""
     from huggingface_hub import snapshot_download
 
     try:
         found = snapshot_download(
             name, revision=revision, allow_patterns=list(HUB_FILES), ignore_patterns="*/*"
         )
-    except Exception as error:  # unknown name, no network, no permission: various classes
+    except Exception as error:  # unknown name, no network, no permission: of different classes
         do = "check the name; a model on the Hub must be a causal one with safetensors"
         raise LacyError("E55", path=name, why=first_line(error), do=do) from error
     return Path(found)

@@ -139,7 +139,7 @@ async def json_object(response: httpx.Response, max_bytes: int) -> dict[str, Any
     """Return the response as a JSON object.
 
     Raises:
-    RemoteError: it is not a JSON object, or ``read_bytes`` failed.
+        RemoteError: it is not a JSON object, or ``read_bytes`` failed.
     """
     async with aclosing(read_bytes(response, max_bytes)) as arriving:
         body = b"".join([raw async for raw in arriving])

@@ -1,12 +1,12 @@
-"""Sources, which answer the calls of an engine; start with ``open_source`` or ``Database``.
+"""Sources answer the calls of an engine; start with ``open_source`` or ``Database``.
 
-A source turns requests (the text so far) into replies with no, one or several candidates, which the
-small model ranks by likelihood. Anything with ``name`` and ``ask`` is a source (``Source``). A
-source knows nothing about calls, budgets or policies.
+A source turns a request (the text so far) into a reply with any number of candidates, which the
+SLM ranks by likelihood. Any object with ``name`` and ``ask`` is a source (``Source``). A source
+knows nothing about calls, budgets or policies.
 
-``db`` holds databases, ``texts`` documents, ``models`` language models here or behind a server, and
-``names`` finds the subject of a text. This package has the protocol and sources around sources:
-``Cached``, ``Breaker``, ``Chain`` and ``Metered``.
+``db`` contains databases, ``texts`` documents, ``models`` language models in this process or behind
+a server, and ``names`` finds the subject of a text. This package contains the protocol and wrappers
+of other sources: ``Cached``, ``Breaker``, ``Chain`` and ``Metered``.
 """
 
 import lazy_loader

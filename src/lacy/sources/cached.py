@@ -1,7 +1,7 @@
-"""A cache of replies in a SQLite file: an equal request is asked, waited for and paid once.
+"""Cache replies in a SQLite file, so that equal requests are asked and paid only once.
 
-Several processes may use the file at once. It is only a cache: if the file is locked, full or
-damaged, the source is asked as if there were no cache.
+Several processes can use the file at the same time. If it is locked, full or damaged, the source is
+asked as if there were no cache.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from lacy._require import require_at_least
 from lacy.errors import LacyError
 from lacy.sources.protocol import Source, guarded
 from lacy.sources.wrappers import WRAPPED_TIMEOUT, Wrapper, fingerprint, with_evidence
@@ -28,17 +29,18 @@ CACHE_FORMAT = 1
 """Part of every key, so that replies stored in another format are not used."""
 
 DEFAULT_ROWS = 10_000
-"""Default of the most replies kept."""
+"""Maximum number of cached replies."""
 
 _BUSY_SECONDS = 2.0
-"""Seconds to wait for another process that is writing."""
+"""Seconds to wait while another process is writing."""
 
 _MAGIC = b"SQLite format 3\0"
 _SUFFIXES = ("", ".sqlite", ".sqlite3", ".db", ".cache")
-"""A damaged file with one of these suffixes may be ours and is set aside."""
+"""A damaged file with one of these suffixes may be our cache, so it may be renamed."""
 
 _INHERITED: list[sqlite3.Connection] = []
-"""Connections that a forked child got from its parent; closing them would drop its locks."""
+"""Connections that a forked process inherited. Never closed: closing would drop the parent's
+locks."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answer (key TEXT PRIMARY KEY, used INTEGER NOT NULL, reply TEXT NOT NULL)
@@ -54,21 +56,21 @@ DELETE FROM answer WHERE key IN (
 
 
 class Cached(Wrapper):
-    """Keeps a source's replies, except errors. A reply without candidates is kept, too.
+    """Caches the replies of a source except errors; replies without candidates are cached, too.
 
-    The key is the source (its class, name, ``settings()`` and ``path``) and the request's text,
-    unit and subject. A reply from the cache costs nothing, and its evidence says so.
+    The key consists of the source (its class, name, ``settings()`` and ``path``) and the request's
+    text, unit and subject. A cached reply costs nothing, and its evidence says that it is cached.
 
     Args:
         source: the source to ask.
-        path: the cache file, created if needed. A damaged one is set aside with a warning.
-        rows: most replies kept; the least recently used are dropped first.
-        version: part of the key; change it when the source has changed in a way its settings do not
-            show, such as another model behind the same address.
+        path: the cache file, created if needed. A damaged file is renamed with a warning.
+        rows: maximum number of cached replies; the least recently used are dropped first.
+        version: part of the key; change it when the source has changed but its settings have not,
+            for example if another model runs behind the same address.
         timeout: seconds for one ``ask`` of the source.
 
     Raises:
-        LacyError: E12, a setting out of range; E73, the file cannot be created or read, or it
+        LacyError: E12, a setting is out of range; E73, the file cannot be created or read, or it
             contains something else.
     """
 
@@ -81,9 +83,7 @@ class Cached(Wrapper):
         version: str = "",
         timeout: float | None = WRAPPED_TIMEOUT,
     ) -> None:
-        if rows < 1:
-            do = "give at least 1"
-            raise LacyError("E12", key="rows", value=rows, why="too little", do=do)
+        require_at_least("rows", rows, 1)
         super().__init__(source, timeout)
         self.path, self.rows = Path(path), rows
         self.hits = self.misses = 0
@@ -95,11 +95,11 @@ class Cached(Wrapper):
         self._open()
 
     def settings(self) -> dict[str, Any]:
-        """Return what the answers depend on: the source and the version."""
+        """Return everything that influences the answers: the source and the version."""
         return {"source": self._source_key}
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return cached replies, and ask the source once for each request that is not cached."""
+        """Return cached replies; ask the source once for each distinct request without one."""
         begin = time.perf_counter()
         keys = [self._key(request) for request in requests]
         cached = self._read(set(keys))
@@ -117,11 +117,13 @@ class Cached(Wrapper):
                 found.append(replace(cached[key], seconds=seconds))
             else:
                 found.append(fresh[key])
-                fresh[key] = replace(fresh[key], cost=0.0)  # equal requests are paid once
+                fresh[key] = replace(
+                    fresh[key], cost=0.0
+                )  # of equal requests, only the first costs
         return found
 
     def close(self) -> None:
-        """Close the file; from then on every request goes to the source."""
+        """Close the file; later requests go to the source directly."""
         with self._lock:
             self._closed = True
             self._disconnect()
@@ -133,7 +135,7 @@ class Cached(Wrapper):
         self.close()
 
     def __len__(self) -> int:
-        """Return the number of replies in the file, of all sources that share it."""
+        """Return the number of cached replies of all sources that share the file."""
         with self._lock:
             if self._db is None:
                 return 0
@@ -146,13 +148,13 @@ class Cached(Wrapper):
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _read(self, keys: set[str]) -> dict[str, Reply]:
-        """Return the cached replies of these keys and mark them as used."""
+        """Return the cached replies of these keys, and mark them as recently used."""
         found: dict[str, Reply] = {}
 
         def read(db: sqlite3.Connection) -> None:
             for key in keys:
                 for (text,) in db.execute("SELECT reply FROM answer WHERE key = ?", (key,)):
-                    # A row written by another program is ignored, and later overwritten.
+                    # Ignore an invalid row (from another program); it will be overwritten.
                     with suppress(ValueError, TypeError, KeyError, AttributeError):
                         found[key] = _decode(text)
             if found:
@@ -164,15 +166,17 @@ class Cached(Wrapper):
     def _write(self, replies: dict[str, Reply]) -> None:
         rows = []
         for key, reply in replies.items():
-            with suppress(TypeError, ValueError):  # a candidate that JSON cannot hold
+            with suppress(TypeError, ValueError):  # JSON cannot represent this candidate
                 rows.append((key, time.time_ns(), json.dumps(asdict(reply))))
         if rows:
             self._use(lambda db: _transaction(db, [(_INSERT, rows), (_EVICT, [(self.rows,)])]))
 
     def _use(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Run ``work`` on the file, if it is open; a database error means no cache this time."""
+        """Run ``work`` on the open file; after a database error, continue without the cache."""
         with self._lock:
-            if self._db is not None and self._process != os.getpid():  # forked: open a new one
+            if (
+                self._db is not None and self._process != os.getpid()
+            ):  # forked: needs its own connection
                 _INHERITED.append(self._db)
                 self._db = None
                 self._open()
@@ -186,24 +190,24 @@ class Cached(Wrapper):
                 self._reopen()
 
     def _open(self) -> None:
-        """Open the file; replace it with a new one if it is damaged."""
+        """Open the file; if it is damaged, replace it with a new one."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if _is_foreign(self.path):
                 raise OSError("it holds something else; name another file")
             try:
                 self._db = _connect_with_retry(self.path)
-            except sqlite3.OperationalError:  # locked or not allowed: nothing to set aside
+            except sqlite3.OperationalError:  # locked or not permitted, so not damaged
                 raise
             except sqlite3.DatabaseError as error:
-                self._set_aside(error)
+                self._rename_damaged(error)
                 self._db = _connect_with_retry(self.path)
             self._process = os.getpid()
         except (OSError, sqlite3.Error) as error:
             raise LacyError("E73", path=self.path, why=str(error)) from error
 
     def _reopen(self) -> None:
-        """Open a damaged file again: another process may have replaced it already."""
+        """Open a damaged file again, because another process may already have replaced it."""
         self._disconnect()
         if not self._closed:
             try:
@@ -211,7 +215,7 @@ class Cached(Wrapper):
             except LacyError as error:
                 warnings.warn(f"answers are not cached: {error.what}", RuntimeWarning, stacklevel=5)
 
-    def _set_aside(self, error: sqlite3.Error) -> None:
+    def _rename_damaged(self, error: sqlite3.Error) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}-{os.getpid()}")
         os.replace(self.path, aside)
         for end in ("-wal", "-shm"):  # logs of the damaged file must not be applied to the new one
@@ -236,7 +240,7 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _connect_with_retry(path: Path) -> sqlite3.Connection:
-    """Connect; processes that create one file at the same moment wait for each other."""
+    """Connect; retry if another process is creating the file at the same moment."""
     end = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
@@ -251,7 +255,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     """Open the file and create its table if needed.
 
     Raises:
-        sqlite3.DatabaseError: it is damaged; OperationalError: it cannot be used now.
+            sqlite3.DatabaseError: the file is damaged; OperationalError: it cannot be used now.
     """
     db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
@@ -271,7 +275,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _transaction(db: sqlite3.Connection, work: Sequence[tuple[str, Sequence[Any]]]) -> None:
-    """Run statements, each for several rows, in one transaction."""
+    """Run statements, each with several rows of values, in one transaction."""
     db.execute("BEGIN IMMEDIATE")
     try:
         for statement, rows in work:
@@ -283,7 +287,7 @@ def _transaction(db: sqlite3.Connection, work: Sequence[tuple[str, Sequence[Any]
 
 
 def _decode(text: str) -> Reply:
-    """Return a stored reply, with no cost and a note in its evidence."""
+    """Return a stored reply without cost and with a note in its evidence."""
     stored = json.loads(text)
     found = [Candidate(**candidate) for candidate in stored.pop("candidates")]
     return replace(Reply(**stored), candidates=with_evidence(found, "from the cache"), cost=0.0)

@@ -1,7 +1,7 @@
-"""Check that a source keeps the protocol: ``lacy.testing.check_source``.
+"""Check that a source follows the protocol: ``lacy.testing.check_source``.
 
-An engine tolerates every violation found here, but a source that keeps the protocol answers more
-often, and its errors say what happened.
+An engine tolerates every violation found here, but a source that follows the protocol answers more
+often, and its errors explain what happened.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ _ODD = (
     "", " ", "\n\n", "x" * 20_000, "Łódź, 東京, Αθήνα — “near the sea” 👩‍🚀", "e\u0301\u200b\u202e",
     "<CALL><|endoftext|></s>[INST]", "'; DROP TABLE fact; --", "%s {0} \\ \x00 \x1b[31m",
 )  # fmt: skip
-"""Unusual texts that a source must survive."""
+"""Unusual texts that must not make a source fail."""
 
 
 class _Timeout(Exception):
-    """Raised when an answer did not come in time; all further checks would wait as long."""
+    """Raised when an answer is late; further checks are skipped because they would wait as long."""
 
 
 def check_source(
     source: Source, requests: Sequence[Request], *, seconds: float = 10.0, many: int = 32
 ) -> None:
-    """Ask a source as an engine and a server would, with unusual requests as well.
+    """Check a source by asking it as an engine and a server would, also with unusual requests.
 
     Args:
         source: the source to check; it is asked about a hundred times.
-        requests: at least one that it can answer; others are derived from these.
+        requests: at least one request that it can answer; more requests are derived from these.
         seconds: time limit of each call of ``ask``.
         many: number of requests in one call, and of concurrent calls.
 
     Raises:
-        AssertionError: the violations, one line each, with the request.
+        AssertionError: lists the violations with their requests, one line each.
         ValueError: no request was given.
     """
     if not requests:
@@ -54,7 +54,7 @@ def check_source(
 
 
 class _Checker:
-    """Checks one source and collects the problems."""
+    """Runs all checks on one source and collects the problems."""
 
     def __init__(
         self, source: Source, requests: Sequence[Request], seconds: float, many: int
@@ -69,7 +69,7 @@ class _Checker:
             self._concurrent_calls, self._cancellation,
         ):  # fmt: skip
             try:
-                asyncio.run(check())  # each in its own event loop, as the texts of an engine may be
+                asyncio.run(check())  # a new event loop each time, because engines may do the same
             except _Timeout as timeout:
                 self.problems.append(str(timeout))
                 break
@@ -80,7 +80,7 @@ class _Checker:
     async def _ask(
         self, requests: Sequence[Request], what: str, seconds: float | None = None
     ) -> list[Any]:
-        """Return the replies if they are valid; otherwise record the problems and return none."""
+        """Return the replies if they are valid; otherwise record the problems and return []."""
         seconds = seconds or self.seconds
         begin = time.perf_counter()
         try:
@@ -129,7 +129,7 @@ class _Checker:
         await self._ask([replace(self.requests[0], unit=unit) for unit in _UNITS], "each unit")
 
     async def _batch(self) -> None:
-        """Each of many requests in one call must get the reply that it gets alone."""
+        """Check that each of many requests in one call gets the same reply as when asked alone."""
         first = self.requests[0]
         alone = await self._ask([first], "alone")
         other = replace(first, text="Nobody knows what this is about", subject=None)
@@ -138,7 +138,7 @@ class _Checker:
         if replies and alone:
             texts = {tuple(c.text for c in reply.candidates) for reply in replies[::2]}
             if texts != {tuple(c.text for c in alone[0].candidates)}:
-                why = "many in one call: replies differ from those alone, or changed places"
+                why = "many in one call: a reply differs from the reply to the request alone"
                 self.problems.append(why)
 
     async def _concurrent_calls(self) -> None:
@@ -147,7 +147,7 @@ class _Checker:
         await asyncio.gather(*(self._ask(one, what, seconds) for one in asked))
 
     async def _cancellation(self) -> None:
-        """A caller may stop waiting at any time, and the next request must be answered."""
+        """Check that after a caller was cancelled, the next request is answered."""
         before = len(asyncio.all_tasks())
         for wait in (0.0, 0.001, 0.02):
             task = asyncio.ensure_future(self.source.ask(list(self.requests)))
@@ -166,7 +166,7 @@ class _Checker:
 
 
 def _reply_problems(reply: object) -> list[str]:
-    """Return what is wrong with one reply, in sentences; empty if it is valid."""
+    """Return the problems of one reply; the list is empty if it is valid."""
     if not isinstance(reply, Reply):
         return [f"it gave {type(reply).__name__}, not a Reply"]
     found = []

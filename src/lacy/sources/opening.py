@@ -1,4 +1,4 @@
-"""Open sources by the names that ``--source`` takes, with their prices and cache."""
+"""Open sources by the names accepted by ``--source``, with prices and a cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAPPINGS = (".yaml", ".yml")
 _MODEL_FILES = ("config.json", "model/config.json", "adapter_config.json")
 
 CHAIN_SECONDS = 25.0
-"""Seconds for all sources of a chain together; below the 30 s that an engine waits by default."""
+"""Seconds for all sources of a chain together; less than the 30 s that an engine waits."""
 
 
 def open_sources(
@@ -30,17 +30,17 @@ def open_sources(
     prices: Sequence[str] = (),
     seconds: float = CHAIN_SECONDS,
 ) -> Source | None:
-    """Open the sources of a command line, each metered; several become a ``Chain``.
+    """Open the sources of a command line with usage meters; several sources become a ``Chain``.
 
     Args:
         sources: sources, or names as in ``open_source``, in the order in which they are asked.
-        cache: file that caches the answers of language models; databases and texts need none.
-        prices: of models behind servers and of the ``llm`` package, each ``INPUT,OUTPUT`` or
+        cache: file that caches the answers of language models; databases and texts are not cached.
+        prices: prices of models behind servers or of the ``llm`` package, as ``INPUT,OUTPUT`` or
             ``NAME=INPUT,OUTPUT`` in US dollars per million tokens.
-        seconds: time limit of a chain; each of its sources has an equal share.
+        seconds: time limit of a chain; every source gets an equal share of it.
 
     Raises:
-        LacyError: E106 for a price that cannot be used, and what ``open_source`` raises.
+        LacyError: E106, a price is invalid; and the errors of ``open_source``.
     """
     opened = [open_source(str(s)) if isinstance(s, str | Path) else s for s in sources]
     _set_prices([s for source in opened for s in wrapped_sources(source)], prices)
@@ -53,14 +53,14 @@ def open_sources(
 
 
 def _with_cache(source: Source, cache: str | Path) -> Source:
-    """Cache a source's answers, unless it is a fast look-up whose content may change."""
+    """Cache a source's answers, except for databases and texts: they are fast and may change."""
     if any(isinstance(wrapped, Database | Documents) for wrapped in wrapped_sources(source)):
         return source
     return Cached(source, cache, timeout=None)
 
 
 def _set_prices(sources: Sequence[Any], prices: Sequence[str]) -> None:
-    """Set the prices given as ``INPUT,OUTPUT`` (all sources) or ``NAME=INPUT,OUTPUT``."""
+    """Set the prices, given as ``INPUT,OUTPUT`` (for all sources) or ``NAME=INPUT,OUTPUT``."""
     priced = [source for source in sources if hasattr(source, "price")]
     for text in prices:
         name, named, price = text.rpartition("=")
@@ -87,11 +87,11 @@ def open_source(name: str) -> Source:
         name: a ``.sqlite``, ``.db`` or ``.duckdb`` file, ``postgresql://user@host/name``, or the
             ``.yaml`` file of a mapping; a folder written by ``lacy data world`` (its facts) or
             ``lacy source build`` (its texts); the folder or Hub name (``owner/name``) of a causal
-            language model, ``http://host:port/v1#name`` of one behind a server, or ``llm:NAME`` of
-            one of the ``llm`` package.
+            language model, ``http://host:port/v1#name`` for a model behind a server, or
+            ``llm:NAME`` for a model of the ``llm`` package.
 
     Raises:
-        LacyError: E12 for something that is none of these, and what the source itself raises.
+        LacyError: E12, ``name`` is none of these; and the errors of the source itself.
     """
     if name.lower().startswith(("http://", "https://")):
         return _open_endpoint(name)
@@ -99,7 +99,7 @@ def open_source(name: str) -> Source:
         from lacy.sources.models import LlmModel
 
         return Breaker(LlmModel(name.removeprefix("llm:")))
-    if is_postgres_url(name) or is_url(name):  # never taken for a path, which messages would show
+    if is_postgres_url(name) or is_url(name):  # not a path: messages show paths, and URLs have keys
         return Database(name)
     path = Path(name)
     if path.suffix in _MAPPINGS:
@@ -127,11 +127,11 @@ def open_source(name: str) -> Source:
 
 
 def _warn_missing(texts: Documents) -> None:
-    """Log a warning if files of an index no longer exist; it still answers from their texts."""
+    """Log a warning if files of an index no longer exist; the index still contains their texts."""
     files = texts.missing()
     if files:
         logging.getLogger(__name__).warning(
-            "%s: %s of its files no longer exist (%s); it still answers from their texts. "
+            "%s: %s of its files no longer exist (%s), but it still answers from their texts. "
             "Build it again to remove them.",
             one_line(str(texts.path)), f"{len(files):,}",
             f"{one_line(files[0])}, ..." if len(files) > 1 else one_line(files[0]),
@@ -139,7 +139,7 @@ def _warn_missing(texts: Documents) -> None:
 
 
 def _open_endpoint(address: str) -> Source:
-    """Open a model behind a server, with a circuit breaker."""
+    """Open a model behind a server and wrap it in a circuit breaker."""
     from lacy.remote import check_url
     from lacy.sources.models import Endpoint
 

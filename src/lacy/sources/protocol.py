@@ -1,7 +1,7 @@
-"""What a source is, and how to ask one so that every request gets a reply.
+"""Define the protocol of sources, and ask them so that every request gets a reply.
 
-A source may fail, hang or answer nonsense. ``guarded`` turns all of this into a reply with a
-sentence in ``error``; the SLM then continues by itself, and the span says why.
+A source may fail, hang or answer nonsense. ``guarded`` turns each of these into a reply with an
+explanation in ``error``; the SLM then continues without the source, and the span says why.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ DEFAULT_TIMEOUT = 30.0
 
 @runtime_checkable
 class Source(Protocol):
-    """Anything that can continue a text: a database, documents, a model, an endpoint."""
+    """Anything that can continue a text, such as a database, documents or a model."""
 
     name: str
-    """The speaker shown beside the text that it contributes."""
+    """Name of the source; spans show it as the speaker of text from this source."""
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Return one reply per request, in order."""
@@ -32,10 +32,10 @@ class Source(Protocol):
 
 
 def wrapped_sources(source: Source | None) -> list[Source]:
-    """Return a source and all sources wrapped by it, each once, in the order they are asked.
+    """Return a source and, recursively, all sources that it wraps, in the order of asking.
 
-    A wrapper lists its sources in a property ``inner``, a tuple. This is how usage (``Metered``),
-    circuit breakers and prices are found, however the sources are nested.
+    A wrapper lists its sources in a tuple ``inner``. Usage (``Metered``), circuit breakers and
+    prices are found in this way at any depth of nesting.
     """
     found: list[Source] = []
     pending = [] if source is None else [source]
@@ -56,7 +56,7 @@ class TokenPrice(NamedTuple):
 
     @classmethod
     def of(cls, price: float | tuple[float, float]) -> TokenPrice:
-        """Return a price from a pair, or from one number for both kinds of token."""
+        """Convert a pair, or one number for both input and output tokens, to a price."""
         return cls(*price) if isinstance(price, tuple) else cls(price, price)
 
     def cost(self, input_tokens: int, output_tokens: int) -> float:
@@ -65,13 +65,13 @@ class TokenPrice(NamedTuple):
 
 
 def price_of(source: Source | None) -> TokenPrice | None:
-    """Return the first price above zero among a source and its wrapped sources."""
+    """Return the first non-zero price of a source or its wrapped sources, or None."""
     prices = (getattr(wrapped, "price", None) for wrapped in wrapped_sources(source))
     return next((p for p in prices if isinstance(p, TokenPrice) and any(p)), None)
 
 
 def error_reply(source: Source, why: str, begin: float, *, fault: bool = False) -> Reply:
-    """Return a reply that says why there are no candidates, timed from ``begin``."""
+    """Return a reply without candidates that explains why; its duration counts from ``begin``."""
     seconds = time.perf_counter() - begin
     return Reply(error=f"{source.name}: {why}", seconds=seconds, fault=fault)
 
@@ -79,18 +79,18 @@ def error_reply(source: Source, why: str, begin: float, *, fault: bool = False) 
 async def guarded(
     source: Source, requests: Sequence[Request], *, timeout: float | None = DEFAULT_TIMEOUT
 ) -> list[Reply]:
-    """Ask a source, and always return one valid reply per request.
+    """Ask a source and always return one valid reply per request.
 
     Args:
         source: the source to ask.
-        requests: what to ask; for an empty list the source is not asked.
+        requests: the requests; if the list is empty, the source is not asked.
         timeout: seconds for all requests together; None waits without limit. A source that blocks
             its thread instead of awaiting cannot be interrupted.
 
     Returns:
-        The source's replies. If it failed, took too long or broke the protocol, the replies have
-        ``error`` and ``fault`` and no candidates. Empty candidates are dropped, missing times are
-        filled in.
+        The source's replies. If it failed, took too long or violated the protocol, the replies have
+        ``error`` and ``fault`` but no candidates. Empty candidates are dropped, and missing times
+        are filled in.
     """
     if not requests:
         return []
@@ -98,7 +98,7 @@ async def guarded(
     try:
         replies = await asyncio.wait_for(source.ask(requests), timeout)
         problem = _problem(replies, len(requests))
-    except TimeoutError:  # ours or the source's own
+    except TimeoutError:  # raised by us or by the source
         problem = f"no answer after {time.perf_counter() - begin:.1f} s"
     except LacyError as error:
         problem = error.what
@@ -113,7 +113,7 @@ async def guarded(
 
 
 def _problem(replies: object, count: int) -> str:
-    """Return how an answer breaks the protocol; empty if it does not."""
+    """Return how an answer violates the protocol, or ""."""
     if not isinstance(replies, list | tuple):
         return f"answered with {type(replies).__name__} instead of a list of replies"
     if len(replies) != count:
@@ -128,7 +128,7 @@ def _problem(replies: object, count: int) -> str:
 
 
 def _clean(reply: Reply, seconds: float) -> Reply:
-    """Drop candidates without text and those that UTF-8 cannot encode (lone surrogates)."""
+    """Drop candidates without text and with text that UTF-8 cannot encode (lone surrogates)."""
     usable = () if reply.error else tuple(c for c in reply.candidates if _is_usable(c.text))
     error = reply.error
     if not error and reply.candidates and not usable:

@@ -1,4 +1,4 @@
-"""A source with scripted answers, for tests, demonstrations and trying out policies."""
+"""A source with scripted answers for tests, demonstrations and trying out policies."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TypeAlias
 from lacy.types import Candidate, Reply, Request
 
 ScriptLine: TypeAlias = "str | Reply | Exception | Sequence[str] | None"
-"""One scripted answer: one text (used as it is), several texts (to be ranked), a whole reply, an
+"""One scripted answer: a text (used unchanged), several texts (to be ranked), a complete reply, an
 exception to raise, or None for no candidate."""
 
 
 class ScriptedSource:
-    """Answers from a script, with delays and failures on demand.
+    """Answers from a script, with optional delays and failures.
 
     Args:
-        script: a list of lines, used in order with the last one repeated (an empty list: never an
-            answer); a mapping from the end of a text to the line that continues it (the longest
+        script: a list of lines, used in order with the last one repeated (an empty list never
+            answers); a mapping from the end of a text to the line that continues it (the longest
             match is used); or a function of the request.
-        name: the speaker.
+        name: the speaker in spans.
         delay: seconds to wait before each answer.
         cost: cost of each request.
     """
@@ -41,7 +41,7 @@ class ScriptedSource:
         self.batches: list[int] = []
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return the next lines of the script; raise those that are exceptions."""
+        """Return the next lines of the script; a line that is an exception is raised."""
         self.batches.append(len(requests))
         if self.delay:
             await asyncio.sleep(self.delay)

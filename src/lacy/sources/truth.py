@@ -1,7 +1,7 @@
-"""A perfect source for a made-up world: it gives the one true value wherever a value is due.
+"""A perfect source for a made-up world: it returns the one true value wherever a value is due.
 
-It shows what a cascade could reach if its source were never at fault: no candidate has to be
-ranked, and no fact is unknown. ``knows`` and ``errors`` then remove this perfection fact by fact.
+It shows the upper limit of a cascade: no candidate has to be ranked, and no fact is unknown. The
+settings ``knows`` and ``errors`` make it less perfect, fact by fact.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lacy._require import require_share
 from lacy.corpus import TokenText
-from lacy.errors import LacyError
 from lacy.sources.names import NameIndex
 from lacy.sources.units import continuation
 from lacy.types import Candidate, Reply, Request, Unit
@@ -26,23 +26,22 @@ _WORD = re.compile(r"\s*\S+")
 
 
 class Truth:
-    """Answers with the value that is due, or with the rest of it; elsewhere with no candidate.
+    """Answers with the value that is due or with its remainder; elsewhere without candidates.
 
-    A value is due where the text ends with a lead ("was born on"). Where the text ends inside a
-    value ("was born on 12 Mar"), it is completed, but only if it is the value of this source.
+    A value is due if the text ends with a lead ("was born on"). If the text ends inside a value
+    ("was born on 12 Mar"), the value is completed, provided that it agrees with this source.
 
     Args:
-        world: knows where a value is due, and which.
-        knows: share of the facts that this source knows; of the others it says nothing.
-        errors: share of the known facts for which it gives another person's value, always the same.
-        seed: of both random choices. They depend only on the fact, and are nested: a source that
-            knows more with the same seed knows all that one with a smaller share knows.
-        name: the speaker.
-        tokenizer: defines tokens for the unit "token" (give the SLM's); without one a token is a
-            word.
+        world: the world with the facts.
+        knows: share of facts that this source knows; for the others, it has no candidate.
+        errors: share of known facts with a wrong value: another person's, fixed for each fact.
+        seed: seed of both random choices. They depend only on the fact and are nested: with the
+            same seed, a larger share includes all facts of a smaller share.
+        name: the speaker in spans.
+        tokenizer: defines the unit "token"; pass the SLM's. None makes a token a word.
 
     Raises:
-        LacyError: E12 for a share outside 0 to 1.
+        LacyError: E12, a share is outside 0 to 1.
     """
 
     def __init__(
@@ -55,10 +54,8 @@ class Truth:
         name: str = "truth",
         tokenizer: Any = None,
     ) -> None:
-        for key, share in (("knows", knows), ("errors", errors)):
-            if not 0.0 <= share <= 1.0:
-                do = "give a share of facts between 0 and 1"
-                raise LacyError("E12", key=key, value=share, why="not a share", do=do)
+        require_share("knows", knows)
+        require_share("errors", errors)
         self.name, self.knows, self.errors = name, knows, errors
         self._world = world
         self._seed = seed
@@ -69,11 +66,11 @@ class Truth:
         self._facts: dict[str, dict[str, str]] = {}
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return one value per text where one is due, else a reply without candidates."""
+        """Return the value for each text in which one is due, else a reply without candidates."""
         return [self._reply(request) for request in requests]
 
     def facts(self, subject: str) -> Mapping[str, str]:
-        """Return the subject's relations and values as this source has them; empty if unknown."""
+        """Return the subject's values by relation in this source; empty if it is unknown."""
         if subject not in self._facts:
             person = self._people.get(subject)
             found = {}
@@ -103,7 +100,7 @@ class Truth:
         return Reply((found,), seconds=time.perf_counter() - begin)
 
     def _due(self, text: str, facts: Mapping[str, str]) -> tuple[str, int] | None:
-        """Return the relation that is due, and how much of its value the text already has."""
+        """Return the relation that is due, and how many characters of its value the text has."""
         due = self._world.expects_value(text)
         if due is not None:
             return due, 0
@@ -116,7 +113,7 @@ class Truth:
         return None
 
     def _unit(self, text: str, unit: Unit) -> str:
-        """Return the first token or word of a text, or all of it for the unit "value"."""
+        """Return the first token or word of a text, or the whole text for the unit "value"."""
         if unit == "value":
             return text
         if unit == "token" and self._text is not None:
@@ -129,5 +126,5 @@ class Truth:
         return match.group() if match else text
 
     def _chance(self, subject: str, relation: str, what: str) -> float:
-        """Return a number in [0, 1) that depends on the fact only."""
+        """Return a pseudo-random number in [0, 1) that depends only on fact, seed and ``what``."""
         return random.Random(f"{self._seed}/{what}/{subject}/{relation}").random()

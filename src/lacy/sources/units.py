@@ -1,4 +1,4 @@
-"""Units of text: how a value is joined to a text, and where a token, word or value ends."""
+"""Join values to a text, and find the end of a token, word or value."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _WORD = re.compile(
     r"\s*(?:(?:['’](?=[a-z]{1,2}\b)|[-−+±]?[$£€¥₹]?(?=\d))?\w+(?:['’.,\-–]\w+)*(?:(?<=\d)[%‰°])?"
     r"|[^\w\s]+)"
 )
-"""A sign, currency or percent sign is part of a number; 's-Hertogenbosch is one word."""
+"""Signs, currencies and percent signs are part of a number; 's-Hertogenbosch is one word."""
 _REST_OF_WORD = re.compile(r"\w*(?:['’.,\-–]\w+)*")
 _CLAUSE = re.compile(r"(?:[,;!?…。，、]|:(?!/))(?=\D|$)|\.(?=\s|$)|[()\[\]\n]")
 _DIGITS = re.compile(r"\d*(?:[.,]\d+)*")
 _JOINS = ("'", "’", ".", ",", "-", "–")
 _LONGEST_ABBREVIATION = 8
-"""Characters examined before a dot: more than the longest of ``_ABBREVIATIONS`` and a space."""
+"""Number of characters examined before a dot; enough for any of ``_ABBREVIATIONS`` and a space."""
 
 _MONTHS = "|".join(f"{name}|{name[:3]}" for name in MONTHS)
 _DAY = re.compile(rf"\b(?:{_MONTHS}) \d{{1,2}}(?:st|nd|rd|th)?$")
@@ -27,14 +27,14 @@ _CIRCA = re.compile(r"(?:^|\s)(?:c|ca)$")
 _YEAR, _PARTIAL_YEAR = re.compile(r" \d{3,4}(?!\d)"), re.compile(r" ?\d{0,4}$")
 _NUMBER, _PARTIAL_NUMBER = re.compile(r" \d"), re.compile(r" ?$")
 _DAY_LENGTH = 20
-"""Most characters of the month and day of a date."""
+"""Maximum number of characters of the month and day of a date."""
 
 _ABBREVIATIONS = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
 """A dot after one of these, or after an initial, does not end a clause."""
 
 
 def continuation(text: str, value: str) -> str:
-    """Return ``value`` as it continues ``text``: with a leading space where one is needed."""
+    """Return ``value`` as a continuation of ``text``, with a leading space if one is needed."""
     value = value.strip()
     if not value or not text or text[-1].isspace():
         return value
@@ -50,10 +50,10 @@ def continuation(text: str, value: str) -> str:
 
 
 def completions(text: str, value: str) -> list[str]:
-    """Return all forms in which ``value`` can continue ``text``, for the SLM to choose from.
+    """Return all forms in which ``value`` can continue ``text``; the SLM chooses among them.
 
-    They are the whole value, unless the text already ends with it, and the rest of it if the text
-    ends with its beginning ("born on 12" + "12 March 1879" -> " March 1879").
+    The forms are the whole value (unless the text already ends with it) and, if the text ends with
+    the beginning of the value, its remainder ("born on 12" + "12 March 1879" -> " March 1879").
     """
     value = value.strip()
     overlap = _overlap(text, value)
@@ -63,19 +63,19 @@ def completions(text: str, value: str) -> list[str]:
 
 
 def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
-    """Return the unit at the beginning of ``text``; empty if later text could still change it.
+    """Return the unit at the start of ``text``, or "" if more text could still change it.
 
     Args:
         text: the answer so far.
-        unit: a ``"token"`` is returned unchanged; a ``"value"`` ends where its clause ends.
-        ended: whether the text is complete.
+        unit: a ``"token"`` is returned unchanged; a ``"value"`` ends at the end of its clause.
+        ended: True if the text is complete.
     """
     if unit == "token":
         return text
     if unit == "word":
         end = _word_end(text)
         rest = text[end:]
-        # "O'" may become "O'Brien", so the word may not be complete.
+        # "O'" may become "O'Brien", so the word may be incomplete.
         undecided = not rest or rest in _JOINS
         return text[:end] if end and (ended or not undecided) else ""
     begin = len(text) - len(text.lstrip())
@@ -95,7 +95,7 @@ def cut_unit(text: str, unit: Unit, *, ended: bool) -> str:
 
 
 def _is_inside_date(text: str, sign: re.Match[str], *, ended: bool) -> bool | None:
-    """True if a comma or dot is inside a date ("May 12, 1815", "c. 1815"); None: unknown."""
+    """True if a comma or dot is inside a date ("May 12, 1815", "c. 1815"); None if undecided."""
     before, rest = text[max(0, sign.start() - _DAY_LENGTH) : sign.start()], text[sign.end() :]
     if sign.group() == "," and _DAY.search(before):
         whole, partial = _YEAR, _PARTIAL_YEAR
@@ -109,7 +109,7 @@ def _is_inside_date(text: str, sign: re.Match[str], *, ended: bool) -> bool | No
 
 
 def _word_end(text: str) -> int:
-    """Return where the first word ends, combining marks included; 0 if there is no word."""
+    """Return the end of the first word with its combining marks, or 0 if there is no word."""
     match = _WORD.match(text)
     end = match.end() if match else 0
     while 0 < end < len(text) and _is_within_word(text[end]):
@@ -119,17 +119,17 @@ def _word_end(text: str) -> int:
 
 
 def _is_within_word(character: str) -> bool:
-    """True for characters that never separate words: combining marks and invisible joiners."""
+    """True if a character never separates words: a combining mark or invisible joiner."""
     return character in "\u00ad\u200c\u200d" or unicodedata.category(character)[0] == "M"
 
 
 def whole_number(text: str, token: str, *, ended: bool) -> str | None:
-    """Return ``token`` with all digits of the number that it begins; None if more may follow.
+    """Extend ``token`` by all digits of the number it begins; return None if more may follow.
 
     Args:
-        text: the text from ``token`` on.
+        text: the text beginning with ``token``.
         token: the requested token; returned unchanged if it does not end in a digit.
-        ended: whether the text is complete.
+        ended: True if the text is complete.
     """
     if not token[-1:].isdigit():
         return token
@@ -142,13 +142,13 @@ def whole_number(text: str, token: str, *, ended: bool) -> str | None:
 
 
 def _last_word(text: str, end: int) -> str:
-    """Return the word before a position, if it is not longer than any abbreviation."""
+    """Return the word before ``end`` if it could be an abbreviation (by its length)."""
     words = text[max(0, end - _LONGEST_ABBREVIATION) : end].rsplit(maxsplit=1)
     return words[-1] if words else ""
 
 
 def drop_partial_word(text: str, unit: Unit) -> str:
-    """Return the complete words of a unit cut by the token limit, or its single word."""
+    """Drop a last word that the token limit may have cut, unless it is the only word."""
     if unit == "token":
         return text if not text.endswith("\ufffd") else ""
     match = re.match(r"\s*\S.*(?=\s)", text, flags=re.DOTALL)
@@ -156,7 +156,7 @@ def drop_partial_word(text: str, unit: Unit) -> str:
 
 
 def _overlap(text: str, value: str) -> int:
-    """Return the length of the longest prefix of ``value``, at a word's start, ending ``text``."""
+    """Return the length of the longest prefix of ``value`` that ends ``text`` as whole words."""
     for length in range(min(len(text), len(value)), 0, -1):
         if not text.endswith(value[:length]):
             continue

@@ -1,7 +1,7 @@
-"""Sources around other sources: a circuit breaker, a chain of fallbacks, and a usage meter.
+"""Wrappers of other sources: a circuit breaker, a chain of fallbacks, and a usage meter.
 
-They nest in any order. Each calls the wrapped source through ``guarded``, so every request gets a
-reply even if the source fails or hangs:
+They can be nested in any order. Each asks the wrapped source through ``guarded``, so every request
+gets a reply even if the source fails or hangs:
 
     Chain([Breaker(Cached(endpoint, "answers.sqlite")), Database("facts.sqlite")])
 """
@@ -17,22 +17,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from lacy._require import require_at_least
 from lacy.errors import LacyError
 from lacy.sources.protocol import Source, guarded
 from lacy.types import Candidate, Reply, Request
 
 WRAPPED_TIMEOUT = 25.0
-"""Seconds for a wrapped source; below the 30 s that an engine waits for the wrapper."""
+"""Seconds for a wrapped source; less than the 30 s that an engine waits for the wrapper."""
 
 LATENCIES_KEPT = 4096
-"""Number of latest requests from which quantiles are computed."""
+"""Number of most recent requests from which latency quantiles are computed."""
 
 State = Literal["closed", "open", "half-open"]
-"""The usual states of a circuit breaker: asks, does not ask, lets one request through."""
+"""States of a circuit breaker: asks the source, does not ask it, lets one trial request through."""
 
 
 def fingerprint(source: Source) -> list[Any]:
-    """Return what distinguishes a source: its class, name, ``settings()`` and ``path`` if any."""
+    """Return what identifies a source: class, name and, if present, ``settings()`` and ``path``."""
     settings = getattr(source, "settings", None)
     path = getattr(source, "path", None)
     return [
@@ -51,7 +52,7 @@ def with_evidence(candidates: Sequence[Candidate], note: str) -> tuple[Candidate
 
 
 class Wrapper:
-    """The common part of sources that wrap one other source."""
+    """Base of sources that wrap one other source."""
 
     def __init__(self, source: Source, timeout: float | None) -> None:
         self.source, self.name, self.timeout = source, source.name, timeout
@@ -62,26 +63,26 @@ class Wrapper:
         return (self.source,)
 
     def settings(self) -> dict[str, Any]:
-        """Return what the answers depend on: the wrapped source."""
+        """Return everything that influences the answers: the wrapped source."""
         return {"source": fingerprint(self.source)}
 
 
 class Breaker(Wrapper):
-    """A circuit breaker: stops asking a failing source for a while, so that no text waits for it.
+    """A circuit breaker: it stops asking a failing source for a while, so texts do not wait.
 
-    After ``failures`` failed requests in a row (replies with ``fault``; an empty reply is no
-    failure) it answers at once with an error. After ``cooldown`` seconds one request is let
-    through; if it fails as well, the next cooldown begins.
+    After ``failures`` consecutive failures (replies with ``fault``; an empty reply is not a
+    failure), it answers with an error at once. After ``cooldown`` seconds, it lets one trial
+    request through; if that fails as well, the next cooldown begins.
 
     Args:
         source: the source to ask.
-        failures: number of failures in a row after which it stops asking.
-        cooldown: seconds until it tries again.
-        timeout: seconds for one ``ask``; a later answer is a failure.
+        failures: number of consecutive failures after which it stops asking.
+        cooldown: seconds before it tries again.
+        timeout: seconds for one ``ask``; a later answer counts as a failure.
         clock: a monotonic clock in seconds.
 
     Raises:
-        LacyError: E12, a setting out of range.
+        LacyError: E12, a setting is out of range.
     """
 
     def __init__(
@@ -93,10 +94,8 @@ class Breaker(Wrapper):
         timeout: float | None = WRAPPED_TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        for key, value, minimum in (("failures", failures, 1), ("cooldown", cooldown, 0)):
-            if not value >= minimum:
-                do = f"give at least {minimum}"
-                raise LacyError("E12", key=key, value=value, why="too little", do=do)
+        require_at_least("failures", failures, 1)
+        require_at_least("cooldown", cooldown, 0)
         super().__init__(source, timeout)
         self.failures, self.cooldown = failures, cooldown
         self._clock = clock
@@ -108,12 +107,12 @@ class Breaker(Wrapper):
 
     @property
     def state(self) -> State:
-        """Whether it asks, does not ask, or would let one request through."""
+        """State of the circuit: "closed", "open", or "half-open" (one trial request may pass)."""
         with self._lock:
             return self._state()
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return the source's replies, and errors at once for requests that it does not pass on."""
+        """Return the source's replies; requests that may not pass get an error at once."""
         replies: list[Reply] = []
         while len(replies) < len(requests):
             rest = requests[len(replies) :]
@@ -129,7 +128,7 @@ class Breaker(Wrapper):
         return "half-open" if self._clock() - self._opened_at >= self.cooldown else "open"
 
     def _admit(self, count: int) -> tuple[int, bool]:
-        """Return how many requests may pass now (all, one or none), and if the one is a trial."""
+        """Return how many requests may pass now, and True if this is a single trial request."""
         with self._lock:
             state = self._state()
             if state == "closed":
@@ -143,14 +142,14 @@ class Breaker(Wrapper):
         try:
             replies = await guarded(self.source, requests, timeout=self.timeout)
         except BaseException:
-            # The caller's own time limit was shorter. That counts as a failure, too.
+            # The caller's time limit was shorter than ours. That counts as a failure, too.
             self._record([Reply(error=f"{self.name}: no answer in time", fault=True)], trial)
             raise
         self._record(replies, trial)
         return replies
 
     def _record(self, replies: Sequence[Reply], trial: bool) -> None:
-        """Count failures in a row, and open or close the circuit."""
+        """Count consecutive failures, and open or close the circuit."""
         with self._lock:
             if trial:
                 self._trial_running = False
@@ -166,24 +165,24 @@ class Breaker(Wrapper):
         with self._lock:
             wait = max(0.0, self.cooldown - (self._clock() - (self._opened_at or 0.0)))
             last = self._last_error.removeprefix(f"{self.name}: ")
-        when = f"next attempt in {wait:.0f} s" if wait else "one request is trying it now"
+        when = f"next attempt in {wait:.0f} s" if wait else "a trial request is running"
         why = f"paused after repeated failures ({last}); {when}"
         return Reply(error=f"{self.name}: {why}", fault=True)
 
 
 class Chain:
-    """Asks several sources in order; each is asked only what those before it did not answer.
+    """Asks several sources in order; each gets only the requests that the previous ones left open.
 
-    The reply names the source that answered (``speaker``), and its evidence says why the earlier
-    ones did not. If no source answers, the error lists all reasons.
+    The reply names the source that answered (``speaker``), and its evidence says why earlier
+    sources did not. If no source answers, the error lists all reasons.
 
     Args:
         sources: the sources, in the order in which they are asked.
         name: name of the chain; by default the names of its sources.
-        timeout: seconds for each source, one number or one per source.
+        timeout: seconds per source: one number, or one for each source.
 
     Raises:
-        LacyError: E63 for no source, or a number of timeouts that is not the number of sources.
+        LacyError: E63, there are no sources, or the numbers of timeouts and sources differ.
     """
 
     def __init__(
@@ -208,17 +207,17 @@ class Chain:
 
     @property
     def inner(self) -> tuple[Source, ...]:
-        """The wrapped sources, in order."""
+        """The wrapped sources in the order of asking."""
         return tuple(self.sources)
 
     def settings(self) -> dict[str, Any]:
-        """Return what the answers depend on: the sources, in order."""
+        """Return everything that influences the answers: the sources in order."""
         return {"sources": [fingerprint(source) for source in self.sources]}
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return, for each request, the first reply that holds candidates."""
+        """Return, for each request, the first reply with candidates."""
         replies: list[Reply | None] = [None] * len(requests)
-        failed = [Reply() for _ in requests]  # total cost, time and reasons of earlier sources
+        failed = [Reply() for _ in requests]  # accumulates cost, time and errors of earlier sources
         for source, timeout in zip(self.sources, self.timeouts, strict=True):
             pending = [n for n, reply in enumerate(replies) if reply is None]
             asked = [requests[n] for n in pending]
@@ -245,20 +244,20 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class SourceUsage:
-    """How often a source was asked, what came of it, and what it took per request."""
+    """Counts of requests to a source by outcome, with cost and latency."""
 
     requests: int = 0
     answered: int = 0
-    """Replies with at least one candidate."""
+    """Number of replies with at least one candidate."""
     unanswered: int = 0
-    """Replies of a working source that found nothing."""
+    """Number of replies in which the source worked but found nothing."""
     faults: int = 0
-    """Replies that report a failure of the source."""
+    """Number of replies that report a failure of the source."""
     failing: bool = False
     """True if the last reply reports a failure."""
     cost: float = 0.0
     median: float = 0.0
-    """Seconds per request, as is the 95th percentile."""
+    """Median seconds per request; the next field is the 95th percentile."""
     p95: float = 0.0
 
 
@@ -277,7 +276,7 @@ class Metered(Wrapper):
         self._seconds: deque[float] = deque(maxlen=LATENCIES_KEPT)
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return the source's replies, and count them."""
+        """Return the source's replies and count them."""
         begin = time.perf_counter()
         try:
             replies = await guarded(self.source, requests, timeout=self.timeout)
@@ -290,7 +289,7 @@ class Metered(Wrapper):
 
     @property
     def usage(self) -> SourceUsage:
-        """The counts so far; percentiles of the last 4,096 requests, failed ones included."""
+        """Return the counts so far; percentiles cover the last ``LATENCIES_KEPT`` requests."""
         with self._lock:
             ordered = sorted(self._seconds)
             usage = self._usage

@@ -1,10 +1,10 @@
 """Sentence templates of the made-up world: leads that announce a fact, and frames around them.
 
 A *lead* is the wording right before a value ("was born on") and determines the relation. Frames
-and tails add wording that carries no fact. ``[a|b]`` is a free choice, ``<adj>``, ``<noun>``,
-``<verb>`` and ``<adv>`` are drawn from word lists, ``{S}`` names the subject and ``{F}`` is the
-lead with its value. The last ``HELD_OUT`` leads of each relation and frames of each list are never
-used in training texts.
+and tails add wording without facts. ``[a|b]`` is a random choice; ``<adj>``, ``<noun>``, ``<verb>``
+and ``<adv>`` are drawn from word lists; ``{S}`` is the subject, ``{N}`` the full name, and ``{F}``
+the lead with its value. The last ``HELD_OUT`` leads of each relation and frames of each list are
+never used in training texts.
 """
 
 from __future__ import annotations

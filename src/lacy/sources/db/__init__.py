@@ -1,7 +1,7 @@
-"""Databases as sources: SQLite, DuckDB and PostgreSQL; start with ``Database``.
+"""Use SQLite, DuckDB and PostgreSQL databases as sources; start with ``Database``.
 
-``Database`` reads a table of facts, or any tables through a mapping file, of which
-``draft_mapping`` writes a first version. ``lacy.sources.db.stores`` holds the three databases.
+``Database`` reads a table of facts, or any tables through a mapping file; ``draft_mapping`` writes
+a first version of this file. ``lacy.sources.db.stores`` contains the three kinds of databases.
 """
 
 import lazy_loader

@@ -1,11 +1,11 @@
-"""A database as a source: every value of the subject is a candidate.
+"""Use a database as a source: every value of the subject is a candidate.
 
-The database does not guess which fact is meant: the SLM, which knows the grammar but not the fact,
-ranks the candidates by their likelihood in context. So that rare kinds of value (a birth date, one
-of thousands) can be compared with common ones (a country, one of ten), each candidate carries the
-effective number of alternatives of its relation, computed once when the database is opened.
+The database does not guess which fact is meant. The SLM, which knows the grammar but not the fact,
+ranks the candidates by their likelihood in context. A birth date is one of thousands, a country one
+of ten; to make their likelihoods comparable, each candidate carries the effective number of values
+of its relation, which is computed once when the database is opened.
 
-Every database is opened read-only; every query binds its values and has limits on time and rows.
+Databases are opened read-only; every query binds its values and has limits on time and rows.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from lacy.sources.units import completions
 from lacy.types import Candidate, Reply, Request
 
 LOOKUP_SECONDS = 1.0
-"""Default time limit of one look-up."""
+"""Time limit of one look-up in seconds."""
 
 DEFAULT_MAX_ROWS = 200
-"""Default of the most facts of one subject that become candidates."""
+"""Maximum number of facts of one subject that become candidates."""
 
 LONGEST_VALUE = 500
-"""Longer values, in characters, do not fit into a sentence and are left out."""
+"""Maximum characters of a value; longer ones do not fit into a sentence and are ignored."""
 
 _CACHE_SIZE = 1_024
-"""Subjects whose facts are cached."""
+"""Number of subjects for which facts are cached."""
 _CACHE_SECONDS = 600.0
-"""Facts from a server are read again after this time, because they may have changed."""
+"""Seconds after which facts from a server are read again, because they may have changed."""
 
 
 class Database:
@@ -49,19 +49,19 @@ class Database:
     Args:
         path: a SQLite or DuckDB file, or ``postgresql://user@host/name``.
         table: the table of facts.
-        subject: its column with the subject of a fact.
-        relation: its column with the kind of fact.
-        value: its column with the value (text or number; NULL is no fact).
-        mapping: a mapping file (``lacy.sources.db.mapping``) that replaces the four arguments above
-            for tables of any shape.
-        name: the speaker; the database's name by default.
+        subject: column of the subject.
+        relation: column of the relation (the kind of fact).
+        value: column of the value (text or number; NULL is not a fact).
+        mapping: a mapping file (``lacy.sources.db.mapping``) for tables of any shape; it replaces
+            the four arguments above.
+        name: the speaker in spans; by default the database's name.
         timeout: time limit of one look-up in seconds.
-        max_rows: most facts of one subject that become candidates.
-        fuzzy: whether names may be spelled differently (``lacy.sources.names``).
+        max_rows: maximum number of facts of one subject that become candidates.
+        fuzzy: True accepts other spellings of names (``lacy.sources.names``).
 
     Raises:
-        LacyError: E65 no such file, E66 not a readable database, E67 no such table, E68 no such
-            column, E94 a server that cannot be used, E11 a package is not installed.
+        LacyError: E65, no such file; E66, not a readable database; E67, no such table; E68, no such
+        column; E94, the server cannot be used; E11, a package is not installed.
     """
 
     def __init__(
@@ -112,23 +112,23 @@ class Database:
 
     @classmethod
     def mapped(cls, mapping: str | Path, **options: Any) -> Database:
-        """Open the database that a mapping file names, with ``options`` as in ``Database``.
+        """Open the database named in a mapping file, with ``options`` as in ``Database``.
 
         Raises:
-            LacyError: E13 no such file, E95 problems in it, E96 tables that cannot be joined so,
-                and what ``Database`` raises.
+            LacyError: E13, no such file; E95, it has problems; E96, the tables cannot be joined in
+                this way; and the errors of ``Database``.
         """
         return cls(database_of(read_mapping(mapping), mapping), mapping=mapping, **options)
 
     def settings(self) -> dict[str, Any]:
-        """Return what the answers depend on, besides the database's content."""
+        """Return everything that influences the answers except the database's content."""
         layout = repr(self._reader.layout)
         return {"place": self.store.place, "layout": layout, "max_rows": self.max_rows}
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return every value of the subject of each text; an error says what was not found.
+        """Return all values of each text's subject; if there are none, ``error`` says why.
 
-        A database that may be slow is asked in a thread, so that a caller's timeout ends the query.
+        A database that may be slow is queried in a thread, so that a caller's timeout ends it.
         """
         if not self.store.blocking:
             return [self._reply(request) for request in requests]
@@ -181,7 +181,7 @@ class Database:
         return Reply(tuple(found), ranked=True, seconds=time.perf_counter() - begin)
 
     def _find_facts(self, request: Request) -> tuple[EntityLink | None, list[Fact], bool, str]:
-        """Return a request's subject, its facts, and True if there are more; or why there are none.
+        """Return the subject, its facts, True if there are more facts, and why there are none.
 
         Raises:
             StoreError: the database did not answer.
@@ -196,7 +196,7 @@ class Database:
             why = why or f"it does not know {request.subject!r}"
         else:
             link, why = self._linker.find(request.text)
-            why = why or "no name that it knows occurs in the text"
+            why = why or "the text contains no name that it knows"
         if link is not None:
             facts, more = self._look_up(link.name)
             if facts:
@@ -205,7 +205,7 @@ class Database:
         return None, [], False, why
 
     def _look_up(self, subject: str) -> tuple[list[Fact], bool]:
-        """Return the facts of a subject, and True if there are more than ``max_rows``."""
+        """Return the facts of a subject (at most ``max_rows``), and True if there are more."""
         name = self._normalize(subject)
         if name in self._ambiguous:
             raise _AmbiguousName(f"several entries are called {subject!r}")
@@ -226,10 +226,10 @@ class Database:
         return found, more
 
     def _read_names(self) -> Iterable[str]:
-        """Return all names, and set for each normalized name the keys of its facts.
+        """Return all names; also store the keys of the facts of each normalized name.
 
-        Without a key column, the keys of a subject are the spellings of its name. With one, a name
-        that has two keys is ambiguous.
+        Without a key column, a subject's keys are the spellings of its name. With a key column, a
+        name with two keys is ambiguous.
         """
         self._keys: dict[str, tuple[Any, ...]] = {}
         self._ambiguous: set[str] = set()
@@ -260,7 +260,7 @@ class _AmbiguousName(Exception):
 
 
 def _fact_table(catalogue: Catalogue, place: str, table: str, columns: Sequence[str]) -> Layout:
-    """Return the layout of a table of facts with these columns, checked against the database."""
+    """Return the layout of a table of facts, checked against the database."""
     if table in catalogue.unreadable:
         raise LacyError("E74", path=place, table=table, why=catalogue.unreadable[table])
     name = match_name(table, catalogue.tables)
@@ -281,7 +281,7 @@ def _fact_table(catalogue: Catalogue, place: str, table: str, columns: Sequence[
 
 
 def _is_visible(value: str) -> bool:
-    """True if a value has a visible character; a zero-width space is not one."""
+    """True if a value has a visible character (a zero-width space is invisible)."""
     return any(unicodedata.category(character)[0] not in "CZ" for character in value)
 
 

@@ -1,7 +1,7 @@
-"""Queries for the facts of a database: all subjects, the facts of one, how often values occur.
+"""Query a database for all subjects, the facts of one subject, and the frequencies of values.
 
-A ``Layout`` says which tables and columns hold the facts; it has been checked against the database.
-``FactReader`` turns it into queries. Names are quoted, values are bound, nothing is written.
+A ``Layout`` says which tables and columns contain the facts; it was checked against the database.
+``FactReader`` turns it into queries. Names are quoted, values are bound, and nothing is written.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from lacy.sources.db.stores import SETUP_SECONDS, VIEW_SECONDS, Store, StoreErro
 from lacy.sources.db.values import Formatter, ValueKind, value_texts
 
 _SPELLINGS_PER_QUERY = 100
-"""Most spellings of one subject in a query."""
+"""Maximum number of spellings of one subject in a query."""
 
 _MOST_NAMES = 2_000_000
-"""Most names in a view; an endless view has more."""
+"""Maximum number of names in a view; a view with more is probably endless."""
 
 Fact = tuple[str, tuple[str, ...]]
-"""A relation and the forms of one value, the most common one first."""
+"""A relation and the written forms of one value, the most common form first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """A join from a table reached before, given by its number, to the next one."""
+    """A join from an already joined table, given by its index, to the next table."""
 
     from_table: int
     column: str
@@ -37,7 +37,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table given by its number: 0 is the subject's, others follow as joined."""
+    """A column of a table, given by its index: 0 is the subject's table, joined tables follow."""
 
     table: int
     name: str
@@ -48,10 +48,10 @@ class Relation:
     """The columns of one kind of fact.
 
     Args:
-        name: the relation's name, or the column that holds it (a table of facts).
-        values: columns with the forms of one value.
-        joins: the joins from the subject's table to them.
-        formatter: writes a value as texts do; by default it is not changed.
+        name: the relation's name or, in a table of facts, the column with the name.
+        values: columns with the written forms of one value.
+        joins: the joins from the subject's table to these columns.
+        formatter: converts a value to its written forms; None does not change it.
     """
 
     name: str | Column
@@ -66,10 +66,10 @@ class Layout:
 
     Args:
         table: the subjects' table.
-        subject: its column with their names.
-        key: its column that identifies subjects; the same as ``subject`` if only names do.
-        relations: the kinds of fact.
-        aliases: further names: a column and the joins to it.
+        subject: column of the subjects' names.
+        key: column that identifies subjects; equal to ``subject`` if there is no other.
+        relations: the kinds of facts.
+        aliases: columns with other names, and the joins to them.
     """
 
     table: str
@@ -80,13 +80,13 @@ class Layout:
 
 
 class FactReader:
-    """Reads the facts of a layout from a store.
+    """Reads facts from a store according to a layout.
 
     Args:
         store: an open database whose catalogue has been read.
         layout: the tables and columns of the facts.
         seconds: time limit of one query of ``facts_of``.
-        views: the tables that are views, which may never end.
+        views: the tables that are views; queries of a view may never end.
     """
 
     def __init__(
@@ -100,11 +100,11 @@ class FactReader:
 
     @property
     def keyed(self) -> bool:
-        """True if subjects have a key besides their name."""
+        """True if subjects are identified by a key column instead of their name."""
         return self.layout.key != self.layout.subject
 
     def subjects(self) -> list[tuple[Any, str, str]]:
-        """Return (key, name of the key's owner or "", name), ordered by name.
+        """Return ``(key, main name or "", name)`` of all names, ordered by name.
 
         Without a key column, the key is the subject's name as stored.
 
@@ -117,7 +117,8 @@ class FactReader:
         key = raw if self.keyed else self.store.text(raw)
         for column, joins in ((own, ()), *self.layout.aliases):
             name, kind = self._selected(column, joins)
-            # As text: SQLite would use an index, whose collation may be unknown.
+            # Convert to text, because SQLite would otherwise use an index with an unknown
+            # collation.
             present = self.store.text(self._sql(column))
             limit = f" LIMIT {_MOST_NAMES + 1}" if self._has_view(joins) else ""
             query = (
@@ -138,10 +139,10 @@ class FactReader:
 
         Args:
             keys: the subject's key, or all spellings of its name.
-            limit: most rows of a query and facts in all.
+            limit: maximum number of rows per query and of facts in total.
 
         Raises:
-            StoreError: the database did not answer, or not in time.
+            StoreError: the database did not answer in time.
         """
         found: list[Fact] = []
         more = False
@@ -159,7 +160,7 @@ class FactReader:
         return found[:limit], more or len(found) > limit
 
     def alternatives(self) -> dict[str, float]:
-        """Return ``2^entropy`` of each relation's values, its effective number of values.
+        """Return the effective number of values of each relation, ``2^entropy``.
 
         Raises:
             StoreError: the database cannot be read.
@@ -185,7 +186,7 @@ class FactReader:
     def _query(
         self, relations: Sequence[Relation], spellings: int
     ) -> tuple[str, tuple[ValueKind, ...]]:
-        """Return one query for relations with the same joins, and the kinds of its columns."""
+        """Return the query for relations with the same joins, and the kinds of its columns."""
         joins = relations[0].joins
         names = [relation.name for relation in relations if isinstance(relation.name, Column)]
         values = [column for relation in relations for column in relation.values]
@@ -200,7 +201,7 @@ class FactReader:
         return query, tuple(kind for _, kind in selected)
 
     def _selected(self, column: Column, joins: Sequence[Join]) -> tuple[str, ValueKind]:
-        """Return the SQL for a column's values, and their kind."""
+        """Return the SQL for a column's values and their kind."""
         found = self.store.column_query(self._tables(joins)[column.table], column.name)
         return found.expression(self._sql(column)), found.kind
 
@@ -211,7 +212,7 @@ class FactReader:
         return any(table in self.views for table in self._tables(joins))
 
     def _setup_rows(self, query: str, joins: Sequence[Join]) -> list[tuple[Any, ...]]:
-        """Return the result of a query that reads whole tables when the database is opened."""
+        """Run a query that reads whole tables; used when the database is opened."""
         if not self._has_view(joins):
             return self.store.rows(query, seconds=SETUP_SECONDS)
         try:
@@ -219,7 +220,7 @@ class FactReader:
         except StoreError as error:
             if str(error) != timeout_message(VIEW_SECONDS):
                 raise
-            why = f"{error}; it is a view: if it ends at all, store its rows in a table"
+            why = f"{error}; it is a view, so store its rows in a table (if it ends at all)"
             raise StoreError(why) from error
 
     def _from(self, joins: Sequence[Join]) -> str:
@@ -235,9 +236,9 @@ class FactReader:
 
 
 def _query_group(layout: Layout) -> Callable[[Relation], Any]:
-    """Return a key by which neighbouring relations share a query: their joins.
+    """Return a key function; adjacent relations with equal keys share a query.
 
-    A table of facts has a query of its own.
+    The key is the relation's joins; a table of facts always has its own query.
     """
     own = {id(r): n for n, r in enumerate(layout.relations) if isinstance(r.name, Column)}
     return lambda relation: (relation.joins, own.get(id(relation), -1))
@@ -246,7 +247,7 @@ def _query_group(layout: Layout) -> Callable[[Relation], Any]:
 def _facts_in(
     relations: Sequence[Relation], row: Sequence[Any], kinds: Sequence[ValueKind]
 ) -> list[Fact]:
-    """Return the facts in one row; each element of a list is a separate fact."""
+    """Return the facts in one row; every element of a list is a separate fact."""
     place, found = 0, []
     for relation in relations:
         name = relation.name
@@ -266,10 +267,10 @@ def _facts_in(
 
 
 def _relation_name(value: Any, kind: ValueKind = "any") -> str:
-    """Return the name of a relation from its column; "" if there is none."""
+    """Return the relation's name in a stored value, or ""."""
     return next(iter(value_texts(value, kind)), "")
 
 
 def _key_text(key: Any) -> str:
-    """Return a key as text; bytes that are not UTF-8 are replaced."""
+    """Return a key as text; invalid UTF-8 bytes are replaced."""
     return key.decode("utf-8", errors="replace") if isinstance(key, bytes) else str(key)

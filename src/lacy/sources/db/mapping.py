@@ -1,8 +1,8 @@
-"""A mapping file: which columns of an existing database hold facts.
+"""Read a mapping file, which says which columns of an existing database contain facts.
 
-    database: people.duckdb            # a path beside this file, or postgresql://user@host/name
+    database: people.duckdb            # path relative to this file, or postgresql://user@host/name
     subject: person.name               # the subjects of facts
-    aliases: [person.pen_name]         # further names
+    aliases: [person.pen_name]         # columns with other names
     relations:
       birth date: {value: person.born, date: "%-d %B %Y"}
       birth place: {value: city.name, join: [person.city_id = city.id]}
@@ -11,9 +11,9 @@
         join: [person.id = won.person_id, won.award_id = award.id]
     facts: {relation: claim.kind, value: claim.text, join: [person.id = claim.person_id]}
 
-``TABLE.COLUMN`` names a column. A join goes from a table reached before (the first is the
-subject's) to the next. A list of values, or of patterns of a date, gives several forms of one
-value. The mapping is checked against the database before any fact is read.
+``TABLE.COLUMN`` names a column. Each join leads from a table that is already joined (at first only
+the subject's table) to the next one. A list of values, or of date patterns, means several written
+forms of the same value. The mapping is checked against the database before any fact is read.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     """Return the content of a mapping file.
 
     Raises:
-        LacyError: E13 no such file, E95 it is not a mapping.
+        LacyError: E13, no such file; E95, it is not a mapping.
     """
     try:
         content, _ = read_yaml(path)
@@ -58,28 +58,28 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     if not isinstance(content.get("database"), str):
         problems.append("database: name the file, or postgresql://user@host/name")
     if "relations" not in content and "facts" not in content:
-        problems.append("relations: there are none")
+        problems.append("relations: missing")
     _raise_problems(path, problems)
     return content
 
 
 def database_of(content: Mapping[str, Any], path: str | Path) -> str | Path:
-    """Return the database that a mapping names: an address, or a path relative to the mapping."""
+    """Return the database in a mapping: an address, or a path resolved relative to the mapping."""
     name: str = content["database"]
     is_address = is_postgres_url(name) or is_url(name)
     return name if is_address else Path(path).parent / name
 
 
 def layout_of(content: Mapping[str, Any], catalogue: Catalogue, path: str | Path) -> Layout:
-    """Return the layout that a mapping describes, checked against the database.
+    """Return the layout described by a mapping, checked against the database.
 
     Raises:
-        LacyError: E95 with all problems, each with its entry and what exists instead.
+        LacyError: E95, lists all problems with their entries and what exists instead.
     """
     builder = _LayoutBuilder(catalogue)
     layout = builder.layout(content)
     _raise_problems(path, builder.problems)
-    assert layout is not None  # None only with a problem
+    assert layout is not None  # it is None only if there was a problem
     return layout
 
 
@@ -95,7 +95,7 @@ def _unknown(name: str, known: Sequence[str], where: str) -> str:
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:
-    """Return close matches, or else what exists."""
+    """Return close matches, or else all existing names."""
     close = difflib.get_close_matches(name, known, 3, 0.6)
     if close:
         return f"; did you mean {' or '.join(close)}?"
@@ -108,11 +108,11 @@ def _problem(check: Callable[[str], str], pattern: Any) -> str:
 
 
 class _InvalidEntry(Exception):
-    """Raised for an entry that cannot be used; the message says why."""
+    """Raised when an entry cannot be used; the message says why."""
 
 
 class _LayoutBuilder:
-    """Builds a layout from a mapping, and collects all problems."""
+    """Builds a layout from a mapping and collects all problems."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.tables = catalogue.tables
@@ -122,14 +122,14 @@ class _LayoutBuilder:
 
     @contextmanager
     def _collect_problem(self, where: str) -> Iterator[None]:
-        """Record an invalid entry and go on, so that all problems are reported together."""
+        """Record an invalid entry and continue, so that all problems are reported together."""
         try:
             yield
         except _InvalidEntry as error:
             self.problems.append(f"{where}: {error}")
 
     def layout(self, content: Mapping[str, Any]) -> Layout | None:
-        """Return the layout; None if the subject column cannot be used."""
+        """Return the layout, or None if the subject column cannot be used."""
         with self._collect_problem("subject"):
             self.root, subject = self._split(content.get("subject"))
         if self.problems:
@@ -143,15 +143,15 @@ class _LayoutBuilder:
         if "facts" in content:
             found = self._facts(content["facts"])
             relations += [found] if found else []
-        # Neighbouring relations with the same joins share a query.
+        # Adjacent relations with the same joins share a query.
         order = {joins: n for n, joins in enumerate(dict.fromkeys(r.joins for r in relations))}
         relations.sort(key=lambda relation: order[relation.joins])
         return Layout(self.root, subject, key, tuple(relations), tuple(aliases))
 
     def _key(self, content: Mapping[str, Any], subject: str) -> str:
-        """Return the column that identifies subjects: as named, the primary key, or the name."""
+        """Return the column that identifies subjects: ``key``, the primary key, or the name."""
         if "key" not in content:
-            # The key of a table of facts identifies facts, not subjects.
+            # In a table of facts, the primary key identifies facts, not subjects.
             facts = content.get("facts")
             own = isinstance(facts, Mapping) and not facts.get("join")
             return subject if own else self.catalogue.keys.get(self.root, subject)
@@ -184,7 +184,7 @@ class _LayoutBuilder:
         return replace(found, name=name) if found and name else None
 
     def _entry(self, where: str, entry: Any, known: Sequence[str]) -> Relation | None:
-        """Return the relation of an entry, without a name; None if there is a problem."""
+        """Return the relation in an entry without its name, or None if there is a problem."""
         if isinstance(entry, str | list):
             entry = {"value": entry}
         if not isinstance(entry, Mapping):
@@ -207,7 +207,7 @@ class _LayoutBuilder:
         return Relation("", tuple(values), joins, formatter)
 
     def _formatter(self, where: str, entry: Mapping[str, Any]) -> Formatter | None:
-        """Return what formats the values; None if nothing does."""
+        """Return the formatter of an entry, or None if it has none."""
         if not {"date", "number", "text"} & set(entry):
             return None
         dates = _as_list(entry.get("date", []))
@@ -240,7 +240,7 @@ class _LayoutBuilder:
         return tuple(joins)
 
     def _sides(self, text: Any) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Return the two columns of ``a.x = b.y``."""
+        """Parse ``a.x = b.y`` and return both columns."""
         if isinstance(text, str):
             for match in re.finditer(r"=", text):
                 left, right = text[: match.start()].strip(), text[match.end() :].strip()
@@ -255,7 +255,7 @@ class _LayoutBuilder:
         return [self.root, *(join.table for join in joins)]
 
     def _column(self, name: Any, reached: Sequence[str]) -> Column:
-        """Return a column; if its table was joined several times, of the last one."""
+        """Return a column; if its table was joined several times, use the last join."""
         table, column = self._split(name)
         if table not in reached:
             hint = next(
@@ -271,7 +271,7 @@ class _LayoutBuilder:
         return Column(_last_place(reached, table), column)
 
     def _split(self, name: Any) -> tuple[str, str]:
-        """Return table and column; either may contain dots."""
+        """Split ``TABLE.COLUMN``; both names may contain dots."""
         if not isinstance(name, str) or not name.strip():
             raise _InvalidEntry("name a column: TABLE.COLUMN")
         dots = [match.start() for match in re.finditer(r"\.", name)]

@@ -1,8 +1,9 @@
 """Draft a mapping file for a database from its catalogue, for the user to check and correct.
 
-The most likely table of subjects is chosen by its columns' names and by the foreign keys to it. Its
-other columns become relations, and so do those that one foreign key, or a table of two foreign
-keys, leads to. The data itself is used only to find text columns that contain dates.
+The table of subjects is chosen by the names of its columns and by the foreign keys that refer to
+it. Its other columns become relations, and so do columns that are reached over one foreign key or
+over a link table with two foreign keys. The data itself is used only to detect text columns with
+dates.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ _RELATION = ("relation", "predicate", "property", "attribute", "kind", "type", "
 _VALUE = ("value", "object", "val", "answer")
 _DATE = re.compile(r"-?\d{1,4}-\d{2}-\d{2}([ T].*)?")
 _SAMPLE = 20
-"""Values of a text column that are checked for dates."""
+"""Number of values of a text column that are checked for dates."""
 
 
 def draft_mapping(database: str | Path, beside: Path) -> str:
     """Return the text of a mapping file.
 
     Args:
-        database: a file or an address; its password is not written.
-        beside: the path of the mapping file; the database's path is relative to its folder.
+        database: a file or an address; the password is not written.
+        beside: path of the mapping file; the database's path is written relative to its folder.
 
     Raises:
-        LacyError: E97, no table has a column of names; and what ``open_store`` raises.
+        LacyError: E97, no table has a column of names; and the errors of ``open_store``.
     """
     store = open_store(database)
     try:
@@ -71,45 +72,45 @@ class _Drafter:
         self.outgoing = {(k.table, k.column): k for k in self.catalogue.foreign_keys}
 
     def lines(self, named: str) -> Iterator[str]:
-        """Yield the lines of the file."""
+        """Yield the lines of the mapping file."""
         ranked = sorted(self._scores().items(), key=lambda found: (-found[1], found[0]))
         if not ranked:
             tables = ", ".join(self.catalogue.tables) or "none"
             tables += "".join(f"; {line}" for line in describe_unreadable(self.catalogue))
-            why = f"no table has a text column that could hold names; tables: {tables}"
-            do = "make a view with a column of names, or write the mapping by hand"
+            why = f"no table has a text column that could contain names; tables: {tables}"
+            do = "create a view with a column of names, or write the mapping by hand"
             raise LacyError("E97", place=self.store.place, why=why, do=do)
         (table, subject), _ = ranked[0]
-        yield "# Which columns hold facts. Delete what the model must not use, and rename relations"
+        yield "# Columns that contain facts. Delete what the model must not use, rename relations"
         yield '# as you like. Try it: lacy source ask THIS_FILE "..."'
         yield from (f"# {line}" for line in describe_unreadable(self.catalogue))
         yield f"database: {_yaml(named)}"
         yield ""
-        yield "# The subjects of facts: the column that holds their names."
+        yield "# The column with the names of the subjects."
         if others := [f"{t}.{c}" for (t, c), _ in ranked[1:5]]:
             yield f"# It could also be: {one_line(', '.join(others))}"
         yield f"subject: {_yaml(f'{table}.{subject}')}"
         aliases = [c for c in self.catalogue.tables[table] if c.lower() in _ALIASES]
         aliases = [c for c in aliases if c != subject]
         if aliases:
-            yield "# Further columns with names of the same subjects."
+            yield "# Columns with other names of the same subjects."
             yield f"aliases: [{', '.join(_yaml(f'{table}.{c}') for c in aliases)}]"
         fact = self._fact_table(table, subject)
         if fact:
             yield ""
-            yield "# A table of facts: one column holds the relation, one the value."
+            yield "# A table of facts has a column for the relation and a column for the value."
             relation, value = (_yaml(f"{table}.{c}") for c in fact)
             yield f"facts: {{relation: {relation}, value: {value}}}"
             return
         yield ""
         yield "# Each line is NAME: {value: TABLE.COLUMN}; `join` leads from the subject's table to"
-        yield "# the value's. `date` and `number` write a value as texts do."
+        yield "# the table of the value. `date` and `number` are formats of the written value."
         yield "relations:"
         relations = list(self._relations(table, subject, aliases))
         yield from relations or ["  {}  # this table has no other columns"]
 
     def _scores(self) -> dict[tuple[str, str], float]:
-        """Score how likely each text column holds the names of subjects."""
+        """Score each text column by how likely it contains the names of subjects."""
         scores = {}
         for table, columns in self.catalogue.tables.items():
             degree = sum(table in (k.table, k.to_table) for k in self.catalogue.foreign_keys)
@@ -122,13 +123,13 @@ class _Drafter:
                 if not fit and self.catalogue.keys.get(table) != column:
                     fit = 0.5 if len(columns) > 1 else 0.0
                 fit += 3.0 * bool(self._fact_table(table, column)) * (low in _NAMES)
-                # A table of subjects has more columns and foreign keys than one they refer to.
+                # Subjects have more columns and foreign keys than look-up tables they refer to.
                 size = min(len(columns), 8) / 4 + min(degree, 6) / 4
                 scores[table, column] = fit + size if fit else 0.0
         return {place: score for place, score in scores.items() if score > 0}
 
     def _fact_table(self, table: str, subject: str) -> tuple[str, str] | None:
-        """Return the columns of relation and value, if it is a table of facts."""
+        """Return the columns of relation and value if ``table`` is a table of facts, else None."""
         columns = {column.lower(): column for column in self.catalogue.tables[table]}
         relation = next((columns[name] for name in _RELATION if name in columns), None)
         value = next((columns[name] for name in _VALUE if name in columns), None)
@@ -156,7 +157,7 @@ class _Drafter:
                 yield from self._incoming(key, taken)
 
     def _incoming(self, back: ForeignKey, taken: set[str]) -> Iterator[str]:
-        """Yield the relations in a table that refers to the subjects."""
+        """Yield the relations in a table with a foreign key to the subjects."""
         first = f"{back.to_table}.{back.to_column} = {back.table}.{back.column}"
         columns = self.catalogue.tables[back.table]
         for key in self.catalogue.foreign_keys:
@@ -191,12 +192,12 @@ class _Drafter:
         query = f"SELECT {sql} FROM {place} WHERE {sql} IS NOT NULL LIMIT {_SAMPLE}"
         try:
             sample = [str(v) for (v,) in self.store.rows(query, seconds=VIEW_PROBE_SECONDS)]
-        except StoreError:  # too slow, or a value that cannot be computed
+        except StoreError:  # too slow, or the value cannot be computed
             return False
         return bool(sample) and all(_DATE.fullmatch(value) for value in sample)
 
     def _label(self, table: str) -> str | None:
-        """Return the column that names a row of a table."""
+        """Return the column that names the rows of a table, or None."""
         columns = self.catalogue.tables[table]
         text = [
             c for c, kind in columns.items() if _is_text(kind) and (table, c) not in self.outgoing
@@ -206,7 +207,7 @@ class _Drafter:
 
 
 def readable_catalogue(store: Store) -> Catalogue:
-    """Return the readable part of a catalogue; views are tested, as they may fail or never end.
+    """Return the readable part of a catalogue; views are tested: they may fail or never end.
 
     Raises:
         StoreError: the catalogue cannot be read.
@@ -216,7 +217,7 @@ def readable_catalogue(store: Store) -> Catalogue:
     begin = time.perf_counter()
     for table in sorted(found.unverified):
         if time.perf_counter() - begin > VIEW_SECONDS:
-            break  # the others are not tested
+            break  # do not test the remaining views
         query = f"SELECT COUNT(*) FROM (SELECT * FROM {store.table(table)} LIMIT 1) AS one"
         try:
             store.rows(query, seconds=VIEW_PROBE_SECONDS)
@@ -233,7 +234,7 @@ def readable_catalogue(store: Store) -> Catalogue:
 
 
 def describe_unreadable(catalogue: Catalogue) -> list[str]:
-    """Return a line for each table or view that cannot be read."""
+    """Return one line for each table or view that cannot be read."""
     return [f"left out: {one_line(t)}: {one_line(why)}" for t, why in catalogue.unreadable.items()]
 
 
@@ -244,7 +245,7 @@ def _is_text(kind: str) -> bool:
 
 
 def _relation_name(name: str, taken: set[str]) -> str:
-    """Return a unique name for a relation, in words."""
+    """Return a unique name for a relation, written as words."""
     words = " ".join(name.replace("_", " ").replace(".", " ").split()) or name
     number, found = 1, words
     while found in taken:
@@ -255,7 +256,7 @@ def _relation_name(name: str, taken: set[str]) -> str:
 
 
 def _yaml(value: str) -> str:
-    """Return a value as YAML, in quotes unless it is safe without."""
+    """Return a value as YAML, quoted unless it is safe without quotes."""
     plain = re.fullmatch(r"[A-Za-z_][\w .]*(?: = [\w .]+)?", value)
     words = value.lower() in ("yes", "no", "on", "off", "true", "false", "null", "y", "n")
     return value if plain and not words and value == value.strip() else json.dumps(value)

@@ -1,12 +1,12 @@
-"""Convert stored values to the words of a text, and format dates and numbers.
+"""Convert stored values to words of a text, and format dates and numbers.
 
-A whole number is written without ".0" and without an exponent; infinity and NaN are no values. An
-array or a JSON list holds several values, its elements; a JSON string is its text. Values that only
-programs read (bytes, composite values, ranges) give no text. A text column may contain JSON, too,
-because SQLite has no type for lists.
+Integers are written without ".0" and without exponent; infinity and NaN are ignored. Each element
+of an array or JSON list is a value; a JSON string becomes its text. Values that only programs read
+(bytes, composite values, ranges) have no text. A text column may also contain JSON, because SQLite
+has no type for lists.
 
-Date patterns use the codes of ``strftime``, in English on every computer: ``%-d %B %Y`` is 12 May
-1815. Number patterns are those of Python's ``format``: ``,.1f`` is 1,234.5.
+Date patterns use the codes of ``strftime``, in English on every computer: ``%-d %B %Y`` writes 12
+May 1815. Number patterns are those of Python's ``format``: ``,.1f`` writes 1,234.5.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from typing import Any, Literal
 from lacy._text import MONTHS
 
 ValueKind = Literal["any", "text", "number", "time", "interval", "json", "bytes", "none"]
-"""The form of a value in a query's result: a Python object, or text in a certain format."""
+"""Form of a value in a query's result: a Python object, or text in a certain format."""
 
 Formatter = Callable[[str], list[str]]
-"""Returns the forms in which texts write a value; none if texts cannot contain it."""
+"""Function that returns the written forms of a value; an empty list if it has none."""
 
 _MOST_DIGITS = 600
-"""Numbers with more digits are not used."""
+"""Numbers with more digits are ignored."""
 _FLOAT = re.compile(r"-?\d\.\d+e[+-]\d\d+")
-"""How SQLite writes a large or small number in a text column; people do not write it so."""
+"""Float in exponent notation, as SQLite stores it in text columns; texts write it differently."""
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 _INTERVAL = re.compile(r"(\d+) (year|mon|month|day)s?\b")
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
@@ -41,7 +41,7 @@ _CODES = ("d", "-d", "m", "-m", "B", "b", "Y", "%")
 
 
 def value_texts(value: Any, kind: ValueKind = "any") -> list[str]:
-    """Return the text of a stored value: none, one, or one for each element of a list."""
+    """Return the texts of a stored value: none, one, or one per element of a list."""
     if value is None or kind == "none":
         return []
     if isinstance(value, list | tuple):
@@ -77,10 +77,10 @@ def _text(value: str, kind: ValueKind) -> list[str]:
 
 
 def _number(value: Any) -> list[str]:
-    """Return a number as texts write it: 1815.0 is 1815, 1e16 is 10000000000000000, 12.50 stays."""
+    """Return a number as texts write it: 1815.0 becomes 1815, 1e16 all digits; 12.50 stays."""
     try:
         number = Decimal(str(value))
-    except (InvalidOperation, ValueError):  # money, complex numbers, very long integers
+    except (InvalidOperation, ValueError):  # not plain numbers: money, complex, very long integers
         return [value] if isinstance(value, str) else []
     if not number.is_finite() or abs(number.adjusted()) > _MOST_DIGITS:
         return []
@@ -91,7 +91,7 @@ def _number(value: Any) -> list[str]:
 
 
 def _bytes(value: bytes) -> list[str]:
-    """Return the text in some bytes; none for binary data such as images."""
+    """Decode bytes that contain text; return [] for binary data such as images."""
     try:
         text = value.decode()
     except UnicodeDecodeError:
@@ -100,9 +100,9 @@ def _bytes(value: bytes) -> list[str]:
 
 
 def _json(text: str) -> list[str]:
-    """Return the string of a JSON value, or those of a list; none for an object.
+    """Return the text of a JSON value, the texts of a list, or [] for an object.
 
-    SQLite does not check its JSON columns: a plain word stands for itself.
+    SQLite does not validate JSON columns, so plain text that is not JSON is returned unchanged.
     """
     try:
         return _elements(text)
@@ -118,7 +118,7 @@ def _elements(text: str) -> list[str]:
 
 
 def _interval(text: str) -> list[str]:
-    """Return an interval in words: "3 years 2 mons 04:00:00" is 3 years 2 months 4 hours."""
+    """Write an interval in words: "3 years 2 mons 04:00:00" becomes 3 years 2 months 4 hours."""
     parts = [(n, "month" if unit == "mon" else unit) for n, unit in _INTERVAL.findall(text)]
     rest = _INTERVAL.sub(" ", text)
     if clock := _CLOCK.search(rest):
@@ -135,17 +135,17 @@ def _interval(text: str) -> list[str]:
 
 
 def date_pattern_problem(pattern: str) -> str:
-    """Return what is wrong with a pattern for dates; empty if nothing."""
+    """Return what is wrong with a date pattern, or ""."""
     codes = [match.group(1) for match in _CODE.finditer(pattern)]
     for code in codes:
         if code not in _CODES:
             known = ", ".join(f"%{c}" for c in _CODES)
-            return f"%{code} is none of {known}"
+            return f"%{code} is not one of {known}"
     return "" if codes else 'it names no part of a date; for example "%-d %B %Y"'
 
 
 def number_pattern_problem(pattern: str) -> str:
-    """Return what is wrong with a pattern for numbers; empty if nothing."""
+    """Return what is wrong with a number pattern, or ""."""
     try:
         format(1234.5, pattern)
     except ValueError as error:
@@ -156,12 +156,12 @@ def number_pattern_problem(pattern: str) -> str:
 def make_formatter(
     dates: Sequence[str] = (), number: str | None = None, text: str = "{}"
 ) -> Formatter:
-    """Return a function that writes the values of a relation.
+    """Return a function that formats the values of a relation.
 
     Args:
-        dates: patterns of a date, one for each form; a value that is no date is not changed.
-        number: the pattern of a number; a value that is no number is not changed.
-        text: the text around the value, with ``{}`` in its place.
+        dates: date patterns, one for each written form; other values are not changed.
+        number: number pattern; values that are not numbers are not changed.
+        text: text around the value; ``{}`` stands for the value.
     """
 
     def write(value: Any) -> list[str]:
@@ -193,7 +193,7 @@ def _format_date(value: str, pattern: str) -> str:
 
 
 def _format_number(value: str, pattern: str) -> str:
-    # A Decimal keeps every digit, but not all patterns accept one ("d" needs an integer).
+    # Decimal preserves all digits, but some patterns reject it ("d" needs an integer).
     for kind in (Decimal, int, float):
         try:
             number = kind(value)

@@ -1,4 +1,4 @@
-"""Run queries of one connection in threads, one at a time, so that they can be cancelled."""
+"""Run the queries of one connection in threads, one at a time, so that callers can cancel them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from lacy.types import Reply, Request
 class QueryWorker:
     """Answers requests in threads, one query at a time.
 
-    A running query can only be interrupted, and an interrupt ends whatever the connection does.
-    So it is sent only while the running query belongs to the caller that was cancelled.
+    An interrupt ends whatever the connection is doing, so it is sent only while the running query
+    belongs to the caller that was cancelled.
 
     Args:
-        interrupt: ends the running query; called from any thread.
+        interrupt: cancels the running query; must work from any thread.
     """
 
     def __init__(self, interrupt: Callable[[], None]) -> None:
         self._interrupt = interrupt
         self._query_lock, self._state_lock = threading.Lock(), threading.Lock()
         self._running: threading.Event | None = None
-        """The cancellation event of the caller whose query runs."""
+        """Cancellation event of the caller that owns the running query."""
 
     async def ask(
         self, answer: Callable[[Request], Reply], requests: Sequence[Request]
     ) -> list[Reply]:
-        """Return ``answer`` of each request; cancelling the call interrupts its query."""
+        """Return ``answer(request)`` of each request; cancelling the call interrupts its query."""
         cancelled = threading.Event()
 
         def work() -> list[Reply]:
@@ -38,7 +38,7 @@ class QueryWorker:
             return await asyncio.to_thread(work)
         except asyncio.CancelledError:
             cancelled.set()
-            # In a thread, because a server may take a while to receive it.
+            # In a thread, because sending the interrupt to a server may take a while.
             threading.Thread(target=self._cancel, args=(cancelled,), daemon=True).start()
             raise
 

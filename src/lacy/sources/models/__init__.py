@@ -1,4 +1,4 @@
-"""Language models as sources: in this process, behind an HTTP API, or through the llm package."""
+"""Use language models as sources: in this process, behind an API, or of the llm package."""
 
 import lazy_loader
 

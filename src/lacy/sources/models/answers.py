@@ -1,8 +1,8 @@
-"""Extracts from a model's answer the words that continue a text, without notation or repetition.
+"""Extract the words that continue a text from a model's answer, without notation or repetition.
 
-``continuation_in`` processes the answer received so far. ``is_settled`` tells when later text can
-no longer change its beginning, so that a stream may be closed: the unit is the same as from the
-whole answer.
+``continuation_in`` processes the answer received so far. ``is_settled`` is True once later text can
+no longer change the beginning of the result; a stream can then be closed, and the unit is the same
+as from the whole answer.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ from lacy.sources.models.notation import (
 from lacy.sources.units import continuation
 
 READING_VERSION = 2
-"""Version of the rules that process answers; cached answers of other versions are not used."""
+"""Version of the rules that process answers; a cache ignores answers from other versions."""
 
 _MAX_REPEATED_WORDS = 64
-"""Words at the end of a text within which a repetition may begin, apart from its first word."""
+"""A repetition must begin within this many words of the text's end, or at the text's start."""
 
 _REFUSAL_CHARS = 32
-"""Characters after which a chat answer can no longer become a refusal."""
+"""After this many characters, a chat answer can no longer become a refusal."""
 
 _MIN_REPEATED_WORDS = 3
-"""Words of a text's end that a raw completion must repeat to count as a repetition."""
+"""Minimum number of words that a raw completion must repeat to count as a repetition."""
 
 _PRONOUNS = ("he", "she", "it", "they", "this", "who", "i", "we", "you", "there")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _RESTATED_WORDS = 3
-"""Words by which a restated sentence is recognised."""
+"""Number of first words that identify a restated sentence."""
 
 _MARKS = frozenset("-–—*#>_|=~+•: \n")
-"""An answer of only these characters is a list marker or a line without words."""
+"""An answer of only these characters is a list marker or a line, not words."""
 _STRAIGHT_QUOTES = str.maketrans("“”„«»‘’‚`´", "\"\"\"\"\"'''''")
 _AFTER_REPETITION = re.compile(r"(?:…|\.\.\.+|:(?=\s)|[\"”»]+(?=\s))\s*")
 
 
 def continuation_in(text: str, answer: str, *, raw: bool, whole: bool = False) -> str:
-    """Return what an answer adds to a text, with a space between them if one is needed.
+    """Return what an answer adds to a text, with a leading space if one is needed.
 
     Args:
         text: the text to continue.
         answer: the answer so far.
-        raw: True for a raw continuation, which keeps notation that the text itself uses; False for
+        raw: True for a raw completion, where notation that the text itself uses is kept; False for
             a chat answer.
         whole: True if the model ended its answer.
     """
@@ -63,9 +63,9 @@ def continuation_in(text: str, answer: str, *, raw: bool, whole: bool = False) -
 
 
 def is_settled(text: str, answer: str, *, raw: bool) -> bool:
-    """True if more of the answer cannot change how its beginning is read.
+    """True if later text cannot change the interpretation of the beginning of the answer.
 
-    False while it may still become a refusal, reasoning, a label, a list, a quotation or a
+    False while the answer may still become a refusal, reasoning, a label, a list, a quotation or a
     repetition of the text, and if it contains any notation.
     """
     body = answer.lstrip()
@@ -77,7 +77,7 @@ def is_settled(text: str, answer: str, *, raw: bool) -> bool:
         return False
     before, words = _normalized_words(text), tuple(map(_normalized, body.split()))
     if not raw:
-        # The first word may replace the subject: "He was born in".
+        # A pronoun may replace the subject in a repetition: "He was born in".
         subject = words[0] in _PRONOUNS or words[0] in before
         if subject and not _cannot_repeat(before, words[1:]):
             return False
@@ -88,7 +88,7 @@ def is_settled(text: str, answer: str, *, raw: bool) -> bool:
 
 def restates(text: str, answer: str) -> bool:
     """True if a chat answer restates the text's sentence instead of continuing it."""
-    body = _unwrapped(without_notation(answer))
+    body = _unwrap(without_notation(answer))
     if _repeated_chars(text, body, 1) or _repeated_with_pronoun(text, body):
         return False
     before, words = _normalized_words(text), tuple(map(_normalized, body.split()))
@@ -99,7 +99,7 @@ def restates(text: str, answer: str) -> bool:
 
 
 def _may_restate(sentence: tuple[str, ...], words: tuple[str, ...]) -> bool:
-    """True if an answer's first words are, or may become, those of a sentence."""
+    """True if an answer's first words are, or may still become, the first words of a sentence."""
     words = words[:_RESTATED_WORDS]
     start = sentence[: len(words)]
     same = start[:-1] == words[:-1] and len(start) == len(words)
@@ -108,27 +108,27 @@ def _may_restate(sentence: tuple[str, ...], words: tuple[str, ...]) -> bool:
 
 @lru_cache(maxsize=64)
 def _sentence_starts(text: str) -> tuple[int, ...]:
-    """Return the numbers of the words that begin the text and its last sentence."""
+    """Return the indices of the first words of the text and of its last sentence."""
     words = text.split()
     ends = [n + 1 for n, word in enumerate(words[:-1]) if word[-1] in ".!?"]
     return (0, *ends[-1:])
 
 
 def _cannot_repeat(before: tuple[str, ...], words: tuple[str, ...]) -> bool:
-    """True if an answer that starts with these words cannot repeat the end of the text before."""
+    """True if an answer that starts with these words cannot repeat the end of the text."""
     if not words:
         return False
     for start in [0, *range(max(0, len(before) - _MAX_REPEATED_WORDS), len(before))]:
         part = before[start : start + len(words)]
         if len(part) < len(words) or part[:-1] != words[:-1]:
-            continue  # any repetition comes later
+            continue  # a repetition can only begin later
         if part[-1].startswith(words[-1]) or words[-1].startswith(part[-1]):
             return False
     return True
 
 
 def _chat_continuation(text: str, answer: str) -> str:
-    body = _unwrapped(without_notation(answer))
+    body = _unwrap(without_notation(answer))
     if _inside_sentence(text):
         body = without_first_quotes(body)
     repeated = _repeated_chars(text, body, 1) or _repeated_with_pronoun(text, body)
@@ -136,15 +136,15 @@ def _chat_continuation(text: str, answer: str) -> str:
     if repeated and (mark := _AFTER_REPETITION.match(rest)):
         rest = " " + rest[mark.end() :]
     if repeated and rest and not rest[0].isspace():
-        return rest  # inside a word, or a mark directly after one
-    rest = _unwrapped(rest) if repeated else rest
+        return rest  # no space: it continues a word, or is punctuation
+    rest = _unwrap(rest) if repeated else rest
     if repeated and _inside_sentence(text):
         rest = without_first_quotes(rest)
     return continuation(text, "" if set(rest) <= _MARKS else rest)
 
 
-def _unwrapped(body: str) -> str:
-    """Remove what precedes or encloses the whole answer, in any order."""
+def _unwrap(body: str) -> str:
+    """Remove labels, quotes and markers around the whole answer, in any order of nesting."""
     for _ in range(MAX_NESTING):
         inner = without_quotes(without_preamble(body.strip())).strip()
         if inner == body:
@@ -167,7 +167,7 @@ def _raw_continuation(text: str, answer: str, whole: bool) -> str:
 
 
 def _raw_words(rest: str, whole: bool, *, new_line: bool, inside: bool) -> str:
-    """Return the words of a raw continuation of a text without notation."""
+    """Return the words of a raw completion if the text itself uses no notation."""
     if MARKUP & set(rest):
         rest = without_notation(rest) if inside else without_markup(rest)
     if inside:
@@ -176,7 +176,7 @@ def _raw_words(rest: str, whole: bool, *, new_line: bool, inside: bool) -> str:
 
 
 def without_prompt(text: str, answer: str) -> str:
-    """Remove from a raw completion the prompt that some servers repeat, and a second space."""
+    """Remove the prompt, which some servers repeat in a raw completion, and a doubled space."""
     new_line = answer.lstrip(" \t")[:1] == "\n"
     begin = answer.lstrip() if new_line and text.strip() else answer
     prompt = text.strip() if new_line else text
@@ -188,7 +188,7 @@ def without_prompt(text: str, answer: str) -> str:
 
 
 def _repeated_with_pronoun(text: str, body: str) -> int:
-    """``_repeated_chars`` if another word replaces the subject: "He was born in Kelfield"."""
+    """Like ``_repeated_chars``, but the subject may be a pronoun: "He was born in Kelfield"."""
     subjects = (*_PRONOUNS, *_normalized_words(text))
     first = re.match(r"\S+\s+", body)
     if first is None or _normalized(first.group().strip()) not in subjects:
@@ -198,14 +198,14 @@ def _repeated_with_pronoun(text: str, body: str) -> int:
 
 
 def _inside_sentence(text: str) -> bool:
-    """True if a text stops inside a sentence, where no new line can begin."""
+    """True if a text ends inside a sentence; a new line cannot begin there."""
     end = text.rstrip(" \t").rstrip("\"'”’»)]")
     return bool(end) and end[-1] not in ".!?…:;。！？\n"
 
 
 @lru_cache(maxsize=64)
 def _normalized_words(text: str) -> tuple[str, ...]:
-    """Return a text's words as they are compared: in lower case and without quotation marks."""
+    """Return the words of a text in lower case without quotation marks, for comparisons."""
     return tuple(_normalized(word) for word in text.split())
 
 
@@ -217,8 +217,8 @@ def _normalized(word: str) -> str:
 def _repeated_chars(text: str, body: str, min_words: int) -> int:
     """Return the number of characters at the start of ``body`` that repeat the end of ``text``.
 
-    Whole words are compared, whatever the spaces between them. Several words are compared in lower
-    case; a single one must also have the same case, except for a capital that begins the answer.
+    Whole words are compared and spaces between them ignored. Several words are compared in lower
+    case; a single word must also have the same case, except for the answer's first letter.
     """
     before, normalized = text.split(), list(_normalized_words(text))
     matches = list(re.finditer(r"\S+", body[: len(text) + 1000]))

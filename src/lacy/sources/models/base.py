@@ -1,4 +1,4 @@
-"""The base of models that answer over a connection or from other threads."""
+"""Base class of models that are reached over a connection or in other threads."""
 
 from __future__ import annotations
 
@@ -6,48 +6,48 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from lacy.errors import LacyError
+from lacy._require import require_at_least
 from lacy.remote import LoopThread, RemoteError
 from lacy.sources.protocol import TokenPrice
 from lacy.types import Candidate, Reply, Request, Unit
 
 Mode = Literal["auto", "completions", "chat"]
-"""How a model is asked: to continue the raw text, in a conversation, or whichever it offers."""
+"""``completions`` sends the raw text, ``chat`` a conversation, ``auto`` what the model offers."""
 
 DEFAULT_MAX_TOKENS: dict[Unit, int] = {"token": 1, "word": 12, "value": 16}
-"""Token limit of a request, by unit."""
+"""Token limit of a request by unit."""
 
 DEFAULT_TIMEOUT = 20.0
-"""Seconds for one request with all attempts; an engine waits for 30 by default."""
+"""Seconds for one request with all attempts; an engine waits for 30 s by default."""
 
 
 @dataclass
 class RequestRecord:
-    """What one request cost over all attempts, and notes for its evidence."""
+    """Cost of one request over all attempts, and notes for its evidence."""
 
     cost: float = 0.0
     notes: list[str] = field(default_factory=list)
 
     def note(self, note: str) -> None:
-        """Add a note unless it is empty or known."""
+        """Add a note unless it is empty or a repetition."""
         if note and note not in self.notes:
             self.notes.append(note)
 
 
 class RemoteModel:
-    """A model that is asked in a ``LoopThread``; every failure becomes a reply with an error.
+    """A model that runs in a ``LoopThread``; every failure becomes a reply with an error.
 
     Subclasses implement ``_continue``.
 
     Args:
-        name: the name that spans show.
-        max_tokens: token limit of a request, by unit or one number for all.
+        name: the speaker in spans.
+        max_tokens: token limit of a request, by unit or one number for all units.
         timeout: seconds for one request with all attempts and waits.
         price: US dollars per million tokens, or a pair: input tokens, output tokens.
         characters: maximum characters sent; longer texts are cut at the beginning.
-        cleanup: awaited when the model is closed; must not refer to the model.
+        cleanup: awaited when the model is closed; it must not hold a reference to the model.
 
     Raises:
         LacyError: E12, a setting is out of range.
@@ -66,13 +66,13 @@ class RemoteModel:
         self.name, self.price = name, TokenPrice.of(price)
         self.max_tokens = limits_by_unit(max_tokens, DEFAULT_MAX_TOKENS)
         self.timeout, self.characters = timeout, characters
-        check_minimum("timeout", timeout, 0.001)
-        check_minimum("characters", characters, 1)
-        check_minimum("max_tokens", min(self.max_tokens.values()), 1)
+        require_at_least("timeout", timeout, 0.001)
+        require_at_least("characters", characters, 1)
+        require_at_least("max_tokens", min(self.max_tokens.values()), 1)
         self._loop_thread = LoopThread(cleanup) if cleanup else LoopThread()
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Continue each text by one unit, all at the same time; never raise for a failure."""
+        """Continue all texts by one unit concurrently; failures become replies with an error."""
         if not requests:
             return []
         try:
@@ -100,11 +100,11 @@ class RemoteModel:
         return list(await asyncio.gather(*(self._reply(request, deadline) for request in requests)))
 
     async def _reply(self, request: Request, deadline: float) -> Reply:
-        """Return a reply before the deadline, whatever happens."""
+        """Return a reply before the deadline, even if the model fails."""
         begin, record, why = time.perf_counter(), RequestRecord(), ""
         if len(request.text) > self.characters:
             request = replace(request, text=request.text[-self.characters :])
-            record.note(f"which saw the last {self.characters} characters only")
+            record.note(f"which saw only the last {self.characters} characters")
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 text = await self._continue(request, deadline, record)
@@ -112,7 +112,7 @@ class RemoteModel:
             why = f"no whole answer within {self.timeout:g} s"
         except RemoteError as error:
             why = str(error)
-        except Exception as error:  # not even a bug of ours may end the text
+        except Exception as error:  # not even a bug in lacy may end the text
             why = self._describe(error)
         seconds, cost = time.perf_counter() - begin, record.cost
         if why:
@@ -122,11 +122,11 @@ class RemoteModel:
         return Reply(found, cost=cost, seconds=seconds)
 
     async def _continue(self, request: Request, deadline: float, record: RequestRecord) -> str:
-        """Return the text's next unit, "" if there is none.
+        """Return the text's next unit, or "" if there is none.
 
         Args:
-            request: its text is no longer than ``characters``.
-            deadline: time of ``time.monotonic()``.
+            request: the request; its text has at most ``characters`` characters.
+            deadline: a value of ``time.monotonic()``.
             record: collects costs and notes, also of failed attempts.
 
         Raises:
@@ -135,24 +135,13 @@ class RemoteModel:
         raise NotImplementedError
 
     def _describe(self, error: Exception) -> str:
-        """Return an unexpected error in words that contain no key."""
+        """Describe an unexpected error without the API key."""
         return type(error).__name__
 
 
 def limits_by_unit(
     max_tokens: int | Mapping[Unit, int] | None, defaults: Mapping[Unit, int]
 ) -> dict[Unit, int]:
-    """Return the token limit of each unit from one number for all, or some of them."""
+    """Return the token limit of each unit, given one number for all units or a partial mapping."""
     given = dict.fromkeys(defaults, max_tokens) if isinstance(max_tokens, int) else max_tokens
     return {**defaults, **(given or {})}
-
-
-def check_minimum(setting: str, value: Any, minimum: float) -> None:
-    """Check that a setting is at least a minimum (NaN is not).
-
-    Raises:
-        LacyError: E12.
-    """
-    if not value >= minimum:
-        do = f"give at least {minimum}"
-        raise LacyError("E12", key=setting, value=value, why="too little", do=do)

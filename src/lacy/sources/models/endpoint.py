@@ -1,8 +1,8 @@
-"""A model behind any OpenAI-compatible server as a source: llama.cpp, vLLM, a provider's API.
+"""Use a model behind an OpenAI-compatible server (llama.cpp, vLLM, a provider's API) as a source.
 
-A base model continues the raw text (``/completions``); a chat model is instructed to
-(``/chat/completions``). The answer is cut to one unit, as ``LanguageModel`` does. Whatever the
-server does, each request ends in time with a reply; what went wrong is in its ``error``.
+A base model continues the raw text (``/completions``); a chat model is instructed to do so
+(``/chat/completions``). The answer is cut to one unit, as by ``LanguageModel``. Whatever the server
+does, each request gets a reply in time, and its ``error`` says what went wrong.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, get_args
 
-from lacy.errors import LacyError
+from lacy._require import require_at_least, require_one_of
 from lacy.remote import Chunk, OpenAIClient, RemoteError, Retries
 from lacy.sources.models import chat
 from lacy.sources.models.answers import READING_VERSION
@@ -20,23 +20,22 @@ from lacy.sources.models.base import (
     Mode,
     RemoteModel,
     RequestRecord,
-    check_minimum,
 )
 from lacy.sources.models.partial import CHARACTERS_PER_TOKEN, PartialCompletion, TokenUsage
 from lacy.sources.units import drop_partial_word, whole_number
 from lacy.types import Request, Unit
 
 _NOT_OFFERED = (400, 404, 405, 422, 501)
-"""Statuses of servers that do not offer completions, or not for this model."""
+"""Status codes that mean that completions are not offered, at all or for this model."""
 
 _CHARACTER_TOKENS = 4
-"""Tokens that contain at least one whole character, if one token was only part of it."""
+"""Tokens to request if one token was only part of a character; enough for a whole one."""
 
 _NUMBER_TOKENS = 12
-"""Tokens that suffice for nearly every number after its first token."""
+"""Tokens to request to complete a number after its first token; enough for nearly every number."""
 
 _END_WAIT, _USAGE_WAIT = 0.25, 2.0
-"""Seconds to wait, after the finish reason, for the end of the stream or the token counts."""
+"""Seconds to wait after the finish reason: for the end of the stream, and for token counts."""
 
 
 class Endpoint(RemoteModel):
@@ -45,28 +44,28 @@ class Endpoint(RemoteModel):
     Args:
         url: base of the API, such as ``http://localhost:8000/v1``.
         model: the model's name on the server.
-        key_variable: environment variable with the key, which is read at each request, never stored
-            or shown. If None or not set, no key is sent.
-        mode: ``"completions"`` sends the raw text, ``"chat"`` sends messages, ``"auto"`` uses the
-            first of them that the server offers for this model.
-        name: the name that spans show; the model's name by default.
-        max_tokens: token limit of a request, by unit or one number for all.
+        key_variable: environment variable that contains the API key; it is read at each request and
+            never stored or shown. If None or unset, no key is sent.
+        mode: ``"completions"`` sends the raw text, ``"chat"`` sends messages, ``"auto"`` tries
+            completions first and uses chat if the server does not offer them for this model.
+        name: the speaker in spans; by default the model's name.
+        max_tokens: token limit of a request, by unit or one number for all units.
         timeout: seconds for one request, including its wait for a free connection and all retries.
-        retries: number of repetitions after 429, 5xx and lost connections.
-        first_wait: seconds before the first repetition; each wait is twice as long as the last, and
-            at least ``Retry-After``.
-        concurrency: requests at the same time.
+        retries: number of retries after 429, 5xx and lost connections.
+        first_wait: seconds before the first retry; each wait is twice as long as the previous one,
+            and at least ``Retry-After``.
+        concurrency: maximum number of simultaneous requests.
         price: US dollars per million tokens, or a pair: input tokens, output tokens.
         characters: maximum characters sent; longer texts are cut at the beginning.
         max_bytes: maximum size of an answer in bytes.
-        body: further fields of each request, such as ``{"reasoning_effort": "low"}``.
+        body: additional fields of each request, such as ``{"reasoning_effort": "low"}``.
         stream: read the answer token by token and close the connection as soon as the unit is
-            complete: with ``transformers serve``, a word takes half the time
-            (``docs/how-to/endpoint.md``). Costs are then estimated, because the server's count
-            comes last; False waits for it.
+            complete; with ``transformers serve``, a word takes half the time
+            (``docs/how-to/endpoint.md``). Costs are then estimated, because servers send token
+            counts last. False waits for the counts.
 
-    A unit ``"token"`` is one token of a raw completion, or the whole number that it begins. A chat
-    gives a word instead.
+    The unit ``"token"`` is one token of a raw completion, or the whole number that it
+    begins. A chat returns a word instead.
 
     Raises:
         LacyError: E11, httpx is not installed; E12, a setting is out of range; E72, the address
@@ -100,13 +99,11 @@ class Endpoint(RemoteModel):
             name or model, max_tokens=max_tokens, timeout=timeout, price=price,
             characters=characters, cleanup=self.client.close,
         )  # fmt: skip
-        check_minimum("retries", retries, 0)
-        check_minimum("first_wait", first_wait, 0.0)
-        check_minimum("concurrency", concurrency, 1)
-        check_minimum("max_bytes", max_bytes, 1)
-        if mode not in get_args(Mode):
-            do = f"choose one of: {', '.join(get_args(Mode))}"
-            raise LacyError("E12", key="mode", value=mode, why="there is no such mode", do=do)
+        require_at_least("retries", retries, 0)
+        require_at_least("first_wait", first_wait, 0.0)
+        require_at_least("concurrency", concurrency, 1)
+        require_at_least("max_bytes", max_bytes, 1)
+        require_one_of("mode", mode, get_args(Mode))
         self.url, self.model = self.client.url, model
         self.mode: Mode = mode
         self.body, self.stream = dict(body or {}), stream
@@ -156,7 +153,7 @@ class Endpoint(RemoteModel):
             text = drop_partial_word(text[: len(text) - len(text.lstrip()) + 1], "token")
         if request.tokens and text[-1:].isdigit():
             if request.text[-1:].isdigit() and text[0].isdigit():
-                return ""  # it would continue a number of another model
+                return ""  # it would continue a number begun by another model
             await ask(max(self.max_tokens["token"], _NUMBER_TOKENS))
             text = whole_number(partial.body, text, ended=partial.finish == "stop") or ""
         return text
@@ -174,14 +171,14 @@ class Endpoint(RemoteModel):
         self, path: str, body: dict[str, Any], partial: PartialCompletion, deadline: float,
         record: RequestRecord, size: int,
     ) -> str:  # fmt: skip
-        """Fill ``partial`` and return its unit; add the cost of all attempts to ``record``."""
+        """Send the request, return its unit, and add the cost of all attempts to ``record``."""
         priced = any(self.price)
         body = {**body, "stream": self.stream and partial.unit != "token"}
         if body["stream"] and priced:
             body["stream_options"] = {"include_usage": True}
 
         async def read(arriving: AsyncGenerator[Chunk, None]) -> str:
-            partial.restart()  # this may be another attempt
+            partial.restart()  # ``read`` is called again for each attempt
             usage = TokenUsage.estimate(size)
             try:
                 finish = await _read_unit(
@@ -204,10 +201,10 @@ async def _read_unit(
     usage: TokenUsage,
     wait: float,
 ) -> str:
-    """Read an answer until its unit is complete; return the finish reason, "" if we stopped there.
+    """Read an answer until its unit is complete; return the finish reason, or "" if we stopped.
 
-    After the finish reason only token counts can follow: they are waited for at most ``wait``
-    seconds, and errors from there on do not affect the answer.
+    After the finish reason, only token counts can follow. We wait at most ``wait`` seconds for
+    them, and errors at that stage do not affect the answer.
     """
     finish = None
     while True:
@@ -223,7 +220,7 @@ async def _read_unit(
         usage.output += _estimated_tokens(chunk)
         if chunk.usage:
             usage.update(chunk.usage.get("prompt_tokens"), chunk.usage.get("completion_tokens"))
-        if finish in (None, "stop"):  # a reason that aborted the answer is not overwritten
+        if finish in (None, "stop"):  # do not overwrite the reason of an aborted answer
             finish = chunk.finish or finish
         partial.reasoned = partial.reasoned or chunk.reasoning
         if partial.add(chunk.text):
@@ -232,5 +229,5 @@ async def _read_unit(
 
 
 def _estimated_tokens(chunk: Chunk) -> int:
-    """Return the tokens of a chunk: most servers send one token at a time."""
+    """Estimate the tokens of a chunk; most servers send one token per chunk."""
     return -(-len(chunk.text) // CHARACTERS_PER_TOKEN) if chunk.whole else bool(chunk.text)

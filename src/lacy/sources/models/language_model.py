@@ -1,14 +1,14 @@
-"""A causal language model in this process as a source: the larger model of the paper (§5).
+"""Use a causal language model in this process as a source: the larger model of the paper (§5).
 
-It has its own tokenizer; requests and replies are text. It keeps a KV cache for each text that is
-being generated, so that a call costs the tokens since the last call plus those that it generates,
-instead of a forward pass over the whole prefix. The requests of one ``ask`` are answered together,
-in the one thread that computes with this model: the event loop stays free, and if the caller is
-cancelled, the computation ends before its next forward pass.
+Requests and replies are text, so the model may have any tokenizer. It keeps a KV cache for each
+text that is being generated; a call therefore computes only the tokens since the previous call and
+those that it generates, not the whole prefix. The requests of one ``ask`` form a batch in the one
+thread that computes with this model: the event loop stays free, and if the caller is cancelled, the
+computation stops before its next forward pass.
 
 Models that accept position ids for each row (Llama, GPT-2 and most others) answer in batches.
-Models that do not (BLOOM, MPT) answer one text after the other, and so do models with a state
-instead of a cache (Mamba, Qwen3-Next), which read their text again for every token.
+Models that do not (BLOOM, MPT) answer one text after the other. So do models with a recurrent state
+instead of a cache (Mamba, Qwen3-Next); they read their whole text again for every token.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ from lacy.sources.units import whole_number
 from lacy.types import CALL_TOKEN, Candidate, Reply, Request, Unit
 
 DEFAULT_MAX_TOKENS: dict[Unit, int] = {"token": 8, "word": 12, "value": 16}
-"""Token limit of a call, by unit. A "token" may need several until its characters are whole."""
+"""Token limit of a call by unit. A "token" may need several until its characters are complete."""
 
 DEFAULT_CACHES = 64
 
 DEFAULT_BATCH_SIZE = 32
 
 MAX_PREFILL_TOKENS = 4096
-"""Tokens that several texts may read in one forward pass."""
+"""Maximum number of prompt tokens that several texts share in one forward pass."""
 
 
 class _Abandoned(Exception):
-    """Raised when nobody waits for the answer any more."""
+    """Raised when the caller was cancelled, so nobody waits for the answer."""
 
 
 @dataclass(eq=False)
@@ -72,12 +72,13 @@ class _Continuation:
     evidence: str
     out: TextStream
     unit: str = ""
-    """The text of the reply, once it is complete."""
+    """The text of the reply, set when it is complete."""
     error: str = ""
     whole_numbers: bool = False
-    """True if numbers are completed, because the caller has another tokenizer."""
+    """True if a token that begins a number is extended to the whole number, because the caller's
+    tokenizer may split numbers differently."""
     first: str | None = None
-    """The first token's text, once its characters are complete."""
+    """The text of the first token, set when its characters are complete."""
     generated: int = 0
     token: int = -1
     reply: Reply | None = None
@@ -98,7 +99,7 @@ class _Continuation:
         return True
 
     def _take_token(self, *, end: bool) -> bool:
-        """``take`` for the unit ``token``: one token, or the whole number that it begins."""
+        """Add a token for the unit ``token``: one token, or the whole number that it begins."""
         text, last = self.partial.answer, end or self.generated == self.limit
         if self.first is None and text and self.out.whole:
             self.first = text
@@ -112,7 +113,7 @@ class _Continuation:
         self.partial.answer = number or ""
         self._finish("stop")
         if self.request.text[-1:].isdigit() and self.unit[:1].isdigit():
-            self.unit, self.error = "", "it would continue the digits of another model's number"
+            self.unit, self.error = "", "it would continue a number begun by another model"
         return True
 
     def _finish(self, finish: str) -> None:
@@ -127,17 +128,17 @@ class LanguageModel:
 
     Args:
         model: a ``transformers`` causal model, or the folder or Hub name of one.
-        tokenizer: its tokenizer; read from the same place if ``model`` is a name.
-        name: the name that spans show; the folder's name or the model's class by default.
-        max_tokens: token limit of a call, by unit or one number for all.
-        caches: number of texts whose KV cache is kept; the least recently used is dropped.
-        batch_size: texts that are computed together; with ``caches`` it bounds the memory. Answers
-            are those of each text alone, up to rounding.
-        device: where to put a model that is read from a folder.
-        price: US dollars per million tokens that it generates.
+        tokenizer: its tokenizer; loaded with the model if ``model`` is a name.
+        name: the speaker in spans; by default the folder's name or the model's class.
+        max_tokens: token limit of a call, by unit or one number for all units.
+        caches: number of KV caches to keep, one per text; the least recently used is dropped.
+        batch_size: number of texts that are computed together; this and ``caches`` bound memory.
+            Answers are the same as for each text alone, up to rounding.
+        device: device for a model that is loaded from a folder.
+        price: US dollars per million generated tokens.
 
     Raises:
-        LacyError: E69, no causal model can be read from the given place.
+        LacyError: E69, no causal model can be loaded.
     """
 
     def __init__(
@@ -174,14 +175,14 @@ class LanguageModel:
         self._call_id = tokenizer.get_vocab().get(CALL_TOKEN)
 
     def settings(self) -> dict[str, Any]:
-        """Return what the answers depend on: where the model was read, its files, the limits."""
+        """Return everything that influences the answers: the model, its files and the limits."""
         return {
             "model": str(getattr(self.model, "name_or_path", "")), "files": self._files,
             "max_tokens": self.max_tokens, "reading": READING_VERSION,
         }  # fmt: skip
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Continue each text by one unit; no candidate if the model ends the text itself."""
+        """Continue each text by one unit; no candidate if the model ends the text."""
         if not requests:
             return []
         abandoned = threading.Event()
@@ -193,30 +194,30 @@ class LanguageModel:
             raise
 
     def forget(self) -> None:
-        """Drop all caches, after what is being computed."""
+        """Drop all caches after the current computation."""
         _thread_of(self.model).submit(self._caches.clear)
 
     def _answer(self, requests: Sequence[Request], abandoned: threading.Event) -> list[Reply]:
-        """Return the replies; runs in the model's thread."""
+        """Return the replies; this runs in the model's thread."""
         texts = [self._begin(request) for request in requests]
         waiting = [text for text in texts if text.reply is None]
-        waiting.sort(key=lambda text: len(text.ids))  # rows are padded to the longest of a batch
+        waiting.sort(key=lambda text: len(text.ids))  # similar lengths together need less padding
         for first in range(0, len(waiting), self.batch_size):
             self._generate(waiting[first : first + self.batch_size], abandoned)
         return [text.reply for text in texts if text.reply is not None]
 
     def _begin(self, request: Request) -> _Continuation:
-        """Encode a request; it gets its reply here if it cannot be continued."""
+        """Encode a request; if it cannot be continued, its reply is set here."""
         limit = self.max_tokens[request.unit]
         ids = self._token_text.encode(request.text)
         ids = ids if self._begin_id is None else [self._begin_id, *ids]
         room = self._context - limit
         evidence = f"continued by {self.name}"
         if len(ids) > room > 0:
-            # The window moves in jumps of half its size, so that the next calls reuse the cache.
+            # Move the window in jumps of half its size, so that the next calls can reuse the cache.
             jump = max(1, room // 2)
             ids = ids[-(-(len(ids) - room) // jump) * jump :]
-            evidence += f", which saw the last {len(ids)} tokens only"
+            evidence += f", which saw only the last {len(ids)} tokens"
         text = _Continuation(request, ids, limit, evidence, self._token_text.stream())
         text.whole_numbers = request.tokens not in ("", self._token_text.name)
         if not ids:
@@ -227,13 +228,13 @@ class LanguageModel:
         return text
 
     def _generate(self, texts: list[_Continuation], abandoned: threading.Event) -> None:
-        """Read these texts, then generate until each has its unit and its reply."""
+        """Prefill these texts, then generate until each has its reply."""
         begin = time.perf_counter()
         decoder, texts = self._prefill(texts, abandoned)
         while True:
             unfinished = []
             for row, (text, token) in enumerate(
-                zip(texts, self._likeliest(decoder.last_BV), strict=True)
+                zip(texts, self._most_likely(decoder.last_BV), strict=True)
             ):
                 if not text.take(token, end=token in self._end_ids):
                     unfinished.append(row)
@@ -249,7 +250,7 @@ class LanguageModel:
                 return
             decoder.keep(unfinished)
             texts = [texts[row] for row in unfinished]
-            _check_wanted(abandoned)
+            _raise_if_abandoned(abandoned)
             decoder.step([text.token for text in texts])
             self.tokens_read += len(texts)
 
@@ -258,13 +259,14 @@ class LanguageModel:
     ) -> tuple[Decoder, list[_Continuation]]:
         """Return a decoder that has read these texts, and the texts in the order of its rows.
 
-        Their caches are taken out of ``_caches``: after a failed pass they may hold half a step.
+        Their caches are removed from ``_caches``, because a failed pass may leave them
+        inconsistent.
         """
         cached = [(text, self._reusable_cache(text)) for text in texts]
         cached.sort(key=lambda pair: (pair[1].rows, _unread(*pair)))
         decoders: list[Decoder] = []
         for group in _groups(cached):
-            _check_wanted(abandoned)
+            _raise_if_abandoned(abandoned)
             new = [text.ids[len(text.ids) - _unread(text, cache) :] for text, cache in group]
             decoder = group[0][1]
             decoder.join([cache for _, cache in group[1:]])
@@ -275,20 +277,20 @@ class LanguageModel:
         return decoders[0], [text for text, _ in cached]
 
     def _reusable_cache(self, text: _Continuation) -> Decoder:
-        """Return the text's cache, cut to tokens that are still in the text; or an empty one."""
+        """Return the text's cache, cut to the tokens that it shares with the text; or a new one."""
         cache = self._caches.pop(text.request.stream, None)
         common = 0
         for read, wanted in zip(cache.tokens_BT[0] if cache else [], text.ids[:-1], strict=False):
             if read != wanted:
                 break
-            common += 1  # the last token is always read: its logits are needed
+            common += 1  # always read the last token, because its logits are needed
         if cache is None or not common:
             return (RecomputingDecoder if _has_state(self.model) else Decoder)(self.model)
         cache.rewind(cache.length - common)
         return cache
 
-    def _likeliest(self, logits_BV: torch.Tensor) -> list[int]:
-        """Return the likeliest token of each row, never ``<CALL>``."""
+    def _most_likely(self, logits_BV: torch.Tensor) -> list[int]:
+        """Return the most likely token of each row except ``<CALL>``."""
         if self._call_id is not None:
             call = torch.tensor([self._call_id], device=logits_BV.device)
             logits_BV = logits_BV.index_fill(1, call, -torch.inf)
@@ -304,38 +306,38 @@ class LanguageModel:
 
 _THREADS: WeakKeyDictionary[Any, ThreadPoolExecutor] = WeakKeyDictionary()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_THREADS.clear)  # a fork copies no threads
+    os.register_at_fork(after_in_child=_THREADS.clear)  # fork() does not copy threads
 
 
 def _thread_of(model: Any) -> ThreadPoolExecutor:
-    """Return the one thread that computes with a model, for all sources that use it."""
+    """Return the only thread that computes with a model, shared by all sources that use it."""
     known = _THREADS.get(model)
     return known or _THREADS.setdefault(model, ThreadPoolExecutor(1, "lacy-language-model"))
 
 
-def _check_wanted(abandoned: threading.Event) -> None:
+def _raise_if_abandoned(abandoned: threading.Event) -> None:
     if abandoned.is_set():
         raise _Abandoned
 
 
 def _unread(text: _Continuation, cache: Decoder) -> int:
-    """Return the number of a text's tokens that its cache has not read."""
+    """Return the number of tokens of the text that its cache does not contain."""
     return len(text.ids) - cache.length
 
 
 def _groups(
     cached: Sequence[tuple[_Continuation, Decoder]],
 ) -> Iterator[list[tuple[_Continuation, Decoder]]]:
-    """Split sorted texts into groups for one forward pass each.
+    """Split sorted texts into groups; each group is one forward pass.
 
-    A group has either new or cached texts, with similar numbers of unread tokens.
+    A group contains either new or cached texts, with similar numbers of unread tokens.
     """
     group: list[tuple[_Continuation, Decoder]] = []
     for text, cache in cached:
         width = _unread(text, cache)
         if group and (
             cache.rows != group[0][1].rows
-            or width > _unread(*group[0]) * 5 // 4 + 8  # padding costs computation, too
+            or width > _unread(*group[0]) * 5 // 4 + 8  # limit padding to about a quarter
             or width * (len(group) + 1) > MAX_PREFILL_TOKENS
         ):
             yield group
@@ -345,18 +347,18 @@ def _groups(
 
 
 def _has_state(model: Any) -> bool:
-    """True if a model has a state that cannot be rewound, rather than keys and values."""
+    """True if a model has a recurrent state, which cannot be rewound, instead of a KV cache."""
     return bool(getattr(model, "_is_stateful", False)) or not keeps_keys_and_values(model)
 
 
 def _takes_positions(model: Any) -> bool:
-    """True if a model accepts the position at which each row of a batch begins."""
+    """True if a model accepts position ids for each row of a batch."""
     known = inspect.signature(getattr(model, "forward", model)).parameters
     return {"attention_mask", "position_ids"} <= set(known) and not _has_state(model)
 
 
 def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:
-    """Return the model and the tokenizer as they are stored, without additions."""
+    """Load the model and the tokenizer as stored, without adding ``<CALL>``."""
     try:
         folder = resolve(place)
         model = read_model(folder, dtype="auto")
@@ -369,12 +371,12 @@ def _read(place: str | Path, tokenizer: Any) -> tuple[Any, Any]:
         if error.code in ("E13", "E55"):
             raise LacyError("E69", path=place, why=f"{error.what} ({error.do})") from error
         raise
-    except Exception as error:  # a missing or damaged tokenizer raises various classes
+    except Exception as error:  # a missing or damaged tokenizer raises exceptions of any class
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise LacyError("E69", path=place, why=lines[0]) from error
 
 
 def _weight_files(folder: str) -> list[tuple[str, int, int]]:
-    """Return names, sizes and times of a folder's weights, which change with training."""
+    """Return names, sizes and modification times of the weight files, to detect retraining."""
     found = [(path.name, path.stat()) for path in sorted(Path(folder).glob("*.safetensors"))]
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found] if folder else []

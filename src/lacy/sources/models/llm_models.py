@@ -1,8 +1,8 @@
-"""Any model of the ``llm`` package as a source: a provider's, one on this computer, a plugin's.
+"""Use any model of the ``llm`` package as a source: hosted, local, or from a plugin.
 
 ``llm`` (https://llm.datasette.io) finds its models in plugins and stores their keys itself. Async
-models run in one thread with an event loop. Each request to a blocking model gets a thread of its
-own: one that hangs occupies a place among the ``concurrency``, but never delays a text.
+models run in one thread with an event loop. Each request to a blocking model gets its own thread: a
+hanging request uses up one of the ``concurrency`` slots but never delays a text.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import aclosing, closing, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from lacy._require import require_at_least, require_package
 from lacy.errors import LacyError
 from lacy.remote import LIMIT_PARAMETERS, AcceptedParameters, RemoteError, redact
 from lacy.sources.models import chat
@@ -25,7 +26,6 @@ from lacy.sources.models.base import (
     Mode,
     RemoteModel,
     RequestRecord,
-    check_minimum,
 )
 from lacy.sources.models.partial import PartialCompletion, TokenUsage
 from lacy.types import Request, Unit
@@ -33,26 +33,26 @@ from lacy.types import Request, Unit
 MAX_ANSWER_CHARS = 20_000
 
 _SUGGESTIONS = 12
-"""Models listed in the error for an unknown name."""
+"""Maximum number of models listed in the error for an unknown name."""
 
 
 class LlmModel(RemoteModel):
     """A model of the ``llm`` package.
 
     Args:
-        model: its name or alias, as in ``llm models``; or a model object of that package.
-        mode: ``"completions"`` gives it the raw text, ``"chat"`` asks it to continue the text;
-            ``"auto"`` gives raw text only to models that ``llm`` knows as completion models.
-        name: the name that spans show; the model's own name by default.
-        max_tokens: token limit of a request, by unit or one number for all.
-        timeout: seconds for one request, including its wait for a free place.
-        concurrency: requests at the same time.
+        model: name or alias as in ``llm models``, or a model object of that package.
+        mode: ``"completions"`` sends the raw text, ``"chat"`` asks the model to continue the text;
+            ``"auto"`` sends raw text only to models that ``llm`` marks as completion models.
+        name: the speaker in spans; by default the model's name.
+        max_tokens: token limit of a request, by unit or one number for all units.
+        timeout: seconds for one request, including its wait for a free slot.
+        concurrency: maximum number of simultaneous requests.
         price: US dollars per million tokens, or a pair: input tokens, output tokens.
         characters: maximum characters sent; longer texts are cut at the beginning.
-        options: of the model, as in ``llm models --options``; None as a value leaves one out.
+        options: options of the model, as in ``llm models --options``; None omits an option.
 
-    The answer is closed as soon as the unit is complete. Token counts are then estimated: four
-    characters per input token, one output token per chunk.
+    The answer is closed as soon as the unit is complete. Token counts are then estimated:
+    four characters per input token, one output token per chunk.
 
     Raises:
         LacyError: E11, ``llm`` is not installed; E107, it has no such model; E12, a setting is out
@@ -78,7 +78,7 @@ class LlmModel(RemoteModel):
             name or self.model, max_tokens=max_tokens, timeout=timeout, price=price,
             characters=characters,
         )  # fmt: skip
-        check_minimum("concurrency", concurrency, 1)
+        require_at_least("concurrency", concurrency, 1)
         self.raw = mode == "completions" or (mode == "auto" and _is_completion_model(self._model))
         self.options = dict(options or {})
         known = getattr(self._model.Options, "model_fields", {})
@@ -87,13 +87,15 @@ class LlmModel(RemoteModel):
         self._parameters = AcceptedParameters()
         self._concurrency = concurrency
         self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
-        self._places = WeakKeyDictionary()  # a forked process has another loop
+        self._places = (
+            WeakKeyDictionary()
+        )  # one semaphore per loop: a forked process has a new loop
 
     def __repr__(self) -> str:
         return f"LlmModel({self.model!r})"
 
     def settings(self) -> dict[str, Any]:
-        """Return what the answers depend on; never the key."""
+        """Return all settings that influence the answers; never the API key."""
         return {
             "model": self.model, "raw": self.raw, "options": self.options,
             "max_tokens": self.max_tokens, "characters": self.characters, "prompt": chat.PROMPT,
@@ -109,7 +111,7 @@ class LlmModel(RemoteModel):
             record.cost = self.price.cost(usage.input, usage.output)
 
     async def _ask(self, partial: PartialCompletion, usage: TokenUsage) -> str:
-        """Return the unit; ask again without options that the model rejects."""
+        """Return the unit; if the model rejects options, ask again without them."""
         partial.restart()
         while True:
             options = self._adapted_options(partial)
@@ -117,13 +119,13 @@ class LlmModel(RemoteModel):
                 return partial.result(await self._prompt(partial, usage, options))
             except RemoteError:
                 raise
-            except Exception as error:  # plugins raise all kinds
+            except Exception as error:  # plugins raise exceptions of any class
                 self._parameters.learn(options, 400, str(error))
                 if partial.answer or self._adapted_options(partial) == options:
                     raise
 
     def _adapted_options(self, partial: PartialCompletion) -> dict[str, Any]:
-        """Return the options that the model has not rejected, and the messages of a chat."""
+        """Return the options that the model accepts, and the messages of a chat."""
         limit = self.max_tokens[partial.unit] + (0 if self.raw else chat.CHAT_TOKENS)
         options: dict[str, Any] = dict.fromkeys(self._limits, limit)
         if self._has_temperature:
@@ -136,7 +138,7 @@ class LlmModel(RemoteModel):
     async def _prompt(
         self, partial: PartialCompletion, usage: TokenUsage, adapted: dict[str, Any]
     ) -> str:
-        """Fill ``partial`` up to its unit; return the finish reason, "" if we stopped there."""
+        """Fill ``partial`` up to its unit; return the finish reason, or "" if we stopped."""
         *system, last = adapted.get("messages") or [{"content": partial.text}]
         options = {key: value for key, value in adapted.items() if key != "messages"} | self.options
         prompt = {
@@ -170,7 +172,7 @@ class LlmModel(RemoteModel):
 
 
 async def _read(response: Any, partial: PartialCompletion, usage: TokenUsage) -> bool:
-    """Read the answer of an async model; return True if we stopped at the complete unit."""
+    """Read the answer of an async model; return True if we stopped when the unit was complete."""
     async with aclosing(response.astream_events()) as events:
         async for event in events:
             if _add(event, partial, usage):
@@ -185,7 +187,7 @@ async def _read_in_thread(
     usage: TokenUsage,
     places: asyncio.Semaphore,
 ) -> bool:
-    """``_read`` for a blocking model, in a thread that releases its place when it ends."""
+    """Like ``_read`` for a blocking model, in a thread that releases its slot when it ends."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bool] = loop.create_future()
     abandoned = threading.Event()
@@ -202,7 +204,7 @@ async def _read_in_thread(
                     usage.update(response.input_tokens, response.output_tokens)
         except BaseException as raised:
             error = raised
-        with suppress(RuntimeError):  # the loop was closed meanwhile
+        with suppress(RuntimeError):  # the loop was closed in the meantime
             loop.call_soon_threadsafe(end, complete, error)
 
     def end(complete: bool, error: BaseException | None) -> None:
@@ -218,14 +220,14 @@ async def _read_in_thread(
 
 
 def _raisable(error: BaseException) -> Exception:
-    """Return a thread's error as one that a task may raise, unlike ``StopIteration`` and exits."""
+    """Wrap a thread's error if a task must not raise it, as ``StopIteration`` and exits."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     return RemoteError(type(error).__name__)
 
 
 def _add(event: Any, partial: PartialCompletion, usage: TokenUsage) -> bool:
-    """Take one event; return True if the unit is complete."""
+    """Add one event to ``partial``; return True if the unit is complete."""
     if event.type != "text":
         partial.reasoned = partial.reasoned or "reason" in event.type or "think" in event.type
         return False
@@ -236,15 +238,12 @@ def _add(event: Any, partial: PartialCompletion, usage: TokenUsage) -> bool:
 
 
 def _find(name: str) -> Any:
-    """Return the model of a name or alias, the async one if there are both.
+    """Return the model for a name or alias, preferably its async version.
 
     Raises:
         LacyError: E11, ``llm`` is not installed; E107, it has no such model.
     """
-    try:
-        import llm
-    except ImportError:
-        raise LacyError("E11", extra_for=f"llm:{name}", package="llm", extra="llm") from None
+    llm = require_package("llm", "llm", f"llm:{name}")
     for known in (llm.get_async_model_aliases(), llm.get_model_aliases()):
         if name in known:
             return known[name]
@@ -258,5 +257,5 @@ def _find(name: str) -> Any:
 
 
 def _is_completion_model(model: Any) -> bool:
-    """True if a model continues raw text; ``llm`` has one class for these."""
+    """True if a model continues raw text; in ``llm``, such models have a class of their own."""
     return any(kind.__name__ == "Completion" for kind in type(model).__mro__)

@@ -1,8 +1,8 @@
-"""Removes the notation around a model's words: Markdown, tags, JSON, reasoning, labels.
+"""Remove the notation around a model's words: Markdown, tags, JSON, reasoning, labels.
 
 A model that is asked for the next words of a text answers in the format it was trained on:
 ``**Kelfield**``, ``Answer: Kelfield``, ``{"answer": "Kelfield"}``, ``<think>...</think>Kelfield``.
-None of this belongs in the text. Each function here removes one kind of it.
+None of this notation belongs in the text. Each function here removes one kind of notation.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any
 from lacy.remote import REASONING_TAG, without_reasoning
 
 MARKUP = frozenset('<>*_`~#|[]{}"“”„«»‹›「」『』\\…&$◁【=\ue200\ufeff\u200b\u2060')
-"""An answer without these contains no notation except line markers and labels at its start."""
+"""Without these characters, an answer contains no notation except labels and list markers."""
 
 MAX_NESTING = 8
-"""Levels of markers and labels that are removed; more than any real answer has."""
+"""Maximum nesting of markers and labels to remove; real answers have fewer levels."""
 
 MAX_CHARS = 4_000
-"""Characters after the reasoning that are processed: units are shorter and patterns are slow."""
+"""Number of characters after the reasoning that are processed; units are shorter, regexes slow."""
 
 QUOTES = {
     '"': '"', "“": "”", "”": "”", "„": "“”", "«": "»", "»": "«", "‹": "›", "'": "'", "‘": "’",
     "`": "`", "「": "」", "『": "』", "[": "]", "(": ")",
     "<": ">",
 }  # fmt: skip
-"""Opening quotation marks and brackets, and what closes them."""
+"""Closing characters of each opening quotation mark or bracket."""
 
 _REASONING_END = re.compile(rf"</{REASONING_TAG}>|\[/THINK\]|◁/think▷", re.IGNORECASE)
 _TASK = (
@@ -42,11 +42,11 @@ _OPEN_REASONING = re.compile(
     r"|to (?:continue|complete) (?:the|this) )",
     re.IGNORECASE,
 )
-"""How reasoning begins if the chat template has already opened its tag."""
+"""Typical beginnings of reasoning without a tag (the chat template may have opened it already)."""
 
 _STEPS = re.compile(r"\W*(?:thoughts?|reasoning|analysis|question|q):", re.IGNORECASE)
 _LAST_STEP = re.compile(r"\n\W*(?:final )?(?:answer|a):\s*", re.IGNORECASE)
-"""How models write steps before an answer: "Thought: ..." and, on a separate line, "Answer:"."""
+"""Models may write steps ("Thought: ...") and then "Answer:" on a separate line."""
 
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})[ \t]*[\w+-]*[ \t]*\n(.*?)(?:\n?\s*\1.*)?\s*$", re.DOTALL)
 _CONTROL = re.compile(
@@ -146,7 +146,7 @@ _PREAMBLES = (
     "to continue", "to complete", "unfortunately", "based on", "according to", "thought",
     "reasoning", "analysis:", "question", "q:",
 )  # fmt: skip
-"""How labels, acknowledgements and reasoning begin. Such an answer is read to its end."""
+"""Beginnings of labels, acknowledgements and reasoning; such an answer is read to its end."""
 
 _LONGEST_PREAMBLE = max(map(len, _PREAMBLES))
 _NUMBERED = re.compile(r"\(?[1aA](?:[.)]|$)|\($")
@@ -163,7 +163,7 @@ _NO_ANSWER = re.compile(
     r"|not (?:available|specified|provided|known|mentioned|stated|given|applicable|found))[.!]?",
     re.IGNORECASE,
 )
-"""A chat answer that consists of this contains no fact."""
+"""A chat answer that matches this contains no fact."""
 _PLACEHOLDER = re.compile(
     r"[\[<{(](?:insert|your|unknown|redacted|blank|placeholder|name|place|city|date)\b[^\]>})]*[\]>})]",
     re.IGNORECASE,
@@ -175,7 +175,7 @@ _ANSWER_KEYS = (
 
 
 def without_notation(answer: str) -> str:
-    """Return an answer without reasoning, JSON, fences, tags and inline markup."""
+    """Remove reasoning, JSON, code fences, tags and inline markup from an answer."""
     body = after_reasoning(answer).strip()[:MAX_CHARS]
     body = _FENCE.sub(r"\2", _without_control(body)).strip()
     if body[:1] in ("{", "[") or (body[:1] == '"' and "\\" in body):
@@ -184,7 +184,7 @@ def without_notation(answer: str) -> str:
 
 
 def after_reasoning(answer: str) -> str:
-    """Return the part of an answer after its reasoning, tagged or not; "" while it lasts."""
+    """Return the part of an answer after its reasoning, or "" if the reasoning has not ended."""
     body = without_reasoning(answer.lstrip("\ufeff\u200b\u2060"))
     if _OPEN_REASONING.match(body) and (end := _REASONING_END.search(body)):
         return after_reasoning(body[end.end() :])
@@ -199,7 +199,7 @@ def is_reasoning(answer: str) -> bool:
 
 
 def is_refusal(answer: str) -> bool:
-    """True if a model speaks of itself or its task instead of continuing the text."""
+    """True if the answer is about the model or its task and does not continue the text."""
     body = after_reasoning(answer)
     if _OPEN_REASONING.match(body) or _STEPS.match(body):
         return True
@@ -208,14 +208,14 @@ def is_refusal(answer: str) -> bool:
     return _REFUSAL.match(without_quotes(without_preamble(without_notation(body)))) is not None
 
 
-def is_nothing(answer: str) -> bool:
-    """True if an answer only says that there is none: "N/A", "unknown"."""
+def is_no_answer(answer: str) -> bool:
+    """True if the answer only says that there is no answer: "N/A", "unknown"."""
     words = without_quotes(without_preamble(without_notation(after_reasoning(answer))))
     return _NO_ANSWER.fullmatch(words.strip()) is not None
 
 
 def starts_plainly(answer: str) -> bool:
-    """True if this start of an answer cannot become a label, reasoning or a list marker."""
+    """True if an answer that starts like this cannot begin with a label, reasoning or a marker."""
     low = " ".join(answer[: 3 * _LONGEST_PREAMBLE].split()).lower()
     if _NUMBERED.match(low) or low.startswith(_PREAMBLES):
         return False
@@ -250,7 +250,7 @@ def without_label(body: str) -> str:
 
 
 def _strip_label(body: str) -> str:
-    """Remove a label: "Answer:", "The answer is", but not "the result is" inside a sentence."""
+    """Remove a label such as "Answer:" or "The answer is", but not "the result is" in prose."""
     found = _LABEL.match(body)
     if found is None:
         return body
@@ -259,7 +259,7 @@ def _strip_label(body: str) -> str:
 
 
 def without_quotes(body: str, *, closed: bool = False) -> str:
-    """Remove quotes that enclose the whole answer, or (unless ``closed``) were never closed."""
+    """Remove quotes around the whole answer; also unclosed ones, unless ``closed`` is True."""
     close = QUOTES.get(body[:1])
     if close is None or len(body) < 2:
         return body
@@ -273,7 +273,7 @@ def without_quotes(body: str, *, closed: bool = False) -> str:
 
 
 def without_first_quotes(body: str) -> str:
-    """Remove quotes around the first words if others follow: `"A" (1901)`."""
+    """Remove quotes around the first words if more words follow: `"A" (1901)`."""
     close = QUOTES.get(body[:1], "")
     if body[:1] in ("", "(", "[", "<") or _ELISION.match(body):
         return body
@@ -299,7 +299,7 @@ def without_markup(body: str) -> str:
 
 
 def _without_control(body: str) -> str:
-    """Replace control tokens by line ends, after removing those at the start."""
+    """Remove control tokens at the start and replace the others by line ends."""
     while found := _CONTROL.match(body.lstrip()):
         body = body.lstrip()[found.end() :]
     return _CONTROL.sub("\n", body)
@@ -308,7 +308,7 @@ def _without_control(body: str) -> str:
 def _without_emphasis(body: str) -> str:
     """Remove ``*`` and ``_`` that open or close emphasis according to CommonMark.
 
-    A single unpaired one belongs to a name ("A*"); escaped ones are literal.
+    A single unpaired character belongs to a name ("A*"); escaped characters are literal.
     """
     open_now = {"*": 0, "_": 0}
     kept, last = [], 0
@@ -332,7 +332,7 @@ def _without_emphasis(body: str) -> str:
 
 
 def _from_json(body: str) -> str:
-    """Return the text of a JSON answer, complete or truncated; the body if it is not JSON."""
+    """Return the text in a complete or truncated JSON answer; ``body`` itself if it is not JSON."""
     try:
         value, _ = json.JSONDecoder().raw_decode(body)
     except (ValueError, RecursionError):
@@ -352,7 +352,7 @@ def _json_text(value: Any, body: str) -> str:
 
 
 def _from_truncated_json(body: str) -> str:
-    """Return a JSON string that the token limit cut off, if it is the answer."""
+    """Return the answer from JSON that the token limit cut off inside a string."""
     start = re.match(r'\{\s*"(\w+)"\s*:\s*"((?:[^"\\]|\\.)*)', body)
     if start is None:
         return "" if re.match(r'\{\s*"?|\[\s*"', body) and not _LINK.match(body) else body

@@ -1,7 +1,7 @@
-"""An answer while it arrives, and the point from which on the rest of it is not needed.
+"""Collect an answer while it arrives, and decide when its remainder is no longer needed.
 
-Streams (a server's events, a model of the ``llm`` package) are closed at that point. A unit that
-counts as complete is the same as the unit of the whole answer, whatever would have followed.
+Streams (a server's events, a model of the ``llm`` package) are closed at that point. A unit counts
+as complete only if no possible remainder of the answer could change it.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from lacy.sources.units import cut_unit, drop_partial_word
 from lacy.types import Unit
 
 MAX_CHECKED_CHARS = 2_000
-"""Longer answers are read to their end instead of being checked at each chunk."""
+"""Longer answers are read to their end; checking them at each chunk would be too slow."""
 
 CHARACTERS_PER_TOKEN = 4
-"""Estimate for models that do not report token counts."""
+"""Estimated characters per token, for models that do not report token counts."""
 
 
 @dataclass
 class TokenUsage:
-    """Tokens of one attempt: estimated until the model reports them."""
+    """Token counts of one attempt; estimated until the model reports them."""
 
     input: int
     output: int = 0
 
     @classmethod
     def estimate(cls, characters: int) -> TokenUsage:
-        """Return the usage of reading a text of this length."""
+        """Estimate the input tokens of a prompt of this length."""
         return cls(characters // CHARACTERS_PER_TOKEN)
 
     def update(self, input_tokens: Any, output_tokens: Any) -> None:
-        """Take the model's counts, unless they are not counts."""
+        """Use the counts reported by the model if they are valid."""
         self.input, self.output = (
             _count(input_tokens, self.input),
             _count(output_tokens, self.output),
@@ -51,8 +51,8 @@ class PartialCompletion:
 
     Args:
         text: the text to continue.
-        unit: how much of the answer is wanted. A chat has no tokens; it gives a word instead.
-        raw: True for a raw continuation, False for a chat's answer.
+        unit: how much of the answer is needed. For a chat, ``"token"`` means a word.
+        raw: True for a raw completion, False for a chat's answer.
     """
 
     def __init__(self, text: str, unit: Unit, *, raw: bool) -> None:
@@ -60,27 +60,27 @@ class PartialCompletion:
         self.unit: Unit = unit if raw or unit != "token" else "word"
         self.answer = ""
         self.finish = ""
-        """The finish reason, as for ``result``."""
+        """The finish reason; see ``result``."""
         self.reasoned = False
         """True if the model sent reasoning in a separate field."""
 
     def add(self, chunk: str) -> bool:
-        """Append a chunk; return True if the unit is complete."""
+        """Append a chunk; return True if the unit is now complete."""
         self.answer += chunk
         return bool(chunk) and self.complete
 
     def restart(self) -> None:
-        """Discard the answer, before another attempt."""
+        """Discard the answer before a new attempt."""
         self.answer, self.reasoned = "", False
 
     @property
     def ends_in_half_character(self) -> bool:
-        """True if a token is only part of a character."""
+        """True if the answer ends with part of a character, which a single token may do."""
         return self.answer.endswith("\ufffd")
 
     @property
     def complete(self) -> bool:
-        """True if nothing that may follow can change the unit."""
+        """True if no further text can change the unit."""
         if self.unit == "token" or len(self.answer) > MAX_CHECKED_CHARS:
             return False
         if not answers.is_settled(self.text, self.answer, raw=self.raw):
@@ -89,18 +89,18 @@ class PartialCompletion:
 
     @property
     def refused(self) -> bool:
-        """True if a chat speaks of itself instead of continuing the text."""
+        """True if a chat's answer is about itself and does not continue the text."""
         return not self.raw and notation.is_refusal(self.answer)
 
     @property
     def body(self) -> str:
-        """The words that the answer adds to the text, not yet cut to the unit."""
+        """The words that the answer adds to the text, before they are cut to the unit."""
         if self.unit == "token":
             return answers.without_prompt(self.text, self.answer)
         return answers.continuation_in(self.text, self.answer, raw=self.raw)
 
     def cut(self, *, ended: bool) -> str:
-        """Return the unit; if the token limit cut it, its whole words.
+        """Return the unit; if the token limit cut it, return only its complete words.
 
         Args:
             ended: True if the model ended the answer.
@@ -113,11 +113,12 @@ class PartialCompletion:
         return unit or ("" if ended else drop_partial_word(body, self.unit))
 
     def result(self, finish: str = "stop") -> str:
-        """Return the unit for a reply; "" if there is none.
+        """Return the unit for a reply, or "" if there is none.
 
         Args:
             finish: why the answer ended: "stop" if the model ended it, "length" at the token limit,
-                "" if we closed it because its unit was complete; anything else aborted it.
+                "" if we closed it because its unit was complete; anything else means it was
+                aborted.
 
         Raises:
             RemoteError: the answer was aborted before its unit was complete, does not continue the
@@ -128,10 +129,10 @@ class PartialCompletion:
         if finish not in ("", "stop", "length") and not self._was_complete():
             raise RemoteError(f"its answer was aborted ({redact(finish)})")
         if self.refused:
-            raise RemoteError("it speaks of itself instead of continuing the text")
+            raise RemoteError("it talks about itself instead of continuing the text")
         if not self.raw and answers.restates(self.text, self.answer):
-            raise RemoteError("it tells the text anew instead of continuing it")
-        if not self.raw and notation.is_nothing(self.answer):
+            raise RemoteError("it restates the text instead of continuing it")
+        if not self.raw and notation.is_no_answer(self.answer):
             return ""
         unit = self.cut(ended=finish == "stop")
         if finish == "length" and not unit.strip() and self._only_reasoned():
@@ -142,17 +143,17 @@ class PartialCompletion:
         return unit
 
     def _was_complete(self) -> bool:
-        """True if we would have closed a stream before the end."""
+        """True if a stream of this answer would have been closed before its end."""
         replay = PartialCompletion(self.text, self.unit, raw=self.raw)
         return any(replay.add(letter) for letter in self.answer[:MAX_CHECKED_CHARS])
 
     def _only_reasoned(self) -> bool:
-        """True if the answer contains only reasoning, shown or (in a chat) hidden."""
+        """True if the answer contains only reasoning; a chat may send it in a separate field."""
         hidden = not self.raw and not self.answer.strip()
         return self.reasoned or hidden or notation.is_reasoning(self.answer)
 
 
 def _only_markup(token: str, text: str) -> bool:
-    """True if a token is only Markdown markup, in a text without markup."""
+    """True if a token is only Markdown markup but the text has no markup."""
     marks = set("*_`#~")
     return bool(token.strip()) and set(token.strip()) <= marks and not marks & set(text)

@@ -1,6 +1,6 @@
 """Find the subject of a text among known names; start with ``EntityLinker`` or ``NameIndex``.
 
-``NameIndex`` finds exact names; ``EntityLinker`` also finds other spellings of them.
+``NameIndex`` finds exact names; ``EntityLinker`` also finds other spellings.
 """
 
 import lazy_loader

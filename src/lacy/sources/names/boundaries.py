@@ -1,12 +1,13 @@
-"""Decides whether a name in a text is complete or part of a longer name.
+"""Decide if a name in a text is complete or part of a longer name.
 
 "Paris" must not match in "Paris Hilton", "New York" not in "New York City FC", and "C" not in
-"C++". Certainty would need a parser, so the rules err on one side: if a neighbouring word may
-belong to the name, it does. A wrong subject gives a wrong fact; no subject only gives no fact.
+"C++". Certainty would require a parser, so the rules are cautious: if a neighbouring word may
+belong to the name, they assume that it does. A wrong subject leads to a wrong fact; a missed
+subject only to no fact.
 
-The rules look at symbols and letters attached to the name, and at the words beside it. A
-capitalised word next to a name makes it longer, unless it is a function word that begins a sentence
-("When Ada Lovelace"), a title ("Dr. Ada Lovelace") or a verb ("Ada Lovelace Was Born").
+The rules examine symbols and letters attached to the name, and the words beside it. A capitalised
+word beside a name is part of it, unless it is a function word that begins a sentence ("When Ada
+Lovelace"), a title ("Dr. Ada Lovelace") or a verb ("Ada Lovelace Was Born").
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ import unicodedata
 from lacy.sources.names import function_words as words
 
 _CONTEXT = 160
-"""Characters examined on either side of the name."""
+"""Number of characters examined on either side of the name."""
 
 _WRAP_WIDTH = 50
-"""A shorter line was not wrapped because of its length, so the next line does not continue it."""
+"""A shorter line did not end because of wrapping, so the next line does not continue it."""
 
 _SYMBOLS = frozenset("+#&@$%/^\\")
 _AFTER_COMMA = words.LEAD | words.FOLLOW | words.RANKS | words.TITLES | words.DATE_WORDS
 """Words that do not continue a name after a comma."""
 _BEFORE_NUMBER = words.PREPOSITIONS | words.DATE_WORDS | words.LEAD_ABROAD
-"""Words before a number that is not part of a name: "In 1835 Ada Lovelace"."""
+"""If one of these precedes a number, the number is not part of a name: "In 1835 Ada Lovelace"."""
 _NOT_IN_LONG_NAMES = words.TITLES | words.DATE_WORDS | words.LEAD_ABROAD
-"""Capitalised words that are not part of a name of several words that follows."""
+"""Capitalised words that are not part of a name of several words after them."""
 _ORNAMENT = re.compile("[©®™℠\u2190-\u21ff\u2500-\u25ff\u2700-\u27bf]")
-"""Not part of a name: trademark signs, and arrows, squares and dingbats used as bullets."""
+"""Symbols that are not part of a name: trademark signs; arrows and dingbats used as bullets."""
 _MARKUP = "*_~`"
 _OPENING = "([{\"“„‘«‹'"
 _NUMERAL = re.compile(r",?\s+(?:Jr|Sr|II|III|IV|VI{0,3})\b")
@@ -40,8 +41,8 @@ _BRACKET = re.compile(r"\s*\(([^\W\d]+(?: [^\W\d]+){0,2})\)")
 _POSSESSIVE = re.compile(r"'[sS](?![\w\-])")
 
 
-class _Unified(dict[int, str | int]):
-    """Translates variants of a character (apostrophes, hyphens) to one; marks become letters."""
+class _UnifiedCharacters(dict[int, str | int]):
+    """Translation table: variants of apostrophes and hyphens become one; marks become letters."""
 
     def __missing__(self, code: int) -> str | int:
         character = chr(code)
@@ -60,22 +61,22 @@ class _Unified(dict[int, str | int]):
         return found
 
 
-_UNIFIED = _Unified()
+_UNIFIED = _UnifiedCharacters()
 
 
 def unify_characters(text: str) -> str:
-    """Return a text of equal length in which all variants of a character are the same."""
+    """Return a text of equal length in which all variants of a character are replaced by one."""
     return text if text.isascii() else text.translate(_UNIFIED)
 
 
 def is_complete_name(text: str, start: int, end: int, *, lower_case: bool = False) -> bool:
-    """True if ``text[start:end]`` is a complete name; False in case of doubt.
+    """True if ``text[start:end]`` is a complete name; False if in doubt.
 
     Args:
         text: any text.
         start: first character of the name.
         end: the position after its last character.
-        lower_case: whether the text has no capitals, so that case carries no information.
+        lower_case: True if the text has no capitals, so case carries no information.
     """
     first = max(0, start - _CONTEXT)
     near = unify_characters(text[first : end + _CONTEXT])
@@ -97,7 +98,7 @@ def follows_preposition(text: str, start: int) -> bool:
 
 
 class _NameInContext:
-    """A name and the text around it (in the form that ``unify_characters`` returns)."""
+    """A name and the text around it, as returned by ``unify_characters``."""
 
     def __init__(self, text: str, start: int, end: int, lower_case: bool) -> None:
         self.before, self.name, self.rest = text[:start], text[start:end], text[end:]
@@ -114,14 +115,14 @@ class _NameInContext:
         if not rest:
             return True
         if not rest[0].isspace():
-            attached = self._attached(rest)
+            attached = self._symbol_ends_name(rest)
             if attached is not None:
                 return attached
             rest = rest[1:]
-        return not self._continues(rest, bool(possessive))
+        return not self._may_continue(rest, bool(possessive))
 
-    def _attached(self, rest: str) -> bool | None:
-        """True if the symbol after the name is not part of it; None if the next words decide."""
+    def _symbol_ends_name(self, rest: str) -> bool | None:
+        """True if the symbol after the name is not part of it; None if later words must decide."""
         sign, behind = rest[0], rest[1:]
         if sign == "'":
             if re.search(r"(?:^|[\s(])['‘]", self.before[-60:]):
@@ -129,7 +130,7 @@ class _NameInContext:
             touching = behind[:1].isalnum()
             return False if touching or _may_be_name(behind.lstrip()[:1]) else None
         if sign == ".":
-            return self._dot(rest)
+            return self._dot_ends_sentence(rest)
         if sign in "!?":
             behind = rest.lstrip("!?")
             return not (behind[:1].isalnum() or behind.lstrip()[:1].islower())
@@ -138,7 +139,7 @@ class _NameInContext:
                 return not behind[:1].isalnum()
             return bool(re.match(r"--+\w", rest))
         if sign == ",":
-            return self._comma(rest)
+            return self._comma_ends_name(rest)
         if sign in _MARKUP:
             run = rest[: len(rest) - len(rest.lstrip(sign))]
             return self.before.count(run) % 2 == 1
@@ -146,8 +147,8 @@ class _NameInContext:
             return not behind[:1].isalnum() or (sign == ":" and not behind[:1].isdigit())
         return not _is_name_symbol(sign) and not (sign.isalnum() or sign == "_")
 
-    def _dot(self, rest: str) -> bool:
-        """True if a dot after the name ends the sentence rather than an abbreviation."""
+    def _dot_ends_sentence(self, rest: str) -> bool:
+        """True if a dot after the name ends the sentence, not an abbreviation."""
         behind = rest.lstrip(".")
         if behind[:1].isalnum():
             return False
@@ -157,8 +158,8 @@ class _NameInContext:
         word = _first_word(behind)
         return not _may_be_name(word) or word.lower() in words.LEAD
 
-    def _comma(self, rest: str) -> bool:
-        """True if a comma ends the name: not in "Paris, Texas", but in "Charles, Duke of York"."""
+    def _comma_ends_name(self, rest: str) -> bool:
+        """True if a comma ends the name: "Charles, Duke of York", but not "Paris, Texas"."""
         if _NUMERAL.match(rest) or (rest[1:2].isdigit() and self.name[-1:].isdigit()):
             return False
         word = _first_word(rest[1:])
@@ -168,7 +169,7 @@ class _NameInContext:
         possessive = re.match(rf"\W*{re.escape(word)}'s\b", rest) or low.endswith("'s")
         return bool(possessive) or low in _AFTER_COMMA
 
-    def _continues(self, rest: str, possessive: bool) -> bool:
+    def _may_continue(self, rest: str, possessive: bool) -> bool:
         """True if the words after the name may be part of it."""
         gap = rest[: len(rest) - len(rest.lstrip())]
         line = (self.before + self.name).rpartition("\n")[2]
@@ -202,12 +203,12 @@ class _NameInContext:
     def _is_disambiguated(self, rest: str) -> bool:
         """True if a bracket disambiguates the name: "Paris (Texas)", "Mercury (planet)"."""
         inside = _BRACKET.match(rest)
-        if inside is None or inside[1].isupper():  # none of few words; "the United Nations (UN)"
+        if inside is None or inside[1].isupper():  # no short bracket; "the United Nations (UN)"
             return False
         return inside[1].split()[0].lower() not in words.BRACKETED
 
     def _continues_with_particle(self, chunks: list[str], low: str, possessive: bool) -> bool:
-        """True if a lower-case word joins the name to the rest of it: "Catherine of Aragon"."""
+        """True if a lower-case word continues the name: "Catherine of Aragon"."""
         if possessive:
             return low in words.THING  # "McDonald's was"
         if low not in words.OF and low not in ("the", *words.AND):
@@ -248,7 +249,7 @@ class _NameInContext:
         return not _is_name_symbol(sign) and not (sign.isalnum() or sign == "_")
 
     def _started_before(self, before: str) -> bool:
-        """True if the words before the name may be part of it."""
+        """True if the name may begin with the words before it."""
         front = before.rstrip()
         gap, line = before[len(front) :], front.rpartition("\n")[2]
         if not front or "\t" in gap or gap.count("\n") > 1:
@@ -302,7 +303,7 @@ class _NameInContext:
         return sign in '!?"”' and low not in words.LEAD
 
     def _follows_particle(self, chunks: list[str], low: str) -> bool:
-        """True if a lower-case word joins earlier words to the name: "University of Paris"."""
+        """True if a lower-case word joins the name to earlier words: "University of Paris"."""
         while chunks and chunks[-1].lower() in (*words.OF, "the") and low not in words.AND:
             low = "of" if chunks[-1].lower() in words.OF else low
             chunks.pop()
@@ -318,8 +319,8 @@ class _NameInContext:
 def is_complete_unspaced(text: str, start: int, end: int) -> bool:
     """True if a name is complete in a script without spaces.
 
-    Next to Chinese characters, only a particle or punctuation ends a name; a name in katakana must
-    not be next to katakana.
+    Beside Chinese characters, only a particle or punctuation ends a name; a katakana name must not
+    touch other katakana.
     """
     before, behind = text[start - 1 : start], text[end : end + 1]
     if behind and unicodedata.category(behind)[0] == "M":
@@ -328,23 +329,23 @@ def is_complete_unspaced(text: str, start: int, end: int) -> bool:
         (text[start], before, words.BEFORE_HAN),
         (text[end - 1], behind, words.BEHIND_HAN),
     ):
-        if _han(own) and _han(other) and other not in allowed:
+        if _is_han(own) and _is_han(other) and other not in allowed:
             return False
-        if _katakana(own) and _katakana(other):
+        if _is_katakana(own) and _is_katakana(other):
             return False
     return True
 
 
-def _han(character: str) -> bool:
+def _is_han(character: str) -> bool:
     return "\u3400" <= character <= "\u9fff" or character == "々"
 
 
-def _katakana(character: str) -> bool:
+def _is_katakana(character: str) -> bool:
     return "\u30a1" <= character <= "\u30ff"
 
 
 def _may_be_name(word: str) -> bool:
-    """True if a word may be part of a name: it has a capital, or begins with a digit."""
+    """True if a word may be part of a name: it contains a capital or begins with a digit."""
     word = word.lstrip(_OPENING + _MARKUP)
     return word != word.lower() or word[:1].isdigit()
 

@@ -1,6 +1,6 @@
-"""Words, and Chinese characters, next to a name that show if the name continues there.
+"""Word lists that tell if a name continues at the word or Chinese character beside it.
 
-The lists are in ``function_words.toml``, with what each is for.
+``function_words.toml`` contains the lists and explains them.
 """
 
 from __future__ import annotations
@@ -37,4 +37,4 @@ BEHIND_HAN = frozenset(_LISTS["behind_han"])
 BEFORE_HAN = frozenset(_LISTS["before_han"])
 
 SENTENCE_STARTERS = LEAD | FOLLOW | LEAD_ABROAD | DATE_WORDS | TITLES
-"""Words with which a sentence may begin before its subject."""
+"""Words that may begin a sentence before its subject."""

@@ -1,12 +1,12 @@
-"""Finds the subject of a text among known names: the first name in its last paragraph.
+"""Find the subject of a text among known names: the first name in its last paragraph.
 
-The subject of a paragraph is what it names first; people named later (a spouse, a teacher) are part
-of the statement. If several names begin at one place, the longest counts.
+A paragraph names its subject first; people named later (a spouse, a teacher) are part of the
+statement. If several names begin at the same position, the longest is used.
 
-Only complete names count, including their symbols (``boundaries``): "Mara Vell" is not found in
-"Mara Vellin", "Mara Vell-Smith" or "Mara Vell Foundation", nor "C" in "C++". If the first name in a
-paragraph is such a longer, unknown name, the paragraph has no known subject. Scripts without spaces
-are searched as plain text.
+Only complete names count, including their symbols (``boundaries``): "Mara Vell" does not match in
+"Mara Vellin", "Mara Vell-Smith" or "Mara Vell Foundation", and "C" does not match in "C++". If the
+first name in a paragraph is such a longer, unknown name, the paragraph has no known subject.
+Scripts without spaces are searched as plain text.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Mention:
     Args:
         start: first character of the name.
         end: the position after its last character.
-        name: its compared form; None if it is part of a longer, unknown name.
+        name: the name as it is compared; None if it is part of a longer, unknown name.
     """
 
     start: int
@@ -49,11 +49,11 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class PartialMatch:
-    """A known name that is only part of a longer, unknown name, so that the subject is unknown.
+    """A known name that is only part of a longer, unknown name, so the subject is unknown.
 
     Args:
         paragraph: the paragraph with the longer name.
-        start: where the known part of the name begins in it.
+        start: offset of the known part in the paragraph.
         part: the known part.
     """
 
@@ -63,12 +63,12 @@ class PartialMatch:
 
     @property
     def why(self) -> str:
-        """The reason, as messages state it."""
+        """The reason for messages."""
         return f"{self.part!r} may be part of a longer name in the text"
 
 
 class NameIndex:
-    """An index of names that finds them in texts in time proportional to the text.
+    """An index of names; finding them takes time proportional to the length of the text.
 
     Args:
         names: the known names; empty ones are ignored.
@@ -88,7 +88,7 @@ class NameIndex:
             elif words := _words_of(known):
                 key = tuple(word for word, _, _ in words)
                 core, others = _Core.of(known, words), self._words.get(key)
-                # The longest name is tried first: "C++" before "C".
+                # Try the longest name first: "C++" before "C".
                 cores = sorted((*others, core), key=lambda c: -len(c.text)) if others else [core]
                 self._words[key] = tuple(cores)
         self._longest = max(map(len, self._words), default=0)
@@ -104,16 +104,16 @@ class NameIndex:
         return canonical(name) in self._stored
 
     def stored_spelling(self, name: str) -> str:
-        """Return the name as the database spells it; spaces and Unicode forms may differ."""
+        """Return the database's spelling of a name; spaces and Unicode forms may differ."""
         return self._stored.get(canonical(name), name)
 
     def find(self, text: str) -> str | None:
-        """Return the first name in the last paragraph that contains one, or None."""
+        """Return the first name in the last paragraph that contains a name, or None."""
         found = self.search(text)
         return found if isinstance(found, str) else None
 
     def search(self, text: str) -> str | PartialMatch | None:
-        """Return the result of ``find``, or the partial match that prevented one."""
+        """Return the result of ``find``, or the partial match that prevented a result."""
         for paragraph in reversed(PARAGRAPH.split(unify_unicode(text))):
             found = self._first_in(paragraph)
             if isinstance(found, PartialMatch):
@@ -123,7 +123,7 @@ class NameIndex:
         return None
 
     def names_in(self, text: str) -> Iterator[str]:
-        """Yield all names that a text mentions, in reading order."""
+        """Yield all names in a text in reading order."""
         for paragraph in PARAGRAPH.split(unify_unicode(text)):
             for mention in self._mentions(paragraph):
                 if mention.name is not None:
@@ -133,7 +133,7 @@ class NameIndex:
                     yield self._stored[name]
 
     def false_matches(self, text: str) -> set[str]:
-        """Return names whose words are in a text only as another name: "C++" if it has "C#"."""
+        """Return names that a search by words finds by mistake: "C++" if the text has only "C#"."""
         text = unify_unicode(text)
         words, seen = _words_of(text), set()
         for place in range(len(words)):
@@ -164,29 +164,29 @@ class NameIndex:
         return best if best is not None else partial
 
     def _mentions(self, text: str) -> Iterator[Mention]:
-        """Yield names in reading order, leftmost longest, not overlapping."""
+        """Yield mentions in reading order without overlaps; the leftmost longest name wins."""
         words = _words_of(text)
         place = 0
         while place < len(words):
-            found = self._at(text, words, place) if words[place][0] in self._first else None
+            found = self._longest_at(text, words, place) if words[place][0] in self._first else None
             count, mention = found or (1, None)
             if mention is not None:
                 yield mention
             place += count
 
-    def _at(
+    def _longest_at(
         self, text: str, words: list[tuple[str, int, int]], place: int
     ) -> tuple[int, Mention] | None:
-        """Return the word count and mention of the longest complete name at a word.
+        """Return the word count and the mention of the longest complete name at a word.
 
-        If there is none, return a partial match; None if no known name has these words.
+        If no complete name begins there, return a partial match, or None.
         """
         part = None
         for count in range(min(self._longest, len(words) - place), 0, -1):
             group = words[place : place + count]
             for core in self._words.get(tuple(word for word, _, _ in group), ()):
                 start, end = group[0][1] - core.lead, group[-1][2] + core.trail
-                # Same words are not enough: "Vell, Mara" and "Vell Mara" differ between them.
+                # Equal words do not suffice: "Vell, Mara" and "Vell Mara" differ in between.
                 if start < 0 or _SPACES.sub(" ", text[start:end]) != core.text:
                     continue
                 if is_complete_name(text, start, end):
@@ -197,9 +197,9 @@ class NameIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Core:
-    """A name without surrounding characters (brackets, a final dot), but with its symbols.
+    """A name without surrounding brackets and final dot, but with its symbols.
 
-    ``lead`` and ``trail`` are the numbers of characters before its first word and after its last.
+    ``lead`` and ``trail`` are the numbers of characters before its first and after its last word.
     """
 
     text: str
@@ -212,16 +212,16 @@ class _Core:
         first, last = words[0][1], words[-1][2]
         start = first - len(name[:first].lstrip(_LEADING))
         behind = name[last:]
-        end = last + len(behind if _OWN.match(behind) else behind.rstrip(_TRAILING))
+        end = last + len(behind if _POSSESSIVE_END.match(behind) else behind.rstrip(_TRAILING))
         return cls(name[start:end], name, first - start, end - last)
 
 
-_OWN = re.compile(r"'[sS]$")
+_POSSESSIVE_END = re.compile(r"'[sS]$")
 """An ending that may be part of the name: McDonald's."""
 
 
 def _words_of(text: str) -> list[tuple[str, int, int]]:
-    """Return words with their places, without possessive endings and final dots."""
+    """Return ``(word, start, end)`` of each word without possessive ending and final dot."""
     found = []
     for match in _WORD.finditer(unify_characters(text)):
         word = text[match.start() : match.end()].rstrip(".")
@@ -232,7 +232,7 @@ def _words_of(text: str) -> list[tuple[str, int, int]]:
 
 
 def _places(text: str, name: str) -> Iterator[tuple[int, bool]]:
-    """Yield the places of a name in an unspaced text, and True where it is complete."""
+    """Yield each position of a name in an unspaced text, and True if it is complete there."""
     at = text.find(name)
     while at >= 0:
         yield at, is_complete_unspaced(text, at, at + len(name))
@@ -251,9 +251,10 @@ def canonical(name: str) -> str:
 
 
 def subject_key(name: str) -> str:
-    """Return a key shared by all spellings of a subject: canonical, without case if several words.
+    """Return the key shared by all spellings of a subject.
 
-    "Turkey" and "turkey" are two subjects; "ADA LOVELACE" and "Ada Lovelace" are one.
+    Case is ignored only in names of several words: "ADA LOVELACE" and "Ada Lovelace" are the same
+    subject, but "Turkey" and "turkey" are two.
     """
     known = canonical(name)
     return known.casefold() if " " in known else known

@@ -1,13 +1,13 @@
-"""Links a name in a text to a known name: by exact match, then normalized form, then similarity.
+"""Link a name in a text to a known name: by exact match, then normalized form, then similarity.
 
 - **Exact**: ``NameIndex``; if it finds a name, the other steps are skipped.
-- **Normalised**: equal without case, accents, punctuation and double spaces; "Lovelace, Ada" is
-  read as "Ada Lovelace" and "J. R. R." as "JRR". Symbols are not punctuation: "C#" is not "C".
-- **Similar**: a few letters differ. Names that share a third of their letters in a row are found
-  with an in-memory full-text index of trigrams (SQLite's FTS5), then compared by edit distance.
+- **Normalized**: equal without case, accents, punctuation and double spaces; "Lovelace, Ada" is
+read as "Ada Lovelace" and "J. R. R." as "JRR". Symbols are not punctuation: "C#" is not "C".
+- **Similar**: a few letters differ. An in-memory full-text index of trigrams (SQLite's FTS5) finds
+names that share a third of their letters in a row; these are compared by edit distance.
 
-A wrong subject gives a wrong fact, so a doubtful name is not linked: two names that are equally
-similar, different numbers or first letters, a different number of words, or a short name.
+A wrong subject leads to a wrong fact, so doubtful names are not linked: if two known names are
+equally similar, if numbers, first letters or the number of words differ, or if the name is short.
 ``THRESHOLD`` and ``MARGIN`` were chosen with ``benchmarks/linking.py``.
 """
 
@@ -38,20 +38,20 @@ from lacy.sources.names.index import (
 from lacy.sources.names.spelling import normalize, signature, similarity
 
 THRESHOLD = 0.9
-"""Least similarity (1 - edits / letters) for linking a misspelled name."""
+"""Minimum similarity (1 - edits / letters) for linking a misspelled name."""
 
 MARGIN = 0.05
-"""Least difference to the second most similar name."""
+"""Minimum lead over the second most similar name."""
 
 SHORTEST = 8
-"""Names with fewer letters must match exactly: most short words are similar to some name."""
+"""Shorter names must match exactly, because most short words are similar to some name."""
 
 _CANDIDATES = 500
-"""Most names compared; hardly ever reached, as their first letters must be equal."""
+"""Maximum number of names compared; rarely reached, because first letters must be equal."""
 _CACHE_SIZE = 4_096
-"""Mentions whose links are cached."""
+"""Number of mentions for which the link is cached."""
 _WORDS = 8
-"""Most words of a name that is looked for in a text by its normalized form."""
+"""Maximum number of words of a name that is searched in its normalized form."""
 
 _TOKEN = re.compile(r"\w+(?:['\-–]\w+)*\.?")
 _SIGNS = re.compile(r"[^\w\s()\[\]{}\"“”„«»,;:]+")
@@ -69,9 +69,9 @@ class EntityLink:
 
     Args:
         name: the name as the database spells it.
-        stage: how it was found.
+        stage: the step that found it.
         mention: the name as the text spells it.
-        similarity: 1 unless the stage is ``similar``.
+        similarity: below 1 only if the stage is ``similar``.
     """
 
     name: str
@@ -81,11 +81,11 @@ class EntityLink:
 
     @property
     def note(self) -> str:
-        """A note for the evidence; empty for an exact match."""
+        """Return a note for the evidence, or "" for an exact match."""
         if self.stage == "exact":
             return ""
         much = f", similarity {self.similarity:.2f}" if self.stage == "similar" else ""
-        return f"{self.mention!r} taken for {self.name!r}{much}"
+        return f"{self.mention!r} read as {self.name!r}{much}"
 
 
 class EntityLinker:
@@ -93,9 +93,9 @@ class EntityLinker:
 
     Args:
         names: the known names.
-        fuzzy: whether to accept names that do not match exactly.
-        threshold: least similarity.
-        margin: least difference to the second most similar name.
+        fuzzy: True accepts names that do not match exactly.
+        threshold: minimum similarity.
+        margin: minimum lead over the second most similar name.
         key: a function that returns the same value for all spellings of one name.
     """
 
@@ -115,10 +115,10 @@ class EntityLinker:
         self._forms: dict[str, tuple[str, ...]] = {}
         self._first: set[str] = set()
         self._lock = threading.Lock()
-        # Cached, as a text repeats its names.
+        # Cached because texts repeat names.
         self._most_similar_cached = lru_cache(_CACHE_SIZE)(self._most_similar)
         if fuzzy:
-            self._read(names)
+            self._index_names(names)
 
     def find(self, text: str) -> tuple[EntityLink | None, str]:
         """Return the subject of a text, or None and the reason.
@@ -133,7 +133,7 @@ class EntityLinker:
             return None, exact.why if exact else ""
         why = ""
         for paragraph in reversed(PARAGRAPH.split(unify_unicode(text))):
-            # A name after an unknown longer name is not the subject of the paragraph.
+            # A name after an unknown longer name is not the paragraph's subject.
             last = exact.start if exact and exact.paragraph == paragraph else len(paragraph)
             words = list(_TOKEN.finditer(unify_characters(paragraph)))
             link, problem = self._normalised_in(paragraph, words, last)
@@ -149,11 +149,11 @@ class EntityLinker:
         return None, why
 
     def mentions_known_name(self, text: str) -> bool:
-        """True if a text contains a known name, exactly or in its normalized form."""
+        """True if a text contains a known name in its exact or normalized form."""
         return any(True for _ in self.exact.names_in(text)) or self.find(text)[0] is not None
 
     def resolve(self, name: str) -> tuple[EntityLink | None, str]:
-        """Return the known name for a given spelling, or None and the reason."""
+        """Return the link from this spelling to a known name, or None and the reason."""
         if name in self.exact:
             return EntityLink(self.exact.stored_spelling(name)), ""
         if not self.fuzzy:
@@ -165,8 +165,8 @@ class EntityLinker:
 
     # ------------------------------------------------------------------------------ normalized
 
-    def _read(self, names: Iterable[str]) -> None:
-        """Build the normalized forms of all names and the index of their trigrams."""
+    def _index_names(self, names: Iterable[str]) -> None:
+        """Build the table of normalized forms and the trigram index."""
         for name in names:
             forms = {normalize(name)}
             if "," in name:
@@ -182,7 +182,9 @@ class EntityLinker:
                 "CREATE VIRTUAL TABLE names USING fts5(form, signature, tokenize = 'trigram',"
                 " columnsize = 0)"
             )
-        except sqlite3.Error:  # an old SQLite without trigrams: no matching by similarity
+        except (
+            sqlite3.Error
+        ):  # an old SQLite without trigram tokenizer: skip matching by similarity
             self._db.close()
             return
         long = ((form, signature(form)) for form in self._forms if len(form) >= SHORTEST)
@@ -191,7 +193,7 @@ class EntityLinker:
     def _normalised_in(
         self, text: str, words: list[re.Match[str]], last: int
     ) -> tuple[EntityLink | None, str | PartialMatch]:
-        """Return the first mention with a known normalized form, and the longest of these.
+        """Return the first mention with a known normalized form; the longest one wins a tie.
 
         Args:
             text: one paragraph.
@@ -204,7 +206,7 @@ class EntityLinker:
             if words[place].start() > last:
                 break
             first = form.partition(" ")[0]
-            # "J. R. R." is one word of its name, and "Lovelace, Ada" begins with its last one.
+            # Normalizing changes words: "J. R. R." becomes one word, "Lovelace, Ada" is swapped.
             known = first in self._first or len(first) == 1
             if not known and not _has_comma(text, words, place):
                 continue
@@ -221,7 +223,7 @@ class EntityLinker:
     def _normalised_at(
         self, text: str, group: list[re.Match[str]], lower_case: bool
     ) -> tuple[EntityLink | None, str | PartialMatch | None]:
-        """Return the known name for some words; or why it is ambiguous, or a partial match."""
+        """Return the known name for a group of words, why it is ambiguous, or a partial match."""
         partial = None
         for start, end in _spans(text, group):
             span = text[start:end]
@@ -239,7 +241,7 @@ class EntityLinker:
     # --------------------------------------------------------------------------------- similar
 
     def _similar(self, mention: str) -> tuple[EntityLink | None, str]:
-        """Return the one known name that is similar enough to a mention, or None and the reason."""
+        """Return the only known name that is similar enough to ``mention``, or None and why."""
         return self._most_similar_cached(mention, self.threshold, self.margin)
 
     def _most_similar(
@@ -260,7 +262,7 @@ class EntityLinker:
         return EntityLink(order[0], "similar", mention, best[order[0]]), ""
 
     def _candidates(self, form: str) -> list[str]:
-        """Return known forms that contain a third (of short names, a half) of this one."""
+        """Return known forms that contain one third (one half of short names) of this form."""
         if len(form) < SHORTEST:
             return []
         count = 3 if len(form) >= 9 else 2
@@ -280,9 +282,9 @@ class EntityLinker:
 
 
 def _mentions(text: str, words: list[re.Match[str]]) -> Iterator[str]:
-    """Yield the first run of at least two capitalised words, and the run without its first word.
+    """Yield the first run of at least two capitalised words, and that run without its first word.
 
-    Only the first run counts, as it is the subject of the paragraph.
+    Later runs are ignored, because a paragraph names its subject first.
     """
     for place, word in enumerate(words):
         if not text[word.start()].isupper():
@@ -309,7 +311,7 @@ def _mentions(text: str, words: list[re.Match[str]]) -> Iterator[str]:
 
 
 def _spans(text: str, group: list[re.Match[str]]) -> list[tuple[int, int]]:
-    """Return possible spans of a name of these words, those with symbols first."""
+    """Return possible spans of a name with these words; spans with attached symbols come first."""
     for one, other in pairwise(group):
         word = text[one.start() : one.end()]
         ends = word.endswith(".") and len(word) > 3 and word not in ("Prof.", "Capt.")
@@ -331,13 +333,13 @@ def _spans(text: str, group: list[re.Match[str]]) -> list[tuple[int, int]]:
 
 
 def _has_comma(text: str, words: list[re.Match[str]], place: int) -> bool:
-    """True if a comma follows within the next words: "Lovelace, Ada"."""
+    """True if the next words contain a comma: "Lovelace, Ada"."""
     last = words[min(place + 3, len(words) - 1)]
     return "," in text[words[place].end() : last.start()]
 
 
 def _is_name_like(span: str, lower_case: bool) -> bool:
-    """True if a span has a capital, or is several words of a text without capitals."""
+    """True if the span has a capital, or has several words in a text without capitals."""
     if " " not in span.strip():
         return len(span) > 3 and span[0].isupper()
     return lower_case or span != span.lower()

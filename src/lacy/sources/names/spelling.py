@@ -1,7 +1,7 @@
-"""Normalized spellings of names, and the similarity of two of them.
+"""Normalize the spelling of names, and compute how similar two names are.
 
 Normalization removes punctuation: dots of initials, apostrophes, hyphens between words, commas,
-quotes and brackets. Other symbols stay: "C", "C#" and "C++" are three names, "Yahoo!" is not
+quotes and brackets. Other symbols are kept: "C", "C#" and "C++" are three names, "Yahoo!" is not
 "Yahoo", and ".NET" is not "NET".
 """
 
@@ -12,7 +12,8 @@ import unicodedata
 from collections.abc import Iterator
 
 EDITS = 2
-"""Most edits between similar names. Then one of any three parts of a name has no edit."""
+"""Maximum number of edits between similar names. So if a name is cut into three parts, at least
+one part is free of edits, and a search for the parts finds it."""
 
 _LETTERS = str.maketrans(
     {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h",
@@ -26,7 +27,7 @@ _HYPHENS = re.compile("-+")
 _PUNCTUATION = re.compile(r"[,;:\"“”„«»‹›()\[\]{}<>|…·•・\\=~^]+")
 _SIGN = re.compile(r"[^\w\s]")
 _ROMAN = re.compile(r"(?=.)m{0,3}(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})|.*\d.*")
-"""A number in Roman or Arabic digits; "Vidic" and "Civil" are words."""
+"""A Roman or Arabic number; "Vidic" and "Civil" do not match."""
 
 
 def normalize(name: str, *, keep_order: bool = False) -> str:
@@ -34,9 +35,10 @@ def normalize(name: str, *, keep_order: bool = False) -> str:
 
     Args:
         name: the name in any spelling.
-        keep_order: keep the order of "Paris, Texas"; by default "Last, First" is reversed.
+        keep_order: do not swap the parts around a comma, as in "Paris, Texas"; by default,
+            "Last, First" becomes "First Last".
     """
-    if name.isascii() and name.isalnum():  # most words of a text
+    if name.isascii() and name.isalnum():  # fast path for most words
         return name.lower()
     text = name
     if text.count(",") == 1 and _COMMA.search(text) and not keep_order:
@@ -53,9 +55,9 @@ def normalize(name: str, *, keep_order: bool = False) -> str:
         text = "".join(c for c in text if not unicodedata.combining(c))
     text = text.casefold().translate(_LETTERS)
     text = _PUNCTUATION.sub(" ", text)
-    text = _HYPHENS.sub(_hyphen, _DOTS.sub(_dots, text))
+    text = _HYPHENS.sub(_replace_hyphen, _DOTS.sub(_remove_dot, text))
     text = _AND.sub("and", text)
-    return " ".join(_joined(text.split()))
+    return " ".join(_join_initials(text.split()))
 
 
 def _is_visible(character: str) -> bool:
@@ -63,7 +65,7 @@ def _is_visible(character: str) -> bool:
     return unicodedata.category(character)[0] != "C"
 
 
-def _dots(match: re.Match[str]) -> str:
+def _remove_dot(match: re.Match[str]) -> str:
     """Remove dots, except in ".NET" and "3.5"."""
     before, dots, after = match.groups()
     number = before.isdigit() and after.isdigit()
@@ -71,8 +73,8 @@ def _dots(match: re.Match[str]) -> str:
     return before + ("." if len(dots) == 1 and (number or leads) else "")
 
 
-def _hyphen(match: re.Match[str]) -> str:
-    """Replace hyphens between words with spaces; those in "C--", "A-" and "-5" are symbols."""
+def _replace_hyphen(match: re.Match[str]) -> str:
+    """Replace hyphens between words by spaces; keep those that are symbols ("C--", "A-", "-5")."""
     before = match.string[: match.start()][-1:]
     after = match.string[match.end() :][:1]
     ends = (before.isalnum() or before in tuple("+#*!?")) and not after.strip()
@@ -80,8 +82,8 @@ def _hyphen(match: re.Match[str]) -> str:
     return match.group() if ends or begins else " "
 
 
-def _joined(words: list[str]) -> Iterator[str]:
-    """Join adjacent single letters into one word: J R R becomes JRR."""
+def _join_initials(words: list[str]) -> Iterator[str]:
+    """Join adjacent single letters into one word: "J R R" becomes "JRR"."""
     letters = ""
     for word in words:
         if len(word) == 1 and word.isalpha():
@@ -96,11 +98,11 @@ def _joined(words: list[str]) -> Iterator[str]:
 
 
 def similarity(one: str, other: str) -> float:
-    """Return 1 - edits / letters of two normalized names; 0 if they cannot mean the same.
+    """Return ``1 - edits / letters`` of two normalized names, or 0 if they must be different names.
 
-    An edit inserts, deletes or replaces a letter, or swaps two neighbours. Names are different if
-    their numbers, symbols, number of words or first letters of words differ, or if they differ in a
-    word of up to three letters.
+    An edit inserts, deletes or replaces a letter, or swaps two adjacent letters. Names are
+    different if their numbers, symbols, word counts or first letters differ, or if a word of up to
+    three letters differs.
     """
     words, others = one.split(), other.split()
     if len(words) != len(others):
@@ -120,13 +122,13 @@ def similarity(one: str, other: str) -> float:
 
 
 def signature(form: str) -> str:
-    """Return the number of words and their first letters, which are equal for similar names."""
+    """Return word count and first letters, which similar names have in common."""
     words = form.split()
     return f"={len(words)}{''.join(word[0] for word in words)}="
 
 
 def _distance(a: str, b: str) -> int:
-    """Return the edit distance of two words (optimal string alignment), at most ``EDITS + 1``."""
+    """Return the edit distance of two words (optimal string alignment), capped at ``EDITS + 1``."""
     if abs(len(a) - len(b)) > EDITS:
         return EDITS + 1
     before: list[int] = []

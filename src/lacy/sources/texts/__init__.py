@@ -1,4 +1,4 @@
-"""Texts as a source, by an index of the values in them; start with ``Documents``.
+"""Use texts as a source through an index of their values; start with ``Documents``.
 
 ``Documents.build`` indexes texts, ``Documents(folder)`` opens an index. The index is one SQLite
 file (``schema``); a tantivy index and vectors are optional and derived from it.

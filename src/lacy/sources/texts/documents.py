@@ -1,18 +1,18 @@
-"""A folder of texts as a source: the values in the passages that fit are candidates.
+"""Use texts as a source: the values in passages that match the text so far are candidates.
 
-No large model reads anything. When texts are indexed, their names, dates and numbers are found once
-(by the texts' own marks, or else by ``lacy.annotate``). A call searches passages about the subject
-that share words with the sentence so far. The values in them are candidates, with their place as
-evidence, and the SLM ranks them by likelihood, as it does with a ``Database``. A text is only data:
-a value is at most ``LONGEST_MARK`` characters of it, and nothing in it is executed or obeyed.
+No large model reads anything. Names, dates and numbers are found once, when the texts are indexed
+(from the texts' own marks, or else by ``lacy.annotate``). A call searches for passages about the
+subject that share words with the sentence so far. The values in them are the candidates, with the
+passage as evidence, and the SLM ranks them by likelihood, as with a ``Database``. A text is only
+data: a value has at most ``LONGEST_MARK`` characters, and nothing is executed or obeyed.
 
-The index uses SQLite's own full-text search (FTS5, ranked by bm25) rather than the package
-``bm25s``: it comes with Python, stays on disk, takes new and changed documents one by one in
-transactions, and keeps words, passages and values in one file; ``bm25s`` holds arrays in memory
-that must be rebuilt for every added text.
+The index uses SQLite's full-text search (FTS5, ranked by bm25), not the package ``bm25s``. FTS5
+comes with Python, stays on disk, updates single documents in transactions, and keeps words,
+passages and values in one file; ``bm25s`` holds arrays in memory that must be rebuilt for every
+added text.
 
-Documents about the subject come before others: a passage elsewhere that names it is mostly about
-someone else, whose birth date would be among the candidates.
+Documents about the subject rank first. A passage in another document that names the subject is
+mostly about someone else, and that person's birth date would become a candidate.
 """
 
 from __future__ import annotations
@@ -54,38 +54,38 @@ if TYPE_CHECKING:
     from lacy.sources.texts.vectors import VectorSearch
 
 DEFAULT_PASSAGES = 4
-"""Passages whose values are candidates; passages without a new value are not counted."""
+"""Number of passages that supply candidates; passages without a new value do not count."""
 
 DEFAULT_CANDIDATES = 24
-"""Default of the most candidates of a reply."""
+"""Maximum number of candidates of a reply."""
 
 _HITS_PER_PASSAGE = 8
-"""Search hits per passage used, because many repeat values of others."""
+"""Number of search hits to fetch per passage; many hits only repeat values of others."""
 
 _SENTENCE_WORDS = 24
-"""Last words of the sentence so far that are searched for."""
+"""Number of last words of the sentence so far that are searched for."""
 
 _EXCERPT = 160
-"""Characters of a passage shown as evidence."""
+"""Number of characters of a passage that are shown as evidence."""
 
 _BUSY_SECONDS = 5.0
-"""Seconds to wait for a build that is writing."""
+"""Seconds to wait while a build is writing."""
 
 _LOWEST_SCORE = 0.5
-"""If no subject is named: share of the best hit's score below which hits are dropped."""
+"""Without a named subject, hits below this share of the best hit's score are dropped."""
 
 
 class Documents:
     """An index of texts written by ``Documents.build`` or ``lacy source build``.
 
     Args:
-        path: its folder.
-        name: the speaker; the folder's name by default.
-        passages: number of passages whose values are candidates.
-        candidates: most candidates of a reply.
+        path: folder of the index.
+        name: the speaker in spans; by default the folder's name.
+        passages: number of passages that supply candidates.
+        candidates: maximum number of candidates of a reply.
 
     Raises:
-        LacyError: E70, the folder contains no index that can be read.
+        LacyError: E70, the folder contains no readable index.
     """
 
     def __init__(
@@ -127,22 +127,23 @@ class Documents:
     ) -> Documents:
         """Add documents to the index in a folder and open it.
 
-        New documents are added, changed ones are replaced by id, and others stay. With ``origin``,
-        documents from there that are not among ``documents`` are removed. An interrupted build
-        keeps what it wrote and resumes when called again.
+        New documents are added, changed ones (by id) are replaced, and others stay. With
+        ``origin``, documents from this origin that are not among ``documents`` are removed. An
+        interrupted build keeps what it wrote and resumes when called again.
 
         Args:
-            documents: the texts. The subject of each is ``meta["person"]`` or ``meta["title"]``, or
-                else the first name in it. Their marks are the values; the kind of a value is the
-                mark's relation, or else its reason.
+            documents: the texts. The subject of a document is ``meta["person"]`` or
+                ``meta["title"]``, or else the first name in it. Its marks are the values; the kind
+                of a value is the mark's relation, or else its reason.
             path: the folder; created if needed.
-            annotator: finds the values of texts without marks; spaCy's bundled pipeline by default.
-            report: filled with what was done, including documents that cannot be used.
+            annotator: finds the values in texts without marks; by default the bundled spaCy
+                pipeline.
+            report: filled with the results, including documents that cannot be used.
             engine: search engine of a new index; ``"fts5"`` by default.
             vectors: folder or Hub name of a model2vec model, to search passages by meaning as well.
-                Vectors can be added to an index later.
-            origin: where all the documents come from, ``Origin(source)``: a folder, a file or a
-                data set.
+                Vectors can be added to an existing index.
+            origin: where all documents come from (a folder, file or data set), as
+                ``Origin(source)``.
 
         Raises:
             LacyError: E16, the folder contains something else; E71, the index cannot be written;
@@ -156,14 +157,14 @@ class Documents:
         return cls(path)
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return values of the passages that fit each text; an error says why there are none.
+        """Return the values of the passages that match each text; without any, ``error`` says why.
 
-        The search runs in a thread, so that a caller's timeout ends it.
+        The search runs in a thread, so that a caller's timeout can end it.
         """
         return await self._worker.ask(self._reply, requests)
 
     def _interrupt(self) -> None:
-        with suppress(sqlite3.Error):  # closed
+        with suppress(sqlite3.Error):  # already closed
             self._db.interrupt()
 
     def close(self) -> None:
@@ -185,7 +186,7 @@ class Documents:
             return int(self._db.execute("SELECT COUNT(*) FROM document").fetchone()[0])
 
     def missing(self) -> list[str]:
-        """Return files that the index was built from and that no longer exist."""
+        """Return the files of the index that no longer exist."""
         with self._lock:
             return origins.missing_files(self._db)
 
@@ -194,7 +195,7 @@ class Documents:
         return self.names.find(text)
 
     def documents(self, limit: int = -1) -> Iterator[Document]:
-        """Yield the documents with their values as marks, as a calibration reads them."""
+        """Yield the documents with their values as marks; a calibration can read them."""
         with self._lock:
             query = "SELECT id, name, subject, text FROM document ORDER BY id LIMIT ?"
             found = self._db.execute(query, (limit,)).fetchall()
@@ -229,7 +230,7 @@ class Documents:
 
     @contextmanager
     def _read_transaction(self) -> Iterator[None]:
-        """Read from one state of the file, even if a build is writing."""
+        """Open a transaction, so that all reads see the same state even if a build is writing."""
         self._db.execute("BEGIN")
         try:
             yield
@@ -238,7 +239,7 @@ class Documents:
                 self._db.rollback()
 
     def _search(self, request: Request, subject: str) -> list[Hit]:
-        """Return the passages that fit, best first."""
+        """Return the passages that match the request, best first."""
         if (version := self._data_version()) != self._version:  # another process has written
             for search in self._searches():
                 search.refresh()
@@ -257,24 +258,24 @@ class Documents:
         if self._vectors is not None and others:
             from lacy.sources.texts.vectors import fuse_rankings
 
-            # A named subject must be in the passage, however similar the meaning of others is.
+            # A passage must contain a named subject, however similar the meaning of others is.
             among = [number for number, _ in hits] if named else None
             hits = fuse_rankings(hits, self._vectors.near(sentence, limit, among))[:limit]
         return hits
 
     def _known_spellings(self, subject: str) -> Sequence[str]:
-        """Return the spellings of a known subject in documents."""
+        """Return all spellings of a known subject in the documents."""
         known = self._spellings.get(subject_key(subject))
         return known or (clean_name(self.names.stored_spelling(subject)),)
 
     def _data_version(self) -> int:
-        """Return a number that changes when another process has written."""
+        """Return a number that changes whenever another process writes."""
         return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def _candidates(
         self, request: Request, subject: str, hits: Sequence[Hit]
     ) -> tuple[Candidate, ...]:
-        """Return the values of the passages, best passage first, each value of a kind once."""
+        """Return the distinct values of the passages as candidates, best passage first."""
         found: dict[tuple[str, str], Candidate] = {}
         used = 0
         for passage, _ in hits:
@@ -290,7 +291,7 @@ class Documents:
         return tuple(found.values())[: self.candidates]
 
     def _values(self, passage: int) -> Iterator[tuple[str, str, str]]:
-        """Yield value, kind and evidence of the values in a passage, if it still exists."""
+        """Yield value, kind and evidence of each value in a passage, if it still exists."""
         query = (
             "SELECT document.id, name, number, start, stop, text FROM passage"
             " JOIN document ON document.id = document WHERE passage.id = ?"
@@ -314,7 +315,7 @@ class Documents:
                 yield longer, kind, evidence
 
     def _read(self) -> tuple[NameIndex, dict[str, float]]:
-        """Return the subjects of the documents, and the alternatives of each kind."""
+        """Return the subjects of the documents, and the effective number of values of each kind."""
         if why := schema.format_problem(self._db):
             raise sqlite3.DatabaseError(why)
         subjects = self._db.execute("SELECT DISTINCT subject FROM document WHERE subject != ''")
@@ -324,11 +325,11 @@ class Documents:
             spellings[subject_key(name)].append(name)
         self._spellings = {key: found for key, found in spellings.items() if len(found) > 1}
         stored = dict(self._db.execute("SELECT name, alternatives FROM kind").fetchall())
-        # A build that was stopped has stored none.
+        # An interrupted build has not stored these counts.
         return names, stored or schema.count_alternatives(self._db)
 
     def _open_searches(self) -> tuple[WordSearch, VectorSearch | None]:
-        """Open the search for words, and the one for vectors if the index has some."""
+        """Open the search by words, and the search by vectors if the index has vectors."""
         settings = schema.index_settings(self._db)
         words: WordSearch = FtsSearch(self._db)
         if settings[schema.ENGINE] == "tantivy":
@@ -339,7 +340,7 @@ class Documents:
             return words, None
         from lacy.sources.texts.vectors import MODEL_FOLDER, VectorSearch
 
-        exists = (self.path / MODEL_FOLDER).exists()  # not yet if a build was stopped
+        exists = (self.path / MODEL_FOLDER).exists()  # an interrupted build has not copied it yet
         return words, VectorSearch(self.path) if exists else None
 
     def _searches(self) -> Iterator[WordSearch | VectorSearch]:
@@ -356,7 +357,7 @@ def _open(folder: Path) -> sqlite3.Connection:
     try:
         if file.with_name(
             f"{INDEX_FILE}-journal"
-        ).exists():  # only a writer can undo a killed build
+        ).exists():  # only a writer can roll back a killed build
             with suppress(sqlite3.Error), closing(sqlite3.connect(file)) as db:
                 db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         return open_read_only(file, _BUSY_SECONDS)
@@ -365,7 +366,7 @@ def _open(folder: Path) -> sqlite3.Connection:
 
 
 def _excerpt(text: str, start: int, stop: int, a: int, b: int) -> str:
-    """Return some characters of the passage ``[start, stop)`` around a value, in one line."""
+    """Return an excerpt of the passage ``[start, stop)`` around the value ``[a, b)``."""
     margin = max(0, (_EXCERPT - (b - a)) // 2)
     first, last = max(start, a - margin), min(stop, b + margin)
     before, after = "…" * (first > start), "…" * (last < stop)

@@ -1,8 +1,9 @@
 """Build an index of documents: find their values and write them to the SQLite file.
 
-Documents are identified by their ids: building again adds new ones and replaces changed ones, some
-at a time in one transaction. A build that is stopped leaves whole documents, and the next one
-continues from there.
+Documents are identified by their ids: another build adds new documents and replaces changed ones,
+in
+    transactions of some documents each. An interrupted build leaves only complete documents, and
+    the next build continues from there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from lacy._require import require_one_of
 from lacy._text import first_line
 from lacy.annotate import RULES_VERSION, validated_marks
 from lacy.disk import disk_error
@@ -34,18 +36,18 @@ if TYPE_CHECKING:
     from lacy.annotate import Annotator
 
 BATCH_SIZE = 64
-"""Documents annotated and written together."""
+"""Number of documents that are annotated and written together."""
 
 _UPDATE_EVERY = 200
-"""Batches between two updates of the derived indexes."""
+"""Number of batches between two updates of the derived indexes."""
 
 _BUSY_SECONDS = 60.0
-"""Seconds to wait for another process that is writing."""
+"""Seconds to wait while another process is writing."""
 
 
 @dataclass
 class BuildReport:
-    """What a build did; filled while it runs."""
+    """Results of a build; filled while it runs."""
 
     added: int = 0
     replaced: int = 0
@@ -53,7 +55,7 @@ class BuildReport:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """Id and reason of each document that could not be used."""
     missing: MissingDocuments = field(default_factory=MissingDocuments)
-    """Documents that no longer exist."""
+    """Counts of documents that no longer exist."""
 
 
 def default_annotator(pipeline: str = "bundled") -> Annotator:
@@ -64,7 +66,7 @@ def default_annotator(pipeline: str = "bundled") -> Annotator:
     """
     from lacy.annotate import Rules, SpacyAnnotator
 
-    # A name counts in every passage, even if the text has it before.
+    # A passage needs its names as values even if an earlier passage contains them.
     rules = Rules(unmark_seen=False, content=False)
     return SpacyAnnotator(pipeline, rules, notify=lambda sentence: None)
 
@@ -80,9 +82,8 @@ def build_index(
     origin: Origin | None = None,
 ) -> None:
     """Write documents to the index in ``folder``; see ``Documents.build``."""
-    if engine is not None and engine not in get_args(SearchEngine):
-        do, why = f"choose one of: {', '.join(get_args(SearchEngine))}", "there is no such engine"
-        raise LacyError("E12", key="engine", value=engine, why=why, do=do)
+    if engine is not None:
+        require_one_of("engine", engine, get_args(SearchEngine))
     is_folder = folder.is_dir()
     if folder.exists() and not is_folder:
         raise LacyError("E16", path=folder)
@@ -90,7 +91,7 @@ def build_index(
         raise LacyError("E16", path=folder)
     _check_requirements(folder, engine, vectors)
     rest = iter(documents)
-    batch = list(islice(rest, BATCH_SIZE))  # if nothing can be read, no folder is created
+    batch = list(islice(rest, BATCH_SIZE))  # read before creating the folder: this may fail
     folder.mkdir(parents=True, exist_ok=True)
     finder = _ValueFinder(annotator)
     try:
@@ -122,7 +123,7 @@ def build_index(
 
 
 def _check_requirements(folder: Path, engine: SearchEngine | None, vectors: str | None) -> None:
-    """Raise for a missing package or model before the index stores its name."""
+    """Raise an error for a missing package or model before the index stores its name."""
     if engine == "tantivy":
         from lacy.sources.texts.tantivy_search import import_tantivy
 
@@ -137,7 +138,7 @@ def _check_requirements(folder: Path, engine: SearchEngine | None, vectors: str 
 def _prepare(
     db: sqlite3.Connection, folder: Path, engine: SearchEngine | None, vectors: str | None
 ) -> None:
-    """Create the tables in a new file; raise for a file with other content or other settings."""
+    """Create the tables in a new file; raise an error if content or settings do not match."""
     with db:
         db.execute(schema.BEGIN)
         if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
@@ -155,7 +156,7 @@ def _prepare(
 
 
 def _open_derived(db: sqlite3.Connection, folder: Path) -> dict[str, DerivedIndex]:
-    """Open the derived indexes, by name."""
+    """Open the derived indexes; return them by name."""
     settings, found = schema.index_settings(db), dict[str, DerivedIndex]()
     if settings[schema.ENGINE] == "tantivy":
         from lacy.sources.texts.tantivy_search import TantivySearch
@@ -175,7 +176,7 @@ def _update_all(db: sqlite3.Connection, derived: Mapping[str, DerivedIndex], min
 
 
 class _ValueFinder:
-    """Finds the values of texts without marks; the annotator is loaded when first needed."""
+    """Finds the values in texts without marks; loads the annotator when it is first needed."""
 
     def __init__(self, annotator: Annotator | None) -> None:
         self.name = f"{getattr(annotator, 'name', '') if annotator else 'bundled'} {RULES_VERSION}"
@@ -184,16 +185,19 @@ class _ValueFinder:
     def find(
         self, documents: Sequence[Document], skip: Callable[[str, str], None]
     ) -> Mapping[str, list[Mark]]:
-        """Return marks by document id; if the annotator fails on a text, ``skip(id, reason)``."""
+        """Return marks by document id; call ``skip(id, reason)`` if the annotator fails."""
         if not documents:
             return {}
         try:
             return dict(zip((d.id for d in documents), self._annotate(documents), strict=True))
         except LacyError as error:
-            if error.code not in ("E31", "E50"):  # not installed: all others would fail as well
+            if error.code not in (
+                "E31",
+                "E50",
+            ):  # not about this text: all others would fail as well
                 raise
             problem: Exception = error
-        except Exception as error:  # an annotator may raise anything
+        except Exception as error:  # a custom annotator may raise anything
             problem = error
         if len(documents) > 1:
             return {k: v for d in documents for k, v in self.find([d], skip).items()}
@@ -257,7 +261,7 @@ def _write_batch(
 
 
 def _problem(document: Document) -> str:
-    """Return why a document cannot be used; empty if it can."""
+    """Return why a document cannot be used, or ""."""
     if not isinstance(document.id, str) or not isinstance(document.text, str):
         return "id or text is not a string"
     if not document.text.strip():
@@ -276,14 +280,14 @@ def _problem(document: Document) -> str:
 
 
 def _digest(document: Document, finder: str) -> bytes:
-    """Return a digest of all that stored passages depend on."""
+    """Return a digest of everything that influences the stored passages."""
     marks = [[m.start, m.end, m.reason, m.relation] for m in document.marks] or finder
     content = json.dumps([document.text, subject_of(document), marks])
     return hashlib.blake2b(content.encode(), digest_size=16).digest()
 
 
 def _remove(db: sqlite3.Connection, name: str, derived: Iterable[str]) -> bool:
-    """Remove a document; True if it existed."""
+    """Remove a document; return True if it existed."""
     found = db.execute("SELECT id FROM document WHERE name = ?", (name,)).fetchone()
     if found is None:
         return False
@@ -302,7 +306,7 @@ def _remove(db: sqlite3.Connection, name: str, derived: Iterable[str]) -> bool:
 
 
 def _clear_counts(db: sqlite3.Connection) -> None:
-    """Delete the counts of kinds, so that the build counts kinds and words at its end."""
+    """Delete the counts of kinds; the end of the build counts kinds and words again."""
     db.execute("DELETE FROM kind")
 
 

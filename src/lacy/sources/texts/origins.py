@@ -1,10 +1,10 @@
 """Record where the documents of an index come from, and remove those that no longer exist.
 
 When an index is built again from a folder, documents that the folder no longer contains are
-removed: those whose file was deleted, and those that are no longer in their file. Documents from
-elsewhere stay. Documents that could not be read this time (no permission, a damaged file, a missing
-package) also stay. If nearly everything seems to be missing, a disk may not be mounted, so nothing
-is removed unless the caller insists.
+removed, because their file was deleted or their file no longer contains them. Documents from other
+places stay, and so do documents that could not be read this time (no permission, a damaged file, a
+missing package). If nearly everything seems to be missing, a disk may not be mounted, so nothing is
+removed unless the caller insists.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from lacy.sources.texts.schema import INDEX_FILE
 from lacy.types import Document
 
 IfMissing = Literal["auto", "keep", "remove"]
-"""What to do with documents that no longer exist: ``auto`` removes them unless nearly all of a
-folder's documents are missing."""
+"""Treatment of documents that no longer exist: ``auto`` removes them unless nearly all documents
+of a folder are missing."""
 
 _MOST_FILES = 20_000
-"""Most files whose existence is checked when an index is opened (about a tenth of a second)."""
+"""Maximum number of files whose existence is checked when an index is opened (about 0.1 s)."""
 
 _PER_TRANSACTION = 200
-"""Documents removed per transaction."""
+"""Number of documents removed per transaction."""
 
 _MANY = 50
-"""Least number of missing documents that counts as nearly all, if a tenth or less is left."""
+"""At least this many documents must be missing, and at most a tenth left, to be "nearly all"."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS origin (
@@ -43,7 +43,7 @@ CREATE INDEX IF NOT EXISTS origin_root ON origin (root);
 CREATE INDEX IF NOT EXISTS origin_file ON origin (file);
 CREATE TEMP TABLE IF NOT EXISTS seen (document INTEGER PRIMARY KEY);
 """
-"""Missing in indexes of lacy 0.1.0, so created when they are built again. Paths are stored as
+"""Created on demand, because indexes of lacy 0.1.0 do not have these tables. Paths are stored as
 bytes because they may not be valid UTF-8."""
 
 _TAIL = re.compile(r"(?::\d+)*(?:#\d+)*\Z")
@@ -51,13 +51,13 @@ _TAIL = re.compile(r"(?::\d+)*(?:#\d+)*\Z")
 
 @dataclass
 class Origin:
-    """Where the documents of one build come from.
+    """The origin of the documents of one build.
 
     Args:
         source: the path or data set as given to ``lacy.read``.
-        if_missing: what to do with its documents that no longer exist.
+        if_missing: treatment of its documents that no longer exist.
         unread: files and folders that could not be read this time; filled while reading.
-        complete: whether everything is read; otherwise no document counts as missing.
+        complete: True if the whole source is read; otherwise no document counts as missing.
     """
 
     source: str
@@ -73,7 +73,7 @@ class Origin:
 
 @dataclass
 class MissingDocuments:
-    """Counts of the documents that no longer exist, and of those from other places."""
+    """Counts of documents that a build did not see, by what happened to them."""
 
     removed: int = 0
     kept: int = 0
@@ -93,7 +93,7 @@ def create_origin_tables(db: sqlite3.Connection) -> None:
 
 
 def document_key(document: Document) -> str:
-    """Return the identity of a document: its file and the place in it, or its own id."""
+    """Return the identity of a document: its file and position in it, or its own id."""
     head = _TAIL.sub("", document.id)
     file = document.file.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if file and (file == head or file.replace(os.sep, "/").endswith("/" + head)):
@@ -104,8 +104,8 @@ def document_key(document: Document) -> str:
 def unique_name(db: sqlite3.Connection, document: Document, origin: Origin | None) -> str:
     """Return the name of a document in the index.
 
-    This is its id unless a document of another file has it: files in two folders may have the same
-    name.
+    The name is the document's id, unless a document of another file already uses it: files in two
+    folders may have the same name.
     """
     key = document_key(document)
     query = "SELECT name FROM document JOIN origin ON document = document.id WHERE key = ?"
@@ -122,7 +122,7 @@ def unique_name(db: sqlite3.Connection, document: Document, origin: Origin | Non
 
 
 def _is_free(db: sqlite3.Connection, name: str, key: str) -> bool:
-    """True if a name is unused, or used by a document of unknown origin or a deleted file."""
+    """True if no document has this name, or only one of unknown origin or from a deleted file."""
     query = (
         "SELECT key, file FROM document LEFT JOIN origin ON document = document.id WHERE name = ?"
     )
@@ -137,7 +137,7 @@ def _is_free(db: sqlite3.Connection, name: str, key: str) -> bool:
 def is_recorded(
     db: sqlite3.Connection, number: int, document: Document, origin: Origin | None
 ) -> bool:
-    """True if a document's origin is recorded already; marks the document as seen."""
+    """Mark a document as seen, and return True if its origin is already recorded."""
     mark_seen(db, number)
     query = "SELECT document, key, root, file FROM origin WHERE document = ?"
     return bool(db.execute(query, (number,)).fetchone() == _row(number, document, origin))
@@ -149,7 +149,7 @@ def _row(number: int, document: Document, origin: Origin | None) -> tuple[int, s
 
 
 def record(db: sqlite3.Connection, number: int, document: Document, origin: Origin | None) -> None:
-    """Record a document's origin and mark it as seen, in the caller's transaction."""
+    """Record a document's origin and mark it as seen in the caller's transaction."""
     row = _row(number, document, origin)
     db.execute("INSERT OR REPLACE INTO origin VALUES (?, ?, ?, ?)", row)
     mark_seen(db, number)
@@ -163,12 +163,12 @@ def mark_seen(db: sqlite3.Connection, number: int) -> None:
 def remove_missing(
     db: sqlite3.Connection, origin: Origin, added: int, remove: Callable[[str], object]
 ) -> MissingDocuments:
-    """Remove an origin's documents that were not seen, and report which ones stay.
+    """Remove documents of an origin that were not seen; return counts of missing documents.
 
     Args:
-        db: the index; every existing document has been marked as seen.
-        origin: the origin, which has been read to its end.
-        added: the number of new documents.
+        db: the index; all existing documents have been marked as seen.
+        origin: the origin; it has been read to its end.
+        added: number of new documents.
         remove: removes a document by its name.
     """
     known = _documents_of(db, origin)
@@ -198,10 +198,10 @@ def remove_missing(
 
 
 def _documents_of(db: sqlite3.Connection, origin: Origin) -> list[tuple[str, str, bool]]:
-    """Return name, file, and true if it was seen, for each document of an origin.
+    """Return ``(name, file, seen)`` of each document of an origin.
 
-    Files in the folder that were indexed separately, and might not be read as part of the folder (a
-    hidden file), count as its documents only if they were seen or no longer exist.
+    A file in the folder that was indexed separately may not be read as part of the folder (for
+    example a hidden file). It belongs to the folder only if it was seen or no longer exists.
     """
     place = os.fsencode(origin.place)
     inside = place.rstrip(b"/") + b"/"
@@ -211,7 +211,7 @@ def _documents_of(db: sqlite3.Connection, origin: Origin) -> list[tuple[str, str
         " LEFT JOIN seen ON seen.document = origin.document"
         " WHERE root = ? OR file = ? OR (file > ? AND file < ?) ORDER BY name"
     )
-    values = (place, place, place, inside, inside[:-1] + b"0")  # 0 follows / in ASCII
+    values = (place, place, place, inside, inside[:-1] + b"0")  # prefix range: 0 follows / in ASCII
     found = db.execute(query, values).fetchall()
     read = {file for _, file, seen, _ in found if seen}
     return [
@@ -222,7 +222,7 @@ def _documents_of(db: sqlite3.Connection, origin: Origin) -> list[tuple[str, str
 
 
 def _moved(db: sqlite3.Connection) -> set[str]:
-    """Return documents whose file no longer exists and whose text was seen in another file."""
+    """Return names of documents whose file no longer exists but whose text is in another file."""
     query = (
         "SELECT name, file FROM document JOIN origin ON origin.document = document.id"
         " WHERE length(file) AND document.id NOT IN seen AND digest IN"
@@ -254,7 +254,7 @@ def count_documents(folder: Path, origin: Origin) -> int:
 
 
 def missing_files(db: sqlite3.Connection) -> list[str]:
-    """Return the files of an index that no longer exist; in a large index not all are checked."""
+    """Return files of an index that no longer exist; in a large index, not all are checked."""
     if not _has_origins(db):
         return []
     query = "SELECT DISTINCT file FROM origin WHERE length(file) LIMIT ?"

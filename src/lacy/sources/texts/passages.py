@@ -1,6 +1,7 @@
-"""Split texts into passages; find the values in them and the words to search them by.
+"""Split texts into passages; find the values in a passage and the words to search it by.
 
-A passage is about three sentences; it ends at the end of a paragraph and never inside a value.
+A passage has about three sentences. It ends at the end of a paragraph at the latest, and never
+inside a value.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from lacy.types import Mark
 SENTENCES_PER_PASSAGE = 3
 
 LONGEST_PASSAGE = 1_200
-"""Longer passages, in characters, are split at a space."""
+"""Maximum characters of a passage; longer ones are split at a space."""
 
 LONGEST_MARK = 120
-"""Longer marks, in characters, do not fit into a sentence and are left out."""
+"""Maximum characters of a mark; longer ones do not fit into a sentence and are ignored."""
 
 SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*\s+|[。！？][”’」』）]*\s*|\n\s*\n")
 EMPTY_LINE = re.compile(r"\n\s*\n")
@@ -31,16 +32,16 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 def split_passages(text: str, marks: Sequence[Mark]) -> Iterator[tuple[int, int]]:
-    """Yield the passages of a text as ``[start, stop)``, without gaps.
+    """Yield ``[start, stop)`` of each passage of a text, without gaps.
 
     Args:
         text: any text.
-        marks: sorted, not overlapping; no passage ends inside one.
+        marks: sorted marks without overlaps; no passage ends inside a mark.
     """
     starts = [mark.start for mark in marks]
 
     def outside_marks(at: int) -> int:
-        """Return a position, or the end of the mark that contains it."""
+        """Return ``at``, or the end of the mark that contains it."""
         place = bisect_left(starts, at) - 1
         return max(at, marks[place].end) if place >= 0 else at
 
@@ -71,7 +72,7 @@ def _split_long(
 
 
 def marked_values(text: str, marks: Iterable[Mark], subject: str = "") -> list[tuple[Mark, str]]:
-    """Return the marks that hold a value, without surrounding spaces, and the values."""
+    """Return ``(mark, value)`` for each mark that contains a value, without surrounding spaces."""
     found = []
     for mark in merge_marks(marks):
         raw = text[mark.start : mark.end]
@@ -84,15 +85,15 @@ def marked_values(text: str, marks: Iterable[Mark], subject: str = "") -> list[t
 
 
 def extended_values(text: str, spans: Iterable[tuple[int, int, str]]) -> dict[tuple[int, int], str]:
-    """Return longer forms of values, by their positions.
+    """Return extended forms of values by their positions.
 
-    A part of a name is completed ("One" in "CBC Radio One"): a name is a run of capitalised words,
-    without an article at its beginning, which may begin a sentence. A number or date is extended by
-    the words that qualify it ("about 40 km", "before 1450", "the 1890s").
+    A part of a name is extended to the whole name ("One" to "CBC Radio One"): a run of capitalised
+    words without a leading article, because the article may only begin the sentence. A number or
+    date is extended by its qualifiers ("about 40 km", "before 1450", "the 1890s").
 
     Args:
         text: a passage.
-        spans: start, end and kind of each value; kinds that no rule assigns are not changed.
+        spans: start, end and kind of each value; only kinds that the rules assign are extended.
     """
     names = [_without_article(text, *run) for run in capitalised_runs(text)]
     found = {}
@@ -114,7 +115,7 @@ def _without_article(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def search_words(text: str) -> list[str]:
-    """Return the words to search a text by; in unspaced scripts each character is a word."""
+    """Return the words to search a text by; in scripts without spaces, each character is a word."""
     found: list[str] = []
     for word in _WORD.findall(unicodedata.normalize("NFC", text)):
         found += word if is_unspaced(word) else [word]

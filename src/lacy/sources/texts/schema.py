@@ -1,14 +1,14 @@
-"""The SQLite file of an index: its tables and settings, and updates of the indexes derived from it.
+"""Define the SQLite file of an index, and update the indexes derived from it.
 
-A document is stored whole. Its passages are in a full-text index together with the subject of the
-document, so that "She was born in ..." is found by the name as well. Only passages with a value are
+A document is stored as a whole. Its passages are in a full-text index together with the document's
+subject, so that a search by name also finds "She was born in ...". Only passages with a value are
 stored.
 
-A tantivy index and vectors are derived from the file. Whatever changes in the file is recorded as
-pending in the same transaction, and applied to them later, some thousands of passages at a time. A
-build that is killed leaves pending passages, with which the next one begins; applying one twice
-changes nothing. Passage numbers are never reused, so that a derived index that is behind cannot
-mean another passage.
+A tantivy index and vectors are derived from the file. Every change of the file is recorded as
+pending in the same transaction and applied to them later, thousands of passages at a time. If a
+build is killed, the next one begins with the pending passages; applying a passage twice is
+harmless. Passage numbers are never reused, so an outdated derived index cannot refer to a wrong
+passage.
 """
 
 from __future__ import annotations
@@ -16,53 +16,32 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator
+from importlib import resources
 from typing import Literal, Protocol
 
 from lacy.sources.texts.search import TOKENIZE
 
 INDEX_FILE = "documents.sqlite"
 _APPLICATION, _VERSION = 0x6C616379, 2
-"""``application_id`` and ``user_version`` of the file."""
+"""``application_id`` and ``user_version`` of the SQLite file."""
 
 SearchEngine = Literal["fts5", "tantivy"]
-"""What searches the words: SQLite's full-text search, or the package tantivy."""
+"""Engine of the search by words: SQLite's full-text search, or the package tantivy."""
 
 ENGINE, VECTORS = "engine", "vectors"
-"""Keys of the settings; the derived indexes are called ``tantivy`` and ``vectors``."""
+"""Keys of the settings table. The names of derived indexes are ``tantivy`` and ``vectors``."""
 
 UPDATE_CHUNK = 20_000
-"""Passages written to a derived index at a time."""
+"""Number of passages written to a derived index at a time."""
 
 BEGIN = "BEGIN IMMEDIATE"
 
-_TABLES = f"""
-CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE document (
-  id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, subject TEXT NOT NULL,
-  digest BLOB NOT NULL, text TEXT NOT NULL);
-CREATE INDEX document_subject ON document (subject);
-CREATE TABLE page (document INTEGER NOT NULL, start INTEGER NOT NULL);
-CREATE INDEX page_document ON page (document);
-CREATE TABLE passage (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, number INTEGER NOT NULL,
-  start INTEGER NOT NULL, stop INTEGER NOT NULL);
-CREATE INDEX passage_document ON passage (document);
-CREATE TABLE span (
-  passage INTEGER NOT NULL, start INTEGER NOT NULL, stop INTEGER NOT NULL,
-  kind TEXT NOT NULL, value TEXT NOT NULL);
-CREATE INDEX span_passage ON span (passage);
-CREATE TABLE kind (name TEXT PRIMARY KEY, alternatives REAL NOT NULL);
-CREATE TABLE common (term TEXT PRIMARY KEY, rows INTEGER NOT NULL);
-CREATE TABLE pending (
-  follower TEXT NOT NULL, passage INTEGER NOT NULL, PRIMARY KEY (follower, passage)) WITHOUT ROWID;
-CREATE VIRTUAL TABLE words USING fts5 (subject, text, tokenize = '{TOKENIZE}');
-CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, row);
-"""
+_TABLES = (resources.files(__package__) / "schema.sql").read_text(encoding="utf-8")
 
 
 def create_tables(db: sqlite3.Connection, engine: SearchEngine) -> None:
-    """Create the tables of a new index, in the caller's transaction."""
-    for statement in filter(str.strip, _TABLES.split(";")):
+    """Create the tables of a new index in the caller's transaction."""
+    for statement in filter(str.strip, _TABLES.replace("TOKENIZE", TOKENIZE).split(";")):
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {_APPLICATION}")
     db.execute(f"PRAGMA user_version = {_VERSION}")
@@ -70,7 +49,7 @@ def create_tables(db: sqlite3.Connection, engine: SearchEngine) -> None:
 
 
 def format_problem(db: sqlite3.Connection) -> str:
-    """Return why an open file is not an index of this version; empty if it is one."""
+    """Return why an open file is not an index of this version, or ""."""
     [application], [version] = (
         db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
     )
@@ -80,12 +59,15 @@ def format_problem(db: sqlite3.Connection) -> str:
 
 
 def index_settings(db: sqlite3.Connection) -> dict[str, str]:
-    """Return an index's engine, and the name of its vectors if it has some."""
+    """Return the engine of an index and, if it has vectors, the name of their model."""
     return dict(db.execute("SELECT name, value FROM setting").fetchall())
 
 
 def count_alternatives(db: sqlite3.Connection) -> dict[str, float]:
-    """Return ``2^entropy`` of each kind's values; a value repeated for a subject counts once."""
+    """Return the effective number of values of each kind, ``2^entropy``.
+
+    A value that is repeated for the same subject counts once.
+    """
     found: dict[str, list[int]] = {}
     query = (
         "SELECT kind, COUNT(*) FROM (SELECT DISTINCT span.kind, span.value,"
@@ -104,29 +86,29 @@ def count_alternatives(db: sqlite3.Connection) -> dict[str, float]:
 # ----------------------------------------------------------------------------- derived indexes
 
 PassageText = tuple[int, str, str]
-"""A passage to be indexed: its number, the subject of its document, its text."""
+"""A passage to index: its number, the subject of its document, and its text."""
 
 
 class DerivedIndex(Protocol):
     """An index that is updated after the SQLite file."""
 
     def write(self, removed: Iterable[int], added: Iterable[PassageText]) -> None:
-        """Remove passages if they exist, then add others, and write all to disk."""
+        """Remove passages (if they exist), then add others, and write everything to disk."""
         ...
 
 
 def mark_pending(db: sqlite3.Connection, name: str, passages: Iterable[int]) -> None:
-    """Record new, changed or removed passages, in the caller's transaction."""
+    """Record new, changed and removed passages in the caller's transaction."""
     db.executemany("INSERT OR IGNORE INTO pending VALUES (?, ?)", ((name, p) for p in passages))
 
 
 def mark_all_pending(db: sqlite3.Connection, name: str) -> None:
-    """Record every passage for a new derived index, in the caller's transaction."""
+    """Record all passages for a new derived index in the caller's transaction."""
     db.execute("INSERT OR IGNORE INTO pending SELECT ?, id FROM passage", (name,))
 
 
 def update_derived(db: sqlite3.Connection, name: str, derived: DerivedIndex, minimum: int) -> None:
-    """Apply all pending passages to a derived index, if there are at least ``minimum``."""
+    """Apply all pending passages to a derived index if there are at least ``minimum``."""
     query = "SELECT COUNT(*) FROM pending WHERE follower = ?"
     if db.execute(query, (name,)).fetchone()[0] < minimum:
         return
@@ -140,7 +122,7 @@ def update_derived(db: sqlite3.Connection, name: str, derived: DerivedIndex, min
 
 
 def _pending_texts(db: sqlite3.Connection, name: str, last: int) -> Iterator[PassageText]:
-    """Yield the pending passages up to a number that (still) exist."""
+    """Yield the pending passages with numbers up to ``last`` that still exist."""
     query = (
         "SELECT passage.id, subject, text, start, stop FROM pending"
         " JOIN passage ON passage.id = pending.passage JOIN document ON document.id = document"

@@ -1,10 +1,10 @@
 """Search passages by words with SQLite's full-text search (FTS5, ranked by bm25).
 
-The time of a query depends on how many rows it touches: bm25 counts the rows of every word for each
-query, and ranks every row that matches. So words in more than ``MAX_SHARE`` of the passages are
-left out (in half of the passages a word's bm25 weight is zero anyway). If no subject is named, the
-rarest words select the rows to rank, about ``MAX_RANKED`` at most, and the others only affect their
-rank.
+The time of a query grows with the rows that it touches: for each query, bm25 counts the rows of
+    every word and ranks every matching row. Therefore words in more than ``MAX_SHARE`` of the
+    passages are ignored (a word in half of the passages has bm25 weight zero anyway). If no subject
+    is named, the rarest words select about ``MAX_RANKED`` rows to rank, and the other words only
+    influence the rank.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Protocol
 
 TOKENIZE = "porter unicode61 remove_diacritics 2"
 MAX_SHARE = 0.25
-"""A word in a larger share of the passages says too little."""
+"""Words in a larger share of the passages are ignored because they carry little information."""
 
 _COMMON_SHARE = 0.01
-"""The row counts of words in a larger share of the passages are stored by a build."""
+"""A build stores the row counts of words in a larger share of the passages."""
 
 MAX_RANKED = 8_000
-"""About how many rows are ranked if no subject is named."""
+"""Approximate number of rows that are ranked if no subject is named."""
 
 SUBJECT_WEIGHT = 4.0
-"""Weight of a word in the subject of a document, compared to one in its text."""
+"""Weight of a word in the document's subject, relative to a word in its text."""
 
 _CACHE_SIZE = 65_536
-"""Words whose row counts are cached."""
+"""Number of words for which the row count is cached."""
 
 Hit = tuple[int, float]
 """A passage's number and its score; higher is better."""
@@ -37,29 +37,29 @@ Hit = tuple[int, float]
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What to search for, as lower-case words."""
+    """The lower-case words of a search."""
 
     words: Sequence[str]
-    """Words of the sentence so far: the more of them match, the better."""
+    """Words of the sentence so far; passages that match more of them rank higher."""
     subject: Sequence[str] = ()
-    """The subject's words, which must match; empty if no subject is named."""
+    """Words of the subject, which must all match; empty if no subject is named."""
     documents_about: Sequence[str] = ()
-    """Search only documents about this subject, in all its spellings; empty for all documents."""
+    """All spellings of the subject to which documents are restricted; empty for all documents."""
 
 
 class WordSearch(Protocol):
-    """A search for words in the passages of an index."""
+    """A search by words in the passages of an index."""
 
     def find(self, query: SearchQuery, limit: int) -> list[Hit]:
         """Return the best passages, best first."""
         ...
 
     def refresh(self) -> None:
-        """Read what other processes have written."""
+        """Load the changes of other processes."""
         ...
 
     def close(self) -> None:
-        """Close all files."""
+        """Close the index."""
         ...
 
 
@@ -81,7 +81,7 @@ class FtsSearch:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the stored row counts of common words, and the number of passages."""
+        """Load the stored row counts of common words, and the number of passages."""
         self._count.cache_clear()
         self._common = dict(self._db.execute("SELECT term, rows FROM common").fetchall())
         [self._passages] = self._db.execute("SELECT COUNT(*) FROM passage").fetchone()
@@ -107,7 +107,7 @@ class FtsSearch:
         return self._match(f'({every}) AND ("{query.subject[0]}"{more})', limit)
 
     def _find_by_words(self, words: Sequence[str], limit: int) -> list[Hit]:
-        """Find passages without a subject; ``words`` begins with the rarest."""
+        """Find passages if no subject is named; ``words`` begins with the rarest word."""
         if not words:
             return []
         all_words = _joined(words, "OR")
@@ -120,14 +120,14 @@ class FtsSearch:
         found: list[Hit] = []
         if entry:
             found = self._match(f"({_joined(words[:entry], 'OR')}) AND ({all_words})", limit)
-        elif len(words) > 1:  # even the rarest is frequent
+        elif len(words) > 1:  # even the rarest word is frequent
             found = self._match(f"({_joined(words[:2], 'AND')}) AND ({all_words})", limit)
         if len(found) >= limit:
             return found
         return self._match(f"({_joined(words[: entry + 1], 'OR')}) AND ({all_words})", limit)
 
     def _match(self, query: str, limit: int, about: Sequence[str] = ()) -> list[Hit]:
-        # Every word of the query is quoted, and the query is bound like all other values.
+        # Safe from injection: every word is quoted, and the query itself is a bound value.
         join = where = ""
         values: list[str | int | float] = [SUBJECT_WEIGHT, query]
         if about:
@@ -145,16 +145,16 @@ class FtsSearch:
         return rows.fetchall()
 
     def _distinctive(self, words: Sequence[str]) -> list[str]:
-        """Return the words that are in some passages, but not in too many, the rarest first."""
+        """Return the words that occur, but not in too many passages, the rarest first."""
         counted = sorted((self._count(word), place, word) for place, word in enumerate(words))
         return [word for count, _, word in counted if 0 < count <= MAX_SHARE * self._passages]
 
     def _rarest(self, words: Sequence[str]) -> list[str]:
-        """Return the rarest of words that are all in many passages."""
+        """Return the rarest words; used if all words are in many passages."""
         return sorted(filter(self._count, words), key=self._count)[:1]
 
     def _count_rows(self, word: str) -> int:
-        """Return how many passages contain a word."""
+        """Return the number of passages that contain a word."""
         return min(map(self._look_up, self._stem(word)), default=0)
 
     def _look_up(self, stem: str) -> int:
@@ -164,14 +164,14 @@ class FtsSearch:
         return found[0] if found else 0
 
     def _stem(self, word: str) -> list[str]:
-        """Return the stems of a word, by indexing it: FTS5 has no other access to its stemmer."""
+        """Return the stems of a word by indexing it; FTS5 has no other access to its stemmer."""
         self._stemmer.execute("DELETE FROM word")
         self._stemmer.execute("INSERT INTO word VALUES (?)", (word,))
         return [stem for (stem,) in self._stemmer.execute("SELECT term FROM stem")]
 
 
 def count_common(db: sqlite3.Connection) -> None:
-    """Store the row counts of common words, in the caller's transaction."""
+    """Store the row counts of common words in the caller's transaction."""
     [passages] = db.execute("SELECT COUNT(*) FROM passage").fetchone()
     db.execute("DELETE FROM common")
     insert = "INSERT INTO common SELECT term, doc FROM vocabulary WHERE doc > ?"

@@ -20,7 +20,7 @@ _VERSION = re.compile(r"\d[\w.]*\w|\d")
 
 
 def clean_name(name: str) -> str:
-    """Return a name in one line and one Unicode form, as subjects are compared."""
+    """Return a name on one line in canonical Unicode form, so that subjects can be compared."""
     return one_line(unicodedata.normalize("NFC", name))
 
 
@@ -37,7 +37,7 @@ def last_sentence(text: str) -> str:
 
 
 def subject_of(document: Document) -> str:
-    """Return a document's subject: its title, or else the first name in its text, or ""."""
+    """Return a document's subject: its title, else the first name in its text, else ""."""
     for key in ("person", "title", "subject"):
         value = document.meta.get(key)
         if isinstance(value, str) and clean_name(value):
@@ -59,17 +59,18 @@ def first_name(text: str) -> str:
 
 
 def single_word_name(paragraph: str) -> str:
-    """Return the name of one word that is the subject of the last sentence, or "".
+    """Return the single-word name that is the subject of the last sentence, or "".
 
-    It is at the beginning ("Henry was", "The GPT-4 was", "When was Henry"), with its number
-    ("Windows 95"). "Poets were" gives "Poets", which is no name; ``hits_naming`` drops it.
+    The name begins the sentence ("Henry was", "The GPT-4 was", "When was Henry") and includes its
+    number ("Windows 95"). "Poets were" returns "Poets", which is not a name; ``hits_naming`` drops
+    it.
     """
     sentences = [part for part in SENTENCE_END.split(paragraph.strip()) if part.strip()]
     words = sentences[-1].split() if sentences else []
     if words and words[0].lower() in _PRONOUNS and len(sentences) > 1:
         words = sentences[0].split()
     if not any(character.islower() for word in words for character in word):
-        return ""  # a text in capitals: case carries no information
+        return ""  # the text is in capitals, so case carries no information
     for place, word in enumerate(words):
         name = re.sub(r"['’]s$", "", word.strip(_SURROUNDING))
         low = name.lower()
@@ -87,26 +88,26 @@ def single_word_name(paragraph: str) -> str:
 def hits_naming(
     db: sqlite3.Connection, hits: Sequence[Hit], subject: str, others: Collection[str]
 ) -> list[Hit]:
-    """Return the hits that name the subject.
+    """Return the hits that really name the subject.
 
-    A search compares only words: it finds "Ada Love" in "Ada Love-Smith", and "C" in "C++".
+    A search compares only words, so it finds "Ada Love" in "Ada Love-Smith", and "C" in "C++".
 
     Args:
         db: the index; the caller holds its lock.
         hits: the results of the search, best first.
-        subject: the subject of the sentence. Without a capital it is a word, not a name, and every
-            passage with it is kept.
-        others: subjects of documents whose words are in the sentence as another name.
+        subject: the subject of the sentence. Without a capital, it is a word and not a name, and
+            every passage that contains it is kept.
+        others: subjects of documents that the sentence contains only as part of another name.
 
     Raises:
-        sqlite3.Error: the index cannot be read.
+            sqlite3.Error: the index cannot be read.
     """
     is_word = subject == subject.lower()
     may_be_plural = subject.isalpha() and subject[1:] == subject[1:].lower()
     capital = re.compile(rf"(?<!\w)(?:{re.escape(subject)}|{re.escape(subject.upper())})(?!\w)")
     if is_word and not others:
         return list(hits)
-    linker = EntityLinker([subject], threshold=2.0)  # no similarity reaches this
+    linker = EntityLinker([subject], threshold=2.0)  # unreachable: disables matching by similarity
     parts = sorted(normalize(subject).split())
     kept = []
     for number, score in hits:
@@ -116,11 +117,14 @@ def hits_naming(
         )
         about, text = db.execute(query, (number,)).fetchone() or ("", "")
         is_reordered = sorted(normalize(about).split()) == parts  # "Lovelace Ada"
-        # A title is not a sentence: in one, "Yahoo!" would be Yahoo with an exclamation mark.
+        # Compare titles as a whole: in a sentence, "Yahoo!" would be Yahoo with an exclamation
+        # mark.
         named = (
             is_word or is_reordered or any(map(linker.mentions_known_name, (f"{about} was", text)))
         )
-        if not named and may_be_plural:  # "Poets" for poets, but not Henry for Henry VIII
+        if (
+            not named and may_be_plural
+        ):  # "Poets" matches poets, but "Henry" must not match Henry VIII
             named = not capital.search(f"{about} {text}")
         if named and about not in others:
             kept.append((number, score))

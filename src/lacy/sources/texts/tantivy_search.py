@@ -1,7 +1,7 @@
-"""Search passages by words with tantivy: the same search as ``FtsSearch``, for large collections.
+"""Search passages by words with tantivy; equivalent to ``FtsSearch`` but for large collections.
 
-This index holds only the words and is derived from the SQLite file (``schema``). It skips rows that
-cannot be among the best, so no word has to be left out.
+This index contains only the words and is derived from the SQLite file (``schema``). It skips rows
+that cannot be among the best, so frequent words need not be ignored.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lacy._require import require_package
 from lacy.errors import LacyError
 from lacy.sources.texts.passages import search_words
 from lacy.sources.texts.schema import PassageText
@@ -19,14 +20,14 @@ from lacy.sources.texts.search import SUBJECT_WEIGHT, Hit, SearchQuery
 TANTIVY_FOLDER = "words.tantivy"
 
 _WRITER_BYTES = 64 << 20
-"""Memory of the writer."""
+"""Memory of the writer in bytes."""
 
 _ANALYZER = "lacy"
 _BREAK = ". "
-"""A word that no phrase contains."""
+"""Separator between repetitions of the subject; no phrase can match across it."""
 
 _BUSY_SECONDS = 60.0
-"""Seconds to wait for another process that is writing."""
+"""Seconds to wait while another process is writing."""
 
 
 def import_tantivy() -> Any:
@@ -35,16 +36,11 @@ def import_tantivy() -> Any:
     Raises:
         LacyError: E11, it is not installed.
     """
-    try:
-        import tantivy
-    except ImportError as error:
-        what = "an index with the engine tantivy"
-        raise LacyError("E11", extra_for=what, package="tantivy", extra="fast") from error
-    return tantivy
+    return require_package("tantivy", "fast", "an index with the engine tantivy")
 
 
 def _analyzer(tantivy: Any) -> Any:
-    """Return an analyzer close to FTS5's: words in lower case, without accents, English stems."""
+    """Return an analyzer similar to FTS5's: lower case, without accents, English stems."""
     filters = tantivy.Filter
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace())
     for one in (filters.lowercase(), filters.ascii_fold(), filters.stemmer("english")):
@@ -61,24 +57,24 @@ def _schema(tantivy: Any) -> Any:
 
 
 def _indexed_words(subject: str, text: str) -> str:
-    """Return the words of a passage, with those of its subject several times.
+    """Return the words of a passage with the words of its subject repeated, to give them weight.
 
-    Both are in one field, because bm25 measures how rare a word is in each field separately, and
-    "the" is rare in subjects.
+    Both are in one field, because bm25 measures the rarity of a word per field, and "the" is rare
+    in subjects.
     """
     about = " ".join([*search_words(subject), _BREAK])
     return about * int(SUBJECT_WEIGHT) + " ".join(search_words(text))
 
 
 class TantivySearch:
-    """The words of an index, in a folder next to its file.
+    """A tantivy index of the passages' words, in a folder next to the SQLite file.
 
     Args:
-        folder: the index of documents.
-        create: create the folder of words if there is none.
+        folder: folder of the index of documents.
+        create: create the tantivy index if there is none.
 
     Raises:
-        LacyError: E11, tantivy is not installed; E70, the words cannot be read.
+        LacyError: E11, tantivy is not installed; E70, the index cannot be read.
     """
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
@@ -99,12 +95,12 @@ class TantivySearch:
             raise LacyError("E70", path=folder, why=str(error)) from error
 
     def refresh(self) -> None:
-        """Read what other processes have written."""
+        """Load the changes of other processes."""
         self._index.reload()
         self._searcher = self._index.searcher()
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the index."""
         self._searcher = None
 
     def find(self, query: SearchQuery, limit: int) -> list[Hit]:
@@ -143,7 +139,7 @@ class TantivySearch:
         return query.phrase_query(self._schema, "text", stems)
 
     def write(self, removed: Iterable[int], added: Iterable[PassageText]) -> None:
-        """Remove passages and add others in one step, or not at all; see ``DerivedIndex``."""
+        """Remove and add passages in one atomic commit; see ``DerivedIndex``."""
         writer = self._writer()
         try:
             for number in removed:

@@ -1,10 +1,11 @@
 """Search passages by meaning: exact search over static embeddings (``model2vec``).
 
-A static embedding is the mean of the vectors of a text's tokens: no network runs, and a sentence
-takes microseconds. The model is copied into the index, so that nothing is downloaded later.
+A static embedding is the mean of the vectors of a text's tokens. No network runs, so a sentence
+takes microseconds. The model is copied into the index, so nothing is downloaded later.
 
 Row ``n`` of the file belongs to passage ``n``: a scale and the int8 components of a unit vector.
-The rows of removed passages are zero. A query reads all rows: 50 MB for 200,000 vectors of 256.
+Rows of removed passages are zero. A query reads all rows: 50 MB for 200,000 vectors of 256
+dimensions.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lacy._require import require_package
 from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.sources.texts.schema import PassageText
@@ -30,11 +32,11 @@ FUSION_K = 60
 """``k`` of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
 
 _ROWS = 8_192
-"""Rows compared at a time."""
+"""Number of rows compared at a time."""
 
 
 class VectorSearch:
-    """The embeddings of an index's passages.
+    """Embeddings of the passages of an index.
 
     Raises:
         LacyError: E11, model2vec is not installed; E101, the model cannot be read.
@@ -48,7 +50,7 @@ class VectorSearch:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what other processes have written."""
+        """Load the changes of other processes."""
         rows = self._file.stat().st_size // self._row.itemsize if self._file.exists() else 0
         self._rows: Any = (
             np.memmap(self._file, self._row, "r", shape=(rows,)) if rows else np.zeros(0, self._row)
@@ -63,8 +65,8 @@ class VectorSearch:
 
         Args:
             text: the query.
-            limit: most passages returned.
-            among: search only these passages; by default all.
+            limit: maximum number of passages to return.
+            among: search only these passages; None searches all.
         """
         [query] = self._encode([text])
         if not query.any():
@@ -91,7 +93,7 @@ class VectorSearch:
         return rows["scale"] * (rows["vector"].astype(np.float32) @ query)
 
     def _encode(self, texts: Sequence[str]) -> Any:
-        """Return unit vectors; zeros if no word of a text is known."""
+        """Return unit vectors; a text without known words gets zeros."""
         found = np.asarray(
             self._model.encode(list(texts), show_progress_bar=False, use_multiprocessing=False),
             dtype=np.float32,
@@ -100,7 +102,7 @@ class VectorSearch:
         return np.divide(found, length, out=np.zeros_like(found), where=length > 0)
 
     def write(self, removed: Iterable[int], added: Iterable[PassageText]) -> None:
-        """Clear the rows of passages, then fill those of others; see ``DerivedIndex``."""
+        """Clear the rows of removed passages, then write added ones; see ``DerivedIndex``."""
         mode = "r+b" if self._file.exists() else "w+b"
         empty = np.zeros(1, self._row)
         with open(self._file, mode) as file:
@@ -125,7 +127,7 @@ class VectorSearch:
 
 
 def fuse_rankings(*rankings: Sequence[Hit]) -> list[Hit]:
-    """Fuse rankings: each adds ``1 / (FUSION_K + rank)`` to the score of its hits."""
+    """Fuse rankings: each ranking adds ``1 / (FUSION_K + rank)`` to the scores of its hits."""
     scores: dict[int, float] = {}
     for ranking in rankings:
         for rank, (number, _) in enumerate(ranking, 1):
@@ -139,20 +141,16 @@ def load_embeddings(name: str) -> Any:
     Raises:
         LacyError: E11, model2vec is not installed; E101, there is no such model.
     """
-    try:
-        import model2vec
-    except ImportError as error:
-        what = "an index with vectors"
-        raise LacyError("E11", extra_for=what, package="model2vec", extra="vectors") from error
+    model2vec = require_package("model2vec", "vectors", "an index with vectors")
     try:
         return model2vec.StaticModel.from_pretrained(name, force_download=False)
-    except Exception as error:  # each library raises its own classes
+    except Exception as error:  # every library raises its own classes
         why = f"{type(error).__name__}: {first_line(error)}"
         raise LacyError("E101", name=name, why=why) from error
 
 
 def copy_model(folder: Path, name: str) -> None:
-    """Copy an embedding model from a folder or the Hub to an index that has none."""
+    """Copy an embedding model from a folder or the Hub into an index without one."""
     target = folder / MODEL_FOLDER
     if target.exists():
         return
@@ -163,7 +161,7 @@ def copy_model(folder: Path, name: str) -> None:
         model.save_pretrained(part)
         os.replace(part, target)
     except OSError:
-        if not target.exists():  # else another build was faster
+        if not target.exists():  # otherwise a concurrent build was faster
             raise
     finally:
         shutil.rmtree(part, ignore_errors=True)

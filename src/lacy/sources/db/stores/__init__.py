@@ -1,7 +1,7 @@
 """Read-only access to SQLite, DuckDB and PostgreSQL; start with ``open_store``.
 
-Every query binds its values and has a time limit. Each database is one file with the differences of
-its SQL dialect; which queries are made is up to ``lacy.sources.db``.
+Every query binds its values and has a time limit. There is one module per database, with the
+differences of its SQL dialect; ``lacy.sources.db`` decides which queries are made.
 """
 
 import lazy_loader

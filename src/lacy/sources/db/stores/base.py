@@ -1,4 +1,4 @@
-"""The interface of a store: a database that answers read-only queries and lists its tables."""
+"""Define the interface of a store: a database that answers read-only queries."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from lacy.sources.db.values import ValueKind
 
 SETUP_SECONDS = 600.0
-"""Time limit of one query while a database is opened: names are read, values counted."""
+"""Time limit of one query while a database is opened, when names are read and values counted."""
 
 VIEW_SECONDS = 10.0
-"""The same for queries of a view in a file, which may never end."""
+"""The same for queries of a view in a file, because a view may never end."""
 
 VIEW_PROBE_SECONDS = 2.0
-"""Time limit for a test if a view can be read at all."""
+"""Time limit for testing that a view can be read at all."""
 
 
 class StoreError(Exception):
-    """Raised when a query failed or took too long; the message contains no password."""
+    """Raised when a query fails or takes too long; the message contains no password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class Catalogue:
         tables: tables and views, with their columns and types.
         keys: primary keys of one column.
         foreign_keys: foreign keys of one column.
-        views: tables that are views and may never end.
-        unverified: tables whose reading may fail: views, and tables on other servers.
-        unreadable: tables, views and columns that are left out, and why.
+        views: names of views; a query of a view may never end.
+        unverified: names of tables that may be unreadable: views, and tables on other servers.
+        unreadable: tables, views and columns that are excluded, with the reason.
     """
 
     tables: dict[str, dict[str, str]]
@@ -56,10 +56,10 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True)
 class ColumnQuery:
-    """How to query a column's values.
+    """How to query the values of a column.
 
     Args:
-        sql: an SQL expression in which ``{}`` is the column.
+        sql: an SQL expression; ``{}`` stands for the column.
         kind: the form of a value in the result.
     """
 
@@ -67,28 +67,28 @@ class ColumnQuery:
     kind: ValueKind = "any"
 
     def expression(self, column: str) -> str:
-        """Return the SQL expression for one column."""
+        """Return the SQL expression for a column."""
         return self.sql.replace("{}", column)
 
 
 class Store:
-    """A database that is only read.
+    """A database with read-only access.
 
-    ``name`` is shown as the source of facts, ``place`` in messages (for a file its path); neither
-    contains a password. ``blocking`` is true if a look-up may block its thread for long.
+    ``name`` is shown as the source of facts; ``place`` (for a file, its path) is shown in messages.
+    Neither contains a password. ``blocking`` is True if a look-up may block its thread for long.
     """
 
     name: str
     place: str
     blocking = True
     placeholder = "?"
-    """Stands for a bound value in SQL."""
+    """Placeholder of a bound value in SQL."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._db: Any = None
         self._tables_sql: dict[str, str] = {}
-        """Each table of the catalogue as SQL, with its schema."""
+        """SQL for each table of the catalogue, with its schema."""
 
     def catalogue(self) -> Catalogue:
         """Return the tables, columns and keys.
@@ -101,40 +101,40 @@ class Store:
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
     ) -> list[tuple[Any, ...]]:
-        """Return the result of one query.
+        """Run one query and return its rows.
 
         Args:
-            query: SQL in which every name was quoted by ``quoted`` or ``table``.
-            values: the values for its placeholders.
+            query: SQL with all names quoted by ``quoted`` or ``table``.
+            values: values of the placeholders.
             seconds: time limit.
 
         Raises:
-            StoreError: the query failed or took longer.
+            StoreError: the query failed or took too long.
         """
         raise NotImplementedError
 
     def quoted(self, name: str) -> str:
-        """Return a name as SQL: in double quotes."""
+        """Return SQL for a name: in double quotes."""
         return quoted(name)
 
     def table(self, name: str) -> str:
-        """Return a table of the catalogue as SQL, with its schema."""
+        """Return SQL for a table of the catalogue, with its schema."""
         return self._tables_sql[name]
 
     def text(self, column: str) -> str:
-        """Return SQL for a column's value as text, by which values are distinguished."""
+        """Return SQL for a column's value as text; equal texts count as the same value."""
         raise NotImplementedError
 
     def exact(self, column: str) -> str:
-        """Return SQL that compares a column of names exactly, without a collation."""
+        """Return SQL for a column of names that is compared exactly, without a collation."""
         return column
 
     def column_query(self, table: str, column: str) -> ColumnQuery:
-        """Return how the values of a column are queried."""
+        """Return how to query the values of a column."""
         raise NotImplementedError
 
     def interrupt(self) -> None:
-        """End the running query, from another thread."""
+        """Cancel the running query; called from another thread."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ def quoted(name: str) -> str:
 
 
 def match_name(name: str, existing: Iterable[str]) -> str | None:
-    """Return a name as the database spells it; case may differ if only one name matches."""
+    """Return the database's spelling of a name; case is ignored if only one name matches."""
     known = list(existing)
     if name in known:
         return name

@@ -1,4 +1,4 @@
-"""DuckDB files, opened read-only and without access to other files; time limits by interrupt."""
+"""Read DuckDB files without access to other files; a timer interrupts slow queries."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lacy._require import require_package
 from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.sources.db.stores.base import (
@@ -27,7 +28,7 @@ _CONFIG = {
     "enable_external_access": False,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
-    "threads": 1,  # a look-up is so short that waking more threads costs more than it saves
+    "threads": 1,  # look-ups are so short that waking more threads would cost time
     "lock_configuration": True,
 }
 
@@ -40,7 +41,7 @@ _TYPES: dict[ValueKind, str] = {
     "text": "BOOLEAN CHAR ENUM UUID VARCHAR",
     "time": "DATE TIME TIMESTAMP TIMESTAMPTZ TIMESTAMP_MS TIMESTAMP_NS TIMESTAMP_S TIMETZ",
 }
-"""Types whose values can be words of a text, unlike structs, maps, unions and bit strings."""
+"""Types with values that can be words of a text; structs, maps, unions and bit strings cannot."""
 _KINDS: dict[str, ValueKind] = {
     name: kind for kind, names in _TYPES.items() for name in names.split()
 }
@@ -48,7 +49,7 @@ _LIST = re.compile(r"(.*)\[\d*\]$", re.DOTALL)
 
 
 class DuckDb(Store):
-    """An existing DuckDB file.
+    """An existing DuckDB file, opened read-only.
 
     Raises:
         LacyError: E66, it cannot be read; E11, ``duckdb`` is not installed.
@@ -56,12 +57,7 @@ class DuckDb(Store):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        try:
-            import duckdb
-        except ModuleNotFoundError as error:
-            raise LacyError(
-                "E11", extra_for="a DuckDB file", package="duckdb", extra="duckdb"
-            ) from error
+        duckdb = require_package("duckdb", "duckdb", "a DuckDB file")
         self._error: type[Exception] = duckdb.Error
         self.name, self.place = path.name, str(path)
         try:
@@ -70,7 +66,7 @@ class DuckDb(Store):
             raise LacyError("E66", path=path, why=_open_problem(error)) from error
 
     def catalogue(self) -> Catalogue:
-        """Return tables and views; those of other schemas than main have it in their name."""
+        """Return tables and views; names outside the schema main include their schema."""
         own = "WHERE NOT internal AND database_name = current_database()"
         tables: dict[str, dict[str, str]] = {}
         for schema, table, column, kind in self.rows(
@@ -121,19 +117,19 @@ class DuckDb(Store):
                 timer.cancel()
 
     def text(self, column: str) -> str:
-        """Return the value as DuckDB writes it: dates as ``1815-12-10``."""
+        """Return SQL for the value as formatted by DuckDB: dates as ``1815-12-10``."""
         return f"CAST({column} AS VARCHAR) COLLATE C"
 
     def exact(self, column: str) -> str:
-        """Return the value's text: a NOCASE column would take Turkey for turkey."""
+        """Return SQL for the value's text; a NOCASE column would equate Turkey and turkey."""
         return self.text(column)
 
     def column_query(self, table: str, column: str) -> ColumnQuery:
-        """Return lists as lists of texts, bytes as bytes, and all else as DuckDB formats it."""
+        """Query lists as lists of texts, bytes as bytes, and all else as formatted by DuckDB."""
         kind = self._types[table][column]
         element = _LIST.match(kind)
         if element and _LIST.match(element[1]):
-            return ColumnQuery(kind="none")  # lists of lists
+            return ColumnQuery(kind="none")  # a list of lists has no text
         name = re.split(r"[ (]", element[1] if element else kind, maxsplit=1)[0].upper()
         if "WITH TIME ZONE" in kind:
             name = "TIMETZ"
@@ -143,7 +139,7 @@ class DuckDb(Store):
         return ColumnQuery(f"CAST({{}} AS VARCHAR{'[]' if element else ''})", found)
 
     def interrupt(self) -> None:
-        """End the running query."""
+        """Cancel the running query."""
         with suppress(self._error):
             self._db.interrupt()
 
@@ -153,8 +149,8 @@ def _full_name(schema: str, table: str) -> str:
 
 
 def _open_problem(error: BaseException) -> str:
-    """Return why a file cannot be opened, and what helps."""
-    message = str(error)  # the whole, as the process id comes after a long path
+    """Explain why a file cannot be opened, and what helps."""
+    message = str(error)  # not only the first line: the process id follows a long path
     if "Conflicting lock" in message or "used by another process" in message:
         holder = re.search(r"\(PID (\d+)\)", message)
         who = f"process {holder[1]}" if holder else "another process"

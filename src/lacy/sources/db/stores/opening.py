@@ -1,4 +1,4 @@
-"""Open a database by its path or address, and recognize addresses."""
+"""Open a database by its path or address, and detect addresses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lacy.errors import LacyError
 from lacy.sources.db.stores.base import Store
 
 _POSTGRES = ("postgresql:", "postgres:")
-"""Also with too few slashes: an address is never taken for a path, which messages would show."""
+"""Addresses with too few slashes match as well; as paths, messages would show their password."""
 _DUCKDB_SUFFIXES = (".duckdb", ".ddb")
 _DUCKDB_MAGIC = b"DUCK"
 _SCHEME = re.compile(r"([a-z][a-z0-9+.\-]+):/", re.IGNORECASE)
@@ -17,30 +17,30 @@ _SECRET = re.compile(r"(?<=:/)(/?)[^@\s]*@|(?<=password=)[^&\s]+", re.IGNORECASE
 
 
 def hide_credentials(text: object) -> str:
-    """Return a text without the users and passwords of the addresses in it."""
+    """Return a text with users and passwords removed from the addresses in it."""
     return _SECRET.sub(lambda found: f"{found[1]}***@" if "@" in found[0] else "***", str(text))
 
 
 def is_url(database: str | Path) -> bool:
-    """True for an address of any kind, even if ``Path`` has removed one of its slashes."""
+    """True if ``database`` is an address, even if ``Path`` has removed one of its slashes."""
     return bool(_SCHEME.match(str(database))) and not Path(database).exists()
 
 
 def is_postgres_url(database: str | Path) -> bool:
-    """True for the address of a PostgreSQL database."""
+    """True if ``database`` is the address of a PostgreSQL database."""
     return isinstance(database, str) and database.lower().startswith(_POSTGRES)
 
 
 def open_store(database: str | Path) -> Store:
-    """Open a database for reading.
+    """Open a database with read-only access.
 
     Args:
         database: a SQLite or DuckDB file (distinguished by their first bytes), or
             ``postgresql://user@host/name``.
 
     Raises:
-        LacyError: E65 no such file, E66 not a readable database, E94 a server that cannot be
-            reached or another kind of address, E11 a package is not installed.
+        LacyError: E65, no such file; E66, the file is not a readable database; E94, the server
+            cannot be reached or the address has another scheme; E11, a package is not installed.
     """
     if is_postgres_url(database):
         from lacy.sources.db.stores.postgres import Postgres

@@ -1,7 +1,7 @@
-"""PostgreSQL servers: read-only transactions with a time limit that the server enforces.
+"""Read from PostgreSQL servers in read-only transactions with time limits enforced by the server.
 
-The password comes from the address, ``PGPASSWORD`` or ``~/.pgpass``; no name, message or evidence
-contains it. A lost connection is opened again once.
+The password comes from the address, ``PGPASSWORD`` or ``~/.pgpass``; names, messages and evidence
+never contain it. A lost connection is reopened once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from lacy._require import require_package
 from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.sources.db.stores.base import (
@@ -33,16 +34,16 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10
 _GRACE = 0.5
-"""Seconds after a query's time limit until the connection to a silent server is cut."""
+"""Seconds after a query's time limit before the connection to an unresponsive server is cut."""
 
 _BEGIN = (
     "BEGIN READ ONLY; SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'postgres';"
     " SET LOCAL extra_float_digits = 1;"
 )
-"""All settings end with the transaction, because PgBouncer may share the connection."""
+"""All settings are local to the transaction, because PgBouncer may share the connection."""
 
 _INET = 869
-"""The oid of the type inet, the same in every PostgreSQL."""
+"""The oid of the type inet; it is the same in every PostgreSQL."""
 
 _SYSTEM = "('pg_catalog', 'information_schema', 'pg_toast')"
 
@@ -51,7 +52,7 @@ class Postgres(Store):
     """A database behind ``postgresql://user@host/name``.
 
     Raises:
-        LacyError: E94, the address is wrong or no server answers; E11, ``psycopg`` is not
+        LacyError: E94, the address is wrong or the server does not answer; E11, ``psycopg`` is not
             installed.
     """
 
@@ -59,18 +60,11 @@ class Postgres(Store):
 
     def __init__(self, url: str) -> None:
         super().__init__()
+        self._psycopg = psycopg = require_package("psycopg", "postgres", "a PostgreSQL database")
         try:
-            import psycopg
-            from psycopg.conninfo import conninfo_to_dict
-        except ImportError as error:
-            raise LacyError(
-                "E11", extra_for="a PostgreSQL database", package="psycopg", extra="postgres"
-            ) from error
-        self._psycopg = psycopg
-        try:
-            self._address: dict[str, Any] = dict(conninfo_to_dict(url))
+            self._address: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(url)
         except psycopg.Error:
-            # The message of libpq may quote the password.
+            # No cause: libpq's message may quote the password.
             raise LacyError("E94", place="postgresql://…", why="its address is malformed") from None
         self._secret = str(self._address.get("password") or "")
         host = str(self._address.get("host") or "")
@@ -86,7 +80,7 @@ class Postgres(Store):
             raise LacyError("E94", place=self.place, why=self._problem(error)) from None
 
     def catalogue(self) -> Catalogue:
-        """Return readable tables and views; those outside the search path with their schema."""
+        """Return readable tables and views; names outside the search path include their schema."""
         found = self.rows(
             "SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),"
             " pg_table_is_visible(c.oid), c.relkind IN ('v', 'f'), c.relispopulated, a.atttypid"
@@ -136,14 +130,14 @@ class Postgres(Store):
                 keys[name] = column
             elif to_column in tables.get(target, {}):
                 foreign_keys.append(ForeignKey(name, column, target, to_column))
-        # Views on a server need no special time limit: its operator trusts them.
+        # Views on a server need no special time limit, because its operator created them.
         views: frozenset[str] = frozenset()
         return Catalogue(
             tables, keys, tuple(foreign_keys), views, frozenset(unverified), unreadable
         )
 
     def _type_kinds(self) -> dict[int, ColumnQuery]:
-        """Return how values of each type are queried; a domain like its base type."""
+        """Return how to query values of each type; a domain is treated like its base type."""
         found = self.rows(
             "WITH RECURSIVE base AS (SELECT oid AS own, oid, typtype, typcategory, typname,"
             " typbasetype, typelem FROM pg_type WHERE typtype IN ('b', 'd', 'e')"
@@ -159,13 +153,13 @@ class Postgres(Store):
             kind = kinds.get(element, "none") if many else kinds[own]
             sql = "{}" if kind in ("bytes", "none") else f"CAST({{}} AS text{'[]' * many})"
             queries[own] = ColumnQuery(sql, kind)
-        queries[_INET] = ColumnQuery("abbrev({})", "text")  # a cast would add /32
+        queries[_INET] = ColumnQuery("abbrev({})", "text")  # a cast to text would append /32
         return queries
 
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
     ) -> list[tuple[Any, ...]]:
-        """Return the result of one query; raise ``StoreError`` if it failed or took longer."""
+        """Run one query and return its rows; raise ``StoreError`` if it fails or takes too long."""
         with self._lock:
             try:
                 try:
@@ -173,7 +167,7 @@ class Postgres(Store):
                 except self._psycopg.OperationalError:
                     if self._closed or not self._db.closed or self._expired:
                         raise
-                    self._db = self._connect()  # lost since the last query
+                    self._db = self._connect()  # the connection was lost since the last query
                     return self._run(query, values, seconds)
             except self._psycopg.errors.QueryCanceled as error:
                 raise StoreError(timeout_message(seconds)) from error
@@ -182,7 +176,7 @@ class Postgres(Store):
                 raise StoreError(why) from None
 
     def _run(self, query: str, values: Sequence[Any], seconds: float) -> list[tuple[Any, ...]]:
-        """Run one query; if the server does not end it in time, cut the connection."""
+        """Run one query; cut the connection if the server does not end the query in time."""
         db, self._expired = self._db, False
 
         def cut() -> None:
@@ -193,10 +187,10 @@ class Postgres(Store):
         timer.daemon = True
         timer.start()
         try:
-            # In one message and for this transaction only, because a pool may share the connection.
+            # One message, local to the transaction, because a pool may share the connection.
             limit = f"SET LOCAL statement_timeout = {max(1, int(1000 * seconds))}"
             db.execute(f"{_BEGIN} {limit}".encode())
-            # Always with values, so that %% is % in every query.
+            # Always pass values, so that %% means % in every query.
             found = db.execute(query.encode(), tuple(values)).fetchall()
             db.execute("COMMIT")
             return found
@@ -210,7 +204,7 @@ class Postgres(Store):
 
     def _connect(self) -> psycopg.Connection[Any]:
         wait = {"connect_timeout": _CONNECT_SECONDS, **self._address}
-        # No prepared statements: a pool may give the connection to other programs.
+        # No prepared statements, because a pool may share the connection with other programs.
         return self._psycopg.connect(
             **{**wait, "client_encoding": "utf8", "application_name": "lacy"},
             autocommit=True,
@@ -218,37 +212,37 @@ class Postgres(Store):
         )
 
     def _problem(self, error: BaseException) -> str:
-        """Return what went wrong in one line, without the password."""
+        """Describe an error in one line without the password."""
         why = first_line(error)
         for secret in {self._secret, quote(self._secret), quote(self._secret, safe="")}:
             why = why.replace(secret, "***") if secret else why
         return why
 
     def quoted(self, name: str) -> str:
-        """Return a name in double quotes; a single % would begin a parameter."""
+        """Return a name in double quotes; % is doubled, because a single one begins a parameter."""
         return quoted(name).replace("%", "%%")
 
     def text(self, column: str) -> str:
-        """Return the value as PostgreSQL writes it: dates as ``1815-12-10``."""
+        """Return SQL for the value as formatted by PostgreSQL: dates as ``1815-12-10``."""
         return f"CAST({column} AS text)"
 
     def column_query(self, table: str, column: str) -> ColumnQuery:
-        """Return arrays as lists of texts, bytes as bytes, all else as PostgreSQL formats it."""
+        """Query arrays as lists of texts, bytes as bytes, and all else as text by PostgreSQL."""
         return self._column_queries[table, column]
 
     def interrupt(self) -> None:
-        """Ask the server to end the running query."""
+        """Ask the server to cancel the running query."""
         with suppress(self._psycopg.Error):
             self._db.cancel_safe(timeout=2.0)
 
     def close(self) -> None:
-        """Close the connection for good."""
+        """Close the connection; it is not reopened."""
         self._closed = True
         super().close()
 
 
 def _cut_connection(db: psycopg.Connection[Any]) -> None:
-    """Shut down the socket of a silent server, so that the thread waiting for it goes on."""
+    """Shut down the socket to an unresponsive server, so that the waiting thread continues."""
     with suppress(Exception):
         copy = socket.socket(fileno=os.dup(db.fileno()))
         with copy:
@@ -256,7 +250,7 @@ def _cut_connection(db: psycopg.Connection[Any]) -> None:
 
 
 def _kind(group: str, name: str) -> ValueKind:
-    """Return the kind of a type by its category and name; "none" if its values are no words."""
+    """Return the kind of a type by its category and name; "none" if its values are not words."""
     if name in ("json", "jsonb"):
         return "json"
     if name == "bytea":
@@ -274,7 +268,7 @@ def _kind(group: str, name: str) -> ValueKind:
 
 
 def _place(address: dict[str, Any]) -> str:
-    """Return the address without its password and options."""
+    """Return the address without password and options."""
     user, host, port = (str(address.get(k) or "") for k in ("user", "host", "port"))
     who = f"{quote(user, safe='')}@" if user else ""
     where = quote(host, safe=":,")  # a socket's folder has slashes

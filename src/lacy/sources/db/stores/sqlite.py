@@ -1,4 +1,4 @@
-"""SQLite files, opened with ``mode=ro``; time limits by a progress handler and a busy timeout."""
+"""Read SQLite files (``mode=ro``); a progress handler and a busy timeout enforce time limits."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from lacy.sources.db.stores.base import (
 _STEPS_BETWEEN_CHECKS = 2_000
 """SQLite virtual-machine steps between two checks of the time limit."""
 _OPEN_SECONDS = 2.0
-"""Seconds to wait for another process that is writing."""
+"""Seconds to wait while another process is writing."""
 _MAX_BYTES = 64 * 2**20
-"""Largest value or row; a file from elsewhere could otherwise exhaust the memory."""
+"""Maximum bytes of a value or row; otherwise an untrusted file could exhaust the memory."""
 _MAX_CHARACTERS = 10_000
 """Longer values are not read."""
 _ERRORS = (sqlite3.Error, UnicodeError, OverflowError, ValueError, MemoryError)
-"""Errors that a query of a damaged file may raise."""
+"""Exceptions that a query of a damaged file may raise."""
 _FIRST_QUERY = "SELECT COUNT(*) FROM sqlite_master"
 _HIDDEN = 1
-"""How ``table_xinfo`` marks a hidden column of a virtual table; 2 and 3 are generated columns."""
+"""Code of a hidden column (of a virtual table) in ``table_xinfo``; 2 and 3 mean generated."""
 
 
 class Sqlite(Store):
-    """An existing SQLite file.
+    """An existing SQLite file, opened read-only.
 
     Raises:
         LacyError: E66, it cannot be read.
     """
 
     blocking = False
-    """A look-up by an index takes less time than handing it to a thread."""
+    """False, because an indexed look-up takes less time than handing it to a thread."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Sqlite(Store):
                 unreadable[name.decode(errors="replace")] = "its name is not UTF-8"
                 continue
             if kind == "view" and time.perf_counter() - begin > VIEW_SECONDS:
-                unreadable[name] = timeout_message(VIEW_SECONDS)  # views of views of views
+                unreadable[name] = timeout_message(VIEW_SECONDS)  # deeply nested views
                 continue
             try:
                 info = self.rows(f"PRAGMA table_xinfo({quoted(name)})")
@@ -99,7 +99,7 @@ class Sqlite(Store):
             if kind == "view":
                 views.add(name)
             foreign += [(name, row) for row in found]
-        # A key of several columns has several rows with one number.
+        # A composite key has several rows with the same number.
         composite = {(table, row[0]) for table, row in foreign if row[1] > 0}
         foreign_keys = []
         for table, row in foreign:
@@ -111,7 +111,7 @@ class Sqlite(Store):
         return Catalogue(tables, keys, tuple(foreign_keys), unverified, unverified, unreadable)
 
     def _broken_columns(self, table: str, columns: Sequence[str]) -> dict[str, str]:
-        """Return generated columns that this SQLite cannot compute, and its error messages."""
+        """Map each generated column that this SQLite cannot compute to its error message."""
         broken = {}
         for column in columns:
             try:
@@ -123,7 +123,7 @@ class Sqlite(Store):
     def rows(
         self, query: str, values: Sequence[Any] = (), *, seconds: float = SETUP_SECONDS
     ) -> list[tuple[Any, ...]]:
-        """Return the result of one query; raise ``StoreError`` if it failed or took longer."""
+        """Run one query and return its rows; raise ``StoreError`` if it fails or takes too long."""
         end = time.perf_counter() + seconds
         expired = False
 
@@ -134,7 +134,9 @@ class Sqlite(Store):
 
         with self._lock:
             try:
-                if self._busy_seconds != seconds:  # the handler is not called during a wait
+                if (
+                    self._busy_seconds != seconds
+                ):  # the progress handler is not called while waiting
                     self._db.execute(f"PRAGMA busy_timeout = {max(1, int(1000 * seconds))}")
                     self._busy_seconds = seconds
                 self._db.set_progress_handler(check, _STEPS_BETWEEN_CHECKS)
@@ -144,26 +146,26 @@ class Sqlite(Store):
                 raise StoreError(why) from error
 
     def text(self, column: str) -> str:
-        """Return the column without very long values."""
+        """Return SQL for the column without very long values."""
         return f"CASE WHEN length({column}) <= {_MAX_CHARACTERS} THEN {column} END"
 
     def exact(self, column: str) -> str:
-        """Return the column, compared by bytes: a NOCASE column would take Turkey for turkey."""
+        """Return SQL that compares bytes; a NOCASE column would equate Turkey and turkey."""
         return f"{column} COLLATE BINARY"
 
     def column_query(self, table: str, column: str) -> ColumnQuery:
-        """Return the values as SQLite stores them; JSON is recognized by the declared type."""
+        """Query the values as SQLite stores them; JSON is recognized by the declared type."""
         kind = self._types.get(table, {}).get(column, "")
         return ColumnQuery(self.text("{}"), "json" if "JSON" in kind.upper() else "any")
 
     def interrupt(self) -> None:
         """End the running query."""
-        with suppress(sqlite3.Error):  # closed
+        with suppress(sqlite3.Error):  # already closed
             self._db.interrupt()
 
 
 def _decode(raw: bytes) -> str | bytes:
-    """Return a text, or its bytes if they are not UTF-8."""
+    """Decode a text; return its bytes if they are not UTF-8."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -171,9 +173,9 @@ def _decode(raw: bytes) -> str | bytes:
 
 
 def open_read_only(path: Path, seconds: float = _OPEN_SECONDS) -> sqlite3.Connection:
-    """Return a read-only connection that has run a query, after waiting for a writer if needed.
+    """Return a tested read-only connection; wait for a writer if needed.
 
-    A database in WAL mode needs an index file in its folder. If none can be created, and there is
+    A database in WAL mode needs an index file in its folder. If that cannot be created and there is
     no log to read, the file is opened as immutable.
     """
     uri = f"file:{quote(str(path.resolve()))}?mode=ro"
@@ -193,7 +195,7 @@ def _connect(uri: str, seconds: float) -> sqlite3.Connection:
         except sqlite3.DatabaseError as error:
             if "malformed database schema" not in str(error):
                 raise
-            # Skip an entry made for another SQLite version. The file is read-only.
+            # Tolerate schema entries of other SQLite versions. Harmless: the file is read-only.
             db.execute("PRAGMA writable_schema = ON")
             db.execute(_FIRST_QUERY).fetchone()
     except _ERRORS:
@@ -208,14 +210,14 @@ def _has_log(path: Path) -> bool:
 
 
 def _problem(error: BaseException, path: Path | None = None) -> str:
-    """Return what went wrong, and what helps."""
+    """Explain what went wrong, and what helps."""
     why = first_line(error)
     if isinstance(error, MemoryError):
         why = "not enough memory"
-    elif isinstance(error, UnicodeError):  # SQLite's message about a damaged file quotes it
+    elif isinstance(error, UnicodeError):  # SQLite's message contains damaged text of the file
         why = "database disk image is malformed"
     if "locked" in why:
-        return "another process is writing it; try again when it is done, or give a copy"
+        return "another process is writing it; try again when it has finished, or use a copy"
     if path is not None and "unable to open" in why and _has_log(path):
-        return f"its last changes are in {path.name}-wal; copy both to where you may write"
+        return f"its last changes are in {path.name}-wal; copy both files to a writable folder"
     return why
